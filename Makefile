@@ -1,0 +1,45 @@
+# The newcomer's front door. `make mesh` shows it work, `make test` proves it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+NODES  ?= 3
+# Real-tun tests are spread over processes; trial's own -j loses skip reasons, so it is not used.
+TESTS  ?= tests
+
+.PHONY: help mesh test lint types format clean
+help:
+	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
+	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
+	@echo "make lint    ruff;  make types  mypy;  make format  ruff format"
+
+$(VENV)/.installed: setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[dev]'
+	@touch $@ $(VENV)/.test
+
+mesh: $(VENV)/.installed
+	@$(BIN)/tunmesh mesh --nodes $(NODES) $(if $(KEEP),--keep)
+
+test: $(VENV)/.test
+	@$(BIN)/python -m twisted.trial $(TESTS)
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -o -name dropin.cache | xargs rm -rf

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+from setuptools import setup
+
+setup(
+    name="tunmesh",
+    version="0.1.0",
+    description="A layer-3 mesh VPN that runs as a sidecar container, on Twisted",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    # twisted.plugins is a plugin directory, not a package: it must have no __init__.py.
+    packages=["tunmesh", "twisted.plugins"],
+    package_data={"tunmesh": ["py.typed"]},
+    install_requires=[
+        "twisted>=24.7",
+        "pyopenssl>=24.2",
+        "cryptography>=42",
+        "service-identity>=24.1",
+        "pyroute2>=0.9.1",
+        "pyyaml>=6.0",
+        "prometheus-client>=0.20",
+        "pydantic>=2.7",
+        "click>=8.1",
+    ],
+    extras_require={
+        "test": ["hypothesis>=6.100"],
+        "dev": [
+            "hypothesis>=6.100",
+            "mypy==2.4.*",
+            "mypy-zope==1.0.*",
+            "ruff==0.17.*",
+            "types-PyYAML",
+        ],
+    },
+    entry_points={"console_scripts": ["tunmesh = tunmesh.cli:main"]},
+)
