@@ -3,9 +3,9 @@
 `OperatorError`: something on our side (config, device, privilege, port) that a person must mend.
 Its text is the one line that person reads; it never comes with a traceback.
 
-`PeerError`: the other end of a connection broke a rule. It closes that one link and is counted under
-its `reason`, a short fixed word that is also the metric label. Whatever bytes arrive from the
-network, this is the only exception that parsing them may raise.
+`PeerError`: the other end of a connection broke a rule. It closes that one link and is counted
+under its `reason`, a short fixed word that is also the metric label. Whatever bytes arrive from
+the network, this is the only exception that parsing them may raise.
 
 Everything else that is raised is a bug of ours.
 """

@@ -1,0 +1,228 @@
+"""What a config file means when it is right, and that its secrets stay in it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from pathlib import Path
+
+import yaml
+
+from tests.configs import MINIMAL, ORIGINAL, SECRET, Case, timing
+from tunmesh.config import Endpoint, dump, path_of
+from tunmesh.configkeys import key_paths
+
+
+class WhatLoads(Case):
+    """Files that are right."""
+
+    def test_minimal(self) -> None:
+        """A file with only the required keys gets the documented defaults."""
+        config = self.load(MINIMAL)
+        self.assertEqual(
+            config.clustering.control_api_advertise_url, Endpoint("alice.example", 4567)
+        )
+        self.assertEqual(config.clustering.auth.accepted, (SECRET.encode(),))
+        self.assertIsNone(config.clustering.node_name)
+        self.assertEqual(config.clustering.bootstrap_groups["default"].bootstrap_retries, -1)
+        self.assertEqual(config.control_api.listen_port, 4567)
+        self.assertEqual(config.control_api.ssl.cert_file_path, self.directory / "cert.pem")
+        self.assertIsNone(config.control_api.ssl.ca_file_path)
+        self.assertEqual((config.logging.level, config.logging.format), ("info", "text"))
+        self.assertEqual((config.monitoring.method, config.monitoring.metric_ttl), ("none", 3600.0))
+        self.assertEqual(config.networking.tun_device_id, "tun1")
+        self.assertIsNone(config.networking.ipv6)
+        self.assertEqual((config.process.uid, config.process.gid), (1000, 1000))
+        timing = config.process.timing
+        self.assertEqual(timing.auth.session_max_age, 3600.0)
+        self.assertEqual(timing.registrations.startup_grace, 0.0)
+        self.assertEqual(timing.registrations.local.stale_threshold, 30.0)
+        self.assertEqual(timing.registrations.mesh.stale_threshold, 120.0)
+        self.assertEqual(timing.registrations.mesh.reregistration_interval, 30.0)
+        self.assertEqual(timing.network.local.packet_expiration, 0.1)
+
+    def test_original(self) -> None:
+        """A file of the original that uses every key loads unchanged, and means what it meant."""
+        config = self.load(ORIGINAL)
+        clustering = config.clustering
+        self.assertEqual(str(clustering.control_api_advertise_url), "https://192.0.2.10:4567")
+        self.assertEqual(clustering.auth.pub_key_size, 4096)
+        groups = clustering.bootstrap_groups
+        self.assertEqual(
+            groups["local"].bootstrap_node_urls,
+            (Endpoint("192.0.2.11", 31234), Endpoint("2001:db8::1", 4567)),
+        )
+        self.assertEqual(groups["local"].bootstrap_retries, 0)
+        self.assertEqual(
+            groups["balanced"].bootstrap_node_urls, (Endpoint("mesh.example.com", 443),)
+        )
+        self.assertEqual(groups["first"].bootstrap_node_urls, ())
+        self.assertTrue(clustering.reload_config_on_bootstrap)
+        self.assertEqual(config.control_api.listen_port, 14567)
+        self.assertEqual(config.control_api.ssl.ca_file_path, self.directory / "ca.pem")
+        self.assertTrue(config.control_api.ssl.verify_hostname)
+        self.assertEqual(config.logging.level, "debug")
+        self.assertEqual(config.monitoring.metric_ttl, 600.0)
+        self.assertEqual(
+            config.monitoring.prometheus.base_labels, {"environment": "production", "replica": "3"}
+        )
+        ipv4, ipv6 = config.networking.ipv4, config.networking.ipv6
+        assert ipv4 is not None and ipv6 is not None
+        self.assertEqual(ipv4.network_cidr, IPv4Network("10.77.0.0/16"))
+        self.assertEqual(ipv4.node_address_cidr, IPv4Interface("10.77.1.2/24"))
+        self.assertTrue(ipv4.enable_broadcast)
+        self.assertEqual(ipv6.network_cidr, IPv6Network("fd77::/48"))
+        self.assertEqual(ipv6.node_address_cidr, IPv6Interface("fd77::2/64"))
+        self.assertEqual(config.process.gid, 2000)
+        self.assertEqual(config.process.ipc.group.key_range_min, 0x80000000)
+        registrations = config.process.timing.registrations
+        self.assertEqual(registrations.startup_grace, 300.0)
+        self.assertEqual(registrations.bootstrap_retry_interval, 15.0)
+        self.assertEqual(registrations.mesh.reregistration_interval, 30.0)
+        self.assertEqual(config.process.timing.network.mesh.packet_expiration, 0.15)
+
+    def test_every_key_is_covered(self) -> None:
+        """The original-style file above uses every key there is, but for the ones that are new."""
+        new = {"node_name", "secret_file", "secrets", "format"}
+        tree = yaml.safe_load(ORIGINAL)
+        for path in key_paths():
+            if path[-1] in new:
+                continue
+            place = tree
+            for name in path:
+                place = place["local" if name == "NAME" else name]
+
+    def test_durations(self) -> None:
+        """A duration is a number of seconds or has a unit; a range is drawn from at load."""
+        for text, seconds in {
+            "7": 7.0,
+            "7.5": 7.5,
+            "'7'": 7.0,
+            "10s": 10.0,
+            "5m": 300.0,
+            "1h": 3600.0,
+            "2d": 172800.0,
+            "0.5H": 1800.0,
+            "10..20s": 15.0,
+            "1..3m": 120.0,
+            "10..20": 15.0,
+            "10..10s": 10.0,
+        }.items():
+            config = self.load(MINIMAL.replace("uid: 1000", timing("request_timeout", text)))
+            self.assertEqual(config.process.timing.request_timeout, seconds, text)
+
+    def test_range_is_drawn_in_seconds(self) -> None:
+        """The draw is asked for a number between the ends of the range, in seconds."""
+        asked = []
+
+        def draw(low: float, high: float) -> float:
+            asked.append((low, high))
+            return high
+
+        text = MINIMAL.replace("uid: 1000", timing("request_timeout", "1..3m"))
+        self.assertEqual(self.load(text, draw=draw).process.timing.request_timeout, 180.0)
+        self.assertEqual(asked, [(60.0, 180.0)])
+
+    def test_environment(self) -> None:
+        """${NAME} is replaced in any value, numbers and list items too, but nowhere else."""
+        text = MINIMAL.replace("uid: 1000", "uid: ${UID}")
+        text = text.replace("bob.example:4567", "${BOB}.example:${PORT}")
+        text = text.replace(f"secret: {SECRET}", 'secret: "${SECRET}$$ ${not a name} $HOME"')
+        config = self.load(text, {"UID": "7", "BOB": "b", "PORT": "99", "SECRET": SECRET})
+        self.assertEqual(config.process.uid, 7)
+        group = config.clustering.bootstrap_groups["default"]
+        self.assertEqual(group.bootstrap_node_urls, (Endpoint("b.example", 99),))
+        expected = f"{SECRET}$$ ${{not a name}} $HOME"
+        self.assertEqual(config.clustering.auth.accepted, (expected.encode(),))
+
+    def test_environment_is_not_yaml(self) -> None:
+        """What a variable holds is a value, never more YAML, and is not replaced again."""
+        text = MINIMAL.replace(f"secret: {SECRET}", "secret: ${S}")
+        value = f"{SECRET}: [${{S}}"
+        self.assertEqual(self.load(text, {"S": value}).clustering.auth.accepted, (value.encode(),))
+
+    def test_scalars_are_text(self) -> None:
+        """A secret of digits keeps its leading zeros, and a label value may look like a bool."""
+        digits = "0" * 8 + "1" * 32
+        text = MINIMAL.replace(SECRET, digits) + (
+            "  monitoring: {prometheus: {base_labels: {up: yes, tag: 1.10}}}\n"
+        )
+        config = self.load(text)
+        self.assertEqual(config.clustering.auth.accepted, (digits.encode(),))
+        self.assertEqual(config.monitoring.prometheus.base_labels, {"up": "yes", "tag": "1.10"})
+
+    def test_empty_sections(self) -> None:
+        """A section with everything under it commented out has its defaults."""
+        config = self.load(MINIMAL + "  logging:\n  monitoring:\n    # method: prometheus\n")
+        self.assertEqual(config.logging.level, "info")
+        self.assertEqual(config.monitoring.method, "none")
+
+    def test_secret_file(self) -> None:
+        """A secret can be in a file of its own, next to the config; its last newline is not part
+        of it."""
+        (self.directory / "secret").write_text(SECRET + "\n")
+        config = self.load(MINIMAL.replace(f"secret: {SECRET}", "secret_file: secret"))
+        self.assertEqual(config.clustering.auth.accepted, (SECRET.encode(),))
+
+    def test_several_secrets(self) -> None:
+        """Of several secrets the first is the one to offer, and all are accepted."""
+        other = "x" * 32
+        config = self.load(MINIMAL.replace(f"secret: {SECRET}", f"secrets: [{other}, {SECRET}]"))
+        self.assertEqual(config.clustering.auth.accepted, (other.encode(), SECRET.encode()))
+
+    def test_relative_to_the_file(self) -> None:
+        """File paths are relative to the config file, absolute ones are left alone."""
+        absolute = self.directory / "ca.pem"
+        config = self.load(MINIMAL.replace("key_file_path: key.pem", f"key_file_path: {absolute}"))
+        self.assertEqual(config.control_api.ssl.key_file_path, absolute)
+        self.assertTrue(config.control_api.ssl.cert_file_path.is_absolute())
+
+    def test_only_ipv6(self) -> None:
+        """A mesh may be IPv6 only, and may use the smallest networks."""
+        text = MINIMAL.replace("ipv4", "ipv6").replace("10.77.0.0/16", "fd77::/126")
+        config = self.load(text.replace("10.77.1.2/24", "fd77::2/127"))
+        self.assertIsNone(config.networking.ipv4)
+
+    def test_frozen(self) -> None:
+        """Nobody changes a config after it was checked."""
+        config = self.load(MINIMAL)
+        with self.assertRaises(ValueError):
+            config.process.uid = 0
+
+    def test_path(self) -> None:
+        """The option comes before the environment, and that before /etc."""
+        environ = {"TUNMESH_CONFIG_PATH": "/b"}
+        self.assertEqual(path_of("/a", environ), Path("/a"))
+        self.assertEqual(path_of(None, environ), Path("/b"))
+        self.assertEqual(path_of(None, {}), Path("/etc/tunmesh/config.yaml"))
+
+
+class Secrets(Case):
+    """Secrets stay where they belong."""
+
+    def test_not_in_repr(self) -> None:
+        """Neither a config nor any part of it shows a secret when printed."""
+        (self.directory / "secret").write_text(SECRET)
+        for source in (f"secret: {SECRET}", f"secrets: [{SECRET}]", "secret_file: secret"):
+            config = self.load(MINIMAL.replace(f"secret: {SECRET}", source))
+            auth = config.clustering.auth
+            for shown in (repr(config), str(config), repr(auth), str(auth.model_dump())):
+                self.assertNotIn(SECRET, shown)
+
+    def test_not_in_dump(self) -> None:
+        """A dump has a placeholder for every secret, and the path of a secret file."""
+        auth = dump(self.load(MINIMAL))["tun_mesh"]["clustering"]["auth"]
+        self.assertEqual(auth["secret"], "(redacted)")
+        (self.directory / "secret").write_text(SECRET)
+        text = MINIMAL.replace(f"secret: {SECRET}", "secret_file: secret")
+        tree = dump(self.load(text), reveal=True)
+        self.assertNotIn(SECRET, str(tree))
+        self.assertEqual(
+            tree["tun_mesh"]["clustering"]["auth"]["secret_file"], str(self.directory / "secret")
+        )
+
+    def test_revealed_dump_loads_again(self) -> None:
+        """What a config amounts to is itself a config, and amounts to the same."""
+        for text in (MINIMAL, ORIGINAL):
+            config = self.load(text)
+            again = self.load(yaml.safe_dump(dump(config, reveal=True)))
+            self.assertEqual(config, again)

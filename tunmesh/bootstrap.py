@@ -1,0 +1,62 @@
+"""How a node finds its first peer: groups of URLs, each dialed until it has a live link.
+
+A URL may be a load balancer. Whoever answers is a member like any other, says its own URL, and is
+reached there from then on; the group only remembers that it was found through it. A group is
+content while one of the nodes found through it, or at one of its URLs, is linked; then nothing is
+dialed. A URL that turns out to lead back to this node is no failure, but no help either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tunmesh.dialer import PeerFactory, Target
+from tunmesh.messages import NodeRecord
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """One bootstrap group. `retries`: rounds after the first one, -1 for no end."""
+
+    name: str
+    targets: tuple[Target, ...]
+    retries: int = -1
+
+
+class Group:
+    """The dialing of one group."""
+
+    def __init__(self, settings: GroupSettings, dialer: PeerFactory) -> None:
+        self.settings = settings
+        self.dialer = dialer
+        self._found: set[str] = set()
+        self._leads_back: set[Target] = set()
+
+    @property
+    def is_lonely(self) -> bool:
+        """Whether there is nobody in it but, perhaps, this node."""
+        return self._leads_back.issuperset(self.settings.targets)
+
+    def found(self, node_id: str) -> None:
+        """A link to this node came of dialing the group."""
+        self._found.add(node_id)
+        self._leads_back.discard(self.dialer.target)
+
+    def led_back(self) -> None:
+        """Dialing the group led to this node itself."""
+        self._leads_back.add(self.dialer.target)
+
+    def update(self, linked: Iterable[NodeRecord], delay: float) -> bool:
+        """Dial if no link is left, after `delay` seconds; else stop. Whether it is content."""
+        here = {
+            record.id
+            for record in linked
+            if record.id in self._found or record.host_port in self.settings.targets
+        }
+        self._found &= here
+        if here or not self.settings.targets:
+            self.dialer.stop()
+        else:
+            self.dialer.start(delay)
+        return bool(here)

@@ -1,0 +1,165 @@
+"""The front door to the configuration: `load` reads a file and gives a frozen `Config`, or says
+everything that is wrong with it.
+
+    configfile     the file: YAML to a tree of text with line numbers, `${NAME}`, the problems
+    configvalues   the kinds of value: durations, URLs, networks, secrets, files
+    configkeys     the keys: one declaration each, and the rules inside a section
+    configprocess  the part of them under `process`
+    config         puts them together: load, the rules across sections, problems in plain words
+
+Nothing outside the file, the files it names and the arguments decides the result; nothing on the
+machine is changed by it. pydantic does the checking but not the talking: what it finds is put into
+one sentence per key here, and a secret's value is never part of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunmesh.configfile import ConfigError, Document, Loc, Problem, key_path, read
+from tunmesh.configkeys import Config, ConfigFile, key_paths, section_in
+from tunmesh.configvalues import Endpoint, Loading, Section, shown, wrong
+
+__all__ = ["Config", "ConfigError", "Endpoint", "Problem", "dump", "load", "path_of"]
+
+DEFAULT_PATH = "/etc/tunmesh/config.yaml"
+PATH_VARIABLE = "TUNMESH_CONFIG_PATH"
+
+# By pydantic's error type; the braces are filled from the error's context. Its releases differ in
+# some of them (mapping_type or dict_type, string_too_short or too_short).
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "literal_error": "{expected}",
+    "string_too_short": "{min_length} characters or more",
+    "string_type": "text",
+    "too_long": "a list of at most {max_length}",
+    "too_short": "{min_length} characters or more",
+}
+_EXPECTED_CONTAINER = {
+    "dict_type": "a mapping of keys",
+    "mapping_type": "a mapping of keys",
+    "model_type": "a mapping of keys",
+    "tuple_type": "a list",
+}
+_KEY_PATHS = tuple(key_paths())
+_SECRET_KEYS = frozenset({"secret", "secrets"})
+
+
+def path_of(option: str | None, environ: Mapping[str, str]) -> Path:
+    """The config file to use: the option, else `$TUNMESH_CONFIG_PATH`, else the fixed place."""
+    return Path(option or environ.get(PATH_VARIABLE) or DEFAULT_PATH)
+
+
+def load(path: Path, environ: Mapping[str, str], draw: Callable[[float, float], float]) -> Config:
+    """Read and check one config file.
+
+    `environ` fills `${NAME}`; `draw(low, high)` gives the value of a range such as `10..20s`.
+    Durations in the result are seconds. Raises ConfigError with every problem found; the rules
+    inside a section are checked once its keys are right, those across sections once all are.
+    """
+    document = read(path, environ)
+    context = Loading(directory=path.absolute().parent, draw=draw)
+    try:
+        config = ConfigFile.model_validate(document.tree, context=context).tun_mesh
+    except ValidationError as error:
+        _blame(document, error)
+    else:
+        for loc, text in _across_sections(config):
+            document.blame(loc, text)
+    if document.problems:
+        raise ConfigError(path, document.problems)
+    return config
+
+
+def dump(config: Config, reveal: bool = False) -> dict[str, Any]:
+    """The config as a tree of plain values, defaults filled in, that could be written to a file and
+    loaded again. Secrets are replaced by `(redacted)` unless they are to be revealed."""
+    return {"tun_mesh": config.model_dump(mode="json", context={"reveal": reveal})}
+
+
+def _across_sections(config: Config) -> Iterator[tuple[Loc, str]]:
+    """What no section can see alone: a node cannot be reached through the tunnel that reaching it
+    is to build."""
+    clustering: Loc = ("tun_mesh", "clustering")
+    url = config.clustering.control_api_advertise_url
+    if _in_overlay(config, url):
+        yield (*clustering, "control_api_advertise_url"), _outside_text(url)
+    for name, group in config.clustering.bootstrap_groups.items():
+        for index, url in enumerate(group.bootstrap_node_urls):
+            if _in_overlay(config, url):
+                place = ("bootstrap_groups", name, "bootstrap_node_urls", index)
+                yield (*clustering, *place), _outside_text(url)
+
+
+def _in_overlay(config: Config, url: Endpoint) -> bool:
+    address = url.address
+    families = (config.networking.ipv4, config.networking.ipv6)
+    return address is not None and any(
+        address in family.network_cidr for family in families if family is not None
+    )
+
+
+def _outside_text(url: Endpoint) -> str:
+    return wrong("outside the mesh's own network_cidr, at an address of the host network", str(url))
+
+
+def _blame(document: Document, error: ValidationError) -> None:
+    known = {problem.key for problem in document.problems}
+    for details in error.errors(include_url=False):
+        loc = tuple(name for name in details["loc"] if name != "[key]")
+        # A value that is already known to be bad is not blamed again for what it was not.
+        if details["type"] == "default_factory_not_called" or key_path(loc) in known:
+            continue
+        document.blame(
+            loc, _sentence(loc, details["type"], details["input"], details.get("ctx", {}))
+        )
+
+
+def _sentence(loc: Loc, kind: str, value: object, context: Mapping[str, Any]) -> str:
+    """One pydantic error in plain words: what would be right, and what is there."""
+    if kind == "missing":
+        return f"is missing. {_description(loc)}"
+    if kind == "extra_forbidden":
+        return f"is not a key; {_suggestion(loc)}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in _EXPECTED_CONTAINER:
+        # Text here may be a secret that slipped to the wrong place.
+        expected = _EXPECTED_CONTAINER[kind]
+        return f"must be {expected}, not text" if isinstance(value, str) else wrong(expected, value)
+    bounds = {name: shown(context[name]) for name in ("ge", "le") if name in context}
+    expected = _EXPECTED[kind].format_map({**context, **bounds})
+    return f"must be {expected}" if _SECRET_KEYS & set(loc) else wrong(expected, value)
+
+
+def _section_around(loc: Loc) -> type[Section]:
+    """The section that the key at `loc` is, or would be, in."""
+    section: type[Section] = ConfigFile
+    for name in loc[:-1]:
+        declaration = section.model_fields.get(str(name))
+        section = section_in(declaration.annotation) or section if declaration else section
+    return section
+
+
+def _description(loc: Loc) -> str:
+    return _section_around(loc).model_fields[str(loc[-1])].description or ""
+
+
+def _suggestion(loc: Loc) -> str:
+    name = str(loc[-1])
+    here = list(_section_around(loc).model_fields)
+    elsewhere = next((path for path in _KEY_PATHS if path[-1] == name), None)
+    if elsewhere:
+        return f"it belongs at {key_path(elsewhere)}"
+    close = get_close_matches(name, here, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"the keys here are {', '.join(here)}"

@@ -1,0 +1,328 @@
+"""Every config key, declared once: its type, default, bounds and what it is for.
+
+The tree is schema 1.1 of the original, and more: a file of the original loads unchanged and means
+what it meant. Keys that steered parts which do not exist here (its batches, its queues between
+processes, its request tokens with their wall clock windows) are accepted and marked `NO_EFFECT`.
+
+The first sentence of a description stands alone; what follows it is detail. A section that is
+written without anything under it is an empty section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from tunmesh.configprocess import Process
+from tunmesh.configvalues import (
+    NO_EFFECT,
+    NULL_IS_EMPTY,
+    WEEK,
+    AdvertiseUrl,
+    BootstrapUrl,
+    DeviceName,
+    Duration,
+    File,
+    GroupName,
+    Integer,
+    Ipv4Address,
+    Ipv4Network,
+    Ipv6Address,
+    Ipv6Network,
+    LabelName,
+    NodeName,
+    Secret,
+    SecretInFile,
+    Section,
+    wrong,
+)
+
+
+class Auth(Section):
+    """How nodes prove to each other that they belong to the mesh."""
+
+    secret: Secret | None = Field(
+        default=None,
+        description="The secret that all nodes share. At least 32 characters, random, and unique "
+        "to this mesh; give this, secret_file or secrets.",
+    )
+    secret_file: SecretInFile | None = Field(
+        default=None,
+        description="File that holds the secret. The end of its last line does not count.",
+    )
+    secrets: Annotated[tuple[Secret, ...], NULL_IS_EMPTY] = Field(
+        default=(),
+        max_length=8,
+        description="Several secrets, to change over without downtime. The first is offered to "
+        "peers, all are accepted.",
+    )
+    pub_key_size: Integer = Field(
+        default=2048,
+        ge=2048,
+        description="Length of the original's session keys, in bits. No effect here.",
+        json_schema_extra=NO_EFFECT,
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Auth:
+        given = [bool(self.secret), bool(self.secret_file), bool(self.secrets)].count(True)
+        if given != 1:
+            raise ValueError(
+                f"must have exactly one of secret, secret_file and secrets, not {given or 'none'}"
+            )
+        if len(set(self.secrets)) != len(self.secrets):
+            raise ValueError("must have different secrets in its list; one is there twice")
+        return self
+
+    @property
+    def accepted(self) -> tuple[bytes, ...]:
+        """Every secret that is valid, the one to offer first."""
+        if self.secret_file:
+            return (self.secret_file.text.encode(),)
+        return tuple(
+            secret.get_secret_value().encode()
+            for secret in ((self.secret,) if self.secret else self.secrets)
+        )
+
+
+class BootstrapGroup(Section):
+    """Nodes, or load balancers in front of nodes, through which a node finds the mesh."""
+
+    bootstrap_node_urls: Annotated[tuple[BootstrapUrl, ...], NULL_IS_EMPTY] = Field(
+        default=(),
+        description="Advertised URLs of other nodes, or of a load balancer. Without a port: 443. "
+        "Empty for the first node of a mesh.",
+    )
+    bootstrap_retries: Integer = Field(
+        default=-1,
+        ge=-1,
+        description="How often to try again while no node of the group is linked. "
+        "0: one attempt; -1: for ever.",
+    )
+
+
+class Clustering(Section):
+    """Who this node is to the others, and how it finds them."""
+
+    node_name: NodeName | None = Field(
+        default=None,
+        description="Name of this node in logs, metrics and status. null: the host name.",
+    )
+    control_api_advertise_url: AdvertiseUrl = Field(
+        description="The https://HOST:PORT at which all other nodes reach this one. Unique to this "
+        "node: it cannot be a load balancer."
+    )
+    auth: Auth = Field(description="How nodes prove that they belong to the mesh.")
+    bootstrap_groups: Mapping[GroupName, BootstrapGroup] = Field(
+        description="Ways into the mesh, by a name for the log. Each group is tried until one of "
+        "its URLs answers."
+    )
+    reload_config_on_bootstrap: bool = Field(
+        default=False, description="Read this file again before each attempt to bootstrap."
+    )
+
+
+class Ssl(Section):
+    """The TLS certificate of the port. All nodes may share one."""
+
+    ca_file_path: File | None = Field(
+        default=None,
+        description="Certificates that peers' must chain to. null: the certificate itself.",
+    )
+    cert_file_path: File = Field(description="Certificate, with its chain, in PEM.")
+    key_file_path: File = Field(description="Private key of the certificate, in PEM.")
+    verify_hostname: bool = Field(
+        default=False,
+        description="Check that a peer's certificate names the host of its URL. Off because "
+        "advertised URLs are dynamic.",
+    )
+
+
+class ControlApi(Section):
+    """The one port that this node listens on, for peers and for probes."""
+
+    listen_port: Integer = Field(
+        default=4567,
+        ge=1,
+        le=65535,
+        description="TCP port to listen on. May differ from the advertised one behind NAT.",
+    )
+    max_batch_size: Integer = Field(
+        default=64,
+        ge=1,
+        le=1024,
+        description="Packets in one request of the original. No effect here.",
+        json_schema_extra=NO_EFFECT,
+    )
+    ssl: Ssl = Field(description="The TLS certificate of the port.")
+
+
+class Logging(Section):
+    """What the log says, and in what form."""
+
+    level: Literal["error", "warn", "info", "debug"] = Field(
+        default="info", description="The least important messages that are logged."
+    )
+    format: Literal["text", "json"] = Field(
+        default="text", description="Lines for people, or one JSON object per line."
+    )
+
+
+class Prometheus(Section):
+    """What Prometheus gets to see."""
+
+    base_labels: Mapping[LabelName, str] = Field(
+        default_factory=dict, description="Labels that are put on every metric, by name."
+    )
+
+
+class Monitoring(Section):
+    """How this node can be watched."""
+
+    method: Literal["none", "prometheus"] = Field(
+        default="none", description="Whether /metrics answers. none: it is not found."
+    )
+    enable_node_packet_metrics: bool = Field(
+        default=False, description="Count packets and bytes for each peer by its name."
+    )
+    metric_ttl: Duration = Field(
+        default=3600.0,
+        ge=0.5,
+        le=WEEK,
+        description="How long the metrics of a peer that is gone are kept.",
+    )
+    prometheus: Prometheus = Field(
+        default_factory=Prometheus, description="What Prometheus gets to see."
+    )
+
+
+class Ipv4(Section):
+    """The IPv4 side of the mesh."""
+
+    network_cidr: Ipv4Network = Field(
+        description="Every address the mesh may use. All of it is routed into the tunnel."
+    )
+    node_address_cidr: Ipv4Address = Field(
+        description="This node's own address, with the prefix of its local subnet. The subnet sets "
+        "who hears local broadcast and which timing applies."
+    )
+    enable_broadcast: bool = Field(
+        default=False, description="Carry broadcasts between the nodes of a local subnet."
+    )
+
+    @field_validator("node_address_cidr")
+    @classmethod
+    def _fits(cls, address: IPv4Interface, info: ValidationInfo) -> IPv4Interface:
+        _check_node_address(address, info.data.get("network_cidr"))
+        return address
+
+
+class Ipv6(Section):
+    """The IPv6 side of the mesh."""
+
+    network_cidr: Ipv6Network = Field(
+        description="Every address the mesh may use. All of it is routed into the tunnel."
+    )
+    node_address_cidr: Ipv6Address = Field(
+        description="This node's own address, with the prefix of its local subnet. The subnet sets "
+        "which timing applies."
+    )
+
+    @field_validator("node_address_cidr")
+    @classmethod
+    def _fits(cls, address: IPv6Interface, info: ValidationInfo) -> IPv6Interface:
+        _check_node_address(address, info.data.get("network_cidr"))
+        return address
+
+
+class Networking(Section):
+    """The private network, and the device that leads to it."""
+
+    tun_device_id: DeviceName = Field(
+        default="tun1", description="Name of the tun device to create."
+    )
+    ipv4: Ipv4 | None = Field(
+        default=None,
+        description="The IPv4 side of the mesh. At least one of ipv4 and ipv6 is required.",
+    )
+    ipv6: Ipv6 | None = Field(
+        default=None,
+        description="The IPv6 side of the mesh. At least one of ipv4 and ipv6 is required.",
+    )
+
+    @model_validator(mode="after")
+    def _one_family(self) -> Networking:
+        if self.ipv4 is None and self.ipv6 is None:
+            raise ValueError("must have ipv4, ipv6 or both, not none of them")
+        return self
+
+
+class Config(Section):
+    """Everything under `tun_mesh`."""
+
+    config_version: Literal["1.1"] = Field(description="Version of this tree of keys: 1.1.")
+    clustering: Clustering = Field(description="Who this node is, and how it finds the others.")
+    control_api: ControlApi = Field(description="The one port that this node listens on.")
+    logging: Logging = Field(
+        default_factory=Logging, description="What the log says, and in what form."
+    )
+    monitoring: Monitoring = Field(
+        default_factory=Monitoring, description="How this node can be watched."
+    )
+    networking: Networking = Field(description="The private network, and the device for it.")
+    process: Process = Field(description="The process that the node is.")
+
+
+class ConfigFile(Section):
+    """The whole file."""
+
+    tun_mesh: Config = Field(description="The one top key; everything is under it.")
+
+
+def key_paths(section: type[Section] = ConfigFile) -> Iterator[tuple[str, ...]]:
+    """The path of every key that exists, sections included; NAME stands for a name of the
+    operator's choice."""
+    for name, declaration in section.model_fields.items():
+        yield (name,)
+        inner = section_in(declaration.annotation)
+        if inner is not None:
+            chosen = ("NAME",) if get_origin(declaration.annotation) is Mapping else ()
+            yield from ((name, *chosen, *path) for path in key_paths(inner))
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section that a key of this type holds, directly, optionally or by name."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(section_in, get_args(annotation))), None)
+
+
+def _check_node_address(
+    address: IPv4Interface | IPv6Interface, network: IPv4Network | IPv6Network | None
+) -> None:
+    if network is None:  # it has a problem of its own
+        return
+    if address.ip not in network:
+        raise ValueError(wrong(f"an address inside network_cidr {network}", str(address)))
+    if address.network.prefixlen < network.prefixlen:
+        raise ValueError(wrong(f"in a subnet no larger than network_cidr {network}", str(address)))
+    for around in (network, address.network):
+        if address.ip in _reserved(around):
+            raise ValueError(
+                wrong(
+                    f"an address for a node, which {address.ip} in {around} cannot be", str(address)
+                )
+            )
+
+
+def _reserved(network: IPv4Network | IPv6Network) -> tuple[object, ...]:
+    """The addresses that stand for the network: its first (RFC 4291 section 2.6.1 for IPv6) and,
+    in IPv4, its last, unless it has no more than two (RFC 3021, RFC 6164)."""
+    if network.num_addresses <= 2:
+        return ()
+    if network.version == 6:
+        return (network.network_address,)
+    return (network.network_address, network.broadcast_address)

@@ -1,0 +1,225 @@
+"""The keys under `process`: whom the node runs as, and all its durations.
+
+Part of `configkeys`, where the rules for declarations are.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from tunmesh.configvalues import NO_EFFECT, WEEK, Duration, Integer, Section, wrong
+
+MAX_ID = 2**32 - 2  # the kernel's -1 means "no id"
+
+
+class IpcGroup(Section):
+    """The original's SysV queues."""
+
+    max_init_attempts: Integer = Field(
+        default=3,
+        ge=0,
+        description="Attempts of the original to make its queues. No effect here.",
+        json_schema_extra=NO_EFFECT,
+    )
+    key_range_min: Integer = Field(
+        default=0x80000000,
+        ge=0,
+        description="Lowest key of the original's queues. No effect here.",
+        json_schema_extra=NO_EFFECT,
+    )
+    key_range_max: Integer = Field(
+        default=0x8FFFFFF0,
+        ge=0,
+        description="Highest key of the original's queues. No effect here.",
+        json_schema_extra=NO_EFFECT,
+    )
+
+
+class Ipc(Section):
+    """The original's traffic between its processes; there is one process here."""
+
+    group: IpcGroup = Field(
+        default_factory=IpcGroup,
+        description="The original's SysV queues. No effect here.",
+        json_schema_extra=NO_EFFECT,
+    )
+
+
+class AuthTiming(Section):
+    """How long authentication lasts."""
+
+    session_max_age: Duration = Field(
+        default=3600.0, ge=0.5, le=WEEK, description="Age at which a link is replaced by a new one."
+    )
+    early_validity_window: Duration = Field(
+        default=5.0,
+        ge=0.0,
+        le=WEEK,
+        description="Clock error that the original forgave. No effect here: wall clocks are never "
+        "compared.",
+        json_schema_extra=NO_EFFECT,
+    )
+    validity_window: Duration = Field(
+        default=30.0,
+        ge=0.0,
+        le=WEEK,
+        description="How long a request of the original was valid. No effect here: wall clocks are "
+        "never compared.",
+        json_schema_extra=NO_EFFECT,
+    )
+
+
+class LocalRegistration(Section):
+    """Contact with peers in the same local subnet."""
+
+    reregistration_interval: Duration = Field(
+        default=5.0,
+        ge=0.1,
+        le=WEEK,
+        description="How often peers in the local subnet hear from this node.",
+    )
+    stale_threshold: Duration = Field(
+        default=30.0,
+        ge=0.1,
+        le=WEEK,
+        description="Silence after which a peer in the local subnet is given up. More than "
+        "reregistration_interval, best three times as much.",
+    )
+
+    @field_validator("stale_threshold")
+    @classmethod
+    def _later(cls, threshold: float, info: ValidationInfo) -> float:
+        interval = info.data.get("reregistration_interval")
+        if interval is not None and threshold <= interval:
+            raise ValueError(wrong(f"more than reregistration_interval {interval:g}", threshold))
+        return threshold
+
+
+class MeshRegistration(LocalRegistration):
+    """Contact with peers outside the local subnet: the same, less often."""
+
+    reregistration_interval: Duration = Field(
+        default=30.0,
+        ge=0.1,
+        le=WEEK,
+        description="How often peers outside the local subnet hear from this node.",
+    )
+    stale_threshold: Duration = Field(
+        default=120.0,
+        ge=0.1,
+        le=WEEK,
+        description="Silence after which a peer outside the local subnet is given up. More than "
+        "reregistration_interval, best three times as much.",
+    )
+
+
+class Registrations(Section):
+    """How the members of the mesh keep in touch."""
+
+    groom_interval: Duration = Field(
+        default=5.0, ge=0.1, le=WEEK, description="How often the list of members is looked through."
+    )
+    startup_grace: Duration = Field(
+        default=0.0,
+        ge=0.0,
+        le=WEEK,
+        description="How long after its start a node without links counts as ready. Lets the first "
+        "nodes of a mesh enter service discovery.",
+    )
+    bootstrap_retry_interval: Duration = Field(
+        default=15.0, ge=0.1, le=WEEK, description="Pause between attempts to bootstrap."
+    )
+    local: LocalRegistration = Field(
+        default_factory=LocalRegistration, description="Contact with peers in the local subnet."
+    )
+    mesh: MeshRegistration = Field(
+        default_factory=MeshRegistration, description="Contact with peers outside it."
+    )
+
+
+class PacketTiming(Section):
+    """How long a packet may wait for a peer that is slow to take it."""
+
+    packet_expiration: Duration = Field(
+        default=0.1,
+        ge=0.01,
+        le=3600.0,
+        description="Age at which a waiting packet is dropped. Below 0.2 s, or TCP sends it again "
+        "meanwhile.",
+    )
+
+
+class NetworkTiming(Section):
+    """How long packets may wait."""
+
+    local: PacketTiming = Field(
+        default_factory=PacketTiming, description="For peers in the local subnet."
+    )
+    mesh: PacketTiming = Field(
+        default_factory=PacketTiming, description="For peers outside the local subnet."
+    )
+
+
+class TunHandlerTiming(Section):
+    """The original's separate tun process."""
+
+    heartbeat_interval: Duration = Field(
+        default=1.0,
+        ge=0.0,
+        le=WEEK,
+        description="Heartbeat of the original's tun process. No effect here.",
+        json_schema_extra=NO_EFFECT,
+    )
+    fault_delay: Duration = Field(
+        default=1.0,
+        ge=0.0,
+        le=WEEK,
+        description="Pause of the original's tun process after a fault. No effect here.",
+        json_schema_extra=NO_EFFECT,
+    )
+
+
+class Timing(Section):
+    """Durations: a number of seconds, 10s, 5m, 1h, 2d, or a range such as 10..20s, from which one
+    value is drawn when the file is read."""
+
+    request_timeout: Duration = Field(
+        default=1.0, ge=0.1, le=WEEK, description="How long a peer may take to answer."
+    )
+    auth: AuthTiming = Field(
+        default_factory=AuthTiming, description="How long authentication lasts."
+    )
+    registrations: Registrations = Field(
+        default_factory=Registrations, description="How the members of the mesh keep in touch."
+    )
+    network: NetworkTiming = Field(
+        default_factory=NetworkTiming, description="How long packets may wait."
+    )
+    tun_handler: TunHandlerTiming = Field(
+        default_factory=TunHandlerTiming,
+        description="The original's separate tun process. No effect here.",
+        json_schema_extra=NO_EFFECT,
+    )
+
+
+class Process(Section):
+    """The process that the node is."""
+
+    uid: Integer = Field(
+        ge=1,
+        le=MAX_ID,
+        description="User id to run as once the tun device is set up. Running as root (0) is not "
+        "supported.",
+    )
+    gid: Integer = Field(
+        default_factory=lambda checked: checked["uid"],
+        ge=1,
+        le=MAX_ID,
+        description="Group id to run as. Without it: the same number as uid.",
+    )
+    ipc: Ipc = Field(
+        default_factory=Ipc,
+        description="The original's traffic between its processes. No effect here.",
+        json_schema_extra=NO_EFFECT,
+    )
+    timing: Timing = Field(default_factory=Timing, description="All durations.")

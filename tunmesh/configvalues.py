@@ -1,0 +1,282 @@
+"""The kinds of value that a config key may have: text in, a plain checked value out.
+
+A validator raises ValueError with the whole sentence a person reads, made by `wrong`: what would be
+right, and what stands there. Secrets are never part of a sentence.
+
+What a value needs to know from outside (the directory of the file, a source of randomness) comes in
+the pydantic context, a `Loading`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+)
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    SerializationInfo,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+
+from tunmesh.configfile import printable
+
+MIN_SECRET = 32  # characters
+MAX_SECRET_FILE = 4096  # characters
+HTTPS_PORT = 443
+WEEK = 7 * 86400  # seconds; the upper bound of durations
+REDACTED = "(redacted)"
+
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+# No leading zeros: YAML takes 010 for 8. The original's queue keys are written 0x80000000.
+_INTEGER = re.compile(r"[+-]?(?:0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,18})", re.IGNORECASE)
+_NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,12})?)"
+_DURATION = re.compile(rf"{_NUMBER}(?:\.\.{_NUMBER})?\s*([smhd]?)", re.IGNORECASE)
+_URL = re.compile(
+    r"https://(?:\[([0-9a-f:.]+)\]|([a-z0-9_][a-z0-9._-]*))(?::([0-9]{1,5}))?/?", re.IGNORECASE
+)
+
+
+NO_EFFECT: dict[str, Any] = {"no_effect": True}
+"""Marks a key that files of the original have and that steers nothing here."""
+
+
+class Section(BaseModel):
+    """A mapping of declared keys. Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_under_it(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What reading a file needs besides the file: where relative paths start, and
+    draw(low, high), a random number between its arguments."""
+
+    directory: Path
+    draw: Callable[[float, float], float]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a node answers: `https://HOST:PORT`. `host` is a name or an address, without brackets,
+    in lower case."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"https://{host}:{self.port}"
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """The host as an address, None when it is a name."""
+        try:
+            return ip_address(self.host)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class SecretFile:
+    """A file that holds one secret; `text` is the secret, without the line's end."""
+
+    path: Path
+    text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def wrong(expected: str, value: object) -> str:
+    """The sentence for a value that is not what it must be."""
+    return f"must be {expected}, not {shown(value)}"
+
+
+def shown(value: object) -> str:
+    """A value as an error message names it: text is quoted and cut, containers are not spelled
+    out."""
+    match value:
+        case None:
+            return "empty"
+        case str():
+            return f'"{printable(value)}"'
+        case dict():
+            return "a mapping of keys"
+        case list() | tuple():
+            return "a list"
+        case float() if value.is_integer():
+            return str(int(value))
+        case _:
+            return str(value)
+
+
+def _loading(info: ValidationInfo) -> Loading:
+    return cast(Loading, info.context)
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, str) or not _INTEGER.fullmatch(value):
+        raise ValueError(wrong("a whole number", value))
+    return int(value, 0)
+
+
+def _duration(value: object, info: ValidationInfo) -> float:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(wrong("a duration such as 10, 10s, 5m, 1h, 2d or 10..20s", value))
+    unit = _UNIT_SECONDS[match[3].lower()]
+    low = float(match[1]) * unit
+    if match[2] is None:
+        return low
+    high = float(match[2]) * unit
+    if high < low:
+        raise ValueError(wrong("a range from the smaller to the larger number", value))
+    return _loading(info).draw(low, high)
+
+
+def _file(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str) or not value:
+        raise ValueError(wrong("the path of a file", value))
+    path = _loading(info).directory / value
+    try:
+        if path.is_file():
+            return path
+        found = "is not a file" if path.exists() else "does not exist"
+    except OSError as error:
+        found = f"cannot be looked at ({error.strerror})"
+    raise ValueError(f"must be the path of a file; {printable(str(path), 200)} {found}")
+
+
+def _secret_file(value: object, info: ValidationInfo) -> SecretFile:
+    path = _file(value, info)
+    name = printable(str(path), 200)
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_SECRET_FILE + 1).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ValueError(f"must be a file with a secret; {name} cannot be read: {reason}") from None
+    if not MIN_SECRET <= len(text) <= MAX_SECRET_FILE:
+        form = f"a file with a secret of {MIN_SECRET} to {MAX_SECRET_FILE} characters"
+        raise ValueError(f"must be {form}; {name} is not")
+    return SecretFile(path, text)
+
+
+def _endpoint(value: object, default_port: int | None, form: str) -> Endpoint:
+    expected = f"a URL of the form {form}, with nothing after it"
+    match = _URL.fullmatch(value) if isinstance(value, str) else None
+    if match is None and "@" in str(value):
+        raise ValueError(f"must be {expected}, without a user name or password")
+    port = int(match[3] or default_port or 0) if match else 0
+    if match is None or not 1 <= port <= 65535:
+        raise ValueError(wrong(expected, value))
+    endpoint = Endpoint((match[1] or match[2]).lower(), port)
+    if match[1] and not isinstance(endpoint.address, IPv6Address):
+        raise ValueError(wrong(expected, value))
+    return endpoint
+
+
+def _advertised(value: object) -> Endpoint:
+    return _endpoint(value, None, "https://HOST:PORT")
+
+
+def _bootstrap(value: object) -> Endpoint:
+    return _endpoint(value, HTTPS_PORT, "https://HOST or https://HOST:PORT")
+
+
+def _cidr(kind: Callable[[str], Any], expected: str) -> BeforeValidator:
+    def parse(value: object) -> Any:
+        # An address alone would quietly be a network of one.
+        if not isinstance(value, str) or "/" not in value:
+            raise ValueError(wrong(f"{expected}, with its prefix", value))
+        try:
+            return kind(value)
+        except ValueError as error:
+            if "host bits" in str(error):
+                expected_here = f"{ip_interface(value).network}, the network itself"
+                raise ValueError(wrong(expected_here, value)) from None
+            raise ValueError(wrong(expected, value)) from None
+
+    return BeforeValidator(parse)
+
+
+def _like(pattern: str, expected: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(wrong(expected, text))
+        return text
+
+    return AfterValidator(check)
+
+
+def _show_secret(secret: SecretStr, info: SerializationInfo) -> str:
+    return secret.get_secret_value() if info.context == {"reveal": True} else REDACTED
+
+
+_AS_TEXT = PlainSerializer(str, return_type=str)
+_URL_SCHEMA = WithJsonSchema({"type": "string", "format": "uri"})
+
+NULL_IS_EMPTY = BeforeValidator(lambda value: () if value is None else value)
+
+Integer = Annotated[int, BeforeValidator(_integer)]
+Duration = Annotated[float, BeforeValidator(_duration)]
+"""Seconds."""
+File = Annotated[Path, BeforeValidator(_file)]
+"""An existing file; relative paths start at the config file's directory."""
+Secret = Annotated[SecretStr, Field(min_length=MIN_SECRET), PlainSerializer(_show_secret)]
+SecretInFile = Annotated[
+    SecretFile,
+    PlainValidator(_secret_file),
+    _AS_TEXT,
+    WithJsonSchema({"type": "string", "format": "path"}),
+]
+AdvertiseUrl = Annotated[Endpoint, PlainValidator(_advertised), _AS_TEXT, _URL_SCHEMA]
+BootstrapUrl = Annotated[Endpoint, PlainValidator(_bootstrap), _AS_TEXT, _URL_SCHEMA]
+Ipv4Network = Annotated[IPv4Network, _cidr(IPv4Network, "an IPv4 network such as 10.77.0.0/16")]
+Ipv4Address = Annotated[IPv4Interface, _cidr(IPv4Interface, "an IPv4 address such as 10.77.0.1/24")]
+Ipv6Network = Annotated[IPv6Network, _cidr(IPv6Network, "an IPv6 network such as fd77::/48")]
+Ipv6Address = Annotated[IPv6Interface, _cidr(IPv6Interface, "an IPv6 address such as fd77::1/64")]
+NodeName = Annotated[
+    str, _like(r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, dots, dashes or underscores")
+]
+GroupName = Annotated[
+    str, _like(r"[^\x00-\x1f\x7f]{1,64}", "a name of 1 to 64 characters, on one line")
+]
+# The kernel's dev_valid_name(), and no %, which TUNSETIFF would take for a pattern to number.
+DeviceName = Annotated[
+    str, _like(r"(?!\.{1,2}$)[^\s/:%]{1,15}", "1 to 15 characters without spaces, /, : or %")
+]
+LabelName = Annotated[
+    str,
+    _like(
+        r"(?!__)[A-Za-z_][A-Za-z0-9_]*",
+        "a Prometheus label name (letters, digits and _, not beginning with a digit or __)",
+    ),
+]

@@ -1,0 +1,145 @@
+"""The reconnecting client factory: one for each peer, and one for each bootstrap group.
+
+While it is wanted it tries again and again: at first after at most `initialDelay`, then after up to
+twice as long each time, at most `maxDelay`, each delay drawn anew between zero and that ceiling
+(full jitter), so that a mesh that restarts as a whole does not knock in step. The delay is reset
+only when a link was *authenticated*: a port that accepts and then hangs up is no success.
+
+A name is resolved anew at every attempt, and every address it has is a candidate (HostnameEndpoint
+tries them in turn, 0.3 s apart, as RFC 8305 has it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
+from twisted.internet.protocol import Protocol, ReconnectingClientFactory
+from twisted.python.failure import Failure
+
+CONNECT_TIMEOUT = 5.0  # seconds for the name, the connection and each of its addresses
+ATTEMPT_DELAY = 0.3
+
+Target = tuple[str, int]  # host, port
+
+
+class PeerFactory(ReconnectingClientFactory):
+    """Dials a list of targets in turn; a pause only follows after all have failed.
+
+    - `build(self, host)`: a new link, for a connection to that host;
+    - `secure(host, factory)`: that factory, wrapped so that it speaks TLS to that host;
+    - `draw()`: a random number from 0 to 1;
+    - `unreachable(self, text)`: told of attempts that ended before there was a connection;
+    - `rounds`: how often the list is gone through again, -1 for no end.
+    """
+
+    noisy = False
+    initialDelay = 0.5
+    delay: float
+    maxDelay: float
+    clock: Any
+    factor = 2.0
+
+    def __init__(
+        self,
+        reactor: Any,
+        targets: Sequence[Target],
+        build: Callable[[PeerFactory, str], Protocol],
+        secure: Callable[[str, IProtocolFactory], IProtocolFactory],
+        draw: Callable[[], float],
+        unreachable: Callable[[PeerFactory, str], None],
+        rounds: int = -1,
+        max_delay: float = 15.0,
+    ) -> None:
+        self.clock = reactor
+        self.targets = tuple(targets)
+        self.maxDelay = max_delay
+        self.continueTrying = 0
+        self.attempts = 0
+        self._build = build
+        self._secure = secure
+        self._draw = draw
+        self._rounds = rounds
+        self._unreachable = unreachable
+        self._connecting: Deferred[IProtocol] | None = None
+
+    @property
+    def target(self) -> Target:
+        """What the next attempt goes to, or the one under way."""
+        return self.targets[max(self.attempts - 1, 0) % len(self.targets)]
+
+    def start(self, delay: float = 0.0) -> None:
+        """Link, from now on, until `stop`. Nothing happens if it is at it already."""
+        if self.continueTrying:
+            return
+        self.resetDelay()
+        if self._connecting is None:
+            self._schedule(delay)
+
+    def stop(self) -> None:
+        """No new attempt. The one under way may end as it likes: if a link comes of it, it is the
+        roster's to judge."""
+        self.stopTrying()
+
+    def abandon(self) -> None:
+        """Stop, and break off the attempt under way unless it is connected already."""
+        self.stopTrying()
+        if self._connecting is not None:
+            self._connecting.cancel()
+
+    def failed(self) -> None:
+        """An attempt came to nothing, before or after it was connected: try again later."""
+        self._connecting = None
+        if self.continueTrying:
+            self.retry()
+
+    def authenticated(self) -> None:
+        """An attempt ended in a link."""
+        self._connecting = None
+        self.delay = self.initialDelay
+        self.retries = 0
+
+    def retry(self, connector: object = None) -> None:
+        self.retries += 1
+        if self.attempts % len(self.targets):
+            self._schedule(0.0)
+            return
+        if 0 <= self._rounds <= self.retries // len(self.targets) - 1:
+            self.stopTrying()
+            return
+        self._schedule(self._draw() * self.delay)
+        self.delay = min(self.delay * self.factor, self.maxDelay)
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        return self._build(self, self.target[0])
+
+    def _schedule(self, delay: float) -> None:
+        self._callID = self.clock.callLater(delay, self._attempt)
+
+    def _attempt(self) -> None:
+        self._callID = None
+        self.attempts += 1
+        host, port = self.target
+        endpoint = HostnameEndpoint(
+            self.clock, host.encode("idna"), port, CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
+        )
+        self._connecting = attempt = endpoint.connect(self._secure(host, self))
+        attempt.addErrback(self._not_connected)
+
+    def _not_connected(self, failure: Failure) -> None:
+        if self.continueTrying:
+            self._unreachable(self, _words(failure.value))
+        self.failed()
+
+
+def _words(error: BaseException | None) -> str:
+    """What a person needs to know of a failed attempt to connect."""
+    if isinstance(error, DNSLookupError):
+        return "its name does not resolve"
+    if isinstance(error, ConnectError) and error.osError is not None:
+        return str(error.osError)
+    return str(error).rstrip(".")

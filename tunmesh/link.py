@@ -1,0 +1,388 @@
+"""A link: one TLS connection between two nodes, from the handshake to the bye.
+
+    HANDSHAKE ── authentic ──> UP ── retire ──> RETIRING ── both said bye ──> CLOSED
+        └───── any error, close, silence, connection lost: CLOSED ────────────^
+
+**Flow control.** While the transport takes bytes, packets go straight to it, a batch at a time.
+When it says pause, they wait in a bounded queue (tunmesh.packetqueue) and go when it says resume.
+The tun is never paused. Everything that is not data goes to the transport at once, past the
+queue: it is little, and what a peer could make us send without end (pongs) is held back to one.
+
+**Death.** Every PING_INTERVAL a ping goes out; when nothing at all was heard for SILENCE the link
+is dead. A single ping with a short deadline (`probe`) answers the roster's doubts.
+
+**Retiring** makes replacing a link lossless. Each side says bye on the old link behind its last
+packet, and goes on receiving until it has the other's bye.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol as Interface
+
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tunmesh import messages
+from tunmesh.errors import PeerError
+from tunmesh.handshake import Dialer, Listener, Step
+from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.netstring import Decoder, encode
+from tunmesh.packetqueue import PacketQueue
+
+PING_INTERVAL = 5.0
+SILENCE = 15.0
+PROBE_TIMEOUT = 1.0
+RETIRE_TIMEOUT = 2.0  # how long the other end may take to say its bye, or to close
+WRITE_BUDGET = 1 << 18  # bytes taken from the queue for one write
+
+
+class State(Enum):
+    HANDSHAKE = auto()
+    UP = auto()
+    RETIRING = auto()
+    CLOSED = auto()
+
+
+class Owner(Interface):
+    """What a link tells the node that it belongs to."""
+
+    def link_up(self, link: Link) -> None: ...
+    def link_failed(self, link: Link, error: PeerError) -> None: ...
+    def link_lost(self, link: Link, error: PeerError) -> None: ...
+    def data_received(self, link: Link, frame: memoryview) -> None: ...
+    def gossip_received(self, link: Link, gossip: Gossip) -> None: ...
+    def refusal_received(self, link: Link, refusal: Refusal) -> None: ...
+    def bye_received(self, link: Link, reason: str) -> None: ...
+    def round_trip(self, link: Link, seconds: float) -> None: ...
+    def packets_dropped(self, reason: str, count: int) -> None: ...
+
+
+class LinkTransport(Interface):
+    """What a link needs of its transport: a part of ITCPTransport."""
+
+    def write(self, data: bytes) -> None: ...
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None: ...
+    def unregisterProducer(self) -> None: ...
+    def loseConnection(self) -> None: ...
+    def abortConnection(self) -> None: ...
+
+
+class Channel(Interface):
+    """What a link must know of the TLS connection that it runs on."""
+
+    def binding(self, transport: LinkTransport) -> bytes:
+        """Its channel binding. Raises PeerError when the connection is not good enough."""
+        ...
+
+    def why_lost(self, reason: Failure) -> PeerError:
+        """Why it ended before the handshake did."""
+        ...
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class Link(Protocol):
+    """One end of a link.
+
+    `begin(channel binding)` makes the handshake machine of this end. `timeout` is how long the
+    handshake may take, in seconds. `peer` is for the owner: whom the link leads to.
+    """
+
+    transport: LinkTransport  # type: ignore[assignment]
+    peer: object = None
+    record: NodeRecord | None = None  # who is at the other end, once it is authentic
+    rtt: float | None = None  # of the last ping, in seconds
+
+    def __init__(
+        self,
+        owner: Owner,
+        clock: IReactorTime,
+        dialed: bool,
+        begin: Callable[[bytes], Dialer | Listener],
+        channel: Channel,
+        timeout: float,
+        authenticated: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.state = State.HANDSHAKE
+        self.dialed = dialed
+        self.since = clock.seconds()
+        self.queue = PacketQueue(max_age=0.1)
+        self._owner = owner
+        self._clock = clock
+        self._begin = begin
+        self._channel = channel
+        self._timeout = timeout
+        self._authenticated = authenticated
+        self._machine: Dialer | Listener | None = None
+        self._decoder = Decoder(messages.MAX_HANDSHAKE_FRAME)
+        self._timer: IDelayedCall | None = None
+        self._paused = False
+        self._error: PeerError | None = None  # why it closed, when it was not the connection
+        self._heard = self.since
+        self._pings = 0
+        self._ping_sent = 0.0
+        self._pong_owed: bytes | None = None
+        self._probes: list[Callable[[bool], None]] = []
+        self._probe_timer: IDelayedCall | None = None
+        self._bye_said = False
+        self._bye_heard = False
+
+    @property
+    def key_id(self) -> bytes:
+        """The id of the key that the link was authenticated with."""
+        return self._machine.key_id if self._machine is not None else b""
+
+    # --- what the node asks of it ---
+
+    def send(self, frames: list[bytes]) -> None:
+        """Send packets (each virtio header and IP packet) now, or queue them, or drop them."""
+        if not self._paused and self.state is State.UP:
+            self._write_frames(frames)
+            return
+        if self.state is not State.UP:
+            self._owner.packets_dropped("link_lost", len(frames))
+            return
+        dropped = self.queue.push(self._clock.seconds(), frames)
+        if dropped:
+            self._owner.packets_dropped("queue_full", dropped)
+
+    def tell(self, gossip: Gossip) -> None:
+        self._write(messages.encode_gossip(gossip))
+
+    def refuse(self, refusal: Refusal) -> None:
+        self._write(messages.encode_refusal(refusal))
+
+    def probe(self, answered: Callable[[bool], None]) -> None:
+        """Ping now; `answered` is told whether a pong came within PROBE_TIMEOUT."""
+        self._probes.append(answered)
+        if len(self._probes) == 1:
+            self._probe_timer = self._clock.callLater(PROBE_TIMEOUT, self._probed, False)
+            self._ping()
+
+    def retire(self) -> None:
+        """Another link replaces this one: send what is queued, say bye, wait for the other's."""
+        if self.state is not State.UP:
+            return
+        self.state = State.RETIRING
+        self._restart_timer(RETIRE_TIMEOUT, self._abort)
+        if not self._paused:
+            self._say_bye(messages.REPLACED)
+
+    def close(self, reason: str) -> None:
+        """Say bye and close."""
+        if self.state is State.CLOSED:
+            return
+        self._error = PeerError(reason, reason)
+        if self.state is not State.HANDSHAKE:
+            self._write(messages.encode_bye(reason))
+        self._hang_up()
+
+    # --- IHandshakeListener, Protocol: what the transport tells ---
+
+    def connectionMade(self) -> None:
+        self._restart_timer(self._timeout, self._too_slow)
+
+    def handshakeCompleted(self) -> None:
+        try:
+            self._machine = self._begin(self._channel.binding(self.transport))
+        except PeerError as error:
+            self._fail(error)
+            return
+        if isinstance(self._machine, Dialer):
+            self._write(self._machine.hello)
+
+    def dataReceived(self, data: bytes) -> None:
+        """The one place where bytes from the network may turn out to be wrong."""
+        self._heard = self._clock.seconds()
+        try:
+            for payload in self._decoder.feed(data):
+                if self.state is State.UP or self.state is State.RETIRING:
+                    self._receive(payload)
+                elif self.state is State.HANDSHAKE:
+                    self._shake_hands(bytes(payload))
+                else:
+                    return
+        except PeerError as error:
+            self._fail(error)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.state = State.CLOSED
+        self._stop_timer()
+        dropped = self.queue.clear()
+        if dropped:
+            self._owner.packets_dropped("link_lost", dropped)
+        if self.record is not None:
+            self._owner.link_lost(self, self._error or PeerError("lost", "the connection was lost"))
+        else:
+            self._owner.link_failed(self, self._error or self._channel.why_lost(reason))
+        self._probed(False)
+
+    # --- IPushProducer: flow control ---
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        while len(self.queue) and not self._paused:
+            frames, expired = self.queue.pop(self._clock.seconds(), WRITE_BUDGET)
+            if expired:
+                self._owner.packets_dropped("expired", expired)
+            if frames:
+                self._write_frames(frames)
+        if self._paused:
+            return
+        if self._pong_owed is not None:
+            token, self._pong_owed = self._pong_owed, None
+            self._write(b"o" + token)
+        if self.state is State.RETIRING and not self._bye_said:
+            self._say_bye(messages.REPLACED)
+
+    def stopProducing(self) -> None:
+        """The transport is gone; connectionLost follows."""
+        self._paused = True
+
+    # --- receiving ---
+
+    def _shake_hands(self, payload: bytes) -> None:
+        if self._machine is None:
+            raise PeerError("unexpected", "it spoke before the handshake")
+        step: Step = self._machine.receive(payload)
+        if step.send is not None:
+            self._write(step.send)
+        if step.peer is not None:
+            self._come_up(step.peer)
+
+    def _come_up(self, record: NodeRecord) -> None:
+        self.state = State.UP
+        self.record = record
+        self.since = self._clock.seconds()
+        self._decoder.limit = messages.MAX_FRAME
+        self._authenticated()
+        self.transport.registerProducer(self, True)
+        self._restart_timer(PING_INTERVAL, self._keep_alive)
+        self._owner.link_up(self)
+
+    def _receive(self, payload: memoryview) -> None:
+        tag = payload[0] if payload else None
+        if tag == messages.DATA:
+            if len(payload) > messages.MAX_DATA_FRAME:
+                raise PeerError("oversized", f"a data frame of {len(payload)} bytes")
+            self._owner.data_received(self, payload[1:])
+        elif tag == messages.PING:
+            self._pong(messages.decode_token(bytes(payload)))
+        elif tag == messages.PONG:
+            self._ponged(messages.decode_token(bytes(payload)))
+        elif tag == messages.GOSSIP:
+            self._owner.gossip_received(self, messages.decode_gossip(bytes(payload)))
+        elif tag == messages.REFUSAL:
+            self._owner.refusal_received(self, messages.decode_refusal(bytes(payload)))
+        elif tag == messages.BYE:
+            self._bye(messages.decode_bye(bytes(payload)))
+        else:
+            raise PeerError("unexpected", "a message with an unknown tag")
+
+    def _bye(self, reason: str) -> None:
+        self._bye_heard = True
+        self._owner.bye_received(self, reason)
+        if reason != messages.REPLACED:
+            self._error = self._error or PeerError(reason, f"it said bye: {reason}")
+        if (reason != messages.REPLACED or self._bye_said) and self.state is not State.CLOSED:
+            self._hang_up()
+
+    # --- keeping alive ---
+
+    def _keep_alive(self) -> None:
+        if self._clock.seconds() - self._heard >= SILENCE:
+            self._error = PeerError(messages.SILENT, f"silent for {SILENCE:.0f} s")
+            self._abort()
+            return
+        self._restart_timer(PING_INTERVAL, self._keep_alive)
+        if not self._probes:
+            self._ping()
+
+    def _ping(self) -> None:
+        self._pings += 1
+        self._ping_sent = self._clock.seconds()
+        self._write(b"i" + self._token())
+
+    def _token(self) -> bytes:
+        return self._pings.to_bytes(messages.TOKEN_SIZE, "big")
+
+    def _pong(self, token: bytes) -> None:
+        if self._paused:
+            self._pong_owed = token
+        else:
+            self._write(b"o" + token)
+
+    def _ponged(self, token: bytes) -> None:
+        """Only the answer to the last ping counts: an older one tells nothing new."""
+        if token != self._token():
+            return
+        self.rtt = self._clock.seconds() - self._ping_sent
+        self._owner.round_trip(self, self.rtt)
+        self._probed(True)
+
+    def _probed(self, alive: bool) -> None:
+        if self._probe_timer is not None and self._probe_timer.active():
+            self._probe_timer.cancel()
+        self._probe_timer = None
+        probes, self._probes = self._probes, []
+        for answered in probes:
+            answered(alive)
+
+    # --- sending ---
+
+    def _write_frames(self, frames: list[bytes]) -> None:
+        parts: list[bytes] = []
+        for frame in frames:
+            parts += (b"%d:D" % (len(frame) + 1), frame, b",")
+        self.transport.write(b"".join(parts))
+
+    def _write(self, payload: bytes) -> None:
+        self.transport.write(encode(payload))
+
+    # --- ending ---
+
+    def _say_bye(self, reason: str) -> None:
+        self._bye_said = True
+        self._write(messages.encode_bye(reason))
+        if self._bye_heard:
+            self._hang_up()
+
+    def _fail(self, error: PeerError) -> None:
+        self._error = error
+        self._abort()
+
+    def _too_slow(self) -> None:
+        self._fail(PeerError("timeout", f"no handshake within {self._timeout:.0f} s"))
+
+    def _hang_up(self) -> None:
+        """Let what was written go out, then close; do not wait long for the other end."""
+        self.state = State.CLOSED
+        self._restart_timer(RETIRE_TIMEOUT, self._abort)
+        if self.record is not None:
+            self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def _abort(self) -> None:
+        self.state = State.CLOSED
+        self._stop_timer()
+        self.transport.abortConnection()
+
+    def _restart_timer(self, delay: float, call: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self._clock.callLater(delay, call)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None

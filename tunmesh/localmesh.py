@@ -1,0 +1,165 @@
+"""A mesh of real nodes on this machine, shown at work: `tunmesh mesh`, `make mesh`.
+
+Each node is a `twistd tunmesh` process in a network namespace of its own, cabled to one bridge: the
+image of a container deployment. `tunmesh.meshstory` tells what happens then.
+
+Nothing outlives it. Namespaces have no names and vanish with their last process; node processes
+and the directory with their configs are left to a janitor process, which acts when this one ends,
+however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
+from twisted.python.failure import Failure
+
+from tunmesh import meshhost, meshview
+from tunmesh.errors import OperatorError
+from tunmesh.janitor import Janitor
+from tunmesh.meshnode import MeshError, MeshReactor, Nodes
+from tunmesh.meshplan import NodePlan, Owner, write_files
+from tunmesh.meshstory import MeshStory
+from tunmesh.meshtraffic import CrossingReactor, MeshTraffic
+from tunmesh.meshview import View
+from tunmesh.namespaces import Namespace
+from tunmesh.traffic import TrafficError
+from tunmesh.underlay import Underlay
+
+FEWEST_NODES, MOST_NODES = 2, 50
+INTERRUPTED = 130  # as a shell reports a program that was ended by Ctrl-C
+MOST_LOGS_SHOWN = 3
+
+
+class HarnessReactor(IReactorCore, IReactorFromThreads, MeshReactor, CrossingReactor):
+    """What all of it together asks of a reactor."""
+
+
+def main(nodes: int, keep: bool) -> int:
+    """Run a mesh of so many nodes and show it; the exit code. With `keep` it stays up until Ctrl-C.
+
+    Raises OperatorError for what the host lacks.
+    """
+    if not FEWEST_NODES <= nodes <= MOST_NODES:
+        raise OperatorError(f"nodes is {nodes}: it must be {FEWEST_NODES} to {MOST_NODES}")
+    owner = meshhost.prepare()
+    from twisted.internet import reactor
+
+    began = time.monotonic()
+    view = meshview.to_terminal(lambda: time.monotonic() - began)
+    plans = [NodePlan(number) for number in range(1, nodes + 1)]
+    code = _run_mesh(cast(HarnessReactor, reactor), plans, owner, keep, view)
+    view.done("nothing is left: no process, no namespace, no file")
+    return code
+
+
+def _run_mesh(
+    reactor: HarnessReactor, plans: Sequence[NodePlan], owner: Owner, keep: bool, view: View
+) -> int:
+    """Build and connect everything, run it, take it away again."""
+    view.title(f"tunmesh: a mesh of {len(plans)} real nodes on this machine")
+    directory = Path(tempfile.mkdtemp(prefix="tunmesh-"))
+    with (
+        closing(Janitor(directory)) as janitor,
+        closing(Underlay.create([plan.underlay for plan in plans])) as underlay,
+    ):
+        view.done(f"{len(plans)} network namespaces, each with a cable to one bridge")
+        write_files(directory, plans, owner)
+        view.done(f"1 certificate, 1 secret, {len(plans)} configs in {directory}")
+        view.note("node K is reached at 10.99.0.K; in the mesh it is 10.77.0.K and fd77::K")
+        view.note(f"each is told nothing but the address of {plans[0].name}")
+        nodes = Nodes(reactor, janitor, directory)
+        traffic = MeshTraffic(reactor, plans, underlay.namespaces, view)
+        story = MeshStory(plans, underlay.namespaces, nodes, traffic, view)
+        stay = _entrances(plans, underlay.namespaces, directory) if keep else []
+        return _run_reactor(reactor, lambda: _tell(story, nodes, view, stay))
+
+
+async def _tell(story: MeshStory, nodes: Nodes, view: View, stay: Sequence[str]) -> int:
+    """Tell the story to whatever end it comes; the exit code. With `stay`, lines that explain how
+    to look around, the mesh stays up until this is cancelled."""
+    try:
+        await story.tell()
+        if stay:
+            view.block(stay)
+            view.step("the mesh stays up until Ctrl-C")
+            with suppress(CancelledError):
+                await Deferred()
+        await story.leave()
+    except (MeshError, TrafficError) as error:
+        view.failed(str(error))
+        _show_last_lines(nodes, error, view)
+        return 1
+    except CancelledError:
+        view.failed("interrupted")
+        return INTERRUPTED
+    finally:
+        await story.end_all()
+    return 0
+
+
+def _show_last_lines(nodes: Nodes, error: Exception, view: View) -> None:
+    """What the nodes that it is about, and those that have died, wrote last."""
+    concerned = error.names if isinstance(error, MeshError) else ()
+    for name in list(dict.fromkeys((*concerned, *nodes.dead())))[:MOST_LOGS_SHOWN]:
+        view.note(f"{name} wrote last:")
+        for line in nodes.processes[name].tail:
+            view.note(f"  {line}")
+
+
+def _run_reactor(reactor: HarnessReactor, story: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run the reactor until the story is over; its exit code. The first Ctrl-C or TERM cancels the
+    story, later ones find it ending already."""
+    outcome: list[int | Failure] = []
+
+    def begin() -> None:
+        told = Deferred.fromCoroutine(story())
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            for each in signal.SIGINT, signal.SIGTERM:
+                signal.signal(each, signal.SIG_IGN)
+            reactor.callFromThread(told.cancel)
+
+        for each in signal.SIGINT, signal.SIGTERM:
+            signal.signal(each, interrupt)
+        told.addBoth(outcome.append)
+        told.addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    [code] = outcome
+    if isinstance(code, Failure):
+        code.raiseException()
+    return code
+
+
+def _entrances(
+    plans: Sequence[NodePlan], namespaces: Sequence[Namespace], directory: Path
+) -> list[str]:
+    """How to look around in a mesh that stays up."""
+    user = "" if os.getuid() == 0 else f"--preserve-credentials --user --target {os.getpid()} "
+    enter = [f"nsenter {user}--net={namespace.path}" for namespace in namespaces]
+    return [
+        "  to run a program in a node:",
+        *(
+            f"    {plan.name:<7} {plan.ipv4:<10} {plan.ipv6:<9} {command} bash"
+            for plan, command in zip(plans, enter, strict=True)
+        ),
+        "",
+        f"  for example, from {plans[0].name} to {plans[1].name}:",
+        f"    {enter[0]} ping {plans[1].ipv4}",
+        f"    {enter[1]} iperf3 --server --daemon",
+        f"    {enter[0]} iperf3 --client {plans[1].ipv4}",
+        "",
+        f"  logs: {directory}/node*.log",
+    ]

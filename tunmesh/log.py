@@ -1,0 +1,130 @@
+"""How log events look on standard output: text for people, or JSON lines for machines.
+
+    2026-11-22T22:05:08.123Z info  linked with beta (dialed, 1.2 ms)
+    {"time": "2026-11-22T22:05:08.123Z", "level": "info", "event": "linked", "text": …, "peer": …}
+
+Events of ours carry `event`, a stable word, and fields; other software's are shown from warning
+level on. Nothing here, or anywhere, logs per packet; `Throttle` keeps what a peer can cause (failed
+handshakes, refusals) to a line now and then, with the count of those left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable
+from datetime import UTC, datetime
+from typing import IO
+
+from constantly import NamedConstant
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogFilterPredicate,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    PredicateResult,
+    formatEvent,
+)
+from zope.interface import implementer
+
+LEVELS = {
+    "debug": LogLevel.debug,
+    "info": LogLevel.info,
+    "warn": LogLevel.warn,
+    "error": LogLevel.error,
+}
+THROTTLE_INTERVAL = 60.0
+MAX_THROTTLED = 1024
+
+
+def observer(stream: IO[str], level: str, style: str) -> ILogObserver:
+    """An observer that writes events of at least this level in this style ("text" or "json")."""
+    write = _json_line if style == "json" else _text_line
+    return FilteringLogObserver(_Writer(stream, write), [_AtLeast(LEVELS[level])])
+
+
+@implementer(ILogObserver)
+class _Writer:
+    def __init__(self, stream: IO[str], form: Callable[[LogEvent], str]) -> None:
+        self._stream = stream
+        self._form = form
+
+    def __call__(self, event: LogEvent) -> None:
+        self._stream.write(self._form(event) + "\n")
+        self._stream.flush()
+
+
+@implementer(ILogFilterPredicate)
+class _AtLeast:
+    """Our events from a level on, those of others from the higher of it and a warning on."""
+
+    def __init__(self, level: NamedConstant) -> None:
+        self._ours = level
+        self._others = max(level, LogLevel.warn)
+
+    def __call__(self, event: LogEvent) -> NamedConstant:
+        ours = str(event.get("log_namespace", "")).startswith("tunmesh")
+        least = self._ours if ours else self._others
+        shown = event.get("log_level", LogLevel.info) >= least
+        return PredicateResult.maybe if shown else PredicateResult.no
+
+
+def _time(event: LogEvent) -> str:
+    time = datetime.fromtimestamp(event["log_time"], UTC)
+    return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
+
+
+def _text(event: LogEvent) -> str:
+    """One line, whatever the event holds: a traceback keeps its last line and goes to `trace`."""
+    text = formatEvent(event)
+    failure = event.get("log_failure")
+    if failure is not None:
+        text = f"{text}: {failure.type.__name__}: {failure.getErrorMessage()}"
+    return " ".join(text.split())
+
+
+def _text_line(event: LogEvent) -> str:
+    level = event.get("log_level", LogLevel.info).name
+    line = f"{_time(event)} {level:<5} {_text(event)}"
+    failure = event.get("log_failure")
+    return line if failure is None else f"{line}\n{failure.getTraceback().rstrip()}"
+
+
+def _json_line(event: LogEvent) -> str:
+    fields = {
+        "time": _time(event),
+        "level": event.get("log_level", LogLevel.info).name,
+        "event": event.get("event", "log"),
+        "text": _text(event),
+    }
+    for name, value in event.items():
+        if not name.startswith("log_") and name not in fields and _is_plain(value):
+            fields[name] = value
+    failure = event.get("log_failure")
+    if failure is not None:
+        fields["trace"] = failure.getTraceback()
+    return json.dumps(fields)
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+class Throttle:
+    """Says when an event of a kind may be logged: the first, then one each THROTTLE_INTERVAL."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._last: dict[Hashable, tuple[float, int]] = {}
+
+    def admit(self, kind: Hashable) -> int | None:
+        """None: be silent. Otherwise log it; the number is of those left out since the last."""
+        now = self._seconds()
+        since, left_out = self._last.get(kind, (-THROTTLE_INTERVAL, 0))
+        if now - since < THROTTLE_INTERVAL:
+            self._last[kind] = (since, left_out + 1)
+            return None
+        if len(self._last) >= MAX_THROTTLED:
+            self._last.clear()
+        self._last[kind] = (now, 0)
+        return left_out

@@ -1,0 +1,140 @@
+"""What a local mesh consists of on paper: names, addresses, and the files its nodes read.
+
+Node K is called nodeK, is reached by its peers at 10.99.0.K and is 10.77.0.K and fd77::K in the
+mesh. All nodes share one self-signed certificate and one secret, and everybody is told of the first
+node only: the rest they must find out from each other.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+LISTEN_PORT = 4567
+IPV4_NETWORK = "10.77.0.0/16"
+IPV6_NETWORK = "fd77::/64"
+CERTIFICATE, KEY, SECRET = "certificate.pem", "key.pem", "secret"
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """One node, by its number from 1 on."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"node{self.number}"
+
+    @property
+    def underlay(self) -> str:
+        """Where its peers reach it: an IPv4 address."""
+        return f"10.99.0.{self.number}"
+
+    @property
+    def ipv4(self) -> str:
+        """Its address in the mesh."""
+        return f"10.77.0.{self.number}"
+
+    @property
+    def ipv6(self) -> str:
+        """Its other address in the mesh."""
+        return f"fd77::{self.number:x}"
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.underlay}:{LISTEN_PORT}"
+
+    @property
+    def config_file(self) -> str:
+        return f"{self.name}.yaml"
+
+    @property
+    def log_file(self) -> str:
+        return f"{self.name}.log"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who the nodes become after start, and so who may read their files."""
+
+    uid: int
+    gid: int
+
+
+def write_files(directory: Path, plans: Sequence[NodePlan], owner: Owner) -> None:
+    """Certificate, key, secret and a config per node, for `owner` alone, into `directory`."""
+    certificate, key = self_signed_certificate()
+    contents = {CERTIFICATE: certificate, KEY: key, SECRET: secrets.token_hex(32).encode()}
+    for plan in plans:
+        config = yaml.safe_dump(node_config(plan, plans[0], owner), sort_keys=False)
+        contents[plan.config_file] = config.encode()
+        contents[plan.log_file] = b""
+    for name, content in contents.items():
+        path = directory / name
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        os.chown(path, owner.uid, owner.gid)
+    os.chown(directory, owner.uid, owner.gid)
+
+
+def node_config(plan: NodePlan, first: NodePlan, owner: Owner) -> dict[str, object]:
+    """The config of one node as YAML-able data; file names are relative to the config file."""
+    known = [] if plan == first else [first.url]
+    return {
+        "tun_mesh": {
+            "config_version": 1.1,
+            "clustering": {
+                "node_name": plan.name,
+                "control_api_advertise_url": plan.url,
+                "auth": {"secret_file": SECRET},
+                "bootstrap_groups": {"first": {"bootstrap_node_urls": known}},
+            },
+            "control_api": {
+                "listen_port": LISTEN_PORT,
+                "ssl": {"cert_file_path": CERTIFICATE, "key_file_path": KEY},
+            },
+            "logging": {"level": "info", "format": "json"},
+            "monitoring": {"method": "prometheus"},
+            "networking": {
+                "ipv4": {"network_cidr": IPV4_NETWORK, "node_address_cidr": f"{plan.ipv4}/16"},
+                "ipv6": {"network_cidr": IPV6_NETWORK, "node_address_cidr": f"{plan.ipv6}/64"},
+            },
+            "process": {"uid": owner.uid, "gid": owner.gid},
+        }
+    }
+
+
+def self_signed_certificate() -> tuple[bytes, bytes]:
+    """A P-256 certificate that is good for a day and its private key, both PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tunmesh local mesh")])
+    day = datetime.timedelta(days=1)
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # A machine whose clock is adjusted meanwhile must not see a certificate of tomorrow.
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM), private

@@ -1,0 +1,143 @@
+"""The chapters of a local mesh's story in which traffic crosses it, between all pairs of nodes.
+
+One pair after the other: what is measured for one is not disturbed by the next.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import permutations
+
+from tunmesh import meshview
+from tunmesh.meshnode import MeshError
+from tunmesh.meshplan import NodePlan
+from tunmesh.meshview import PairResult, View
+from tunmesh.namespaces import Namespace
+from tunmesh.pinger import Pinger, PingReactor, Pings
+from tunmesh.traffic import Place, TrafficReactor, fetch, transfer
+
+PINGS_PER_PAIR = 5
+MEGABYTE = 1_000_000
+# All transfers together, so that many pairs do not take for ever; and the bounds of a single one.
+TRANSFERS_TOTAL = 512 * MEGABYTE
+TRANSFER_LEAST, TRANSFER_MOST = 1 * MEGABYTE, 32 * MEGABYTE
+PATIENCE = 20.0  # seconds, for one transfer or page
+PROBE_INTERVAL = 0.05
+MUST_FAIL_PATIENCE = 0.3  # how long an answer is awaited that must not come
+
+Pair = tuple[NodePlan, NodePlan]
+
+
+class CrossingReactor(PingReactor, TrafficReactor):
+    """What traffic of all kinds asks of a reactor."""
+
+
+class MeshTraffic:
+    """Traffic between nodes. Raises MeshError or TrafficError where it does not get through."""
+
+    def __init__(
+        self,
+        reactor: CrossingReactor,
+        plans: Sequence[NodePlan],
+        namespaces: Sequence[Namespace],
+        view: View,
+    ) -> None:
+        self._reactor = reactor
+        self._plans = plans
+        self._namespaces = dict(zip(plans, namespaces, strict=True))
+        self._view = view
+
+    async def measure(self) -> list[PairResult]:
+        """Ping, then TCP, for every ordered pair."""
+        pings = await self._ping_all()
+        rates = await self._transfer_all()
+        return [PairResult(a.name, b.name, *pings[a, b], rates[a, b]) for a, b in self._pairs()]
+
+    async def fetch(self, client: NodePlan, server: NodePlan) -> None:
+        """A page by HTTP."""
+        page = await fetch(self._reactor, self._place(client), self._place(server), PATIENCE)
+        if page.status != 200:
+            raise MeshError(f"GET {page.url} was answered with {page.status}", server.name)
+        took = meshview.milliseconds(page.seconds)
+        self._view.done(f"HTTP: {client.name} got {page.url} from {server.name} in {took}")
+        self._view.note(f"it says: {page.text}")
+
+    async def insist_on_silence(self, source: NodePlan, target: NodePlan) -> None:
+        """A ping that must fail."""
+        with closing(self._pinger(source)) as pinger:
+            if await pinger.ping_once(target.ipv4, MUST_FAIL_PATIENCE) is not None:
+                raise MeshError(f"{target.ipv4} still answers, though {target.name} is dead")
+        self._view.done(f"a ping from {source.name} to {target.name} fails now, as it must")
+
+    async def first_answer(self, source: NodePlan, target: NodePlan, patience: float) -> None:
+        """Ping until there is an answer, for at most `patience` seconds."""
+        with closing(self._pinger(source)) as pinger:
+            for _ in range(int(patience / PROBE_INTERVAL)):
+                if await pinger.ping_once(target.ipv4, PROBE_INTERVAL) is not None:
+                    return
+        raise MeshError(f"{target.ipv4} does not answer pings again", source.name, target.name)
+
+    async def _ping_all(self) -> dict[Pair, tuple[Pings, Pings]]:
+        self._view.step("pinging")
+        results = {}
+        for source, target in self._pairs():
+            with (
+                closing(self._pinger(source)) as ping4,
+                closing(self._pinger(source, 6)) as ping6,
+            ):
+                results[source, target] = pings = (
+                    await ping4.ping(target.ipv4, PINGS_PER_PAIR),
+                    await ping6.ping(target.ipv6, PINGS_PER_PAIR),
+                )
+            _insist_on_answers(source, target, pings)
+            self._view.word(f"{source.number}→{target.number}")
+        ipv4, ipv6 = (_answered(family) for family in zip(*results.values(), strict=True))
+        self._view.done(f"pings answered: {ipv4} over IPv4, {ipv6} over IPv6")
+        return results
+
+    async def _transfer_all(self) -> dict[Pair, float]:
+        size = transfer_size(len(self._plans))
+        self._view.step(f"sending {size // MEGABYTE} MB by TCP")
+        payload = os.urandom(size)
+        rates = {}
+        for source, target in self._pairs():
+            rates[source, target] = await transfer(
+                self._reactor, self._place(source), self._place(target), payload, PATIENCE
+            )
+            self._view.word(f"{source.number}→{target.number}")
+        total = size * len(rates) // MEGABYTE
+        self._view.done(f"{total} MB by TCP arrived, compared byte for byte")
+        return rates
+
+    def _pairs(self) -> Iterator[Pair]:
+        return permutations(self._plans, 2)
+
+    def _pinger(self, source: NodePlan, version: int = 4) -> Pinger:
+        return Pinger(self._reactor, self._namespaces[source], version)
+
+    def _place(self, plan: NodePlan) -> Place:
+        return Place(self._namespaces[plan], plan.ipv4)
+
+
+def transfer_size(nodes: int) -> int:
+    """Bytes for each pair's transfer, a whole number of megabytes."""
+    fair = TRANSFERS_TOTAL // (nodes * (nodes - 1)) // MEGABYTE * MEGABYTE
+    return min(max(fair, TRANSFER_LEAST), TRANSFER_MOST)
+
+
+def _insist_on_answers(source: NodePlan, target: NodePlan, families: tuple[Pings, Pings]) -> None:
+    """Some loss is for the table to show; nothing but loss is a mesh that does not work."""
+    for address, pings in zip((target.ipv4, target.ipv6), families, strict=True):
+        if not pings.round_trips:
+            raise MeshError(
+                f"{pings.sent} of {pings.sent} pings from {source.name} to {address} were lost",
+                source.name,
+                target.name,
+            )
+
+
+def _answered(family: Sequence[Pings]) -> str:
+    sent = sum(pings.sent for pings in family)
+    return f"{sent - sum(pings.lost for pings in family)} of {sent}"

@@ -1,0 +1,315 @@
+"""The messages that two nodes exchange, as bytes.
+
+Every payload begins with one byte, its tag. Before authentication only the first three occur, and
+only once each way; they are fixed in size but for the node record, so that little is parsed for
+strangers. `‖` is concatenation, all integers are unsigned.
+
+    hello      H ‖ count ‖ protocol version (1 byte each) ‖ count ‖ key id (8 each) ‖ nonce (32)
+    challenge  C ‖ protocol version (1) ‖ key id (8) ‖ nonce (32)
+    proof      P ‖ mac (32) ‖ node record (JSON)
+
+    data       D ‖ virtio_net_hdr (10) ‖ IP packet        see tunmesh.packet
+    ping       i ‖ token (8)
+    pong       o ‖ the token of the ping it answers (8)
+    gossip     G ‖ {"full": bool, "linked": [record, …], "lost": [id, …]}  (JSON)
+    refusal    R ‖ {"addresses": [address, …], "holder": name}             (JSON)
+    bye        B ‖ reason (a word from BYE_REASONS)
+
+Decoding raises nothing but PeerError("malformed").
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from tunmesh.errors import PeerError
+
+PROTOCOL = "tunmesh/1"
+VERSION = 1
+
+NONCE_SIZE = 32
+KEY_ID_SIZE = 8
+MAC_SIZE = 32
+TOKEN_SIZE = 8
+MAX_OFFERS = 16  # protocol versions, and key ids, in one hello
+
+MAX_HANDSHAKE_FRAME = 2048
+MAX_DATA_FRAME = 65_546  # D ‖ virtio_net_hdr ‖ the largest IP packet
+MAX_FRAME = 1 << 20
+MAX_RECORD = MAX_HANDSHAKE_FRAME - 1 - MAC_SIZE
+MAX_NAME = 63
+MAX_URL = 255
+MAX_ADDRESSES = 8
+
+HELLO, CHALLENGE, PROOF, DATA, PING, PONG, GOSSIP, REFUSAL, BYE = b"HCPDioGRB"
+
+LEAVING = "leaving"  # the node ends: forget its addresses now
+REPLACED = "replaced"  # another link between the same two nodes takes over
+SUPERSEDED = "superseded"  # a later start of the same node took over
+SILENT = "silent"  # nothing was heard for too long
+SELF = "self"  # both ends are the same node
+BYE_REASONS = frozenset({LEAVING, REPLACED, SUPERSEDED, SILENT, SELF})
+
+_NODE_ID = re.compile(r"[0-9a-f]{32}")
+_PRINTABLE = re.compile(r"[!-~]+")
+
+Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """Who a node is. It holds for the life of its process."""
+
+    id: str  # 16 random bytes in hexadecimal, new at every start
+    name: str  # the operator's name for it, printable ASCII
+    started: int  # milliseconds since the epoch by its own clock
+    url: str  # where it can be dialed: https://host:port
+    addresses: tuple[Interface, ...]  # its overlay addresses, with the prefix of its local subnet
+    version: str  # of the software
+
+    @property
+    def host_port(self) -> tuple[str, int]:
+        return split_url(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    versions: tuple[int, ...]
+    key_ids: tuple[bytes, ...]
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    version: int
+    key_id: bytes
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    mac: bytes
+    record: bytes  # not parsed until the mac is found right
+
+
+@dataclass(frozen=True, slots=True)
+class Gossip:
+    """Which nodes the sender is linked to. `full`: exactly these; else only what changed."""
+
+    full: bool
+    linked: tuple[NodeRecord, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Of the receiver's addresses, those that the sender does not route to it, and the name of the
+    node that holds them ("" when they are outside the sender's network). Without addresses: all
+    are routed (again)."""
+
+    addresses: tuple[str, ...]
+    holder: str
+
+
+def malformed(text: str) -> PeerError:
+    return PeerError("malformed", text)
+
+
+def split_url(url: str) -> tuple[str, int]:
+    """(host, port) of an advertised URL. Raises ValueError unless it is https://host:port."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.port is None:
+        raise ValueError(f"{url!r} is not https://host:port")
+    return parts.hostname, parts.port
+
+
+# --- before authentication ---
+
+
+def encode_hello(hello: Hello) -> bytes:
+    return b"".join(
+        (
+            b"H",
+            bytes((len(hello.versions), *hello.versions)),
+            bytes((len(hello.key_ids),)),
+            *hello.key_ids,
+            hello.nonce,
+        )
+    )
+
+
+def decode_hello(payload: bytes) -> Hello:
+    versions, rest = _counted(payload[1:], 1)
+    key_ids, nonce = _counted(rest, KEY_ID_SIZE)
+    if len(nonce) != NONCE_SIZE:
+        raise malformed("a hello of a wrong size")
+    return Hello(tuple(version[0] for version in versions), tuple(key_ids), nonce)
+
+
+def _counted(data: bytes, size: int) -> tuple[list[bytes], bytes]:
+    """A list of `size`-byte items behind its one-byte count, and the rest."""
+    count = data[0] if data else 0
+    end = 1 + count * size
+    if not 1 <= count <= MAX_OFFERS or len(data) < end:
+        raise malformed("a hello of a wrong size")
+    return [data[start : start + size] for start in range(1, end, size)], data[end:]
+
+
+def encode_challenge(challenge: Challenge) -> bytes:
+    return b"C" + bytes((challenge.version,)) + challenge.key_id + challenge.nonce
+
+
+def decode_challenge(payload: bytes) -> Challenge:
+    if len(payload) != 2 + KEY_ID_SIZE + NONCE_SIZE:
+        raise malformed("a challenge of a wrong size")
+    return Challenge(payload[1], payload[2 : 2 + KEY_ID_SIZE], payload[2 + KEY_ID_SIZE :])
+
+
+def encode_proof(proof: Proof) -> bytes:
+    return b"P" + proof.mac + proof.record
+
+
+def decode_proof(payload: bytes) -> Proof:
+    if len(payload) <= 1 + MAC_SIZE:
+        raise malformed("a proof of a wrong size")
+    return Proof(payload[1 : 1 + MAC_SIZE], payload[1 + MAC_SIZE :])
+
+
+# --- node records ---
+
+
+def encode_record(record: NodeRecord) -> bytes:
+    return _dump(_record_fields(record))
+
+
+def decode_record(data: bytes) -> NodeRecord:
+    return _record(_load(data))
+
+
+def _record_fields(record: NodeRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "started": record.started,
+        "url": record.url,
+        "addresses": [str(address) for address in record.addresses],
+        "version": record.version,
+    }
+
+
+def _record(fields: Any) -> NodeRecord:
+    """A record out of parsed JSON. Fields that are not known are left for later versions."""
+    if not isinstance(fields, dict):
+        raise malformed("a node record that is not an object")
+    started, addresses = fields.get("started"), fields.get("addresses")
+    if type(started) is not int or not 0 <= started < 1 << 63:
+        raise malformed("a node record without a start time")
+    if not isinstance(addresses, list) or not 1 <= len(addresses) <= MAX_ADDRESSES:
+        raise malformed("a node record without addresses")
+    url = _word(fields.get("url"), MAX_URL)
+    try:
+        split_url(url)
+    except ValueError as error:
+        raise malformed(str(error)) from None
+    return NodeRecord(
+        id=_node_id(fields.get("id")),
+        name=_word(fields.get("name"), MAX_NAME),
+        started=started,
+        url=url,
+        addresses=tuple(_interface(address) for address in addresses),
+        version=_word(fields.get("version"), MAX_NAME),
+    )
+
+
+def _node_id(value: Any) -> str:
+    if not isinstance(value, str) or not _NODE_ID.fullmatch(value):
+        raise malformed("a node id that is not 32 hexadecimal digits")
+    return value
+
+
+def _word(value: Any, longest: int) -> str:
+    """Printable ASCII without spaces: what may go into a log line and a metric label as it is."""
+    if not isinstance(value, str) or len(value) > longest or not _PRINTABLE.fullmatch(value):
+        raise malformed("a name, URL or version that is not printable ASCII of a decent length")
+    return value
+
+
+def _interface(value: Any) -> Interface:
+    try:
+        if not isinstance(value, str):
+            raise ValueError
+        address = ipaddress.ip_interface(value)
+    except ValueError:
+        raise malformed("an overlay address that is not one") from None
+    if isinstance(address, ipaddress.IPv6Interface) and address.scope_id is not None:
+        raise malformed("an overlay address with a scope")
+    return address
+
+
+# --- after authentication ---
+
+
+def encode_gossip(gossip: Gossip) -> bytes:
+    linked = [_record_fields(record) for record in gossip.linked]
+    return b"G" + _dump({"full": gossip.full, "linked": linked, "lost": gossip.lost})
+
+
+def decode_gossip(payload: bytes) -> Gossip:
+    fields = _load(payload[1:])
+    if not isinstance(fields, dict):
+        raise malformed("gossip that is not an object")
+    full, linked, lost = fields.get("full"), fields.get("linked"), fields.get("lost")
+    if not isinstance(full, bool) or not isinstance(linked, list) or not isinstance(lost, list):
+        raise malformed("gossip without its parts")
+    return Gossip(
+        full, tuple(_record(item) for item in linked), tuple(_node_id(item) for item in lost)
+    )
+
+
+def encode_refusal(refusal: Refusal) -> bytes:
+    return b"R" + _dump({"addresses": refusal.addresses, "holder": refusal.holder})
+
+
+def decode_refusal(payload: bytes) -> Refusal:
+    fields = _load(payload[1:])
+    addresses = fields.get("addresses") if isinstance(fields, dict) else None
+    if not isinstance(addresses, list) or len(addresses) > MAX_ADDRESSES:
+        raise malformed("a refusal without addresses")
+    holder = (
+        fields["holder"] if fields.get("holder") == "" else _word(fields.get("holder"), MAX_NAME)
+    )
+    return Refusal(tuple(str(_interface(address).ip) for address in addresses), holder)
+
+
+def encode_bye(reason: str) -> bytes:
+    return b"B" + reason.encode("ascii")
+
+
+def decode_bye(payload: bytes) -> str:
+    for reason in BYE_REASONS:
+        if payload[1:] == reason.encode("ascii"):
+            return reason
+    raise malformed("a bye for no known reason")
+
+
+def decode_token(payload: bytes) -> bytes:
+    """The token of a ping or a pong."""
+    if len(payload) != 1 + TOKEN_SIZE:
+        raise malformed("a ping or pong of a wrong size")
+    return payload[1:]
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _load(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise malformed("JSON that is not JSON") from None

@@ -1,0 +1,149 @@
+"""Prometheus metrics, made from the node's status when they are asked for.
+
+Nothing is counted here: the node counts in plain integers, and a scrape turns one `Status` into
+text. Base labels are on every metric; the only label that a peer can influence is `node`, the name
+its operator gave it, and it is off by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from tunmesh.status import Status, Traffic
+
+_DIRECTIONS = {
+    "rx_packets": "Packets received from the mesh",
+    "rx_bytes": "Bytes of packets received from the mesh",
+    "tx_packets": "Packets sent into the mesh",
+    "tx_bytes": "Bytes of packets sent into the mesh",
+}
+
+
+def exposition(
+    status: Callable[[], Status], base_labels: Mapping[str, str], by_node: bool
+) -> Callable[[], bytes]:
+    """What gives the text of all metrics. `by_node`: also those with a `node` label."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_NodeCollector(status, base_labels, by_node))
+    return lambda: generate_latest(registry)
+
+
+class _NodeCollector(Collector):
+    def __init__(
+        self, status: Callable[[], Status], base_labels: Mapping[str, str], by_node: bool
+    ) -> None:
+        self._status = status
+        self._names = tuple(base_labels)
+        self._values = tuple(base_labels.values())
+        self._by_node = by_node
+
+    def describe(self) -> Sequence[Metric]:
+        """Nothing is asked of the node before it is scraped."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status()
+        record = status.record
+        yield self._gauge(
+            "tunmesh_build_info",
+            "The software and the name of this node",
+            {(record.version, record.name): 1},
+            ("version", "node_name"),
+        )
+        yield self._gauge(
+            "tunmesh_start_time_seconds",
+            "When the node started, in seconds since the epoch",
+            {(): record.started / 1000},
+        )
+        yield self._gauge(
+            "tunmesh_certificate_expiry_timestamp_seconds",
+            "When the node's certificate expires, in seconds since the epoch",
+            {(): status.certificate_expiry},
+        )
+        yield from self._mesh(status)
+        yield from self._packets(status)
+
+    def _mesh(self, status: Status) -> Iterator[Metric]:
+        yield self._gauge(
+            "tunmesh_links",
+            "Connections that are links, or try to be, by state",
+            {(state,): status.links.get(state, 0) for state in ("handshake", "up", "retiring")},
+            ("state",),
+        )
+        yield self._gauge(
+            "tunmesh_nodes_known",
+            "Other nodes that are linked or vouched for by a linked one",
+            {(): status.nodes_known},
+        )
+        yield self._counter(
+            "tunmesh_handshake_failures",
+            "Connections that did not become links, by reason",
+            {(reason,): count for reason, count in status.handshake_failures.items()},
+            ("reason",),
+        )
+        family = HistogramMetricFamily(
+            "tunmesh_link_rtt_seconds", "Round trips of pings on links", labels=self._names
+        )
+        family.add_metric(self._values, status.rtt.cumulative(), status.rtt.sum)
+        yield family
+
+    def _packets(self, status: Status) -> Iterator[Metric]:
+        yield self._counter(
+            "tunmesh_dropped_packets",
+            "Packets that were not carried, by reason",
+            {(reason,): count for reason, count in status.dropped.items()},
+            ("reason",),
+        )
+        for field, text in _DIRECTIONS.items():
+            for part, traffic in (("tun", status.tun), ("link", status.link)):
+                yield self._counter(
+                    f"tunmesh_{part}_{field}",
+                    f"{text}, at the {part}",
+                    {(): getattr(traffic, field)},
+                )
+        if self._by_node:
+            yield from self._nodes(status)
+
+    def _nodes(self, status: Status) -> Iterator[Metric]:
+        nodes: dict[str, Traffic] = {}
+        for peer in status.peers:
+            nodes.setdefault(peer.record.name, Traffic()).add(peer.traffic)
+        for field, text in _DIRECTIONS.items():
+            yield self._counter(
+                f"tunmesh_node_{field}",
+                f"{text}, by node",
+                {(name,): getattr(traffic, field) for name, traffic in nodes.items()},
+                ("node",),
+            )
+
+    def _gauge(
+        self,
+        name: str,
+        text: str,
+        samples: Mapping[tuple[str, ...], float],
+        labels: tuple[str, ...] = (),
+    ) -> Metric:
+        return self._fill(GaugeMetricFamily(name, text, labels=self._names + labels), samples)
+
+    def _counter(
+        self,
+        name: str,
+        text: str,
+        samples: Mapping[tuple[str, ...], float],
+        labels: tuple[str, ...] = (),
+    ) -> Metric:
+        return self._fill(CounterMetricFamily(name, text, labels=self._names + labels), samples)
+
+    def _fill(
+        self,
+        family: GaugeMetricFamily | CounterMetricFamily,
+        samples: Mapping[tuple[str, ...], float],
+    ) -> Metric:
+        for labels, value in samples.items():
+            family.add_metric((*self._values, *labels), value)
+        return family

@@ -1,0 +1,98 @@
+"""Netstrings: the framing of every byte inside the TLS connection.
+
+    <length in decimal>:<payload>,          e.g.  5:hello,
+
+The decoder is made for bulk. A chunk from the transport is never copied or re-sliced: frames are
+memoryviews into it. Only a frame that spans chunks is joined, once. What is kept between two calls
+is at most one frame of `limit` bytes and a header of nine.
+
+Source: D. J. Bernstein, "Netstrings", 1997. As there, a length has no leading zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tunmesh.errors import PeerError
+
+# "999999999" is the longest length we would ever look for a colon behind.
+_MAX_DIGITS = 9
+_COMMA = 0x2C
+
+
+def encode(payload: bytes) -> bytes:
+    """One frame."""
+    return b"%d:%b," % (len(payload), payload)
+
+
+class Decoder:
+    """Cuts a stream of chunks into payloads.
+
+    `limit` is the longest payload accepted, in bytes. It may be changed between two frames, also
+    while `feed` is being iterated: it holds for the next length that is read.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._header = b""  # an incomplete length, when a chunk ended inside it
+        self._parts: list[bytes | memoryview] = []  # the beginning of a frame, comma not included
+        self._missing = 0  # bytes of that frame still to come, its comma included
+
+    def feed(self, chunk: bytes) -> Iterator[memoryview]:
+        """Yield every payload that ends in this chunk.
+
+        A payload is valid for as long as the caller keeps it. Raises PeerError("framing").
+        """
+        offset = 0
+        size = len(chunk)
+        if self._missing:
+            if size < self._missing:
+                self._parts.append(chunk)
+                self._missing -= size
+                return
+            offset = self._missing
+            yield self._join(chunk, offset)
+        if self._header:
+            chunk = self._header + chunk[offset:]
+            self._header = b""
+            offset, size = 0, len(chunk)
+        view = memoryview(chunk)
+        while offset < size:
+            colon = chunk.find(b":", offset, offset + _MAX_DIGITS + 1)
+            if colon < 0:
+                self._keep_header(chunk[offset:])
+                return
+            start = colon + 1
+            end = start + self._length(chunk[offset:colon])
+            if end >= size:
+                self._parts = [view[start:]]
+                self._missing = end + 1 - size
+                return
+            if chunk[end] != _COMMA:
+                raise PeerError("framing", "a frame does not end in a comma")
+            yield view[start:end]
+            offset = end + 1
+
+    def _join(self, chunk: bytes, end: int) -> memoryview:
+        """The frame whose last bytes, up to and with its comma, are chunk[:end]."""
+        if chunk[end - 1] != _COMMA:
+            raise PeerError("framing", "a frame does not end in a comma")
+        self._parts.append(memoryview(chunk)[: end - 1])
+        frame = b"".join(self._parts)
+        self._parts = []
+        self._missing = 0
+        return memoryview(frame)
+
+    def _keep_header(self, rest: bytes) -> None:
+        """A chunk ended before the colon: keep what there is of the length, if it can be one."""
+        if len(rest) > _MAX_DIGITS or not rest.isdigit():
+            raise PeerError("framing", "a frame does not begin with a length")
+        self._header = rest
+
+    def _length(self, digits: bytes) -> int:
+        if not digits.isdigit() or (digits[0] == 0x30 and len(digits) > 1):
+            raise PeerError("framing", "a frame does not begin with a length")
+        length = int(digits)
+        if length > self.limit:
+            raise PeerError("oversized", f"a frame of {length} bytes, {self.limit} are allowed")
+        return length

@@ -1,0 +1,559 @@
+"""A node: the interpreter between the pure machines and the world.
+
+    link up, link lost, gossip, bye ── facts ──> Roster ── commands ──> Node._do
+                                                     │
+         links, dialers, routes <────────────────────┘
+
+Decisions are the roster's, effects are made here. What is left to decide here is when: news is
+gathered before it is told, patient dials wait, old links are renewed, groups are looked after.
+Packets pass by in tunmesh.datapath.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+
+from tunmesh import bootstrap, health, messages, roster, status, tls
+from tunmesh.datapath import DataPath, Peer
+from tunmesh.dialer import PeerFactory, Target
+from tunmesh.errors import OperatorError, PeerError
+from tunmesh.handshake import Dialer, Key, Listener
+from tunmesh.link import Link
+from tunmesh.log import Throttle
+from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.routing import Network, Table
+from tunmesh.status import Check, PeerStatus, Status, Traffic
+from tunmesh.tun import Tun
+
+GATHER = 0.2  # seconds that news is gathered before it is told
+PATIENCE = 1.0  # the node with the larger id lets the other one dial first, for so long
+LEAVE_TIMEOUT = 1.5  # for the byes to reach the peers
+BACKLOG = 1024
+
+HANDSHAKE_FAILURES = (
+    "bad_proof",
+    "certificate",
+    "closed",
+    "crowded",
+    "framing",
+    "malformed",
+    "oversized",
+    "timeout",
+    "tls",
+    "unexpected",
+    "unknown_key",
+    "version",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a node is told, in plain values. Durations are seconds."""
+
+    record: NodeRecord
+    networks: tuple[Network, ...]
+    keys: tuple[Key, ...]
+    credentials: tls.Credentials
+    listen_port: int
+    groups: tuple[bootstrap.GroupSettings, ...] = ()
+    bootstrap_retry_interval: float = 15.0
+    startup_grace: float = 0.0
+    session_max_age: float = 3600.0
+    groom_interval: float = 5.0
+    local_packet_expiration: float = 0.1
+    mesh_packet_expiration: float = 0.1
+
+
+class Node:
+    """One member of the mesh.
+
+    `reactor` gives time, names, connections and the listening port; `tun` the packets;
+    `make_site(status)` makes what answers HTTPS on the port; `random_bytes(n)` and
+    `draw()` (0 to 1) are the only sources of chance; `failed(why)` is told when the node is of no
+    more use, its tun being gone.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        tun: Tun,
+        make_site: Callable[[Callable[[], Status]], IProtocolFactory],
+        random_bytes: Callable[[int], bytes],
+        draw: Callable[[], float],
+        failed: Callable[[str], None],
+        log: Logger,
+    ) -> None:
+        self.record = settings.record
+        self._settings = settings
+        self._reactor = reactor
+        self._tun = tun
+        self._random_bytes = random_bytes
+        self._draw = draw
+        self._failed = failed
+        self._log = log
+        self._throttle = Throttle(reactor.seconds)
+        self._encoded_record = messages.encode_record(settings.record)
+        self._roster: roster.Roster[Link] = roster.Roster(settings.record, settings.networks)
+        table: Table[Peer] = Table(settings.record.addresses, settings.networks)
+        self._path = DataPath(tun, table)
+        self._peers: dict[str, Peer] = {}
+        self._links: dict[Link, PeerFactory | None] = {}  # all of them, with what dialed them
+        self._dialers: dict[str, PeerFactory] = {}
+        self._groups = [
+            bootstrap.Group(
+                group, self._dialer(group.targets, group.retries, settings.bootstrap_retry_interval)
+            )
+            for group in settings.groups
+        ]
+        self._reception = tls.Reception(
+            reactor,
+            self._accept_link,
+            make_site(self.status).buildProtocol,
+            partial(self._count_failure, "a stranger"),
+        )
+        self._port: IListeningPort | None = None
+        self._timers: dict[str, Any] = {}
+        self._started = reactor.seconds()
+        self._held_off = 0.0  # until then no group dials, after a peer told us to stay away
+        self._tun_lost = ""
+        self._was_ready = False
+        self._left: Deferred[None] | None = None
+        self._past_traffic = Traffic()  # with peers that are gone
+        self._failures = dict.fromkeys(HANDSHAKE_FAILURES, 0)
+        self._rtt = status.Histogram(status.RTT_BUCKETS)
+
+    # --- life ---
+
+    def listen(self) -> None:
+        """Take the listening port. Raises OperatorError when it is not to be had."""
+        port = self._settings.listen_port
+        factory = tls.server_factory(self._settings.credentials, self._reception, self._reactor)
+        try:
+            self._port = self._listen_on(port, factory)
+        except CannotListenError as error:
+            raise OperatorError(
+                f"control_api/listen_port: cannot listen on TCP port {port}: {error.socketError}"
+            ) from None
+        self._log.info("listening on TCP port {port}", event="listening", port=port)
+
+    def _listen_on(self, port: int, factory: IProtocolFactory) -> IListeningPort:
+        """On every address of both families, or of IPv4 where there is no IPv6."""
+        listen: Callable[..., IListeningPort] = self._reactor.listenTCP
+        try:
+            return listen(port, factory, BACKLOG, "::")
+        except CannotListenError:
+            return listen(port, factory, BACKLOG, "0.0.0.0")  # noqa: S104
+
+    def start(self) -> None:
+        """Begin to carry packets and to look for peers."""
+        self._tun.start(self._path.sent, self._device_lost)
+        self._groom()
+
+    def stop(self) -> Deferred[None]:
+        """Leave the mesh: say bye to everybody, then close everything. Fires when that is done."""
+        if self._left is not None:
+            return self._left
+        left: Deferred[None] = Deferred()
+        self._left = left
+        self._log.info("leaving the mesh", event="leaving")
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers = {"leave": self._reactor.callLater(LEAVE_TIMEOUT, self._gone)}
+        for dialer in (*self._dialers.values(), *(group.dialer for group in self._groups)):
+            dialer.abandon()
+        closed = maybeDeferred(self._port.stopListening) if self._port is not None else left
+        for link in list(self._links):
+            link.close(messages.LEAVING)
+        if not self._links:
+            self._gone()
+        done = DeferredList([left, closed])
+        done.addCallback(self._stop_tun)
+        return done
+
+    def _stop_tun(self, _result: object) -> None:
+        self._tun.stop()
+
+    def _gone(self) -> None:
+        """The last link is closed, or has had its time."""
+        timer = self._timers.pop("leave", None)
+        if timer is not None and self._left is not None:
+            if timer.active():
+                timer.cancel()
+            self._left.callback(None)
+
+    def _device_lost(self, why: str) -> None:
+        self._tun_lost = why
+        self._log.error("{why}", event="tun_lost", why=why)
+        self._note_readiness()
+        self._failed(why)
+
+    def _later(self, name: str, delay: float, call: Callable[[], None]) -> None:
+        """Call once after a delay, unless that is on its way already or the node leaves."""
+        timer = self._timers.get(name)
+        if self._left is None and (timer is None or not timer.active()):
+            self._timers[name] = self._reactor.callLater(delay, call)
+
+    # --- making links ---
+
+    def _accept_link(self, timeout: float, authenticated: Callable[[], None]) -> Link:
+        def begin(binding: bytes) -> Listener:
+            return Listener(
+                self._settings.keys, self._encoded_record, self._random_bytes(32), binding
+            )
+
+        link = Link(self, self._reactor, False, begin, tls.Channel(), timeout, authenticated)
+        self._links[link] = None
+        return link
+
+    def _dial_link(self, dialer: PeerFactory, host: str) -> Link:
+        def begin(binding: bytes) -> Dialer:
+            return Dialer(
+                self._settings.keys, self._encoded_record, self._random_bytes(32), binding
+            )
+
+        verified = host if self._settings.credentials.verify_hostname else None
+        link = Link(self, self._reactor, True, begin, tls.Channel(verified), tls.HANDSHAKE_TIMEOUT)
+        self._links[link] = dialer
+        return link
+
+    def _dialer(
+        self, targets: tuple[Target, ...], rounds: int = -1, max_delay: float = 15.0
+    ) -> PeerFactory:
+        return PeerFactory(
+            self._reactor,
+            targets,
+            build=self._dial_link,
+            secure=self._secure,
+            draw=self._draw,
+            unreachable=self._unreachable,
+            rounds=rounds,
+            max_delay=max_delay,
+        )
+
+    def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
+        return tls.client_factory(self._settings.credentials, host, factory, self._reactor)
+
+    def _unreachable(self, dialer: PeerFactory, why: str) -> None:
+        host, port = dialer.target
+        self._warn(
+            ("unreachable", dialer.target),
+            "cannot reach {host}:{port}: {why}",
+            event="unreachable",
+            host=host,
+            port=port,
+            why=why,
+        )
+
+    # --- what links tell (tunmesh.link.Owner) ---
+
+    def link_up(self, link: Link) -> None:
+        record = _record_of(link)
+        dialer = self._links[link]
+        if record.id == self.record.id:
+            self._led_back(link, dialer)
+            return
+        if dialer is not None:
+            dialer.authenticated()
+        for group in self._groups:
+            if group.dialer is dialer:
+                group.found(record.id)
+        link.queue.max_age = self._packet_expiration(record)
+        self._run(self._roster.authenticated(link, record, link.dialed))
+        link.peer = self._peers.get(record.id)
+        if record.id in self._dialers:
+            self._dialers[record.id].stop()
+        self._tend_groups()
+
+    def link_failed(self, link: Link, error: PeerError) -> None:
+        dialer = self._links.pop(link)
+        self._check_if_gone()
+        if error.reason in messages.BYE_REASONS:
+            return  # we closed it ourselves, leaving
+        who = "{}:{}".format(*dialer.target) if dialer is not None else "a stranger"
+        self._count_failure(who, error)
+        if dialer is not None:
+            dialer.failed()
+
+    def link_lost(self, link: Link, error: PeerError) -> None:
+        dialer = self._links.pop(link)
+        if dialer is not None and _record_of(link).id == self.record.id:
+            dialer.failed()
+        self._run(self._roster.link_lost(link, str(error)))
+        self._tend_groups()
+        self._check_if_gone()
+
+    def data_received(self, link: Link, frame: memoryview) -> None:
+        self._path.received(link.peer, frame)  # type: ignore[arg-type]
+
+    def packets_dropped(self, reason: str, count: int) -> None:
+        self._path.dropped[reason] += count
+
+    def gossip_received(self, link: Link, gossip: Gossip) -> None:
+        self._run(self._roster.told(link, gossip))
+
+    def refusal_received(self, link: Link, refusal: Refusal) -> None:
+        peer = self._peers.get(_record_of(link).id)
+        if peer is None:
+            return
+        peer.refuses = refusal.addresses
+        if refusal.addresses:
+            self._warn(
+                ("refused", refusal),
+                "{peer} does not route {addresses} to this node: {why}",
+                event="address_refused",
+                peer=peer.record.name,
+                addresses=", ".join(refusal.addresses),
+                why=_why_refused(refusal),
+            )
+        self._note_readiness()
+
+    def bye_received(self, link: Link, reason: str) -> None:
+        if reason == messages.SUPERSEDED:
+            self._held_off = self._reactor.seconds() + self._settings.bootstrap_retry_interval
+            self._warn(
+                "superseded",
+                "{peer} closed the link: a node of the name {name} that started later has an "
+                "address of this one",
+                event="superseded",
+                peer=_record_of(link).name,
+                name=self.record.name,
+            )
+        self._run(self._roster.bye(link, reason))
+
+    def round_trip(self, link: Link, seconds: float) -> None:
+        self._rtt.observe(seconds)
+
+    # --- what the roster wants ---
+
+    def _run(self, commands: list[roster.Command[Link]]) -> None:
+        if self._left is None:
+            for command in commands:
+                self._do(command)
+            if self._roster.has_news:
+                self._later("gossip", GATHER, self._tell_news)
+        self._note_readiness()
+
+    def _tell_news(self) -> None:
+        self._run(self._roster.gossip())
+
+    def _do(self, command: roster.Command[Link]) -> None:
+        routes = self._path.table.routes
+        match command:
+            case roster.Join(link):
+                self._join(link)
+            case roster.Part(link, reason):
+                self._part(link, reason)
+            case roster.Switch(link):
+                self._peers[_record_of(link).id].link = link
+            case roster.Route(address, link):
+                routes[address.packed] = self._peers[_record_of(link).id]
+            case roster.Unroute(address):
+                routes.pop(address.packed, None)
+            case roster.Tell(link, gossip):
+                link.tell(gossip)
+            case roster.Refuse(link, refusal):
+                self._refuse(link, refusal)
+            case roster.Retire(link):
+                link.retire()
+            case roster.Close(link, reason):
+                link.close(reason)
+            case roster.Probe(link):
+                link.probe(partial(self._probed, link))
+            case roster.Dial(record, patient):
+                self._dial(record, patient)
+            case roster.Forget(node_id):
+                dialer = self._dialers.pop(node_id, None)
+                if dialer is not None:
+                    dialer.abandon()
+
+    def _join(self, link: Link) -> None:
+        record = _record_of(link)
+        self._peers[record.id] = Peer(record, link)
+        self._log.info(
+            "linked with {peer} at {url} ({direction}), {addresses}",
+            event="linked",
+            peer=record.name,
+            url=record.url,
+            direction="dialed" if link.dialed else "accepted",
+            addresses=", ".join(str(address.ip) for address in record.addresses),
+        )
+
+    def _part(self, link: Link, reason: str) -> None:
+        peer = self._peers.pop(_record_of(link).id)
+        self._past_traffic.add(peer.traffic)
+        self._log.info(
+            "no longer linked with {peer}: {reason}",
+            event="unlinked",
+            peer=peer.record.name,
+            reason=reason,
+        )
+
+    def _refuse(self, link: Link, refusal: Refusal) -> None:
+        link.refuse(refusal)
+        if refusal.addresses:
+            self._warn(
+                ("refuse", _record_of(link).name, refusal),
+                "{addresses} is not routed to {peer}: {why}",
+                event="address_conflict",
+                peer=_record_of(link).name,
+                addresses=", ".join(refusal.addresses),
+                why=_why_refused(refusal),
+            )
+
+    def _probed(self, link: Link, alive: bool) -> None:
+        self._run(self._roster.probed(link, alive))
+
+    def _dial(self, record: NodeRecord, patient: bool) -> None:
+        dialer = self._dialers.get(record.id)
+        if dialer is None:
+            dialer = self._dialers[record.id] = self._dialer((record.host_port,))
+        dialer.start(PATIENCE * (1 + self._draw()) if patient else 0.0)
+
+    # --- looking after things ---
+
+    def _groom(self) -> None:
+        """Every groom_interval: renew links that are old, see to the groups."""
+        for peer in self._peers.values():
+            age = self._reactor.seconds() - peer.link.since
+            if peer.link.dialed and age > self._settings.session_max_age:
+                self._dial(peer.record, patient=False)
+        self._tend_groups()
+        self._note_readiness()
+        self._later("groom", self._settings.groom_interval, self._groom)
+
+    def _tend_groups(self) -> None:
+        if self._left is not None:
+            return
+        linked = self._roster.linked()
+        for group in self._groups:
+            group.update(linked, max(0.0, self._held_off - self._reactor.seconds()))
+
+    def _led_back(self, link: Link, dialer: PeerFactory | None) -> None:
+        """The other end of the link is this very node: a load balancer, or its own URL."""
+        for group in self._groups:
+            if group.dialer is dialer:
+                group.led_back()
+        link.close(messages.SELF)
+        self._note_readiness()
+
+    def _check_if_gone(self) -> None:
+        if self._left is not None and not self._links:
+            self._gone()
+
+    def _packet_expiration(self, record: NodeRecord) -> float:
+        """Depends on whether it is in this node's local subnet."""
+        subnets = [address.network for address in self.record.addresses]
+        if any(address.ip in subnet for address in record.addresses for subnet in subnets):
+            return self._settings.local_packet_expiration
+        return self._settings.mesh_packet_expiration
+
+    def _count_failure(self, who: str, error: PeerError) -> None:
+        self._failures[error.reason] += 1
+        self._warn(
+            ("handshake", who, error.reason),
+            "no link with {who}: {why}",
+            event="handshake_failed",
+            who=who,
+            reason=error.reason,
+            why=str(error),
+        )
+
+    def _warn(self, kind: object, text: str, **fields: Any) -> None:
+        """Log what a peer can cause: rarely, with the count of what was left out."""
+        left_out = self._throttle.admit(kind)
+        if left_out is None:
+            return
+        more = " ({left_out} more like it)" if left_out else ""
+        self._log.warn(text + more, left_out=left_out, **fields)
+
+    # --- status ---
+
+    def _health(self) -> tuple[tuple[Check, ...], tuple[Check, ...]]:
+        """The conditions of being live, and those of being ready."""
+        leaving = self._left is not None
+        live = health.liveness(self._tun_lost, self._port is not None, leaving)
+        grace = self._started + self._settings.startup_grace - self._reactor.seconds()
+        refusals = [
+            f"{peer.record.name} does not route {address} to this node"
+            for peer in self._peers.values()
+            for address in peer.refuses
+        ]
+        has_bootstrap = not all(group.is_lonely for group in self._groups)
+        return live, health.readiness(
+            live, len(self._peers), grace, has_bootstrap, leaving, refusals
+        )
+
+    def _note_readiness(self) -> None:
+        """Log it when it changes."""
+        checks = self._health()[1]
+        ready = all(check.ok for check in checks)
+        if ready and not self._was_ready:
+            self._log.info("ready", event="ready")
+        elif self._was_ready and not ready and self._left is None:
+            why = "; ".join(check.reason for check in checks if not check.ok)
+            self._log.warn("not ready: {why}", event="not_ready", why=why)
+        self._was_ready = ready
+
+    def status(self) -> Status:
+        """Everything there is to know about this node now."""
+        live, ready = self._health()
+        return Status(
+            record=self.record,
+            now=self._reactor.seconds(),
+            started=self._started,
+            live=live,
+            ready=ready,
+            peers=tuple(_peer_status(peer) for peer in self._peers.values()),
+            links=Counter(link.state.name.lower() for link in self._links),
+            nodes_known=self._roster.nodes_known,
+            tun=Traffic(
+                self._tun.rx_packets, self._tun.rx_bytes, self._tun.tx_packets, self._tun.tx_bytes
+            ),
+            link=self._link_traffic(),
+            dropped=dict(self._path.dropped),
+            handshake_failures=dict(self._failures),
+            rtt=self._rtt,
+            certificate_expiry=self._settings.credentials.expiry,
+        )
+
+    def _link_traffic(self) -> Traffic:
+        total = self._past_traffic.copy()
+        for peer in self._peers.values():
+            total.add(peer.traffic)
+        return total
+
+
+def _peer_status(peer: Peer) -> PeerStatus:
+    return PeerStatus(
+        record=peer.record,
+        dialed=peer.link.dialed,
+        since=peer.link.since,
+        rtt=peer.link.rtt,
+        queued_bytes=peer.link.queue.bytes,
+        key_id=peer.link.key_id.hex(),
+        traffic=peer.traffic.copy(),
+        refuses=peer.refuses,
+    )
+
+
+def _record_of(link: Link) -> NodeRecord:
+    """Who is at the other end of a link that is, or was, authentic."""
+    if link.record is None:
+        raise ValueError("the link is not authentic")
+    return link.record
+
+
+def _why_refused(refusal: Refusal) -> str:
+    if refusal.holder:
+        return f"{refusal.holder} holds it, and it is alive"
+    return "it is outside the network there"

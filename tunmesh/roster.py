@@ -1,0 +1,462 @@
+"""Who is in the mesh: facts go in, commands come out.
+
+What this node knows of the others has two sources that never mix:
+
+- **links**: nodes that proved on a connection of their own that they hold the secret. Only such a
+  link gives its node's addresses a route.
+- **hearsay**: every linked node says which nodes *it* is linked to (it vouches for them),
+  everything at first and then the changes. A node that somebody vouches for is dialed; one that
+  nobody vouches for and that has no link is forgotten. So a dead node cannot be kept alive by
+  hearsay: the last one to lose its link to it takes back the last vouch. No timestamps, no
+  versions, no flooding.
+
+**One link per pair.** When a second link to a node comes up, both ends must keep the same one
+without asking. The one dialed by the node with the smaller id is better; of two dialed by the same
+node, the newer. A better newcomer takes over at once. A worse one says that the other end may have
+lost the better link, so the holder is probed: if it answers, the newcomer is retired; if not, the
+newcomer takes over.
+
+**One node per address.** A newcomer with the name and an address of a linked node that started
+later is that node, restarted: it supersedes it at once. The one that started earlier is told so.
+Anybody else who claims an address that is held waits in line: the holder is probed; if it answers
+it keeps the address and the newcomer is told whose it is; if not, or whenever it goes later, the
+next in line gets it.
+
+The machine does no I/O and reads no clock. A link is any hashable object of the caller's; this file
+only compares them. Commands are to be carried out in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Generic, TypeVar
+
+from tunmesh.messages import (
+    LEAVING,
+    REPLACED,
+    SILENT,
+    SUPERSEDED,
+    Gossip,
+    NodeRecord,
+    Refusal,
+)
+from tunmesh.routing import Network
+
+Address = IPv4Address | IPv6Address
+Link = TypeVar("Link")
+
+# The most nodes that hearsay can make known; more are ignored. A full mesh of so many would be far
+# beyond what one link per pair is good for.
+MAX_NODES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Keep trying to link with this node. The node with the smaller id goes first; the other one is
+    `patient`, so that most pairs never race."""
+
+    record: NodeRecord
+    patient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Stop dialing this node: it is gone."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join(Generic[Link]):
+    """A node came: this is its first link."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Switch(Generic[Link]):
+    """Send to this node by this link from now on."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[Link]):
+    """A node went: this was its last link."""
+
+    link: Link
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retire(Generic[Link]):
+    """Send no more data on this link and close it once the other end does the same."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Close(Generic[Link]):
+    """Say bye with this reason and close."""
+
+    link: Link
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Generic[Link]):
+    """Ask whether the other end is there, and report with `probed`."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[Link]):
+    """This address belongs to the node at the other end of this link."""
+
+    address: Address
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Unroute:
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Tell(Generic[Link]):
+    link: Link
+    gossip: Gossip
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse(Generic[Link]):
+    link: Link
+    refusal: Refusal
+
+
+Command = (
+    Dial
+    | Forget
+    | Join[Link]
+    | Switch[Link]
+    | Part[Link]
+    | Retire[Link]
+    | Close[Link]
+    | Probe[Link]
+    | Route[Link]
+    | Unroute
+    | Tell[Link]
+    | Refuse[Link]
+)
+
+
+@dataclass(slots=True)
+class _Peer(Generic[Link]):
+    """A node that we are linked to."""
+
+    record: NodeRecord
+    link: Link
+    by_smaller: bool  # the link was dialed by the one of us with the smaller id
+    yields: bool = False  # the other end has retired the link: any newcomer is better
+    contender: Link | None = None  # a worse link, waiting for the outcome of a probe
+    hears: Link | None = None  # the link that its last full gossip came by
+    refused: frozenset[Address] = frozenset()  # what we told it of its addresses
+    vouches: set[str] = field(default_factory=set)
+
+
+class Roster(Generic[Link]):
+    """The membership of one node. `networks` are the mesh's: no other address is ever routed."""
+
+    def __init__(self, me: NodeRecord, networks: Iterable[Network]) -> None:
+        self._me = me
+        self._networks = tuple(networks)
+        self._peers: dict[str, _Peer[Link]] = {}
+        self._links: dict[Link, str] = {}
+        self._known: dict[str, tuple[NodeRecord, set[str]]] = {}  # id → record, who vouches for it
+        # Address → the ids that claim it. The first holds it, the others wait in line.
+        self._claims: dict[Address, list[str]] = {a.ip: [me.id] for a in me.addresses}
+        self._news: dict[str, NodeRecord | None] = {}  # links made and lost that nobody was told of
+
+    # --- questions ---
+
+    def linked(self) -> list[NodeRecord]:
+        return [peer.record for peer in self._peers.values()]
+
+    def is_linked(self, node_id: str) -> bool:
+        return node_id in self._peers
+
+    @property
+    def nodes_known(self) -> int:
+        """How many other nodes are linked or vouched for."""
+        return len(self._known.keys() | self._peers.keys())
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._news)
+
+    # --- facts ---
+
+    def authenticated(self, link: Link, record: NodeRecord, dialed: bool) -> list[Command[Link]]:
+        """A link came up. `dialed`: by us."""
+        by_smaller = dialed == (self._me.id < record.id)
+        peer = self._peers.get(record.id)
+        if peer is not None:
+            self._links[link] = record.id
+            return self._second_link(peer, link, by_smaller)
+        rivals = [rival for rival in (self._me, *self.linked()) if _same_place(rival, record)]
+        if any(rival.started > record.started for rival in rivals):
+            return [Close(link, SUPERSEDED)]
+        if self._me in rivals:
+            return [Close(link, LEAVING)]  # it is we who were superseded: keep out of its way
+        self._links[link] = record.id
+        self._peers[record.id] = _Peer(record, link, by_smaller)
+        self._news[record.id] = record
+        commands: list[Command[Link]] = [Join(link)]
+        for rival in rivals:
+            old = self._peers[rival.id].link
+            commands += [*self._part(rival.id, SUPERSEDED), Close(old, SUPERSEDED)]
+        commands += self._claim(record, link)
+        commands.append(Tell(link, self._everything(record.id)))
+        return commands
+
+    def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
+        """A link is gone, whoever closed it. Unknown (retired, refused) links are no news."""
+        node_id = self._links.pop(link, None)
+        if node_id is None:
+            return []
+        peer = self._peers[node_id]
+        if link is peer.contender:
+            peer.contender = None
+            return []
+        if peer.contender is not None:
+            return self._promote(peer, peer.contender, by_smaller=False)
+        return self._part(node_id, reason)
+
+    def bye(self, link: Link, reason: str) -> list[Command[Link]]:
+        """The other end said that it is about to close this link."""
+        peer = self._peers.get(self._links.get(link, ""))
+        if peer is None:
+            return []
+        if reason == REPLACED:
+            if link is peer.contender:
+                peer.contender = None
+                del self._links[link]
+                return [Retire(link)]
+            if peer.contender is not None:
+                promoted = self._promote(peer, peer.contender, by_smaller=False)
+                return [*promoted, self._retire(link)]
+            peer.yields = True
+            return []
+        if reason == LEAVING:
+            self._unvouch(peer.record.id)
+        return self.link_lost(link, reason)
+
+    def probed(self, link: Link, alive: bool) -> list[Command[Link]]:
+        """The outcome of a Probe."""
+        peer = self._peers.get(self._links.get(link, ""))
+        if peer is None or link is not peer.link:
+            return []
+        if not alive:
+            return [Close(link, SILENT), *self.link_lost(link, SILENT)]
+        commands: list[Command[Link]] = []
+        if peer.contender is not None:
+            commands.append(self._retire(peer.contender))
+            peer.contender = None
+        for waiting in self._waiting_for(peer.record.id):
+            commands += self._refusal(waiting)
+        return commands
+
+    def told(self, link: Link, gossip: Gossip) -> list[Command[Link]]:
+        """A linked node said which nodes it is linked to."""
+        peer = self._peers.get(self._links.get(link, ""))
+        if peer is None:
+            return []
+        if gossip.full:
+            peer.hears = link
+        elif peer.hears is not link:
+            return []  # left over from a link that another one has replaced
+        now = {record.id: record for record in gossip.linked}
+        gone = peer.vouches - now.keys() if gossip.full else peer.vouches & set(gossip.lost)
+        commands: list[Command[Link]] = []
+        for record in now.values():
+            commands += self._vouched(peer, record)
+        for node_id in gone:
+            commands += self._doubted(peer, node_id)
+        return commands
+
+    def gossip(self) -> list[Command[Link]]:
+        """What changed since the last call, for everybody who is linked."""
+        news, self._news = self._news, {}
+        commands: list[Command[Link]] = []
+        for node_id, peer in self._peers.items():
+            linked = tuple(r for r in news.values() if r is not None and r.id != node_id)
+            lost = tuple(i for i, r in news.items() if r is None and i != node_id)
+            if linked or lost:
+                commands.append(Tell(peer.link, Gossip(False, linked, lost)))
+        return commands
+
+    # --- links ---
+
+    def _second_link(self, peer: _Peer[Link], link: Link, by_smaller: bool) -> list[Command[Link]]:
+        rest = [old for old in (peer.contender, peer.link) if old is not None]
+        if by_smaller >= peer.by_smaller or peer.yields:
+            commands = self._promote(peer, link, by_smaller)
+        else:
+            commands = [Probe(peer.link)]
+            peer.contender = link
+            rest.remove(peer.link)
+        return [*commands, *map(self._retire, rest)]
+
+    def _promote(self, peer: _Peer[Link], link: Link, by_smaller: bool) -> list[Command[Link]]:
+        """Make this the link to its node."""
+        peer.link = link
+        peer.by_smaller = by_smaller
+        peer.contender = None
+        peer.yields = False
+        return [Switch(link), Tell(link, self._everything(peer.record.id))]
+
+    def _retire(self, link: Link) -> Command[Link]:
+        self._links.pop(link, None)
+        return Retire(link)
+
+    def _part(self, node_id: str, reason: str) -> list[Command[Link]]:
+        """A node's last link is gone: so are its routes and what it vouched for."""
+        peer = self._peers.pop(node_id)
+        commands: list[Command[Link]] = [Part(peer.link, reason)]
+        for link in (peer.link, peer.contender):
+            if link is not None:
+                self._links.pop(link, None)
+        if peer.contender is not None:
+            commands.append(Close(peer.contender, reason))
+        self._news[node_id] = None
+        commands += self._give_up_claims(peer.record)
+        for vouched in sorted(peer.vouches):
+            commands += self._doubted(peer, vouched)
+        commands += self._dial(peer.record) if node_id in self._known else [Forget(node_id)]
+        return commands
+
+    # --- addresses ---
+
+    def _claim(self, record: NodeRecord, link: Link) -> list[Command[Link]]:
+        commands: list[Command[Link]] = []
+        refused = False
+        for address in self._routable(record):
+            line = self._claims.setdefault(address, [])
+            line.append(record.id)
+            if line[0] == record.id:
+                commands.append(Route(address, link))
+            elif line[0] == self._me.id:
+                refused = True
+            else:
+                commands.append(Probe(self._peers[line[0]].link))
+        if refused or len(self._routable(record)) < len(record.addresses):
+            commands += self._refusal(record.id)
+        return commands
+
+    def _give_up_claims(self, record: NodeRecord) -> list[Command[Link]]:
+        commands: list[Command[Link]] = []
+        heirs: dict[str, None] = {}
+        for address in self._routable(record):
+            line = self._claims[address]
+            held = line[0] == record.id
+            line.remove(record.id)
+            if not line:
+                del self._claims[address]
+            if held and line:
+                commands.append(Route(address, self._peers[line[0]].link))
+                heirs[line[0]] = None
+            elif held:
+                commands.append(Unroute(address))
+        for heir in heirs:
+            commands += self._refusal(heir)
+        return commands
+
+    def _routable(self, record: NodeRecord) -> list[Address]:
+        """Its addresses that lie in the mesh's networks, each once."""
+        return list(
+            dict.fromkeys(
+                address.ip
+                for address in record.addresses
+                if any(address.ip in network for network in self._networks)
+            )
+        )
+
+    def _waiting_for(self, holder: str) -> list[str]:
+        """The nodes that wait for an address of this one."""
+        lines = [line for line in self._claims.values() if line[0] == holder]
+        return list(dict.fromkeys(node_id for line in lines for node_id in line[1:]))
+
+    def _refusal(self, node_id: str) -> list[Command[Link]]:
+        """Tell a node which of its addresses are not routed to it, if that has changed."""
+        peer = self._peers[node_id]
+        holders = {
+            address.ip: self._claims.get(address.ip, [""])[0] for address in peer.record.addresses
+        }
+        refused = frozenset(address for address, holder in holders.items() if holder != node_id)
+        if refused == peer.refused:
+            return []
+        peer.refused = refused
+        texts = sorted(map(str, refused))
+        holder = self._name(holders[ip_address(texts[0])]) if texts else ""
+        return [Refuse(peer.link, Refusal(tuple(texts), holder))]
+
+    def _name(self, node_id: str) -> str:
+        if node_id == self._me.id:
+            return self._me.name
+        return self._peers[node_id].record.name if node_id in self._peers else ""
+
+    # --- hearsay ---
+
+    def _vouched(self, peer: _Peer[Link], record: NodeRecord) -> list[Command[Link]]:
+        if record.id in (self._me.id, peer.record.id):
+            return []
+        known = self._known.get(record.id)
+        if known is not None:
+            known[1].add(peer.record.id)
+            peer.vouches.add(record.id)
+            return []
+        if len(self._known) >= MAX_NODES:
+            return []
+        self._known[record.id] = (record, {peer.record.id})
+        peer.vouches.add(record.id)
+        return [] if record.id in self._peers else self._dial(record)
+
+    def _doubted(self, peer: _Peer[Link], node_id: str) -> list[Command[Link]]:
+        """A node no longer vouches for another one."""
+        peer.vouches.discard(node_id)
+        known = self._known.get(node_id)
+        if known is None:
+            return []
+        known[1].discard(peer.record.id)
+        if known[1]:
+            return []
+        del self._known[node_id]
+        return [] if node_id in self._peers else [Forget(node_id)]
+
+    def _unvouch(self, node_id: str) -> None:
+        """A node said itself that it goes: whoever vouches for it is only late."""
+        known = self._known.pop(node_id, None)
+        for voucher in known[1] if known is not None else ():
+            self._peers[voucher].vouches.discard(node_id)
+
+    def _dial(self, record: NodeRecord) -> list[Command[Link]]:
+        """Dial it, unless it is the past life of a node that we know better."""
+        if any(
+            _same_place(rival, record) and rival.started > record.started
+            for rival in (self._me, *self.linked())
+        ):
+            return []
+        return [Dial(record, patient=self._me.id > record.id)]
+
+    def _everything(self, receiver: str) -> Gossip:
+        return Gossip(True, tuple(r for r in self.linked() if r.id != receiver))
+
+
+def _same_place(one: NodeRecord, other: NodeRecord) -> bool:
+    """The same name and an address in common: two lives of one node."""
+    return one.name == other.name and not {a.ip for a in one.addresses}.isdisjoint(
+        a.ip for a in other.addresses
+    )

@@ -1,0 +1,216 @@
+"""The composition root of a node: what `twistd tunmesh` runs.
+
+First everything is read and checked; then, below a visible line, the machine is touched, as root;
+then privileges are dropped for good, and only then does the reactor run.
+
+Exit codes: 0 after TERM or INT; 1 when something failed at run time; 78 (EX_CONFIG) when the config
+is no good, with nothing changed on the machine.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
+from twisted.web.server import Site
+
+from tunmesh import __version__, config, log, metrics, netadmin, privileges, tls, tun, web
+from tunmesh.bootstrap import GroupSettings
+from tunmesh.config import Config
+from tunmesh.errors import OperatorError
+from tunmesh.handshake import Key
+from tunmesh.messages import NodeRecord
+from tunmesh.node import Node, Settings
+from tunmesh.status import Status
+
+MTU = 1500
+EX_CONFIG = 78
+
+
+class Options(usage.Options):
+    """twistd's options for a node."""
+
+    observer: ClassVar[Callable[[], ILogObserver]]
+
+    optParameters = [  # noqa: RUF012 (usage.Options wants a list)
+        [
+            "config",
+            "c",
+            None,
+            f"the config file; default $TUNMESH_CONFIG_PATH, else {config.DEFAULT_PATH}",
+        ]
+    ]
+
+    def postOptions(self) -> None:
+        """Read and check the config, before twistd does anything else. It decides the log too."""
+        path = config.path_of(self["config"], os.environ)
+        try:
+            self.loaded = config.load(path, os.environ, random.uniform)
+            self.settings = settings_of(self.loaded)
+        except OperatorError as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(EX_CONFIG)
+        twistd = self.parent
+        if twistd is not None and not (twistd.get("logger") or twistd.get("logfile")):
+            # twistd takes the *name* of a function without arguments.
+            logging = self.loaded.logging
+            Options.observer = partial(log.observer, sys.stdout, logging.level, logging.format)
+            twistd["logger"] = "tunmesh.service.Options.observer"
+
+
+def settings_of(loaded: Config) -> Settings:
+    """The config in the node's terms. Raises OperatorError for certificates that are no good."""
+    clustering, ssl = loaded.clustering, loaded.control_api.ssl
+    timing = loaded.process.timing
+    families = [f for f in (loaded.networking.ipv4, loaded.networking.ipv6) if f is not None]
+    return Settings(
+        record=NodeRecord(
+            id=secrets.token_hex(16),
+            name=clustering.node_name or socket.gethostname(),
+            started=int(time.time() * 1000),
+            url=str(clustering.control_api_advertise_url),
+            addresses=tuple(family.node_address_cidr for family in families),
+            version=__version__,
+        ),
+        networks=tuple(family.network_cidr for family in families),
+        keys=tuple(Key.derive(secret) for secret in clustering.auth.accepted),
+        credentials=tls.Credentials.load(
+            ssl.cert_file_path, ssl.key_file_path, ssl.ca_file_path, ssl.verify_hostname
+        ),
+        listen_port=loaded.control_api.listen_port,
+        groups=tuple(
+            GroupSettings(
+                name,
+                tuple((url.host, url.port) for url in group.bootstrap_node_urls),
+                group.bootstrap_retries,
+            )
+            for name, group in clustering.bootstrap_groups.items()
+        ),
+        bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
+        startup_grace=timing.registrations.startup_grace,
+        session_max_age=timing.auth.session_max_age,
+        groom_interval=timing.registrations.groom_interval,
+        local_packet_expiration=timing.network.local.packet_expiration,
+        mesh_packet_expiration=timing.network.mesh.packet_expiration,
+    )
+
+
+class NodeService(Service):
+    """One node, from the privileged start to the bye."""
+
+    log = Logger(namespace="tunmesh")
+
+    def __init__(self, reactor: Any, loaded: Config, settings: Settings) -> None:
+        self._reactor = reactor
+        self._config = loaded
+        self._settings = settings
+        self._node: Node | None = None
+
+    def privilegedStartService(self) -> None:
+        """Everything that needs root, and at the end of it root is gone."""
+        try:
+            self._node = self._set_up()
+            privileges.drop(self._config.process.uid, self._config.process.gid)
+        except OperatorError as error:
+            self.log.critical("{error}", event="failed", error=str(error))
+            sys.exit(1)  # closes the tun, and with it all that was made
+        held = privileges.held()
+        self.log.info(
+            "running as uid {uid} gid {gid}, capabilities {capabilities:#x}, no new privileges",
+            event="privileges",
+            uid=held.uids[0],
+            gid=held.gids[0],
+            capabilities=held.effective | held.permitted | held.inheritable | held.ambient,
+        )
+
+    def _set_up(self) -> Node:
+        name = self._config.networking.tun_device_id
+        overlays = [
+            netadmin.Overlay(network, address)
+            for network, address in zip(
+                self._settings.networks, self._settings.record.addresses, strict=True
+            )
+        ]
+        netadmin.check(name, overlays)
+        # ---- from here on the machine is touched ----
+        device = tun.TunDevice(self._reactor, tun.open_tun(name), name)
+        netadmin.configure(name, overlays, MTU)
+        self.log.info(
+            "{device} is up with {addresses}",
+            event="tun_up",
+            device=name,
+            addresses=", ".join(map(str, self._settings.record.addresses)),
+        )
+        node = Node(
+            self._reactor,
+            self._settings,
+            device,
+            make_site=self._make_site,
+            random_bytes=secrets.token_bytes,
+            draw=random.random,
+            failed=self._failed,
+            log=self.log,
+        )
+        node.listen()
+        return node
+
+    def _make_site(self, status: Callable[[], Status]) -> Site:
+        monitoring = self._config.monitoring
+        expose = None
+        if monitoring.method == "prometheus":
+            expose = metrics.exposition(
+                status, monitoring.prometheus.base_labels, monitoring.enable_node_packet_metrics
+            )
+        return web.site(status, expose, self._reactor)
+
+    def startService(self) -> None:
+        super().startService()
+        if self._node is not None:
+            self._node.start()
+        # The reactor sets its own handlers when it starts; with those a TERM would end in a signal
+        # exit code.
+        self._reactor.callWhenRunning(self._take_signals)
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()
+        return self._node.stop() if self._node is not None else None
+
+    def _take_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._leave))
+
+    def _leave(self) -> None:
+        if self._reactor.running and self._node is not None:
+            self._node.stop().addBoth(lambda _: self._finish())
+
+    def _finish(self) -> None:
+        self.log.info("gone", event="gone")
+        if self._reactor.running:
+            self._reactor.stop()
+
+    def _failed(self, why: str) -> None:
+        """The node is of no more use: leave, and exit with 1 so that somebody starts it anew."""
+        atexit.register(os._exit, 1)  # twistd knows no other way to a code of one's own
+        self._leave()
+
+
+def makeService(options: Options) -> NodeService:
+    """What twistd calls."""
+    from twisted.internet import reactor
+
+    # Timers run on the wall clock by default: setting it back an hour would stop them for an hour.
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    return NodeService(reactor, options.loaded, options.settings)

@@ -1,0 +1,111 @@
+"""What a node says about itself: frozen values, made on demand by `Node.status`.
+
+Health, metrics and the command line read these and nothing else; nobody reaches into the node.
+Times are seconds of the node's monotonic clock unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tunmesh.messages import NodeRecord
+
+# Upper bounds, in seconds, of the buckets that round trips are counted in.
+RTT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition of health, and in words why it is met or not."""
+
+    name: str
+    ok: bool
+    reason: str
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Packets and bytes, seen from this node: rx came from the mesh, tx went into it. Bytes are
+    those of IP packets."""
+
+    rx_packets: int = 0
+    rx_bytes: int = 0
+    tx_packets: int = 0
+    tx_bytes: int = 0
+
+    def copy(self) -> Traffic:
+        return Traffic(self.rx_packets, self.rx_bytes, self.tx_packets, self.tx_bytes)
+
+    def add(self, other: Traffic) -> None:
+        self.rx_packets += other.rx_packets
+        self.rx_bytes += other.rx_bytes
+        self.tx_packets += other.tx_packets
+        self.tx_bytes += other.tx_bytes
+
+
+class Histogram:
+    """Counts of observations by bucket, in plain integers."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.sum += value
+        for index, bound in enumerate(self.bounds):
+            if value <= bound:
+                self.counts[index] += 1
+                return
+        self.counts[-1] += 1
+
+    def cumulative(self) -> list[tuple[str, int]]:
+        """(upper bound as Prometheus writes it, observations up to it), the last being "+Inf"."""
+        total, rows = 0, []
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            total += count
+            rows.append((bound, total))
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """One linked node."""
+
+    record: NodeRecord
+    dialed: bool
+    since: float
+    rtt: float | None  # seconds
+    queued_bytes: int
+    key_id: str
+    traffic: Traffic
+    refuses: tuple[str, ...]  # addresses of ours that it does not route to us
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One node at one moment."""
+
+    record: NodeRecord
+    now: float
+    started: float
+    live: tuple[Check, ...]
+    ready: tuple[Check, ...]
+    peers: tuple[PeerStatus, ...]
+    links: Mapping[str, int]  # by state
+    nodes_known: int
+    tun: Traffic
+    link: Traffic
+    dropped: Mapping[str, int]  # by reason
+    handshake_failures: Mapping[str, int]  # by reason
+    rtt: Histogram
+    certificate_expiry: float  # seconds since the epoch
+
+    @property
+    def is_live(self) -> bool:
+        return all(check.ok for check in self.live)
+
+    @property
+    def is_ready(self) -> bool:
+        return all(check.ok for check in self.ready)

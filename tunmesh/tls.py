@@ -1,0 +1,350 @@
+"""TLS on both ends of a connection: contexts, the one listening port, the bulk transport.
+
+One TCP port serves two protocols. ALPN tells them apart: `tunmesh/1` is a mesh link (TLS 1.3 only),
+anything else, or nothing, is HTTPS (TLS 1.2 as well, for old probes). TLS alone does not say which
+node is at the other end, since one certificate may serve all nodes; that is the handshake's task.
+Nodes that dial check that the certificate chains to the CA; by default the CA is the node's own
+certificate.
+
+Stock `TLSMemoryBIOFactory` builds a transport that gathers small writes for one reactor turn. Link
+writes are batches already, so `BulkTransport` derives from the class below that one, and asks the
+socket for reads of 256 KB where Twisted's default is 64 KB.
+
+Sources: RFC 7301 (ALPN), RFC 9266 (channel binding), tcp(7).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL, crypto
+from service_identity import VerificationError
+from service_identity.pyopenssl import verify_hostname, verify_ip_address
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    ITransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tunmesh.errors import OperatorError, PeerError
+from tunmesh.messages import PROTOCOL
+
+ALPN = PROTOCOL.encode("ascii")
+HTTP = b"http/1.1"
+TLS12_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+EXPORTER = b"EXPORTER-Channel-Binding"
+
+HANDSHAKE_TIMEOUT = 5.0  # seconds from the accepted connection to an authenticated link
+MAX_STRANGERS = 256  # connections that have not authenticated, HTTPS included
+READ_SIZE = 1 << 18
+# Bytes that wait unsent in the kernel. The rest waits in our queue, where it can expire.
+NOTSENT_LOWAT = 1 << 17
+USER_TIMEOUT = 15_000  # milliseconds that sent data may stay unacknowledged
+TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; the socket module does not name it
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a node shows and what it trusts. The first certificate is its own."""
+
+    chain: tuple[x509.Certificate, ...]
+    key: PrivateKeyTypes = field(repr=False)
+    trusted: tuple[x509.Certificate, ...]
+    verify_hostname: bool
+
+    @property
+    def expiry(self) -> float:
+        """When the node's own certificate expires, in seconds since the epoch."""
+        return self.chain[0].not_valid_after_utc.timestamp()
+
+    @classmethod
+    def load(cls, cert: Path, key: Path, ca: Path | None, verify_hostname: bool) -> Credentials:
+        """Read PEM files. Raises OperatorError naming the file that is missing or wrong."""
+        chain = _certificates(cert)
+        private = _private_key(key)
+        own = chain[0].public_key().public_bytes(*_PUBLIC)
+        if own != private.public_key().public_bytes(*_PUBLIC):
+            raise OperatorError(f"{key}: is not the private key of the certificate in {cert}")
+        trusted = chain[:1] if ca is None else _certificates(ca)
+        return cls(chain, private, trusted, verify_hostname)
+
+    def server_context(self) -> SSL.Context:
+        context = self._context()
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_cipher_list(TLS12_CIPHERS)
+        context.set_alpn_select_callback(_select_protocol)
+        return context
+
+    def client_context(self) -> SSL.Context:
+        context = self._context()
+        context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        context.set_alpn_protos([ALPN])
+        store = context.get_cert_store()
+        if store is None:
+            raise OperatorError("OpenSSL gave a TLS context without a certificate store")
+        for certificate in self.trusted:
+            store.add_cert(crypto.X509.from_cryptography(certificate))
+        # A certificate that is trusted by itself need not be followed up to its issuer.
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+        context.set_verify(SSL.VERIFY_PEER, lambda _conn, _cert, _error, _depth, ok: bool(ok))
+        return context
+
+    def _context(self) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.use_certificate(crypto.X509.from_cryptography(self.chain[0]))
+        for issuer in self.chain[1:]:
+            context.add_extra_chain_cert(crypto.X509.from_cryptography(issuer))
+        context.use_privatekey(crypto.PKey.from_cryptography_key(self.key))  # type: ignore[arg-type]
+        return context
+
+
+_PUBLIC = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OperatorError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _certificates(path: Path) -> tuple[x509.Certificate, ...]:
+    try:
+        return tuple(x509.load_pem_x509_certificates(_read(path)))
+    except ValueError:
+        raise OperatorError(f"{path}: holds no certificate in PEM form") from None
+
+
+def _private_key(path: Path) -> PrivateKeyTypes:
+    try:
+        return load_pem_private_key(_read(path), password=None)
+    except (ValueError, TypeError):
+        raise OperatorError(
+            f"{path}: holds no private key in PEM form without a passphrase"
+        ) from None
+
+
+def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> Any:
+    """The best of ours that was offered, or pyOpenSSL's mark for none."""
+    ours = (protocol for protocol in (ALPN, HTTP) if protocol in offered)
+    return next(ours, SSL.NO_OVERLAPPING_PROTOCOLS)
+
+
+# --- the two ends ---
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _ClientCreator:
+    """A fresh TLS connection to one host, whose name is sent along when it has one."""
+
+    def __init__(self, context: SSL.Context, host: str) -> None:
+        self._context = context
+        self._host = host
+
+    def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        connection.set_connect_state()
+        if _ip_address(self._host) is None:
+            connection.set_tlsext_host_name(self._host.encode("idna"))
+        return connection
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class _ServerCreator:
+    def __init__(self, context: SSL.Context) -> None:
+        self._context = context
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        connection.set_accept_state()
+        return connection
+
+
+class BulkTransport(TLSMemoryBIOProtocol):
+    """The TLS transport of both kinds of connection, tuned for bulk."""
+
+    def makeConnection(self, transport: ITransport) -> None:
+        _tune(transport)
+        super().makeConnection(transport)
+
+
+def _tune(transport: ITransport) -> None:
+    """Set a TCP transport up for large reads, small latency and a quick death. A transport without
+    a socket (in memory) is left as it is."""
+    handle = getattr(transport, "getHandle", lambda: None)()
+    if not isinstance(handle, socket.socket):
+        return
+    transport.bufferSize = READ_SIZE  # type: ignore[attr-defined]
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
+    handle.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+
+
+def client_factory(
+    credentials: Credentials, host: str, wrapped: IProtocolFactory, clock: IReactorTime
+) -> TLSMemoryBIOFactory:
+    """Wrap a factory of links so that they dial this host over TLS."""
+    creator = _ClientCreator(credentials.client_context(), host)
+    factory = TLSMemoryBIOFactory(creator, True, wrapped, clock)
+    factory.protocol = BulkTransport
+    return factory
+
+
+def server_factory(
+    credentials: Credentials, wrapped: IProtocolFactory, clock: IReactorTime
+) -> TLSMemoryBIOFactory:
+    """Wrap the `Reception` so that it answers over TLS."""
+    factory = TLSMemoryBIOFactory(
+        _ServerCreator(credentials.server_context()), False, wrapped, clock
+    )
+    factory.protocol = BulkTransport
+    return factory
+
+
+class Channel:
+    """What a link must know of the TLS connection that it runs on. With `host`, the certificate at
+    the other end must be for that name or address."""
+
+    def __init__(self, host: str | None = None) -> None:
+        self._host = host
+
+    def binding(self, transport: object) -> bytes:
+        """The channel binding, 32 bytes, of a connection that is good enough for a link.
+
+        Raises PeerError("tls") or PeerError("certificate").
+        """
+        connection: SSL.Connection = transport.getHandle()  # type: ignore[attr-defined]
+        if connection.get_alpn_proto_negotiated() != ALPN:
+            raise PeerError("tls", f"it does not speak {PROTOCOL} on that port")
+        if connection.get_protocol_version() < SSL.TLS1_3_VERSION:
+            raise PeerError("tls", "it does not speak TLS 1.3")
+        if self._host is not None:
+            _check_host(connection, self._host)
+        return connection.export_keying_material(EXPORTER, 32, b"")
+
+    def why_lost(self, reason: Failure) -> PeerError:
+        """Why a connection ended before anybody was authenticated on it."""
+        error = reason.value
+        if isinstance(error, SSL.Error) and error.args and error.args[0]:
+            text = str(error.args[0][-1][-1])
+            return PeerError("certificate" if "certificate" in text else "tls", f"TLS: {text}")
+        return PeerError("closed", "it closed the connection during the handshake")
+
+
+def _check_host(connection: SSL.Connection, host: str) -> None:
+    try:
+        if _ip_address(host) is not None:
+            verify_ip_address(connection, host)
+        else:
+            verify_hostname(connection, host)
+    except VerificationError:
+        raise PeerError("certificate", f"its certificate is not for {host}") from None
+
+
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+# --- the listening port ---
+
+
+@implementer(IHandshakeListener)
+class _Guest(Protocol):
+    """A connection to the listening port. It becomes what its ALPN says once TLS is up."""
+
+    transport: Any
+    _inner: IProtocol | None = None
+
+    def __init__(self, reception: Reception) -> None:
+        self._reception = reception
+        self._deadline = reception.clock.seconds() + HANDSHAKE_TIMEOUT
+        self._timer = reception.clock.callLater(HANDSHAKE_TIMEOUT, self._too_slow)
+
+    def handshakeCompleted(self) -> None:
+        self._timer.cancel()
+        if self.transport.negotiatedProtocol == ALPN:
+            left = self._deadline - self._reception.clock.seconds()
+            inner: IProtocol | None = self._reception.accept_link(left, self._leave)
+        else:
+            inner = self._reception.accept_http(self.transport.getPeer())
+        if inner is None:
+            self.transport.abortConnection()
+            return
+        self._inner = inner
+        self.dataReceived = inner.dataReceived  # type: ignore[method-assign]
+        inner.makeConnection(self.transport)
+        if IHandshakeListener.providedBy(inner):
+            inner.handshakeCompleted()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._leave()
+        if self._timer.active():
+            self._timer.cancel()
+        if self._inner is not None:
+            self._inner.connectionLost(reason)
+            self._inner = None
+        else:
+            self._reception.tls_failed(Channel().why_lost(reason))
+
+    def _leave(self) -> None:
+        """It is no stranger any more: authenticated, or gone."""
+        self._reception.strangers.discard(self)
+
+    def _too_slow(self) -> None:
+        self.transport.abortConnection()
+
+
+class Reception(Factory):
+    """Takes connections to the listening port, at most MAX_STRANGERS unauthenticated at a time;
+    one more is closed at once.
+
+    `accept_link(timeout, authenticated)` makes a link that must authenticate within `timeout`
+    seconds and then calls `authenticated()`. `accept_http(address)` makes an HTTP channel.
+    `tls_failed` is told of connections that ended before TLS was up.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        accept_link: Callable[[float, Callable[[], None]], IProtocol],
+        accept_http: Callable[[IAddress], IProtocol | None],
+        tls_failed: Callable[[PeerError], None],
+    ) -> None:
+        self.clock = clock
+        self.accept_link = accept_link
+        self.accept_http = accept_http
+        self.tls_failed = tls_failed
+        self.strangers: set[_Guest] = set()
+
+    def buildProtocol(self, addr: object) -> Protocol | None:
+        if len(self.strangers) >= MAX_STRANGERS:
+            self.tls_failed(PeerError("crowded", "too many connections that do not authenticate"))
+            return None
+        guest = _Guest(self)
+        self.strangers.add(guest)
+        return guest

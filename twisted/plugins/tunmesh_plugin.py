@@ -1,0 +1,5 @@
+"""Makes `twistd tunmesh` known to twistd."""
+
+from twisted.application.service import ServiceMaker
+
+tunmesh = ServiceMaker("tunmesh", "tunmesh.service", "A node of a layer-3 mesh VPN", "tunmesh")
