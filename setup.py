@@ -21,7 +21,7 @@ setup(
         "pyroute2>=0.9.1",
         "pyyaml>=6.0",
         "prometheus-client>=0.20",
-        "pydantic>=2.7",
+        "pydantic>=2.10",
         "click>=8.1",
     ],
     extras_require={

@@ -45,19 +45,19 @@ class Garbage(Case):
         else:
             self.assertIsInstance(config, Config)
 
-    @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.binary(max_size=200))
     def test_bytes(self, data: bytes) -> None:
         """Any bytes at all."""
         self.survives(data)
 
-    @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.text(alphabet="ab:-[]{}&*!|>'\"%@`,?#\\UuxX0\n \t\ud7ff", max_size=60))
     def test_syntax(self, text: str) -> None:
         """Any arrangement of the characters that YAML cares about."""
         self.survives(text.encode())
 
-    @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(sorted(key_paths())), TREES)
     def test_values(self, path: tuple[str, ...], value: object) -> None:
         """Any value under any key of a file that is right otherwise."""
@@ -68,7 +68,7 @@ class Garbage(Case):
         place[path[-1]] = value
         self.survives(yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
-    @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.integers(0, len(ORIGINAL)), st.integers(0, 40), st.text(max_size=5))
     def test_damage(self, start: int, length: int, text: str) -> None:
         """Any piece of a right file replaced by any text."""

@@ -81,6 +81,14 @@ class WhatIsRefused(Case):
             text=ORIGINAL,
         )
 
+    def test_secret_that_looks_like_a_tag(self) -> None:
+        """An unquoted secret that yaml takes for a tag is not repeated, not even in part."""
+        self.refused(
+            f"secret: {SECRET}",
+            f"secret: !hunter2!{SECRET}",
+            "6: is not valid YAML: a value that begins with ! must be quoted",
+        )
+
     def test_top_key(self) -> None:
         """There is one top key, and it must be there."""
         missing = "1: tun_mesh: is missing. The one top key; everything is under it."

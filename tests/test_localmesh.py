@@ -161,6 +161,7 @@ class LineTests(unittest.TestCase):
 class NodeProcessTests(unittest.TestCase):
     OUTPUT = (
         b'{"event": "listening", "text": "listening"}\n'
+        b'{"event": "privileges", "capabilities": 0, "text": "no capabilities"}\n'
         b'{"event": "linked", "peer": "a", "text": "linked with a"}\n'
         b'{"event": "linked", "peer": "b", "text": "linked with b"}\n'
         b"Traceback: what a person wants to see\n"
@@ -174,8 +175,13 @@ class NodeProcessTests(unittest.TestCase):
     def test_state_follows_events(self) -> None:
         """Who a node is linked to follows from what it said."""
         self.node.childDataReceived(1, self.OUTPUT)
-        self.assertTrue(self.node.listening)
+        self.assertTrue(self.node.listening and self.node.unprivileged)
         self.assertEqual(self.node.peers, {"b"})
+
+    def test_privileges_that_are_left(self) -> None:
+        """A node that has kept a capability does not count as unprivileged."""
+        self.node.childDataReceived(1, b'{"event": "privileges", "capabilities": 4096}\n')
+        self.assertFalse(self.node.unprivileged)
 
     def test_byte_by_byte(self) -> None:
         """It does not matter in which pieces the output arrives."""
@@ -400,7 +406,7 @@ class RunTests(unittest.TestCase):
         run = self.start("meshplan.LISTEN_PORT = 70000")
         self.assertEqual(await run.done, 1, run.output)
         self.assertIn("node1 has ended by itself (exit code 78)", run.output)
-        self.assertIn("listen_port", run.output)
+        self.assertIn("control_api_advertise_url: must be", run.output)
         self.assertNotIn("Traceback", run.output)
         self.assert_nothing_left()
 

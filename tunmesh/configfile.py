@@ -146,7 +146,7 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()
         line = event.start_mark.line + 1
         if getattr(event, "anchor", None) is not None:
             raise _UnreadableError(line, "has a YAML anchor or alias; write the value out instead")
@@ -168,8 +168,10 @@ def _compose(text: str) -> yaml.Node | None:
         return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark or loader.get_mark()
-        # yaml names single characters and token kinds, never the text of a value.
         what = ", ".join(part for part in (error.context, error.problem) if part)
+        # Of what the file says, yaml repeats single characters, and this, which may be a secret.
+        if "tag handle" in what:
+            what = "a value that begins with ! must be quoted"
         raise _UnreadableError(mark.line + 1, f"is not valid YAML: {what}") from None
     except (ValueError, OverflowError):
         # yaml hands escapes such as "\UFFFFFFFF" straight to chr().

@@ -212,7 +212,7 @@ class Process(Section):
         "supported.",
     )
     gid: Integer = Field(
-        default_factory=lambda checked: checked["uid"],
+        default_factory=lambda checked: checked.get("uid"),
         ge=1,
         le=MAX_ID,
         description="Group id to run as. Without it: the same number as uid.",

@@ -4,10 +4,10 @@ A node logs one JSON object a line, and names what happens by a stable `event`:
 
     {"event": "linked", "peer": "node2", "direction": "dialed", "level": "info", "text": "…", …}
 
-From `listening`, `linked` and `unlinked` the state of the whole mesh follows, and everything that
-one might wait for is a question about that state. It is asked again whenever a node says something
-or ends: nothing polls and nothing sleeps. Whatever else is on a line, or no JSON at all, is kept to
-be shown when something goes wrong.
+From a few of these (`listening`, `privileges`, `linked`, `unlinked`) the state of the whole mesh
+follows, and everything that one might wait for is a question about that state. It is asked again
+whenever a node says something or ends: nothing polls and nothing sleeps. Whatever else a node
+writes is kept, to be shown when something goes wrong.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class NodeProcess(ProcessProtocol):
     def __init__(self, name: str, log: BinaryIO, changed: Callable[[], None]) -> None:
         self.name = name
         self.listening = False
+        self.unprivileged = False
         self.peers: set[str] = set()
         self.tail: deque[str] = deque(maxlen=SHOWN_LINES)
         self.status: int | None = None
@@ -113,6 +114,8 @@ class NodeProcess(ProcessProtocol):
         match line.event:
             case "listening":
                 self.listening = True
+            case "privileges":
+                self.unprivileged = line.fields.get("capabilities") == 0
             case "linked":
                 self.peers.add(str(line.fields.get("peer")))
             case "unlinked":

@@ -15,7 +15,7 @@ from itertools import combinations
 from twisted.internet.defer import Deferred
 
 from tunmesh import meshview
-from tunmesh.meshnode import MeshError, Nodes
+from tunmesh.meshnode import MeshError, NodeProcess, Nodes
 from tunmesh.meshplan import NodePlan
 from tunmesh.meshtraffic import MeshTraffic
 from tunmesh.meshview import View
@@ -73,7 +73,7 @@ class MeshStory:
         leaving = [process for process in self._nodes.processes.values() if process.running]
         for process in leaving:
             process.signal("TERM")
-        awaited = [Awaited(p.name, (p.name,), lambda p=p: not p.running) for p in leaving]
+        awaited = [Awaited(p.name, (p.name,), _has_ended(p)) for p in leaving]
         await self._see("ended after TERM", awaited, LEAVING_PATIENCE)
         for process in leaving:
             if process.status != 0:
@@ -98,9 +98,9 @@ class MeshStory:
         for plans in self._plans[:1], self._plans[1:]:
             for plan in plans:
                 self._nodes.start(plan, self._namespaces[plan])
-            awaited = [Awaited(plan.name, (plan.name,), self._listens(plan)) for plan in plans]
-            await self._see("listening", awaited, self._starting_patience)
-        self._view.done(f"{len(self._plans)} nodes run and listen")
+            awaited = [Awaited(plan.name, (plan.name,), self._serves(plan)) for plan in plans]
+            await self._see("listening without privileges", awaited, self._starting_patience)
+        self._view.done(f"{len(self._plans)} nodes listen and have given up all privileges")
 
     async def _link(self) -> None:
         self._view.step("linking")
@@ -171,11 +171,16 @@ class MeshStory:
 
         await self._nodes.until(all_hold, missing, patience)
 
-    def _listens(self, plan: NodePlan) -> Callable[[], bool]:
-        return lambda: self._nodes.processes[plan.name].listening
+    def _serves(self, plan: NodePlan) -> Callable[[], bool]:
+        process = self._nodes.processes[plan.name]
+        return lambda: process.listening and process.unprivileged
 
     def _linked(self, a: NodePlan, b: NodePlan) -> Callable[[], bool]:
         return lambda: {(a.name, b.name), (b.name, a.name)} <= self._nodes.links()
 
     def _forgot(self, plan: NodePlan, gone: NodePlan) -> Callable[[], bool]:
         return lambda: (plan.name, gone.name) not in self._nodes.links()
+
+
+def _has_ended(process: NodeProcess) -> Callable[[], bool]:
+    return lambda: not process.running

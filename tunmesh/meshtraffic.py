@@ -6,9 +6,8 @@ One pair after the other: what is measured for one is not disturbed by the next.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from itertools import permutations
 
 from tunmesh import meshview
 from tunmesh.meshnode import MeshError
@@ -53,7 +52,7 @@ class MeshTraffic:
         """Ping, then TCP, for every ordered pair."""
         pings = await self._ping_all()
         rates = await self._transfer_all()
-        return [PairResult(a.name, b.name, *pings[a, b], rates[a, b]) for a, b in self._pairs()]
+        return [PairResult(a.name, b.name, *pings[a, b], rates[a, b]) for a, b in pings]
 
     async def fetch(self, client: NodePlan, server: NodePlan) -> None:
         """A page by HTTP."""
@@ -80,39 +79,42 @@ class MeshTraffic:
         raise MeshError(f"{target.ipv4} does not answer pings again", source.name, target.name)
 
     async def _ping_all(self) -> dict[Pair, tuple[Pings, Pings]]:
-        self._view.step("pinging")
+        self._view.step("pinging all others from")
         results = {}
-        for source, target in self._pairs():
+        for source in self._plans:
             with (
                 closing(self._pinger(source)) as ping4,
                 closing(self._pinger(source, 6)) as ping6,
             ):
-                results[source, target] = pings = (
-                    await ping4.ping(target.ipv4, PINGS_PER_PAIR),
-                    await ping6.ping(target.ipv6, PINGS_PER_PAIR),
-                )
-            _insist_on_answers(source, target, pings)
-            self._view.word(f"{source.number}→{target.number}")
+                for target in self._others(source):
+                    results[source, target] = pings = (
+                        await ping4.ping(target.ipv4, PINGS_PER_PAIR),
+                        await ping6.ping(target.ipv6, PINGS_PER_PAIR),
+                    )
+                    _insist_on_answers(source, target, pings)
+            self._view.word(source.name)
         ipv4, ipv6 = (_answered(family) for family in zip(*results.values(), strict=True))
         self._view.done(f"pings answered: {ipv4} over IPv4, {ipv6} over IPv6")
         return results
 
     async def _transfer_all(self) -> dict[Pair, float]:
         size = transfer_size(len(self._plans))
-        self._view.step(f"sending {size // MEGABYTE} MB by TCP")
+        self._view.step(f"sending {size // MEGABYTE} MB by TCP to all others from")
         payload = os.urandom(size)
         rates = {}
-        for source, target in self._pairs():
-            rates[source, target] = await transfer(
-                self._reactor, self._place(source), self._place(target), payload, PATIENCE
-            )
-            self._view.word(f"{source.number}→{target.number}")
+        for source in self._plans:
+            for target in self._others(source):
+                rates[source, target] = await transfer(
+                    self._reactor, self._place(source), self._place(target), payload, PATIENCE
+                )
+            self._view.word(source.name)
         total = size * len(rates) // MEGABYTE
         self._view.done(f"{total} MB by TCP arrived, compared byte for byte")
+        self._view.note(f"(both ends and all nodes share {os.cpu_count()} processor cores)")
         return rates
 
-    def _pairs(self) -> Iterator[Pair]:
-        return permutations(self._plans, 2)
+    def _others(self, source: NodePlan) -> list[NodePlan]:
+        return [plan for plan in self._plans if plan != source]
 
     def _pinger(self, source: NodePlan, version: int = 4) -> Pinger:
         return Pinger(self._reactor, self._namespaces[source], version)

@@ -7,8 +7,8 @@ Nodes that dial check that the certificate chains to the CA; by default the CA i
 certificate.
 
 Stock `TLSMemoryBIOFactory` builds a transport that gathers small writes for one reactor turn. Link
-writes are batches already, so `BulkTransport` derives from the class below that one, and asks the
-socket for reads of 256 KB where Twisted's default is 64 KB.
+writes are batches already, so they use a transport without that (tunmesh.bulktls), on a socket that
+is read 256 KB at a time where Twisted's default is 64 KB.
 
 Sources: RFC 7301 (ALPN), RFC 9266 (channel binding), tcp(7).
 """
@@ -44,6 +44,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tunmesh.bulktls import transport_class
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.messages import PROTOCOL
 
@@ -180,8 +181,8 @@ class _ServerCreator:
         return connection
 
 
-class BulkTransport(TLSMemoryBIOProtocol):
-    """The TLS transport of both kinds of connection, tuned for bulk."""
+class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
+    """The TLS transport of both kinds of connection, on a socket set up for links."""
 
     def makeConnection(self, transport: ITransport) -> None:
         _tune(transport)
@@ -206,7 +207,7 @@ def client_factory(
     """Wrap a factory of links so that they dial this host over TLS."""
     creator = _ClientCreator(credentials.client_context(), host)
     factory = TLSMemoryBIOFactory(creator, True, wrapped, clock)
-    factory.protocol = BulkTransport
+    factory.protocol = TunedTransport
     return factory
 
 
@@ -217,7 +218,7 @@ def server_factory(
     factory = TLSMemoryBIOFactory(
         _ServerCreator(credentials.server_context()), False, wrapped, clock
     )
-    factory.protocol = BulkTransport
+    factory.protocol = TunedTransport
     return factory
 
 
