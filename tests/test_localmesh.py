@@ -331,6 +331,12 @@ class TrafficTests(unittest.TestCase):
         ):
             await transfer(reactor, self.left, elsewhere, b"data", 5.0)
 
+    async def test_transfer_from_elsewhere(self) -> None:
+        """A mesh address that its node does not have is named."""
+        absent = Place(self.right.namespace, "10.77.0.2")
+        with self.assertRaisesRegex(TrafficError, "no TCP port at 10.77.0.2: .*annot assign"):
+            await transfer(reactor, self.left, absent, b"data", 5.0)
+
     async def test_http(self) -> None:
         """A page tells both ends' addresses, so one sees which way it came."""
         page = await fetch(reactor, self.left, self.right, 5.0)

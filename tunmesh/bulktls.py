@@ -26,10 +26,10 @@ _SLACK = 4096
 class BatchingTransport(TLSMemoryBIOProtocol):
     """Encrypts a write as a whole."""
 
-    def _write(self, bytes: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         if self._lostTLSConnection:
             return
-        view = memoryview(bytes)
+        view = memoryview(data)
         send = self._tlsConnection.send
         sent = 0
         try:

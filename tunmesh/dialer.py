@@ -11,6 +11,7 @@ tries them in turn, 0.3 s apart, as RFC 8305 has it).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ class PeerFactory(ReconnectingClientFactory):
     """
 
     noisy = False
-    initialDelay = 0.5
+    initialDelay = 0.5  # type: ignore[assignment]
     delay: float
     maxDelay: float
     clock: Any
@@ -140,6 +141,6 @@ def _words(error: BaseException | None) -> str:
     """What a person needs to know of a failed attempt to connect."""
     if isinstance(error, DNSLookupError):
         return "its name does not resolve"
-    if isinstance(error, ConnectError) and error.osError is not None:
-        return str(error.osError)
+    if isinstance(error, ConnectError) and isinstance(error.osError, int):
+        return os.strerror(error.osError)
     return str(error).rstrip(".")

@@ -33,6 +33,10 @@ from tunmesh.namespaces import Namespace
 
 SHOWN_LINES = 12
 
+# Ctrl-C reaches everything in the terminal's session, but it is for us alone to end the nodes, in
+# our order. So each gets a session of its own before it becomes twistd.
+IN_OWN_SESSION = "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
+
 
 class MeshReactor(IReactorProcess, IReactorTime):
     """What running nodes asks of a reactor."""
@@ -143,6 +147,7 @@ class Nodes:
         log = (self._directory / plan.log_file).open("ab", buffering=0)
         process = NodeProcess(plan.name, log, self._ask)
         command = [
+            *(sys.executable, "-ISc", IN_OWN_SESSION),
             str(Path(sys.executable).with_name("twistd")),
             *("--nodaemon", "--pidfile=", "tunmesh"),
             *("--config", str(self._directory / plan.config_file)),

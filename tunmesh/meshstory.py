@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from tunmesh import meshview
 from tunmesh.meshnode import MeshError, NodeProcess, Nodes
@@ -81,11 +81,12 @@ class MeshStory:
         self._view.done(f"all {len(leaving)} left with exit code 0")
 
     async def end_all(self) -> None:
-        """Let no node go on, whatever happened; who ignores this is killed by the janitor."""
+        """Let no node go on, whatever happened. Who ignores this is killed by the janitor, and
+        so is everybody if this is cancelled."""
         processes = list(self._nodes.processes.values())
         for process in processes:
             process.signal("TERM")
-        with suppress(MeshError):
+        with suppress(MeshError, CancelledError):
             await self._nodes.until(
                 lambda: not any(process.running for process in processes),
                 lambda: MeshError("nodes ignore TERM"),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
@@ -127,7 +127,8 @@ class Node:
         self._held_off = 0.0  # until then no group dials, after a peer told us to stay away
         self._tun_lost = ""
         self._was_ready = False
-        self._left: Deferred[None] | None = None
+        self._leaving: Deferred[None] | None = None
+        self._last_closed: Deferred[None] | None = None
         self._past_traffic = Traffic()  # with peers that are gone
         self._failures = dict.fromkeys(HANDSHAKE_FAILURES, 0)
         self._rtt = status.Histogram(status.RTT_BUCKETS)
@@ -161,35 +162,27 @@ class Node:
 
     def stop(self) -> Deferred[None]:
         """Leave the mesh: say bye to everybody, then close everything. Fires when that is done."""
-        if self._left is not None:
-            return self._left
-        left: Deferred[None] = Deferred()
-        self._left = left
+        if self._leaving is None:
+            self._leaving = Deferred.fromCoroutine(self._leave())
+        return self._leaving
+
+    async def _leave(self) -> None:
         self._log.info("leaving the mesh", event="leaving")
         for timer in self._timers.values():
-            timer.cancel()
-        self._timers = {"leave": self._reactor.callLater(LEAVE_TIMEOUT, self._gone)}
-        for dialer in (*self._dialers.values(), *(group.dialer for group in self._groups)):
-            dialer.abandon()
-        closed = maybeDeferred(self._port.stopListening) if self._port is not None else left
-        for link in list(self._links):
-            link.close(messages.LEAVING)
-        if not self._links:
-            self._gone()
-        done = DeferredList([left, closed])
-        done.addCallback(self._stop_tun)
-        return done
-
-    def _stop_tun(self, _result: object) -> None:
-        self._tun.stop()
-
-    def _gone(self) -> None:
-        """The last link is closed, or has had its time."""
-        timer = self._timers.pop("leave", None)
-        if timer is not None and self._left is not None:
             if timer.active():
                 timer.cancel()
-            self._left.callback(None)
+        for dialer in (*self._dialers.values(), *(group.dialer for group in self._groups)):
+            dialer.abandon()
+        closed = maybeDeferred(self._port.stopListening) if self._port is not None else None
+        for link in list(self._links):
+            link.close(messages.LEAVING)
+        if self._links:
+            self._last_closed = Deferred()
+            self._last_closed.addTimeout(LEAVE_TIMEOUT, self._reactor, lambda *_: None)
+            await self._last_closed
+        if closed is not None:
+            await closed
+        self._tun.stop()
 
     def _device_lost(self, why: str) -> None:
         self._tun_lost = why
@@ -200,7 +193,7 @@ class Node:
     def _later(self, name: str, delay: float, call: Callable[[], None]) -> None:
         """Call once after a delay, unless that is on its way already or the node leaves."""
         timer = self._timers.get(name)
-        if self._left is None and (timer is None or not timer.active()):
+        if self._leaving is None and (timer is None or not timer.active()):
             self._timers[name] = self._reactor.callLater(delay, call)
 
     # --- making links ---
@@ -275,8 +268,7 @@ class Node:
         self._tend_groups()
 
     def link_failed(self, link: Link, error: PeerError) -> None:
-        dialer = self._links.pop(link)
-        self._check_if_gone()
+        dialer = self._forget_link(link)
         if error.reason in messages.BYE_REASONS:
             return  # we closed it ourselves, leaving
         who = "{}:{}".format(*dialer.target) if dialer is not None else "a stranger"
@@ -285,12 +277,11 @@ class Node:
             dialer.failed()
 
     def link_lost(self, link: Link, error: PeerError) -> None:
-        dialer = self._links.pop(link)
+        dialer = self._forget_link(link)
         if dialer is not None and _record_of(link).id == self.record.id:
             dialer.failed()
         self._run(self._roster.link_lost(link, str(error)))
         self._tend_groups()
-        self._check_if_gone()
 
     def data_received(self, link: Link, frame: memoryview) -> None:
         self._path.received(link.peer, frame)  # type: ignore[arg-type]
@@ -336,7 +327,7 @@ class Node:
     # --- what the roster wants ---
 
     def _run(self, commands: list[roster.Command[Link]]) -> None:
-        if self._left is None:
+        if self._leaving is None:
             for command in commands:
                 self._do(command)
             if self._roster.has_news:
@@ -432,7 +423,7 @@ class Node:
         self._later("groom", self._settings.groom_interval, self._groom)
 
     def _tend_groups(self) -> None:
-        if self._left is not None:
+        if self._leaving is not None:
             return
         linked = self._roster.linked()
         for group in self._groups:
@@ -446,9 +437,12 @@ class Node:
         link.close(messages.SELF)
         self._note_readiness()
 
-    def _check_if_gone(self) -> None:
-        if self._left is not None and not self._links:
-            self._gone()
+    def _forget_link(self, link: Link) -> PeerFactory | None:
+        """A link is closed: what had dialed it."""
+        dialer = self._links.pop(link)
+        if not self._links and self._last_closed is not None and not self._last_closed.called:
+            self._last_closed.callback(None)
+        return dialer
 
     def _packet_expiration(self, record: NodeRecord) -> float:
         """Depends on whether it is in this node's local subnet."""
@@ -480,7 +474,7 @@ class Node:
 
     def _health(self) -> tuple[tuple[Check, ...], tuple[Check, ...]]:
         """The conditions of being live, and those of being ready."""
-        leaving = self._left is not None
+        leaving = self._leaving is not None
         live = health.liveness(self._tun_lost, self._port is not None, leaving)
         grace = self._started + self._settings.startup_grace - self._reactor.seconds()
         refusals = [
@@ -499,7 +493,7 @@ class Node:
         ready = all(check.ok for check in checks)
         if ready and not self._was_ready:
             self._log.info("ready", event="ready")
-        elif self._was_ready and not ready and self._left is None:
+        elif self._was_ready and not ready and self._leaving is None:
             why = "; ".join(check.reason for check in checks if not check.ok)
             self._log.warn("not ready: {why}", event="not_ready", why=why)
         self._was_ready = ready

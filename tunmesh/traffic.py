@@ -16,6 +16,7 @@ from typing import cast
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocol,
@@ -111,7 +112,10 @@ async def _listen(
 ) -> IListeningPort:
     with place.namespace:
         listening = TCP4ServerEndpoint(reactor, port, interface=place.address).listen(factory)
-    listener: IListeningPort = await listening
+    try:
+        listener: IListeningPort = await listening
+    except CannotListenError as error:
+        raise TrafficError(f"no TCP port at {place.address}: {error.socketError}") from None
     return listener
 
 

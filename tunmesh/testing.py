@@ -1,0 +1,594 @@
+"""A mesh in memory: any number of full nodes on one fake clock.
+
+Everything above the outside edges is the real thing (real TLS, real handshake, real roster and
+routing); only the edges are twins: `MemoryTun` for the tun device, `MemoryReactor` for the reactor
+of one host, `Wire` for a TCP connection. Nothing happens by itself: time passes when the test calls
+`Mesh.advance` or `Mesh.until`, and with it bytes travel, one latency each way.
+
+    mesh = Mesh()
+    a, b, c = (mesh.add(name) for name in "abc")   # b and c bootstrap from a
+    mesh.until(mesh.is_complete)
+    mesh.send(b, c, b"hello")                      # a packet through both tuns
+    mesh.network.cut(b.host, c.host)               # their cable is pulled, silently
+    c.crash()                                      # SIGKILL: the kernel closes its sockets
+    c.vanish()                                     # power cut: nobody closes anything
+
+A cut delays bytes instead of losing them, as TCP would: after `heal` they arrive.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_interface
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
+from twisted.internet import address, error, interfaces
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, Logger, LogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tunmesh import web
+from tunmesh.bootstrap import GroupSettings
+from tunmesh.handshake import Key
+from tunmesh.messages import NodeRecord, split_url
+from tunmesh.node import Node, Settings
+from tunmesh.status import Status
+from tunmesh.tls import Credentials
+
+LATENCY = 0.001  # seconds, one way
+HIGH_WATER = 1 << 16  # bytes under way in one direction at which a writer is told to pause
+PORT = 4567
+SECRET = b"a secret that only tests are told"
+IPV4 = IPv4Network("10.9.0.0/16")
+IPV6 = IPv6Network("fd09::/64")
+
+
+@cache
+def credentials(name: str = "mesh") -> Credentials:
+    """A self-signed certificate, made once for each name."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, SHA256())
+    )
+    return Credentials((certificate,), key, (certificate,), verify_hostname=False)
+
+
+# --- the tun ---
+
+
+class MemoryTun:
+    """A tun device without a kernel. `inject` is what the machine sends, `written` what it got."""
+
+    def __init__(self, name: str = "tun1") -> None:
+        self.name = name
+        self.rx_packets = self.rx_bytes = self.tx_packets = self.tx_bytes = 0
+        self.written: list[bytes] = []
+        self.refuses: str | None = None  # the drop reason to answer every write with
+        self.is_open = True
+        self._receive: Callable[[list[bytes]], None] | None = None
+        self._lost: Callable[[str], None] | None = None
+
+    def start(self, receive: Callable[[list[bytes]], None], lost: Callable[[str], None]) -> None:
+        self._receive, self._lost = receive, lost
+
+    def write(self, frame: bytes | memoryview) -> str | None:
+        if self.refuses is not None:
+            return self.refuses
+        self.written.append(bytes(frame))
+        self.rx_packets += 1
+        self.rx_bytes += len(frame) - 10
+        return None
+
+    def inject(self, *frames: bytes) -> None:
+        self.tx_packets += len(frames)
+        self.tx_bytes += sum(map(len, frames)) - 10 * len(frames)
+        if self._receive is not None:
+            self._receive(list(frames))
+
+    def delete(self) -> None:
+        """The interface is deleted under the node."""
+        self.stop()
+        if self._lost is not None:
+            self._lost(f"{self.name} is gone: somebody deleted the interface")
+
+    def stop(self) -> None:
+        self.is_open = False
+        self._receive = None
+
+
+def frame(source: str, destination: str, payload: bytes = b"") -> bytes:
+    """A UDP-less IP packet (protocol 253, for experiments) behind an empty virtio header."""
+    sender, receiver = ip_address(source), ip_address(destination)
+    if isinstance(sender, IPv4Address):
+        size = (20 + len(payload)).to_bytes(2, "big")
+        header = b"\x45\0" + size + b"\0\0\0\0\x40\xfd\0\0"
+    else:
+        header = b"\x60\0\0\0" + len(payload).to_bytes(2, "big") + b"\xfd\x40"
+    return bytes(10) + header + sender.packed + receiver.packed + payload
+
+
+# --- the network ---
+
+
+@implementer(interfaces.ITransport, interfaces.IConsumer)
+class Wire:
+    """One end of a connection. What is written arrives at `peer` a latency later, in order."""
+
+    def __init__(self, network: Network, here: str, there: str, port: int) -> None:
+        self.network = network
+        self.here = here
+        self.there = there
+        self.port = port
+        self.peer: Wire
+        self.protocol: interfaces.IProtocol | None = None
+        self.disconnecting = False
+        self.connected = True
+        self._sent: deque[bytes | Failure] = deque()  # under way to the peer
+        self._under_way = 0
+        self._producer: Any = None
+        self._paused = False
+
+    # ITCPTransport
+
+    def write(self, data: bytes) -> None:
+        if self.connected and not self.disconnecting:
+            self._send(bytes(data), len(data))
+            self._press()
+
+    def writeSequence(self, data: Any) -> None:
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        if self.connected and not self.disconnecting and self._producer is None:
+            self.disconnecting = True
+            self._send(Failure(error.ConnectionDone()), 0)
+
+    def abortConnection(self) -> None:
+        if self.connected:
+            self.disconnecting = True
+            self._sent.clear()
+            self._send(Failure(error.ConnectionLost()), 0)
+            self.network.clock.callLater(0, self._lost, Failure(error.ConnectionAborted()))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._producer = producer
+        self._press()
+
+    def unregisterProducer(self) -> None:
+        self._producer = None
+
+    def getPeer(self) -> address.IPv4Address:
+        return address.IPv4Address("TCP", self.there, self.port)
+
+    def getHost(self) -> address.IPv4Address:
+        return address.IPv4Address("TCP", self.here, self.port)
+
+    # the cable
+
+    def _send(self, what: bytes | Failure, size: int) -> None:
+        self._sent.append(what)
+        self._under_way += size
+        self.network.clock.callLater(self.network.latency, self.deliver)
+
+    def deliver(self) -> None:
+        """Hand the peer everything that is due, unless the way is cut."""
+        if self.network.is_cut(self.here, self.there):
+            return
+        while self._sent and self.peer.connected and self.peer.protocol is not None:
+            what = self._sent.popleft()
+            if isinstance(what, bytes):
+                self._under_way -= len(what)
+                self.peer.protocol.dataReceived(what)
+            else:
+                self.peer._lost(what)
+                self.network.clock.callLater(self.network.latency, self._lost, what)
+        self._relax()
+
+    def _press(self) -> None:
+        if self._producer is not None and not self._paused and self._under_way > HIGH_WATER:
+            self._paused = True
+            self._producer.pauseProducing()
+
+    def _relax(self) -> None:
+        if self._producer is not None and self._paused and not self._under_way:
+            self._paused = False
+            self._producer.resumeProducing()
+
+    def _lost(self, reason: Failure) -> None:
+        if self.connected:
+            self.connected = False
+            self.network.wires.discard(self)
+            if self.protocol is not None:
+                self.protocol.connectionLost(reason)
+
+    def crash(self, silently: bool) -> None:
+        """The process at this end is no more."""
+        self.connected = False
+        self.protocol = None
+        self.network.wires.discard(self)
+        self._sent.clear()
+        if not silently:
+            self._send(Failure(error.ConnectionLost()), 0)
+
+
+class Network:
+    """Hosts, the names they go by, and the wires between them."""
+
+    def __init__(self, clock: Clock, latency: float = LATENCY) -> None:
+        self.clock = clock
+        self.latency = latency
+        self.names: dict[str, list[str]] = {}
+        self.listeners: dict[tuple[str, int], interfaces.IProtocolFactory] = {}
+        self.wires: set[Wire] = set()
+        self.dials = 0
+        self._cuts: set[tuple[str, str]] = set()
+
+    def cut(self, one: str, other: str, both_ways: bool = True) -> None:
+        """From now on nothing gets from one host to the other, and nobody is told."""
+        self._cuts.add((one, other))
+        if both_ways:
+            self._cuts.add((other, one))
+
+    def heal(self) -> None:
+        """Take back all cuts: what was under way arrives."""
+        self._cuts.clear()
+        for wire in list(self.wires):
+            wire.deliver()
+
+    def is_cut(self, one: str, other: str) -> bool:
+        return (one, other) in self._cuts
+
+    def connect(self, here: str, there: str, port: int, factory: Any, timeout: float) -> Dialing:
+        """What connectTCP does."""
+        self.dials += 1
+        dialing = Dialing(self, here, there, port, factory)
+        factory.doStart()
+        factory.startedConnecting(dialing)
+        dialing.deadline = self.clock.callLater(timeout, dialing.fail, error.TimeoutError())
+        self.clock.callLater(self.latency, dialing.arrive)
+        return dialing
+
+
+@implementer(interfaces.IConnector)
+class Dialing:
+    """An attempt to connect."""
+
+    deadline: interfaces.IDelayedCall
+
+    def __init__(self, network: Network, here: str, there: str, port: int, factory: Any) -> None:
+        self._network = network
+        self._here = here
+        self._there = there
+        self._port = port
+        self._factory = factory
+        self._pending = True
+
+    def arrive(self) -> None:
+        """The SYN is at the other host."""
+        cut = self._network.is_cut
+        if not self._pending or cut(self._here, self._there) or cut(self._there, self._here):
+            return
+        listener = self._network.listeners.get((self._there, self._port))
+        if listener is None:
+            self.fail(error.ConnectionRefusedError())
+            return
+        self._end()
+        near = Wire(self._network, self._here, self._there, self._port)
+        far = Wire(self._network, self._there, self._here, self._port)
+        near.peer, far.peer = far, near
+        for wire, factory in ((near, self._factory), (far, listener)):
+            wire.protocol = factory.buildProtocol(wire.getPeer())
+            self._network.wires.add(wire)
+        for wire in (far, near):
+            if wire.protocol is not None:
+                wire.protocol.makeConnection(wire)
+            else:
+                wire.abortConnection()
+
+    def fail(self, why: Exception) -> None:
+        if self._pending:
+            self._end()
+            self._factory.clientConnectionFailed(self, Failure(why))
+
+    def _end(self) -> None:
+        self._pending = False
+        if self.deadline.active():
+            self.deadline.cancel()
+
+    def stopConnecting(self) -> None:
+        self.fail(error.UserError())
+
+    disconnect = stopConnecting
+
+    def connect(self) -> None:
+        raise NotImplementedError("a new attempt is a new Dialing")
+
+    def getDestination(self) -> address.IPv4Address:
+        return address.IPv4Address("TCP", self._there, self._port)
+
+
+@implementer(interfaces.IListeningPort)
+class _Port:
+    def __init__(self, network: Network, place: tuple[str, int]) -> None:
+        self._network = network
+        self._place = place
+
+    def startListening(self) -> None:
+        """It does from the start."""
+
+    def stopListening(self) -> None:
+        self._network.listeners.pop(self._place, None)
+
+    def getHost(self) -> address.IPv4Address:
+        return address.IPv4Address("TCP", *self._place)
+
+
+@implementer(interfaces.IHostResolution)
+class _Resolution:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def cancel(self) -> None:
+        """It is over before anybody could."""
+
+
+@implementer(interfaces.IHostnameResolver)
+class _Names:
+    """Looks names up in the network's table, which a test may change at any time."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: interfaces.IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Any = None,
+        transportSemantics: str = "TCP",
+    ) -> interfaces.IHostResolution:
+        resolution = _Resolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
+        for host in self._network.names.get(hostName, [hostName] if hostName[0].isdigit() else []):
+            found = address.IPv4Address("TCP", host, portNumber)
+            resolutionReceiver.addressResolved(found)
+        resolutionReceiver.resolutionComplete()
+        return resolution
+
+
+@implementer(
+    interfaces.IReactorTCP, interfaces.IReactorTime, interfaces.IReactorPluggableNameResolver
+)
+class MemoryReactor:
+    """The reactor of one host: the clock of all, its own connections."""
+
+    def __init__(self, network: Network, host: str) -> None:
+        self.host = host
+        self._network = network
+        self.nameResolver = _Names(network)
+        self.is_dead = False
+
+    def installNameResolver(self, resolver: Any) -> Any:
+        previous, self.nameResolver = self.nameResolver, resolver
+        return previous
+
+    def seconds(self) -> float:
+        return self._network.clock.seconds()
+
+    def callLater(
+        self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object
+    ) -> interfaces.IDelayedCall:
+        return self._network.clock.callLater(delay, self._call, callable, *args, **kwargs)
+
+    def _call(self, call: Any, *args: Any, **kwargs: Any) -> None:
+        if not self.is_dead:
+            call(*args, **kwargs)
+
+    def getDelayedCalls(self) -> list[Any]:
+        return list(self._network.clock.getDelayedCalls())
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: Any,
+        timeout: float = 30,
+        bindAddress: tuple[str, int] | None = None,
+    ) -> Dialing:
+        return self._network.connect(self.host, host, port, factory, timeout)
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> _Port:
+        place = (self.host, port)
+        if place in self._network.listeners:
+            raise error.CannotListenError(interface, port, OSError("Address already in use"))
+        self._network.listeners[place] = factory
+        return _Port(self._network, place)
+
+
+# --- the mesh ---
+
+
+class Member:
+    """One host with one node on it, which may be started again."""
+
+    def __init__(self, mesh: Mesh, name: str, host: str, number: int) -> None:
+        self.mesh = mesh
+        self.name = name
+        self.host = host
+        self.addresses = (f"10.9.0.{number}", f"fd09::{number:x}")
+        self.settings: dict[str, Any] = {}  # what differs from the mesh's settings
+        self.events: list[LogEvent] = []
+        self.node: Node
+        self.tun: MemoryTun
+        self.reactor: MemoryReactor
+
+    @property
+    def address(self) -> str:
+        return self.addresses[0]
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.host}:{PORT}"
+
+    @property
+    def status(self) -> Status:
+        return self.node.status()
+
+    @property
+    def linked_with(self) -> list[str]:
+        """The names of the nodes it is linked with, sorted."""
+        return sorted(peer.record.name for peer in self.status.peers)
+
+    def logged(self, event: str) -> list[LogEvent]:
+        """The events of that kind since the host was added."""
+        return [each for each in self.events if each.get("event") == event]
+
+    def start(self, **changes: Any) -> None:
+        """Start a node here: a new process, with a new id. `changes` are to its settings."""
+        self.settings.update(changes)
+        self.tun = MemoryTun()
+        self.reactor = MemoryReactor(self.mesh.network, self.host)
+        self.node = Node(
+            self.reactor,
+            self.mesh.settings_of(self),
+            self.tun,
+            make_site=lambda status: web.site(status, None, self.reactor),
+            random_bytes=self.mesh.random.randbytes,
+            draw=self.mesh.random.random,
+            failed=lambda why: None,
+            log=Logger(namespace="tunmesh", observer=LogPublisher(self._note)),
+        )
+        self.node.listen()
+        self.node.start()
+
+    def _note(self, event: LogEvent) -> None:
+        self.events.append(event)
+
+    def leave(self) -> None:
+        """TERM: it says bye."""
+        self.node.stop()
+
+    def crash(self) -> None:
+        """KILL: the process is gone, and its kernel closes the sockets."""
+        self._end(silently=False)
+
+    def vanish(self) -> None:
+        """The machine is gone: its sockets stay open at the other ends."""
+        self._end(silently=True)
+
+    def _end(self, silently: bool) -> None:
+        self.reactor.is_dead = True
+        network = self.mesh.network
+        network.listeners.pop((self.host, PORT), None)
+        for wire in [wire for wire in network.wires if wire.here == self.host]:
+            wire.crash(silently)
+
+
+class Mesh:
+    """Hosts 192.0.2.1, .2, … with a node each; the first one is everybody's bootstrap."""
+
+    def __init__(self, seed: int = 0, **settings: Any) -> None:
+        self.clock = Clock()
+        self.network = Network(self.clock)
+        self.random = random.Random(seed)  # noqa: S311 (a reproducible one is what is needed)
+        self.members: list[Member] = []
+        self.settings = settings
+
+    def add(self, name: str, start: bool = True, **settings: Any) -> Member:
+        number = len(self.members) + 1
+        member = Member(self, name, f"192.0.2.{number}", number)
+        member.settings.update(settings)
+        self.members.append(member)
+        if start:
+            member.start()
+        return member
+
+    def settings_of(self, member: Member) -> Settings:
+        first = self.members[0]
+        record = NodeRecord(
+            id=self.random.randbytes(16).hex(),
+            name=member.name,
+            started=1_000_000 + int(self.clock.seconds() * 1000),
+            url=member.settings.pop("url", member.url),
+            addresses=tuple(
+                ip_interface(f"{text}/{prefix}")
+                for text, prefix in zip(member.addresses, (16, 64), strict=True)
+            ),
+            version="test",
+        )
+        plain: dict[str, Any] = {
+            "record": record,
+            "networks": (IPV4, IPV6),
+            "keys": (Key.derive(SECRET),),
+            "credentials": credentials(),
+            "listen_port": PORT,
+            "groups": (GroupSettings("first", (split_url(first.url),)),),
+        }
+        return Settings(**(plain | self.settings | member.settings))
+
+    # --- time ---
+
+    def advance(self, seconds: float, step: float = 0.01) -> None:
+        """Let time pass, and with it everything happen that is due."""
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end - 1e-9:
+            self._pass(min(step, end - self.clock.seconds()))
+
+    def until(self, condition: Callable[[], bool], within: float = 60.0) -> float:
+        """Let time pass until the condition holds; how long that took. AssertionError if it does
+        not come to hold within so many seconds."""
+        start = self.clock.seconds()
+        while not condition():
+            if self.clock.seconds() - start > within:
+                raise AssertionError(f"not within {within:.0f} s: {self.story()}")
+            self._pass(0.01)
+        return self.clock.seconds() - start
+
+    def _pass(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    # --- looking ---
+
+    def running(self) -> Iterator[Member]:
+        return (m for m in self.members if hasattr(m, "reactor") and not m.reactor.is_dead)
+
+    def is_complete(self) -> bool:
+        """Whether every running node is linked with every other one, and with nobody else."""
+        running = list(self.running())
+        return all(
+            member.linked_with == sorted(m.name for m in running if m is not member)
+            and member.status.links.get("up") == len(running) - 1
+            and sum(member.status.links.values()) == len(running) - 1
+            for member in running
+        )
+
+    def story(self) -> str:
+        """Who is linked with whom, for a failed test."""
+        return "; ".join(f"{m.name}: {', '.join(m.linked_with) or '-'}" for m in self.running())
+
+    def send(self, sender: Member, receiver: Member, payload: bytes = b"", family: int = 0) -> bool:
+        """Send a packet from tun to tun; whether it arrived, whole, within half a second."""
+        packet = frame(sender.addresses[family], receiver.addresses[family], payload)
+        before = receiver.tun.written.count(packet)
+        sender.tun.inject(packet)
+        self.advance(0.5)
+        return receiver.tun.written.count(packet) == before + 1
