@@ -11,6 +11,8 @@ them, `transport_class` is the stock class: slower, and just as correct.
 
 from __future__ import annotations
 
+from typing import Any
+
 from OpenSSL.SSL import Error, WantReadError
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -25,6 +27,8 @@ _SLACK = 4096
 
 class BatchingTransport(TLSMemoryBIOProtocol):
     """Encrypts a write as a whole."""
+
+    transport: Any
 
     def _write(self, data: bytes) -> None:
         if self._lostTLSConnection:

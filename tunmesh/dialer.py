@@ -39,9 +39,9 @@ class PeerFactory(ReconnectingClientFactory):
     """
 
     noisy = False
-    initialDelay = 0.5  # type: ignore[assignment]
+    initialDelay = 0.5
     delay: float
-    maxDelay: float
+    maxDelay: Any  # the base class says int
     clock: Any
     factor = 2.0
 

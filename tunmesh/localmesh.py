@@ -82,10 +82,33 @@ def _run_mesh(
         traffic = MeshTraffic(reactor, plans, underlay.namespaces, view)
         story = MeshStory(plans, underlay.namespaces, nodes, traffic, view)
         stay = _entrances(plans, underlay.namespaces, directory) if keep else []
-        return _run_reactor(reactor, lambda: _tell(story, nodes, view, stay))
+        interruption = Interruption()
+        return _run_reactor(
+            reactor, lambda: _tell(story, nodes, view, stay, interruption), interruption
+        )
 
 
-async def _tell(story: MeshStory, nodes: Nodes, view: View, stay: Sequence[str]) -> int:
+class Interruption:
+    """Ctrl-C or TERM: the first cancels what is going on, later ones find it ending already."""
+
+    def __init__(self) -> None:
+        self.happened = False
+
+    def cancels(self, told: Deferred[Any], reactor: HarnessReactor) -> None:
+        """From now on it cancels this, from inside the reactor."""
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            if not self.happened:
+                self.happened = True
+                reactor.callFromThread(told.cancel)
+
+        for number in signal.SIGINT, signal.SIGTERM:
+            signal.signal(number, interrupt)
+
+
+async def _tell(
+    story: MeshStory, nodes: Nodes, view: View, stay: Sequence[str], interruption: Interruption
+) -> int:
     """Tell the story to whatever end it comes; the exit code. With `stay`, lines that explain how
     to look around, the mesh stays up until this is cancelled."""
     try:
@@ -96,13 +119,14 @@ async def _tell(story: MeshStory, nodes: Nodes, view: View, stay: Sequence[str])
             with suppress(CancelledError):
                 await Deferred()
         await story.leave()
-    except (MeshError, TrafficError) as error:
+    except (MeshError, TrafficError, CancelledError) as error:
+        # What was cancelled may also fail in a way of its own.
+        if interruption.happened:
+            view.failed("interrupted")
+            return INTERRUPTED
         view.failed(str(error))
         _show_last_lines(nodes, error, view)
         return 1
-    except CancelledError:
-        view.failed("interrupted")
-        return INTERRUPTED
     finally:
         await story.end_all()
     return 0
@@ -117,21 +141,17 @@ def _show_last_lines(nodes: Nodes, error: Exception, view: View) -> None:
             view.note(f"  {line}")
 
 
-def _run_reactor(reactor: HarnessReactor, story: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Run the reactor until the story is over; its exit code. The first Ctrl-C or TERM cancels the
-    story, later ones find it ending already."""
+def _run_reactor(
+    reactor: HarnessReactor,
+    story: Callable[[], Coroutine[Any, Any, int]],
+    interruption: Interruption,
+) -> int:
+    """Run the reactor until the story is over; its exit code."""
     outcome: list[int | Failure] = []
 
     def begin() -> None:
         told = Deferred.fromCoroutine(story())
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            for each in signal.SIGINT, signal.SIGTERM:
-                signal.signal(each, signal.SIG_IGN)
-            reactor.callFromThread(told.cancel)
-
-        for each in signal.SIGINT, signal.SIGTERM:
-            signal.signal(each, interrupt)
+        interruption.cancels(told, reactor)
         told.addBoth(outcome.append)
         told.addBoth(lambda _: reactor.stop())
 

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from twisted.internet import address, error, interfaces
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, Logger, LogPublisher
+from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -395,7 +395,11 @@ class MemoryReactor:
         return self._network.clock.seconds()
 
     def callLater(
-        self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object
+        self,
+        delay: float,
+        callable: Callable[..., Any],  # noqa: A002 (the interface names it so)
+        *args: object,
+        **kwargs: object,
     ) -> interfaces.IDelayedCall:
         return self._network.clock.callLater(delay, self._call, callable, *args, **kwargs)
 
@@ -425,6 +429,15 @@ class MemoryReactor:
 
 
 # --- the mesh ---
+
+
+@implementer(ILogObserver)
+class _Journal:
+    def __init__(self, events: list[LogEvent]) -> None:
+        self._events = events
+
+    def __call__(self, event: LogEvent) -> None:
+        self._events.append(event)
 
 
 class Member:
@@ -475,13 +488,10 @@ class Member:
             random_bytes=self.mesh.random.randbytes,
             draw=self.mesh.random.random,
             failed=lambda why: None,
-            log=Logger(namespace="tunmesh", observer=LogPublisher(self._note)),
+            log=Logger(namespace="tunmesh", observer=_Journal(self.events)),
         )
         self.node.listen()
         self.node.start()
-
-    def _note(self, event: LogEvent) -> None:
-        self.events.append(event)
 
     def leave(self) -> None:
         """TERM: it says bye."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
@@ -134,8 +134,6 @@ async def transfer(
     try:
         await way.connect(Factory.forProtocol(lambda: sender))
         await sink.done.addTimeout(patience, reactor)
-    except CancelledError:
-        raise
     except Exception as error:
         raise TrafficError(
             f"TCP from {source.address} to {target.address} failed: {_reason(error)}"
@@ -193,8 +191,6 @@ async def fetch(reactor: TrafficReactor, source: Place, target: Place, patience:
     try:
         response = await agent.request(b"GET", url.encode()).addTimeout(patience, reactor)
         body = await readBody(response).addTimeout(patience, reactor)
-    except CancelledError:
-        raise
     except Exception as error:
         raise TrafficError(f"GET {url} failed: {_reason(error)}") from None
     finally:
