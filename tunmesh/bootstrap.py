@@ -9,7 +9,7 @@ dialed. A URL that turns out to lead back to this node is no failure, but no hel
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tunmesh.dialer import PeerFactory, Target
 from tunmesh.messages import NodeRecord
@@ -22,6 +22,11 @@ class GroupSettings:
     name: str
     targets: tuple[Target, ...]
     retries: int = -1
+
+
+def without(group: GroupSettings, own: Target) -> GroupSettings:
+    """The group without this node's own URL, which would only lead back to it."""
+    return replace(group, targets=tuple(target for target in group.targets if target != own))
 
 
 class Group:

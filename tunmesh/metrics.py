@@ -80,6 +80,11 @@ class _NodeCollector(Collector):
             "Other nodes that are linked or vouched for by a linked one",
             {(): status.nodes_known},
         )
+        yield self._gauge(
+            "tunmesh_addresses_refused",
+            "Addresses of this node that some peer does not route to it",
+            {(): len({address for peer in status.peers for address in peer.refuses})},
+        )
         yield self._counter(
             "tunmesh_handshake_failures",
             "Connections that did not become links, by reason",

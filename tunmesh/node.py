@@ -110,9 +110,7 @@ class Node:
         self._links: dict[Link, PeerFactory | None] = {}  # all of them, with what dialed them
         self._dialers: dict[str, PeerFactory] = {}
         self._groups = [
-            bootstrap.Group(
-                group, self._dialer(group.targets, group.retries, settings.bootstrap_retry_interval)
-            )
+            self._group(bootstrap.without(group, settings.record.host_port))
             for group in settings.groups
         ]
         self._reception = tls.Reception(
@@ -218,6 +216,10 @@ class Node:
         link = Link(self, self._reactor, True, begin, tls.Channel(verified), tls.HANDSHAKE_TIMEOUT)
         self._links[link] = dialer
         return link
+
+    def _group(self, group: bootstrap.GroupSettings) -> bootstrap.Group:
+        longest = self._settings.bootstrap_retry_interval
+        return bootstrap.Group(group, self._dialer(group.targets, group.retries, longest))
 
     def _dialer(
         self, targets: tuple[Target, ...], rounds: int = -1, max_delay: float = 15.0

@@ -20,7 +20,8 @@ newcomer takes over.
 later is that node, restarted: it supersedes it at once. The one that started earlier is told so.
 Anybody else who claims an address that is held waits in line: the holder is probed; if it answers
 it keeps the address and the newcomer is told whose it is; if not, or whenever it goes later, the
-next in line gets it.
+next in line gets it. (Of two nodes that claim the same address and are linked with each other, the
+one that started earlier tells the other one: the only use of wall clocks besides the restart.)
 
 The machine does no I/O and reads no clock. A link is any hashable object of the caller's; this file
 only compares them. Commands are to be carried out in order.
@@ -395,13 +396,18 @@ class Roster(Generic[Link]):
         holders = {
             address.ip: self._claims.get(address.ip, [""])[0] for address in peer.record.addresses
         }
-        refused = frozenset(address for address, holder in holders.items() if holder != node_id)
+        yielded = {node_id} if self._came_first(peer.record) else {node_id, self._me.id}
+        refused = frozenset(a for a, holder in holders.items() if holder not in yielded)
         if refused == peer.refused:
             return []
         peer.refused = refused
         texts = sorted(map(str, refused))
         holder = self._name(holders[ip_address(texts[0])]) if texts else ""
         return [Refuse(peer.link, Refusal(tuple(texts), holder))]
+
+    def _came_first(self, other: NodeRecord) -> bool:
+        """Whether of two nodes with one address, we and another one, we are the incumbent."""
+        return (self._me.started, self._me.id) < (other.started, other.id)
 
     def _name(self, node_id: str) -> str:
         if node_id == self._me.id:

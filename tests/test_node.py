@@ -1,0 +1,420 @@
+"""Whole meshes in memory: what a node does when its peers come, go, lie and die."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tunmesh.bootstrap import GroupSettings
+from tunmesh.handshake import Key
+from tunmesh.testing import PORT, Member, Mesh, frame
+
+
+def complete(*names: str, seed: int = 0) -> tuple[Mesh, list[Member]]:
+    """A mesh of these nodes, all linked."""
+    mesh = Mesh(seed)
+    members = [mesh.add(name) for name in names]
+    mesh.until(mesh.is_complete)
+    return mesh, members
+
+
+class JoiningTests(SynchronousTestCase):
+    """How a mesh comes about."""
+
+    def test_everybody_finds_everybody_through_one_member(self) -> None:
+        """Nodes that know only the first one end up linked with all others, by one link each."""
+        mesh, members = complete(*"abcdef")
+        for sender in members:
+            for receiver in members:
+                if sender is not receiver:
+                    self.assertTrue(mesh.send(sender, receiver, b"4", family=0))
+                    self.assertTrue(mesh.send(sender, receiver, b"6", family=1))
+
+    def test_no_traffic_before_the_link(self) -> None:
+        """A packet to a node that is not linked yet goes nowhere and is counted."""
+        mesh = Mesh()
+        a, b = mesh.add("a"), mesh.add("b", start=False)
+        a.tun.inject(frame(a.address, b.address))
+        self.assertEqual(a.status.dropped["no_route"], 1)
+
+    def test_first_node_is_ready_alone(self) -> None:
+        """A node whose bootstrap list is empty, or holds only its own URL, is ready at once."""
+        mesh = Mesh()
+        self.assertTrue(mesh.add("a").status.is_ready)
+        self.assertTrue(mesh.add("b", groups=()).status.is_ready)
+        self.assertTrue(mesh.add("c", groups=(GroupSettings("none", ()),)).status.is_ready)
+        mesh.advance(60)
+        self.assertEqual(mesh.network.dials, 0)
+
+    def test_name_that_leads_to_oneself(self) -> None:
+        """A node that reaches only itself through a load balancer takes that for no failure."""
+        mesh = Mesh(groups=(GroupSettings("lb", (("mesh.test", PORT),)),))
+        a = mesh.add("a")
+        mesh.network.names["mesh.test"] = [a.host]
+        self.assertFalse(a.status.is_ready)
+        mesh.until(lambda: a.status.is_ready, within=20)
+        mesh.advance(300)
+        self.assertEqual(a.linked_with, [])
+        self.assertEqual(a.status.handshake_failures, dict.fromkeys(a.status.handshake_failures, 0))
+        self.assertLess(mesh.network.dials, 60)
+
+    def test_not_ready_until_linked(self) -> None:
+        """A node that has somebody to bootstrap from is ready once it is linked, not before."""
+        mesh = Mesh()
+        mesh.add("a", start=False)
+        b = mesh.add("b")
+        mesh.advance(3)
+        self.assertFalse(b.status.is_ready)
+        self.assertTrue(b.status.is_live)
+        mesh.members[0].start()
+        mesh.until(lambda: b.status.is_ready)
+        self.assertEqual(len(b.logged("ready")), 1)
+
+    def test_startup_grace(self) -> None:
+        """Within startup_grace a lone node counts as ready, afterwards no more."""
+        mesh = Mesh()
+        mesh.add("a", start=False)
+        b = mesh.add("b", startup_grace=10.0)
+        mesh.advance(9)
+        self.assertTrue(b.status.is_ready)
+        mesh.advance(2)
+        self.assertFalse(b.status.is_ready)
+
+    def test_first_node_comes_late(self) -> None:
+        """Nodes that start before their bootstrap node link within one retry interval of it."""
+        mesh = Mesh()
+        a = mesh.add("a", start=False)
+        mesh.add("b")
+        mesh.add("c")
+        mesh.advance(120)
+        a.start()
+        self.assertLess(mesh.until(mesh.is_complete), 18)
+
+    def test_load_balancer(self) -> None:
+        """A bootstrap name may lead to anybody, oneself included, and change its mind."""
+        mesh = Mesh(groups=(GroupSettings("lb", (("mesh.test", PORT),)),))
+        a, b, c = (mesh.add(name) for name in "abc")
+        mesh.network.names["mesh.test"] = [c.host]
+        mesh.until(mesh.is_complete)
+        mesh.network.names["mesh.test"] = [a.host]
+        b.crash()
+        b.start()
+        mesh.until(mesh.is_complete)
+
+    def test_every_address_of_a_name_is_tried(self) -> None:
+        """A name with a dead address first still leads to the living one."""
+        mesh = Mesh(groups=(GroupSettings("dns", (("mesh.test", PORT),)),))
+        a, b = mesh.add("a"), mesh.add("b")
+        mesh.network.names["mesh.test"] = ["192.0.2.99", a.host]
+        mesh.until(mesh.is_complete, within=20)
+        self.assertEqual(b.linked_with, ["a"])
+
+    def test_only_able_to_dial_out(self) -> None:
+        """A node that nobody can reach links with everybody who can be reached."""
+        mesh = Mesh()
+        for name in "abc":
+            mesh.add(name)
+        mesh.add("d", url="https://192.0.2.77:9")
+        mesh.until(mesh.is_complete, within=30)
+
+    def test_simultaneous_dialing(self) -> None:
+        """Two nodes that dial each other at once keep one link, the same at both ends."""
+        for seed in range(20):
+            mesh = Mesh(seed)
+            a = mesh.add("a")
+            mesh.settings["groups"] = (GroupSettings("other", (("192.0.2.2", PORT),)),)
+            a.crash()
+            a.start()
+            b = mesh.add("b", groups=(GroupSettings("other", ((a.host, PORT),)),))
+            mesh.until(mesh.is_complete)
+            mesh.advance(10)
+            self.assertTrue(mesh.is_complete(), mesh.story())
+            here, there = a.status.peers[0], b.status.peers[0]
+            self.assertNotEqual(here.dialed, there.dialed)
+            self.assertTrue(mesh.send(a, b) and mesh.send(b, a))
+
+
+class HealingTests(SynchronousTestCase):
+    """How a mesh gets over what happens to it."""
+
+    def test_killed_node_is_noticed_at_once(self) -> None:
+        """When a process is killed its kernel closes its connections: its routes go at once."""
+        mesh, (a, b, c) = complete(*"abc")
+        c.crash()
+        self.assertLess(mesh.until(lambda: b.linked_with == ["a"] and a.linked_with == ["b"]), 0.1)
+        mesh.advance(30)
+        self.assertEqual(a.status.nodes_known, 1)
+        dials = mesh.network.dials
+        mesh.advance(60)
+        self.assertEqual(mesh.network.dials, dials)  # nobody dials the dead
+
+    def test_vanished_node_is_noticed(self) -> None:
+        """A node that disappears without a word is given up after at most 20 s of silence."""
+        mesh, (_a, b, c) = complete(*"abc")
+        c.vanish()
+        self.assertLessEqual(mesh.until(lambda: b.linked_with == ["a"]), 20)
+
+    def test_restart_with_the_same_address(self) -> None:
+        """A node that is killed and started again with its address is back in about a second."""
+        mesh, (_a, b, c) = complete(*"abc")
+        c.crash()
+        c.start()
+        self.assertLess(mesh.until(mesh.is_complete), 2.5)
+        self.assertTrue(mesh.send(b, c))
+
+    def test_restart_while_the_old_link_is_half_open(self) -> None:
+        """A machine that lost power and came back takes its address from its past life at once."""
+        mesh, (a, b, c) = complete(*"abc")
+        c.vanish()
+        c.start()
+        took = mesh.until(lambda: a.linked_with == ["b", "c"] and c.linked_with == ["a", "b"])
+        self.assertLess(took, 2.5)
+        mesh.until(lambda: mesh.send(b, c), within=3)
+        mesh.until(mesh.is_complete)
+
+    def test_silent_cut_heals(self) -> None:
+        """Two nodes whose connection is cut without a word link again once it is whole."""
+        mesh, (a, b, c) = complete(*"abc")
+        mesh.network.cut(b.host, c.host)
+        mesh.until(lambda: b.linked_with == ["a"] and c.linked_with == ["a"], within=20)
+        self.assertEqual(b.status.nodes_known, 2)  # a vouches for c: it is not forgotten
+        mesh.advance(60)
+        mesh.network.heal()
+        self.assertLess(mesh.until(mesh.is_complete), 20)
+        self.assertTrue(mesh.send(a, c) and mesh.send(b, c))
+
+    def test_one_way_cut_heals(self) -> None:
+        """The same when only one direction is cut."""
+        mesh, (_a, b, c) = complete(*"abc")
+        mesh.network.cut(b.host, c.host, both_ways=False)
+        mesh.until(lambda: b.linked_with == ["a"] and c.linked_with == ["a"], within=45)
+        mesh.network.heal()
+        self.assertLess(mesh.until(mesh.is_complete), 20)
+
+    def test_split_mesh_grows_together(self) -> None:
+        """Halves that lost each other find each other through the bootstrap node."""
+        mesh, members = complete(*"abcd")
+        for one in members[:2]:
+            for other in members[2:]:
+                mesh.network.cut(one.host, other.host)
+        mesh.until(lambda: all(len(m.linked_with) == 1 for m in members), within=20)
+        mesh.advance(100)
+        mesh.network.heal()
+        self.assertLess(mesh.until(mesh.is_complete), 25)
+
+    def test_everybody_restarts_at_once(self) -> None:
+        """A mesh that is restarted as a whole is whole again, without a storm of dials."""
+        mesh, members = complete(*"abcdefgh")
+        before = mesh.network.dials
+        for member in members:
+            member.crash()
+        for member in members:
+            member.start()
+        self.assertLess(mesh.until(mesh.is_complete), 5)
+        self.assertLess(mesh.network.dials - before, 3 * 28)
+
+    def test_leaving(self) -> None:
+        """A node that is told to end says bye: its routes go at once, and nobody dials it."""
+        mesh, (a, b, c) = complete(*"abc")
+        c.leave()
+        self.assertLess(mesh.until(lambda: a.linked_with == ["b"] and b.linked_with == ["a"]), 0.1)
+        self.assertEqual(a.logged("unlinked")[0]["reason"], "leaving")
+        mesh.advance(5)
+        self.assertFalse(c.tun.is_open)
+        self.assertEqual(a.status.nodes_known, 1)
+
+    def test_leaving_while_a_peer_is_silent(self) -> None:
+        """A peer that does not answer holds nobody up for longer than two seconds."""
+        mesh, (_a, b, c) = complete(*"abc")
+        c.vanish()
+        b.leave()
+        mesh.until(lambda: not b.tun.is_open, within=2)
+
+    def test_renewal_loses_nothing(self) -> None:
+        """Links are replaced when they are old, without a packet lost or a route withdrawn."""
+        mesh = Mesh(session_max_age=20.0)
+        a, b = mesh.add("a"), mesh.add("b")
+        mesh.until(mesh.is_complete)
+        first = a.status.peers[0].since
+        sent = 0
+        while a.status.peers[0].since == first or sent < 1500:
+            for sender, receiver in ((a, b), (b, a)):
+                sender.tun.inject(frame(sender.address, receiver.address, sent.to_bytes(4, "big")))
+            sent += 1
+            mesh.advance(0.02)
+        mesh.advance(5)
+        self.assertEqual(len(b.tun.written), sent)
+        self.assertEqual(len(a.tun.written), sent)
+        self.assertEqual(len(a.logged("linked")), 1)
+        self.assertTrue(mesh.is_complete())
+
+
+class AddressTests(SynchronousTestCase):
+    """Who may have which address."""
+
+    def test_spoofed_source_is_dropped(self) -> None:
+        """A peer may only send from the addresses that are routed to it."""
+        mesh, (a, b, c) = complete(*"abc")
+        b.tun.inject(frame(c.address, a.address, b"I am c"))
+        mesh.advance(1)
+        self.assertEqual(a.tun.written, [])
+        self.assertEqual(a.status.dropped["spoofed_source"], 1)
+
+    def test_packet_for_somebody_else_is_dropped(self) -> None:
+        """A packet that a peer sends to the wrong node does not reach its tun."""
+        mesh, (a, b) = complete("a", "b")
+        b.node._peers[a.node.record.id].link.send([frame(b.address, "10.9.77.77")])
+        mesh.advance(1)
+        self.assertEqual(a.status.dropped["misrouted"], 1)
+        self.assertEqual(a.tun.written, [])
+
+    def test_two_nodes_with_one_address(self) -> None:
+        """The holder keeps it, both sides say so once, nothing flaps, and an heir gets it."""
+        mesh, (a, b, c) = complete(*"abc")
+        thief = mesh.add("thief", start=False)
+        thief.addresses = c.addresses
+        thief.start()
+        mesh.until(lambda: thief.linked_with == ["a", "b", "c"], within=10)
+        mesh.advance(60)
+        self.assertFalse(thief.status.is_ready)
+        self.assertIn("does not route", str(thief.status.ready))
+        self.assertEqual(len(thief.logged("address_refused")), 1)
+        self.assertEqual(len(a.logged("address_conflict")), 1)
+        self.assertTrue(c.status.is_ready)
+        self.assertTrue(mesh.send(a, c))
+        c.leave()
+        mesh.advance(1)
+        self.assertTrue(thief.status.is_ready)
+        self.assertTrue(mesh.send(b, thief))
+
+    def test_address_of_a_silent_holder(self) -> None:
+        """A newcomer gets the address of a node that does not answer a probe any more."""
+        mesh, (a, b, c) = complete(*"abc")
+        heir = mesh.add("heir", start=False)
+        heir.addresses = c.addresses
+        c.vanish()
+        heir.start()
+        mesh.until(lambda: heir.linked_with == ["a", "b"], within=5)
+        mesh.until(lambda: mesh.send(a, heir) and mesh.send(b, heir), within=5)
+
+    def test_past_life_stays_away(self) -> None:
+        """The older of two lives of one node is told so, and does not knock all the time."""
+        mesh, (a, _b, c) = complete(*"abc")
+        newer = mesh.add("c", start=False)
+        newer.addresses = c.addresses
+        newer.start()
+        mesh.until(lambda: newer.linked_with == ["a", "b"], within=10)
+        mesh.until(lambda: c.linked_with == [], within=10)
+        self.assertEqual(a.logged("unlinked")[-1]["reason"], "superseded")
+        dials = mesh.network.dials
+        mesh.advance(120)
+        self.assertLess(mesh.network.dials - dials, 30)
+        self.assertEqual(newer.linked_with, ["a", "b"])
+        self.assertTrue(mesh.send(a, newer))
+        self.assertIn(len(c.logged("superseded")), (1, 2, 3))  # at most one a minute
+
+    def test_address_outside_the_network(self) -> None:
+        """An address that is not the mesh's is not routed, and its owner is told."""
+        mesh, (a, b) = complete("a", "b")
+        odd = mesh.add("odd", start=False)
+        odd.addresses = ("172.16.0.1", odd.addresses[1])
+        odd.start()
+        mesh.until(lambda: odd.linked_with == ["a", "b"], within=5)
+        mesh.advance(1)
+        self.assertFalse(mesh.send(a, odd, family=0))
+        self.assertTrue(mesh.send(a, odd, family=1))
+        self.assertFalse(odd.status.is_ready)
+
+
+class TrustTests(SynchronousTestCase):
+    """Who is let in."""
+
+    def test_wrong_secret(self) -> None:
+        """A node with another secret gets no link; both sides say so, a few times, and count."""
+        mesh = Mesh()
+        a = mesh.add("a")
+        b = mesh.add("b", keys=(Key.derive(b"a secret of somebody else's mesh"),))
+        mesh.advance(120)
+        self.assertEqual((a.linked_with, b.linked_with), ([], []))
+        self.assertGreater(a.status.handshake_failures["unknown_key"], 3)
+        self.assertGreater(b.status.handshake_failures["closed"], 3)
+        for member in (a, b):
+            self.assertLessEqual(len(member.logged("handshake_failed")), 4)
+        self.assertIn("secret", a.logged("handshake_failed")[0]["why"])
+
+    def test_several_secrets(self) -> None:
+        """While a secret is replaced, nodes with the old, both, and the new one are linked as far
+        as they have one in common."""
+        old, new = Key.derive(b"o" * 32), Key.derive(b"n" * 32)
+        mesh = Mesh()
+        a = mesh.add("a", keys=(new, old))
+        b = mesh.add("b", keys=(old,))
+        c = mesh.add("c", keys=(new,))
+        mesh.advance(10)
+        self.assertEqual(
+            (a.linked_with, b.linked_with, c.linked_with), (["b", "c"], ["a"], ["a"])
+        )
+
+
+class BackpressureTests(SynchronousTestCase):
+    """A slow peer is nobody else's problem."""
+
+    def test_stuck_peer(self) -> None:
+        """Packets for a peer that takes no more are dropped and counted; others get theirs."""
+        mesh, (a, b, c) = complete(*"abc")
+        mesh.network.cut(a.host, b.host)
+        bulk = [frame(a.address, b.address, bytes(60_000)) for _ in range(50)]
+        a.tun.inject(*bulk)
+        a.tun.inject(*bulk)
+        self.assertLessEqual(sum(peer.queued_bytes for peer in a.status.peers), 1 << 20)
+        self.assertGreater(a.status.dropped["queue_full"], 0)
+        self.assertTrue(mesh.send(a, c))
+        mesh.advance(1)
+        mesh.network.heal()
+        mesh.advance(1)
+        self.assertGreater(a.status.dropped["expired"], 0)
+        self.assertTrue(mesh.send(a, b))
+
+    def test_tun_that_takes_no_more(self) -> None:
+        """What the tun refuses is dropped and counted by its reason; the link lives on."""
+        mesh, (a, b) = complete("a", "b")
+        b.tun.refuses = "tun_full"
+        self.assertFalse(mesh.send(a, b))
+        self.assertEqual(b.status.dropped["tun_full"], 1)
+        b.tun.refuses = None
+        self.assertTrue(mesh.send(a, b))
+
+    def test_deleted_tun(self) -> None:
+        """A node whose tun is deleted is neither live nor ready."""
+        _mesh, (_a, b) = complete("a", "b")
+        b.tun.delete()
+        self.assertFalse(b.status.is_live)
+        self.assertFalse(b.status.is_ready)
+
+
+class HousekeepingTests(SynchronousTestCase):
+    """Nothing is left over."""
+
+    def test_nothing_left_after_leaving(self) -> None:
+        """When all nodes have left, no timer, connection or listener of theirs remains."""
+        mesh, members = complete(*"abcd")
+        for member in members:
+            member.leave()
+        mesh.advance(5)
+        self.assertEqual(mesh.network.wires, set())
+        self.assertEqual(mesh.network.listeners, {})
+        self.assertEqual([str(call) for call in mesh.clock.getDelayedCalls()], [])
+
+    def test_churn_leaves_no_trace(self) -> None:
+        """Nodes that come and go a hundred times leave nothing behind in those who stay."""
+        mesh, (a, b, c) = complete(*"abc")
+        for _ in range(100):
+            c.crash()
+            c.start()
+            mesh.until(mesh.is_complete)
+        mesh.advance(30)
+        for member in (a, b):
+            node = member.node
+            self.assertEqual(len(node._peers), 2)
+            self.assertEqual(len(node._links), 2)
+            self.assertLessEqual(len(node._dialers), 2)
+            self.assertEqual(len(node._path.table.routes), 4)
