@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 NODES  ?= 3
-# Real-tun tests are spread over processes; trial's own -j loses skip reasons, so it is not used.
 TESTS  ?= tests
 
 .PHONY: help mesh test lint types format clean

@@ -7,6 +7,8 @@ import io
 import os
 import signal
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor as trial_reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial import unittest
@@ -276,13 +279,13 @@ class RefusalTests(unittest.TestCase):
         code = (
             "import os, sys\n"
             "from tunmesh import meshhost\n"
-            "path = sys.argv[1]\n"
-            "open(path, 'w').close(); os.chmod(path, 0)\n"
             "os.getuid() or os.setuid(65534)\n"
-            "meshhost.check_tun_device(path)\n"
+            "meshhost.check_tun_device(sys.argv[1])\n"
         )
-        path = os.path.join("/tmp", os.path.basename(self.mktemp()))
+        descriptor, path = tempfile.mkstemp()
         self.addCleanup(os.unlink, path)
+        os.fchmod(descriptor, 0)
+        os.close(descriptor)
         _, errors, _ = yield netns.run_python(reactor, code, path)
         self.assertIn(f"needs: chmod 0666 {path}; or run as root", errors.decode())
 
@@ -359,6 +362,11 @@ class Run(ProcessProtocol):
                 del self._react[text]
                 self.transport.signalProcess(name)  # type: ignore[union-attr]
 
+    def give_up(self) -> None:
+        """For a test that has run out of time."""
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")  # type: ignore[union-attr]
+
     def processEnded(self, reason: Failure) -> None:
         ended: Any = reason.value
         self.done.callback(-ended.signal if ended.signal else ended.exitCode or 0)
@@ -386,6 +394,7 @@ class RunTests(unittest.TestCase):
         }
         run = Run(react)
         reactor.spawnProcess(run, sys.executable, [sys.executable, "-c", code], environment)
+        self.addCleanup(run.give_up)
         return run
 
     def assert_nothing_left(self) -> None:

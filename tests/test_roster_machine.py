@@ -305,7 +305,7 @@ class World(RuleBasedStateMachine):
         self.lives.append(
             Life(
                 NodeRecord(
-                    id=f"{-number % 1000 if id_first else number:032x}",
+                    id=f"{999 - number if id_first else number:032x}",
                     name=f"n{name}",
                     started=number + late,
                     url=url,
@@ -402,7 +402,7 @@ class World(RuleBasedStateMachine):
     def superseded(self, life: Life) -> bool:
         return any(
             other.record.name == life.record.name
-            and (other.record.started, other.record.id) > (life.record.started, life.record.id)
+            and born(other) > born(life)
             for other in self.lives
         )
 
@@ -493,9 +493,7 @@ class World(RuleBasedStateMachine):
         assert set(life.ends) == set(life.peers.values())
         for other in others:
             assert life.peers[other.record.id].other is other.peers[life.record.id]
-            addresses = [address.ip for address in other.record.addresses]
-            refused = {a for a in addresses if life.routes.get(a) != other.record.id}
-            assert other.refusals.get(life.record.id, ()) == tuple(sorted(map(str, refused)))
+            assert other.refusals.get(life.record.id, ()) == refused_addresses(life, other)
         for address in {a.ip for other in others for a in other.record.addresses}:
             claimants = {
                 other.record.id
@@ -504,6 +502,18 @@ class World(RuleBasedStateMachine):
             }
             if life.record.id not in claimants:
                 assert life.routes[address] in claimants
+
+
+def refused_addresses(life: Life, other: Life) -> tuple[str, ...]:
+    """What `life` should tell `other`. The later of two claimants does not complain."""
+    refused = {a.ip for a in other.record.addresses if life.routes.get(a.ip) != other.record.id}
+    if born(life) > born(other):
+        refused -= {a.ip for a in life.record.addresses}
+    return tuple(sorted(map(str, refused)))
+
+
+def born(life: Life) -> tuple[int, str]:
+    return life.record.started, life.record.id
 
 
 class Meshes(unittest.TestCase):

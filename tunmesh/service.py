@@ -121,6 +121,7 @@ class NodeService(Service):
 
     def privilegedStartService(self) -> None:
         """Everything that needs root, and at the end of it root is gone."""
+        self._take_signals()
         try:
             self._node = self._set_up()
             privileges.drop(self._config.process.uid, self._config.process.gid)
@@ -189,6 +190,7 @@ class NodeService(Service):
         return self._node.stop() if self._node is not None else None
 
     def _take_signals(self) -> None:
+        """TERM and INT make the node leave; before the reactor runs, as soon as it does."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._leave))
 

@@ -1,0 +1,427 @@
+"""Two ends of a handshake and a wire between them, on which anything may happen."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_interface
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from tunmesh.errors import PeerError
+from tunmesh.handshake import Dialer, Key, Listener
+from tunmesh.messages import NodeRecord, encode_record
+
+SECRET = b"correct-horse-battery-staple-0123456789"
+KEY = Key.derive(SECRET)
+NEW_KEY = Key.derive(b"the secret that follows it, some day later")
+STRANGER = Key.derive(b"the secret of quite another mesh over there")
+BINDING = b"\xb1" * 32  # what both ends of one TLS connection export
+OTHER_BINDING = b"\xb2" * 32
+NONCE_D, NONCE_L = b"d" * 32, b"l" * 32
+REASONS = {"unexpected", "malformed", "version", "unknown_key", "bad_proof"}
+
+
+def record_of(name: str) -> NodeRecord:
+    address = ip_interface(f"10.77.1.{len(name)}/24")
+    return NodeRecord("0" * 32, name, 1795644308123, f"https://{name}:4567", (address,), "0.1.0")
+
+
+DIALER, LISTENER = record_of("dialer"), record_of("listener")
+
+
+def dialer(
+    keys: Sequence[Key] = (KEY,), binding: bytes = BINDING, nonce: bytes = NONCE_D
+) -> Dialer:
+    return Dialer(keys, encode_record(DIALER), nonce, binding)
+
+
+def listener(
+    keys: Sequence[Key] = (KEY,), binding: bytes = BINDING, nonce: bytes = NONCE_L
+) -> Listener:
+    return Listener(keys, encode_record(LISTENER), nonce, binding)
+
+
+@dataclass
+class Story:
+    """What happened: the messages that were delivered, who took whom for what, and the error."""
+
+    carried: list[bytes] = field(default_factory=list)
+    dialer_seen: NodeRecord | None = None  # whom the listener believes to talk to
+    listener_seen: NodeRecord | None = None
+    reason: str | None = None
+
+    @property
+    def nobody_was_authentic(self) -> bool:
+        return self.dialer_seen is None and self.listener_seen is None
+
+
+def tell(
+    one: Dialer, other: Listener, tamper: Callable[[int, bytes], bytes] = lambda _, message: message
+) -> Story:
+    """Let both speak. `tamper` gets the number of each message, from 1, and may change it."""
+    story = Story()
+
+    def carry(message: bytes | None) -> bytes:
+        assert message is not None
+        story.carried.append(tamper(len(story.carried) + 1, message))
+        return story.carried[-1]
+
+    try:
+        challenge = other.receive(carry(one.hello)).send
+        proof = one.receive(carry(challenge)).send
+        answer = other.receive(carry(proof))
+        story.dialer_seen = answer.peer
+        story.listener_seen = one.receive(carry(answer.send)).peer
+    except PeerError as error:
+        story.reason = error.reason
+    return story
+
+
+def instead(number: int, replacement: bytes) -> Callable[[int, bytes], bytes]:
+    """Tampering: deliver this instead of that message."""
+    return lambda current, message: replacement if current == number else message
+
+
+def hmac_sha256(key: bytes, data: bytes) -> bytes:
+    return hmac.new(key, data, hashlib.sha256).digest()
+
+
+def hkdf(secret: bytes, info: bytes, length: int) -> bytes:
+    """RFC 5869 for up to one block: extract with a salt of zeros, then expand once."""
+    return hmac_sha256(hmac_sha256(bytes(32), secret), info + b"\x01")[:length]
+
+
+HONEST = tell(dialer(), listener())
+
+
+class Case(unittest.SynchronousTestCase):
+    """What the tests ask of a story or a machine."""
+
+    def refuses(self, machine: Dialer | Listener, message: bytes, reason: str) -> None:
+        """It refuses this message, and from then on everything."""
+        error = self.assertRaises(PeerError, machine.receive, message)
+        self.assertEqual(error.reason, reason, message)
+        for message in (*HONEST.carried, b"", b"x"):
+            error = self.assertRaises(PeerError, machine.receive, message)
+            self.assertEqual(error.reason, "unexpected")
+
+    def fails_at(self, number: int, reason: str, story: Story) -> None:
+        """The story ended with the refusal of that message, and nobody was authentic before."""
+        self.assertEqual((len(story.carried), story.reason), (number, reason))
+        self.assertIsNone(story.listener_seen)
+        if number < 4:
+            self.assertTrue(story.nobody_was_authentic)
+
+    def succeeds(self, story: Story) -> None:
+        self.assertEqual(
+            (story.reason, story.dialer_seen, story.listener_seen), (None, DIALER, LISTENER)
+        )
+
+
+class Agreement(Case):
+    """Two nodes that share a secret."""
+
+    def test_exchange(self) -> None:
+        """After four messages each knows who the other is."""
+        story = tell(dialer(), listener())
+        self.succeeds(story)
+        self.assertEqual([message[:1] for message in story.carried], [b"H", b"C", b"P", b"P"])
+
+    def test_only_then(self) -> None:
+        """The listener trusts at the third message, the dialer at the fourth, not sooner."""
+        one, other = dialer(), listener()
+        challenged = other.receive(one.hello)
+        self.assertIsNone(challenged.peer)
+        proved = one.receive(challenged.send or b"")
+        self.assertIsNone(proved.peer)
+        answered = other.receive(proved.send or b"")
+        self.assertEqual(answered.peer, DIALER)
+        done = one.receive(answered.send or b"")
+        self.assertEqual((done.peer, done.send), (LISTENER, None))
+
+    def test_known_answer(self) -> None:
+        """Every byte of the four messages, computed from the RFCs and the protocol's text."""
+        key_id = hkdf(SECRET, b"tunmesh/1 key id", 8)
+        key = hkdf(SECRET, b"tunmesh/1 handshake", 32)
+        hello = b"H\x01\x01\x01" + key_id + NONCE_D
+        challenge = b"C\x01" + key_id + NONCE_L
+        transcript = hashlib.sha256(BINDING + hello + challenge).digest()
+        record_d, record_l = encode_record(DIALER), encode_record(LISTENER)
+        proof_d = b"P" + hmac_sha256(key, b"dialer" + transcript + record_d) + record_d
+        mac_l = hmac_sha256(key, b"listener" + transcript + proof_d + record_l)
+        self.assertEqual(HONEST.carried, [hello, challenge, proof_d, b"P" + mac_l + record_l])
+
+    def test_key(self) -> None:
+        """A key is HKDF-SHA256 of the secret; a long secret too is taken whole."""
+        for secret in (SECRET, b"s" * 200):
+            key = Key.derive(secret)
+            self.assertEqual(key.id, hkdf(secret, b"tunmesh/1 key id", 8))
+            self.assertEqual(key.mac_key, hkdf(secret, b"tunmesh/1 handshake", 32))
+
+    def test_nothing_follows(self) -> None:
+        """After the last message of the handshake neither takes another one."""
+        for message in (*HONEST.carried, b"", b"D"):
+            one, other = dialer(), listener()
+            self.succeeds(tell(one, other))
+            self.refuses(one, message, "unexpected")
+            self.refuses(other, message, "unexpected")
+
+
+class Rotation(Case):
+    """Several secrets, while one replaces the other."""
+
+    def test_every_overlap(self) -> None:
+        """Two nodes that share any secret are linked; the listener's preference counts."""
+        old, new = (KEY,), (NEW_KEY,)
+        for dialed, listened, chosen in (
+            (old, (NEW_KEY, KEY), KEY),
+            (new, (KEY, NEW_KEY), NEW_KEY),
+            ((KEY, NEW_KEY), old, KEY),
+            ((NEW_KEY, KEY), old, KEY),
+            ((KEY, NEW_KEY), (NEW_KEY, KEY), NEW_KEY),
+            ((NEW_KEY, KEY), (KEY, NEW_KEY), KEY),
+            ((STRANGER, KEY), (NEW_KEY, KEY), KEY),
+        ):
+            one, other = dialer(dialed), listener(listened)
+            self.succeeds(tell(one, other))
+            self.assertEqual((one.key_id, other.key_id), (chosen.id, chosen.id))
+
+    def test_downgrade(self) -> None:
+        """Whoever strikes the new secret out of an offer is found out at the first proof."""
+        both = (NEW_KEY, KEY)
+        poorer = dialer((KEY,)).hello
+        self.fails_at(3, "bad_proof", tell(dialer(both), listener(both), instead(1, poorer)))
+
+    def test_sixteen_offers(self) -> None:
+        """Sixteen secrets may be offered, not seventeen."""
+        many = [Key.derive(b"%d" % number) for number in range(16)]
+        self.succeeds(tell(dialer([*many[:15], KEY]), listener()))
+        self.fails_at(1, "malformed", tell(dialer([*many, KEY]), listener()))
+
+
+class Strangers(Case):
+    """Nodes that do not share a secret, or a protocol."""
+
+    def test_wrong_secret(self) -> None:
+        """A stranger gets not one byte for an answer."""
+        other = listener((KEY, NEW_KEY))
+        self.refuses(other, dialer((STRANGER,)).hello, "unknown_key")
+
+    def test_right_id_wrong_key(self) -> None:
+        """Who knows a key's id and not the key fails at the first proof, from either side."""
+        fake = Key(KEY.id, STRANGER.mac_key)
+        self.fails_at(3, "bad_proof", tell(dialer((fake,)), listener()))
+        self.fails_at(3, "bad_proof", tell(dialer(), listener((fake,))))
+
+    def test_false_listener(self) -> None:
+        """A listener that takes any proof cannot give one itself."""
+        guess = b"P" + bytes(32) + encode_record(LISTENER)
+        self.fails_at(4, "bad_proof", tell(dialer(), listener(), instead(4, guess)))
+
+    def test_versions(self) -> None:
+        """A version that we do not speak is refused; one that we speak is found among others."""
+        newer = b"H\x01\x02" + HONEST.carried[0][3:]
+        self.refuses(listener(), newer, "version")
+        both = b"H\x02\x02\x01" + HONEST.carried[0][3:]
+        self.assertEqual(listener().receive(both).send, HONEST.carried[1])
+
+    def test_chosen_version(self) -> None:
+        """A dialer refuses a version that it did not offer."""
+        for version in (0, 2, 255):
+            challenge = b"C" + bytes((version,)) + HONEST.carried[1][2:]
+            self.refuses(dialer(), challenge, "version")
+
+    def test_chosen_key(self) -> None:
+        """A dialer refuses a key that it did not offer."""
+        challenge = b"C\x01" + STRANGER.id + NONCE_L
+        self.refuses(dialer(), challenge, "unknown_key")
+
+    def test_counts(self) -> None:
+        """Offers beyond all measure are malformed, whatever follows."""
+        hello = HONEST.carried[0]
+        for count in (0, 2, 16, 17, 255):
+            self.refuses(listener(), b"H" + bytes((count,)) + hello[2:], "malformed")
+            self.refuses(listener(), hello[:3] + bytes((count,)) + hello[4:], "malformed")
+        self.refuses(listener(), b"H\x11" + b"\x01" * 17 + hello[3:], "malformed")
+
+
+class Tampering(Case):
+    """Somebody on the wire, or a broken peer."""
+
+    def test_truncated(self) -> None:
+        """A message that is cut short anywhere ends the handshake."""
+        for number, message in enumerate(HONEST.carried, 1):
+            for size in range(len(message)):
+                one, other = dialer(), listener()
+                story = tell(one, other, instead(number, message[:size]))
+                reason = "unexpected" if size == 0 else "malformed"
+                if number > 2 and size > 33:
+                    reason = "bad_proof"
+                self.fails_at(number, reason, story)
+                self.refuses(other if number % 2 else one, message, "unexpected")
+
+    def test_extended(self) -> None:
+        """A message with a byte too many ends the handshake."""
+        for number, message in enumerate(HONEST.carried, 1):
+            story = tell(dialer(), listener(), instead(number, message + b"\0"))
+            self.fails_at(number, "malformed" if number < 3 else "bad_proof", story)
+
+    def test_flipped(self) -> None:
+        """One changed bit anywhere ends the handshake: where it is read, or at the next proof."""
+        for number, message in enumerate(HONEST.carried, 1):
+            for position in range(len(message)):
+                for mask in (0x01, 0x80, 0xFF):
+                    changed = bytearray(message)
+                    changed[position] ^= mask
+                    story = tell(dialer(), listener(), instead(number, bytes(changed)))
+                    self.assertIn(story.reason, REASONS)
+                    self.assertIn(len(story.carried), {number, max(number, 3)})
+                    self.assertIsNone(story.listener_seen)
+                    self.assertEqual(story.dialer_seen is None, number < 4)
+
+    def test_flipped_nonce(self) -> None:
+        """A changed nonce is well formed, and makes the first proof wrong."""
+        for number in (1, 2):
+            message = HONEST.carried[number - 1]
+            changed = message[:-1] + bytes((message[-1] ^ 1,))
+            self.fails_at(3, "bad_proof", tell(dialer(), listener(), instead(number, changed)))
+
+    def test_out_of_order(self) -> None:
+        """Each side takes one kind of message at a time; any other, also a repetition, ends it."""
+        steps: tuple[tuple[Callable[[], Dialer | Listener], tuple[int, ...], int], ...] = (
+            (listener, (), 1),
+            (listener, (1,), 3),
+            (dialer, (), 2),
+            (dialer, (2,), 4),
+        )
+        for make, before, following in steps:
+            right = HONEST.carried[following - 1]
+            for message in (*HONEST.carried, *(bytes((tag,)) + right[1:] for tag in range(256))):
+                if message[:1] == right[:1]:
+                    continue
+                machine = make()
+                for number in before:
+                    machine.receive(HONEST.carried[number - 1])
+                self.refuses(machine, message, "unexpected")
+
+    def test_record_is_not_read_before_the_proof(self) -> None:
+        """A record is parsed only when its proof is right, and then it has to be one."""
+        garbage = b"P" + bytes(32) + b"{"
+        self.fails_at(3, "bad_proof", tell(dialer(), listener(), instead(3, garbage)))
+        one = Dialer((KEY,), b"{", NONCE_D, BINDING)
+        self.fails_at(3, "malformed", tell(one, listener()))
+        other = Listener((KEY,), b"{", NONCE_L, BINDING)
+        self.fails_at(4, "malformed", tell(dialer(), other))
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(st.sampled_from([*HONEST.carried, b""]) | st.binary(max_size=50), max_size=5))
+    def test_garbage(self, received: list[bytes]) -> None:
+        """Without the secret, no sequence of messages makes a machine with a new nonce trust."""
+        for machine in (dialer(nonce=b"x" * 32), listener(nonce=b"x" * 32)):
+            for message in received:
+                try:
+                    self.assertIsNone(machine.receive(message).peer)
+                except PeerError:
+                    break
+
+
+class Replay(Case):
+    """A recorded handshake, used again."""
+
+    def test_against_a_listener(self) -> None:
+        """A recorded dialer fails at a listener with a new nonce."""
+        hello, _, proof, _ = HONEST.carried
+        other = listener(nonce=b"x" * 32)
+        other.receive(hello)
+        self.refuses(other, proof, "bad_proof")
+
+    def test_against_a_dialer(self) -> None:
+        """A recorded listener fails at a dialer with a new nonce."""
+        _, challenge, _, proof = HONEST.carried
+        one = dialer(nonce=b"x" * 32)
+        one.receive(challenge)
+        self.refuses(one, proof, "bad_proof")
+
+    def test_on_another_connection(self) -> None:
+        """Even with the same nonces, a recorded handshake fails on another TLS connection."""
+        hello, challenge, proof_d, proof_l = HONEST.carried
+        other, one = listener(binding=OTHER_BINDING), dialer(binding=OTHER_BINDING)
+        other.receive(hello)
+        self.refuses(other, proof_d, "bad_proof")
+        one.receive(challenge)
+        self.refuses(one, proof_l, "bad_proof")
+
+
+class Splice(Case):
+    """Somebody with the certificate and its key, between two honest nodes."""
+
+    def test_relayed(self) -> None:
+        """Messages passed on faithfully between two TLS connections fail at the first proof."""
+        story = tell(dialer(), listener(binding=OTHER_BINDING))
+        self.fails_at(3, "bad_proof", story)
+
+    def test_relayed_to_itself(self) -> None:
+        """The same, when both ends are one node that was dialed while it dialed."""
+        one = dialer()
+        other = Listener((KEY,), encode_record(DIALER), NONCE_L, OTHER_BINDING)
+        self.fails_at(3, "bad_proof", tell(one, other))
+
+
+class Reflection(Case):
+    """One's own words, sent back."""
+
+    def test_proof(self) -> None:
+        """A dialer's own proof does not prove anything to the dialer."""
+        story = tell(dialer(), listener(), instead(4, HONEST.carried[2]))
+        self.fails_at(4, "bad_proof", story)
+
+    def test_listeners_proof(self) -> None:
+        """A listener's proof does not prove anything to a listener."""
+        story = tell(dialer(), listener(), instead(3, HONEST.carried[3]))
+        self.fails_at(3, "bad_proof", story)
+
+    def test_two_dialers(self) -> None:
+        """Two dialers have nothing to say to each other."""
+        self.refuses(dialer(), dialer(nonce=b"x" * 32).hello, "unexpected")
+        self.refuses(dialer(), dialer().hello, "unexpected")
+
+    def test_two_listeners(self) -> None:
+        """Two listeners have nothing to say to each other either."""
+        self.refuses(listener(), HONEST.carried[1], "unexpected")
+        challenged = listener()
+        challenged.receive(HONEST.carried[0])
+        self.refuses(challenged, HONEST.carried[1], "unexpected")
+
+
+class Secrecy(Case):
+    """What must not get into a log."""
+
+    def test_repr(self) -> None:
+        """Neither a secret nor a key made from it is in what a debugger or a log prints."""
+        one, other = dialer(), listener()
+        story = tell(one, other)
+        for shown in (KEY, [KEY], one, other, story):
+            for text in (repr(shown), str(shown)):
+                self.assertNotIn(repr(KEY.mac_key)[2:-1], text)
+                self.assertNotIn(KEY.mac_key.hex(), text)
+                self.assertNotIn(SECRET.decode(), text)
+
+    def test_wire(self) -> None:
+        """Neither of them is on the wire."""
+        wire = b"".join(HONEST.carried)
+        self.assertNotIn(SECRET, wire)
+        self.assertNotIn(KEY.mac_key, wire)
+
+    def test_errors(self) -> None:
+        """Neither of them is in an error."""
+        other = listener()
+        other.receive(HONEST.carried[0])
+        error = self.assertRaises(PeerError, other.receive, b"P" + bytes(40))
+        self.assertEqual(
+            str(error), "its proof is wrong: its secret is another one, or somebody sits in between"
+        )

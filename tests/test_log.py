@@ -1,0 +1,215 @@
+"""Log lines as people and machines see them, and how often."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel
+from twisted.python.failure import Failure
+from twisted.trial import unittest
+
+from tunmesh.log import MAX_THROTTLED, THROTTLE_INTERVAL, Throttle, observer
+
+TIME = datetime(2026, 11, 22, 22, 5, 8, 123456, tzinfo=UTC).timestamp()
+LINKED = {"event": "linked", "log_format": "linked with {peer}", "peer": "beta"}
+
+
+def failure() -> Failure:
+    """A failure whose message has two lines, like those of some libraries."""
+    try:
+        raise ValueError("first line\nsecond line")
+    except ValueError:
+        return Failure()
+
+
+class Case(unittest.SynchronousTestCase):
+    """What the tests ask of an observer."""
+
+    def written(self, style: str, least: str = "info", **fields: Any) -> str:
+        """What an observer of that level writes for one event of ours at info level."""
+        stream = StringIO()
+        event = {
+            "log_time": TIME,
+            "log_level": LogLevel.info,
+            "log_namespace": "tunmesh.node",
+            **fields,
+        }
+        observer(stream, least, style)(event)
+        return stream.getvalue()
+
+    def parsed(self, **fields: Any) -> dict[str, Any]:
+        """The one JSON line that is written for an event. Anything but strict JSON fails."""
+
+        def refuse(constant: str) -> None:
+            self.fail(f"{constant} is not JSON")
+
+        line = self.written("json", **fields)
+        self.assertEqual((line.count("\n"), line[-1]), (1, "\n"))
+        parsed = json.loads(line, parse_constant=refuse)
+        assert isinstance(parsed, dict)
+        return parsed
+
+
+class Lines(Case):
+    """What is written for an event."""
+
+    def test_text(self) -> None:
+        """For people: the time in UTC, the level, the text."""
+        for level, word in (("debug", "debug"), ("info", "info "), ("warn", "warn ")):
+            self.assertEqual(
+                self.written("text", "debug", log_level=LogLevel.lookupByName(level), **LINKED),
+                f"2026-11-22T22:05:08.123Z {word} linked with beta\n",
+            )
+
+    def test_json(self) -> None:
+        """For machines: the same, the event's stable name and its fields, on one line."""
+        self.assertEqual(
+            self.written("json", dialed=True, rtt=0.0012, retries=0, why=None, **LINKED),
+            '{"time": "2026-11-22T22:05:08.123Z", "level": "info", "event": "linked", '
+            '"text": "linked with beta", "dialed": true, "rtt": 0.0012, "retries": 0, '
+            '"why": null, "peer": "beta"}\n',
+        )
+
+    def test_midnight(self) -> None:
+        """A time without a fraction has its three digits all the same."""
+        midnight = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+        self.assertEqual(
+            self.written("text", log_time=midnight, log_format="happy new year"),
+            "2026-01-01T00:00:00.000Z info  happy new year\n",
+        )
+
+    def test_one_line(self) -> None:
+        """Whatever a value holds, an event is one line."""
+        text = self.written("text", log_format="it said {what}", what="a\nb\r\n\tc\u2028d\x0be")
+        self.assertEqual(text, "2026-11-22T22:05:08.123Z info  it said a b c d e\n")
+        parsed = self.parsed(log_format="it said {what}", what="a\nb")
+        self.assertEqual((parsed["text"], parsed["what"]), ("it said a b", "a\nb"))
+
+    def test_reserved_names(self) -> None:
+        """A field cannot take the place of the time, the level or the text."""
+        parsed = self.parsed(log_format="hello", time="never", level="silly", text="bye")
+        self.assertEqual(
+            (parsed["time"], parsed["level"], parsed["text"]),
+            ("2026-11-22T22:05:08.123Z", "info", "hello"),
+        )
+
+    def test_other_values(self) -> None:
+        """Fields that are not plain values are in the text only; internal ones nowhere."""
+        parsed = self.parsed(log_format="{peers}", peers=["beta"], log_source=self)
+        self.assertEqual(
+            parsed,
+            {
+                "time": "2026-11-22T22:05:08.123Z",
+                "level": "info",
+                "event": "log",
+                "text": "['beta']",
+            },
+        )
+
+    def test_numbers_that_json_lacks(self) -> None:
+        """A number that JSON does not know does not break the line for those who parse it."""
+        for number in (float("nan"), float("inf"), float("-inf")):
+            parsed = self.parsed(log_format="rtt {rtt}", rtt=number)
+            self.assertEqual(parsed["text"], f"rtt {number}")
+
+    def test_not_formattable(self) -> None:
+        """An event that cannot be formatted is logged as that, not lost."""
+        self.assertIn("nothing_there", self.parsed(log_format="{nothing_there}")["text"])
+
+    def test_failure_in_text(self) -> None:
+        """For people a failure is one line that says it all, then its traceback."""
+        lines = self.written("text", log_format="it broke", log_failure=failure()).splitlines()
+        self.assertEqual(
+            lines[:2],
+            [
+                "2026-11-22T22:05:08.123Z info  it broke: ValueError: first line second line",
+                "Traceback (most recent call last):",
+            ],
+        )
+        self.assertTrue(lines[-1])
+
+    def test_failure_in_json(self) -> None:
+        """For machines a failure is one event on one line, with the traceback as a field."""
+        parsed = self.parsed(log_format="it broke", log_failure=failure(), event="broke")
+        self.assertEqual(parsed["text"], "it broke: ValueError: first line second line")
+        self.assertEqual(parsed["event"], "broke")
+        self.assertTrue(parsed["trace"].startswith("Traceback"))
+
+
+class Levels(Case):
+    """Which events are written at all."""
+
+    def shown(self, least: str, namespace: str) -> str:
+        """The first letters of the levels at which an event of this origin is shown."""
+        return "".join(
+            severity.name[0]
+            for severity in LogLevel.iterconstants()
+            if self.written("text", least, log_level=severity, log_namespace=namespace, **LINKED)
+        )
+
+    def test_ours(self) -> None:
+        """Our events are shown from the configured level on."""
+        for level, shown in (
+            ("debug", "diwec"),
+            ("info", "iwec"),
+            ("warn", "wec"),
+            ("error", "ec"),
+        ):
+            self.assertEqual(self.shown(level, "tunmesh.node"), shown)
+
+    def test_of_others(self) -> None:
+        """Other software's chatter is hidden at every level, its warnings are not."""
+        for level, shown in (("debug", "wec"), ("info", "wec"), ("warn", "wec"), ("error", "ec")):
+            self.assertEqual(self.shown(level, "twisted.internet.protocol"), shown)
+
+    def test_of_unknown_origin(self) -> None:
+        """An event that does not say whose it is, or how important, is somebody else's chatter."""
+        stream = StringIO()
+        observer(stream, "debug", "text")({"log_time": TIME, "log_format": "hello"})
+        self.assertEqual(stream.getvalue(), "")
+
+
+class Throttled(unittest.SynchronousTestCase):
+    """A peer that fails a thousand times does not make a thousand lines."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.throttle = Throttle(self.clock.seconds)
+
+    def test_first(self) -> None:
+        """The first event of a kind is logged at once, also right after the machine started."""
+        self.assertEqual(self.throttle.admit("refused"), 0)
+
+    def test_repeated(self) -> None:
+        """Then one a minute, which says how many were left out."""
+        self.throttle.admit("refused")
+        for _ in range(1000):
+            self.clock.advance(0.01)
+            self.assertIsNone(self.throttle.admit("refused"))
+        self.clock.advance(THROTTLE_INTERVAL)
+        self.assertEqual(self.throttle.admit("refused"), 1000)
+        self.assertIsNone(self.throttle.admit("refused"))
+
+    def test_just_before(self) -> None:
+        """Not a moment sooner, and events that were left out do not put it off."""
+        self.throttle.admit("refused")
+        self.clock.advance(THROTTLE_INTERVAL - 0.001)
+        self.assertIsNone(self.throttle.admit("refused"))
+        self.clock.advance(0.001)
+        self.assertEqual(self.throttle.admit("refused"), 1)
+
+    def test_kinds(self) -> None:
+        """Every kind of event counts for itself."""
+        self.throttle.admit(("handshake", "alpha"))
+        self.assertEqual(self.throttle.admit(("handshake", "beta")), 0)
+        self.assertIsNone(self.throttle.admit(("handshake", "alpha")))
+
+    def test_bounded(self) -> None:
+        """However many kinds there are, the memory for them is bounded."""
+        for kind in range(3 * MAX_THROTTLED):
+            self.assertEqual(self.throttle.admit(kind), 0)
+            self.assertLessEqual(len(self.throttle._last), MAX_THROTTLED)

@@ -1,0 +1,513 @@
+"""The messages as bytes on the wire, and what becomes of bytes that are none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_interface
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from tunmesh import messages
+from tunmesh.errors import PeerError
+from tunmesh.messages import (
+    BYE_REASONS,
+    Challenge,
+    Gossip,
+    Hello,
+    NodeRecord,
+    Proof,
+    Refusal,
+    decode_bye,
+    decode_challenge,
+    decode_gossip,
+    decode_hello,
+    decode_proof,
+    decode_record,
+    decode_refusal,
+    decode_token,
+    encode_bye,
+    encode_challenge,
+    encode_gossip,
+    encode_hello,
+    encode_proof,
+    encode_record,
+    encode_refusal,
+    split_url,
+)
+
+KEY_ID, NONCE, MAC = b"key id 1", bytes(range(32)), bytes(range(32, 64))
+RECORD = NodeRecord(
+    id="00112233445566778899aabbccddeeff",
+    name="alpha",
+    started=1795644308123,
+    url="https://alpha.example:4567",
+    addresses=(ip_interface("10.77.1.2/24"), ip_interface("fd77::2/64")),
+    version="0.1.0",
+)
+RECORD_BYTES = (
+    b'{"id":"00112233445566778899aabbccddeeff","name":"alpha","started":1795644308123,'
+    b'"url":"https://alpha.example:4567","addresses":["10.77.1.2/24","fd77::2/64"],'
+    b'"version":"0.1.0"}'
+)
+OTHER_ID = "ffeeddccbbaa99887766554433221100"
+HELLO = b"H\x01\x01\x01" + KEY_ID + NONCE
+CHALLENGE = b"C\x01" + KEY_ID + NONCE
+GOSSIP = b'G{"full":true,"linked":[' + RECORD_BYTES + b'],"lost":["' + OTHER_ID.encode() + b'"]}'
+REFUSAL = b'R{"addresses":["10.77.1.2"],"holder":"beta"}'
+
+# Every payload that has a decoder, by that decoder.
+PAYLOADS: dict[Callable[[bytes], object], bytes] = {
+    decode_hello: HELLO,
+    decode_challenge: CHALLENGE,
+    decode_proof: b"P" + MAC + RECORD_BYTES,
+    decode_record: RECORD_BYTES,
+    decode_gossip: GOSSIP,
+    decode_refusal: REFUSAL,
+    decode_bye: b"Bleaving",
+    decode_token: b"itokentok",
+}
+
+# Values that are wrong for any field that is not about truth or lists.
+NEVER: tuple[object, ...] = (None, True, 1.5, float("nan"), float("inf"), [], {}, ["x"])
+WRONG_FIELDS: dict[str, tuple[object, ...]] = {
+    "id": (*NEVER, 1, "", "0" * 31, "0" * 33, "A" * 32, "g" * 32, "0" * 32 + "\n", "٠" * 32),
+    "name": (*NEVER, 1, "", "two words", "tab\t", "line\n", "\x1b[2J", "\x7f", "ä", "\ud800"),
+    "started": (*NEVER, "1", -1, 1 << 63, 1 << 64, 10**4000),
+    "url": (*NEVER, 1, "", "alpha", "http://alpha:4567", "https://alpha", "https://:4567"),
+    "addresses": (None, True, 1, "10.77.1.2/24", {}, {"10.77.1.2/24": 1}, [], [None], [1], [[]]),
+    "version": (*NEVER, 1, "", "0.1 beta", "0.1\0", "0.1ä"),
+}
+NO_LISTS: tuple[object, ...] = (None, True, 1, "", {}, [None], [1], ["x"], [[]], [{}])
+WRONG_ADDRESSES = (
+    "",
+    "alpha",
+    "10.77.1",
+    "10.77.1.256/24",
+    "10.77.1.2/33",
+    "10.77.1.2/-1",
+    "10.77.1.2/" + "9" * 5000,
+    "10.77.1.2/24/24",
+    " 10.77.1.2/24",
+    "fd77::2/129",
+    "fd77::2::/64",
+    "fe80::1%eth0/64",
+)
+TOO_LONG: dict[str, object] = {
+    "name": "n" * 64,
+    "url": "https://" + "h" * 244 + ":4567",
+    "addresses": [f"10.77.1.{host}/24" for host in range(9)],
+    "version": "1" * 64,
+}
+LONGEST: dict[str, object] = {
+    "name": "n" * 63,
+    "url": "https://" + "h" * 242 + ":4567",
+    "addresses": [f"10.77.1.{host}/24" for host in range(8)],
+    "version": "1" * 63,
+    "started": (1 << 63) - 1,
+}
+
+
+def outcome(decode: Callable[[bytes], object], payload: bytes) -> object:
+    """What the payload means, or the reason why it is refused. Anything else raised is a bug."""
+    try:
+        return decode(payload)
+    except PeerError as error:
+        return error.reason
+
+
+def record_with(**fields: object) -> bytes:
+    """The record's JSON with some fields replaced."""
+    return json.dumps({**json.loads(RECORD_BYTES), **fields}).encode()
+
+
+def record_without(field: str) -> bytes:
+    fields = json.loads(RECORD_BYTES)
+    del fields[field]
+    return json.dumps(fields).encode()
+
+
+# --- random values ---
+
+WORDS = st.text(alphabet=[chr(code) for code in range(0x21, 0x7F)], min_size=1, max_size=63)
+NODE_IDS = st.binary(min_size=16, max_size=16).map(bytes.hex)
+HOSTS = st.sampled_from(["alpha", "alpha.example", "192.0.2.1", "[2001:db8::1]"])
+URLS = st.builds("https://{}:{}".format, HOSTS, st.integers(1, 65535))
+
+
+def interface(address: IPv4Address | IPv6Address) -> st.SearchStrategy[Any]:
+    return st.integers(0, address.max_prefixlen).map(lambda size: ip_interface((address, size)))
+
+
+INTERFACES: st.SearchStrategy[IPv4Interface | IPv6Interface] = st.ip_addresses().flatmap(interface)
+RECORDS = st.builds(
+    NodeRecord,
+    id=NODE_IDS,
+    name=WORDS,
+    started=st.integers(0, (1 << 63) - 1),
+    url=URLS,
+    addresses=st.lists(INTERFACES, min_size=1, max_size=8).map(tuple),
+    version=WORDS,
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+
+
+class Wire(unittest.SynchronousTestCase):
+    """Every message, byte for byte, both ways."""
+
+    def is_wire(self, value: object, encoded: bytes, expected: bytes, decoded: object) -> None:
+        self.assertEqual(encoded, expected)
+        self.assertEqual(decoded, value)
+
+    def test_tags(self) -> None:
+        """The first byte says what a message is."""
+        handshake = (messages.HELLO, messages.CHALLENGE, messages.PROOF)
+        self.assertEqual(bytes(handshake), b"HCP")
+        alive = (messages.DATA, messages.PING, messages.PONG)
+        self.assertEqual(bytes(alive), b"Dio")
+        about_nodes = (messages.GOSSIP, messages.REFUSAL, messages.BYE)
+        self.assertEqual(bytes(about_nodes), b"GRB")
+
+    def test_bounds(self) -> None:
+        """Frames are at most 2 KiB before authentication, a largest IP packet and 1 MiB after."""
+        self.assertEqual(messages.MAX_HANDSHAKE_FRAME, 2048)
+        self.assertEqual(messages.MAX_DATA_FRAME, 1 + 10 + 65535)
+        self.assertEqual(messages.MAX_FRAME, 1024 * 1024)
+
+    def test_hello(self) -> None:
+        """A hello lists protocol versions and key ids, each behind its count, and a nonce."""
+        hello = Hello((1,), (KEY_ID,), NONCE)
+        self.is_wire(hello, encode_hello(hello), HELLO, decode_hello(HELLO))
+        hello = Hello((1, 7), (KEY_ID, b"key id 2"), NONCE)
+        payload = b"H\x02\x01\x07\x02key id 1key id 2" + NONCE
+        self.is_wire(hello, encode_hello(hello), payload, decode_hello(payload))
+
+    def test_challenge(self) -> None:
+        """A challenge names the version and the key that were chosen, and has a nonce."""
+        challenge = Challenge(1, KEY_ID, NONCE)
+        decoded = decode_challenge(CHALLENGE)
+        self.is_wire(challenge, encode_challenge(challenge), CHALLENGE, decoded)
+
+    def test_proof(self) -> None:
+        """A proof is a MAC and the bytes of a record, which are not looked into here."""
+        proof, payload = Proof(MAC, b"\xff{"), b"P" + MAC + b"\xff{"
+        self.is_wire(proof, encode_proof(proof), payload, decode_proof(payload))
+
+    def test_record(self) -> None:
+        """A record is an object of six fields."""
+        self.is_wire(RECORD, encode_record(RECORD), RECORD_BYTES, decode_record(RECORD_BYTES))
+        self.assertEqual(RECORD.host_port, ("alpha.example", 4567))
+
+    def test_gossip(self) -> None:
+        """Gossip has the records of linked nodes and the ids of lost ones."""
+        gossip = Gossip(True, (RECORD,), (OTHER_ID,))
+        self.is_wire(gossip, encode_gossip(gossip), GOSSIP, decode_gossip(GOSSIP))
+        empty, payload = Gossip(False), b'G{"full":false,"linked":[],"lost":[]}'
+        self.is_wire(empty, encode_gossip(empty), payload, decode_gossip(payload))
+
+    def test_refusal(self) -> None:
+        """A refusal names addresses and who holds them, or neither."""
+        refusal = Refusal(("10.77.1.2",), "beta")
+        self.is_wire(refusal, encode_refusal(refusal), REFUSAL, decode_refusal(REFUSAL))
+        none, payload = Refusal((), ""), b'R{"addresses":[],"holder":""}'
+        self.is_wire(none, encode_refusal(none), payload, decode_refusal(payload))
+
+    def test_bye(self) -> None:
+        """A bye has one of five reasons."""
+        expected = {"leaving", "replaced", "superseded", "silent", "self"}
+        self.assertEqual(set(BYE_REASONS), expected)
+        for reason in expected:
+            payload = b"B" + reason.encode()
+            self.is_wire(reason, encode_bye(reason), payload, decode_bye(payload))
+
+    def test_token(self) -> None:
+        """A ping has a token of eight bytes, and its pong the same."""
+        self.assertEqual(decode_token(b"i\x00\x01\x02\x03\x04\x05\x06\x07"), bytes(range(8)))
+        self.assertEqual(decode_token(b"o\xff\xff\xff\xff\xff\xff\xff\xff"), b"\xff" * 8)
+
+
+class RoundTrips(unittest.SynchronousTestCase):
+    """What is said is what is heard."""
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.lists(st.integers(0, 255), min_size=1, max_size=16).map(tuple),
+        st.lists(st.binary(min_size=8, max_size=8), min_size=1, max_size=16).map(tuple),
+        st.binary(min_size=32, max_size=32),
+    )
+    def test_hello(self, versions: tuple[int], key_ids: tuple[bytes], nonce: bytes) -> None:
+        """Any hello of up to sixteen versions and keys."""
+        hello = Hello(versions, key_ids, nonce)
+        self.assertEqual(decode_hello(encode_hello(hello)), hello)
+
+    @settings(max_examples=150, deadline=None)
+    @given(RECORDS)
+    def test_record(self, record: NodeRecord) -> None:
+        """Any record; it always fits into a proof that fits into a handshake frame."""
+        encoded = encode_record(record)
+        self.assertEqual(decode_record(encoded), record)
+        proof = Proof(MAC, encoded)
+        self.assertEqual(decode_proof(encode_proof(proof)), proof)
+        self.assertLessEqual(len(encode_proof(proof)), messages.MAX_HANDSHAKE_FRAME)
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.booleans(), st.lists(RECORDS, max_size=3), st.lists(NODE_IDS, max_size=3))
+    def test_gossip(self, full: bool, linked: list[NodeRecord], lost: list[str]) -> None:
+        """Any gossip."""
+        gossip = Gossip(full, tuple(linked), tuple(lost))
+        self.assertEqual(decode_gossip(encode_gossip(gossip)), gossip)
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.ip_addresses().map(str), max_size=8).map(tuple), WORDS | st.just(""))
+    def test_refusal(self, addresses: tuple[str, ...], holder: str) -> None:
+        """Any refusal."""
+        refusal = Refusal(addresses, holder)
+        self.assertEqual(decode_refusal(encode_refusal(refusal)), refusal)
+
+
+class Broken(unittest.SynchronousTestCase):
+    """Bytes that are not quite a message: always the peer's error, never one of ours."""
+
+    def refuses(self, decode: Callable[[bytes], object], *payloads: bytes) -> None:
+        for payload in payloads:
+            self.assertEqual(outcome(decode, payload), "malformed", (decode.__name__, payload))
+
+    def test_truncated(self) -> None:
+        """A message that ends anywhere before its end is malformed."""
+        for decode, payload in PAYLOADS.items():
+            shortest = 1 + messages.MAC_SIZE + 1 if decode is decode_proof else len(payload)
+            self.refuses(decode, *(payload[:size] for size in range(shortest)))
+
+    def test_trailing(self) -> None:
+        """A message with anything behind its end is malformed; JSON may be followed by space."""
+        for decode, payload in PAYLOADS.items():
+            if decode is decode_proof:
+                continue
+            for byte in range(256):
+                if payload.endswith(b"}") and byte in b" \t\r\n":
+                    continue
+                self.refuses(decode, payload + bytes((byte,)))
+
+    def test_counts(self) -> None:
+        """A hello offers between one and sixteen versions and keys."""
+        sixteen = Hello(tuple(range(16)), (KEY_ID,) * 16, NONCE)
+        self.assertEqual(decode_hello(encode_hello(sixteen)), sixteen)
+        for versions, keys in ((0, 1), (1, 0), (17, 1), (1, 17), (255, 1), (1, 255)):
+            hello = Hello((1,) * versions, (KEY_ID,) * keys, NONCE)
+            self.refuses(decode_hello, encode_hello(hello))
+
+    def test_counts_that_lie(self) -> None:
+        """A count that does not fit what follows is malformed."""
+        for position in (1, 3):
+            for count in set(range(256)) - {1}:
+                payload = bytearray(HELLO)
+                payload[position] = count
+                self.refuses(decode_hello, bytes(payload))
+
+    def test_bye_for_no_reason(self) -> None:
+        """A bye for a reason that we do not know is malformed."""
+        self.refuses(decode_bye, b"B", b"BLEAVING", b"Bleaving ", b"Bnothing", b"B\xff")
+
+    def test_not_json(self) -> None:
+        """JSON that is broken, too deep, too long a number or not text is malformed."""
+        for broken in (
+            b"",
+            b"{",
+            b"{}}",
+            b"{'id':1}",
+            b"\xff\xfe",
+            b'{"id":"\xff"}',
+            b"[" * 100_000,
+            b'{"x":' * 100_000,
+            b"9" * 5000,
+        ):
+            self.refuses(decode_record, broken)
+            self.refuses(decode_gossip, b"G" + broken)
+            self.refuses(decode_refusal, b"R" + broken)
+
+    def test_not_an_object(self) -> None:
+        """JSON that is anything but an object, with all it takes, is malformed."""
+        for other in (b"null", b"true", b"0", b'""', b"[]", b"[{}]", b"{}", b"NaN", b'"id"'):
+            self.refuses(decode_record, other)
+            self.refuses(decode_gossip, b"G" + other)
+            self.refuses(decode_refusal, b"R" + other)
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.binary(max_size=100))
+    def test_garbage(self, garbage: bytes) -> None:
+        """Random bytes are a message or malformed, to every decoder."""
+        for decode, payload in PAYLOADS.items():
+            for data in (garbage, payload[:1] + garbage):
+                result = outcome(decode, data)
+                self.assertTrue(result == "malformed" or not isinstance(result, str), result)
+
+    @settings(max_examples=200, deadline=None)
+    @given(JSON)
+    def test_random_json(self, value: object) -> None:
+        """Any JSON at all is malformed as a record, as gossip and as a refusal."""
+        data = json.dumps(value).encode()
+        self.refuses(decode_record, data)
+        self.refuses(decode_gossip, b"G" + data)
+        self.refuses(decode_refusal, b"R" + data)
+
+
+class Records(unittest.SynchronousTestCase):
+    """A node record, field by field."""
+
+    def refuses(self, *records: bytes) -> None:
+        for data in records:
+            self.assertEqual(outcome(decode_record, data), "malformed", data[:200])
+            self.assertEqual(
+                outcome(decode_gossip, b'G{"full":true,"lost":[],"linked":[' + data + b"]}"),
+                "malformed",
+                data[:200],
+            )
+
+    def accepts(self, data: bytes) -> NodeRecord:
+        record = outcome(decode_record, data)
+        assert isinstance(record, NodeRecord), (record, data)
+        return record
+
+    def test_missing(self) -> None:
+        """No field may be missing."""
+        self.refuses(*map(record_without, WRONG_FIELDS))
+
+    def test_wrong(self) -> None:
+        """No field may have a wrong type or value."""
+        for field, values in WRONG_FIELDS.items():
+            self.refuses(*(record_with(**{field: value}) for value in values))
+
+    def test_wrong_addresses(self) -> None:
+        """Every address must be one, without a scope."""
+        for address in WRONG_ADDRESSES:
+            self.refuses(record_with(addresses=[address]))
+            self.refuses(record_with(addresses=["10.77.1.2/24", address]))
+
+    def test_too_long(self) -> None:
+        """Every field has a longest value, and nothing is longer."""
+        self.assertEqual(self.accepts(record_with(**LONGEST)).name, LONGEST["name"])
+        for field, value in TOO_LONG.items():
+            self.refuses(record_with(**{field: value}))
+
+    def test_longest_fits_the_handshake(self) -> None:
+        """The longest record there can be fits into a proof."""
+        full = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xF000, 0xF008)]
+        record = self.accepts(record_with(**{**LONGEST, "addresses": full}))
+        self.assertLessEqual(len(encode_record(record)), messages.MAX_RECORD)
+
+    def test_raw_bytes(self) -> None:
+        """A name in UTF-8, with a NUL or a line end inside is no name."""
+        for name in ("älpha".encode(), b"al\x00pha", b"al\npha", b"al\\npha", b"\\ud83d"):
+            self.refuses(RECORD_BYTES.replace(b"alpha", name, 1))
+
+    def test_numbers(self) -> None:
+        """A start time is a whole number as JSON writes it."""
+        for number in (b"1e3", b"1.0", b"NaN", b"-Infinity", b"01", b"0x1", b"1_0", b"9" * 5000):
+            self.refuses(RECORD_BYTES.replace(b"1795644308123", number))
+
+    def test_duplicate_keys(self) -> None:
+        """Of a field that is given twice the last one counts, and is checked."""
+        twice = RECORD_BYTES[:-1] + b',"name":"beta"}'
+        self.assertEqual(self.accepts(twice).name, "beta")
+        self.refuses(RECORD_BYTES[:-1] + b',"name":"two words"}')
+
+    def test_unknown_fields(self) -> None:
+        """Fields that a later version may add are passed over."""
+        self.assertEqual(self.accepts(record_with(colour="red", more=[None])), RECORD)
+
+    def test_deep_unknown_field(self) -> None:
+        """A field that is passed over must still be readable."""
+        deep = b"[" * 100_000 + b"]" * 100_000
+        self.refuses(RECORD_BYTES[:-1] + b',"more":' + deep + b"}")
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.sampled_from(sorted(WRONG_FIELDS)), JSON)
+    def test_any_value(self, field: str, value: object) -> None:
+        """A field with any value makes a record that says the same again, or is malformed."""
+        result = outcome(decode_record, record_with(**{field: value}))
+        if isinstance(result, NodeRecord):
+            self.assertEqual(decode_record(encode_record(result)), result)
+        else:
+            self.assertEqual(result, "malformed")
+
+
+class Urls(unittest.SynchronousTestCase):
+    """Where a node says that it can be dialed."""
+
+    def test_right(self) -> None:
+        """A host name or an address and a port."""
+        self.assertEqual(split_url("https://alpha.example:4567"), ("alpha.example", 4567))
+        self.assertEqual(split_url("https://192.0.2.1:1"), ("192.0.2.1", 1))
+        self.assertEqual(split_url("https://[2001:db8::1]:65535"), ("2001:db8::1", 65535))
+
+    def test_wrong(self) -> None:
+        """Another scheme, no port, no host and no URL at all."""
+        for url in (
+            "",
+            "alpha:4567",
+            "http://alpha:4567",
+            "https://alpha",
+            "https://alpha:",
+            "https://:4567",
+            "https://alpha:65536",
+            "https://alpha:-1",
+            "https://alpha:port",
+            "https://[2001:db8::1:4567",
+            "https://2001:db8::1:4567:",
+        ):
+            self.assertRaises(ValueError, split_url, url)
+
+    def test_more_than_host_and_port(self) -> None:
+        """A port that cannot be dialed, a user, a path or a query: that is not https://host:port."""
+        for url in (
+            "https://alpha:0",
+            "https://user:word@alpha:4567",
+            "https://alpha:4567/path",
+            "https://alpha:4567?query",
+            "https://alpha:4567#part",
+        ):
+            self.assertRaises(ValueError, split_url, url)
+
+
+class GossipAndRefusals(unittest.SynchronousTestCase):
+    """The JSON of an authentic peer is not trusted either."""
+
+    def refuses(self, decode: Callable[[bytes], object], tag: bytes, **fields: object) -> None:
+        payload = tag + json.dumps(fields).encode()
+        self.assertEqual(outcome(decode, payload), "malformed", payload)
+
+    def test_gossip(self) -> None:
+        """Gossip without one of its parts, or with one of a wrong kind, is malformed."""
+        right: dict[str, object] = {"full": True, "linked": [], "lost": []}
+        for field in right:
+            part = {name: value for name, value in right.items() if name != field}
+            self.refuses(decode_gossip, b"G", **part)
+        for value in (*NO_LISTS, 0, "true"):
+            if value is not True:
+                self.refuses(decode_gossip, b"G", **{**right, "full": value})
+        for value in NO_LISTS:
+            self.refuses(decode_gossip, b"G", **{**right, "linked": value})
+            self.refuses(decode_gossip, b"G", **{**right, "lost": value})
+
+    def test_refusal(self) -> None:
+        """A refusal without one of its parts, or with one of a wrong kind, is malformed."""
+        self.refuses(decode_refusal, b"R", addresses=[])
+        self.refuses(decode_refusal, b"R", holder="beta")
+        for value in (*NO_LISTS, "10.77.1.2"):
+            self.refuses(decode_refusal, b"R", addresses=value, holder="beta")
+        for value in (None, True, 1, [], {}, "two words", "n" * 64, "ä", "\n"):
+            self.refuses(decode_refusal, b"R", addresses=["10.77.1.2"], holder=value)
+
+    def test_too_many_addresses(self) -> None:
+        """Nobody has more than eight addresses that could be refused."""
+        nine = [f"10.77.1.{host}" for host in range(9)]
+        self.refuses(decode_refusal, b"R", addresses=nine, holder="beta")
+        payload = encode_refusal(Refusal(tuple(nine[:8]), "beta"))
+        self.assertEqual(decode_refusal(payload).addresses, tuple(nine[:8]))

@@ -1,0 +1,210 @@
+"""What Prometheus reads, parsed with Prometheus' own parser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_interface
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.trial import unittest
+
+from tunmesh.health import liveness, readiness
+from tunmesh.messages import NodeRecord
+from tunmesh.metrics import exposition
+from tunmesh.status import RTT_BUCKETS, Histogram, PeerStatus, Status, Traffic
+
+LIVE = liveness(tun_lost="", listening=True, leaving=False)
+READY = readiness(LIVE, 2, 0.0, True, False, ())
+
+# Name of each sample, with its type and its own labels (le: of a histogram's buckets).
+ALWAYS = {
+    "tunmesh_build_info": ("gauge", {"version", "node_name"}),
+    "tunmesh_start_time_seconds": ("gauge", set()),
+    "tunmesh_links": ("gauge", {"state"}),
+    "tunmesh_nodes_known": ("gauge", set()),
+    "tunmesh_tun_rx_packets_total": ("counter", set()),
+    "tunmesh_tun_rx_bytes_total": ("counter", set()),
+    "tunmesh_tun_tx_packets_total": ("counter", set()),
+    "tunmesh_tun_tx_bytes_total": ("counter", set()),
+    "tunmesh_link_rx_packets_total": ("counter", set()),
+    "tunmesh_link_rx_bytes_total": ("counter", set()),
+    "tunmesh_link_tx_packets_total": ("counter", set()),
+    "tunmesh_link_tx_bytes_total": ("counter", set()),
+    "tunmesh_dropped_packets_total": ("counter", {"reason"}),
+    "tunmesh_handshake_failures_total": ("counter", {"reason"}),
+    "tunmesh_link_rtt_seconds_bucket": ("histogram", {"le"}),
+    "tunmesh_link_rtt_seconds_count": ("histogram", set()),
+    "tunmesh_link_rtt_seconds_sum": ("histogram", set()),
+    "tunmesh_certificate_expiry_timestamp_seconds": ("gauge", set()),
+}
+BY_NODE = {
+    "tunmesh_node_rx_packets_total": ("counter", {"node"}),
+    "tunmesh_node_rx_bytes_total": ("counter", {"node"}),
+    "tunmesh_node_tx_packets_total": ("counter", {"node"}),
+    "tunmesh_node_tx_bytes_total": ("counter", {"node"}),
+}
+
+
+def record_of(name: str, number: int) -> NodeRecord:
+    address = ip_interface(f"10.77.1.{number}/24")
+    return NodeRecord(
+        f"{number:032x}", name, 1795644308125, f"https://{name}:4567", (address,), "0.1.0"
+    )
+
+
+def peer_of(name: str, number: int, traffic: Traffic) -> PeerStatus:
+    return PeerStatus(record_of(name, number), True, 0.0, 0.001, 0, "00" * 8, traffic, ())
+
+
+def a_status() -> Status:
+    """A node that has seen something, with the peers bravo and charlie."""
+    rtt = Histogram(RTT_BUCKETS)
+    for seconds in (0.0004, 0.0005, 0.02, 60.0):
+        rtt.observe(seconds)
+    return Status(
+        record=record_of("alpha", 1),
+        now=100.0,
+        started=10.0,
+        live=LIVE,
+        ready=READY,
+        peers=(
+            peer_of("bravo", 2, Traffic(1, 2, 3, 4)),
+            peer_of("charlie", 3, Traffic(5, 6, 7, 8)),
+        ),
+        links={"up": 2, "handshake": 1},
+        nodes_known=5,
+        tun=Traffic(10, 11, 12, 13),
+        link=Traffic(20, 21, 22, 23),
+        dropped={"no_route": 30, "spoofed_source": 31},
+        handshake_failures={"bad_proof": 40},
+        rtt=rtt,
+        certificate_expiry=1800000000.0,
+    )
+
+
+class Exposition(unittest.SynchronousTestCase):
+    """The text behind /metrics."""
+
+    maxDiff = None
+
+    def families(
+        self, status: Status, labels: dict[str, str] | None = None, by_node: bool = False
+    ) -> list[Metric]:
+        text = exposition(lambda: status, labels or {}, by_node)().decode()
+        return list(text_string_to_metric_families(text))
+
+    def samples(
+        self, status: Status, labels: dict[str, str] | None = None, by_node: bool = False
+    ) -> dict[str, dict[str, float]]:
+        """Values by name of the sample and its labels' values."""
+        found: dict[str, dict[str, float]] = {}
+        for family in self.families(status, labels, by_node):
+            for sample in family.samples:
+                found.setdefault(sample.name, {})[" ".join(sample.labels.values())] = sample.value
+        return found
+
+    def described(self, by_node: bool, labels: dict[str, str]) -> dict[str, tuple[str, set[str]]]:
+        """Type and own labels of every sample; base labels must be on each."""
+        found: dict[str, tuple[str, set[str]]] = {}
+        for family in self.families(a_status(), labels, by_node):
+            for sample in family.samples:
+                own = dict(sample.labels)
+                self.assertEqual({name: own.pop(name, None) for name in labels}, labels)
+                self.assertEqual(
+                    found.setdefault(sample.name, (family.type, set(own)))[1], set(own)
+                )
+        return found
+
+    def test_names(self) -> None:
+        """The metrics are exactly those that are promised, with their types and labels."""
+        self.assertEqual(self.described(False, {}), ALWAYS)
+
+    def test_names_by_node(self) -> None:
+        """With packet metrics by node there are four more; only they have a node label."""
+        self.assertEqual(self.described(True, {}), ALWAYS | BY_NODE)
+
+    def test_base_labels(self) -> None:
+        """Base labels are on every sample of every metric."""
+        labels = {"cluster": "blue", "zone": "eu-1"}
+        self.assertEqual(self.described(True, labels), ALWAYS | BY_NODE)
+
+    def test_documented(self) -> None:
+        """Every metric says what it is, and is there once."""
+        families = self.families(a_status(), by_node=True)
+        self.assertTrue(all(family.documentation.strip() for family in families))
+        names = [family.name for family in families]
+        self.assertEqual(len(names), len(set(names)))
+
+    def test_values(self) -> None:
+        """The values are those of the status."""
+        samples = self.samples(a_status(), by_node=True)
+        self.assertEqual(samples["tunmesh_build_info"], {"alpha 0.1.0": 1})
+        self.assertEqual(samples["tunmesh_start_time_seconds"], {"": 1795644308.125})
+        self.assertEqual(samples["tunmesh_certificate_expiry_timestamp_seconds"], {"": 1.8e9})
+        self.assertEqual(samples["tunmesh_links"], {"handshake": 1, "up": 2, "retiring": 0})
+        self.assertEqual(samples["tunmesh_nodes_known"], {"": 5})
+        dropped = {"no_route": 30, "spoofed_source": 31}
+        self.assertEqual(samples["tunmesh_dropped_packets_total"], dropped)
+        self.assertEqual(samples["tunmesh_handshake_failures_total"], {"bad_proof": 40})
+        for index, field in enumerate(("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")):
+            self.assertEqual(samples[f"tunmesh_tun_{field}_total"], {"": 10 + index})
+            self.assertEqual(samples[f"tunmesh_link_{field}_total"], {"": 20 + index})
+            self.assertEqual(
+                samples[f"tunmesh_node_{field}_total"], {"bravo": 1 + index, "charlie": 5 + index}
+            )
+
+    def test_round_trips(self) -> None:
+        """Round trips are a cumulative histogram; a bound belongs to its bucket."""
+        samples = self.samples(a_status())
+        buckets = {
+            float(le): count for le, count in samples["tunmesh_link_rtt_seconds_bucket"].items()
+        }
+        self.assertEqual(set(buckets), {*RTT_BUCKETS, float("inf")})
+        self.assertEqual([buckets[0.0005], buckets[0.01], buckets[0.025]], [2, 2, 3])
+        self.assertEqual([buckets[2.5], buckets[float("inf")]], [3, 4])
+        self.assertEqual(samples["tunmesh_link_rtt_seconds_count"], {"": 4})
+        self.assertEqual(samples["tunmesh_link_rtt_seconds_sum"], {"": 60.0209})
+
+    def test_two_peers_of_one_name(self) -> None:
+        """Two links to nodes of one name, as while one is restarted, are one series."""
+        twins = (peer_of("bravo", 2, Traffic(1, 2, 3, 4)), peer_of("bravo", 3, Traffic(1, 1, 1, 1)))
+        samples = self.samples(replace(a_status(), peers=twins), by_node=True)
+        self.assertEqual(samples["tunmesh_node_rx_packets_total"], {"bravo": 2})
+        self.assertEqual(samples["tunmesh_node_tx_bytes_total"], {"bravo": 5})
+
+    def test_scraping_changes_nothing(self) -> None:
+        """The node's own counters are the same after a scrape as before."""
+        status = a_status()
+        first = exposition(lambda: status, {}, True)()
+        self.assertEqual(exposition(lambda: status, {}, True)(), first)
+        self.assertEqual(status.peers[0].traffic, Traffic(1, 2, 3, 4))
+
+    def test_fresh(self) -> None:
+        """Every scrape asks the node anew, and none is made before."""
+        asked: list[Status] = []
+
+        def status() -> Status:
+            asked.append(replace(a_status(), nodes_known=len(asked)))
+            return asked[-1]
+
+        expose = exposition(status, {}, False)
+        self.assertEqual(asked, [])
+        self.assertIn(b"\ntunmesh_nodes_known 0.0\n", expose())
+        self.assertIn(b"\ntunmesh_nodes_known 1.0\n", expose())
+
+    def test_escaped(self) -> None:
+        """A name with quotes and backslashes stays one label, and adds no line."""
+        name = 'br"avo\\\\n{x="y"}'
+        peers = (peer_of(name, 2, Traffic(1, 2, 3, 4)),)
+        samples = self.samples(replace(a_status(), peers=peers), by_node=True)
+        self.assertEqual(samples["tunmesh_node_rx_packets_total"], {name: 1})
+        zone = 'eu\n"1"\\'
+        samples = self.samples(a_status(), {"zone": zone})
+        self.assertEqual(samples["tunmesh_nodes_known"], {zone: 5})
+
+    def test_nobody(self) -> None:
+        """A node alone in the world has the same metrics, without peers."""
+        status = replace(a_status(), peers=(), links={}, dropped={}, handshake_failures={})
+        names = {family.name for family in self.families(status, by_node=True)}
+        self.assertEqual(names, {family.name for family in self.families(a_status(), by_node=True)})

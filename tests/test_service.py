@@ -1,0 +1,280 @@
+"""One real node, started as users start it: how it refuses, what it is while it runs, how it
+ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from twisted.internet.defer import gatherResults
+from twisted.trial import unittest
+
+from tests import netns
+from tests.realnode import OWNER, TUN, Ground, RealNode, interfaces, reactor, state
+from tunmesh.meshplan import CERTIFICATE, KEY, self_signed_certificate
+from tunmesh.tun import open_tun
+
+
+class NodeCase(unittest.TestCase):
+    """A machine with a network cable, and the config of one node."""
+
+    skip = netns.skip_reason()
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.ground = Ground(self)
+        self.namespace = self.ground.namespace()
+
+
+class UnusableConfigTests(unittest.TestCase):
+    """What is wrong with the files is said in one line, before anything is touched."""
+
+    skip = netns.skip_reason()
+    timeout = 30
+
+    def _grounds(self) -> Iterator[tuple[Ground, str]]:
+        """Machines with something wrong, and what is to be said of it."""
+        missing = Ground(self)
+        missing.config().unlink()
+        yield missing, f"{missing.config()}: cannot be read: No such file or directory"
+        garbled = Ground(self)
+        garbled.config().write_text("tun_mesh: [\n")
+        yield garbled, f"{garbled.config()}:2: is not valid YAML"
+        unknown = Ground(self)
+        unknown.change(networking__tun_device="tun7")
+        yield unknown, "tun_mesh/networking/tun_device: is not a key"
+        incomplete = Ground(self)
+        incomplete.change(process={})
+        yield incomplete, "tun_mesh/process/uid: is missing"
+        weak = Ground(self)
+        weak.change(clustering__auth={"secret": "hunter2"})
+        yield weak, "tun_mesh/clustering/auth/secret: must be"
+        mismatched = Ground(self)
+        (mismatched.directory / KEY).write_bytes(self_signed_certificate()[1])
+        yield mismatched, f"{KEY}: is not the private key of the certificate in "
+        empty = Ground(self)
+        (empty.directory / CERTIFICATE).write_bytes(b"")
+        yield empty, f"{CERTIFICATE}: holds no certificate in PEM form"
+
+    async def test_refusals(self) -> None:
+        """A config that cannot be used ends the start with code 78 and one line that names the
+        file or key; no interface, address, route or port is made, and no secret is shown."""
+        grounds = list(self._grounds())
+        before = [state(ground.namespace()) for ground, _ in grounds]
+        nodes = [ground.start() for ground, _ in grounds]
+        codes = await gatherResults([node.ended for node in nodes])
+        for (ground, complaint), node, unchanged in zip(grounds, nodes, before, strict=True):
+            self.assertIn(complaint, node.complaint)
+            self.assertEqual(node.complaint.count("\n"), 1, node.complaint)
+            self.assertEqual(node.output[1], b"")
+            self.assertNotIn("hunter2", node.text)
+            self.assertEqual(state(ground.namespace()), unchanged, complaint)
+        self.assertEqual(codes, [78] * len(nodes))
+
+
+class FailedStartTests(NodeCase):
+    """What the machine denies is said in one line, and what was made until then is removed."""
+
+    async def fails(self, *pieces: str, before: str = "") -> RealNode:
+        """The node ends with code 1, one critical event that has these pieces in its text, and
+        the machine as it was."""
+        unchanged = state(self.namespace)
+        node = self.ground.start(before=before)
+        self.assertEqual(await node.ended, 1)
+        (failure,) = node.all_logged("failed")
+        self.assertEqual(failure["level"], "critical")
+        for piece in pieces:
+            self.assertIn(piece, failure["text"])
+        self.assertEqual(node.complaint, "")
+        self.assertNotIn("Traceback", node.text)
+        self.assertEqual(state(self.namespace), unchanged)
+        return node
+
+    async def test_name_taken(self) -> None:
+        """A device of that name is left alone, and the key that would change the name is named."""
+        with self.namespace:
+            self.addCleanup(os.close, open_tun(TUN))
+        await self.fails("tun1 exists already", "networking/tun_device_id")
+
+    async def test_port_in_use(self) -> None:
+        """A port that somebody else listens on is named, and the tun is gone again."""
+        with self.namespace:
+            other = socket.create_server(("::", 4567), family=socket.AF_INET6, dualstack_ipv6=True)
+        self.addCleanup(other.close)
+        node = await self.fails("control_api/listen_port", "4567", "Address already in use")
+        self.assertEqual(len(node.all_logged("tun_up")), 1)
+
+    async def test_no_net_admin(self) -> None:
+        """Root of a container without NET_ADMIN is told of the capability and how to get it."""
+        await self.fails("CAP_NET_ADMIN is missing", "--cap-add NET_ADMIN", before=LOSE_NET_ADMIN)
+
+    async def test_network_clash(self) -> None:
+        """A mesh network that a cable of this machine uses is refused."""
+        self.ground.change(
+            networking__ipv4={
+                "network_cidr": "10.99.0.0/16",
+                "node_address_cidr": "10.99.7.1/16",
+            },
+            clustering__control_api_advertise_url="https://node1.example:4567",
+        )
+        await self.fails("networking/ipv4/network_cidr", "10.99.0.0/24, which eth0 uses")
+
+    async def test_no_tun_device(self) -> None:
+        """Without /dev/net/tun, the line says how to give it to a container."""
+        await self.fails("/dev/net/tun does not exist", "--device", before=HIDE_TUN)
+
+
+class RunningTests(NodeCase):
+    """A node that has nobody to talk to is a node all the same."""
+
+    async def test_privileges_are_gone(self) -> None:
+        """No thread of a running node holds any privilege or can get one back, says the kernel."""
+        # A name to look up makes the node start threads.
+        self.ground.change(
+            clustering__bootstrap_groups={"g": {"bootstrap_node_urls": ["https://a.invalid:1"]}}
+        )
+        node = self.ground.start()
+        self.assertEqual((await node.logged("privileges"))["capabilities"], 0)
+        await node.logged("unreachable", host="a.invalid")
+        threads = list(Path(f"/proc/{node.pid}/task").iterdir())
+        self.assertGreater(len(threads), 1)
+        for thread in threads:
+            self.assertEqual(privileges_of(thread / "status"), NO_PRIVILEGES)
+
+    async def test_pages(self) -> None:
+        """The port answers HTTPS clients, old and new ones, with its four pages and no other."""
+        node = self.ground.start()
+        await node.logged("ready")
+        for path in ("/livez", "/readyz", "/health"):
+            status, body = await self.ground.get(path)
+            self.assertEqual(status, 200)
+            self.assertIn('"status": "ok"', body)
+        self.assertEqual((await self.ground.get("/livez", tls="TLSv1_2"))[0], 200)
+        for path in ("/", "/nodes"):
+            self.assertEqual((await self.ground.get(path))[0], 404, path)
+        metrics = await self.ground.metrics()
+        self.assertEqual(metrics['tunmesh_links{state="up"}'], 0)
+        self.assertEqual(metrics["tunmesh_nodes_known"], 0)
+
+    async def test_old_tls_is_no_link(self) -> None:
+        """Who asks for a mesh link over TLS 1.2 is hung up on, and that is counted."""
+        node = self.ground.start()
+        await node.logged("ready")
+        answer = await self.ground.get("/livez", tls="TLSv1_2", alpn="tunmesh/1")
+        self.assertEqual(answer, (0, ""))
+        failure = await node.logged("handshake_failed")
+        self.assertEqual((failure["reason"], failure["level"]), ("tls", "warn"))
+        metrics = await self.ground.metrics()
+        self.assertEqual(metrics['tunmesh_handshake_failures_total{reason="tls"}'], 1)
+
+    async def test_config_from_the_environment(self) -> None:
+        """Without --config, TUNMESH_CONFIG_PATH says which file; without metrics configured, there
+        are none; and even a node that tells everything does not tell the secret."""
+        self.ground.change(monitoring={}, logging={"level": "debug", "format": "json"})
+        path = {"TUNMESH_CONFIG_PATH": str(self.ground.config())}
+        node = self.ground.run(1, environ={**os.environ, **path})
+        await node.logged("ready")
+        self.assertEqual((await self.ground.get("/metrics"))[0], 404)
+        node.signal("TERM")
+        self.assertEqual(await node.ended, 0)
+        self.assertNotIn(self.ground.secret, node.text)
+
+    async def test_monotonic_timers(self) -> None:
+        """The node's timers do not run on the wall clock, which somebody may set."""
+        self.assertEqual(await netns.run_python(reactor, TIMER), (b"fired\n", b"", 0))
+
+
+class EndTests(NodeCase):
+    """However a node ends, its exit code says why, and its interface is gone."""
+
+    async def ends(self, node: RealNode, code: int) -> None:
+        self.assertEqual(await node.ended, code, node.text)
+        self.assertEqual(interfaces(self.namespace), {"lo", "eth0"})
+        self.assertEqual(node.complaint, "")
+        self.assertNotIn("Traceback", node.text)
+
+    async def test_term(self) -> None:
+        """TERM ends a node with code 0."""
+        node = self.ground.start()
+        await node.logged("ready")
+        self.assertIn(TUN, interfaces(self.namespace))
+        node.signal("TERM")
+        await self.ends(node, 0)
+
+    async def test_interrupt(self) -> None:
+        """Ctrl-C ends a node with code 0."""
+        node = self.ground.start()
+        await node.logged("ready")
+        node.signal("INT")
+        await self.ends(node, 0)
+
+    async def test_second_term(self) -> None:
+        """An impatient second TERM, while a peer that hangs is waited for, changes nothing."""
+        self.ground = Ground(self, 2)
+        self.namespace = self.ground.namespace()
+        node, peer = await self.ground.linked(2)
+        peer.signal("STOP")
+        node.signal("TERM")
+        await node.logged("leaving")
+        node.signal("TERM")
+        await self.ends(node, 0)
+        self.assertEqual(len(node.all_logged("leaving")), 1)
+
+    async def test_tun_deleted(self) -> None:
+        """Who deletes the interface under a node gets a line that says so, and code 1, so that
+        whoever looks after the node starts it anew."""
+        node = self.ground.start()
+        await node.logged("ready")
+        with self.namespace, IPRoute() as ip:
+            ip.link("del", index=socket.if_nametoindex(TUN))
+        await self.ends(node, 1)
+        (lost,) = node.all_logged("tun_lost")
+        self.assertEqual(lost["text"], "tun1 is gone: somebody deleted the interface")
+
+
+def privileges_of(status: Path) -> dict[str, list[str]]:
+    """What a status file in /proc says of privileges."""
+    lines = (line.partition(":") for line in status.read_text().splitlines())
+    return {name: value.split() for name, _, value in lines if name in NO_PRIVILEGES}
+
+
+NO_PRIVILEGES = {
+    "Uid": [str(OWNER.uid)] * 4,
+    "Gid": [str(OWNER.gid)] * 4,
+    "Groups": [],
+    **{name: ["0" * 16] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")},
+    "NoNewPrivs": ["1"],
+}
+
+LOSE_NET_ADMIN = """
+import ctypes
+PR_CAPBSET_DROP, CAP_NET_ADMIN = 24, 12
+assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0) == 0
+"""
+
+HIDE_TUN = """
+import ctypes
+from tunmesh.namespaces import CLONE_NEWNS, unshare
+MS_PRIVATE_RECURSIVELY = 1 << 18 | 1 << 14
+unshare(CLONE_NEWNS)
+mount = ctypes.CDLL(None).mount
+assert mount(None, b"/", None, MS_PRIVATE_RECURSIVELY, None) == 0
+assert mount(b"none", b"/dev/net", b"tmpfs", 0, None) == 0
+"""
+
+TIMER = """
+import time
+from types import SimpleNamespace
+from twisted.internet import reactor
+from tunmesh.service import makeService
+
+makeService(SimpleNamespace(loaded=None, settings=None))
+began = time.monotonic()
+timer = reactor.callLater(0.05, lambda: (print("fired"), reactor.stop()))
+assert 0 <= timer.getTime() - began - 0.05 < 5
+reactor.run()
+assert time.monotonic() - began >= 0.05
+"""
