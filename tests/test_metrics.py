@@ -23,6 +23,7 @@ ALWAYS = {
     "tunmesh_start_time_seconds": ("gauge", set()),
     "tunmesh_links": ("gauge", {"state"}),
     "tunmesh_nodes_known": ("gauge", set()),
+    "tunmesh_addresses_refused": ("gauge", set()),
     "tunmesh_tun_rx_packets_total": ("counter", set()),
     "tunmesh_tun_rx_bytes_total": ("counter", set()),
     "tunmesh_tun_tx_packets_total": ("counter", set()),
@@ -153,6 +154,14 @@ class Exposition(unittest.SynchronousTestCase):
             self.assertEqual(
                 samples[f"tunmesh_node_{field}_total"], {"bravo": 1 + index, "charlie": 5 + index}
             )
+
+    def test_refused_addresses(self) -> None:
+        """An address that several peers refuse counts once."""
+        self.assertEqual(self.samples(a_status())["tunmesh_addresses_refused"], {"": 0})
+        status = a_status()
+        refusing = tuple(replace(peer, refuses=("10.77.1.1",)) for peer in status.peers)
+        samples = self.samples(replace(status, peers=refusing))
+        self.assertEqual(samples["tunmesh_addresses_refused"], {"": 1})
 
     def test_round_trips(self) -> None:
         """Round trips are a cumulative histogram; a bound belongs to its bucket."""

@@ -47,7 +47,8 @@ class Connection:
         """What comes back for these bytes."""
         self.transport.clear()
         self.protocol.dataReceived(data)
-        return self.transport.value()
+        answer: bytes = self.transport.value()
+        return answer
 
     def send(self, request: bytes) -> Response:
         head, _, body = self.say(request).partition(b"\r\n\r\n")
@@ -161,7 +162,6 @@ class NothingElse(Case):
             "/nodes",
             "/Livez",
             "/livez2",
-            "/livez/",
             "/livez/extra",
             "/metrics/extra",
             "//livez",
@@ -178,7 +178,7 @@ class NothingElse(Case):
                 response = self.ask(path, method, metrics=True)
                 if response.code != 501:
                     self.assertEqual(response.code, 405, method)
-                    self.assertEqual(response.headers["allow"], "get, head")
+                    self.assertEqual(set(response.headers["allow"].split(", ")), {"get", "head"})
             self.assertEqual(self.ask(path, "POST", metrics=True).code, 405)
 
     def test_head(self) -> None:

@@ -17,12 +17,14 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -95,7 +97,7 @@ class NodeProcess(ProcessProtocol):
     def signal(self, name: str) -> None:
         """Send TERM, KILL, …, after which the process may end. Does nothing if it has."""
         self.may_end = True
-        if self.running:
+        with suppress(ProcessExitedAlready):
             self.transport.signalProcess(name)  # type: ignore[union-attr]
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:

@@ -57,7 +57,7 @@ class MeshStory:
     async def tell(self) -> None:
         """Everything up to the table, after which the mesh is up and whole. Raises MeshError,
         TrafficError."""
-        first, second, *_, last = (*self._plans[:2], *self._plans[1:])
+        first, second, last = self._plans[0], self._plans[1], self._plans[-1]
         await self._start()
         await self._link()
         results = await self._traffic.measure()
