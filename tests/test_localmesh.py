@@ -3,12 +3,12 @@ badly, by Ctrl-C and by kill -9. However it ends, nothing may be left."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -364,7 +364,7 @@ class Run(ProcessProtocol):
 
     def give_up(self) -> None:
         """For a test that has run out of time."""
-        with suppress(ProcessExitedAlready):
+        with contextlib.suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")  # type: ignore[union-attr]
 
     def processEnded(self, reason: Failure) -> None:

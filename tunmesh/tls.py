@@ -56,6 +56,7 @@ EXPORTER = b"EXPORTER-Channel-Binding"
 HANDSHAKE_TIMEOUT = 5.0  # seconds from the accepted connection to an authenticated link
 MAX_STRANGERS = 256  # connections that have not authenticated, HTTPS included
 READ_SIZE = 1 << 18
+SEND_LIMIT = 1 << 20
 # Bytes that wait unsent in the kernel. The rest waits in our queue, where it can expire.
 NOTSENT_LOWAT = 1 << 17
 USER_TIMEOUT = 15_000  # milliseconds that sent data may stay unacknowledged
@@ -196,6 +197,8 @@ def _tune(transport: ITransport) -> None:
     if not isinstance(handle, socket.socket):
         return
     transport.bufferSize = READ_SIZE  # type: ignore[attr-defined]
+    # Twisted sends at most 128 KB at a time: just too little for a batch of 128 KB and its TLS.
+    transport.SEND_LIMIT = SEND_LIMIT  # type: ignore[attr-defined]
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
     handle.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)

@@ -1,0 +1,255 @@
+"""The transport that encrypts whole batches keeps the contract of Twisted's own: every test here
+runs on both, from the bytes that arrive to the way it ends."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, ClassVar
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from tunmesh import bulktls, tls
+from tunmesh.bulktls import BatchingTransport
+from tunmesh.testing import PORT, Network, credentials
+
+CLIENT, SERVER = "192.0.2.1", "192.0.2.2"
+RECORD = 16384
+# Around the borders of records, the largest frame of a link, and more than any buffer on the way.
+SIZES = (0, 1, RECORD - 1, RECORD, RECORD + 1, 2 * RECORD, 65546, 300_000)
+
+
+@implementer(IPushProducer)
+class End(Protocol):
+    """One end of a connection. `opening` is written, and `farewell` then closes, before TLS is
+    up. `signs` are what the transport told the producer at this end."""
+
+    transport: Any
+
+    def __init__(
+        self, opening: bytes = b"", produces: bool = False, farewell: bool = False
+    ) -> None:
+        self.received = bytearray()
+        self.signs: list[str] = []
+        self.endings: list[object] = []
+        self._opening = opening
+        self._produces = produces
+        self._farewell = farewell
+
+    def connectionMade(self) -> None:
+        if self._produces:
+            self.transport.registerProducer(self, True)
+        if self._opening:
+            self.transport.write(self._opening)
+        if self._farewell:
+            self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.endings.append(reason.type)
+
+    def pauseProducing(self) -> None:
+        self.signs.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.signs.append("resume")
+
+    def stopProducing(self) -> None:
+        self.signs.append("stop")
+
+
+class StockTests(SynchronousTestCase):
+    """Twisted's transport: what it does is right by definition."""
+
+    transport_class: ClassVar[type[TLSMemoryBIOProtocol]] = TLSMemoryBIOProtocol
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.random = random.Random(16384)
+
+    def connect(self, client: End | None = None, server: End | None = None) -> tuple[End, End]:
+        """Two ends of a TLS connection; nothing has travelled yet."""
+        client, server = client or End(), server or End()
+        network = Network(self.clock)
+        dialing = tls.client_factory(
+            credentials(), "mesh.test", ClientFactory.forProtocol(lambda: client), self.clock
+        )
+        listening = tls.server_factory(
+            credentials(), Factory.forProtocol(lambda: server), self.clock
+        )
+        dialing.protocol = listening.protocol = self.transport_class
+        network.listeners[SERVER, PORT] = listening
+        network.connect(CLIENT, SERVER, PORT, dialing, timeout=5)
+        self.clock.advance(network.latency)
+        return client, server
+
+    def settle(self) -> None:
+        """Let everything arrive."""
+        while self.clock.getDelayedCalls():
+            self.clock.advance(0.001)
+
+    def established(self, client: End | None = None) -> tuple[End, End]:
+        """The same, and TLS is up."""
+        ends = self.connect(client)
+        self.settle()
+        return ends
+
+    def test_sizes(self) -> None:
+        """A write of any size arrives as it is, in both directions."""
+        ends = self.established()
+        for sender, receiver in (ends, reversed(ends)):
+            for size in SIZES:
+                data = self.random.randbytes(size)
+                receiver.received.clear()
+                sender.transport.write(data)
+                self.settle()
+                self.assertEqual(receiver.received, data, size)
+
+    def test_many_writes(self) -> None:
+        """Writes of all sizes in any order, some of them at once and both ways, arrive in order."""
+        ends = self.established()
+        sent = (bytearray(), bytearray())
+        for _ in range(200):
+            way = self.random.randrange(2)
+            data = self.random.randbytes(self.random.choice((*SIZES, 100, 1500)))
+            sent[way].extend(data)
+            ends[way].transport.write(data)
+            if self.random.random() < 0.3:
+                self.clock.advance(0.001)
+        self.settle()
+        self.assertEqual((ends[1].received, ends[0].received), sent)
+
+    def test_sequences(self) -> None:
+        """A sequence of pieces arrives as if it had been one."""
+        client, server = self.established()
+        pieces = [self.random.randbytes(size) for size in SIZES]
+        client.transport.writeSequence(pieces)
+        self.settle()
+        self.assertEqual(server.received, b"".join(pieces))
+
+    def test_before_the_handshake(self) -> None:
+        """What is written before TLS is up arrives when it is, in both directions."""
+        openings = [self.random.randbytes(300_000) for _ in range(2)]
+        client, server = self.connect(*map(End, openings))
+        client.transport.write(b"and more")
+        self.settle()
+        self.assertEqual(server.received, openings[0] + b"and more")
+        self.assertEqual(client.received, openings[1])
+
+    def test_close_flushes(self) -> None:
+        """Closing waits until what was written is out; what is written later is not sent; both
+        ends see a clean end, once."""
+        client, server = self.established()
+        data = self.random.randbytes(300_000)
+        client.transport.write(data)
+        client.transport.loseConnection()
+        client.transport.write(b"too late")
+        self.settle()
+        self.assertEqual(server.received, data)
+        self.assertEqual([client.endings, server.endings], [[ConnectionDone]] * 2)
+
+    def test_close_before_the_handshake(self) -> None:
+        """Closing before TLS is up still brings what was written to the other end."""
+        data = self.random.randbytes(65546)
+        client, server = self.connect(End(data, farewell=True))
+        self.settle()
+        self.assertEqual(server.received, data)
+        self.assertEqual([client.endings, server.endings], [[ConnectionDone]] * 2)
+
+    def test_flow_control(self) -> None:
+        """A producer is paused when much is under way, and resumed when it has arrived."""
+        client, _server = self.established(End(produces=True))
+        client.signs.clear()
+        client.transport.write(b"little")
+        self.assertEqual(client.signs, [])
+        client.transport.write(bytes(300_000))
+        self.assertEqual(client.signs, ["pause"])
+        self.settle()
+        self.assertEqual(client.signs, ["pause", "resume"])
+
+    def test_flow_control_before_the_handshake(self) -> None:
+        """A producer that writes before TLS is up is paused until it is."""
+        client, server = self.connect(End(b"early", produces=True))
+        self.assertEqual(client.signs, ["pause"])
+        self.settle()
+        self.assertEqual(client.signs, ["pause", "resume"])
+        self.assertEqual(server.received, b"early")
+
+    def test_close_waits_for_the_producer(self) -> None:
+        """Closing waits for a registered producer, which may write on until it is unregistered."""
+        client, server = self.established(End(produces=True))
+        client.transport.loseConnection()
+        client.transport.write(bytes(65546))
+        self.settle()
+        self.assertEqual((len(server.received), client.endings), (65546, []))
+        client.transport.unregisterProducer()
+        self.settle()
+        self.assertEqual([client.endings, server.endings], [[ConnectionDone]] * 2)
+
+    def test_abort(self) -> None:
+        """Aborting ends both sides, once each; what is written later does no harm, not even when
+        it is a producer that has not heard of it."""
+        client, server = self.established(End(produces=True))
+        client.transport.abortConnection()
+        client.transport.write(bytes(300_000))
+        self.settle()
+        self.assertEqual((len(client.endings), len(server.endings)), (1, 1))
+        self.assertEqual(server.received, b"")
+        client.transport.write(b"still there?")
+
+    def test_broken_record(self) -> None:
+        """Bytes that are no TLS end the connection: the reader with a TLS error, and neither end
+        is confused by further writes."""
+        client, server = self.established()
+        server.transport.dataReceived(b"this is no TLS record" * 10)
+        server.transport.write(b"into the void")
+        self.settle()
+        client.transport.write(b"into the void")
+        self.assertEqual(server.endings, [SSL.Error])
+        self.assertEqual(len(client.endings), 1)
+        self.assertEqual((client.received, server.received), (b"", b""))
+
+    def test_lost_without_a_close(self) -> None:
+        """A connection that breaks without the close of TLS was lost, not ended."""
+        client, server = self.established()
+        client.transport.transport.crash(silently=False)
+        self.settle()
+        self.assertEqual(server.endings, [ConnectionLost])
+
+
+class BatchingTests(StockTests):
+    """The transport of links keeps the same contract, with fewer and larger writes."""
+
+    transport_class = BatchingTransport
+
+    def _pieces(self, size: int) -> list[int]:
+        """How large the pieces are in which one write gets to the socket."""
+        client, _server = self.established()
+        pieces: list[int] = []
+        self.patch(client.transport.transport, "write", lambda data: pieces.append(len(data)))
+        client.transport.write(bytes(size))
+        return pieces
+
+    def test_one_batch_is_one_write(self) -> None:
+        """However large a batch, its ciphertext goes to the socket at once."""
+        for size in SIZES[1:]:
+            (piece,) = self._pieces(size)
+            self.assertGreater(piece, size)
+
+    def test_nothing_is_nothing(self) -> None:
+        """An empty write sends no empty record."""
+        self.assertEqual(self._pieces(0), [])
+
+    def test_it_is_in_use(self) -> None:
+        """This Twisted has what it takes: links do use it."""
+        self.assertIs(bulktls.transport_class, BatchingTransport)
+        self.assertTrue(issubclass(tls.TunedTransport, BatchingTransport))
