@@ -76,6 +76,13 @@ class ViewTests(unittest.TestCase):
         self.assertGreater(len(lines), 20)
         self.assertLessEqual(max(map(len, lines)), 80)
 
+    def test_long_lines(self) -> None:
+        """Of an endless line the beginning and the end are shown."""
+        self.assertEqual(meshview.shortened("short"), "short")
+        line = meshview.shortened("begin" + "x" * 5000 + "the end")
+        self.assertRegex(line, "^begin.* … .*the end$")
+        self.assertLess(len(line), 250)
+
     def test_plain_output(self) -> None:
         """Where the output is not Unicode, signs are replaced and nothing fails."""
         view, text = shown("ascii")

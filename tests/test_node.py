@@ -308,9 +308,12 @@ class AddressTests(SynchronousTestCase):
         dials = mesh.network.dials
         mesh.advance(120)
         self.assertLess(mesh.network.dials - dials, 30)
+        self.assertGreater(mesh.network.dials - dials, 5)
         self.assertEqual(newer.linked_with, ["a", "b"])
         self.assertTrue(mesh.send(a, newer))
         self.assertIn(len(c.logged("superseded")), (1, 2, 3))  # at most one a minute
+        newer.crash()
+        mesh.until(lambda: c.linked_with == ["a", "b"], within=20)  # it may come back
 
     def test_address_outside_the_network(self) -> None:
         """An address that is not the mesh's is not routed, and its owner is told."""
@@ -415,6 +418,6 @@ class HousekeepingTests(SynchronousTestCase):
         for member in (a, b):
             node = member.node
             self.assertEqual(len(node._peers), 2)
-            self.assertEqual(len(node._links), 2)
+            self.assertEqual(len(node._connector), 2)
             self.assertLessEqual(len(node._dialers), 2)
             self.assertEqual(len(node._path.table.routes), 4)

@@ -207,6 +207,7 @@ class Life:
         self.refusals: dict[str, tuple[str, ...]] = {}  # by peer, of our addresses
         self.dials: dict[str, NodeRecord] = {}
         self.dialing: set[str] = set()  # those with an attempt under way
+        self.parted = 0
 
     def dial(self, other: Life, target: str) -> None:
         ours, theirs = End(self, target), End(other, "")
@@ -227,7 +228,7 @@ class Life:
         self.run(self.roster.link_lost(end, "lost"))
 
     def refused(self, end: End, refusal: Refusal) -> None:
-        if end.peer.id in self.peers:
+        if self.roster.hears(end):
             self.refusals[end.peer.id] = refusal.addresses
 
     def end(self, reason: str | None) -> None:
@@ -259,6 +260,7 @@ class Life:
             case Part(end):
                 assert self.peers.pop(end.peer.id) is end
                 self.refusals.pop(end.peer.id, None)
+                self.parted += 1
             case Route(address, end):
                 assert end.peer.id in self.peers
                 self.routes[address] = end.peer.id
@@ -283,6 +285,7 @@ class World(RuleBasedStateMachine):
         super().__init__()
         self.lives: list[Life] = []
         self.ids: Iterator[int] = count(1)
+        self.faulty = False  # whether anything happened for which a node may lose another one
 
     # --- what may happen ---
 
@@ -300,6 +303,7 @@ class World(RuleBasedStateMachine):
         url = f"https://n{name}-{host}:1"
         number = next(self.ids)
         for life in self.lives:
+            self.faulty |= life.record.name == f"n{name}"
             if life.record.url == url:
                 self.remove(life, None)
         self.lives.append(
@@ -348,6 +352,7 @@ class World(RuleBasedStateMachine):
         """A connection breaks, or a timeout gives it up."""
         ends = self.ends()
         ends[which % len(ends)].lose(in_flight)
+        self.faulty = True
 
     @precondition(lambda self: self.deaf_probes())
     @rule(which=st.integers(0, 99))
@@ -398,12 +403,12 @@ class World(RuleBasedStateMachine):
 
     def remove(self, life: Life, reason: str | None) -> None:
         life.end(reason)
+        self.faulty = True
         self.lives = [other for other in self.lives if other is not life]
 
     def superseded(self, life: Life) -> bool:
         return any(
-            other.record.name == life.record.name
-            and born(other) > born(life)
+            other.record.name == life.record.name and born(other) > born(life)
             for other in self.lives
         )
 
@@ -483,8 +488,9 @@ class World(RuleBasedStateMachine):
             if life in standing:
                 self.check_whole(life, others)
             else:
-                assert not life.peers
+                assert life.peers.keys().isdisjoint(other.record.id for other in standing)
                 assert not life.dials
+        assert self.faulty or not any(life.parted for life in self.lives)
 
     def check_whole(self, life: Life, others: list[Life]) -> None:
         """This life is linked with all the others, and they agree on everything."""

@@ -8,7 +8,7 @@ dialed. A URL that turns out to lead back to this node is no failure, but no hel
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tunmesh.dialer import PeerFactory, Target
@@ -22,11 +22,6 @@ class GroupSettings:
     name: str
     targets: tuple[Target, ...]
     retries: int = -1
-
-
-def without(group: GroupSettings, own: Target) -> GroupSettings:
-    """The group without this node's own URL, which would only lead back to it."""
-    return replace(group, targets=tuple(target for target in group.targets if target != own))
 
 
 class Group:
@@ -52,8 +47,8 @@ class Group:
         """Dialing the group led to this node itself."""
         self._leads_back.add(self.dialer.target)
 
-    def update(self, linked: Iterable[NodeRecord], delay: float) -> bool:
-        """Dial if no link is left, after `delay` seconds; else stop. Whether it is content."""
+    def update(self, linked: Iterable[NodeRecord], delay: float) -> None:
+        """Dial if no link is left, after `delay` seconds; else stop."""
         here = {
             record.id
             for record in linked
@@ -64,4 +59,48 @@ class Group:
             self.dialer.stop()
         else:
             self.dialer.start(delay)
-        return bool(here)
+
+
+class Bootstrap:
+    """All groups of one node. Its own URL, `own`, is left out of them: it would only lead back.
+    `make_dialer(group)` gives each its reconnecting factory."""
+
+    def __init__(
+        self,
+        groups: Sequence[GroupSettings],
+        own: Target,
+        make_dialer: Callable[[GroupSettings], PeerFactory],
+    ) -> None:
+        others = [
+            replace(group, targets=tuple(target for target in group.targets if target != own))
+            for group in groups
+        ]
+        self._groups = [Group(group, make_dialer(group)) for group in others]
+
+    @property
+    def is_lonely(self) -> bool:
+        """Whether there is nobody to bootstrap from."""
+        return all(group.is_lonely for group in self._groups)
+
+    def found(self, dialer: PeerFactory | None, node_id: str) -> None:
+        """A link to this node came of what this factory dialed."""
+        for group in self._dialed_by(dialer):
+            group.found(node_id)
+
+    def led_back(self, dialer: PeerFactory | None) -> None:
+        """What this factory dialed is this node itself."""
+        for group in self._dialed_by(dialer):
+            group.led_back()
+
+    def update(self, linked: Sequence[NodeRecord], delay: float) -> None:
+        """See to every group; those that have no link dial after `delay` seconds."""
+        for group in self._groups:
+            group.update(linked, delay)
+
+    def abandon(self) -> None:
+        """Dial no more."""
+        for group in self._groups:
+            group.dialer.abandon()
+
+    def _dialed_by(self, dialer: PeerFactory | None) -> list[Group]:
+        return [group for group in self._groups if group.dialer is dialer]

@@ -138,7 +138,7 @@ def _show_last_lines(nodes: Nodes, error: Exception, view: View) -> None:
     for name in list(dict.fromkeys((*concerned, *nodes.dead())))[:MOST_LOGS_SHOWN]:
         view.note(f"{name} wrote last:")
         for line in nodes.processes[name].tail:
-            view.note(f"  {line}")
+            view.note(f"  {meshview.shortened(line)}")
 
 
 def _run_reactor(

@@ -21,6 +21,7 @@ from twisted.logger import (
     ILogFilterPredicate,
     ILogObserver,
     LogEvent,
+    Logger,
     LogLevel,
     PredicateResult,
     formatEvent,
@@ -75,8 +76,8 @@ def _time(event: LogEvent) -> str:
 
 
 def _text(event: LogEvent) -> str:
-    """One line, whatever the event holds: a traceback keeps its last line and goes to `trace`."""
-    text = formatEvent(event)
+    """One line, whatever the event holds: of several, the first."""
+    text, *_ = formatEvent(event).splitlines() or [""]
     failure = event.get("log_failure")
     if failure is not None:
         text = f"{text}: {failure.type.__name__}: {failure.getErrorMessage()}"
@@ -128,3 +129,20 @@ class Throttle:
             self._last.clear()
         self._last[kind] = (now, 0)
         return left_out
+
+
+class Journal:
+    """The log of one node. Warnings are what peers can cause, so they go through a Throttle."""
+
+    def __init__(self, log: Logger, seconds: Callable[[], float]) -> None:
+        self.info = log.info
+        self.error = log.error
+        self._log = log
+        self._throttle = Throttle(seconds)
+
+    def warn(self, kind: Hashable, text: str, **fields: object) -> None:
+        """Log a warning of this kind, unless there was one lately."""
+        left_out = self._throttle.admit(kind)
+        if left_out is not None:
+            more = " ({left_out} more like it)" if left_out else ""
+            self._log.warn(text + more, left_out=left_out, **fields)

@@ -21,6 +21,7 @@ from typing import TextIO
 from tunmesh.pinger import Pings
 
 WIDTH = 80
+LONG_LINE = 240
 MARGIN = 12  # the column in which texts start, after time and sign
 
 GREEN, RED, DIM, BOLD = "32", "31", "2", "1"
@@ -127,6 +128,12 @@ def results_table(results: Sequence[PairResult]) -> list[str]:
             for result in results
         ),
     ]
+
+
+def shortened(line: str) -> str:
+    """A long line without its middle: what was going on is at its start, why it failed at the end
+    (a traceback, for one, if it has been put into one line)."""
+    return line if len(line) <= LONG_LINE else f"{line[:60]} … {line[-LONG_LINE + 60 :]}"
 
 
 def percent(share: float) -> str:

@@ -11,7 +11,6 @@ Packets pass by in tunmesh.datapath.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +21,15 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
-from tunmesh import bootstrap, health, messages, roster, status, tls
+from tunmesh import health, messages, roster, status, tls
+from tunmesh.bootstrap import Bootstrap, GroupSettings
+from tunmesh.connector import Connector
 from tunmesh.datapath import DataPath, Peer
 from tunmesh.dialer import PeerFactory, Target
 from tunmesh.errors import OperatorError, PeerError
-from tunmesh.handshake import Dialer, Key, Listener
+from tunmesh.handshake import Key
 from tunmesh.link import Link
-from tunmesh.log import Throttle
+from tunmesh.log import Journal
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.routing import Network, Table
 from tunmesh.status import Check, PeerStatus, Status, Traffic
@@ -64,7 +65,7 @@ class Settings:
     keys: tuple[Key, ...]
     credentials: tls.Credentials
     listen_port: int
-    groups: tuple[bootstrap.GroupSettings, ...] = ()
+    groups: tuple[GroupSettings, ...] = ()
     bootstrap_retry_interval: float = 15.0
     startup_grace: float = 0.0
     session_max_age: float = 3600.0
@@ -97,25 +98,28 @@ class Node:
         self._settings = settings
         self._reactor = reactor
         self._tun = tun
-        self._random_bytes = random_bytes
         self._draw = draw
         self._failed = failed
-        self._log = log
-        self._throttle = Throttle(reactor.seconds)
-        self._encoded_record = messages.encode_record(settings.record)
+        self._journal = Journal(log, reactor.seconds)
         self._roster: roster.Roster[Link] = roster.Roster(settings.record, settings.networks)
         table: Table[Peer] = Table(settings.record.addresses, settings.networks)
         self._path = DataPath(tun, table)
         self._peers: dict[str, Peer] = {}
-        self._links: dict[Link, PeerFactory | None] = {}  # all of them, with what dialed them
+        self._connector = Connector(
+            reactor,
+            self,
+            settings.keys,
+            settings.credentials,
+            messages.encode_record(settings.record),
+            random_bytes,
+            draw,
+            self._unreachable,
+        )
         self._dialers: dict[str, PeerFactory] = {}
-        self._groups = [
-            self._group(bootstrap.without(group, settings.record.host_port))
-            for group in settings.groups
-        ]
+        self._bootstrap = Bootstrap(settings.groups, self.record.host_port, self._group_dialer)
         self._reception = tls.Reception(
             reactor,
-            self._accept_link,
+            self._connector.accept,
             make_site(self.status).buildProtocol,
             partial(self._count_failure, "a stranger"),
         )
@@ -143,7 +147,7 @@ class Node:
             raise OperatorError(
                 f"control_api/listen_port: cannot listen on TCP port {port}: {error.socketError}"
             ) from None
-        self._log.info("listening on TCP port {port}", event="listening", port=port)
+        self._journal.info("listening on TCP port {port}", event="listening", port=port)
 
     def _listen_on(self, port: int, factory: IProtocolFactory) -> IListeningPort:
         """On every address of both families, or of IPv4 where there is no IPv6."""
@@ -165,16 +169,17 @@ class Node:
         return self._leaving
 
     async def _leave(self) -> None:
-        self._log.info("leaving the mesh", event="leaving")
+        self._journal.info("leaving the mesh", event="leaving")
         for timer in self._timers.values():
             if timer.active():
                 timer.cancel()
-        for dialer in (*self._dialers.values(), *(group.dialer for group in self._groups)):
+        self._bootstrap.abandon()
+        for dialer in self._dialers.values():
             dialer.abandon()
         closed = maybeDeferred(self._port.stopListening) if self._port is not None else None
-        for link in list(self._links):
+        for link in self._connector:
             link.close(messages.LEAVING)
-        if self._links:
+        if len(self._connector):
             self._last_closed = Deferred()
             self._last_closed.addTimeout(LEAVE_TIMEOUT, self._reactor, lambda *_: None)
             await self._last_closed
@@ -184,7 +189,7 @@ class Node:
 
     def _device_lost(self, why: str) -> None:
         self._tun_lost = why
-        self._log.error("{why}", event="tun_lost", why=why)
+        self._journal.error("{why}", event="tun_lost", why=why)
         self._note_readiness()
         self._failed(why)
 
@@ -194,96 +199,43 @@ class Node:
         if self._leaving is None and (timer is None or not timer.active()):
             self._timers[name] = self._reactor.callLater(delay, call)
 
-    # --- making links ---
-
-    def _accept_link(self, timeout: float, authenticated: Callable[[], None]) -> Link:
-        def begin(binding: bytes) -> Listener:
-            return Listener(
-                self._settings.keys, self._encoded_record, self._random_bytes(32), binding
-            )
-
-        link = Link(self, self._reactor, False, begin, tls.Channel(), timeout, authenticated)
-        self._links[link] = None
-        return link
-
-    def _dial_link(self, dialer: PeerFactory, host: str) -> Link:
-        def begin(binding: bytes) -> Dialer:
-            return Dialer(
-                self._settings.keys, self._encoded_record, self._random_bytes(32), binding
-            )
-
-        verified = host if self._settings.credentials.verify_hostname else None
-        link = Link(self, self._reactor, True, begin, tls.Channel(verified), tls.HANDSHAKE_TIMEOUT)
-        self._links[link] = dialer
-        return link
-
-    def _group(self, group: bootstrap.GroupSettings) -> bootstrap.Group:
-        longest = self._settings.bootstrap_retry_interval
-        return bootstrap.Group(group, self._dialer(group.targets, group.retries, longest))
-
-    def _dialer(
-        self, targets: tuple[Target, ...], rounds: int = -1, max_delay: float = 15.0
-    ) -> PeerFactory:
-        return PeerFactory(
-            self._reactor,
-            targets,
-            build=self._dial_link,
-            secure=self._secure,
-            draw=self._draw,
-            unreachable=self._unreachable,
-            rounds=rounds,
-            max_delay=max_delay,
-        )
-
-    def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
-        return tls.client_factory(self._settings.credentials, host, factory, self._reactor)
-
-    def _unreachable(self, dialer: PeerFactory, why: str) -> None:
-        host, port = dialer.target
-        self._warn(
-            ("unreachable", dialer.target),
-            "cannot reach {host}:{port}: {why}",
-            event="unreachable",
-            host=host,
-            port=port,
-            why=why,
-        )
-
     # --- what links tell (tunmesh.link.Owner) ---
 
     def link_up(self, link: Link) -> None:
         record = _record_of(link)
-        dialer = self._links[link]
+        dialer = self._connector.attempt(link)
         if record.id == self.record.id:
-            self._led_back(link, dialer)
+            self._bootstrap.led_back(dialer)
+            link.close(messages.SELF)
+            self._note_readiness()
             return
-        if dialer is not None:
-            dialer.authenticated()
-        for group in self._groups:
-            if group.dialer is dialer:
-                group.found(record.id)
         link.queue.max_age = self._packet_expiration(record)
         self._run(self._roster.authenticated(link, record, link.dialed))
-        link.peer = self._peers.get(record.id)
-        if record.id in self._dialers:
-            self._dialers[record.id].stop()
+        if self._roster.is_linked(record.id):
+            link.peer = self._peers[record.id]
+            self._connector.settled(link)
+            self._bootstrap.found(dialer, record.id)
+            if record.id in self._dialers:
+                self._dialers[record.id].stop()
         self._tend_groups()
 
     def link_failed(self, link: Link, error: PeerError) -> None:
-        dialer = self._forget_link(link)
-        if error.reason in messages.BYE_REASONS:
-            return  # we closed it ourselves, leaving
-        who = "{}:{}".format(*dialer.target) if dialer is not None else "a stranger"
-        self._count_failure(who, error)
-        if dialer is not None:
-            dialer.failed()
+        dialer = self._connector.attempt(link)
+        self._closed(link)
+        if error.reason not in messages.BYE_REASONS:  # those are ours, when leaving
+            who = "{}:{}".format(*dialer.target) if dialer is not None else "a stranger"
+            self._count_failure(who, error)
 
     def link_lost(self, link: Link, error: PeerError) -> None:
-        dialer = self._forget_link(link)
-        if dialer is not None and _record_of(link).id == self.record.id:
-            dialer.failed()
+        self._closed(link)
         self._run(self._roster.link_lost(link, str(error)))
         self._tend_groups()
+
+    def _closed(self, link: Link) -> None:
+        self._connector.closed(link)
+        last = self._last_closed
+        if last is not None and not last.called and not len(self._connector):
+            last.callback(None)
 
     def data_received(self, link: Link, frame: memoryview) -> None:
         self._path.received(link.peer, frame)  # type: ignore[arg-type]
@@ -300,7 +252,7 @@ class Node:
             return
         peer.refuses = refusal.addresses
         if refusal.addresses:
-            self._warn(
+            self._journal.warn(
                 ("refused", refusal),
                 "{peer} does not route {addresses} to this node: {why}",
                 event="address_refused",
@@ -313,7 +265,7 @@ class Node:
     def bye_received(self, link: Link, reason: str) -> None:
         if reason == messages.SUPERSEDED:
             self._held_off = self._reactor.seconds() + self._settings.bootstrap_retry_interval
-            self._warn(
+            self._journal.warn(
                 "superseded",
                 "{peer} closed the link: a node of the name {name} that started later has an "
                 "address of this one",
@@ -372,7 +324,7 @@ class Node:
     def _join(self, link: Link) -> None:
         record = _record_of(link)
         self._peers[record.id] = Peer(record, link)
-        self._log.info(
+        self._journal.info(
             "linked with {peer} at {url} ({direction}), {addresses}",
             event="linked",
             peer=record.name,
@@ -384,7 +336,7 @@ class Node:
     def _part(self, link: Link, reason: str) -> None:
         peer = self._peers.pop(_record_of(link).id)
         self._past_traffic.add(peer.traffic)
-        self._log.info(
+        self._journal.info(
             "no longer linked with {peer}: {reason}",
             event="unlinked",
             peer=peer.record.name,
@@ -394,7 +346,7 @@ class Node:
     def _refuse(self, link: Link, refusal: Refusal) -> None:
         link.refuse(refusal)
         if refusal.addresses:
-            self._warn(
+            self._journal.warn(
                 ("refuse", _record_of(link).name, refusal),
                 "{addresses} is not routed to {peer}: {why}",
                 event="address_conflict",
@@ -409,7 +361,7 @@ class Node:
     def _dial(self, record: NodeRecord, patient: bool) -> None:
         dialer = self._dialers.get(record.id)
         if dialer is None:
-            dialer = self._dialers[record.id] = self._dialer((record.host_port,))
+            dialer = self._dialers[record.id] = self._connector.dialer((record.host_port,))
         dialer.start(PATIENCE * (1 + self._draw()) if patient else 0.0)
 
     # --- looking after things ---
@@ -425,26 +377,13 @@ class Node:
         self._later("groom", self._settings.groom_interval, self._groom)
 
     def _tend_groups(self) -> None:
-        if self._leaving is not None:
-            return
-        linked = self._roster.linked()
-        for group in self._groups:
-            group.update(linked, max(0.0, self._held_off - self._reactor.seconds()))
+        if self._leaving is None:
+            held_off = max(0.0, self._held_off - self._reactor.seconds())
+            self._bootstrap.update(self._roster.linked(), held_off)
 
-    def _led_back(self, link: Link, dialer: PeerFactory | None) -> None:
-        """The other end of the link is this very node: a load balancer, or its own URL."""
-        for group in self._groups:
-            if group.dialer is dialer:
-                group.led_back()
-        link.close(messages.SELF)
-        self._note_readiness()
-
-    def _forget_link(self, link: Link) -> PeerFactory | None:
-        """A link is closed: what had dialed it."""
-        dialer = self._links.pop(link)
-        if not self._links and self._last_closed is not None and not self._last_closed.called:
-            self._last_closed.callback(None)
-        return dialer
+    def _group_dialer(self, group: GroupSettings) -> PeerFactory:
+        longest = self._settings.bootstrap_retry_interval
+        return self._connector.dialer(group.targets, group.retries, longest)
 
     def _packet_expiration(self, record: NodeRecord) -> float:
         """Depends on whether it is in this node's local subnet."""
@@ -453,9 +392,18 @@ class Node:
             return self._settings.local_packet_expiration
         return self._settings.mesh_packet_expiration
 
+    # --- what goes into the log rarely ---
+
+    def _unreachable(self, target: Target, why: str) -> None:
+        host, port = target
+        text = "cannot reach {host}:{port}: {why}"
+        self._journal.warn(
+            ("unreachable", target), text, event="unreachable", host=host, port=port, why=why
+        )
+
     def _count_failure(self, who: str, error: PeerError) -> None:
         self._failures[error.reason] += 1
-        self._warn(
+        self._journal.warn(
             ("handshake", who, error.reason),
             "no link with {who}: {why}",
             event="handshake_failed",
@@ -463,14 +411,6 @@ class Node:
             reason=error.reason,
             why=str(error),
         )
-
-    def _warn(self, kind: object, text: str, **fields: Any) -> None:
-        """Log what a peer can cause: rarely, with the count of what was left out."""
-        left_out = self._throttle.admit(kind)
-        if left_out is None:
-            return
-        more = " ({left_out} more like it)" if left_out else ""
-        self._log.warn(text + more, left_out=left_out, **fields)
 
     # --- status ---
 
@@ -484,7 +424,7 @@ class Node:
             for peer in self._peers.values()
             for address in peer.refuses
         ]
-        has_bootstrap = not all(group.is_lonely for group in self._groups)
+        has_bootstrap = not self._bootstrap.is_lonely
         return live, health.readiness(
             live, len(self._peers), grace, has_bootstrap, leaving, refusals
         )
@@ -494,10 +434,10 @@ class Node:
         checks = self._health()[1]
         ready = all(check.ok for check in checks)
         if ready and not self._was_ready:
-            self._log.info("ready", event="ready")
+            self._journal.info("ready", event="ready")
         elif self._was_ready and not ready and self._leaving is None:
             why = "; ".join(check.reason for check in checks if not check.ok)
-            self._log.warn("not ready: {why}", event="not_ready", why=why)
+            self._journal.warn(("not ready", why), "not ready: {why}", event="not_ready", why=why)
         self._was_ready = ready
 
     def status(self) -> Status:
@@ -510,7 +450,7 @@ class Node:
             live=live,
             ready=ready,
             peers=tuple(_peer_status(peer) for peer in self._peers.values()),
-            links=Counter(link.state.name.lower() for link in self._links),
+            links=self._connector.states(),
             nodes_known=self._roster.nodes_known,
             tun=Traffic(
                 self._tun.rx_packets, self._tun.rx_bytes, self._tun.tx_packets, self._tun.tx_bytes

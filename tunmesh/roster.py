@@ -11,13 +11,20 @@ What this node knows of the others has two sources that never mix:
   versions, no flooding.
 
 **One link per pair.** When a second link to a node comes up, both ends must keep the same one
-without asking. The one dialed by the node with the smaller id is better; of two dialed by the same
-node, the newer. A better newcomer takes over at once. A worse one says that the other end may have
-lost the better link, so the holder is probed: if it answers, the newcomer is retired; if not, the
-newcomer takes over.
+without asking. The one dialed by the node with the smaller id is better. A better newcomer takes
+over at once. A worse one says that the other end may have lost the better link, so the holder is
+probed: if it answers, the newcomer is retired; if not, the newcomer takes over.
+
+Of two links dialed by the same node, the newer is better, but only the dialer knows which that is:
+two that come up together may do so in another order at the other end. So the listener uses the
+newcomer and keeps the old link until the dialer retires one of them.
+
+By a new link everything is said anew: what was said by the old one may never have arrived, or
+arrive late.
 
 **One node per address.** A newcomer with the name and an address of a linked node that started
-later is that node, restarted: it supersedes it at once. The one that started earlier is told so.
+later is that node, restarted: it supersedes it at once and inherits its place in line. The one that
+started earlier is told so, and dials us no more.
 Anybody else who claims an address that is held waits in line: the holder is probed; if it answers
 it keeps the address and the newcomer is told whose it is; if not, or whenever it goes later, the
 next in line gets it. (Of two nodes that claim the same address and are linked with each other, the
@@ -51,6 +58,8 @@ Link = TypeVar("Link")
 # The most nodes that hearsay can make known; more are ignored. A full mesh of so many would be far
 # beyond what one link per pair is good for.
 MAX_NODES = 4096
+
+_ALL_ROUTED = Refusal((), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +171,12 @@ class _Peer(Generic[Link]):
     link: Link
     by_smaller: bool  # the link was dialed by the one of us with the smaller id
     yields: bool = False  # the other end has retired the link: any newcomer is better
-    contender: Link | None = None  # a worse link, waiting for the outcome of a probe
+    # A second link: a worse one, waiting for the outcome of a probe, or an older one of the same
+    # dialer, waiting for the dialer to retire either.
+    contender: Link | None = None
+    contender_by_smaller: bool = False
     hears: Link | None = None  # the link that its last full gossip came by
-    refused: frozenset[Address] = frozenset()  # what we told it of its addresses
+    refusal: Refusal = _ALL_ROUTED  # what we told it of its addresses
     vouches: set[str] = field(default_factory=set)
 
 
@@ -189,6 +201,11 @@ class Roster(Generic[Link]):
     def is_linked(self, node_id: str) -> bool:
         return node_id in self._peers
 
+    def hears(self, link: Link) -> bool:
+        """Whether what its node says by this link is the latest that it says."""
+        peer = self._peers.get(self._links.get(link, ""))
+        return peer is not None and peer.hears is link
+
     @property
     def nodes_known(self) -> int:
         """How many other nodes are linked or vouched for."""
@@ -206,21 +223,20 @@ class Roster(Generic[Link]):
         peer = self._peers.get(record.id)
         if peer is not None:
             self._links[link] = record.id
-            return self._second_link(peer, link, by_smaller)
-        rivals = [rival for rival in (self._me, *self.linked()) if _same_place(rival, record)]
-        if any(rival.started > record.started for rival in rivals):
+            return self._second_link(peer, link, by_smaller, dialed)
+        if self._outranked(record):
             return [Close(link, SUPERSEDED)]
-        if self._me in rivals:
+        if _supersedes(record, self._me):
             return [Close(link, LEAVING)]  # it is we who were superseded: keep out of its way
+        rivals = [rival.id for rival in self.linked() if _supersedes(record, rival)]
         self._links[link] = record.id
         self._peers[record.id] = _Peer(record, link, by_smaller)
         self._news[record.id] = record
-        commands: list[Command[Link]] = [Join(link)]
+        commands: list[Command[Link]] = [Join(link), Tell(link, self._everything(record.id))]
+        commands += self._claim(record, link, rivals)
         for rival in rivals:
-            old = self._peers[rival.id].link
-            commands += [*self._part(rival.id, SUPERSEDED), Close(old, SUPERSEDED)]
-        commands += self._claim(record, link)
-        commands.append(Tell(link, self._everything(record.id)))
+            old = self._peers[rival].link
+            commands += [*self._part(rival, SUPERSEDED), Close(old, SUPERSEDED)]
         return commands
 
     def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
@@ -233,7 +249,7 @@ class Roster(Generic[Link]):
             peer.contender = None
             return []
         if peer.contender is not None:
-            return self._promote(peer, peer.contender, by_smaller=False)
+            return self._promote(peer, peer.contender, peer.contender_by_smaller)
         return self._part(node_id, reason)
 
     def bye(self, link: Link, reason: str) -> list[Command[Link]]:
@@ -247,11 +263,11 @@ class Roster(Generic[Link]):
                 del self._links[link]
                 return [Retire(link)]
             if peer.contender is not None:
-                promoted = self._promote(peer, peer.contender, by_smaller=False)
+                promoted = self._promote(peer, peer.contender, peer.contender_by_smaller)
                 return [*promoted, self._retire(link)]
             peer.yields = True
             return []
-        if reason == LEAVING:
+        if reason in (LEAVING, SUPERSEDED):
             self._unvouch(peer.record.id)
         return self.link_lost(link, reason)
 
@@ -263,12 +279,10 @@ class Roster(Generic[Link]):
         if not alive:
             return [Close(link, SILENT), *self.link_lost(link, SILENT)]
         commands: list[Command[Link]] = []
-        if peer.contender is not None:
+        if peer.contender is not None and peer.contender_by_smaller < peer.by_smaller:
             commands.append(self._retire(peer.contender))
             peer.contender = None
-        for waiting in self._waiting_for(peer.record.id):
-            commands += self._refusal(waiting)
-        return commands
+        return [*commands, *self._refuse_waiting(peer.record.id)]
 
     def told(self, link: Link, gossip: Gossip) -> list[Command[Link]]:
         """A linked node said which nodes it is linked to."""
@@ -301,23 +315,34 @@ class Roster(Generic[Link]):
 
     # --- links ---
 
-    def _second_link(self, peer: _Peer[Link], link: Link, by_smaller: bool) -> list[Command[Link]]:
-        rest = [old for old in (peer.contender, peer.link) if old is not None]
-        if by_smaller >= peer.by_smaller or peer.yields:
+    def _second_link(
+        self, peer: _Peer[Link], link: Link, by_smaller: bool, dialed: bool
+    ) -> list[Command[Link]]:
+        old, waiting = peer.link, peer.contender
+        worse = by_smaller < peer.by_smaller and not peer.yields
+        dialer_chooses = by_smaller == peer.by_smaller and not peer.yields and not dialed
+        if worse:
+            peer.contender, peer.contender_by_smaller = link, by_smaller
+            commands: list[Command[Link]] = [Probe(old)]
+        elif dialer_chooses:
             commands = self._promote(peer, link, by_smaller)
+            peer.contender, peer.contender_by_smaller = old, by_smaller
         else:
-            commands = [Probe(peer.link)]
-            peer.contender = link
-            rest.remove(peer.link)
-        return [*commands, *map(self._retire, rest)]
+            commands = [*self._promote(peer, link, by_smaller), self._retire(old)]
+        return [*commands, self._retire(waiting)] if waiting is not None else commands
 
     def _promote(self, peer: _Peer[Link], link: Link, by_smaller: bool) -> list[Command[Link]]:
-        """Make this the link to its node."""
+        """Make this the link to its node, which is as good as an answer to a probe."""
         peer.link = link
         peer.by_smaller = by_smaller
         peer.contender = None
         peer.yields = False
-        return [Switch(link), Tell(link, self._everything(peer.record.id))]
+        return [
+            Switch(link),
+            Tell(link, self._everything(peer.record.id)),
+            Refuse(link, peer.refusal),
+            *self._refuse_waiting(peer.record.id),
+        ]
 
     def _retire(self, link: Link) -> Command[Link]:
         self._links.pop(link, None)
@@ -337,16 +362,21 @@ class Roster(Generic[Link]):
         for vouched in sorted(peer.vouches):
             commands += self._doubted(peer, vouched)
         commands += self._dial(peer.record) if node_id in self._known else [Forget(node_id)]
+        for other, _ in self._known.values():
+            if _supersedes(peer.record, other) and other.id not in self._peers:
+                commands += self._dial(other)
         return commands
 
     # --- addresses ---
 
-    def _claim(self, record: NodeRecord, link: Link) -> list[Command[Link]]:
+    def _claim(self, record: NodeRecord, link: Link, rivals: Iterable[str]) -> list[Command[Link]]:
+        """Stand in line for its addresses: in the place of a rival, or at the end."""
         commands: list[Command[Link]] = []
         refused = False
         for address in self._routable(record):
             line = self._claims.setdefault(address, [])
-            line.append(record.id)
+            places = [line.index(rival) for rival in rivals if rival in line]
+            line.insert(min(places, default=len(line)), record.id)
             if line[0] == record.id:
                 commands.append(Route(address, link))
             elif line[0] == self._me.id:
@@ -385,10 +415,11 @@ class Roster(Generic[Link]):
             )
         )
 
-    def _waiting_for(self, holder: str) -> list[str]:
-        """The nodes that wait for an address of this one."""
+    def _refuse_waiting(self, holder: str) -> list[Command[Link]]:
+        """Tell those who wait for an address of this node that it is there."""
         lines = [line for line in self._claims.values() if line[0] == holder]
-        return list(dict.fromkeys(node_id for line in lines for node_id in line[1:]))
+        waiting = dict.fromkeys(node_id for line in lines for node_id in line[1:])
+        return [command for node_id in waiting for command in self._refusal(node_id)]
 
     def _refusal(self, node_id: str) -> list[Command[Link]]:
         """Tell a node which of its addresses are not routed to it, if that has changed."""
@@ -396,18 +427,15 @@ class Roster(Generic[Link]):
         holders = {
             address.ip: self._claims.get(address.ip, [""])[0] for address in peer.record.addresses
         }
-        yielded = {node_id} if self._came_first(peer.record) else {node_id, self._me.id}
+        yielded = {node_id, self._me.id} if _later(self._me, peer.record) else {node_id}
         refused = frozenset(a for a, holder in holders.items() if holder not in yielded)
-        if refused == peer.refused:
-            return []
-        peer.refused = refused
         texts = sorted(map(str, refused))
         holder = self._name(holders[ip_address(texts[0])]) if texts else ""
-        return [Refuse(peer.link, Refusal(tuple(texts), holder))]
-
-    def _came_first(self, other: NodeRecord) -> bool:
-        """Whether of two nodes with one address, we and another one, we are the incumbent."""
-        return (self._me.started, self._me.id) < (other.started, other.id)
+        refusal = Refusal(tuple(texts), holder)
+        if refusal == peer.refusal:
+            return []
+        peer.refusal = refusal
+        return [Refuse(peer.link, refusal)]
 
     def _name(self, node_id: str) -> str:
         if node_id == self._me.id:
@@ -450,19 +478,23 @@ class Roster(Generic[Link]):
 
     def _dial(self, record: NodeRecord) -> list[Command[Link]]:
         """Dial it, unless it is the past life of a node that we know better."""
-        if any(
-            _same_place(rival, record) and rival.started > record.started
-            for rival in (self._me, *self.linked())
-        ):
-            return []
-        return [Dial(record, patient=self._me.id > record.id)]
+        return [] if self._outranked(record) else [Dial(record, patient=self._me.id > record.id)]
+
+    def _outranked(self, record: NodeRecord) -> bool:
+        """Whether it is the past life of this node, or of one that is linked."""
+        return any(_supersedes(rival, record) for rival in (self._me, *self.linked()))
 
     def _everything(self, receiver: str) -> Gossip:
         return Gossip(True, tuple(r for r in self.linked() if r.id != receiver))
 
 
-def _same_place(one: NodeRecord, other: NodeRecord) -> bool:
-    """The same name and an address in common: two lives of one node."""
-    return one.name == other.name and not {a.ip for a in one.addresses}.isdisjoint(
-        a.ip for a in other.addresses
-    )
+def _supersedes(one: NodeRecord, other: NodeRecord) -> bool:
+    """Whether it is a later life of the other one: the same name, an address in common."""
+    if one.name != other.name or not _later(one, other):
+        return False
+    return not {a.ip for a in one.addresses}.isdisjoint(a.ip for a in other.addresses)
+
+
+def _later(one: NodeRecord, other: NodeRecord) -> bool:
+    """Whether it started later, by the clocks of the two; everybody must find the same."""
+    return (one.started, one.id) > (other.started, other.id)

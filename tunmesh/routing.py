@@ -73,7 +73,8 @@ class Table(Generic[Peer]):
         """Why a frame from this peer must not reach the tun; None when it may."""
         if not packet.well_formed(frame):
             return MALFORMED
-        if self.routes.get(packet.source(frame)) is not peer:
+        owner = self.routes.get(packet.source(frame))
+        if owner is None or owner is not peer:
             return SPOOFED_SOURCE
         if packet.destination(frame) not in self._own:
             return MISROUTED

@@ -176,6 +176,9 @@ class Wire:
     def unregisterProducer(self) -> None:
         self._producer = None
 
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing is ever held back."""
+
     def getPeer(self) -> address.IPv4Address:
         return address.IPv4Address("TCP", self.there, self.port)
 

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
-from service_identity import VerificationError
+from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.interfaces import (
     IAddress,
@@ -218,11 +218,17 @@ def server_factory(
     credentials: Credentials, wrapped: IProtocolFactory, clock: IReactorTime
 ) -> TLSMemoryBIOFactory:
     """Wrap the `Reception` so that it answers over TLS."""
-    factory = TLSMemoryBIOFactory(
-        _ServerCreator(credentials.server_context()), False, wrapped, clock
-    )
+    factory = _ServerFactory(_ServerCreator(credentials.server_context()), False, wrapped, clock)
     factory.protocol = TunedTransport
     return factory
+
+
+class _ServerFactory(TLSMemoryBIOFactory):
+    """Lets what it wraps refuse a connection; Twisted's would start TLS with nobody behind it."""
+
+    def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]
+        inner = self.wrappedFactory.buildProtocol(addr)
+        return None if inner is None else self.protocol(self, inner)
 
 
 class Channel:
@@ -261,7 +267,7 @@ def _check_host(connection: SSL.Connection, host: str) -> None:
             verify_ip_address(connection, host)
         else:
             verify_hostname(connection, host)
-    except VerificationError:
+    except (VerificationError, CertificateError):  # the latter: it names no host at all
         raise PeerError("certificate", f"its certificate is not for {host}") from None
 
 
@@ -281,6 +287,7 @@ class _Guest(Protocol):
 
     transport: Any
     _inner: IProtocol | None = None
+    _error: PeerError | None = None  # why it was closed, when it was not by the other end
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
@@ -311,13 +318,14 @@ class _Guest(Protocol):
             self._inner.connectionLost(reason)
             self._inner = None
         else:
-            self._reception.tls_failed(Channel().why_lost(reason))
+            self._reception.tls_failed(self._error or Channel().why_lost(reason))
 
     def _leave(self) -> None:
         """It is no stranger any more: authenticated, or gone."""
         self._reception.strangers.discard(self)
 
     def _too_slow(self) -> None:
+        self._error = PeerError("timeout", f"no TLS within {HANDSHAKE_TIMEOUT:.0f} s")
         self.transport.abortConnection()
 
 

@@ -1,0 +1,433 @@
+"""TLS on both sides of the port: which files will do, whom a dialer believes, and what strangers
+can do to a listener."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
+from OpenSSL import crypto
+from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
+from twisted.internet.ssl import CertificateOptions
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tunmesh import tls
+from tunmesh.bootstrap import GroupSettings
+from tunmesh.errors import OperatorError
+from tunmesh.testing import LATENCY, PORT, Member, Mesh, credentials
+from tunmesh.tls import HANDSHAKE_TIMEOUT, MAX_STRANGERS, Credentials
+
+STRANGER = "198.51.100.1"
+DAY = timedelta(days=1)
+AnyKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+
+class Holder:
+    """Somebody with a key and a certificate, who may issue certificates to others."""
+
+    def __init__(
+        self,
+        name: str,
+        *names: str,
+        issuer: Holder | None = None,
+        key: AnyKey | None = None,
+        begin: timedelta = -DAY,
+        end: timedelta = DAY,
+    ) -> None:
+        """`names`: the DNS names and addresses that it is for. `begin`, `end`: from now."""
+        self.key: AnyKey = key or ec.generate_private_key(ec.SECP256R1())
+        self.subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        signer = issuer or self
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(self.subject)
+            .issuer_name(signer.subject)
+            .public_key(self.key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + begin)
+            .not_valid_after(now + end)
+            .add_extension(x509.BasicConstraints(ca=not names, path_length=None), critical=True)
+        )
+        if names:
+            alternatives = x509.SubjectAlternativeName([_general_name(each) for each in names])
+            builder = builder.add_extension(alternatives, critical=False)
+        algorithm = None if isinstance(signer.key, ed25519.Ed25519PrivateKey) else SHA256()
+        self.certificate = builder.sign(signer.key, algorithm)
+
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    def key_pem(self, encryption: KeySerializationEncryption | None = None) -> bytes:
+        return self.key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption()
+        )
+
+    def credentials(
+        self, *trusted: Holder, issuers: Sequence[Holder] = (), verify_hostname: bool = False
+    ) -> Credentials:
+        """What a node has that shows this certificate and those of its issuers."""
+        chain = tuple(holder.certificate for holder in (self, *issuers))
+        trust = tuple(holder.certificate for holder in trusted)
+        return Credentials(chain, self.key, trust, verify_hostname)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+class FilesTests(SynchronousTestCase):
+    """Files as operators have them."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.mesh = Holder("mesh", "mesh.test")
+        self.cert = self.file("cert.pem", self.mesh.pem())
+        self.key = self.file("key.pem", self.mesh.key_pem())
+
+    def file(self, name: str, content: bytes) -> Path:
+        path = self.directory / name
+        path.write_bytes(content)
+        return path
+
+    def refusal(self, cert: Path, key: Path, ca: Path | None = None) -> str:
+        error = self.assertRaises(OperatorError, Credentials.load, cert, key, ca, False)
+        self.assertNotIn("\n", str(error))
+        return str(error)
+
+    def test_certificate_for_all(self) -> None:
+        """Without a CA file, what is trusted is the node's own certificate."""
+        loaded = Credentials.load(self.cert, self.key, None, True)
+        self.assertEqual(loaded.chain, (self.mesh.certificate,))
+        self.assertEqual(loaded.trusted, loaded.chain)
+        self.assertTrue(loaded.verify_hostname)
+
+    def test_chain_and_authorities(self) -> None:
+        """A certificate file may go on with the issuers, a CA file may hold several CAs."""
+        root, other = Holder("root"), Holder("other")
+        middle = Holder("middle", issuer=root)
+        node = Holder("node", "node.test", issuer=middle, end=30 * DAY)
+        cert = self.file("chain.pem", node.pem() + middle.pem())
+        authorities = self.file("ca.pem", root.pem() + other.pem())
+        loaded = Credentials.load(cert, self.file("node.pem", node.key_pem()), authorities, False)
+        self.assertEqual(loaded.chain, (node.certificate, middle.certificate))
+        self.assertEqual(loaded.trusted, (root.certificate, other.certificate))
+        self.assertEqual(loaded.expiry, node.certificate.not_valid_after_utc.timestamp())
+
+    def test_missing_files(self) -> None:
+        """Whichever file is missing or cannot be read is named."""
+        missing = self.directory / "missing.pem"
+        text = f"{missing}: cannot be read: No such file or directory"
+        self.assertEqual(self.refusal(missing, self.key), text)
+        self.assertEqual(self.refusal(self.cert, missing), text)
+        self.assertEqual(self.refusal(self.cert, self.key, missing), text)
+        self.assertIn("Is a directory", self.refusal(self.directory, self.key))
+
+    def test_wrong_content(self) -> None:
+        """A file that holds something else is named, with what it should hold."""
+        for content in (b"", b"not PEM", b"\xff\0" * 100, self.mesh.key_pem()):
+            wrong = self.file("wrong.pem", content)
+            for text in (self.refusal(wrong, self.key), self.refusal(self.cert, self.key, wrong)):
+                self.assertEqual(text, f"{wrong}: holds no certificate in PEM form")
+        for content in (b"", b"not PEM", self.mesh.pem()):
+            wrong = self.file("wrong.pem", content)
+            text = f"{wrong}: holds no private key in PEM form without a passphrase"
+            self.assertEqual(self.refusal(self.cert, wrong), text)
+
+    def test_passphrase(self) -> None:
+        """A key with a passphrase is refused: nobody is there to type it."""
+        key = self.file("locked.pem", self.mesh.key_pem(BestAvailableEncryption(b"sesame")))
+        self.assertIn("without a passphrase", self.refusal(self.cert, key))
+
+    def test_key_of_another(self) -> None:
+        """A key that does not belong to the certificate is refused, naming both files."""
+        key = self.file("other.pem", Holder("other").key_pem())
+        text = f"{key}: is not the private key of the certificate in {self.cert}"
+        self.assertEqual(self.refusal(self.cert, key), text)
+
+    def test_key_is_not_shown(self) -> None:
+        """The key is no part of how credentials are shown."""
+        self.assertNotIn("PrivateKey", repr(Credentials.load(self.cert, self.key, None, False)))
+
+
+class TrustTests(SynchronousTestCase):
+    """A node, a, that another one, b, dials. Whether b believes a's certificate."""
+
+    def meet(self, a: Credentials, b: Credentials, name: str = "") -> tuple[Member, Member]:
+        """Let b dial a by this name, or by its address."""
+        mesh = Mesh()
+        one = mesh.add("a", credentials=a, url=f"https://{name or '192.0.2.1'}:{PORT}")
+        mesh.network.names[name] = [one.host]
+        group = GroupSettings("a", ((name or one.host, PORT),))
+        other = mesh.add("b", credentials=b, groups=(group,), url=f"https://192.0.2.99:{PORT}")
+        mesh.advance(3)
+        return one, other
+
+    def assert_believed(self, a: Credentials, b: Credentials, name: str = "") -> None:
+        one, other = self.meet(a, b, name)
+        self.assertEqual((one.linked_with, other.linked_with), (["b"], ["a"]))
+
+    def assert_refused(self, text: str, a: Credentials, b: Credentials, name: str = "") -> None:
+        one, other = self.meet(a, b, name)
+        self.assertEqual((one.linked_with, other.linked_with), ([], []))
+        failures = other.logged("handshake_failed")
+        self.assertEqual([each["reason"] for each in failures], ["certificate"])
+        self.assertIn(text, failures[0]["why"])
+        self.assertGreater(other.status.handshake_failures["certificate"], 0)
+
+    def test_every_kind_of_key(self) -> None:
+        """Elliptic curves, Ed25519 and RSA all do."""
+        keys: list[AnyKey] = [
+            ec.generate_private_key(ec.SECP384R1()),
+            ed25519.Ed25519PrivateKey.generate(),
+            rsa.generate_private_key(65537, 2048),
+        ]
+        for key in keys:
+            mesh = Holder("mesh", "mesh.test", key=key)
+            shared = mesh.credentials(mesh)
+            self.assert_believed(shared, shared)
+
+    def test_one_authority(self) -> None:
+        """Nodes with certificates of their own believe each other by their common CA."""
+        root = Holder("root")
+        a, b = (Holder(name, f"{name}.test", issuer=root) for name in "ab")
+        self.assert_believed(a.credentials(root), b.credentials(root))
+
+    def test_intermediate_authority(self) -> None:
+        """Between CA and certificate there may be others, which the node sends along; or the one
+        between is itself what is trusted."""
+        root = Holder("root")
+        middle = Holder("middle", issuer=root)
+        a = Holder("a", "a.test", issuer=middle)
+        self.assert_believed(a.credentials(root, issuers=[middle]), a.credentials(root))
+        self.assert_believed(a.credentials(root), a.credentials(middle))
+
+    def test_unknown_authority(self) -> None:
+        """A certificate that does not lead to the CA is refused, whatever it calls itself."""
+        root, impostor = Holder("root"), Holder("root")
+        a = Holder("a", "a.test", issuer=impostor).credentials(impostor)
+        b = Holder("b", "b.test", issuer=root).credentials(root)
+        self.assert_refused("certificate verify failed", a, b)
+
+    def test_other_self_signed(self) -> None:
+        """Two nodes with one self-signed certificate each do not believe each other."""
+        self.assert_refused("certificate verify failed", credentials("a"), credentials("b"))
+
+    def test_dates(self) -> None:
+        """A certificate that has expired, or is not valid yet, is refused."""
+        for begin, end in ((-2 * DAY, -DAY), (DAY, 2 * DAY)):
+            mesh = Holder("mesh", "mesh.test", begin=begin, end=end)
+            shared = mesh.credentials(mesh)
+            self.assert_refused("certificate verify failed", shared, shared)
+
+    def test_names_do_not_matter(self) -> None:
+        """Unless names are to be verified, a certificate for any name will do."""
+        mesh = Holder("mesh", "mesh.test")
+        self.assert_believed(mesh.credentials(mesh), mesh.credentials(mesh), "a.test")
+
+    def test_verify_name(self) -> None:
+        """Where names are verified, the certificate must be for the name that was dialed; a
+        wildcard is for all of its names."""
+        for certified in ("a.test", "*.test.example"):
+            mesh = Holder("mesh", certified)
+            strict = mesh.credentials(mesh, verify_hostname=True)
+            self.assert_believed(strict, strict, certified.replace("*", "a"))
+        mesh = Holder("mesh", "b.test", "192.0.2.1")
+        strict = mesh.credentials(mesh, verify_hostname=True)
+        self.assert_refused("its certificate is not for a.test", strict, strict, "a.test")
+
+    def test_verify_address(self) -> None:
+        """Who dials an address wants it in the certificate."""
+        mesh = Holder("mesh", "192.0.2.1")
+        strict = mesh.credentials(mesh, verify_hostname=True)
+        self.assert_believed(strict, strict)
+        mesh = Holder("mesh", "192.0.2.2", "a.test")
+        strict = mesh.credentials(mesh, verify_hostname=True)
+        self.assert_refused("its certificate is not for 192.0.2.1", strict, strict)
+
+    def test_common_name_is_no_name(self) -> None:
+        """A certificate without subject alternative names is for nobody (RFC 9525)."""
+        mesh = Holder("a.test")
+        strict = mesh.credentials(mesh, verify_hostname=True)
+        self.assert_refused("its certificate is not for a.test", strict, strict, "a.test")
+
+    def test_not_a_mesh(self) -> None:
+        """A TLS server that does not speak the protocol is recognised as one."""
+        mesh = Mesh()
+        web = mesh.add("web", start=False)
+        mesh.network.listeners[web.host, PORT] = TLSMemoryBIOFactory(
+            options(credentials()), False, Factory.forProtocol(Protocol), mesh.clock
+        )
+        a = mesh.add("a")
+        mesh.advance(3)
+        (failure,) = a.logged("handshake_failed")
+        self.assertEqual(failure["reason"], "tls")
+        self.assertIn("it does not speak tunmesh/1", failure["why"])
+
+
+def options(shown: Credentials | None = None) -> CertificateOptions:
+    """TLS as others do it: for HTTP, nothing verified."""
+    if shown is None:
+        return CertificateOptions()
+    return CertificateOptions(
+        acceptableProtocols=[b"http/1.1"],
+        privateKey=crypto.PKey.from_cryptography_key(shown.key),  # type: ignore[arg-type]
+        certificate=crypto.X509.from_cryptography(shown.chain[0]),
+    )
+
+
+class Stranger(Protocol):
+    """Somebody who connects, says something at first, and sees when it ends."""
+
+    transport: Any
+
+    def __init__(self, mesh: Mesh, opening: bytes = b"") -> None:
+        self.mesh = mesh
+        self.opening = opening
+        self.received = b""
+        self.ended: float | None = None
+
+    def connectionMade(self) -> None:
+        if self.opening:
+            self.transport.write(self.opening)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended = self.mesh.clock.seconds()
+
+
+class StrangersTests(SynchronousTestCase):
+    """A node, a, and who else connects to its port."""
+
+    def setUp(self) -> None:
+        self.mesh = Mesh()
+        self.a = self.mesh.add("a")
+        self.mesh.advance(5)
+        self.began = self.mesh.clock.seconds()
+
+    def connect(self, opening: bytes = b"", secure: Any = None) -> Stranger:
+        """A stranger connects. `secure(factory)` makes that a TLS connection."""
+        stranger = Stranger(self.mesh, opening)
+        factory: Any = ClientFactory.forProtocol(lambda: stranger)
+        if secure is not None:
+            factory = secure(factory)
+        self.mesh.network.connect(STRANGER, self.a.host, PORT, factory, timeout=5)
+        return stranger
+
+    def as_link(self, factory: Any) -> Any:
+        return tls.client_factory(credentials(), self.a.host, factory, self.mesh.clock)
+
+    def as_browser(self, factory: Any) -> Any:
+        return TLSMemoryBIOFactory(options(), True, factory, self.mesh.clock)
+
+    def failures(self) -> dict[str, int]:
+        """The reasons that were counted at a."""
+        counts = self.a.status.handshake_failures
+        return {reason: count for reason, count in counts.items() if count}
+
+    def lasted(self, stranger: Stranger) -> float:
+        """For how many seconds a let it stay."""
+        assert stranger.ended is not None, "it is still there"
+        return stranger.ended - self.began
+
+    def test_silence(self) -> None:
+        """Who connects and says nothing is hung up on after five seconds."""
+        stranger = self.connect()
+        self.mesh.advance(10)
+        self.assertApproximates(self.lasted(stranger), HANDSHAKE_TIMEOUT, 0.1)
+        self.assertEqual(self.failures(), {"timeout": 1})
+
+    def test_silence_after_tls(self) -> None:
+        """Who speaks TLS and then nothing has no more time than that, in all."""
+        stranger = self.connect(secure=self.as_link)
+        self.mesh.advance(LATENCY)
+        self.mesh.network.cut(STRANGER, self.a.host)
+        self.mesh.advance(3)
+        self.mesh.network.heal()
+        self.mesh.advance(10)
+        self.assertApproximates(self.lasted(stranger), HANDSHAKE_TIMEOUT, 0.1)
+        self.assertEqual(self.failures(), {"timeout": 1})
+
+    def test_garbage(self) -> None:
+        """Who speaks something else than TLS is hung up on at once."""
+        for opening in (b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-OpenSSH_9.7\r\n", bytes(100)):
+            stranger = self.connect(opening)
+            self.mesh.advance(0.5)
+            self.assertIsNotNone(stranger.ended, opening)
+        self.assertEqual(self.failures(), {"tls": 3})
+        self.assertEqual(self.a.status.links, {})
+
+    def test_half_a_record(self) -> None:
+        """Who begins to speak TLS and stops has no more time than who says nothing."""
+        stranger = self.connect(b"\x16\x03\x01\x02\x00\x01")
+        self.mesh.advance(10)
+        self.assertApproximates(self.lasted(stranger), HANDSHAKE_TIMEOUT, 0.1)
+        self.assertEqual(self.failures(), {"timeout": 1})
+
+    def test_garbage_instead_of_hello(self) -> None:
+        """Who speaks TLS and then garbage learns nothing and is hung up on at once."""
+        stranger = self.connect(b"12:hello, world,", secure=self.as_link)
+        self.mesh.advance(0.5)
+        self.assertLess(self.lasted(stranger), 0.5)
+        self.assertEqual(stranger.received, b"")
+        self.assertEqual(sum(self.failures().values()), 1)
+
+    def test_https(self) -> None:
+        """A browser gets its page over the same port, and is no failed link."""
+        request = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        stranger = self.connect(request, secure=self.as_browser)
+        self.mesh.advance(1)
+        self.assertTrue(stranger.received.startswith(b"HTTP/1.1 200 OK\r\n"))
+        self.assertIsNotNone(stranger.ended)
+        self.assertEqual(self.failures(), {})
+
+    def test_crowd(self) -> None:
+        """However many strangers connect, only so many are let in at a time. Links that are up do
+        not notice, and when the strangers are gone there is room again."""
+        b = self.mesh.add("b")
+        self.mesh.until(self.mesh.is_complete)
+        crowd = [self.connect() for _ in range(MAX_STRANGERS)]
+        self.mesh.advance(1)
+        self.assertEqual([each for each in crowd if each.ended is not None], [])
+        one_more = self.connect(secure=self.as_browser)
+        self.mesh.advance(1)
+        self.assertIsNotNone(one_more.ended)
+        self.assertEqual(self.failures(), {"crowded": 1})
+        self.assertTrue(self.mesh.send(b, self.a, b"not disturbed"))
+        self.mesh.advance(4)
+        self.assertNotIn(None, [each.ended for each in crowd])
+        self.mesh.add("c")
+        self.mesh.until(self.mesh.is_complete, within=5)
+
+    def test_idle_browsers_count(self) -> None:
+        """Somebody who only keeps HTTPS connections open takes places too, until he is hung up on
+        for saying nothing."""
+        crowd = [self.connect(secure=self.as_browser) for _ in range(MAX_STRANGERS)]
+        self.mesh.advance(1)
+        one_more = self.connect()
+        self.mesh.advance(1)
+        self.assertIsNotNone(one_more.ended)
+        self.mesh.advance(20)
+        self.assertNotIn(None, [each.ended for each in crowd])

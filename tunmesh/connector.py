@@ -1,0 +1,108 @@
+"""Connections in the making: what accepts them, what dials them, and all that there are.
+
+An attempt to dial is settled when a link of use came of it (`settled`), and has failed when its
+connection ends before that, authenticated or not: a node that is told to stay away, or that reached
+itself, is to try again more and more rarely like one that nobody answers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolFactory
+
+from tunmesh import tls
+from tunmesh.dialer import PeerFactory, Target
+from tunmesh.handshake import Dialer, Key, Listener
+from tunmesh.link import Link, Owner
+
+
+class Connector:
+    """Makes the links of one node. `record` is what the node says of itself, as bytes;
+    `unreachable(target, why)` is told of attempts that came to no connection."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        owner: Owner,
+        keys: tuple[Key, ...],
+        credentials: tls.Credentials,
+        record: bytes,
+        random_bytes: Callable[[int], bytes],
+        draw: Callable[[], float],
+        unreachable: Callable[[Target, str], None],
+    ) -> None:
+        self._reactor = reactor
+        self._owner = owner
+        self._keys = keys
+        self._credentials = credentials
+        self._record = record
+        self._random_bytes = random_bytes
+        self._draw = draw
+        self._unreachable = unreachable
+        self._links: dict[Link, PeerFactory | None] = {}  # with the attempt that is not settled
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(tuple(self._links))
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def states(self) -> Mapping[str, int]:
+        """How many links there are in each state."""
+        return Counter(link.state.name.lower() for link in self._links)
+
+    def accept(self, timeout: float, authenticated: Callable[[], None]) -> Link:
+        """The protocol for an accepted connection; see tls.Reception."""
+        begin = partial(self._machine, Listener)
+        link = Link(self._owner, self._reactor, False, begin, tls.Channel(), timeout, authenticated)
+        self._links[link] = None
+        return link
+
+    def dialer(
+        self, targets: tuple[Target, ...], rounds: int = -1, max_delay: float = 15.0
+    ) -> PeerFactory:
+        """A reconnecting factory for these targets, not started."""
+        return PeerFactory(
+            self._reactor,
+            targets,
+            build=self._dialed,
+            secure=self._secure,
+            draw=self._draw,
+            unreachable=lambda dialer, why: self._unreachable(dialer.target, why),
+            rounds=rounds,
+            max_delay=max_delay,
+        )
+
+    def attempt(self, link: Link) -> PeerFactory | None:
+        """What dialed the link, until that is settled."""
+        return self._links.get(link)
+
+    def settled(self, link: Link) -> None:
+        """The link is of use."""
+        dialer = self._links[link]
+        if dialer is not None:
+            self._links[link] = None
+            dialer.authenticated()
+
+    def closed(self, link: Link) -> None:
+        """The link is no more."""
+        dialer = self._links.pop(link)
+        if dialer is not None:
+            dialer.failed()
+
+    def _dialed(self, dialer: PeerFactory, host: str) -> Link:
+        begin = partial(self._machine, Dialer)
+        channel = tls.Channel(host if self._credentials.verify_hostname else None)
+        link = Link(self._owner, self._reactor, True, begin, channel, tls.HANDSHAKE_TIMEOUT)
+        self._links[link] = dialer
+        return link
+
+    def _machine(self, role: type[Dialer] | type[Listener], binding: bytes) -> Dialer | Listener:
+        return role(self._keys, self._record, self._random_bytes(32), binding)
+
+    def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
+        return tls.client_factory(self._credentials, host, factory, self._reactor)
