@@ -20,7 +20,7 @@ from tunmesh.traffic import Place, TrafficReactor, fetch, transfer
 PINGS_PER_PAIR = 5
 MEGABYTE = 1_000_000
 # All transfers together, so that many pairs do not take for ever; and the bounds of a single one.
-TRANSFERS_TOTAL = 512 * MEGABYTE
+TRANSFERS_TOTAL = 256 * MEGABYTE
 TRANSFER_LEAST, TRANSFER_MOST = 1 * MEGABYTE, 32 * MEGABYTE
 PATIENCE = 20.0  # seconds, for one transfer or page
 PROBE_INTERVAL = 0.05

@@ -385,7 +385,7 @@ class Roster(Generic[Link]):
                 commands.append(Probe(self._peers[line[0]].link))
         if refused or len(self._routable(record)) < len(record.addresses):
             commands += self._refusal(record.id)
-        return commands
+        return [*commands, *self._refuse_waiting(record.id)]
 
     def _give_up_claims(self, record: NodeRecord) -> list[Command[Link]]:
         commands: list[Command[Link]] = []
@@ -397,13 +397,13 @@ class Roster(Generic[Link]):
             if not line:
                 del self._claims[address]
             if held and line:
-                commands.append(Route(address, self._peers[line[0]].link))
+                heir = self._peers[line[0]].link
+                commands.append(Route(address, heir))
+                commands += [Probe(heir)] if len(line) > 1 else []
                 heirs[line[0]] = None
             elif held:
                 commands.append(Unroute(address))
-        for heir in heirs:
-            commands += self._refusal(heir)
-        return commands
+        return commands + [command for node_id in heirs for command in self._refusal(node_id)]
 
     def _routable(self, record: NodeRecord) -> list[Address]:
         """Its addresses that lie in the mesh's networks, each once."""
