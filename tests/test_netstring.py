@@ -111,6 +111,7 @@ class Literals(unittest.SynchronousTestCase):
             b"00:,",
             b"01:x,",
             b"0000000001:x,",
+            b"1000000000:x,",
             b"5:hellox",
             b"5:hello:",
             b"0:x",

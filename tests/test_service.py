@@ -205,9 +205,9 @@ class EndTests(NodeCase):
         await self.ends(node, 0)
 
     async def test_interrupt(self) -> None:
-        """Ctrl-C ends a node with code 0."""
+        """Ctrl-C ends a node with code 0, also one that is still starting."""
         node = self.ground.start()
-        await node.logged("ready")
+        await node.logged("tun_up")
         node.signal("INT")
         await self.ends(node, 0)
 

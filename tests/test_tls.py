@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import NameOID
-from OpenSSL import crypto
+from OpenSSL import SSL, crypto
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -276,7 +276,7 @@ class TrustTests(SynchronousTestCase):
         mesh = Mesh()
         web = mesh.add("web", start=False)
         mesh.network.listeners[web.host, PORT] = TLSMemoryBIOFactory(
-            options(credentials()), False, Factory.forProtocol(Protocol), mesh.clock
+            web_server(credentials()), False, Factory.forProtocol(Protocol), mesh.clock
         )
         a = mesh.add("a")
         mesh.advance(3)
@@ -285,15 +285,15 @@ class TrustTests(SynchronousTestCase):
         self.assertIn("it does not speak tunmesh/1", failure["why"])
 
 
-def options(shown: Credentials | None = None) -> CertificateOptions:
-    """TLS as others do it: for HTTP, nothing verified."""
-    if shown is None:
-        return CertificateOptions()
-    return CertificateOptions(
-        acceptableProtocols=[b"http/1.1"],
+def web_server(shown: Credentials) -> CertificateOptions:
+    """TLS of a server that knows no protocol of ours."""
+    options = CertificateOptions(
         privateKey=crypto.PKey.from_cryptography_key(shown.key),  # type: ignore[arg-type]
         certificate=crypto.X509.from_cryptography(shown.chain[0]),
     )
+    # Twisted's own way to choose none is an error to newer OpenSSLs.
+    options.getContext().set_alpn_select_callback(lambda *_: SSL.NO_OVERLAPPING_PROTOCOLS)
+    return options
 
 
 class Stranger(Protocol):
@@ -340,7 +340,7 @@ class StrangersTests(SynchronousTestCase):
         return tls.client_factory(credentials(), self.a.host, factory, self.mesh.clock)
 
     def as_browser(self, factory: Any) -> Any:
-        return TLSMemoryBIOFactory(options(), True, factory, self.mesh.clock)
+        return TLSMemoryBIOFactory(CertificateOptions(), True, factory, self.mesh.clock)
 
     def failures(self) -> dict[str, int]:
         """The reasons that were counted at a."""

@@ -38,6 +38,7 @@ from tunmesh.status import Status
 
 MTU = 1500
 EX_CONFIG = 78
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Options(usage.Options):
@@ -121,7 +122,9 @@ class NodeService(Service):
 
     def privilegedStartService(self) -> None:
         """Everything that needs root, and at the end of it root is gone."""
-        self._take_signals()
+        # They wait until the reactor runs: before that, or while it brings its own handlers, the
+        # node would end by the signal and not with its exit code.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
         try:
             self._node = self._set_up()
             privileges.drop(self._config.process.uid, self._config.process.gid)
@@ -181,8 +184,6 @@ class NodeService(Service):
         super().startService()
         if self._node is not None:
             self._node.start()
-        # The reactor sets its own handlers when it starts; with those a TERM would end in a signal
-        # exit code.
         self._reactor.callWhenRunning(self._take_signals)
 
     def stopService(self) -> Deferred[None] | None:
@@ -190,9 +191,11 @@ class NodeService(Service):
         return self._node.stop() if self._node is not None else None
 
     def _take_signals(self) -> None:
-        """TERM and INT make the node leave; before the reactor runs, as soon as it does."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """TERM and INT make the node leave. The reactor's own handlers, set when it started, would
+        make it end by the signal."""
+        for number in _END_SIGNALS:
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._leave))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
 
     def _leave(self) -> None:
         if self._reactor.running and self._node is not None:
