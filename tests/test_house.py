@@ -51,7 +51,9 @@ FLOORS = {
         "tun link tls dialer metrics web netadmin privileges log namespaces",
         "errors codecs machines internals",
     ),
-    "interpreter": Floor("node datapath bootstrap", "errors codecs machines adapters interpreter"),
+    "interpreter": Floor(
+        "node connector datapath bootstrap", "errors codecs machines adapters interpreter"
+    ),
     "configuration": Floor(
         "config configfile configkeys configprocess configvalues", "errors configuration"
     ),

@@ -8,11 +8,11 @@ from io import StringIO
 from typing import Any
 
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel
+from twisted.logger import LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
-from tunmesh.log import MAX_THROTTLED, THROTTLE_INTERVAL, Throttle, observer
+from tunmesh.log import MAX_THROTTLED, THROTTLE_INTERVAL, Journal, Throttle, observer
 
 TIME = datetime(2026, 11, 22, 22, 5, 8, 123456, tzinfo=UTC).timestamp()
 LINKED = {"event": "linked", "log_format": "linked with {peer}", "peer": "beta"}
@@ -83,11 +83,12 @@ class Lines(Case):
         )
 
     def test_one_line(self) -> None:
-        """Whatever a value holds, an event is one line."""
-        text = self.written("text", log_format="it said {what}", what="a\nb\r\n\tc\u2028d\x0be")
-        self.assertEqual(text, "2026-11-22T22:05:08.123Z info  it said a b c d e\n")
-        parsed = self.parsed(log_format="it said {what}", what="a\nb")
-        self.assertEqual((parsed["text"], parsed["what"]), ("it said a b", "a\nb"))
+        """Whatever a text holds, it is one line: of several the first; fields are whole."""
+        text = self.written("text", log_format="it\tsaid \x1f{what}", what="a\r\nb")
+        self.assertEqual(text, "2026-11-22T22:05:08.123Z info  it said a\n")
+        for end in ("\n", "\r", "\x0b", "\x85", "\u2028"):
+            parsed = self.parsed(log_format="it said {what}", what=f"a{end}b")
+            self.assertEqual((parsed["text"], parsed["what"]), ("it said a", f"a{end}b"))
 
     def test_reserved_names(self) -> None:
         """A field cannot take the place of the time, the level or the text."""
@@ -213,3 +214,36 @@ class Throttled(unittest.SynchronousTestCase):
         for kind in range(3 * MAX_THROTTLED):
             self.assertEqual(self.throttle.admit(kind), 0)
             self.assertLessEqual(len(self.throttle._last), MAX_THROTTLED)
+
+
+class Journals(unittest.SynchronousTestCase):
+    """The log of one node."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.events: list[LogEvent] = []
+        keep: Any = self.events.append
+        log = Logger(namespace="tunmesh.node", observer=keep)
+        self.journal = Journal(log, self.clock.seconds)
+
+    def texts(self) -> list[tuple[str, str]]:
+        return [(event["log_level"].name, formatEvent(event)) for event in self.events]
+
+    def test_warnings(self) -> None:
+        """A warning that repeats is logged now and then, with the count of those left out."""
+        for _ in range(4):
+            self.journal.warn("refused", "{peer} refuses", peer="beta", event="refused")
+        self.clock.advance(THROTTLE_INTERVAL)
+        self.journal.warn("refused", "{peer} refuses", peer="beta", event="refused")
+        self.assertEqual(
+            self.texts(), [("warn", "beta refuses"), ("warn", "beta refuses (3 more like it)")]
+        )
+        self.assertEqual([event["left_out"] for event in self.events], [0, 3])
+        self.assertEqual({event["event"] for event in self.events}, {"refused"})
+
+    def test_others(self) -> None:
+        """What the node does itself is logged every time."""
+        for _ in range(2):
+            self.journal.info("linked with {peer}", peer="beta")
+            self.journal.error("no tun")
+        self.assertEqual(self.texts(), [("info", "linked with beta"), ("error", "no tun")] * 2)

@@ -19,7 +19,7 @@ from enum import Enum, auto
 from ipaddress import ip_interface, ip_network
 from itertools import count
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -529,3 +529,21 @@ class Meshes(unittest.TestCase):
         run_state_machine_as_test(
             World, settings=settings(max_examples=100, stateful_step_count=60, deadline=None)
         )
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.sampled_from(["dial", "be dialed", 0, 1, 2, 3, 4, 5]), max_size=30))
+    def test_peace(self, steps: list[str | int]) -> None:
+        """Two nodes that dial each other again and again, and lose no connection, are never
+        without a link once they have one."""
+        world = World()
+        for name in (1, 2):
+            world.start(name=name, claim=None, host=0, late=0, id_first=False)
+        for step in steps:
+            if isinstance(step, str):
+                world.bootstrap(one=step == "be dialed", other=1)
+            elif world.waiting():
+                world.deliver(which=step, many=1)
+        world.settle()
+        for life in world.lives:
+            self.assertEqual(life.parted, 0)
+            self.assertEqual(len(life.ends), 1)
