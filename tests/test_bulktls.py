@@ -218,6 +218,14 @@ class StockTests(SynchronousTestCase):
         self.assertEqual(len(client.endings), 1)
         self.assertEqual((client.received, server.received), (b"", b""))
 
+    def test_refused_by_openssl(self) -> None:
+        """A write that OpenSSL refuses ends the connection with OpenSSL's reason."""
+        client, _server = self.established()
+        client.transport.getHandle().shutdown()
+        client.transport.write(b"too late")
+        self.settle()
+        self.assertEqual(client.endings, [SSL.Error])
+
     def test_lost_without_a_close(self) -> None:
         """A connection that breaks without the close of TLS was lost, not ended."""
         client, server = self.established()
@@ -244,6 +252,16 @@ class BatchingTests(StockTests):
         for size in SIZES[1:]:
             (piece,) = self._pieces(size)
             self.assertGreater(piece, size)
+
+    def test_what_is_encrypted_already(self) -> None:
+        """However much ciphertext is waiting when a write comes, all of it goes along."""
+        client, server = self.established()
+        connection = client.transport.getHandle()
+        for _ in range(20):
+            connection.send(bytes(RECORD))
+        client.transport.write(b"last")
+        self.settle()
+        self.assertEqual(server.received, bytes(20 * RECORD) + b"last")
 
     def test_nothing_is_nothing(self) -> None:
         """An empty write sends no empty record."""

@@ -276,7 +276,7 @@ class AddressTests(SynchronousTestCase):
         mesh.until(lambda: thief.linked_with == ["a", "b", "c"], within=10)
         mesh.advance(60)
         self.assertFalse(thief.status.is_ready)
-        self.assertIn("does not route", str(thief.status.ready))
+        self.assertIn("not routed to this node by 3", str(thief.status.ready))
         self.assertEqual(len(thief.logged("address_refused")), 1)
         self.assertEqual(len(a.logged("address_conflict")), 1)
         self.assertTrue(c.status.is_ready)
@@ -353,9 +353,7 @@ class TrustTests(SynchronousTestCase):
         b = mesh.add("b", keys=(old,))
         c = mesh.add("c", keys=(new,))
         mesh.advance(10)
-        self.assertEqual(
-            (a.linked_with, b.linked_with, c.linked_with), (["b", "c"], ["a"], ["a"])
-        )
+        self.assertEqual((a.linked_with, b.linked_with, c.linked_with), (["b", "c"], ["a"], ["a"]))
 
 
 class BackpressureTests(SynchronousTestCase):

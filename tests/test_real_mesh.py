@@ -201,7 +201,7 @@ class RefusedTrafficTests(MeshCase):
         await second.logged("address_refused", peer="node1", addresses="10.78.0.2")
         status, body = await self.ground.get("/readyz", 2)
         self.assertEqual(status, 503)
-        self.assertIn("node1 does not route 10.78.0.2 to this node", body)
+        self.assertIn("10.78.0.2 is not routed to this node by 1 of its peers", body)
         await self.exchange(1, 2, IPV6)
         await self.exchange(2, 1, IPV6)
 

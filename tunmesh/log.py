@@ -11,6 +11,7 @@ handshakes, refusals) to a line now and then, with the count of those left out.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from typing import IO
@@ -108,7 +109,10 @@ def _json_line(event: LogEvent) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)
+    """Whether JSON has it: it has no NaN and no infinity."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | int | bool)
 
 
 class Throttle:

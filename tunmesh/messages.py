@@ -123,7 +123,8 @@ def malformed(text: str) -> PeerError:
 def split_url(url: str) -> tuple[str, int]:
     """(host, port) of an advertised URL. Raises ValueError unless it is https://host:port."""
     parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or parts.port is None:
+    bare = url == f"https://{parts.netloc}" and "@" not in parts.netloc
+    if not bare or not parts.hostname or not parts.port:
         raise ValueError(f"{url!r} is not https://host:port")
     return parts.hostname, parts.port
 

@@ -3,8 +3,9 @@
     <length in decimal>:<payload>,          e.g.  5:hello,
 
 The decoder is made for bulk. A chunk from the transport is never copied or re-sliced: frames are
-memoryviews into it. Only a frame that spans chunks is joined, once. What is kept between two calls
-is at most one frame of `limit` bytes and a header of nine.
+memoryviews into it. Only a frame that spans chunks is copied, once, into a buffer made to measure.
+That buffer, at most `limit` bytes and a comma, or an incomplete length is all that is kept between
+two calls.
 
 Source: D. J. Bernstein, "Netstrings", 1997. As there, a length has no leading zeros.
 """
@@ -35,8 +36,8 @@ class Decoder:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._header = b""  # an incomplete length, when a chunk ended inside it
-        self._parts: list[bytes | memoryview] = []  # the beginning of a frame, comma not included
-        self._missing = 0  # bytes of that frame still to come, its comma included
+        self._frame = bytearray()  # a frame that spans chunks, its comma included
+        self._missing = 0  # bytes of it that are still to come
 
     def feed(self, chunk: bytes) -> Iterator[memoryview]:
         """Yield every payload that ends in this chunk.
@@ -46,12 +47,13 @@ class Decoder:
         offset = 0
         size = len(chunk)
         if self._missing:
-            if size < self._missing:
-                self._parts.append(chunk)
-                self._missing -= size
+            offset = min(self._missing, size)
+            self._fill(memoryview(chunk)[:offset])
+            if self._missing:
                 return
-            offset = self._missing
-            yield self._join(chunk, offset)
+            if self._frame[-1] != _COMMA:
+                raise PeerError("framing", "a frame does not end in a comma")
+            yield memoryview(self._frame)[:-1]
         if self._header:
             chunk = self._header + chunk[offset:]
             self._header = b""
@@ -65,23 +67,20 @@ class Decoder:
             start = colon + 1
             end = start + self._length(chunk[offset:colon])
             if end >= size:
-                self._parts = [view[start:]]
-                self._missing = end + 1 - size
+                self._frame = bytearray(end + 1 - start)
+                self._missing = end + 1 - start
+                self._fill(view[start:])
                 return
             if chunk[end] != _COMMA:
                 raise PeerError("framing", "a frame does not end in a comma")
             yield view[start:end]
             offset = end + 1
 
-    def _join(self, chunk: bytes, end: int) -> memoryview:
-        """The frame whose last bytes, up to and with its comma, are chunk[:end]."""
-        if chunk[end - 1] != _COMMA:
-            raise PeerError("framing", "a frame does not end in a comma")
-        self._parts.append(memoryview(chunk)[: end - 1])
-        frame = b"".join(self._parts)
-        self._parts = []
-        self._missing = 0
-        return memoryview(frame)
+    def _fill(self, part: memoryview) -> None:
+        """Copy the next bytes of the frame that spans chunks to their place."""
+        start = len(self._frame) - self._missing
+        self._frame[start : start + len(part)] = part
+        self._missing -= len(part)
 
     def _keep_header(self, rest: bytes) -> None:
         """A chunk ended before the colon: keep what there is of the length, if it can be one."""

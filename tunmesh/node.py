@@ -11,6 +11,7 @@ Packets pass by in tunmesh.datapath.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -420,14 +421,17 @@ class Node:
         live = health.liveness(self._tun_lost, self._port is not None, leaving)
         grace = self._started + self._settings.startup_grace - self._reactor.seconds()
         refusals = [
-            f"{peer.record.name} does not route {address} to this node"
-            for peer in self._peers.values()
-            for address in peer.refuses
+            f"{address} is not routed to this node by {count} of its peers"
+            for address, count in sorted(self._refused_addresses().items())
         ]
         has_bootstrap = not self._bootstrap.is_lonely
         return live, health.readiness(
             live, len(self._peers), grace, has_bootstrap, leaving, refusals
         )
+
+    def _refused_addresses(self) -> Counter[str]:
+        """Addresses of this node that peers do not route to it, and how many of them."""
+        return Counter(a for peer in self._peers.values() for a in peer.refuses)
 
     def _note_readiness(self) -> None:
         """Log it when it changes."""

@@ -59,7 +59,12 @@ class Table(Generic[Peer]):
         drops: list[str] = []
         for frame in frames:
             # packet.destination, written out: a call here would be a tenth of the whole cost.
-            key = frame[26:30] if frame[10:11] < b"\x50" else frame[34:50]
+            if frame[10:11] < b"\x50":
+                key = frame[26:30]
+            elif len(frame) >= 50:
+                key = frame[34:50]
+            else:
+                key = b""  # not what is left of frame[34:50]: it may be as long as an IPv4 address
             peer = routes.get(key)
             if peer is None:
                 drops.append(self._unroutable(key))

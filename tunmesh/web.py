@@ -23,14 +23,7 @@ TIMEOUT = 15.0  # seconds that a client may be idle
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
 
 
-class _Page(Resource):
-    isLeaf = True
-
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        return self
-
-
-class HealthPage(_Page):
+class HealthPage(Resource):
     """Answers 200 or 503 by the checks that `checks()` gives now."""
 
     def __init__(self, checks: Callable[[], Sequence[Check]]) -> None:
@@ -50,7 +43,7 @@ class HealthPage(_Page):
         return json.dumps(body, indent=2).encode() + b"\n"
 
 
-class MetricsPage(_Page):
+class MetricsPage(Resource):
     """What `expose()` gives, as Prometheus reads it."""
 
     def __init__(self, expose: Callable[[], bytes]) -> None:
@@ -63,11 +56,18 @@ class MetricsPage(_Page):
 
 
 class _QuietRequest(Request):
-    """Does not say which software answers."""
+    """Does not say which software answers, and keeps nothing of what strangers send behind the
+    head of a request: no page here wants a body, and Twisted would put a long one on disk."""
 
-    def render(self, resource: Resource) -> None:
+    def gotLength(self, length: int | None) -> None:
+        super().gotLength(0)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
         self.responseHeaders.removeHeader(b"server")
-        super().render(resource)
+        super().write(data)
 
 
 def site(status: Callable[[], Status], expose: Callable[[], bytes] | None, reactor: object) -> Site:
