@@ -317,7 +317,7 @@ class AddressTests(SynchronousTestCase):
 
     def test_address_outside_the_network(self) -> None:
         """An address that is not the mesh's is not routed, and its owner is told."""
-        mesh, (a, b) = complete("a", "b")
+        mesh, (a, _b) = complete("a", "b")
         odd = mesh.add("odd", start=False)
         odd.addresses = ("172.16.0.1", odd.addresses[1])
         odd.start()

@@ -276,8 +276,7 @@ DeviceName = Annotated[
 LabelName = Annotated[
     str,
     _like(
-        r"(?!__)(?!(le|node|node_name|reason|state|version)$)[A-Za-z_][A-Za-z0-9_]*",
-        "a Prometheus label name (letters, digits and _, not beginning with a digit or __), and "
-        "not one that the metrics use themselves: le, node, node_name, reason, state, version",
+        r"(?!__)[A-Za-z_][A-Za-z0-9_]*",
+        "a Prometheus label name (letters, digits and _, not beginning with a digit or __)",
     ),
 ]

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tunmesh.status import Status, Traffic
+from tunmesh.status import Histogram, Status, Traffic
 
 _DIRECTIONS = {
     "rx_packets": "Packets received from the mesh",
@@ -38,8 +37,7 @@ class _NodeCollector(Collector):
         self, status: Callable[[], Status], base_labels: Mapping[str, str], by_node: bool
     ) -> None:
         self._status = status
-        self._names = tuple(base_labels)
-        self._values = tuple(base_labels.values())
+        self._base_labels = dict(base_labels)
         self._by_node = by_node
 
     def describe(self) -> Sequence[Metric]:
@@ -91,11 +89,9 @@ class _NodeCollector(Collector):
             {(reason,): count for reason, count in status.handshake_failures.items()},
             ("reason",),
         )
-        family = HistogramMetricFamily(
-            "tunmesh_link_rtt_seconds", "Round trips of pings on links", labels=self._names
+        yield self._histogram(
+            "tunmesh_link_rtt_seconds", "Round trips of pings on links", status.rtt
         )
-        family.add_metric(self._values, status.rtt.cumulative(), status.rtt.sum)
-        yield family
 
     def _packets(self, status: Status) -> Iterator[Metric]:
         yield self._counter(
@@ -133,7 +129,10 @@ class _NodeCollector(Collector):
         samples: Mapping[tuple[str, ...], float],
         labels: tuple[str, ...] = (),
     ) -> Metric:
-        return self._fill(GaugeMetricFamily(name, text, labels=self._names + labels), samples)
+        metric = Metric(name, text, "gauge")
+        for values, value in samples.items():
+            metric.add_sample(name, self._labels(labels, values), value)
+        return metric
 
     def _counter(
         self,
@@ -142,13 +141,20 @@ class _NodeCollector(Collector):
         samples: Mapping[tuple[str, ...], float],
         labels: tuple[str, ...] = (),
     ) -> Metric:
-        return self._fill(CounterMetricFamily(name, text, labels=self._names + labels), samples)
+        metric = Metric(name, text, "counter")
+        for values, value in samples.items():
+            metric.add_sample(f"{name}_total", self._labels(labels, values), value)
+        return metric
 
-    def _fill(
-        self,
-        family: GaugeMetricFamily | CounterMetricFamily,
-        samples: Mapping[tuple[str, ...], float],
-    ) -> Metric:
-        for labels, value in samples.items():
-            family.add_metric((*self._values, *labels), value)
-        return family
+    def _histogram(self, name: str, text: str, histogram: Histogram) -> Metric:
+        metric = Metric(name, text, "histogram")
+        buckets = histogram.cumulative()
+        for bound, count in buckets:
+            metric.add_sample(f"{name}_bucket", self._labels(("le",), (bound,)), count)
+        metric.add_sample(f"{name}_count", self._base_labels, buckets[-1][1])
+        metric.add_sample(f"{name}_sum", self._base_labels, histogram.sum)
+        return metric
+
+    def _labels(self, names: Sequence[str], values: Sequence[str]) -> dict[str, str]:
+        """Base labels and the metric's own; where both have a name, the metric's own counts."""
+        return {**self._base_labels, **dict(zip(names, values, strict=True))}
