@@ -30,9 +30,9 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests import netns
-from tunmesh.meshplan import CERTIFICATE, NodePlan, Owner, node_config, write_files
+from tunmesh.localmesh.plan import CERTIFICATE, NodePlan, Owner, node_config, write_files
+from tunmesh.localmesh.underlay import Underlay
 from tunmesh.namespaces import Namespace
-from tunmesh.underlay import Underlay
 
 reactor: Any = trial_reactor
 

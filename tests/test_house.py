@@ -40,7 +40,7 @@ class Floor:
 # From the bottom up.
 FLOORS = {
     "errors": Floor("errors", "", pure=True),
-    "codecs": Floor("netstring messages packet icmp", "errors", pure=True),
+    "codecs": Floor("netstring messages packet localmesh.icmp", "errors", pure=True),
     "machines": Floor(
         "handshake routing roster packetqueue status health",
         "errors codecs machines",
@@ -58,8 +58,9 @@ FLOORS = {
         "config configfile configkeys configprocess configvalues", "errors configuration"
     ),
     "harness": Floor(
-        "localmesh meshhost meshnode meshplan meshstory meshtraffic meshview "
-        "janitor pinger traffic underlay",
+        "localmesh.run localmesh.story localmesh.measuring localmesh.processes localmesh.plan "
+        "localmesh.screen localmesh.machine localmesh.underlay localmesh.transfers "
+        "localmesh.pinger localmesh.janitor",
         "errors codecs adapters configuration harness",
     ),
     "twins": Floor("testing", "errors codecs machines adapters interpreter"),
@@ -71,8 +72,13 @@ CONFIGURATION_USES = {"pydantic", "pydantic_core", "yaml"}  # beside the standar
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of the package by its name, parsed. The package's own is `__init__`."""
-    return {path.stem: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob("*.py"))}
+    """Every module of the package by its dotted name in it, parsed. The package's own, and those
+    of the packages inside, are `__init__`."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path == PACKAGE / "__init__.py" or path.name != "__init__.py"
+    }
 
 
 def floor_of(module: str) -> str:
@@ -100,8 +106,14 @@ def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
 
 def inside(tree: ast.AST) -> set[str]:
     """The modules of this package that are imported anywhere in the tree."""
-    names = [name.split(".") for name in imported(ast.walk(tree))]
-    return {name[1] for name in names if name[0] == "tunmesh" and name[1] in modules()}
+    names = {
+        name.removeprefix("tunmesh.")
+        for name in imported(ast.walk(tree))
+        if name.startswith("tunmesh.")
+    }
+    # `from a import b` may name a module or what is in one.
+    candidates = names | {name.rpartition(".")[0] for name in names}
+    return candidates & modules().keys()
 
 
 def outside(tree: ast.AST) -> set[str]:

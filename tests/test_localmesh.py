@@ -22,14 +22,16 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests import netns
-from tunmesh import config, icmp, localmesh, meshhost, meshtraffic, meshview
+from tunmesh import config
 from tunmesh.errors import OperatorError
-from tunmesh.meshnode import NodeProcess, parse_line
-from tunmesh.meshplan import NodePlan, Owner, write_files
-from tunmesh.meshview import PairResult, View
-from tunmesh.pinger import Pinger, Pings
-from tunmesh.traffic import Place, TrafficError, fetch, transfer
-from tunmesh.underlay import Underlay
+from tunmesh.localmesh import icmp, machine, measuring, screen
+from tunmesh.localmesh import run as localmesh
+from tunmesh.localmesh.pinger import Pinger, Pings
+from tunmesh.localmesh.plan import NodePlan, Owner, write_files
+from tunmesh.localmesh.processes import NodeProcess, parse_line
+from tunmesh.localmesh.screen import PairResult, View
+from tunmesh.localmesh.transfers import Place, TrafficError, fetch, transfer
+from tunmesh.localmesh.underlay import Underlay
 
 reactor: Any = trial_reactor
 
@@ -78,8 +80,8 @@ class ViewTests(unittest.TestCase):
 
     def test_long_lines(self) -> None:
         """Of an endless line the beginning and the end are shown."""
-        self.assertEqual(meshview.shortened("short"), "short")
-        line = meshview.shortened("begin" + "x" * 5000 + "the end")
+        self.assertEqual(screen.shortened("short"), "short")
+        line = screen.shortened("begin" + "x" * 5000 + "the end")
         self.assertRegex(line, "^begin.* … .*the end$")
         self.assertLess(len(line), 250)
 
@@ -102,7 +104,7 @@ class ViewTests(unittest.TestCase):
 
     def test_no_colour_for_files(self) -> None:
         """Output to a file or a pipe has no colour."""
-        self.assertFalse(meshview.wants_colour(io.StringIO()))
+        self.assertFalse(screen.wants_colour(io.StringIO()))
 
     def test_no_colour_on_request(self) -> None:
         """NO_COLOR, or a dumb terminal, means no colour on a terminal either."""
@@ -110,11 +112,11 @@ class ViewTests(unittest.TestCase):
         self.addCleanup(os.close, leader)
         with open(follower, "w") as terminal:
             self.patch(os, "environ", {"TERM": "xterm"})
-            self.assertTrue(meshview.wants_colour(terminal))
+            self.assertTrue(screen.wants_colour(terminal))
             self.patch(os, "environ", {"TERM": "xterm", "NO_COLOR": "1"})
-            self.assertFalse(meshview.wants_colour(terminal))
+            self.assertFalse(screen.wants_colour(terminal))
             self.patch(os, "environ", {"TERM": "dumb"})
-            self.assertFalse(meshview.wants_colour(terminal))
+            self.assertFalse(screen.wants_colour(terminal))
 
 
 class TableTests(unittest.TestCase):
@@ -122,7 +124,7 @@ class TableTests(unittest.TestCase):
         """The table has a line for each ordered pair, with loss, median and rate."""
         good = Pings(5, (0.0007, 0.0004, 0.0005, 0.0006, 0.002))
         poor = Pings(5, (0.1204, 0.2))
-        table = meshview.results_table(
+        table = screen.results_table(
             [
                 PairResult("node1", "node2", good, good, 2.345e9),
                 PairResult("node2", "node1", poor, Pings(5, ()), 12.6e6),
@@ -142,7 +144,7 @@ class TableTests(unittest.TestCase):
         """The widest values there can be keep within 80 columns."""
         worst = Pings(3, (9.999,))
         widest = PairResult("node50", "node49", worst, worst, 99.99e9)
-        self.assertLessEqual(max(map(len, meshview.results_table([widest]))), 80)
+        self.assertLessEqual(max(map(len, screen.results_table([widest]))), 80)
 
 
 class LineTests(unittest.TestCase):
@@ -260,7 +262,7 @@ class PlanTests(unittest.TestCase):
 
     def test_transfers(self) -> None:
         """Few pairs send much and many pairs little, so that no mesh takes for ever."""
-        sizes = [meshtraffic.transfer_size(nodes) // 1_000_000 for nodes in (2, 3, 8, 50)]
+        sizes = [measuring.transfer_size(nodes) // 1_000_000 for nodes in (2, 3, 8, 50)]
         self.assertEqual(sizes, [32, 32, 4, 1])
 
 
@@ -278,16 +280,16 @@ class RefusalTests(unittest.TestCase):
             "cannot open /nonexistent/tun .No such file or directory.: "
             "give the container --device /nonexistent/tun, or load the kernel module: modprobe tun",
         ):
-            meshhost.check_tun_device("/nonexistent/tun")
+            machine.check_tun_device("/nonexistent/tun")
 
     @inlineCallbacks
     def test_tun_device_of_somebody_else(self) -> Any:
         """A tun device that this user may not open is named, with what to do about it."""
         code = (
             "import os, sys\n"
-            "from tunmesh import meshhost\n"
+            "from tunmesh.localmesh import machine\n"
             "os.getuid() or os.setuid(65534)\n"
-            "meshhost.check_tun_device(sys.argv[1])\n"
+            "machine.check_tun_device(sys.argv[1])\n"
         )
         descriptor, path = tempfile.mkstemp()
         self.addCleanup(os.unlink, path)
@@ -390,13 +392,13 @@ class RunTests(unittest.TestCase):
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         code = (
-            "import sys; from tunmesh import localmesh, meshplan\n"
-            f"{statements}\nsys.exit(localmesh.main(2, {keep}))"
+            "import sys; from tunmesh.localmesh import plan, run\n"
+            f"{statements}\nsys.exit(run.main(2, {keep}))"
         )
         environment = {
             **os.environ,
             "TMPDIR": str(self.directory),
-            "PYTHONPATH": str(Path(localmesh.__file__).parent.parent),
+            "PYTHONPATH": str(Path(localmesh.__file__).parents[2]),
             "PYTHONIOENCODING": "utf-8",
         }
         run = Run(react)
@@ -425,7 +427,7 @@ class RunTests(unittest.TestCase):
 
     async def test_failure(self) -> None:
         """Nodes that cannot use their config make it fail, and it shows what they said."""
-        run = self.start("meshplan.LISTEN_PORT = 70000")
+        run = self.start("plan.LISTEN_PORT = 70000")
         self.assertEqual(await run.done, 1, run.output)
         self.assertIn("node1 has ended by itself (exit code 78)", run.output)
         self.assertIn("control_api_advertise_url: must be", run.output)

@@ -16,7 +16,7 @@ from twisted.trial import unittest
 from tests import netns
 from tests.realnode import TUN, Ground, reactor
 from tests.test_tun import Digest, Upload
-from tunmesh.pinger import Pinger
+from tunmesh.localmesh.pinger import Pinger
 
 IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
 MEGABYTE = 1 << 20

@@ -14,7 +14,7 @@ from twisted.trial import unittest
 
 from tests import netns
 from tests.realnode import OWNER, TUN, Ground, RealNode, interfaces, reactor, state
-from tunmesh.meshplan import CERTIFICATE, KEY, self_signed_certificate
+from tunmesh.localmesh.plan import CERTIFICATE, KEY, self_signed_certificate
 from tunmesh.tun import open_tun
 
 

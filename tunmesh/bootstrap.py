@@ -48,7 +48,7 @@ class Group:
         self._leads_back.add(self.dialer.target)
 
     def update(self, linked: Iterable[NodeRecord], delay: float) -> None:
-        """Dial if no link is left, after `delay` seconds; else stop."""
+        """Dial if no link is left, after `delay` seconds, unless that was given up; else stop."""
         here = {
             record.id
             for record in linked
@@ -57,7 +57,7 @@ class Group:
         self._found &= here
         if here or not self.settings.targets:
             self.dialer.stop()
-        else:
+        elif not self.dialer.exhausted:
             self.dialer.start(delay)
 
 

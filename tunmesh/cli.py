@@ -69,9 +69,9 @@ def show(file: str | None, redact: bool) -> None:
 def mesh(nodes: int, keep: bool) -> None:
     """Run a mesh of real nodes on this machine and show it work."""
     # Importing it takes a reactor and the network libraries, which no other command needs.
-    from tunmesh import localmesh
+    from tunmesh.localmesh import run
 
-    sys.exit(localmesh.main(nodes=nodes, keep=keep))
+    sys.exit(run.main(nodes=nodes, keep=keep))
 
 
 def _load(file: str | None) -> config.Config:

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.internet.protocol import Protocol, ReconnectingClientFactory
 from twisted.python.failure import Failure
 
-CONNECT_TIMEOUT = 5.0  # seconds for the name, the connection and each of its addresses
+CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
 ATTEMPT_DELAY = 0.3
 
 Target = tuple[str, int]  # host, port
@@ -35,7 +35,7 @@ class PeerFactory(ReconnectingClientFactory):
     - `secure(host, factory)`: that factory, wrapped so that it speaks TLS to that host;
     - `draw()`: a random number from 0 to 1;
     - `unreachable(self, text)`: told of attempts that ended before there was a connection;
-    - `rounds`: how often the list is gone through again, -1 for no end.
+    - `rounds`: how often the list is gone through again before it gives up, -1 for no end.
     """
 
     noisy = False
@@ -70,8 +70,13 @@ class PeerFactory(ReconnectingClientFactory):
 
     @property
     def target(self) -> Target:
-        """What the next attempt goes to, or the one under way."""
+        """What the last attempt went to, or the one under way goes to."""
         return self.targets[max(self.attempts - 1, 0) % len(self.targets)]
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all rounds came to nothing."""
+        return 0 <= self._rounds < self.retries // len(self.targets)
 
     def start(self, delay: float = 0.0) -> None:
         """Link, from now on, until `stop`. Nothing happens if it is at it already."""
@@ -85,6 +90,7 @@ class PeerFactory(ReconnectingClientFactory):
         """No new attempt. The one under way may end as it likes: if a link comes of it, it is the
         roster's to judge."""
         self.stopTrying()
+        self.retries = 0
 
     def abandon(self) -> None:
         """Stop, and break off the attempt under way unless it is connected already."""
@@ -106,14 +112,13 @@ class PeerFactory(ReconnectingClientFactory):
 
     def retry(self, connector: object = None) -> None:
         self.retries += 1
-        if self.attempts % len(self.targets):
+        if self.retries % len(self.targets):
             self._schedule(0.0)
-            return
-        if 0 <= self._rounds <= self.retries // len(self.targets) - 1:
+        elif self.exhausted:
             self.stopTrying()
-            return
-        self._schedule(self._draw() * self.delay)
-        self.delay = min(self.delay * self.factor, self.maxDelay)
+        else:
+            self._schedule(self._draw() * self.delay)
+            self.delay = min(self.delay * self.factor, self.maxDelay)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return self._build(self, self.target[0])
@@ -126,7 +131,7 @@ class PeerFactory(ReconnectingClientFactory):
         self.attempts += 1
         host, port = self.target
         endpoint = HostnameEndpoint(
-            self.clock, host.encode("idna"), port, CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
+            self.clock, host, port, CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
         )
         self._connecting = attempt = endpoint.connect(self._secure(host, self))
         attempt.addErrback(self._not_connected)

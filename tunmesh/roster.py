@@ -232,12 +232,12 @@ class Roster(Generic[Link]):
         self._links[link] = record.id
         self._peers[record.id] = _Peer(record, link, by_smaller)
         self._news[record.id] = record
-        commands: list[Command[Link]] = [Join(link), Tell(link, self._everything(record.id))]
-        commands += self._claim(record, link, rivals)
+        commands: list[Command[Link]] = [Join(link)]
+        claims = self._claim(record, link, rivals)
         for rival in rivals:
             old = self._peers[rival].link
             commands += [*self._part(rival, SUPERSEDED), Close(old, SUPERSEDED)]
-        return commands
+        return [*commands, Tell(link, self._everything(record.id)), *claims]
 
     def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
         """A link is gone, whoever closed it. Unknown (retired, refused) links are no news."""
@@ -375,8 +375,8 @@ class Roster(Generic[Link]):
         refused = False
         for address in self._routable(record):
             line = self._claims.setdefault(address, [])
-            places = [line.index(rival) for rival in rivals if rival in line]
-            line.insert(min(places, default=len(line)), record.id)
+            place = next((line.index(rival) for rival in rivals if rival in line), len(line))
+            line[place : place + 1] = [record.id]
             if line[0] == record.id:
                 commands.append(Route(address, link))
             elif line[0] == self._me.id:
@@ -391,7 +391,9 @@ class Roster(Generic[Link]):
         commands: list[Command[Link]] = []
         heirs: dict[str, None] = {}
         for address in self._routable(record):
-            line = self._claims[address]
+            line = self._claims.get(address, [])
+            if record.id not in line:
+                continue  # a later life of it has taken its place
             held = line[0] == record.id
             line.remove(record.id)
             if not line:

@@ -14,7 +14,7 @@ import sys
 
 from tunmesh import privileges
 from tunmesh.errors import OperatorError
-from tunmesh.meshplan import Owner
+from tunmesh.localmesh.plan import Owner
 from tunmesh.namespaces import Namespace, become_own_user
 
 TUN_DEVICE = "/dev/net/tun"

@@ -29,8 +29,8 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from tunmesh.janitor import Janitor
-from tunmesh.meshplan import NodePlan
+from tunmesh.localmesh.janitor import Janitor
+from tunmesh.localmesh.plan import NodePlan
 from tunmesh.namespaces import Namespace
 
 SHOWN_LINES = 12

@@ -9,13 +9,13 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 
-from tunmesh import meshview
-from tunmesh.meshnode import MeshError
-from tunmesh.meshplan import NodePlan
-from tunmesh.meshview import PairResult, View
+from tunmesh.localmesh import screen
+from tunmesh.localmesh.pinger import Pinger, PingReactor, Pings
+from tunmesh.localmesh.plan import NodePlan
+from tunmesh.localmesh.processes import MeshError
+from tunmesh.localmesh.screen import PairResult, View
+from tunmesh.localmesh.transfers import Place, TrafficReactor, fetch, transfer
 from tunmesh.namespaces import Namespace
-from tunmesh.pinger import Pinger, PingReactor, Pings
-from tunmesh.traffic import Place, TrafficReactor, fetch, transfer
 
 PINGS_PER_PAIR = 5
 MEGABYTE = 1_000_000
@@ -59,7 +59,7 @@ class MeshTraffic:
         page = await fetch(self._reactor, self._place(client), self._place(server), PATIENCE)
         if page.status != 200:
             raise MeshError(f"GET {page.url} was answered with {page.status}", server.name)
-        took = meshview.milliseconds(page.seconds)
+        took = screen.milliseconds(page.seconds)
         self._view.done(f"HTTP: {client.name} got {page.url} from {server.name} in {took}")
         self._view.note(f"it says: {page.text}")
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from tunmesh.pinger import Pings
+from tunmesh.localmesh.pinger import Pings
 
 WIDTH = 80
 LONG_LINE = 240

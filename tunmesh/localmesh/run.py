@@ -1,7 +1,7 @@
 """A mesh of real nodes on this machine, shown at work: `tunmesh mesh`, `make mesh`.
 
 Each node is a `twistd tunmesh` process in a network namespace of its own, cabled to one bridge: the
-image of a container deployment. `tunmesh.meshstory` tells what happens then.
+image of a container deployment. `tunmesh.localmesh.story` tells what happens then.
 
 Nothing outlives it. Namespaces have no names and vanish with their last process; node processes
 and the directory with their configs are left to a janitor process, which acts when this one ends,
@@ -24,17 +24,17 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.python.failure import Failure
 
-from tunmesh import meshhost, meshview
 from tunmesh.errors import OperatorError
-from tunmesh.janitor import Janitor
-from tunmesh.meshnode import MeshError, MeshReactor, Nodes
-from tunmesh.meshplan import NodePlan, Owner, write_files
-from tunmesh.meshstory import MeshStory
-from tunmesh.meshtraffic import CrossingReactor, MeshTraffic
-from tunmesh.meshview import View
+from tunmesh.localmesh import machine, screen
+from tunmesh.localmesh.janitor import Janitor
+from tunmesh.localmesh.measuring import CrossingReactor, MeshTraffic
+from tunmesh.localmesh.plan import NodePlan, Owner, write_files
+from tunmesh.localmesh.processes import MeshError, MeshReactor, Nodes
+from tunmesh.localmesh.screen import View
+from tunmesh.localmesh.story import MeshStory
+from tunmesh.localmesh.transfers import TrafficError
+from tunmesh.localmesh.underlay import Underlay
 from tunmesh.namespaces import Namespace
-from tunmesh.traffic import TrafficError
-from tunmesh.underlay import Underlay
 
 FEWEST_NODES, MOST_NODES = 2, 50
 INTERRUPTED = 130  # as a shell reports a program that was ended by Ctrl-C
@@ -52,11 +52,11 @@ def main(nodes: int, keep: bool) -> int:
     """
     if not FEWEST_NODES <= nodes <= MOST_NODES:
         raise OperatorError(f"nodes is {nodes}: it must be {FEWEST_NODES} to {MOST_NODES}")
-    owner = meshhost.prepare()
+    owner = machine.prepare()
     from twisted.internet import reactor
 
     began = time.monotonic()
-    view = meshview.to_terminal(lambda: time.monotonic() - began)
+    view = screen.to_terminal(lambda: time.monotonic() - began)
     plans = [NodePlan(number) for number in range(1, nodes + 1)]
     code = _run_mesh(cast(HarnessReactor, reactor), plans, owner, keep, view)
     view.done("nothing is left: no process, no namespace, no file")
@@ -138,7 +138,7 @@ def _show_last_lines(nodes: Nodes, error: Exception, view: View) -> None:
     for name in list(dict.fromkeys((*concerned, *nodes.dead())))[:MOST_LOGS_SHOWN]:
         view.note(f"{name} wrote last:")
         for line in nodes.processes[name].tail:
-            view.note(f"  {meshview.shortened(line)}")
+            view.note(f"  {screen.shortened(line)}")
 
 
 def _run_reactor(

@@ -1,7 +1,7 @@
 """The story of a local mesh: nodes start, find each other, carry traffic; one is killed and heals.
 
-Each chapter waits for what the nodes say (see `tunmesh.meshnode`) or for packets to arrive, and
-shows both as they come.
+Each chapter waits for what the nodes say (see `processes`) or for packets to arrive, and shows both
+as they come.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from itertools import combinations
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tunmesh import meshview
-from tunmesh.meshnode import MeshError, NodeProcess, Nodes
-from tunmesh.meshplan import NodePlan
-from tunmesh.meshtraffic import MeshTraffic
-from tunmesh.meshview import View
+from tunmesh.localmesh import screen
+from tunmesh.localmesh.measuring import MeshTraffic
+from tunmesh.localmesh.plan import NodePlan
+from tunmesh.localmesh.processes import MeshError, NodeProcess, Nodes
+from tunmesh.localmesh.screen import View
 from tunmesh.namespaces import Namespace
 
 PATIENCE = 20.0  # seconds, for every chapter
@@ -65,7 +65,7 @@ class MeshStory:
         await self._kill(last)
         await self._traffic.insist_on_silence(first, last)
         await self._heal(last)
-        self._view.block(meshview.results_table(results))
+        self._view.block(screen.results_table(results))
 
     async def leave(self) -> None:
         """Ask all nodes at once to leave; every exit code counts."""
@@ -124,7 +124,7 @@ class MeshStory:
             if other != victim
         ]
         await self._see(f"noticed that {victim.name} is dead", awaited, PATIENCE)
-        took = meshview.milliseconds(time.monotonic() - began)
+        took = screen.milliseconds(time.monotonic() - began)
         self._view.done(f"all others noticed within {took}")
 
     async def _heal(self, victim: NodePlan) -> None:

@@ -1,0 +1,136 @@
+"""Groups of URLs, each dialed until it has a live link."""
+
+from __future__ import annotations
+
+from ipaddress import ip_interface
+
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.trial import unittest
+
+from tunmesh.bootstrap import Bootstrap, GroupSettings
+from tunmesh.dialer import PeerFactory, Target
+from tunmesh.messages import NodeRecord
+from tunmesh.testing import MemoryReactor, Network
+
+OWN, ALICE, BALANCER = ("me", 1), ("alice", 1), ("balancer", 443)
+
+
+def record(number: int, host: str) -> NodeRecord:
+    address = ip_interface(f"10.0.0.{number}/24")
+    return NodeRecord(f"{number:032x}", host, number, f"https://{host}:1", (address,), "0")
+
+
+class BootstrapTests(unittest.TestCase):
+    """Nothing answers in this network: what counts is when it is dialed."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.network = Network(self.clock)
+        self.dialers: list[PeerFactory] = []
+
+    def bootstrap(self, *groups: tuple[Target, ...], retries: int = -1) -> Bootstrap:
+        named = [GroupSettings(str(n), targets, retries) for n, targets in enumerate(groups)]
+        return Bootstrap(named, OWN, self.make_dialer)
+
+    def make_dialer(self, group: GroupSettings) -> PeerFactory:
+        dialer = PeerFactory(
+            MemoryReactor(self.network, "10.9.0.9"),
+            group.targets,
+            build=lambda dialer, host: Protocol(),
+            secure=lambda host, factory: factory,
+            draw=lambda: 1.0,
+            unreachable=lambda dialer, text: None,
+            rounds=group.retries,
+        )
+        self.dialers.append(dialer)
+        return dialer
+
+    def wanted(self) -> list[bool]:
+        """Which groups are being dialed."""
+        return [bool(dialer.continueTrying) for dialer in self.dialers]
+
+    def test_alone(self) -> None:
+        """A group without a link is dialed, every other one too."""
+        bootstrap = self.bootstrap((ALICE,), (BALANCER,))
+        bootstrap.update([], 0.0)
+        self.assertEqual(self.wanted(), [True, True])
+
+    def test_delay(self) -> None:
+        """A node that was told to stay away waits before it dials."""
+        bootstrap = self.bootstrap((ALICE,))
+        bootstrap.update([], 15.0)
+        (call,) = self.clock.getDelayedCalls()
+        self.assertEqual(call.getTime(), 15.0)
+
+    def test_linked_at_its_url(self) -> None:
+        """A link to a node at one of its URLs makes a group content, whoever dialed it."""
+        bootstrap = self.bootstrap((ALICE, BALANCER))
+        bootstrap.update([], 0.0)
+        bootstrap.update([record(1, "alice")], 0.0)
+        self.assertEqual(self.wanted(), [False])
+
+    def test_linked_elsewhere(self) -> None:
+        """A link to a node that has nothing to do with a group does not."""
+        bootstrap = self.bootstrap((ALICE,), (BALANCER,))
+        bootstrap.update([record(1, "alice")], 0.0)
+        self.assertEqual(self.wanted(), [False, True])
+
+    def test_found_through_a_balancer(self) -> None:
+        """Whoever answered at a URL belongs to the group, for as long as it is linked."""
+        bootstrap = self.bootstrap((BALANCER,))
+        bob = record(2, "bob")
+        bootstrap.found(self.dialers[0], bob.id)
+        bootstrap.update([bob], 0.0)
+        self.assertEqual(self.wanted(), [False])
+        bootstrap.update([], 0.0)
+        self.assertEqual(self.wanted(), [True])
+        bootstrap.update([bob], 0.0)
+        self.assertEqual(self.wanted(), [True])
+
+    def test_found_by_another(self) -> None:
+        """What another dialer found is not the group's."""
+        bootstrap = self.bootstrap((BALANCER,))
+        bob = record(2, "bob")
+        bootstrap.found(None, bob.id)
+        bootstrap.update([bob], 0.0)
+        self.assertEqual(self.wanted(), [True])
+
+    def test_own_url(self) -> None:
+        """A node does not dial its own URL; with no other it has nobody to look for."""
+        bootstrap = self.bootstrap((OWN,), ())
+        bootstrap.update([], 0.0)
+        self.assertTrue(bootstrap.is_lonely)
+        self.assertEqual(self.wanted(), [False, False])
+        self.assertFalse(self.bootstrap((OWN, ALICE)).is_lonely)
+
+    def test_led_back(self) -> None:
+        """A node whose every URL turns out to lead back to it is alone, until one leads on."""
+        bootstrap = self.bootstrap((BALANCER,))
+        self.assertFalse(bootstrap.is_lonely)
+        bootstrap.led_back(self.dialers[0])
+        self.assertTrue(bootstrap.is_lonely)
+        bootstrap.update([], 0.0)
+        self.assertEqual(self.wanted(), [True])
+        bootstrap.found(self.dialers[0], record(2, "bob").id)
+        self.assertFalse(bootstrap.is_lonely)
+
+    def test_gives_up(self) -> None:
+        """A group with a number of retries is given up after so many, until it was linked."""
+        bootstrap = self.bootstrap((ALICE,), retries=1)
+        for _ in range(100):
+            bootstrap.update([], 0.0)
+            self.clock.advance(1.0)
+        self.assertEqual(self.wanted(), [False])
+        self.assertEqual(self.dialers[0].attempts, 2)
+        bootstrap.update([record(1, "alice")], 0.0)
+        bootstrap.update([], 0.0)
+        self.assertEqual(self.wanted(), [True])
+
+    def test_abandoned(self) -> None:
+        """A node that leaves dials no more."""
+        bootstrap = self.bootstrap((ALICE,), (BALANCER,))
+        bootstrap.update([], 0.0)
+        bootstrap.abandon()
+        self.assertEqual(self.wanted(), [False, False])
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -1,0 +1,316 @@
+"""The reconnecting client factory, on a fake clock and a network in memory."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.trial import unittest
+
+from tunmesh.dialer import ATTEMPT_DELAY, CONNECT_TIMEOUT, PeerFactory, Target
+from tunmesh.testing import MemoryReactor, Network
+
+ONE, TWO = ("10.9.0.1", 1), ("10.9.0.2", 2)
+LATENCY = 0.001
+TICK = 1e-9
+
+
+class Caller:
+    """A host with one dialer; it notes what the dialer does."""
+
+    def __init__(
+        self,
+        targets: tuple[Target, ...],
+        rounds: int = -1,
+        draw: float = 1.0,
+        longest: float = 15.0,
+    ) -> None:
+        self.clock = Clock()
+        self.network = Network(self.clock, LATENCY)
+        self.links: list[str] = []  # the hosts that it reached
+        self.complaints: list[tuple[Target, str]] = []
+        self.draw = draw
+        self.dialer = PeerFactory(
+            MemoryReactor(self.network, "10.9.0.9"),
+            targets,
+            build=self._build,
+            secure=self._secure,
+            draw=lambda: self.draw,
+            unreachable=lambda dialer, text: self.complaints.append((dialer.target, text)),
+            rounds=rounds,
+            max_delay=longest,
+        )
+
+    def _build(self, dialer: PeerFactory, host: str) -> Protocol:
+        self.links.append(host)
+        return Protocol()
+
+    def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
+        return factory
+
+    def listen(self, target: Target) -> None:
+        self.network.listeners[target] = Factory.forProtocol(Protocol)
+
+    def settle(self) -> None:
+        """Let time pass until an attempt has ended, or nothing is left to happen."""
+        before = len(self.links) + len(self.complaints)
+        while self.pause is not None and len(self.links) + len(self.complaints) == before:
+            self.clock.advance(max(self.pause, TICK))
+
+    @property
+    def pause(self) -> float | None:
+        """Seconds to the next attempt."""
+        calls = self.clock.getDelayedCalls()
+        return calls[0].getTime() - self.clock.seconds() if calls else None
+
+    def pauses(self, count: int) -> list[float]:
+        """The pauses after so many failures, rounded to what matters."""
+        found = []
+        for _ in range(count):
+            self.settle()
+            found.append(round(self.pause or 0.0, 2))
+        return found
+
+
+class PauseTests(unittest.TestCase):
+    def test_first_attempt(self) -> None:
+        """The first attempt is made at once, or after the delay that was asked for."""
+        for delay in (0.0, 3.0):
+            caller = Caller((ONE,))
+            caller.dialer.start(delay)
+            self.assertEqual(caller.pause, delay)
+            self.assertEqual(caller.network.dials, 0)
+            caller.clock.advance(delay)
+            self.assertEqual(caller.network.dials, 1)
+
+    def test_longest(self) -> None:
+        """Pauses grow from at most half a second to at most 15 seconds."""
+        caller = Caller((ONE,))
+        caller.dialer.start()
+        self.assertEqual(caller.pauses(8), [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0])
+
+    def test_full_jitter(self) -> None:
+        """Each pause is drawn between nothing and its ceiling."""
+        for draw in (0.0, 0.25):
+            caller = Caller((ONE,), draw=draw)
+            caller.dialer.start()
+            ceilings = (0.5, 1.0, 2.0, 4.0)
+            self.assertEqual(caller.pauses(4), [round(draw * top, 2) for top in ceilings])
+
+    def test_own_longest(self) -> None:
+        """The longest pause can be chosen."""
+        caller = Caller((ONE,), longest=1.5)
+        caller.dialer.start()
+        self.assertEqual(caller.pauses(4), [0.5, 1.0, 1.5, 1.5])
+
+    def test_connection_is_no_success(self) -> None:
+        """A port that accepts and hangs up does not shorten the pauses."""
+        caller = Caller((ONE,))
+        caller.listen(ONE)
+        caller.dialer.start()
+        for pause in (0.5, 1.0, 2.0):
+            caller.settle()
+            caller.dialer.failed()
+            self.assertAlmostEqual(caller.pause or 0.0, pause)
+
+    def test_link_is_success(self) -> None:
+        """Once a link was authenticated, the next pause is a short one."""
+        caller = Caller((ONE,))
+        caller.dialer.start()
+        caller.pauses(4)
+        caller.listen(ONE)
+        caller.settle()
+        caller.dialer.authenticated()
+        caller.dialer.failed()
+        self.assertEqual(caller.pause, 0.5)
+
+
+class TargetTests(unittest.TestCase):
+    def test_in_turn(self) -> None:
+        """Several targets are tried without a pause; a pause follows when all have failed."""
+        caller = Caller((ONE, TWO))
+        caller.dialer.start()
+        self.assertEqual(caller.pauses(4), [0.0, 0.5, 0.0, 1.0])
+        self.assertEqual([target for target, _ in caller.complaints], [ONE, TWO, ONE, TWO])
+
+    def test_all_after_a_link(self) -> None:
+        """When a link to one of several targets is lost, all are tried before a pause."""
+        caller = Caller((ONE, TWO))
+        caller.listen(ONE)
+        caller.dialer.start()
+        caller.settle()
+        caller.dialer.authenticated()
+        caller.dialer.stop()
+        caller.network.listeners.clear()
+        caller.dialer.start()
+        self.assertEqual(caller.pauses(2), [0.0, 0.5])
+        self.assertEqual({target for target, _ in caller.complaints}, {ONE, TWO})
+
+    def test_rounds(self) -> None:
+        """With a number of retries, the list is gone through once and so often again."""
+        for rounds in (0, 2):
+            caller = Caller((ONE, TWO), rounds=rounds)
+            caller.dialer.start()
+            while caller.pause is not None:
+                self.assertFalse(caller.dialer.exhausted)
+                caller.clock.advance(caller.pause)
+            self.assertEqual(caller.network.dials, 2 * (rounds + 1))
+            self.assertTrue(caller.dialer.exhausted)
+
+    def test_rounds_begin_anew(self) -> None:
+        """Retries are counted from the last link."""
+        caller = Caller((ONE,), rounds=1)
+        caller.dialer.start()
+        caller.pauses(1)
+        caller.listen(ONE)
+        caller.settle()
+        caller.dialer.authenticated()
+        caller.dialer.stop()
+        caller.network.listeners.clear()
+        caller.dialer.start()
+        caller.pauses(1)
+        self.assertFalse(caller.dialer.exhausted)
+        caller.pauses(1)
+        self.assertTrue(caller.dialer.exhausted)
+
+
+class NameTests(unittest.TestCase):
+    def test_resolved_every_time(self) -> None:
+        """A name that changes its address is reached at the new one."""
+        caller = Caller((("alice", 1),))
+        caller.network.names["alice"] = ["10.9.0.1"]
+        caller.listen(("10.9.0.2", 1))
+        caller.dialer.start()
+        caller.pauses(1)
+        self.assertEqual(caller.links, [])
+        caller.network.names["alice"] = ["10.9.0.2"]
+        caller.settle()
+        self.assertEqual(caller.links, ["alice"])
+
+    def test_every_address(self) -> None:
+        """Every address of a name is tried, without waiting for the one before it to time out."""
+        caller = Caller((("alice", 1),))
+        caller.network.names["alice"] = ["10.9.0.1", "10.9.0.2"]
+        caller.network.cut("10.9.0.9", "10.9.0.1")
+        caller.listen(("10.9.0.2", 1))
+        caller.dialer.start()
+        caller.clock.advance(0)
+        caller.clock.advance(ATTEMPT_DELAY)
+        self.assertEqual(caller.links, [])
+        caller.clock.advance(LATENCY)
+        self.assertEqual(caller.links, ["alice"])
+
+    def test_silent_host(self) -> None:
+        """A host that does not answer is given up after a while."""
+        caller = Caller((ONE,))
+        caller.network.cut("10.9.0.9", "10.9.0.1")
+        caller.dialer.start()
+        caller.clock.advance(0)
+        caller.clock.advance(CONNECT_TIMEOUT)
+        self.assertEqual(len(caller.complaints), 1)
+
+    def test_reasons(self) -> None:
+        """Why an attempt failed is said in plain words."""
+        for host, words in (
+            ("10.9.0.1", "Connection was refused by other side"),
+            ("nowhere", "its name does not resolve"),
+            ("a..b", "invalid hostname: a..b"),
+        ):
+            caller = Caller(((host, 1),))
+            caller.dialer.start()
+            caller.settle()
+            self.assertEqual(caller.complaints, [((host, 1), words)])
+            self.assertIsNotNone(caller.pause)
+
+
+class WantedTests(unittest.TestCase):
+    def test_started_twice(self) -> None:
+        """Asking again changes nothing."""
+        caller = Caller((ONE,))
+        caller.dialer.start(2.0)
+        caller.dialer.start(0.0)
+        self.assertEqual(caller.pause, 2.0)
+
+    def test_stopped_while_waiting(self) -> None:
+        """Once it is not wanted it does not dial."""
+        caller = Caller((ONE,))
+        caller.dialer.start()
+        caller.dialer.stop()
+        self.assertIsNone(caller.pause)
+
+    def test_stopped_while_connecting(self) -> None:
+        """An attempt under way may still succeed after a stop; failing, it is the last one, and
+        nobody is bothered with it."""
+        for listening in (True, False):
+            caller = Caller((ONE,))
+            if listening:
+                caller.listen(ONE)
+            caller.dialer.start()
+            caller.clock.advance(0)
+            caller.dialer.stop()
+            caller.settle()
+            self.assertEqual(caller.links, ["10.9.0.1"] if listening else [])
+            self.assertEqual(caller.complaints, [])
+            self.assertEqual(caller.network.dials, 1)
+            caller.clock.advance(60)
+            self.assertEqual(caller.network.dials, 1)
+
+    def test_started_again_while_connecting(self) -> None:
+        """Wanted again before its attempt has ended, it goes on with that one."""
+        caller = Caller((ONE,))
+        caller.dialer.start()
+        caller.clock.advance(0)
+        caller.dialer.stop()
+        caller.dialer.start()
+        caller.settle()
+        self.assertEqual(caller.network.dials, 1)
+        self.assertEqual(len(caller.complaints), 1)
+        self.assertEqual(caller.pause, 0.5)
+
+    def test_abandoned_while_connecting(self) -> None:
+        """Abandoned, it breaks off its attempt, and can be wanted again."""
+        caller = Caller((ONE,))
+        caller.listen(ONE)
+        caller.dialer.start()
+        caller.clock.advance(0)
+        caller.dialer.abandon()
+        caller.settle()
+        self.assertEqual(caller.links, [])
+        self.assertIsNone(caller.pause)
+        caller.dialer.start()
+        caller.settle()
+        self.assertEqual(caller.links, ["10.9.0.1"])
+
+    @settings(max_examples=200, deadline=None)
+    @given(
+        st.lists(st.sampled_from(["start", "stop", "abandon", "time", "fail", "link"]), max_size=25)
+    )
+    def test_any_order(self, steps: list[str]) -> None:
+        """Whatever the order of events, there is never more than one attempt, none that nobody
+        wants, and never an end of them while one is wanted."""
+        caller = Caller((ONE, TWO))
+        caller.listen(TWO)
+        connected = 0
+        for step in steps:
+            waiting = len(caller.links) - connected  # connections whose fate is open
+            if step in ("start", "stop", "abandon"):
+                getattr(caller.dialer, step)()
+            elif step == "time":
+                caller.clock.advance(caller.pause or 0.0)
+            elif waiting and step == "fail":
+                connected += 1
+                caller.dialer.failed()
+            elif waiting and step == "link":
+                connected += 1
+                caller.dialer.authenticated()
+                caller.dialer.stop()
+            waiting = len(caller.links) - connected
+            self.assertLessEqual(waiting, 1)
+            if caller.dialer.continueTrying:
+                self.assertTrue(waiting or caller.pause is not None)
+        caller.dialer.abandon()
+        dials = caller.network.dials
+        caller.clock.advance(60)
+        self.assertEqual(caller.network.dials, dials)

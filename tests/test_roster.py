@@ -1,0 +1,460 @@
+"""The membership machine, told by literals. Links are strings here; alice is the one asked.
+
+Ids order the nodes: alice < bob < carol < dave. So what alice dials is better than what is dialed
+to her.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface, ip_network
+
+from twisted.trial import unittest
+
+from tunmesh import roster
+from tunmesh.messages import (
+    LEAVING,
+    REPLACED,
+    SILENT,
+    SUPERSEDED,
+    Gossip,
+    NodeRecord,
+    Refusal,
+)
+from tunmesh.roster import (
+    Close,
+    Command,
+    Dial,
+    Forget,
+    Join,
+    Part,
+    Probe,
+    Refuse,
+    Retire,
+    Roster,
+    Route,
+    Switch,
+    Tell,
+    Unroute,
+)
+
+NETWORKS = [ip_network("10.0.0.0/24"), ip_network("fd00::/64")]
+NOTHING = Refusal((), "")
+
+
+def node(number: int, name: str, *addresses: str, started: int | None = None) -> NodeRecord:
+    return NodeRecord(
+        id=f"{number:032x}",
+        name=name,
+        started=number if started is None else started,
+        url=f"https://{name}:4567",
+        addresses=tuple(map(ip_interface, addresses or (f"10.0.0.{number}/24",))),
+        version="0",
+    )
+
+
+ALICE, BOB, CAROL, DAVE = (
+    node(n, name) for n, name in enumerate(("alice", "bob", "carol", "dave"), 1)
+)
+BOB_AGAIN = node(22, "bob", "10.0.0.2/24")
+BOB_IP = ip_address("10.0.0.2")
+
+
+def everything(*linked: NodeRecord) -> Gossip:
+    return Gossip(True, linked)
+
+
+def named(commands: list[Command[str]], *kinds: type) -> list[Command[str]]:
+    return [command for command in commands if isinstance(command, kinds)]
+
+
+class RosterCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.alice: Roster[str] = Roster(ALICE, NETWORKS)
+
+    def link(self, record: NodeRecord, link: str = "", dialed: bool = True) -> list[Command[str]]:
+        return self.alice.authenticated(link or record.name, record, dialed)
+
+    def told(self, link: str, *records: NodeRecord) -> list[Command[str]]:
+        return self.alice.told(link, everything(*records))
+
+
+class LinkTests(RosterCase):
+    def test_first_link(self) -> None:
+        """A link brings a node and its route, and hears of everybody else who is linked."""
+        self.assertEqual(
+            self.link(BOB), [Join("bob"), Tell("bob", everything()), Route(BOB_IP, "bob")]
+        )
+        self.assertIn(Tell("carol", everything(BOB)), self.link(CAROL))
+        self.assertEqual(self.alice.linked(), [BOB, CAROL])
+        self.assertTrue(self.alice.is_linked(BOB.id))
+
+    def test_last_link(self) -> None:
+        """Without its link a node, its route and what dials it are gone at once."""
+        self.link(BOB)
+        self.assertEqual(
+            self.alice.link_lost("bob", "lost"),
+            [Part("bob", "lost"), Unroute(BOB_IP), Forget(BOB.id)],
+        )
+        self.assertEqual(self.alice.linked(), [])
+        self.assertEqual(self.alice.nodes_known, 0)
+
+    def test_unknown_links(self) -> None:
+        """What is heard of a link that was never up, or is up no more, changes nothing."""
+        self.assertEqual(self.alice.link_lost("?", "lost"), [])
+        self.assertEqual(self.alice.bye("?", LEAVING), [])
+        self.assertEqual(self.alice.probed("?", False), [])
+        self.assertEqual(self.told("?", BOB), [])
+
+    def test_leaving(self) -> None:
+        """A node that says it leaves is forgotten, though others still vouch for it."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.told("carol", BOB)
+        commands = self.alice.bye("bob", LEAVING)
+        self.assertEqual(commands, [Part("bob", LEAVING), Unroute(BOB_IP), Forget(BOB.id)])
+        self.assertEqual(self.alice.nodes_known, 1)
+
+
+class SecondLinkTests(RosterCase):
+    def switched(self, link: str) -> list[Command[str]]:
+        return [Switch(link), Tell(link, everything()), Refuse(link, NOTHING)]
+
+    def test_better(self) -> None:
+        """What the smaller id dialed takes over from what the larger one dialed."""
+        self.link(BOB, "his", dialed=False)
+        self.assertEqual(self.link(BOB, "mine"), [*self.switched("mine"), Retire("his")])
+
+    def test_worse(self) -> None:
+        """What the larger id dialed waits until the better link has shown whether it lives."""
+        self.link(BOB, "mine")
+        self.assertEqual(self.link(BOB, "his", dialed=False), [Probe("mine")])
+        self.assertEqual(self.alice.probed("mine", True), [Retire("his")])
+        self.assertEqual(self.alice.link_lost("his", "lost"), [])
+
+    def test_worse_takes_over(self) -> None:
+        """When the better link is dead the worse one takes over; nobody parts."""
+        self.link(BOB, "mine")
+        self.link(BOB, "his", dialed=False)
+        commands = self.alice.probed("mine", False)
+        self.assertEqual(commands, [Close("mine", SILENT), *self.switched("his")])
+        self.assertEqual(named(self.alice.link_lost("his", "lost"), Part), [Part("his", "lost")])
+
+    def test_promoted_when_the_holder_is_lost(self) -> None:
+        """The same when the better link is lost before the probe is over."""
+        self.link(BOB, "mine")
+        self.link(BOB, "his", dialed=False)
+        self.assertEqual(self.alice.link_lost("mine", "lost"), self.switched("his"))
+        self.assertEqual(self.alice.probed("mine", False), [])
+
+    def test_retired_by_the_other_end(self) -> None:
+        """The link that the other end has retired is retired here, whichever of the two it is."""
+        for retired, kept in (("his", []), ("mine", self.switched("his"))):
+            self.setUp()
+            self.link(BOB, "mine")
+            self.link(BOB, "his", dialed=False)
+            self.assertEqual(self.alice.bye(retired, REPLACED), [*kept, Retire(retired)])
+
+    def test_yields(self) -> None:
+        """A link that the other end has retired gives way to any newcomer, even a worse one."""
+        self.link(BOB, "mine")
+        self.assertEqual(self.alice.bye("mine", REPLACED), [])
+        self.assertTrue(self.alice.is_linked(BOB.id))
+        commands = self.link(BOB, "his", dialed=False)
+        self.assertEqual(commands, [*self.switched("his"), Retire("mine")])
+
+    def test_renewed_by_the_dialer(self) -> None:
+        """The dialer of two links keeps the newer one."""
+        self.link(BOB, "old")
+        self.assertEqual(self.link(BOB, "new"), [*self.switched("new"), Retire("old")])
+
+    def test_renewed_for_the_listener(self) -> None:
+        """The listener uses the newer one and waits for the dialer to retire either."""
+        for retired, then in (("old", []), ("new", self.switched("old"))):
+            self.setUp()
+            self.link(BOB, "old", dialed=False)
+            self.assertEqual(self.link(BOB, "new", dialed=False), self.switched("new"))
+            self.assertEqual(self.alice.bye(retired, REPLACED), [*then, Retire(retired)])
+
+    def test_probe_does_not_choose_for_the_dialer(self) -> None:
+        """A probe for another reason leaves both links of one dialer alone."""
+        self.link(BOB, "old", dialed=False)
+        self.link(BOB, "new", dialed=False)
+        self.assertEqual(self.alice.probed("new", True), [])
+        self.assertEqual(self.alice.link_lost("new", "lost"), self.switched("old"))
+
+    def test_at_most_two(self) -> None:
+        """A third link takes the place of the second."""
+        self.link(BOB, "mine")
+        self.link(BOB, "his", dialed=False)
+        commands = self.link(BOB, "his too", dialed=False)
+        self.assertEqual(commands, [Probe("mine"), Retire("his")])
+        commands = self.link(BOB, "mine too")
+        self.assertEqual(commands, [*self.switched("mine too"), Retire("mine"), Retire("his too")])
+
+    def test_simultaneous_dialing(self) -> None:
+        """When two nodes dial each other, both end up with what the smaller id dialed, in whatever
+        order the links come up at either end."""
+        for at_alice in (("ab", "ba"), ("ba", "ab")):
+            for at_bob in (("ab", "ba"), ("ba", "ab")):
+                alice: Roster[str] = Roster(ALICE, NETWORKS)
+                bob: Roster[str] = Roster(BOB, NETWORKS)
+                said, heard = [], []
+                for link in at_alice:
+                    said += alice.authenticated(link, BOB, link == "ab")
+                for link in at_bob:
+                    heard += bob.authenticated(link, ALICE, link == "ba")
+                for commands, end in ((said, bob), (heard, alice)):
+                    for _ in named(commands, Retire):
+                        end.bye("ba", REPLACED)
+                    self.assertNotIn(Retire("ab"), commands)
+                for end, other in ((alice, BOB), (bob, ALICE)):
+                    end.probed("ab", True)
+                    self.assertEqual(end.link_lost("ba", "lost"), [])
+                    self.assertTrue(end.is_linked(other.id))
+                    self.assertIn(Part("ab", "lost"), end.link_lost("ab", "lost"))
+
+
+class HearsayTests(RosterCase):
+    def test_vouched_for(self) -> None:
+        """A node that somebody vouches for is dialed, and not routed."""
+        self.link(BOB)
+        self.assertEqual(self.told("bob", CAROL), [Dial(CAROL, patient=False)])
+        self.assertEqual(self.alice.nodes_known, 2)
+        self.assertFalse(self.alice.is_linked(CAROL.id))
+
+    def test_patience(self) -> None:
+        """Of two nodes the one with the larger id lets the other one dial first."""
+        carol: Roster[str] = Roster(CAROL, NETWORKS)
+        carol.authenticated("bob", BOB, True)
+        commands = carol.told("bob", everything(ALICE, DAVE))
+        self.assertEqual(commands, [Dial(ALICE, patient=True), Dial(DAVE, patient=False)])
+
+    def test_said_twice(self) -> None:
+        """A second voucher is no second dial."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.told("bob", DAVE)
+        self.assertEqual(self.told("carol", DAVE), [])
+
+    def test_forgotten(self) -> None:
+        """A node is forgotten when the last one takes back its vouch, or is lost itself."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.told("bob", DAVE)
+        self.told("carol", DAVE)
+        self.assertEqual(self.alice.told("bob", Gossip(False, (), (DAVE.id,))), [])
+        self.assertIn(Forget(DAVE.id), self.alice.link_lost("carol", "lost"))
+        self.assertEqual(self.alice.nodes_known, 1)
+
+    def test_full_gossip_replaces(self) -> None:
+        """Full gossip takes back what it does not repeat; changes do not."""
+        self.link(BOB)
+        self.told("bob", CAROL)
+        self.assertEqual(
+            self.alice.told("bob", Gossip(False, (DAVE,))), [Dial(DAVE, patient=False)]
+        )
+        self.assertEqual(self.told("bob", DAVE), [Forget(CAROL.id)])
+
+    def test_lost_but_vouched_for(self) -> None:
+        """A node whose link is lost is dialed again while somebody vouches for it."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.told("carol", BOB)
+        commands = self.alice.link_lost("bob", "lost")
+        self.assertEqual(named(commands, Dial, Forget), [Dial(BOB, patient=False)])
+
+    def test_about_oneself(self) -> None:
+        """What a node says of us, or of itself, is ignored."""
+        self.link(BOB)
+        self.assertEqual(self.told("bob", ALICE, BOB), [])
+        self.assertEqual(self.alice.nodes_known, 1)
+
+    def test_at_most(self) -> None:
+        """Hearsay makes only so many nodes known."""
+        self.link(BOB)
+        self.patch(roster, "MAX_NODES", 1)
+        self.assertEqual(self.told("bob", CAROL, DAVE), [Dial(CAROL, patient=False)])
+        self.assertEqual(self.told("bob", DAVE), [Forget(CAROL.id)])
+        self.assertEqual(self.told("bob", DAVE), [Dial(DAVE, patient=False)])
+
+    def test_late_gossip(self) -> None:
+        """Changes that come by a link which another one has replaced are left unheard."""
+        self.link(BOB, "old", dialed=False)
+        self.told("old", CAROL)
+        self.link(BOB, "new", dialed=False)
+        self.assertTrue(self.alice.hears("old"))
+        self.told("new", CAROL)
+        self.assertFalse(self.alice.hears("old"))
+        self.assertEqual(self.alice.told("old", Gossip(False, (), (CAROL.id,))), [])
+        self.assertEqual(self.alice.nodes_known, 2)
+
+    def test_news(self) -> None:
+        """Links made and lost are told once, to everybody but whom they lead to."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.assertEqual(
+            self.alice.gossip(),
+            [Tell("bob", Gossip(False, (CAROL,))), Tell("carol", Gossip(False, (BOB,)))],
+        )
+        self.assertFalse(self.alice.has_news)
+        self.alice.link_lost("carol", "lost")
+        self.assertTrue(self.alice.has_news)
+        self.assertEqual(self.alice.gossip(), [Tell("bob", Gossip(False, (), (CAROL.id,)))])
+        self.assertEqual(self.alice.gossip(), [])
+
+
+class RestartTests(RosterCase):
+    def test_restarted(self) -> None:
+        """A later start of a linked node takes its place and its route at once."""
+        self.link(BOB)
+        self.assertEqual(
+            self.link(BOB_AGAIN, "bob again"),
+            [
+                Join("bob again"),
+                Part("bob", SUPERSEDED),
+                Forget(BOB.id),
+                Close("bob", SUPERSEDED),
+                Tell("bob again", everything()),
+                Route(BOB_IP, "bob again"),
+            ],
+        )
+        self.assertEqual(self.alice.linked(), [BOB_AGAIN])
+
+    def test_past_life(self) -> None:
+        """An earlier start is sent away, and not dialed."""
+        self.link(BOB_AGAIN)
+        self.link(CAROL)
+        self.assertEqual(self.link(BOB, "past"), [Close("past", SUPERSEDED)])
+        self.assertEqual(self.told("carol", BOB), [])
+
+    def test_past_life_lives_on(self) -> None:
+        """When the later one is gone, an earlier one that is vouched for is dialed after all."""
+        self.link(BOB_AGAIN)
+        self.link(CAROL)
+        self.told("carol", BOB)
+        self.assertIn(Dial(BOB, patient=False), self.alice.link_lost("bob", "lost"))
+
+    def test_sent_away(self) -> None:
+        """Who is told that it was superseded does not dial at once again."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.told("carol", BOB)
+        commands = self.alice.bye("bob", SUPERSEDED)
+        self.assertEqual(named(commands, Dial, Forget), [Forget(BOB.id)])
+
+    def test_own_lives(self) -> None:
+        """Between two lives of one node there is no link: the later one says why, the earlier one
+        keeps out of the way."""
+        later = node(11, "alice", "10.0.0.1/24")
+        self.assertEqual(self.link(later, "later"), [Close("later", LEAVING)])
+        earlier = node(12, "alice", "10.0.0.1/24", started=0)
+        self.assertEqual(self.link(earlier, "earlier"), [Close("earlier", SUPERSEDED)])
+
+    def test_same_moment(self) -> None:
+        """Of two lives with one start time everybody prefers the same one."""
+        twin = node(23, "bob", "10.0.0.2/24", started=BOB.started)
+        self.link(BOB)
+        self.assertIn(Close("bob", SUPERSEDED), self.link(twin, "twin"))
+        self.assertEqual(self.link(BOB, "back"), [Close("back", SUPERSEDED)])
+
+    def test_another_node(self) -> None:
+        """The same name without a common address, or the reverse, is another node."""
+        self.link(BOB)
+        self.assertIn(Join("x"), self.link(node(6, "bob", "10.0.0.6/24"), "x"))
+        self.assertIn(Join("y"), self.link(node(7, "eve", "10.0.0.2/24"), "y"))
+        self.assertTrue(self.alice.is_linked(BOB.id))
+
+    def test_place_in_line(self) -> None:
+        """Who waits for the address of a node does not get it by the restart of that node."""
+        eve = node(7, "eve", "10.0.0.2/24")
+        self.link(BOB)
+        self.link(eve)
+        self.alice.probed("bob", True)
+        commands = self.link(BOB_AGAIN, "bob again")
+        self.assertEqual(named(commands, Route, Unroute), [Route(BOB_IP, "bob again")])
+        self.assertEqual(named(commands, Refuse), [])
+
+
+class AddressTests(RosterCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.eve = node(7, "eve", "10.0.0.2/24")
+        self.mallory = node(8, "mallory", "10.0.0.2/24")
+        self.refused = Refusal(("10.0.0.2",), "bob")
+
+    def test_holder_lives(self) -> None:
+        """Who claims an address that is held gets nothing until the holder was asked; then it is
+        told whose it is."""
+        self.link(BOB)
+        self.assertEqual(
+            self.link(self.eve), [Join("eve"), Tell("eve", everything(BOB)), Probe("bob")]
+        )
+        self.assertEqual(self.alice.probed("bob", True), [Refuse("eve", self.refused)])
+        self.assertEqual(self.alice.probed("bob", True), [])
+
+    def test_holder_is_dead(self) -> None:
+        """A holder that does not answer loses the address to the newcomer."""
+        self.link(BOB)
+        self.link(self.eve)
+        self.assertEqual(
+            self.alice.probed("bob", False),
+            [Close("bob", SILENT), Part("bob", SILENT), Route(BOB_IP, "eve"), Forget(BOB.id)],
+        )
+
+    def test_holder_switches(self) -> None:
+        """A holder that comes with a new link lives: those who wait are told so."""
+        self.link(BOB, "bob")
+        self.link(self.eve)
+        self.assertIn(Refuse("eve", self.refused), self.link(BOB, "bob too"))
+
+    def test_next_in_line(self) -> None:
+        """When the holder goes the next in line inherits and is told; those behind it are told
+        whose it is now."""
+        self.link(BOB)
+        self.link(self.eve)
+        self.link(self.mallory)
+        self.alice.probed("bob", True)
+        commands = self.alice.link_lost("bob", "lost")
+        self.assertEqual(
+            named(commands, Route, Unroute, Refuse, Probe),
+            [Route(BOB_IP, "eve"), Probe("eve"), Refuse("eve", NOTHING)],
+        )
+        refused = Refusal(("10.0.0.2",), "eve")
+        self.assertEqual(self.alice.probed("eve", True), [Refuse("mallory", refused)])
+
+    def test_leaves_the_line(self) -> None:
+        """Who goes while waiting takes nothing along."""
+        self.link(BOB)
+        self.link(self.eve)
+        self.assertEqual(
+            self.alice.link_lost("eve", "lost"), [Part("eve", "lost"), Forget(self.eve.id)]
+        )
+
+    def test_own_address(self) -> None:
+        """Our own address is never routed; the later of the two claimants is told."""
+        thief = node(7, "eve", "10.0.0.1/24")
+        commands = self.link(thief)
+        self.assertEqual(
+            named(commands, Route, Refuse), [Refuse("eve", Refusal(("10.0.0.1",), "alice"))]
+        )
+        incumbent = node(8, "mallory", "10.0.0.1/24", started=0)
+        self.assertEqual(named(self.link(incumbent), Route, Refuse), [])
+
+    def test_outside(self) -> None:
+        """An address outside the mesh's networks is not routed, and its node is told."""
+        commands = self.link(node(7, "eve", "10.0.0.7/24", "192.168.0.7/24", "fd00::7/64"))
+        self.assertEqual(
+            named(commands, Route, Refuse),
+            [
+                Route(ip_address("10.0.0.7"), "eve"),
+                Route(ip_address("fd00::7"), "eve"),
+                Refuse("eve", Refusal(("192.168.0.7",), "")),
+            ],
+        )
+
+    def test_said_again(self) -> None:
+        """By a new link a refusal is said again: the old link may not have carried it."""
+        self.link(BOB)
+        self.link(self.eve, "eve")
+        self.alice.probed("bob", True)
+        self.assertIn(Refuse("eve too", self.refused), self.link(self.eve, "eve too"))
