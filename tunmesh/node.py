@@ -249,8 +249,8 @@ class Node:
 
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         peer = self._peers.get(_record_of(link).id)
-        if peer is None:
-            return
+        if peer is None or not self._roster.hears(link):
+            return  # said on a link that another one has replaced
         peer.refuses = refusal.addresses
         if refusal.addresses:
             self._journal.warn(
