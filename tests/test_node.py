@@ -419,3 +419,65 @@ class HousekeepingTests(SynchronousTestCase):
             self.assertEqual(len(node._connector), 2)
             self.assertLessEqual(len(node._dialers), 2)
             self.assertEqual(len(node._path.table.routes), 4)
+
+
+class BroadcastTests(SynchronousTestCase):
+    """One packet for many, where the config allows it."""
+
+    def heard(self, mesh: Mesh, sender: Member, destination: str) -> list[str]:
+        """The names of those whose tun gets a packet to this destination."""
+        packet = frame(sender.address, destination, b"to whom it may concern")
+        sender.tun.inject(packet)
+        mesh.advance(0.1)
+        return [member.name for member in mesh.members if packet in member.tun.written]
+
+    def subnets(self, enable: bool) -> tuple[Mesh, list[Member]]:
+        """a and b in one local subnet of the mesh, c in another one."""
+        mesh = Mesh(enable_broadcast=enable)
+        members = [mesh.add(name, start=False) for name in "abc"]
+        for member, text in zip(members, ("10.9.1.1", "10.9.1.2", "10.9.2.1"), strict=True):
+            member.addresses = (text, member.addresses[1])
+            member.prefixes = (24, 64)
+            member.start()
+        mesh.until(mesh.is_complete)
+        return mesh, members
+
+    def test_local_subnet(self) -> None:
+        """255.255.255.255 and the local subnet's broadcast address reach the local subnet."""
+        mesh, (a, _b, c) = self.subnets(enable=True)
+        self.assertEqual(self.heard(mesh, a, "255.255.255.255"), ["b"])
+        self.assertEqual(self.heard(mesh, a, "10.9.1.255"), ["b"])
+        self.assertEqual(self.heard(mesh, c, "255.255.255.255"), [])
+        self.assertEqual(self.heard(mesh, c, "10.9.1.255"), [])
+
+    def test_mesh(self) -> None:
+        """The mesh's broadcast address reaches every node."""
+        mesh, (a, _b, c) = self.subnets(enable=True)
+        self.assertEqual(self.heard(mesh, a, "10.9.255.255"), ["b", "c"])
+        self.assertEqual(self.heard(mesh, c, "10.9.255.255"), ["a", "b"])
+
+    def test_off_by_default(self) -> None:
+        """Without the config's consent broadcasts are dropped and counted, sent or received."""
+        mesh, (a, _b, _c) = self.subnets(enable=False)
+        for destination in ("255.255.255.255", "10.9.255.255"):
+            self.assertEqual(self.heard(mesh, a, destination), [])
+        self.assertEqual(a.status.dropped["broadcast"], 2)
+
+    def test_receiver_does_not_allow_it(self) -> None:
+        """A node without broadcast does not take those of others either."""
+        mesh = Mesh()
+        a, b = mesh.add("a", enable_broadcast=True), mesh.add("b")
+        mesh.until(mesh.is_complete)
+        self.assertEqual(self.heard(mesh, a, "10.9.255.255"), [])
+        self.assertEqual(b.status.dropped["misrouted"], 1)
+
+    def test_nobody_owns_a_broadcast_address(self) -> None:
+        """A node that claims the mesh's broadcast address does not get it."""
+        mesh = Mesh(enable_broadcast=True)
+        a, b = mesh.add("a"), mesh.add("b", start=False)
+        b.addresses = ("10.9.255.255", b.addresses[1])
+        b.start()
+        mesh.until(lambda: b.linked_with == ["a"])
+        mesh.advance(1)
+        self.assertFalse(b.status.is_ready)
+        self.assertNotIn(b"\x0a\x09\xff\xff", a.node._path.table.routes)

@@ -45,6 +45,8 @@ from tunmesh.errors import OperatorError
 
 _RT_TABLE_MAIN = 254
 _RTN_LOCAL = 2
+_RTN_BROADCAST = 3
+_RT_TABLE_LOCAL = 255
 _LEADS_NOWHERE = (6, 7, 8, 9)  # RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, RTN_THROW
 _RT_SCOPE_LINK = 253
 _IFA_F_NODAD = 0x02
@@ -59,6 +61,7 @@ class Overlay:
 
     network: IPv4Network | IPv6Network
     address: IPv4Interface | IPv6Interface
+    broadcast: bool = False  # of the whole network; that of the local subnet comes with the address
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
         with _explained(f"bring {device} up"):
             ip.link("set", index=index, state="up")
         for overlay in overlays:
+            if overlay.broadcast:
+                _add_broadcast(ip, index, device, overlay)
             # For the local subnet the kernel has made a route together with the address.
             if overlay.network != overlay.address.network:
                 _add_route(ip, index, device, overlay)
@@ -208,6 +213,23 @@ def _add_route(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
             dst=str(overlay.network),
             oif=index,
             prefsrc=str(overlay.address.ip),
+            scope=_RT_SCOPE_LINK,
+        )
+
+
+def _add_broadcast(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
+    """Make the kernel take the mesh's broadcast address for one. It does that by itself for the
+    local subnet's, of which the address is configured with its prefix."""
+    if overlay.network.broadcast_address == overlay.address.network.broadcast_address:
+        return
+    with _explained(f"make {overlay.network.broadcast_address} a broadcast address of {device}"):
+        ip.route(
+            "add",
+            dst=f"{overlay.network.broadcast_address}/32",
+            oif=index,
+            prefsrc=str(overlay.address.ip),
+            type=_RTN_BROADCAST,
+            table=_RT_TABLE_LOCAL,
             scope=_RT_SCOPE_LINK,
         )
 

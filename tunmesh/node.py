@@ -66,6 +66,7 @@ class Settings:
     keys: tuple[Key, ...]
     credentials: tls.Credentials
     listen_port: int
+    enable_broadcast: bool = False
     groups: tuple[GroupSettings, ...] = ()
     bootstrap_retry_interval: float = 15.0
     startup_grace: float = 0.0
@@ -103,8 +104,10 @@ class Node:
         self._failed = failed
         self._journal = Journal(log, reactor.seconds)
         self._roster: roster.Roster[Link] = roster.Roster(settings.record, settings.networks)
-        table: Table[Peer] = Table(settings.record.addresses, settings.networks)
-        self._path = DataPath(tun, table)
+        self._path = DataPath(
+            tun,
+            Table(settings.record.addresses, settings.networks, settings.enable_broadcast),
+        )
         self._peers: dict[str, Peer] = {}
         self._connector = Connector(
             reactor,
@@ -324,7 +327,8 @@ class Node:
 
     def _join(self, link: Link) -> None:
         record = _record_of(link)
-        self._peers[record.id] = Peer(record, link)
+        peer = self._peers[record.id] = Peer(record, link)
+        self._path.table.join(peer, record.addresses)
         self._journal.info(
             "linked with {peer} at {url} ({direction}), {addresses}",
             event="linked",
@@ -336,6 +340,7 @@ class Node:
 
     def _part(self, link: Link, reason: str) -> None:
         peer = self._peers.pop(_record_of(link).id)
+        self._path.table.part(peer)
         self._past_traffic.add(peer.traffic)
         self._journal.info(
             "no longer linked with {peer}: {reason}",
@@ -388,8 +393,7 @@ class Node:
 
     def _packet_expiration(self, record: NodeRecord) -> float:
         """Depends on whether it is in this node's local subnet."""
-        subnets = [address.network for address in self.record.addresses]
-        if any(address.ip in subnet for address in record.addresses for subnet in subnets):
+        if self._path.table.is_local(record.addresses):
             return self._settings.local_packet_expiration
         return self._settings.mesh_packet_expiration
 

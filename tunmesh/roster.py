@@ -50,7 +50,7 @@ from tunmesh.messages import (
     NodeRecord,
     Refusal,
 )
-from tunmesh.routing import Network
+from tunmesh.routing import Network, is_host
 
 Address = IPv4Address | IPv6Address
 Link = TypeVar("Link")
@@ -408,12 +408,12 @@ class Roster(Generic[Link]):
         return commands + [command for node_id in heirs for command in self._refusal(node_id)]
 
     def _routable(self, record: NodeRecord) -> list[Address]:
-        """Its addresses that lie in the mesh's networks, each once."""
+        """Its addresses that a node can have in the mesh's networks, each once."""
         return list(
             dict.fromkeys(
                 address.ip
                 for address in record.addresses
-                if any(address.ip in network for network in self._networks)
+                if any(is_host(address.ip, network) for network in self._networks)
             )
         )
 

@@ -4,13 +4,17 @@ The keys are the raw bytes of single addresses (4 for IPv4, 16 for IPv6), so tha
 dict lookup on a slice of the packet. There are no prefixes to match: a node owns addresses, not
 networks. Peers are whatever objects the caller routes to; they are compared by identity.
 
-Every packet that is not carried has one of the reasons in DROP_REASONS.
+Where broadcast is allowed (IPv4 only), three destinations lead to many peers: 255.255.255.255 and
+the local subnet's broadcast address to those in the local subnet, the mesh's broadcast address to
+all. They are looked for only when there is no route.
+
+Every packet that is not carried has a reason, one of the words below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, TypeVar
 
 from tunmesh import packet
@@ -23,7 +27,7 @@ Peer = TypeVar("Peer")
 NO_ROUTE = "no_route"  # inside the mesh's network, but no linked node has this address
 OUTSIDE_NETWORK = "outside_network"  # not an address of the mesh
 MULTICAST = "multicast"
-BROADCAST = "broadcast"
+BROADCAST = "broadcast"  # not allowed by the config, or nobody is there to hear it
 # Arriving from a peer
 SPOOFED_SOURCE = "spoofed_source"  # the source address is not one that is routed to that peer
 MISROUTED = "misrouted"  # the destination is not an address of this node
@@ -36,9 +40,18 @@ _IPV4_ALL = b"\xff\xff\xff\xff"
 class Table(Generic[Peer]):
     """The routes of one node."""
 
-    def __init__(self, own: Iterable[Interface], networks: Iterable[Network]) -> None:
+    def __init__(
+        self, own: Sequence[Interface], networks: Sequence[Network], broadcast: bool = False
+    ) -> None:
         self.routes: dict[bytes, Peer] = {}
-        self._own = frozenset(address.packed for address in own)
+        self._subnets = [address.network for address in own]
+        self._local_broadcasts, self._mesh_broadcasts = (
+            _broadcasts(self._subnets, networks) if broadcast else (frozenset(), frozenset())
+        )
+        self._hearers: dict[bytes, dict[Peer, None]] = {
+            address: {} for address in self._local_broadcasts | self._mesh_broadcasts
+        }
+        self._accepted = {address.packed for address in own} | self._hearers.keys()
         # By length of an address: the first and the last of the mesh's network.
         self._ranges = {
             network.max_prefixlen // 8: (
@@ -47,6 +60,30 @@ class Table(Generic[Peer]):
             )
             for network in networks
         }
+
+    def is_local(self, addresses: Iterable[Interface]) -> bool:
+        """Whether a node with these addresses is in this node's local subnet, in every address
+        family that both have."""
+        near = [
+            address.ip in subnet
+            for address in addresses
+            for subnet in self._subnets
+            if address.version == subnet.version
+        ]
+        return bool(near) and all(near)
+
+    def join(self, peer: Peer, addresses: Iterable[Interface]) -> None:
+        """A node is there: it hears broadcasts from now on."""
+        heard = self._mesh_broadcasts
+        if self.is_local(addresses):
+            heard = heard | self._local_broadcasts
+        for address in heard:
+            self._hearers[address][peer] = None
+
+    def part(self, peer: Peer) -> None:
+        """A node is gone. Its routes are withdrawn one by one."""
+        for hearers in self._hearers.values():
+            hearers.pop(peer, None)
 
     def outbound(self, frames: Iterable[bytes]) -> tuple[dict[Peer, list[bytes]], list[str]]:
         """Sort what the tun gave by peer; the reasons why the rest goes nowhere.
@@ -66,12 +103,14 @@ class Table(Generic[Peer]):
             else:
                 key = b""  # not what is left of frame[34:50]: it may be as long as an IPv4 address
             peer = routes.get(key)
-            if peer is None:
+            if peer is not None:
+                batches.setdefault(peer, []).append(frame)
+                continue
+            hearers = self._hearers.get(key)
+            for peer in hearers or ():
+                batches.setdefault(peer, []).append(frame)
+            if not hearers:
                 drops.append(self._unroutable(key))
-            elif peer in batches:
-                batches[peer].append(frame)
-            else:
-                batches[peer] = [frame]
         return batches, drops
 
     def inbound(self, peer: Peer, frame: memoryview) -> str | None:
@@ -81,7 +120,7 @@ class Table(Generic[Peer]):
         owner = self.routes.get(packet.source(frame))
         if owner is None or owner is not peer:
             return SPOOFED_SOURCE
-        if packet.destination(frame) not in self._own:
+        if packet.destination(frame) not in self._accepted:
             return MISROUTED
         return None
 
@@ -92,6 +131,28 @@ class Table(Generic[Peer]):
         if key[0] == 0xFF if len(key) == 16 else 224 <= key[0] < 240:
             return MULTICAST
         first, last = self._ranges.get(len(key), (b"\xff", b""))
-        if key == _IPV4_ALL or (len(key) == 4 and key == last):
+        if key == _IPV4_ALL or (len(key) == 4 and key == last) or key in self._hearers:
             return BROADCAST
         return NO_ROUTE if first <= key <= last else OUTSIDE_NETWORK
+
+
+def _broadcasts(
+    subnets: Iterable[Network], networks: Iterable[Network]
+) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """The destinations that all of the local subnet hears, and those that all of the mesh does."""
+    mesh = {network.broadcast_address.packed for network in networks if has_broadcast(network)}
+    local = {subnet.broadcast_address.packed for subnet in subnets if has_broadcast(subnet)}
+    return frozenset((local | {_IPV4_ALL}) - mesh), frozenset(mesh)
+
+
+def is_host(address: IPv4Address | IPv6Address, network: Network) -> bool:
+    """Whether a single node may have this address of the network."""
+    if address not in network:
+        return False
+    reserved = (network.network_address, network.broadcast_address)
+    return not (has_broadcast(network) and address in reserved)
+
+
+def has_broadcast(network: Network) -> bool:
+    """Whether the last address of a network is for everybody in it (RFC 3021 for /31)."""
+    return network.version == 4 and network.prefixlen < 31

@@ -92,6 +92,7 @@ def settings_of(loaded: Config) -> Settings:
             ssl.cert_file_path, ssl.key_file_path, ssl.ca_file_path, ssl.verify_hostname
         ),
         listen_port=loaded.control_api.listen_port,
+        enable_broadcast=_broadcasts(loaded),
         groups=tuple(
             GroupSettings(
                 name,
@@ -107,6 +108,11 @@ def settings_of(loaded: Config) -> Settings:
         local_packet_expiration=timing.network.local.packet_expiration,
         mesh_packet_expiration=timing.network.mesh.packet_expiration,
     )
+
+
+def _broadcasts(loaded: Config) -> bool:
+    ipv4 = loaded.networking.ipv4
+    return ipv4 is not None and ipv4.enable_broadcast
 
 
 class NodeService(Service):
@@ -143,7 +149,9 @@ class NodeService(Service):
     def _set_up(self) -> Node:
         name = self._config.networking.tun_device_id
         overlays = [
-            netadmin.Overlay(network, address)
+            netadmin.Overlay(
+                network, address, self._settings.enable_broadcast and network.version == 4
+            )
             for network, address in zip(
                 self._settings.networks, self._settings.record.addresses, strict=True
             )

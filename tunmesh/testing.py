@@ -451,6 +451,7 @@ class Member:
         self.name = name
         self.host = host
         self.addresses = (f"10.9.0.{number}", f"fd09::{number:x}")
+        self.prefixes = (16, 64)
         self.settings: dict[str, Any] = {}  # what differs from the mesh's settings
         self.events: list[LogEvent] = []
         self.node: Node
@@ -544,7 +545,7 @@ class Mesh:
             url=member.settings.pop("url", member.url),
             addresses=tuple(
                 ip_interface(f"{text}/{prefix}")
-                for text, prefix in zip(member.addresses, (16, 64), strict=True)
+                for text, prefix in zip(member.addresses, member.prefixes, strict=True)
             ),
             version="test",
         )
