@@ -12,7 +12,7 @@ from twisted.trial import unittest
 from tunmesh.health import liveness, readiness
 from tunmesh.messages import NodeRecord
 from tunmesh.metrics import exposition
-from tunmesh.status import RTT_BUCKETS, Histogram, PeerStatus, Status, Traffic
+from tunmesh.status import RTT_BUCKETS, Histogram, NodeStatus, PeerStatus, Status, Traffic
 
 LIVE = liveness(tun_lost="", listening=True, leaving=False)
 READY = readiness(LIVE, 2, 0.0, True, False, ())
@@ -44,6 +44,9 @@ BY_NODE = {
     "tunmesh_node_rx_bytes_total": ("counter", {"node"}),
     "tunmesh_node_tx_packets_total": ("counter", {"node"}),
     "tunmesh_node_tx_bytes_total": ("counter", {"node"}),
+    "tunmesh_node_latency_seconds_bucket": ("histogram", {"node", "le"}),
+    "tunmesh_node_latency_seconds_count": ("histogram", {"node"}),
+    "tunmesh_node_latency_seconds_sum": ("histogram", {"node"}),
 }
 
 
@@ -60,6 +63,8 @@ def peer_of(name: str, number: int, traffic: Traffic) -> PeerStatus:
 
 def a_status() -> Status:
     """A node that has seen something, with the peers bravo and charlie."""
+    latency = Histogram(RTT_BUCKETS)
+    latency.observe(0.003)
     rtt = Histogram(RTT_BUCKETS)
     for seconds in (0.0004, 0.0005, 0.02, 60.0):
         rtt.observe(seconds)
@@ -73,6 +78,10 @@ def a_status() -> Status:
             peer_of("bravo", 2, Traffic(1, 2, 3, 4)),
             peer_of("charlie", 3, Traffic(5, 6, 7, 8)),
         ),
+        nodes={
+            "bravo": NodeStatus(Traffic(1, 2, 3, 4), latency),
+            "charlie": NodeStatus(Traffic(5, 6, 7, 8), latency),
+        },
         links={"up": 2, "handshake": 1},
         nodes_known=5,
         tun=Traffic(10, 11, 12, 13),
@@ -122,7 +131,7 @@ class Exposition(unittest.SynchronousTestCase):
         self.assertEqual(self.described(False, {}), ALWAYS)
 
     def test_names_by_node(self) -> None:
-        """With packet metrics by node there are four more; only they have a node label."""
+        """With packet metrics by node there are five more; only they have a node label."""
         self.assertEqual(self.described(True, {}), ALWAYS | BY_NODE)
 
     def test_base_labels(self) -> None:
@@ -175,12 +184,12 @@ class Exposition(unittest.SynchronousTestCase):
         self.assertEqual(samples["tunmesh_link_rtt_seconds_count"], {"": 4})
         self.assertEqual(samples["tunmesh_link_rtt_seconds_sum"], {"": 60.0209})
 
-    def test_two_peers_of_one_name(self) -> None:
-        """Two links to nodes of one name, as while one is restarted, are one series."""
-        twins = (peer_of("bravo", 2, Traffic(1, 2, 3, 4)), peer_of("bravo", 3, Traffic(1, 1, 1, 1)))
-        samples = self.samples(replace(a_status(), peers=twins), by_node=True)
-        self.assertEqual(samples["tunmesh_node_rx_packets_total"], {"bravo": 2})
-        self.assertEqual(samples["tunmesh_node_tx_bytes_total"], {"bravo": 5})
+    def test_latency(self) -> None:
+        """The latency of each node is a histogram of its own."""
+        samples = self.samples(a_status(), by_node=True)
+        self.assertEqual(samples["tunmesh_node_latency_seconds_count"], {"bravo": 1, "charlie": 1})
+        self.assertEqual(samples["tunmesh_node_latency_seconds_bucket"]["0.0025 bravo"], 0)
+        self.assertEqual(samples["tunmesh_node_latency_seconds_bucket"]["0.005 bravo"], 1)
 
     def test_scraping_changes_nothing(self) -> None:
         """The node's own counters are the same after a scrape as before."""
@@ -205,8 +214,8 @@ class Exposition(unittest.SynchronousTestCase):
     def test_escaped(self) -> None:
         """A name with quotes and backslashes stays one label, and adds no line."""
         name = 'br"avo\\\\n{x="y"}'
-        peers = (peer_of(name, 2, Traffic(1, 2, 3, 4)),)
-        samples = self.samples(replace(a_status(), peers=peers), by_node=True)
+        nodes = {name: NodeStatus(Traffic(1, 2, 3, 4), Histogram(RTT_BUCKETS))}
+        samples = self.samples(replace(a_status(), nodes=nodes), by_node=True)
         self.assertEqual(samples["tunmesh_node_rx_packets_total"], {name: 1})
         zone = 'eu\n"1"\\'
         samples = self.samples(a_status(), {"zone": zone})
@@ -214,6 +223,8 @@ class Exposition(unittest.SynchronousTestCase):
 
     def test_nobody(self) -> None:
         """A node alone in the world has the same metrics, without peers."""
-        status = replace(a_status(), peers=(), links={}, dropped={}, handshake_failures={})
+        status = replace(
+            a_status(), peers=(), nodes={}, links={}, dropped={}, handshake_failures={}
+        )
         names = {family.name for family in self.families(status, by_node=True)}
         self.assertEqual(names, {family.name for family in self.families(a_status(), by_node=True)})

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.handshake import Key
+from tunmesh.link import Timing
 from tunmesh.testing import PORT, Member, Mesh, frame
 
 
@@ -481,3 +482,31 @@ class BroadcastTests(SynchronousTestCase):
         mesh.advance(1)
         self.assertFalse(b.status.is_ready)
         self.assertNotIn(b"\x0a\x09\xff\xff", a.node._path.table.routes)
+
+
+class TimingTests(SynchronousTestCase):
+    """How patient links are, near and far."""
+
+    def test_local_and_mesh(self) -> None:
+        """Peers in the local subnet and others are given up after times of their own."""
+        mesh = Mesh(local=Timing(1.0, 3.0), mesh=Timing(2.0, 8.0))
+        members = [mesh.add(name, start=False) for name in "abc"]
+        for member, text in zip(members, ("10.9.1.1", "10.9.1.2", "10.9.2.1"), strict=True):
+            member.addresses = (text, member.addresses[1])
+            member.prefixes = (24, 64)
+            member.start()
+        a, b, c = members
+        mesh.until(mesh.is_complete)
+        b.vanish()
+        self.assertLessEqual(mesh.until(lambda: a.linked_with == ["c"]), 4.1)
+        self.assertGreater(mesh.until(lambda: c.linked_with == ["a"]), 1)
+
+    def test_totals_outlive_a_restart(self) -> None:
+        """What was exchanged with a node is counted on when it restarts, by its name."""
+        mesh, (a, b) = complete("a", "b")
+        self.assertTrue(mesh.send(a, b, b"12345"))
+        b.crash()
+        b.start()
+        mesh.until(mesh.is_complete)
+        self.assertTrue(mesh.send(a, b, b"12345"))
+        self.assertEqual(a.status.nodes["b"].traffic.tx_bytes, 50)

@@ -8,8 +8,8 @@ When it says pause, they wait in a bounded queue (tunmesh.packetqueue) and go wh
 The tun is never paused. Everything that is not data goes to the transport at once, past the
 queue: it is little, and what a peer could make us send without end (pongs) is held back to one.
 
-**Death.** Every PING_INTERVAL a ping goes out; when nothing at all was heard for SILENCE the link
-is dead. A single ping with a short deadline (`probe`) answers the roster's doubts.
+**Death.** Every `ping_interval` a ping goes out; when nothing at all was heard for `silence` the
+link is dead. A single ping with a short deadline (`probe`) answers the roster's doubts.
 
 **Retiring** makes replacing a link lossless. Each side says bye on the old link behind its last
 packet, and goes on receiving until it has the other's bye.
@@ -18,6 +18,7 @@ packet, and goes on receiving until it has the other's bye.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol as Interface
 
@@ -38,11 +39,18 @@ from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.netstring import Decoder, encode
 from tunmesh.packetqueue import PacketQueue
 
-PING_INTERVAL = 5.0
-SILENCE = 15.0
-PROBE_TIMEOUT = 1.0
 RETIRE_TIMEOUT = 2.0  # how long the other end may take to say its bye, or to close
 WRITE_BUDGET = 1 << 18  # bytes taken from the queue for one write
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How patient a link is, in seconds."""
+
+    ping_interval: float = 5.0
+    silence: float = 15.0  # after which the other end is dead
+    probe_timeout: float = 1.0  # for the answer to a ping that somebody waits for
+    packet_expiration: float = 0.1  # how long a packet may wait
 
 
 class State(Enum):
@@ -114,7 +122,8 @@ class Link(Protocol):
         self.state = State.HANDSHAKE
         self.dialed = dialed
         self.since = clock.seconds()
-        self.queue = PacketQueue(max_age=0.1)
+        self.timing = Timing()
+        self.queue = PacketQueue(self.timing.packet_expiration)
         self._owner = owner
         self._clock = clock
         self._begin = begin
@@ -142,6 +151,13 @@ class Link(Protocol):
 
     # --- what the node asks of it ---
 
+    def adopt(self, timing: Timing) -> None:
+        """Be as patient as this from now on."""
+        self.timing = timing
+        self.queue.max_age = timing.packet_expiration
+        if self.state is State.UP:
+            self._restart_timer(timing.ping_interval, self._keep_alive)
+
     def send(self, frames: list[bytes]) -> None:
         """Send packets (each virtio header and IP packet) now, or queue them, or drop them."""
         if not self._paused and self.state is State.UP:
@@ -161,10 +177,12 @@ class Link(Protocol):
         self._write(messages.encode_refusal(refusal))
 
     def probe(self, answered: Callable[[bool], None]) -> None:
-        """Ping now; `answered` is told whether a pong came within PROBE_TIMEOUT."""
+        """Ping now; `answered` is told whether a pong came within `probe_timeout`."""
         self._probes.append(answered)
         if len(self._probes) == 1:
-            self._probe_timer = self._clock.callLater(PROBE_TIMEOUT, self._probed, False)
+            self._probe_timer = self._clock.callLater(
+                self.timing.probe_timeout, self._probed, False
+            )
             self._ping()
 
     def retire(self) -> None:
@@ -268,7 +286,7 @@ class Link(Protocol):
         self._decoder.limit = messages.MAX_FRAME
         self._authenticated()
         self.transport.registerProducer(self, True)
-        self._restart_timer(PING_INTERVAL, self._keep_alive)
+        self._restart_timer(self.timing.ping_interval, self._keep_alive)
         self._owner.link_up(self)
 
     def _receive(self, payload: memoryview) -> None:
@@ -301,11 +319,11 @@ class Link(Protocol):
     # --- keeping alive ---
 
     def _keep_alive(self) -> None:
-        if self._clock.seconds() - self._heard >= SILENCE:
-            self._error = PeerError(messages.SILENT, f"silent for {SILENCE:.0f} s")
+        if self._clock.seconds() - self._heard >= self.timing.silence:
+            self._error = PeerError(messages.SILENT, f"silent for {self.timing.silence:g} s")
             self._abort()
             return
-        self._restart_timer(PING_INTERVAL, self._keep_alive)
+        self._restart_timer(self.timing.ping_interval, self._keep_alive)
         if not self._probes:
             self._ping()
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tunmesh.status import Histogram, Status, Traffic
+from tunmesh.status import Histogram, Status
 
 _DIRECTIONS = {
     "rx_packets": "Packets received from the mesh",
@@ -90,7 +90,7 @@ class _NodeCollector(Collector):
             ("reason",),
         )
         yield self._histogram(
-            "tunmesh_link_rtt_seconds", "Round trips of pings on links", status.rtt
+            "tunmesh_link_rtt_seconds", "Round trips of pings on links", {(): status.rtt}
         )
 
     def _packets(self, status: Status) -> Iterator[Metric]:
@@ -111,16 +111,19 @@ class _NodeCollector(Collector):
             yield from self._nodes(status)
 
     def _nodes(self, status: Status) -> Iterator[Metric]:
-        nodes: dict[str, Traffic] = {}
-        for peer in status.peers:
-            nodes.setdefault(peer.record.name, Traffic()).add(peer.traffic)
         for field, text in _DIRECTIONS.items():
             yield self._counter(
                 f"tunmesh_node_{field}",
                 f"{text}, by node",
-                {(name,): getattr(traffic, field) for name, traffic in nodes.items()},
+                {(name,): getattr(node.traffic, field) for name, node in status.nodes.items()},
                 ("node",),
             )
+        yield self._histogram(
+            "tunmesh_node_latency_seconds",
+            "One way of a ping on the link, half its round trip, by node",
+            {(name,): node.latency for name, node in status.nodes.items()},
+            ("node",),
+        )
 
     def _gauge(
         self,
@@ -146,13 +149,21 @@ class _NodeCollector(Collector):
             metric.add_sample(f"{name}_total", self._labels(labels, values), value)
         return metric
 
-    def _histogram(self, name: str, text: str, histogram: Histogram) -> Metric:
+    def _histogram(
+        self,
+        name: str,
+        text: str,
+        samples: Mapping[tuple[str, ...], Histogram],
+        labels: tuple[str, ...] = (),
+    ) -> Metric:
         metric = Metric(name, text, "histogram")
-        buckets = histogram.cumulative()
-        for bound, count in buckets:
-            metric.add_sample(f"{name}_bucket", self._labels(("le",), (bound,)), count)
-        metric.add_sample(f"{name}_count", self._base_labels, buckets[-1][1])
-        metric.add_sample(f"{name}_sum", self._base_labels, histogram.sum)
+        for values, histogram in samples.items():
+            own = self._labels(labels, values)
+            buckets = histogram.cumulative()
+            for bound, count in buckets:
+                metric.add_sample(f"{name}_bucket", {**own, "le": bound}, count)
+            metric.add_sample(f"{name}_count", own, buckets[-1][1])
+            metric.add_sample(f"{name}_sum", own, histogram.sum)
         return metric
 
     def _labels(self, names: Sequence[str], values: Sequence[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,11 +29,12 @@ from tunmesh.datapath import DataPath, Peer
 from tunmesh.dialer import PeerFactory, Target
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.handshake import Key
-from tunmesh.link import Link
+from tunmesh.link import Link, Timing
 from tunmesh.log import Journal
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.routing import Network, Table
-from tunmesh.status import Check, PeerStatus, Status, Traffic
+from tunmesh.status import Check, NodeStatus, PeerStatus, Status, Traffic
+from tunmesh.totals import Totals
 from tunmesh.tun import Tun
 
 GATHER = 0.2  # seconds that news is gathered before it is told
@@ -72,8 +73,9 @@ class Settings:
     startup_grace: float = 0.0
     session_max_age: float = 3600.0
     groom_interval: float = 5.0
-    local_packet_expiration: float = 0.1
-    mesh_packet_expiration: float = 0.1
+    metric_ttl: float = 3600.0
+    local: Timing = field(default_factory=Timing)  # for links within the local subnet
+    mesh: Timing = field(default_factory=Timing)  # for all others
 
 
 class Node:
@@ -136,6 +138,7 @@ class Node:
         self._leaving: Deferred[None] | None = None
         self._last_closed: Deferred[None] | None = None
         self._past_traffic = Traffic()  # with peers that are gone
+        self._totals = Totals(settings.metric_ttl)
         self._failures = dict.fromkeys(HANDSHAKE_FAILURES, 0)
         self._rtt = status.Histogram(status.RTT_BUCKETS)
 
@@ -213,7 +216,8 @@ class Node:
             link.close(messages.SELF)
             self._note_readiness()
             return
-        link.queue.max_age = self._packet_expiration(record)
+        is_local = self._path.table.is_local(record.addresses)
+        link.adopt(self._settings.local if is_local else self._settings.mesh)
         self._run(self._roster.authenticated(link, record, link.dialed))
         if self._roster.is_linked(record.id):
             link.peer = self._peers[record.id]
@@ -281,6 +285,7 @@ class Node:
 
     def round_trip(self, link: Link, seconds: float) -> None:
         self._rtt.observe(seconds)
+        self._totals.round_trip(_record_of(link).name, seconds)
 
     # --- what the roster wants ---
 
@@ -329,6 +334,7 @@ class Node:
         record = _record_of(link)
         peer = self._peers[record.id] = Peer(record, link)
         self._path.table.join(peer, record.addresses)
+        self._totals.join(record.name)
         self._journal.info(
             "linked with {peer} at {url} ({direction}), {addresses}",
             event="linked",
@@ -342,6 +348,8 @@ class Node:
         peer = self._peers.pop(_record_of(link).id)
         self._path.table.part(peer)
         self._past_traffic.add(peer.traffic)
+        linked = [other.record.name for other in self._peers.values()]
+        self._totals.part(self._reactor.seconds(), peer.record.name, peer.traffic, linked)
         self._journal.info(
             "no longer linked with {peer}: {reason}",
             event="unlinked",
@@ -378,6 +386,7 @@ class Node:
             age = self._reactor.seconds() - peer.link.since
             if peer.link.dialed and age > self._settings.session_max_age:
                 self._dial(peer.record, patient=False)
+        self._totals.groom(self._reactor.seconds())
         self._tend_groups()
         self._note_readiness()
         self._later("groom", self._settings.groom_interval, self._groom)
@@ -390,12 +399,6 @@ class Node:
     def _group_dialer(self, group: GroupSettings) -> PeerFactory:
         longest = self._settings.bootstrap_retry_interval
         return self._connector.dialer(group.targets, group.retries, longest)
-
-    def _packet_expiration(self, record: NodeRecord) -> float:
-        """Depends on whether it is in this node's local subnet."""
-        if self._path.table.is_local(record.addresses):
-            return self._settings.local_packet_expiration
-        return self._settings.mesh_packet_expiration
 
     # --- what goes into the log rarely ---
 
@@ -458,6 +461,7 @@ class Node:
             live=live,
             ready=ready,
             peers=tuple(_peer_status(peer) for peer in self._peers.values()),
+            nodes=self._node_statuses(),
             links=self._connector.states(),
             nodes_known=self._roster.nodes_known,
             tun=Traffic(
@@ -469,6 +473,16 @@ class Node:
             rtt=self._rtt,
             certificate_expiry=self._settings.credentials.expiry,
         )
+
+    def _node_statuses(self) -> dict[str, NodeStatus]:
+        """What was exchanged with each node, by its name, before and now."""
+        nodes = {
+            name: NodeStatus(totals.traffic.copy(), totals.latency) for name, totals in self._totals
+        }
+        for peer in self._peers.values():
+            if peer.record.name in nodes:
+                nodes[peer.record.name].traffic.add(peer.traffic)
+        return nodes
 
     def _link_traffic(self) -> Traffic:
         total = self._past_traffic.copy()

@@ -27,11 +27,23 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.web.server import Site
 
-from tunmesh import __version__, config, log, metrics, netadmin, privileges, tls, tun, web
+from tunmesh import (
+    __version__,
+    config,
+    configprocess,
+    log,
+    metrics,
+    netadmin,
+    privileges,
+    tls,
+    tun,
+    web,
+)
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.config import Config
 from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
+from tunmesh.link import Timing
 from tunmesh.messages import NodeRecord
 from tunmesh.node import Node, Settings
 from tunmesh.status import Status
@@ -105,8 +117,25 @@ def settings_of(loaded: Config) -> Settings:
         startup_grace=timing.registrations.startup_grace,
         session_max_age=timing.auth.session_max_age,
         groom_interval=timing.registrations.groom_interval,
-        local_packet_expiration=timing.network.local.packet_expiration,
-        mesh_packet_expiration=timing.network.mesh.packet_expiration,
+        metric_ttl=loaded.monitoring.metric_ttl,
+        local=_timing(timing, timing.registrations.local, timing.network.local),
+        mesh=_timing(timing, timing.registrations.mesh, timing.network.mesh),
+    )
+
+
+def _timing(
+    timing: configprocess.Timing,
+    contact: configprocess.LocalRegistration,
+    network: configprocess.PacketTiming,
+) -> Timing:
+    """The patience of links. The original's defaults would be too patient by far (a peer in the
+    mesh is given up after two minutes), so a config can only make a link less patient than ours."""
+    ours = Timing()
+    return Timing(
+        ping_interval=min(contact.reregistration_interval, ours.ping_interval),
+        silence=min(contact.stale_threshold, ours.silence),
+        probe_timeout=timing.request_timeout,
+        packet_expiration=network.packet_expiration,
     )
 
 

@@ -84,6 +84,14 @@ class PeerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """What was exchanged with the nodes of one name, over all their lives."""
+
+    traffic: Traffic
+    latency: Histogram  # one way
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """One node at one moment."""
 
@@ -93,6 +101,7 @@ class Status:
     live: tuple[Check, ...]
     ready: tuple[Check, ...]
     peers: tuple[PeerStatus, ...]
+    nodes: Mapping[str, NodeStatus]  # by name, also some that are gone
     links: Mapping[str, int]  # by state
     nodes_known: int
     tun: Traffic
