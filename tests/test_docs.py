@@ -1,0 +1,48 @@
+"""The documentation keeps up with the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import tests.test_metrics
+from tunmesh.datapath import DROP_REASONS
+from tunmesh.node import HANDSHAKE_FAILURES
+
+ROOT = Path(__file__).parent.parent
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+class DocsTests(SynchronousTestCase):
+    """What a reader relies on."""
+
+    def test_every_metric_is_documented(self) -> None:
+        """docs/monitoring.md names every metric, and none that does not exist."""
+        promised = tests.test_metrics.ALWAYS | tests.test_metrics.BY_NODE
+        names = {re.sub(r"_(bucket|count|sum)$", "", name) for name in promised}
+        documented = set(re.findall(r"`(tunmesh_\w+)`", self.read("docs/monitoring.md")))
+        self.assertEqual(documented, names)
+
+    def test_every_reason_is_documented(self) -> None:
+        """docs/monitoring.md explains every reason to drop a packet or refuse a connection."""
+        text = self.read("docs/monitoring.md")
+        for reason in (*DROP_REASONS, *HANDSHAKE_FAILURES):
+            self.assertIn(f"`{reason}`", text)
+
+    def test_links_lead_somewhere(self) -> None:
+        """Every relative link in the documentation leads to a file."""
+        for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+            for target in LINK.findall(page.read_text(encoding="utf-8")):
+                self.assertTrue((page.parent / target).exists(), f"{page.name}: {target}")
+
+    def test_every_module_is_in_the_house(self) -> None:
+        """docs/architecture.md names every file of the node."""
+        text = self.read("docs/architecture.md")
+        for path in (ROOT / "tunmesh").glob("[a-z]*.py"):
+            known = path.name in text or path.name.startswith("config")
+            self.assertTrue(known, path.name)
+
+    def read(self, name: str) -> str:
+        return (ROOT / name).read_text(encoding="utf-8")
