@@ -150,6 +150,8 @@ class TrafficTests(MeshCase):
 class RefusedTrafficTests(MeshCase):
     """What a node does not carry, and how it tells."""
 
+    nodes = 3
+
     async def test_spoofed_source(self) -> None:
         """A packet from an address that is not the sending node's does not come out of the tunnel,
         and the receiver counts it."""
@@ -162,6 +164,35 @@ class RefusedTrafficTests(MeshCase):
         self.assertEqual(await mailbox.post.get(), b"genuine")
         metrics = await self.ground.metrics(2)
         self.assertEqual(metrics[dropped("spoofed_source")], 1)
+
+    async def test_broadcast(self) -> None:
+        """Where the config allows it, a datagram to 255.255.255.255, to the local subnet's
+        broadcast address and to the mesh's arrives; a node without that consent drops and counts
+        its own."""
+        for number in (1, 2):
+            self.ground.change(
+                number,
+                networking__ipv4__node_address_cidr=f"10.77.1.{number}/24",
+                networking__ipv4__enable_broadcast=True,
+            )
+        self.ground.change(3, networking__ipv4__node_address_cidr="10.77.1.3/24")
+        await self.ground.linked(3)
+        mailbox = Mailbox()
+        with self.ground.namespace(1):
+            port = reactor.listenUDP(0, mailbox)
+        self.addCleanup(port.stopListening)
+        for destination in ("255.255.255.255", "10.77.1.255", "10.77.255.255"):
+            self.shout(3, b"without consent", (destination, port.getHost().port))
+            self.shout(2, destination.encode(), (destination, port.getHost().port))
+            self.assertEqual(await mailbox.post.get(), destination.encode())
+        self.assertEqual((await self.ground.metrics(3))[dropped("broadcast")], 3)
+
+    def shout(self, number: int, datagram: bytes, destination: tuple[str, int]) -> None:
+        """Send a broadcast out of that node's tun."""
+        with self.ground.namespace(number), socket.socket(IPV4, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, TUN.encode())
+            sender.sendto(datagram, destination)
 
     async def test_unknown_address(self) -> None:
         """A packet to an address of the mesh that no node has goes nowhere and is counted."""

@@ -96,7 +96,7 @@ def way_out(routes: Routes, frame: bytes) -> Neighbour | str:
         return peer
     if destination.is_multicast:
         return "multicast"
-    if str(destination) == "255.255.255.255":
+    if str(destination) in ("255.255.255.255", "10.77.0.255"):
         return "broadcast"
     for network in NETWORKS:
         if destination in network:
@@ -134,7 +134,8 @@ class Outbound(unittest.SynchronousTestCase):
         """A packet that goes nowhere says why."""
         for address, reason in {
             "10.77.9.9": "no_route",
-            "10.77.0.255": "no_route",
+            "10.77.0.255": "broadcast",  # of the local subnet
+            "10.77.1.255": "no_route",
             "10.78.0.1": "outside_network",
             "192.0.2.1": "outside_network",
             "240.0.0.1": "outside_network",

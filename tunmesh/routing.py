@@ -45,12 +45,12 @@ class Table(Generic[Peer]):
     ) -> None:
         self.routes: dict[bytes, Peer] = {}
         self._subnets = [address.network for address in own]
-        self._local_broadcasts, self._mesh_broadcasts = (
-            _broadcasts(self._subnets, networks) if broadcast else (frozenset(), frozenset())
+        self._local_broadcasts, self._mesh_broadcasts = _broadcasts(self._subnets, networks)
+        self._broadcasts = self._local_broadcasts | self._mesh_broadcasts
+        # Who hears what. Where broadcast is not allowed, nobody hears anything.
+        self._hearers: dict[bytes, dict[Peer, None]] = (
+            {address: {} for address in self._broadcasts} if broadcast else {}
         )
-        self._hearers: dict[bytes, dict[Peer, None]] = {
-            address: {} for address in self._local_broadcasts | self._mesh_broadcasts
-        }
         self._accepted = {address.packed for address in own} | self._hearers.keys()
         # By length of an address: the first and the last of the mesh's network.
         self._ranges = {
@@ -77,7 +77,7 @@ class Table(Generic[Peer]):
         heard = self._mesh_broadcasts
         if self.is_local(addresses):
             heard = heard | self._local_broadcasts
-        for address in heard:
+        for address in heard & self._hearers.keys():
             self._hearers[address][peer] = None
 
     def part(self, peer: Peer) -> None:
@@ -131,7 +131,7 @@ class Table(Generic[Peer]):
         if key[0] == 0xFF if len(key) == 16 else 224 <= key[0] < 240:
             return MULTICAST
         first, last = self._ranges.get(len(key), (b"\xff", b""))
-        if key == _IPV4_ALL or (len(key) == 4 and key == last) or key in self._hearers:
+        if key in self._broadcasts:
             return BROADCAST
         return NO_ROUTE if first <= key <= last else OUTSIDE_NETWORK
 
