@@ -5,11 +5,12 @@ BIN    := $(VENV)/bin
 NODES  ?= 3
 TESTS  ?= tests
 
-.PHONY: help mesh test lint types format clean
+.PHONY: help mesh test lint types format docs clean
 help:
 	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
 	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
 	@echo "make lint    ruff;  make types  mypy;  make format  ruff format"
+	@echo "make docs    docs/configuration.md, anew from the declarations of the keys"
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +39,10 @@ types: $(VENV)/.dev
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed
+	@$(BIN)/tunmesh config reference > docs/configuration.md.new
+	@mv docs/configuration.md.new docs/configuration.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

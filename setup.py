@@ -25,14 +25,22 @@ setup(
         "click>=8.1",
     ],
     extras_require={
-        "test": ["hypothesis>=6.100"],
+        "test": ["hypothesis>=6.100", "jsonschema>=4.20"],
         "dev": [
             "hypothesis>=6.100",
+            "jsonschema>=4.20",
             "mypy==2.4.*",
             "mypy-zope==1.0.*",
             "ruff==0.17.*",
             "types-PyYAML",
+            "types-jsonschema",
         ],
     },
-    entry_points={"console_scripts": ["tunmesh = tunmesh.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "tunmesh = tunmesh.cli:main",
+            "generate_tun_mesh_example_config = tunmesh.cli:generate_example",
+            "parse_tun_mesh_config = tunmesh.cli:parse",
+        ]
+    },
 )

@@ -116,6 +116,11 @@ tun_mesh:
 """
 
 
+def as_deployed() -> str:
+    """A config file as users of the original have it, comments and all."""
+    return Path(__file__).with_name("original-config.yaml").read_text(encoding="utf-8")
+
+
 def middle(low: float, high: float) -> float:
     return (low + high) / 2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.configs import MINIMAL, ORIGINAL, SECRET, Case, timing
+from tests.configs import MINIMAL, ORIGINAL, SECRET, Case, as_deployed, timing
 from tunmesh.config import Endpoint, dump, path_of
 from tunmesh.configkeys import key_paths
 
@@ -79,6 +79,29 @@ class WhatLoads(Case):
         self.assertEqual(registrations.bootstrap_retry_interval, 15.0)
         self.assertEqual(registrations.mesh.reregistration_interval, 30.0)
         self.assertEqual(config.process.timing.network.mesh.packet_expiration, 0.15)
+
+    def test_as_deployed(self) -> None:
+        """A file from a deployment of the original, with its service discovery, its ranges and the
+        keys that only its processes needed, loads as it is."""
+        (self.directory / "tls").mkdir()
+        for name in ("ca.pem", "node.pem", "node.key"):
+            (self.directory / "tls" / name).write_text("PEM")
+        config = self.load(as_deployed())
+        self.assertEqual(config.clustering.control_api_advertise_url, Endpoint("10.31.7.24", 28113))
+        groups = config.clustering.bootstrap_groups
+        self.assertEqual(list(groups), ["same-datacenter", "other-datacenter", "spare"])
+        self.assertEqual(len(groups["same-datacenter"].bootstrap_node_urls), 2)
+        self.assertEqual(groups["other-datacenter"].bootstrap_retries, 20)
+        self.assertEqual(groups["spare"].bootstrap_node_urls, ())
+        self.assertEqual(config.control_api.ssl.ca_file_path, self.directory / "tls" / "ca.pem")
+        timing = config.process.timing
+        self.assertEqual(timing.auth.session_max_age, 2700.0)
+        self.assertEqual(timing.registrations.startup_grace, 120.0)
+        self.assertEqual(timing.registrations.mesh.reregistration_interval, 30.0)
+        self.assertEqual(timing.network.local.packet_expiration, 0.05)
+        self.assertEqual(config.process.ipc.group.key_range_max, 0x8FFF0000)
+        labels = {"env": "production", "service": "billing", "replica": "07", "canary": "no"}
+        self.assertEqual(config.monitoring.prometheus.base_labels, labels)
 
     def test_every_key_is_covered(self) -> None:
         """The original-style file above uses every key there is, but for the ones that are new."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tests.configs import ORIGINAL, SECRET, Case
 from tunmesh.config import Config, ConfigError, load
 from tunmesh.configkeys import key_paths
+from tunmesh.configlint import lint
 
 SCALARS = st.one_of(
     st.none(),
@@ -44,6 +46,10 @@ class Garbage(Case):
                 self.assertTrue(line.startswith(f"{self.path}:"), line)
         else:
             self.assertIsInstance(config, Config)
+        with contextlib.suppress(ConfigError):
+            findings = lint(self.path, {"X": "x"}, random.Random(0).uniform, 0.0)
+            for problem in (*findings.errors, *findings.warnings):
+                self.assertTrue(problem.at(self.path).isprintable(), problem)
 
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.binary(max_size=200))

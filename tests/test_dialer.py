@@ -176,7 +176,22 @@ class TargetTests(unittest.TestCase):
         self.assertTrue(caller.dialer.exhausted)
 
 
+class NoNames:
+    """A resolver that cannot even begin."""
+
+    def resolveHostName(self, *arguments: object, **options: object) -> None:
+        raise LookupError("unknown encoding: punycode")
+
+
 class NameTests(unittest.TestCase):
+    def test_error_is_a_failure(self) -> None:
+        """Whatever goes wrong in an attempt, it is not the end of all attempts."""
+        caller = Caller((("a.test", 1),))
+        caller.dialer.clock.installNameResolver(NoNames())
+        caller.dialer.start()
+        self.assertEqual(caller.pauses(3), [0.5, 1.0, 2.0])
+        self.assertEqual(caller.complaints[0], (("a.test", 1), "unknown encoding: punycode"))
+
     def test_resolved_every_time(self) -> None:
         """A name that changes its address is reached at the new one."""
         caller = Caller((("alice", 1),))

@@ -48,15 +48,18 @@ FLOORS = {
     ),
     "internals": Floor("bulktls", ""),  # the part of `tls` that knows Twisted's private names
     "adapters": Floor(
-        "tun link tls dialer metrics web netadmin privileges log namespaces",
+        "tun link tls dialer names metrics web netadmin privileges log namespaces",
         "errors codecs machines internals",
     ),
     "interpreter": Floor(
         "node connector datapath bootstrap", "errors codecs machines adapters interpreter"
     ),
     "configuration": Floor(
-        "config configfile configkeys configprocess configvalues", "errors configuration"
+        "config configfile configkeys confignetworking configprocess configvalues "
+        "configschema configexample configreference configwords",
+        "errors configuration",
     ),
+    "lint": Floor("configlint", "errors adapters configuration"),
     "harness": Floor(
         "localmesh.run localmesh.story localmesh.measuring localmesh.processes localmesh.plan "
         "localmesh.screen localmesh.machine localmesh.underlay localmesh.transfers "
@@ -65,9 +68,10 @@ FLOORS = {
     ),
     "twins": Floor("testing", "errors codecs machines adapters interpreter"),
     "service": Floor("service", "errors codecs machines adapters interpreter configuration"),
-    "cli": Floor("cli", "errors configuration harness"),
+    "cli": Floor("cli", "errors configuration lint harness"),
 }
-CONFIGURATION_USES = {"pydantic", "pydantic_core", "yaml"}  # beside the standard library
+# Beside the standard library; annotated_types is where pydantic has its bounds from.
+CONFIGURATION_USES = {"pydantic", "pydantic_core", "annotated_types", "yaml"}
 
 
 @cache

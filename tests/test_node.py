@@ -117,6 +117,19 @@ class JoiningTests(SynchronousTestCase):
         mesh.add("d", url="https://192.0.2.77:9")
         mesh.until(mesh.is_complete, within=30)
 
+    def test_somebody_else_answers(self) -> None:
+        """A node whose URL leads to another one for a while is found when it leads there again."""
+        mesh = Mesh()
+        a = mesh.add("a")
+        b = mesh.add("b", url="https://192.0.2.77:9")  # that is, nobody can dial it
+        mesh.until(mesh.is_complete)
+        mesh.network.names["c.test"] = [a.host]
+        c = mesh.add("c", url=f"https://c.test:{PORT}")
+        mesh.advance(60)
+        self.assertEqual((b.linked_with, c.linked_with), (["a"], ["a"]))
+        mesh.network.names["c.test"] = [c.host]
+        self.assertLess(mesh.until(mesh.is_complete), 18)
+
     def test_simultaneous_dialing(self) -> None:
         """Two nodes that dial each other at once keep one link, the same at both ends."""
         for seed in range(20):
@@ -222,6 +235,18 @@ class HealingTests(SynchronousTestCase):
         mesh.advance(5)
         self.assertFalse(c.tun.is_open)
         self.assertEqual(a.status.nodes_known, 1)
+
+    def test_leaving_while_somebody_comes(self) -> None:
+        """Whoever is at the door when a node leaves, however far he has come, is not let in."""
+        for milliseconds in range(1, 15):
+            mesh = Mesh()
+            a = mesh.add("a")
+            b = mesh.add("b")
+            mesh.advance(milliseconds / 1000, step=0.001)
+            a.leave()
+            mesh.advance(6)
+            self.assertEqual((dict(a.status.links), b.linked_with), ({}, []), milliseconds)
+            self.assertFalse(a.tun.is_open)
 
     def test_leaving_while_a_peer_is_silent(self) -> None:
         """A peer that does not answer holds nobody up for longer than two seconds."""

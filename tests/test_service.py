@@ -221,7 +221,20 @@ class EndTests(NodeCase):
         await node.logged("leaving")
         node.signal("TERM")
         await self.ends(node, 0)
-        self.assertEqual(len(node.all_logged("leaving")), 1)
+        self.assertEqual((len(node.all_logged("leaving")), len(node.all_logged("gone"))), (1, 1))
+
+    async def test_hup(self) -> None:
+        """HUP, also while the node starts, is not the end: a line says what it does, which is
+        nothing yet."""
+        node = self.ground.start()
+        await node.logged("tun_up")
+        node.signal("HUP")
+        self.assertEqual((await node.logged("hup"))["level"], "warn")
+        await node.logged("ready")
+        node.signal("HUP")
+        await node.logged("hup")
+        node.signal("TERM")
+        await self.ends(node, 0)
 
     async def test_tun_deleted(self) -> None:
         """Who deletes the interface under a node gets a line that says so, and code 1, so that

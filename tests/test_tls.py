@@ -21,8 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,7 +35,7 @@ from tunmesh import tls
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.errors import OperatorError
 from tunmesh.testing import LATENCY, PORT, Member, Mesh, credentials
-from tunmesh.tls import HANDSHAKE_TIMEOUT, MAX_STRANGERS, Credentials
+from tunmesh.tls import HANDSHAKE_TIMEOUT, MAX_STRANGERS, MAX_VISIT, Credentials
 
 STRANGER = "198.51.100.1"
 DAY = timedelta(days=1)
@@ -318,6 +322,50 @@ class Stranger(Protocol):
         self.ended = self.mesh.clock.seconds()
 
 
+class WhyLostTests(SynchronousTestCase):
+    """What is said of a connection that was lost before anybody was authenticated on it."""
+
+    def test_reasons(self) -> None:
+        """Whatever OpenSSL or the network give as the reason, it is a word that is counted."""
+        for error, reason, text in (
+            (SSL.Error([("SSL routines", "", "wrong version number")]), "tls", "wrong version"),
+            (SSL.Error([("", "", "certificate verify failed")]), "certificate", "verify failed"),
+            (SSL.SysCallError(104, "ECONNRESET"), "tls", "ECONNRESET"),
+            (SSL.ZeroReturnError(), "closed", "closed the connection"),
+            (ConnectionDone(), "closed", "closed the connection"),
+        ):
+            found = tls.Channel().why_lost(Failure(error))
+            self.assertEqual(found.reason, reason)
+            self.assertIn(text, str(found))
+
+
+class ReceptionTests(SynchronousTestCase):
+    """Who is let in, and for how long."""
+
+    def test_tls_at_the_last_moment(self) -> None:
+        """When TLS is up in the very turn of the reactor in which its time is over, there is no
+        time left for the rest: not less than none, which would be an error."""
+        clock, left = Clock(), []
+
+        def accept(timeout: float, authenticated: object) -> Protocol:
+            left.append(timeout)
+            return Protocol()
+
+        reception = tls.Reception(clock, accept, lambda address: None, lambda error: None)
+        guest = reception.buildProtocol(None)
+        assert guest is not None
+        guest.makeConnection(LinkTransport())
+        clock.rightNow += HANDSHAKE_TIMEOUT + 0.1  # time passes, but no timer is looked at
+        IHandshakeListener(guest).handshakeCompleted()
+        self.assertEqual(left, [0.0])
+
+
+class LinkTransport(StringTransport):
+    """A connection on which both ends have agreed to speak of links."""
+
+    negotiatedProtocol = tls.ALPN
+
+
 class StrangersTests(SynchronousTestCase):
     """A node, a, and who else connects to its port."""
 
@@ -419,6 +467,18 @@ class StrangersTests(SynchronousTestCase):
         self.mesh.advance(4)
         self.assertNotIn(None, [each.ended for each in crowd])
         self.mesh.add("c")
+        self.mesh.until(self.mesh.is_complete, within=5)
+
+    def test_slow_browsers_leave(self) -> None:
+        """Nor does it help to speak, a byte now and then: after a minute every visit is over."""
+        crowd = [self.connect(b"GET /livez", self.as_browser) for _ in range(MAX_STRANGERS)]
+        for _ in range(6):
+            self.mesh.advance(10, step=0.1)
+            for each in crowd:
+                each.transport.write(b"x")
+        self.mesh.advance(MAX_VISIT - 60 + 1)
+        self.assertNotIn(None, [each.ended for each in crowd])
+        self.mesh.add("b")
         self.mesh.until(self.mesh.is_complete, within=5)
 
     def test_idle_browsers_count(self) -> None:

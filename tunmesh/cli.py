@@ -1,4 +1,4 @@
-"""The command line: `tunmesh …`.
+"""The command line: `tunmesh …`, and the original's two commands.
 
 Commands are thin: they parse options, call one function and print. An `OperatorError` from anywhere
 is one line on stderr and exit code 1, never a traceback.
@@ -6,20 +6,25 @@ is one line on stderr and exit code 1, never a traceback.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sys
+import time
 from typing import Any
 
 import click
 import yaml
 
 from tunmesh import __version__, config
+from tunmesh.configexample import example as example_config
+from tunmesh.configreference import reference as reference_page
+from tunmesh.configschema import schema as json_schema
 from tunmesh.errors import OperatorError
 
 
-class _OneLineErrors(click.Group):
-    """A group whose commands may raise OperatorError."""
+class _OneLineErrors(click.Command):
+    """A command that may raise OperatorError."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -32,7 +37,15 @@ class _OneLineErrors(click.Group):
         return ctx.exit(1)
 
 
-@click.group(cls=_OneLineErrors)
+class _Group(_OneLineErrors, click.Group):
+    """Commands of which each may raise OperatorError."""
+
+
+_file = click.argument("file", required=False)
+_redact = click.option("--redact/--no-redact", default=True, help="Hide secrets (the default).")
+
+
+@click.group(cls=_Group)
 @click.version_option(__version__, prog_name="tunmesh")
 def main() -> None:
     """A layer-3 mesh VPN that runs as a sidecar container."""
@@ -40,27 +53,60 @@ def main() -> None:
 
 @main.group("config")
 def config_group() -> None:
-    """Look at config files.
+    """Write, check and look at config files.
 
     FILE is $TUNMESH_CONFIG_PATH or /etc/tunmesh/config.yaml when it is not given.
     """
 
 
 @config_group.command()
-@click.argument("file", required=False)
-def check(file: str | None) -> None:
+@_file
+@click.option("--redact/--no-redact", default=True, help="As of show; no value is printed here.")
+def check(file: str | None, redact: bool) -> None:
     """Say whether FILE can be used, or everything that is wrong with it."""
-    _load(file)
+    _lint(file)
     click.echo(f"{config.path_of(file, os.environ)}: ok")
 
 
 @config_group.command()
-@click.argument("file", required=False)
-@click.option("--redact/--no-redact", default=True, help="Hide secrets (the default).")
+@_file
+@_redact
 def show(file: str | None, redact: bool) -> None:
     """Print what FILE amounts to, defaults filled in."""
-    tree = config.dump(_load(file), reveal=not redact)
-    click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
+    path = config.path_of(file, os.environ)
+    _print_effective(config.load(path, os.environ, _draw), redact)
+
+
+@config_group.command()
+def schema() -> None:
+    """Print a JSON schema, for editors."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@config_group.command()
+def reference() -> None:
+    """Print the documentation of every key, in Markdown."""
+    click.echo(reference_page(), nl=False)
+
+
+@click.command("generate_tun_mesh_example_config", cls=_OneLineErrors)
+def generate_example() -> None:
+    """Print an example config with every key, to fill in."""
+    click.echo(example_config(), nl=False)
+
+
+config_group.add_command(generate_example, "example")
+
+
+@click.command("parse_tun_mesh_config", cls=_OneLineErrors)
+@_file
+@_redact
+def parse(file: str | None, redact: bool) -> None:
+    """Check FILE and print what it amounts to, defaults filled in.
+
+    FILE is $TUNMESH_CONFIG_PATH or /etc/tunmesh/config.yaml when it is not given.
+    """
+    _print_effective(_lint(file), redact)
 
 
 @main.command()
@@ -74,6 +120,24 @@ def mesh(nodes: int, keep: bool) -> None:
     sys.exit(run.main(nodes=nodes, keep=keep))
 
 
-def _load(file: str | None) -> config.Config:
+def _lint(file: str | None) -> config.Config:
+    """The config, if there is nothing wrong with it; warnings are printed."""
+    # Importing it takes OpenSSL and netlink, which few commands need.
+    from tunmesh.configlint import lint
+
     path = config.path_of(file, os.environ)
-    return config.load(path, os.environ, random.SystemRandom().uniform)
+    findings = lint(path, os.environ, _draw, time.time())
+    for warning in findings.warnings:
+        click.echo(f"warning: {warning.at(path)}", err=True)
+    if findings.config is None:
+        raise config.ConfigError(path, findings.errors)
+    return findings.config
+
+
+def _print_effective(loaded: config.Config, redact: bool) -> None:
+    tree = config.dump(loaded, reveal=not redact)
+    click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def _draw(low: float, high: float) -> float:
+    return random.SystemRandom().uniform(low, high)

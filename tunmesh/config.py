@@ -4,8 +4,19 @@ everything that is wrong with it.
     configfile     the file: YAML to a tree of text with line numbers, `${NAME}`, the problems
     configvalues   the kinds of value: durations, URLs, networks, secrets, files
     configkeys     the keys: one declaration each, and the rules inside a section
-    configprocess  the part of them under `process`
+    confignetworking, configprocess
+                   the parts of them under `networking` and `process`
     config         puts them together: load, the rules across sections, problems in plain words
+
+From the same declarations are made:
+
+    configschema   the JSON schema, for editors
+    configexample  the commented example
+    configreference
+                   docs/configuration.md
+    configwords    what is common to both: types, bounds and defaults in words
+
+And beyond what a file must be to load, `configlint` says what else is wrong or doubtful.
 
 Nothing outside the file, the files it names and the arguments decides the result; nothing on the
 machine is changed by it. pydantic does the checking but not the talking: what it finds is put into
@@ -22,8 +33,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunmesh.configfile import ConfigError, Document, Loc, Problem, key_path, read
-from tunmesh.configkeys import Config, ConfigFile, key_paths, section_in
-from tunmesh.configvalues import Endpoint, Loading, Section, shown, wrong
+from tunmesh.configkeys import Config, ConfigFile, key_paths, section_around
+from tunmesh.configvalues import Endpoint, Loading, shown, wrong
 
 __all__ = ["Config", "ConfigError", "Endpoint", "Problem", "dump", "load", "path_of"]
 
@@ -62,21 +73,39 @@ def load(path: Path, environ: Mapping[str, str], draw: Callable[[float, float], 
     """Read and check one config file.
 
     `environ` fills `${NAME}`; `draw(low, high)` gives the value of a range such as `10..20s`.
-    Durations in the result are seconds. Raises ConfigError with every problem found; the rules
-    inside a section are checked once its keys are right, those across sections once all are.
+    Durations in the result are seconds. Raises ConfigError with every problem found.
+    """
+    config, document = examine(path, environ, draw)
+    if config is None:
+        raise ConfigError(path, document.problems)
+    return config
+
+
+def examine(
+    path: Path, environ: Mapping[str, str], draw: Callable[[float, float], float]
+) -> tuple[Config | None, Document]:
+    """Like `load`, but what the file says is handed out too, and with it the problems found; there
+    is no config if there are any. The rules inside a section are checked once its keys are right,
+    those across sections once all are.
+
+    Raises ConfigError when the file cannot be read at all.
     """
     document = read(path, environ)
-    context = Loading(directory=path.absolute().parent, draw=draw)
+    config: Config | None = None
     try:
-        config = ConfigFile.model_validate(document.tree, context=context).tun_mesh
+        whole = ConfigFile.model_validate(document.tree, context=loading(path, draw))
     except ValidationError as error:
         _blame(document, error)
     else:
+        config = whole.tun_mesh
         for loc, text in _across_sections(config):
             document.blame(loc, text)
-    if document.problems:
-        raise ConfigError(path, document.problems)
-    return config
+    return (None if document.problems else config), document
+
+
+def loading(path: Path, draw: Callable[[float, float], float]) -> Loading:
+    """What the values of the file at `path` need to be checked."""
+    return Loading(directory=path.absolute().parent, draw=draw)
 
 
 def dump(config: Config, reveal: bool = False) -> dict[str, Any]:
@@ -140,22 +169,13 @@ def _sentence(loc: Loc, kind: str, value: object, context: Mapping[str, Any]) ->
     return f"must be {expected}" if _SECRET_KEYS & set(loc) else wrong(expected, value)
 
 
-def _section_around(loc: Loc) -> type[Section]:
-    """The section that the key at `loc` is, or would be, in."""
-    section: type[Section] = ConfigFile
-    for name in loc[:-1]:
-        declaration = section.model_fields.get(str(name))
-        section = section_in(declaration.annotation) or section if declaration else section
-    return section
-
-
 def _description(loc: Loc) -> str:
-    return _section_around(loc).model_fields[str(loc[-1])].description or ""
+    return section_around(loc).model_fields[str(loc[-1])].description or ""
 
 
 def _suggestion(loc: Loc) -> str:
     name = str(loc[-1])
-    here = list(_section_around(loc).model_fields)
+    here = list(section_around(loc).model_fields)
     elsewhere = next((path for path in _KEY_PATHS if path[-1] == name), None)
     if elsewhere:
         return f"it belongs at {key_path(elsewhere)}"

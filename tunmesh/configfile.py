@@ -31,7 +31,9 @@ MAX_DEPTH = 32  # the deepest key that exists is at 7; bounds the recursion of y
 Loc: TypeAlias = tuple[str | int, ...]
 Tree: TypeAlias = "str | list[Tree] | dict[str, Tree] | None"
 
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""What is replaced from the environment."""
+
 _PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{name}"
     for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq")
@@ -84,10 +86,20 @@ class Document:
             loc = loc[:-1]
         return self.lines.get(loc, 1)
 
+    def problem(self, loc: Loc, text: str, line: int | None = None) -> Problem:
+        """A problem with the key at `loc`, on its own line unless another is given."""
+        return Problem(self.line_of(loc) if line is None else line, key_path(loc), text)
+
     def blame(self, loc: Loc, text: str, line: int | None = None) -> None:
-        """Note a problem with the key at `loc`, on its own line unless another is given."""
-        at = self.line_of(loc) if line is None else line
-        self.problems.append(Problem(at, key_path(loc), text))
+        """Note a problem with the key at `loc`."""
+        self.problems.append(self.problem(loc, text, line))
+
+    def part(self, loc: Loc) -> Tree:
+        """What the file has at `loc`; None where it has nothing."""
+        tree = self.tree
+        for name in loc:
+            tree = tree.get(str(name)) if isinstance(tree, dict) else None
+        return tree
 
 
 def read(path: Path, environ: Mapping[str, str]) -> Document:
@@ -215,13 +227,13 @@ class _Walk:
         return tree
 
     def _scalar(self, text: str, loc: Loc) -> str:
-        unset = [name for name in _REFERENCE.findall(text) if name not in self._environ]
+        unset = [name for name in REFERENCE.findall(text) if name not in self._environ]
         for name in dict.fromkeys(unset):
             self._document.blame(
                 loc, f"uses ${{{name}}}, which is not set; set it in the environment"
             )
         if not unset:
-            text = _REFERENCE.sub(lambda match: self._environ[match[1]], text)
+            text = REFERENCE.sub(lambda match: self._environ[match[1]], text)
         if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n" for char in text):
             self._document.blame(loc, "has a control character; remove it")
         return text

@@ -11,11 +11,13 @@ written without anything under it is an empty section.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
+from pydantic.fields import FieldInfo
 
+from tunmesh.configfile import Loc
+from tunmesh.confignetworking import Networking
 from tunmesh.configprocess import Process
 from tunmesh.configvalues import (
     NO_EFFECT,
@@ -23,35 +25,33 @@ from tunmesh.configvalues import (
     WEEK,
     AdvertiseUrl,
     BootstrapUrl,
-    DeviceName,
     Duration,
     File,
     GroupName,
     Integer,
-    Ipv4Address,
-    Ipv4Network,
-    Ipv6Address,
-    Ipv6Network,
     LabelName,
     NodeName,
     Secret,
     SecretInFile,
     Section,
-    wrong,
+    Version,
 )
 
 
 class Auth(Section):
     """How nodes prove to each other that they belong to the mesh."""
 
+    one_of: ClassVar[tuple[str, ...]] = ("secret", "secret_file", "secrets")
+
     secret: Secret | None = Field(
         default=None,
         description="The secret that all nodes share. At least 32 characters, random, and unique "
-        "to this mesh; give this, secret_file or secrets.",
+        "to this mesh, as `openssl rand -hex 32` makes them.",
     )
     secret_file: SecretInFile | None = Field(
         default=None,
         description="File that holds the secret. The end of its last line does not count.",
+        examples=["secret"],
     )
     secrets: Annotated[tuple[Secret, ...], NULL_IS_EMPTY] = Field(
         default=(),
@@ -95,6 +95,7 @@ class BootstrapGroup(Section):
         default=(),
         description="Advertised URLs of other nodes, or of a load balancer. Without a port: 443. "
         "Empty for the first node of a mesh.",
+        examples=[["https://192.0.2.11:4567"]],
     )
     bootstrap_retries: Integer = Field(
         default=-1,
@@ -113,12 +114,14 @@ class Clustering(Section):
     )
     control_api_advertise_url: AdvertiseUrl = Field(
         description="The https://HOST:PORT at which all other nodes reach this one. Unique to this "
-        "node: it cannot be a load balancer."
+        "node: it cannot be a load balancer.",
+        examples=["https://192.0.2.10:4567"],
     )
     auth: Auth = Field(description="How nodes prove that they belong to the mesh.")
     bootstrap_groups: Mapping[GroupName, BootstrapGroup] = Field(
         description="Ways into the mesh, by a name for the log. Each group is tried until one of "
-        "its URLs answers."
+        "its URLs answers.",
+        examples=["default"],
     )
     reload_config_on_bootstrap: bool = Field(
         default=False, description="Read this file again before each attempt to bootstrap."
@@ -132,8 +135,12 @@ class Ssl(Section):
         default=None,
         description="Certificates that peers' must chain to. null: the certificate itself.",
     )
-    cert_file_path: File = Field(description="Certificate, with its chain, in PEM.")
-    key_file_path: File = Field(description="Private key of the certificate, in PEM.")
+    cert_file_path: File = Field(
+        description="Certificate, with its chain, in PEM.", examples=["cert.pem"]
+    )
+    key_file_path: File = Field(
+        description="Private key of the certificate, in PEM.", examples=["key.pem"]
+    )
     verify_hostname: bool = Field(
         default=False,
         description="Check that a peer's certificate names the host of its URL. Off because "
@@ -199,71 +206,10 @@ class Monitoring(Section):
     )
 
 
-class Ipv4(Section):
-    """The IPv4 side of the mesh."""
-
-    network_cidr: Ipv4Network = Field(
-        description="Every address the mesh may use. All of it is routed into the tunnel."
-    )
-    node_address_cidr: Ipv4Address = Field(
-        description="This node's own address, with the prefix of its local subnet. The subnet sets "
-        "who hears local broadcast and which timing applies."
-    )
-    enable_broadcast: bool = Field(
-        default=False, description="Carry broadcasts between the nodes of a local subnet."
-    )
-
-    @field_validator("node_address_cidr")
-    @classmethod
-    def _fits(cls, address: IPv4Interface, info: ValidationInfo) -> IPv4Interface:
-        _check_node_address(address, info.data.get("network_cidr"))
-        return address
-
-
-class Ipv6(Section):
-    """The IPv6 side of the mesh."""
-
-    network_cidr: Ipv6Network = Field(
-        description="Every address the mesh may use. All of it is routed into the tunnel."
-    )
-    node_address_cidr: Ipv6Address = Field(
-        description="This node's own address, with the prefix of its local subnet. The subnet sets "
-        "which timing applies."
-    )
-
-    @field_validator("node_address_cidr")
-    @classmethod
-    def _fits(cls, address: IPv6Interface, info: ValidationInfo) -> IPv6Interface:
-        _check_node_address(address, info.data.get("network_cidr"))
-        return address
-
-
-class Networking(Section):
-    """The private network, and the device that leads to it."""
-
-    tun_device_id: DeviceName = Field(
-        default="tun1", description="Name of the tun device to create."
-    )
-    ipv4: Ipv4 | None = Field(
-        default=None,
-        description="The IPv4 side of the mesh. At least one of ipv4 and ipv6 is required.",
-    )
-    ipv6: Ipv6 | None = Field(
-        default=None,
-        description="The IPv6 side of the mesh. At least one of ipv4 and ipv6 is required.",
-    )
-
-    @model_validator(mode="after")
-    def _one_family(self) -> Networking:
-        if self.ipv4 is None and self.ipv6 is None:
-            raise ValueError("must have ipv4, ipv6 or both, not none of them")
-        return self
-
-
 class Config(Section):
     """Everything under `tun_mesh`."""
 
-    config_version: Literal["1.1"] = Field(description="Version of this tree of keys: 1.1.")
+    config_version: Version = Field(description="Version of this tree of keys: 1.1.")
     clustering: Clustering = Field(description="Who this node is, and how it finds the others.")
     control_api: ControlApi = Field(description="The one port that this node listens on.")
     logging: Logging = Field(
@@ -300,29 +246,15 @@ def section_in(annotation: Any) -> type[Section] | None:
     return next(filter(None, map(section_in, get_args(annotation))), None)
 
 
-def _check_node_address(
-    address: IPv4Interface | IPv6Interface, network: IPv4Network | IPv6Network | None
-) -> None:
-    if network is None:  # it has a problem of its own
-        return
-    if address.ip not in network:
-        raise ValueError(wrong(f"an address inside network_cidr {network}", str(address)))
-    if address.network.prefixlen < network.prefixlen:
-        raise ValueError(wrong(f"in a subnet no larger than network_cidr {network}", str(address)))
-    for around in (network, address.network):
-        if address.ip in _reserved(around):
-            raise ValueError(
-                wrong(
-                    f"an address for a node, which {address.ip} in {around} cannot be", str(address)
-                )
-            )
+def section_around(loc: Loc) -> type[Section]:
+    """The section that the key at `loc` is, or would be, in."""
+    section: type[Section] = ConfigFile
+    for name in loc[:-1]:
+        declaration = section.model_fields.get(str(name))
+        section = section_in(declaration.annotation) or section if declaration else section
+    return section
 
 
-def _reserved(network: IPv4Network | IPv6Network) -> tuple[object, ...]:
-    """The addresses that stand for the network: its first (RFC 4291 section 2.6.1 for IPv6) and,
-    in IPv4, its last, unless it has no more than two (RFC 3021, RFC 6164)."""
-    if network.num_addresses <= 2:
-        return ()
-    if network.version == 6:
-        return (network.network_address,)
-    return (network.network_address, network.broadcast_address)
+def has_effect(declaration: FieldInfo) -> bool:
+    """Whether a key steers anything here, or is only accepted."""
+    return declaration.json_schema_extra != NO_EFFECT

@@ -210,12 +210,14 @@ class Process(Section):
         le=MAX_ID,
         description="User id to run as once the tun device is set up. Running as root (0) is not "
         "supported.",
+        examples=[1000],
     )
     gid: Integer = Field(
         default_factory=lambda checked: checked.get("uid"),
         ge=1,
         le=MAX_ID,
         description="Group id to run as. Without it: the same number as uid.",
+        examples=[1000],
     )
     ipc: Ipc = Field(
         default_factory=Ipc,

@@ -10,7 +10,7 @@ the pydantic context, a `Loading`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
@@ -23,7 +23,7 @@ from ipaddress import (
     ip_interface,
 )
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -36,11 +36,10 @@ from pydantic import (
     SecretStr,
     SerializationInfo,
     ValidationInfo,
-    WithJsonSchema,
     model_validator,
 )
 
-from tunmesh.configfile import printable
+from tunmesh.configfile import REFERENCE, printable
 
 MIN_SECRET = 32  # characters
 MAX_SECRET_FILE = 4096  # characters
@@ -50,12 +49,16 @@ REDACTED = "(redacted)"
 
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # No leading zeros: YAML takes 010 for 8. The original's queue keys are written 0x80000000.
-_INTEGER = re.compile(r"[+-]?(?:0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,18})", re.IGNORECASE)
+_INTEGER = re.compile(r"[+-]?(?:0x[0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,18})")
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,12})?)"
-_DURATION = re.compile(rf"{_NUMBER}(?:\.\.{_NUMBER})?\s*([smhd]?)", re.IGNORECASE)
-_URL = re.compile(
-    r"https://(?:\[([0-9a-f:.]+)\]|([a-z0-9_][a-z0-9._-]*))(?::([0-9]{1,5}))?/?", re.IGNORECASE
-)
+_DURATION = re.compile(rf"{_NUMBER}(?:\.\.{_NUMBER})?\s*([SMHDsmhd]?)")
+_HOST = r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_][A-Za-z0-9._-]*))"
+_URL = re.compile(rf"[Hh][Tt][Tt][Pp][Ss]://{_HOST}(?::([0-9]{{1,5}}))?/?")
+_NODE_NAME = r"[A-Za-z0-9._-]{1,64}"
+_GROUP_NAME = r"[^\x00-\x1f\x7f]{1,64}"
+# The kernel's dev_valid_name(), and no %, which TUNSETIFF would take for a pattern to number.
+_DEVICE_NAME = r"(?!\.{1,2}$)[^\s/:%]{1,15}"
+_LABEL_NAME = r"(?!__)[A-Za-z_][A-Za-z0-9_]*"
 
 
 NO_EFFECT: dict[str, Any] = {"no_effect": True}
@@ -67,10 +70,22 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    one_of: ClassVar[tuple[str, ...]] = ()
+    """Keys with a default of which one must be given all the same; the first is the usual one."""
+
     @model_validator(mode="before")
     @classmethod
     def _nothing_under_it(cls, value: Any) -> Any:
         return {} if value is None else value
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """What people call a type of value, and the JSON schema of what may be written for it. Put on
+    a type for the documentation; it checks nothing."""
+
+    name: str
+    schema: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -240,43 +255,92 @@ def _show_secret(secret: SecretStr, info: SerializationInfo) -> str:
     return secret.get_secret_value() if info.context == {"reveal": True} else REDACTED
 
 
+def _text(pattern: str) -> dict[str, Any]:
+    """The JSON schema of text that is, as a whole, like the pattern, or has a ${NAME} in it."""
+    return {"type": "string", "pattern": f"^(?:{pattern})$|{REFERENCE.pattern}"}
+
+
+def _or_text(json_type: str, pattern: str) -> dict[str, Any]:
+    """The same for what YAML may take for a value of another type."""
+    return {**_text(pattern), "type": [json_type, "string"]}
+
+
 _AS_TEXT = PlainSerializer(str, return_type=str)
-_URL_SCHEMA = WithJsonSchema({"type": "string", "format": "uri"})
+_FILE = Kind("file", {"type": "string", "minLength": 1})
+_URL_KIND = Kind("URL", _text(_URL.pattern))
+_V4, _V6 = r"[0-9.]+/[0-9]{1,2}", r"[0-9A-Fa-f:.]+/[0-9]{1,3}"
 
 NULL_IS_EMPTY = BeforeValidator(lambda value: () if value is None else value)
 
-Integer = Annotated[int, BeforeValidator(_integer)]
-Duration = Annotated[float, BeforeValidator(_duration)]
-"""Seconds."""
-File = Annotated[Path, BeforeValidator(_file)]
-"""An existing file; relative paths start at the config file's directory."""
-Secret = Annotated[SecretStr, Field(min_length=MIN_SECRET), PlainSerializer(_show_secret)]
-SecretInFile = Annotated[
-    SecretFile,
-    PlainValidator(_secret_file),
-    _AS_TEXT,
-    WithJsonSchema({"type": "string", "format": "path"}),
+Integer = Annotated[
+    int,
+    BeforeValidator(_integer),
+    Kind("whole number", _or_text("integer", _INTEGER.pattern)),
 ]
-AdvertiseUrl = Annotated[Endpoint, PlainValidator(_advertised), _AS_TEXT, _URL_SCHEMA]
-BootstrapUrl = Annotated[Endpoint, PlainValidator(_bootstrap), _AS_TEXT, _URL_SCHEMA]
-Ipv4Network = Annotated[IPv4Network, _cidr(IPv4Network, "an IPv4 network such as 10.77.0.0/16")]
-Ipv4Address = Annotated[IPv4Interface, _cidr(IPv4Interface, "an IPv4 address such as 10.77.0.1/24")]
-Ipv6Network = Annotated[IPv6Network, _cidr(IPv6Network, "an IPv6 network such as fd77::/48")]
-Ipv6Address = Annotated[IPv6Interface, _cidr(IPv6Interface, "an IPv6 address such as fd77::1/64")]
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Kind("duration", _or_text("number", _DURATION.pattern)),
+]
+"""Seconds."""
+File = Annotated[Path, BeforeValidator(_file), _FILE]
+"""An existing file; relative paths start at the config file's directory."""
+Secret = Annotated[
+    SecretStr,
+    Field(min_length=MIN_SECRET),
+    PlainSerializer(_show_secret),
+    Kind(
+        f"text of {MIN_SECRET} characters or more",
+        {
+            "type": "string",
+            "anyOf": [{"minLength": MIN_SECRET}, {"pattern": REFERENCE.pattern}],
+        },
+    ),
+]
+SecretInFile = Annotated[SecretFile, PlainValidator(_secret_file), _AS_TEXT, _FILE]
+AdvertiseUrl = Annotated[Endpoint, PlainValidator(_advertised), _AS_TEXT, _URL_KIND]
+BootstrapUrl = Annotated[Endpoint, PlainValidator(_bootstrap), _AS_TEXT, _URL_KIND]
+Ipv4Network = Annotated[
+    IPv4Network,
+    _cidr(IPv4Network, "an IPv4 network such as 10.77.0.0/16"),
+    Kind("IPv4 network", _text(_V4)),
+]
+Ipv4Address = Annotated[
+    IPv4Interface,
+    _cidr(IPv4Interface, "an IPv4 address such as 10.77.0.1/24"),
+    Kind("IPv4 address with prefix", _text(_V4)),
+]
+Ipv6Network = Annotated[
+    IPv6Network,
+    _cidr(IPv6Network, "an IPv6 network such as fd77::/48"),
+    Kind("IPv6 network", _text(_V6)),
+]
+Ipv6Address = Annotated[
+    IPv6Interface,
+    _cidr(IPv6Interface, "an IPv6 address such as fd77::1/64"),
+    Kind("IPv6 address with prefix", _text(_V6)),
+]
 NodeName = Annotated[
-    str, _like(r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, dots, dashes or underscores")
+    str,
+    _like(_NODE_NAME, "1 to 64 letters, digits, dots, dashes or underscores"),
+    Kind("name", _text(_NODE_NAME)),
 ]
 GroupName = Annotated[
-    str, _like(r"[^\x00-\x1f\x7f]{1,64}", "a name of 1 to 64 characters, on one line")
+    str,
+    _like(_GROUP_NAME, "a name of 1 to 64 characters, on one line"),
+    Kind("name", _text(_GROUP_NAME)),
 ]
-# The kernel's dev_valid_name(), and no %, which TUNSETIFF would take for a pattern to number.
 DeviceName = Annotated[
-    str, _like(r"(?!\.{1,2}$)[^\s/:%]{1,15}", "1 to 15 characters without spaces, /, : or %")
+    str,
+    _like(_DEVICE_NAME, "1 to 15 characters without spaces, /, : or %"),
+    Kind("name", _text(_DEVICE_NAME)),
 ]
 LabelName = Annotated[
     str,
     _like(
-        r"(?!__)[A-Za-z_][A-Za-z0-9_]*",
+        _LABEL_NAME,
         "a Prometheus label name (letters, digits and _, not beginning with a digit or __)",
     ),
+    Kind("name", _text(_LABEL_NAME)),
 ]
+Version = Annotated[Literal["1.1"], Kind("1.1", {"enum": [1.1, "1.1"]})]

@@ -82,10 +82,13 @@ class Connector:
         return self._links.get(link)
 
     def settled(self, link: Link) -> None:
-        """The link is of use."""
+        """The link is of use, and whoever wanted it has stopped dialing. An attempt that still goes
+        on was meant for a node that somebody else answered for."""
         dialer = self._links[link]
-        if dialer is not None:
-            self._links[link] = None
+        self._links[link] = None
+        if dialer is not None and dialer.continueTrying:
+            dialer.failed()
+        elif dialer is not None:
             dialer.authenticated()
 
     def closed(self, link: Link) -> None:

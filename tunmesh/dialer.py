@@ -3,7 +3,9 @@
 While it is wanted it tries again and again: at first after at most `initialDelay`, then after up to
 twice as long each time, at most `maxDelay`, each delay drawn anew between zero and that ceiling
 (full jitter), so that a mesh that restarts as a whole does not knock in step. The delay is reset
-only when a link was *authenticated*: a port that accepts and then hangs up is no success.
+only when a link was *authenticated*: a port that accepts and then hangs up is no success. When a
+link is lost that had hardly come up, the next one waits likewise, longer each time: else two nodes
+that cannot bear each other would link and part without end, as fast as they can.
 
 A name is resolved anew at every attempt, and every address it has is a candidate (HostnameEndpoint
 tries them in turn, 0.3 s apart, as RFC 8305 has it).
@@ -15,7 +17,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
@@ -24,6 +26,7 @@ from twisted.python.failure import Failure
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
 ATTEMPT_DELAY = 0.3
+SHORT_LIFE = 5.0  # seconds that a link must have lasted to be linked anew without a pause
 
 Target = tuple[str, int]  # host, port
 
@@ -67,6 +70,8 @@ class PeerFactory(ReconnectingClientFactory):
         self._rounds = rounds
         self._unreachable = unreachable
         self._connecting: Deferred[IProtocol] | None = None
+        self._linked = -SHORT_LIFE  # when the last link came up
+        self._pause = self.initialDelay  # the longest one before a link like the last one
 
     @property
     def target(self) -> Target:
@@ -83,8 +88,17 @@ class PeerFactory(ReconnectingClientFactory):
         if self.continueTrying:
             return
         self.resetDelay()
+        pause = self._pause_after_link()
         if self._connecting is None:
-            self._schedule(delay)
+            self._schedule(max(delay, pause))
+
+    def _pause_after_link(self) -> float:
+        """How long to wait because the last link did not last."""
+        if self.clock.seconds() - self._linked >= SHORT_LIFE:
+            self._pause = self.initialDelay
+            return 0.0
+        pause, self._pause = self._pause, min(self._pause * self.factor, self.maxDelay)
+        return self._draw() * pause
 
     def stop(self) -> None:
         """No new attempt. The one under way may end as it likes: if a link comes of it, it is the
@@ -107,6 +121,7 @@ class PeerFactory(ReconnectingClientFactory):
     def authenticated(self) -> None:
         """An attempt ended in a link."""
         self._connecting = None
+        self._linked = self.clock.seconds()
         self.delay = self.initialDelay
         self.retries = 0
 
@@ -129,12 +144,15 @@ class PeerFactory(ReconnectingClientFactory):
     def _attempt(self) -> None:
         self._callID = None
         self.attempts += 1
-        host, port = self.target
+        # A name may be such that already to speak of it is an error. That is a failed attempt too.
+        self._connecting = attempt = maybeDeferred(self._connect, *self.target)
+        attempt.addErrback(self._not_connected)
+
+    def _connect(self, host: str, port: int) -> Deferred[IProtocol]:
         endpoint = HostnameEndpoint(
             self.clock, host, port, CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
         )
-        self._connecting = attempt = endpoint.connect(self._secure(host, self))
-        attempt.addErrback(self._not_connected)
+        return endpoint.connect(self._secure(host, self))
 
     def _not_connected(self, failure: Failure) -> None:
         if self.continueTrying:

@@ -137,7 +137,7 @@ class Link(Protocol):
         self._error: PeerError | None = None  # why it closed, when it was not the connection
         self._heard = self.since
         self._pings = 0
-        self._ping_sent = 0.0
+        self._ping_sent: float | None = None  # until it is answered
         self._pong_owed: bytes | None = None
         self._probes: list[Callable[[bool], None]] = []
         self._probe_timer: IDelayedCall | None = None
@@ -219,6 +219,8 @@ class Link(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """The one place where bytes from the network may turn out to be wrong."""
+        if self.state is State.CLOSED:
+            return  # an error in what comes behind the end would take back our bye
         self._heard = self._clock.seconds()
         try:
             for payload in self._decoder.feed(data):
@@ -342,10 +344,11 @@ class Link(Protocol):
             self._write(b"o" + token)
 
     def _ponged(self, token: bytes) -> None:
-        """Only the answer to the last ping counts: an older one tells nothing new."""
-        if token != self._token():
+        """Only the answer to the last ping counts, and once: an older one tells nothing new."""
+        if self._ping_sent is None or token != self._token():
             return
         self.rtt = self._clock.seconds() - self._ping_sent
+        self._ping_sent = None
         self._owner.round_trip(self, self.rtt)
         self._probed(True)
 

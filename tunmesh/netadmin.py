@@ -84,12 +84,21 @@ def check(device: str, overlays: Sequence[Overlay]) -> None:
                 "networking/ipv6 is configured, but IPv6 is disabled here: set sysctl "
                 "net.ipv6.conf.all.disable_ipv6=0 for this namespace, or remove networking/ipv6"
             )
-    with _netlink() as ip:
-        claims = [*_claimed_by_addresses(ip), *_claimed_by_routes(ip)]
+    claims = _claims()
     for overlay in overlays:
-        for claim in claims:
-            if _clashes(overlay.network, claim):
-                raise OperatorError(_refusal(device, overlay.network, claim))
+        text = _first_clash(device, overlay.network, claims)
+        if text is not None:
+            raise OperatorError(f"networking/ipv{overlay.network.version}/network_cidr: {text}")
+
+
+def clash(device: str, overlay: Overlay) -> str | None:
+    """What in this network namespace an overlay clashes with, as a sentence; None if nothing. What
+    `device` has itself does not count: it belongs to a node that runs already. Changes nothing.
+
+    Raises OperatorError when netlink cannot be used.
+    """
+    others = [claim for claim in _claims() if claim.interface != device]
+    return _first_clash(device, overlay.network, others)
 
 
 def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
@@ -126,6 +135,17 @@ def _has_ipv6() -> bool:
     except FileNotFoundError:
         return False
     return setting.strip() == "0"
+
+
+def _claims() -> list[_Claim]:
+    with _netlink() as ip:
+        return [*_claimed_by_addresses(ip), *_claimed_by_routes(ip)]
+
+
+def _first_clash(
+    device: str, network: IPv4Network | IPv6Network, claims: Sequence[_Claim]
+) -> str | None:
+    return next((_refusal(device, network, one) for one in claims if _clashes(network, one)), None)
 
 
 def _claimed_by_addresses(ip: IPRoute) -> Iterator[_Claim]:
@@ -170,15 +190,14 @@ def _clashes(network: IPv4Network | IPv6Network, claim: _Claim) -> bool:
 
 
 def _refusal(device: str, network: IPv4Network | IPv6Network, claim: _Claim) -> str:
-    key = f"networking/ipv{network.version}/network_cidr"
     if claim.leads_nowhere:
         return (
-            f"{key}: {network} overlaps the route to {claim.network} that leads nowhere "
+            f"{network} overlaps the route to {claim.network} that leads nowhere "
             f"(blackhole or the like), so {device} would miss packets; remove that route "
             "or choose another network"
         )
     return (
-        f"{key}: {network} overlaps {claim.network}, which {claim.interface} uses, so {device} "
+        f"{network} overlaps {claim.network}, which {claim.interface} uses, so {device} "
         f"would take its traffic; choose a network that nothing on this machine uses"
     )
 

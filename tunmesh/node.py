@@ -209,6 +209,9 @@ class Node:
     # --- what links tell (tunmesh.link.Owner) ---
 
     def link_up(self, link: Link) -> None:
+        if self._leaving is not None:
+            link.close(messages.LEAVING)
+            return
         record = _record_of(link)
         dialer = self._connector.attempt(link)
         if record.id == self.record.id:
@@ -221,11 +224,11 @@ class Node:
         self._run(self._roster.authenticated(link, record, link.dialed))
         if self._roster.is_linked(record.id):
             link.peer = self._peers[record.id]
-            self._connector.settled(link)
             self._bootstrap.found(dialer, record.id)
             if record.id in self._dialers:
                 self._dialers[record.id].stop()
-        self._tend_groups()
+            self._tend_groups()
+            self._connector.settled(link)
 
     def link_failed(self, link: Link, error: PeerError) -> None:
         dialer = self._connector.attempt(link)

@@ -45,12 +45,14 @@ from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
 from tunmesh.link import Timing
 from tunmesh.messages import NodeRecord
+from tunmesh.names import Names
 from tunmesh.node import Node, Settings
 from tunmesh.status import Status
 
 MTU = 1500
 EX_CONFIG = 78
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (*_END_SIGNALS, signal.SIGHUP)
 
 
 class Options(usage.Options):
@@ -154,12 +156,13 @@ class NodeService(Service):
         self._config = loaded
         self._settings = settings
         self._node: Node | None = None
+        self._is_leaving = False
 
     def privilegedStartService(self) -> None:
         """Everything that needs root, and at the end of it root is gone."""
         # They wait until the reactor runs: before that, or while it brings its own handlers, the
         # node would end by the signal and not with its exit code.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             self._node = self._set_up()
             privileges.drop(self._config.process.uid, self._config.process.gid)
@@ -232,10 +235,16 @@ class NodeService(Service):
         make it end by the signal."""
         for number in _END_SIGNALS:
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._leave))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def _hang_up(self) -> None:
+        self.log.warn("HUP: this version reloads nothing yet, start it anew", event="hup")
 
     def _leave(self) -> None:
-        if self._reactor.running and self._node is not None:
+        """Once: there may be a second TERM, or a tun that goes while the node leaves."""
+        if self._reactor.running and self._node is not None and not self._is_leaving:
+            self._is_leaving = True
             self._node.stop().addBoth(lambda _: self._finish())
 
     def _finish(self) -> None:
@@ -255,4 +264,5 @@ def makeService(options: Options) -> NodeService:
 
     # Timers run on the wall clock by default: setting it back an hour would stop them for an hour.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    reactor.installNameResolver(Names(reactor))  # type: ignore[attr-defined]
     return NodeService(reactor, options.loaded, options.settings)

@@ -55,6 +55,7 @@ EXPORTER = b"EXPORTER-Channel-Binding"
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds from the accepted connection to an authenticated link
 MAX_STRANGERS = 256  # connections that have not authenticated, HTTPS included
+MAX_VISIT = 60.0  # seconds that an HTTPS connection may take a stranger's place, however it is used
 READ_SIZE = 1 << 18
 SEND_LIMIT = 1 << 20
 # Bytes that wait unsent in the kernel. The rest waits in our queue, where it can expire.
@@ -255,6 +256,8 @@ class Channel:
     def why_lost(self, reason: Failure) -> PeerError:
         """Why a connection ended before anybody was authenticated on it."""
         error = reason.value
+        if isinstance(error, SSL.SysCallError):
+            return PeerError("tls", f"TLS: {error.args[-1]}")
         if isinstance(error, SSL.Error) and error.args and error.args[0]:
             text = str(error.args[0][-1][-1])
             return PeerError("certificate" if "certificate" in text else "tls", f"TLS: {text}")
@@ -297,10 +300,12 @@ class _Guest(Protocol):
     def handshakeCompleted(self) -> None:
         self._timer.cancel()
         if self.transport.negotiatedProtocol == ALPN:
-            left = self._deadline - self._reception.clock.seconds()
+            # In a slow turn of the reactor the handshake may be over before the timer is looked at.
+            left = max(0.0, self._deadline - self._reception.clock.seconds())
             inner: IProtocol | None = self._reception.accept_link(left, self._leave)
         else:
             inner = self._reception.accept_http(self.transport.getPeer())
+            self._timer = self._reception.clock.callLater(MAX_VISIT, self.transport.abortConnection)
         if inner is None:
             self.transport.abortConnection()
             return

@@ -1,0 +1,58 @@
+# The words that `run` is written in. What a check runs may be any command; its output is shown only
+# when the check fails.
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # scratch is made by `run`
+
+PATIENCE=30 # seconds that something may take to come true
+
+step() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
+
+fail() {
+    step "NOT SO: $*"
+    cat "$scratch/output"
+    exit 1
+}
+
+# lacking TEXT: this machine cannot run the test.
+lacking() {
+    echo "the container test cannot run here: $*" >&2
+    exit 2
+}
+
+# holds TEXT COMMAND…: the command succeeds.
+holds() {
+    "${@:2}" > "$scratch/output" 2>&1 < /dev/null || fail "$1"
+    step "ok   $1"
+}
+
+# says TEXT PATTERN COMMAND…: the command succeeds and its output has a line that matches.
+says() {
+    "${@:3}" > "$scratch/output" 2>&1 < /dev/null || fail "$1 (exit code $?)"
+    grep --quiet --extended-regexp -- "$2" "$scratch/output" || fail "$1 (expected: $2)"
+    step "ok   $1"
+}
+
+# ends TEXT CODE PATTERN COMMAND…: the command ends with that code, its output with such a line.
+ends() {
+    local code=0
+    "${@:4}" > "$scratch/output" 2>&1 < /dev/null || code=$?
+    [ "$code" = "$2" ] || fail "$1 (exit code $code, not $2)"
+    tail -1 "$scratch/output" | grep --quiet --extended-regexp -- "$3" || fail "$1 (expected: $3)"
+    step "ok   $1"
+}
+
+# denies TEXT COMMAND…: the command fails, as it must.
+denies() {
+    if "${@:2}" > "$scratch/output" 2>&1 < /dev/null; then fail "$1"; fi
+    step "ok   $1"
+}
+
+# becomes TEXT COMMAND…: the command succeeds, if not now then soon.
+becomes() {
+    local end=$((SECONDS + PATIENCE))
+    until "${@:2}" > "$scratch/output" 2>&1 < /dev/null; do
+        [ "$SECONDS" -lt "$end" ] || fail "$1 (for $PATIENCE s)"
+        sleep 0.1
+    done
+    step "ok   $1"
+}

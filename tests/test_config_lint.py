@@ -1,0 +1,225 @@
+"""What the lint finds beyond what a file must be to load."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from tests.configs import MINIMAL, ORIGINAL, SECRET, Case, middle
+from tests.test_config_docs import filled
+from tests.test_tls import Holder
+from tunmesh import netadmin
+from tunmesh.configexample import example
+from tunmesh.configlint import Findings, lint
+
+# A network for benchmarks (RFC 2544) that no machine should have.
+GOOD = MINIMAL.replace("10.77.0.0/16", "198.18.0.0/16").replace("10.77.1.2/24", "198.18.1.2/24")
+DAY = timedelta(days=1)
+
+
+class LintCase(Case):
+    """A directory with a certificate that fits its key."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.certificate(Holder("mesh", end=365 * DAY))
+
+    def certificate(self, holder: Holder) -> None:
+        (self.directory / "cert.pem").write_bytes(holder.pem())
+        (self.directory / "key.pem").write_bytes(holder.key_pem())
+
+    def findings(self, text: str, days: float = 0) -> Findings:
+        """What the lint finds, so many days from now."""
+        self.path.write_text(text)
+        return lint(self.path, {}, middle, time.time() + days * DAY.total_seconds())
+
+    def errors(self, text: str) -> list[str]:
+        findings = self.findings(text)
+        self.assertIsNone(findings.config)
+        self.assertEqual(findings.warnings, ())
+        return [f"{problem.line}: {problem.key}: {problem.text}" for problem in findings.errors]
+
+    def warnings(self, text: str, days: float = 0) -> list[str]:
+        findings = self.findings(text, days)
+        self.assertEqual(findings.errors, ())
+        self.assertIsNotNone(findings.config)
+        lines = [f"{problem.line}: {problem.key}: {problem.text}" for problem in findings.warnings]
+        self.assertNotIn(SECRET, str(lines))
+        return lines
+
+
+class Silence(LintCase):
+    """Files about which there is nothing to say."""
+
+    def test_minimal(self) -> None:
+        """A good file gets no warning."""
+        self.assertEqual(self.warnings(GOOD), [])
+
+    def test_example(self) -> None:
+        """Nor does the example, once its REQUIRED values are filled in."""
+        self.assertEqual(self.warnings(filled(example())), [])
+
+
+class Errors(LintCase):
+    """What a node would refuse to start with."""
+
+    def test_not_pem(self) -> None:
+        """A certificate, a key or a CA file that is not PEM is named, with its key and line."""
+        for name, line, key, what in (
+            ("cert.pem", 13, "cert_file_path", "holds no certificate in PEM form"),
+            ("key.pem", 14, "key_file_path", "holds no private key in PEM form"),
+            ("ca.pem", 15, "ca_file_path", "holds no certificate in PEM form"),
+        ):
+            self.certificate(Holder("mesh", end=365 * DAY))
+            (self.directory / name).write_text("not PEM")
+            text = GOOD.replace(
+                "key_file_path: key.pem", "key_file_path: key.pem\n      ca_file_path: ca.pem"
+            )
+            if name != "ca.pem":
+                text = GOOD
+            (error,) = self.errors(text)
+            start = f"{line}: tun_mesh/control_api/ssl/{key}: {self.directory / name}: {what}"
+            self.assertTrue(error.startswith(start), error)
+
+    def test_not_its_key(self) -> None:
+        """A key that belongs to another certificate is refused."""
+        (self.directory / "key.pem").write_bytes(Holder("other").key_pem())
+        self.assertEqual(
+            self.errors(GOOD),
+            [
+                f"14: tun_mesh/control_api/ssl/key_file_path: {self.directory}/key.pem: is not the "
+                f"private key of the certificate in {self.directory}/cert.pem"
+            ],
+        )
+
+    def test_network_of_this_machine(self) -> None:
+        """A mesh that would take a network away from this machine is refused."""
+        text = GOOD.replace("198.18.0.0/16", "127.7.0.0/16").replace("198.18.1.2", "127.7.1.2")
+        (error,) = self.errors(text)
+        self.assertIn(
+            "17: tun_mesh/networking/ipv4/network_cidr: 127.7.0.0/16 overlaps 127.0", error
+        )
+        self.assertIn("which lo uses", error)
+
+    def test_network_of_this_node(self) -> None:
+        """A network that the configured device has is no clash: the node runs already."""
+        text = GOOD.replace("198.18.0.0/16", "127.7.0.0/16").replace("198.18.1.2", "127.7.1.2")
+        text = text.replace("    ipv4:", "    tun_device_id: lo\n    ipv4:")
+        self.assertEqual(self.warnings(text), [])
+
+    def test_everything_at_once(self) -> None:
+        """One mistake does not hide another, of whatever kind, and their order is the file's."""
+        (self.directory / "key.pem").write_text("not PEM")
+        text = GOOD.replace("198.18.0.0/16", "127.7.0.0/16").replace("198.18.1.2", "127.7.1.2")
+        text = text.replace("uid: 1000", "uid: 0").replace(
+            "config_version: 1.1", "config_version: 2"
+        )
+        findings = self.findings(text.replace(SECRET, "x" * 32))
+        self.assertEqual([problem.line for problem in findings.errors], [2, 14, 17, 20])
+        self.assertEqual([problem.line for problem in findings.warnings], [6])
+
+
+class Warnings(LintCase):
+    """What a node would start with all the same."""
+
+    def test_without_effect(self) -> None:
+        """Keys of the original that steer nothing here are named, each with its line."""
+        text = ORIGINAL.replace("10.77.0.0/16", "198.18.0.0/16")
+        text = text.replace("10.77.1.2/24", "198.18.1.2/24").replace("ca_file_path: ca.pem", "")
+        warnings = self.warnings(text)
+        self.assertEqual(
+            [warning.split(": ")[1].split("/")[-1] for warning in warnings],
+            [
+                "pub_key_size",
+                "max_batch_size",
+                "max_init_attempts",
+                "key_range_min",
+                "key_range_max",
+                "early_validity_window",
+                "validity_window",
+                "heartbeat_interval",
+                "fault_delay",
+            ],
+        )
+        self.assertEqual(
+            warnings[0],
+            "8: tun_mesh/clustering/auth/pub_key_size: has no effect here; it can be removed",
+        )
+
+    def test_monotonous_secrets(self) -> None:
+        """A secret that is long but of few different characters is doubtful, wherever it is."""
+        (self.directory / "secret").write_text("ab" * 20)
+        (self.directory / "secret").chmod(0o600)
+        for source, key in (
+            (f"secret: {'abc' * 20}", "secret"),
+            (f"secrets: [{SECRET}, {'a' * 40}]", "secrets/1"),
+            ("secret_file: secret", "secret_file"),
+        ):
+            (warning,) = self.warnings(GOOD.replace(f"secret: {SECRET}", source))
+            self.assertTrue(
+                warning.startswith(f"6: tun_mesh/clustering/auth/{key}: has too little ")
+            )
+
+    def test_variety_of_random_secrets(self) -> None:
+        """Eight different characters are enough."""
+        self.assertEqual(self.warnings(GOOD.replace(SECRET, "abcdefgh" * 4)), [])
+
+    def test_public_secret_file(self) -> None:
+        """A secret file that everybody on the machine can read is doubtful."""
+        file = self.directory / "secret"
+        file.write_text(SECRET)
+        text = GOOD.replace(f"secret: {SECRET}", "secret_file: secret")
+        file.chmod(0o644)
+        self.assertEqual(
+            self.warnings(text),
+            [
+                "6: tun_mesh/clustering/auth/secret_file: can be read by everybody on this machine "
+                f"(mode 0644); take that away, as with chmod o= {file}"
+            ],
+        )
+        file.chmod(0o640)
+        self.assertEqual(self.warnings(text), [])
+
+    def test_certificate_dates(self) -> None:
+        """A certificate that has expired, expires within 30 days or is not valid yet is named."""
+        key = "13: tun_mesh/control_api/ssl/cert_file_path"
+        self.certificate(Holder("mesh", begin=DAY, end=100 * DAY))
+        (early,) = self.warnings(GOOD)
+        self.assertTrue(early.startswith(f"{key}: is not valid before 2"), early)
+        self.assertEqual(self.warnings(GOOD, 69), [])
+        self.assertEqual(self.warnings(GOOD, 75), [f"{key}: expires in 25 days; renew it"])
+        self.assertEqual(
+            self.warnings(GOOD, 105),
+            [f"{key}: expired 5 days ago; no peer accepts it any more, renew it"],
+        )
+
+    def test_patience(self) -> None:
+        """A peer that is given up after fewer than three times the interval may only be slow."""
+        text = GOOD + (
+            "    timing:\n      registrations:\n        local:\n"
+            "          reregistration_interval: 10\n          stale_threshold: 29\n"
+        )
+        self.assertEqual(
+            self.warnings(text),
+            [
+                "25: tun_mesh/process/timing/registrations/local/stale_threshold: is 29 s, less "
+                "than 3 times reregistration_interval (10 s), so a peer that is slow once may be "
+                "given up; make it 30 or more"
+            ],
+        )
+        self.assertEqual(self.warnings(text.replace("29", "30")), [])
+
+    def test_machine_that_does_not_tell(self) -> None:
+        """Where the networks of the machine cannot be read, the file is not to blame."""
+
+        def refusing() -> None:
+            raise PermissionError(13, "Permission denied")
+
+        self.patch(netadmin, "IPRoute", refusing)
+        self.assertEqual(
+            self.warnings(GOOD),
+            [
+                "17: tun_mesh/networking/ipv4/network_cidr: could not be compared with the "
+                "networks of this machine: cannot use netlink: Permission denied"
+            ],
+        )

@@ -1,0 +1,171 @@
+"""The lint: what is wrong or doubtful about a config file, everything at once.
+
+An error is what a node would refuse to start with: all that `config.load` finds, certificates that
+do not do, a mesh that takes addresses of this machine. A warning is for what it would start with
+all the same, and somebody should look at.
+
+Each check is about one section and is made whenever that section is right by itself, so a
+misspelt key elsewhere does not hide a certificate that does not fit its key.
+
+Nothing is changed, and no privilege is needed beyond reading the files that are named.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunmesh import config, netadmin, tls
+from tunmesh.configfile import Document, Loc, Problem, printable
+from tunmesh.configkeys import Auth, Config, Ssl, has_effect, section_around, section_in
+from tunmesh.confignetworking import Networking
+from tunmesh.configprocess import LocalRegistration, MeshRegistration
+from tunmesh.configvalues import Loading, Section
+from tunmesh.errors import OperatorError
+
+MIN_VARIETY = 8  # different characters; a random secret of 32 hexadecimal digits has about 14
+MIN_PATIENCE = 3  # stale_threshold by reregistration_interval, as the original advised
+EXPIRES_SOON = 30 * 86400.0  # seconds
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the lint found, in the order of the file. Without errors there is a config."""
+
+    config: Config | None
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class _Remark:
+    """What a check says of its section, or of a key in it."""
+
+    key: Loc
+    text: str
+    is_error: bool = False
+
+
+def lint(
+    path: Path,
+    environ: Mapping[str, str],
+    draw: Callable[[float, float], float],
+    now: float,
+) -> Findings:
+    """Check a file; the arguments are those of `config.load`, and the time in seconds since the
+    epoch. Raises ConfigError when the file cannot be read at all."""
+    loaded, document = config.examine(path, environ, draw)
+    errors, warnings = list(document.problems), list(_without_effect(document))
+    for loc, kind, check in _CHECKS:
+        section = _alone(kind, document.part(loc), config.loading(path, draw))
+        for remark in check(section, now) if section is not None else ():
+            problem = document.problem((*loc, *remark.key), remark.text)
+            (errors if remark.is_error else warnings).append(problem)
+    return Findings(None if errors else loaded, tuple(sorted(errors)), tuple(sorted(warnings)))
+
+
+def _alone(kind: type[Section], tree: object, loading: Loading) -> Section | None:
+    """One section by itself; None when it is wrong, of which `config.examine` has told."""
+    try:
+        return kind.model_validate(tree, context=loading)
+    except ValidationError:
+        return None
+
+
+def _without_effect(document: Document) -> Iterator[Problem]:
+    for loc in document.lines:
+        key = section_around(loc).model_fields.get(str(loc[-1])) if loc else None
+        if key is not None and not has_effect(key) and section_in(key.annotation) is None:
+            yield document.problem(loc, "has no effect here; it can be removed")
+
+
+def _secrets(auth: Auth, _now: float) -> Iterator[_Remark]:
+    if auth.secret is not None:
+        yield from _variety(("secret",), auth.secret.get_secret_value())
+    for index, secret in enumerate(auth.secrets):
+        yield from _variety(("secrets", index), secret.get_secret_value())
+    if auth.secret_file is not None:
+        yield from _variety(("secret_file",), auth.secret_file.text)
+        mode = stat.S_IMODE(auth.secret_file.path.stat().st_mode)
+        if mode & stat.S_IROTH:
+            text = f"can be read by everybody on this machine (mode {mode:04o}); take that away, "
+            yield _Remark(
+                ("secret_file",), f"{text}as with chmod o= {printable(str(auth.secret_file), 200)}"
+            )
+
+
+def _variety(key: Loc, secret: str) -> Iterator[_Remark]:
+    different = len(set(secret))
+    if different < MIN_VARIETY:
+        text = f"has too little variety (different characters: {different}) and may be guessed; "
+        yield _Remark(key, f"{text}make a random one, as with openssl rand -hex 32")
+
+
+def _certificate(ssl: Ssl, now: float) -> Iterator[_Remark]:
+    files = (ssl.cert_file_path, ssl.key_file_path, ssl.ca_file_path)
+    try:
+        credentials = tls.Credentials.load(*files, ssl.verify_hostname)
+    except OperatorError as error:
+        yield _Remark((_key_of_file(ssl, str(error)),), str(error), is_error=True)
+        return
+    certificate = credentials.chain[0]
+    begins = certificate.not_valid_before_utc
+    left = credentials.expiry - now
+    if begins.timestamp() > now:
+        text = f"is not valid before {begins:%Y-%m-%d %H:%M} UTC; no peer accepts it until then"
+    elif left <= 0:
+        text = f"expired {-left / DAY:.0f} days ago; no peer accepts it any more, renew it"
+    elif left <= EXPIRES_SOON:
+        text = f"expires in {left / DAY:.0f} days; renew it"
+    else:
+        return
+    yield _Remark(("cert_file_path",), text)
+
+
+def _key_of_file(ssl: Ssl, error: str) -> str:
+    """The key of the file that an error of `Credentials.load` begins with."""
+    keys = ("cert_file_path", "key_file_path", "ca_file_path")
+    return next((key for key in keys if error.startswith(f"{getattr(ssl, key)}:")), keys[0])
+
+
+def _room(networking: Networking, _now: float) -> Iterator[_Remark]:
+    families = {"ipv4": networking.ipv4, "ipv6": networking.ipv6}
+    for name, family in families.items():
+        if family is None:
+            continue
+        overlay = netadmin.Overlay(family.network_cidr, family.node_address_cidr)
+        try:
+            clash = netadmin.clash(networking.tun_device_id, overlay)
+        except OperatorError as error:
+            text = f"could not be compared with the networks of this machine: {error}"
+            yield _Remark((name, "network_cidr"), text)
+        else:
+            if clash is not None:
+                yield _Remark((name, "network_cidr"), clash, is_error=True)
+
+
+def _patience(timing: LocalRegistration, _now: float) -> Iterator[_Remark]:
+    interval, threshold = timing.reregistration_interval, timing.stale_threshold
+    if threshold < MIN_PATIENCE * interval:
+        yield _Remark(
+            ("stale_threshold",),
+            f"is {threshold:g} s, less than {MIN_PATIENCE} times reregistration_interval "
+            f"({interval:g} s), so a peer that is slow once may be given up; make it "
+            f"{MIN_PATIENCE * interval:g} or more",
+        )
+
+
+_TIMING: Loc = ("tun_mesh", "process", "timing", "registrations")
+_CHECKS: tuple[tuple[Loc, type[Section], Callable[[Any, float], Iterator[_Remark]]], ...] = (
+    (("tun_mesh", "clustering", "auth"), Auth, _secrets),
+    (("tun_mesh", "control_api", "ssl"), Ssl, _certificate),
+    (("tun_mesh", "networking"), Networking, _room),
+    ((*_TIMING, "local"), LocalRegistration, _patience),
+    ((*_TIMING, "mesh"), MeshRegistration, _patience),
+)

@@ -1,0 +1,118 @@
+"""The keys under `networking`: the private network, and this node's place in it.
+
+Part of `configkeys`, where the rules for declarations are.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from typing import ClassVar
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from tunmesh.configvalues import (
+    DeviceName,
+    Ipv4Address,
+    Ipv4Network,
+    Ipv6Address,
+    Ipv6Network,
+    Section,
+    wrong,
+)
+
+
+class Ipv4(Section):
+    """The IPv4 side of the mesh."""
+
+    network_cidr: Ipv4Network = Field(
+        description="Every address the mesh may use. All of it is routed into the tunnel.",
+        examples=["10.77.0.0/16"],
+    )
+    node_address_cidr: Ipv4Address = Field(
+        description="This node's own address, with the prefix of its local subnet. The subnet sets "
+        "who hears local broadcast and which timing applies.",
+        examples=["10.77.1.2/24"],
+    )
+    enable_broadcast: bool = Field(
+        default=False,
+        description="Carry broadcasts. 255.255.255.255 and the last address of the local subnet "
+        "reach the nodes of that subnet, the last address of network_cidr reaches all nodes.",
+    )
+
+    @field_validator("node_address_cidr")
+    @classmethod
+    def _fits(cls, address: IPv4Interface, info: ValidationInfo) -> IPv4Interface:
+        _check_node_address(address, info.data.get("network_cidr"))
+        return address
+
+
+class Ipv6(Section):
+    """The IPv6 side of the mesh."""
+
+    network_cidr: Ipv6Network = Field(
+        description="Every address the mesh may use. All of it is routed into the tunnel.",
+        examples=["fd77::/48"],
+    )
+    node_address_cidr: Ipv6Address = Field(
+        description="This node's own address, with the prefix of its local subnet. The subnet sets "
+        "which timing applies.",
+        examples=["fd77:0:0:1::2/64"],
+    )
+
+    @field_validator("node_address_cidr")
+    @classmethod
+    def _fits(cls, address: IPv6Interface, info: ValidationInfo) -> IPv6Interface:
+        _check_node_address(address, info.data.get("network_cidr"))
+        return address
+
+
+class Networking(Section):
+    """The private network, and the device that leads to it."""
+
+    one_of: ClassVar[tuple[str, ...]] = ("ipv4", "ipv6")
+
+    tun_device_id: DeviceName = Field(
+        default="tun1", description="Name of the tun device to create."
+    )
+    ipv4: Ipv4 | None = Field(
+        default=None,
+        description="The IPv4 side of the mesh.",
+    )
+    ipv6: Ipv6 | None = Field(
+        default=None,
+        description="The IPv6 side of the mesh.",
+    )
+
+    @model_validator(mode="after")
+    def _one_family(self) -> Networking:
+        if self.ipv4 is None and self.ipv6 is None:
+            raise ValueError("must have ipv4, ipv6 or both, not none of them")
+        return self
+
+
+def _check_node_address(
+    address: IPv4Interface | IPv6Interface, network: IPv4Network | IPv6Network | None
+) -> None:
+    if network is None:  # it has a problem of its own
+        return
+    if address.ip not in network:
+        raise ValueError(wrong(f"an address inside network_cidr {network}", str(address)))
+    if address.network.prefixlen < network.prefixlen:
+        raise ValueError(wrong(f"in a subnet no larger than network_cidr {network}", str(address)))
+    for around in (network, address.network):
+        if address.ip in _reserved(around):
+            raise ValueError(
+                wrong(
+                    f"an address for a node, which {address.ip} in {around} cannot be", str(address)
+                )
+            )
+
+
+def _reserved(network: IPv4Network | IPv6Network) -> tuple[object, ...]:
+    """The addresses that stand for the network: its first (RFC 4291 section 2.6.1 for IPv6) and,
+    in IPv4, its last, unless it has no more than two (RFC 3021, RFC 6164)."""
+    if network.num_addresses <= 2:
+        return ()
+    if network.version == 6:
+        return (network.network_address,)
+    return (network.network_address, network.broadcast_address)
