@@ -13,9 +13,9 @@ from tests.configs import SECRET
 from tests.test_config_lint import GOOD, LintCase
 from tunmesh import __version__
 from tunmesh.cli import generate_example, main, parse
-from tunmesh.configexample import example
-from tunmesh.configreference import reference
-from tunmesh.configschema import schema
+from tunmesh.config.example import example
+from tunmesh.config.reference import reference
+from tunmesh.config.schema import schema
 from tunmesh.errors import OperatorError
 
 # One error that any file can have, and one that only the lint looks for.

@@ -9,7 +9,7 @@ import yaml
 
 from tests.configs import MINIMAL, ORIGINAL, SECRET, Case, as_deployed, timing
 from tunmesh.config import Endpoint, dump, path_of
-from tunmesh.configkeys import key_paths
+from tunmesh.config.keys import key_paths
 
 
 class WhatLoads(Case):

@@ -9,10 +9,10 @@ import yaml
 
 from tests.configs import SECRET, Case
 from tunmesh.config import dump
-from tunmesh.configexample import WIDTH, example
-from tunmesh.configkeys import key_paths
-from tunmesh.configreference import reference
-from tunmesh.configwords import duration
+from tunmesh.config.example import WIDTH, example
+from tunmesh.config.keys import key_paths
+from tunmesh.config.reference import reference
+from tunmesh.config.words import duration
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.configs import ORIGINAL, SECRET, Case
 from tunmesh.config import Config, ConfigError, load
-from tunmesh.configkeys import key_paths
-from tunmesh.configlint import lint
+from tunmesh.config.keys import key_paths
+from tunmesh.config.lint import lint
 
 SCALARS = st.one_of(
     st.none(),

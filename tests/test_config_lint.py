@@ -9,8 +9,8 @@ from tests.configs import MINIMAL, ORIGINAL, SECRET, Case, middle
 from tests.test_config_docs import filled
 from tests.test_tls import Holder
 from tunmesh import netadmin
-from tunmesh.configexample import example
-from tunmesh.configlint import Findings, lint
+from tunmesh.config.example import example
+from tunmesh.config.lint import Findings, lint
 
 # A network for benchmarks (RFC 2544) that no machine should have.
 GOOD = MINIMAL.replace("10.77.0.0/16", "198.18.0.0/16").replace("10.77.1.2/24", "198.18.1.2/24")

@@ -10,9 +10,9 @@ from jsonschema import Draft202012Validator
 
 from tests.configs import MINIMAL, ORIGINAL, SECRET, Case, as_deployed, timing
 from tests.test_config_docs import ANSWERS_FOR_IPV6, filled, uncommented
-from tunmesh.configexample import example
-from tunmesh.configkeys import key_paths
-from tunmesh.configschema import DRAFT, schema
+from tunmesh.config.example import example
+from tunmesh.config.keys import key_paths
+from tunmesh.config.schema import DRAFT, schema
 
 
 class Schema(Case):

@@ -9,7 +9,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from tunmesh.dialer import ATTEMPT_DELAY, CONNECT_TIMEOUT, PeerFactory, Target
+from tunmesh.dialer import ATTEMPT_DELAY, CONNECT_TIMEOUT, SHORT_LIFE, PeerFactory, Target
 from tunmesh.testing import MemoryReactor, Network
 
 ONE, TWO = ("10.9.0.1", 1), ("10.9.0.2", 2)
@@ -125,6 +125,21 @@ class PauseTests(unittest.TestCase):
         caller.dialer.authenticated()
         caller.dialer.failed()
         self.assertEqual(caller.pause, 0.5)
+
+    def test_links_that_do_not_last(self) -> None:
+        """After a link that was lost at once there is a pause too, longer each time; after one
+        that had lasted there is none."""
+        caller = Caller((ONE,))
+        caller.listen(ONE)
+        pauses = []
+        for lasted in (0.0, 1.0, 0.0, SHORT_LIFE, 0.0, 0.0):
+            caller.dialer.start()
+            pauses.append(caller.pause)
+            caller.settle()
+            caller.dialer.stop()
+            caller.dialer.authenticated()
+            caller.clock.advance(lasted)
+        self.assertEqual(pauses, [0.0, 0.5, 1.0, 2.0, 0.0, 0.5])
 
 
 class TargetTests(unittest.TestCase):

@@ -55,19 +55,20 @@ FLOORS = {
         "node connector datapath bootstrap", "errors codecs machines adapters interpreter"
     ),
     "configuration": Floor(
-        "config configfile configkeys confignetworking configprocess configvalues "
-        "configschema configexample configreference configwords",
+        "config config.file config.keys config.networking config.process config.values "
+        "config.schema config.example config.reference config.words",
         "errors configuration",
     ),
-    "lint": Floor("configlint", "errors adapters configuration"),
+    "lint": Floor("config.lint", "errors adapters configuration"),
     "harness": Floor(
-        "localmesh.run localmesh.story localmesh.measuring localmesh.processes localmesh.plan "
-        "localmesh.screen localmesh.machine localmesh.underlay localmesh.transfers "
+        "localmesh localmesh.run localmesh.story localmesh.measuring localmesh.processes "
+        "localmesh.plan localmesh.screen localmesh.machine localmesh.underlay localmesh.transfers "
         "localmesh.pinger localmesh.janitor",
         "errors codecs adapters configuration harness",
     ),
     "twins": Floor("testing", "errors codecs machines adapters interpreter"),
     "service": Floor("service", "errors codecs machines adapters interpreter configuration"),
+    "healthcheck": Floor("healthcheck", "errors configuration"),
     "cli": Floor("cli", "errors configuration lint harness"),
 }
 # Beside the standard library; annotated_types is where pydantic has its bounds from.
@@ -76,13 +77,17 @@ CONFIGURATION_USES = {"pydantic", "pydantic_core", "annotated_types", "yaml"}
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of the package by its dotted name in it, parsed. The package's own, and those
-    of the packages inside, are `__init__`."""
+    """Every module of the package by its dotted name in it, parsed. The package's own is
+    `__init__`, those of the packages inside have these packages' names."""
     return {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
+        name_of(path.relative_to(PACKAGE)): ast.parse(path.read_text())
         for path in sorted(PACKAGE.rglob("*.py"))
-        if path == PACKAGE / "__init__.py" or path.name != "__init__.py"
     }
+
+
+def name_of(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and parts[:-1] else parts)
 
 
 def floor_of(module: str) -> str:

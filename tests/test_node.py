@@ -236,6 +236,21 @@ class HealingTests(SynchronousTestCase):
         self.assertFalse(c.tun.is_open)
         self.assertEqual(a.status.nodes_known, 1)
 
+    def test_peer_that_breaks_every_link(self) -> None:
+        """Two nodes that cannot bear each other do not link and part as fast as they can, be they
+        alone or with a third that vouches for them."""
+        for names in ("ab", "abc"):
+            mesh, members = complete(*names)
+            one, rude = members[-2:]
+            before = mesh.network.dials
+            for _ in range(2000):
+                for link in rude.node._connector:
+                    if link.record is not None and link.record.name == one.name:
+                        link._write(b"? is no message")
+                mesh.advance(0.01)
+            self.assertLess(mesh.network.dials - before, 20)
+            mesh.until(mesh.is_complete, within=20)
+
     def test_leaving_while_somebody_comes(self) -> None:
         """Whoever is at the door when a node leaves, however far he has come, is not let in."""
         for milliseconds in range(1, 15):

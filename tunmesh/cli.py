@@ -17,9 +17,9 @@ import click
 import yaml
 
 from tunmesh import __version__, config
-from tunmesh.configexample import example as example_config
-from tunmesh.configreference import reference as reference_page
-from tunmesh.configschema import schema as json_schema
+from tunmesh.config.example import example as example_config
+from tunmesh.config.reference import reference as reference_page
+from tunmesh.config.schema import schema as json_schema
 from tunmesh.errors import OperatorError
 
 
@@ -123,7 +123,7 @@ def mesh(nodes: int, keep: bool) -> None:
 def _lint(file: str | None) -> config.Config:
     """The config, if there is nothing wrong with it; warnings are printed."""
     # Importing it takes OpenSSL and netlink, which few commands need.
-    from tunmesh.configlint import lint
+    from tunmesh.config.lint import lint
 
     path = config.path_of(file, os.environ)
     findings = lint(path, os.environ, _draw, time.time())

@@ -30,7 +30,6 @@ from twisted.web.server import Site
 from tunmesh import (
     __version__,
     config,
-    configprocess,
     log,
     metrics,
     netadmin,
@@ -40,7 +39,7 @@ from tunmesh import (
     web,
 )
 from tunmesh.bootstrap import GroupSettings
-from tunmesh.config import Config
+from tunmesh.config import Config, process
 from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
 from tunmesh.link import Timing
@@ -126,9 +125,9 @@ def settings_of(loaded: Config) -> Settings:
 
 
 def _timing(
-    timing: configprocess.Timing,
-    contact: configprocess.LocalRegistration,
-    network: configprocess.PacketTiming,
+    timing: process.Timing,
+    contact: process.LocalRegistration,
+    network: process.PacketTiming,
 ) -> Timing:
     """The patience of links. The original's defaults would be too patient by far (a peer in the
     mesh is given up after two minutes), so a config can only make a link less patient than ours."""

@@ -34,6 +34,7 @@ def adapted(
     for volume in pod_template["spec"]["volumes"]:
         if "secret" in volume:
             yield secret(volume["secret"]["secretName"], keys)
+            volume["secret"]["optional"] = False  # podman 4.3 needs it said
     yield kinds["ConfigMap"]
     for ordinal, address in enumerate(addresses):
         name = f"{kinds['StatefulSet']['metadata']['name']}-{ordinal}"
@@ -67,7 +68,7 @@ def pod(
     }
     for container in spec["containers"]:
         container["image"] = images[container["name"]]
-        for key in ("restartPolicy", *PROBES):
+        for key in ("restartPolicy", "ports", *PROBES):
             container.pop(key, None)
         for variable in container.get("env", ()):
             variable["value"] = fields[variable.pop("valueFrom")["fieldRef"]["fieldPath"]]

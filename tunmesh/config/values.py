@@ -39,7 +39,7 @@ from pydantic import (
     model_validator,
 )
 
-from tunmesh.configfile import REFERENCE, printable
+from tunmesh.config.file import REFERENCE, printable
 
 MIN_SECRET = 32  # characters
 MAX_SECRET_FILE = 4096  # characters

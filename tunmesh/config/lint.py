@@ -21,11 +21,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunmesh import config, netadmin, tls
-from tunmesh.configfile import Document, Loc, Problem, printable
-from tunmesh.configkeys import Auth, Config, Ssl, has_effect, section_around, section_in
-from tunmesh.confignetworking import Networking
-from tunmesh.configprocess import LocalRegistration, MeshRegistration
-from tunmesh.configvalues import Loading, Section
+from tunmesh.config.file import Document, Loc, Problem, printable
+from tunmesh.config.keys import Auth, Config, Ssl, has_effect, section_around, section_in
+from tunmesh.config.networking import Networking
+from tunmesh.config.process import LocalRegistration, MeshRegistration
+from tunmesh.config.values import Loading, Section
 from tunmesh.errors import OperatorError
 
 MIN_VARIETY = 8  # different characters; a random secret of 32 hexadecimal digits has about 14

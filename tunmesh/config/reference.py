@@ -12,9 +12,9 @@ from typing import get_origin
 
 from pydantic.fields import FieldInfo
 
-from tunmesh.configkeys import ConfigFile, has_effect, section_in
-from tunmesh.configvalues import MIN_SECRET, Section
-from tunmesh.configwords import default_of, example_of, type_of
+from tunmesh.config.keys import ConfigFile, has_effect, section_in
+from tunmesh.config.values import MIN_SECRET, Section
+from tunmesh.config.words import default_of, example_of, type_of
 
 _HEAD = f"""\
 <!-- Made by `make docs` from the declarations in tunmesh/config*.py: change those, not this. -->

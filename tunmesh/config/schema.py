@@ -23,9 +23,9 @@ from annotated_types import Ge, Le, MaxLen
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from tunmesh.configfile import REFERENCE
-from tunmesh.configkeys import ConfigFile, has_effect, section_in
-from tunmesh.configvalues import Kind, Section
+from tunmesh.config.file import REFERENCE
+from tunmesh.config.keys import ConfigFile, has_effect, section_in
+from tunmesh.config.values import Kind, Section
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

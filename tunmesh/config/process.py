@@ -1,13 +1,13 @@
 """The keys under `process`: whom the node runs as, and all its durations.
 
-Part of `configkeys`, where the rules for declarations are.
+Part of `keys`, where the rules for declarations are.
 """
 
 from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from tunmesh.configvalues import NO_EFFECT, WEEK, Duration, Integer, Section, wrong
+from tunmesh.config.values import NO_EFFECT, WEEK, Duration, Integer, Section, wrong
 
 MAX_ID = 2**32 - 2  # the kernel's -1 means "no id"
 

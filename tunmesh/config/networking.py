@@ -1,6 +1,6 @@
 """The keys under `networking`: the private network, and this node's place in it.
 
-Part of `configkeys`, where the rules for declarations are.
+Part of `keys`, where the rules for declarations are.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from tunmesh.configvalues import (
+from tunmesh.config.values import (
     DeviceName,
     Ipv4Address,
     Ipv4Network,

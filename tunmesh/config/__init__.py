@@ -1,22 +1,22 @@
 """The front door to the configuration: `load` reads a file and gives a frozen `Config`, or says
 everything that is wrong with it.
 
-    configfile     the file: YAML to a tree of text with line numbers, `${NAME}`, the problems
-    configvalues   the kinds of value: durations, URLs, networks, secrets, files
-    configkeys     the keys: one declaration each, and the rules inside a section
-    confignetworking, configprocess
+    file           the file: YAML to a tree of text with line numbers, `${NAME}`, the problems
+    values         the kinds of value: durations, URLs, networks, secrets, files
+    keys           the keys: one declaration each, and the rules inside a section
+    networking, process
                    the parts of them under `networking` and `process`
-    config         puts them together: load, the rules across sections, problems in plain words
+    here           puts them together: load, the rules across sections, problems in plain words
 
 From the same declarations are made:
 
-    configschema   the JSON schema, for editors
-    configexample  the commented example
-    configreference
+    schema         the JSON schema, for editors
+    example        the commented example
+    reference
                    docs/configuration.md
-    configwords    what is common to both: types, bounds and defaults in words
+    words          what is common to both: types, bounds and defaults in words
 
-And beyond what a file must be to load, `configlint` says what else is wrong or doubtful.
+And beyond what a file must be to load, `lint` says what else is wrong or doubtful.
 
 Nothing outside the file, the files it names and the arguments decides the result; nothing on the
 machine is changed by it. pydantic does the checking but not the talking: what it finds is put into
@@ -32,9 +32,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tunmesh.configfile import ConfigError, Document, Loc, Problem, key_path, read
-from tunmesh.configkeys import Config, ConfigFile, key_paths, section_around
-from tunmesh.configvalues import Endpoint, Loading, shown, wrong
+from tunmesh.config.file import ConfigError, Document, Loc, Problem, key_path, read
+from tunmesh.config.keys import Config, ConfigFile, key_paths, section_around
+from tunmesh.config.values import Endpoint, Loading, shown, wrong
 
 __all__ = ["Config", "ConfigError", "Endpoint", "Problem", "dump", "load", "path_of"]
 

@@ -16,10 +16,10 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
-from tunmesh.configfile import Loc
-from tunmesh.confignetworking import Networking
-from tunmesh.configprocess import Process
-from tunmesh.configvalues import (
+from tunmesh.config.file import Loc
+from tunmesh.config.networking import Networking
+from tunmesh.config.process import Process
+from tunmesh.config.values import (
     NO_EFFECT,
     NULL_IS_EMPTY,
     WEEK,
