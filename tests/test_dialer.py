@@ -134,7 +134,7 @@ class PauseTests(unittest.TestCase):
         pauses = []
         for lasted in (0.0, 1.0, 0.0, SHORT_LIFE, 0.0, 0.0):
             caller.dialer.start()
-            pauses.append(caller.pause)
+            pauses.append(round(caller.pause or 0.0, 6))
             caller.settle()
             caller.dialer.stop()
             caller.dialer.authenticated()

@@ -12,7 +12,6 @@ stays as it is: the ConfigMap, the volumes, the security context, the commands.
 
 from __future__ import annotations
 
-import base64
 import copy
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,12 +44,10 @@ def adapted(
 
 
 def secret(name: str, directory: Path) -> Document:
-    """What `kubectl create secret generic NAME --from-file=DIRECTORY` would make."""
-    data = {
-        path.name: base64.b64encode(path.read_bytes()).decode()
-        for path in sorted(directory.iterdir())
-    }
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
+    """What `kubectl create secret generic NAME --from-file=DIRECTORY` would make, but as text:
+    podman 4.3 would take `data` for the values and not for base64 of them."""
+    files = {path.name: path.read_text() for path in sorted(directory.iterdir())}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": files}
 
 
 def pod(

@@ -124,7 +124,9 @@ class Clustering(Section):
         examples=["default"],
     )
     reload_config_on_bootstrap: bool = Field(
-        default=False, description="Read this file again before each attempt to bootstrap."
+        default=False,
+        description="Read this file again before each attempt to bootstrap. No effect here yet.",
+        json_schema_extra=NO_EFFECT,
     )
 
 
