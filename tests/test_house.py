@@ -52,7 +52,7 @@ FLOORS = {
         "errors codecs machines internals",
     ),
     "interpreter": Floor(
-        "node connector datapath bootstrap", "errors codecs machines adapters interpreter"
+        "node peers connector datapath bootstrap", "errors codecs machines adapters interpreter"
     ),
     "configuration": Floor(
         "config config.file config.keys config.networking config.process config.values "

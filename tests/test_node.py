@@ -303,7 +303,8 @@ class AddressTests(SynchronousTestCase):
     def test_packet_for_somebody_else_is_dropped(self) -> None:
         """A packet that a peer sends to the wrong node does not reach its tun."""
         mesh, (a, b) = complete("a", "b")
-        b.node._peers[a.node.record.id].link.send([frame(b.address, "10.9.77.77")])
+        (peer,) = b.node._peers
+        peer.link.send([frame(b.address, "10.9.77.77")])
         mesh.advance(1)
         self.assertEqual(a.status.dropped["misrouted"], 1)
         self.assertEqual(a.tun.written, [])
@@ -459,7 +460,7 @@ class HousekeepingTests(SynchronousTestCase):
             self.assertEqual(len(node._peers), 2)
             self.assertEqual(len(node._connector), 2)
             self.assertLessEqual(len(node._dialers), 2)
-            self.assertEqual(len(node._path.table.routes), 4)
+            self.assertEqual(len(node._table.routes), 4)
 
 
 class BroadcastTests(SynchronousTestCase):
@@ -521,7 +522,7 @@ class BroadcastTests(SynchronousTestCase):
         mesh.until(lambda: b.linked_with == ["a"])
         mesh.advance(1)
         self.assertFalse(b.status.is_ready)
-        self.assertNotIn(b"\x0a\x09\xff\xff", a.node._path.table.routes)
+        self.assertNotIn(b"\x0a\x09\xff\xff", a.node._table.routes)
 
 
 class TimingTests(SynchronousTestCase):

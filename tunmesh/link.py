@@ -145,6 +145,13 @@ class Link(Protocol):
         self._bye_heard = False
 
     @property
+    def node(self) -> NodeRecord:
+        """Who is at the other end of a link that is, or was, authentic."""
+        if self.record is None:
+            raise ValueError("the link is not authentic")
+        return self.record
+
+    @property
     def key_id(self) -> bytes:
         """The id of the key that the link was authenticated with."""
         return self._machine.key_id if self._machine is not None else b""

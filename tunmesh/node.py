@@ -11,7 +11,6 @@ Packets pass by in tunmesh.datapath.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,9 +31,9 @@ from tunmesh.handshake import Key
 from tunmesh.link import Link, Timing
 from tunmesh.log import Journal
 from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.peers import Peers
 from tunmesh.routing import Network, Table
-from tunmesh.status import Check, NodeStatus, PeerStatus, Status, Traffic
-from tunmesh.totals import Totals
+from tunmesh.status import Check, Status, Traffic
 from tunmesh.tun import Tun
 
 GATHER = 0.2  # seconds that news is gathered before it is told
@@ -106,11 +105,11 @@ class Node:
         self._failed = failed
         self._journal = Journal(log, reactor.seconds)
         self._roster: roster.Roster[Link] = roster.Roster(settings.record, settings.networks)
-        self._path = DataPath(
-            tun,
-            Table(settings.record.addresses, settings.networks, settings.enable_broadcast),
+        self._table: Table[Peer] = Table(
+            settings.record.addresses, settings.networks, settings.enable_broadcast
         )
-        self._peers: dict[str, Peer] = {}
+        self._path = DataPath(tun, self._table)
+        self._peers = Peers(self._table, settings.metric_ttl, reactor.seconds)
         self._connector = Connector(
             reactor,
             self,
@@ -137,8 +136,6 @@ class Node:
         self._was_ready = False
         self._leaving: Deferred[None] | None = None
         self._last_closed: Deferred[None] | None = None
-        self._past_traffic = Traffic()  # with peers that are gone
-        self._totals = Totals(settings.metric_ttl)
         self._failures = dict.fromkeys(HANDSHAKE_FAILURES, 0)
         self._rtt = status.Histogram(status.RTT_BUCKETS)
 
@@ -212,18 +209,18 @@ class Node:
         if self._leaving is not None:
             link.close(messages.LEAVING)
             return
-        record = _record_of(link)
+        record = link.node
         dialer = self._connector.attempt(link)
         if record.id == self.record.id:
             self._bootstrap.led_back(dialer)
             link.close(messages.SELF)
             self._note_readiness()
             return
-        is_local = self._path.table.is_local(record.addresses)
+        is_local = self._table.is_local(record.addresses)
         link.adopt(self._settings.local if is_local else self._settings.mesh)
         self._run(self._roster.authenticated(link, record, link.dialed))
         if self._roster.is_linked(record.id):
-            link.peer = self._peers[record.id]
+            link.peer = self._peers.get(link)
             self._bootstrap.found(dialer, record.id)
             if record.id in self._dialers:
                 self._dialers[record.id].stop()
@@ -258,7 +255,7 @@ class Node:
         self._run(self._roster.told(link, gossip))
 
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
-        peer = self._peers.get(_record_of(link).id)
+        peer = self._peers.get(link)
         if peer is None or not self._roster.hears(link):
             return  # said on a link that another one has replaced
         peer.refuses = refusal.addresses
@@ -281,14 +278,14 @@ class Node:
                 "{peer} closed the link: a node of the name {name} that started later has an "
                 "address of this one",
                 event="superseded",
-                peer=_record_of(link).name,
+                peer=link.node.name,
                 name=self.record.name,
             )
         self._run(self._roster.bye(link, reason))
 
     def round_trip(self, link: Link, seconds: float) -> None:
         self._rtt.observe(seconds)
-        self._totals.round_trip(_record_of(link).name, seconds)
+        self._peers.round_trip(link, seconds)
 
     # --- what the roster wants ---
 
@@ -304,18 +301,17 @@ class Node:
         self._run(self._roster.gossip())
 
     def _do(self, command: roster.Command[Link]) -> None:
-        routes = self._path.table.routes
         match command:
             case roster.Join(link):
                 self._join(link)
             case roster.Part(link, reason):
                 self._part(link, reason)
             case roster.Switch(link):
-                self._peers[_record_of(link).id].link = link
+                self._peers.switch(link)
             case roster.Route(address, link):
-                routes[address.packed] = self._peers[_record_of(link).id]
+                self._peers.route(address, link)
             case roster.Unroute(address):
-                routes.pop(address.packed, None)
+                self._peers.unroute(address)
             case roster.Tell(link, gossip):
                 link.tell(gossip)
             case roster.Refuse(link, refusal):
@@ -334,10 +330,8 @@ class Node:
                     dialer.abandon()
 
     def _join(self, link: Link) -> None:
-        record = _record_of(link)
-        peer = self._peers[record.id] = Peer(record, link)
-        self._path.table.join(peer, record.addresses)
-        self._totals.join(record.name)
+        self._peers.join(link)
+        record = link.node
         self._journal.info(
             "linked with {peer} at {url} ({direction}), {addresses}",
             event="linked",
@@ -348,15 +342,11 @@ class Node:
         )
 
     def _part(self, link: Link, reason: str) -> None:
-        peer = self._peers.pop(_record_of(link).id)
-        self._path.table.part(peer)
-        self._past_traffic.add(peer.traffic)
-        linked = [other.record.name for other in self._peers.values()]
-        self._totals.part(self._reactor.seconds(), peer.record.name, peer.traffic, linked)
+        self._peers.part(link)
         self._journal.info(
             "no longer linked with {peer}: {reason}",
             event="unlinked",
-            peer=peer.record.name,
+            peer=link.node.name,
             reason=reason,
         )
 
@@ -364,10 +354,10 @@ class Node:
         link.refuse(refusal)
         if refusal.addresses:
             self._journal.warn(
-                ("refuse", _record_of(link).name, refusal),
+                ("refuse", link.node.name, refusal),
                 "{addresses} is not routed to {peer}: {why}",
                 event="address_conflict",
-                peer=_record_of(link).name,
+                peer=link.node.name,
                 addresses=", ".join(refusal.addresses),
                 why=_why_refused(refusal),
             )
@@ -385,14 +375,14 @@ class Node:
 
     def _groom(self) -> None:
         """Every groom_interval: renew links that are old, see to the groups."""
-        for peer in self._peers.values():
+        self._later("groom", self._settings.groom_interval, self._groom)
+        for peer in self._peers:
             age = self._reactor.seconds() - peer.link.since
             if peer.link.dialed and age > self._settings.session_max_age:
                 self._dial(peer.record, patient=False)
-        self._totals.groom(self._reactor.seconds())
+        self._peers.groom()
         self._tend_groups()
         self._note_readiness()
-        self._later("groom", self._settings.groom_interval, self._groom)
 
     def _tend_groups(self) -> None:
         if self._leaving is None:
@@ -432,16 +422,12 @@ class Node:
         grace = self._started + self._settings.startup_grace - self._reactor.seconds()
         refusals = [
             f"{address} is not routed to this node by {count} of its peers"
-            for address, count in sorted(self._refused_addresses().items())
+            for address, count in sorted(self._peers.refused().items())
         ]
         has_bootstrap = not self._bootstrap.is_lonely
         return live, health.readiness(
             live, len(self._peers), grace, has_bootstrap, leaving, refusals
         )
-
-    def _refused_addresses(self) -> Counter[str]:
-        """Addresses of this node that peers do not route to it, and how many of them."""
-        return Counter(a for peer in self._peers.values() for a in peer.refuses)
 
     def _note_readiness(self) -> None:
         """Log it when it changes."""
@@ -463,55 +449,19 @@ class Node:
             started=self._started,
             live=live,
             ready=ready,
-            peers=tuple(_peer_status(peer) for peer in self._peers.values()),
-            nodes=self._node_statuses(),
+            peers=self._peers.statuses(),
+            nodes=self._peers.by_name(),
             links=self._connector.states(),
             nodes_known=self._roster.nodes_known,
             tun=Traffic(
                 self._tun.rx_packets, self._tun.rx_bytes, self._tun.tx_packets, self._tun.tx_bytes
             ),
-            link=self._link_traffic(),
+            link=self._peers.traffic(),
             dropped=dict(self._path.dropped),
             handshake_failures=dict(self._failures),
             rtt=self._rtt,
             certificate_expiry=self._settings.credentials.expiry,
         )
-
-    def _node_statuses(self) -> dict[str, NodeStatus]:
-        """What was exchanged with each node, by its name, before and now."""
-        nodes = {
-            name: NodeStatus(totals.traffic.copy(), totals.latency) for name, totals in self._totals
-        }
-        for peer in self._peers.values():
-            if peer.record.name in nodes:
-                nodes[peer.record.name].traffic.add(peer.traffic)
-        return nodes
-
-    def _link_traffic(self) -> Traffic:
-        total = self._past_traffic.copy()
-        for peer in self._peers.values():
-            total.add(peer.traffic)
-        return total
-
-
-def _peer_status(peer: Peer) -> PeerStatus:
-    return PeerStatus(
-        record=peer.record,
-        dialed=peer.link.dialed,
-        since=peer.link.since,
-        rtt=peer.link.rtt,
-        queued_bytes=peer.link.queue.bytes,
-        key_id=peer.link.key_id.hex(),
-        traffic=peer.traffic.copy(),
-        refuses=peer.refuses,
-    )
-
-
-def _record_of(link: Link) -> NodeRecord:
-    """Who is at the other end of a link that is, or was, authentic."""
-    if link.record is None:
-        raise ValueError("the link is not authentic")
-    return link.record
 
 
 def _why_refused(refusal: Refusal) -> str:

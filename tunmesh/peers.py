@@ -1,0 +1,114 @@
+"""The linked nodes of one node: their links, their routes, and what was exchanged with them.
+
+The roster decides who joins and parts and whose an address is; here that is put into the table that
+packets are routed by, and kept for the status.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv6Address
+
+from tunmesh.datapath import Peer
+from tunmesh.link import Link
+from tunmesh.routing import Table
+from tunmesh.status import NodeStatus, PeerStatus, Traffic
+from tunmesh.totals import Totals
+
+
+class Peers:
+    """Every node that is linked, by its id."""
+
+    def __init__(self, table: Table[Peer], ttl: float, seconds: Callable[[], float]) -> None:
+        self._table = table
+        self._seconds = seconds
+        self._by_id: dict[str, Peer] = {}
+        self._totals = Totals(ttl)
+        self._past = Traffic()  # with nodes that are gone
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(tuple(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, link: Link) -> Peer | None:
+        """The linked node at the other end, if it is one still."""
+        return self._by_id.get(link.node.id)
+
+    # --- what the roster decides ---
+
+    def join(self, link: Link) -> None:
+        """A node is linked by this link."""
+        peer = self._by_id[link.node.id] = Peer(link.node, link)
+        self._table.join(peer, link.node.addresses)
+        self._totals.join(link.node.name)
+
+    def part(self, link: Link) -> None:
+        """A node is linked no more."""
+        peer = self._by_id.pop(link.node.id)
+        self._table.part(peer)
+        self._past.add(peer.traffic)
+        linked = [other.record.name for other in self]
+        self._totals.part(self._seconds(), peer.record.name, peer.traffic, linked)
+
+    def switch(self, link: Link) -> None:
+        """What goes to this node goes by this link from now on."""
+        self._by_id[link.node.id].link = link
+
+    def route(self, address: IPv4Address | IPv6Address, link: Link) -> None:
+        """An address belongs to the node at the other end."""
+        self._table.routes[address.packed] = self._by_id[link.node.id]
+
+    def unroute(self, address: IPv4Address | IPv6Address) -> None:
+        """An address belongs to nobody."""
+        self._table.routes.pop(address.packed, None)
+
+    # --- what else happens ---
+
+    def round_trip(self, link: Link, seconds: float) -> None:
+        self._totals.round_trip(link.node.name, seconds)
+
+    def groom(self) -> None:
+        """Forget what nobody needs to know any more."""
+        self._totals.groom(self._seconds())
+
+    # --- what is asked ---
+
+    def refused(self) -> Counter[str]:
+        """Addresses of this node that peers do not route to it, and how many of them."""
+        return Counter(address for peer in self for address in peer.refuses)
+
+    def statuses(self) -> tuple[PeerStatus, ...]:
+        return tuple(_status(peer) for peer in self)
+
+    def by_name(self) -> dict[str, NodeStatus]:
+        """What was exchanged with each node, by its name, before and now."""
+        nodes = {
+            name: NodeStatus(totals.traffic.copy(), totals.latency) for name, totals in self._totals
+        }
+        for peer in self:
+            if peer.record.name in nodes:
+                nodes[peer.record.name].traffic.add(peer.traffic)
+        return nodes
+
+    def traffic(self) -> Traffic:
+        """What was exchanged with all of them, before and now."""
+        total = self._past.copy()
+        for peer in self:
+            total.add(peer.traffic)
+        return total
+
+
+def _status(peer: Peer) -> PeerStatus:
+    return PeerStatus(
+        record=peer.record,
+        dialed=peer.link.dialed,
+        since=peer.link.since,
+        rtt=peer.link.rtt,
+        queued_bytes=peer.link.queue.bytes,
+        key_id=peer.link.key_id.hex(),
+        traffic=peer.traffic.copy(),
+        refuses=peer.refuses,
+    )
