@@ -42,7 +42,7 @@ FLOORS = {
     "errors": Floor("errors", "", pure=True),
     "codecs": Floor("netstring messages packet localmesh.icmp", "errors", pure=True),
     "machines": Floor(
-        "handshake routing roster packetqueue status totals health",
+        "handshake routing roster commands packetqueue status totals health",
         "errors codecs machines",
         pure=True,
     ),

@@ -11,16 +11,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from twisted.trial import unittest
 
 from tunmesh import roster
-from tunmesh.messages import (
-    LEAVING,
-    REPLACED,
-    SILENT,
-    SUPERSEDED,
-    Gossip,
-    NodeRecord,
-    Refusal,
-)
-from tunmesh.roster import (
+from tunmesh.commands import (
     Close,
     Command,
     Dial,
@@ -30,12 +21,21 @@ from tunmesh.roster import (
     Probe,
     Refuse,
     Retire,
-    Roster,
     Route,
     Switch,
     Tell,
     Unroute,
 )
+from tunmesh.messages import (
+    LEAVING,
+    REPLACED,
+    SILENT,
+    SUPERSEDED,
+    Gossip,
+    NodeRecord,
+    Refusal,
+)
+from tunmesh.roster import Roster
 
 NETWORKS = [ip_network("10.0.0.0/24"), ip_network("fd00::/64")]
 NOTHING = Refusal((), "")

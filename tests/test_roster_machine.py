@@ -30,8 +30,7 @@ from hypothesis.stateful import (
 )
 from twisted.trial import unittest
 
-from tunmesh.messages import LEAVING, REPLACED, Gossip, NodeRecord, Refusal
-from tunmesh.roster import (
+from tunmesh.commands import (
     Address,
     Close,
     Command,
@@ -42,12 +41,13 @@ from tunmesh.roster import (
     Probe,
     Refuse,
     Retire,
-    Roster,
     Route,
     Switch,
     Tell,
     Unroute,
 )
+from tunmesh.messages import LEAVING, REPLACED, Gossip, NodeRecord, Refusal
+from tunmesh.roster import Roster
 
 NETWORK = ip_network("10.0.0.0/24")
 NAMES = 5

@@ -21,7 +21,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
-from tunmesh import health, messages, roster, status, tls
+from tunmesh import commands, health, messages, roster, status, tls
 from tunmesh.bootstrap import Bootstrap, GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.datapath import DataPath, Peer
@@ -289,7 +289,7 @@ class Node:
 
     # --- what the roster wants ---
 
-    def _run(self, commands: list[roster.Command[Link]]) -> None:
+    def _run(self, commands: list[commands.Command[Link]]) -> None:
         if self._leaving is None:
             for command in commands:
                 self._do(command)
@@ -300,31 +300,31 @@ class Node:
     def _tell_news(self) -> None:
         self._run(self._roster.gossip())
 
-    def _do(self, command: roster.Command[Link]) -> None:
+    def _do(self, command: commands.Command[Link]) -> None:
         match command:
-            case roster.Join(link):
+            case commands.Join(link):
                 self._join(link)
-            case roster.Part(link, reason):
+            case commands.Part(link, reason):
                 self._part(link, reason)
-            case roster.Switch(link):
+            case commands.Switch(link):
                 self._peers.switch(link)
-            case roster.Route(address, link):
+            case commands.Route(address, link):
                 self._peers.route(address, link)
-            case roster.Unroute(address):
+            case commands.Unroute(address):
                 self._peers.unroute(address)
-            case roster.Tell(link, gossip):
+            case commands.Tell(link, gossip):
                 link.tell(gossip)
-            case roster.Refuse(link, refusal):
+            case commands.Refuse(link, refusal):
                 self._refuse(link, refusal)
-            case roster.Retire(link):
+            case commands.Retire(link):
                 link.retire()
-            case roster.Close(link, reason):
+            case commands.Close(link, reason):
                 link.close(reason)
-            case roster.Probe(link):
+            case commands.Probe(link):
                 link.probe(partial(self._probed, link))
-            case roster.Dial(record, patient):
+            case commands.Dial(record, patient):
                 self._dial(record, patient)
-            case roster.Forget(node_id):
+            case commands.Forget(node_id):
                 dialer = self._dialers.pop(node_id, None)
                 if dialer is not None:
                     dialer.abandon()

@@ -38,9 +38,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Generic, TypeVar
+from ipaddress import ip_address
+from typing import Generic
 
+from tunmesh.commands import (
+    Address,
+    Close,
+    Command,
+    Dial,
+    Forget,
+    Join,
+    Link,
+    Part,
+    Probe,
+    Refuse,
+    Retire,
+    Route,
+    Switch,
+    Tell,
+    Unroute,
+)
 from tunmesh.messages import (
     LEAVING,
     REPLACED,
@@ -52,115 +69,11 @@ from tunmesh.messages import (
 )
 from tunmesh.routing import Network, is_host
 
-Address = IPv4Address | IPv6Address
-Link = TypeVar("Link")
-
 # The most nodes that hearsay can make known; more are ignored. A full mesh of so many would be far
 # beyond what one link per pair is good for.
 MAX_NODES = 4096
 
 _ALL_ROUTED = Refusal((), "")
-
-
-@dataclass(frozen=True, slots=True)
-class Dial:
-    """Keep trying to link with this node. The node with the smaller id goes first; the other one is
-    `patient`, so that most pairs never race."""
-
-    record: NodeRecord
-    patient: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Stop dialing this node: it is gone."""
-
-    node_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Join(Generic[Link]):
-    """A node came: this is its first link."""
-
-    link: Link
-
-
-@dataclass(frozen=True, slots=True)
-class Switch(Generic[Link]):
-    """Send to this node by this link from now on."""
-
-    link: Link
-
-
-@dataclass(frozen=True, slots=True)
-class Part(Generic[Link]):
-    """A node went: this was its last link."""
-
-    link: Link
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Retire(Generic[Link]):
-    """Send no more data on this link and close it once the other end does the same."""
-
-    link: Link
-
-
-@dataclass(frozen=True, slots=True)
-class Close(Generic[Link]):
-    """Say bye with this reason and close."""
-
-    link: Link
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Probe(Generic[Link]):
-    """Ask whether the other end is there, and report with `probed`."""
-
-    link: Link
-
-
-@dataclass(frozen=True, slots=True)
-class Route(Generic[Link]):
-    """This address belongs to the node at the other end of this link."""
-
-    address: Address
-    link: Link
-
-
-@dataclass(frozen=True, slots=True)
-class Unroute:
-    address: Address
-
-
-@dataclass(frozen=True, slots=True)
-class Tell(Generic[Link]):
-    link: Link
-    gossip: Gossip
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse(Generic[Link]):
-    link: Link
-    refusal: Refusal
-
-
-Command = (
-    Dial
-    | Forget
-    | Join[Link]
-    | Switch[Link]
-    | Part[Link]
-    | Retire[Link]
-    | Close[Link]
-    | Probe[Link]
-    | Route[Link]
-    | Unroute
-    | Tell[Link]
-    | Refuse[Link]
-)
 
 
 @dataclass(slots=True)
