@@ -5,10 +5,11 @@ BIN    := $(VENV)/bin
 NODES  ?= 3
 TESTS  ?= tests
 
-.PHONY: help mesh test lint types format docs clean
+.PHONY: help mesh test test-container lint types format docs clean
 help:
 	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
 	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
+	@echo "make test-container    the image and the deployment examples, for real, with podman"
 	@echo "make lint    ruff;  make types  mypy;  make format  ruff format"
 	@echo "make docs    docs/configuration.md, anew from the declarations of the keys"
 
@@ -30,6 +31,9 @@ mesh: $(VENV)/.installed
 
 test: $(VENV)/.test
 	@$(BIN)/python -m twisted.trial $(TESTS)
+
+test-container: $(VENV)/.installed
+	@PYTHON=$(CURDIR)/$(BIN)/python tests/container/run
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -7,13 +7,16 @@ after any error but `gaierror` it never answers, so whoever asked would wait for
 
 - an address is no name: it is answered at once, without a thread;
 - lookups have threads of their own, which the process does not wait for when it ends;
-- whatever goes wrong with a lookup, the answer is that the name has no addresses.
+- whatever goes wrong with a lookup, the answer is that the name has no addresses;
+- the addresses of a name come in another order each time. The name of a headless service has those
+  of all its pods, and the C library puts what is nearest first (RFC 6724, section 6, rule 9), which
+  to a pod of that service is itself: it would reach itself for ever and nobody else.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Thread
 from typing import Any
@@ -46,10 +49,13 @@ class _Lookup:
 
 @implementer(IHostnameResolver)
 class Names:
-    """The resolver of a reactor, for TCP. To be given to `reactor.installNameResolver`."""
+    """The resolver of a reactor, for TCP. To be given to `reactor.installNameResolver`.
 
-    def __init__(self, reactor: Any) -> None:
+    `shuffle(addresses)` changes the order of a list in place."""
+
+    def __init__(self, reactor: Any, shuffle: Callable[[list[IAddress]], None]) -> None:
         self._reactor = reactor
+        self._shuffle = shuffle
         self._pool = ThreadPool(0, MAX_LOOKUPS, "names")
         self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
         self._pool.start()  # no thread before there is a name to look up
@@ -63,6 +69,7 @@ class Names:
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
         def answer(addresses: list[IAddress]) -> None:
+            self._shuffle(addresses)
             for address in addresses:
                 resolutionReceiver.addressResolved(address)
             resolutionReceiver.resolutionComplete()
@@ -78,6 +85,6 @@ class Names:
 
 
 def _addresses(host: str, port: int) -> list[IAddress]:
-    """What the system knows of this name, best first. Raises OSError and others."""
+    """What the system knows of this name, nearest first. Raises OSError and others."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [_FAMILIES[family]("TCP", *place) for family, *_, place in found if family in _FAMILIES]

@@ -263,5 +263,5 @@ def makeService(options: Options) -> NodeService:
 
     # Timers run on the wall clock by default: setting it back an hour would stop them for an hour.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
-    reactor.installNameResolver(Names(reactor))  # type: ignore[attr-defined]
+    reactor.installNameResolver(Names(reactor, random.shuffle))  # type: ignore[attr-defined]
     return NodeService(reactor, options.loaded, options.settings)

@@ -2,12 +2,18 @@
 
     python adapt.py FILE KEYS ADDRESS,ADDRESS,… CONTAINER=IMAGE… > pods.yaml
 
-podman knows neither StatefulSets nor headless Services, nor native sidecars, nor the address of a
-pod before it runs, nor HTTP probes without curl in the image. So each ordinal becomes a Pod that
-gets the next address, with two ordinary containers; the environment from `fieldRef` becomes plain
-values; the name of the Service becomes an entry of /etc/hosts with the addresses of all pods; and
-probes are left out. KEYS is the directory that `kubectl create secret` would be given. All else
-stays as it is: the ConfigMap, the volumes, the security context, the commands.
+What podman cannot do, and what becomes of it:
+
+    StatefulSet                a Pod for each ordinal, with the next of the addresses
+    headless Service           its name in /etc/hosts, with the addresses of all pods
+    native sidecar             an ordinary container, the first
+    environment by fieldRef    plain values
+    probes over HTTPS          left out: podman would run curl in the container
+    containerPort              left out: podman would take the port of the host
+    Secret                     KEYS, the directory that it would be made of: podman 4.3 does not
+                               decode the files in it
+
+All else stays as it is: the ConfigMap, the other volumes, the security context, the commands.
 """
 
 from __future__ import annotations
@@ -27,27 +33,18 @@ PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 def adapted(
     documents: Sequence[Document], keys: Path, addresses: Sequence[str], images: Mapping[str, str]
 ) -> Iterator[Document]:
-    """The Secret, the ConfigMap, and a Pod for each address."""
+    """The ConfigMap, and a Pod for each address."""
     kinds = {document["kind"]: document for document in documents}
-    pod_template = kinds["StatefulSet"]["spec"]["template"]
-    for volume in pod_template["spec"]["volumes"]:
-        if "secret" in volume:
-            yield secret(volume["secret"]["secretName"], keys)
-            volume["secret"]["optional"] = False  # podman 4.3 needs it said
     yield kinds["ConfigMap"]
+    template = kinds["StatefulSet"]["spec"]["template"]
+    service = kinds["Service"]["metadata"]["name"]
+    template["spec"]["hostAliases"] = [{"ip": each, "hostnames": [service]} for each in addresses]
+    for volume in template["spec"]["volumes"]:
+        if volume.pop("secret", None):
+            volume["hostPath"] = {"path": str(keys.absolute()), "type": "Directory"}
     for ordinal, address in enumerate(addresses):
         name = f"{kinds['StatefulSet']['metadata']['name']}-{ordinal}"
-        made = pod(pod_template, name, ordinal, address, images)
-        service = kinds["Service"]["metadata"]["name"]
-        made["spec"]["hostAliases"] = [{"ip": each, "hostnames": [service]} for each in addresses]
-        yield made
-
-
-def secret(name: str, directory: Path) -> Document:
-    """What `kubectl create secret generic NAME --from-file=DIRECTORY` would make, but as text:
-    podman 4.3 would take `data` for the values and not for base64 of them."""
-    files = {path.name: path.read_text() for path in sorted(directory.iterdir())}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": files}
+        yield pod(template, name, ordinal, address, images)
 
 
 def pod(

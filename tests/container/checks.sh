@@ -1,15 +1,20 @@
 # The words that `run` is written in. What a check runs may be any command; its output is shown only
 # when the check fails.
 # shellcheck shell=bash
-# shellcheck disable=SC2154  # scratch is made by `run`
+# shellcheck disable=SC2154  # scratch and IMAGE are those of `run`
 
 PATIENCE=30 # seconds that something may take to come true
 
 step() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
 
+# What the last command said, and the last that each node said.
 fail() {
+    local container
     step "NOT SO: $*"
     cat "$scratch/output"
+    for container in $(podman ps --all --quiet --filter "ancestor=$IMAGE"); do
+        podman logs --names --tail 5 "$container" 2>&1
+    done
     exit 1
 }
 
