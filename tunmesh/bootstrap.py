@@ -3,16 +3,21 @@
 A URL may be a load balancer. Whoever answers is a member like any other, says its own URL, and is
 reached there from then on; the group only remembers that it was found through it. A group is
 content while one of the nodes found through it, or at one of its URLs, is linked; then nothing is
-dialed. A URL that turns out to lead back to this node is no failure, but no help either.
+dialed. A URL that turns out to lead back to this node is no failure, but no help either. Behind a
+name with many addresses that may happen by chance: only after LEADS_BACK times in a row is there
+taken to be nobody else.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tunmesh.dialer import PeerFactory, Target
 from tunmesh.messages import NodeRecord
+
+LEADS_BACK = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +36,21 @@ class Group:
         self.settings = settings
         self.dialer = dialer
         self._found: set[str] = set()
-        self._leads_back: set[Target] = set()
+        self._led_back: Counter[Target] = Counter()  # times in a row
 
     @property
     def is_lonely(self) -> bool:
         """Whether there is nobody in it but, perhaps, this node."""
-        return self._leads_back.issuperset(self.settings.targets)
+        return all(self._led_back[target] >= LEADS_BACK for target in self.settings.targets)
 
     def found(self, node_id: str) -> None:
         """A link to this node came of dialing the group."""
         self._found.add(node_id)
-        self._leads_back.discard(self.dialer.target)
+        del self._led_back[self.dialer.target]
 
     def led_back(self) -> None:
         """Dialing the group led to this node itself."""
-        self._leads_back.add(self.dialer.target)
+        self._led_back[self.dialer.target] += 1
 
     def update(self, linked: Iterable[NodeRecord], delay: float) -> None:
         """Dial if no link is left, after `delay` seconds, unless that was given up; else stop."""
