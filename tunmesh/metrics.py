@@ -132,10 +132,7 @@ class _NodeCollector(Collector):
         samples: Mapping[tuple[str, ...], float],
         labels: tuple[str, ...] = (),
     ) -> Metric:
-        metric = Metric(name, text, "gauge")
-        for values, value in samples.items():
-            metric.add_sample(name, self._labels(labels, values), value)
-        return metric
+        return self._fill(Metric(name, text, "gauge"), name, samples, labels)
 
     def _counter(
         self,
@@ -144,9 +141,18 @@ class _NodeCollector(Collector):
         samples: Mapping[tuple[str, ...], float],
         labels: tuple[str, ...] = (),
     ) -> Metric:
-        metric = Metric(name, text, "counter")
+        return self._fill(Metric(name, text, "counter"), f"{name}_total", samples, labels)
+
+    def _fill(
+        self,
+        metric: Metric,
+        sample: str,
+        samples: Mapping[tuple[str, ...], float],
+        labels: tuple[str, ...],
+    ) -> Metric:
+        """The metric with its samples, each under the values of its own labels."""
         for values, value in samples.items():
-            metric.add_sample(f"{name}_total", self._labels(labels, values), value)
+            metric.add_sample(sample, self._labels(labels, values), value)
         return metric
 
     def _histogram(

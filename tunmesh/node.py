@@ -289,9 +289,9 @@ class Node:
 
     # --- what the roster wants ---
 
-    def _run(self, commands: list[commands.Command[Link]]) -> None:
+    def _run(self, wanted: list[commands.Command[Link]]) -> None:
         if self._leaving is None:
-            for command in commands:
+            for command in wanted:
                 self._do(command)
             if self._roster.has_news:
                 self._later("gossip", GATHER, self._tell_news)
