@@ -46,7 +46,7 @@ FLOORS = {
         "errors codecs machines",
         pure=True,
     ),
-    "internals": Floor("bulktls", ""),  # the part of `tls` that knows Twisted's private names
+    "internals": Floor("bulktls", ""),  # the part of `tls` that knows private names
     "adapters": Floor(
         "tun link tls dialer names metrics web netadmin privileges log namespaces",
         "errors codecs machines internals",

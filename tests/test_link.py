@@ -73,8 +73,8 @@ class Owner:
     def link_lost(self, link: Link, error: PeerError) -> None:
         self.ends.append(("lost", error.reason))
 
-    def data_received(self, link: Link, frame: memoryview) -> None:
-        self.packets.append(bytes(frame))
+    def data_received(self, link: Link, frames: list[memoryview]) -> None:
+        self.packets += map(bytes, frames)
 
     def gossip_received(self, link: Link, gossip: Gossip) -> None:
         self.told.append(gossip)

@@ -8,7 +8,8 @@ from io import StringIO
 from typing import Any
 
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, Logger, LogLevel, formatEvent
+from twisted.logger import LogEvent, Logger, LogLevel, LogPublisher, formatEvent
+from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
@@ -138,6 +139,16 @@ class Lines(Case):
         parsed = self.parsed(log_format="it broke", log_failure=failure(), event="broke")
         self.assertEqual(parsed["text"], "it broke: ValueError: first line second line")
         self.assertEqual(parsed["event"], "broke")
+        self.assertTrue(parsed["trace"].startswith("Traceback"))
+
+    def test_failure_of_the_reactor(self) -> None:
+        """What the reactor reports through Twisted's older API says what broke, too."""
+        publisher, stream = LogPublisher(), StringIO()
+        publisher.addObserver(observer(stream, "info", "json"))
+        older = legacy.LogPublisher(publishPublisher=publisher)
+        older.msg(failure=failure(), isError=1, why="Unhandled Error")
+        parsed = json.loads(stream.getvalue())
+        self.assertIn("ValueError: first line second line", parsed["text"])
         self.assertTrue(parsed["trace"].startswith("Traceback"))
 
 

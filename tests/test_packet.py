@@ -123,14 +123,16 @@ class Addresses(unittest.SynchronousTestCase):
     def test_ipv4(self) -> None:
         """The addresses of an IPv4 packet are four bytes each."""
         frame = PLAIN + ip_packet("10.0.0.1", "192.168.2.3")
-        self.assertEqual(packet.source(frame), b"\x0a\x00\x00\x01")
-        self.assertEqual(packet.destination(memoryview(frame)), b"\xc0\xa8\x02\x03")
+        expected = b"\x0a\x00\x00\x01", b"\xc0\xa8\x02\x03"
+        self.assertEqual(packet.addresses(frame), expected)
+        self.assertEqual(packet.addresses(memoryview(frame)), expected)
 
     def test_ipv6(self) -> None:
         """The addresses of an IPv6 packet are sixteen bytes each."""
         frame = PLAIN + ip_packet("fd00::1", "fd00::2:3")
-        self.assertEqual(packet.source(memoryview(frame)), b"\xfd" + bytes(14) + b"\x01")
-        self.assertEqual(packet.destination(frame), b"\xfd" + bytes(12) + b"\x02\x00\x03")
+        expected = b"\xfd" + bytes(14) + b"\x01", b"\xfd" + bytes(12) + b"\x02\x00\x03"
+        self.assertEqual(packet.addresses(frame), expected)
+        self.assertEqual(packet.addresses(memoryview(frame)), expected)
 
 
 class WellFormed(unittest.SynchronousTestCase):

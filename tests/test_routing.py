@@ -211,12 +211,18 @@ class Outbound(unittest.SynchronousTestCase):
         self.assertEqual(table(routes).outbound(packets), (expected, reasons))
 
 
+def fate(routes: Routes, peer: Neighbour, frame: bytes) -> str | None:
+    """Why this one frame of a peer must not come in; None when it may."""
+    accepted, drops = table(routes).inbound(peer, [memoryview(frame)])
+    return drops[0] if not accepted else None
+
+
 class Inbound(unittest.SynchronousTestCase):
     """Packets that a peer sends us."""
 
     def comes(self, peer: Neighbour, source: str, destination: str) -> str | None:
         frame = PLAIN + ip_packet(source, destination)
-        return table(ROUTES).inbound(peer, memoryview(frame))
+        return fate(ROUTES, peer, frame)
 
     def test_welcome(self) -> None:
         """A packet from an address of its peer to one of ours may come in."""
@@ -240,12 +246,19 @@ class Inbound(unittest.SynchronousTestCase):
         """What is not one whole packet does not come in, however short."""
         frame = PLAIN + ip_packet("10.77.0.2", "10.77.0.1")
         for end in range(len(frame)):
-            reason = table(ROUTES).inbound(ALICE, memoryview(frame)[:end])
-            self.assertEqual(reason, "malformed")
+            self.assertEqual(fate(ROUTES, ALICE, frame[:end]), "malformed")
+
+    def test_batch(self) -> None:
+        """Of a batch, the good packets come in, in their order, whatever comes between them."""
+        good = [PLAIN + ip_packet("10.77.0.2", "10.77.0.1", bytes([n])) for n in range(3)]
+        bad = [b"", PLAIN + ip_packet("10.77.0.9", "10.77.0.1"), good[0] + b"more"]
+        mixed = [memoryview(f) for pair in zip(good, bad, strict=True) for f in pair]
+        accepted, drops = table(ROUTES).inbound(ALICE, mixed)
+        self.assertEqual(accepted, good)
+        self.assertEqual(drops, ["malformed", "spoofed_source", "malformed"])
 
     @settings(max_examples=300, deadline=None)
     @given(TABLES, PEERS, PACKETS | frames())
     def test_beside_brute_force(self, routes: Routes, peer: Neighbour, frame: bytes) -> None:
         """The table and the list let the same packets in, and keep others out for one reason."""
-        reason = table(routes).inbound(peer, memoryview(frame))
-        self.assertEqual(reason, way_in(routes, peer, frame))
+        self.assertEqual(fate(routes, peer, frame), way_in(routes, peer, frame))

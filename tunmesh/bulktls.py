@@ -1,69 +1,107 @@
-"""The TLS transport of links: Twisted's, but a whole batch is encrypted before any of it moves on.
+"""The TLS transport of links: Twisted's, with the way of the bytes made short.
 
-Twisted's `TLSMemoryBIOProtocol` copies 16 KB out of a write, encrypts it, takes the ciphertext out
-of the BIO and hands it to the socket, again and again. Here the records of one write are encrypted
-one after the other straight from the caller's bytes, and their ciphertext is taken out and handed
-over once. A batch of 128 KB then costs one copy and one call where it cost eight.
+Twisted's `TLSMemoryBIOProtocol` moves one record of 16 KB at a time through Python, and lets the
+reactor send what it has encrypted in another turn. Here a whole write is encrypted in one call, its
+ciphertext is sent at once when nothing waits before it, and all the records that have arrived are
+decrypted before any of them is delivered. All of it goes through two buffers that are made once:
+nothing in them outlives a call. What the socket does not take waits where Twisted keeps it, and the
+link is told to pause from the first byte, so that packets wait in the link's own queue instead.
 
-This is the only module that knows private names of Twisted's. Where a Twisted release lacks one of
-them, `transport_class` is the stock class: slower, and just as correct.
+Handshakes, ends and errors are Twisted's: for anything but bulk its own methods are called.
+
+This is the only module that knows private names, of Twisted's and of pyOpenSSL's. Where a release
+lacks one of them, `transport_class` is the stock class: slower, and just as correct. The figures
+are in docs/performance.md.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from OpenSSL.SSL import Error, WantReadError
+from OpenSSL import SSL
+from twisted.internet import tcp
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
-from twisted.python.failure import Failure
 
-_NEEDED = ("_bufferedWrite", "_flushSendBIO", "_tlsShutdownFinished", "_write")
-# What TLS 1.3 adds to each record of up to 16 KB (5 of header, 1 of type, 16 of tag), and room for
-# a handshake message or an alert that is waiting.
-_RECORD = 16_384
-_OVERHEAD = 22
-_SLACK = 4096
+_RECORD = 16_384  # the plaintext of one TLS record, at most
+_ROOM = 1 << 18  # bytes decrypted before they are delivered, ciphertext sent in one call
+
+_NEEDED = (
+    (TLSMemoryBIOProtocol, ("_flushReceiveBIO", "_flushSendBIO", "_write")),
+    (SSL, ("_ffi", "_lib")),
+    (getattr(SSL, "_lib", None), ("SSL_clear_mode", "SSL_MODE_ENABLE_PARTIAL_WRITE")),
+    (tcp.Connection, ("writeSomeData",)),
+)
 
 
-class BatchingTransport(TLSMemoryBIOProtocol):
-    """Encrypts a write as a whole."""
+class BulkTransport(TLSMemoryBIOProtocol):
+    """Encrypts and sends a write as a whole, and decrypts what has arrived as a whole."""
 
     transport: Any
+    _is_tcp = False
+
+    def makeConnection(self, transport: Any) -> None:
+        self._is_tcp = isinstance(transport, tcp.Connection)
+        super().makeConnection(transport)
+        # pyOpenSSL asks OpenSSL to return after each record.
+        _lib.SSL_clear_mode(self._tlsConnection._ssl, _lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
 
     def _write(self, data: bytes) -> None:
-        if self._lostTLSConnection:
+        if self._lostTLSConnection or not data:
             return
-        view = memoryview(data)
-        send = self._tlsConnection.send
-        sent = 0
-        try:
-            while sent < len(view):
-                sent += send(view[sent:])  # one record at a time
-        except WantReadError:
-            self._bufferedWrite(view[sent:].tobytes())
-        except Error:
-            self._tlsShutdownFinished(Failure())
+        written = _lib.SSL_write(self._tlsConnection._ssl, _ffi.from_buffer(data), len(data))
+        if written <= 0:
+            super()._write(data)  # it tries again, and knows what to do about the reason
             return
-        self._move_ciphertext(sent + (sent // _RECORD + 1) * _OVERHEAD + _SLACK)
+        self._flushSendBIO()
 
     def _flushSendBIO(self) -> None:
-        self._move_ciphertext(_RECORD * 2)
+        bio, read = self._tlsConnection._from_ssl, _lib.BIO_read
+        count = read(bio, _outgoing, _ROOM)
+        while count > 0:
+            self._send(_outgoing_view[:count])
+            count = read(bio, _outgoing, _ROOM)
 
-    def _move_ciphertext(self, most: int) -> None:
-        """Hand what is encrypted to the socket, in pieces of at most `most` bytes."""
-        read, write = self._tlsConnection.bio_read, self.transport.write
-        try:
-            ciphertext = read(most)
-            while len(ciphertext) == most:
-                write(ciphertext)
-                ciphertext = read(most)
-            write(ciphertext)
-        except WantReadError:
-            return  # nothing is left
+    def _send(self, ciphertext: memoryview) -> None:
+        """To the socket when nothing waits before it, else behind what waits."""
+        transport = self.transport
+        if self._is_tcp and transport.connected and not _is_waiting(transport):
+            sent = transport.writeSomeData(ciphertext)
+            if sent == len(ciphertext):
+                return
+            if isinstance(sent, int):  # otherwise the connection is lost, as the reactor will see
+                ciphertext = ciphertext[sent:]
+        transport.write(bytes(ciphertext))
+
+    def _flushReceiveBIO(self) -> None:
+        ssl, read, count = self._tlsConnection._ssl, _lib.SSL_read, 1
+        while count > 0 and not self._lostTLSConnection:
+            got = 0
+            while got <= _ROOM - _RECORD:
+                count = read(ssl, _incoming + got, _RECORD)
+                if count <= 0:
+                    break
+                got += count
+            if got and not self._aborted:
+                ProtocolWrapper.dataReceived(self, _ffi.buffer(_incoming, got)[:])
+        if count > 0 or _lib.SSL_get_error(ssl, count) == _lib.SSL_ERROR_WANT_READ:
+            self._flushSendBIO()
+        else:
+            super()._flushReceiveBIO()  # it asks again, and knows what to do about the answer
 
 
-transport_class: type[TLSMemoryBIOProtocol] = (
-    BatchingTransport
-    if all(hasattr(TLSMemoryBIOProtocol, name) for name in _NEEDED)
-    else TLSMemoryBIOProtocol
-)
+def _is_waiting(transport: Any) -> bool:
+    """Whether bytes wait in a TCP transport of Twisted's."""
+    return bool(transport.dataBuffer or transport._tempDataBuffer)
+
+
+def _is_known() -> bool:
+    return all(hasattr(owner, name) for owner, names in _NEEDED for name in names)
+
+
+transport_class: type[TLSMemoryBIOProtocol] = TLSMemoryBIOProtocol
+if _is_known():
+    _ffi, _lib = SSL._ffi, SSL._lib  # type: ignore[attr-defined]
+    _outgoing, _incoming = _ffi.new("char[]", _ROOM), _ffi.new("char[]", _ROOM)
+    _outgoing_view = memoryview(_ffi.buffer(_outgoing))
+    transport_class = BulkTransport

@@ -1,7 +1,7 @@
 """The way of a packet through a node, and the count of those that went no further.
 
     tun ── a turn's frames ──> Table.outbound ── a batch for each peer ──> Link.send ──> TLS
-    tun <── write ── Table.inbound <── one frame ── Link.dataReceived <── TLS
+    tun <── write ── Table.inbound <── a chunk's frames ── Link.dataReceived <── TLS
 
 This is the only code besides the link that runs for every packet. It moves bytes and integers: no
 object is made per packet, nothing is logged, every drop is counted under its reason.
@@ -66,11 +66,11 @@ class DataPath:
         for reason in drops:
             self.dropped[reason] += 1
 
-    def received(self, peer: Peer, frame: memoryview) -> None:
-        """A peer sends a packet to this machine."""
-        reason = self.table.inbound(peer, frame) or self._tun.write(frame)
-        if reason is not None:
+    def received(self, peer: Peer, frames: list[memoryview]) -> None:
+        """A peer sends packets to this machine."""
+        accepted, drops = self.table.inbound(peer, frames)
+        peer.traffic.rx_packets += len(accepted)
+        peer.traffic.rx_bytes += sum(map(len, accepted)) - packet.HEADER * len(accepted)
+        drops += self._tun.write(accepted)
+        for reason in drops:
             self.dropped[reason] += 1
-            return
-        peer.traffic.rx_packets += 1
-        peer.traffic.rx_bytes += len(frame) - packet.HEADER

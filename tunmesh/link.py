@@ -66,7 +66,7 @@ class Owner(Interface):
     def link_up(self, link: Link) -> None: ...
     def link_failed(self, link: Link, error: PeerError) -> None: ...
     def link_lost(self, link: Link, error: PeerError) -> None: ...
-    def data_received(self, link: Link, frame: memoryview) -> None: ...
+    def data_received(self, link: Link, frames: list[memoryview]) -> None: ...
     def gossip_received(self, link: Link, gossip: Gossip) -> None: ...
     def refusal_received(self, link: Link, refusal: Refusal) -> None: ...
     def bye_received(self, link: Link, reason: str) -> None: ...
@@ -229,16 +229,26 @@ class Link(Protocol):
         if self.state is State.CLOSED:
             return  # an error in what comes behind the end would take back our bye
         self._heard = self._clock.seconds()
+        frames: list[memoryview] = []  # of data: a batch, up to a message of another kind
+        is_open = self._is_open()
+        data_tag, most = messages.DATA, messages.MAX_DATA_FRAME
         try:
             for payload in self._decoder.feed(data):
-                if self.state is State.UP or self.state is State.RETIRING:
-                    self._receive(payload)
-                elif self.state is State.HANDSHAKE:
-                    self._shake_hands(bytes(payload))
-                else:
-                    return
+                size = len(payload)
+                if is_open and 0 < size <= most and payload[0] == data_tag:
+                    frames.append(payload[1:])
+                    continue
+                if frames:
+                    self._owner.data_received(self, frames)
+                    frames = []
+                self._receive(bytes(payload))
+                is_open = self._is_open()
+                if not is_open and self.record is not None:
+                    return  # it closed
         except PeerError as error:
             self._fail(error)
+        if frames:
+            self._owner.data_received(self, frames)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.state = State.CLOSED
@@ -298,22 +308,26 @@ class Link(Protocol):
         self._restart_timer(self.timing.ping_interval, self._keep_alive)
         self._owner.link_up(self)
 
-    def _receive(self, payload: memoryview) -> None:
+    def _is_open(self) -> bool:
+        """Whether data may come."""
+        return self.state is State.UP or self.state is State.RETIRING
+
+    def _receive(self, payload: bytes) -> None:
         tag = payload[0] if payload else None
-        if tag == messages.DATA:
-            if len(payload) > messages.MAX_DATA_FRAME:
-                raise PeerError("oversized", f"a data frame of {len(payload)} bytes")
-            self._owner.data_received(self, payload[1:])
+        if self.state is State.HANDSHAKE:
+            self._shake_hands(payload)
         elif tag == messages.PING:
-            self._pong(messages.decode_token(bytes(payload)))
+            self._pong(messages.decode_token(payload))
         elif tag == messages.PONG:
-            self._ponged(messages.decode_token(bytes(payload)))
+            self._ponged(messages.decode_token(payload))
         elif tag == messages.GOSSIP:
-            self._owner.gossip_received(self, messages.decode_gossip(bytes(payload)))
+            self._owner.gossip_received(self, messages.decode_gossip(payload))
         elif tag == messages.REFUSAL:
-            self._owner.refusal_received(self, messages.decode_refusal(bytes(payload)))
+            self._owner.refusal_received(self, messages.decode_refusal(payload))
         elif tag == messages.BYE:
-            self._bye(messages.decode_bye(bytes(payload)))
+            self._bye(messages.decode_bye(payload))
+        elif tag == messages.DATA:
+            raise PeerError("oversized", f"a data frame of {len(payload)} bytes")
         else:
             raise PeerError("unexpected", "a message with an unknown tag")
 

@@ -27,6 +27,7 @@ from twisted.logger import (
     PredicateResult,
     formatEvent,
 )
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 LEVELS = {
@@ -76,19 +77,25 @@ def _time(event: LogEvent) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
 
 
+def _failure(event: LogEvent) -> Failure | None:
+    """The exception that was logged; events of Twisted's older API keep it under another name."""
+    failure: Failure | None = event.get("log_failure") or event.get("failure")
+    return failure
+
+
 def _text(event: LogEvent) -> str:
     """One line, whatever the event holds: of several, the first."""
     text, *_ = formatEvent(event).splitlines() or [""]
-    failure = event.get("log_failure")
+    failure = _failure(event)
     if failure is not None:
-        text = f"{text}: {failure.type.__name__}: {failure.getErrorMessage()}"
+        text = f"{text}: {type(failure.value).__name__}: {failure.getErrorMessage()}"
     return " ".join(text.split())
 
 
 def _text_line(event: LogEvent) -> str:
     level = event.get("log_level", LogLevel.info).name
     line = f"{_time(event)} {level:<5} {_text(event)}"
-    failure = event.get("log_failure")
+    failure = _failure(event)
     return line if failure is None else f"{line}\n{failure.getTraceback().rstrip()}"
 
 
@@ -102,7 +109,7 @@ def _json_line(event: LogEvent) -> str:
     for name, value in event.items():
         if not name.startswith("log_") and name not in fields and _is_plain(value):
             fields[name] = value
-    failure = event.get("log_failure")
+    failure = _failure(event)
     if failure is not None:
         fields["trace"] = failure.getTraceback()
     return json.dumps(fields)

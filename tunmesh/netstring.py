@@ -13,6 +13,7 @@ Source: D. J. Bernstein, "Netstrings", 1997. As there, a length has no leading z
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from tunmesh.errors import PeerError
 
@@ -65,7 +66,10 @@ class Decoder:
                 self._keep_header(chunk[offset:])
                 return
             start = colon + 1
-            end = start + self._length(chunk[offset:colon])
+            length = _length(chunk[offset:colon])
+            if length > self.limit:
+                raise PeerError("oversized", f"a frame of {length} bytes, {self.limit} are allowed")
+            end = start + length
             if end >= size:
                 self._frame = bytearray(end + 1 - start)
                 self._missing = end + 1 - start
@@ -88,10 +92,9 @@ class Decoder:
             raise PeerError("framing", "a frame does not begin with a length")
         self._header = rest
 
-    def _length(self, digits: bytes) -> int:
-        if not digits.isdigit() or (digits[0] == 0x30 and len(digits) > 1):
-            raise PeerError("framing", "a frame does not begin with a length")
-        length = int(digits)
-        if length > self.limit:
-            raise PeerError("oversized", f"a frame of {length} bytes, {self.limit} are allowed")
-        return length
+
+@lru_cache(2048)  # packets come in few sizes, and looking one up is faster than reading it
+def _length(digits: bytes) -> int:
+    if not digits.isdigit() or (digits[0] == 0x30 and len(digits) > 1):
+        raise PeerError("framing", "a frame does not begin with a length")
+    return int(digits)

@@ -245,8 +245,8 @@ class Node:
         if last is not None and not last.called and not len(self._connector):
             last.callback(None)
 
-    def data_received(self, link: Link, frame: memoryview) -> None:
-        self._path.received(link.peer, frame)  # type: ignore[arg-type]
+    def data_received(self, link: Link, frames: list[memoryview]) -> None:
+        self._path.received(link.peer, frames)  # type: ignore[arg-type]
 
     def packets_dropped(self, reason: str, count: int) -> None:
         self._path.dropped[reason] += count

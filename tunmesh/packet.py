@@ -33,14 +33,13 @@ _TCP_HEADER = 20
 _TCP_CSUM_OFFSET = 16
 
 
-def source(frame: bytes | memoryview) -> bytes:
-    """The raw source address: 4 or 16 bytes. The frame must be well formed."""
-    return bytes(frame[22:26] if frame[HEADER] >> 4 == 4 else frame[18:34])
-
-
-def destination(frame: bytes | memoryview) -> bytes:
-    """The raw destination address: 4 or 16 bytes. The frame must be well formed."""
-    return bytes(frame[26:30] if frame[HEADER] >> 4 == 4 else frame[34:50])
+def addresses(frame: bytes | memoryview) -> tuple[bytes, bytes]:
+    """Source and destination, raw: 4 or 16 bytes each. The frame must be well formed."""
+    if frame[HEADER] < 0x50:
+        both = bytes(frame[22:30])
+        return both[:4], both[4:]
+    both = bytes(frame[18:50])
+    return both[:16], both[16:]
 
 
 def well_formed(frame: bytes | memoryview) -> bool:

@@ -95,7 +95,7 @@ class Table(Generic[Peer]):
         batches: dict[Peer, list[bytes]] = {}
         drops: list[str] = []
         for frame in frames:
-            # packet.destination, written out: a call here would be a tenth of the whole cost.
+            # packet.addresses, written out: a call here would be a tenth of the whole cost.
             if frame[10:11] < b"\x50":
                 key = frame[26:30]
             elif len(frame) >= 50:
@@ -113,16 +113,25 @@ class Table(Generic[Peer]):
                 drops.append(self._unroutable(key))
         return batches, drops
 
-    def inbound(self, peer: Peer, frame: memoryview) -> str | None:
-        """Why a frame from this peer must not reach the tun; None when it may."""
-        if not packet.well_formed(frame):
-            return MALFORMED
-        owner = self.routes.get(packet.source(frame))
-        if owner is None or owner is not peer:
-            return SPOOFED_SOURCE
-        if packet.destination(frame) not in self._accepted:
-            return MISROUTED
-        return None
+    def inbound(
+        self, peer: Peer, frames: Iterable[memoryview]
+    ) -> tuple[list[memoryview], list[str]]:
+        """The frames from this peer that may reach the tun; the reasons why the rest must not."""
+        routes, ours = self.routes, self._accepted
+        accepted: list[memoryview] = []
+        drops: list[str] = []
+        for frame in frames:
+            if not packet.well_formed(frame):
+                drops.append(MALFORMED)
+                continue
+            source, destination = packet.addresses(frame)
+            if routes.get(source) is not peer:
+                drops.append(SPOOFED_SOURCE)
+            elif destination not in ours:
+                drops.append(MISROUTED)
+            else:
+                accepted.append(frame)
+        return accepted, drops
 
     def _unroutable(self, key: bytes) -> str:
         """Why there is no route to this destination."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_interface
@@ -90,13 +90,14 @@ class MemoryTun:
     def start(self, receive: Callable[[list[bytes]], None], lost: Callable[[str], None]) -> None:
         self._receive, self._lost = receive, lost
 
-    def write(self, frame: bytes | memoryview) -> str | None:
+    def write(self, frames: Iterable[bytes | memoryview]) -> list[str]:
         if self.refuses is not None:
-            return self.refuses
-        self.written.append(bytes(frame))
-        self.rx_packets += 1
-        self.rx_bytes += len(frame) - 10
-        return None
+            return [self.refuses for _ in frames]
+        for frame in frames:
+            self.written.append(bytes(frame))
+            self.rx_packets += 1
+            self.rx_bytes += len(frame) - 10
+        return []
 
     def inject(self, *frames: bytes) -> None:
         self.tx_packets += len(frames)

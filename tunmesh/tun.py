@@ -27,7 +27,7 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -82,8 +82,8 @@ class Tun(Protocol):
         """Begin to read: each batch of frames goes to `receive`. `lost` is called at most once,
         with one line for a person, when the device went away; nothing is received after it."""
 
-    def write(self, frame: bytes | memoryview) -> str | None:
-        """Hand one frame to the kernel: None when it took it, else why it was dropped.
+    def write(self, frames: Iterable[bytes | memoryview]) -> list[str]:
+        """Hand frames to the kernel; why it dropped those that it did not take.
 
         The reasons: "tun_full" (the kernel has no room), "tun_refused" (it does not accept this
         frame: a bad header or not an IP packet), "tun_down" (the interface is down or gone).
@@ -202,14 +202,18 @@ class TunDevice:
         self._lost = lost
         self._reactor.addReader(self)
 
-    def write(self, frame: bytes | memoryview) -> str | None:
-        try:
-            os.write(self._fd, frame)
-        except OSError as error:
-            return _DROP_REASONS.get(error.errno or 0, "tun_refused")
-        self.rx_packets += 1
-        self.rx_bytes += len(frame) - VNET_HEADER
-        return None
+    def write(self, frames: Iterable[bytes | memoryview]) -> list[str]:
+        fd, write, count, size = self._fd, os.write, 0, 0
+        drops: list[str] = []
+        for frame in frames:
+            try:
+                size += write(fd, frame)
+                count += 1
+            except OSError as error:
+                drops.append(_DROP_REASONS.get(error.errno or 0, "tun_refused"))
+        self.rx_packets += count
+        self.rx_bytes += size - VNET_HEADER * count
+        return drops
 
     def stop(self) -> None:
         if self._fd >= 0:
