@@ -134,6 +134,7 @@ class Ground:
         case.addCleanup(self._underlay.close)
         self.directory = Path(case.mktemp()).absolute()
         self.directory.mkdir(parents=True)
+        self.directory.parent.chmod(0o711)  # trial's own, closed to whom the nodes become
         write_files(self.directory, self.plans, OWNER)
         self.secret = (self.directory / "secret").read_text()
 

@@ -80,12 +80,11 @@ class StockTests(SynchronousTestCase):
         """Two ends of a TLS connection; nothing has travelled yet."""
         client, server = client or End(), server or End()
         network = Network(self.clock)
+        identity = tls.Identity(credentials())
         dialing = tls.client_factory(
-            credentials(), "mesh.test", ClientFactory.forProtocol(lambda: client), self.clock
+            identity, "mesh.test", ClientFactory.forProtocol(lambda: client), self.clock
         )
-        listening = tls.server_factory(
-            credentials(), Factory.forProtocol(lambda: server), self.clock
-        )
+        listening = tls.server_factory(identity, Factory.forProtocol(lambda: server), self.clock)
         dialing.protocol = listening.protocol = self.transport_class
         network.listeners[SERVER, PORT] = listening
         network.connect(CLIENT, SERVER, PORT, dialing, timeout=5)

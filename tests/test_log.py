@@ -12,7 +12,7 @@ from twisted.logger import LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
-from tunmesh.log import MAX_THROTTLED, THROTTLE_INTERVAL, Journal, Throttle, observer
+from tunmesh.log import MAX_THROTTLED, THROTTLE_INTERVAL, Journal, Output, Throttle
 
 TIME = datetime(2026, 11, 22, 22, 5, 8, 123456, tzinfo=UTC).timestamp()
 LINKED = {"event": "linked", "log_format": "linked with {peer}", "peer": "beta"}
@@ -38,7 +38,7 @@ class Case(unittest.SynchronousTestCase):
             "log_namespace": "tunmesh.node",
             **fields,
         }
-        observer(stream, least, style)(event)
+        Output(stream, least, style)(event)
         return stream.getvalue()
 
     def parsed(self, **fields: Any) -> dict[str, Any]:
@@ -167,10 +167,21 @@ class Levels(Case):
         for level, shown in (("debug", "wec"), ("info", "wec"), ("warn", "wec"), ("error", "ec")):
             self.assertEqual(self.shown(level, "twisted.internet.protocol"), shown)
 
+    def test_set_anew(self) -> None:
+        """Level and style may change while events come."""
+        stream = StringIO()
+        output = Output(stream, "warn", "text")
+        event = {"log_time": TIME, "log_level": LogLevel.info, "log_namespace": "tunmesh", **LINKED}
+        output(event)
+        self.assertEqual(stream.getvalue(), "")
+        output.set("info", "json")
+        output(event)
+        self.assertEqual(json.loads(stream.getvalue())["peer"], "beta")
+
     def test_of_unknown_origin(self) -> None:
         """An event that does not say whose it is, or how important, is somebody else's chatter."""
         stream = StringIO()
-        observer(stream, "debug", "text")({"log_time": TIME, "log_format": "hello"})
+        Output(stream, "debug", "text")({"log_time": TIME, "log_format": "hello"})
         self.assertEqual(stream.getvalue(), "")
 
 

@@ -184,7 +184,10 @@ class RunningTests(NodeCase):
 
     async def test_monotonic_timers(self) -> None:
         """The node's timers do not run on the wall clock, which somebody may set."""
-        self.assertEqual(await netns.run_python(reactor, TIMER), (b"fired\n", b"", 0))
+        self.assertEqual(
+            await netns.run_python(reactor, TIMER, "--config", str(self.ground.config())),
+            (b"fired\n", b"", 0),
+        )
 
 
 class EndTests(NodeCase):
@@ -224,15 +227,15 @@ class EndTests(NodeCase):
         self.assertEqual((len(node.all_logged("leaving")), len(node.all_logged("gone"))), (1, 1))
 
     async def test_hup(self) -> None:
-        """HUP, also while the node starts, is not the end: a line says what it does, which is
-        nothing yet."""
+        """HUP, also while the node starts, is not the end: its files are read anew, and a line says
+        what came of it."""
         node = self.ground.start()
         await node.logged("tun_up")
         node.signal("HUP")
-        self.assertEqual((await node.logged("hup"))["level"], "warn")
+        self.assertEqual((await node.logged("reloaded"))["changed"], "")
         await node.logged("ready")
         node.signal("HUP")
-        await node.logged("hup")
+        await node.logged("reloaded")
         node.signal("TERM")
         await self.ends(node, 0)
 
@@ -279,12 +282,13 @@ assert mount(b"none", b"/dev/net", b"tmpfs", 0, None) == 0
 """
 
 TIMER = """
-import time
-from types import SimpleNamespace
+import sys, time
 from twisted.internet import reactor
-from tunmesh.service import makeService
+from tunmesh.service import Options, makeService
 
-makeService(SimpleNamespace(loaded=None, settings=None))
+options = Options()
+options.parseOptions(sys.argv[1:])
+makeService(options)
 began = time.monotonic()
 timer = reactor.callLater(0.05, lambda: (print("fired"), reactor.stop()))
 assert 0 <= timer.getTime() - began - 0.05 < 5

@@ -385,7 +385,9 @@ class StrangersTests(SynchronousTestCase):
         return stranger
 
     def as_link(self, factory: Any) -> Any:
-        return tls.client_factory(credentials(), self.a.host, factory, self.mesh.clock)
+        return tls.client_factory(
+            tls.Identity(credentials()), self.a.host, factory, self.mesh.clock
+        )
 
     def as_browser(self, factory: Any) -> Any:
         return TLSMemoryBIOFactory(CertificateOptions(), True, factory, self.mesh.clock)

@@ -38,7 +38,8 @@ class PeerFactory(ReconnectingClientFactory):
     - `secure(host, factory)`: that factory, wrapped so that it speaks TLS to that host;
     - `draw()`: a random number from 0 to 1;
     - `unreachable(self, text)`: told of attempts that ended before there was a connection;
-    - `rounds`: how often the list is gone through again before it gives up, -1 for no end.
+    - `rounds`: how often the list is gone through again before it gives up, -1 for no end;
+    - `begin_round()`: called before the first target of each round. It may stop the dialing.
     """
 
     noisy = False
@@ -58,6 +59,7 @@ class PeerFactory(ReconnectingClientFactory):
         unreachable: Callable[[PeerFactory, str], None],
         rounds: int = -1,
         max_delay: float = 15.0,
+        begin_round: Callable[[], None] = lambda: None,
     ) -> None:
         self.clock = reactor
         self.targets = tuple(targets)
@@ -69,6 +71,7 @@ class PeerFactory(ReconnectingClientFactory):
         self._draw = draw
         self._rounds = rounds
         self._unreachable = unreachable
+        self._begin_round = begin_round
         self._connecting: Deferred[IProtocol] | None = None
         self._linked = -SHORT_LIFE  # when the last link came up
         self._pause = self.initialDelay  # the longest one before a link like the last one
@@ -143,6 +146,10 @@ class PeerFactory(ReconnectingClientFactory):
 
     def _attempt(self) -> None:
         self._callID = None
+        if self.retries % len(self.targets) == 0:
+            self._begin_round()
+        if not self.continueTrying:
+            return
         self.attempts += 1
         # A name may be such that already to speak of it is an error. That is a failed attempt too.
         self._connecting = attempt = maybeDeferred(self._connect, *self.target)

@@ -16,17 +16,7 @@ from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from typing import IO
 
-from constantly import NamedConstant
-from twisted.logger import (
-    FilteringLogObserver,
-    ILogFilterPredicate,
-    ILogObserver,
-    LogEvent,
-    Logger,
-    LogLevel,
-    PredicateResult,
-    formatEvent,
-)
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
 LEVELS = {
@@ -39,36 +29,25 @@ THROTTLE_INTERVAL = 60.0
 MAX_THROTTLED = 1024
 
 
-def observer(stream: IO[str], level: str, style: str) -> ILogObserver:
-    """An observer that writes events of at least this level in this style ("text" or "json")."""
-    write = _json_line if style == "json" else _text_line
-    return FilteringLogObserver(_Writer(stream, write), [_AtLeast(LEVELS[level])])
-
-
 @implementer(ILogObserver)
-class _Writer:
-    def __init__(self, stream: IO[str], form: Callable[[LogEvent], str]) -> None:
+class Output:
+    """Writes our events from a level on, those of others from the higher of it and a warning on,
+    in this style ("text" or "json"). Both may be set anew at any time."""
+
+    def __init__(self, stream: IO[str], level: str, style: str) -> None:
         self._stream = stream
-        self._form = form
+        self.set(level, style)
+
+    def set(self, level: str, style: str) -> None:
+        self._least = LEVELS[level]
+        self._line = _json_line if style == "json" else _text_line
 
     def __call__(self, event: LogEvent) -> None:
-        self._stream.write(self._form(event) + "\n")
-        self._stream.flush()
-
-
-@implementer(ILogFilterPredicate)
-class _AtLeast:
-    """Our events from a level on, those of others from the higher of it and a warning on."""
-
-    def __init__(self, level: NamedConstant) -> None:
-        self._ours = level
-        self._others = max(level, LogLevel.warn)
-
-    def __call__(self, event: LogEvent) -> NamedConstant:
         ours = str(event.get("log_namespace", "")).startswith("tunmesh")
-        least = self._ours if ours else self._others
-        shown = event.get("log_level", LogLevel.info) >= least
-        return PredicateResult.maybe if shown else PredicateResult.no
+        least = self._least if ours else max(self._least, LogLevel.warn)
+        if event.get("log_level", LogLevel.info) >= least:
+            self._stream.write(self._line(event) + "\n")
+            self._stream.flush()
 
 
 def _time(event: LogEvent) -> str:
