@@ -282,7 +282,8 @@ class Expiry(ReloadCase):
         mesh = Holder("mesh", end=40 * DAY)
         self.swap(cert_pem=mesh.pem(), key_pem=mesh.key_pem())
         self.pass_time()
-        began, said = self.now, []
+        began = self.now
+        said: list[tuple[int, str]] = []
         for day in range(42):
             self.now = began + day * DAY.total_seconds() + 60
             self.pass_time()

@@ -8,7 +8,8 @@ link is lost that had hardly come up, the next one waits likewise, longer each t
 that cannot bear each other would link and part without end, as fast as they can.
 
 A name is resolved anew at every attempt, and every address it has is a candidate (HostnameEndpoint
-tries them in turn, 0.3 s apart, as RFC 8305 has it).
+tries them in turn, 0.3 s apart, as RFC 8305 has it). What is a name is the resolver's to say:
+HostnameEndpoint would refuse those with an underscore, which Compose gives to its services.
 """
 
 from __future__ import annotations
@@ -20,9 +21,18 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostnameResolver,
+    IHostResolution,
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IResolutionReceiver,
+)
 from twisted.internet.protocol import Protocol, ReconnectingClientFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
 ATTEMPT_DELAY = 0.3
@@ -157,7 +167,7 @@ class PeerFactory(ReconnectingClientFactory):
 
     def _connect(self, host: str, port: int) -> Deferred[IProtocol]:
         endpoint = HostnameEndpoint(
-            self.clock, host, port, CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
+            _Naming(self.clock, host), "peer", port, CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
         )
         return endpoint.connect(self._secure(host, self))
 
@@ -165,6 +175,33 @@ class PeerFactory(ReconnectingClientFactory):
         if self.continueTrying:
             self._unreachable(self, _words(failure.value))
         self.failed()
+
+
+@implementer(IReactorPluggableNameResolver, IHostnameResolver)
+class _Naming:
+    """A reactor to connect with, for which every name stands for this one."""
+
+    def __init__(self, reactor: Any, name: str) -> None:
+        self.seconds, self.callLater = reactor.seconds, reactor.callLater
+        self.connectTCP = reactor.connectTCP
+        self.nameResolver = self
+        self._resolver: IHostnameResolver = reactor.nameResolver
+        self._name = name
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
+        raise NotImplementedError("the reactor's own is used")
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        return self._resolver.resolveHostName(
+            resolutionReceiver, self._name, portNumber, addressTypes, transportSemantics
+        )
 
 
 def _words(error: BaseException | None) -> str:

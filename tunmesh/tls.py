@@ -187,7 +187,8 @@ class _ClientCreator:
         connection = SSL.Connection(self._identity.client, None)
         connection.set_connect_state()
         if _ip_address(self._host) is None:
-            connection.set_tlsext_host_name(self._host.encode("idna"))
+            # As it stands in the URL, which is ASCII; without the final dot, as RFC 6066 has it.
+            connection.set_tlsext_host_name(self._host.rstrip(".").encode("ascii"))
         return connection
 
 
@@ -293,7 +294,8 @@ def _check_host(connection: SSL.Connection, host: str) -> None:
             verify_ip_address(connection, host)
         else:
             verify_hostname(connection, host)
-    except (VerificationError, CertificateError):  # the latter: it names no host at all
+    except (VerificationError, CertificateError, ValueError):
+        # The certificate names another host, or none at all; or this can be in no certificate.
         raise PeerError("certificate", f"its certificate is not for {host}") from None
 
 
