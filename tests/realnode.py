@@ -132,6 +132,7 @@ class Ground:
         self.plans = [NodePlan(number) for number in range(1, count + 1)]
         self._underlay = Underlay.create([plan.underlay for plan in self.plans])
         case.addCleanup(self._underlay.close)
+        self._namespaces = list(self._underlay.namespaces)
         self.directory = Path(case.mktemp()).absolute()
         self.directory.mkdir(parents=True)
         self.directory.parent.chmod(0o711)  # trial's own, closed to whom the nodes become
@@ -139,7 +140,12 @@ class Ground:
         self.secret = (self.directory / "secret").read_text()
 
     def namespace(self, number: int = 1) -> Namespace:
-        return self._underlay.namespaces[number - 1]
+        return self._namespaces[number - 1]
+
+    def move(self, number: int, namespace: Namespace) -> Namespace:
+        """Have a node run elsewhere, and be told where it would have run."""
+        before, self._namespaces[number - 1] = self.namespace(number), namespace
+        return before
 
     def change(self, number: int = 1, **changes: object) -> None:
         """Change the node's config: keys are paths such as `networking__tun_device_id`."""

@@ -249,7 +249,7 @@ class NameTests(unittest.TestCase):
         caller.dialer.start()
         caller.clock.advance(0)
         caller.clock.advance(CONNECT_TIMEOUT)
-        self.assertEqual(len(caller.complaints), 1)
+        self.assertEqual(caller.complaints, [(ONE, "no answer within 5 s")])
 
     def test_reasons(self) -> None:
         """Why an attempt failed is said in plain words."""

@@ -12,7 +12,14 @@ from twisted.logger import LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
-from tunmesh.log import MAX_THROTTLED, THROTTLE_INTERVAL, Journal, Output, Throttle
+from tunmesh.log import (
+    MAX_THROTTLED,
+    THROTTLE_INTERVAL,
+    THROTTLE_LONGEST,
+    Journal,
+    Output,
+    Throttle,
+)
 
 TIME = datetime(2026, 11, 22, 22, 5, 8, 123456, tzinfo=UTC).timestamp()
 LINKED = {"event": "linked", "log_format": "linked with {peer}", "peer": "beta"}
@@ -197,7 +204,7 @@ class Throttled(unittest.SynchronousTestCase):
         self.assertEqual(self.throttle.admit("refused"), 0)
 
     def test_repeated(self) -> None:
-        """Then one a minute, which says how many were left out."""
+        """Then one after a minute, which says how many were left out."""
         self.throttle.admit("refused")
         for _ in range(1000):
             self.clock.advance(0.01)
@@ -205,6 +212,28 @@ class Throttled(unittest.SynchronousTestCase):
         self.clock.advance(THROTTLE_INTERVAL)
         self.assertEqual(self.throttle.admit("refused"), 1000)
         self.assertIsNone(self.throttle.admit("refused"))
+
+    def test_without_end(self) -> None:
+        """What goes on for ever is logged ever more rarely, in the end once an hour; after a while
+        without it, or when it is over, as if it were new."""
+
+        def lines(hours: int) -> int:
+            admitted = [self.throttle.admit("refused")]
+            for _ in range(hours * 360 - 1):
+                self.clock.advance(10)
+                admitted.append(self.throttle.admit("refused"))
+            return len(admitted) - admitted.count(None)
+
+        self.assertLess(lines(2), 10)
+        self.assertEqual(lines(24), 24)
+        self.throttle.forget("refused")
+        self.assertEqual(self.throttle.admit("refused"), 0)
+        self.assertIsNone(self.throttle.admit("refused"))
+        for _ in range(3):
+            self.clock.advance(THROTTLE_LONGEST)
+            self.assertIsNotNone(self.throttle.admit("refused"))
+        self.clock.advance(THROTTLE_INTERVAL)
+        self.assertEqual(self.throttle.admit("refused"), 0)
 
     def test_just_before(self) -> None:
         """Not a moment sooner, and events that were left out do not put it off."""

@@ -21,6 +21,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import TimeoutError as NoAnswer
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
@@ -208,6 +209,8 @@ def _words(error: BaseException | None) -> str:
     """What a person needs to know of a failed attempt to connect."""
     if isinstance(error, DNSLookupError):
         return "its name does not resolve"
+    if isinstance(error, NoAnswer):
+        return f"no answer within {CONNECT_TIMEOUT:.0f} s"
     if isinstance(error, ConnectError) and isinstance(error.osError, int):
         return os.strerror(error.osError)
     return str(error).rstrip(".")

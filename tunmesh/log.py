@@ -25,7 +25,8 @@ LEVELS = {
     "warn": LogLevel.warn,
     "error": LogLevel.error,
 }
-THROTTLE_INTERVAL = 60.0
+THROTTLE_INTERVAL = 60.0  # seconds between two lines of a kind at first
+THROTTLE_LONGEST = 3600.0  # and at last
 MAX_THROTTLED = 1024
 
 
@@ -95,23 +96,30 @@ def _is_plain(value: object) -> bool:
 
 
 class Throttle:
-    """Says when an event of a kind may be logged: the first, then one each THROTTLE_INTERVAL."""
+    """Says when an event of a kind may be logged: the first, the next after THROTTLE_INTERVAL, and
+    as long as there are more, after twice as long each time, up to THROTTLE_LONGEST. What never
+    ends (a peer that only others can reach) makes some lines a day, not one a minute."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        self._last: dict[Hashable, tuple[float, int]] = {}
+        self._last: dict[Hashable, tuple[float, float, int]] = {}  # when, how long, left out
 
     def admit(self, kind: Hashable) -> int | None:
         """None: be silent. Otherwise log it; the number is of those left out since the last."""
         now = self._seconds()
-        since, left_out = self._last.get(kind, (-THROTTLE_INTERVAL, 0))
-        if now - since < THROTTLE_INTERVAL:
-            self._last[kind] = (since, left_out + 1)
+        since, interval, left_out = self._last.get(kind, (-math.inf, 0.0, 0))
+        if now - since < interval:
+            self._last[kind] = (since, interval, left_out + 1)
             return None
         if len(self._last) >= MAX_THROTTLED:
             self._last.clear()
-        self._last[kind] = (now, 0)
+        longer = min(2 * interval, THROTTLE_LONGEST) if left_out else THROTTLE_INTERVAL
+        self._last[kind] = (now, longer, 0)
         return left_out
+
+    def forget(self, kind: Hashable) -> None:
+        """It is over: the next event of this kind is the first one."""
+        self._last.pop(kind, None)
 
 
 class Journal:
@@ -122,6 +130,7 @@ class Journal:
         self.error = log.error
         self._log = log
         self._throttle = Throttle(seconds)
+        self.over = self._throttle.forget
 
     def warn(self, kind: Hashable, text: str, **fields: object) -> None:
         """Log a warning of this kind, unless there was one lately."""

@@ -356,6 +356,7 @@ class Node:
     def _join(self, link: Link) -> None:
         self._peers.join(link)
         record = link.node
+        self._journal.over(("unreachable", record.host_port))
         self._journal.info(
             "linked with {peer} at {url} ({direction}), {addresses}",
             event="linked",
