@@ -17,7 +17,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,13 +171,16 @@ class Ground:
         *arguments: str,
         before: str = "",
         environ: Mapping[str, str] = os.environ,
+        through: Sequence[str] = (),
     ) -> RealNode:
-        """Run `twistd tunmesh` with these arguments of tunmesh's."""
+        """Run `twistd tunmesh` with these arguments of tunmesh's, and if so wanted, `through` a
+        command that runs what follows it."""
         namespace = self.namespace(number)
         node = RealNode(namespace)
         command = [_TWISTD, "--nodaemon", "--pidfile=", "tunmesh", *arguments]
         if before:
             command = [sys.executable, "-c", before + _THEN_EXEC, *command]
+        command = [*through, *command]
         with namespace:
             reactor.spawnProcess(node, command[0], command, env=environ)
         self._case.addCleanup(self._end, node)
