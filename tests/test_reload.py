@@ -228,6 +228,16 @@ class HangUp(ReloadCase):
         self.assertEqual(self.texts(), ["reloaded: nothing has changed"])
         self.assertEqual(self.applied, [])
 
+    def test_nothing_now(self) -> None:
+        """When all that has changed waits for the next start, HUP is answered with just that, each
+        time."""
+        self.config("uid: 1000", "uid: 1001")
+        for _ in range(2):
+            self.reloader.hang_up()
+        keys = "tun_mesh/process/uid, tun_mesh/process/gid"
+        text = f"changed, but takes effect at the next start: {keys}"
+        self.assertEqual(self.texts(), [text, text])
+
     def test_next_start(self) -> None:
         """Keys that a running node cannot follow are named, once; what it can follow counts. When
         they are as before, they are forgotten."""

@@ -108,7 +108,7 @@ class Reloader:
     def hang_up(self) -> None:
         """Somebody says that something has changed."""
         self._complaint, self._pending = "", []
-        if self._reload() == []:
+        if self._reload() == [] and not self._pending:
             self._log.info("reloaded: nothing has changed", event="reloaded", changed="")
 
     def before_bootstrap(self) -> None:

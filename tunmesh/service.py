@@ -87,13 +87,9 @@ class Options(usage.Options):
         if twistd is not None and not (twistd.get("logger") or twistd.get("logfile")):
             # twistd takes the *name* of a function without arguments.
             logging = self.reading.config.logging
-            self.output = Output(sys.stdout, logging.level, logging.format)
-            Options.observer = partial(_the, self.output)
+            self.output = output = Output(sys.stdout, logging.level, logging.format)
+            Options.observer = lambda: output
             twistd["logger"] = "tunmesh.service.Options.observer"
-
-
-def _the(output: ILogObserver) -> ILogObserver:
-    return output
 
 
 def read(path: Path) -> Reading:
