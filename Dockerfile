@@ -47,4 +47,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
 
 # The node starts as root, with NET_ADMIN for its device and SETUID and SETGID to become
 # process/uid, which it does before it takes the first byte from the network.
-CMD ["/opt/tunmesh/bin/twistd", "--nodaemon", "--pidfile=", "tunmesh"]
+#
+# Signals wait until it can take them: to process 1 the kernel delivers none that is not handled yet,
+# so a TERM while Python starts would be lost. env makes itself the node; it is still process 1.
+CMD ["/usr/bin/env", "--block-signal=HUP,INT,TERM", "/opt/tunmesh/bin/twistd", "--nodaemon", "--pidfile=", "tunmesh"]

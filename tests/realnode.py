@@ -17,7 +17,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,13 +132,20 @@ class Ground:
         self.plans = [NodePlan(number) for number in range(1, count + 1)]
         self._underlay = Underlay.create([plan.underlay for plan in self.plans])
         case.addCleanup(self._underlay.close)
+        self._namespaces = list(self._underlay.namespaces)
         self.directory = Path(case.mktemp()).absolute()
         self.directory.mkdir(parents=True)
+        self.directory.parent.chmod(0o711)  # trial's own, closed to whom the nodes become
         write_files(self.directory, self.plans, OWNER)
         self.secret = (self.directory / "secret").read_text()
 
     def namespace(self, number: int = 1) -> Namespace:
-        return self._underlay.namespaces[number - 1]
+        return self._namespaces[number - 1]
+
+    def move(self, number: int, namespace: Namespace) -> Namespace:
+        """Have a node run elsewhere, and be told where it would have run."""
+        before, self._namespaces[number - 1] = self.namespace(number), namespace
+        return before
 
     def change(self, number: int = 1, **changes: object) -> None:
         """Change the node's config: keys are paths such as `networking__tun_device_id`."""
@@ -164,13 +171,16 @@ class Ground:
         *arguments: str,
         before: str = "",
         environ: Mapping[str, str] = os.environ,
+        through: Sequence[str] = (),
     ) -> RealNode:
-        """Run `twistd tunmesh` with these arguments of tunmesh's."""
+        """Run `twistd tunmesh` with these arguments of tunmesh's, and if so wanted, `through` a
+        command that runs what follows it."""
         namespace = self.namespace(number)
         node = RealNode(namespace)
         command = [_TWISTD, "--nodaemon", "--pidfile=", "tunmesh", *arguments]
         if before:
             command = [sys.executable, "-c", before + _THEN_EXEC, *command]
+        command = [*through, *command]
         with namespace:
             reactor.spawnProcess(node, command[0], command, env=environ)
         self._case.addCleanup(self._end, node)

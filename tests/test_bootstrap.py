@@ -129,6 +129,22 @@ class BootstrapTests(unittest.TestCase):
         bootstrap.update([], 0.0)
         self.assertEqual(self.wanted(), [True])
 
+    def test_changed(self) -> None:
+        """When the list changes, a group that is as it was goes on as it was; one with other URLs
+        is dialed anew, even if it was given up or had found somebody; one that is gone is not."""
+        bootstrap = self.bootstrap((ALICE,), (BALANCER,), (BALANCER, ALICE))
+        bootstrap.update([], 0.0)
+        bob = record(2, "bob")
+        bootstrap.found(self.dialers[1], bob.id)
+        other = (("carol", 1), OWN)
+        bootstrap.change([GroupSettings("0", (ALICE, OWN)), GroupSettings("1", other)])
+        bootstrap.update([bob], 0.0)
+        self.assertEqual(self.wanted(), [True, False, False, True])
+        self.assertEqual(self.dialers[3].targets, (("carol", 1),))
+        bootstrap.change([])
+        self.assertEqual(self.wanted(), [False] * 4)
+        self.assertTrue(bootstrap.is_lonely)
+
     def test_abandoned(self) -> None:
         """A node that leaves dials no more."""
         bootstrap = self.bootstrap((ALICE,), (BALANCER,))

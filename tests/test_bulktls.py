@@ -131,12 +131,11 @@ class StockTests(SynchronousTestCase):
         """Two ends of a TLS connection; nothing has travelled yet."""
         client, server = client or End(), server or End()
         network = Network(self.clock)
+        identity = tls.Identity(credentials())
         dialing = tls.client_factory(
-            credentials(), "mesh.test", ClientFactory.forProtocol(lambda: client), self.clock
+            identity, "mesh.test", ClientFactory.forProtocol(lambda: client), self.clock
         )
-        listening = tls.server_factory(
-            credentials(), Factory.forProtocol(lambda: server), self.clock
-        )
+        listening = tls.server_factory(identity, Factory.forProtocol(lambda: server), self.clock)
         dialing.protocol = listening.protocol = self.transport_class
         network.listeners[SERVER, PORT] = listening
         network.connect(CLIENT, SERVER, PORT, dialing, timeout=5)
@@ -335,9 +334,10 @@ class StockSocketTests(TestCase):
         """More than the sockets hold arrives whole and in order; meanwhile the producer pauses."""
         total = 80 * 150_000
         stream, sink = Stream(total, 150_000), Listener(total)
-        listening = tls.server_factory(credentials(), Factory.forProtocol(lambda: sink), reactor)
+        identity = tls.Identity(credentials())
+        listening = tls.server_factory(identity, Factory.forProtocol(lambda: sink), reactor)
         dialing = tls.client_factory(
-            credentials(), "127.0.0.1", ClientFactory.forProtocol(lambda: stream), reactor
+            identity, "127.0.0.1", ClientFactory.forProtocol(lambda: stream), reactor
         )
         listening.protocol = dialing.protocol = self.transport_class
         port = reactor.listenTCP(0, listening, interface="127.0.0.1")

@@ -131,7 +131,6 @@ class Warnings(LintCase):
             [warning.split(": ")[1].split("/")[-1] for warning in warnings],
             [
                 "pub_key_size",
-                "reload_config_on_bootstrap",
                 "max_batch_size",
                 "max_init_attempts",
                 "key_range_min",

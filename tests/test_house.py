@@ -42,7 +42,7 @@ FLOORS = {
     "errors": Floor("errors", "", pure=True),
     "codecs": Floor("netstring messages packet localmesh.icmp", "errors", pure=True),
     "machines": Floor(
-        "handshake routing roster commands packetqueue status totals health",
+        "handshake routing roster commands packetqueue status totals health expiry",
         "errors codecs machines",
         pure=True,
     ),
@@ -56,7 +56,7 @@ FLOORS = {
     ),
     "configuration": Floor(
         "config config.file config.keys config.networking config.process config.values "
-        "config.schema config.example config.reference config.words",
+        "config.schema config.example config.reference config.words config.changes",
         "errors configuration",
     ),
     "lint": Floor("config.lint", "errors adapters configuration"),
@@ -67,7 +67,9 @@ FLOORS = {
         "errors codecs adapters configuration harness",
     ),
     "twins": Floor("testing", "errors codecs machines adapters interpreter"),
-    "service": Floor("service", "errors codecs machines adapters interpreter configuration"),
+    "service": Floor(
+        "service reload", "errors codecs machines adapters interpreter configuration service"
+    ),
     "healthcheck": Floor("healthcheck", "errors configuration"),
     "cli": Floor("cli", "errors configuration lint harness"),
 }

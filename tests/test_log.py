@@ -13,7 +13,14 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
-from tunmesh.log import MAX_THROTTLED, THROTTLE_INTERVAL, Journal, Throttle, observer
+from tunmesh.log import (
+    MAX_THROTTLED,
+    THROTTLE_INTERVAL,
+    THROTTLE_LONGEST,
+    Journal,
+    Output,
+    Throttle,
+)
 
 TIME = datetime(2026, 11, 22, 22, 5, 8, 123456, tzinfo=UTC).timestamp()
 LINKED = {"event": "linked", "log_format": "linked with {peer}", "peer": "beta"}
@@ -39,7 +46,7 @@ class Case(unittest.SynchronousTestCase):
             "log_namespace": "tunmesh.node",
             **fields,
         }
-        observer(stream, least, style)(event)
+        Output(stream, least, style)(event)
         return stream.getvalue()
 
     def parsed(self, **fields: Any) -> dict[str, Any]:
@@ -144,7 +151,7 @@ class Lines(Case):
     def test_failure_of_the_reactor(self) -> None:
         """What the reactor reports through Twisted's older API says what broke, too."""
         publisher, stream = LogPublisher(), StringIO()
-        publisher.addObserver(observer(stream, "info", "json"))
+        publisher.addObserver(Output(stream, "info", "json"))
         older = legacy.LogPublisher(publishPublisher=publisher)
         older.msg(failure=failure(), isError=1, why="Unhandled Error")
         parsed = json.loads(stream.getvalue())
@@ -178,10 +185,21 @@ class Levels(Case):
         for level, shown in (("debug", "wec"), ("info", "wec"), ("warn", "wec"), ("error", "ec")):
             self.assertEqual(self.shown(level, "twisted.internet.protocol"), shown)
 
+    def test_set_anew(self) -> None:
+        """Level and style may change while events come."""
+        stream = StringIO()
+        output = Output(stream, "warn", "text")
+        event = {"log_time": TIME, "log_level": LogLevel.info, "log_namespace": "tunmesh", **LINKED}
+        output(event)
+        self.assertEqual(stream.getvalue(), "")
+        output.set("info", "json")
+        output(event)
+        self.assertEqual(json.loads(stream.getvalue())["peer"], "beta")
+
     def test_of_unknown_origin(self) -> None:
         """An event that does not say whose it is, or how important, is somebody else's chatter."""
         stream = StringIO()
-        observer(stream, "debug", "text")({"log_time": TIME, "log_format": "hello"})
+        Output(stream, "debug", "text")({"log_time": TIME, "log_format": "hello"})
         self.assertEqual(stream.getvalue(), "")
 
 
@@ -197,7 +215,7 @@ class Throttled(unittest.SynchronousTestCase):
         self.assertEqual(self.throttle.admit("refused"), 0)
 
     def test_repeated(self) -> None:
-        """Then one a minute, which says how many were left out."""
+        """Then one after a minute, which says how many were left out."""
         self.throttle.admit("refused")
         for _ in range(1000):
             self.clock.advance(0.01)
@@ -205,6 +223,28 @@ class Throttled(unittest.SynchronousTestCase):
         self.clock.advance(THROTTLE_INTERVAL)
         self.assertEqual(self.throttle.admit("refused"), 1000)
         self.assertIsNone(self.throttle.admit("refused"))
+
+    def test_without_end(self) -> None:
+        """What goes on for ever is logged ever more rarely, in the end once an hour; after a while
+        without it, or when it is over, as if it were new."""
+
+        def lines(hours: int) -> int:
+            admitted = [self.throttle.admit("refused")]
+            for _ in range(hours * 360 - 1):
+                self.clock.advance(10)
+                admitted.append(self.throttle.admit("refused"))
+            return len(admitted) - admitted.count(None)
+
+        self.assertLess(lines(2), 10)
+        self.assertEqual(lines(24), 24)
+        self.throttle.forget("refused")
+        self.assertEqual(self.throttle.admit("refused"), 0)
+        self.assertIsNone(self.throttle.admit("refused"))
+        for _ in range(3):
+            self.clock.advance(THROTTLE_LONGEST)
+            self.assertIsNotNone(self.throttle.admit("refused"))
+        self.clock.advance(THROTTLE_INTERVAL)
+        self.assertEqual(self.throttle.admit("refused"), 0)
 
     def test_just_before(self) -> None:
         """Not a moment sooner, and events that were left out do not put it off."""

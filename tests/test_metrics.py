@@ -22,6 +22,7 @@ ALWAYS = {
     "tunmesh_build_info": ("gauge", {"version", "node_name"}),
     "tunmesh_start_time_seconds": ("gauge", set()),
     "tunmesh_links": ("gauge", {"state"}),
+    "tunmesh_links_by_key": ("gauge", {"key_id"}),
     "tunmesh_nodes_known": ("gauge", set()),
     "tunmesh_addresses_refused": ("gauge", set()),
     "tunmesh_tun_rx_packets_total": ("counter", set()),
@@ -89,6 +90,7 @@ def a_status() -> Status:
         dropped={"no_route": 30, "spoofed_source": 31},
         handshake_failures={"bad_proof": 40},
         rtt=rtt,
+        key_ids=("00" * 8, "11" * 8),
         certificate_expiry=1800000000.0,
     )
 

@@ -30,6 +30,25 @@ class JoiningTests(SynchronousTestCase):
                     self.assertTrue(mesh.send(sender, receiver, b"4", family=0))
                     self.assertTrue(mesh.send(sender, receiver, b"6", family=1))
 
+    def test_nobody_can_be_reached(self) -> None:
+        """Nodes that nobody can reach are linked with all that they can reach. Two of them are not
+        linked with each other, and say so now and then, not once a minute for ever."""
+        mesh = Mesh()
+        a, _, c, d = (mesh.add(name, start=False) for name in "abcd")
+        mesh.network.cut(c.host, d.host)
+        for member in mesh.members:
+            member.start()
+        mesh.advance(3600, step=0.2)
+        self.assertEqual(c.linked_with, ["a", "b"])
+        self.assertEqual(d.linked_with, ["a", "b"])
+        self.assertEqual(a.linked_with, ["b", "c", "d"])
+        self.assertTrue(c.status.is_ready)
+        self.assertEqual(len(c.logged("linked")), 2)
+        self.assertLess(len(c.logged("unreachable")), 8)
+        self.assertEqual(a.logged("unreachable"), [])
+        mesh.network.heal()
+        mesh.until(mesh.is_complete, within=30)
+
     def test_no_traffic_before_the_link(self) -> None:
         """A packet to a node that is not linked yet goes nowhere and is counted."""
         mesh = Mesh()

@@ -265,6 +265,36 @@ class ChangeTests(MeshCase):
         self.assertEqual(await second.ended, 0)
 
 
+class NameTests(MeshCase):
+    """Nodes that are reached by name."""
+
+    nodes = 3
+
+    async def test_underscore(self) -> None:
+        """The name of a Compose service may have an underscore: nodes find the first one by it, and
+        each other by such names that they hear of."""
+        hosts = self.ground.directory / "hosts"
+        lines = [f"{plan.underlay} my_app_{plan.number}\n" for plan in self.ground.plans]
+        hosts.write_text("".join(lines))
+        hosts.chmod(0o644)
+        for number in (1, 2, 3):
+            self.ground.change(
+                number,
+                clustering__control_api_advertise_url=f"https://my_app_{number}:4567",
+                clustering__bootstrap_groups={
+                    "app": {"bootstrap_node_urls": ["https://my_app_1:4567"]}
+                },
+            )
+        before = OTHER_HOSTS.format(hosts=str(hosts))
+        nodes = [self.ground.start(number, before=before) for number in (1, 2, 3)]
+        for node in nodes:
+            for plan, other in zip(self.ground.plans, nodes, strict=True):
+                if other is not node:
+                    url = f"https://my_app_{plan.number}:4567"
+                    await node.logged("linked", peer=plan.name, url=url)
+        await self.exchange(2, 3)
+
+
 class ThreeNodesTests(MeshCase):
     """What two nodes know of each other only through a third."""
 
@@ -289,3 +319,14 @@ class ThreeNodesTests(MeshCase):
 def dropped(reason: str) -> str:
     """The name of a drop counter."""
     return f'tunmesh_dropped_packets_total{{reason="{reason}"}}'
+
+
+OTHER_HOSTS = """
+import ctypes
+from tunmesh.namespaces import CLONE_NEWNS, unshare
+MS_BIND, MS_PRIVATE_RECURSIVELY = 1 << 12, 1 << 18 | 1 << 14
+unshare(CLONE_NEWNS)
+mount = ctypes.CDLL(None).mount
+assert mount(None, b"/", None, MS_PRIVATE_RECURSIVELY, None) == 0
+assert mount({hosts!r}.encode(), b"/etc/hosts", None, MS_BIND, None) == 0
+"""

@@ -3,7 +3,12 @@ ends."""
 
 from __future__ import annotations
 
+import contextlib  # trial takes a module's own `suppress` for a list of warnings
+import json
 import os
+import re
+import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +21,8 @@ from tests import netns
 from tests.realnode import OWNER, TUN, Ground, RealNode, interfaces, reactor, state
 from tunmesh.localmesh.plan import CERTIFICATE, KEY, self_signed_certificate
 from tunmesh.tun import open_tun
+
+DOCKERFILE = Path(__file__).parent.parent / "Dockerfile"
 
 
 class NodeCase(unittest.TestCase):
@@ -184,7 +191,10 @@ class RunningTests(NodeCase):
 
     async def test_monotonic_timers(self) -> None:
         """The node's timers do not run on the wall clock, which somebody may set."""
-        self.assertEqual(await netns.run_python(reactor, TIMER), (b"fired\n", b"", 0))
+        self.assertEqual(
+            await netns.run_python(reactor, TIMER, "--config", str(self.ground.config())),
+            (b"fired\n", b"", 0),
+        )
 
 
 class EndTests(NodeCase):
@@ -211,6 +221,27 @@ class EndTests(NodeCase):
         node.signal("INT")
         await self.ends(node, 0)
 
+    async def test_term_while_python_starts(self) -> None:
+        """Started as the image starts it, as process 1, a node takes also a TERM that comes before
+        Python has begun to look for the plugin."""
+        (line,) = re.findall(r"(?m)^CMD (.*)", DOCKERFILE.read_text())
+        command = json.loads(line)
+        wrapper = command[: command.index("/opt/tunmesh/bin/twistd")]
+        node = self.ground.run(
+            1,
+            "--config",
+            str(self.ground.config()),
+            before='print(\'{"event": "born"}\', flush=True)',
+            through=(shutil.which("unshare") or "", "--pid", "--fork", *wrapper),
+        )
+        await node.logged("born")
+        children = Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text()
+        process = os.pidfd_open(int(children))
+        self.addCleanup(kill, process)
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        await self.ends(node, 0)
+        self.assertEqual(len(node.all_logged("leaving")), 1)
+
     async def test_second_term(self) -> None:
         """An impatient second TERM, while a peer that hangs is waited for, changes nothing."""
         self.ground = Ground(self, 2)
@@ -224,15 +255,15 @@ class EndTests(NodeCase):
         self.assertEqual((len(node.all_logged("leaving")), len(node.all_logged("gone"))), (1, 1))
 
     async def test_hup(self) -> None:
-        """HUP, also while the node starts, is not the end: a line says what it does, which is
-        nothing yet."""
+        """HUP, also while the node starts, is not the end: its files are read anew, and a line says
+        what came of it."""
         node = self.ground.start()
         await node.logged("tun_up")
         node.signal("HUP")
-        self.assertEqual((await node.logged("hup"))["level"], "warn")
+        self.assertEqual((await node.logged("reloaded"))["changed"], "")
         await node.logged("ready")
         node.signal("HUP")
-        await node.logged("hup")
+        await node.logged("reloaded")
         node.signal("TERM")
         await self.ends(node, 0)
 
@@ -246,6 +277,13 @@ class EndTests(NodeCase):
         await self.ends(node, 1)
         (lost,) = node.all_logged("tun_lost")
         self.assertEqual(lost["text"], "tun1 is gone: somebody deleted the interface")
+
+
+def kill(process: int) -> None:
+    """Kill the process of a pidfd, if it is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    os.close(process)
 
 
 def privileges_of(status: Path) -> dict[str, list[str]]:
@@ -279,12 +317,13 @@ assert mount(b"none", b"/dev/net", b"tmpfs", 0, None) == 0
 """
 
 TIMER = """
-import time
-from types import SimpleNamespace
+import sys, time
 from twisted.internet import reactor
-from tunmesh.service import makeService
+from tunmesh.service import Options, makeService
 
-makeService(SimpleNamespace(loaded=None, settings=None))
+options = Options()
+options.parseOptions(sys.argv[1:])
+makeService(options)
 began = time.monotonic()
 timer = reactor.callLater(0.05, lambda: (print("fired"), reactor.stop()))
 assert 0 <= timer.getTime() - began - 0.05 < 5

@@ -55,7 +55,9 @@ class Attack(Factory):
         self.near: Splice | None = None
         self.seen: list[bytes] = []
         self.spliced = 0
-        self.reactor.listenTCP(PORT, tls.server_factory(credentials(), self, self.reactor))
+        self.reactor.listenTCP(
+            PORT, tls.server_factory(tls.Identity(credentials()), self, self.reactor)
+        )
 
     def buildProtocol(self, addr: object) -> Splice:
         return Splice(self)
@@ -64,7 +66,9 @@ class Attack(Factory):
         if self.near is None:
             self.near = side
             endpoint = HostnameEndpoint(self.reactor, self.victim.encode(), PORT)
-            endpoint.connect(tls.client_factory(credentials(), self.victim, self, self.reactor))
+            endpoint.connect(
+                tls.client_factory(tls.Identity(credentials()), self.victim, self, self.reactor)
+            )
             return
         self.near.other, side.other = side, self.near
         side.transport.write(self.near.waiting)

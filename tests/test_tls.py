@@ -34,7 +34,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh import tls
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.errors import OperatorError
-from tunmesh.testing import LATENCY, PORT, Member, Mesh, credentials
+from tunmesh.testing import LATENCY, PORT, Member, Mesh, Network, credentials
 from tunmesh.tls import HANDSHAKE_TIMEOUT, MAX_STRANGERS, MAX_VISIT, Credentials
 
 STRANGER = "198.51.100.1"
@@ -169,6 +169,13 @@ class FilesTests(SynchronousTestCase):
         text = f"{key}: is not the private key of the certificate in {self.cert}"
         self.assertEqual(self.refusal(self.cert, key), text)
 
+    def test_weak_key(self) -> None:
+        """What OpenSSL does not accept is refused before anything is done with it."""
+        weak = Holder("weak", "weak.test", key=rsa.generate_private_key(65537, 1024))
+        cert = self.file("weak.pem", weak.pem())
+        text = self.refusal(cert, self.file("weak-key.pem", weak.key_pem()))
+        self.assertEqual(text, f"{cert}: OpenSSL does not accept it: ee key too small")
+
     def test_key_is_not_shown(self) -> None:
         """The key is no part of how credentials are shown."""
         self.assertNotIn("PrivateKey", repr(Credentials.load(self.cert, self.key, None, False)))
@@ -252,13 +259,19 @@ class TrustTests(SynchronousTestCase):
     def test_verify_name(self) -> None:
         """Where names are verified, the certificate must be for the name that was dialed; a
         wildcard is for all of its names."""
-        for certified in ("a.test", "*.test.example"):
+        for certified in ("a.test", "*.test.example", "my_app"):
             mesh = Holder("mesh", certified)
             strict = mesh.credentials(mesh, verify_hostname=True)
             self.assert_believed(strict, strict, certified.replace("*", "a"))
         mesh = Holder("mesh", "b.test", "192.0.2.1")
         strict = mesh.credentials(mesh, verify_hostname=True)
         self.assert_refused("its certificate is not for a.test", strict, strict, "a.test")
+
+    def test_name_that_is_none(self) -> None:
+        """What can be in no certificate is in none."""
+        mesh = Holder("mesh", "a.test")
+        strict = mesh.credentials(mesh, verify_hostname=True)
+        self.assert_refused("its certificate is not for a~b", strict, strict, "a~b")
 
     def test_verify_address(self) -> None:
         """Who dials an address wants it in the certificate."""
@@ -274,6 +287,21 @@ class TrustTests(SynchronousTestCase):
         mesh = Holder("a.test")
         strict = mesh.credentials(mesh, verify_hostname=True)
         self.assert_refused("its certificate is not for a.test", strict, strict, "a.test")
+
+    def test_server_name(self) -> None:
+        """Each connection asks for the name that it dials, as it stands in the URL, although all
+        have one context; who dials an address asks for none."""
+        clock, identity, asked = Clock(), tls.Identity(credentials()), []
+        identity.server.set_tlsext_servername_callback(lambda c: asked.append(c.get_servername()))
+        network = Network(clock)
+        listening = tls.server_factory(identity, Factory.forProtocol(Protocol), clock)
+        network.listeners["192.0.2.1", PORT] = listening
+        for host in ("a.test", "my_app", "192.0.2.1", "b.test."):
+            dialing = ClientFactory.forProtocol(Protocol)
+            wrapped = tls.client_factory(identity, host, dialing, clock)
+            network.connect(STRANGER, "192.0.2.1", PORT, wrapped, timeout=5)
+        clock.pump([LATENCY] * 5)
+        self.assertEqual(asked, [b"a.test", b"my_app", None, b"b.test"])
 
     def test_not_a_mesh(self) -> None:
         """A TLS server that does not speak the protocol is recognised as one."""
@@ -385,7 +413,9 @@ class StrangersTests(SynchronousTestCase):
         return stranger
 
     def as_link(self, factory: Any) -> Any:
-        return tls.client_factory(credentials(), self.a.host, factory, self.mesh.clock)
+        return tls.client_factory(
+            tls.Identity(credentials()), self.a.host, factory, self.mesh.clock
+        )
 
     def as_browser(self, factory: Any) -> Any:
         return TLSMemoryBIOFactory(CertificateOptions(), True, factory, self.mesh.clock)

@@ -76,16 +76,28 @@ class Bootstrap:
         own: Target,
         make_dialer: Callable[[GroupSettings], PeerFactory],
     ) -> None:
-        others = [
-            replace(group, targets=tuple(target for target in group.targets if target != own))
-            for group in groups
-        ]
-        self._groups = [Group(group, make_dialer(group)) for group in others]
+        self._own = own
+        self._make_dialer = make_dialer
+        self._groups: list[Group] = []
+        self.change(groups)
 
     @property
     def is_lonely(self) -> bool:
         """Whether there is nobody to bootstrap from."""
         return all(group.is_lonely for group in self._groups)
+
+    def change(self, groups: Sequence[GroupSettings]) -> None:
+        """Have these groups from now on. One that is as it was goes on as it was. One that is not
+        begins anew: whom it found at its old URLs does not keep it from dialing its new ones."""
+        kept = {group.settings: group for group in self._groups}
+        self._groups = []
+        for settings in groups:
+            others = tuple(target for target in settings.targets if target != self._own)
+            wanted = replace(settings, targets=others)
+            group = kept.pop(wanted, None) or Group(wanted, self._make_dialer(wanted))
+            self._groups.append(group)
+        for group in kept.values():
+            group.dialer.abandon()
 
     def found(self, dialer: PeerFactory | None, node_id: str) -> None:
         """A link to this node came of what this factory dialed."""

@@ -21,15 +21,16 @@ from tunmesh.link import Link, Owner
 
 
 class Connector:
-    """Makes the links of one node. `record` is what the node says of itself, as bytes;
-    `unreachable(target, why)` is told of attempts that came to no connection."""
+    """Makes the links of one node. `keys` may be set anew, for the handshakes from then on.
+    `record` is what the node says of itself, as bytes; `unreachable(target, why)` is told of
+    attempts that came to no connection."""
 
     def __init__(
         self,
         reactor: Any,
         owner: Owner,
         keys: tuple[Key, ...],
-        credentials: tls.Credentials,
+        identity: tls.Identity,
         record: bytes,
         random_bytes: Callable[[int], bytes],
         draw: Callable[[], float],
@@ -37,8 +38,8 @@ class Connector:
     ) -> None:
         self._reactor = reactor
         self._owner = owner
-        self._keys = keys
-        self._credentials = credentials
+        self.keys = keys
+        self._identity = identity
         self._record = record
         self._random_bytes = random_bytes
         self._draw = draw
@@ -63,7 +64,11 @@ class Connector:
         return link
 
     def dialer(
-        self, targets: tuple[Target, ...], rounds: int = -1, max_delay: float = 15.0
+        self,
+        targets: tuple[Target, ...],
+        rounds: int = -1,
+        max_delay: float = 15.0,
+        begin_round: Callable[[], None] = lambda: None,
     ) -> PeerFactory:
         """A reconnecting factory for these targets, not started."""
         return PeerFactory(
@@ -75,6 +80,7 @@ class Connector:
             unreachable=lambda dialer, why: self._unreachable(dialer.target, why),
             rounds=rounds,
             max_delay=max_delay,
+            begin_round=begin_round,
         )
 
     def attempt(self, link: Link) -> PeerFactory | None:
@@ -99,13 +105,13 @@ class Connector:
 
     def _dialed(self, dialer: PeerFactory, host: str) -> Link:
         begin = partial(self._machine, Dialer)
-        channel = tls.Channel(host if self._credentials.verify_hostname else None)
+        channel = tls.Channel(host if self._identity.credentials.verify_hostname else None)
         link = Link(self._owner, self._reactor, True, begin, channel, tls.HANDSHAKE_TIMEOUT)
         self._links[link] = dialer
         return link
 
     def _machine(self, role: type[Dialer] | type[Listener], binding: bytes) -> Dialer | Listener:
-        return role(self._keys, self._record, self._random_bytes(32), binding)
+        return role(self.keys, self._record, self._random_bytes(32), binding)
 
     def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
-        return tls.client_factory(self._credentials, host, factory, self._reactor)
+        return tls.client_factory(self._identity, host, factory, self._reactor)

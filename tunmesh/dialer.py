@@ -8,7 +8,8 @@ link is lost that had hardly come up, the next one waits likewise, longer each t
 that cannot bear each other would link and part without end, as fast as they can.
 
 A name is resolved anew at every attempt, and every address it has is a candidate (HostnameEndpoint
-tries them in turn, 0.3 s apart, as RFC 8305 has it).
+tries them in turn, 0.3 s apart, as RFC 8305 has it). What is a name is the resolver's to say:
+HostnameEndpoint would refuse those with an underscore, which Compose gives to its services.
 """
 
 from __future__ import annotations
@@ -20,9 +21,19 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
+from twisted.internet.error import TimeoutError as NoAnswer
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostnameResolver,
+    IHostResolution,
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IResolutionReceiver,
+)
 from twisted.internet.protocol import Protocol, ReconnectingClientFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
 ATTEMPT_DELAY = 0.3
@@ -38,7 +49,8 @@ class PeerFactory(ReconnectingClientFactory):
     - `secure(host, factory)`: that factory, wrapped so that it speaks TLS to that host;
     - `draw()`: a random number from 0 to 1;
     - `unreachable(self, text)`: told of attempts that ended before there was a connection;
-    - `rounds`: how often the list is gone through again before it gives up, -1 for no end.
+    - `rounds`: how often the list is gone through again before it gives up, -1 for no end;
+    - `begin_round()`: called before the first target of each round. It may stop the dialing.
     """
 
     noisy = False
@@ -58,6 +70,7 @@ class PeerFactory(ReconnectingClientFactory):
         unreachable: Callable[[PeerFactory, str], None],
         rounds: int = -1,
         max_delay: float = 15.0,
+        begin_round: Callable[[], None] = lambda: None,
     ) -> None:
         self.clock = reactor
         self.targets = tuple(targets)
@@ -69,6 +82,7 @@ class PeerFactory(ReconnectingClientFactory):
         self._draw = draw
         self._rounds = rounds
         self._unreachable = unreachable
+        self._begin_round = begin_round
         self._connecting: Deferred[IProtocol] | None = None
         self._linked = -SHORT_LIFE  # when the last link came up
         self._pause = self.initialDelay  # the longest one before a link like the last one
@@ -143,6 +157,10 @@ class PeerFactory(ReconnectingClientFactory):
 
     def _attempt(self) -> None:
         self._callID = None
+        if self.retries % len(self.targets) == 0:
+            self._begin_round()
+        if not self.continueTrying:
+            return
         self.attempts += 1
         # A name may be such that already to speak of it is an error. That is a failed attempt too.
         self._connecting = attempt = maybeDeferred(self._connect, *self.target)
@@ -150,7 +168,7 @@ class PeerFactory(ReconnectingClientFactory):
 
     def _connect(self, host: str, port: int) -> Deferred[IProtocol]:
         endpoint = HostnameEndpoint(
-            self.clock, host, port, CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
+            _Naming(self.clock, host), "peer", port, CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
         )
         return endpoint.connect(self._secure(host, self))
 
@@ -160,10 +178,39 @@ class PeerFactory(ReconnectingClientFactory):
         self.failed()
 
 
+@implementer(IReactorPluggableNameResolver, IHostnameResolver)
+class _Naming:
+    """A reactor to connect with, for which every name stands for this one."""
+
+    def __init__(self, reactor: Any, name: str) -> None:
+        self.seconds, self.callLater = reactor.seconds, reactor.callLater
+        self.connectTCP = reactor.connectTCP
+        self.nameResolver = self
+        self._resolver: IHostnameResolver = reactor.nameResolver
+        self._name = name
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
+        raise NotImplementedError("the reactor's own is used")
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        return self._resolver.resolveHostName(
+            resolutionReceiver, self._name, portNumber, addressTypes, transportSemantics
+        )
+
+
 def _words(error: BaseException | None) -> str:
     """What a person needs to know of a failed attempt to connect."""
     if isinstance(error, DNSLookupError):
         return "its name does not resolve"
+    if isinstance(error, NoAnswer):
+        return f"no answer within {CONNECT_TIMEOUT:.0f} s"
     if isinstance(error, ConnectError) and isinstance(error.osError, int):
         return os.strerror(error.osError)
     return str(error).rstrip(".")

@@ -16,17 +16,7 @@ from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from typing import IO
 
-from constantly import NamedConstant
-from twisted.logger import (
-    FilteringLogObserver,
-    ILogFilterPredicate,
-    ILogObserver,
-    LogEvent,
-    Logger,
-    LogLevel,
-    PredicateResult,
-    formatEvent,
-)
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -36,40 +26,30 @@ LEVELS = {
     "warn": LogLevel.warn,
     "error": LogLevel.error,
 }
-THROTTLE_INTERVAL = 60.0
+THROTTLE_INTERVAL = 60.0  # seconds between two lines of a kind at first
+THROTTLE_LONGEST = 3600.0  # and at last
 MAX_THROTTLED = 1024
 
 
-def observer(stream: IO[str], level: str, style: str) -> ILogObserver:
-    """An observer that writes events of at least this level in this style ("text" or "json")."""
-    write = _json_line if style == "json" else _text_line
-    return FilteringLogObserver(_Writer(stream, write), [_AtLeast(LEVELS[level])])
-
-
 @implementer(ILogObserver)
-class _Writer:
-    def __init__(self, stream: IO[str], form: Callable[[LogEvent], str]) -> None:
+class Output:
+    """Writes our events from a level on, those of others from the higher of it and a warning on,
+    in this style ("text" or "json"). Both may be set anew at any time."""
+
+    def __init__(self, stream: IO[str], level: str, style: str) -> None:
         self._stream = stream
-        self._form = form
+        self.set(level, style)
+
+    def set(self, level: str, style: str) -> None:
+        self._least = LEVELS[level]
+        self._line = _json_line if style == "json" else _text_line
 
     def __call__(self, event: LogEvent) -> None:
-        self._stream.write(self._form(event) + "\n")
-        self._stream.flush()
-
-
-@implementer(ILogFilterPredicate)
-class _AtLeast:
-    """Our events from a level on, those of others from the higher of it and a warning on."""
-
-    def __init__(self, level: NamedConstant) -> None:
-        self._ours = level
-        self._others = max(level, LogLevel.warn)
-
-    def __call__(self, event: LogEvent) -> NamedConstant:
         ours = str(event.get("log_namespace", "")).startswith("tunmesh")
-        least = self._ours if ours else self._others
-        shown = event.get("log_level", LogLevel.info) >= least
-        return PredicateResult.maybe if shown else PredicateResult.no
+        least = self._least if ours else max(self._least, LogLevel.warn)
+        if event.get("log_level", LogLevel.info) >= least:
+            self._stream.write(self._line(event) + "\n")
+            self._stream.flush()
 
 
 def _time(event: LogEvent) -> str:
@@ -123,23 +103,30 @@ def _is_plain(value: object) -> bool:
 
 
 class Throttle:
-    """Says when an event of a kind may be logged: the first, then one each THROTTLE_INTERVAL."""
+    """Says when an event of a kind may be logged: the first, the next after THROTTLE_INTERVAL, and
+    as long as there are more, after twice as long each time, up to THROTTLE_LONGEST. What never
+    ends (a peer that only others can reach) makes some lines a day, not one a minute."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        self._last: dict[Hashable, tuple[float, int]] = {}
+        self._last: dict[Hashable, tuple[float, float, int]] = {}  # when, how long, left out
 
     def admit(self, kind: Hashable) -> int | None:
         """None: be silent. Otherwise log it; the number is of those left out since the last."""
         now = self._seconds()
-        since, left_out = self._last.get(kind, (-THROTTLE_INTERVAL, 0))
-        if now - since < THROTTLE_INTERVAL:
-            self._last[kind] = (since, left_out + 1)
+        since, interval, left_out = self._last.get(kind, (-math.inf, 0.0, 0))
+        if now - since < interval:
+            self._last[kind] = (since, interval, left_out + 1)
             return None
         if len(self._last) >= MAX_THROTTLED:
             self._last.clear()
-        self._last[kind] = (now, 0)
+        longer = min(2 * interval, THROTTLE_LONGEST) if left_out else THROTTLE_INTERVAL
+        self._last[kind] = (now, longer, 0)
         return left_out
+
+    def forget(self, kind: Hashable) -> None:
+        """It is over: the next event of this kind is the first one."""
+        self._last.pop(kind, None)
 
 
 class Journal:
@@ -150,6 +137,7 @@ class Journal:
         self.error = log.error
         self._log = log
         self._throttle = Throttle(seconds)
+        self.over = self._throttle.forget
 
     def warn(self, kind: Hashable, text: str, **fields: object) -> None:
         """Log a warning of this kind, unless there was one lately."""

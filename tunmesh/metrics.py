@@ -74,6 +74,12 @@ class _NodeCollector(Collector):
             ("state",),
         )
         yield self._gauge(
+            "tunmesh_links_by_key",
+            "Linked nodes, by the key that the link came up with; also keys that nobody uses",
+            {(key_id,): count for key_id, count in status.links_by_key.items()},
+            ("key_id",),
+        )
+        yield self._gauge(
             "tunmesh_nodes_known",
             "Other nodes that are linked or vouched for by a linked one",
             {(): status.nodes_known},

@@ -36,6 +36,7 @@ from tunmesh.routing import Network, Table
 from tunmesh.status import Check, Status, Traffic
 from tunmesh.tun import Tun
 
+REVOCATION = 60.0  # seconds beyond its session that a link with a key that is valid no more has
 GATHER = 0.2  # seconds that news is gathered before it is told
 PATIENCE = 1.0  # the node with the larger id lets the other one dial first, for so long
 LEAVE_TIMEOUT = 1.5  # for the byes to reach the peers
@@ -58,16 +59,23 @@ HANDSHAKE_FAILURES = (
 
 
 @dataclass(frozen=True, slots=True)
+class Reloadable:
+    """What a node may be told anew while it runs. The first key is offered, all are accepted."""
+
+    keys: tuple[Key, ...]
+    credentials: tls.Credentials
+    groups: tuple[GroupSettings, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a node is told, in plain values. Durations are seconds."""
 
     record: NodeRecord
     networks: tuple[Network, ...]
-    keys: tuple[Key, ...]
-    credentials: tls.Credentials
+    reloadable: Reloadable
     listen_port: int
     enable_broadcast: bool = False
-    groups: tuple[GroupSettings, ...] = ()
     bootstrap_retry_interval: float = 15.0
     startup_grace: float = 0.0
     session_max_age: float = 3600.0
@@ -83,7 +91,7 @@ class Node:
     `reactor` gives time, names, connections and the listening port; `tun` the packets;
     `make_site(status)` makes what answers HTTPS on the port; `random_bytes(n)` and
     `draw()` (0 to 1) are the only sources of chance; `failed(why)` is told when the node is of no
-    more use, its tun being gone.
+    more use, its tun being gone; `before_bootstrap()` may call `reload` before URLs are dialed.
     """
 
     def __init__(
@@ -96,9 +104,11 @@ class Node:
         draw: Callable[[], float],
         failed: Callable[[str], None],
         log: Logger,
+        before_bootstrap: Callable[[], None] = lambda: None,
     ) -> None:
         self.record = settings.record
         self._settings = settings
+        self._before_bootstrap = before_bootstrap
         self._reactor = reactor
         self._tun = tun
         self._draw = draw
@@ -110,18 +120,21 @@ class Node:
         )
         self._path = DataPath(tun, self._table)
         self._peers = Peers(self._table, settings.metric_ttl, reactor.seconds)
+        self._identity = tls.Identity(settings.reloadable.credentials)
         self._connector = Connector(
             reactor,
             self,
-            settings.keys,
-            settings.credentials,
+            settings.reloadable.keys,
+            self._identity,
             messages.encode_record(settings.record),
             random_bytes,
             draw,
             self._unreachable,
         )
         self._dialers: dict[str, PeerFactory] = {}
-        self._bootstrap = Bootstrap(settings.groups, self.record.host_port, self._group_dialer)
+        self._bootstrap = Bootstrap(
+            settings.reloadable.groups, self.record.host_port, self._group_dialer
+        )
         self._reception = tls.Reception(
             reactor,
             self._connector.accept,
@@ -144,7 +157,7 @@ class Node:
     def listen(self) -> None:
         """Take the listening port. Raises OperatorError when it is not to be had."""
         port = self._settings.listen_port
-        factory = tls.server_factory(self._settings.credentials, self._reception, self._reactor)
+        factory = tls.server_factory(self._identity, self._reception, self._reactor)
         try:
             self._port = self._listen_on(port, factory)
         except CannotListenError as error:
@@ -165,6 +178,17 @@ class Node:
         """Begin to carry packets and to look for peers."""
         self._tun.start(self._path.sent, self._device_lost)
         self._groom()
+
+    def reload(self, new: Reloadable) -> None:
+        """Go by this from now on. Links stay up; those to come prove these keys over this TLS."""
+        if self._leaving is not None:
+            return
+        if new.credentials != self._identity.credentials:
+            self._identity.renew(new.credentials)
+        self._connector.keys = new.keys
+        self._bootstrap.change(new.groups)
+        self._tend_groups()
+        self._note_readiness()
 
     def stop(self) -> Deferred[None]:
         """Leave the mesh: say bye to everybody, then close everything. Fires when that is done."""
@@ -332,6 +356,7 @@ class Node:
     def _join(self, link: Link) -> None:
         self._peers.join(link)
         record = link.node
+        self._journal.over(("unreachable", record.host_port))
         self._journal.info(
             "linked with {peer} at {url} ({direction}), {addresses}",
             event="linked",
@@ -377,12 +402,20 @@ class Node:
         """Every groom_interval: renew links that are old, see to the groups."""
         self._later("groom", self._settings.groom_interval, self._groom)
         for peer in self._peers:
-            age = self._reactor.seconds() - peer.link.since
-            if peer.link.dialed and age > self._settings.session_max_age:
-                self._dial(peer.record, patient=False)
+            self._renew(peer.link)
         self._peers.groom()
         self._tend_groups()
         self._note_readiness()
+
+    def _renew(self, link: Link) -> None:
+        """End the session of a link that is old enough: with a new link, by the side that dialed
+        the old one. Where that fails because the old one came up with a secret that was replaced
+        since, the peer is not to stay just because he was here."""
+        overdue = self._reactor.seconds() - link.since - self._settings.session_max_age
+        if overdue > REVOCATION and link.key_id not in [key.id for key in self._connector.keys]:
+            link.close(messages.REVOKED)
+        elif overdue > 0 and link.dialed:
+            self._dial(link.node, patient=False)
 
     def _tend_groups(self) -> None:
         if self._leaving is None:
@@ -391,7 +424,7 @@ class Node:
 
     def _group_dialer(self, group: GroupSettings) -> PeerFactory:
         longest = self._settings.bootstrap_retry_interval
-        return self._connector.dialer(group.targets, group.retries, longest)
+        return self._connector.dialer(group.targets, group.retries, longest, self._before_bootstrap)
 
     # --- what goes into the log rarely ---
 
@@ -460,7 +493,8 @@ class Node:
             dropped=dict(self._path.dropped),
             handshake_failures=dict(self._failures),
             rtt=self._rtt,
-            certificate_expiry=self._settings.credentials.expiry,
+            key_ids=tuple(key.id.hex() for key in self._connector.keys),
+            certificate_expiry=self._identity.credentials.expiry,
         )
 
 

@@ -18,7 +18,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.application.service import Service
@@ -30,7 +31,6 @@ from twisted.web.server import Site
 from tunmesh import (
     __version__,
     config,
-    log,
     metrics,
     netadmin,
     privileges,
@@ -43,9 +43,11 @@ from tunmesh.config import Config, process
 from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
 from tunmesh.link import Timing
+from tunmesh.log import Output
 from tunmesh.messages import NodeRecord
 from tunmesh.names import Names
-from tunmesh.node import Node, Settings
+from tunmesh.node import Node, Reloadable, Settings
+from tunmesh.reload import Reading, Reloader
 from tunmesh.status import Status
 
 MTU = 1500
@@ -54,10 +56,15 @@ _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS = (*_END_SIGNALS, signal.SIGHUP)
 
 
+# A range in the config is not another value each time it is read.
+_draw = cache(random.uniform)
+
+
 class Options(usage.Options):
     """twistd's options for a node."""
 
     observer: ClassVar[Callable[[], ILogObserver]]
+    output: Output | None = None  # unless twistd was told to log elsewhere
 
     optParameters = [  # noqa: RUF012 (usage.Options wants a list)
         [
@@ -70,24 +77,51 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Read and check the config, before twistd does anything else. It decides the log too."""
-        path = config.path_of(self["config"], os.environ)
+        self.path = config.path_of(self["config"], os.environ)
         try:
-            self.loaded = config.load(path, os.environ, random.uniform)
-            self.settings = settings_of(self.loaded)
+            self.reading = read(self.path)
         except OperatorError as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(EX_CONFIG)
         twistd = self.parent
         if twistd is not None and not (twistd.get("logger") or twistd.get("logfile")):
             # twistd takes the *name* of a function without arguments.
-            logging = self.loaded.logging
-            Options.observer = partial(log.observer, sys.stdout, logging.level, logging.format)
+            logging = self.reading.config.logging
+            self.output = output = Output(sys.stdout, logging.level, logging.format)
+            Options.observer = lambda: output
             twistd["logger"] = "tunmesh.service.Options.observer"
 
 
-def settings_of(loaded: Config) -> Settings:
-    """The config in the node's terms. Raises OperatorError for certificates that are no good."""
+def read(path: Path) -> Reading:
+    """Read the config and the files it names. Raises OperatorError when they are no good."""
+    loaded = config.load(path, os.environ, _draw)
+    return Reading(loaded, reloadable_of(loaded))
+
+
+def reloadable_of(loaded: Config) -> Reloadable:
+    """What of the config may change while the node runs, in the node's terms. Raises OperatorError
+    for certificates that are no good."""
     clustering, ssl = loaded.clustering, loaded.control_api.ssl
+    return Reloadable(
+        keys=tuple(Key.derive(secret) for secret in clustering.auth.accepted),
+        credentials=tls.Credentials.load(
+            ssl.cert_file_path, ssl.key_file_path, ssl.ca_file_path, ssl.verify_hostname
+        ),
+        groups=tuple(
+            GroupSettings(
+                name,
+                tuple((url.host, url.port) for url in group.bootstrap_node_urls),
+                group.bootstrap_retries,
+            )
+            for name, group in clustering.bootstrap_groups.items()
+        ),
+    )
+
+
+def settings_of(reading: Reading) -> Settings:
+    """The config in the node's terms."""
+    loaded = reading.config
+    clustering = loaded.clustering
     timing = loaded.process.timing
     families = [f for f in (loaded.networking.ipv4, loaded.networking.ipv6) if f is not None]
     return Settings(
@@ -100,20 +134,9 @@ def settings_of(loaded: Config) -> Settings:
             version=__version__,
         ),
         networks=tuple(family.network_cidr for family in families),
-        keys=tuple(Key.derive(secret) for secret in clustering.auth.accepted),
-        credentials=tls.Credentials.load(
-            ssl.cert_file_path, ssl.key_file_path, ssl.ca_file_path, ssl.verify_hostname
-        ),
+        reloadable=reading.reloadable,
         listen_port=loaded.control_api.listen_port,
         enable_broadcast=_broadcasts(loaded),
-        groups=tuple(
-            GroupSettings(
-                name,
-                tuple((url.host, url.port) for url in group.bootstrap_node_urls),
-                group.bootstrap_retries,
-            )
-            for name, group in clustering.bootstrap_groups.items()
-        ),
         bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
         startup_grace=timing.registrations.startup_grace,
         session_max_age=timing.auth.session_max_age,
@@ -150,10 +173,14 @@ class NodeService(Service):
 
     log = Logger(namespace="tunmesh")
 
-    def __init__(self, reactor: Any, loaded: Config, settings: Settings) -> None:
+    def __init__(self, reactor: Any, path: Path, reading: Reading, output: Output | None) -> None:
         self._reactor = reactor
-        self._config = loaded
-        self._settings = settings
+        self._config = reading.config
+        self._settings = settings_of(reading)
+        self._output = output
+        self._reloader = Reloader(
+            reactor, path, reading, partial(read, path), self._reload, time.time, self.log
+        )
         self._node: Node | None = None
         self._is_leaving = False
 
@@ -206,6 +233,7 @@ class NodeService(Service):
             draw=random.random,
             failed=self._failed,
             log=self.log,
+            before_bootstrap=self._reloader.before_bootstrap,
         )
         node.listen()
         return node
@@ -223,6 +251,7 @@ class NodeService(Service):
         super().startService()
         if self._node is not None:
             self._node.start()
+            self._reloader.start()
         self._reactor.callWhenRunning(self._take_signals)
 
     def stopService(self) -> Deferred[None] | None:
@@ -234,16 +263,21 @@ class NodeService(Service):
         make it end by the signal."""
         for number in _END_SIGNALS:
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._leave))
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
+        hang_up = self._reloader.hang_up
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(hang_up))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
-    def _hang_up(self) -> None:
-        self.log.warn("HUP: this version reloads nothing yet, start it anew", event="hup")
+    def _reload(self, new: Reading) -> None:
+        if self._node is not None:
+            self._node.reload(new.reloadable)
+        if self._output is not None:
+            self._output.set(new.config.logging.level, new.config.logging.format)
 
     def _leave(self) -> None:
         """Once: there may be a second TERM, or a tun that goes while the node leaves."""
         if self._reactor.running and self._node is not None and not self._is_leaving:
             self._is_leaving = True
+            self._reloader.stop()
             self._node.stop().addBoth(lambda _: self._finish())
 
     def _finish(self) -> None:
@@ -264,4 +298,4 @@ def makeService(options: Options) -> NodeService:
     # Timers run on the wall clock by default: setting it back an hour would stop them for an hour.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     reactor.installNameResolver(Names(reactor, random.shuffle))  # type: ignore[attr-defined]
-    return NodeService(reactor, options.loaded, options.settings)
+    return NodeService(reactor, options.path, options.reading, options.output)

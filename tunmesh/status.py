@@ -6,6 +6,7 @@ Times are seconds of the node's monotonic clock unless a name says otherwise.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -109,7 +110,14 @@ class Status:
     dropped: Mapping[str, int]  # by reason
     handshake_failures: Mapping[str, int]  # by reason
     rtt: Histogram
+    key_ids: tuple[str, ...]  # of the secrets that are valid here; the first one is offered
     certificate_expiry: float  # seconds since the epoch
+
+    @property
+    def links_by_key(self) -> Mapping[str, int]:
+        """How many peers are linked by each key: those that are valid here, and those still in
+        use that are not."""
+        return {**dict.fromkeys(self.key_ids, 0), **Counter(peer.key_id for peer in self.peers)}
 
     @property
     def is_live(self) -> bool:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_interface
@@ -40,7 +41,7 @@ from tunmesh import web
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.handshake import Key
 from tunmesh.messages import NodeRecord, split_url
-from tunmesh.node import Node, Settings
+from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.status import Status
 from tunmesh.tls import Credentials
 
@@ -50,6 +51,7 @@ PORT = 4567
 SECRET = b"a secret that only tests are told"
 IPV4 = IPv4Network("10.9.0.0/16")
 IPV6 = IPv6Network("fd09::/64")
+RELOADABLE = {field.name for field in fields(Reloadable)}
 
 
 @cache
@@ -454,6 +456,7 @@ class Member:
         self.addresses = (f"10.9.0.{number}", f"fd09::{number:x}")
         self.prefixes = (16, 64)
         self.settings: dict[str, Any] = {}  # what differs from the mesh's settings
+        self.before_bootstrap: Callable[[], None] = lambda: None
         self.events: list[LogEvent] = []
         self.node: Node
         self.tun: MemoryTun
@@ -494,9 +497,15 @@ class Member:
             draw=self.mesh.random.random,
             failed=lambda why: None,
             log=Logger(namespace="tunmesh", observer=_Journal(self.events)),
+            before_bootstrap=lambda: self.before_bootstrap(),
         )
         self.node.listen()
         self.node.start()
+
+    def reload(self, **changes: Any) -> None:
+        """HUP: some of what may change while it runs has changed."""
+        self.settings.update(changes)
+        self.node.reload(self.mesh.reloadable_of(self))
 
     def leave(self) -> None:
         """TERM: it says bye."""
@@ -538,7 +547,6 @@ class Mesh:
         return member
 
     def settings_of(self, member: Member) -> Settings:
-        first = self.members[0]
         record = NodeRecord(
             id=self.random.randbytes(16).hex(),
             name=member.name,
@@ -553,12 +561,20 @@ class Mesh:
         plain: dict[str, Any] = {
             "record": record,
             "networks": (IPV4, IPV6),
+            "reloadable": self.reloadable_of(member),
+            "listen_port": PORT,
+        }
+        changes = self.settings | member.settings
+        return Settings(**plain | {k: v for k, v in changes.items() if k not in RELOADABLE})
+
+    def reloadable_of(self, member: Member) -> Reloadable:
+        plain: dict[str, Any] = {
             "keys": (Key.derive(SECRET),),
             "credentials": credentials(),
-            "listen_port": PORT,
-            "groups": (GroupSettings("first", (split_url(first.url),)),),
+            "groups": (GroupSettings("first", (split_url(self.members[0].url),)),),
         }
-        return Settings(**(plain | self.settings | member.settings))
+        changes = self.settings | member.settings
+        return Reloadable(**plain | {k: v for k, v in changes.items() if k in RELOADABLE})
 
     # --- time ---
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -69,7 +70,7 @@ class Credentials:
     """What a node shows and what it trusts. The first certificate is its own."""
 
     chain: tuple[x509.Certificate, ...]
-    key: PrivateKeyTypes = field(repr=False)
+    key: PrivateKeyTypes = field(repr=False, compare=False)  # it is that of the first certificate
     trusted: tuple[x509.Certificate, ...]
     verify_hostname: bool
 
@@ -87,7 +88,12 @@ class Credentials:
         if own != private.public_key().public_bytes(*_PUBLIC):
             raise OperatorError(f"{key}: is not the private key of the certificate in {cert}")
         trusted = chain[:1] if ca is None else _certificates(ca)
-        return cls(chain, private, trusted, verify_hostname)
+        made = cls(chain, private, trusted, verify_hostname)
+        try:
+            Identity(made)
+        except SSL.Error as error:
+            raise OperatorError(f"{cert}: OpenSSL does not accept it: {_words(error)}") from None
+        return made
 
     def server_context(self) -> SSL.Context:
         context = self._context()
@@ -121,6 +127,20 @@ class Credentials:
         return context
 
 
+class Identity:
+    """What a node shows and trusts at the moment: the contexts of all connections from now on.
+
+    A context costs more than the rest of a dial, so there is one for each end, not one for each
+    connection. `renew` leaves the connections that there are as they are."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.renew(credentials)
+
+    def renew(self, credentials: Credentials) -> None:
+        self.server, self.client = credentials.server_context(), credentials.client_context()
+        self.credentials = credentials
+
+
 _PUBLIC = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -141,7 +161,7 @@ def _certificates(path: Path) -> tuple[x509.Certificate, ...]:
 def _private_key(path: Path) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(_read(path), password=None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise OperatorError(
             f"{path}: holds no private key in PEM form without a passphrase"
         ) from None
@@ -160,25 +180,26 @@ def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> Any:
 class _ClientCreator:
     """A fresh TLS connection to one host, whose name is sent along when it has one."""
 
-    def __init__(self, context: SSL.Context, host: str) -> None:
-        self._context = context
+    def __init__(self, identity: Identity, host: str) -> None:
+        self._identity = identity
         self._host = host
 
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
+        connection = SSL.Connection(self._identity.client, None)
         connection.set_connect_state()
         if _ip_address(self._host) is None:
-            connection.set_tlsext_host_name(self._host.encode("idna"))
+            # As it stands in the URL, which is ASCII; without the final dot, as RFC 6066 has it.
+            connection.set_tlsext_host_name(self._host.rstrip(".").encode("ascii"))
         return connection
 
 
 @implementer(IOpenSSLServerConnectionCreator)
 class _ServerCreator:
-    def __init__(self, context: SSL.Context) -> None:
-        self._context = context
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
+        connection = SSL.Connection(self._identity.server, None)
         connection.set_accept_state()
         return connection
 
@@ -206,20 +227,19 @@ def _tune(transport: ITransport) -> None:
 
 
 def client_factory(
-    credentials: Credentials, host: str, wrapped: IProtocolFactory, clock: IReactorTime
+    identity: Identity, host: str, wrapped: IProtocolFactory, clock: IReactorTime
 ) -> TLSMemoryBIOFactory:
     """Wrap a factory of links so that they dial this host over TLS."""
-    creator = _ClientCreator(credentials.client_context(), host)
-    factory = TLSMemoryBIOFactory(creator, True, wrapped, clock)
+    factory = TLSMemoryBIOFactory(_ClientCreator(identity, host), True, wrapped, clock)
     factory.protocol = TunedTransport
     return factory
 
 
 def server_factory(
-    credentials: Credentials, wrapped: IProtocolFactory, clock: IReactorTime
+    identity: Identity, wrapped: IProtocolFactory, clock: IReactorTime
 ) -> TLSMemoryBIOFactory:
     """Wrap the `Reception` so that it answers over TLS."""
-    factory = _ServerFactory(_ServerCreator(credentials.server_context()), False, wrapped, clock)
+    factory = _ServerFactory(_ServerCreator(identity), False, wrapped, clock)
     factory.protocol = TunedTransport
     return factory
 
@@ -259,9 +279,14 @@ class Channel:
         if isinstance(error, SSL.SysCallError):
             return PeerError("tls", f"TLS: {error.args[-1]}")
         if isinstance(error, SSL.Error) and error.args and error.args[0]:
-            text = str(error.args[0][-1][-1])
+            text = _words(error)
             return PeerError("certificate" if "certificate" in text else "tls", f"TLS: {text}")
         return PeerError("closed", "it closed the connection during the handshake")
+
+
+def _words(error: SSL.Error) -> str:
+    """What OpenSSL says of its latest error."""
+    return str(error.args[0][-1][-1])
 
 
 def _check_host(connection: SSL.Connection, host: str) -> None:
@@ -270,7 +295,8 @@ def _check_host(connection: SSL.Connection, host: str) -> None:
             verify_ip_address(connection, host)
         else:
             verify_hostname(connection, host)
-    except (VerificationError, CertificateError):  # the latter: it names no host at all
+    except (VerificationError, CertificateError, ValueError):
+        # The certificate names another host, or none at all; or this can be in no certificate.
         raise PeerError("certificate", f"its certificate is not for {host}") from None
 
 

@@ -11,6 +11,7 @@ written without anything under it is an empty section.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import Field, model_validator
@@ -22,6 +23,7 @@ from tunmesh.config.process import Process
 from tunmesh.config.values import (
     NO_EFFECT,
     NULL_IS_EMPTY,
+    RELOADED,
     WEEK,
     AdvertiseUrl,
     BootstrapUrl,
@@ -78,6 +80,11 @@ class Auth(Section):
         return self
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The files whose contents count."""
+        return (self.secret_file.path,) if self.secret_file else ()
+
+    @property
     def accepted(self) -> tuple[bytes, ...]:
         """Every secret that is valid, the one to offer first."""
         if self.secret_file:
@@ -117,16 +124,20 @@ class Clustering(Section):
         "node: it cannot be a load balancer.",
         examples=["https://192.0.2.10:4567"],
     )
-    auth: Auth = Field(description="How nodes prove that they belong to the mesh.")
+    auth: Auth = Field(
+        description="How nodes prove that they belong to the mesh.", json_schema_extra=RELOADED
+    )
     bootstrap_groups: Mapping[GroupName, BootstrapGroup] = Field(
         description="Ways into the mesh, by a name for the log. Each group is tried until one of "
         "its URLs answers.",
         examples=["default"],
+        json_schema_extra=RELOADED,
     )
     reload_config_on_bootstrap: bool = Field(
         default=False,
-        description="Read this file again before each attempt to bootstrap. No effect here yet.",
-        json_schema_extra=NO_EFFECT,
+        description="Look whether this file has changed before each attempt to bootstrap, and not "
+        "only every few seconds.",
+        json_schema_extra=RELOADED,
     )
 
 
@@ -149,6 +160,12 @@ class Ssl(Section):
         "advertised URLs are dynamic.",
     )
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files whose contents count."""
+        named = (self.cert_file_path, self.key_file_path, self.ca_file_path)
+        return tuple(path for path in named if path is not None)
+
 
 class ControlApi(Section):
     """The one port that this node listens on, for peers and for probes."""
@@ -166,7 +183,7 @@ class ControlApi(Section):
         description="Packets in one request of the original. No effect here.",
         json_schema_extra=NO_EFFECT,
     )
-    ssl: Ssl = Field(description="The TLS certificate of the port.")
+    ssl: Ssl = Field(description="The TLS certificate of the port.", json_schema_extra=RELOADED)
 
 
 class Logging(Section):
@@ -215,7 +232,9 @@ class Config(Section):
     clustering: Clustering = Field(description="Who this node is, and how it finds the others.")
     control_api: ControlApi = Field(description="The one port that this node listens on.")
     logging: Logging = Field(
-        default_factory=Logging, description="What the log says, and in what form."
+        default_factory=Logging,
+        description="What the log says, and in what form.",
+        json_schema_extra=RELOADED,
     )
     monitoring: Monitoring = Field(
         default_factory=Monitoring, description="How this node can be watched."
@@ -260,3 +279,8 @@ def section_around(loc: Loc) -> type[Section]:
 def has_effect(declaration: FieldInfo) -> bool:
     """Whether a key steers anything here, or is only accepted."""
     return declaration.json_schema_extra != NO_EFFECT
+
+
+def is_reloaded(declaration: FieldInfo) -> bool:
+    """Whether a running node reads a key, or what is in a section, anew."""
+    return declaration.json_schema_extra == RELOADED

@@ -12,7 +12,7 @@ from typing import get_origin
 
 from pydantic.fields import FieldInfo
 
-from tunmesh.config.keys import ConfigFile, has_effect, section_in
+from tunmesh.config.keys import ConfigFile, has_effect, is_reloaded, section_in
 from tunmesh.config.values import MIN_SECRET, Section
 from tunmesh.config.words import default_of, example_of, type_of
 
@@ -100,8 +100,10 @@ Editors that know JSON schema (any with yaml-language-server) complete and check
 
 ## Keys
 
-*Effect* is "no" for keys that files of the original have and that steer nothing here; they are
-accepted and checked. NAME stands for a name of your choice.
+*Effect*: "start", a change takes effect when the node is started anew; "reload", also in a node
+that runs, at HUP or by itself when the file has changed; "no", for keys that files of the original
+have and that steer nothing here: they are accepted and checked. NAME stands for a name of your
+choice.
 """
 
 
@@ -110,13 +112,13 @@ def reference() -> str:
     return _HEAD + "\n".join(_section(ConfigFile, "")) + "\n"
 
 
-def _section(section: type[Section], path: str) -> Iterator[str]:
+def _section(section: type[Section], path: str, reloaded: bool = False) -> Iterator[str]:
     """The table of a section's own keys, then the sections in it."""
     keys = section.model_fields
     values = {name: key for name, key in keys.items() if section_in(key.annotation) is None}
     if values:
         yield from ("", "| key | type | default | effect | description |", "|---|---|---|---|---|")
-        yield from (_row(section, name, key) for name, key in values.items())
+        yield from (_row(section, name, key, reloaded) for name, key in values.items())
     for name, key in keys.items():
         inner = section_in(key.annotation)
         if inner is not None:
@@ -124,11 +126,12 @@ def _section(section: type[Section], path: str) -> Iterator[str]:
             below += "/NAME" if get_origin(key.annotation) is Mapping else ""
             need = f" ({_need(section, name, key)})" if section.one_of or key.is_required() else ""
             yield from ("", f"### {below}", "", f"{key.description}{need}")
-            yield from _section(inner, below)
+            yield from _section(inner, below, reloaded or is_reloaded(key))
 
 
-def _row(section: type[Section], name: str, key: FieldInfo) -> str:
-    effect = "yes" if has_effect(key) else "no"
+def _row(section: type[Section], name: str, key: FieldInfo, reloaded: bool) -> str:
+    effect = "reload" if reloaded or is_reloaded(key) else "start"
+    effect = effect if has_effect(key) else "no"
     cells = (f"`{name}`", type_of(key), _need(section, name, key), effect, _description(key))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 

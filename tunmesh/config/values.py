@@ -64,6 +64,9 @@ _LABEL_NAME = r"(?!__)[A-Za-z_][A-Za-z0-9_]*"
 NO_EFFECT: dict[str, Any] = {"no_effect": True}
 """Marks a key that files of the original have and that steers nothing here."""
 
+RELOADED: dict[str, Any] = {"reloaded": True}
+"""Marks a key, or a section with all that is in it, that a running node reads anew."""
+
 
 class Section(BaseModel):
     """A mapping of declared keys. Frozen; unknown keys are refused."""

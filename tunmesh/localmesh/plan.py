@@ -116,7 +116,7 @@ def node_config(plan: NodePlan, first: NodePlan, owner: Owner) -> dict[str, obje
 
 
 def self_signed_certificate() -> tuple[bytes, bytes]:
-    """A P-256 certificate that is good for a day and its private key, both PEM."""
+    """A P-256 certificate that is good for two months and its private key, both PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tunmesh local mesh")])
     day = datetime.timedelta(days=1)
@@ -129,7 +129,7 @@ def self_signed_certificate() -> tuple[bytes, bytes]:
         .serial_number(x509.random_serial_number())
         # A machine whose clock is adjusted meanwhile must not see a certificate of tomorrow.
         .not_valid_before(now - day)
-        .not_valid_after(now + day)
+        .not_valid_after(now + 60 * day)
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(

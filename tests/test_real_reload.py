@@ -1,0 +1,135 @@
+"""Real nodes whose files change while they run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from tests.realnode import OWNER, TUN, interfaces, reactor
+from tests.test_real_mesh import PATIENCE, MeshCase
+from tests.test_tls import DAY, Holder
+from tunmesh.handshake import Key
+from tunmesh.localmesh.pinger import Pinger
+from tunmesh.localmesh.plan import CERTIFICATE, KEY
+
+NEW = "a new secret, which is long enough as well"
+SHORT_SESSIONS: dict[str, Any] = {
+    "process__timing": {
+        "auth": {"session_max_age": 0.5},
+        "registrations": {"groom_interval": 0.25},
+    }
+}
+
+
+def key_id(secret: str) -> str:
+    return Key.derive(secret.encode()).id.hex()
+
+
+class ReloadTests(MeshCase):
+    """Two linked nodes."""
+
+    async def test_secret_and_certificate_under_traffic(self) -> None:
+        """Secret and certificate are replaced step by step on both nodes, which are told by HUP;
+        once, one of them finds out by itself. Sessions are short, so that links are renewed all the
+        time; and every ping all along is answered."""
+        old = self.ground.secret
+        for number in (1, 2):
+            self.ground.change(number, **SHORT_SESSIONS)
+        nodes = await self.ground.linked(2)
+        pinger = Pinger(reactor, self.ground.namespace(1), 4)
+        self.addCleanup(pinger.close)
+        renewed = Holder("mesh", end=90 * DAY)
+        (self.ground.directory / "ca.pem").write_bytes(
+            (self.ground.directory / CERTIFICATE).read_bytes() + renewed.pem()
+        )
+        for secrets in ([old, NEW], [NEW, old], [NEW]):
+            for number, node in enumerate(nodes, start=1):
+                self.ground.change(
+                    number,
+                    clustering__auth={"secrets": secrets},
+                    control_api__ssl__ca_file_path="ca.pem",
+                    **SHORT_SESSIONS,
+                )
+                if number == 1 or secrets[0] == NEW:
+                    node.signal("HUP")
+                self.assertTrue(await pinger.ping_once(self.address(2), PATIENCE))
+                changed = (await node.logged("reloaded"))["changed"]
+                self.assertIn(f"offers key {key_id(secrets[0])}", changed)
+        (self.ground.directory / KEY).write_bytes(renewed.key_pem())
+        (self.ground.directory / CERTIFICATE).write_bytes(renewed.pem())
+        for node in nodes:
+            node.signal("HUP")
+            self.assertIn("certificate", (await node.logged("reloaded"))["changed"])
+        for number, node in enumerate(nodes, start=1):
+            metrics: Mapping[str, float] = {}
+            while by_key(metrics) != {key_id(NEW): 1}:
+                self.assertTrue(await pinger.ping_once(self.address(2), PATIENCE))
+                metrics = await self.ground.metrics(number)
+            self.assertEqual(
+                metrics["tunmesh_certificate_expiry_timestamp_seconds"],
+                renewed.certificate.not_valid_after_utc.timestamp(),
+            )
+            self.assertEqual(node.all_logged("unlinked"), [], node.text)
+            self.assertNotIn(NEW, node.text)
+
+    async def test_bootstrap_list(self) -> None:
+        """A node that looks for its mesh in the wrong place finds it once the list is right; with
+        reload_config_on_bootstrap it looks before each attempt. The log level follows too."""
+        wrong = {"first": {"bootstrap_node_urls": ["https://10.99.0.77:4567"]}}
+        quick = {"registrations": {"bootstrap_retry_interval": 0.1}}
+        lost: dict[str, Any] = {
+            "clustering__reload_config_on_bootstrap": True,
+            "process__timing": quick,
+            "logging": {"level": "warn", "format": "json"},
+        }
+        self.ground.change(2, clustering__bootstrap_groups=wrong, **lost)
+        first, second = self.ground.start(1), self.ground.start(2)
+        await second.logged("unreachable", host="10.99.0.77")
+        self.assertEqual(second.all_logged("ready"), [])
+        lost["logging"] = {"level": "info", "format": "json"}
+        self.ground.change(2, **lost)
+        await first.logged("linked", peer="node2")
+        await second.logged("linked", peer="node1")
+        self.assertTrue(await self.ping(1, 2))
+
+    async def test_not_allowed(self) -> None:
+        """A secret file that only root may read serves for the start, and the node says that it
+        does not for more. When it changes, the line names the file, who would read it and what to
+        do; once that is done, it counts."""
+        file = self.ground.directory / "secret"
+        os.chown(file, 0, 0)
+        node = self.ground.start(1)
+        self.assertEqual((await node.logged("not_reloadable"))["files"], str(file))
+        await node.logged("ready")
+        file.write_text(NEW)
+        node.signal("HUP")
+        text = (await node.logged("reload_failed"))["text"]
+        for piece in ("everything stays as it was", f"{file} cannot be read", "uid 65534"):
+            self.assertIn(piece, text)
+        self.assertNotIn("Traceback", node.text)
+        os.chown(file, 0, OWNER.gid)
+        file.chmod(0o640)
+        changed = (await node.logged("reloaded"))["changed"]
+        self.assertEqual(changed, f"secret (offers key {key_id(NEW)})")
+
+    async def test_next_start(self) -> None:
+        """What a running node cannot follow is named and changes nothing, until it is started."""
+        node = (await self.ground.linked(2))[0]
+        self.ground.change(1, networking__tun_device_id="tun7")
+        node.signal("HUP")
+        self.assertEqual(
+            (await node.logged("restart_needed"))["keys"], "tun_mesh/networking/tun_device_id"
+        )
+        self.assertTrue(await self.ping(2, 1))
+        self.assertIn(TUN, interfaces(self.ground.namespace(1)))
+
+
+def by_key(metrics: Mapping[str, float]) -> dict[str, float]:
+    """How many links there are of each key."""
+    prefix = 'tunmesh_links_by_key{key_id="'
+    return {
+        name.removeprefix(prefix).rstrip('"}'): value
+        for name, value in metrics.items()
+        if name.startswith(prefix)
+    }

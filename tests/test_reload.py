@@ -1,0 +1,310 @@
+"""Files that change under a running node: when they are read anew, and what is said of it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, Logger, formatEvent
+from twisted.trial import unittest
+
+from tests.configs import MINIMAL, SECRET
+from tests.test_tls import DAY, Holder
+from tunmesh.handshake import Key
+from tunmesh.reload import LOOK, Reading, Reloader
+from tunmesh.service import read
+
+OTHER = "another-secret-that-is-long-enough-for-this"
+ENOUGH = 3 * LOOK  # to see a change, see that it is still, and act
+
+
+def key_id(secret: str) -> str:
+    return Key.derive(secret.encode()).id.hex()
+
+
+class ReloadCase(unittest.SynchronousTestCase):
+    """The files of a node, as Kubernetes mounts them: names that lead into a directory which is
+    replaced as a whole."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        self.versions = 0
+        mesh = Holder("mesh", end=365 * DAY)
+        self.contents: dict[str, bytes] = {
+            "config.yaml": MINIMAL.replace(f"secret: {SECRET}", "secret_file: secret").encode(),
+            "cert.pem": mesh.pem(),
+            "key.pem": mesh.key_pem(),
+            "secret": SECRET.encode(),
+        }
+        for name in self.contents:
+            (self.directory / name).symlink_to(f"..data/{name}")
+        self.swap()
+        self.clock = Clock()
+        self.now = time.time()
+        self.events: list[LogEvent] = []
+        self.applied: list[Reading] = []
+        self.path = self.directory / "config.yaml"
+        keep: Any = self.events.append
+        self.reloader = Reloader(
+            self.clock,
+            self.path,
+            read(self.path),
+            lambda: read(self.path),
+            self.applied.append,
+            lambda: self.now,
+            Logger(namespace="tunmesh", observer=keep),
+        )
+        self.reloader.start()
+
+    def tearDown(self) -> None:
+        self.reloader.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        for text in self.texts():
+            self.assertNotIn(SECRET, text)
+            self.assertNotIn(OTHER, text)
+
+    def swap(self, **contents: bytes) -> None:
+        """Replace all files at once; names with _ for the dot."""
+        self.contents |= {name.replace("_", "."): data for name, data in contents.items()}
+        self.versions += 1
+        version = self.directory / f"..{self.versions}"
+        version.mkdir()
+        for name, data in self.contents.items():
+            (version / name).write_bytes(data)
+        (self.directory / "..new").symlink_to(version.name)
+        (self.directory / "..new").rename(self.directory / "..data")
+        if self.versions > 1:
+            shutil.rmtree(self.directory / f"..{self.versions - 1}")
+
+    def config(self, old: str, new: str) -> None:
+        """Replace a piece of the config."""
+        text = self.contents["config.yaml"].decode()
+        self.assertEqual(text.count(old), 1)
+        self.swap(config_yaml=text.replace(old, new).encode())
+
+    def texts(self) -> list[str]:
+        return [formatEvent(event) for event in self.events]
+
+    def named(self, event: str) -> list[str]:
+        return [formatEvent(each) for each in self.events if each["event"] == event]
+
+    def pass_time(self, seconds: float = ENOUGH) -> None:
+        self.clock.pump([LOOK / 4] * round(4 * seconds / LOOK))
+
+
+class OnDisk(ReloadCase):
+    """Files that change by themselves."""
+
+    def test_nothing_changes(self) -> None:
+        """As long as they stay as they are, nothing is done and nothing is said."""
+        self.pass_time(100)
+        self.assertEqual((self.applied, self.events), ([], []))
+
+    def test_swapped(self) -> None:
+        """A secret that an orchestrator replaces is used without anybody's doing; the log names the
+        ids of the keys."""
+        self.swap(secret=OTHER.encode())
+        self.pass_time()
+        (reading,) = self.applied
+        self.assertEqual(reading.reloadable.keys, (Key.derive(OTHER.encode()),))
+        self.assertEqual(self.texts(), [f"reloaded: secret (offers key {key_id(OTHER)})"])
+
+    def test_touched(self) -> None:
+        """Files that are replaced by the same ones are read, but nothing is new."""
+        self.swap()
+        self.pass_time()
+        self.assertEqual((self.applied, self.events), ([], []))
+
+    def test_while_it_is_written(self) -> None:
+        """A file that still grows is left alone until it does not: half a secret may be long enough
+        to pass for one."""
+        file = self.directory / "secret"
+        for length in range(32, len(OTHER)):
+            file.write_text(OTHER[:length])
+            self.pass_time(LOOK)
+        self.assertEqual(self.applied, [])
+        file.write_text(OTHER)
+        self.pass_time()
+        self.assertEqual([r.reloadable.keys[0].id.hex() for r in self.applied], [key_id(OTHER)])
+
+    def test_certificate(self) -> None:
+        """A renewed certificate is used, once the key that belongs to it is there as well."""
+        renewed = Holder("mesh", end=365 * DAY)
+        self.swap(cert_pem=renewed.pem())
+        self.pass_time()
+        self.assertEqual(self.applied, [])
+        (complaint,) = self.named("reload_failed")
+        self.assertIn("key.pem: is not the private key of the certificate in", complaint)
+        self.swap(key_pem=renewed.key_pem())
+        self.pass_time()
+        self.assertEqual(len(self.applied), 1)
+        (text,) = self.named("reloaded")
+        self.assertTrue(text.startswith("reloaded: certificate (valid until "), text)
+
+    def test_new_files(self) -> None:
+        """Files that the new config names, and that the old one did not, are looked after too."""
+        (self.directory / "other").write_text(SECRET)
+        self.config("secret_file: secret", "secret_file: other")
+        self.pass_time()
+        self.assertEqual(self.applied, [])
+        (self.directory / "other").write_text(OTHER)
+        self.pass_time()
+        self.assertEqual([r.reloadable.keys[0].id.hex() for r in self.applied], [key_id(OTHER)])
+
+    def test_gone(self) -> None:
+        """A file that is away for a while is no reason to forget what it said."""
+        self.config("secret_file: secret", "secret_file: later")
+        self.pass_time()
+        self.assertIn("later does not exist", self.named("reload_failed")[0])
+        self.assertEqual(self.applied, [])
+        (self.directory / "later").write_text(OTHER)
+        self.pass_time()
+        self.assertEqual(len(self.applied), 1)
+
+
+class NoGood(ReloadCase):
+    """Files that are wrong."""
+
+    def test_said_once(self) -> None:
+        """What is wrong is said once, in the words of the start; nothing changes, not even what is
+        right in the same file; and when it is right again, it counts."""
+        self.swap(secret=OTHER.encode())
+        self.config("config_version: 1.1", "config_version: 1.1\n  typo: 1")
+        self.pass_time(100)
+        (text,) = self.texts()
+        self.assertTrue(
+            text.startswith(
+                f"not reloaded, everything stays as it was: {self.path}:3: tun_mesh/typo: is not "
+            ),
+            text,
+        )
+        self.assertEqual(self.applied, [])
+        self.config("\n  typo: 1", "")
+        self.pass_time()
+        self.assertEqual(len(self.applied), 1)
+
+    def test_other_complaint(self) -> None:
+        """Something else that is wrong is said too."""
+        self.swap(secret=b"short")
+        self.pass_time()
+        self.swap(config_yaml=b"tun_mesh: [\n")
+        self.pass_time()
+        self.assertEqual(len(self.named("reload_failed")), 2)
+
+    def test_said_again_when_asked(self) -> None:
+        """Who sends HUP wants to know, each time."""
+        self.swap(secret=b"short")
+        for _ in range(3):
+            self.reloader.hang_up()
+        self.assertEqual(len(self.named("reload_failed")), 3)
+
+
+class HangUp(ReloadCase):
+    """Somebody says that something has changed."""
+
+    def test_at_once(self) -> None:
+        """It is read at once, and what is new is said in one line."""
+        text = self.contents["config.yaml"].decode()
+        text = text.replace("secret_file: secret", f"secrets: [{OTHER}, {SECRET}]")
+        text = text.replace("      default:", "      other:")
+        self.swap(config_yaml=(text + "  logging: {level: debug}\n").encode())
+        self.reloader.hang_up()
+        self.assertEqual(
+            self.texts(),
+            [
+                f"reloaded: secret (offers key {key_id(OTHER)}, also accepts {key_id(SECRET)}); "
+                "bootstrap groups (other new, default gone); logging (debug, text)"
+            ],
+        )
+        self.assertEqual(self.applied[0].config.logging.level, "debug")
+
+    def test_nothing_new(self) -> None:
+        """That nothing has changed is said too."""
+        self.reloader.hang_up()
+        self.assertEqual(self.texts(), ["reloaded: nothing has changed"])
+        self.assertEqual(self.applied, [])
+
+    def test_nothing_now(self) -> None:
+        """When all that has changed waits for the next start, HUP is answered with just that, each
+        time."""
+        self.config("uid: 1000", "uid: 1001")
+        for _ in range(2):
+            self.reloader.hang_up()
+        keys = "tun_mesh/process/uid, tun_mesh/process/gid"
+        text = f"changed, but takes effect at the next start: {keys}"
+        self.assertEqual(self.texts(), [text, text])
+
+    def test_next_start(self) -> None:
+        """Keys that a running node cannot follow are named, once; what it can follow counts. When
+        they are as before, they are forgotten."""
+        self.config("uid: 1000", "uid: 1001\n    gid: 1000")
+        self.config("    ipv4:", "    tun_device_id: tun7\n    ipv4:")
+        self.swap(secret=OTHER.encode())
+        self.pass_time()
+        self.swap(secret=SECRET.encode())
+        self.pass_time()
+        self.assertEqual(len(self.applied), 2)
+        self.assertEqual(
+            self.named("restart_needed"),
+            [
+                "changed, but takes effect at the next start: "
+                "tun_mesh/networking/tun_device_id, tun_mesh/process/uid"
+            ],
+        )
+
+    def test_ranges(self) -> None:
+        """A range in the config is not another value each time it is read, which would be a change
+        that nobody made."""
+        self.config(
+            "uid: 1000", "uid: 1000\n    timing: {registrations: {startup_grace: 1..1000s}}"
+        )
+        first = read(self.path).config
+        self.assertEqual(read(self.path).config, first)
+
+
+class BeforeBootstrap(ReloadCase):
+    """The list of nodes to look for, when it is needed."""
+
+    def test_if_so_configured(self) -> None:
+        """With reload_config_on_bootstrap, what has changed counts before the next attempt, at
+        once; without it, it does not. The key itself can be switched on while the node runs."""
+        self.config("https://bob.example:4567", "https://carol.example:4567")
+        self.reloader.before_bootstrap()
+        self.assertEqual(self.applied, [])
+        self.config("    auth:", "    reload_config_on_bootstrap: true\n    auth:")
+        self.reloader.hang_up()
+        self.config("carol", "dave")
+        self.reloader.before_bootstrap()
+        targets = [reading.reloadable.groups[0].targets for reading in self.applied]
+        self.assertEqual(targets, [(("carol.example", 4567),), (("dave.example", 4567),)])
+
+
+class Expiry(ReloadCase):
+    """A certificate that comes to its end."""
+
+    def test_in_time(self) -> None:
+        """The log says so 30, 7 and 1 days before, and at the end, once each; a renewed one begins
+        anew."""
+        mesh = Holder("mesh", end=40 * DAY)
+        self.swap(cert_pem=mesh.pem(), key_pem=mesh.key_pem())
+        self.pass_time()
+        began = self.now
+        said: list[tuple[int, str]] = []
+        for day in range(42):
+            self.now = began + day * DAY.total_seconds() + 60
+            self.pass_time()
+            said += [(day, text) for text in self.named("certificate_expires")[len(said) :]]
+        name = self.directory / "cert.pem"
+        self.assertEqual(
+            said,
+            [
+                (10, f"{name}: the certificate expires in 29 days, renew it"),
+                (33, f"{name}: the certificate expires in 6 days, renew it"),
+                (39, f"{name}: the certificate expires within a day, renew it"),
+                (40, f"{name}: the certificate has expired: no peer accepts it any more, renew it"),
+            ],
+        )
