@@ -37,7 +37,7 @@ from ipaddress import (
 from pathlib import Path
 from typing import Any
 
-from pyroute2 import IPRoute
+from pyroute2.iproute import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from tunmesh.errors import OperatorError
