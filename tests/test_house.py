@@ -48,7 +48,7 @@ FLOORS = {
     ),
     "internals": Floor("bulktls", ""),  # the part of `tls` that knows private names
     "adapters": Floor(
-        "tun link tls dialer names metrics web netadmin privileges log namespaces",
+        "tun link tls dialer names metrics web netadmin privileges log namespaces apart",
         "errors codecs machines internals",
     ),
     "interpreter": Floor(

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ from ipaddress import (
 from pathlib import Path
 from typing import Any
 
-from pyroute2 import IPRoute
+from pyroute2.iproute import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from tunmesh.errors import OperatorError
@@ -51,8 +50,9 @@ _LEADS_NOWHERE = (6, 7, 8, 9)  # RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, R
 _RT_SCOPE_LINK = 253
 _IFA_F_NODAD = 0x02
 _IN6_ADDR_GEN_MODE_NONE = 1
-# It is a millisecond or two on an idle machine.
-_ADDRESS_DEADLINE = 5.0
+_RTMGRP_IPV6_ROUTE = 0x400
+_NEWS_SIZE = 1 << 16
+_ADDRESS_DEADLINE = 5.0  # seconds without news; it is a millisecond or two on an idle machine
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,7 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
             # For the local subnet the kernel has made a route together with the address.
             if overlay.network != overlay.address.network:
                 _add_route(ip, index, device, overlay)
-        for overlay in overlays:
-            _await_usable(ip, device, overlay.address)
+        _await_usable(ip, device, overlays)
 
 
 def _has_ipv6() -> bool:
@@ -253,17 +252,22 @@ def _add_broadcast(ip: IPRoute, index: int, device: str, overlay: Overlay) -> No
         )
 
 
-def _await_usable(ip: IPRoute, device: str, address: IPv4Interface | IPv6Interface) -> None:
+def _await_usable(ip: IPRoute, device: str, overlays: Sequence[Overlay]) -> None:
     """The kernel completes an IPv6 address later, in a work queue (addrconf_dad_work), even when
-    it need not look for duplicates; until then it drops what is sent to the address."""
-    deadline = time.monotonic() + _ADDRESS_DEADLINE
-    while not _is_local(ip, address):
-        if time.monotonic() > deadline:
-            raise OperatorError(
-                f"address {address} of {device} does not become usable: "
-                "look for what else configures interfaces on this machine"
-            )
-        time.sleep(0.001)
+    it need not look for duplicates; until then it drops what is sent to the address. Last of all it
+    makes the address's own route, and tells those who listen for routes."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as news:
+        news.bind((0, _RTMGRP_IPV6_ROUTE))
+        news.settimeout(_ADDRESS_DEADLINE)
+        for overlay in overlays:
+            while not _is_local(ip, overlay.address):
+                try:
+                    news.recv(_NEWS_SIZE)  # of anything: whether it is ours, the next look tells
+                except TimeoutError:
+                    raise OperatorError(
+                        f"address {overlay.address} of {device} does not become usable: "
+                        "look for what else configures interfaces on this machine"
+                    ) from None
 
 
 def _is_local(ip: IPRoute, address: IPv4Interface | IPv6Interface) -> bool:

@@ -32,12 +32,12 @@ from tunmesh import (
     __version__,
     config,
     metrics,
-    netadmin,
     privileges,
     tls,
     tun,
     web,
 )
+from tunmesh.apart import open_apart
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.config import Config, process
 from tunmesh.errors import OperatorError
@@ -168,6 +168,21 @@ def _broadcasts(loaded: Config) -> bool:
     return ipv4 is not None and ipv4.enable_broadcast
 
 
+def _open_device(name: str, settings: Settings) -> int:
+    """The tun device with its addresses and routes, unless they would clash with what is there."""
+    # Imported in a process of its own (see `apart`), where its 8 MB go when it ends.
+    from tunmesh import netadmin
+
+    overlays = [
+        netadmin.Overlay(network, address, settings.enable_broadcast and network.version == 4)
+        for network, address in zip(settings.networks, settings.record.addresses, strict=True)
+    ]
+    netadmin.check(name, overlays)
+    fd = tun.open_tun(name)
+    netadmin.configure(name, overlays, MTU)
+    return fd
+
+
 class NodeService(Service):
     """One node, from the privileged start to the bye."""
 
@@ -206,18 +221,9 @@ class NodeService(Service):
 
     def _set_up(self) -> Node:
         name = self._config.networking.tun_device_id
-        overlays = [
-            netadmin.Overlay(
-                network, address, self._settings.enable_broadcast and network.version == 4
-            )
-            for network, address in zip(
-                self._settings.networks, self._settings.record.addresses, strict=True
-            )
-        ]
-        netadmin.check(name, overlays)
         # ---- from here on the machine is touched ----
-        device = tun.TunDevice(self._reactor, tun.open_tun(name), name)
-        netadmin.configure(name, overlays, MTU)
+        fd = open_apart(partial(_open_device, name, self._settings))
+        device = tun.TunDevice(self._reactor, fd, name)
         self.log.info(
             "{device} is up with {addresses}",
             event="tun_up",
