@@ -4,12 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NODES  ?= 3
 TESTS  ?= tests
+comma  := ,
 
-.PHONY: help mesh test test-container lint types format docs clean
+.PHONY: help mesh test test-container bench lint types format docs clean
 help:
 	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
 	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
 	@echo "make test-container    the image and the deployment examples, for real, with podman"
+	@echo "make bench   beside no VPN, a C relay and other VPNs, as root (QUICK=1: under a minute)"
 	@echo "make lint    ruff;  make types  mypy;  make format  ruff format"
 	@echo "make docs    docs/configuration.md, anew from the declarations of the keys"
 
@@ -34,6 +36,9 @@ test: $(VENV)/.test
 
 test-container: $(VENV)/.installed
 	@PYTHON=$(CURDIR)/$(BIN)/python tests/container/run
+
+bench: $(VENV)/.installed
+	@$(BIN)/python -m bench $(if $(QUICK),--rounds 1 --seconds 0.6 --only veth$(comma)relay$(comma)tunmesh)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,0 +1,108 @@
+"""The command line: python -m bench [options]; `make bench` is its front door."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from bench import contenders, report
+from bench.contender import Contender
+from bench.contenders.tunmesh import contender as tunmesh
+from bench.results import Results
+from bench.run import run
+from bench.scenarios import SCENARIOS
+from bench.tools import TOOLS, missing
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def _names(context: click.Context, option: click.Parameter, value: str | None) -> list[str]:
+    """A comma-separated list, each of the names that the option knows."""
+    known = contenders.NAMES if option.name == "only" else tuple(SCENARIOS)
+    names = value.split(",") if value else list(known)
+    for name in names:
+        if name not in known:
+            raise click.BadParameter(f"{name}: choose from {', '.join(known)}")
+    return names
+
+
+def _checkouts(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> list[Contender]:
+    """NAME=DIRECTORY, each a checkout that has its .venv."""
+    made = []
+    for value in values:
+        name, _, directory = value.partition("=")
+        if not (Path(directory) / ".venv" / "bin" / "twistd").exists():
+            raise click.BadParameter(f"{value}: NAME=DIRECTORY of a checkout with a .venv")
+        made.append(tunmesh(name, Path(directory).absolute()))
+    return made
+
+
+@click.command()
+@click.option("--only", callback=_names, help="These contenders, comma-separated.")
+@click.option("--scenario", callback=_names, help="These scenarios, comma-separated.")
+@click.option("--rounds", default=3, show_default=True, help="How often everybody is measured.")
+@click.option("--seconds", default=1.5, show_default=True, help="How long each measurement is.")
+@click.option(
+    "--tunmesh",
+    "checkouts",
+    multiple=True,
+    metavar="NAME=DIR",
+    callback=_checkouts,
+    help="tunmesh of another checkout as one more contender; may be repeated.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Where to write the JSON.")
+def main(
+    only: list[str],
+    scenario: list[str],
+    rounds: int,
+    seconds: float,
+    checkouts: list[Contender],
+    output: Path | None,
+) -> None:
+    """Measure tunmesh beside no VPN, the least relay there can be, and other VPNs. As root."""
+    if os.geteuid() != 0:
+        raise click.ClickException("the benchmark makes network namespaces: run it as root")
+    if packages := missing(TOOLS):
+        raise click.ClickException(f"not installed: apt install {' '.join(packages)}")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    results = Results(machine=_machine())
+    began = time.monotonic()
+    chosen = [one for one in contenders.ALL if one.name in only] + checkouts
+    try:
+        run(chosen, scenario, rounds, seconds, results, lambda text: _say(began, text))
+    except KeyboardInterrupt:
+        click.echo("interrupted")
+        sys.exit(130)
+    finally:
+        click.echo("\n".join(["", *report.table(results)]))
+        path = output or RESULTS / time.strftime("%Y-%m-%d-%H%M%S.json")
+        results.save(path)
+        click.echo(f"figures: {path}")
+
+
+def _say(began: float, text: str) -> None:
+    click.echo(f"{time.monotonic() - began:7.1f} s  {text}")
+
+
+def _machine() -> dict[str, str]:
+    """What the figures depend on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": f"{os.cpu_count()} × {model}",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""A contender: something that joins two hosts, so that each reaches the other at another address.
+
+    left, 10.77.0.1 ===== the contender ===== 10.77.0.2, right
+    left, 10.99.0.1 ------- the cable ------- 10.99.0.2, right
+
+One file in `bench.contenders` for each: what it needs, how its files look, how it is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from bench.lab import Pair
+
+INNER_LEFT, INNER_RIGHT = "10.77.0.1", "10.77.0.2"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What takes part. `start` starts its processes on both hosts at once, and does not wait."""
+
+    name: str
+    about: str
+    """Version and settings that matter, for the report."""
+    start: Callable[[Pair], None]
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """Programs and the Debian packages that have them."""
+    prepare: Callable[[Pair], None] = lambda pair: None
+    """Writes its keys and files; not part of the time to the first packet."""
+    left: str = INNER_LEFT
+    right: str = INNER_RIGHT

@@ -1,0 +1,195 @@
+"""Where the contenders run: for each a pair of network namespaces with a cable between them.
+
+    left 10.99.0.1 eth0 ======== eth0 10.99.0.2 right
+
+All pairs have the same addresses and never see each other. Daemons are killed by a janitor process
+and short-lived tools by their parent's death (PR_SET_PDEATHSIG), so that nothing outlives the
+benchmark, however it ends; the namespaces have no names and go with the last process in them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from pyroute2 import IPRoute
+
+from bench.errors import BenchError
+from tunmesh.localmesh.janitor import Janitor
+from tunmesh.namespaces import Namespace
+
+LEFT, RIGHT = "10.99.0.1", "10.99.0.2"
+TOOL_PATIENCE = 30.0
+END_PATIENCE = 5.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Host:
+    """One namespace, reached by its neighbour at `address`, with a directory for its files."""
+
+    def __init__(self, namespace: Namespace, address: str, directory: Path, lab: Lab) -> None:
+        self.namespace = namespace
+        self.address = address
+        self.directory = directory
+        self.daemon: subprocess.Popen[bytes] | None = None
+        """The process under test, if there is one."""
+        self._lab = lab
+
+    def start_daemon(self, *command: str) -> None:
+        """Start the process under test; what it writes goes to a file."""
+        with self.namespace, self.log.open("wb") as log:
+            self.daemon = subprocess.Popen(
+                command,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._lab.janitor.watch(self.daemon.pid)
+
+    def start_tool(self, *command: str) -> subprocess.Popen[str]:
+        """Start a tool that ends by itself, and at the latest with this process."""
+        with self.namespace:
+            return subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+
+    def run(self, *command: str, accept: Sequence[int] = (0,)) -> str:
+        """Run a tool to its end; its output. Raises BenchError unless its exit code is accepted."""
+        return finish(self.start_tool(*command), accept)
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "log"
+
+    def check_daemon(self) -> None:
+        """Raises BenchError, with the last line that it wrote, if the process under test ended."""
+        if self.daemon and self.daemon.poll() is not None:
+            lines = self.log.read_text(errors="replace").split("\n")
+            last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+            raise BenchError(f"its process ended with {self.daemon.returncode}: {last.strip()}")
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the process under test so far, all its threads, in steps of 10 ms."""
+        if not self.daemon:
+            return 0.0
+        fields = Path(f"/proc/{self.daemon.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS  # utime and stime, see proc(5)
+
+    def memory(self) -> int:
+        """Resident memory of the process under test in bytes."""
+        if not self.daemon:
+            return 0
+        status = Path(f"/proc/{self.daemon.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+    def close(self) -> None:
+        if self.daemon:
+            self.daemon.terminate()
+            try:
+                self.daemon.wait(END_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.daemon.kill()
+                self.daemon.wait()
+        self.namespace.close()
+
+
+class Pair:
+    """Two hosts with a cable between them."""
+
+    def __init__(self, left: Host, right: Host, directory: Path) -> None:
+        self.left, self.right = left, right
+        self.directory = directory
+
+    @property
+    def hosts(self) -> tuple[Host, Host]:
+        return self.left, self.right
+
+    def close(self) -> None:
+        for host in self.hosts:
+            host.close()
+
+
+class Lab:
+    """All pairs, and the files of all hosts. A context manager: its end is the end of them."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="tunmesh-bench-"))
+        self.directory.chmod(0o755)  # who drops root must still reach what is his in it
+        self.janitor = Janitor(self.directory)
+        self._pairs: list[Pair] = []
+
+    def pair(self, name: str) -> Pair:
+        """A new pair, its files in a directory of that name."""
+        directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.directory))
+        directory.chmod(0o755)
+        hosts = []
+        for side, address in ("left", LEFT), ("right", RIGHT):
+            (directory / side).mkdir()
+            hosts.append(Host(Namespace.create(), address, directory / side, self))
+        pair = Pair(hosts[0], hosts[1], directory)
+        self._pairs.append(pair)
+        _connect(pair)
+        return pair
+
+    def close_pair(self, pair: Pair) -> None:
+        self._pairs.remove(pair)
+        pair.close()
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.janitor.close()
+        for pair in self._pairs:
+            pair.close()
+
+
+def finish(
+    tool: subprocess.Popen[str], accept: Sequence[int] = (0,), patience: float = TOOL_PATIENCE
+) -> str:
+    """Wait for a tool's end; its output. Raises BenchError unless its exit code is accepted."""
+    try:
+        output, complaint = tool.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{_called(tool)} did not end within {patience:g} s") from None
+    finally:
+        tool.kill()  # the pipes hold up nobody: what a tool has written is read or not wanted
+        tool.wait()
+    if tool.returncode not in accept:
+        said = (complaint or output).strip().split("\n")[-1]
+        raise BenchError(f"{_called(tool)} ended with {tool.returncode}: {said}")
+    return output
+
+
+def _called(tool: subprocess.Popen[str]) -> str:
+    assert isinstance(tool.args, list)  # noqa: S101
+    return Path(str(tool.args[3])).name
+
+
+def _connect(pair: Pair) -> None:
+    """Lay the cable and bring everything up."""
+    with pair.left.namespace, IPRoute() as ip:
+        peer = {"ifname": "eth0", "net_ns_fd": pair.right.namespace.fd}
+        ip.link("add", kind="veth", ifname="eth0", peer=peer)
+    for host in pair.hosts:
+        with host.namespace, IPRoute() as ip:
+            for name in ("lo", "eth0"):
+                ip.link("set", index=socket.if_nametoindex(name), state="up")
+            ip.addr("add", index=socket.if_nametoindex("eth0"), address=f"{host.address}/24")

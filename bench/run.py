@@ -1,0 +1,74 @@
+"""A run: all contenders are brought up, then every scenario asks each in turn, round after round.
+
+Whatever disturbs the machine meanwhile then falls on all alike. A contender that fails in a
+scenario is left out of that one from then on, and the reason is noted; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from bench.contender import Contender
+from bench.errors import BenchError
+from bench.lab import Lab
+from bench.results import Results, Sample
+from bench.scenarios import SCENARIOS, Running, bring_up
+from bench.tools import missing
+
+Say = Callable[[str], None]
+
+
+def run(
+    contenders: Iterable[Contender],
+    scenarios: Sequence[str],
+    rounds: int,
+    seconds: float,
+    results: Results,
+    say: Say,
+) -> None:
+    """Measure; samples are added to the results as they come."""
+    with Lab() as lab:
+        up = [running for one in contenders if (running := _up(lab, one, results, say))]
+        for number in range(1, rounds + 1):
+            for scenario in scenarios:
+                say(f"round {number} of {rounds}: {scenario}")
+                for running in up:
+                    _measure(running, scenario, number, seconds, results, say)
+
+
+def _up(lab: Lab, contender: Contender, results: Results, say: Say) -> Running | None:
+    """Bring a contender up; None, with the reason noted, if that cannot be done."""
+    if packages := missing(contender.needs):
+        _skip(contender.name, f"not installed: apt install {' '.join(packages)}", results, say)
+        return None
+    pair = lab.pair(contender.name)
+    try:
+        took = bring_up(contender, pair)
+    except (BenchError, OSError) as error:
+        lab.close_pair(pair)
+        _skip(contender.name, str(error), results, say)
+        return None
+    say(f"{contender.name} is up: first packet after {took:.2f} s")
+    results.about[contender.name] = contender.about
+    return Running(contender, pair)
+
+
+def _measure(
+    running: Running, scenario: str, number: int, seconds: float, results: Results, say: Say
+) -> None:
+    name = running.contender.name
+    if f"{name} {scenario}" in results.skipped:
+        return
+    try:
+        figures = SCENARIOS[scenario](running, seconds)
+        for host in running.pair.hosts:
+            host.check_daemon()
+    except (BenchError, OSError) as error:
+        _skip(f"{name} {scenario}", str(error), results, say)
+        return
+    results.samples += [Sample(number, name, figure, value) for figure, value in figures.items()]
+
+
+def _skip(what: str, why: str, results: Results, say: Say) -> None:
+    results.skipped[what] = why
+    say(f"skipped: {what}: {why}")
