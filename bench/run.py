@@ -50,7 +50,7 @@ def _up(lab: Lab, contender: Contender, results: Results, say: Say) -> Running |
         return None
     say(f"{contender.name} is up: first packet after {took:.2f} s")
     results.about[contender.name] = contender.about
-    return Running(contender, pair)
+    return Running(contender, pair, lab)
 
 
 def _measure(

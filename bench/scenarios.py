@@ -6,6 +6,7 @@ names are what results, report and targets know them by.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ from statistics import median
 
 from bench.blast import Blast
 from bench.contender import Contender
-from bench.iperf import Iperf
-from bench.lab import Pair
+from bench.iperf import Iperf, await_line
+from bench.lab import Lab, Pair
 from bench.ping import parse_ping, percentile
 from bench.probe import await_first_packet
 
 Figures = dict[str, float]
+WEB_PORT = "8000"
 BESIDE = 0.3  # seconds that streams get to settle before a ping beside them, and have after it
 
 
@@ -28,6 +30,7 @@ class Running:
 
     contender: Contender
     pair: Pair
+    lab: Lab
     blasts: dict[int, Blast] = field(default_factory=dict)
     """By size of datagram: remembers the offered rate that suits this contender."""
 
@@ -37,6 +40,15 @@ class Running:
     def cpu_seconds(self) -> float:
         """Of both ends."""
         return sum(host.cpu_seconds() for host in self.pair.hosts)
+
+
+def bring_up(contender: Contender, pair: Pair) -> float:
+    """Start a contender on a fresh pair: seconds until the first packet came through."""
+    contender.prepare(pair)
+    began = time.monotonic()
+    contender.start(pair)
+    await_first_packet(pair, contender.right)
+    return time.monotonic() - began
 
 
 def tcp1(running: Running, seconds: float) -> Figures:
@@ -103,6 +115,29 @@ def loaded(running: Running, seconds: float) -> Figures:
     }
 
 
+def http(running: Running, seconds: float) -> Figures:
+    """Requests answered per second by an HTTP server, each on a connection of its own."""
+    where = (running.contender.right, WEB_PORT)
+    web = (sys.executable, "-m", "bench.web")
+    server = running.pair.right.start_tool(*web, "serve", *where)
+    try:
+        await_line(server, "ready")
+        answered = int(running.pair.left.run(*web, "ask", *where, f"{seconds}"))
+    finally:
+        server.kill()
+        server.communicate()
+    return {"http": answered / seconds}
+
+
+def start(running: Running, seconds: float) -> Figures:
+    """Seconds from the start of both ends, on a fresh pair, to the first packet."""
+    pair = running.lab.pair(running.contender.name)
+    try:
+        return {"start": bring_up(running.contender, pair)}
+    finally:
+        running.lab.close_pair(pair)
+
+
 def memory(running: Running, seconds: float) -> Figures:
     """Resident memory of a node after all this traffic: the larger of both ends."""
     return {"memory": float(max(host.memory() for host in running.pair.hosts))}
@@ -111,14 +146,5 @@ def memory(running: Running, seconds: float) -> Figures:
 Scenario = Callable[[Running, float], Figures]
 SCENARIOS: Mapping[str, Scenario] = {
     scenario.__name__: scenario
-    for scenario in (tcp1, tcp4, both, udp1200, udp64, rtt, loaded, memory)
+    for scenario in (tcp1, tcp4, both, udp1200, udp64, rtt, loaded, http, start, memory)
 }
-
-
-def bring_up(contender: Contender, pair: Pair) -> float:
-    """Start a contender on a fresh pair: seconds until the first packet came through."""
-    contender.prepare(pair)
-    began = time.monotonic()
-    contender.start(pair)
-    await_first_packet(pair, contender.right)
-    return time.monotonic() - began

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from bench.contender import Contender
-from bench.contenders import relay, tunmesh, veth
+from bench.contenders import nebula, openvpn, relay, tinc, tunmesh, veth, wireguard
 
-NAMES = ("veth", "relay", "tunmesh")
-ALL: tuple[Contender, ...] = (veth.CONTENDER, relay.CONTENDER, tunmesh.contender("tunmesh"))
+ALL: tuple[Contender, ...] = (
+    veth.CONTENDER,
+    relay.CONTENDER,
+    tunmesh.contender("tunmesh"),
+    *openvpn.CONTENDERS,
+    tinc.CONTENDER,
+    wireguard.CONTENDER,
+    nebula.CONTENDER,
+)
+NAMES = tuple(contender.name for contender in ALL)
