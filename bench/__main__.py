@@ -49,7 +49,7 @@ def _checkouts(
 @click.option("--only", callback=_names, help="These contenders, comma-separated.")
 @click.option("--scenario", callback=_names, help="These scenarios, comma-separated.")
 @click.option("--rounds", default=3, show_default=True, help="How often everybody is measured.")
-@click.option("--seconds", default=1.5, show_default=True, help="How long each measurement is.")
+@click.option("--seconds", default=1, show_default=True, help="How long each measurement is.")
 @click.option(
     "--tunmesh",
     "checkouts",
@@ -63,7 +63,7 @@ def main(
     only: list[str],
     scenario: list[str],
     rounds: int,
-    seconds: float,
+    seconds: int,
     checkouts: list[Contender],
     output: Path | None,
 ) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bench.lab import Pair
+from bench.lab import Ground
 
 INNER_LEFT, INNER_RIGHT = "10.77.0.1", "10.77.0.2"
 
@@ -23,10 +23,12 @@ class Contender:
     name: str
     about: str
     """Version and settings that matter, for the report."""
-    start: Callable[[Pair], None]
+    start: Callable[[Ground], None]
     needs: Mapping[str, str] = field(default_factory=dict)
     """Programs and the Debian packages that have them."""
-    prepare: Callable[[Pair], None] = lambda pair: None
+    prepare: Callable[[Ground], None] = lambda ground: None
     """Writes its keys and files; not part of the time to the first packet."""
-    left: str = INNER_LEFT
     right: str = INNER_RIGHT
+    """Where the left host reaches the right one through it."""
+    is_mesh: bool = False
+    """Whether it joins any number of hosts, host K at 10.77.0.K."""

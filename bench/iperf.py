@@ -27,13 +27,13 @@ class Transfer:
 
 
 class Iperf:
-    """A test that is going on, from `left` to the host whose address is `address`."""
+    """A test that is going on, from `left` to `right` at that address."""
 
-    def __init__(self, left: Host, right: Host, address: str, seconds: float, *how: str) -> None:
+    def __init__(self, left: Host, right: Host, address: str, seconds: int, *how: str) -> None:
         self._seconds = seconds
         self._server = right.start_tool("iperf3", "-s", "-1", "-p", PORT, "--forceflush")
         await_line(self._server, "listening")
-        command = ("iperf3", "-J", "-c", address, "-p", PORT, "-t", f"{seconds:g}", *how)
+        command = ("iperf3", "-J", "-c", address, "-p", PORT, "-t", f"{seconds}", *how)
         self._client = left.start_tool(*command)
 
     def result(self) -> Transfer:
@@ -41,9 +41,14 @@ class Iperf:
         try:
             text = finish(self._client, accept=(0, 1), patience=self._seconds + GRACE)
         finally:
-            self._server.kill()
-            self._server.communicate()
+            self.close()
         return parse_transfer(text)
+
+    def close(self) -> None:
+        """End the test, if it has not ended."""
+        for tool in self._client, self._server:
+            tool.kill()
+            tool.wait()
 
 
 def parse_transfer(text: str) -> Transfer:

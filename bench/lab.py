@@ -2,9 +2,10 @@
 
     left 10.99.0.1 eth0 ======== eth0 10.99.0.2 right
 
-All pairs have the same addresses and never see each other. Daemons are killed by a janitor process
-and short-lived tools by their parent's death (PR_SET_PDEATHSIG), so that nothing outlives the
-benchmark, however it ends; the namespaces have no names and go with the last process in them.
+What takes more than two hosts gets a bridge (`tunmesh.localmesh.underlay`) in place of the cable.
+All grounds have the same addresses and never see each other. Daemons are killed by a janitor
+process and short-lived tools by their parent's death (PR_SET_PDEATHSIG), so that nothing outlives
+the benchmark, however it ends; the namespaces have no names and go with the last process in them.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from pyroute2 import IPRoute
 
 from bench.errors import BenchError
 from tunmesh.localmesh.janitor import Janitor
+from tunmesh.localmesh.underlay import Underlay
 from tunmesh.namespaces import Namespace
 
-LEFT, RIGHT = "10.99.0.1", "10.99.0.2"
 TOOL_PATIENCE = 30.0
 END_PATIENCE = 5.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -55,15 +56,7 @@ class Host:
 
     def start_tool(self, *command: str) -> subprocess.Popen[str]:
         """Start a tool that ends by itself, and at the latest with this process."""
-        with self.namespace:
-            return subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
+        return start_tool(self.namespace, *command)
 
     def run(self, *command: str, accept: Sequence[int] = (0,)) -> str:
         """Run a tool to its end; its output. Raises BenchError unless its exit code is accepted."""
@@ -105,47 +98,66 @@ class Host:
         self.namespace.close()
 
 
-class Pair:
-    """Two hosts with a cable between them."""
+class Ground:
+    """Some hosts that reach each other. With a bridge, `hub` is where that is; host K, counted
+    from 1, is at its port called portK."""
 
-    def __init__(self, left: Host, right: Host, directory: Path) -> None:
-        self.left, self.right = left, right
+    def __init__(self, hosts: Sequence[Host], directory: Path, hub: Namespace | None) -> None:
+        self.hosts = hosts
         self.directory = directory
+        self.hub = hub
 
     @property
-    def hosts(self) -> tuple[Host, Host]:
-        return self.left, self.right
+    def left(self) -> Host:
+        return self.hosts[0]
+
+    @property
+    def right(self) -> Host:
+        return self.hosts[1]
+
+    def in_hub(self, *command: str) -> None:
+        """Run a tool where the bridge is. Raises BenchError if it fails."""
+        assert self.hub  # noqa: S101
+        finish(start_tool(self.hub, *command))
+
+    def check_daemons(self) -> None:
+        """Raises BenchError if a process under test ended."""
+        for host in self.hosts:
+            host.check_daemon()
 
     def close(self) -> None:
         for host in self.hosts:
             host.close()
+        if self.hub:
+            self.hub.close()
 
 
 class Lab:
-    """All pairs, and the files of all hosts. A context manager: its end is the end of them."""
+    """All grounds, and the files of all hosts. A context manager: its end is the end of them."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="tunmesh-bench-"))
         self.directory.chmod(0o755)  # who drops root must still reach what is his in it
         self.janitor = Janitor(self.directory)
-        self._pairs: list[Pair] = []
+        self._grounds: list[Ground] = []
 
-    def pair(self, name: str) -> Pair:
-        """A new pair, its files in a directory of that name."""
+    def ground(self, name: str, hosts: int = 2) -> Ground:
+        """So many new hosts, their files in a directory of that name."""
         directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.directory))
         directory.chmod(0o755)
-        hosts = []
-        for side, address in ("left", LEFT), ("right", RIGHT):
-            (directory / side).mkdir()
-            hosts.append(Host(Namespace.create(), address, directory / side, self))
-        pair = Pair(hosts[0], hosts[1], directory)
-        self._pairs.append(pair)
-        _connect(pair)
-        return pair
+        addresses = [f"10.99.0.{number}" for number in range(1, hosts + 1)]
+        hub, namespaces = _cable(addresses) if hosts == 2 else _bridge(addresses)
+        made = []
+        for namespace, address in zip(namespaces, addresses, strict=True):
+            (directory / address).mkdir()
+            made.append(Host(namespace, address, directory / address, self))
+        ground = Ground(made, directory, hub)
+        self._grounds.append(ground)
+        return ground
 
-    def close_pair(self, pair: Pair) -> None:
-        self._pairs.remove(pair)
-        pair.close()
+    def close_ground(self, ground: Ground) -> None:
+        self._grounds.remove(ground)
+        ground.close()
 
     def __enter__(self) -> Lab:
         return self
@@ -157,8 +169,21 @@ class Lab:
         traceback: TracebackType | None,
     ) -> None:
         self.janitor.close()
-        for pair in self._pairs:
-            pair.close()
+        for ground in self._grounds:
+            ground.close()
+
+
+def start_tool(namespace: Namespace, *command: str) -> subprocess.Popen[str]:
+    """Start a tool in a namespace; it ends by itself, and at the latest with this process."""
+    with namespace:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
 
 def finish(
@@ -173,7 +198,7 @@ def finish(
         tool.kill()  # the pipes hold up nobody: what a tool has written is read or not wanted
         tool.wait()
     if tool.returncode not in accept:
-        said = (complaint or output).strip().split("\n")[-1]
+        said = (complaint or output).strip().partition("\n")[0]
         raise BenchError(f"{_called(tool)} ended with {tool.returncode}: {said}")
     return output
 
@@ -183,13 +208,19 @@ def _called(tool: subprocess.Popen[str]) -> str:
     return Path(str(tool.args[3])).name
 
 
-def _connect(pair: Pair) -> None:
-    """Lay the cable and bring everything up."""
-    with pair.left.namespace, IPRoute() as ip:
-        peer = {"ifname": "eth0", "net_ns_fd": pair.right.namespace.fd}
+def _bridge(addresses: Sequence[str]) -> tuple[Namespace, Sequence[Namespace]]:
+    underlay = Underlay.create(addresses)
+    return underlay.hub, underlay.namespaces
+
+
+def _cable(addresses: Sequence[str]) -> tuple[None, Sequence[Namespace]]:
+    left, right = namespaces = Namespace.create(), Namespace.create()
+    with left, IPRoute() as ip:
+        peer = {"ifname": "eth0", "net_ns_fd": right.fd}
         ip.link("add", kind="veth", ifname="eth0", peer=peer)
-    for host in pair.hosts:
-        with host.namespace, IPRoute() as ip:
+    for namespace, address in zip(namespaces, addresses, strict=True):
+        with namespace, IPRoute() as ip:
             for name in ("lo", "eth0"):
                 ip.link("set", index=socket.if_nametoindex(name), state="up")
-            ip.addr("add", index=socket.if_nametoindex("eth0"), address=f"{host.address}/24")
+            ip.addr("add", index=socket.if_nametoindex("eth0"), address=f"{address}/24")
+    return None, namespaces

@@ -13,19 +13,19 @@ import time
 from contextlib import suppress
 
 from bench.errors import BenchError
-from bench.lab import Pair
+from bench.lab import Ground
 from tunmesh.localmesh import icmp
 
 INTERVAL = 0.005
 PATIENCE = 20.0
 
 
-def await_first_packet(pair: Pair, address: str) -> None:
+def await_first_packet(ground: Ground, address: str) -> None:
     """Return when `address` answers the left host. Raises BenchError when it does not within
-    20 s, or as soon as a process of the pair ends."""
+    20 s, or as soon as a process of the ground ends."""
     identity = secrets.randbits(16)
     with (
-        pair.left.namespace,
+        ground.left.namespace,
         socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as probe,
     ):
         probe.setblocking(False)
@@ -35,8 +35,7 @@ def await_first_packet(pair: Pair, address: str) -> None:
             sequence = (sequence + 1) & 0xFFFF
             if _answered(probe, address, identity, sequence):
                 return
-            for host in pair.hosts:
-                host.check_daemon()
+            ground.check_daemons()
     raise BenchError(f"{address} did not answer within {PATIENCE:g} s")
 
 

@@ -12,7 +12,8 @@ from bench.contender import Contender
 from bench.errors import BenchError
 from bench.lab import Lab
 from bench.results import Results, Sample
-from bench.scenarios import SCENARIOS, Running, bring_up
+from bench.running import Running, bring_up
+from bench.scenarios import OF_MESHES, SCENARIOS
 from bench.tools import missing
 
 Say = Callable[[str], None]
@@ -22,7 +23,7 @@ def run(
     contenders: Iterable[Contender],
     scenarios: Sequence[str],
     rounds: int,
-    seconds: float,
+    seconds: int,
     results: Results,
     say: Say,
 ) -> None:
@@ -41,28 +42,28 @@ def _up(lab: Lab, contender: Contender, results: Results, say: Say) -> Running |
     if packages := missing(contender.needs):
         _skip(contender.name, f"not installed: apt install {' '.join(packages)}", results, say)
         return None
-    pair = lab.pair(contender.name)
+    ground = lab.ground(contender.name)
     try:
-        took = bring_up(contender, pair)
+        took = bring_up(contender, ground)
     except (BenchError, OSError) as error:
-        lab.close_pair(pair)
+        lab.close_ground(ground)
         _skip(contender.name, str(error), results, say)
         return None
     say(f"{contender.name} is up: first packet after {took:.2f} s")
     results.about[contender.name] = contender.about
-    return Running(contender, pair, lab)
+    return Running(contender, ground, lab)
 
 
 def _measure(
-    running: Running, scenario: str, number: int, seconds: float, results: Results, say: Say
+    running: Running, scenario: str, number: int, seconds: int, results: Results, say: Say
 ) -> None:
     name = running.contender.name
-    if f"{name} {scenario}" in results.skipped:
+    needs_mesh = scenario in OF_MESHES and not running.contender.is_mesh
+    if needs_mesh or f"{name} {scenario}" in results.skipped:
         return
     try:
         figures = SCENARIOS[scenario](running, seconds)
-        for host in running.pair.hosts:
-            host.check_daemon()
+        running.ground.check_daemons()
     except (BenchError, OSError) as error:
         _skip(f"{name} {scenario}", str(error), results, say)
         return

@@ -14,6 +14,7 @@ import selectors
 import socket
 import sys
 import time
+from typing import Any
 
 UNDER_WAY = 8
 REQUEST = b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
@@ -21,15 +22,16 @@ BODY = b"x" * 1024
 
 
 def serve(address: str, port: int) -> None:
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
     from twisted.web.server import Site
     from twisted.web.static import Data
 
+    reactor: Any = installed
     root = Data(BODY, "text/plain")
     root.putChild(b"", root)
-    reactor.listenTCP(port, Site(root), interface=address)  # type: ignore[attr-defined]
-    reactor.callWhenRunning(print, "ready", flush=True)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.listenTCP(port, Site(root), interface=address)
+    reactor.callWhenRunning(print, "ready", flush=True)
+    reactor.run()
 
 
 def ask(address: str, port: int, seconds: float) -> int:

@@ -6,34 +6,44 @@ from __future__ import annotations
 import yaml
 
 from bench.contender import INNER_LEFT, INNER_RIGHT, Contender
-from bench.lab import Pair
+from bench.lab import Ground
 
 PORT = 4242
 
 
-def prepare(pair: Pair) -> None:
-    left, right = pair.hosts
-    left.run("nebula-cert", "ca", "-name", "bench", *_files(pair, "ca"))
+def prepare(ground: Ground) -> None:
+    left, right = ground.hosts
+    left.run("nebula-cert", "ca", "-name", "bench", *_files(ground, "ca"))
     for host, own in (left, INNER_LEFT), (right, INNER_RIGHT):
-        authority = ("-ca-crt", f"{pair.directory}/ca.crt", "-ca-key", f"{pair.directory}/ca.key")
+        authority = (
+            "-ca-crt",
+            f"{ground.directory}/ca.crt",
+            "-ca-key",
+            f"{ground.directory}/ca.key",
+        )
         sign = ("nebula-cert", "sign", "-name", own, "-ip", f"{own}/24")
-        host.run(*sign, *authority, *_files(pair, own))
-        config = yaml.safe_dump(_config(pair, own, left.address))
+        host.run(*sign, *authority, *_files(ground, own))
+        config = yaml.safe_dump(_config(ground, own, left.address))
         (host.directory / "config.yml").write_text(config)
 
 
-def _files(pair: Pair, name: str) -> tuple[str, ...]:
-    return "-out-crt", f"{pair.directory}/{name}.crt", "-out-key", f"{pair.directory}/{name}.key"
+def _files(ground: Ground, name: str) -> tuple[str, ...]:
+    return (
+        "-out-crt",
+        f"{ground.directory}/{name}.crt",
+        "-out-key",
+        f"{ground.directory}/{name}.key",
+    )
 
 
-def _config(pair: Pair, own: str, lighthouse: str) -> dict[str, object]:
+def _config(ground: Ground, own: str, lighthouse: str) -> dict[str, object]:
     everything = [{"port": "any", "proto": "any", "host": "any"}]
     is_lighthouse = own == INNER_LEFT
     return {
         "pki": {
-            "ca": f"{pair.directory}/ca.crt",
-            "cert": f"{pair.directory}/{own}.crt",
-            "key": f"{pair.directory}/{own}.key",
+            "ca": f"{ground.directory}/ca.crt",
+            "cert": f"{ground.directory}/{own}.crt",
+            "key": f"{ground.directory}/{own}.key",
         },
         "static_host_map": {INNER_LEFT: [f"{lighthouse}:{PORT}"]},
         "lighthouse": {
@@ -49,8 +59,8 @@ def _config(pair: Pair, own: str, lighthouse: str) -> dict[str, object]:
     }
 
 
-def start(pair: Pair) -> None:
-    for host in pair.hosts:
+def start(ground: Ground) -> None:
+    for host in ground.hosts:
         host.start_daemon("nebula", "-config", "config.yml")
 
 

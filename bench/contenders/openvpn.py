@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from bench.contender import INNER_LEFT, INNER_RIGHT, Contender
-from bench.lab import Pair
+from bench.lab import Ground
 from tunmesh.localmesh.plan import self_signed_certificate
 
 CONFIG = """\
@@ -36,28 +36,28 @@ PROTOCOLS = {
 }
 
 
-def prepare(protocol: str) -> Callable[[Pair], None]:
+def prepare(protocol: str) -> Callable[[Ground], None]:
     """`protocol` is udp or tcp."""
 
-    def write(pair: Pair) -> None:
+    def write(ground: Ground) -> None:
         certificate, key = self_signed_certificate()
         parsed = x509.load_pem_x509_certificate(certificate)
         fingerprint = parsed.fingerprint(hashes.SHA256()).hex(":")
         for host, own, other, role in (
-            (pair.left, INNER_LEFT, INNER_RIGHT, SERVER),
-            (pair.right, INNER_RIGHT, INNER_LEFT, CLIENT),
+            (ground.left, INNER_LEFT, INNER_RIGHT, SERVER),
+            (ground.right, INNER_RIGHT, INNER_LEFT, CLIENT),
         ):
             (host.directory / "certificate.pem").write_bytes(certificate)
             (host.directory / "key.pem").write_bytes(key)
-            role = role.format(address=pair.left.address, **PROTOCOLS[protocol])
+            role = role.format(address=ground.left.address, **PROTOCOLS[protocol])
             config = CONFIG.format(own=own, other=other, fingerprint=fingerprint, role=role)
             (host.directory / "openvpn.conf").write_text(config)
 
     return write
 
 
-def start(pair: Pair) -> None:
-    for host in pair.hosts:
+def start(ground: Ground) -> None:
+    for host in ground.hosts:
         host.start_daemon("openvpn", "--config", "openvpn.conf")
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from bench.contender import INNER_LEFT, INNER_RIGHT, Contender
-from bench.lab import Pair
+from bench.lab import Ground
 from bench.tools import compile_program
 from tunmesh.localmesh.plan import self_signed_certificate
 
 PORT = "4000"
 
 
-def prepare(pair: Pair) -> None:
-    compile_program("relay", pair.directory.parent, "-lssl", "-lcrypto")
+def prepare(ground: Ground) -> None:
+    compile_program("relay", ground.directory.parent, "-lssl", "-lcrypto")
     certificate, key = self_signed_certificate()
-    for host, own in (pair.left, INNER_LEFT), (pair.right, INNER_RIGHT):
+    for host, own in (ground.left, INNER_LEFT), (ground.right, INNER_RIGHT):
         (host.directory / "certificate.pem").write_bytes(certificate)
         (host.directory / "key.pem").write_bytes(key)
         host.run("ip", "tuntap", "add", "tun1", "mode", "tun", "vnet_hdr")
@@ -21,11 +21,11 @@ def prepare(pair: Pair) -> None:
         host.run("ip", "link", "set", "tun1", "up")
 
 
-def start(pair: Pair) -> None:
-    program = str(pair.directory.parent / "relay")
-    for host, role in (pair.left, "listen"), (pair.right, "connect"):
+def start(ground: Ground) -> None:
+    program = str(ground.directory.parent / "relay")
+    for host, role in (ground.left, "listen"), (ground.right, "connect"):
         files = ("certificate.pem", "key.pem")
-        host.start_daemon(program, role, pair.left.address, PORT, "tun1", *files)
+        host.start_daemon(program, role, ground.left.address, PORT, "tun1", *files)
 
 
 CONTENDER = Contender(

@@ -6,16 +6,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench.contender import INNER_LEFT, INNER_RIGHT, Contender
-from bench.lab import Host, Pair
+from bench.lab import Ground, Host
 
 
-def prepare(pair: Pair) -> None:
+def prepare(ground: Ground) -> None:
     names = ("left", "right")
     publics = [
         _write_node(host, name, own)
-        for host, name, own in zip(pair.hosts, names, (INNER_LEFT, INNER_RIGHT), strict=True)
+        for host, name, own in zip(ground.hosts, names, (INNER_LEFT, INNER_RIGHT), strict=True)
     ]
-    for host in pair.hosts:
+    for host in ground.hosts:
         (host.directory / "hosts").mkdir()
         for name, public in zip(names, publics, strict=True):
             (host.directory / "hosts" / name).write_text(public)
@@ -46,8 +46,8 @@ def _write_node(host: Host, name: str, own: str) -> str:
     return f"Address = {host.address}\nSubnet = {own}/32\n{public.decode()}"
 
 
-def start(pair: Pair) -> None:
-    for host in pair.hosts:
+def start(ground: Ground) -> None:
+    for host in ground.hosts:
         host.start_daemon("tincd", "-c", ".", "-D", "--pidfile=pid")
 
 

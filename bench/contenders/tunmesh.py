@@ -7,27 +7,31 @@ import sys
 from pathlib import Path
 
 from bench.contender import Contender
-from bench.lab import Pair
+from bench.lab import Ground
 from tunmesh.localmesh.plan import NodePlan, Owner, write_files
 
 NOBODY = 65534
-PLANS = (NodePlan(1), NodePlan(2))
 
 
 def contender(name: str, checkout: Path | None = None) -> Contender:
     """tunmesh as installed in the checkout's .venv; in that of this process by default."""
     programs = checkout / ".venv" / "bin" if checkout else Path(sys.executable).parent
 
-    def start(pair: Pair) -> None:
-        for host, plan in zip(pair.hosts, PLANS, strict=True):
-            config = str(pair.directory / "mesh" / plan.config_file)
+    def start(ground: Ground) -> None:
+        for host, plan in zip(ground.hosts, plans(ground), strict=True):
+            config = str(ground.directory / "mesh" / plan.config_file)
             twistd = (str(programs / "twistd"), "--nodaemon", "--pidfile=")
             host.start_daemon(*twistd, "tunmesh", "--config", config)
 
     about = f"tunmesh of {checkout}" if checkout else "tunmesh of this checkout, default config"
-    return Contender(name=name, about=about, prepare=prepare, start=start)
+    return Contender(name=name, about=about, prepare=prepare, start=start, is_mesh=True)
 
 
-def prepare(pair: Pair) -> None:
-    (pair.directory / "mesh").mkdir()
-    write_files(pair.directory / "mesh", PLANS, Owner(NOBODY, NOBODY))
+def plans(ground: Ground) -> list[NodePlan]:
+    """As many nodes as there are hosts."""
+    return [NodePlan(number) for number in range(1, len(ground.hosts) + 1)]
+
+
+def prepare(ground: Ground) -> None:
+    (ground.directory / "mesh").mkdir()
+    write_files(ground.directory / "mesh", plans(ground), Owner(NOBODY, NOBODY))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from bench.contender import Contender
-from bench.lab import LEFT, RIGHT
 
 CONTENDER = Contender(
     name="veth",
     about="no VPN: the veth pair itself",
-    start=lambda pair: None,
-    left=LEFT,
-    right=RIGHT,
+    start=lambda ground: None,
+    right="10.99.0.2",
 )

@@ -11,7 +11,7 @@ from base64 import b64encode
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from bench.contender import INNER_LEFT, INNER_RIGHT, Contender
-from bench.lab import Pair
+from bench.lab import Ground
 
 PORT = 51820
 CONFIG = """\
@@ -34,11 +34,11 @@ exec wireguard-go --foreground wg1
 """
 
 
-def prepare(pair: Pair) -> None:
+def prepare(ground: Ground) -> None:
     left, right = X25519PrivateKey.generate(), X25519PrivateKey.generate()
     for host, peer, own, other, mine, theirs in (
-        (pair.left, pair.right, INNER_LEFT, INNER_RIGHT, left, right),
-        (pair.right, pair.left, INNER_RIGHT, INNER_LEFT, right, left),
+        (ground.left, ground.right, INNER_LEFT, INNER_RIGHT, left, right),
+        (ground.right, ground.left, INNER_RIGHT, INNER_LEFT, right, left),
     ):
         config = CONFIG.format(
             private=b64encode(mine.private_bytes_raw()).decode(),
@@ -51,8 +51,8 @@ def prepare(pair: Pair) -> None:
         (host.directory / "start").write_text(START.format(own=own))
 
 
-def start(pair: Pair) -> None:
-    for host in pair.hosts:
+def start(ground: Ground) -> None:
+    for host in ground.hosts:
         host.start_daemon("unshare", "--mount", "sh", "start")
 
 
