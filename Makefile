@@ -4,7 +4,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NODES  ?= 3
 TESTS  ?= tests
-comma  := ,
 
 .PHONY: help mesh test test-container bench lint types format docs clean
 help:
@@ -24,6 +23,10 @@ $(VENV)/.test: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[test]'
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[bench]'
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[dev]'
 	@touch $@ $(VENV)/.test
@@ -37,8 +40,8 @@ test: $(VENV)/.test
 test-container: $(VENV)/.installed
 	@PYTHON=$(CURDIR)/$(BIN)/python tests/container/run
 
-bench: $(VENV)/.installed
-	@$(BIN)/python -m bench $(if $(QUICK),--rounds 1 --seconds 0.6 --only veth$(comma)relay$(comma)tunmesh)
+bench: $(VENV)/.bench
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(SAVE),--save) $(BENCH)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -11,21 +11,27 @@ from pathlib import Path
 
 import click
 
-from bench import contenders, report
+from bench import contenders, page, report
 from bench.contender import Contender
 from bench.contenders.tunmesh import contender as tunmesh
 from bench.results import Results
 from bench.run import run
-from bench.scenarios import SCENARIOS
+from bench.scenarios import QUICK, SCENARIOS
 from bench.tools import TOOLS, missing
 
 RESULTS = Path(__file__).parent / "results"
+# By option: all there is, and what `--quick` is content with.
+_CHOICES = {
+    "only": (contenders.NAMES, contenders.QUICK),
+    "scenario": (tuple(SCENARIOS), QUICK),
+}
+_PATH = click.Path(path_type=Path)
 
 
 def _names(context: click.Context, option: click.Parameter, value: str | None) -> list[str]:
     """A comma-separated list, each of the names that the option knows."""
-    known = contenders.NAMES if option.name == "only" else tuple(SCENARIOS)
-    names = value.split(",") if value else list(known)
+    known, few = _CHOICES[str(option.name)]
+    names = value.split(",") if value else list(few if context.params["quick"] else known)
     for name in names:
         if name not in known:
             raise click.BadParameter(f"{name}: choose from {', '.join(known)}")
@@ -46,9 +52,10 @@ def _checkouts(
 
 
 @click.command()
+@click.option("--quick", is_flag=True, is_eager=True, help="The essence, in less than a minute.")
 @click.option("--only", callback=_names, help="These contenders, comma-separated.")
 @click.option("--scenario", callback=_names, help="These scenarios, comma-separated.")
-@click.option("--rounds", default=3, show_default=True, help="How often everybody is measured.")
+@click.option("--rounds", type=int, help="How often everybody is measured: 3, or 1 if --quick.")
 @click.option("--seconds", default=1, show_default=True, help="How long each measurement is.")
 @click.option(
     "--tunmesh",
@@ -58,34 +65,57 @@ def _checkouts(
     callback=_checkouts,
     help="tunmesh of another checkout as one more contender; may be repeated.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="Where to write the JSON.")
+@click.option("--output", type=_PATH, help="Where to write the figures; a JSON file.")
+@click.option("--load", type=_PATH, help="Show the figures of this file and measure nothing.")
+@click.option("--save", is_flag=True, help="Make docs/performance.md and its plots anew.")
 def main(
+    quick: bool,
     only: list[str],
     scenario: list[str],
-    rounds: int,
+    rounds: int | None,
     seconds: int,
     checkouts: list[Contender],
     output: Path | None,
+    load: Path | None,
+    save: bool,
 ) -> None:
     """Measure tunmesh beside no VPN, the least relay there can be, and other VPNs. As root."""
-    if os.geteuid() != 0:
-        raise click.ClickException("the benchmark makes network namespaces: run it as root")
-    if packages := missing(TOOLS):
-        raise click.ClickException(f"not installed: apt install {' '.join(packages)}")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    if load:
+        results = Results.load(load)
+    else:
+        chosen = [one for one in contenders.ALL if one.name in only] + checkouts
+        results = _measure(chosen, scenario, rounds or (1 if quick else 3), seconds, output)
+    click.echo("\n".join(["", *report.table(results)]))
+    if save:
+        page.save(results)
+        click.echo(f"made anew: {page.PAGE}")
+
+
+def _measure(
+    chosen: list[Contender], scenario: list[str], rounds: int, seconds: int, output: Path | None
+) -> Results:
+    """Run; what came out is written to a file, also when the run is interrupted."""
+    _check_machine()
     results = Results(machine=_machine())
     began = time.monotonic()
-    chosen = [one for one in contenders.ALL if one.name in only] + checkouts
     try:
         run(chosen, scenario, rounds, seconds, results, lambda text: _say(began, text))
     except KeyboardInterrupt:
         click.echo("interrupted")
         sys.exit(130)
     finally:
-        click.echo("\n".join(["", *report.table(results)]))
         path = output or RESULTS / time.strftime("%Y-%m-%d-%H%M%S.json")
         results.save(path)
         click.echo(f"figures: {path}")
+    return results
+
+
+def _check_machine() -> None:
+    if os.geteuid() != 0:
+        raise click.ClickException("the benchmark makes network namespaces: run it as root")
+    if packages := missing(TOOLS):
+        raise click.ClickException(f"not installed: apt install {' '.join(packages)}")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
 
 
 def _say(began: float, text: str) -> None:

@@ -17,7 +17,7 @@ LADDER = (25e3, 50e3, 100e3, 200e3, 400e3, 0)
 """Offered rates in datagrams a second; 0 is as fast as the sender can."""
 BETWEEN = 2**0.5
 """The best of the ladder is tried again this factor above and below."""
-RUNG_SECONDS = 0.4
+RUNG_SECONDS = 0.3
 TOO_FAR = 0.7
 """The search ends where this share of the best so far is not reached."""
 

@@ -1,15 +1,20 @@
-"""The table on the terminal: contenders down, figures across, nothing wider than 80 columns.
+"""The table on the terminal: contenders down, figures across, and the verdicts; 80 columns.
 
-TCP, Gbit/s      1 there ±   1 back ±  …
-veth             9.51  2%   9.48  1%
+    TCP, Gbit/s          1 →          1 ←  …
+    veth           9.51 ± 2%    9.48 ± 1%
+    relay          3.94 ± 1%    3.90 ± 3%
+
+A cell is the median of the rounds, and half of their range relative to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 from bench.results import Results
+from bench.targets import Verdict, verdicts
 
 WIDTH = 80
 NAME, CELL = 14, 11
@@ -29,7 +34,7 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
     (
         "TCP, Gbit/s",
         (
-            Column("1 stream →", "tcp1_there", 1e9, 2),
+            Column("1 →", "tcp1_there", 1e9, 2),
             Column("1 ←", "tcp1_back", 1e9, 2),
             Column("4 →", "tcp4_there", 1e9, 2),
             Column("4 ←", "tcp4_back", 1e9, 2),
@@ -59,36 +64,72 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
             Column("TCP Gbit/s", "loaded_tcp4", 1e9, 2),
         ),
     ),
+    (
+        "beside a slow",
+        (
+            Column("Gbit/s", "slow_beside", 1e9, 2),
+            Column("alone", "slow_alone", 1e9, 2),
+            Column("RTT p50 ms", "slow_rtt_median", 1e-3, 2),
+            Column("p99 ms", "slow_rtt_p99", 1e-3, 2),
+            Column("idle CPU %", "idle_cpu", 1e-2, 2),
+            Column("kB a peer", "memory_per_peer", 1e3, 0),
+        ),
+    ),
+    (
+        "beside a dead",
+        (
+            Column("Gbit/s", "dead_beside", 1e9, 2),
+            Column("alone", "dead_alone", 1e9, 2),
+            Column("RTT p50 ms", "dead_rtt_median", 1e-3, 2),
+            Column("p99 ms", "dead_rtt_p99", 1e-3, 2),
+            Column("growth MB", "dead_growth", 1e6, 1),
+        ),
+    ),
 )
 
 
 def table(results: Results) -> list[str]:
-    """Lines of at most 80 columns."""
+    """All that was measured, what was not, and what that says of the targets."""
     lines = []
     for title, columns in SECTIONS:
-        shown = [column for column in columns if _measured(results, column)]
-        if shown:
-            lines += _section(results, title, shown)
-    lines += [f"  {name}: {reason}"[:WIDTH] for name, reason in results.skipped.items()]
-    return lines
+        if names := measured(results, columns):
+            heading = f"{title:<{NAME}}" + "".join(f"{one.heading:>{CELL}}" for one in columns)
+            lines += [heading, *(_row(results, name, columns) for name in names), ""]
+    for what, why in results.skipped.items():
+        lines += wrap(f"not measured: {what}: {why}", WIDTH, subsequent_indent="    ")
+    return [*lines, "", *map(verdict_line, verdicts(results))]
 
 
-def _measured(results: Results, column: Column) -> bool:
-    return any(sample.figure == column.figure for sample in results.samples)
+def measured(results: Results, columns: Sequence[Column]) -> list[str]:
+    """The contenders of which one of these figures is known."""
+    figures = {column.figure for column in columns}
+    known = {sample.contender for sample in results.samples if sample.figure in figures}
+    return [name for name in results.about if name in known]
 
 
-def _section(results: Results, title: str, columns: Sequence[Column]) -> list[str]:
-    heading = f"{title:<{NAME}}" + "".join(f"{column.heading:>{CELL}}" for column in columns)
-    rows = [
-        f"{name[:NAME]:<{NAME}}"
-        + "".join(f"{_cell(results, name, column):>{CELL}}" for column in columns)
-        for name in results.about
-    ]
-    return [heading, *rows, ""]
+def _row(results: Results, name: str, columns: Sequence[Column]) -> str:
+    cells = (cell(results, name, column) for column in columns)
+    return f"{name[: NAME - 1]:<{NAME}}" + "".join(f"{text:>{CELL}}" for text in cells)
 
 
-def _cell(results: Results, contender: str, column: Column) -> str:
+def cell(results: Results, contender: str, column: Column) -> str:
+    """Median and spread; a dash when it was not measured."""
     summary = results.summary(contender, column.figure)
     if summary is None:
         return "–"
-    return f"{summary.median / column.unit:.{column.digits}f} ±{summary.spread:3.0%}"
+    shown = f"{summary.median / column.unit:.{column.digits}f}"
+    return f"{shown} ±{min(summary.spread, 0.99):3.0%}"
+
+
+def verdict_line(verdict: Verdict) -> str:
+    text, limit, value, outcome = verdict_cells(verdict)
+    return f"{outcome:<9}{text:<49}{limit:>11}{value:>10}"
+
+
+def verdict_cells(verdict: Verdict) -> tuple[str, str, str, str]:
+    """The target, its limit, what was measured, and what that means."""
+    target = verdict.target
+    limit = f"{'≥' if target.at_least else '≤'} {target.limit:g} {target.unit_name}".strip()
+    value = "–" if verdict.value is None else f"{verdict.value:.2f}"
+    outcome = {True: "met", False: "NOT MET", None: "unknown"}[verdict.met]
+    return target.text, limit, value, outcome

@@ -77,4 +77,5 @@ def summary(values: Iterable[float]) -> Summary:
     """Of at least one value."""
     ordered = sorted(values)
     middle = median(ordered)
-    return Summary(middle, (ordered[-1] - ordered[0]) / 2 / middle if middle else 0.0)
+    half = (ordered[-1] - ordered[0]) / 2
+    return Summary(middle, half / abs(middle) if middle else 0.0)

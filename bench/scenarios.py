@@ -131,3 +131,4 @@ SCENARIOS: Mapping[str, Scenario] = {
 }
 OF_MESHES = frozenset(scenario.__name__ for scenario in _OF_MESHES)
 """What takes more than two hosts."""
+QUICK = ("tcp1", "tcp4", "udp64", "rtt", "loaded", "start", "memory", "slow")

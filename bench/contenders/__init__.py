@@ -15,3 +15,4 @@ ALL: tuple[Contender, ...] = (
     nebula.CONTENDER,
 )
 NAMES = tuple(contender.name for contender in ALL)
+QUICK = ("veth", "relay", "tunmesh")
