@@ -115,6 +115,8 @@ def _check_machine() -> None:
         raise click.ClickException("the benchmark makes network namespaces: run it as root")
     if packages := missing(TOOLS):
         raise click.ClickException(f"not installed: apt install {' '.join(packages)}")
+    # Who starts it in the background may have set Ctrl-C to be ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
 
 

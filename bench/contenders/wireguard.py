@@ -23,11 +23,12 @@ PublicKey = {public}
 AllowedIPs = {other}/32
 Endpoint = {address}:{port}
 """
-# The daemon takes its keys over the socket that it makes, so somebody has to wait for that.
+# The daemon takes its keys over the socket that it makes, so somebody has to wait for that, and not
+# for ever.
 START = """\
 mount -t tmpfs none /run && mkdir /run/wireguard || exit 1
 (
-  until [ -S /run/wireguard/wg1.sock ]; do sleep 0.005; done
+  for _ in $(seq 1000); do [ -S /run/wireguard/wg1.sock ] && break; sleep 0.005; done
   wg setconf wg1 wg.conf && ip address add {own}/24 dev wg1 && ip link set wg1 up
 ) &
 exec wireguard-go --foreground wg1
