@@ -1,16 +1,16 @@
 /* relay: the least that can join two tun devices by TLS 1.3, and so the yardstick of the benchmark.
 
-   relay listen|connect ADDRESS PORT TUN CERTIFICATE KEY
+   relay listen|connect ADDRESS:PORT TUN CERTIFICATE KEY
 
    One thread, one connection, segmentation offload, and per turn one batch: the tun is drained up to
    BATCH bytes, sealed as a whole, and sent with one write. A frame is a 4-byte length (the kernel's
    byte order: both ends are this machine) and what was read from the tun. The tun is not read while
    ciphertext waits; the socket is always read, so two ends that both send cannot block each other. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -23,10 +23,7 @@
 enum { FRAME = 4 + 10 + 65535, BATCH = 128 << 10, IN = 256 << 10 };
 
 static void check(int good, const char *what) {
-    if (good) return;
-    perror(what);
-    ERR_print_errors_fp(stderr);
-    exit(1);
+    if (!good) perror(what), ERR_print_errors_fp(stderr), exit(1);
 }
 
 static int open_tun(const char *name) {
@@ -38,21 +35,12 @@ static int open_tun(const char *name) {
     return fd;
 }
 
-static int connection(int listens, const char *address, const char *port) {
-    struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
-    struct sockaddr *name = (struct sockaddr *)&peer;
-    int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
-    inet_pton(AF_INET, address, &peer.sin_addr);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (listens) {
-        check(bind(fd, name, sizeof peer) == 0 && listen(fd, 1) == 0, "listen");
-        check((fd = accept(fd, 0, 0)) >= 0, "accept");
-    } else {
-        while (connect(fd, name, sizeof peer) != 0) {
-            check(errno == ECONNREFUSED, "connect");
-            usleep(5000);
-        }
-    }
+static int connection(int listens, const char *where) {
+    BIO *bio = listens ? BIO_new_accept(where) : BIO_new_connect(where);
+    int fd, one = 1;
+    check(!listens || (BIO_do_accept(bio) == 1 && BIO_do_accept(bio) == 1), "accept");
+    while (!listens && BIO_do_connect(bio) != 1) BIO_reset(bio), usleep(5000);
+    BIO_get_fd(listens ? BIO_pop(bio) : bio, &fd); /* the first "accept" only bound the port */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     return fd;
 }
@@ -107,10 +95,10 @@ static int unseal(int tun, SSL *tls) {
 }
 
 int main(int count, char **words) {
-    check(count == 7, "relay listen|connect ADDRESS PORT TUN CERTIFICATE KEY");
-    int listens = strcmp(words[1], "listen") == 0, tun = open_tun(words[4]);
-    int fd = connection(listens, words[2], words[3]), more = 0;
-    SSL *tls = secured(fd, listens, words[5], words[6]);
+    check(count == 6, "relay listen|connect ADDRESS:PORT TUN CERTIFICATE KEY");
+    int listens = strcmp(words[1], "listen") == 0, tun = open_tun(words[3]);
+    int fd = connection(listens, words[2]), more = 0;
+    SSL *tls = secured(fd, listens, words[4], words[5]);
     char *out = 0;
     for (size_t waits = 0;;) {
         struct pollfd ready[] = {{.fd = fd, .events = POLLIN | (waits ? POLLOUT : 0)},

@@ -7,7 +7,7 @@ from bench.lab import Ground
 from bench.tools import compile_program
 from tunmesh.localmesh.plan import self_signed_certificate
 
-PORT = "4000"
+PORT = 4000
 
 
 def prepare(ground: Ground) -> None:
@@ -25,7 +25,8 @@ def start(ground: Ground) -> None:
     program = str(ground.directory.parent / "relay")
     for host, role in (ground.left, "listen"), (ground.right, "connect"):
         files = ("certificate.pem", "key.pem")
-        host.start_daemon(program, role, ground.left.address, PORT, "tun1", *files)
+        where = f"{ground.left.address}:{PORT}"
+        host.start_daemon(program, role, where, "tun1", *files)
 
 
 CONTENDER = Contender(
