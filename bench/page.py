@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.plots import save_plots
-from bench.report import SECTIONS, Column, cell, measured, verdict_cells
+from bench.report import cell, sections, verdict_cells
 from bench.results import Results
 from bench.targets import verdicts
 
@@ -37,20 +37,13 @@ def figures(results: Results) -> str:
     """Markdown: the machine, the contenders, every table, the targets."""
     lines = [" · ".join(f"{what} {value}" for what, value in results.machine.items()), ""]
     lines += _table(("contender", "what it is"), results.about.items())
-    for title, columns in SECTIONS:
-        if names := measured(results, columns):
-            lines += _section(results, title, columns, names)
+    for title, columns, names in sections(results):
+        headings = (title, *(column.heading for column in columns))
+        rows = ((name, *(cell(results, name, column) for column in columns)) for name in names)
+        lines += _table(headings, rows)
     lines += [f"* not measured: {what}: {why}" for what, why in results.skipped.items()]
-    rows = map(verdict_cells, verdicts(results))
-    return "\n".join([*lines, *_table(("target", "limit", "measured", ""), rows)])
-
-
-def _section(
-    results: Results, title: str, columns: Iterable[Column], names: Iterable[str]
-) -> list[str]:
-    headings = (title, *(column.heading for column in columns))
-    rows = ((name, *(cell(results, name, column) for column in columns)) for name in names)
-    return _table(headings, rows)
+    targets = map(verdict_cells, verdicts(results))
+    return "\n".join([*lines, "", *_table(("target", "limit", "measured", ""), targets)])
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:

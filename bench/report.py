@@ -9,12 +9,12 @@ A cell is the median of the rounds, and half of their range relative to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
 from bench.results import Results
-from bench.targets import Verdict, verdicts
+from bench.targets import TARGETS, Verdict, verdicts
 
 WIDTH = 80
 NAME, CELL = 14, 11
@@ -91,20 +91,30 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
 def table(results: Results) -> list[str]:
     """All that was measured, what was not, and what that says of the targets."""
     lines = []
-    for title, columns in SECTIONS:
-        if names := measured(results, columns):
-            heading = f"{title:<{NAME}}" + "".join(f"{one.heading:>{CELL}}" for one in columns)
-            lines += [heading, *(_row(results, name, columns) for name in names), ""]
+    for title, columns, names in sections(results):
+        heading = f"{title:<{NAME}}" + "".join(f"{one.heading:>{CELL}}" for one in columns)
+        lines += [heading, *(_row(results, name, columns) for name in names), ""]
     for what, why in results.skipped.items():
         lines += wrap(f"not measured: {what}: {why}", WIDTH, subsequent_indent="    ")
-    return [*lines, "", *map(verdict_line, verdicts(results))]
+    known = [verdict for verdict in verdicts(results) if verdict.met is not None]
+    lines += map(verdict_line, known)
+    if unknown := len(TARGETS) - len(known):
+        lines.append(f"unknown  {unknown} more targets: not measured in this run")
+    return lines
 
 
-def measured(results: Results, columns: Sequence[Column]) -> list[str]:
-    """The contenders of which one of these figures is known."""
-    figures = {column.figure for column in columns}
-    known = {sample.contender for sample in results.samples if sample.figure in figures}
-    return [name for name in results.about if name in known]
+def sections(results: Results) -> Iterator[tuple[str, Sequence[Column], Sequence[str]]]:
+    """Title, columns and contenders of each part of the table in which there is something."""
+    for title, columns in SECTIONS:
+        figures = {sample.figure for sample in results.samples}
+        shown = [column for column in columns if column.figure in figures]
+        names = [
+            name
+            for name in results.about
+            if any(results.values(name, column.figure) for column in shown)
+        ]
+        if names:
+            yield title, shown, names
 
 
 def _row(results: Results, name: str, columns: Sequence[Column]) -> str:
@@ -117,8 +127,9 @@ def cell(results: Results, contender: str, column: Column) -> str:
     summary = results.summary(contender, column.figure)
     if summary is None:
         return "–"
-    shown = f"{summary.median / column.unit:.{column.digits}f}"
-    return f"{shown} ±{min(summary.spread, 0.99):3.0%}"
+    value = summary.median / column.unit
+    digits = 0 if value >= 100 else min(column.digits, 2) if value >= 10 else column.digits
+    return f"{value:.{digits}f} ±{min(summary.spread, 0.99):3.0%}"
 
 
 def verdict_line(verdict: Verdict) -> str:
