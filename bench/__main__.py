@@ -18,6 +18,8 @@ from bench.results import Results
 from bench.run import run
 from bench.scenarios import QUICK, SCENARIOS
 from bench.tools import TOOLS, missing
+from tunmesh.errors import OperatorError
+from tunmesh.localmesh import machine
 
 RESULTS = Path(__file__).parent / "results"
 # By option: all there is, and what `--quick` is content with.
@@ -84,7 +86,11 @@ def main(
         results = Results.load(load)
     else:
         chosen = [one for one in contenders.ALL if one.name in only] + checkouts
-        results = _measure(chosen, scenario, rounds or (1 if quick else 3), seconds, output)
+        try:
+            _check_machine()
+            results = _measure(chosen, scenario, rounds or (1 if quick else 3), seconds, output)
+        except OperatorError as error:
+            raise click.ClickException(str(error)) from None
     click.echo("\n".join(["", *report.table(results)]))
     if save:
         page.save(results)
@@ -95,7 +101,6 @@ def _measure(
     chosen: list[Contender], scenario: list[str], rounds: int, seconds: int, output: Path | None
 ) -> Results:
     """Run; what came out is written to a file, also when the run is interrupted."""
-    _check_machine()
     results = Results(machine=_machine())
     began = time.monotonic()
     try:
@@ -112,9 +117,10 @@ def _measure(
 
 def _check_machine() -> None:
     if os.geteuid() != 0:
-        raise click.ClickException("the benchmark makes network namespaces: run it as root")
+        raise OperatorError("the benchmark makes network namespaces: run it as root")
     if packages := missing(TOOLS):
-        raise click.ClickException(f"not installed: apt install {' '.join(packages)}")
+        raise OperatorError(f"not installed: apt install {' '.join(packages)}")
+    machine.prepare()
     # Who starts it in the background may have set Ctrl-C to be ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))

@@ -22,12 +22,14 @@ class Contender:
 
     name: str
     about: str
-    """Version and settings that matter, for the report."""
+    """What it is and the settings that matter, for the report."""
     start: Callable[[Ground], None]
     needs: Mapping[str, str] = field(default_factory=dict)
     """Programs and the Debian packages that have them."""
     prepare: Callable[[Ground], None] = lambda ground: None
     """Writes its keys and files; not part of the time to the first packet."""
+    version: tuple[str, ...] = ()
+    """The command that tells its version, if there is one."""
     right: str = INNER_RIGHT
     """Where the left host reaches the right one through it."""
     is_mesh: bool = False

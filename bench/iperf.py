@@ -60,6 +60,8 @@ def parse_transfer(text: str) -> Transfer:
     if "error" in report:
         raise BenchError(f"iperf3: {report['error']}")
     sums = [report["end"][name] for name in _SUMS if name in report["end"]]
+    if not all(one["bytes"] for one in sums):
+        raise BenchError("iperf3: nothing arrived")
     return Transfer(
         rate=sum(one["bits_per_second"] for one in sums), bytes=sum(one["bytes"] for one in sums)
     )

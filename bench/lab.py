@@ -19,8 +19,10 @@ from pathlib import Path
 from types import TracebackType
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from bench.errors import BenchError
+from tunmesh.errors import OperatorError
 from tunmesh.localmesh.janitor import Janitor
 from tunmesh.localmesh.underlay import Underlay
 from tunmesh.namespaces import Namespace
@@ -217,7 +219,12 @@ def _cable(addresses: Sequence[str]) -> tuple[None, Sequence[Namespace]]:
     left, right = namespaces = Namespace.create(), Namespace.create()
     with left, IPRoute() as ip:
         peer = {"ifname": "eth0", "net_ns_fd": right.fd}
-        ip.link("add", kind="veth", ifname="eth0", peer=peer)
+        try:
+            ip.link("add", kind="veth", ifname="eth0", peer=peer)
+        except NetlinkError as error:
+            raise OperatorError(
+                f"cannot make a veth cable ({error.args[-1]}): the kernel needs its module veth"
+            ) from None
     for namespace, address in zip(namespaces, addresses, strict=True):
         with namespace, IPRoute() as ip:
             for name in ("lo", "eth0"):

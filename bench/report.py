@@ -71,8 +71,6 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
             Column("alone", "slow_alone", 1e9, 2),
             Column("RTT p50 ms", "slow_rtt_median", 1e-3, 2),
             Column("p99 ms", "slow_rtt_p99", 1e-3, 2),
-            Column("idle CPU %", "idle_cpu", 1e-2, 2),
-            Column("kB a peer", "memory_per_peer", 1e3, 0),
         ),
     ),
     (
@@ -83,6 +81,13 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
             Column("RTT p50 ms", "dead_rtt_median", 1e-3, 2),
             Column("p99 ms", "dead_rtt_p99", 1e-3, 2),
             Column("growth MB", "dead_growth", 1e6, 1),
+        ),
+    ),
+    (
+        "doing nothing",
+        (
+            Column("CPU %", "idle_cpu", 1e-2, 2),
+            Column("kB a peer", "memory_per_peer", 1e3, 0),
         ),
     ),
 )

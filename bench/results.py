@@ -37,7 +37,7 @@ class Results:
 
     machine: Mapping[str, str]
     about: dict[str, str] = field(default_factory=dict)
-    """By contender: version and settings that matter."""
+    """By contender: what it is, and its version."""
     skipped: dict[str, str] = field(default_factory=dict)
     """By contender, or "contender scenario": why there is nothing."""
     samples: list[Sample] = field(default_factory=list)

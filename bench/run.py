@@ -14,8 +14,10 @@ from bench.lab import Lab
 from bench.results import Results, Sample
 from bench.running import Running, bring_up
 from bench.scenarios import OF_MESHES, SCENARIOS
-from bench.tools import missing
+from bench.tools import missing, version
+from tunmesh.errors import OperatorError
 
+FAULTS = (BenchError, OperatorError, OSError)
 Say = Callable[[str], None]
 
 
@@ -45,12 +47,13 @@ def _up(lab: Lab, contender: Contender, results: Results, say: Say) -> Running |
     ground = lab.ground(contender.name)
     try:
         took = bring_up(contender, ground)
-    except (BenchError, OSError) as error:
+    except FAULTS as error:
         lab.close_ground(ground)
         _skip(contender.name, str(error), results, say)
         return None
     say(f"{contender.name} is up: first packet after {took:.2f} s")
-    results.about[contender.name] = contender.about
+    told = version(contender.version) if contender.version else ""
+    results.about[contender.name] = ", ".join(filter(None, (told, contender.about)))
     return Running(contender, ground, lab)
 
 
@@ -64,7 +67,7 @@ def _measure(
     try:
         figures = SCENARIOS[scenario](running, seconds)
         running.ground.check_daemons()
-    except (BenchError, OSError) as error:
+    except FAULTS as error:
         _skip(f"{name} {scenario}", str(error), results, say)
         return
     results.samples += [Sample(number, name, figure, value) for figure, value in figures.items()]

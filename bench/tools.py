@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -24,6 +25,17 @@ TOOLS = {
 def missing(programs: Mapping[str, str]) -> list[str]:
     """The packages of those programs that are not there; `apt install` takes the list."""
     return sorted({package for program, package in programs.items() if not shutil.which(program)})
+
+
+def version(command: Sequence[str]) -> str:
+    """What a program says of its version: the first number with a dot in it, else its first line;
+    empty if it says nothing."""
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return ""
+    number = re.search(r"\d+(\.\w+)+", said)
+    return number[0] if number else said.partition("\n")[0]
 
 
 def compile_program(name: str, directory: Path, *libraries: str) -> str:

@@ -91,6 +91,12 @@ class ToolsTests(unittest.SynchronousTestCase):
         self.assertEqual(str(error), "iperf3: unable to connect: No route to host")
         self.assertRaises(BenchError, iperf.parse_transfer, "Killed")
 
+    def test_iperf_nothing_arrived(self) -> None:
+        """A tunnel through which nothing comes has failed; it is not just slow."""
+        report = json.dumps({"end": {"sum_received": {"bits_per_second": 0, "bytes": 0}}})
+        error = self.assertRaises(BenchError, iperf.parse_transfer, report)
+        self.assertEqual(str(error), "iperf3: nothing arrived")
+
     def test_ping(self) -> None:
         """Each answered packet counts with its own time, the others do not."""
         self.assertEqual(ping.parse_ping(PING), [0.000408, 0.0121])

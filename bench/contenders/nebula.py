@@ -66,7 +66,8 @@ def start(ground: Ground) -> None:
 
 CONTENDER = Contender(
     name="nebula",
-    about="nebula, AES-256-GCM, MTU 1300, default settings",
+    about="AES-256-GCM, MTU 1300, default settings",
+    version=("nebula", "-version"),
     needs={"nebula": "nebula", "nebula-cert": "nebula"},
     prepare=prepare,
     start=start,

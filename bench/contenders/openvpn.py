@@ -64,7 +64,8 @@ def start(ground: Ground) -> None:
 def contender(name: str, protocol: str) -> Contender:
     return Contender(
         name=name,
-        about=f"OpenVPN over {protocol}, AES-256-GCM, user space",
+        about=f"over {protocol}, AES-256-GCM, user space",
+        version=("openvpn", "--version"),
         needs={"openvpn": "openvpn"},
         prepare=prepare(protocol),
         start=start,

@@ -53,7 +53,8 @@ def start(ground: Ground) -> None:
 
 CONTENDER = Contender(
     name="tinc",
-    about="tinc 1.0 over UDP, default settings",
+    about="over udp, default settings",
+    version=("tincd", "--version"),
     needs={"tincd": "tinc", "ip": "iproute2"},
     prepare=prepare,
     start=start,

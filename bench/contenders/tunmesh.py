@@ -11,6 +11,7 @@ from bench.lab import Ground
 from tunmesh.localmesh.plan import NodePlan, Owner, write_files
 
 NOBODY = 65534
+HERE = Path(__file__).parent
 
 
 def contender(name: str, checkout: Path | None = None) -> Contender:
@@ -23,8 +24,14 @@ def contender(name: str, checkout: Path | None = None) -> Contender:
             twistd = (str(programs / "twistd"), "--nodaemon", "--pidfile=")
             host.start_daemon(*twistd, "tunmesh", "--config", config)
 
-    about = f"tunmesh of {checkout}" if checkout else "tunmesh of this checkout, default config"
-    return Contender(name=name, about=about, prepare=prepare, start=start, is_mesh=True)
+    return Contender(
+        name=name,
+        about="default config",
+        start=start,
+        prepare=prepare,
+        version=("git", "-C", str(checkout or HERE), "describe", "--always", "--dirty"),
+        is_mesh=True,
+    )
 
 
 def plans(ground: Ground) -> list[NodePlan]:

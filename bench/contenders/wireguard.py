@@ -59,7 +59,8 @@ def start(ground: Ground) -> None:
 
 CONTENDER = Contender(
     name="wireguard-go",
-    about="wireguard-go, user space, MTU 1420",
+    about="user space, MTU 1420",
+    version=("wireguard-go", "--version"),
     needs={"wireguard-go": "wireguard-go", "wg": "wireguard-tools", "ip": "iproute2"},
     prepare=prepare,
     start=start,
