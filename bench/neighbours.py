@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from statistics import median
+from statistics import mean, median
 
 from bench import blast, iperf
 from bench.errors import BenchError
@@ -68,11 +68,12 @@ def peers(running: Running, seconds: int) -> Figures:
     return {"memory_per_peer": (many - few) / (MANY - 2)}
 
 
-def _fresh_memory(running: Running, hosts: int) -> int:
+def _fresh_memory(running: Running, hosts: int) -> float:
+    """Of a node on average; one node's varies by more than a peer adds."""
     ground = running.lab.ground(running.contender.name, hosts)
     try:
         _join(running, ground)
-        return ground.left.memory()
+        return mean(host.memory() for host in ground.hosts)
     finally:
         running.lab.close_ground(ground)
 
@@ -91,9 +92,11 @@ def _mesh(running: Running) -> Running:
 
 
 def _join(running: Running, ground: Ground) -> None:
+    """Bring it up on the ground, until everybody reaches everybody."""
     bring_up(running.contender, ground)
-    for number in range(2, len(ground.hosts) + 1):
-        await_first_packet(ground, _inner(number))
+    for host in range(len(ground.hosts)):
+        for number in range(1, len(ground.hosts) + 1):
+            await_first_packet(ground, _inner(number), host)
 
 
 def _inner(number: int) -> str:

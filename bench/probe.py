@@ -20,12 +20,12 @@ INTERVAL = 0.005
 PATIENCE = 20.0
 
 
-def await_first_packet(ground: Ground, address: str) -> None:
-    """Return when `address` answers the left host. Raises BenchError when it does not within
-    20 s, or as soon as a process of the ground ends."""
+def await_first_packet(ground: Ground, address: str, host: int = 0) -> None:
+    """Return when `address` answers that host, by default the left one. Raises BenchError when it
+    does not within 20 s, or as soon as a process of the ground ends."""
     identity = secrets.randbits(16)
     with (
-        ground.left.namespace,
+        ground.hosts[host].namespace,
         socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as probe,
     ):
         probe.setblocking(False)

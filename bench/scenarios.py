@@ -79,7 +79,8 @@ def rtt(running: Running, seconds: int) -> Figures:
 
 
 def loaded(running: Running, seconds: int) -> Figures:
-    """Round-trip time while four TCP streams run, and what these still get."""
+    """Round-trip time while four TCP streams run; what these get with that and without."""
+    alone = running.iperf(seconds, "-P4").result().rate
     streams = running.iperf(seconds + 1, "-P4")
     time.sleep(SETTLE)  # the streams shall be at full speed: nothing tells when they are
     count = round(seconds / PING_INTERVAL)
@@ -92,6 +93,7 @@ def loaded(running: Running, seconds: int) -> Figures:
         "loaded_p99": percentile(times, 0.99),
         "loaded_lost": 1 - len(times) / count,
         "loaded_tcp4": rate,
+        "loaded_alone": alone,
     }
 
 

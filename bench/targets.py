@@ -92,7 +92,11 @@ TARGETS: Sequence[Target] = (
     Target("round trip beside 4 streams, median", "loaded_median", 5, False, 1e-3, unit_name="ms"),
     Target("round trip beside 4 streams, p99", "loaded_p99", 20, False, 1e-3, unit_name="ms"),
     Target(
-        "4 streams beside the ping, by without", "loaded_tcp4", 0.85, True, other=(US, "tcp4_there")
+        "4 streams beside the ping, by without",
+        "loaded_tcp4",
+        0.85,
+        True,
+        other=(US, "loaded_alone"),
     ),
     *_keeps("slow"),
     *_keeps("dead"),
