@@ -5,11 +5,12 @@ BIN    := $(VENV)/bin
 NODES  ?= 3
 TESTS  ?= tests
 
-.PHONY: help mesh test test-container lint types format docs clean
+.PHONY: help mesh test test-container bench lint types format docs clean
 help:
 	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
 	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
 	@echo "make test-container    the image and the deployment examples, for real, with podman"
+	@echo "make bench   beside no VPN, a C relay and other VPNs, as root (QUICK=1: under a minute)"
 	@echo "make lint    ruff;  make types  mypy;  make format  ruff format"
 	@echo "make docs    docs/configuration.md, anew from the declarations of the keys"
 
@@ -24,6 +25,10 @@ $(VENV)/.test: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[test]'
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[bench]'
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[dev]'
 	@touch $@ $(VENV)/.test
@@ -36,6 +41,9 @@ test: $(VENV)/.test
 
 test-container: $(VENV)/.installed
 	@PYTHON=$(CURDIR)/$(BIN)/python tests/container/run
+
+bench: $(VENV)/.bench
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(SAVE),--save) $(BENCH)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -25,6 +25,7 @@ setup(
         "click>=8.1",
     ],
     extras_require={
+        "bench": ["matplotlib>=3.8"],
         "test": ["hypothesis>=6.100", "jsonschema>=4.20"],
         "dev": [
             "hypothesis>=6.100",

@@ -31,7 +31,7 @@ class Underlay:
 
     def __init__(self, hub: Namespace, namespaces: Sequence[Namespace]) -> None:
         self.namespaces = namespaces
-        self._hub = hub
+        self.hub = hub
 
     @classmethod
     def create(cls, addresses: Sequence[str]) -> Underlay:
@@ -52,11 +52,11 @@ class Underlay:
 
     def close(self) -> None:
         """Let go of every namespace; the kernel then removes those that no process is left in."""
-        for namespace in (*self.namespaces, self._hub):
+        for namespace in (*self.namespaces, self.hub):
             namespace.close()
 
     def _connect(self, addresses: Sequence[str]) -> None:
-        with self._hub, IPRoute() as netlink:
+        with self.hub, IPRoute() as netlink:
             bridge = _add(netlink, BRIDGE, kind="bridge")
             for number, namespace in enumerate(self.namespaces, start=1):
                 peer = {"ifname": CABLE, "net_ns_fd": namespace.fd}

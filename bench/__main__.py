@@ -1,0 +1,146 @@
+"""The command line: python -m bench [options]; `make bench` is its front door."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from bench import contenders, page, report
+from bench.contender import Contender
+from bench.contenders.tunmesh import contender as tunmesh
+from bench.results import Results
+from bench.run import run
+from bench.scenarios import QUICK, SCENARIOS
+from bench.tools import TOOLS, missing
+from tunmesh.errors import OperatorError
+from tunmesh.localmesh import machine
+
+RESULTS = Path(__file__).parent / "results"
+# By option: all there is, and what `--quick` is content with.
+_CHOICES = {
+    "only": (contenders.NAMES, contenders.QUICK),
+    "scenario": (tuple(SCENARIOS), QUICK),
+}
+_PATH = click.Path(path_type=Path)
+
+
+def _names(context: click.Context, option: click.Parameter, value: str | None) -> list[str]:
+    """A comma-separated list, each of the names that the option knows."""
+    known, few = _CHOICES[str(option.name)]
+    names = value.split(",") if value else list(few if context.params["quick"] else known)
+    for name in names:
+        if name not in known:
+            raise click.BadParameter(f"{name}: choose from {', '.join(known)}")
+    return names
+
+
+def _checkouts(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> list[Contender]:
+    """NAME=DIRECTORY, each a checkout that has its .venv."""
+    made = []
+    for value in values:
+        name, _, directory = value.partition("=")
+        if not (Path(directory) / ".venv" / "bin" / "twistd").exists():
+            raise click.BadParameter(f"{value}: NAME=DIRECTORY of a checkout with a .venv")
+        made.append(tunmesh(name, Path(directory).absolute()))
+    return made
+
+
+@click.command()
+@click.option("--quick", is_flag=True, is_eager=True, help="The essence, in less than a minute.")
+@click.option("--only", callback=_names, help="These contenders, comma-separated.")
+@click.option("--scenario", callback=_names, help="These scenarios, comma-separated.")
+@click.option("--rounds", type=int, help="How often everybody is measured: 3, or 1 if --quick.")
+@click.option("--seconds", default=1, show_default=True, help="How long each measurement is.")
+@click.option(
+    "--tunmesh",
+    "checkouts",
+    multiple=True,
+    metavar="NAME=DIR",
+    callback=_checkouts,
+    help="tunmesh of another checkout as one more contender; may be repeated.",
+)
+@click.option("--output", type=_PATH, help="Where to write the figures; a JSON file.")
+@click.option("--load", type=_PATH, help="Show the figures of this file and measure nothing.")
+@click.option("--save", is_flag=True, help="Make docs/performance.md and its plots anew.")
+def main(
+    quick: bool,
+    only: list[str],
+    scenario: list[str],
+    rounds: int | None,
+    seconds: int,
+    checkouts: list[Contender],
+    output: Path | None,
+    load: Path | None,
+    save: bool,
+) -> None:
+    """Measure tunmesh beside no VPN, the least relay there can be, and other VPNs. As root."""
+    if load:
+        results = Results.load(load)
+    else:
+        chosen = [one for one in contenders.ALL if one.name in only] + checkouts
+        try:
+            _check_machine()
+            results = _measure(chosen, scenario, rounds or (1 if quick else 3), seconds, output)
+        except OperatorError as error:
+            raise click.ClickException(str(error)) from None
+    click.echo("\n".join(["", *report.table(results)]))
+    if save:
+        page.save(results)
+        click.echo(f"made anew: {page.PAGE}")
+
+
+def _measure(
+    chosen: list[Contender], scenario: list[str], rounds: int, seconds: int, output: Path | None
+) -> Results:
+    """Run; what came out is written to a file, also when the run is interrupted."""
+    results = Results(machine=_machine())
+    began = time.monotonic()
+    try:
+        run(chosen, scenario, rounds, seconds, results, lambda text: _say(began, text))
+    except KeyboardInterrupt:
+        click.echo("interrupted")
+        sys.exit(130)
+    finally:
+        path = output or RESULTS / time.strftime("%Y-%m-%d-%H%M%S.json")
+        results.save(path)
+        click.echo(f"figures: {path}")
+    return results
+
+
+def _check_machine() -> None:
+    if os.geteuid() != 0:
+        raise OperatorError("the benchmark makes network namespaces: run it as root")
+    if packages := missing(TOOLS):
+        raise OperatorError(f"not installed: apt install {' '.join(packages)}")
+    machine.prepare()
+    # Who starts it in the background may have set Ctrl-C to be ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+
+
+def _say(began: float, text: str) -> None:
+    click.echo(f"{time.monotonic() - began:7.1f} s  {text}")
+
+
+def _machine() -> dict[str, str]:
+    """What the figures depend on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": f"{os.cpu_count()} × {model}",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""UDP: how many datagrams a second arrive, at the offered rate at which most arrive.
+
+A sender without limits takes the processor from the tunnel that is to carry its packets, and one
+that is too slow measures itself. So each contender is first offered more and more until less comes
+through, and is then measured at the rate that suited it best.
+"""
+
+from __future__ import annotations
+
+from bench.contender import Contender
+from bench.iperf import await_line
+from bench.lab import Ground, finish
+from bench.tools import compile_program
+
+PORT = "5202"
+LADDER = (25e3, 50e3, 100e3, 200e3, 400e3, 0)
+"""Offered rates in datagrams a second; 0 is as fast as the sender can."""
+BETWEEN = 2**0.5
+"""The best of the ladder is tried again this factor above and below."""
+RUNG_SECONDS = 0.3
+TOO_FAR = 0.7
+"""The search ends where this share of the best so far is not reached."""
+
+
+class Blast:
+    """Datagrams of one size from left to right through one contender."""
+
+    def __init__(self, ground: Ground, contender: Contender, size: int) -> None:
+        self._ground, self._to, self._size = ground, contender.right, size
+        self._program = compile_program("blast", ground.directory.parent)
+        self._best_offer = self._search()
+
+    def delivered(self, seconds: float) -> float:
+        """Datagrams that arrive in a second."""
+        return self._offer(self._best_offer, seconds)
+
+    def _search(self) -> float:
+        delivered: dict[float, float] = {}
+        for offer in LADDER:
+            delivered[offer] = self._offer(offer, RUNG_SECONDS)
+            if delivered[offer] < TOO_FAR * max(delivered.values()):
+                break
+        best = max(delivered, key=lambda offer: delivered[offer])
+        for offer in {best / BETWEEN, best * BETWEEN} - {0}:
+            delivered[offer] = self._offer(offer, RUNG_SECONDS)
+        return max(delivered, key=lambda offer: delivered[offer])
+
+    def _offer(self, rate: float, seconds: float) -> float:
+        receiver = self._ground.right.start_tool(self._program, "receive", PORT, f"{seconds}")
+        await_line(receiver, "ready")
+        to = (self._to, PORT, str(self._size), f"{rate:.0f}", f"{seconds + 0.1}")
+        self._ground.left.run(self._program, "send", *to)
+        return int(finish(receiver)) / seconds

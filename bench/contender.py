@@ -1,0 +1,36 @@
+"""A contender: something that joins two hosts, so that each reaches the other at another address.
+
+    left, 10.77.0.1 ===== the contender ===== 10.77.0.2, right
+    left, 10.99.0.1 ------- the cable ------- 10.99.0.2, right
+
+One file in `bench.contenders` for each: what it needs, how its files look, how it is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from bench.lab import Ground
+
+INNER_LEFT, INNER_RIGHT = "10.77.0.1", "10.77.0.2"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What takes part. `start` starts its processes on both hosts at once, and does not wait."""
+
+    name: str
+    about: str
+    """What it is and the settings that matter, for the report."""
+    start: Callable[[Ground], None]
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """Programs and the Debian packages that have them."""
+    prepare: Callable[[Ground], None] = lambda ground: None
+    """Writes its keys and files; not part of the time to the first packet."""
+    version: tuple[str, ...] = ()
+    """The command that tells its version, if there is one."""
+    right: str = INNER_RIGHT
+    """Where the left host reaches the right one through it."""
+    is_mesh: bool = False
+    """Whether it joins any number of hosts, host K at 10.77.0.K."""

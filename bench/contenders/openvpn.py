@@ -1,0 +1,75 @@
+"""OpenVPN 2.6, one end to the other, certificates checked by fingerprint, AES-256-GCM.
+
+All else is its default (tun-mtu 1500, mssfix). In user space: Debian does not have the kernel
+module (DCO), and where somebody has it, `disable-dco` leaves it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from bench.contender import INNER_LEFT, INNER_RIGHT, Contender
+from bench.lab import Ground
+from tunmesh.localmesh.plan import self_signed_certificate
+
+CONFIG = """\
+dev tun1
+dev-type tun
+ifconfig {own} {other}
+cert certificate.pem
+key key.pem
+peer-fingerprint {fingerprint}
+cipher AES-256-GCM
+data-ciphers AES-256-GCM
+disable-dco
+ping 10
+{role}
+"""
+SERVER = "tls-server\ndh none\nlocal {address}\nproto {server}"
+CLIENT = "tls-client\nconnect-retry 1\nnobind\nremote {address}\nproto {client}"
+PROTOCOLS = {
+    "udp": {"server": "udp", "client": "udp"},
+    "tcp": {"server": "tcp-server", "client": "tcp-client"},
+}
+
+
+def prepare(protocol: str) -> Callable[[Ground], None]:
+    """`protocol` is udp or tcp."""
+
+    def write(ground: Ground) -> None:
+        certificate, key = self_signed_certificate()
+        parsed = x509.load_pem_x509_certificate(certificate)
+        fingerprint = parsed.fingerprint(hashes.SHA256()).hex(":")
+        for host, own, other, role in (
+            (ground.left, INNER_LEFT, INNER_RIGHT, SERVER),
+            (ground.right, INNER_RIGHT, INNER_LEFT, CLIENT),
+        ):
+            (host.directory / "certificate.pem").write_bytes(certificate)
+            (host.directory / "key.pem").write_bytes(key)
+            role = role.format(address=ground.left.address, **PROTOCOLS[protocol])
+            config = CONFIG.format(own=own, other=other, fingerprint=fingerprint, role=role)
+            (host.directory / "openvpn.conf").write_text(config)
+
+    return write
+
+
+def start(ground: Ground) -> None:
+    for host in ground.hosts:
+        host.start_daemon("openvpn", "--config", "openvpn.conf")
+
+
+def contender(name: str, protocol: str) -> Contender:
+    return Contender(
+        name=name,
+        about=f"over {protocol}, AES-256-GCM, user space",
+        version=("openvpn", "--version"),
+        needs={"openvpn": "openvpn"},
+        prepare=prepare(protocol),
+        start=start,
+    )
+
+
+CONTENDERS = (contender("openvpn", "udp"), contender("openvpn-tcp", "tcp"))

@@ -1,0 +1,44 @@
+"""tunmesh itself, from this checkout or from another one, so that before and after can be compared
+in one run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench.contender import Contender
+from bench.lab import Ground
+from tunmesh.localmesh.plan import NodePlan, Owner, write_files
+
+NOBODY = 65534
+HERE = Path(__file__).parent
+
+
+def contender(name: str, checkout: Path | None = None) -> Contender:
+    """tunmesh as installed in the checkout's .venv; in that of this process by default."""
+    programs = checkout / ".venv" / "bin" if checkout else Path(sys.executable).parent
+
+    def start(ground: Ground) -> None:
+        for host, plan in zip(ground.hosts, plans(ground), strict=True):
+            config = str(ground.directory / "mesh" / plan.config_file)
+            twistd = (str(programs / "twistd"), "--nodaemon", "--pidfile=")
+            host.start_daemon(*twistd, "tunmesh", "--config", config)
+
+    return Contender(
+        name=name,
+        about="default config",
+        start=start,
+        prepare=prepare,
+        version=("git", "-C", str(checkout or HERE), "describe", "--always", "--dirty"),
+        is_mesh=True,
+    )
+
+
+def plans(ground: Ground) -> list[NodePlan]:
+    """As many nodes as there are hosts."""
+    return [NodePlan(number) for number in range(1, len(ground.hosts) + 1)]
+
+
+def prepare(ground: Ground) -> None:
+    (ground.directory / "mesh").mkdir()
+    write_files(ground.directory / "mesh", plans(ground), Owner(NOBODY, NOBODY))

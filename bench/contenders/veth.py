@@ -1,0 +1,12 @@
+"""No VPN at all: the cable itself. What this machine's kernel can do between two namespaces."""
+
+from __future__ import annotations
+
+from bench.contender import Contender
+
+CONTENDER = Contender(
+    name="veth",
+    about="no VPN: the veth pair itself",
+    start=lambda ground: None,
+    right="10.99.0.2",
+)

@@ -1,0 +1,52 @@
+"""The part of docs/performance.md that is made from results, between two markers.
+
+The results it was made from are kept beside the plots, so a test can say whether page and results
+belong together, and the page can be made anew without measuring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.plots import save_plots
+from bench.report import cell, sections, verdict_cells
+from bench.results import Results
+from bench.targets import verdicts
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE, KEPT = DOCS / "performance.md", DOCS / "performance"
+RESULTS = KEPT / "results.json"
+BEGIN, END = "<!-- made by make bench SAVE=1: begin -->", "<!-- made by make bench SAVE=1: end -->"
+
+
+def save(results: Results) -> None:
+    """Results, plots and page. Raises ImportError without matplotlib."""
+    save_plots(results, KEPT)
+    results.save(RESULTS)
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+def renewed(page: str, results: Results) -> str:
+    """The page with what is between the markers made from these results."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{figures(results)}\n{END}{rest.partition(END)[2]}"
+
+
+def figures(results: Results) -> str:
+    """Markdown: the machine, the contenders, every table, the targets."""
+    lines = [" · ".join(f"{what} {value}" for what, value in results.machine.items()), ""]
+    lines += _table(("contender", "what it is"), results.about.items())
+    for title, columns, names in sections(results):
+        headings = (title, *(column.heading for column in columns))
+        rows = ((name, *(cell(results, name, column) for column in columns)) for name in names)
+        lines += _table(headings, rows)
+    lines += [f"* not measured: {what}: {why}" for what, why in results.skipped.items()]
+    targets = map(verdict_cells, verdicts(results))
+    return "\n".join([*lines, "", *_table(("target", "limit", "measured", ""), targets)])
+
+
+def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    headings = tuple(headings)
+    lines = [headings, ("---",) * len(headings), *rows]
+    return [*("| " + " | ".join(line) + " |" for line in lines), ""]

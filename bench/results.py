@@ -1,0 +1,81 @@
+"""What came out: one sample for each contender, scenario and round; medians, spread and ratios.
+
+Ratios are taken within a round, where both contenders were measured a few seconds apart, and the
+median of these is the ratio: what disturbs the machine disturbs both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One figure of one contender in one round."""
+
+    round: int
+    contender: str
+    figure: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of all rounds: the median, and half of the range relative to it."""
+
+    median: float
+    spread: float
+
+
+@dataclass
+class Results:
+    """Everything that a run has to say."""
+
+    machine: Mapping[str, str]
+    about: dict[str, str] = field(default_factory=dict)
+    """By contender: what it is, and its version."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """By contender, or "contender scenario": why there is nothing."""
+    samples: list[Sample] = field(default_factory=list)
+
+    def values(self, contender: str, figure: str) -> dict[int, float]:
+        """By round."""
+        return {
+            sample.round: sample.value
+            for sample in self.samples
+            if (sample.contender, sample.figure) == (contender, figure)
+        }
+
+    def summary(self, contender: str, figure: str) -> Summary | None:
+        """None when it was not measured."""
+        values = self.values(contender, figure).values()
+        return summary(values) if values else None
+
+    def ratio(self, one: tuple[str, str], other: tuple[str, str]) -> float | None:
+        """The median over the rounds of one (contender, figure) by the other; None when there is
+        no round with both."""
+        above, below = self.values(*one), self.values(*other)
+        ratios = [above[number] / below[number] for number in above if below.get(number)]
+        return median(ratios) if ratios else None
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        fields = json.loads(path.read_text())
+        fields["samples"] = [Sample(**sample) for sample in fields["samples"]]
+        return cls(**fields)
+
+
+def summary(values: Iterable[float]) -> Summary:
+    """Of at least one value."""
+    ordered = sorted(values)
+    middle = median(ordered)
+    half = (ordered[-1] - ordered[0]) / 2
+    return Summary(middle, half / abs(middle) if middle else 0.0)

@@ -1,0 +1,78 @@
+"""A run: all contenders are brought up, then every scenario asks each in turn, round after round.
+
+Whatever disturbs the machine meanwhile then falls on all alike. A contender that fails in a
+scenario is left out of that one from then on, and the reason is noted; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from bench.contender import Contender
+from bench.errors import BenchError
+from bench.lab import Lab
+from bench.results import Results, Sample
+from bench.running import Running, bring_up
+from bench.scenarios import OF_MESHES, SCENARIOS
+from bench.tools import missing, version
+from tunmesh.errors import OperatorError
+
+FAULTS = (BenchError, OperatorError, OSError)
+Say = Callable[[str], None]
+
+
+def run(
+    contenders: Iterable[Contender],
+    scenarios: Sequence[str],
+    rounds: int,
+    seconds: int,
+    results: Results,
+    say: Say,
+) -> None:
+    """Measure; samples are added to the results as they come."""
+    with Lab() as lab:
+        up = [running for one in contenders if (running := _up(lab, one, results, say))]
+        for number in range(1, rounds + 1):
+            for scenario in scenarios:
+                say(f"round {number} of {rounds}: {scenario}")
+                for running in up:
+                    _measure(running, scenario, number, seconds, results, say)
+
+
+def _up(lab: Lab, contender: Contender, results: Results, say: Say) -> Running | None:
+    """Bring a contender up; None, with the reason noted, if that cannot be done."""
+    if packages := missing(contender.needs):
+        _skip(contender.name, f"not installed: apt install {' '.join(packages)}", results, say)
+        return None
+    ground = lab.ground(contender.name)
+    try:
+        took = bring_up(contender, ground)
+    except FAULTS as error:
+        lab.close_ground(ground)
+        _skip(contender.name, str(error), results, say)
+        return None
+    say(f"{contender.name} is up: first packet after {took:.2f} s")
+    told = version(contender.version) if contender.version else ""
+    results.about[contender.name] = ", ".join(filter(None, (told, contender.about)))
+    return Running(contender, ground, lab)
+
+
+def _measure(
+    running: Running, scenario: str, number: int, seconds: int, results: Results, say: Say
+) -> None:
+    name = running.contender.name
+    needs_mesh = scenario in OF_MESHES and not running.contender.is_mesh
+    if needs_mesh or f"{name} {scenario}" in results.skipped:
+        return
+    try:
+        figures = SCENARIOS[scenario](running, seconds)
+        running.ground.check_daemons()
+    except FAULTS as error:
+        _skip(f"{name} {scenario}", str(error), results, say)
+        return
+    results.samples += [Sample(number, name, figure, value) for figure, value in figures.items()]
+
+
+def _skip(what: str, why: str, results: Results, say: Say) -> None:
+    results.skipped[what] = why
+    say(f"skipped: {what}: {why}")

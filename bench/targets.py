@@ -1,0 +1,112 @@
+"""What tunmesh shall reach, and whether it did: ratios within the same run wherever possible.
+
+A ratio is the median of the rounds' ratios (see `bench.results`), any other figure the median.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.results import Results
+
+US = "tunmesh"
+
+
+@dataclass(frozen=True)
+class Target:
+    """`figure` of tunmesh, or its ratio to another figure, is at least or at most `limit`."""
+
+    text: str
+    figure: str
+    limit: float
+    at_least: bool
+    unit: float = 1.0
+    """What a figure that is not a ratio is divided by to be shown; the limit is in it."""
+    other: tuple[str, str] | None = None
+    """The contender and the figure of a ratio's lower part."""
+    unit_name: str = ""
+
+    def value(self, results: Results) -> float | None:
+        """In its unit; None when it was not measured."""
+        if self.other:
+            return results.ratio((US, self.figure), self.other)
+        found = results.summary(US, self.figure)
+        return found.median / self.unit if found else None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target and what became of it."""
+
+    target: Target
+    value: float | None
+
+    @property
+    def met(self) -> bool | None:
+        """None: nobody knows."""
+        if self.value is None:
+            return None
+        limit = self.target.limit
+        return self.value >= limit if self.target.at_least else self.value <= limit
+
+
+def _beats(figure: str, what: str, factor: float, *contenders: str) -> list[Target]:
+    return [
+        Target(f"{what}, by that of {name}", figure, factor, True, other=(name, figure))
+        for name in contenders
+    ]
+
+
+def _keeps(neighbour: str) -> list[Target]:
+    return [
+        Target(
+            f"fast peer beside a {neighbour} one, by alone",
+            *(f"{neighbour}_beside", 0.9, True),
+            other=(US, f"{neighbour}_alone"),
+        ),
+        Target(
+            f"ping to it, 99th percentile, beside a {neighbour} one",
+            *(f"{neighbour}_rtt_p99", 10.0, False, 1e-3),
+            unit_name="ms",
+        ),
+    ]
+
+
+OTHERS = ("openvpn", "openvpn-tcp", "tinc", "wireguard-go", "nebula")
+TARGETS: Sequence[Target] = (
+    *_beats("tcp1", "TCP, 1 stream", 0.9, "relay"),
+    *_beats("tcp4", "TCP, 4 streams", 0.9, "relay"),
+    *_beats("tcp1", "TCP, 1 stream", 4, "openvpn", "wireguard-go"),
+    *_beats("tcp4", "TCP, 4 streams", 4, "openvpn", "wireguard-go"),
+    *_beats("udp1200", "datagrams of 1200 B", 2, "openvpn"),
+    Target("datagrams of 64 B", "udp64", 100, True, 1e3, unit_name="k/s"),
+    *_beats("udp64", "datagrams of 64 B", 1, *OTHERS),
+    Target(
+        "round trip, idle, by that of relay",
+        "rtt_median",
+        2.5,
+        False,
+        other=("relay", "rtt_median"),
+    ),
+    Target("round trip beside 4 streams, median", "loaded_median", 5, False, 1e-3, unit_name="ms"),
+    Target("round trip beside 4 streams, p99", "loaded_p99", 20, False, 1e-3, unit_name="ms"),
+    Target(
+        "4 streams beside the ping, by without",
+        "loaded_tcp4",
+        0.85,
+        True,
+        other=(US, "loaded_alone"),
+    ),
+    *_keeps("slow"),
+    *_keeps("dead"),
+    Target("memory gained by sending to a dead peer", "dead_growth", 8, False, 1e6, unit_name="MB"),
+    Target("memory of a node", "memory", 60, False, 1e6, unit_name="MB"),
+    Target("start to first packet", "start", 1.5, False, unit_name="s"),
+    Target("idle with 3 peers, of a core", "idle_cpu", 0.5, False, 1e-2, unit_name="%"),
+)
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """One for each target, in order."""
+    return [Verdict(target, target.value(results)) for target in TARGETS]

@@ -1,0 +1,54 @@
+"""The two C programs of the benchmark, compiled on the spot; and what else must be installed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.errors import BenchError
+
+SOURCES = Path(__file__).parent
+# program: the Debian package that has it
+TOOLS = {
+    "iperf3": "iperf3",
+    "ping": "iputils-ping",
+    "ip": "iproute2",
+    "tc": "iproute2",
+    "nft": "nftables",
+    "setpriv": "util-linux",
+}
+
+
+def missing(programs: Mapping[str, str]) -> list[str]:
+    """The packages of those programs that are not there; `apt install` takes the list."""
+    return sorted({package for program, package in programs.items() if not shutil.which(program)})
+
+
+def version(command: Sequence[str]) -> str:
+    """What a program says of its version: the first number with a dot in it, else its first line;
+    empty if it says nothing."""
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return ""
+    number = re.search(r"\d+(\.\w+)+", said)
+    return number[0] if number else said.partition("\n")[0]
+
+
+def compile_program(name: str, directory: Path, *libraries: str) -> str:
+    """Compile bench/NAME.c into `directory`; the program's path. Raises BenchError if it fails."""
+    target = directory / name
+    if target.exists():
+        return str(target)
+    command = ["cc", "-O2", "-o", str(target), str(SOURCES / f"{name}.c"), *libraries]
+    try:
+        outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise BenchError("no C compiler (Debian: apt install gcc libc6-dev)") from None
+    if outcome.returncode:
+        errors = [line for line in outcome.stderr.split("\n") if "error" in line]
+        raise BenchError(f"{name}.c does not compile: {errors[0] if errors else outcome.stderr}")
+    return str(target)

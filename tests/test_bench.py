@@ -1,0 +1,300 @@
+"""The benchmark: what it reads from its tools, what it makes of figures, and what it shows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from twisted.trial import unittest
+
+from bench import (
+    blast,
+    contenders,
+    iperf,
+    page,
+    ping,
+    plots,
+    report,
+    results,
+    run,
+    scenarios,
+    targets,
+)
+from bench.contender import Contender
+from bench.errors import BenchError
+from bench.lab import Ground, Lab
+from bench.probe import await_first_packet
+from bench.results import Results, Sample, Summary
+from bench.targets import Target, Verdict
+from bench.tools import TOOLS, missing
+from tests import netns
+
+PING = """\
+PING 10.77.0.2 (10.77.0.2) 56(84) bytes of data.
+64 bytes from 10.77.0.2: icmp_seq=1 ttl=64 time=0.408 ms
+64 bytes from 10.77.0.2: icmp_seq=2 ttl=64 time=12.1 ms
+From 10.77.0.1 icmp_seq=3 Destination Host Unreachable
+
+--- 10.77.0.2 ping statistics ---
+3 packets transmitted, 2 received, +1 errors, 33.3333% packet loss, time 402ms
+rtt min/avg/max/mdev = 0.408/6.254/12.100/5.846 ms
+"""
+
+
+def made_of(*rounds: dict[tuple[str, str], float]) -> Results:
+    """Results with these figures by contender and name, one dictionary for each round."""
+    made = Results(machine={"kernel": "6.1"})
+    for number, figures in enumerate(rounds, start=1):
+        for (contender, figure), value in figures.items():
+            made.about[contender] = "as it comes"
+            made.samples.append(Sample(number, contender, figure, value))
+    return made
+
+
+def wide() -> Results:
+    """Everything measured of everybody, in large and small figures that vary."""
+    figures = {column.figure: column.unit for _, columns in report.SECTIONS for column in columns}
+    names = [*contenders.NAMES, "a-checkout-with-a-long-name"]
+    return made_of(
+        *(
+            {(name, figure): unit * size for name in names for figure, unit in figures.items()}
+            for size in (0.01, 98.76, 99.99, 1234.5)
+        )
+    )
+
+
+class ToolsTests(unittest.SynchronousTestCase):
+    """What other programs write."""
+
+    def test_iperf(self) -> None:
+        """What the receiver got is what counts."""
+        end = {
+            "sum_sent": {"bits_per_second": 9e9, "bytes": 900},
+            "sum_received": {"bits_per_second": 8e9, "bytes": 800},
+        }
+        self.assertEqual(iperf.parse_transfer(json.dumps({"end": end})), iperf.Transfer(8e9, 800))
+
+    def test_iperf_both_ways(self) -> None:
+        """Both ways at once are added up."""
+        end = {
+            "sum_received": {"bits_per_second": 8e9, "bytes": 800},
+            "sum_received_bidir_reverse": {"bits_per_second": 2e9, "bytes": 200},
+        }
+        found = iperf.parse_transfer(json.dumps({"end": end}))
+        self.assertEqual(found, iperf.Transfer(1e10, 1000))
+
+    def test_iperf_fails(self) -> None:
+        """A test that failed says why, in iperf3's words; one without report is told apart."""
+        report = '{"end": {}, "error": "unable to connect: No route to host"}'
+        error = self.assertRaises(BenchError, iperf.parse_transfer, report)
+        self.assertEqual(str(error), "iperf3: unable to connect: No route to host")
+        self.assertRaises(BenchError, iperf.parse_transfer, "Killed")
+
+    def test_iperf_nothing_arrived(self) -> None:
+        """A tunnel through which nothing comes has failed; it is not just slow."""
+        report = json.dumps({"end": {"sum_received": {"bits_per_second": 0, "bytes": 0}}})
+        error = self.assertRaises(BenchError, iperf.parse_transfer, report)
+        self.assertEqual(str(error), "iperf3: nothing arrived")
+
+    def test_ping(self) -> None:
+        """Each answered packet counts with its own time, the others do not."""
+        self.assertEqual(ping.parse_ping(PING), [0.000408, 0.0121])
+        self.assertRaises(BenchError, ping.parse_ping, PING[:20])
+
+    def test_percentile(self) -> None:
+        """The 99th percentile of a hundred values is the second largest."""
+        self.assertEqual(ping.percentile(list(range(100, 0, -1)), 0.99), 99)
+        self.assertEqual(ping.percentile([7.0], 0.99), 7.0)
+
+    def test_missing(self) -> None:
+        """What is missing is named by its package, once, and what is there is not."""
+        wanted = {"sh": "dash", "no-such-a": "some-package", "no-such-b": "some-package"}
+        self.assertEqual(missing(wanted), ["some-package"])
+
+
+class ResultsTests(unittest.SynchronousTestCase):
+    """What is made of the figures."""
+
+    def test_summary(self) -> None:
+        """The median, and half of the range relative to it."""
+        self.assertEqual(results.summary([4.0, 1.0, 2.0]), Summary(2.0, 0.75))
+        self.assertEqual(results.summary([-4.0]), Summary(-4.0, 0.0))
+        self.assertEqual(results.summary([0.0]), Summary(0.0, 0.0))
+
+    def test_ratio(self) -> None:
+        """A ratio is the median of those within the rounds, not the ratio of the medians."""
+        found = made_of(
+            {("a", "f"): 1.0, ("b", "f"): 1.0},
+            {("a", "f"): 9.0, ("b", "f"): 10.0},
+            {("a", "f"): 8.0, ("b", "f"): 2.0},
+        )
+        self.assertEqual(found.ratio(("a", "f"), ("b", "f")), 1.0)
+
+    def test_ratio_needs_both(self) -> None:
+        """Only rounds in which both were measured count; without one there is no ratio."""
+        found = made_of({("a", "f"): 1.0}, {("a", "f"): 6.0, ("b", "f"): 2.0}, {("b", "f"): 1.0})
+        self.assertEqual(found.ratio(("a", "f"), ("b", "f")), 3.0)
+        self.assertIsNone(found.ratio(("a", "f"), ("c", "f")))
+        self.assertIsNone(made_of({("a", "f"): 1.0, ("b", "f"): 0.0}).ratio(("a", "f"), ("b", "f")))
+
+    def test_saved(self) -> None:
+        """What is saved is what is loaded."""
+        path = Path(self.mktemp()) / "results.json"
+        found = wide()
+        found.skipped["tinc"] = "not installed"
+        found.save(path)
+        self.assertEqual(Results.load(path), found)
+
+
+class TargetTests(unittest.SynchronousTestCase):
+    """Whether a target was met."""
+
+    def test_limits(self) -> None:
+        """A limit that is just reached is met; one that is missed, on its own side, is not."""
+        floor = Target("", "f", 0.9, at_least=True)
+        ceiling = Target("", "f", 0.9, at_least=False)
+        outcomes = [
+            [Verdict(target, value).met for value in (0.89, 0.9, 0.91, None)]
+            for target in (floor, ceiling)
+        ]
+        self.assertEqual(outcomes, [[False, True, True, None], [True, True, False, None]])
+
+    def test_units(self) -> None:
+        """A figure is compared in the target's unit, a ratio with the figure that it names."""
+        found = made_of({("tunmesh", "f"): 0.004, ("relay", "g"): 0.002})
+        in_ms = Target("", "f", 5, at_least=False, unit=1e-3)
+        ratio = Target("", "f", 2, at_least=True, other=("relay", "g"))
+        self.assertEqual([in_ms.value(found), ratio.value(found)], [4.0, 2.0])
+
+    def test_known_names(self) -> None:
+        """Targets are about contenders that there are, and figures that are shown."""
+        shown = {column.figure for _, columns in report.SECTIONS for column in columns}
+        shown |= {panel.figure for panels in plots.PLOTS.values() for panel in panels}
+        for target in targets.TARGETS:
+            name, figure = target.other or (targets.US, target.figure)
+            self.assertIn(name, contenders.NAMES)
+            self.assertLessEqual({figure, target.figure}, shown)
+
+
+class ReportTests(unittest.SynchronousTestCase):
+    """What is shown."""
+
+    def test_width(self) -> None:
+        """Nothing is wider than 80 columns, and cells do not run into each other."""
+        found = wide()
+        found.skipped["tinc tcp1"] = "its process ended with 1: " + "no such thing " * 20
+        lines = report.table(found)
+        self.assertEqual([line for line in lines if len(line) > 80], [])
+        cells = [line[report.NAME :] for line in lines if line.startswith("relay")]
+        self.assertEqual(len(cells), len(report.SECTIONS))
+        for line in cells:
+            starts = range(0, len(line), report.CELL)
+            self.assertEqual({line[start] for start in starts}, {" "}, line)
+
+    def test_part(self) -> None:
+        """After a run of a part, only that part is shown; what was not measured is a dash."""
+        found = made_of({("tunmesh", "tcp1_there"): 2e9, ("relay", "tcp1_back"): 4e9})
+        heading, tunmesh, relay, *rest = report.table(found)
+        self.assertEqual(heading.split(), ["TCP,", "Gbit/s", "1", "→", "1", "←"])
+        self.assertEqual(tunmesh.split(), ["tunmesh", "2.00", "±", "0%", "–"])
+        self.assertEqual(relay.split(), ["relay", "–", "4.00", "±", "0%"])
+        self.assertEqual(
+            rest, ["", f"unknown  {len(targets.TARGETS)} more targets: not measured in this run"]
+        )
+
+    def test_verdict(self) -> None:
+        """A verdict says the outcome, the target, its limit and what was measured."""
+        target = Target("start to first packet", "start", 1.5, at_least=False, unit_name="s")
+        lines = [" ".join(report.verdict_line(Verdict(target, value)).split()) for value in (1, 2)]
+        self.assertEqual(
+            lines,
+            [
+                "met start to first packet ≤ 1.5 s 1.00",
+                "NOT MET start to first packet ≤ 1.5 s 2.00",
+            ],
+        )
+
+    def test_page(self) -> None:
+        """Only what is between the markers is made anew, and making it again changes nothing."""
+        text = f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n"
+        once = page.renewed(text, wide())
+        self.assertTrue(once.startswith("before\n") and once.endswith("\nafter\n"))
+        self.assertNotIn("old", once)
+        self.assertEqual(page.renewed(once, wide()), once)
+
+    def test_page_is_up_to_date(self) -> None:
+        """docs/performance.md shows the results that are kept beside it."""
+        text = page.PAGE.read_text(encoding="utf-8")
+        self.assertEqual(page.renewed(text, Results.load(page.RESULTS)), text)
+
+    def test_page_explains(self) -> None:
+        """docs/performance.md explains every scenario and shows every plot."""
+        text = page.PAGE.read_text(encoding="utf-8")
+        for name in scenarios.SCENARIOS:
+            self.assertIn(f"`{name}`", text)
+        for name in plots.PLOTS:
+            self.assertIn(f"(performance/{name}.svg)", text)
+
+
+class RunTests(unittest.SynchronousTestCase):
+    """Contenders that come up, fail, and go."""
+
+    skip = netns.skip_reason() or (f"not installed: {missing(TOOLS)}" if missing(TOOLS) else None)
+
+    def test_failing_contenders(self) -> None:
+        """One that is not installed and one that ends are left out, each with its reason; the
+        others are measured."""
+
+        def start(ground: Ground) -> None:
+            ground.right.start_daemon("sh", "-c", "echo no such key >&2; exit 3")
+
+        absent = Contender("absent", "", start, needs={"no-such-program": "some-package"})
+        broken = Contender("broken", "", start)
+        found = Results(machine={})
+        veth = contenders.ALL[0]
+        run.run([absent, broken, veth], ["memory"], 1, 1, found, lambda text: None)
+        self.assertEqual(
+            found.skipped,
+            {
+                "absent": "not installed: apt install some-package",
+                "broken": "its process ended with 3: no such key",
+            },
+        )
+        self.assertEqual([sample.contender for sample in found.samples], ["veth"])
+
+    def test_nothing_is_left(self) -> None:
+        """When a lab ends, so do the processes in it, and its files are gone."""
+        with Lab() as lab:
+            ground = lab.ground("left", hosts=3)
+            ground.left.start_daemon("sleep", "600")
+            await_first_packet(ground, "10.99.0.3")
+            daemon = ground.left.daemon
+        assert daemon
+        self.assertEqual(daemon.wait(10), -9)
+        self.assertFalse(lab.directory.exists())
+
+    def test_programs(self) -> None:
+        """The C programs compile without a warning; datagrams arrive, no faster than offered."""
+        if missing({"cc": "gcc"}):
+            raise unittest.SkipTest("no C compiler")
+        sources = Path(run.__file__).parent
+        for name, libraries in ("blast", ()), ("relay", ("-lssl", "-lcrypto")):
+            command = [
+                "cc",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                f"{sources}/{name}.c",
+                "-o",
+                "/dev/null",
+            ]
+            outcome = subprocess.run(
+                [*command, *libraries], capture_output=True, text=True, check=False
+            )
+            self.assertEqual(outcome.stderr, "")
+        with Lab() as lab:
+            ground = lab.ground("blast")
+            self.patch(blast, "LADDER", (1000.0,))
+            delivered = blast.Blast(ground, contenders.ALL[0], 64).delivered(0.5)
+        self.assertTrue(0 < delivered < 1.1 * 1000 * blast.BETWEEN, delivered)
