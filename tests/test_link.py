@@ -18,13 +18,14 @@ from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.link import RETIRE_TIMEOUT, Link, LinkTransport, State, Timing
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.netstring import Decoder, encode
-from tunmesh.testing import HIGH_WATER, LATENCY, Network
+from tunmesh.packetqueue import MAX_BYTES
+from tunmesh.testing import HIGH_WATER, LATENCY, Network, frame
 
 HERE, THERE, PORT = "192.0.2.1", "192.0.2.2", 4567
 KEY = Key.derive(b"a secret that only tests are told")
 TIMEOUT = 5.0
 TIMING = Timing()
-QUEUE = 1 << 20
+QUEUE = MAX_BYTES
 PACKET = bytes(10) + b"a packet"
 GOSSIP = messages.encode_gossip(Gossip(True))
 REFUSAL = messages.encode_refusal(Refusal((), ""))
@@ -365,6 +366,19 @@ class DataTests(LinkCase):
         self.link.send([bytes(QUEUE // 4)] * 6)
         self.assertEqual(self.owner.dropped, {"queue_full": 2})
         self.assertEqual(self.link.queue.bytes, QUEUE)
+
+    def test_large_batch(self) -> None:
+        """A batch too large for one write goes in several turns, and a ping that comes meanwhile
+        overtakes what is left of it."""
+        bulk = [frame("10.0.0.1", "10.0.0.2", bytes(60_000))] * 10
+        ping = frame("10.0.0.1", "10.0.0.2", b"ping")
+        self.link.send(bulk)
+        self.clock.advance(0)
+        self.link.send([ping])
+        self.advance(0.05)
+        arrived = self.other.packets()[-11:]
+        self.assertCountEqual(arrived, [*bulk, ping])
+        self.assertLess(arrived.index(ping), 6)
 
     def test_lost_while_waiting(self) -> None:
         """What waits when the connection is lost is counted, as is what comes after."""

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.handshake import Key
 from tunmesh.link import Timing
+from tunmesh.packetqueue import MAX_BYTES
 from tunmesh.testing import PORT, Member, Mesh, frame
 
 
@@ -427,7 +428,7 @@ class BackpressureTests(SynchronousTestCase):
         bulk = [frame(a.address, b.address, bytes(60_000)) for _ in range(50)]
         a.tun.inject(*bulk)
         a.tun.inject(*bulk)
-        self.assertLessEqual(sum(peer.queued_bytes for peer in a.status.peers), 1 << 20)
+        self.assertLessEqual(sum(peer.queued_bytes for peer in a.status.peers), MAX_BYTES)
         self.assertGreater(a.status.dropped["queue_full"], 0)
         self.assertTrue(mesh.send(a, c))
         mesh.advance(1)

@@ -71,6 +71,7 @@ class BulkTransport(TLSMemoryBIOProtocol):
                 return
             if isinstance(sent, int):  # otherwise the connection is lost, as the reactor will see
                 ciphertext = ciphertext[sent:]
+                _pause(transport)
         transport.write(bytes(ciphertext))
 
     def _flushReceiveBIO(self) -> None:
@@ -93,6 +94,13 @@ class BulkTransport(TLSMemoryBIOProtocol):
 def _is_waiting(transport: Any) -> bool:
     """Whether bytes wait in a TCP transport of Twisted's."""
     return bool(transport.dataBuffer or transport._tempDataBuffer)
+
+
+def _pause(transport: Any) -> None:
+    """Do what a TCP transport of Twisted's does when too much waits in it. It resumes as usual."""
+    if transport.producer is not None and not transport.producerPaused:
+        transport.producerPaused = True
+        transport.producer.pauseProducing()
 
 
 def _is_known() -> bool:

@@ -4,9 +4,12 @@
         └───── any error, close, silence, connection lost: CLOSED ────────────^
 
 **Flow control.** While the transport takes bytes, packets go straight to it, a batch at a time.
-When it says pause, they wait in a bounded queue (tunmesh.packetqueue) and go when it says resume.
-The tun is never paused. Everything that is not data goes to the transport at once, past the
-queue: it is little, and what a peer could make us send without end (pongs) is held back to one.
+When it says pause, or when more come in one turn of the reactor than should go in one, they wait in
+a fair and bounded queue (tunmesh.packetqueue), from which one budget goes in each turn. The tun is
+never paused: it is read faster than we can encrypt, so that what must wait or be dropped is chosen
+here and not by the order of its ring. Everything that is not data goes to the transport at once,
+past the queue: it is little, and what a peer could make us send without end (pongs) is held back to
+one.
 
 **Death.** Every `ping_interval` a ping goes out; when nothing at all was heard for `silence` the
 link is dead. A single ping with a short deadline (`probe`) answers the roster's doubts.
@@ -40,7 +43,7 @@ from tunmesh.netstring import Decoder, encode
 from tunmesh.packetqueue import PacketQueue
 
 RETIRE_TIMEOUT = 2.0  # how long the other end may take to say its bye, or to close
-WRITE_BUDGET = 1 << 18  # bytes taken from the queue for one write
+WRITE_BUDGET = 1 << 17  # bytes of packets for one write
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ class Link(Protocol):
         self._decoder = Decoder(messages.MAX_HANDSHAKE_FRAME)
         self._timer: IDelayedCall | None = None
         self._paused = False
+        self._pump_call: IDelayedCall | None = None
         self._error: PeerError | None = None  # why it closed, when it was not the connection
         self._heard = self.since
         self._pings = 0
@@ -167,15 +171,16 @@ class Link(Protocol):
 
     def send(self, frames: list[bytes]) -> None:
         """Send packets (each virtio header and IP packet) now, or queue them, or drop them."""
-        if not self._paused and self.state is State.UP:
-            self._write_frames(frames)
-            return
         if self.state is not State.UP:
             self._owner.packets_dropped("link_lost", len(frames))
+            return
+        if not (self._paused or self.queue) and sum(map(len, frames)) <= WRITE_BUDGET:
+            self._write_frames(frames)
             return
         dropped = self.queue.push(self._clock.seconds(), frames)
         if dropped:
             self._owner.packets_dropped("queue_full", dropped)
+        self._pump_soon()
 
     def tell(self, gossip: Gossip) -> None:
         self._write(messages.encode_gossip(gossip))
@@ -198,8 +203,7 @@ class Link(Protocol):
             return
         self.state = State.RETIRING
         self._restart_timer(RETIRE_TIMEOUT, self._abort)
-        if not self._paused:
-            self._say_bye(messages.REPLACED)
+        self._pump()
 
     def close(self, reason: str) -> None:
         """Say bye and close."""
@@ -253,6 +257,7 @@ class Link(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.state = State.CLOSED
         self._stop_timer()
+        self._stop_pump()
         dropped = self.queue.clear()
         if dropped:
             self._owner.packets_dropped("link_lost", dropped)
@@ -269,23 +274,50 @@ class Link(Protocol):
 
     def resumeProducing(self) -> None:
         self._paused = False
-        while len(self.queue) and not self._paused:
-            frames, expired = self.queue.pop(self._clock.seconds(), WRITE_BUDGET)
-            if expired:
-                self._owner.packets_dropped("expired", expired)
-            if frames:
-                self._write_frames(frames)
-        if self._paused:
-            return
         if self._pong_owed is not None:
             token, self._pong_owed = self._pong_owed, None
             self._write(b"o" + token)
-        if self.state is State.RETIRING and not self._bye_said:
-            self._say_bye(messages.REPLACED)
+        self._pump()
 
     def stopProducing(self) -> None:
         """The transport is gone; connectionLost follows."""
         self._paused = True
+
+    # --- sending ---
+
+    def _pump_soon(self) -> None:
+        """In the next turn of the reactor; until then more packets may come, and overtake."""
+        if self._pump_call is None and not self._paused:
+            self._pump_call = self._clock.callLater(0, self._pump)
+
+    def _pump(self) -> None:
+        """Send one budget of what waits."""
+        self._stop_pump()
+        if self._paused or not self._is_open():
+            return
+        frames, expired = self.queue.pop(self._clock.seconds(), WRITE_BUDGET)
+        if expired:
+            self._owner.packets_dropped("expired", expired)
+        if frames:
+            self._write_frames(frames)
+        if self.queue:
+            self._pump_soon()
+        elif self.state is State.RETIRING and not self._bye_said and not self._paused:
+            self._say_bye(messages.REPLACED)
+
+    def _stop_pump(self) -> None:
+        if self._pump_call is not None and self._pump_call.active():
+            self._pump_call.cancel()
+        self._pump_call = None
+
+    def _write_frames(self, frames: list[bytes]) -> None:
+        parts: list[bytes] = []
+        for frame in frames:
+            parts += (b"%d:D" % (len(frame) + 1), frame, b",")
+        self.transport.write(b"".join(parts))
+
+    def _write(self, payload: bytes) -> None:
+        self.transport.write(encode(payload))
 
     # --- receiving ---
 
@@ -380,17 +412,6 @@ class Link(Protocol):
         probes, self._probes = self._probes, []
         for answered in probes:
             answered(alive)
-
-    # --- sending ---
-
-    def _write_frames(self, frames: list[bytes]) -> None:
-        parts: list[bytes] = []
-        for frame in frames:
-            parts += (b"%d:D" % (len(frame) + 1), frame, b",")
-        self.transport.write(b"".join(parts))
-
-    def _write(self, payload: bytes) -> None:
-        self.transport.write(encode(payload))
 
     # --- ending ---
 

@@ -38,7 +38,10 @@ from zope.interface import implementer
 from tunmesh.errors import OperatorError
 
 VNET_HEADER = 10
-TURN_BYTES = 128 * 1024
+# What a turn reads at most: more than a link writes in one, so that what cannot be sent in time
+# waits where flows take turns and not in the kernel's ring, where it waits in line.
+TURN_BYTES = 256 * 1024
+TURN_FRAMES = 256
 # The largest IP packet there is, and its header.
 _FRAME_MAX = 65535 + VNET_HEADER
 
@@ -233,7 +236,7 @@ class TunDevice:
         """Read until nothing is there or a turn's worth is; False when the device is no more."""
         size, alive = 0, True
         try:
-            while size < TURN_BYTES:
+            while size < TURN_BYTES and len(frames) < TURN_FRAMES:
                 frame = os.read(self._fd, _FRAME_MAX)
                 frames.append(frame)
                 size += len(frame)
