@@ -37,7 +37,7 @@ from tunmesh.namespaces import Namespace
 
 SETTLE = 8.0  # seconds after the last link until news has been told and answered
 IDLE = 10.0  # seconds that an idle node is watched
-PATIENCE = 100.0
+PATIENCE = 300.0  # seconds until a mesh is given up
 QUICK = {"star": (1, 10, 50), "mesh": (10, 50)}
 FULL = {"star": (1, 3, 10, 50, 100, 200, 500), "mesh": (10, 50, 100, 200)}
 
@@ -153,6 +153,11 @@ class Process:
         threading.Thread(target=list, args=(self._child.stdout,), daemon=True).start()
 
 
+def node_command(config: Path) -> list[str]:
+    twistd = str(Path(sys.executable).with_name("twistd"))
+    return [twistd, "--nodaemon", "--pidfile=", "tunmesh", "--config", str(config)]
+
+
 class Ground:
     """Two namespaces joined by a bridge, for the real node and for the crowd."""
 
@@ -176,9 +181,7 @@ class Ground:
 
     def real(self) -> Process:
         """A node that runs, alone."""
-        config = str(self._directory / NodePlan(1).config_file)
-        twistd = str(Path(sys.executable).with_name("twistd"))
-        command = [twistd, "--nodaemon", "--pidfile=", "tunmesh", "--config", config]
+        command = node_command(self._directory / NodePlan(1).config_file)
         process = Process(command, self._real, self._janitor)
         process.until("privileges")
         process.ignore()
