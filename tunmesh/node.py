@@ -44,7 +44,8 @@ GATHER = 0.2  # seconds that news is gathered before it is told
 # either end, and is not to be what a node does when a large mesh starts as a whole.
 GATHER_PER_LINK = 0.02
 MAX_DIALS = 16  # attempts to link with known nodes at a time
-PATIENCE = 1.0  # the node with the larger id lets the other one dial first, for so long
+PATIENCE = 1.0  # the node with the larger id lets the other one dial first, for so many seconds
+PATIENCE_PER_NODE = 0.02  # and the longer the more nodes there are that the other one may dial
 LEAVE_TIMEOUT = 1.5  # for the byes to reach the peers
 BACKLOG = 1024
 
@@ -334,7 +335,6 @@ class Node:
             if self._roster.has_news:
                 pause = self._told + GATHER_PER_LINK * len(self._peers) - self._reactor.seconds()
                 self._later("gossip", max(GATHER, pause), self._tell_news)
-        self._note_readiness()
 
     def _tell_news(self) -> None:
         self._told = self._reactor.seconds()
@@ -385,6 +385,7 @@ class Node:
             direction="dialed" if link.dialed else "accepted",
             addresses=", ".join(str(address.ip) for address in record.addresses),
         )
+        self._note_readiness()
 
     def _part(self, link: Link, reason: str) -> None:
         self._peers.part(link)
@@ -394,6 +395,7 @@ class Node:
             peer=link.node.name,
             reason=reason,
         )
+        self._note_readiness()
 
     def _refuse(self, link: Link, refusal: Refusal) -> None:
         link.refuse(refusal)
@@ -415,7 +417,8 @@ class Node:
         if dialer is None:
             dialer = self._connector.dialer((record.host_port,), self._turns)
             self._dialers[record.id] = dialer
-        dialer.start(PATIENCE * (1 + self._draw()) if patient else 0.0)
+        patience = PATIENCE + PATIENCE_PER_NODE * self._roster.nodes_known
+        dialer.start(patience * (1 + self._draw()) if patient else 0.0)
 
     # --- looking after things ---
 

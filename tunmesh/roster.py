@@ -322,8 +322,9 @@ class Roster(Generic[Link]):
     def _claim(self, record: NodeRecord, link: Link, rivals: Iterable[str]) -> list[Command[Link]]:
         """Stand in line for its addresses: in the place of a rival, or at the end."""
         commands: list[Command[Link]] = []
+        routable = self._routable(record)
         refused = False
-        for address in self._routable(record):
+        for address in routable:
             line = self._claims.setdefault(address, [])
             place = next((line.index(rival) for rival in rivals if rival in line), len(line))
             line[place : place + 1] = [record.id]
@@ -333,7 +334,7 @@ class Roster(Generic[Link]):
                 refused = True
             else:
                 commands.append(Probe(self._peers[line[0]].link))
-        if refused or len(self._routable(record)) < len(record.addresses):
+        if refused or len(routable) < len(record.addresses):
             commands += self._refusal(record.id)
         return [*commands, *self._refuse_waiting(record.id)]
 
