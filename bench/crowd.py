@@ -43,7 +43,7 @@ from tunmesh.link import Link
 from tunmesh.localmesh import plan
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.names import Names
-from tunmesh.node import Node, Settings
+from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.testing import MemoryTun
 
 HOST = plan.NodePlan(2).underlay
@@ -83,7 +83,7 @@ class Extra:
             crowd.reactor,
             self,
             crowd.keys,
-            crowd.credentials,
+            crowd.identity,
             messages.encode_record(record),
             secrets.token_bytes,
             random.random,
@@ -96,7 +96,7 @@ class Extra:
             _no_http,
             lambda error: say("tls", why=str(error)),
         )
-        factory = tls.server_factory(crowd.credentials, reception, crowd.reactor)
+        factory = tls.server_factory(crowd.identity, reception, crowd.reactor)
         crowd.reactor.listenTCP(record.host_port[1], factory, BACKLOG, HOST)
 
     def dial(self) -> None:
@@ -124,7 +124,7 @@ class Extra:
             self.link = None
             say("lost", node=self.record.name, why=str(error))
 
-    def data_received(self, link: Link, frame: memoryview) -> None: ...
+    def data_received(self, link: Link, frames: list[memoryview]) -> None: ...
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         link.introduce([self._crowd.records[each] for each in ids if each in self._crowd.records])
 
@@ -145,7 +145,8 @@ class Stars:
 
     def __init__(self, reactor: Any, directory: Path, numbers: range) -> None:
         self.reactor = reactor
-        self.keys, self.credentials = secret_of(directory)
+        self.keys, credentials = secret_of(directory)
+        self.identity = tls.Identity(credentials)
         self.records = {record.id: record for record in map(record_of, numbers)}
         self._extras = [Extra(self, record) for record in self.records.values()]
         self._linked = 0
@@ -176,10 +177,10 @@ class Whole:
         settings = Settings(
             record=record,
             networks=(ip_network(plan.IPV4_NETWORK), ip_network(plan.IPV6_NETWORK)),
-            keys=keys,
-            credentials=credentials,
+            reloadable=Reloadable(
+                keys, credentials, (GroupSettings("first", ((REAL.underlay, plan.LISTEN_PORT),)),)
+            ),
             listen_port=record.host_port[1],
-            groups=(GroupSettings("first", ((REAL.underlay, plan.LISTEN_PORT),)),),
         )
         self._node = Node(
             reactor,

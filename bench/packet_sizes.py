@@ -42,12 +42,14 @@ def measure(
     """One run of iperf3 from one namespace to the other."""
     udp = ["-u", "-b", "0", "-l", str(size)] if protocol == "udp" else ["-M", str(size)]
     with server:
-        listener = subprocess.Popen(["iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, text=True)  # noqa: S607
+        listener = subprocess.Popen(
+            ["iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, text=True
+        )
     assert listener.stdout is not None  # noqa: S101
     next(line for line in listener.stdout if "listening" in line)
     with client:
         command = ["iperf3", "-J", "-c", address, "-t", str(seconds), *udp]
-        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
+        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     listener.kill()
     listener.communicate()
     said = json.loads(ran.stdout)

@@ -112,7 +112,7 @@ class Process:
 
     def __init__(self, command: Sequence[str], namespace: Namespace, janitor: Janitor) -> None:
         with namespace:
-            self._child = subprocess.Popen(  # noqa: S603
+            self._child = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
         janitor.watch(self.pid)
