@@ -12,6 +12,7 @@ from tunmesh.bootstrap import LEADS_BACK, Bootstrap, GroupSettings
 from tunmesh.dialer import PeerFactory, Target
 from tunmesh.messages import NodeRecord
 from tunmesh.testing import MemoryReactor, Network
+from tunmesh.turns import Turns
 
 OWN, ALICE, BALANCER = ("me", 1), ("alice", 1), ("balancer", 443)
 
@@ -41,6 +42,7 @@ class BootstrapTests(unittest.TestCase):
             secure=lambda host, factory: factory,
             draw=lambda: 1.0,
             unreachable=lambda dialer, text: None,
+            turns=Turns(1, lambda: 1.0),
             rounds=group.retries,
         )
         self.dialers.append(dialer)

@@ -11,6 +11,7 @@ from twisted.trial import unittest
 
 from tunmesh.dialer import ATTEMPT_DELAY, CONNECT_TIMEOUT, SHORT_LIFE, PeerFactory, Target
 from tunmesh.testing import MemoryReactor, Network
+from tunmesh.turns import Turns
 
 ONE, TWO = ("10.9.0.1", 1), ("10.9.0.2", 2)
 LATENCY = 0.001
@@ -32,6 +33,7 @@ class Caller:
         self.links: list[str] = []  # the hosts that it reached
         self.complaints: list[tuple[Target, str]] = []
         self.draw = draw
+        self.turns = Turns(1, lambda: 0.0)
         self.dialer = PeerFactory(
             MemoryReactor(self.network, "10.9.0.9"),
             targets,
@@ -39,6 +41,7 @@ class Caller:
             secure=self._secure,
             draw=lambda: self.draw,
             unreachable=lambda dialer, text: self.complaints.append((dialer.target, text)),
+            turns=self.turns,
             rounds=rounds,
             max_delay=longest,
         )
@@ -72,6 +75,51 @@ class Caller:
             self.settle()
             found.append(round(self.pause or 0.0, 2))
         return found
+
+
+class TurnTests(unittest.TestCase):
+    def setUp(self) -> None:
+        self.first, self.second = Caller((ONE,)), Caller((ONE,))
+        self.second.dialer._turns = self.first.turns
+        for caller in (self.first, self.second):
+            caller.listen(ONE)
+            caller.dialer.start()
+            caller.clock.advance(TICK)
+
+    def dials(self) -> list[int]:
+        return [self.first.network.dials, self.second.network.dials]
+
+    def test_waits(self) -> None:
+        """Who has no turn dials when somebody else's attempt has come to an end, good or bad."""
+        for end in ("authenticated", "failed"):
+            self.setUp()
+            self.assertEqual(self.dials(), [1, 0])
+            getattr(self.first.dialer, end)()
+            self.assertEqual(self.dials(), [1, 1])
+
+    def test_one_turn(self) -> None:
+        """An attempt gives its turn back once, whatever is said of it later."""
+        self.first.dialer.authenticated()
+        self.first.dialer.failed()
+        self.second.dialer.authenticated()
+        self.assertEqual(self.first.turns._free, 1)
+
+    def test_stops(self) -> None:
+        """Who stops while he waits is not called; who stops while he dials keeps his turn."""
+        self.first.dialer.stop()
+        self.assertEqual(self.dials(), [1, 0])
+        self.second.dialer.stop()
+        self.first.dialer.failed()
+        self.assertEqual(self.dials(), [1, 0])
+        self.assertEqual(self.first.turns._free, 1)
+
+    def test_abandons(self) -> None:
+        """An attempt that is broken off is over."""
+        caller = Caller((ONE,))
+        caller.dialer.start()
+        caller.clock.advance(0)
+        caller.dialer.abandon()
+        self.assertEqual(caller.turns._free, 1)
 
 
 class PauseTests(unittest.TestCase):

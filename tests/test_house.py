@@ -42,7 +42,7 @@ FLOORS = {
     "errors": Floor("errors", "", pure=True),
     "codecs": Floor("netstring messages packet localmesh.icmp", "errors", pure=True),
     "machines": Floor(
-        "handshake routing roster commands packetqueue status totals health expiry",
+        "handshake routing roster commands packetqueue status totals health expiry turns",
         "errors codecs machines",
         pure=True,
     ),

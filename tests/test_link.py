@@ -4,6 +4,7 @@ the test tells him to."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from ipaddress import ip_interface
 from typing import Any
 
@@ -79,6 +80,12 @@ class Owner:
 
     def gossip_received(self, link: Link, gossip: Gossip) -> None:
         self.told.append(gossip)
+
+    def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
+        self.told.append(ids)
+
+    def introduction_received(self, link: Link, records: Sequence[NodeRecord]) -> None:
+        self.told.append(records)
 
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         self.told.append(refusal)
@@ -327,13 +334,29 @@ class DataTests(LinkCase):
         self.assertEqual(self.owner.packets, packets)
 
     def test_messages(self) -> None:
-        """Gossip and refusals are passed on both ways."""
+        """Gossip, questions, answers and refusals are passed on both ways."""
+        records = (record("bob"),)
+        ids = (records[0].id,)
+        said = [GOSSIP, messages.encode_inquiry(ids), messages.encode_introduction(records)]
         self.link.tell(Gossip(True))
+        self.link.ask(ids)
+        self.link.introduce(records)
         self.link.refuse(Refusal((), ""))
-        self.other.say(GOSSIP, REFUSAL)
+        self.other.say(*said, REFUSAL)
         self.advance(0.01)
-        self.assertEqual(self.other.heard, [GOSSIP, REFUSAL])
-        self.assertEqual(self.owner.told, [Gossip(True), Refusal((), "")])
+        self.assertEqual(self.other.heard, [*said, REFUSAL])
+        self.assertEqual(self.owner.told, [Gossip(True), ids, records, Refusal((), "")])
+
+    def test_many_questions(self) -> None:
+        """Who asks again and again and reads nothing is owed each answer once."""
+        self.block()
+        records = (record("bob"), record("carol"))
+        for _ in range(100):
+            self.link.introduce(records)
+        self.network.heal()
+        self.advance(1)
+        answers = [payload for payload in self.other.heard if payload[:1] == b"N"]
+        self.assertEqual(answers, [messages.encode_introduction(records)])
 
     def test_short_pause(self) -> None:
         """What waited only for a moment is delivered, in order, and nothing was dropped."""

@@ -25,6 +25,8 @@ from tunmesh.messages import (
     decode_challenge,
     decode_gossip,
     decode_hello,
+    decode_inquiry,
+    decode_introduction,
     decode_proof,
     decode_record,
     decode_refusal,
@@ -33,6 +35,8 @@ from tunmesh.messages import (
     encode_challenge,
     encode_gossip,
     encode_hello,
+    encode_inquiry,
+    encode_introduction,
     encode_proof,
     encode_record,
     encode_refusal,
@@ -56,7 +60,9 @@ RECORD_BYTES = (
 OTHER_ID = "ffeeddccbbaa99887766554433221100"
 HELLO = b"H\x01\x01\x01" + KEY_ID + NONCE
 CHALLENGE = b"C\x01" + KEY_ID + NONCE
-GOSSIP = b'G{"full":true,"linked":[' + RECORD_BYTES + b'],"lost":["' + OTHER_ID.encode() + b'"]}'
+GOSSIP = b"G\x01\x00\x01" + bytes.fromhex(RECORD.id + OTHER_ID)
+INQUIRY = b"W" + bytes.fromhex(RECORD.id + OTHER_ID)
+INTRODUCTION = b"N[" + RECORD_BYTES + b"]"
 REFUSAL = b'R{"addresses":["10.77.1.2"],"holder":"beta"}'
 
 # Every payload that has a decoder, by that decoder.
@@ -66,6 +72,8 @@ PAYLOADS: dict[Callable[[bytes], object], bytes] = {
     decode_proof: b"P" + MAC + RECORD_BYTES,
     decode_record: RECORD_BYTES,
     decode_gossip: GOSSIP,
+    decode_inquiry: INQUIRY,
+    decode_introduction: INTRODUCTION,
     decode_refusal: REFUSAL,
     decode_bye: b"Bleaving",
     decode_token: b"itokentok",
@@ -206,11 +214,27 @@ class Wire(unittest.SynchronousTestCase):
         self.assertEqual(RECORD.host_port, ("alpha.example", 4567))
 
     def test_gossip(self) -> None:
-        """Gossip has the records of linked nodes and the ids of lost ones."""
-        gossip = Gossip(True, (RECORD,), (OTHER_ID,))
+        """Gossip has the ids of linked nodes and of lost ones."""
+        gossip = Gossip(True, (RECORD.id,), (OTHER_ID,))
         self.is_wire(gossip, encode_gossip(gossip), GOSSIP, decode_gossip(GOSSIP))
-        empty, payload = Gossip(False), b'G{"full":false,"linked":[],"lost":[]}'
+        empty, payload = Gossip(False), b"G\x00\x00\x00"
         self.is_wire(empty, encode_gossip(empty), payload, decode_gossip(payload))
+
+    def test_inquiry(self) -> None:
+        """Who does not know a node asks by its id, and is given its record."""
+        ids, records = (RECORD.id, OTHER_ID), (RECORD,)
+        self.is_wire(ids, encode_inquiry(ids), INQUIRY, decode_inquiry(INQUIRY))
+        wire = encode_introduction(records)
+        self.is_wire(records, wire, INTRODUCTION, decode_introduction(INTRODUCTION))
+
+    def test_longest_introduction(self) -> None:
+        """As many records as one introduction may have fit into a frame, however long they are."""
+        longest = decode_record(json.dumps({**json.loads(RECORD_BYTES), **LONGEST}).encode())
+        payload = encode_introduction([longest] * messages.MAX_INTRODUCED)
+        self.assertLessEqual(len(payload), messages.MAX_FRAME)
+        self.assertEqual(len(decode_introduction(payload)), messages.MAX_INTRODUCED)
+        more = encode_introduction([RECORD] * (messages.MAX_INTRODUCED + 1))
+        self.assertEqual(outcome(decode_introduction, more), "malformed")
 
     def test_refusal(self) -> None:
         """A refusal names addresses and who holds them, or neither."""
@@ -258,11 +282,19 @@ class RoundTrips(unittest.SynchronousTestCase):
         self.assertLessEqual(len(encode_proof(proof)), messages.MAX_HANDSHAKE_FRAME)
 
     @settings(max_examples=50, deadline=None)
-    @given(st.booleans(), st.lists(RECORDS, max_size=3), st.lists(NODE_IDS, max_size=3))
-    def test_gossip(self, full: bool, linked: list[NodeRecord], lost: list[str]) -> None:
+    @given(st.booleans(), st.lists(NODE_IDS, max_size=3), st.lists(NODE_IDS, max_size=3))
+    def test_gossip(self, full: bool, linked: list[str], lost: list[str]) -> None:
         """Any gossip."""
         gossip = Gossip(full, tuple(linked), tuple(lost))
         self.assertEqual(decode_gossip(encode_gossip(gossip)), gossip)
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(RECORDS, max_size=3))
+    def test_introduction(self, records: list[NodeRecord]) -> None:
+        """Any introduction, and the inquiry before it."""
+        self.assertEqual(decode_introduction(encode_introduction(records)), tuple(records))
+        ids = tuple(record.id for record in records)
+        self.assertEqual(decode_inquiry(encode_inquiry(ids)), ids)
 
     @settings(max_examples=50, deadline=None)
     @given(st.lists(st.ip_addresses().map(str), max_size=8).map(tuple), WORDS | st.just(""))
@@ -280,10 +312,16 @@ class Broken(unittest.SynchronousTestCase):
             self.assertEqual(outcome(decode, payload), "malformed", (decode.__name__, payload))
 
     def test_truncated(self) -> None:
-        """A message that ends anywhere before its end is malformed."""
+        """A message that ends anywhere before its end is malformed; a list of ids ends behind any
+        of them."""
+        shortest: dict[object, int] = {
+            decode_proof: 1 + messages.MAC_SIZE + 1,
+            decode_gossip: 20,
+            decode_inquiry: 0,
+        }
         for decode, payload in PAYLOADS.items():
-            shortest = 1 + messages.MAC_SIZE + 1 if decode is decode_proof else len(payload)
-            self.refuses(decode, *(payload[:size] for size in range(shortest)))
+            sizes = range(shortest.get(decode, len(payload)))
+            self.refuses(decode, *(payload[:size] for size in sizes))
 
     def test_trailing(self) -> None:
         """A message with anything behind its end is malformed; JSON may be followed by space."""
@@ -291,7 +329,7 @@ class Broken(unittest.SynchronousTestCase):
             if decode is decode_proof:
                 continue
             for byte in range(256):
-                if payload.endswith(b"}") and byte in b" \t\r\n":
+                if payload.endswith((b"}", b"]")) and byte in b" \t\r\n":
                     continue
                 self.refuses(decode, payload + bytes((byte,)))
 
@@ -329,14 +367,14 @@ class Broken(unittest.SynchronousTestCase):
             b"9" * 5000,
         ):
             self.refuses(decode_record, broken)
-            self.refuses(decode_gossip, b"G" + broken)
+            self.refuses(decode_introduction, b"N" + broken)
             self.refuses(decode_refusal, b"R" + broken)
 
     def test_not_an_object(self) -> None:
         """JSON that is anything but an object, with all it takes, is malformed."""
-        for other in (b"null", b"true", b"0", b'""', b"[]", b"[{}]", b"{}", b"NaN", b'"id"'):
+        for other in (b"null", b"true", b"0", b'""', b"[{}]", b"{}", b"NaN", b'"id"'):
             self.refuses(decode_record, other)
-            self.refuses(decode_gossip, b"G" + other)
+            self.refuses(decode_introduction, b"N" + other)
             self.refuses(decode_refusal, b"R" + other)
 
     @settings(max_examples=300, deadline=None)
@@ -351,10 +389,10 @@ class Broken(unittest.SynchronousTestCase):
     @settings(max_examples=200, deadline=None)
     @given(JSON)
     def test_random_json(self, value: object) -> None:
-        """Any JSON at all is malformed as a record, as gossip and as a refusal."""
+        """Any JSON at all is malformed as a record, in an introduction and as a refusal."""
         data = json.dumps(value).encode()
         self.refuses(decode_record, data)
-        self.refuses(decode_gossip, b"G" + data)
+        self.refuses(decode_introduction, b"N[" + data + b"]")
         self.refuses(decode_refusal, b"R" + data)
 
 
@@ -365,7 +403,7 @@ class Records(unittest.SynchronousTestCase):
         for data in records:
             self.assertEqual(outcome(decode_record, data), "malformed", data[:200])
             self.assertEqual(
-                outcome(decode_gossip, b'G{"full":true,"lost":[],"linked":[' + data + b"]}"),
+                outcome(decode_introduction, b"N[" + data + b"]"),
                 "malformed",
                 data[:200],
             )
@@ -477,24 +515,20 @@ class Urls(unittest.SynchronousTestCase):
 
 
 class GossipAndRefusals(unittest.SynchronousTestCase):
-    """The JSON of an authentic peer is not trusted either."""
+    """What an authentic peer says is not trusted either."""
 
     def refuses(self, decode: Callable[[bytes], object], tag: bytes, **fields: object) -> None:
         payload = tag + json.dumps(fields).encode()
         self.assertEqual(outcome(decode, payload), "malformed", payload)
 
     def test_gossip(self) -> None:
-        """Gossip without one of its parts, or with one of a wrong kind, is malformed."""
-        right: dict[str, object] = {"full": True, "linked": [], "lost": []}
-        for field in right:
-            part = {name: value for name, value in right.items() if name != field}
-            self.refuses(decode_gossip, b"G", **part)
-        for value in (*NO_LISTS, 0, "true"):
-            if value is not True:
-                self.refuses(decode_gossip, b"G", **{**right, "full": value})
-        for value in NO_LISTS:
-            self.refuses(decode_gossip, b"G", **{**right, "linked": value})
-            self.refuses(decode_gossip, b"G", **{**right, "lost": value})
+        """Gossip that is cut off, or has ids that are, is malformed."""
+        for length in range(len(GOSSIP)):
+            if (length - 4) % 16 or length < 20:
+                self.assertEqual(outcome(decode_gossip, GOSSIP[:length]), "malformed", length)
+        self.assertEqual(outcome(decode_gossip, b"G\x02" + GOSSIP[2:]), "malformed")
+        self.assertEqual(outcome(decode_gossip, GOSSIP + b"x"), "malformed")
+        self.assertEqual(outcome(decode_inquiry, INQUIRY + b"x"), "malformed")
 
     def test_refusal(self) -> None:
         """A refusal without one of its parts, or with one of a wrong kind, is malformed."""

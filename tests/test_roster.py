@@ -12,10 +12,12 @@ from twisted.trial import unittest
 
 from tunmesh import roster
 from tunmesh.commands import (
+    Ask,
     Close,
     Command,
     Dial,
     Forget,
+    Introduce,
     Join,
     Part,
     Probe,
@@ -28,6 +30,7 @@ from tunmesh.commands import (
 )
 from tunmesh.messages import (
     LEAVING,
+    MAX_INTRODUCED,
     REPLACED,
     SILENT,
     SUPERSEDED,
@@ -60,7 +63,19 @@ BOB_IP = ip_address("10.0.0.2")
 
 
 def everything(*linked: NodeRecord) -> Gossip:
-    return Gossip(True, linked)
+    return Gossip(True, tuple(record.id for record in linked))
+
+
+def told(end: Roster[str], link: str, gossip: Gossip, *records: NodeRecord) -> list[Command[str]]:
+    """What it does about gossip, when its questions are answered at once with these records."""
+    commands: list[Command[str]] = []
+    for command in end.told(link, gossip):
+        if isinstance(command, Ask):
+            asked = [record for record in records if record.id in command.ids]
+            commands += end.introduced(command.link, asked)
+        else:
+            commands.append(command)
+    return commands
 
 
 def named(commands: list[Command[str]], *kinds: type) -> list[Command[str]]:
@@ -75,16 +90,16 @@ class RosterCase(unittest.TestCase):
         return self.alice.authenticated(link or record.name, record, dialed)
 
     def told(self, link: str, *records: NodeRecord) -> list[Command[str]]:
-        return self.alice.told(link, everything(*records))
+        return told(self.alice, link, everything(*records), *records)
 
 
 class LinkTests(RosterCase):
     def test_first_link(self) -> None:
         """A link brings a node and its route, and hears of everybody else who is linked."""
         self.assertEqual(
-            self.link(BOB), [Join("bob"), Tell("bob", everything()), Route(BOB_IP, "bob")]
+            self.link(BOB), [Join("bob"), Tell("bob", everything(BOB)), Route(BOB_IP, "bob")]
         )
-        self.assertIn(Tell("carol", everything(BOB)), self.link(CAROL))
+        self.assertIn(Tell("carol", everything(BOB, CAROL)), self.link(CAROL))
         self.assertEqual(self.alice.linked(), [BOB, CAROL])
         self.assertTrue(self.alice.is_linked(BOB.id))
 
@@ -117,7 +132,7 @@ class LinkTests(RosterCase):
 
 class SecondLinkTests(RosterCase):
     def switched(self, link: str) -> list[Command[str]]:
-        return [Switch(link), Tell(link, everything()), Refuse(link, NOTHING)]
+        return [Switch(link), Tell(link, everything(BOB)), Refuse(link, NOTHING)]
 
     def test_better(self) -> None:
         """What the smaller id dialed takes over from what the larger one dialed."""
@@ -226,7 +241,7 @@ class HearsayTests(RosterCase):
         """Of two nodes the one with the larger id lets the other one dial first."""
         carol: Roster[str] = Roster(CAROL, NETWORKS)
         carol.authenticated("bob", BOB, True)
-        commands = carol.told("bob", everything(ALICE, DAVE))
+        commands = told(carol, "bob", everything(ALICE, DAVE), ALICE, DAVE)
         self.assertEqual(commands, [Dial(ALICE, patient=True), Dial(DAVE, patient=False)])
 
     def test_said_twice(self) -> None:
@@ -251,7 +266,7 @@ class HearsayTests(RosterCase):
         self.link(BOB)
         self.told("bob", CAROL)
         self.assertEqual(
-            self.alice.told("bob", Gossip(False, (DAVE,))), [Dial(DAVE, patient=False)]
+            told(self.alice, "bob", Gossip(False, (DAVE.id,)), DAVE), [Dial(DAVE, patient=False)]
         )
         self.assertEqual(self.told("bob", DAVE), [Forget(CAROL.id)])
 
@@ -277,6 +292,70 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.told("bob", DAVE), [Forget(CAROL.id)])
         self.assertEqual(self.told("bob", DAVE), [Dial(DAVE, patient=False)])
 
+    def test_asks_who_it_is(self) -> None:
+        """Hearsay is ids: whoever is the first to vouch for a node is asked who that is."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.assertEqual(self.alice.told("bob", everything(DAVE)), [Ask("bob", (DAVE.id,))])
+        self.assertEqual(self.alice.told("carol", everything(DAVE)), [])
+        self.assertEqual(self.alice.introduced("bob", [DAVE]), [Dial(DAVE, patient=False)])
+        self.assertEqual(self.alice.introduced("carol", [DAVE]), [])
+
+    def test_answers(self) -> None:
+        """A node says who those are that it is linked to, and nothing of others."""
+        self.link(BOB)
+        self.link(CAROL)
+        ids = (BOB.id, DAVE.id, ALICE.id)
+        self.assertEqual(self.alice.asked("carol", ids), [Introduce("carol", (BOB,))])
+        self.assertEqual(self.alice.asked("carol", (DAVE.id,)), [])
+        self.assertEqual(self.alice.asked("?", ids), [])
+
+    def test_asks_the_next(self) -> None:
+        """When the one who was asked takes his word back, or goes, another voucher is asked."""
+        for end in (
+            lambda: self.alice.told("bob", everything()),
+            lambda: named(self.alice.link_lost("bob", "lost"), Ask),
+        ):
+            self.setUp()
+            self.link(BOB)
+            self.link(CAROL)
+            self.alice.told("bob", everything(DAVE))
+            self.alice.told("carol", everything(DAVE))
+            self.assertEqual(end(), [Ask("carol", (DAVE.id,))])
+
+    def test_asks_again(self) -> None:
+        """A new link may have cost an answer: with everything else the question is repeated."""
+        self.link(BOB, "old", dialed=False)
+        self.alice.told("old", everything(DAVE))
+        self.link(BOB, "new", dialed=False)
+        self.assertEqual(self.alice.told("new", everything(DAVE)), [Ask("new", (DAVE.id,))])
+
+    def test_asks_in_parts(self) -> None:
+        """No question is longer than the answer may be."""
+        self.link(BOB)
+        ids = tuple(f"{number:032x}" for number in range(100, 100 + MAX_INTRODUCED + 1))
+        asked = self.alice.told("bob", Gossip(True, ids))
+        self.assertEqual(asked, [Ask("bob", ids[:-1]), Ask("bob", ids[-1:])])
+
+    def test_uncalled_for(self) -> None:
+        """Nobody can introduce a node that he does not vouch for, or one that is known."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.alice.told("bob", everything(DAVE))
+        self.assertEqual(self.alice.introduced("carol", [DAVE]), [])
+        self.assertEqual(self.alice.introduced("?", [DAVE]), [])
+        self.alice.introduced("bob", [DAVE])
+        self.assertEqual(self.alice.introduced("bob", [DAVE]), [])
+
+    def test_linked_meanwhile(self) -> None:
+        """Who links by himself need not be introduced, and is dialed when that link is lost."""
+        self.link(BOB)
+        self.alice.told("bob", everything(DAVE))
+        self.link(DAVE)
+        self.assertEqual(self.alice.introduced("bob", [DAVE]), [])
+        lost = self.alice.link_lost("dave", "lost")
+        self.assertEqual(named(lost, Dial, Ask), [Dial(DAVE, patient=False)])
+
     def test_late_gossip(self) -> None:
         """Changes that come by a link which another one has replaced are left unheard."""
         self.link(BOB, "old", dialed=False)
@@ -289,13 +368,11 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.nodes_known, 2)
 
     def test_news(self) -> None:
-        """Links made and lost are told once, to everybody but whom they lead to."""
+        """Links made and lost are told once, to everybody."""
         self.link(BOB)
         self.link(CAROL)
-        self.assertEqual(
-            self.alice.gossip(),
-            [Tell("bob", Gossip(False, (CAROL,))), Tell("carol", Gossip(False, (BOB,)))],
-        )
+        news = Gossip(False, (BOB.id, CAROL.id))
+        self.assertEqual(self.alice.gossip(), [Tell("bob", news), Tell("carol", news)])
         self.assertFalse(self.alice.has_news)
         self.alice.link_lost("carol", "lost")
         self.assertTrue(self.alice.has_news)
@@ -314,7 +391,7 @@ class RestartTests(RosterCase):
                 Part("bob", SUPERSEDED),
                 Forget(BOB.id),
                 Close("bob", SUPERSEDED),
-                Tell("bob again", everything()),
+                Tell("bob again", everything(BOB_AGAIN)),
                 Route(BOB_IP, "bob again"),
             ],
         )
@@ -387,7 +464,7 @@ class AddressTests(RosterCase):
         told whose it is."""
         self.link(BOB)
         self.assertEqual(
-            self.link(self.eve), [Join("eve"), Tell("eve", everything(BOB)), Probe("bob")]
+            self.link(self.eve), [Join("eve"), Tell("eve", everything(BOB, self.eve)), Probe("bob")]
         )
         self.assertEqual(self.alice.probed("bob", True), [Refuse("eve", self.refused)])
         self.assertEqual(self.alice.probed("bob", True), [])

@@ -12,7 +12,7 @@ happen at any moment.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -32,10 +32,12 @@ from twisted.trial import unittest
 
 from tunmesh.commands import (
     Address,
+    Ask,
     Close,
     Command,
     Dial,
     Forget,
+    Introduce,
     Join,
     Part,
     Probe,
@@ -76,11 +78,21 @@ class Bye:
 
 
 @dataclass(frozen=True)
+class Inquiry:
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Introduction:
+    records: tuple[NodeRecord, ...]
+
+
+@dataclass(frozen=True)
 class Lost:
     """The connection is gone. It comes last, after whatever still arrives."""
 
 
-Message = Hello | Ping | Pong | Bye | Gossip | Refusal | Lost
+Message = Hello | Ping | Pong | Bye | Gossip | Inquiry | Introduction | Refusal | Lost
 
 
 class State(Enum):
@@ -180,6 +192,10 @@ class End:
                 self.answered(True)
             case Gossip():
                 self.owner.run(roster.told(self, message))
+            case Inquiry(ids):
+                self.owner.run(roster.asked(self, ids))
+            case Introduction(records):
+                self.owner.run(roster.introduced(self, records))
             case Refusal():
                 self.owner.refused(self, message)
             case Bye(reason):
@@ -268,6 +284,10 @@ class Life:
                 del self.routes[address]
             case Tell(end, gossip):
                 end.send(gossip)
+            case Ask(end, ids):
+                end.send(Inquiry(ids))
+            case Introduce(end, records):
+                end.send(Introduction(records))
             case Refuse(end, refusal):
                 end.send(refusal)
             case Retire(end):
@@ -469,12 +489,10 @@ class World(RuleBasedStateMachine):
                 assert line
                 assert len(line) == len(set(line))
                 assert set(line) <= {life.record.id} | life.peers.keys()
-            vouches = {
-                (node_id, peer.record.id)
-                for peer in roster._peers.values()
-                for node_id in peer.vouches
-            }
-            assert vouches == {(i, v) for i, (_, by) in roster._known.items() for v in by}
+            vouches = Counter(
+                node_id for peer in roster._peers.values() for node_id in peer.vouches
+            )
+            assert vouches == {i: known.vouchers for i, known in roster._known.items()}
             assert life.dials.keys() <= roster._known.keys()
             assert life.dials.keys().isdisjoint(life.peers)
 
@@ -496,6 +514,7 @@ class World(RuleBasedStateMachine):
         """This life is linked with all the others, and they agree on everything."""
         assert life.peers.keys() == {other.record.id for other in others}
         assert life.roster.nodes_known == len(others)
+        assert all(known.record is not None for known in life.roster._known.values())
         assert not life.dials
         assert set(life.ends) == set(life.peers.values())
         for other in others:

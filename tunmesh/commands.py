@@ -95,6 +95,22 @@ class Tell(Generic[Link]):
 
 
 @dataclass(frozen=True, slots=True)
+class Ask(Generic[Link]):
+    """Ask who the nodes with these ids are."""
+
+    link: Link
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce(Generic[Link]):
+    """Answer that: these are the nodes."""
+
+    link: Link
+    records: tuple[NodeRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse(Generic[Link]):
     link: Link
     refusal: Refusal
@@ -112,5 +128,7 @@ Command = (
     | Route[Link]
     | Unroute
     | Tell[Link]
+    | Ask[Link]
+    | Introduce[Link]
     | Refuse[Link]
 )

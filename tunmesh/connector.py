@@ -18,6 +18,7 @@ from tunmesh import tls
 from tunmesh.dialer import PeerFactory, Target
 from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.link import Link, Owner
+from tunmesh.turns import Turns
 
 
 class Connector:
@@ -66,11 +67,13 @@ class Connector:
     def dialer(
         self,
         targets: tuple[Target, ...],
+        turns: Turns | None = None,
         rounds: int = -1,
         max_delay: float = 15.0,
         begin_round: Callable[[], None] = lambda: None,
     ) -> PeerFactory:
-        """A reconnecting factory for these targets, not started."""
+        """A reconnecting factory for these targets, not started. Without `turns` it never waits
+        for others."""
         return PeerFactory(
             self._reactor,
             targets,
@@ -78,6 +81,7 @@ class Connector:
             secure=self._secure,
             draw=self._draw,
             unreachable=lambda dialer, why: self._unreachable(dialer.target, why),
+            turns=turns or Turns(1, self._draw),
             rounds=rounds,
             max_delay=max_delay,
             begin_round=begin_round,

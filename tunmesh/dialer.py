@@ -35,6 +35,8 @@ from twisted.internet.protocol import Protocol, ReconnectingClientFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tunmesh.turns import Turns
+
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
 ATTEMPT_DELAY = 0.3
 SHORT_LIFE = 5.0  # seconds that a link must have lasted to be linked anew without a pause
@@ -49,6 +51,7 @@ class PeerFactory(ReconnectingClientFactory):
     - `secure(host, factory)`: that factory, wrapped so that it speaks TLS to that host;
     - `draw()`: a random number from 0 to 1;
     - `unreachable(self, text)`: told of attempts that ended before there was a connection;
+    - `turns`: where it asks for its turn before each attempt;
     - `rounds`: how often the list is gone through again before it gives up, -1 for no end;
     - `begin_round()`: called before the first target of each round. It may stop the dialing.
     """
@@ -68,6 +71,7 @@ class PeerFactory(ReconnectingClientFactory):
         secure: Callable[[str, IProtocolFactory], IProtocolFactory],
         draw: Callable[[], float],
         unreachable: Callable[[PeerFactory, str], None],
+        turns: Turns,
         rounds: int = -1,
         max_delay: float = 15.0,
         begin_round: Callable[[], None] = lambda: None,
@@ -83,6 +87,7 @@ class PeerFactory(ReconnectingClientFactory):
         self._rounds = rounds
         self._unreachable = unreachable
         self._begin_round = begin_round
+        self._turns = turns
         self._connecting: Deferred[IProtocol] | None = None
         self._linked = -SHORT_LIFE  # when the last link came up
         self._pause = self.initialDelay  # the longest one before a link like the last one
@@ -117,24 +122,28 @@ class PeerFactory(ReconnectingClientFactory):
     def stop(self) -> None:
         """No new attempt. The one under way may end as it likes: if a link comes of it, it is the
         roster's to judge."""
-        self.stopTrying()
+        self._stop()
         self.retries = 0
 
     def abandon(self) -> None:
         """Stop, and break off the attempt under way unless it is connected already."""
-        self.stopTrying()
+        self._stop()
         if self._connecting is not None:
             self._connecting.cancel()
 
+    def _stop(self) -> None:
+        self.stopTrying()
+        self._turns.withdraw(self._attempt)
+
     def failed(self) -> None:
         """An attempt came to nothing, before or after it was connected: try again later."""
-        self._connecting = None
+        self._end_turn()
         if self.continueTrying:
             self.retry()
 
     def authenticated(self) -> None:
         """An attempt ended in a link."""
-        self._connecting = None
+        self._end_turn()
         self._linked = self.clock.seconds()
         self.delay = self.initialDelay
         self.retries = 0
@@ -153,14 +162,21 @@ class PeerFactory(ReconnectingClientFactory):
         return self._build(self, self.target[0])
 
     def _schedule(self, delay: float) -> None:
-        self._callID = self.clock.callLater(delay, self._attempt)
+        self._callID = self.clock.callLater(delay, self._ask_for_turn)
 
-    def _attempt(self) -> None:
+    def _ask_for_turn(self) -> None:
         self._callID = None
         if self.retries % len(self.targets) == 0:
             self._begin_round()
-        if not self.continueTrying:
-            return
+        if self.continueTrying:
+            self._turns.ask(self._attempt, has_failed=self.retries > 0)
+
+    def _end_turn(self) -> None:
+        if self._connecting is not None:
+            self._connecting = None
+            self._turns.end()
+
+    def _attempt(self) -> None:
         self.attempts += 1
         # A name may be such that already to speak of it is an error. That is a failed attempt too.
         self._connecting = attempt = maybeDeferred(self._connect, *self.target)

@@ -20,7 +20,7 @@ packet, and goes on receiving until it has the other's bye.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol as Interface
@@ -71,6 +71,8 @@ class Owner(Interface):
     def link_lost(self, link: Link, error: PeerError) -> None: ...
     def data_received(self, link: Link, frames: list[memoryview]) -> None: ...
     def gossip_received(self, link: Link, gossip: Gossip) -> None: ...
+    def inquiry_received(self, link: Link, ids: Sequence[str]) -> None: ...
+    def introduction_received(self, link: Link, records: Sequence[NodeRecord]) -> None: ...
     def refusal_received(self, link: Link, refusal: Refusal) -> None: ...
     def bye_received(self, link: Link, reason: str) -> None: ...
     def round_trip(self, link: Link, seconds: float) -> None: ...
@@ -143,6 +145,7 @@ class Link(Protocol):
         self._pings = 0
         self._ping_sent: float | None = None  # until it is answered
         self._pong_owed: bytes | None = None
+        self._introductions: dict[str, NodeRecord] = {}  # owed, by id
         self._probes: list[Callable[[bool], None]] = []
         self._probe_timer: IDelayedCall | None = None
         self._bye_said = False
@@ -184,6 +187,21 @@ class Link(Protocol):
 
     def tell(self, gossip: Gossip) -> None:
         self._write(messages.encode_gossip(gossip))
+
+    def ask(self, ids: Sequence[str]) -> None:
+        self._write(messages.encode_inquiry(ids))
+
+    def introduce(self, records: Sequence[NodeRecord]) -> None:
+        """Send these records now, or when the other end has read what it was sent before: it may
+        ask as often as it likes and never waits for more than each record once."""
+        self._introductions.update((record.id, record) for record in records)
+        if not self._paused:
+            self._send_introductions()
+
+    def _send_introductions(self) -> None:
+        records, self._introductions = list(self._introductions.values()), {}
+        for at in range(0, len(records), messages.MAX_INTRODUCED):
+            self._write(messages.encode_introduction(records[at : at + messages.MAX_INTRODUCED]))
 
     def refuse(self, refusal: Refusal) -> None:
         self._write(messages.encode_refusal(refusal))
@@ -277,6 +295,7 @@ class Link(Protocol):
         if self._pong_owed is not None:
             token, self._pong_owed = self._pong_owed, None
             self._write(b"o" + token)
+        self._send_introductions()
         self._pump()
 
     def stopProducing(self) -> None:
@@ -354,6 +373,10 @@ class Link(Protocol):
             self._ponged(messages.decode_token(payload))
         elif tag == messages.GOSSIP:
             self._owner.gossip_received(self, messages.decode_gossip(payload))
+        elif tag == messages.INQUIRY:
+            self._owner.inquiry_received(self, messages.decode_inquiry(payload))
+        elif tag == messages.INTRODUCTION:
+            self._owner.introduction_received(self, messages.decode_introduction(payload))
         elif tag == messages.REFUSAL:
             self._owner.refusal_received(self, messages.decode_refusal(payload))
         elif tag == messages.BYE:

@@ -11,8 +11,11 @@ strangers. `‖` is concatenation, all integers are unsigned.
     data       D ‖ virtio_net_hdr (10) ‖ IP packet        see tunmesh.packet
     ping       i ‖ token (8)
     pong       o ‖ the token of the ping it answers (8)
-    gossip     G ‖ {"full": bool, "linked": [record, …], "lost": [id, …]}  (JSON)
-    refusal    R ‖ {"addresses": [address, …], "holder": name}             (JSON)
+    gossip     G ‖ full (1) ‖ count (2) ‖ that many ids of linked nodes (16 each)
+                 ‖ ids of lost ones (16 each)
+    inquiry    W ‖ node ids (16 each)
+    introduction N ‖ [node record, …]                           (JSON)
+    refusal    R ‖ {"addresses": [address, …], "holder": name}  (JSON)
     bye        B ‖ reason (a word from BYE_REASONS)
 
 Decoding raises nothing but PeerError("malformed").
@@ -23,7 +26,9 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,17 +41,20 @@ NONCE_SIZE = 32
 KEY_ID_SIZE = 8
 MAC_SIZE = 32
 TOKEN_SIZE = 8
+NODE_ID_SIZE = 16
 MAX_OFFERS = 16  # protocol versions, and key ids, in one hello
 
 MAX_HANDSHAKE_FRAME = 2048
 MAX_DATA_FRAME = 65_546  # D ‖ virtio_net_hdr ‖ the largest IP packet
 MAX_FRAME = 1 << 20
 MAX_RECORD = MAX_HANDSHAKE_FRAME - 1 - MAC_SIZE
+MAX_INTRODUCED = 256  # records in one introduction; it then fits a frame, however long they are
 MAX_NAME = 63
 MAX_URL = 255
 MAX_ADDRESSES = 8
 
-HELLO, CHALLENGE, PROOF, DATA, PING, PONG, GOSSIP, REFUSAL, BYE = b"HCPDioGRB"
+HELLO, CHALLENGE, PROOF, DATA, PING, PONG = b"HCPDio"
+GOSSIP, INQUIRY, INTRODUCTION, REFUSAL, BYE = b"GWNRB"
 
 LEAVING = "leaving"  # the node ends: forget its addresses now
 REPLACED = "replaced"  # another link between the same two nodes takes over
@@ -100,10 +108,11 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Gossip:
-    """Which nodes the sender is linked to. `full`: exactly these; else only what changed."""
+    """The ids of the nodes that the sender is linked to. `full`: exactly these; else only what
+    changed."""
 
     full: bool
-    linked: tuple[NodeRecord, ...] = ()
+    linked: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 
 
@@ -121,6 +130,7 @@ def malformed(text: str) -> PeerError:
     return PeerError("malformed", text)
 
 
+@lru_cache(4096)
 def split_url(url: str) -> tuple[str, int]:
     """(host, port) of an advertised URL. Raises ValueError unless it is https://host:port."""
     parts = urlsplit(url)
@@ -257,20 +267,46 @@ def _interface(value: Any) -> Interface:
 
 
 def encode_gossip(gossip: Gossip) -> bytes:
-    linked = [_record_fields(record) for record in gossip.linked]
-    return b"G" + _dump({"full": gossip.full, "linked": linked, "lost": gossip.lost})
+    ids = "".join(gossip.linked + gossip.lost)
+    head = b"G" + bytes((gossip.full,)) + len(gossip.linked).to_bytes(2, "big")
+    return head + bytes.fromhex(ids)
 
 
 def decode_gossip(payload: bytes) -> Gossip:
-    fields = _load(payload[1:])
-    if not isinstance(fields, dict):
-        raise malformed("gossip that is not an object")
-    full, linked, lost = fields.get("full"), fields.get("linked"), fields.get("lost")
-    if not isinstance(full, bool) or not isinstance(linked, list) or not isinstance(lost, list):
+    if len(payload) < 4 or payload[1] > 1:
         raise malformed("gossip without its parts")
-    return Gossip(
-        full, tuple(_record(item) for item in linked), tuple(_node_id(item) for item in lost)
-    )
+    ids = _ids(payload[4:])
+    linked = int.from_bytes(payload[2:4], "big")
+    if linked > len(ids):
+        raise malformed("gossip that is cut off")
+    return Gossip(bool(payload[1]), ids[:linked], ids[linked:])
+
+
+def encode_inquiry(ids: Sequence[str]) -> bytes:
+    return b"W" + bytes.fromhex("".join(ids))
+
+
+def decode_inquiry(payload: bytes) -> tuple[str, ...]:
+    """The ids of the nodes that the other end wants to know of."""
+    return _ids(payload[1:])
+
+
+def _ids(data: bytes) -> tuple[str, ...]:
+    if len(data) % NODE_ID_SIZE:
+        raise malformed("node ids of a wrong size")
+    text, size = data.hex(), 2 * NODE_ID_SIZE
+    return tuple(text[start : start + size] for start in range(0, len(text), size))
+
+
+def encode_introduction(records: Sequence[NodeRecord]) -> bytes:
+    return b"N" + _dump([_record_fields(record) for record in records])
+
+
+def decode_introduction(payload: bytes) -> tuple[NodeRecord, ...]:
+    fields = _load(payload[1:])
+    if not isinstance(fields, list) or len(fields) > MAX_INTRODUCED:
+        raise malformed("an introduction that is not a list of a decent length")
+    return tuple(_record(item) for item in fields)
 
 
 def encode_refusal(refusal: Refusal) -> bytes:

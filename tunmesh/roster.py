@@ -10,6 +10,11 @@ What this node knows of the others has two sources that never mix:
   hearsay: the last one to lose its link to it takes back the last vouch. No timestamps, no
   versions, no flooding.
 
+**Ids first.** In a mesh of n nodes that starts as a whole, n³ times a node hears that another one
+is linked with a third, but only n² times is that news. So hearsay consists of ids, and who does not
+know one asks the node he first heard it from (and the next, should that one take it back) who it
+is.
+
 **One link per pair.** When a second link to a node comes up, both ends must keep the same one
 without asking. The one dialed by the node with the smaller id is better. A better newcomer takes
 over at once. A worse one says that the other end may have lost the better link, so the holder is
@@ -43,10 +48,12 @@ from typing import Generic
 
 from tunmesh.commands import (
     Address,
+    Ask,
     Close,
     Command,
     Dial,
     Forget,
+    Introduce,
     Join,
     Link,
     Part,
@@ -60,6 +67,7 @@ from tunmesh.commands import (
 )
 from tunmesh.messages import (
     LEAVING,
+    MAX_INTRODUCED,
     REPLACED,
     SILENT,
     SUPERSEDED,
@@ -93,6 +101,15 @@ class _Peer(Generic[Link]):
     vouches: set[str] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _Hearsay:
+    """A node that somebody vouches for."""
+
+    record: NodeRecord | None  # who it is, once we know
+    asked: str  # the id of the node that we asked last
+    vouchers: int = 0
+
+
 class Roster(Generic[Link]):
     """The membership of one node. `networks` are the mesh's: no other address is ever routed."""
 
@@ -101,10 +118,10 @@ class Roster(Generic[Link]):
         self._networks = tuple(networks)
         self._peers: dict[str, _Peer[Link]] = {}
         self._links: dict[Link, str] = {}
-        self._known: dict[str, tuple[NodeRecord, set[str]]] = {}  # id → record, who vouches for it
+        self._known: dict[str, _Hearsay] = {}
         # Address → the ids that claim it. The first holds it, the others wait in line.
         self._claims: dict[Address, list[str]] = {a.ip: [me.id] for a in me.addresses}
-        self._news: dict[str, NodeRecord | None] = {}  # links made and lost that nobody was told of
+        self._news: dict[str, bool] = {}  # links made, or else lost, that nobody was told of
 
     # --- questions ---
 
@@ -144,13 +161,15 @@ class Roster(Generic[Link]):
         rivals = [rival.id for rival in self.linked() if _supersedes(record, rival)]
         self._links[link] = record.id
         self._peers[record.id] = _Peer(record, link, by_smaller)
-        self._news[record.id] = record
+        self._news[record.id] = True
+        if record.id in self._known:
+            self._known[record.id].record = record
         commands: list[Command[Link]] = [Join(link)]
         claims = self._claim(record, link, rivals)
         for rival in rivals:
             old = self._peers[rival].link
             commands += [*self._part(rival, SUPERSEDED), Close(old, SUPERSEDED)]
-        return [*commands, Tell(link, self._everything(record.id)), *claims]
+        return [*commands, Tell(link, self._everything()), *claims]
 
     def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
         """A link is gone, whoever closed it. Unknown (retired, refused) links are no news."""
@@ -206,25 +225,42 @@ class Roster(Generic[Link]):
             peer.hears = link
         elif peer.hears is not link:
             return []  # left over from a link that another one has replaced
-        now = {record.id: record for record in gossip.linked}
-        gone = peer.vouches - now.keys() if gossip.full else peer.vouches & set(gossip.lost)
-        commands: list[Command[Link]] = []
-        for record in now.values():
-            commands += self._vouched(peer, record)
+        now = set(gossip.linked) - {self._me.id, peer.record.id}
+        gone = peer.vouches - now if gossip.full else peer.vouches & set(gossip.lost)
+        unknown = [node_id for node_id in gossip.linked if self._vouched(peer, node_id)]
+        commands = self._ask(peer, unknown)
         for node_id in gone:
             commands += self._doubted(peer, node_id)
+        return commands
+
+    def asked(self, link: Link, ids: Iterable[str]) -> list[Command[Link]]:
+        """A linked node wants to know who these are. We say it of those that we vouch for."""
+        if link not in self._links:
+            return []
+        peers = [self._peers[node_id] for node_id in ids if node_id in self._peers]
+        return [Introduce(link, tuple(peer.record for peer in peers))] if peers else []
+
+    def introduced(self, link: Link, records: Iterable[NodeRecord]) -> list[Command[Link]]:
+        """A linked node said who these are. It is believed of nodes that it vouches for and that
+        nobody else has introduced."""
+        peer = self._peers.get(self._links.get(link, ""))
+        if peer is None:
+            return []
+        commands: list[Command[Link]] = []
+        for record in records:
+            known = self._known.get(record.id)
+            if known is not None and known.record is None and record.id in peer.vouches:
+                known.record = record
+                commands += self._dial(record)
         return commands
 
     def gossip(self) -> list[Command[Link]]:
         """What changed since the last call, for everybody who is linked."""
         news, self._news = self._news, {}
-        commands: list[Command[Link]] = []
-        for node_id, peer in self._peers.items():
-            linked = tuple(r for r in news.values() if r is not None and r.id != node_id)
-            lost = tuple(i for i, r in news.items() if r is None and i != node_id)
-            if linked or lost:
-                commands.append(Tell(peer.link, Gossip(False, linked, lost)))
-        return commands
+        linked = tuple(node_id for node_id, is_linked in news.items() if is_linked)
+        lost = tuple(node_id for node_id, is_linked in news.items() if not is_linked)
+        gossip = Gossip(False, linked, lost)
+        return [Tell(peer.link, gossip) for peer in self._peers.values()] if news else []
 
     # --- links ---
 
@@ -252,7 +288,7 @@ class Roster(Generic[Link]):
         peer.yields = False
         return [
             Switch(link),
-            Tell(link, self._everything(peer.record.id)),
+            Tell(link, self._everything()),
             Refuse(link, peer.refusal),
             *self._refuse_waiting(peer.record.id),
         ]
@@ -270,13 +306,14 @@ class Roster(Generic[Link]):
                 self._links.pop(link, None)
         if peer.contender is not None:
             commands.append(Close(peer.contender, reason))
-        self._news[node_id] = None
+        self._news[node_id] = False
         commands += self._give_up_claims(peer.record)
         for vouched in sorted(peer.vouches):
             commands += self._doubted(peer, vouched)
         commands += self._dial(peer.record) if node_id in self._known else [Forget(node_id)]
-        for other, _ in self._known.values():
-            if _supersedes(peer.record, other) and other.id not in self._peers:
+        for known in self._known.values():
+            other = known.record
+            if other and _supersedes(peer.record, other) and other.id not in self._peers:
                 commands += self._dial(other)
         return commands
 
@@ -285,8 +322,9 @@ class Roster(Generic[Link]):
     def _claim(self, record: NodeRecord, link: Link, rivals: Iterable[str]) -> list[Command[Link]]:
         """Stand in line for its addresses: in the place of a rival, or at the end."""
         commands: list[Command[Link]] = []
+        routable = self._routable(record)
         refused = False
-        for address in self._routable(record):
+        for address in routable:
             line = self._claims.setdefault(address, [])
             place = next((line.index(rival) for rival in rivals if rival in line), len(line))
             line[place : place + 1] = [record.id]
@@ -296,7 +334,7 @@ class Roster(Generic[Link]):
                 refused = True
             else:
                 commands.append(Probe(self._peers[line[0]].link))
-        if refused or len(self._routable(record)) < len(record.addresses):
+        if refused or len(routable) < len(record.addresses):
             commands += self._refusal(record.id)
         return [*commands, *self._refuse_waiting(record.id)]
 
@@ -359,19 +397,26 @@ class Roster(Generic[Link]):
 
     # --- hearsay ---
 
-    def _vouched(self, peer: _Peer[Link], record: NodeRecord) -> list[Command[Link]]:
-        if record.id in (self._me.id, peer.record.id):
-            return []
-        known = self._known.get(record.id)
-        if known is not None:
-            known[1].add(peer.record.id)
-            peer.vouches.add(record.id)
-            return []
-        if len(self._known) >= MAX_NODES:
-            return []
-        self._known[record.id] = (record, {peer.record.id})
-        peer.vouches.add(record.id)
-        return [] if record.id in self._peers else self._dial(record)
+    def _vouched(self, peer: _Peer[Link], node_id: str) -> bool:
+        """A node vouches for another one. Whether it is to be asked who that is: that is so when it
+        is the first, or says everything anew, the answer having perhaps been lost with a link."""
+        if node_id in (self._me.id, peer.record.id):
+            return False
+        known = self._known.get(node_id)
+        if known is None:
+            if len(self._known) >= MAX_NODES:
+                return False
+            linked = self._peers.get(node_id)
+            record = linked.record if linked is not None else None
+            known = self._known[node_id] = _Hearsay(record, peer.record.id)
+        if node_id not in peer.vouches:
+            peer.vouches.add(node_id)
+            known.vouchers += 1
+        return known.record is None and known.asked == peer.record.id
+
+    def _ask(self, peer: _Peer[Link], ids: list[str]) -> list[Command[Link]]:
+        starts = range(0, len(ids), MAX_INTRODUCED)
+        return [Ask(peer.link, tuple(ids[at : at + MAX_INTRODUCED])) for at in starts]
 
     def _doubted(self, peer: _Peer[Link], node_id: str) -> list[Command[Link]]:
         """A node no longer vouches for another one."""
@@ -379,17 +424,21 @@ class Roster(Generic[Link]):
         known = self._known.get(node_id)
         if known is None:
             return []
-        known[1].discard(peer.record.id)
-        if known[1]:
+        known.vouchers -= 1
+        if not known.vouchers:
+            del self._known[node_id]
+            return [] if node_id in self._peers else [Forget(node_id)]
+        if known.record is not None or known.asked != peer.record.id:
             return []
-        del self._known[node_id]
-        return [] if node_id in self._peers else [Forget(node_id)]
+        voucher = next(other for other in self._peers.values() if node_id in other.vouches)
+        known.asked = voucher.record.id
+        return self._ask(voucher, [node_id])
 
     def _unvouch(self, node_id: str) -> None:
         """A node said itself that it goes: whoever vouches for it is only late."""
-        known = self._known.pop(node_id, None)
-        for voucher in known[1] if known is not None else ():
-            self._peers[voucher].vouches.discard(node_id)
+        if self._known.pop(node_id, None) is not None:
+            for peer in self._peers.values():
+                peer.vouches.discard(node_id)
 
     def _dial(self, record: NodeRecord) -> list[Command[Link]]:
         """Dial it, unless it is the past life of a node that we know better."""
@@ -399,8 +448,8 @@ class Roster(Generic[Link]):
         """Whether it is the past life of this node, or of one that is linked."""
         return any(_supersedes(rival, record) for rival in (self._me, *self.linked()))
 
-    def _everything(self, receiver: str) -> Gossip:
-        return Gossip(True, tuple(r for r in self.linked() if r.id != receiver))
+    def _everything(self) -> Gossip:
+        return Gossip(True, tuple(self._peers))
 
 
 def _supersedes(one: NodeRecord, other: NodeRecord) -> bool:

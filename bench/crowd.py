@@ -1,0 +1,289 @@
+"""Many peers on one machine, to see what they cost one real node.
+
+    python -m bench.crowd DIRECTORY MODE COUNT
+
+`DIRECTORY` holds the mesh's certificate and secret (tunmesh.localmesh.plan). The mesh is the real
+node, number 1, and COUNT others, from number 2 on. MODE is
+
+- `star`: extras, all in one process. Each has a port, a real link to the real node and says that it
+  is linked to all others, which it is not. The real node cannot tell this from joining a mesh of so
+  many.
+- `mesh`: whole nodes (tunmesh.node) with the tun in memory, a process each, forked from one that
+  has imported everything. Everybody links with everybody.
+
+A line on standard input starts them, its end ends them. What happens is said on standard output,
+one JSON object a line, with the time on the machine's monotonic clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import secrets
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IReadDescriptor
+from twisted.logger import ILogObserver, LogEvent, Logger
+from zope.interface import implementer
+
+from tunmesh import messages, tls, web
+from tunmesh.bootstrap import GroupSettings
+from tunmesh.connector import Connector
+from tunmesh.errors import PeerError
+from tunmesh.handshake import Key
+from tunmesh.link import Link
+from tunmesh.localmesh import plan
+from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.names import Names
+from tunmesh.node import Node, Reloadable, Settings
+from tunmesh.testing import MemoryTun
+
+HOST = plan.NodePlan(2).underlay
+REAL = plan.NodePlan(1)
+FIRST_PORT = 10_000
+BACKLOG = 1024
+
+
+def say(event: str, **fields: object) -> None:
+    """Tell the parent."""
+    line = json.dumps({"event": event, "at": time.monotonic(), **fields}) + "\n"
+    os.write(1, line.encode())  # at once: many processes write into one pipe
+
+
+def record_of(number: int) -> NodeRecord:
+    return NodeRecord(
+        id=secrets.token_hex(16),
+        name=f"node{number}",
+        started=int(time.time() * 1000),
+        url=f"https://{HOST}:{FIRST_PORT + number}",
+        addresses=(
+            ip_interface(f"10.77.{number >> 8}.{number & 255}/16"),
+            ip_interface(f"fd77::{number:x}/64"),
+        ),
+        version="bench",
+    )
+
+
+class Extra:
+    """A light-weight peer: one port, one link, answers to pings and nothing to decide."""
+
+    def __init__(self, crowd: Stars, record: NodeRecord) -> None:
+        self.record = record
+        self.link: Link | None = None
+        self._crowd = crowd
+        self._connector = Connector(
+            crowd.reactor,
+            self,
+            crowd.keys,
+            crowd.identity,
+            messages.encode_record(record),
+            secrets.token_bytes,
+            random.random,
+            lambda target, why: say("unreachable", target=target, why=why),
+        )
+        self._dialer = self._connector.dialer(((REAL.underlay, plan.LISTEN_PORT),))
+        reception = tls.Reception(
+            crowd.reactor,
+            self._connector.accept,
+            _no_http,
+            lambda error: say("tls", why=str(error)),
+        )
+        factory = tls.server_factory(crowd.identity, reception, crowd.reactor)
+        crowd.reactor.listenTCP(record.host_port[1], factory, BACKLOG, HOST)
+
+    def dial(self) -> None:
+        self._dialer.start()
+
+    # tunmesh.link.Owner
+
+    def link_up(self, link: Link) -> None:
+        self._dialer.stop()
+        self._connector.settled(link)
+        if self.link is not None:
+            link.close(messages.REPLACED)
+            return
+        self.link = link
+        link.tell(Gossip(True, tuple(self._crowd.records)))
+        self._crowd.linked(link.node)
+
+    def link_failed(self, link: Link, error: PeerError) -> None:
+        self._connector.closed(link)
+        say("failed", node=self.record.name, why=str(error))
+
+    def link_lost(self, link: Link, error: PeerError) -> None:
+        self._connector.closed(link)
+        if link is self.link:
+            self.link = None
+            say("lost", node=self.record.name, why=str(error))
+
+    def data_received(self, link: Link, frames: list[memoryview]) -> None: ...
+    def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
+        link.introduce([self._crowd.records[each] for each in ids if each in self._crowd.records])
+
+    def gossip_received(self, link: Link, gossip: Gossip) -> None: ...
+    def introduction_received(self, link: Link, records: Sequence[NodeRecord]) -> None: ...
+    def refusal_received(self, link: Link, refusal: Refusal) -> None: ...
+    def bye_received(self, link: Link, reason: str) -> None: ...
+    def round_trip(self, link: Link, seconds: float) -> None: ...
+    def packets_dropped(self, reason: str, count: int) -> None: ...
+
+
+def _no_http(address: IAddress) -> None:
+    """Nobody asks an extra for its health."""
+
+
+class Stars:
+    """The extras, who all know each other."""
+
+    def __init__(self, reactor: Any, directory: Path, numbers: range) -> None:
+        self.reactor = reactor
+        self.keys, credentials = secret_of(directory)
+        self.identity = tls.Identity(credentials)
+        self.records = {record.id: record for record in map(record_of, numbers)}
+        self._extras = [Extra(self, record) for record in self.records.values()]
+        self._linked = 0
+
+    def go(self) -> None:
+        """One finds the real node. The others then hear of it, and those dial at once who have the
+        smaller id."""
+        self._extras[0].dial()
+
+    def linked(self, real: NodeRecord) -> None:
+        self._linked += 1
+        if self._linked == 1:
+            for extra in self._extras[1:]:
+                if extra.record.id < real.id:
+                    extra.dial()
+        if self._linked == len(self._extras):
+            say("whole")
+
+
+class Whole:
+    """A whole node, which is to be linked with all others."""
+
+    def __init__(self, reactor: Any, directory: Path, number: int, total: int) -> None:
+        self._total = total
+        self._links = 0
+        keys, credentials = secret_of(directory)
+        record = record_of(number)
+        settings = Settings(
+            record=record,
+            networks=(ip_network(plan.IPV4_NETWORK), ip_network(plan.IPV6_NETWORK)),
+            reloadable=Reloadable(
+                keys, credentials, (GroupSettings("first", ((REAL.underlay, plan.LISTEN_PORT),)),)
+            ),
+            listen_port=record.host_port[1],
+        )
+        self._node = Node(
+            reactor,
+            settings,
+            MemoryTun(),
+            make_site=lambda status: web.site(status, None, reactor),
+            random_bytes=secrets.token_bytes,
+            draw=random.random,
+            failed=partial(say, "failed"),
+            log=Logger(namespace="tunmesh", observer=_Links(self._count)),
+        )
+        self._node.listen()
+
+    def go(self) -> None:
+        self._node.start()
+
+    def _count(self, links: int) -> None:
+        self._links += links
+        if links > 0 and self._links == self._total:
+            say("whole")
+
+
+@implementer(ILogObserver)
+class _Links:
+    """Counts links by what the node logs."""
+
+    def __init__(self, count: Callable[[int], None]) -> None:
+        self._count = count
+
+    def __call__(self, event: LogEvent) -> None:
+        kind = event.get("event")
+        if kind in ("linked", "unlinked"):
+            self._count(1 if kind == "linked" else -1)
+
+
+def secret_of(directory: Path) -> tuple[tuple[Key, ...], tls.Credentials]:
+    secret = (directory / plan.SECRET).read_bytes()
+    certificate, key = directory / plan.CERTIFICATE, directory / plan.KEY
+    return (Key.derive(secret),), tls.Credentials.load(certificate, key, None, False)
+
+
+@implementer(IReadDescriptor)
+class _Bell:
+    """Rings when the other end of a pipe is closed."""
+
+    def __init__(self, reactor: Any, fd: int, ring: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._fd = fd
+        self._ring = ring
+        reactor.addReader(self)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def logPrefix(self) -> str:
+        return "bell"
+
+    def doRead(self) -> None:
+        """Nothing is ever written into it."""
+
+    def connectionLost(self, reason: Any) -> None:
+        if self._reactor.running:
+            self._ring()
+
+
+def live(make: Callable[[Any], Stars | Whole], go: int, end: int) -> None:
+    """Be one crowd, or one node, from when the pipe `go` is closed until `end` is."""
+    from twisted.internet import reactor as default
+
+    reactor: Any = default
+    reactor.seconds = time.monotonic
+    reactor.installNameResolver(Names(reactor, random.shuffle))
+    crowd = make(reactor)
+    _Bell(reactor, go, crowd.go)
+    _Bell(reactor, end, lambda: os._exit(0))  # without ado: nobody is to notice its end
+    reactor.callWhenRunning(say, "ready")
+    reactor.run()
+
+
+def main(directory: str, mode: str, count: str) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    place, numbers = Path(directory), range(2, 2 + int(count))
+    makes: list[Callable[[Any], Stars | Whole]] = (
+        [lambda reactor: Stars(reactor, place, numbers)]
+        if mode == "star"
+        else [partial(_whole, place, number, len(numbers)) for number in numbers]
+    )
+    (go, go_end), (end, end_end) = os.pipe(), os.pipe()
+    for make in makes:
+        if not os.fork():
+            os.close(go_end)
+            os.close(end_end)
+            live(make, go, end)
+            return
+    sys.stdin.readline()
+    os.close(go_end)
+    sys.stdin.read()  # what is left to do is to end: so does the pipe, and with it the children
+
+
+def _whole(directory: Path, number: int, total: int, reactor: Any) -> Whole:
+    return Whole(reactor, directory, number, total)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

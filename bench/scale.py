@@ -1,0 +1,281 @@
+"""What a node costs with the number of its peers.
+
+    python -m bench.scale [--quick] [--star 1,10,50] [--mesh 10,50] [--out DIRECTORY]
+
+One real `twistd tunmesh` process in a network namespace of its own, and a crowd (bench.crowd) in
+another. Two tables:
+
+- star: the crowd are light-weight peers in one process. What joining N of them costs the real
+  node, and what having them costs when nothing happens.
+- mesh: the crowd are N whole nodes, all started at the same moment and told of the real node only.
+  How long until everybody is linked with everybody.
+
+CPU is what the scheduler gave the process, memory its resident set, traffic what went over the
+node's network device, headers of TCP and IP included; dials are the TCP connections it opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tunmesh.localmesh import machine, plan
+from tunmesh.localmesh.janitor import Janitor
+from tunmesh.localmesh.plan import NodePlan
+from tunmesh.localmesh.underlay import CABLE, Underlay
+from tunmesh.namespaces import Namespace
+
+SETTLE = 8.0  # seconds after the last link until news has been told and answered
+IDLE = 10.0  # seconds that an idle node is watched
+PATIENCE = 300.0  # seconds until a mesh is given up
+QUICK = {"star": (1, 10, 50), "mesh": (10, 50)}
+FULL = {"star": (1, 3, 10, 50, 100, 200, 500), "mesh": (10, 50, 100, 200)}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a process has used so far, and its namespace seen."""
+
+    at: float
+    cpu: float  # seconds
+    rss: int  # bytes
+    received: int  # bytes
+    sent: int
+    packets: int  # both ways
+    dialed: int  # TCP connections
+    accepted: int
+
+    @classmethod
+    def of(cls, pid: int) -> Reading:
+        proc = Path(f"/proc/{pid}")
+        rx, rx_packets, *_, tx, tx_packets = _device(proc / "net/dev")
+        tcp = _tcp(proc / "net/snmp")
+        return cls(
+            time.monotonic(),
+            sum(int(t.read_text().split()[0]) for t in proc.glob("task/*/schedstat")) / 1e9,
+            int((proc / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+            rx,
+            tx,
+            rx_packets + tx_packets,
+            tcp["ActiveOpens"],
+            tcp["PassiveOpens"],
+        )
+
+
+def _device(path: Path) -> list[int]:
+    """Received bytes and packets, …, sent bytes and packets of the cable."""
+    line = next(line for line in path.read_text().splitlines() if CABLE in line)
+    return [int(word) for word in line.split()[1:11]]
+
+
+def _tcp(path: Path) -> dict[str, int]:
+    names, values = (line.split()[1:] for line in path.read_text().splitlines() if "Tcp:" in line)
+    return dict(zip(names, map(int, values), strict=True))
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one real node did with `peers` others."""
+
+    mode: str
+    peers: int
+    join_seconds: float  # until everybody is linked with whom he should be
+    join_cpu: float  # seconds of CPU, of the real node
+    join_bytes: int  # over its device, both ways
+    join_packets: int
+    dials: int  # by the real node
+    accepts: int
+    crowd_cpu: float  # seconds of CPU of all others together
+    rss_alone: int
+    rss: int
+    idle_cpu: float  # share of one core
+    idle_bytes: float  # a second, both ways
+    idle_packets: float
+
+    @property
+    def rss_per_peer(self) -> float:
+        return (self.rss - self.rss_alone) / self.peers
+
+
+class Process:
+    """A child that says one JSON object a line."""
+
+    def __init__(self, command: Sequence[str], namespace: Namespace, janitor: Janitor) -> None:
+        with namespace:
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        janitor.watch(self.pid)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def tell(self, line: str) -> None:
+        assert self._child.stdin is not None  # noqa: S101
+        self._child.stdin.write(line + "\n")
+        self._child.stdin.flush()
+
+    def until(self, event: str, times: int = 1) -> float:
+        """Wait until it has said this so often; when it was last, on the monotonic clock."""
+        assert self._child.stdout is not None  # noqa: S101
+        watchdog = threading.Timer(PATIENCE, self._child.kill)
+        watchdog.start()
+        try:
+            for line in self._child.stdout:
+                said = json.loads(line)
+                times -= said["event"] == event
+                if not times:
+                    return float(said.get("at", 0.0))
+        finally:
+            watchdog.cancel()
+        raise SystemExit(f"{event!r} did not come, or not within {PATIENCE:.0f} s")
+
+    def end(self) -> None:
+        """Close its standard input and wait for its end."""
+        assert self._child.stdin is not None  # noqa: S101
+        self._child.stdin.close()
+        self._child.wait()
+
+    def ignore(self) -> None:
+        """Read on, so that it is not held up, and forget what it says."""
+        assert self._child.stdout is not None  # noqa: S101
+        threading.Thread(target=list, args=(self._child.stdout,), daemon=True).start()
+
+
+def node_command(config: Path) -> list[str]:
+    twistd = str(Path(sys.executable).with_name("twistd"))
+    return [twistd, "--nodaemon", "--pidfile=", "tunmesh", "--config", str(config)]
+
+
+class Ground:
+    """Two namespaces joined by a bridge, for the real node and for the crowd."""
+
+    def __init__(self, directory: Path, janitor: Janitor, underlay: Underlay) -> None:
+        self._directory = directory
+        self._janitor = janitor
+        self._real, self._others = underlay.namespaces
+
+    @classmethod
+    @contextmanager
+    def make(cls) -> Iterator[Ground]:
+        plans = [NodePlan(1), NodePlan(2)]
+        with ExitStack() as stack:
+            underlay = Underlay.create([each.underlay for each in plans])
+            stack.callback(underlay.close)
+            directory = Path(tempfile.mkdtemp(prefix="tunmesh-scale-"))
+            janitor = Janitor(directory)
+            stack.callback(janitor.close)
+            plan.write_files(directory, plans[:1], machine.prepare())
+            yield cls(directory, janitor, underlay)
+
+    def real(self) -> Process:
+        """A node that runs, alone."""
+        command = node_command(self._directory / NodePlan(1).config_file)
+        process = Process(command, self._real, self._janitor)
+        process.until("privileges")
+        process.ignore()
+        return process
+
+    def crowd(self, mode: str, count: int) -> Process:
+        """Peers that will be ready to go."""
+        command = [sys.executable, "-m", "bench.crowd", str(self._directory), mode, str(count)]
+        return Process(command, self._others, self._janitor)
+
+
+def measure(mode: str, peers: int, idle: float) -> Row:
+    """One real node and a crowd, from the start of all to the end of the quiet after it."""
+    with Ground.make() as ground:
+        crowd = ground.crowd(mode, peers)
+        parts = peers if mode == "mesh" else 1
+        crowd.until("ready", parts)
+        real = ground.real()
+        time.sleep(1.0)
+        alone, others = Reading.of(real.pid), _cpu(crowd.pid)
+        crowd.tell("go")
+        whole = crowd.until("whole", parts)
+        time.sleep(SETTLE)
+        joined, others = Reading.of(real.pid), _cpu(crowd.pid) - others
+        crowd.ignore()
+        time.sleep(idle)
+        end = Reading.of(real.pid)
+        crowd.end()
+    span = end.at - joined.at
+    return Row(
+        mode=mode,
+        peers=peers,
+        join_seconds=whole - alone.at,
+        join_cpu=joined.cpu - alone.cpu,
+        join_bytes=joined.received + joined.sent - alone.received - alone.sent,
+        join_packets=joined.packets - alone.packets,
+        dials=joined.dialed - alone.dialed,
+        accepts=joined.accepted - alone.accepted,
+        crowd_cpu=others,
+        rss_alone=alone.rss,
+        rss=end.rss,
+        idle_cpu=(end.cpu - joined.cpu) / span,
+        idle_bytes=(end.received + end.sent - joined.received - joined.sent) / span,
+        idle_packets=(end.packets - joined.packets) / span,
+    )
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU of the children of a process."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(Reading.of(int(child)).cpu for child in children)
+
+
+HEAD = """
+ mode  peers |  join   CPU    MB  dials accepts  others' | idle CPU  kB/s  pkt/s |  RSS    per
+             |     s     s                         CPU s |        %              |   MB peer kB
+""".strip("\n")
+
+
+def line(row: Row) -> str:
+    return (
+        f"{row.mode:>5} {row.peers:6} |{row.join_seconds:6.2f}{row.join_cpu:6.2f}"
+        f"{row.join_bytes / 1e6:6.1f}{row.dials:7}{row.accepts:8}{row.crowd_cpu:9.1f} |"
+        f"{row.idle_cpu * 100:9.2f}{row.idle_bytes / 1e3:6.1f}{row.idle_packets:7.1f} |"
+        f"{row.rss / 1e6:5.0f}{row.rss_per_peer / 1e3:8.1f}"
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(",") if word)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.scale", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller meshes")
+    parser.add_argument("--star", type=_numbers, help="numbers of light-weight peers")
+    parser.add_argument("--mesh", type=_numbers, help="numbers of whole nodes")
+    parser.add_argument("--idle", type=float, default=IDLE, help="seconds to watch an idle node")
+    parser.add_argument("--out", type=Path, help="directory for scale.json")
+    options = parser.parse_args()
+    sizes = dict(QUICK if options.quick else FULL)
+    if options.star is not None or options.mesh is not None:
+        sizes = {"star": options.star or (), "mesh": options.mesh or ()}
+    print(HEAD)  # noqa: T201
+    rows = []
+    for mode, counts in sizes.items():
+        for size in counts:
+            rows.append(measure(mode, size, options.idle))
+            print(line(rows[-1]), flush=True)  # noqa: T201
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps([asdict(row) for row in rows], indent=2)
+        (options.out / "scale.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
