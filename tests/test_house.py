@@ -40,7 +40,9 @@ class Floor:
 # From the bottom up.
 FLOORS = {
     "errors": Floor("errors", "", pure=True),
-    "codecs": Floor("netstring messages packet localmesh.icmp", "errors", pure=True),
+    "codecs": Floor(
+        "netstring messages packet segments localmesh.icmp", "errors codecs", pure=True
+    ),
     "machines": Floor(
         "handshake routing roster commands packetqueue status totals health expiry turns",
         "errors codecs machines",

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests import netns
+from tunmesh import segments
 from tunmesh.errors import OperatorError
 from tunmesh.namespaces import Namespace
 from tunmesh.netadmin import Overlay, configure
@@ -59,8 +60,10 @@ class Host:
             Overlay(ip_network("fd77::/48"), ip_interface(f"{self.addresses[socket.AF_INET6]}/48")),
         ]
 
-    def send_to(self, other: Host) -> None:
+    def send_to(self, other: Host, join: bool = False) -> None:
         def receive(batch: list[bytes]) -> None:
+            if join:
+                batch = segments.join(batch)
             self.batches.append(batch)
             self.dropped += other.tun.write(batch)
 
@@ -182,6 +185,22 @@ class TrafficTests(unittest.TestCase):
             for batch in self.alice.batches
         ]
         self.assertIn(100, sizes)
+
+    async def test_joined_datagrams(self) -> None:
+        """A burst that was made one segment is the same datagrams again at the other end: cut by
+        the kernel, and by us for a kernel that cannot."""
+        payloads = [os.urandom(700) for _ in range(50)] + [b"last"]
+        for cut_by_kernel in (True, False):
+            self.alice.tun.stop()
+            self.bob.tun.stop()
+            self.setUp()
+            self.assertTrue(self.bob.tun._knows_udp_segments)
+            self.bob.tun._knows_udp_segments = cut_by_kernel
+            self.alice.send_to(self.bob, join=True)
+            for family in (socket.AF_INET, socket.AF_INET6):
+                self.assertEqual(await self._send(payloads, family), payloads)
+            self.assertGreater(self._largest_frame(), 10_000)
+            self.assertEqual(self.alice.dropped, [])
 
     async def test_bulk_over_ipv4(self) -> None:
         """A TCP transfer is not damaged, and the kernel hands it over in segments over the MTU."""

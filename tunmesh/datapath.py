@@ -9,7 +9,7 @@ object is made per packet, nothing is logged, every drop is counted under its re
 
 from __future__ import annotations
 
-from tunmesh import packet
+from tunmesh import packet, segments
 from tunmesh.link import Link
 from tunmesh.messages import NodeRecord
 from tunmesh.routing import Table
@@ -57,7 +57,7 @@ class DataPath:
 
     def sent(self, frames: list[bytes]) -> None:
         """This machine sends packets into the mesh."""
-        batches, drops = self.table.outbound(frames)
+        batches, drops = self.table.outbound(segments.join(frames))
         for peer, batch in batches.items():
             traffic = peer.traffic
             traffic.tx_packets += len(batch)

@@ -27,10 +27,15 @@ DATA_VALID = 2
 GSO_NONE = 0
 GSO_TCPV4 = 1
 GSO_TCPV6 = 4
+GSO_UDP_L4 = 5
 _MIN_GSO_SIZE = 8  # TCP_MIN_GSO_SIZE
 _TCP = 6
 _TCP_HEADER = 20
 _TCP_CSUM_OFFSET = 16
+_UDP = 17
+_UDP_HEADER = 8
+_UDP_CSUM_OFFSET = 6
+MAX_SEGMENTS = 64  # of UDP; a kernel would make as many packets of one as it is told
 
 
 def addresses(frame: bytes | memoryview) -> tuple[bytes, bytes]:
@@ -71,6 +76,14 @@ def _offload_is_sane(frame: bytes | memoryview, version: int, transport: int, si
         return False
     if gso_type == GSO_NONE:
         return True
+    if not flags & NEEDS_CSUM:
+        return False
+    if gso_type == GSO_UDP_L4:
+        return (
+            (version == 6 or (frame[19] == _UDP and csum_start == transport))
+            and csum_offset == _UDP_CSUM_OFFSET
+            and 0 < size - csum_start - _UDP_HEADER <= gso_size * MAX_SEGMENTS
+        )
     if gso_type == GSO_TCPV4:
         is_tcp = version == 4 and frame[19] == _TCP and csum_start == transport
     elif gso_type == GSO_TCPV6:
@@ -79,7 +92,6 @@ def _offload_is_sane(frame: bytes | memoryview, version: int, transport: int, si
         return False
     return (
         is_tcp
-        and bool(flags & NEEDS_CSUM)
         and csum_offset == _TCP_CSUM_OFFSET
         and csum_start + _TCP_HEADER <= size
         and gso_size >= _MIN_GSO_SIZE

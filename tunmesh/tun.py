@@ -27,7 +27,7 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -35,6 +35,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tunmesh import packet, segments
 from tunmesh.errors import OperatorError
 
 VNET_HEADER = 10
@@ -58,6 +59,7 @@ _IFF_VNET_HDR = 0x4000
 _IFF_TUN_EXCL = 0x8000
 
 _OFFLOADS = 0x01 | 0x02 | 0x04  # TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6
+_OFFLOADS_UDP = _OFFLOADS | 0x20 | 0x40  # TUN_F_USO4, TUN_F_USO6, since Linux 6.2
 
 _DROP_REASONS = {
     errno.EAGAIN: "tun_full",
@@ -156,15 +158,21 @@ def _why_not_opened(device: str, error: OSError) -> str:
 
 
 def _set_frame_format(fd: int) -> None:
-    """Fix the 10-byte little-endian header (the wire of the mesh has it so on every machine),
-    and ask for large segments."""
+    """Fix the 10-byte little-endian header: the wire of the mesh has it so on every machine."""
     fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER))
     fcntl.ioctl(fd, _TUNSETVNETLE, struct.pack("i", 1))
-    try:
-        fcntl.ioctl(fd, _TUNSETOFFLOAD, _OFFLOADS)
-    except OSError:
-        # Correct without it, only slower: the kernel then cuts packets to the MTU for us.
-        return
+
+
+def _ask_for_segments(fd: int) -> bool:
+    """Ask for large segments; whether the kernel knows those of UDP. All is correct without them,
+    only slower: the kernel then cuts packets to the MTU for us."""
+    for offloads in (_OFFLOADS_UDP, _OFFLOADS):
+        try:
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, offloads)
+        except OSError:
+            continue
+        return offloads == _OFFLOADS_UDP
+    return False
 
 
 def _why_not_created(name: str, device: str, error: OSError) -> str:
@@ -185,6 +193,14 @@ def _why_not_created(name: str, device: str, error: OSError) -> str:
             return f"{name} cannot be created: {error.strerror}"
 
 
+def _without_udp_segments(frames: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    for frame in frames:
+        if len(frame) > VNET_HEADER and frame[1] == packet.GSO_UDP_L4:
+            yield from segments.split(frame)
+        else:
+            yield frame
+
+
 @implementer(IReadDescriptor)
 class TunDevice:
     """A tun device of the kernel, read by the reactor. Owns `fd`: `stop` closes it."""
@@ -194,6 +210,7 @@ class TunDevice:
     def __init__(self, reactor: IReactorFDSet, fd: int, name: str) -> None:
         self._reactor = reactor
         self._fd = fd
+        self._knows_udp_segments = _ask_for_segments(fd)
         self.name = name
         self.rx_packets = 0
         self.rx_bytes = 0
@@ -206,6 +223,8 @@ class TunDevice:
         self._reactor.addReader(self)
 
     def write(self, frames: Iterable[bytes | memoryview]) -> list[str]:
+        if not self._knows_udp_segments:
+            frames = _without_udp_segments(frames)
         fd, write, count, size = self._fd, os.write, 0, 0
         drops: list[str] = []
         for frame in frames:

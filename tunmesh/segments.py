@@ -1,0 +1,132 @@
+"""Datagrams of one flow made one large segment, and cut again: for UDP what kernels do for TCP.
+
+    virtio header    IP header       UDP header    payload │ payload │ payload
+    10 bytes         20 or 40        8             gso_size each, the last may be shorter
+
+A burst of datagrams that differ in nothing but what they carry travels as one frame: it is
+encrypted, checked and written to the other tun once, and the kernel there cuts it into the
+datagrams that it was. Only neighbours in one batch of the tun are joined, so nothing waits for
+more; and only where the kernel left the checksum to be filled in, so that none is ever made up.
+
+Kernels before 6.2 do not cut datagrams for a tun: `split` does it for them. Identifications of
+IPv4 count up from the first one's, as the kernel does it.
+
+Sources: RFC 768, RFC 1071, RFC 1624; Linux, net/ipv4/udp_offload.c (__udp_gso_segment).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from tunmesh import packet
+
+MAX_BYTES = 65_000  # of the payload of one segment: together with its headers it is a packet
+_UDP = 17
+_UDP_HEADER = 8
+_CSUM_OFFSET = 6
+_VIRTIO = struct.Struct("<BBHHHH")
+# What the kernel puts before a datagram whose checksum is left to be filled in.
+_PLAIN4 = _VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, 20, _CSUM_OFFSET)
+_PLAIN6 = _VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, 40, _CSUM_OFFSET)
+
+
+def join(frames: Iterable[bytes]) -> list[bytes]:
+    """The same packets in the same order, in fewer frames where that can be."""
+    joined: list[bytes] = []
+    run: list[bytes] = []  # datagrams that belong together
+    room = 0
+    for frame in frames:
+        if run and room and _belongs(frame, run[0]):
+            run.append(frame)
+            room -= 1
+            continue
+        if run:
+            joined.append(_segment(run))
+            run = []
+        if _is_datagram(frame):
+            run.append(frame)
+            room = min(packet.MAX_SEGMENTS, MAX_BYTES // len(frame)) - 1
+        else:
+            joined.append(frame)
+    if run:
+        joined.append(_segment(run))
+    return joined
+
+
+def split(frame: bytes | memoryview) -> list[bytes]:
+    """The datagrams of a large segment, each a frame. The frame must be well formed and UDP_L4."""
+    _, _, _, size, start, _ = _VIRTIO.unpack_from(frame)
+    ip = bytes(frame[packet.HEADER : packet.HEADER + start])
+    udp = bytes(frame[packet.HEADER + start :][:_UDP_HEADER])
+    payload = bytes(frame[packet.HEADER + start + _UDP_HEADER :])
+    virtio = _VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, start, _CSUM_OFFSET)
+    pieces = [payload[at : at + size] for at in range(0, len(payload), size)]
+    return [
+        virtio + _headers(ip, udp, len(piece), index) + piece for index, piece in enumerate(pieces)
+    ]
+
+
+def _is_datagram(frame: bytes) -> bool:
+    """Whether it is a UDP datagram with something in it, not a fragment, without IP options."""
+    if frame[:10] == _PLAIN4:
+        return (
+            len(frame) > 38
+            and frame[10] == 0x45
+            and frame[19] == _UDP
+            and frame[16] & 0xBF == 0  # all but "don't fragment"
+            and frame[17] == 0
+        )
+    return frame[:10] == _PLAIN6 and len(frame) > 58 and frame[10] >> 4 == 6 and frame[16] == _UDP
+
+
+def _belongs(frame: bytes, first: bytes) -> bool:
+    """Whether all is the same but the payload and, in IPv4, identification and checksum."""
+    if first[10] == 0x45:
+        return (
+            frame[22:38] == first[22:38]
+            and frame[:14] == first[:14]
+            and frame[16:20] == first[16:20]
+        )
+    return frame[:58] == first[:58]
+
+
+def _segment(run: list[bytes]) -> bytes:
+    first = run[0]
+    if len(run) == 1:
+        return first
+    start = 20 if first[10] == 0x45 else 40
+    payload = packet.HEADER + start + _UDP_HEADER
+    size = len(first) - payload
+    virtio = _VIRTIO.pack(
+        packet.NEEDS_CSUM, packet.GSO_UDP_L4, start + _UDP_HEADER, size, start, _CSUM_OFFSET
+    )
+    ip, udp = first[packet.HEADER :][:start], first[packet.HEADER + start :][:_UDP_HEADER]
+    headers = _headers(ip, udp, size * len(run), 0)
+    return b"".join([virtio, headers, *[frame[payload:] for frame in run]])
+
+
+def _headers(ip: bytes, udp: bytes, payload: int, index: int) -> bytes:
+    """IP and UDP header for so many bytes of payload, made from those of another length. `index`
+    is added to the identification."""
+    length = _UDP_HEADER + payload
+    # Of a checksum to be filled in there is the pseudo header's part: it changes with the length.
+    partial = (int.from_bytes(udp[6:]) + length - int.from_bytes(udp[4:6])) % 0xFFFF
+    udp = udp[:4] + length.to_bytes(2) + partial.to_bytes(2)
+    if ip[0] >> 4 == 6:
+        return ip[:4] + (len(ip) - 40 + length).to_bytes(2) + ip[6:] + udp
+    identification = (int.from_bytes(ip[4:6]) + index) & 0xFFFF
+    ip = (
+        ip[:2]
+        + struct.pack(">HH", len(ip) + length, identification)
+        + ip[6:10]
+        + bytes(2)
+        + ip[12:]
+    )
+    return ip[:10] + _checksum(ip) + ip[12:] + udp
+
+
+def _checksum(header: bytes) -> bytes:
+    """The Internet checksum of an IPv4 header in which it is zero."""
+    total: int = sum(struct.unpack(f">{len(header) // 2}H", header))
+    return (0xFFFF - total % 0xFFFF).to_bytes(2)
