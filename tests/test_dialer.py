@@ -9,7 +9,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from tunmesh.dialer import ATTEMPT_DELAY, CONNECT_TIMEOUT, SHORT_LIFE, PeerFactory, Target
+from tunmesh.dialer import ATTEMPT_DELAY, CONNECT_TIMEOUT, SHORT_LIFE, TURN, PeerFactory, Target
 from tunmesh.testing import MemoryReactor, Network
 from tunmesh.turns import Turns
 
@@ -103,6 +103,22 @@ class TurnTests(unittest.TestCase):
         self.first.dialer.failed()
         self.second.dialer.authenticated()
         self.assertEqual(self.first.turns._free, 1)
+
+    def test_silence(self) -> None:
+        """An attempt that nobody answers keeps nobody waiting for longer than a second, and goes
+        on; one that is answered keeps its turn for as long as it takes."""
+        slow, waiting = Caller((ONE,)), Caller((ONE,))
+        waiting.dialer._turns = slow.turns
+        slow.network.cut("10.9.0.9", ONE[0])
+        for caller in (slow, waiting):
+            caller.dialer.start()
+            caller.clock.advance(0)
+        self.assertEqual(waiting.network.dials, 0)
+        slow.clock.advance(TURN)
+        self.assertEqual(waiting.network.dials, 1)
+        self.assertIsNotNone(slow.dialer._connecting)
+        self.first.clock.advance(TURN)
+        self.assertEqual(self.dials(), [1, 0])
 
     def test_stops(self) -> None:
         """Who stops while he waits is not called; who stops while he dials keeps his turn."""

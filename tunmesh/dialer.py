@@ -24,6 +24,7 @@ from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as NoAnswer
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IHostnameResolver,
     IHostResolution,
     IProtocol,
@@ -39,6 +40,7 @@ from tunmesh.turns import Turns
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
 ATTEMPT_DELAY = 0.3
+TURN = 1.0  # seconds that an attempt which nobody answers may keep others waiting for their turn
 SHORT_LIFE = 5.0  # seconds that a link must have lasted to be linked anew without a pause
 
 Target = tuple[str, int]  # host, port
@@ -89,6 +91,8 @@ class PeerFactory(ReconnectingClientFactory):
         self._begin_round = begin_round
         self._turns = turns
         self._connecting: Deferred[IProtocol] | None = None
+        self._has_turn = False
+        self._silence: IDelayedCall | None = None  # ends the turn of an attempt that nobody answers
         self._linked = -SHORT_LIFE  # when the last link came up
         self._pause = self.initialDelay  # the longest one before a link like the last one
 
@@ -137,13 +141,13 @@ class PeerFactory(ReconnectingClientFactory):
 
     def failed(self) -> None:
         """An attempt came to nothing, before or after it was connected: try again later."""
-        self._end_turn()
+        self._settle()
         if self.continueTrying:
             self.retry()
 
     def authenticated(self) -> None:
         """An attempt ended in a link."""
-        self._end_turn()
+        self._settle()
         self._linked = self.clock.seconds()
         self.delay = self.initialDelay
         self.retries = 0
@@ -159,6 +163,7 @@ class PeerFactory(ReconnectingClientFactory):
             self.delay = min(self.delay * self.factor, self.maxDelay)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        self._stop_silence()
         return self._build(self, self.target[0])
 
     def _schedule(self, delay: float) -> None:
@@ -172,11 +177,23 @@ class PeerFactory(ReconnectingClientFactory):
             self._turns.ask(self._attempt, has_failed=self.retries > 0)
 
     def _end_turn(self) -> None:
-        if self._connecting is not None:
-            self._connecting = None
+        if self._has_turn:
+            self._has_turn = False
             self._turns.end()
 
+    def _settle(self) -> None:
+        """The attempt is over."""
+        self._connecting = None
+        self._stop_silence()
+        self._end_turn()
+
+    def _stop_silence(self) -> None:
+        if self._silence is not None and self._silence.active():
+            self._silence.cancel()
+
     def _attempt(self) -> None:
+        self._has_turn = True
+        self._silence = self.clock.callLater(TURN, self._end_turn)
         self.attempts += 1
         # A name may be such that already to speak of it is an error. That is a failed attempt too.
         self._connecting = attempt = maybeDeferred(self._connect, *self.target)

@@ -43,7 +43,9 @@ GATHER = 0.2  # seconds that news is gathered before it is told
 # Seconds, for each link, from one telling to the next: telling everybody costs about 0.1 ms each at
 # either end, and is not to be what a node does when a large mesh starts as a whole.
 GATHER_PER_LINK = 0.02
-MAX_DIALS = 16  # attempts to link with known nodes at a time
+# Attempts to link with known nodes at a time. Few, because in a mesh that starts as a whole each
+# node makes so many, and all of them together must not take longer than a handshake may.
+MAX_DIALS = 4
 PATIENCE = 1.0  # the node with the larger id lets the other one dial first, for so many seconds
 PATIENCE_PER_NODE = 0.02  # and the longer the more nodes there are that the other one may dial
 LEAVE_TIMEOUT = 1.5  # for the byes to reach the peers
