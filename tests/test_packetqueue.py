@@ -125,10 +125,10 @@ class Bounds(unittest.SynchronousTestCase):
         self.assertEqual((len(self.queue), self.queue.bytes), (0, 0))
 
     def test_default_room(self) -> None:
-        """A link holds four MiB, unless it is told otherwise."""
+        """A link holds two MiB, unless it is told otherwise."""
         queue = PacketQueue(MAX_AGE)
-        self.assertEqual(queue.push(0, [packet(1, size=1024)] * 4097), 1)
-        self.assertEqual((queue.bytes, MAX_BYTES), (4 << 20, 4 << 20))
+        self.assertEqual(queue.push(0, [packet(1, size=1024)] * 2049), 1)
+        self.assertEqual((queue.bytes, MAX_BYTES), (2 << 20, 2 << 20))
 
     def test_expiry(self) -> None:
         """A packet may wait exactly as long as it is allowed to, and no longer; what expired

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-MAX_BYTES = 4 << 20
+MAX_BYTES = 2 << 20
 QUANTUM = (
     65_546  # bytes of one flow's turn: the largest packet there is, so that each turn gives one
 )
