@@ -59,7 +59,7 @@ class Join(unittest.SynchronousTestCase):
 
     def test_full(self) -> None:
         """A segment is a packet: no more go into it than 64, and no more than fit."""
-        for size, most in ((10, 64), (1400, 45), (40_000, 1)):
+        for size, most in ((10, 64), (1400, 45), (40_000, 1), (65_400, 1)):
             frames = segments.join([datagram(bytes(size))] * (most + 1))
             self.assertEqual(len(frames), 2)
             self.assertTrue(all(map(packet.well_formed, frames)))

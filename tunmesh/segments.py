@@ -37,13 +37,13 @@ def join(frames: Iterable[bytes]) -> list[bytes]:
     run: list[bytes] = []  # datagrams that belong together
     room = 0
     for frame in frames:
-        if run and room and _belongs(frame, run[0]):
+        if room > 0 and _belongs(frame, run[0]):
             run.append(frame)
             room -= 1
             continue
         if run:
             joined.append(_segment(run))
-            run = []
+            run, room = [], 0
         if _is_datagram(frame):
             run.append(frame)
             room = min(packet.MAX_SEGMENTS, MAX_BYTES // len(frame)) - 1
