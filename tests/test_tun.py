@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests import netns
-from tunmesh import segments
+from tunmesh import packet, segments
 from tunmesh.errors import OperatorError
 from tunmesh.namespaces import Namespace
 from tunmesh.netadmin import Overlay, configure
@@ -37,6 +37,7 @@ from tunmesh.tun import VNET_HEADER, TunDevice, open_tun
 reactor: Any = trial_reactor
 MTU = 1500
 TUNSETPERSIST = 0x400454CB
+UDP_SEGMENT = 103  # linux/udp.h; the socket module does not name it
 
 
 class Host:
@@ -201,6 +202,26 @@ class TrafficTests(unittest.TestCase):
                 self.assertEqual(await self._send(payloads, family), payloads)
             self.assertGreater(self._largest_frame(), 10_000)
             self.assertEqual(self.alice.dropped, [])
+
+    async def test_segments_of_an_application(self) -> None:
+        """The largest segment that a kernel lets an application make of datagrams is well formed,
+        and arrives."""
+        for count in (64, 128):
+            with self.bob.namespace:
+                inbox = Inbox(count)
+                port = reactor.listenUDP(0, inbox, interface=self.bob.addresses[socket.AF_INET])
+            self.addCleanup(port.stopListening)
+            with self.alice.namespace, socket.socket(type=socket.SOCK_DGRAM) as sender:
+                sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 400)
+                try:
+                    sender.sendto(bytes(400 * count), (port.getHost().host, port.getHost().port))
+                except OSError:
+                    self.assertEqual(count, 128)  # an older kernel
+                    return
+            self.assertEqual(await inbox.full, [bytes(400)] * count)
+            self.assertTrue(
+                all(packet.well_formed(f) for batch in self.alice.batches for f in batch)
+            )
 
     async def test_bulk_over_ipv4(self) -> None:
         """A TCP transfer is not damaged, and the kernel hands it over in segments over the MTU."""

@@ -35,7 +35,7 @@ _TCP_CSUM_OFFSET = 16
 _UDP = 17
 _UDP_HEADER = 8
 _UDP_CSUM_OFFSET = 6
-MAX_SEGMENTS = 64  # of UDP; a kernel would make as many packets of one as it is told
+MAX_SEGMENTS = 128  # of UDP: what an application may make on Linux; 64 in older kernels
 
 
 def addresses(frame: bytes | memoryview) -> tuple[bytes, bytes]:

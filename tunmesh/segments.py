@@ -21,6 +21,7 @@ from collections.abc import Iterable
 
 from tunmesh import packet
 
+MAX_JOINED = 64  # datagrams of one segment: what older kernels take as well
 MAX_BYTES = 65_000  # of the payload of one segment: together with its headers it is a packet
 _UDP = 17
 _UDP_HEADER = 8
@@ -46,7 +47,7 @@ def join(frames: Iterable[bytes]) -> list[bytes]:
             run, room = [], 0
         if _is_datagram(frame):
             run.append(frame)
-            room = min(packet.MAX_SEGMENTS, MAX_BYTES // len(frame)) - 1
+            room = min(MAX_JOINED, MAX_BYTES // len(frame)) - 1
         else:
             joined.append(frame)
     if run:
