@@ -78,6 +78,18 @@ class Order(unittest.SynchronousTestCase):
             served.update(map(flow_of, frames))
         self.assertLessEqual(abs(served[1] - served[2]), 2 * QUANTUM // 1500)
 
+    def test_a_scan(self) -> None:
+        """Packets that are each a flow of their own, more than can be sent, do not keep another
+        flow waiting for ever."""
+        self.queue.push(0, [packet(1, n, 1500) for n in range(100)])
+        self.queue.pop(0, QUANTUM)  # it is not new any more
+        served: Counter[int] = Counter()
+        for first in range(1000, 6000, 2):
+            self.queue.push(0, [packet(first, size=1500), packet(first + 1, size=1500)])
+            frames, _ = self.queue.pop(0, 1)
+            served.update(map(flow_of, frames))
+        self.assertGreater(served[1], 0)
+
     def test_equal_shares(self) -> None:
         """Flows that wait share by bytes, however large their packets are."""
         self.queue.push(0, [packet(1, n, 1500) for n in range(200)])

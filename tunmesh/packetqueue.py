@@ -4,7 +4,9 @@ come. While nothing has to wait, packets do not pass here.
 **Fair.** Packets of one flow (addresses and ports) wait in a line of their own, and the lines take
 turns by bytes: deficit round robin. A flow that had nothing waiting goes first, once. So a ping, a
 name lookup or a new connection overtakes the megabyte that a bulk transfer keeps waiting, which
-delays nobody but itself.
+delays nobody but itself. There are `LINES` lines, and a checksum tells a flow its own: a few flows
+hardly ever share one, and a scan of ports, each packet a flow, can neither make every other flow
+wait for ever nor make the search for the longest line long.
 
 **Bounded** in bytes: when there is no room, the longest line loses its oldest packets; those are
 what its sender learns most from, and soonest. Bounded in time: what waited longer than `max_age` is
@@ -20,19 +22,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from operator import attrgetter
+from zlib import crc32
 
+LINES = 1024
 MAX_BYTES = 2 << 20
 QUANTUM = (
     65_546  # bytes of one flow's turn: the largest packet there is, so that each turn gives one
 )
+_BYTES = attrgetter("bytes")
 
 
 class _Flow:
-    """The packets of one flow, each with the time since when it waits."""
+    """The packets of one line, each with the time since when it waits."""
 
     __slots__ = ("bytes", "credit", "key", "packets")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: int) -> None:
         self.key = key
         self.packets: deque[tuple[float, bytes]] = deque()
         self.bytes = 0
@@ -47,7 +53,7 @@ class PacketQueue:
         self.bytes = 0
         self.max_age = max_age
         self._max_bytes = max_bytes
-        self._flows: dict[bytes, _Flow] = {}
+        self._flows: dict[int, _Flow] = {}
         self._new: deque[_Flow] = deque()
         self._old: deque[_Flow] = deque()
 
@@ -62,7 +68,7 @@ class PacketQueue:
         flows = self._flows
         for frame in frames:
             # Addresses and ports; whatever is there instead, of other protocols, does as well.
-            key = frame[22:34] if frame[10] < 0x50 else frame[18:54]
+            key = crc32(frame[22:34] if frame[10] < 0x50 else frame[18:54]) % LINES
             flow = flows.get(key)
             if flow is None:
                 flow = flows[key] = _Flow(key)
@@ -116,7 +122,7 @@ class PacketQueue:
         that to look for the longest does not cost much for each packet."""
         dropped = 0
         while self.bytes > self._max_bytes:
-            flow = max(self._flows.values(), key=lambda flow: flow.bytes)
+            flow = max(self._flows.values(), key=_BYTES)
             enough = flow.bytes // 2
             while self.bytes > self._max_bytes and flow.bytes > enough:
                 self._take(flow)
