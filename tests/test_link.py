@@ -359,12 +359,16 @@ class DataTests(LinkCase):
         self.assertEqual(answers, [messages.encode_introduction(records)])
 
     def test_short_pause(self) -> None:
-        """What waited only for a moment is delivered, in order, and nothing was dropped."""
+        """What waited only for a moment is delivered, in the order of its flow, and nothing was
+        dropped."""
         self.block()
-        packets = [number.to_bytes(2, "big") * 500 for number in range(500)]
+        packets = [
+            frame("10.0.0.1", "10.0.0.2", b"flow" + number.to_bytes(2, "big") * 500)
+            for number in range(500)
+        ]
         for start in range(0, 500, 10):
             self.link.send(packets[start : start + 10])
-        self.assertEqual(self.link.queue.bytes, 500 * 1000)
+        self.assertEqual(self.link.queue.bytes, sum(map(len, packets)))
         self.advance(TIMING.packet_expiration / 2)
         self.network.heal()
         self.advance(0.05)
