@@ -11,18 +11,14 @@ a time, whatever that is.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.scale import Process, node_command
-from tunmesh.localmesh import machine, plan
-from tunmesh.localmesh.janitor import Janitor
-from tunmesh.localmesh.plan import NodePlan
-from tunmesh.localmesh.underlay import Underlay
-from tunmesh.namespaces import Namespace
+from bench.contenders.tunmesh import contender
+from bench.errors import BenchError
+from bench.lab import Lab
+from bench.running import Running, bring_up
+from bench.scale import save
 
 DATAGRAMS = (64, 128, 256, 512, 1024, 1400, 4000, 16_000)
 SEGMENTS = (88, 256, 512, 1024, 1400)
@@ -36,53 +32,27 @@ class Row:
     packets: float  # received, a second; 0 for TCP
 
 
-def measure(
-    client: Namespace, server: Namespace, address: str, protocol: str, size: int, seconds: int
-) -> Row:
-    """One run of iperf3 from one namespace to the other."""
-    udp = ["-u", "-b", "0", "-l", str(size)] if protocol == "udp" else ["-M", str(size)]
-    with server:
-        listener = subprocess.Popen(
-            ["iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, text=True
-        )
-    assert listener.stdout is not None  # noqa: S101
-    next(line for line in listener.stdout if "listening" in line)
-    with client:
-        command = ["iperf3", "-J", "-c", address, "-t", str(seconds), *udp]
-        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    listener.kill()
-    listener.communicate()
-    said = json.loads(ran.stdout)
-    if "error" in said:
-        raise SystemExit(f"iperf3, {protocol} with {size} bytes: {said['error']}")
-    received = said["end"]["sum_received"]
-    bits = received["bytes"] * 8 / seconds
+def measure(running: Running, protocol: str, size: int, seconds: int) -> Row:
+    """One run of iperf3 from one node to the other. Raises BenchError when nothing arrived."""
+    how = ("-u", "-b", "0", "-l", str(size)) if protocol == "udp" else ("-M", str(size))
+    bits = running.iperf(seconds, *how).result().rate
     return Row(protocol, size, bits, bits / 8 / size if protocol == "udp" else 0.0)
 
 
 def run(seconds: int) -> list[Row]:
-    plans = [NodePlan(1), NodePlan(2)]
-    directory = Path(tempfile.mkdtemp(prefix="tunmesh-sizes-"))
-    underlay, janitor = Underlay.create([each.underlay for each in plans]), Janitor(directory)
     rows = []
-    try:
-        plan.write_files(directory, plans, machine.prepare())
-        nodes = [
-            Process(node_command(directory / each.config_file), namespace, janitor)
-            for each, namespace in zip(plans, underlay.namespaces, strict=True)
-        ]
-        for node in nodes:
-            node.until("linked")
-            node.ignore()
+    with Lab() as lab:
+        running = Running(contender("tunmesh"), lab.ground("tunmesh"), lab)
+        bring_up(running.contender, running.ground)
         for protocol, sizes in (("udp", DATAGRAMS), ("tcp", SEGMENTS)):
             for size in sizes:
-                client, server = underlay.namespaces
-                row = measure(client, server, plans[1].ipv4, protocol, size, seconds)
+                try:
+                    row = measure(running, protocol, size, seconds)
+                except BenchError as error:
+                    print(f"{protocol} {size:6} {error}", flush=True)  # noqa: T201
+                    continue
                 print(f"{protocol} {size:6} {row.bits / 1e6:8.1f} {row.packets:9.0f}", flush=True)  # noqa: T201
                 rows.append(row)
-    finally:
-        janitor.close()
-        underlay.close()
     return rows
 
 
@@ -94,9 +64,7 @@ def main() -> None:
     print("       bytes   Mbit/s packets/s")  # noqa: T201
     rows = run(options.seconds)
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps([asdict(row) for row in rows], indent=2)
-        (options.out / "packet_sizes.json").write_text(text + "\n")
+        save(rows, options.out / "packet_sizes.json")
 
 
 if __name__ == "__main__":

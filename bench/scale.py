@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tunmesh.localmesh import machine, plan
 from tunmesh.localmesh.janitor import Janitor
@@ -254,6 +255,12 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in text.split(",") if word)
 
 
+def save(rows: Sequence[Any], target: Path) -> None:
+    """Write rows, each a dataclass, for the plots."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.scale", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer and smaller meshes")
@@ -272,9 +279,7 @@ def main() -> None:
             rows.append(measure(mode, size, options.idle))
             print(line(rows[-1]), flush=True)  # noqa: T201
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps([asdict(row) for row in rows], indent=2)
-        (options.out / "scale.json").write_text(text + "\n")
+        save(rows, options.out / "scale.json")
 
 
 if __name__ == "__main__":

@@ -284,7 +284,7 @@ class StockTests(SynchronousTestCase):
         self.assertEqual(server.endings, [ConnectionLost])
 
 
-class BatchingTests(StockTests):
+class BulkTests(StockTests):
     """The transport of links keeps the same contract, with fewer and larger writes."""
 
     transport_class = BulkTransport

@@ -32,7 +32,8 @@ from tunmesh import packet, segments
 from tunmesh.errors import OperatorError
 from tunmesh.namespaces import Namespace
 from tunmesh.netadmin import Overlay, configure
-from tunmesh.tun import VNET_HEADER, TunDevice, open_tun
+from tunmesh.packet import HEADER
+from tunmesh.tun import TunDevice, open_tun
 
 reactor: Any = trial_reactor
 MTU = 1500
@@ -302,14 +303,14 @@ class DeviceTests(unittest.TestCase):
 
     def test_refused_frames(self) -> None:
         """The kernel refuses what is no packet, and the counters do not move."""
-        for frame in (b"", b"short", b"\0" * VNET_HEADER + b"\xff not IP", b"\xff" * 60):
+        for frame in (b"", b"short", b"\0" * HEADER + b"\xff not IP", b"\xff" * 60):
             self.assertEqual(self.host.tun.write([frame]), ["tun_refused"], frame)
         self.assertEqual((self.host.tun.rx_packets, self.host.tun.rx_bytes), (0, 0))
 
     def test_interface_down(self) -> None:
         """While the interface is down, packets for it are dropped as "tun_down"."""
         self._set_link("set", state="down")
-        frame = b"\0" * VNET_HEADER + b"\x45" + b"\0" * 39
+        frame = b"\0" * HEADER + b"\x45" + b"\0" * 39
         self.assertEqual(self.host.tun.write([memoryview(frame)]), ["tun_down"])
 
     def test_stop_removes_everything(self) -> None:

@@ -28,9 +28,10 @@ _ROOM = 1 << 18  # bytes decrypted before they are delivered, ciphertext sent in
 
 _NEEDED = (
     (TLSMemoryBIOProtocol, ("_flushReceiveBIO", "_flushSendBIO", "_write")),
+    (TLSMemoryBIOProtocol, ("_aborted", "_lostTLSConnection")),
     (SSL, ("_ffi", "_lib")),
     (getattr(SSL, "_lib", None), ("SSL_clear_mode", "SSL_MODE_ENABLE_PARTIAL_WRITE")),
-    (tcp.Connection, ("writeSomeData",)),
+    (tcp.Connection, ("dataBuffer", "producerPaused", "writeSomeData")),
 )
 
 
@@ -75,17 +76,18 @@ class BulkTransport(TLSMemoryBIOProtocol):
         transport.write(bytes(ciphertext))
 
     def _flushReceiveBIO(self) -> None:
-        ssl, read, count = self._tlsConnection._ssl, _lib.SSL_read, 1
-        while count > 0 and not self._lostTLSConnection:
+        ssl, read, why = self._tlsConnection._ssl, _lib.SSL_read, _lib.SSL_ERROR_NONE
+        while why == _lib.SSL_ERROR_NONE and not self._lostTLSConnection:
             got = 0
             while got <= _ROOM - _RECORD:
                 count = read(ssl, _incoming + got, _RECORD)
                 if count <= 0:
+                    why = _lib.SSL_get_error(ssl, count)  # before anything else is asked of OpenSSL
                     break
                 got += count
             if got and not self._aborted:
                 ProtocolWrapper.dataReceived(self, _ffi.buffer(_incoming, got)[:])
-        if count > 0 or _lib.SSL_get_error(ssl, count) == _lib.SSL_ERROR_WANT_READ:
+        if why in (_lib.SSL_ERROR_NONE, _lib.SSL_ERROR_WANT_READ):
             self._flushSendBIO()
         else:
             super()._flushReceiveBIO()  # it asks again, and knows what to do about the answer

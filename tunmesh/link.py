@@ -265,7 +265,7 @@ class Link(Protocol):
                     frames = []
                 self._receive(bytes(payload))
                 is_open = self._is_open()
-                if not is_open and self.record is not None:
+                if not is_open and self.state is not State.HANDSHAKE:
                     return  # it closed
         except PeerError as error:
             self._fail(error)
@@ -325,8 +325,7 @@ class Link(Protocol):
             self._say_bye(messages.REPLACED)
 
     def _stop_pump(self) -> None:
-        if self._pump_call is not None and self._pump_call.active():
-            self._pump_call.cancel()
+        _cancel(self._pump_call)
         self._pump_call = None
 
     def _write_frames(self, frames: list[bytes]) -> None:
@@ -429,8 +428,7 @@ class Link(Protocol):
         self._probed(True)
 
     def _probed(self, alive: bool) -> None:
-        if self._probe_timer is not None and self._probe_timer.active():
-            self._probe_timer.cancel()
+        _cancel(self._probe_timer)
         self._probe_timer = None
         probes, self._probes = self._probes, []
         for answered in probes:
@@ -469,6 +467,10 @@ class Link(Protocol):
         self._timer = self._clock.callLater(delay, call)
 
     def _stop_timer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        _cancel(self._timer)
         self._timer = None
+
+
+def _cancel(call: IDelayedCall | None) -> None:
+    if call is not None and call.active():
+        call.cancel()

@@ -20,7 +20,7 @@ import struct
 
 HEADER = 10
 _PLAIN = bytes(HEADER)  # no offload asked for: most small packets
-_FIELDS = struct.Struct("<BBHHHH")
+VIRTIO = struct.Struct("<BBHHHH")
 
 NEEDS_CSUM = 1
 DATA_VALID = 2
@@ -32,9 +32,9 @@ _MIN_GSO_SIZE = 8  # TCP_MIN_GSO_SIZE
 _TCP = 6
 _TCP_HEADER = 20
 _TCP_CSUM_OFFSET = 16
-_UDP = 17
-_UDP_HEADER = 8
-_UDP_CSUM_OFFSET = 6
+UDP = 17
+UDP_HEADER = 8
+UDP_CSUM_OFFSET = 6
 MAX_SEGMENTS = 128  # of UDP: what an application may make on Linux; 64 in older kernels
 
 
@@ -69,7 +69,7 @@ def well_formed(frame: bytes | memoryview) -> bool:
 
 def _offload_is_sane(frame: bytes | memoryview, version: int, transport: int, size: int) -> bool:
     """`transport` is where the IP header ends at the earliest, `size` the length of the packet."""
-    flags, gso_type, header, gso_size, csum_start, csum_offset = _FIELDS.unpack_from(frame)
+    flags, gso_type, header, gso_size, csum_start, csum_offset = VIRTIO.unpack_from(frame)
     if flags & ~(NEEDS_CSUM | DATA_VALID) or header > size:
         return False
     if flags & NEEDS_CSUM and not transport <= csum_start <= size - csum_offset - 2:
@@ -80,9 +80,9 @@ def _offload_is_sane(frame: bytes | memoryview, version: int, transport: int, si
         return False
     if gso_type == GSO_UDP_L4:
         return (
-            (version == 6 or (frame[19] == _UDP and csum_start == transport))
-            and csum_offset == _UDP_CSUM_OFFSET
-            and 0 < size - csum_start - _UDP_HEADER <= gso_size * MAX_SEGMENTS
+            (version == 6 or (frame[19] == UDP and csum_start == transport))
+            and csum_offset == UDP_CSUM_OFFSET
+            and 0 < size - csum_start - UDP_HEADER <= gso_size * MAX_SEGMENTS
         )
     if gso_type == GSO_TCPV4:
         is_tcp = version == 4 and frame[19] == _TCP and csum_start == transport

@@ -27,9 +27,8 @@ from zlib import crc32
 
 LINES = 1024
 MAX_BYTES = 2 << 20
-QUANTUM = (
-    65_546  # bytes of one flow's turn: the largest packet there is, so that each turn gives one
-)
+# Bytes of one flow's turn: the largest packet there is, so that each turn gives one.
+QUANTUM = 65_546
 _BYTES = attrgetter("bytes")
 
 

@@ -20,16 +20,13 @@ import struct
 from collections.abc import Iterable
 
 from tunmesh import packet
+from tunmesh.packet import UDP, UDP_CSUM_OFFSET, UDP_HEADER, VIRTIO
 
 MAX_JOINED = 64  # datagrams of one segment: what older kernels take as well
 MAX_BYTES = 65_000  # of the payload of one segment: together with its headers it is a packet
-_UDP = 17
-_UDP_HEADER = 8
-_CSUM_OFFSET = 6
-_VIRTIO = struct.Struct("<BBHHHH")
 # What the kernel puts before a datagram whose checksum is left to be filled in.
-_PLAIN4 = _VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, 20, _CSUM_OFFSET)
-_PLAIN6 = _VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, 40, _CSUM_OFFSET)
+_PLAIN4 = VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, 20, UDP_CSUM_OFFSET)
+_PLAIN6 = VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, 40, UDP_CSUM_OFFSET)
 
 
 def join(frames: Iterable[bytes]) -> list[bytes]:
@@ -57,11 +54,11 @@ def join(frames: Iterable[bytes]) -> list[bytes]:
 
 def split(frame: bytes | memoryview) -> list[bytes]:
     """The datagrams of a large segment, each a frame. The frame must be well formed and UDP_L4."""
-    _, _, _, size, start, _ = _VIRTIO.unpack_from(frame)
+    _, _, _, size, start, _ = VIRTIO.unpack_from(frame)
     ip = bytes(frame[packet.HEADER : packet.HEADER + start])
-    udp = bytes(frame[packet.HEADER + start :][:_UDP_HEADER])
-    payload = bytes(frame[packet.HEADER + start + _UDP_HEADER :])
-    virtio = _VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, start, _CSUM_OFFSET)
+    udp = bytes(frame[packet.HEADER + start :][:UDP_HEADER])
+    payload = bytes(frame[packet.HEADER + start + UDP_HEADER :])
+    virtio = VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, start, UDP_CSUM_OFFSET)
     pieces = [payload[at : at + size] for at in range(0, len(payload), size)]
     return [
         virtio + _headers(ip, udp, len(piece), index) + piece for index, piece in enumerate(pieces)
@@ -74,11 +71,11 @@ def _is_datagram(frame: bytes) -> bool:
         return (
             len(frame) > 38
             and frame[10] == 0x45
-            and frame[19] == _UDP
+            and frame[19] == UDP
             and frame[16] & 0xBF == 0  # all but "don't fragment"
             and frame[17] == 0
         )
-    return frame[:10] == _PLAIN6 and len(frame) > 58 and frame[10] >> 4 == 6 and frame[16] == _UDP
+    return frame[:10] == _PLAIN6 and len(frame) > 58 and frame[10] >> 4 == 6 and frame[16] == UDP
 
 
 def _belongs(frame: bytes, first: bytes) -> bool:
@@ -97,12 +94,12 @@ def _segment(run: list[bytes]) -> bytes:
     if len(run) == 1:
         return first
     start = 20 if first[10] == 0x45 else 40
-    payload = packet.HEADER + start + _UDP_HEADER
+    payload = packet.HEADER + start + UDP_HEADER
     size = len(first) - payload
-    virtio = _VIRTIO.pack(
-        packet.NEEDS_CSUM, packet.GSO_UDP_L4, start + _UDP_HEADER, size, start, _CSUM_OFFSET
+    virtio = VIRTIO.pack(
+        packet.NEEDS_CSUM, packet.GSO_UDP_L4, start + UDP_HEADER, size, start, UDP_CSUM_OFFSET
     )
-    ip, udp = first[packet.HEADER :][:start], first[packet.HEADER + start :][:_UDP_HEADER]
+    ip, udp = first[packet.HEADER :][:start], first[packet.HEADER + start :][:UDP_HEADER]
     headers = _headers(ip, udp, size * len(run), 0)
     return b"".join([virtio, headers, *[frame[payload:] for frame in run]])
 
@@ -110,7 +107,7 @@ def _segment(run: list[bytes]) -> bytes:
 def _headers(ip: bytes, udp: bytes, payload: int, index: int) -> bytes:
     """IP and UDP header for so many bytes of payload, made from those of another length. `index`
     is added to the identification."""
-    length = _UDP_HEADER + payload
+    length = UDP_HEADER + payload
     # Of a checksum to be filled in there is the pseudo header's part: it changes with the length.
     partial = (int.from_bytes(udp[6:]) + length - int.from_bytes(udp[4:6])) % 0xFFFF
     udp = udp[:4] + length.to_bytes(2) + partial.to_bytes(2)

@@ -38,13 +38,12 @@ from zope.interface import implementer
 from tunmesh import packet, segments
 from tunmesh.errors import OperatorError
 
-VNET_HEADER = 10
 # What a turn reads at most: more than a link writes in one, so that what cannot be sent in time
 # waits where flows take turns and not in the kernel's ring, where it waits in line.
 TURN_BYTES = 256 * 1024
 TURN_FRAMES = 256
 # The largest IP packet there is, and its header.
-_FRAME_MAX = 65535 + VNET_HEADER
+_FRAME_MAX = 65535 + packet.HEADER
 
 # ioctl numbers as asm-generic has them: x86, arm, riscv, s390.
 _TUNSETIFF = 0x400454CA
@@ -159,7 +158,7 @@ def _why_not_opened(device: str, error: OSError) -> str:
 
 def _set_frame_format(fd: int) -> None:
     """Fix the 10-byte little-endian header: the wire of the mesh has it so on every machine."""
-    fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER))
+    fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", packet.HEADER))
     fcntl.ioctl(fd, _TUNSETVNETLE, struct.pack("i", 1))
 
 
@@ -195,7 +194,7 @@ def _why_not_created(name: str, device: str, error: OSError) -> str:
 
 def _without_udp_segments(frames: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     for frame in frames:
-        if len(frame) > VNET_HEADER and frame[1] == packet.GSO_UDP_L4:
+        if len(frame) > packet.HEADER and frame[1] == packet.GSO_UDP_L4:
             yield from segments.split(frame)
         else:
             yield frame
@@ -234,7 +233,7 @@ class TunDevice:
             except OSError as error:
                 drops.append(_DROP_REASONS.get(error.errno or 0, "tun_refused"))
         self.rx_packets += count
-        self.rx_bytes += size - VNET_HEADER * count
+        self.rx_bytes += size - packet.HEADER * count
         return drops
 
     def stop(self) -> None:
@@ -264,7 +263,7 @@ class TunDevice:
         except OSError:
             alive = False
         self.tx_packets += len(frames)
-        self.tx_bytes += size - VNET_HEADER * len(frames)
+        self.tx_bytes += size - packet.HEADER * len(frames)
         return alive
 
     def _deliver(self, frames: list[bytes]) -> None:

@@ -50,5 +50,6 @@ class Turns:
         self._is_giving = True
         while self._free and (waiting := self._fresh or self._failed):
             self._free -= 1
+            # From -1, the last, to the one before it: a draw of exactly 1 is in the list as well.
             waiting.pop(int(self._draw() * len(waiting)) - 1)()
         self._is_giving = False
