@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="tunmesh",
@@ -11,7 +11,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     # twisted.plugins is a plugin directory, not a package: it must have no __init__.py.
-    packages=["tunmesh", "tunmesh.config", "tunmesh.localmesh", "twisted.plugins"],
+    packages=[*find_packages(include=["tunmesh", "tunmesh.*"]), "twisted.plugins"],
     package_data={"tunmesh": ["py.typed"]},
     install_requires=[
         "twisted>=24.7",

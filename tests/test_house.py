@@ -73,7 +73,7 @@ FLOORS = {
         "service reload", "errors codecs machines adapters interpreter configuration service"
     ),
     "healthcheck": Floor("healthcheck", "errors configuration"),
-    "cli": Floor("cli", "errors configuration lint harness"),
+    "cli": Floor("cli cli.base cli.configs cli.harness", "errors configuration lint harness cli"),
 }
 # Beside the standard library; annotated_types is where pydantic has its bounds from.
 CONFIGURATION_USES = {"pydantic", "pydantic_core", "annotated_types", "yaml"}

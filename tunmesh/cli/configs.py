@@ -1,57 +1,26 @@
-"""The command line: `tunmesh …`, and the original's two commands.
-
-Commands are thin: they parse options, call one function and print. An `OperatorError` from anywhere
-is one line on stderr and exit code 1, never a traceback.
-"""
+"""`tunmesh config …`, and the original's two commands."""
 
 from __future__ import annotations
 
 import json
 import os
 import random
-import sys
 import time
-from typing import Any
 
 import click
 import yaml
 
-from tunmesh import __version__, config
+from tunmesh import config
+from tunmesh.cli.base import Group, OneLineErrors
 from tunmesh.config.example import example as example_config
 from tunmesh.config.reference import reference as reference_page
 from tunmesh.config.schema import schema as json_schema
-from tunmesh.errors import OperatorError
-
-
-class _OneLineErrors(click.Command):
-    """A command that may raise OperatorError."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except config.ConfigError as error:
-            for line in error.report():
-                click.echo(line, err=True)
-        except OperatorError as error:
-            click.echo(f"tunmesh: {error}", err=True)
-        return ctx.exit(1)
-
-
-class _Group(_OneLineErrors, click.Group):
-    """Commands of which each may raise OperatorError."""
-
 
 _file = click.argument("file", required=False)
 _redact = click.option("--redact/--no-redact", default=True, help="Hide secrets (the default).")
 
 
-@click.group(cls=_Group)
-@click.version_option(__version__, prog_name="tunmesh")
-def main() -> None:
-    """A layer-3 mesh VPN that runs as a sidecar container."""
-
-
-@main.group("config")
+@click.group("config", cls=Group)
 def config_group() -> None:
     """Write, check and look at config files.
 
@@ -89,7 +58,7 @@ def reference() -> None:
     click.echo(reference_page(), nl=False)
 
 
-@click.command("generate_tun_mesh_example_config", cls=_OneLineErrors)
+@click.command("generate_tun_mesh_example_config", cls=OneLineErrors)
 def generate_example() -> None:
     """Print an example config with every key, to fill in."""
     click.echo(example_config(), nl=False)
@@ -98,7 +67,7 @@ def generate_example() -> None:
 config_group.add_command(generate_example, "example")
 
 
-@click.command("parse_tun_mesh_config", cls=_OneLineErrors)
+@click.command("parse_tun_mesh_config", cls=OneLineErrors)
 @_file
 @_redact
 def parse(file: str | None, redact: bool) -> None:
@@ -107,17 +76,6 @@ def parse(file: str | None, redact: bool) -> None:
     FILE is $TUNMESH_CONFIG_PATH or /etc/tunmesh/config.yaml when it is not given.
     """
     _print_effective(_lint(file), redact)
-
-
-@main.command()
-@click.option("--nodes", type=click.IntRange(min=2), default=3, show_default=True)
-@click.option("--keep", is_flag=True, help="Leave the mesh up until Ctrl-C.")
-def mesh(nodes: int, keep: bool) -> None:
-    """Run a mesh of real nodes on this machine and show it work."""
-    # Importing it takes a reactor and the network libraries, which no other command needs.
-    from tunmesh.localmesh import run
-
-    sys.exit(run.main(nodes=nodes, keep=keep))
 
 
 def _lint(file: str | None) -> config.Config:
