@@ -40,8 +40,8 @@ setup(
     entry_points={
         "console_scripts": [
             "tunmesh = tunmesh.cli:main",
-            "generate_tun_mesh_example_config = tunmesh.cli:generate_example",
-            "parse_tun_mesh_config = tunmesh.cli:parse",
+            "generate_tun_mesh_example_config = tunmesh.cli.configs:generate_example",
+            "parse_tun_mesh_config = tunmesh.cli.configs:parse",
         ]
     },
 )

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,9 +135,9 @@ class Ground:
         self._underlay = Underlay.create([plan.underlay for plan in self.plans])
         case.addCleanup(self._underlay.close)
         self._namespaces = list(self._underlay.namespaces)
-        self.directory = Path(case.mktemp()).absolute()
-        self.directory.mkdir(parents=True)
-        self.directory.parent.chmod(0o711)  # trial's own, closed to whom the nodes become
+        # Not trial's own: the path of a socket must be short.
+        self.directory = Path(tempfile.mkdtemp(prefix="tunmesh-test-"))
+        case.addCleanup(shutil.rmtree, self.directory)
         write_files(self.directory, self.plans, OWNER)
         self.secret = (self.directory / "secret").read_text()
 

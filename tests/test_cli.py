@@ -12,7 +12,9 @@ from twisted.trial import unittest
 from tests.configs import SECRET
 from tests.test_config_lint import GOOD, LintCase
 from tunmesh import __version__
-from tunmesh.cli import generate_example, main, parse
+from tunmesh.cli import main
+from tunmesh.cli.base import OneLineErrors
+from tunmesh.cli.configs import generate_example, parse
 from tunmesh.config.example import example
 from tunmesh.config.reference import reference
 from tunmesh.config.schema import schema
@@ -186,13 +188,11 @@ class TheRest(unittest.SynchronousTestCase):
     def test_operator_errors(self) -> None:
         """An error that a person must mend is one line, whatever command it comes from."""
 
-        @click.command()
+        @click.command(cls=OneLineErrors)
         def doomed() -> None:
             raise OperatorError("/dev/net/tun is missing; run with --device /dev/net/tun")
 
-        main.add_command(doomed)
-        self.addCleanup(main.commands.pop, "doomed")
-        result = run("doomed")
+        result = CliRunner().invoke(doomed)
         self.assertEqual((result.exit_code, result.stdout), (1, ""))
         self.assertEqual(
             result.stderr, "tunmesh: /dev/net/tun is missing; run with --device /dev/net/tun\n"

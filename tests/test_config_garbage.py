@@ -70,7 +70,7 @@ class Garbage(Case):
         tree: dict[str, Any] = yaml.safe_load(ORIGINAL)
         place = tree
         for name in path[:-1]:
-            place = place["local" if name == "NAME" else name]
+            place = place.setdefault("local" if name == "NAME" else name, {})
         place[path[-1]] = value
         self.survives(yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass"))
 

@@ -59,7 +59,20 @@ def record_of(name: str, number: int) -> NodeRecord:
 
 
 def peer_of(name: str, number: int, traffic: Traffic) -> PeerStatus:
-    return PeerStatus(record_of(name, number), True, 0.0, 0.001, 0, "00" * 8, traffic, ())
+    return PeerStatus(
+        record=record_of(name, number),
+        dialed=True,
+        since=0.0,
+        rtt=0.001,
+        queued_bytes=0,
+        key_id="00" * 8,
+        traffic=traffic,
+        refuses=(),
+        routed=(f"10.77.1.{number}",),
+        pings=20,
+        pongs=20,
+        dropped=0,
+    )
 
 
 def a_status() -> Status:
@@ -79,6 +92,7 @@ def a_status() -> Status:
             peer_of("bravo", 2, Traffic(1, 2, 3, 4)),
             peer_of("charlie", 3, Traffic(5, 6, 7, 8)),
         ),
+        dials=(),
         nodes={
             "bravo": NodeStatus(Traffic(1, 2, 3, 4), latency),
             "charlie": NodeStatus(Traffic(5, 6, 7, 8), latency),

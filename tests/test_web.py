@@ -14,8 +14,9 @@ from twisted.trial import unittest
 from tests.test_metrics import LIVE, a_status
 from tunmesh.health import liveness, readiness
 from tunmesh.metrics import exposition
+from tunmesh.sites import TIMEOUT
 from tunmesh.status import Status
-from tunmesh.web import TIMEOUT, site
+from tunmesh.web import site
 
 HEALTH = ("/livez", "/readyz", "/health")
 DEAD = liveness("the tun is gone", True, False)

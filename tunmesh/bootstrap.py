@@ -11,7 +11,7 @@ taken to be nobody else.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tunmesh.dialer import PeerFactory, Target
@@ -85,6 +85,12 @@ class Bootstrap:
     def is_lonely(self) -> bool:
         """Whether there is nobody to bootstrap from."""
         return all(group.is_lonely for group in self._groups)
+
+    def dialing(self) -> Iterator[tuple[str, PeerFactory]]:
+        """The groups that are without a link, by name."""
+        for group in self._groups:
+            if group.dialer.continueTrying:
+                yield group.settings.name, group.dialer
 
     def change(self, groups: Sequence[GroupSettings]) -> None:
         """Have these groups from now on. One that is as it was goes on as it was. One that is not

@@ -83,6 +83,7 @@ class PeerFactory(ReconnectingClientFactory):
         self.maxDelay = max_delay
         self.continueTrying = 0
         self.attempts = 0
+        self.why = ""  # the last attempt failed
         self._build = build
         self._secure = secure
         self._draw = draw
@@ -105,6 +106,12 @@ class PeerFactory(ReconnectingClientFactory):
     def exhausted(self) -> bool:
         """Whether all rounds came to nothing."""
         return 0 <= self._rounds < self.retries // len(self.targets)
+
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until the next attempt; None while one is under way or waits for its turn."""
+        call = self._callID
+        return max(0.0, call.getTime() - self.clock.seconds()) if call is not None else None
 
     def start(self, delay: float = 0.0) -> None:
         """Link, from now on, until `stop`. Nothing happens if it is at it already."""
@@ -148,6 +155,7 @@ class PeerFactory(ReconnectingClientFactory):
     def authenticated(self) -> None:
         """An attempt ended in a link."""
         self._settle()
+        self.why = ""
         self._linked = self.clock.seconds()
         self.delay = self.initialDelay
         self.retries = 0
@@ -207,7 +215,8 @@ class PeerFactory(ReconnectingClientFactory):
 
     def _not_connected(self, failure: Failure) -> None:
         if self.continueTrying:
-            self._unreachable(self, _words(failure.value))
+            self.why = _words(failure.value)
+            self._unreachable(self, self.why)
         self.failed()
 
 

@@ -16,6 +16,10 @@ from __future__ import annotations
 class OperatorError(Exception):
     """One line for a person: names the thing, what is wrong with it and what would be right."""
 
+    def report(self) -> list[str]:
+        """What a command prints of it."""
+        return [f"tunmesh: {self}"]
+
 
 class PeerError(Exception):
     """The peer broke the protocol.

@@ -113,6 +113,9 @@ class Link(Protocol):
     peer: object = None
     record: NodeRecord | None = None  # who is at the other end, once it is authentic
     rtt: float | None = None  # of the last ping, in seconds
+    dropped = 0  # packets that were to go this way
+    pings = 0
+    pongs = 0
 
     def __init__(
         self,
@@ -142,7 +145,6 @@ class Link(Protocol):
         self._pump_call: IDelayedCall | None = None
         self._error: PeerError | None = None  # why it closed, when it was not the connection
         self._heard = self.since
-        self._pings = 0
         self._ping_sent: float | None = None  # until it is answered
         self._pong_owed: bytes | None = None
         self._introductions: dict[str, NodeRecord] = {}  # owed, by id
@@ -175,14 +177,13 @@ class Link(Protocol):
     def send(self, frames: list[bytes]) -> None:
         """Send packets (each virtio header and IP packet) now, or queue them, or drop them."""
         if self.state is not State.UP:
-            self._owner.packets_dropped("link_lost", len(frames))
+            self._drop("link_lost", len(frames))
             return
         if not (self._paused or self.queue) and sum(map(len, frames)) <= WRITE_BUDGET:
             self._write_frames(frames)
             return
         dropped = self.queue.push(self._clock.seconds(), frames)
-        if dropped:
-            self._owner.packets_dropped("queue_full", dropped)
+        self._drop("queue_full", dropped)
         self._pump_soon()
 
     def tell(self, gossip: Gossip) -> None:
@@ -277,8 +278,7 @@ class Link(Protocol):
         self._stop_timer()
         self._stop_pump()
         dropped = self.queue.clear()
-        if dropped:
-            self._owner.packets_dropped("link_lost", dropped)
+        self._drop("link_lost", dropped)
         if self.record is not None:
             self._owner.link_lost(self, self._error or PeerError("lost", "the connection was lost"))
         else:
@@ -315,8 +315,7 @@ class Link(Protocol):
         if self._paused or not self._is_open():
             return
         frames, expired = self.queue.pop(self._clock.seconds(), WRITE_BUDGET)
-        if expired:
-            self._owner.packets_dropped("expired", expired)
+        self._drop("expired", expired)
         if frames:
             self._write_frames(frames)
         if self.queue:
@@ -327,6 +326,11 @@ class Link(Protocol):
     def _stop_pump(self) -> None:
         _cancel(self._pump_call)
         self._pump_call = None
+
+    def _drop(self, reason: str, count: int) -> None:
+        if count:
+            self.dropped += count
+            self._owner.packets_dropped(reason, count)
 
     def _write_frames(self, frames: list[bytes]) -> None:
         parts: list[bytes] = []
@@ -405,12 +409,12 @@ class Link(Protocol):
             self._ping()
 
     def _ping(self) -> None:
-        self._pings += 1
+        self.pings += 1
         self._ping_sent = self._clock.seconds()
         self._write(b"i" + self._token())
 
     def _token(self) -> bytes:
-        return self._pings.to_bytes(messages.TOKEN_SIZE, "big")
+        return self.pings.to_bytes(messages.TOKEN_SIZE, "big")
 
     def _pong(self, token: bytes) -> None:
         if self._paused:
@@ -424,6 +428,7 @@ class Link(Protocol):
             return
         self.rtt = self._clock.seconds() - self._ping_sent
         self._ping_sent = None
+        self.pongs += 1
         self._owner.round_trip(self, self.rtt)
         self._probed(True)
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
-from typing import IO
+from typing import IO, cast
 
+from constantly import NamedConstant
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -45,11 +47,46 @@ class Output:
         self._line = _json_line if style == "json" else _text_line
 
     def __call__(self, event: LogEvent) -> None:
-        ours = str(event.get("log_namespace", "")).startswith("tunmesh")
-        least = self._least if ours else max(self._least, LogLevel.warn)
-        if event.get("log_level", LogLevel.info) >= least:
+        least = self._least if _is_ours(event) else max(self._least, LogLevel.warn)
+        if _level(event) >= least:
             self._stream.write(self._line(event) + "\n")
             self._stream.flush()
+
+
+@implementer(ILogObserver)
+class Recent:
+    """The last KEPT events of ours from info on, and the warnings of others: as they are in a JSON
+    line, with a number (`sequence`) that grows by one for each. `listeners` are called with every
+    new one."""
+
+    KEPT = 1000
+
+    def __init__(self) -> None:
+        self._events: deque[Mapping[str, object]] = deque(maxlen=self.KEPT)
+        self._sequence = 0
+        self.listeners: set[Callable[[Mapping[str, object]], None]] = set()
+
+    def __call__(self, event: LogEvent) -> None:
+        if _level(event) < (LogLevel.info if _is_ours(event) else LogLevel.warn):
+            return
+        self._sequence += 1
+        fields = {"sequence": self._sequence, **_fields(event)}
+        self._events.append(fields)
+        for listener in tuple(self.listeners):
+            listener(fields)
+
+    def since(self, sequence: int) -> list[Mapping[str, object]]:
+        """Those with a higher number that are still kept."""
+        return [event for event in self._events if cast(int, event["sequence"]) > sequence]
+
+
+def _is_ours(event: LogEvent) -> bool:
+    return str(event.get("log_namespace", "")).startswith("tunmesh")
+
+
+def _level(event: LogEvent) -> NamedConstant:
+    level: NamedConstant = event.get("log_level", LogLevel.info)
+    return level
 
 
 def _time(event: LogEvent) -> str:
@@ -73,16 +110,20 @@ def _text(event: LogEvent) -> str:
 
 
 def _text_line(event: LogEvent) -> str:
-    level = event.get("log_level", LogLevel.info).name
-    line = f"{_time(event)} {level:<5} {_text(event)}"
+    line = f"{_time(event)} {_level(event).name:<5} {_text(event)}"
     failure = _failure(event)
     return line if failure is None else f"{line}\n{failure.getTraceback().rstrip()}"
 
 
 def _json_line(event: LogEvent) -> str:
-    fields = {
+    return json.dumps(_fields(event))
+
+
+def _fields(event: LogEvent) -> dict[str, object]:
+    """An event as JSON has it."""
+    fields: dict[str, object] = {
         "time": _time(event),
-        "level": event.get("log_level", LogLevel.info).name,
+        "level": _level(event).name,
         "event": event.get("event", "log"),
         "text": _text(event),
     }
@@ -92,7 +133,7 @@ def _json_line(event: LogEvent) -> str:
     failure = _failure(event)
     if failure is not None:
         fields["trace"] = failure.getTraceback()
-    return json.dumps(fields)
+    return fields
 
 
 def _is_plain(value: object) -> bool:

@@ -12,7 +12,7 @@ Packets pass by in tunmesh.datapath.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -34,7 +34,7 @@ from tunmesh.log import Journal
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.peers import Peers
 from tunmesh.routing import Network, Table
-from tunmesh.status import Check, Status, Traffic
+from tunmesh.status import Check, DialStatus, Sight, Status, Traffic
 from tunmesh.tun import Tun
 from tunmesh.turns import Turns
 
@@ -264,6 +264,8 @@ class Node:
 
     def link_failed(self, link: Link, error: PeerError) -> None:
         dialer = self._connector.attempt(link)
+        if dialer is not None:
+            dialer.why = str(error)
         self._closed(link)
         if error.reason not in messages.BYE_REASONS:  # those are ours, when leaving
             who = "{}:{}".format(*dialer.target) if dialer is not None else "a stranger"
@@ -514,6 +516,7 @@ class Node:
             live=live,
             ready=ready,
             peers=self._peers.statuses(),
+            dials=tuple(self._dials()),
             nodes=self._peers.by_name(),
             links=self._connector.states(),
             nodes_known=self._roster.nodes_known,
@@ -527,6 +530,25 @@ class Node:
             key_ids=tuple(key.id.hex() for key in self._connector.keys),
             certificate_expiry=self._identity.credentials.expiry,
         )
+
+    def _dials(self) -> Iterator[DialStatus]:
+        names = {sight.id: sight.record for sight in self._roster.sights()}
+        for node_id, dialer in self._dialers.items():
+            if dialer.continueTrying and not self._roster.is_linked(node_id):
+                record = names.get(node_id)
+                yield _dial_status(record.name if record else node_id, False, dialer)
+        for name, dialer in self._bootstrap.dialing():
+            yield _dial_status(name, True, dialer)
+
+    def sights(self) -> tuple[Sight, ...]:
+        """Every other node that this one knows of."""
+        return self._roster.sights()
+
+
+def _dial_status(name: str, is_group: bool, dialer: PeerFactory) -> DialStatus:
+    host, port = dialer.target
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return DialStatus(name, is_group, target, dialer.retries, dialer.why, dialer.retry_in)
 
 
 def _why_refused(refusal: Refusal) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tunmesh.datapath import Peer
 from tunmesh.link import Link
@@ -81,7 +81,10 @@ class Peers:
         return Counter(address for peer in self for address in peer.refuses)
 
     def statuses(self) -> tuple[PeerStatus, ...]:
-        return tuple(_status(peer) for peer in self)
+        routes: dict[Peer, list[str]] = {}
+        for packed, peer in self._table.routes.items():
+            routes.setdefault(peer, []).append(str(ip_address(packed)))
+        return tuple(_status(peer, tuple(sorted(routes.get(peer, ())))) for peer in self)
 
     def by_name(self) -> dict[str, NodeStatus]:
         """What was exchanged with each node, by its name, before and now."""
@@ -101,7 +104,7 @@ class Peers:
         return total
 
 
-def _status(peer: Peer) -> PeerStatus:
+def _status(peer: Peer, routed: tuple[str, ...]) -> PeerStatus:
     return PeerStatus(
         record=peer.record,
         dialed=peer.link.dialed,
@@ -111,4 +114,8 @@ def _status(peer: Peer) -> PeerStatus:
         key_id=peer.link.key_id.hex(),
         traffic=peer.traffic.copy(),
         refuses=peer.refuses,
+        routed=routed,
+        pings=peer.link.pings,
+        pongs=peer.link.pongs,
+        dropped=peer.link.dropped,
     )

@@ -76,6 +76,7 @@ from tunmesh.messages import (
     Refusal,
 )
 from tunmesh.routing import Network, is_host
+from tunmesh.status import Sight
 
 # The most nodes that hearsay can make known; more are ignored. A full mesh of so many would be far
 # beyond what one link per pair is good for.
@@ -135,6 +136,22 @@ class Roster(Generic[Link]):
         """Whether what its node says by this link is the latest that it says."""
         peer = self._peers.get(self._links.get(link, ""))
         return peer is not None and peer.hears is link
+
+    def sights(self) -> tuple[Sight, ...]:
+        """Every other node, and who is linked with it."""
+        vouchers: dict[str, list[str]] = {node_id: [] for node_id in self._known | self._peers}
+        for node_id, peer in self._peers.items():
+            vouchers[node_id].append(self._me.id)
+            for other in peer.vouches:
+                vouchers[other].append(node_id)
+        return tuple(
+            Sight(node_id, self._record(node_id), tuple(sorted(ids)))
+            for node_id, ids in vouchers.items()
+        )
+
+    def _record(self, node_id: str) -> NodeRecord | None:
+        peer = self._peers.get(node_id)
+        return peer.record if peer is not None else self._known[node_id].record
 
     @property
     def nodes_known(self) -> int:

@@ -30,6 +30,7 @@ from twisted.web.server import Site
 
 from tunmesh import (
     __version__,
+    admin,
     config,
     metrics,
     privileges,
@@ -40,6 +41,7 @@ from tunmesh import (
 from tunmesh.apart import open_apart
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.config import Config, process
+from tunmesh.control import Control
 from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
 from tunmesh.link import Timing
@@ -197,6 +199,7 @@ class NodeService(Service):
             reactor, path, reading, partial(read, path), self._reload, time.time, self.log
         )
         self._node: Node | None = None
+        self._control: Control | None = None
         self._is_leaving = False
 
     def privilegedStartService(self) -> None:
@@ -242,6 +245,9 @@ class NodeService(Service):
             before_bootstrap=self._reloader.before_bootstrap,
         )
         node.listen()
+        if self._config.admin.socket is not None:
+            asked = admin.Node(node.status, node.sights, self._leave)
+            self._control = Control(self._reactor, self._config.admin.socket, asked, self.log)
         return node
 
     def _make_site(self, status: Callable[[], Status]) -> Site:
@@ -258,6 +264,8 @@ class NodeService(Service):
         if self._node is not None:
             self._node.start()
             self._reloader.start()
+        if self._control is not None:
+            self._control.start()
         self._reactor.callWhenRunning(self._take_signals)
 
     def stopService(self) -> Deferred[None] | None:
@@ -284,12 +292,15 @@ class NodeService(Service):
         if self._reactor.running and self._node is not None and not self._is_leaving:
             self._is_leaving = True
             self._reloader.stop()
+            if self._control is not None:
+                self._control.stop()
             self._node.stop().addBoth(lambda _: self._finish())
 
     def _finish(self) -> None:
         self.log.info("gone", event="gone")
         if self._reactor.running:
-            self._reactor.stop()
+            # Not before what is buffered went out: who follows the events is to hear that, too.
+            self._reactor.callLater(0, self._reactor.callLater, 0, self._reactor.stop)
 
     def _failed(self, why: str) -> None:
         """The node is of no more use: leave, and exit with 1 so that somebody starts it anew."""

@@ -82,6 +82,31 @@ class PeerStatus:
     key_id: str
     traffic: Traffic
     refuses: tuple[str, ...]  # addresses of ours that it does not route to us
+    routed: tuple[str, ...]  # its addresses that this node routes to it
+    pings: int  # keepalives sent on this link
+    pongs: int  # and answered in time
+    dropped: int  # packets to it that were dropped, by this link
+
+
+@dataclass(frozen=True, slots=True)
+class DialStatus:
+    """A node, or a bootstrap group, that this node tries to reach."""
+
+    name: str  # of the node or of the group
+    is_group: bool
+    target: str  # host:port that is tried, or will be next
+    failures: int  # in a row
+    why: str  # of the last one
+    retry_in: float | None  # seconds; None: an attempt is under way, or it waits for its turn
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Another node, as far as this one knows of it: linked, or vouched for by one that is."""
+
+    id: str
+    record: NodeRecord | None  # None: nobody has said yet who it is
+    linked_with: tuple[str, ...]  # ids of the nodes that say, or know, that they are linked with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +127,7 @@ class Status:
     live: tuple[Check, ...]
     ready: tuple[Check, ...]
     peers: tuple[PeerStatus, ...]
+    dials: tuple[DialStatus, ...]
     nodes: Mapping[str, NodeStatus]  # by name, also some that are gone
     links: Mapping[str, int]  # by state
     nodes_known: int

@@ -10,16 +10,14 @@ port is open to strangers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
-from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from tunmesh.sites import answer_json, quiet_site
 from tunmesh.status import Check, Status
 
-TIMEOUT = 15.0  # seconds that a client may be idle
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
 
 
@@ -34,13 +32,11 @@ class HealthPage(Resource):
         checks = self._checks()
         ok = all(check.ok for check in checks)
         request.setResponseCode(200 if ok else 503)
-        request.setHeader(b"content-type", b"application/json")
-        request.setHeader(b"cache-control", b"no-store")
         body = {
             "status": "ok" if ok else "unavailable",
             "checks": {check.name: {"ok": check.ok, "reason": check.reason} for check in checks},
         }
-        return json.dumps(body, indent=2).encode() + b"\n"
+        return answer_json(request, body)
 
 
 class MetricsPage(Resource):
@@ -55,21 +51,6 @@ class MetricsPage(Resource):
         return self._expose()
 
 
-class _QuietRequest(Request):
-    """Does not say which software answers, and keeps nothing of what strangers send behind the
-    head of a request: no page here wants a body, and Twisted would put a long one on disk."""
-
-    def gotLength(self, length: int | None) -> None:
-        super().gotLength(0)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        pass
-
-    def write(self, data: bytes) -> None:
-        self.responseHeaders.removeHeader(b"server")
-        super().write(data)
-
-
 def site(status: Callable[[], Status], expose: Callable[[], bytes] | None, reactor: object) -> Site:
     """The pages. Without `expose` there are no metrics."""
     root = Resource()
@@ -78,12 +59,4 @@ def site(status: Callable[[], Status], expose: Callable[[], bytes] | None, react
     root.putChild(b"health", HealthPage(lambda: status().ready))
     if expose is not None:
         root.putChild(b"metrics", MetricsPage(expose))
-    site = Site(root, requestFactory=_QuietRequest, reactor=reactor, timeout=TIMEOUT)
-    site.noisy = False
-    site.displayTracebacks = False
-    site.log = _no_access_log  # type: ignore[assignment]
-    return site
-
-
-def _no_access_log(_request: HttpRequest) -> None:
-    """Probes come every few seconds: a line for each would bury everything else."""
+    return quiet_site(root, reactor)

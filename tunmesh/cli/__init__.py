@@ -1,8 +1,8 @@
 """The command line: `tunmesh …`, and the original's two commands.
 
 Commands are thin: they parse options, call one function and print. Each group of them has a file
-here, which imports what it needs when it runs: nobody waits for what he does not use. An
-`OperatorError` from anywhere is one line on stderr and exit code 1, never a traceback.
+here, which is imported when one of them is used. An `OperatorError` from anywhere is one line on
+stderr and exit code 1, never a traceback.
 """
 
 from __future__ import annotations
@@ -10,18 +10,23 @@ from __future__ import annotations
 import click
 
 from tunmesh import __version__
-from tunmesh.cli.base import Group
-from tunmesh.cli.configs import config_group, generate_example, parse
-from tunmesh.cli.harness import mesh
-
-__all__ = ["generate_example", "main", "parse"]
+from tunmesh.cli.base import Front
 
 
-@click.group(cls=Group)
+class _Tunmesh(Front):
+    places = {  # noqa: RUF012 (as the base class declares it)
+        "config": "tunmesh.cli.configs:config_group",
+        "drain": "tunmesh.cli.asking:drain",
+        "events": "tunmesh.cli.asking:events",
+        "graph": "tunmesh.cli.asking:graph",
+        "mesh": "tunmesh.cli.harness:mesh",
+        "routes": "tunmesh.cli.asking:routes",
+        "status": "tunmesh.cli.asking:status",
+        "wait": "tunmesh.cli.waiting:wait",
+    }
+
+
+@click.group(cls=_Tunmesh)
 @click.version_option(__version__, prog_name="tunmesh")
 def main() -> None:
     """A layer-3 mesh VPN that runs as a sidecar container."""
-
-
-for command in (config_group, mesh):
-    main.add_command(command)

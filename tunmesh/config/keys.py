@@ -36,6 +36,7 @@ from tunmesh.config.values import (
     Secret,
     SecretInFile,
     Section,
+    SocketPath,
     Version,
 )
 
@@ -225,6 +226,16 @@ class Monitoring(Section):
     )
 
 
+class Admin(Section):
+    """How those who run this node ask it and tell it things: `tunmesh status` and the like."""
+
+    socket: SocketPath | None = Field(
+        default=Path("/run/tunmesh/control.sock"),
+        description="Unix socket that `tunmesh status` and the other commands speak to. Only who "
+        "started the node may use it. null: there is none.",
+    )
+
+
 class Config(Section):
     """Everything under `tun_mesh`."""
 
@@ -238,6 +249,9 @@ class Config(Section):
     )
     monitoring: Monitoring = Field(
         default_factory=Monitoring, description="How this node can be watched."
+    )
+    admin: Admin = Field(
+        default_factory=Admin, description="How those who run this node ask it and tell it things."
     )
     networking: Networking = Field(description="The private network, and the device for it.")
     process: Process = Field(description="The process that the node is.")

@@ -16,6 +16,7 @@ Source: JSON Schema draft 2020-12 (core and validation).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -64,7 +65,7 @@ def _key(name: str, key: FieldInfo) -> dict[str, Any]:
         **_value(key.annotation, key.metadata),
     }
     if key.default is not PydanticUndefined:
-        result["default"] = list(key.default) if isinstance(key.default, tuple) else key.default
+        result["default"] = _as_json(key.default)
     if key.examples and section_in(key.annotation) is None:
         result["examples"] = key.examples
     if not has_effect(key):
@@ -113,3 +114,10 @@ def _bounds(metadata: Sequence[Any]) -> dict[str, Any]:
             case MaxLen():
                 result["maxItems"] = note.max_length
     return result
+
+
+def _as_json(default: object) -> object:
+    """A default as JSON has it."""
+    if isinstance(default, tuple):
+        return list(default)
+    return str(default) if isinstance(default, Path) else default

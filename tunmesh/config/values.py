@@ -9,6 +9,7 @@ the pydantic context, a `Loading`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ from tunmesh.config.file import REFERENCE, printable
 
 MIN_SECRET = 32  # characters
 MAX_SECRET_FILE = 4096  # characters
+MAX_SOCKET_PATH = 107  # bytes: unix(7), without the zero at the end
 HTTPS_PORT = 443
 WEEK = 7 * 86400  # seconds; the upper bound of durations
 REDACTED = "(redacted)"
@@ -207,6 +209,16 @@ def _secret_file(value: object, info: ValidationInfo) -> SecretFile:
     return SecretFile(path, text)
 
 
+def _socket(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str) or not value:
+        raise ValueError(wrong("the path of a socket", value))
+    path = _loading(info).directory / value
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        limit = f"at most {MAX_SOCKET_PATH} bytes long, as the kernel wants it"
+        raise ValueError(f"must be {limit}, not {printable(str(path), 200)}")
+    return path
+
+
 def _endpoint(value: object, default_port: int | None, form: str) -> Endpoint:
     expected = f"a URL of the form {form}, with nothing after it"
     match = _URL.fullmatch(value) if isinstance(value, str) else None
@@ -288,6 +300,10 @@ Duration = Annotated[
 """Seconds."""
 File = Annotated[Path, BeforeValidator(_file), _FILE]
 """An existing file; relative paths start at the config file's directory."""
+SocketPath = Annotated[
+    Path, BeforeValidator(_socket), Kind("path", {"type": "string", "minLength": 1})
+]
+"""Where a Unix socket is to be; relative paths start at the config file's directory."""
 Secret = Annotated[
     SecretStr,
     Field(min_length=MIN_SECRET),

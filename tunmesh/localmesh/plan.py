@@ -60,6 +60,10 @@ class NodePlan:
         return f"{self.name}.yaml"
 
     @property
+    def socket(self) -> str:
+        return f"{self.name}.sock"
+
+    @property
     def log_file(self) -> str:
         return f"{self.name}.log"
 
@@ -106,6 +110,7 @@ def node_config(plan: NodePlan, first: NodePlan, owner: Owner) -> dict[str, obje
             },
             "logging": {"level": "info", "format": "json"},
             "monitoring": {"method": "prometheus"},
+            "admin": {"socket": plan.socket},
             "networking": {
                 "ipv4": {"network_cidr": IPV4_NETWORK, "node_address_cidr": f"{plan.ipv4}/16"},
                 "ipv6": {"network_cidr": IPV6_NETWORK, "node_address_cidr": f"{plan.ipv6}/64"},

@@ -1,0 +1,261 @@
+"""The control socket: who may use it, what it says and does, and the commands that speak to it."""
+
+from __future__ import annotations
+
+import socket
+import stat
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+from twisted.internet import reactor as trial_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger, LogPublisher
+from twisted.trial import unittest
+
+from tests.test_metrics import a_status
+from tunmesh import admin
+from tunmesh.cli import main
+from tunmesh.errors import OperatorError
+from tunmesh.history import History
+from tunmesh.log import Recent
+from tunmesh.messages import NodeRecord
+from tunmesh.status import DialStatus, Sight, Status
+
+reactor: Any = trial_reactor
+EPOCH = 1_795_644_500.0
+
+
+class Standing:
+    """What a control socket speaks for: a status that a test may change, and a log."""
+
+    def __init__(self, case: unittest.TestCase) -> None:
+        self.status: Status = a_status()
+        self.history = History()
+        self.recent = Recent()
+        self.log = Logger(namespace="tunmesh", observer=LogPublisher(self.recent))
+        self.drained = 0
+        self.directory = Path(tempfile.mkdtemp(prefix="tunmesh-test-"))
+        self.path = self.directory / "run" / "control.sock"
+        node = admin.Node(lambda: self.status, self.sights, self.drain)
+        site = admin.site(node, self.recent, self.history, lambda: EPOCH, reactor)
+        self.port: IListeningPort = admin.listen(reactor, self.path, site)
+        case.addCleanup(self.close)
+
+    def drain(self) -> None:
+        self.drained += 1
+
+    def sights(self) -> tuple[Sight, ...]:
+        """Two linked nodes, which are linked with each other, and one that nobody knows yet."""
+        me, bravo, charlie = (record.id for record in self.records())
+        return (
+            Sight(bravo, self.records()[1], (me, charlie)),
+            Sight(charlie, self.records()[2], (me, bravo)),
+            Sight("9" * 32, None, (bravo,)),
+        )
+
+    def records(self) -> list[NodeRecord]:
+        return [self.status.record, *(peer.record for peer in self.status.peers)]
+
+    async def close(self) -> None:
+        closed: Any = self.port.stopListening()
+        await closed
+        for path in (self.path, self.path.parent, self.directory):
+            if path.is_dir():
+                path.rmdir()
+
+
+def command(path: Path, *arguments: str) -> Deferred[Result]:
+    """Run `tunmesh` in a thread, the node being this one."""
+    name, *rest = arguments
+    return deferToThread(
+        CliRunner().invoke, main, [name, "--socket", str(path), *rest], env={"COLUMNS": "80"}
+    )
+
+
+class Commands(unittest.TestCase):
+    """`tunmesh …` as a person sees it."""
+
+    def setUp(self) -> None:
+        self.standing = Standing(self)
+
+    async def says(self, *arguments: str, code: int = 0) -> str:
+        result = await command(self.standing.path, *arguments)
+        self.assertEqual(result.exit_code, code, result.output)
+        output: str = result.output
+        return output
+
+    async def test_status(self) -> None:
+        """A line for this node, one for each peer, and nothing wider than a terminal."""
+        text = await self.says("status")
+        first, blank, head, bravo, charlie = text.splitlines()
+        self.assertEqual(first, "alpha  10.77.1.1/24  ready, up 1m30s")
+        self.assertEqual(blank, "")
+        self.assertEqual(head.split()[:5], ["PEER", "ADDRESS", "LINK", "SINCE", "RTT"])
+        self.assertEqual(bravo.split()[:6], ["bravo", "10.77.1.2", "out", "1m40s", "1.00ms", "0%"])
+        self.assertIn("charlie", charlie)
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
+
+    async def test_status_problems(self) -> None:
+        """What is wrong is on top, in words, and the exit code says so too."""
+        bad = replace(self.standing.status.ready[0], ok=False, reason="not linked to any node")
+        dial = DialStatus("delta", False, "192.0.2.4:4567", 3, "Connection refused", 4.2)
+        self.standing.status = replace(
+            self.standing.status, ready=(bad,), peers=(), dials=(dial,), certificate_expiry=EPOCH
+        )
+        lines = (await self.says("status", code=2)).splitlines()
+        self.assertIn("not ready", lines[0])
+        self.assertEqual(
+            lines[1:5],
+            [
+                "! not linked to any node",
+                "! no link with delta at 192.0.2.4:4567: Connection refused (3 times, again in 4"
+                " s)",
+                "! the certificate has expired",
+                "",
+            ],
+        )
+        self.assertEqual(lines[-1].split(), ["delta", "192.0.2.4:4567", "down"])
+
+    async def test_lately(self) -> None:
+        """What was dropped or failed shortly ago is a problem; what was long ago is not."""
+        self.standing.history.sample(self.standing.status)
+        self.assertNotIn("!", await self.says("status"))
+        old = self.standing.status
+        self.standing.status = replace(
+            old,
+            now=old.now + 60,
+            dropped={**old.dropped, "queue_full": 7},
+            handshake_failures={"bad_proof": 41},
+        )
+        text = await self.says("status")
+        self.assertIn("! 1 connection did not become a link in the last 60 s: bad_proof", text)
+        self.assertIn("! 7 packets dropped in the last 60 s: queue_full", text)
+
+    async def test_routes(self) -> None:
+        """Who has which address."""
+        text = await self.says("routes")
+        rows = [line.split() for line in text.splitlines()[1:]]
+        self.assertEqual(rows[0][:2], ["10.77.1.1/24", "alpha"])
+        self.assertEqual(rows[1], ["10.77.1.2", "bravo", "https://bravo:4567"])
+
+    async def test_graph(self) -> None:
+        """Who is linked with whom, also nodes whose name is not known yet."""
+        lines = (await self.says("graph")).splitlines()
+        self.assertEqual(lines[0], "alpha  10.77.1.1  linked with bravo, charlie")
+        self.assertEqual(lines[1], "bravo  10.77.1.2  linked with all 3 others")
+        self.assertEqual(lines[3].split(), ["99999999", "linked", "with", "bravo"])
+        dot = await self.says("graph", "--dot")
+        self.assertEqual((dot.count(" -- "), dot.count("label=")), (4, 4))
+
+    async def test_events(self) -> None:
+        """What happened, with the last ones only if so wanted."""
+        for number in range(3):
+            self.standing.log.info("linked with {peer}", event="linked", peer=f"node{number}")
+        self.standing.log.debug("a detail", event="detail")
+        lines = (await self.says("events", "-n", "2")).splitlines()
+        self.assertEqual([line[9:] for line in lines], [f"info  linked with node{n}" for n in "12"])
+
+
+class TheSocket(unittest.TestCase):
+    """The file itself."""
+
+    def setUp(self) -> None:
+        self.standing = Standing(self)
+
+    def test_mode(self) -> None:
+        """Nobody else may connect, whatever the umask; the directory is made."""
+        status = self.standing.path.stat()
+        self.assertTrue(stat.S_ISSOCK(status.st_mode))
+        self.assertEqual(stat.S_IMODE(status.st_mode), 0o600)
+
+    def refused(self, path: Path) -> str:
+        site = self.standing.port.factory  # type: ignore[attr-defined]
+        error = self.assertRaises(OperatorError, admin.listen, reactor, path, site)
+        return str(error)
+
+    def test_two_nodes(self) -> None:
+        """The socket of another node that lives is left alone."""
+        self.assertIn("another node listens there", self.refused(self.standing.path))
+        self.assertTrue(self.standing.path.exists())
+
+    def test_something_else(self) -> None:
+        """A file that is no socket is left alone."""
+        file = self.standing.directory / "file"
+        file.write_text("mine")
+        self.addCleanup(file.unlink)
+        self.assertIn("not a socket", self.refused(file))
+        self.assertEqual(file.read_text(), "mine")
+
+    async def test_left_behind(self) -> None:
+        """The socket of a node that was killed is taken over."""
+        path = self.standing.directory / "old.sock"
+        with socket.socket(socket.AF_UNIX) as old:
+            old.bind(str(path))
+        site = self.standing.port.factory  # type: ignore[attr-defined]
+        port: Any = admin.listen(reactor, path, site)
+        await port.stopListening()
+        self.assertFalse(path.exists())
+
+    async def test_nobody_there(self) -> None:
+        """A command that finds no node says where it looked, in a line."""
+        result = await command(self.standing.directory / "none.sock", "status")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("no node answers at", result.output)
+        self.assertEqual(result.output.count("\n"), 1)
+
+
+class Waiting(unittest.TestCase):
+    """`tunmesh wait`."""
+
+    def setUp(self) -> None:
+        self.standing = Standing(self)
+
+    async def test_met(self) -> None:
+        """It ends at once when everything is as wanted."""
+        wanted = ["--for", "tun", "--for", "ready", "--for", "peers=2", "--for", "10.77.1.3"]
+        result = await command(self.standing.path, "wait", *wanted)
+        self.assertEqual((result.exit_code, result.output), (0, ""))
+
+    async def test_in_time(self) -> None:
+        """It ends when what it waits for happens, as soon as the node says that something did."""
+        status = self.standing.status
+        self.standing.status = replace(status, peers=())
+        following = self.standing.recent.listeners
+        result = command(self.standing.path, "wait", "--for", "peers=2")
+        while not following:
+            await _turn()
+        self.standing.status = status
+        self.standing.log.info("linked", event="linked")
+        self.assertEqual((await result).exit_code, 0)
+
+    async def test_too_late(self) -> None:
+        """It gives up when it is told to, and says what was missing."""
+        result = await command(self.standing.path, "wait", "--for", "10.77.1.9", "--timeout", "0")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("waited 0 s for 10.77.1.9 in vain", result.output)
+
+    async def test_no_node(self) -> None:
+        """It waits for a node to come, too."""
+        path = self.standing.directory / "none.sock"
+        result = await command(path, "wait", "--for", "ready", "--timeout", "0")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("no node answers at", result.output)
+
+    async def test_nonsense(self) -> None:
+        """What it cannot wait for is refused at once."""
+        for wanted in ("peers=", "peers=-1", "rain", "10.77.1.0/24"):
+            result = await command(self.standing.path, "wait", "--for", wanted)
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn("is not tun, ready, peers=N or an IP address", result.output)
+
+
+def _turn() -> Deferred[None]:
+    """The reactor has turned once more."""
+    turned: Deferred[None] = Deferred()
+    reactor.callLater(0.01, turned.callback, None)
+    return turned

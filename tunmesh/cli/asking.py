@@ -1,0 +1,133 @@
+"""`tunmesh status`, `routes`, `graph`, `events`, `drain`: asking the node on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+
+from tunmesh.cli import views
+from tunmesh.cli.base import OneLineErrors
+from tunmesh.cli.client import SOCKET_VARIABLE, Client, socket_path
+
+WATCH = 2.0  # seconds
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _client(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Client:
+    return Client(socket_path(value, os.environ))
+
+
+def node_option(command: Command) -> Command:
+    """The option that says which node is asked; the command gets a Client, `node`."""
+    return click.option(
+        "--socket",
+        "node",
+        metavar="PATH",
+        callback=_client,
+        help=f"The node's control socket; default ${SOCKET_VARIABLE}, else as its config says.",
+    )(command)
+
+
+def _output(*forms: str) -> Callable[[Command], Command]:
+    return click.option(
+        "-o", "--output", type=click.Choice(forms), default=forms[0], help="What to print."
+    )
+
+
+def _say(lines: Iterable[str]) -> None:
+    click.echo("\n".join(lines))
+
+
+def _say_json(tree: object) -> None:
+    click.echo(json.dumps(tree, indent=2))
+
+
+@click.command(cls=OneLineErrors)
+@node_option
+@_output("table", "wide", "json")
+@click.option("--watch", is_flag=True, help="Go on, until Ctrl-C.")
+def status(node: Client, output: str, watch: bool) -> None:
+    """Show this node and its peers, and what is wrong.
+
+    LINK says who dialed: out, this node; in, the peer. RX and TX are seen from this node. The exit
+    code is 0 if the node is ready, 2 if not.
+    """
+    tree = node.get("/v1/status")
+    _show(tree, output)
+    if watch:
+        for _ in node.follow(interval=WATCH):
+            tree = node.get("/v1/status")
+            click.clear()
+            _show(tree, output)
+    raise click.exceptions.Exit(0 if tree["ready"] else 2)
+
+
+def _show(tree: dict[str, Any], output: str) -> None:
+    if output == "json":
+        _say_json(tree)
+    else:
+        _say(views.status(tree, output == "wide"))
+
+
+@click.command(cls=OneLineErrors)
+@node_option
+@_output("table", "json")
+def routes(node: Client, output: str) -> None:
+    """Show which address leads to which node."""
+    tree = node.get("/v1/status")
+    if output == "json":
+        routed = {address: peer["name"] for peer in tree["peers"] for address in peer["routed"]}
+        _say_json({"version": tree["version"], "routes": routed})
+    else:
+        _say(views.routes(tree))
+
+
+@click.command(cls=OneLineErrors)
+@node_option
+@_output("text", "dot", "json")
+@click.option("--dot", "output", flag_value="dot", help="The same as -o dot.")
+def graph(node: Client, output: str) -> None:
+    """Show who is linked with whom, as far as this node knows."""
+    tree = node.get("/v1/mesh")
+    if output == "json":
+        _say_json(tree)
+    else:
+        _say(views.dot(tree) if output == "dot" else views.graph(tree))
+
+
+@click.command(cls=OneLineErrors)
+@node_option
+@_output("text", "json")
+@click.option("-f", "--follow", is_flag=True, help="Go on, until Ctrl-C or the node's end.")
+@click.option("-n", "--last", type=click.IntRange(min=0), help="No more than so many of the past.")
+def events(node: Client, output: str, follow: bool, last: int | None) -> None:
+    """Show what happened: the node's log, from info on, as far as it is kept (1,000 lines)."""
+    past = node.lines("/v1/events")
+    for event in past[len(past) - min(last, len(past)) :] if last is not None else past:
+        _say_event(event, output)
+    if follow:
+        _say_all(node.follow(past[-1]["sequence"] if past else 0), output)
+
+
+def _say_event(event: dict[str, Any], output: str) -> None:
+    click.echo(json.dumps(event) if output == "json" else views.event(event))
+
+
+@click.command(cls=OneLineErrors)
+@node_option
+def drain(node: Client) -> None:
+    """Make the node say bye to its peers and end, and wait until it has."""
+    following = node.follow()
+    next(following)  # it listens now, so nothing is missed
+    node.post("/v1/drain")
+    _say_all(following, "text")
+
+
+def _say_all(events: Iterable[dict[str, Any] | None], output: str) -> None:
+    for event in events:
+        if event is not None:
+            _say_event(event, output)

@@ -1,0 +1,163 @@
+"""What a node says of itself, as text for people: at most 80 columns, aligned, in plain words.
+
+Each function takes the tree that the control socket gives (docs/control.md) and gives lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import click
+
+Tree = dict[str, Any]
+_COLUMNS = ("PEER", "ADDRESS", "LINK", "SINCE", "RTT", "LOSS", "RX/s", "TX/s", "DROPS")
+_WIDE = ("RX", "TX", "QUEUE", "KEY", "VERSION", "URL")
+_LEVELS = {"error": "red", "critical": "red", "warn": "yellow"}
+
+
+def status(tree: Tree, wide: bool = False) -> Iterator[str]:
+    """The node in a line, what is wrong, and a line for each peer."""
+    node = tree["node"]
+    good = tree["ready"]
+    state = click.style("ready" if good else "not ready", fg="green" if good else "red")
+    addresses = ", ".join(node["addresses"])
+    yield f"{node['name']}  {addresses}  {state}, up {duration(node['uptime'])}"
+    for problem in tree["problems"]:
+        yield click.style("! ", fg="yellow") + problem
+    yield ""
+    rows = [_peer(peer, wide) for peer in tree["peers"]]
+    rows += [_unlinked(dial) for dial in tree["dials"] if dial["kind"] == "node"]
+    if rows:
+        yield from table([*_COLUMNS, *(_WIDE if wide else ())], rows, left=3)
+    else:
+        yield "no peers"
+
+
+def _peer(peer: Tree, wide: bool) -> list[str]:
+    rx, tx = peer["rx"], peer["tx"]
+    unanswered = max(0, peer["pings"] - peer["pongs"] - 1)
+    row = [
+        _cut(peer["name"], 16),
+        _cut(", ".join(peer["addresses"]) if wide else next(iter(peer["addresses"]), ""), 39),
+        "out" if peer["direction"] == "dialed" else "in",
+        duration(peer["linked_for"]),
+        "-" if peer["rtt"] is None else milliseconds(peer["rtt"]),
+        f"{100 * unanswered / peer['pings']:.0f}%" if peer["pings"] else "-",
+        size(rx["bytes_per_second"]),
+        size(tx["bytes_per_second"]),
+        str(peer["dropped_packets"]),
+    ]
+    if wide:
+        row += [size(rx["bytes"]), size(tx["bytes"]), size(peer["queued_bytes"])]
+        row += [peer["key_id"][:8], peer["version"], peer["url"]]
+    return row
+
+
+def _unlinked(dial: Tree) -> list[str]:
+    return [_cut(dial["name"], 16), dial["target"], click.style("down", fg="red")]
+
+
+def routes(tree: Tree) -> Iterator[str]:
+    """Every address that has a route, and to whom."""
+    rows = [
+        [address, peer["name"], peer["url"]] for peer in tree["peers"] for address in peer["routed"]
+    ]
+    mine = [[address, tree["node"]["name"], "this node"] for address in tree["node"]["addresses"]]
+    yield from table(["ADDRESS", "NODE", "AT"], mine + rows, left=3)
+
+
+def graph(tree: Tree) -> Iterator[str]:
+    """Who is linked with whom: a line for each node."""
+    names = _names(tree)
+    everybody = len(tree["nodes"]) - 1
+    for node in tree["nodes"]:
+        others = _others(tree, node["id"])
+        if len(others) == everybody and everybody:
+            said = f"all {everybody} others" if everybody > 1 else names[others[0]]
+        else:
+            said = ", ".join(sorted(names[other] for other in others)) or "nobody"
+        yield f"{names[node['id']]}  {', '.join(node['addresses'])}  linked with {said}"
+
+
+def dot(tree: Tree) -> Iterator[str]:
+    """The same for Graphviz."""
+    names = _names(tree)
+    yield "graph mesh {"
+    for node in tree["nodes"]:
+        label = "\\n".join([names[node["id"]], *node["addresses"]])
+        yield f'  "{node["id"]}" [label="{label}"];'
+    for one, other in tree["links"]:
+        yield f'  "{one}" -- "{other}";'
+    yield "}"
+
+
+def _names(tree: Tree) -> dict[str, str]:
+    return {node["id"]: node["name"] or node["id"][:8] for node in tree["nodes"]}
+
+
+def _others(tree: Tree, node_id: str) -> list[str]:
+    pairs = (pair for pair in tree["links"] if node_id in pair)
+    return [one if other == node_id else other for one, other in pairs]
+
+
+def event(tree: Tree) -> str:
+    """One event as a line of the log, without the date."""
+    level = tree["level"]
+    word = click.style(f"{level:<5}", fg=_LEVELS.get(level))
+    return f"{tree['time'][11:19]} {word} {tree['text']}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
+    """Columns as wide as they need to be, two blanks apart; the first `left` to the left."""
+    widths = [max(map(_width, column)) for column in _columns([head, *rows], len(head))]
+    for row in [head, *rows]:
+        cells = [
+            _pad(text, width, number < left)
+            for number, (text, width) in enumerate(zip(row, widths, strict=False))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _columns(rows: Sequence[Sequence[str]], count: int) -> Iterator[list[str]]:
+    for number in range(count):
+        yield [row[number] for row in rows if number < len(row)]
+
+
+def _width(text: str) -> int:
+    return len(click.unstyle(text))
+
+
+def _pad(text: str, width: int, is_left: bool) -> str:
+    blanks = " " * (width - _width(text))
+    return text + blanks if is_left else blanks + text
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def duration(seconds: float) -> str:
+    """Such as 12s, 3m5s, 4h10m, 2d3h."""
+    left = int(seconds)
+    units = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]
+    for (name, unit), (finer, small) in pairwise(units):
+        if left >= unit:
+            rest = left % unit // small
+            return f"{left // unit}{name}" + (f"{rest}{finer}" if rest else "")
+    return f"{left}s"
+
+
+def milliseconds(seconds: float) -> str:
+    thousandths = seconds * 1000
+    return f"{thousandths:.2f}ms" if thousandths < 10 else f"{thousandths:.0f}ms"
+
+
+def size(count: float) -> str:
+    """Bytes with a decimal unit, in at most five characters and B."""
+    for unit in ("", "k", "M", "G", "T"):
+        if count < 999.5 or unit == "T":
+            break
+        count /= 1000
+    return f"{count:.1f}{unit}B" if unit and count < 9.95 else f"{count:.0f}{unit}B"

@@ -1,0 +1,82 @@
+"""How things went lately: the rates and round-trip times of each peer, and what was counted.
+
+    status ── every INTERVAL ──> History ── the last KEEP of them ──> sparklines, rates, problems
+
+A status says how much there was since the start; somebody who looks wants to know how much there is
+now. Of each peer three short rows of floats are kept (4 bytes a sample), of the node two counters.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from math import nan
+
+from tunmesh.status import PeerStatus, Status
+
+INTERVAL = 2.0  # seconds from one sample to the next
+KEEP = 90  # samples: three minutes
+
+
+class Series:
+    """The last KEEP samples of one peer, the newest at the end: bytes a second from it and to it,
+    and seconds of round trip (nan: none was measured)."""
+
+    __slots__ = ("_bytes", "_time", "rtt", "rx", "tx")
+
+    def __init__(self) -> None:
+        self.rx, self.tx, self.rtt = array("f"), array("f"), array("f")
+        self._time = 0.0
+        self._bytes = (0, 0)
+
+    def sample(self, now: float, peer: PeerStatus) -> None:
+        seen = (peer.traffic.rx_bytes, peer.traffic.tx_bytes)
+        elapsed = now - (self._time or peer.since)
+        if elapsed > 0:
+            for row, new, old in zip((self.rx, self.tx), seen, self._bytes, strict=True):
+                _append(row, (new - old) / elapsed)
+            _append(self.rtt, nan if peer.rtt is None else peer.rtt)
+            self._time, self._bytes = now, seen
+
+
+def _append(row: array[float], value: float) -> None:
+    row.append(value)
+    if len(row) > KEEP:
+        del row[0]
+
+
+class History:
+    """What `sample` was given in the last KEEP calls."""
+
+    def __init__(self) -> None:
+        self._series: dict[str, Series] = {}
+        self._counts: deque[tuple[float, Mapping[str, int], Mapping[str, int]]] = deque(maxlen=KEEP)
+
+    def sample(self, status: Status) -> None:
+        self._counts.append((status.now, status.dropped, status.handshake_failures))
+        old, self._series = self._series, {}
+        for peer in status.peers:
+            series = self._series[peer.record.id] = old.get(peer.record.id) or Series()
+            series.sample(status.now, peer)
+
+    def of(self, node_id: str) -> Series:
+        """Of a linked node; empty when it was not there yet at the last sample."""
+        return self._series.get(node_id) or Series()
+
+    def lately(self, status: Status) -> tuple[float, Counter[str], Counter[str]]:
+        """Since how many seconds, and what has been dropped and has failed to link since then, by
+        reason."""
+        if not self._counts:
+            return 0.0, Counter(), Counter()
+        since, dropped, failures = self._counts[0]
+        return (
+            status.now - since,
+            Counter(status.dropped) - Counter(dropped),
+            Counter(status.handshake_failures) - Counter(failures),
+        )
+
+
+def last(row: Sequence[float]) -> float:
+    """The newest sample, 0 when there is none."""
+    return row[-1] if row else 0.0

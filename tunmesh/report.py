@@ -1,0 +1,166 @@
+"""A node's status as the tree that everybody is shown: `tunmesh status -o json`, the control socket
+and the page all have this one. docs/control.md describes it; VERSION changes when a field goes or
+means something else, not when one is added.
+
+And what is wrong, in sentences: the first thing that somebody who looks wants to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tunmesh.history import History, last
+from tunmesh.messages import NodeRecord
+from tunmesh.status import DialStatus, PeerStatus, Sight, Status, Traffic
+
+VERSION = 1
+SOON = 14 * 86400.0  # seconds before a certificate expires that it is a problem
+# What is dropped without anybody having to do something about it: the application's own doing.
+_HARMLESS = {"multicast", "broadcast", "outside_network"}
+
+Tree = dict[str, Any]
+
+
+def report(status: Status, history: History, epoch: float) -> Tree:
+    """`epoch`: the time of day. Times are seconds since the epoch, durations seconds."""
+    record = status.record
+    return {
+        "version": VERSION,
+        "time": round(epoch, 3),
+        "node": {
+            "name": record.name,
+            "id": record.id,
+            "version": record.version,
+            "url": record.url,
+            "addresses": [str(address) for address in record.addresses],
+            "uptime": round(status.now - status.started, 3),
+        },
+        "live": status.is_live,
+        "ready": status.is_ready,
+        "checks": [
+            {"name": check.name, "ok": check.ok, "reason": check.reason} for check in status.ready
+        ],
+        "problems": list(problems(status, history, epoch)),
+        "peers": [
+            _peer(peer, status, history)
+            for peer in sorted(status.peers, key=lambda peer: (peer.record.name, peer.record.id))
+        ],
+        "dials": [_dial(dial) for dial in status.dials],
+        "nodes_known": status.nodes_known,
+        "links": dict(status.links),
+        "tun": _traffic(status.tun),
+        "dropped_packets": {reason: n for reason, n in status.dropped.items() if n},
+        "handshake_failures": {reason: n for reason, n in status.handshake_failures.items() if n},
+        "key_ids": list(status.key_ids),
+        "certificate_expires": status.certificate_expiry,
+    }
+
+
+def _peer(peer: PeerStatus, status: Status, history: History) -> Tree:
+    series = history.of(peer.record.id)
+    return {
+        "name": peer.record.name,
+        "id": peer.record.id,
+        "version": peer.record.version,
+        "url": peer.record.url,
+        "addresses": [str(address.ip) for address in peer.record.addresses],
+        "routed": list(peer.routed),
+        "refuses": list(peer.refuses),
+        "direction": "dialed" if peer.dialed else "accepted",
+        "linked_for": round(status.now - peer.since, 3),
+        "rtt": peer.rtt,
+        "pings": peer.pings,
+        "pongs": peer.pongs,
+        "key_id": peer.key_id,
+        "queued_bytes": peer.queued_bytes,
+        "dropped_packets": peer.dropped,
+        "rx": {
+            "packets": peer.traffic.rx_packets,
+            "bytes": peer.traffic.rx_bytes,
+            "bytes_per_second": round(last(series.rx)),
+        },
+        "tx": {
+            "packets": peer.traffic.tx_packets,
+            "bytes": peer.traffic.tx_bytes,
+            "bytes_per_second": round(last(series.tx)),
+        },
+    }
+
+
+def _dial(dial: DialStatus) -> Tree:
+    return {
+        "name": dial.name,
+        "kind": "group" if dial.is_group else "node",
+        "target": dial.target,
+        "failures": dial.failures,
+        "why": dial.why,
+        "retry_in": None if dial.retry_in is None else round(dial.retry_in, 1),
+    }
+
+
+def _traffic(traffic: Traffic) -> Tree:
+    return {
+        "rx": {"packets": traffic.rx_packets, "bytes": traffic.rx_bytes},
+        "tx": {"packets": traffic.tx_packets, "bytes": traffic.tx_bytes},
+    }
+
+
+def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
+    """What somebody may want to do something about, the worst first."""
+    yield from (check.reason for check in (*status.live, *status.ready) if not check.ok)
+    yield from (_unreached(dial) for dial in status.dials if dial.failures)
+    left = status.certificate_expiry - epoch
+    if left < SOON:
+        yield "the certificate has expired" if left <= 0 else _expires(left)
+    stale = [peer.record.name for peer in status.peers if peer.key_id not in status.key_ids]
+    if stale:
+        yield f"linked by a secret that is valid here no more: {', '.join(sorted(stale))}"
+    seconds, dropped, failures = history.lately(status)
+    span = f"in the last {seconds:.0f} s"
+    for reason, count in failures.most_common():
+        yield f"{count} connection{_s(count)} did not become a link {span}: {reason}"
+    for reason, count in dropped.most_common():
+        if reason not in _HARMLESS:
+            yield f"{count} packet{_s(count)} dropped {span}: {reason}"
+
+
+def _unreached(dial: DialStatus) -> str:
+    who = f"bootstrap group {dial.name}" if dial.is_group else dial.name
+    again = "trying" if dial.retry_in is None else f"again in {dial.retry_in:.0f} s"
+    times = f"{dial.failures} time{_s(dial.failures)}"
+    return f"no link with {who} at {dial.target}: {dial.why or 'it failed'} ({times}, {again})"
+
+
+def _expires(left: float) -> str:
+    days = int(left // 86400)
+    when = f"in {days} day{_s(days)}" if days else f"in {left / 3600:.0f} h"
+    return f"the certificate expires {when}"
+
+
+def _s(count: int) -> str:
+    return "s" * (count != 1)
+
+
+def mesh(status: Status, sights: tuple[Sight, ...]) -> Tree:
+    """Every node that this one knows of, itself first, and every link between them."""
+    me = status.record
+    linked = {peer.record.id for peer in status.peers}
+    nodes = [{"id": me.id, "name": me.name, "addresses": _addresses(me), "linked": True}]
+    pairs: set[tuple[str, str]] = set()
+    for sight in sights:
+        pairs |= {(min(sight.id, other), max(sight.id, other)) for other in sight.linked_with}
+        known = sight.record
+        nodes.append(
+            {
+                "id": sight.id,
+                "name": known.name if known is not None else "",
+                "addresses": _addresses(known) if known is not None else [],
+                "linked": sight.id in linked,
+            }
+        )
+    return {"version": VERSION, "nodes": nodes, "links": [list(pair) for pair in sorted(pairs)]}
+
+
+def _addresses(record: NodeRecord) -> list[str]:
+    return [str(address.ip) for address in record.addresses]
