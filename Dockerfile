@@ -45,11 +45,12 @@ EXPOSE 4567
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
     CMD ["/opt/tunmesh/bin/python", "-m", "tunmesh.healthcheck", "/livez"]
 
+# The control socket: a volume, so that it has a place where the root file system is read-only.
+VOLUME /run/tunmesh
+
 # The node starts as root, with NET_ADMIN for its device and SETUID and SETGID to become
 # process/uid, which it does before it takes the first byte from the network.
 #
 # Signals wait until it can take them: to process 1 the kernel delivers none that is not handled yet,
 # so a TERM while Python starts would be lost. env makes itself the node; it is still process 1.
-# The control socket: a volume, so that it has a place where the root file system is read-only.
-VOLUME /run/tunmesh
 CMD ["/usr/bin/env", "--block-signal=HUP,INT,TERM", "/opt/tunmesh/bin/twistd", "--nodaemon", "--pidfile=", "tunmesh"]
