@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import socket
 import stat
+import struct
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import BytesIO
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
 from twisted.internet import reactor as trial_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet import unix
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogPublisher
 from twisted.trial import unittest
 
+from tests.test_flows import FOUR, PORTS, ipv4
 from tests.test_metrics import a_status
-from tunmesh import admin
+from tunmesh import admin, unixport
 from tunmesh.cli import main
+from tunmesh.cli.client import Client
 from tunmesh.errors import OperatorError
+from tunmesh.explain import Explainer
 from tunmesh.history import History
 from tunmesh.log import Recent
 from tunmesh.messages import NodeRecord
-from tunmesh.status import DialStatus, Sight, Status
+from tunmesh.status import DialStatus, Dropped, Sight, Status
 
 reactor: Any = trial_reactor
 EPOCH = 1_795_644_500.0
@@ -34,20 +42,39 @@ class Standing:
     """What a control socket speaks for: a status that a test may change, and a log."""
 
     def __init__(self, case: unittest.TestCase) -> None:
-        self.status: Status = a_status()
+        self.now: Status = a_status()
         self.history = History()
         self.recent = Recent()
         self.log = Logger(namespace="tunmesh", observer=LogPublisher(self.recent))
         self.drained = 0
         self.directory = Path(tempfile.mkdtemp(prefix="tunmesh-test-"))
         self.path = self.directory / "run" / "control.sock"
-        node = admin.Node(lambda: self.status, self.sights, self.drain)
-        site = admin.site(node, self.recent, self.history, lambda: EPOCH, reactor)
-        self.port: IListeningPort = admin.listen(reactor, self.path, site)
+        self.taps: set[Any] = set()
+        self.drops: list[Dropped] = []
+        self.rtt: float | None = 0.0004
+        site = admin.site(self, self.drain, self.recent, self.history, lambda: EPOCH, reactor)
+        self.port: IListeningPort = unixport.listen(reactor, self.path, site)
         case.addCleanup(self.close)
+
+    def hang_up(self) -> None:
+        """Close every connection."""
+        for reader in reactor.getReaders():
+            if isinstance(reader, unix.Server):
+                reader.abortConnection()
 
     def drain(self) -> None:
         self.drained += 1
+
+    def status(self) -> Status:
+        return self.now
+
+    def explainer(self) -> Explainer:
+        return Explainer(self.now, self.sights(), (ip_network("10.77.0.0/16"),), False)
+
+    def ping(self, node_id: str) -> Deferred[float | None]:
+        if node_id not in [peer.record.id for peer in self.now.peers]:
+            raise KeyError(node_id)
+        return succeed(self.rtt)
 
     def sights(self) -> tuple[Sight, ...]:
         """Two linked nodes, which are linked with each other, and one that nobody knows yet."""
@@ -59,7 +86,7 @@ class Standing:
         )
 
     def records(self) -> list[NodeRecord]:
-        return [self.status.record, *(peer.record for peer in self.status.peers)]
+        return [self.now.record, *(peer.record for peer in self.now.peers)]
 
     async def close(self) -> None:
         closed: Any = self.port.stopListening()
@@ -102,10 +129,10 @@ class Commands(unittest.TestCase):
 
     async def test_status_problems(self) -> None:
         """What is wrong is on top, in words, and the exit code says so too."""
-        bad = replace(self.standing.status.ready[0], ok=False, reason="not linked to any node")
+        bad = replace(self.standing.now.ready[0], ok=False, reason="not linked to any node")
         dial = DialStatus("delta", False, "192.0.2.4:4567", 3, "Connection refused", 4.2)
-        self.standing.status = replace(
-            self.standing.status, ready=(bad,), peers=(), dials=(dial,), certificate_expiry=EPOCH
+        self.standing.now = replace(
+            self.standing.now, ready=(bad,), peers=(), dials=(dial,), certificate_expiry=EPOCH
         )
         lines = (await self.says("status", code=2)).splitlines()
         self.assertIn("not ready", lines[0])
@@ -123,10 +150,10 @@ class Commands(unittest.TestCase):
 
     async def test_lately(self) -> None:
         """What was dropped or failed shortly ago is a problem; what was long ago is not."""
-        self.standing.history.sample(self.standing.status)
+        self.standing.history.sample(self.standing.now)
         self.assertNotIn("!", await self.says("status"))
-        old = self.standing.status
-        self.standing.status = replace(
+        old = self.standing.now
+        self.standing.now = replace(
             old,
             now=old.now + 60,
             dropped={**old.dropped, "queue_full": 7},
@@ -161,6 +188,89 @@ class Commands(unittest.TestCase):
         self.assertEqual([line[9:] for line in lines], [f"info  linked with node{n}" for n in "12"])
 
 
+class Closer(unittest.TestCase):
+    """`tunmesh ping`, `explain` and `capture`, as far as they are the node's; the rest is real."""
+
+    def setUp(self) -> None:
+        self.standing = Standing(self)
+        self.client = Client(self.standing.path)
+
+    async def asked(self, method: Callable[[str], Any], page: str) -> Any:
+        return await deferToThread(method, page)
+
+    async def test_ping(self) -> None:
+        """The round trip of one link, or that there was no answer."""
+        page = f"/v1/ping?node={self.standing.now.peers[0].record.id}"
+        self.assertEqual(await self.asked(self.client.post, page), {"rtt": 0.0004})
+        self.standing.rtt = None
+        self.assertEqual(await self.asked(self.client.post, page), {"rtt": None})
+
+    async def test_wrong_questions(self) -> None:
+        """A question that makes no sense is answered with what would."""
+        for method, page, why in (
+            (self.client.post, "/v1/ping?node=nobody", "no node with the id 'nobody' is linked"),
+            (self.client.get, "/v1/explain?source=a&destination=b", "'a' does not appear to be"),
+            (self.client.get, "/v1/capture?port=x", "port must be a number, 0 or more"),
+            (self.client.get, "/v1/capture?protocol=ip", "protocol must be one of icmp, tcp"),
+            (self.client.get, "/v1/events?since=-1", "since must be a number, 0 or more"),
+            (self.client.get, "/v2/status", "it answers 404: another version of tunmesh?"),
+            (self.client.get, "/v1/drain", "it answers 405"),
+        ):
+            with self.assertRaises(OperatorError) as caught:
+                await self.asked(method, page)
+            self.assertIn(why, str(caught.exception))
+        self.assertEqual(self.standing.drained, 0)
+
+    async def test_explain(self) -> None:
+        """The steps, and those of the last drops that are like it."""
+        drops = self.standing.drops
+        drops.append(Dropped(99.0, "no_route", None, ipv4(6, PORTS)))
+        drops.append(Dropped(99.5, "spoofed_source", "bravo", ipv4(17, PORTS)))
+        drops.append(Dropped(99.5, "malformed", "bravo", b"garbage"))
+        result = await command(self.standing.path, "explain", *FOUR, "tcp", "443")
+        self.assertEqual(result.exit_code, 2)
+        *_, last = result.output.splitlines()
+        self.assertEqual(last, "dropped 1.0 s ago (no_route): tcp 10.77.0.1:5000 > 10.77.0.2:443")
+        self.assertNotIn("spoofed_source):", result.output)
+
+    async def test_capture(self) -> None:
+        """Packets as they pass, those that are wanted, with their peers as interfaces."""
+        out = BytesIO()
+        copying = deferToThread(self.client.copy, "/v1/capture?protocol=tcp&host=10.77.0.1", out)
+        while not self.standing.taps:
+            await _turn()
+        bravo, charlie = self.standing.now.peers
+        (tap,) = self.standing.taps
+        first, second = (bytes(10) + ipv4(6, PORTS + extra) for extra in (b"", b"more"))
+        tap(bravo, True, [first, bytes(10) + ipv4(17, PORTS)])
+        tap(charlie, False, [memoryview(second), b""])
+        while not out.getvalue().endswith(struct.pack("<I", 88)):
+            await _turn()
+        self.standing.hang_up()
+        await copying
+        self.assertEqual(self.standing.taps, set())
+        blocks = list(pcapng_blocks(out.getvalue()))
+        self.assertEqual([kind for kind, _ in blocks], [0x0A0D0D0A, 1, 6, 1, 6])
+        self.assertIn(b"bravo", blocks[1][1])
+        for (_, body), number, frame, direction in zip(
+            (blocks[2], blocks[4]), (0, 1), (first, second), (2, 1), strict=True
+        ):
+            size = len(frame) - 10
+            self.assertEqual(struct.unpack_from("<I8xII", body), (number, size, size))
+            self.assertEqual(body[20 : 20 + size], frame[10:])
+            self.assertIn(struct.pack("<HHI", 2, 4, direction), body[20 + size :])
+
+
+def pcapng_blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each block; both of its lengths must be right."""
+    while data:
+        kind, length = struct.unpack_from("<II", data)
+        assert data[length - 4 : length] == struct.pack("<I", length)
+        assert length % 4 == 0
+        yield kind, data[8 : length - 4]
+        data = data[length:]
+
+
 class TheSocket(unittest.TestCase):
     """The file itself."""
 
@@ -175,7 +285,7 @@ class TheSocket(unittest.TestCase):
 
     def refused(self, path: Path) -> str:
         site = self.standing.port.factory  # type: ignore[attr-defined]
-        error = self.assertRaises(OperatorError, admin.listen, reactor, path, site)
+        error = self.assertRaises(OperatorError, unixport.listen, reactor, path, site)
         return str(error)
 
     def test_two_nodes(self) -> None:
@@ -197,7 +307,7 @@ class TheSocket(unittest.TestCase):
         with socket.socket(socket.AF_UNIX) as old:
             old.bind(str(path))
         site = self.standing.port.factory  # type: ignore[attr-defined]
-        port: Any = admin.listen(reactor, path, site)
+        port: Any = unixport.listen(reactor, path, site)
         await port.stopListening()
         self.assertFalse(path.exists())
 
@@ -223,13 +333,13 @@ class Waiting(unittest.TestCase):
 
     async def test_in_time(self) -> None:
         """It ends when what it waits for happens, as soon as the node says that something did."""
-        status = self.standing.status
-        self.standing.status = replace(status, peers=())
+        status = self.standing.now
+        self.standing.now = replace(status, peers=())
         following = self.standing.recent.listeners
         result = command(self.standing.path, "wait", "--for", "peers=2")
         while not following:
             await _turn()
-        self.standing.status = status
+        self.standing.now = status
         self.standing.log.info("linked", event="linked")
         self.assertEqual((await result).exit_code, 0)
 

@@ -41,18 +41,19 @@ class Floor:
 FLOORS = {
     "errors": Floor("errors", "", pure=True),
     "codecs": Floor(
-        "netstring messages packet segments localmesh.icmp", "errors codecs", pure=True
+        "netstring messages packet segments flows pcapng icmp", "errors codecs", pure=True
     ),
     "machines": Floor(
         "handshake routing roster commands packetqueue status totals health expiry turns "
-        "history report",
+        "history report explain",
         "errors codecs machines",
         pure=True,
     ),
     # What adapters are made of: the part of `tls` that knows private names, and of every web site.
-    "internals": Floor("bulktls sites", ""),
+    "internals": Floor("bulktls sites capture", "errors codecs internals"),
     "adapters": Floor(
-        "tun link tls dialer names metrics web admin netadmin privileges log namespaces apart",
+        "tun link tls dialer names metrics web admin unixport netadmin privileges log namespaces "
+        "apart",
         "errors codecs machines internals",
     ),
     "interpreter": Floor(
@@ -75,10 +76,12 @@ FLOORS = {
         "service reload control",
         "errors codecs machines adapters interpreter configuration service",
     ),
+    "doctor": Floor("doctor reaching", "errors codecs machines adapters configuration lint doctor"),
     "healthcheck": Floor("healthcheck", "errors configuration"),
     "cli": Floor(
-        "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting",
-        "errors configuration lint harness cli",
+        "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
+        "cli.looking cli.echo cli.doctoring",
+        "errors codecs configuration lint doctor harness cli",
     ),
 }
 # Beside the standard library; annotated_types is where pydantic has its bounds from.

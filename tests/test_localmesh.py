@@ -22,9 +22,9 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests import netns
-from tunmesh import config
+from tunmesh import config, icmp
 from tunmesh.errors import OperatorError
-from tunmesh.localmesh import icmp, machine, measuring, screen
+from tunmesh.localmesh import machine, measuring, screen
 from tunmesh.localmesh import run as localmesh
 from tunmesh.localmesh.pinger import Pinger, Pings
 from tunmesh.localmesh.plan import NodePlan, Owner, write_files

@@ -6,11 +6,15 @@ import json
 import stat
 from typing import Any
 
+from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
 from tests import netns
 from tests.realnode import Ground, RealNode
 from tests.test_admin import command
+from tunmesh.cli.client import Client
+
+ENDS = "10.77.0.1", "10.77.0.2"
 
 
 class RealControl(unittest.TestCase):
@@ -43,6 +47,10 @@ class RealControl(unittest.TestCase):
         self.assertIn("node2", await self.asked(ground, "status"))
         self.assertIn("fd77::2", await self.asked(ground, "routes"))
         self.assertIn("linked with node1", await self.asked(ground, "graph"))
+        self.assertIn("10.77.0.2 is node2's own", await self.asked(ground, "explain", *ENDS))
+        node_id = peer["id"]
+        rtt = (await deferToThread(Client(path).post, f"/v1/ping?node={node_id}"))["rtt"]
+        self.assertGreater(rtt, 0.0)
 
         mode = (ground.directory / ground.plans[0].socket).stat().st_mode
         self.assertEqual(stat.S_IMODE(mode), 0o600)

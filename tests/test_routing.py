@@ -123,7 +123,7 @@ class Outbound(unittest.SynchronousTestCase):
         own = "10.77.0.1" if "." in destination else "fd77::1"
         batches, drops = table(ROUTES).outbound([PLAIN + ip_packet(own, destination)])
         self.assertEqual(len(batches) + len(drops), 1)
-        return drops[0] if drops else next(iter(batches))
+        return drops[0][0] if drops else next(iter(batches))
 
     def test_routes(self) -> None:
         """A packet goes to the peer that has its destination."""
@@ -155,7 +155,7 @@ class Outbound(unittest.SynchronousTestCase):
         """In a mesh without IPv6 an IPv6 packet is outside the network."""
         only4: Table[Neighbour] = Table(OWN[:1], NETWORKS[:1])
         drops = only4.outbound([PLAIN + ip_packet("fd77::1", "fd77::2")])[1]
-        self.assertEqual(drops, ["outside_network"])
+        self.assertEqual([reason for reason, _ in drops], ["outside_network"])
 
     def test_batches(self) -> None:
         """Each peer gets its packets in the order in which they came, as the same objects."""
@@ -169,7 +169,7 @@ class Outbound(unittest.SynchronousTestCase):
         batches, drops = table(ROUTES).outbound(mixed)
         self.assertEqual(batches, {ALICE: to_alice, BOB: to_bob})
         self.assertIs(batches[BOB][2], to_bob[2])
-        self.assertEqual(drops, ["no_route"] * 3)
+        self.assertEqual(drops, [("no_route", frame) for frame in to_nobody])
 
     def test_a_route_that_changes(self) -> None:
         """A route that is replaced or removed holds no longer for the next packet."""
@@ -177,7 +177,7 @@ class Outbound(unittest.SynchronousTestCase):
         routes.routes[ip_address("10.77.0.2").packed] = BOB
         self.assertEqual(routes.outbound([frame]), ({BOB: [frame]}, []))
         del routes.routes[ip_address("10.77.0.2").packed]
-        self.assertEqual(routes.outbound([frame]), ({}, ["no_route"]))
+        self.assertEqual(routes.outbound([frame]), ({}, [("no_route", frame)]))
 
     def test_short_frames(self) -> None:
         """A frame that ends inside its destination address, or before it, is malformed."""
@@ -186,7 +186,7 @@ class Outbound(unittest.SynchronousTestCase):
             frame = PLAIN + ip_packet(own, destination)
             for end in range(size):
                 result = table(ROUTES).outbound([frame[:end]])
-                self.assertEqual(result, ({}, ["malformed"]), end)
+                self.assertEqual(result, ({}, [("malformed", frame[:end])]), end)
             self.assertEqual(table(ROUTES).outbound([frame[:size]]), ({ALICE: [frame[:size]]}, []))
 
     @settings(max_examples=200, deadline=None)
@@ -201,11 +201,11 @@ class Outbound(unittest.SynchronousTestCase):
     def test_beside_brute_force(self, routes: Routes, packets: list[bytes]) -> None:
         """The table and the list send every packet the same way."""
         expected: dict[Neighbour, list[bytes]] = {}
-        reasons: list[str] = []
+        reasons: list[tuple[str, bytes]] = []
         for frame in packets:
             way = way_out(routes, frame)
             if isinstance(way, str):
-                reasons.append(way)
+                reasons.append((way, frame))
             else:
                 expected.setdefault(way, []).append(frame)
         self.assertEqual(table(routes).outbound(packets), (expected, reasons))
@@ -214,7 +214,7 @@ class Outbound(unittest.SynchronousTestCase):
 def fate(routes: Routes, peer: Neighbour, frame: bytes) -> str | None:
     """Why this one frame of a peer must not come in; None when it may."""
     accepted, drops = table(routes).inbound(peer, [memoryview(frame)])
-    return drops[0] if not accepted else None
+    return drops[0][0] if not accepted else None
 
 
 class Inbound(unittest.SynchronousTestCase):
@@ -255,7 +255,8 @@ class Inbound(unittest.SynchronousTestCase):
         mixed = [memoryview(f) for pair in zip(good, bad, strict=True) for f in pair]
         accepted, drops = table(ROUTES).inbound(ALICE, mixed)
         self.assertEqual(accepted, good)
-        self.assertEqual(drops, ["malformed", "spoofed_source", "malformed"])
+        reasons = ["malformed", "spoofed_source", "malformed"]
+        self.assertEqual(drops, list(zip(reasons, bad, strict=True)))
 
     @settings(max_examples=300, deadline=None)
     @given(TABLES, PEERS, PACKETS | frames())

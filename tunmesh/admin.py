@@ -5,6 +5,12 @@
     GET  /v1/events?since=N      what happened, oldest first: JSON, one line for each event;
                                  &follow=SECONDS goes on for ever, with an empty line as a sign of
                                  life whenever so many seconds have passed
+    POST /v1/ping?node=ID        the round trip on the link with that node
+    GET  /v1/explain?source=A&destination=B
+                                 the way of such a packet, and the last drops like it; with
+                                 &protocol= and &port= only the drops of that
+    GET  /v1/capture             packets as they pass, as pcapng, for ever; of one &peer=NAME,
+                                 &host=, &protocol=, &port=
     POST /v1/drain               leave the mesh, and end
 
 The socket belongs to whoever started the node and is open to nobody else (mode 0600): that is all
@@ -13,46 +19,46 @@ the authentication there is.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
-import socket
-import stat
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any, Protocol
 
-from twisted.internet import tcp, unix
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IListeningPort,
-    IPushProducer,
-    IReactorTime,
-)
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
-from zope.interface import implementer
 
 from tunmesh import report
-from tunmesh.errors import OperatorError
+from tunmesh.capture import CapturePage
+from tunmesh.explain import Explainer
+from tunmesh.flows import flow_of
 from tunmesh.history import INTERVAL, History
-from tunmesh.sites import answer_json, quiet_site
-from tunmesh.status import Sight, Status
+from tunmesh.sites import (
+    Stream,
+    answer_json,
+    filter_of,
+    number_of,
+    quiet_site,
+    refuse,
+    text_of,
+)
+from tunmesh.status import Dropped, Sight, Status
 
-BACKLOG = 16
 Event = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What the pages are about."""
+class Node(Protocol):
+    """What the pages are about; tunmesh.node.Node is one."""
 
-    status: Callable[[], Status]
-    sights: Callable[[], tuple[Sight, ...]]
-    drain: Callable[[], None]
+    def status(self) -> Status: ...
+    def sights(self) -> tuple[Sight, ...]: ...
+    def explainer(self) -> Explainer: ...
+    def ping(self, node_id: str) -> Deferred[float | None]: ...
+    @property
+    def drops(self) -> Sequence[Dropped]: ...
+    @property
+    def taps(self) -> set[Any]: ...
 
 
 class Events(Protocol):
@@ -94,6 +100,72 @@ class _Tree(Resource):
         return answer_json(request, self._tree())
 
 
+class _Ping(Resource):
+    """The round trip on one link, by the id of the node at its other end."""
+
+    isLeaf = True
+
+    def __init__(self, ping: Callable[[str], Deferred[float | None]]) -> None:
+        super().__init__()
+        self._ping = ping
+
+    def render_POST(self, request: Request) -> bytes | int:
+        node_id = text_of(request, b"node")
+        try:
+            answer = self._ping(node_id)
+        except KeyError:
+            return refuse(request, f"no node with the id {node_id!r} is linked")
+        answer.addCallback(lambda rtt: self._answer(request, rtt))
+        return NOT_DONE_YET
+
+    def _answer(self, request: Request, rtt: float | None) -> None:
+        if not request._disconnected:
+            request.write(answer_json(request, {"rtt": rtt}))
+            request.finish()
+
+
+class _Explain(Resource):
+    """The way of one packet, and the last drops that look like it."""
+
+    isLeaf = True
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._node = node
+
+    def render_GET(self, request: Request) -> bytes:
+        try:
+            source, destination = (
+                ip_address(text_of(request, name)) for name in (b"source", b"destination")
+            )
+            wanted = filter_of(request)
+        except ValueError as error:
+            return refuse(request, str(error))
+        steps = self._node.explainer().explain(source, destination)
+        now = self._node.status().now
+        ends = {source, destination}
+        return answer_json(
+            request,
+            {
+                "version": report.VERSION,
+                "carried": all(step.ok for step in steps),
+                "steps": [{"ok": step.ok, "text": step.text} for step in steps],
+                "drops": [
+                    {
+                        "ago": round(now - drop.seconds, 3),
+                        "reason": drop.reason,
+                        "sender": drop.sender,
+                        "packet": str(flow),
+                    }
+                    for drop in self._node.drops
+                    if (flow := flow_of(drop.start)) is not None
+                    and {flow.source, flow.destination} == ends
+                    and wanted.matches(flow)
+                ],
+            },
+        )
+
+
 class _Drain(Resource):
     isLeaf = True
 
@@ -116,92 +188,47 @@ class _EventsPage(Resource):
 
     def render_GET(self, request: Request) -> bytes | int:
         try:
-            since = _number(request, b"since", 0.0)
-            follow = _number(request, b"follow", 0.0)
+            since = number_of(request, b"since", 0.0)
+            follow = number_of(request, b"follow", 0.0)
         except ValueError as error:
-            request.setResponseCode(400)
-            return answer_json(request, {"error": str(error)})
+            return refuse(request, str(error))
         request.setHeader(b"content-type", b"application/x-ndjson")
         request.setHeader(b"cache-control", b"no-store")
         past = b"".join(map(_line, self._events.since(int(since))))
         if not follow:
             return past
-        Follower(request, self._events.listeners, self._clock, max(follow, 0.1)).begin(past)
+        _Followed(request, self._events, self._clock, max(follow, 0.1)).begin(past)
         return NOT_DONE_YET
 
 
-@implementer(IPushProducer)
-class Follower:
-    """Writes events to somebody as they happen, until he goes. What he is too slow to read he
-    misses: the sequence numbers tell him."""
+class _Followed(Stream):
+    """Events as they happen."""
 
     def __init__(
-        self,
-        request: Request,
-        listeners: set[Callable[[Event], None]],
-        clock: IReactorTime,
-        interval: float,
+        self, request: Request, events: Events, clock: IReactorTime, interval: float
     ) -> None:
-        self._request = request
-        self._listeners = listeners
-        self._clock = clock
-        self._interval = interval
-        self._is_paused = False
-        self._timer: IDelayedCall | None = None
+        super().__init__(request, clock, interval, b"\n")
+        self._events = events
 
     def begin(self, past: bytes) -> None:
-        self._request.notifyFinish().addBoth(lambda _: self._end())
-        self._request.registerProducer(self, True)
-        self._listeners.add(self._tell)
-        self._write(past or b"\n")  # the head goes out with it
-        self._live()
+        self._events.listeners.add(self._tell)
+        self.open(past or b"\n", lambda: self._events.listeners.discard(self._tell))
 
     def _tell(self, event: Event) -> None:
-        self._write(_line(event))
-
-    def _live(self) -> None:
-        self._timer = self._clock.callLater(self._interval, self._live)
-        self._write(b"\n")
-
-    def _write(self, data: bytes) -> None:
-        if not self._is_paused:
-            self._request.write(data)
-
-    def _end(self) -> None:
-        self._listeners.discard(self._tell)
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-
-    def pauseProducing(self) -> None:
-        self._is_paused = True
-
-    def resumeProducing(self) -> None:
-        self._is_paused = False
-
-    def stopProducing(self) -> None:
-        self._end()
+        self.write(_line(event))
 
 
 def _line(event: Event) -> bytes:
     return json.dumps(event).encode() + b"\n"
 
 
-def _number(request: Request, name: bytes, default: float) -> float:
-    """A query argument. Raises ValueError unless it is a number, 0 or more."""
-    (text, *_) = request.args.get(name, [b""])
-    if not text:
-        return default
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 2**53:
-        raise ValueError(f"{name.decode()} must be a number, 0 or more")
-    return number
-
-
 def site(
-    node: Node, events: Events, history: History, epoch: Callable[[], float], reactor: Any
+    node: Node,
+    drain: Callable[[], None],
+    events: Events,
+    history: History,
+    epoch: Callable[[], float],
+    reactor: Any,
 ) -> Site:
     """The pages."""
     root, first = Resource(), Resource()
@@ -213,62 +240,8 @@ def site(
     first.putChild(b"status", _Tree(status))
     first.putChild(b"mesh", _Tree(lambda: report.mesh(node.status(), node.sights())))
     first.putChild(b"events", _EventsPage(events, reactor))
-    first.putChild(b"drain", _Drain(node.drain))
+    first.putChild(b"ping", _Ping(node.ping))
+    first.putChild(b"explain", _Explain(node))
+    first.putChild(b"capture", CapturePage(node.taps, epoch, reactor))
+    first.putChild(b"drain", _Drain(drain))
     return quiet_site(root, reactor)
-
-
-class _Port(unix.Port):
-    """At the end it takes its socket away only if it still may: privileges are gone by then."""
-
-    def __init__(self, path: Path, factory: Site, reactor: Any) -> None:
-        super().__init__(os.fsencode(path), factory, BACKLOG, 0o600, reactor)
-        self._path = path
-
-    def connectionLost(self, reason: Any) -> None:
-        with contextlib.suppress(OSError):
-            self._path.unlink()
-        tcp.Port.connectionLost(self, reason)
-
-
-def listen(reactor: Any, path: Path, factory: Site) -> IListeningPort:
-    """Answer at a Unix socket at `path`, for this user alone; its directory is made if need be.
-
-    One that a node left behind is taken over. Raises OperatorError when it cannot be had.
-    """
-    port: IListeningPort = _Port(path, factory, reactor)
-    mask = os.umask(0o177)  # there is no moment in which others could connect
-    try:
-        _clear(path)
-        port.startListening()
-    except CannotListenError as error:
-        raise _unavailable(path, error.socketError) from None
-    except OSError as error:
-        raise _unavailable(path, error) from None
-    finally:
-        os.umask(mask)
-    return port
-
-
-def _unavailable(path: Path, error: OSError) -> OperatorError:
-    return OperatorError(f"admin/socket: cannot listen at {path}: {error.strerror or error}")
-
-
-def _clear(path: Path) -> None:
-    """Make the directory, and remove a socket that nobody listens at. Raises OSError when there is
-    something else."""
-    if not path.parent.is_dir():
-        path.parent.mkdir(mode=0o755, parents=True)
-        path.parent.chmod(0o755)  # past the umask
-    try:
-        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
-    except FileNotFoundError:
-        return
-    if not is_socket:
-        raise OSError(errno.EEXIST, "there is something else that is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise OSError(errno.EADDRINUSE, "another node listens there")

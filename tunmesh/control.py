@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger, globalLogPublisher
 
-from tunmesh import admin
+from tunmesh import admin, unixport
 from tunmesh.errors import OperatorError
 from tunmesh.log import Recent
 
@@ -21,14 +22,21 @@ class Control:
     on a read-only root file system there may be no place for it.
     """
 
-    def __init__(self, reactor: Any, path: Path, node: admin.Node, log: Logger) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        path: Path,
+        node: admin.Node,
+        drain: Callable[[], None],
+        log: Logger,
+    ) -> None:
         self._sampler = admin.Sampler(reactor, node.status)
         self._recent = Recent()
         self._port: IListeningPort | None = None
         globalLogPublisher.addObserver(self._recent)
-        site = admin.site(node, self._recent, self._sampler.history, time.time, reactor)
+        site = admin.site(node, drain, self._recent, self._sampler.history, time.time, reactor)
         try:
-            self._port = admin.listen(reactor, path, site)
+            self._port = unixport.listen(reactor, path, site)
         except OperatorError as error:
             log.warn("no control socket: {error}", event="no_control_socket", error=str(error))
 

@@ -9,12 +9,17 @@ object is made per packet, nothing is logged, every drop is counted under its re
 
 from __future__ import annotations
 
-from tunmesh import packet, segments
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from tunmesh import flows, packet, segments
 from tunmesh.link import Link
 from tunmesh.messages import NodeRecord
-from tunmesh.routing import Table
-from tunmesh.status import Traffic
+from tunmesh.routing import Drop, Table
+from tunmesh.status import Dropped, Traffic
 from tunmesh.tun import Tun
+
+KEPT = 100  # dropped packets that are remembered
 
 DROP_REASONS = (
     # leaving this node
@@ -47,13 +52,21 @@ class Peer:
         self.refuses: tuple[str, ...] = ()  # addresses of ours that it does not route to us
 
 
-class DataPath:
-    """Between one tun and many peers. `table` says who is who."""
+# Looks at what passes: to (True) or from this peer, as frames.
+Tap = Callable[[Peer, bool, Sequence[bytes | memoryview]], None]
 
-    def __init__(self, tun: Tun, table: Table[Peer]) -> None:
+
+class DataPath:
+    """Between one tun and many peers. `table` says who is who; `taps` see every packet that is
+    carried, `recent` are the last KEPT that were not."""
+
+    def __init__(self, tun: Tun, table: Table[Peer], seconds: Callable[[], float]) -> None:
         self.table = table
         self.dropped = dict.fromkeys(DROP_REASONS, 0)
+        self.recent: deque[Dropped] = deque(maxlen=KEPT)
+        self.taps: set[Tap] = set()
         self._tun = tun
+        self._seconds = seconds
 
     def sent(self, frames: list[bytes]) -> None:
         """This machine sends packets into the mesh."""
@@ -62,15 +75,29 @@ class DataPath:
             traffic = peer.traffic
             traffic.tx_packets += len(batch)
             traffic.tx_bytes += sum(map(len, batch)) - packet.HEADER * len(batch)
+            for tap in self.taps:
+                tap(peer, True, batch)
             peer.link.send(batch)
-        for reason in drops:
-            self.dropped[reason] += 1
+        if drops:
+            self._note(None, drops)
 
     def received(self, peer: Peer, frames: list[memoryview]) -> None:
         """A peer sends packets to this machine."""
         accepted, drops = self.table.inbound(peer, frames)
         peer.traffic.rx_packets += len(accepted)
         peer.traffic.rx_bytes += sum(map(len, accepted)) - packet.HEADER * len(accepted)
-        drops += self._tun.write(accepted)
-        for reason in drops:
+        for tap in self.taps:
+            tap(peer, False, accepted)
+        for reason in self._tun.write(accepted):
             self.dropped[reason] += 1
+        if drops:
+            self._note(peer, drops)
+
+    def _note(self, peer: Peer | None, drops: list[Drop]) -> None:
+        """Count them, and keep what those that are dropped most lately were about."""
+        now = self._seconds()
+        for reason, _ in drops:
+            self.dropped[reason] += 1
+        for reason, frame in drops[-KEPT:]:
+            start = bytes(frame[packet.HEADER : packet.HEADER + flows.ENOUGH])
+            self.recent.append(Dropped(now, reason, peer.record.name if peer else None, start))

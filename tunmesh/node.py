@@ -25,16 +25,17 @@ from twisted.logger import Logger
 from tunmesh import commands, health, messages, roster, status, tls
 from tunmesh.bootstrap import Bootstrap, GroupSettings
 from tunmesh.connector import Connector
-from tunmesh.datapath import DataPath, Peer
+from tunmesh.datapath import DataPath, Peer, Tap
 from tunmesh.dialer import PeerFactory, Target
 from tunmesh.errors import OperatorError, PeerError
+from tunmesh.explain import Explainer
 from tunmesh.handshake import Key
 from tunmesh.link import Link, Timing
 from tunmesh.log import Journal
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.peers import Peers
 from tunmesh.routing import Network, Table
-from tunmesh.status import Check, DialStatus, Sight, Status, Traffic
+from tunmesh.status import Check, DialStatus, Dropped, Sight, Status, Traffic
 from tunmesh.tun import Tun
 from tunmesh.turns import Turns
 
@@ -127,7 +128,7 @@ class Node:
         self._table: Table[Peer] = Table(
             settings.record.addresses, settings.networks, settings.enable_broadcast
         )
-        self._path = DataPath(tun, self._table)
+        self._path = DataPath(tun, self._table, reactor.seconds)
         self._peers = Peers(self._table, settings.metric_ttl, reactor.seconds)
         self._identity = tls.Identity(settings.reloadable.credentials)
         self._connector = Connector(
@@ -540,9 +541,34 @@ class Node:
         for name, dialer in self._bootstrap.dialing():
             yield _dial_status(name, True, dialer)
 
+    # --- for those who look closer ---
+
+    @property
+    def taps(self) -> set[Tap]:
+        """Who looks at the packets that are carried."""
+        return self._path.taps
+
+    @property
+    def drops(self) -> Sequence[Dropped]:
+        """The packets that were dropped last, the latest at the end."""
+        return self._path.recent
+
     def sights(self) -> tuple[Sight, ...]:
         """Every other node that this one knows of."""
         return self._roster.sights()
+
+    def explainer(self) -> Explainer:
+        """What tells the way of a packet as things are now."""
+        settings = self._settings
+        return Explainer(self.status(), self.sights(), settings.networks, settings.enable_broadcast)
+
+    def ping(self, node_id: str) -> Deferred[float | None]:
+        """The round trip on the link with this node, in seconds; None when there is no answer
+        within `probe_timeout`. Raises KeyError when it is not linked."""
+        link = self._peers.link(node_id)
+        answer: Deferred[float | None] = Deferred()
+        link.probe(lambda alive: answer.callback(link.rtt if alive else None))
+        return answer
 
 
 def _dial_status(name: str, is_group: bool, dialer: PeerFactory) -> DialStatus:

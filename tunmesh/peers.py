@@ -37,6 +37,10 @@ class Peers:
         """The linked node at the other end, if it is one still."""
         return self._by_id.get(link.node.id)
 
+    def link(self, node_id: str) -> Link:
+        """The link to this node. Raises KeyError when there is none."""
+        return self._by_id[node_id].link
+
     # --- what the roster decides ---
 
     def join(self, link: Link) -> None:

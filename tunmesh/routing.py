@@ -22,6 +22,7 @@ from tunmesh.messages import Interface
 
 Network = IPv4Network | IPv6Network
 Peer = TypeVar("Peer")
+Drop = tuple[str, bytes | memoryview]  # why, and what
 
 # Leaving this node
 NO_ROUTE = "no_route"  # inside the mesh's network, but no linked node has this address
@@ -85,15 +86,15 @@ class Table(Generic[Peer]):
         for hearers in self._hearers.values():
             hearers.pop(peer, None)
 
-    def outbound(self, frames: Iterable[bytes]) -> tuple[dict[Peer, list[bytes]], list[str]]:
-        """Sort what the tun gave by peer; the reasons why the rest goes nowhere.
+    def outbound(self, frames: Iterable[bytes]) -> tuple[dict[Peer, list[bytes]], list[Drop]]:
+        """Sort what the tun gave by peer; the rest, with the reason why it goes nowhere.
 
         The frames come from our own kernel: only their length is in doubt (a device may be fed by
         hand).
         """
         routes = self.routes
         batches: dict[Peer, list[bytes]] = {}
-        drops: list[str] = []
+        drops: list[Drop] = []
         for frame in frames:
             # packet.addresses, written out: a call here would be a tenth of the whole cost.
             if frame[10:11] < b"\x50":
@@ -110,25 +111,26 @@ class Table(Generic[Peer]):
             for peer in hearers or ():
                 batches.setdefault(peer, []).append(frame)
             if not hearers:
-                drops.append(self._unroutable(key))
+                drops.append((self._unroutable(key), frame))
         return batches, drops
 
     def inbound(
         self, peer: Peer, frames: Iterable[memoryview]
-    ) -> tuple[list[memoryview], list[str]]:
-        """The frames from this peer that may reach the tun; the reasons why the rest must not."""
+    ) -> tuple[list[memoryview], list[Drop]]:
+        """The frames from this peer that may reach the tun; the rest, with the reason why it must
+        not."""
         routes, ours = self.routes, self._accepted
         accepted: list[memoryview] = []
-        drops: list[str] = []
+        drops: list[Drop] = []
         for frame in frames:
             if not packet.well_formed(frame):
-                drops.append(MALFORMED)
+                drops.append((MALFORMED, frame))
                 continue
             source, destination = packet.addresses(frame)
             if routes.get(source) is not peer:
-                drops.append(SPOOFED_SOURCE)
+                drops.append((SPOOFED_SOURCE, frame))
             elif destination not in ours:
-                drops.append(MISROUTED)
+                drops.append((MISROUTED, frame))
             else:
                 accepted.append(frame)
         return accepted, drops

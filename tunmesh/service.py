@@ -30,7 +30,6 @@ from twisted.web.server import Site
 
 from tunmesh import (
     __version__,
-    admin,
     config,
     metrics,
     privileges,
@@ -246,8 +245,8 @@ class NodeService(Service):
         )
         node.listen()
         if self._config.admin.socket is not None:
-            asked = admin.Node(node.status, node.sights, self._leave)
-            self._control = Control(self._reactor, self._config.admin.socket, asked, self.log)
+            path = self._config.admin.socket
+            self._control = Control(self._reactor, path, node, self._leave, self.log)
         return node
 
     def _make_site(self, status: Callable[[], Status]) -> Site:

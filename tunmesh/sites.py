@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from ipaddress import ip_address
 
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
+from zope.interface import implementer
+
+from tunmesh.flows import PROTOCOLS, Filter
 
 TIMEOUT = 15.0  # seconds that a client may be idle
 
@@ -38,6 +44,93 @@ def quiet_site(root: Resource, reactor: object) -> Site:
 
 def _no_access_log(_request: HttpRequest) -> None:
     pass
+
+
+@implementer(IPushProducer)
+class Stream:
+    """An answer that goes on until the client hangs up; with a sign of life (`beat`) whenever
+    `interval` seconds have passed, if there is one. What a client is too slow to read he misses:
+    `write` says so."""
+
+    def __init__(
+        self, request: Request, clock: IReactorTime, interval: float = 0.0, beat: bytes = b""
+    ) -> None:
+        self._request = request
+        self._clock = clock
+        self._interval = interval
+        self._beat = beat
+        self._is_open = True
+        self._is_paused = False
+        self._timer: IDelayedCall | None = None
+
+    def open(self, first: bytes, closed: Callable[[], None]) -> None:
+        """Begin, with something, so that the head goes out; `closed` is called at the end."""
+        self._closed = closed
+        self._request.notifyFinish().addBoth(lambda _: self.stopProducing())
+        self._request.registerProducer(self, True)
+        self.write(first)
+        if self._beat:
+            self._live()
+
+    def write(self, data: bytes) -> bool:
+        """Whether it is on its way."""
+        goes = self._is_open and not self._is_paused
+        if goes:
+            self._request.write(data)
+        return goes
+
+    def _live(self) -> None:
+        self._timer = self._clock.callLater(self._interval, self._live)
+        self.write(self._beat)
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+
+    def stopProducing(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._closed()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+
+def text_of(request: Request, name: bytes, default: str = "") -> str:
+    """A query argument."""
+    (value, *_) = request.args.get(name, [default.encode()])
+    text: str = value.decode(errors="replace")
+    return text
+
+
+def number_of(request: Request, name: bytes, default: float) -> float:
+    """A query argument. Raises ValueError unless it is a number, 0 or more."""
+    text = text_of(request, name)
+    if not text:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 2**53:
+        raise ValueError(f"{name.decode()} must be a number, 0 or more")
+    return number
+
+
+def filter_of(request: Request) -> Filter:
+    """Which packets are wanted, by the query. Raises ValueError."""
+    host, protocol = text_of(request, b"host"), text_of(request, b"protocol")
+    port = int(number_of(request, b"port", -1.0))
+    if protocol and protocol not in PROTOCOLS.values():
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS.values())}")
+    return Filter(ip_address(host) if host else None, protocol or None, port if port >= 0 else None)
+
+
+def refuse(request: Request, why: str) -> bytes:
+    """The answer to a question that is wrong."""
+    request.setResponseCode(400)
+    return answer_json(request, {"error": why})
 
 
 def answer_json(request: Request, tree: object) -> bytes:

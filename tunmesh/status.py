@@ -110,6 +110,17 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """A packet that was dropped: when, by the node's clock, why, whose (None: this machine's), and
+    how it begins."""
+
+    seconds: float
+    reason: str
+    sender: str | None
+    start: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """What was exchanged with the nodes of one name, over all their lives."""
 

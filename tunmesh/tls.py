@@ -266,7 +266,10 @@ class Channel:
 
         Raises PeerError("tls") or PeerError("certificate").
         """
-        connection: SSL.Connection = transport.getHandle()  # type: ignore[attr-defined]
+        return self.bind(transport.getHandle())  # type: ignore[attr-defined]
+
+    def bind(self, connection: SSL.Connection) -> bytes:
+        """The same for a connection of pyOpenSSL."""
         if connection.get_alpn_proto_negotiated() != ALPN:
             raise PeerError("tls", f"it does not speak {PROTOCOL} on that port")
         if connection.get_protocol_version() < SSL.TLS1_3_VERSION:
@@ -281,9 +284,14 @@ class Channel:
         if isinstance(error, SSL.SysCallError):
             return PeerError("tls", f"TLS: {error.args[-1]}")
         if isinstance(error, SSL.Error) and error.args and error.args[0]:
-            text = _words(error)
-            return PeerError("certificate" if "certificate" in text else "tls", f"TLS: {text}")
+            return error_of(error)
         return PeerError("closed", "it closed the connection during the handshake")
+
+
+def error_of(error: SSL.Error) -> PeerError:
+    """What OpenSSL found wrong with the other end."""
+    text = _words(error)
+    return PeerError("certificate" if "certificate" in text else "tls", f"TLS: {text}")
 
 
 def _words(error: SSL.Error) -> str:

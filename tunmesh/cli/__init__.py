@@ -15,11 +15,15 @@ from tunmesh.cli.base import Front
 
 class _Tunmesh(Front):
     places = {  # noqa: RUF012 (as the base class declares it)
+        "capture": "tunmesh.cli.looking:capture",
         "config": "tunmesh.cli.configs:config_group",
+        "doctor": "tunmesh.cli.doctoring:doctor",
         "drain": "tunmesh.cli.asking:drain",
         "events": "tunmesh.cli.asking:events",
+        "explain": "tunmesh.cli.looking:explain",
         "graph": "tunmesh.cli.asking:graph",
         "mesh": "tunmesh.cli.harness:mesh",
+        "ping": "tunmesh.cli.looking:ping",
         "routes": "tunmesh.cli.asking:routes",
         "status": "tunmesh.cli.asking:status",
         "wait": "tunmesh.cli.waiting:wait",

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tunmesh.errors import OperatorError
 
@@ -28,7 +28,7 @@ class NoNodeError(OperatorError):
 
 
 class _Connection(HTTPConnection):
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: Path, timeout: float | None) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 
@@ -61,6 +61,16 @@ class Client:
         except (OSError, HTTPException, ValueError) as error:
             raise self._silent(error) from None
 
+    def copy(self, page: str, out: IO[bytes]) -> None:
+        """Write what a page gives, as it comes, until the node ends."""
+        try:
+            with self._open("GET", page, None) as response:
+                while data := response.read1(1 << 16):
+                    out.write(data)
+                    out.flush()
+        except (HTTPException, ConnectionError):
+            return  # it ended in the middle of the page, as it must
+
     def follow(self, since: int = FUTURE, interval: float = 5.0) -> Iterator[Tree | None]:
         """Every event after `since`, those to come included, until the node ends; None whenever
         `interval` seconds have passed."""
@@ -83,19 +93,21 @@ class Client:
     def _silent(self, error: Exception) -> OperatorError:
         return OperatorError(f"the node at {self.path} does not answer: {error}")
 
-    def _open(self, method: str, page: str, timeout: float) -> HTTPResponse:
+    def _open(self, method: str, page: str, timeout: float | None) -> HTTPResponse:
         connection = _Connection(self.path, timeout)
         try:
             connection.connect()
         except OSError as error:
             raise _not_there(self.path, error) from None
-        connection.request(method, page)
+        connection.request(method, page, headers={"Connection": "close"})
         response = connection.getresponse()
-        if response.status >= 400:
-            said = json.loads(response.read() or b"{}") if response.status != 404 else {}
-            why = said.get("error", f"it answers {response.status}: another version of tunmesh?")
-            raise OperatorError(f"{page.partition('?')[0]}: {why}")
-        return response
+        if response.status < 400:
+            return response
+        with response:
+            why = f"it answers {response.status}: another version of tunmesh?"
+            if response.getheader("Content-Type") == "application/json":
+                why = json.load(response)["error"]
+        raise OperatorError(f"{page.partition('?')[0]}: {why}")
 
 
 def _not_there(path: Path, error: OSError) -> OperatorError:

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescri
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh.localmesh import icmp
+from tunmesh import icmp
 from tunmesh.namespaces import Namespace
 
 ECHO_PAYLOAD = bytes(56)  # as `ping` sends

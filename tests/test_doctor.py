@@ -1,0 +1,118 @@
+"""`tunmesh doctor`: each thing that keeps a node from joining is found, and told with its fix."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from twisted.internet import reactor as trial_reactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial import unittest
+
+from tests import netns
+from tests.realnode import Ground
+from tests.test_tls import DAY, Holder
+from tunmesh.localmesh.plan import CERTIFICATE, KEY
+
+reactor: Any = trial_reactor
+TUNMESH = str(Path(sys.executable).with_name("tunmesh"))
+
+
+class _Clock(Factory):
+    """A server that says the time, as anything might at a port."""
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        return _Saying()
+
+
+class _Saying(Protocol):
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(b"it is late, good night, and that is all that there is to say\r\n")
+
+
+class DoctorTests(unittest.TestCase):
+    """Node 1 runs; node 2 is to join it and is examined first."""
+
+    skip = netns.skip_reason()
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.ground = Ground(self, 2)
+
+    async def says(self, code: int) -> str:
+        """What the doctor says of node 2."""
+        arguments = ["doctor", "--socket", "/nowhere/control.sock", str(self.ground.config(2))]
+        with self.ground.namespace(2):
+            running = getProcessOutputAndValue(TUNMESH, arguments, os.environ, reactor=reactor)
+        out, err, exit_code = await running
+        self.assertEqual((err, exit_code), (b"", code), out.decode())
+        text: str = out.decode()
+        self.assertNotIn(self.ground.secret, text)
+        return text
+
+    async def test_all_is_well(self) -> None:
+        """Where nothing is wrong every step says so."""
+        node = self.ground.start(1)
+        await node.logged("ready")
+        text = await self.says(0)
+        for word in ("can be used", "a tun device can be made", "TCP:", "TLS:", "certificate:"):
+            self.assertIn(word, text)
+        self.assertIn("handshake: it holds the same secret", text)
+        self.assertNotIn("NO", text)
+
+    async def test_nobody_listens(self) -> None:
+        """A port that refuses."""
+        text = await self.says(2)
+        self.assertIn("NO  TCP: 10.99.0.1 port 4567: refused; is the node up", text)
+
+    async def test_wrong_secret(self) -> None:
+        """Another secret: TLS is fine, the handshake is not."""
+        node = self.ground.start(1)
+        await node.logged("ready")
+        self.ground.change(2, clustering__auth={"secret": "another-0123456789-abcdefghijklmn"})
+        text = await self.says(2)
+        self.assertIn("ok  certificate:", text)
+        self.assertIn("NO  handshake: it hung up: it holds none of this node's secrets", text)
+        self.assertEqual((await node.logged("handshake_failed"))["reason"], "unknown_key")
+
+    async def test_wrong_certificate(self) -> None:
+        """A certificate that this node does not trust."""
+        node = self.ground.start(1)
+        await node.logged("ready")
+        other = Holder("other")
+        (self.ground.directory / "other.pem").write_bytes(other.pem())
+        self.ground.change(2, control_api__ssl__ca_file_path="other.pem")
+        self.assertIn("NO  certificate: TLS: ", await self.says(2))
+
+    async def test_expired_certificate(self) -> None:
+        """The config's own certificate is too old."""
+        old = Holder("old", begin=-90 * DAY, end=-2 * DAY)
+        (self.ground.directory / KEY).write_bytes(old.key_pem())
+        (self.ground.directory / CERTIFICATE).write_bytes(old.pem())
+        self.assertIn("?   ", text := await self.says(2))
+        self.assertIn("expired 2 days ago", text)
+
+    async def test_clashing_network(self) -> None:
+        """The mesh wants addresses that this machine has."""
+        with self.ground.namespace(2), IPRoute() as ip:
+            (index,) = ip.link_lookup(ifname="lo")
+            ip.addr("add", index=index, address="10.77.3.4", prefixlen=24)
+        self.assertIn("NO  ", text := await self.says(2))
+        self.assertIn("10.77.3.0/24", text)
+
+    async def test_something_else(self) -> None:
+        """A name that nobody knows, and a port where something else answers."""
+        urls = ["https://node.invalid:4567", "https://10.99.0.2:4599"]
+        self.ground.change(2, clustering__bootstrap_groups={"far": {"bootstrap_node_urls": urls}})
+        with self.ground.namespace(2):
+            port = reactor.listenTCP(4599, _Clock(), interface="10.99.0.2")
+        self.addCleanup(port.stopListening)
+        text = await self.says(2)
+        self.assertIn("NO  resolve: node.invalid does not resolve", text)
+        self.assertIn("NO  TLS: ", text)
+        self.assertIn("is that a tunmesh node", text)

@@ -1,0 +1,66 @@
+"""`tunmesh doctor`: why does it not work?"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import click
+
+from tunmesh.cli.asking import node_option
+from tunmesh.cli.base import OneLineErrors
+from tunmesh.cli.client import Client, NoNodeError, Tree
+from tunmesh.errors import OperatorError
+
+_COLOURS = {"ok": "green", "?": "yellow", "NO": "red"}
+
+
+@click.command(cls=OneLineErrors)
+@node_option
+@click.argument("file", required=False)
+def doctor(node: Client, file: str | None) -> None:
+    """Look for what keeps a node from working: config, device, privileges, the way to its peers.
+
+    FILE is $TUNMESH_CONFIG_PATH or /etc/tunmesh/config.yaml when it is not given. Run it where the
+    node runs, or is to run. Exit code 0 if nothing is wrong, 2 if something is.
+    """
+    # Importing it takes OpenSSL and netlink, which few commands need.
+    from tunmesh import config, doctor
+
+    status = _status(node)
+    bad = 0
+    path = config.path_of(file, os.environ)
+    part = ""
+    for found in doctor.examine(
+        path, os.environ, random.SystemRandom().uniform, time.time(), status is not None
+    ):
+        if found.part != part:
+            part = found.part
+            click.echo(part)
+        bad += found.verdict == doctor.BAD
+        _say(found.verdict, found.text)
+    click.echo("node")
+    if status is None:
+        _say("?", f"none answers at {node.path}")
+    else:
+        for problem in status["problems"]:
+            _say("NO", problem)
+        bad += len(status["problems"])
+        count = len(status["peers"])
+        _say("ok", f"{status['node']['name']} runs, linked with {count} node{'s' * (count != 1)}")
+    raise click.exceptions.Exit(2 if bad else 0)
+
+
+def _say(verdict: str, text: str) -> None:
+    click.echo(f"  {click.style(f'{verdict:<2}', fg=_COLOURS[verdict])}  {text}")
+
+
+def _status(node: Client) -> Tree | None:
+    try:
+        return node.get("/v1/status")
+    except NoNodeError:
+        return None
+    except OperatorError as error:
+        click.echo(f"tunmesh: {error}", err=True)
+        return None

@@ -1,0 +1,158 @@
+"""`tunmesh ping`, `explain`, `capture`: looking closer at one way through the mesh."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+
+from tunmesh.cli import views
+from tunmesh.cli.asking import node_option
+from tunmesh.cli.base import OneLineErrors
+from tunmesh.cli.client import Client
+from tunmesh.cli.echo import Echo
+from tunmesh.errors import OperatorError
+
+TIMEOUT = 1.0  # seconds
+Tree = dict[str, Any]
+
+
+@click.command(cls=OneLineErrors)
+@node_option
+@click.argument("target", metavar="NODE|ADDRESS")
+@click.option("-c", "--count", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("-i", "--interval", type=click.FloatRange(min=0), default=0.5, show_default=True)
+def ping(node: Client, target: str, count: int, interval: float) -> None:
+    """Ping a node through the link, and an address of it through the tun, side by side.
+
+    The link's is the software alone; the tun's is what an application gets, with both kernels. Exit
+    code 0 if all were answered, 1 if not.
+    """
+    peer, address = _find(node, target)
+    click.echo(f"{peer['name']} at {address}")
+    click.echo(f"{'':>6} {'link':>9} {'tun':>9}")
+    links: list[float | None] = []
+    tuns: list[float | None] = []
+    with closing(Echo(address, TIMEOUT)) as echo:
+        for number in range(1, count + 1):
+            begin = time.monotonic()
+            links.append(node.post(f"/v1/ping?{urlencode({'node': peer['id']})}")["rtt"])
+            try:
+                tuns.append(echo.round_trip())
+            except OSError as error:
+                raise OperatorError(f"{address}: {error.strerror or error}") from None
+            click.echo(_row(str(number), links[-1], tuns[-1]))
+            if number < count:
+                time.sleep(max(0.0, begin + interval - time.monotonic()))
+        if not echo.is_icmp:
+            click.echo("(through the tun with datagrams: ICMP sockets are not allowed here)")
+    click.echo(_row("median", _median(links), _median(tuns)))
+    lost = [values.count(None) for values in (links, tuns)]
+    click.echo(f"{'lost':>6} {lost[0]:>9} {lost[1]:>9}")
+    raise click.exceptions.Exit(1 if any(lost) else 0)
+
+
+def _row(title: str, *values: float | None) -> str:
+    cells = ("lost" if value is None else views.milliseconds(value) for value in values)
+    return f"{title:>6} " + " ".join(f"{cell:>9}" for cell in cells)
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _find(node: Client, target: str) -> tuple[Tree, IPv4Address | IPv6Address]:
+    """The linked node that is meant, and the address to ping. Raises OperatorError."""
+    peers = node.get("/v1/status")["peers"]
+    for peer in peers:
+        if target in peer["routed"] or target in (peer["name"], peer["id"]):
+            if not peer["routed"]:
+                raise OperatorError(f"{target}: this node routes none of its addresses to it")
+            chosen = target if target in peer["routed"] else peer["routed"][0]
+            return peer, ip_address(chosen)
+    names = ", ".join(sorted(peer["name"] for peer in peers)) or "nobody"
+    raise OperatorError(f"{target} is no linked node and no address of one; linked: {names}")
+
+
+@click.command(cls=OneLineErrors)
+@node_option
+@click.argument("source")
+@click.argument("destination")
+@click.argument("protocol", required=False)
+@click.argument("port", type=click.IntRange(0, 65535), required=False)
+@click.option("-o", "--output", type=click.Choice(("text", "json")), default="text")
+def explain(
+    node: Client,
+    source: str,
+    destination: str,
+    protocol: str | None,
+    port: int | None,
+    output: str,
+) -> None:
+    """Tell what would happen to a packet from SOURCE to DESTINATION, step by step.
+
+    With the last packets between the two that were dropped here; PROTOCOL (tcp, udp, icmp) and PORT
+    narrow that down. Exit code 0 if the packet would arrive, 2 if not.
+    """
+    query = {"source": source, "destination": destination, "protocol": protocol, "port": port}
+    given = {name: value for name, value in query.items() if value is not None}
+    tree = node.get(f"/v1/explain?{urlencode(given)}")
+    click.echo(json.dumps(tree, indent=2) if output == "json" else "\n".join(_explained(tree)))
+    raise click.exceptions.Exit(0 if tree["carried"] else 2)
+
+
+def _explained(tree: Tree) -> Iterator[str]:
+    for number, step in enumerate(tree["steps"], 1):
+        mark = click.style("ok", fg="green") if step["ok"] else click.style("NO", fg="red")
+        yield f"{number}. {mark}  {step['text']}"
+    for drop in tree["drops"]:
+        whose = f" from {drop['sender']}" if drop["sender"] else ""
+        yield f"dropped {drop['ago']:.1f} s ago{whose} ({drop['reason']}): {drop['packet']}"
+
+
+@click.command(cls=OneLineErrors)
+@node_option
+@click.option("-w", "--write", "file", type=click.Path(), help="Where to; default standard output.")
+@click.option("--peer", help="Only what goes to, or comes from, the node of this name.")
+@click.option("--host", help="Only packets with this address at either end.")
+@click.option("--protocol", help="Only tcp, udp, icmp, …")
+@click.option("--port", type=click.IntRange(0, 65535), help="Only with this port at either end.")
+def capture(
+    node: Client,
+    file: str | None,
+    peer: str | None,
+    host: str | None,
+    protocol: str | None,
+    port: int | None,
+) -> None:
+    """Write the packets that go through the mesh, as pcapng, until Ctrl-C.
+
+    \b
+    tunmesh capture --peer db-1 -w db-1.pcapng
+    docker exec app-tunmesh tunmesh capture | wireshark -k -i -
+    """
+    query = {"peer": peer, "host": host, "protocol": protocol, "port": port}
+    given = {name: value for name, value in query.items() if value is not None}
+    page = f"/v1/capture?{urlencode(given)}"
+    if file is None and sys.stdout.isatty():
+        raise OperatorError("a capture is not for a terminal: write it to a file (-w) or a pipe")
+    try:
+        if file is None:
+            node.copy(page, sys.stdout.buffer)
+        else:
+            with Path(file).open("wb") as out:
+                node.copy(page, out)
+    except KeyboardInterrupt:
+        return
+    except OSError as error:
+        raise OperatorError(f"{file or 'standard output'}: {error.strerror or error}") from None

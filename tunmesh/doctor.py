@@ -1,0 +1,93 @@
+"""What may keep a node from working here, looked at in the order in which it would hit it.
+
+The config (all that the lint finds), the tun device, privileges, the control socket of a node that
+runs already, and the way to every bootstrap URL. Nothing is changed: a tun is opened and closed
+again, without a name that anybody uses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunmesh import privileges, tls, tun
+from tunmesh.config import Config
+from tunmesh.config.lint import lint
+from tunmesh.errors import OperatorError
+from tunmesh.handshake import Key
+from tunmesh.reaching import reach
+
+OK, DOUBT, BAD = "ok", "?", "NO"
+_NEEDED = {"NET_ADMIN": 12, "SETUID": 7, "SETGID": 6}  # linux/capability.h
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`verdict`: OK, DOUBT or BAD. `text` says what is, and if that is not good, what helps."""
+
+    part: str
+    verdict: str
+    text: str
+
+
+def examine(
+    path: Path,
+    environ: Mapping[str, str],
+    draw: Callable[[float, float], float],
+    now: float,
+    is_running: bool,
+) -> Iterator[Finding]:
+    """Everything. `is_running`: a node answers here, so what it needed at its start it had."""
+    findings = lint(path, environ, draw, now)
+    for problem in findings.errors:
+        yield Finding("config", BAD, problem.at(path))
+    for problem in findings.warnings:
+        yield Finding("config", DOUBT, problem.at(path))
+    if not findings.errors:
+        yield Finding("config", OK, f"{path} can be used, and so can its certificate")
+    if not is_running:
+        yield from _machine(findings.config)
+    if findings.config is not None:
+        yield from _urls(findings.config)
+
+
+def _machine(config: Config | None) -> Iterator[Finding]:
+    """What a start needs."""
+    held = privileges.held()
+    missing = [name for name, bit in _NEEDED.items() if not held.effective >> bit & 1]
+    as_itself = config is not None and held.uids[0] == config.process.uid
+    if "NET_ADMIN" in missing or (missing and not as_itself):
+        text = f"missing: {', '.join(missing)}; give them to the container (cap_add"
+        yield Finding("privileges", BAD, f"{text}, capabilities.add), or start as root")
+    else:
+        yield Finding("privileges", OK, "all that a start needs is there")
+    try:
+        os.close(tun.open_tun("tmdoctor"))
+    except OperatorError as error:
+        yield Finding("tun", BAD, str(error))
+    else:
+        yield Finding("tun", OK, "a tun device can be made")
+
+
+def _urls(config: Config) -> Iterator[Finding]:
+    """Each bootstrap URL, step by step."""
+    ssl, clustering = config.control_api.ssl, config.clustering
+    try:
+        credentials = tls.Credentials.load(
+            ssl.cert_file_path, ssl.key_file_path, ssl.ca_file_path, ssl.verify_hostname
+        )
+    except OperatorError:
+        return  # the lint has said so
+    keys = tuple(Key.derive(secret) for secret in clustering.auth.accepted)
+    own = clustering.control_api_advertise_url
+    for name, group in clustering.bootstrap_groups.items():
+        if not group.bootstrap_node_urls:
+            yield Finding(name, OK, "an empty group: this may be the first node of its mesh")
+        for url in group.bootstrap_node_urls:
+            if url == own:
+                yield Finding(str(url), OK, "that is this node")
+                continue
+            for stage in reach(url.host, url.port, credentials, keys):
+                yield Finding(str(url), OK if stage.ok else BAD, f"{stage.name}: {stage.text}")

@@ -1,0 +1,76 @@
+"""A Unix socket that only its owner can connect to."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import tcp, unix
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+from tunmesh.errors import OperatorError
+
+BACKLOG = 16
+
+
+class _Port(unix.Port):
+    """At the end it takes its socket away only if it still may: privileges are gone by then."""
+
+    def __init__(self, path: Path, factory: IProtocolFactory, reactor: Any) -> None:
+        super().__init__(os.fsencode(path), factory, BACKLOG, 0o600, reactor)
+        self._path = path
+
+    def connectionLost(self, reason: Any) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+        tcp.Port.connectionLost(self, reason)
+
+
+def listen(reactor: Any, path: Path, factory: IProtocolFactory) -> IListeningPort:
+    """Answer at a Unix socket at `path`, for this user alone; its directory is made if need be.
+
+    One that a node left behind is taken over. Raises OperatorError when it cannot be had.
+    """
+    port: IListeningPort = _Port(path, factory, reactor)
+    mask = os.umask(0o177)  # there is no moment in which others could connect
+    try:
+        _clear(path)
+        port.startListening()
+    except CannotListenError as error:
+        raise _unavailable(path, error.socketError) from None
+    except OSError as error:
+        raise _unavailable(path, error) from None
+    finally:
+        os.umask(mask)
+    return port
+
+
+def _unavailable(path: Path, error: OSError) -> OperatorError:
+    return OperatorError(f"admin/socket: cannot listen at {path}: {error.strerror or error}")
+
+
+def _clear(path: Path) -> None:
+    """Make the directory, and remove a socket that nobody listens at. Raises OSError when there is
+    something else."""
+    if not path.parent.is_dir():
+        path.parent.mkdir(mode=0o755, parents=True)
+        path.parent.chmod(0o755)  # past the umask
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return
+    if not is_socket:
+        raise OSError(errno.EEXIST, "there is something else that is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError(errno.EADDRINUSE, "another node listens there")
