@@ -104,7 +104,8 @@ def _measure(
     results = Results(machine=_machine())
     began = time.monotonic()
     try:
-        run(chosen, scenario, rounds, seconds, results, lambda text: _say(began, text))
+        scenarios = {name: SCENARIOS[name] for name in scenario}
+        run(chosen, scenarios, rounds, seconds, results, lambda text: _say(began, text))
     except KeyboardInterrupt:
         click.echo("interrupted")
         sys.exit(130)

@@ -1,70 +1,83 @@
-"""What a link carries, by the size of the packets.
+"""What a link carries, by the size of the packets, beside what the relay does.
 
-    python -m bench.packet_sizes [--seconds 2] [--out DIRECTORY]
+    python -m bench.packet_sizes [--rounds 5] [--seconds 1] [--out DIRECTORY]
 
-Two real nodes, each in a network namespace of its own, and iperf3 between their tuns. UDP by the
-size of the datagram (above the MTU they travel as fragments), sent as fast as the sender can, what
-arrives counts. TCP by its segment size: with segmentation offload the tun hands over up to 64 KB at
-a time, whatever that is.
+Datagrams by their payload, up to what one packet holds, offered at the rate that suits each
+contender best; and one TCP stream by its segment size, which offload hands over 64 KB at a time
+whatever that is. The absolute figures are the machine's, and change with the hour: what repeats is
+the ratio to the relay, measured within a second or two of it, in the median of the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import quantiles
 
-from bench.contenders.tunmesh import contender
-from bench.errors import BenchError
-from bench.lab import Lab
-from bench.running import Running, bring_up
-from bench.scale import save
+from bench import contenders
+from bench.results import Results
+from bench.run import run
+from bench.running import Figures, Running
+from bench.scenarios import Scenario, delivered
 
-DATAGRAMS = (64, 128, 256, 512, 1024, 1400, 4000, 16_000)
+US, YARDSTICK = "tunmesh", "relay"
+DATAGRAMS = (64, 128, 256, 512, 1024, 1400)
 SEGMENTS = (88, 256, 512, 1024, 1400)
 
 
-@dataclass(frozen=True)
-class Row:
-    protocol: str
-    size: int  # bytes of a datagram, or at most of a segment
-    bits: float  # received, a second
-    packets: float  # received, a second; 0 for TCP
+def _datagrams(size: int) -> Scenario:
+    def measure(running: Running, seconds: int) -> Figures:
+        return {f"udp {size}": delivered(running, size, seconds) * size * 8}
+
+    return measure
 
 
-def measure(running: Running, protocol: str, size: int, seconds: int) -> Row:
-    """One run of iperf3 from one node to the other. Raises BenchError when nothing arrived."""
-    how = ("-u", "-b", "0", "-l", str(size)) if protocol == "udp" else ("-M", str(size))
-    bits = running.iperf(seconds, *how).result().rate
-    return Row(protocol, size, bits, bits / 8 / size if protocol == "udp" else 0.0)
+def _stream(size: int) -> Scenario:
+    def measure(running: Running, seconds: int) -> Figures:
+        return {f"tcp {size}": running.iperf(seconds, "-M", str(size)).result().rate}
+
+    return measure
 
 
-def run(seconds: int) -> list[Row]:
-    rows = []
-    with Lab() as lab:
-        running = Running(contender("tunmesh"), lab.ground("tunmesh"), lab)
-        bring_up(running.contender, running.ground)
-        for protocol, sizes in (("udp", DATAGRAMS), ("tcp", SEGMENTS)):
-            for size in sizes:
-                try:
-                    row = measure(running, protocol, size, seconds)
-                except BenchError as error:
-                    print(f"{protocol} {size:6} {error}", flush=True)  # noqa: T201
-                    continue
-                print(f"{protocol} {size:6} {row.bits / 1e6:8.1f} {row.packets:9.0f}", flush=True)  # noqa: T201
-                rows.append(row)
-    return rows
+SWEEP: dict[str, Scenario] = {
+    **{f"udp {size}": _datagrams(size) for size in DATAGRAMS},
+    **{f"tcp {size}": _stream(size) for size in SEGMENTS},
+}
+"""By the name of its figure, which is the payload's bits per second."""
+
+
+def ratios(results: Results, figure: str) -> list[float]:
+    """Of each round: ours by the relay's."""
+    ours, theirs = results.values(US, figure), results.values(YARDSTICK, figure)
+    return [ours[number] / theirs[number] for number in ours if theirs.get(number)]
+
+
+def table(results: Results) -> Iterator[str]:
+    """Medians in Mbit/s; the ratio, and between what the middle half of its rounds lies."""
+    yield f"{'':8} {US:>9} {YARDSTICK:>9} {'ratio':>6}  middle half"
+    for figure in SWEEP:
+        ours, theirs = results.summary(US, figure), results.summary(YARDSTICK, figure)
+        if ours and theirs and len(of_rounds := ratios(results, figure)) > 1:
+            low, middle, high = quantiles(of_rounds, n=4, method="inclusive")
+            yield (
+                f"{figure:8} {ours.median / 1e6:9.1f} {theirs.median / 1e6:9.1f} "
+                f"{middle:6.2f}  {low:.2f} to {high:.2f}"
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.packet_sizes")
-    parser.add_argument("--seconds", type=int, default=2, help="for each size")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each size is measured")
+    parser.add_argument("--seconds", type=int, default=1, help="for each measurement")
     parser.add_argument("--out", type=Path, help="directory for packet_sizes.json")
     options = parser.parse_args()
-    print("       bytes   Mbit/s packets/s")  # noqa: T201
-    rows = run(options.seconds)
+    both = [one for one in contenders.ALL if one.name in (US, YARDSTICK)]
+    results = Results(machine={})
+    run(both, SWEEP, options.rounds, options.seconds, results, lambda text: print(text, flush=True))  # noqa: T201
     if options.out is not None:
-        save(rows, options.out / "packet_sizes.json")
+        results.save(options.out / "packet_sizes.json")
+    print("\n".join(table(results)))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ scenario is left out of that one from then on, and the reason is noted; the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from bench.contender import Contender
 from bench.errors import BenchError
 from bench.lab import Lab
 from bench.results import Results, Sample
 from bench.running import Running, bring_up
-from bench.scenarios import OF_MESHES, SCENARIOS
+from bench.scenarios import OF_MESHES, Scenario
 from bench.tools import missing, version
 from tunmesh.errors import OperatorError
 
@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 
 def run(
     contenders: Iterable[Contender],
-    scenarios: Sequence[str],
+    scenarios: Mapping[str, Scenario],
     rounds: int,
     seconds: int,
     results: Results,
@@ -33,10 +33,10 @@ def run(
     with Lab() as lab:
         up = [running for one in contenders if (running := _up(lab, one, results, say))]
         for number in range(1, rounds + 1):
-            for scenario in scenarios:
-                say(f"round {number} of {rounds}: {scenario}")
+            for name, scenario in scenarios.items():
+                say(f"round {number} of {rounds}: {name}")
                 for running in up:
-                    _measure(running, scenario, number, seconds, results, say)
+                    _measure(running, name, scenario, number, seconds, results, say)
 
 
 def _up(lab: Lab, contender: Contender, results: Results, say: Say) -> Running | None:
@@ -58,19 +58,25 @@ def _up(lab: Lab, contender: Contender, results: Results, say: Say) -> Running |
 
 
 def _measure(
-    running: Running, scenario: str, number: int, seconds: int, results: Results, say: Say
+    running: Running,
+    name: str,
+    scenario: Scenario,
+    number: int,
+    seconds: int,
+    results: Results,
+    say: Say,
 ) -> None:
-    name = running.contender.name
-    needs_mesh = scenario in OF_MESHES and not running.contender.is_mesh
-    if needs_mesh or f"{name} {scenario}" in results.skipped:
+    who = running.contender.name
+    needs_mesh = name in OF_MESHES and not running.contender.is_mesh
+    if needs_mesh or f"{who} {name}" in results.skipped:
         return
     try:
-        figures = SCENARIOS[scenario](running, seconds)
+        figures = scenario(running, seconds)
         running.ground.check_daemons()
     except FAULTS as error:
-        _skip(f"{name} {scenario}", str(error), results, say)
+        _skip(f"{who} {name}", str(error), results, say)
         return
-    results.samples += [Sample(number, name, figure, value) for figure, value in figures.items()]
+    results.samples += [Sample(number, who, figure, value) for figure, value in figures.items()]
 
 
 def _skip(what: str, why: str, results: Results, say: Say) -> None:

@@ -11,7 +11,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+from bench.packet_sizes import SWEEP, ratios
+from bench.results import Results, Sample
 
 PANELS = (
     ("join_seconds", "join: seconds until all links are up", 1.0),
@@ -36,13 +40,24 @@ def scale(rows: list[dict[str, Any]], pyplot: Any, target: Path) -> None:
     figure.savefig(target)
 
 
-def packet_sizes(rows: list[dict[str, Any]], pyplot: Any, target: Path) -> None:
-    figure, axis = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    for protocol in ("udp", "tcp"):
-        points = [(row["size"], row["bits"] / 1e6) for row in rows if row["protocol"] == protocol]
-        axis.loglog(*zip(*points, strict=True), marker="o", label=protocol)
-    axis.set(xlabel="bytes of a datagram, or at most of a segment", ylabel="Mbit/s received")
-    axis.grid(alpha=0.3, which="both")
+def packet_sizes(fields: dict[str, Any], pyplot: Any, target: Path) -> None:
+    """The ratio to the relay by size: the median of the rounds, and all of them as dots."""
+    samples = [Sample(**sample) for sample in fields["samples"]]
+    results = Results(machine={}, samples=samples)
+    figure, axis = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    for protocol, label in (("udp", "datagrams"), ("tcp", "one TCP stream, by its segments")):
+        by_size = {
+            int(name.split()[1]): ratios(results, name) for name in SWEEP if protocol in name
+        }
+        sizes = [size for size, found in by_size.items() if found]
+        (line,) = axis.plot(sizes, [median(by_size[size]) for size in sizes], "o-", label=label)
+        for size in sizes:
+            found = by_size[size]
+            axis.plot([size] * len(found), found, "o", color=line.get_color(), ms=3, alpha=0.4)
+    axis.axhline(1, color="gray", linewidth=1)
+    axis.set_xscale("log", base=2)
+    axis.set(xlabel="bytes of payload", ylabel="tunmesh by the relay", ylim=(0, None))
+    axis.grid(alpha=0.3)
     axis.legend()
     figure.savefig(target)
 

@@ -57,15 +57,16 @@ def both(running: Running, seconds: int) -> Figures:
 
 def udp1200(running: Running, seconds: int) -> Figures:
     """Datagrams of 1,200 bytes delivered per second."""
-    return {"udp1200": _delivered(running, 1200, seconds)}
+    return {"udp1200": delivered(running, 1200, seconds)}
 
 
 def udp64(running: Running, seconds: int) -> Figures:
     """Datagrams of 64 bytes delivered per second."""
-    return {"udp64": _delivered(running, 64, seconds)}
+    return {"udp64": delivered(running, 64, seconds)}
 
 
-def _delivered(running: Running, size: int, seconds: int) -> float:
+def delivered(running: Running, size: int, seconds: int) -> float:
+    """Datagrams of that payload that arrive in a second, at the offered rate that suits best."""
     if size not in running.blasts:
         running.blasts[size] = Blast(running.ground, running.contender, size)
     return running.blasts[size].delivered(seconds)

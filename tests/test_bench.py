@@ -26,6 +26,7 @@ from bench.errors import BenchError
 from bench.lab import Ground, Lab
 from bench.probe import await_first_packet
 from bench.results import Results, Sample, Summary
+from bench.scenarios import SCENARIOS
 from bench.targets import Target, Verdict
 from bench.tools import TOOLS, missing
 from tests import netns
@@ -253,7 +254,8 @@ class RunTests(unittest.SynchronousTestCase):
         broken = Contender("broken", "", start)
         found = Results(machine={})
         veth = contenders.ALL[0]
-        run.run([absent, broken, veth], ["memory"], 1, 1, found, lambda text: None)
+        memory = {"memory": SCENARIOS["memory"]}
+        run.run([absent, broken, veth], memory, 1, 1, found, lambda text: None)
         self.assertEqual(
             found.skipped,
             {
