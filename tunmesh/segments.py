@@ -27,6 +27,10 @@ MAX_BYTES = 65_000  # of the payload of one segment: together with its headers i
 # What the kernel puts before a datagram whose checksum is left to be filled in.
 _PLAIN4 = VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, 20, UDP_CSUM_OFFSET)
 _PLAIN6 = VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, 40, UDP_CSUM_OFFSET)
+# What the datagrams of one flow have in common: in IPv6 all of the headers, in IPv4 all but
+# identification and checksum.
+_COMMON4 = (slice(0, 14), slice(16, 20), slice(22, 38))
+_COMMON6 = (slice(0, 58), slice(0), slice(0))
 
 
 def join(frames: Iterable[bytes]) -> list[bytes]:
@@ -34,8 +38,11 @@ def join(frames: Iterable[bytes]) -> list[bytes]:
     joined: list[bytes] = []
     run: list[bytes] = []  # datagrams that belong together
     room = 0
+    a, b, c = _COMMON4  # where to look, and what the first of the run has there
+    in_a = in_b = in_c = b""
     for frame in frames:
-        if room > 0 and _belongs(frame, run[0]):
+        # Written out: a call for each datagram would be a tenth of the sender's time.
+        if room > 0 and frame[c] == in_c and frame[a] == in_a and frame[b] == in_b:
             run.append(frame)
             room -= 1
             continue
@@ -45,6 +52,8 @@ def join(frames: Iterable[bytes]) -> list[bytes]:
         if _is_datagram(frame):
             run.append(frame)
             room = min(MAX_JOINED, MAX_BYTES // len(frame)) - 1
+            a, b, c = _COMMON4 if frame[10] == 0x45 else _COMMON6
+            in_a, in_b, in_c = frame[a], frame[b], frame[c]
         else:
             joined.append(frame)
     if run:
@@ -76,17 +85,6 @@ def _is_datagram(frame: bytes) -> bool:
             and frame[17] == 0
         )
     return frame[:10] == _PLAIN6 and len(frame) > 58 and frame[10] >> 4 == 6 and frame[16] == UDP
-
-
-def _belongs(frame: bytes, first: bytes) -> bool:
-    """Whether all is the same but the payload and, in IPv4, identification and checksum."""
-    if first[10] == 0x45:
-        return (
-            frame[22:38] == first[22:38]
-            and frame[:14] == first[:14]
-            and frame[16:20] == first[16:20]
-        )
-    return frame[:58] == first[:58]
 
 
 def _segment(run: list[bytes]) -> bytes:
