@@ -49,8 +49,7 @@ SWEEP: dict[str, Scenario] = {
 
 def ratios(results: Results, figure: str) -> list[float]:
     """Of each round: ours by the relay's."""
-    ours, theirs = results.values(US, figure), results.values(YARDSTICK, figure)
-    return [ours[number] / theirs[number] for number in ours if theirs.get(number)]
+    return results.ratios((US, figure), (YARDSTICK, figure))
 
 
 def table(results: Results) -> Iterator[str]:

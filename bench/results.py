@@ -58,9 +58,13 @@ class Results:
     def ratio(self, one: tuple[str, str], other: tuple[str, str]) -> float | None:
         """The median over the rounds of one (contender, figure) by the other; None when there is
         no round with both."""
-        above, below = self.values(*one), self.values(*other)
-        ratios = [above[number] / below[number] for number in above if below.get(number)]
+        ratios = self.ratios(one, other)
         return median(ratios) if ratios else None
+
+    def ratios(self, one: tuple[str, str], other: tuple[str, str]) -> list[float]:
+        """The same of each round."""
+        above, below = self.values(*one), self.values(*other)
+        return [above[number] / below[number] for number in above if below.get(number)]
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from bench import (
     blast,
     contenders,
     iperf,
+    packet_sizes,
     page,
     ping,
     plots,
@@ -26,7 +27,6 @@ from bench.errors import BenchError
 from bench.lab import Ground, Lab
 from bench.probe import await_first_packet
 from bench.results import Results, Sample, Summary
-from bench.scenarios import SCENARIOS
 from bench.targets import Target, Verdict
 from bench.tools import TOOLS, missing
 from tests import netns
@@ -138,6 +138,16 @@ class ResultsTests(unittest.SynchronousTestCase):
         self.assertEqual(found.ratio(("a", "f"), ("b", "f")), 3.0)
         self.assertIsNone(found.ratio(("a", "f"), ("c", "f")))
         self.assertIsNone(made_of({("a", "f"): 1.0, ("b", "f"): 0.0}).ratio(("a", "f"), ("b", "f")))
+
+    def test_packet_sizes(self) -> None:
+        """The sweep of packet sizes shows the ratio within the rounds, where there are two."""
+        us, relay = ("tunmesh", "udp 64"), ("relay", "udp 64")
+        calm, slow = {us: 2e8, relay: 4e8}, {us: 1e8, relay: 2e8}
+        _, line = packet_sizes.table(made_of(calm, slow, {us: 9e8, relay: 1e9}))
+        self.assertEqual(
+            line.split(), ["udp", "64", "200.0", "400.0", "0.50", "0.50", "to", "0.70"]
+        )
+        self.assertEqual(len(list(packet_sizes.table(made_of(calm)))), 1)
 
     def test_saved(self) -> None:
         """What is saved is what is loaded."""
@@ -254,7 +264,7 @@ class RunTests(unittest.SynchronousTestCase):
         broken = Contender("broken", "", start)
         found = Results(machine={})
         veth = contenders.ALL[0]
-        memory = {"memory": SCENARIOS["memory"]}
+        memory = {"memory": scenarios.SCENARIOS["memory"]}
         run.run([absent, broken, veth], memory, 1, 1, found, lambda text: None)
         self.assertEqual(
             found.skipped,
