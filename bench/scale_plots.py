@@ -56,6 +56,7 @@ def packet_sizes(fields: dict[str, Any], pyplot: Any, target: Path) -> None:
             axis.plot([size] * len(found), found, "o", color=line.get_color(), ms=3, alpha=0.4)
     axis.axhline(1, color="gray", linewidth=1)
     axis.set_xscale("log", base=2)
+    axis.set_xticks([64, 128, 256, 512, 1024], ["64", "128", "256", "512", "1024"])
     axis.set(xlabel="bytes of payload", ylabel="tunmesh by the relay", ylim=(0, None))
     axis.grid(alpha=0.3)
     axis.legend()
