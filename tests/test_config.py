@@ -145,6 +145,15 @@ class WhatLoads(Case):
         self.assertEqual(self.load(text, draw=draw).process.timing.request_timeout, 180.0)
         self.assertEqual(asked, [(60.0, 180.0)])
 
+    def test_durations_are_whole_milliseconds(self) -> None:
+        """What was drawn, or is tiny, can be written to a file and read again."""
+        for text, drawn, seconds in (("1..3", 1.23456789012345, 1.235), ("1.00005", 0, 1.0)):
+            config = self.load(
+                MINIMAL.replace("uid: 1000", timing("request_timeout", text)),
+                draw=lambda low, high, drawn=drawn: drawn,  # type: ignore[misc]
+            )
+            self.assertEqual(config.process.timing.request_timeout, seconds, text)
+
     def test_environment(self) -> None:
         """${NAME} is replaced in any value, numbers and list items too, but nowhere else."""
         text = MINIMAL.replace("uid: 1000", "uid: ${UID}")

@@ -173,12 +173,13 @@ def _duration(value: object, info: ValidationInfo) -> float:
         raise ValueError(wrong("a duration such as 10, 10s, 5m, 1h, 2d or 10..20s", value))
     unit = _UNIT_SECONDS[match[3].lower()]
     low = float(match[1]) * unit
-    if match[2] is None:
-        return low
-    high = float(match[2]) * unit
-    if high < low:
-        raise ValueError(wrong("a range from the smaller to the larger number", value))
-    return _loading(info).draw(low, high)
+    if match[2] is not None:
+        high = float(match[2]) * unit
+        if high < low:
+            raise ValueError(wrong("a range from the smaller to the larger number", value))
+        low = _loading(info).draw(low, high)
+    # Whole milliseconds, which are written as they are read: not as 5e-05, not with 15 digits.
+    return round(low, 3)
 
 
 def _file(value: object, info: ValidationInfo) -> Path:
