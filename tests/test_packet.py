@@ -70,29 +70,32 @@ def allowed(frame: bytes) -> bool:
     if version == 4:
         ip_header = 4 * words
         rules = [ip_header >= 20, ip_header <= len(ip), int.from_bytes(ip[2:4], "big") == len(ip)]
-        checksum_at = [ip_header] if ip[9] == TCP else []
+        checksum_at = [ip_header] if ip[9] == (UDP if gso_type == 5 else TCP) else []
     elif version == 6 and len(ip) >= 40:
         ip_header = 40
         rules = [int.from_bytes(ip[4:6], "big") + 40 == len(ip)]
         checksum_at = list(range(40, len(ip)))  # behind any number of extension headers
     else:
         return False
-    rules += [flags in (0, 1, 2, 3), hdr_len <= len(ip), gso_type in (0, 1, 4)]
+    rules += [flags in (0, 1, 2, 3), hdr_len <= len(ip), gso_type in (0, 1, 4, 5)]
     if flags in (1, 3):
         rules += [csum_start >= ip_header, csum_start + csum_offset + 2 <= len(ip)]
     if gso_type != 0:
+        rules += [flags in (1, 3), csum_start in checksum_at]
+    if gso_type in (1, 4):
         rules += [
             (gso_type, version) in ((1, 4), (4, 6)),
-            flags in (1, 3),
-            csum_start in checksum_at,
             csum_start + 20 <= len(ip),
             csum_offset == 16,
             gso_size >= 8,
         ]
+    if gso_type == 5:
+        payload = len(ip) - csum_start - 8
+        rules += [csum_offset == 6, payload > 0, payload <= 128 * gso_size]
     return all(rules)
 
 
-EDGES = [0, 1, 2, 3, 4, 7, 8, 16, 17, 18, 19, 20, 21, 39, 40, 41, 60, 61, 0x81, 255]
+EDGES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 18, 19, 20, 21, 39, 40, 41, 60, 61, 0x81, 255]
 CHANGES = st.dictionaries(
     st.sampled_from(["flags", "gso_type", "hdr_len", "gso_size", "csum_start", "csum_offset"]),
     st.sampled_from(EDGES),
