@@ -4,14 +4,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NODES  ?= 3
 TESTS  ?= tests
+SECONDS ?= 60
 
-.PHONY: help mesh test test-container bench bench-scale lint types format docs clean
+.PHONY: help mesh test test-container bench bench-scale fuzz lint types format docs clean
 help:
 	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
 	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
 	@echo "make test-container    the image and the deployment examples, for real, with podman"
 	@echo "make bench   beside no VPN, a C relay and other VPNs, as root (QUICK=1: under a minute)"
 	@echo "make bench-scale    what a node costs with up to 500 peers, and by packet size (QUICK=1)"
+	@echo "make fuzz    bytes against what reads them, guided by coverage (SECONDS=60)"
 	@echo "make lint    ruff;  make types  mypy;  make format  ruff format"
 	@echo "make docs    docs/configuration.md, anew from the declarations of the keys"
 
@@ -28,6 +30,11 @@ $(VENV)/.test: $(VENV)/.installed
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[bench]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.test
+	@$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[fuzz]' \
+	  || { echo "make fuzz needs atheris, of which there is no package for this Python on this machine"; exit 1; }
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
@@ -49,6 +56,9 @@ bench: $(VENV)/.bench
 bench-scale: $(VENV)/.installed
 	@$(BIN)/python -m bench.scale $(if $(QUICK),--quick) --out bench/results
 	@$(BIN)/python -m bench.packet_sizes --out bench/results
+
+fuzz: $(VENV)/.fuzz
+	@$(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(ONLY),--only $(ONLY))
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

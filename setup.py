@@ -26,6 +26,7 @@ setup(
     ],
     extras_require={
         "bench": ["matplotlib>=3.8"],
+        "fuzz": ["atheris>=3.0; sys_platform == 'linux'"],
         "test": ["hypothesis>=6.100", "jsonschema>=4.20"],
         "dev": [
             "hypothesis>=6.100",

@@ -1,0 +1,136 @@
+"""The first inputs of every target, from what is real: messages, frames, handshakes, files.
+
+A fuzzer that starts with these need not find out by itself what a message looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fuzz.corpus import CORPUS
+from tests import configs
+from tests.test_handshake import DIALER, HONEST
+from tests.test_messages import PAYLOADS, RECORD_BYTES
+from tests.test_packet import PLAIN, ip_packet, segment4, segment6
+from tests.test_segments import datagram
+from tunmesh.messages import encode_record
+from tunmesh.netstring import encode
+
+
+def seeds() -> Mapping[str, Mapping[str, bytes]]:
+    """By target and name."""
+    return {
+        "netstring": _netstring(),
+        "messages": {f"message-{payload[:1].hex()}": payload for payload in PAYLOADS.values()},
+        "handshake": _handshake(),
+        "packet": _packet(),
+        "segments": _segments(),
+        "gossip": _gossip(),
+        "config": {
+            "minimal": configs.MINIMAL.encode(),
+            "original": configs.ORIGINAL.encode(),
+            "environment": configs.MINIMAL.replace("4567", "${PORT}").encode(),
+            "range": configs.MINIMAL.replace(
+                "uid: 1000", configs.timing("request_timeout", "1..2s")
+            ).encode(),
+        },
+    }
+
+
+def write() -> None:
+    for target, inputs in seeds().items():
+        (CORPUS / target).mkdir(parents=True, exist_ok=True)
+        for old in (CORPUS / target).glob("real-*"):
+            old.unlink()
+        for name, data in inputs.items():
+            (CORPUS / target / f"real-{name}").write_bytes(data)
+
+
+def _netstring() -> dict[str, bytes]:
+    stream = b"".join(encode(payload) for payload in (b"", b"hello", RECORD_BYTES))
+    return {
+        "stream": b"\xff\x00" + stream,
+        "cut": b"\xff\x02\x03\x05" + stream + b"12",
+        "oversized": b"\x01\x00" + stream,
+        "wrong-comma": b"\xff\x00" + b"5:hello;",
+        "leading-zero": b"\xff\x00" + b"05:hello,",
+    }
+
+
+def _handshake() -> dict[str, bytes]:
+    record = encode_record(DIALER)
+    told = bytes(16)
+    changes = {
+        "whole": bytes(3),
+        "rotation": b"\0\1\2" + told,
+        "spliced": b"\0\0\0\7" + told,
+        "flipped": b"\0\0\0\0\0\0" + b"\2\0\x09\x01",
+        "cut-short": b"\0\0\0\0" + b"\3\0\x20",
+        "longer": b"\0\0\0\0\0" + b"\4\1x",
+        "replayed": b"\0\0\0\0" + b"\5\0\5\1\5\2\5\3",
+        "reflected": b"\0\0\0\0\0\0\0" + b"\6\2",
+        "stranger": b"\0\0\0\0" + b"\7",
+        "garbage": b"\2\0" + b"\0\0" * 4,
+        "liar": b"\3" + record,
+        "liar-nonsense": b"\3{",
+    }
+    raw = {f"message-{n}": b"\2\1\0\1" + bytes((len(m),)) + m for n, m in enumerate(HONEST.carried)}
+    return changes | raw
+
+
+def _packet() -> dict[str, bytes]:
+    frames = {
+        "plain4": PLAIN + ip_packet("10.77.0.2", "10.77.0.1", b"hello"),
+        "plain6": PLAIN + ip_packet("fd77::2", "fd77::1", b"hello"),
+        "spoofed": PLAIN + ip_packet("10.77.3.4", "10.77.0.1", b"hello"),
+        "broadcast": PLAIN + ip_packet("10.77.0.2", "10.77.0.255", b"hello"),
+        "multicast6": PLAIN + ip_packet("fd77::2", "ff02::1", b"hello"),
+        "tcp4": segment4()[:110],
+        "tcp6": segment6()[:130],
+        "udp4": _segment(4),
+        "udp6": _segment(6),
+    }
+    return {name: b"\1" + frame for name, frame in frames.items()}
+
+
+def _segment(version: int) -> bytes:
+    """Datagrams of 10, 10 and 3 bytes, as one."""
+    frame = datagram(b"a" * 10 + b"b" * 10 + b"c" * 3, version)
+    start = 20 if version == 4 else 40
+    return bytes((1, 5, start + 8, 0, 10, 0, start, 0, 6, 0)) + frame[10:]
+
+
+def _segments() -> dict[str, bytes]:
+    return {
+        "cut4": b"\1" + _segment(4),
+        "cut6": b"\1" + _segment(6),
+        "burst4": b"\0" + b"\1\5\0\x14",
+        "burst6": b"\0" + b"\0\5\0\x14",
+        "two-flows": b"\0" + b"\1\5\0\x05" + b"\3\5\0\x05" + b"\1\5\0\x05",
+        "fragments": b"\0" + b"\x0d\5\0\x05",
+        "large": b"\0" + b"\1\x09\0\2" + b"\1\x0a\0\2",
+    }
+
+
+def _gossip() -> dict[str, bytes]:
+    """0 id name started addresses dialed: a link; 2 link linked lost kind: gossip; and so on."""
+    up = [bytes((0, node, 1, 1, 2 << node % 2, 1, 1)) for node in (0, 1, 4)]
+    flush = b"\0"
+    return {
+        "linked": b"".join(up),
+        "told": up[0] + b"\2\0\xf0\0\1" + flush,
+        "changed": up[0] + b"\2\0\xf0\0\1" + flush + b"\2\0\0\x30\0" + flush,
+        "introduced": up[0] + b"\2\0\xf0\0\1" + flush + b"\5\0\xf0" + bytes(12) + flush,
+        "asked": up[0] + up[1] + b"\4\0\xff\3" + flush,
+        "bye": up[0] + up[1] + b"\7\0\0" + flush + b"\7\1\2" + flush,
+        "restarted": up[0] + b"\0\4\1\2\2\1" + b"\0\5\1\3\2\1",
+        "contested": up[0] + b"\0\1\2\0\2\1" + b"\x08\0\1" + flush + b"\x09\0" + flush,
+        "second-link": up[0] + up[0] + b"\x08\0\0" + flush,
+        "crowd": up[0]
+        + b"\2\0\0\0\x0f"
+        + flush
+        + b"\2\0\0\0\x0e"
+        + flush
+        + b"\2\0\0\0\x0f"
+        + flush,
+    }

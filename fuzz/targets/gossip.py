@@ -1,0 +1,188 @@
+"""A roster among members that lie: they hold the secret, and say whatever they like.
+
+Bytes decide who comes up with which record, who vouches for whom, introduces and asks for whom, and
+which links break. Nothing is asked of the liars. Of the roster it is asked that its commands make
+sense to who carries them out, that no address is routed but to a node that claims it, that our own
+addresses are never routed away, and that nothing is kept without a bound or a reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from ipaddress import ip_interface, ip_network
+
+from fuzz.choices import Choices
+from tunmesh import commands, roster
+from tunmesh.commands import Address, Command
+from tunmesh.messages import BYE_REASONS, MAX_INTRODUCED, Gossip, NodeRecord
+from tunmesh.roster import Roster
+from tunmesh.routing import is_host
+
+NETWORK = ip_network("10.0.0.0/24")
+IDS = tuple(f"{number:032x}" for number in range(8))
+ME = IDS[3]  # some are smaller, some are larger
+CROWD = 1500  # nodes that nobody has seen, for whom one gossip may vouch
+# Mine, two others', the network's own, its broadcast, and one of another network.
+ADDRESSES = tuple(
+    ip_interface(f"{host}/24")
+    for host in ("10.0.0.3", "10.0.0.1", "10.0.0.2", "10.0.0.0", "10.0.0.255", "192.0.2.1")
+)
+_REASONS = sorted(BYE_REASONS)
+
+
+class Line:
+    """A link, as far as a roster cares."""
+
+    def __init__(self, record: NodeRecord) -> None:
+        self.record = record
+        self.is_open = True
+
+
+def record_of(node_id: str, choices: Choices) -> NodeRecord:
+    return NodeRecord(
+        id=node_id,
+        name=choices.pick(("me", "a", "b")),
+        started=choices.number(4),
+        url="https://a:1",
+        addresses=tuple(choices.some(ADDRESSES)) or ADDRESSES[1:2],
+        version="0",
+    )
+
+
+def check(data: bytes) -> None:
+    choices = Choices(data)
+    story = Story(choices)
+    while choices:
+        story.step()
+        if not story.crowds:  # counting crowds after every step would take most of the time
+            story.check_bounds()
+    story.check_bounds()
+    for line in list(story.lines):
+        story.run(story.roster.link_lost(line, "lost"))
+    assert not story.roster.nodes_known, "hearsay of nobody"
+    assert not story.joined and not story.routes and not story.dials
+
+
+class Story:
+    """One roster, and the node around it as far as the roster knows."""
+
+    def __init__(self, choices: Choices) -> None:
+        self.choices = choices
+        self.me = NodeRecord(ME, "me", 2, "https://me:1", ADDRESSES[:1], "0")
+        self.roster: Roster[Line] = Roster(self.me, [NETWORK])
+        self.lines: list[Line] = []
+        self.joined: dict[str, Line] = {}
+        self.records: dict[str, NodeRecord] = {}  # by which each of them joined
+        self.routes: dict[Address, str] = {}
+        self.dials: set[str] = set()
+        self.crowds = 0
+
+    def step(self) -> None:
+        """Somebody does something."""
+        choices = self.choices
+        kind = choices.number(10)
+        if kind < 2 or not self.lines:
+            node_id = choices.pick([node_id for node_id in IDS if node_id != ME])
+            line = Line(record_of(node_id, choices))
+            self.lines.append(line)
+            self.run(self.roster.authenticated(line, line.record, bool(choices.number(2))))
+            if self.roster.is_linked(node_id):
+                self.dials.discard(node_id)
+            return
+        line = choices.pick(self.lines)
+        match kind:
+            case 2 | 3:
+                self.run(self.roster.told(line, self.gossip()))
+            case 4:
+                ids = choices.some(IDS) * choices.number(4)
+                self.run(self.roster.asked(line, ids))
+            case 5 | 6:
+                records = [record_of(node_id, choices) for node_id in choices.some(IDS)]
+                self.run(self.roster.introduced(line, records))
+            case 7:
+                self.run(self.roster.bye(line, choices.pick(_REASONS)))
+            case 8:
+                self.run(self.roster.probed(line, bool(choices.number(2))))
+            case 9:
+                self.lines.remove(line)
+                self.run(self.roster.link_lost(line, "lost"))
+        if choices.number(4) == 0:
+            self.run(self.roster.gossip())
+
+    def gossip(self) -> Gossip:
+        linked = tuple(self.choices.some(IDS))
+        lost = tuple(self.choices.some(IDS))
+        kind = self.choices.number(16)
+        if kind == 15 and self.crowds < 4:
+            self.crowds += 1
+            first = self.crowds * CROWD
+            linked += tuple(f"{number:032x}" for number in range(first, first + CROWD))
+        return Gossip(bool(kind % 2), linked, lost)
+
+    def run(self, wanted: Iterable[Command[Line]]) -> None:
+        for command in wanted:
+            self._do(command)
+
+    def _do(self, command: Command[Line]) -> None:
+        """Carry out a command as a node does, and wonder about it."""
+        match command:
+            case commands.Dial(record):
+                assert record.id != ME
+                assert record.id not in self.joined
+                self.dials.add(record.id)
+            case commands.Forget(node_id):
+                self.dials.discard(node_id)
+            case commands.Join(line):
+                assert line.record.id not in self.joined
+                self.joined[line.record.id] = line
+                self.records[line.record.id] = line.record
+            case commands.Switch(line):
+                assert line.record.id in self.joined
+                self.joined[line.record.id] = line
+            case commands.Part(line, _):
+                assert self.joined.pop(line.record.id) is line
+            case commands.Route(address, line):
+                assert line.record.id in self.joined
+                owner = self.records[line.record.id]
+                assert is_host(address, NETWORK)
+                assert address in [claimed.ip for claimed in owner.addresses]
+                assert address not in [own.ip for own in self.me.addresses]
+                self.routes[address] = owner.id
+            case commands.Unroute(address):
+                del self.routes[address]
+            case commands.Ask(line, ids):
+                assert self.joined[line.record.id] is line
+                assert 1 <= len(ids) <= MAX_INTRODUCED
+                assert ME not in ids
+            case commands.Introduce(_, records):
+                assert {record.id for record in records} <= self.joined.keys()
+            case commands.Tell(line, gossip):
+                assert self.joined[line.record.id] is line
+                assert ME not in gossip.linked
+            case commands.Refuse(line, refusal):
+                own = {str(own.ip) for own in self.records[line.record.id].addresses}
+                assert set(refusal.addresses) <= own
+            case commands.Close(line, _) | commands.Retire(line):
+                assert line.is_open, "closed twice"
+                line.is_open = False
+            case commands.Probe(line):
+                assert self.joined[line.record.id] is line
+
+    def check_bounds(self) -> None:
+        inside = self.roster
+        assert {record.id for record in inside.linked()} == self.joined.keys()
+        assert set(self.routes.values()) <= self.joined.keys()
+        assert len(inside._links) <= 2 * len(self.joined)
+        assert len(inside._known) <= roster.MAX_NODES
+        assert len(inside._claims) <= len(ADDRESSES)
+        assert self.dials <= inside._known.keys()
+        assert self.dials.isdisjoint(self.joined)
+        vouches = Counter(node_id for peer in inside._peers.values() for node_id in peer.vouches)
+        assert vouches == {node_id: known.vouchers for node_id, known in inside._known.items()}
+        for node_id, known in inside._known.items():
+            # Who is asked can answer: he still vouches for it.
+            assert known.record or node_id in inside._peers[known.asked].vouches
+        for line in inside._claims.values():
+            assert line and len(line) == len(set(line))
+            assert set(line) <= {ME} | self.joined.keys()

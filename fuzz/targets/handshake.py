@@ -1,0 +1,125 @@
+"""The handshake: somebody on the wire, somebody without the secret, and somebody with it who lies.
+
+A story begins with its kind. In a conversation each of the four messages is passed on or changed;
+who was authentic in the end tells whether a change went unnoticed. Otherwise a machine gets
+messages that have nothing to do with its own, or a peer that holds the secret proves a strange
+record.
+"""
+
+from __future__ import annotations
+
+from fuzz.choices import Choices
+from tests.test_handshake import (
+    BINDING,
+    DIALER,
+    HONEST,
+    KEY,
+    LISTENER,
+    NEW_KEY,
+    NONCE_D,
+    OTHER_BINDING,
+    REASONS,
+    STRANGER,
+    dialer,
+    listener,
+    tell,
+)
+from tunmesh.errors import PeerError
+from tunmesh.handshake import Dialer, Listener
+from tunmesh.messages import decode_record
+
+_KEYS = ((KEY,), (NEW_KEY, KEY), (KEY, NEW_KEY))
+_FRESH = b"x" * 32  # a nonce that nothing recorded was made for
+
+
+def check(data: bytes) -> None:
+    choices = Choices(data)
+    choices.pick((_conversation, _conversation, _garbage, _liar))(choices)
+
+
+def _conversation(choices: Choices) -> None:
+    """Two honest nodes, and somebody between them."""
+    keys = choices.pick(_KEYS), choices.pick(_KEYS)
+    is_spliced = choices.number(8) == 7
+    one = dialer(keys[0], nonce=_FRESH)
+    other = listener(keys[1], OTHER_BINDING if is_spliced else BINDING, _FRESH)
+    honest: list[bytes] = []
+    intact: list[bool] = []
+
+    def tamper(number: int, message: bytes) -> bytes:
+        honest.append(message)
+        changed = _changed(choices, message, honest)
+        intact.append(changed == message)
+        return changed
+
+    story = tell(one, other, tamper)
+    assert story.reason is None or story.reason in REASONS
+    is_whole = all(intact) and not is_spliced
+    assert (story.listener_seen == LISTENER) == is_whole
+    assert (story.dialer_seen == DIALER) == (
+        all(intact[:3]) and len(intact) == 4 and not is_spliced
+    )
+    assert story.listener_seen in (None, LISTENER)
+    assert story.dialer_seen in (None, DIALER)
+    assert (story.reason is None) == is_whole
+    # Whoever refused refuses everything; who has all that he wanted takes no more either.
+    refuser = other if len(intact) % 2 else one
+    for message in (*honest, *HONEST.carried):
+        _refuses(refuser, message)
+
+
+def _changed(choices: Choices, message: bytes, before: list[bytes]) -> bytes:
+    """What arrives in the place of a message."""
+    match choices.number(8):
+        case 1:
+            return choices.take(choices.number())
+        case 2:
+            changed = bytearray(message)
+            changed[int.from_bytes(choices.take(2)) % len(message)] ^= choices.number()
+            return bytes(changed)
+        case 3:
+            return message[: int.from_bytes(choices.take(2))]
+        case 4:
+            return message + choices.take(choices.number())
+        case 5:
+            return choices.pick(HONEST.carried)
+        case 6:
+            return choices.pick(before)
+        case 7:
+            return dialer((STRANGER,)).hello
+    return message
+
+
+def _garbage(choices: Choices) -> None:
+    """Without the secret, and without one who has it in between, nobody is authentic."""
+    machine = (dialer if choices.number(2) else listener)(nonce=_FRESH)
+    while choices:
+        message = _changed(choices, choices.pick(HONEST.carried), HONEST.carried)
+        try:
+            assert machine.receive(message).peer is None
+        except PeerError as error:
+            assert error.reason in REASONS
+            _refuses(machine, message)
+            return
+
+
+def _liar(choices: Choices) -> None:
+    """A member may call itself what it likes, if it is a record; else it is malformed."""
+    record = choices.rest()
+    story = tell(Dialer((KEY,), record, NONCE_D, BINDING), listener())
+    try:
+        expected = decode_record(record) if record else None
+    except PeerError as error:
+        assert (error.reason, story.dialer_seen) == ("malformed", None)
+        assert story.reason == "malformed"
+    else:
+        assert story.dialer_seen == expected
+
+
+def _refuses(machine: Dialer | Listener, message: bytes) -> None:
+    try:
+        machine.receive(message)
+    except PeerError as error:
+        assert error.reason == "unexpected"
+    else:
+        raise AssertionError("a machine that refused takes messages again")

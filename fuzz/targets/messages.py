@@ -1,0 +1,68 @@
+"""Every message of the wire: refused as malformed, or a value that is written as it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tunmesh import messages
+from tunmesh.errors import PeerError
+
+
+@dataclass(frozen=True)
+class Codec:
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+    # The most bytes that whatever was accepted is written as; 0: exactly those that were read.
+    longest: int = 0
+
+
+# By tag. A record alone has none; it begins like this.
+CODECS = {
+    b"H": Codec(messages.decode_hello, messages.encode_hello),
+    b"C": Codec(messages.decode_challenge, messages.encode_challenge),
+    b"P": Codec(messages.decode_proof, messages.encode_proof),
+    b"i": Codec(messages.decode_token, lambda token: b"i" + token),
+    b"o": Codec(messages.decode_token, lambda token: b"o" + token),
+    b"G": Codec(messages.decode_gossip, messages.encode_gossip),
+    b"W": Codec(messages.decode_inquiry, messages.encode_inquiry),
+    b"N": Codec(messages.decode_introduction, messages.encode_introduction, messages.MAX_FRAME),
+    b"R": Codec(messages.decode_refusal, messages.encode_refusal, messages.MAX_RECORD),
+    b"B": Codec(messages.decode_bye, messages.encode_bye),
+    b"{": Codec(messages.decode_record, messages.encode_record, messages.MAX_RECORD),
+}
+
+
+def check(data: bytes) -> None:
+    codec = CODECS.get(data[:1])
+    if codec is None:
+        return
+    try:
+        value = codec.decode(data)
+    except PeerError as error:
+        assert error.reason == "malformed"
+        assert str(error).isprintable(), "it goes into the log"
+        assert len(str(error)) < 500
+        return
+    written = codec.encode(value)
+    assert codec.decode(written) == value
+    assert len(written) <= codec.longest if codec.longest else written == data
+    for record in _records(value):
+        _check_record(record)
+
+
+def _records(value: object) -> list[messages.NodeRecord]:
+    items = value if isinstance(value, tuple) else (value,)
+    return [item for item in items if isinstance(item, messages.NodeRecord)]
+
+
+def _check_record(record: messages.NodeRecord) -> None:
+    """What everybody relies on who has a record in his hands."""
+    host, port = record.host_port
+    assert host and 0 < port < 1 << 16
+    assert bytes.fromhex(record.id).hex() == record.id
+    assert (record.name + record.version + record.url).isascii()
+    assert (record.name + record.version + record.url).isprintable()
+    assert 1 <= len(record.addresses) <= messages.MAX_ADDRESSES
+    assert len(messages.encode_record(record)) <= messages.MAX_RECORD

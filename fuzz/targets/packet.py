@@ -1,0 +1,52 @@
+"""What a peer sends as a packet: whether it may reach our kernel, and whose it is.
+
+1: the length in the IP header is mended first, without which nearly nothing is well formed ‖ frame
+"""
+
+from __future__ import annotations
+
+import struct
+
+from tests.test_packet import allowed
+from tests.test_routing import ALICE, BOB, ROUTES, ends, table, way_in
+from tunmesh import packet
+
+
+def check(data: bytes) -> None:
+    frame = mended(data[1:]) if data[:1] == b"\1" else data[1:]
+    is_good = packet.well_formed(frame)
+    assert is_good == allowed(frame), "the quick check and the slow one disagree"
+    assert packet.well_formed(memoryview(frame)) == is_good
+    if is_good:
+        _check_good(frame)
+    routes = table(ROUTES)
+    for peer in (ALICE, BOB):
+        reason = way_in(ROUTES, peer, frame)
+        accepted, drops = routes.inbound(peer, [memoryview(frame)])
+        assert drops == ([reason] if reason else [])
+        assert [bytes(good) for good in accepted] == ([] if reason else [frame])
+    batches, drops = routes.outbound([frame])
+    assert len(batches) + len(drops) == 1
+
+
+def mended(frame: bytes) -> bytes:
+    """With the length that it has, where it claims to be IP."""
+    size = len(frame) - packet.HEADER
+    if 20 <= size < 1 << 16 and frame[10] >> 4 == 4:
+        return frame[:12] + struct.pack(">H", size) + frame[14:]
+    if 40 <= size < 1 << 16 and frame[10] >> 4 == 6:
+        return frame[:14] + struct.pack(">H", size - 40) + frame[16:]
+    return frame
+
+
+def _check_good(frame: bytes) -> None:
+    """It is all of one packet, and what its header asks for stays inside."""
+    size = len(frame) - packet.HEADER
+    assert packet.addresses(frame) == tuple(address.packed for address in ends(frame))
+    assert not packet.well_formed(frame + b"\0")
+    assert not packet.well_formed(frame[:-1])
+    flags, kind, headers, _, start, offset = packet.VIRTIO.unpack_from(frame)
+    assert headers <= size
+    assert not flags & packet.NEEDS_CSUM or 20 <= start <= start + offset + 2 <= size
+    assert kind == packet.GSO_NONE or flags & packet.NEEDS_CSUM
+    assert packet.well_formed(bytes(packet.HEADER) + frame[packet.HEADER :]), "plain it is good too"

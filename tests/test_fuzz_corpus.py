@@ -1,0 +1,143 @@
+"""The corpus of the fuzzer, replayed without it; and what its runner says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial import unittest
+
+from fuzz import corpus, seeds
+from fuzz.__main__ import complaints, row
+from fuzz.choices import Choices
+from fuzz.run import read_outcome
+from fuzz.targets import TARGETS, check_of
+
+LOG = Path("packet.log")
+CLEAN = """\
+Done 38142 runs in 8 second(s)
+stat::number_of_executed_units: 38142
+stat::average_exec_per_sec:     4767
+stat::new_units_added:          1
+"""
+FAILED = """\
+ === Uncaught Python exception: ===
+AssertionError
+artifact_prefix='/tmp/'; Test unit written to /tmp/packet-crash-d59dc136
+stat::number_of_executed_units: 12
+"""
+
+
+class Corpus(unittest.SynchronousTestCase):
+    """The files in fuzz/corpus."""
+
+    def replays(self, target: str) -> None:
+        check = check_of(target)
+        for path in corpus.files(target):
+            try:
+                check(path.read_bytes())
+            except Exception as error:
+                raise self.failureException(f"{path}: {error!r}") from error
+
+    def test_netstring(self) -> None:
+        """Frames are cut the same in chunks of any size."""
+        self.replays("netstring")
+
+    def test_messages(self) -> None:
+        """Messages are refused as malformed, or written as they were read."""
+        self.replays("messages")
+
+    def test_handshake(self) -> None:
+        """Nobody is authentic whose messages were tampered with."""
+        self.replays("handshake")
+
+    def test_packet(self) -> None:
+        """Frames reach the tun only when all in them is right."""
+        self.replays("packet")
+
+    def test_segments(self) -> None:
+        """Datagrams are joined and cut without loss."""
+        self.replays("segments")
+
+    def test_gossip(self) -> None:
+        """Members that lie do not confuse a roster."""
+        self.replays("gossip")
+
+    def test_config(self) -> None:
+        """Whatever the file says, it is a config or lines for a person."""
+        self.replays("config")
+
+    def test_every_target_is_replayed(self) -> None:
+        """There is a test above, and a corpus, for every target."""
+        for target in TARGETS:
+            self.assertTrue(hasattr(self, f"test_{target}"), target)
+            self.assertGreater(len(corpus.files(target)), 3, target)
+
+    def test_size(self) -> None:
+        """It stays small enough to be cloned by everybody."""
+        sizes = [path.stat().st_size for target in TARGETS for path in corpus.files(target)]
+        self.assertLess(sum(sizes), 200_000)
+
+    def test_seeds(self) -> None:
+        """What is made of real messages is made of the messages of today: python -m fuzz seed."""
+        for target, inputs in seeds.seeds().items():
+            real = {
+                path.name.removeprefix("real-"): path.read_bytes()
+                for path in corpus.files(target)
+                if path.name.startswith("real-")
+            }
+            self.assertEqual(real, dict(inputs), target)
+
+    def test_shrinking(self) -> None:
+        """An input is worth its place when it goes a way through the code that others do not."""
+        check = check_of("netstring")
+        whole, again, cut = b"\xff\x005:hello,", b"\xff\x005:world,", b"\xff\x005:hel"
+        self.assertEqual(corpus.steps_of(check, whole), corpus.steps_of(check, again))
+        self.assertNotEqual(corpus.steps_of(check, whole), corpus.steps_of(check, cut))
+
+
+class Choosing(unittest.SynchronousTestCase):
+    """Bytes as decisions."""
+
+    def test_choices(self) -> None:
+        """Each takes a byte; when there are none left, all is the first and nothing."""
+        choices = Choices(b"\x07\x01\x05abc")
+        self.assertEqual(choices.number(5), 2)
+        self.assertEqual(choices.pick("xyz"), "y")
+        self.assertEqual(choices.some("xyz"), ["x", "z"])
+        self.assertEqual(choices.take(2), b"ab")
+        self.assertTrue(choices)
+        self.assertEqual(choices.rest(), b"c")
+        self.assertFalse(choices)
+        self.assertEqual((choices.number(), choices.pick("xyz"), choices.some("xyz")), (0, "x", []))
+
+
+class Runner(unittest.SynchronousTestCase):
+    """What people see of a run."""
+
+    def test_clean(self) -> None:
+        """A target that holds is a line of figures, and no complaint."""
+        outcome = read_outcome("packet", 0, CLEAN, 3, LOG)
+        self.assertEqual(row(outcome).split(), ["packet", "38,142", "4,767", "3", "clean"])
+        self.assertEqual(complaints([outcome]), [])
+
+    def test_failed(self) -> None:
+        """One that fails names the input, and the command that shows it again."""
+        outcome = read_outcome("packet", 77, FAILED, 0, LOG)
+        self.assertFalse(outcome.is_clean)
+        self.assertIn("failed", row(outcome))
+        (line,) = complaints([outcome])
+        self.assertIn("-m fuzz replay packet /tmp/packet-crash-d59dc136", line)
+
+    def test_slow(self) -> None:
+        """Input that takes for ever, or memory without end, is a failure as well."""
+        for code, verdict in ((70, "too slow"), (71, "too much memory")):
+            outcome = read_outcome("config", code, FAILED, 0, LOG)
+            self.assertEqual((outcome.verdict, outcome.is_clean), (verdict, False))
+
+    def test_did_not_run(self) -> None:
+        """A run of nothing is not taken for a clean one; its log is named."""
+        for code in (0, 1):
+            outcome = read_outcome("packet", code, "ImportError", 0, LOG)
+            self.assertFalse(outcome.is_clean)
+            self.assertEqual(len(complaints([outcome])), 1)
+            self.assertIn("packet.log", complaints([outcome])[0])
