@@ -1,0 +1,319 @@
+"""Nodes without bytes and without time, for rosters and tables to be tried in.
+
+A connection is two `End`s with a queue of messages each, which do what tunmesh.link does
+(handshake, probe, retire, close); a `Life` is one process of a node, which carries out commands as
+tunmesh.node does and routes packets by a real table. Whatever a timer would do may happen at any
+moment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from ipaddress import ip_network
+
+from tests.test_packet import PLAIN, ip_packet
+from tunmesh.commands import (
+    Address,
+    Ask,
+    Close,
+    Command,
+    Dial,
+    Forget,
+    Introduce,
+    Join,
+    Part,
+    Probe,
+    Refuse,
+    Retire,
+    Route,
+    Switch,
+    Tell,
+    Unroute,
+)
+from tunmesh.messages import REPLACED, Gossip, NodeRecord, Refusal
+from tunmesh.roster import Roster
+from tunmesh.routing import SPOOFED_SOURCE, Table
+
+NETWORK = ip_network("10.0.0.0/24")
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The last message of the handshake in either direction: who the sender is."""
+
+
+@dataclass(frozen=True)
+class Ping:
+    pass
+
+
+@dataclass(frozen=True)
+class Pong:
+    pass
+
+
+@dataclass(frozen=True)
+class Bye:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Introduction:
+    records: tuple[NodeRecord, ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A packet behind its virtio header."""
+
+    frame: bytes
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The connection is gone. It comes last, after whatever still arrives."""
+
+
+Message = Hello | Ping | Pong | Bye | Gossip | Inquiry | Introduction | Refusal | Data | Lost
+
+
+class State(Enum):
+    HANDSHAKE = auto()
+    UP = auto()
+    RETIRING = auto()
+    CLOSED = auto()
+    GONE = auto()
+
+
+class End:
+    """One end of a connection: tunmesh.link without bytes and time."""
+
+    other: End
+
+    def __init__(self, owner: Life, target: str) -> None:
+        self.owner = owner
+        self.target = target  # the id that it was dialed for
+        self.dialed = False
+        self.state = State.HANDSHAKE
+        self.inbox: deque[Message] = deque()
+        self.cut = False
+        self.probing = False
+        self._bye_said = False
+        self._bye_heard = False
+        owner.ends.append(self)
+
+    @property
+    def deaf(self) -> bool:
+        """Whether a probe will never be answered."""
+        return self.cut or self.other.state in (State.CLOSED, State.GONE)
+
+    @property
+    def peer(self) -> NodeRecord:
+        return self.other.owner.record
+
+    def send(self, message: Message) -> None:
+        if not self.cut and self.state not in (State.CLOSED, State.GONE):
+            self.other.inbox.append(message)
+
+    def probe(self) -> None:
+        if not self.probing:
+            self.probing = True
+            self.send(Ping())
+
+    def retire(self) -> None:
+        if self.state is State.UP:
+            self.state = State.RETIRING
+            self._bye_said = True
+            self.send(Bye(REPLACED))
+            if self._bye_heard:
+                self._hang_up()
+
+    def close(self, reason: str) -> None:
+        if self.state in (State.UP, State.RETIRING):
+            self.send(Bye(reason))
+        if self.state not in (State.CLOSED, State.GONE):
+            self._hang_up()
+
+    def lose(self, in_flight: bool) -> None:
+        """The connection breaks; each end learns of it in its own time."""
+        for end in (self, self.other):
+            end.cut = True
+            if not in_flight:
+                end.inbox.clear()
+            end.inbox.append(Lost())
+
+    def _hang_up(self) -> None:
+        self.send(Lost())
+        self.state = State.CLOSED
+        self.inbox.clear()
+        self.inbox.append(Lost())
+
+    def receive(self) -> None:
+        """Take the next message."""
+        message = self.inbox.popleft()
+        if self.state is State.GONE:
+            return
+        if isinstance(message, Lost):
+            was, self.state = self.state, State.GONE
+            self.owner.link_lost(self, was)
+            self.answered(False)
+        elif self.state is not State.CLOSED:
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
+        roster = self.owner.roster
+        match message:
+            case Hello():
+                if not self.dialed:
+                    self.send(Hello())
+                self.state = State.UP
+                self.owner.link_up(self)
+            case Ping():
+                self.send(Pong())
+            case Pong():
+                self.answered(True)
+            case Gossip():
+                self.owner.run(roster.told(self, message))
+            case Inquiry(ids):
+                self.owner.run(roster.asked(self, ids))
+            case Introduction(records):
+                self.owner.run(roster.introduced(self, records))
+            case Refusal():
+                self.owner.refused(self, message)
+            case Data(frame):
+                self.owner.packet_arrived(self, frame)
+            case Bye(reason):
+                self._bye_heard = True
+                self.owner.run(roster.bye(self, reason))
+                if reason != REPLACED or self._bye_said:
+                    self.close("")
+
+    def answered(self, alive: bool) -> None:
+        if self.probing:
+            self.probing = False
+            self.owner.run(self.owner.roster.probed(self, alive))
+
+
+class Life:
+    """One life of a node: tunmesh.node without packets."""
+
+    def __init__(self, record: NodeRecord) -> None:
+        self.record = record
+        self.roster: Roster[End] = Roster(record, [NETWORK])
+        self.alive = True
+        self.ends: list[End] = []
+        self.peers: dict[str, End] = {}
+        self.routes: dict[Address, str] = {}
+        self.table: Table[NodeRecord] = Table(record.addresses, [NETWORK])
+        self.accepted: list[bytes] = []  # what reached the tun
+        self.dropped: list[str] = []  # why the rest did not
+        self.side = 0  # of a network that is cut in two
+        self.refusals: dict[str, tuple[str, ...]] = {}  # by peer, of our addresses
+        self.dials: dict[str, NodeRecord] = {}
+        self.dialing: set[str] = set()  # those with an attempt under way
+        self.parted = 0
+
+    def dial(self, other: Life, target: str) -> None:
+        ours, theirs = End(self, target), End(other, "")
+        ours.other, theirs.other = theirs, ours
+        ours.dialed = True
+        ours.send(Hello())
+
+    def link_up(self, end: End) -> None:
+        self.run(self.roster.authenticated(end, end.peer, end.dialed))
+        self.dials.pop(end.peer.id, None)
+        if end.peer.id == end.target:
+            self.dialing.discard(end.target)
+
+    def link_lost(self, end: End, was: State) -> None:
+        self.ends.remove(end)
+        if was is State.HANDSHAKE:
+            self.dialing.discard(end.target)
+        self.run(self.roster.link_lost(end, "lost"))
+
+    def refused(self, end: End, refusal: Refusal) -> None:
+        if self.roster.hears(end):
+            self.refusals[end.peer.id] = refusal.addresses
+
+    def send(self, source: Address, destination: Address) -> None:
+        """A packet from this machine, with its own or somebody else's source address."""
+        frame = PLAIN + ip_packet(str(source), str(destination), b"payload")
+        batches, _ = self.table.outbound([frame])
+        for record, frames in batches.items():
+            assert destination in [address.ip for address in record.addresses]
+            for sent in frames:
+                self.peers[record.id].send(Data(sent))
+
+    def packet_arrived(self, end: End, frame: bytes) -> None:
+        """Whatever state the mesh is in: a packet is taken only from who has its source address,
+        and only by who has its destination."""
+        accepted, drops = self.table.inbound(end.peer, [memoryview(frame)])
+        self.dropped += drops
+        source, destination = frame[22:26], frame[26:30]
+        if accepted:
+            self.accepted.append(frame)
+            assert source in [address.ip.packed for address in end.peer.addresses]
+            assert destination in [address.ip.packed for address in self.record.addresses]
+        elif source not in [address.ip.packed for address in end.peer.addresses]:
+            assert drops == [SPOOFED_SOURCE]
+
+    def end(self, reason: str | None) -> None:
+        """Leave with a bye, or just die."""
+        for end in self.ends:
+            if reason is not None:
+                end.close(reason)
+            else:
+                end.lose(in_flight=True)
+        self.alive = False
+
+    def run(self, commands: Iterable[Command[End]]) -> None:
+        for command in commands:
+            self._do(command)
+
+    def _do(self, command: Command[End]) -> None:
+        match command:
+            case Dial(record):
+                self.dials[record.id] = record
+            case Forget(node_id):
+                self.dials.pop(node_id, None)
+                self.dialing.discard(node_id)
+            case Join(end):
+                assert end.peer.id not in self.peers
+                self.peers[end.peer.id] = end
+            case Switch(end):
+                assert end.peer.id in self.peers
+                self.peers[end.peer.id] = end
+            case Part(end):
+                assert self.peers.pop(end.peer.id) is end
+                self.refusals.pop(end.peer.id, None)
+                self.parted += 1
+            case Route(address, end):
+                assert end.peer.id in self.peers
+                assert address in [claimed.ip for claimed in end.peer.addresses]
+                self.routes[address] = end.peer.id
+                self.table.routes[address.packed] = end.peer
+            case Unroute(address):
+                del self.routes[address]
+                del self.table.routes[address.packed]
+            case Tell(end, gossip):
+                end.send(gossip)
+            case Ask(end, ids):
+                end.send(Inquiry(ids))
+            case Introduce(end, records):
+                end.send(Introduction(records))
+            case Refuse(end, refusal):
+                end.send(refusal)
+            case Retire(end):
+                end.retire()
+            case Close(end, reason):
+                end.close(reason)
+            case Probe(end):
+                end.probe()
