@@ -33,8 +33,8 @@ $(VENV)/.bench: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.test
-	@$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[fuzz]' \
-	  || { echo "make fuzz needs atheris, of which there is no package for this Python on this machine"; exit 1; }
+	@$(BIN)/pip install -qqq --disable-pip-version-check --config-settings editable_mode=compat -e '.[fuzz]' || \
+	{ echo "make fuzz needs atheris, and pip finds no package of it for this Python on this machine"; exit 1; }
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
@@ -74,5 +74,5 @@ docs: $(VENV)/.installed
 	@mv docs/configuration.md.new docs/configuration.md
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .fuzz .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -o -name dropin.cache | xargs rm -rf

@@ -13,10 +13,7 @@ from fuzz import corpus, seeds
 from fuzz.run import Outcome, fuzz
 from fuzz.targets import TARGETS
 
-NEEDED = (
-    "fuzzing needs atheris, which is not installed: pip install -e '.[fuzz]' "
-    "(there are packages of it for CPython 3.11 to 3.13 on Linux, x86-64)"
-)
+NEEDED = "fuzzing needs atheris, which is not installed: pip install -e '.[fuzz]'"
 _COLUMNS = "{:<12}{:>12}{:>10}{:>8}   {}"
 
 
