@@ -21,9 +21,10 @@ from tunmesh.routing import is_host
 
 NETWORK = ip_network("10.0.0.0/24")
 IDS = tuple(f"{number:032x}" for number in range(8))
-ME = IDS[3]  # some are smaller, some are larger
+HONEST, ME = IDS[2], IDS[3]
+LIARS = tuple(node_id for node_id in IDS if node_id not in (HONEST, ME))
 CROWD = 1500  # nodes that nobody has seen, for whom one gossip may vouch
-# Mine, two others', the network's own, its broadcast, and one of another network.
+# Mine, the honest one's, another one's, the network's own, its broadcast, one of another network.
 ADDRESSES = tuple(
     ip_interface(f"{host}/24")
     for host in ("10.0.0.3", "10.0.0.1", "10.0.0.2", "10.0.0.0", "10.0.0.255", "192.0.2.1")
@@ -55,10 +56,11 @@ def check(data: bytes) -> None:
     story = Story(choices)
     while choices:
         story.step()
+        story.check_honest()
         if not story.crowds:  # counting crowds after every step would take most of the time
             story.check_bounds()
     story.check_bounds()
-    for line in list(story.lines):
+    for line in (*story.lines, story.honest):
         story.run(story.roster.link_lost(line, "lost"))
     assert not story.roster.nodes_known, "hearsay of nobody"
     assert not story.joined and not story.routes and not story.dials
@@ -77,13 +79,15 @@ class Story:
         self.routes: dict[Address, str] = {}
         self.dials: set[str] = set()
         self.crowds = 0
+        self.honest = Line(NodeRecord(HONEST, "honest", 1, "https://h:1", ADDRESSES[1:2], "0"))
+        self.run(self.roster.authenticated(self.honest, self.honest.record, True))
 
     def step(self) -> None:
         """Somebody does something."""
         choices = self.choices
         kind = choices.number(10)
         if kind < 2 or not self.lines:
-            node_id = choices.pick([node_id for node_id in IDS if node_id != ME])
+            node_id = choices.pick(LIARS)
             line = Line(record_of(node_id, choices))
             self.lines.append(line)
             self.run(self.roster.authenticated(line, line.record, bool(choices.number(2))))
@@ -163,11 +167,18 @@ class Story:
             case commands.Refuse(line, refusal):
                 own = {str(own.ip) for own in self.records[line.record.id].addresses}
                 assert set(refusal.addresses) <= own
+                assert line is not self.honest
             case commands.Close(line, _) | commands.Retire(line):
                 assert line.is_open, "closed twice"
                 line.is_open = False
             case commands.Probe(line):
                 assert self.joined[line.record.id] is line
+
+    def check_honest(self) -> None:
+        """Whatever was said: it is linked, and its address is its own."""
+        assert self.joined[HONEST] is self.honest
+        assert self.honest.is_open
+        assert self.routes[ADDRESSES[1].ip] == HONEST
 
     def check_bounds(self) -> None:
         inside = self.roster
