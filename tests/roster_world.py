@@ -35,7 +35,7 @@ from tunmesh.commands import (
 )
 from tunmesh.messages import REPLACED, Gossip, NodeRecord, Refusal
 from tunmesh.roster import Roster
-from tunmesh.routing import SPOOFED_SOURCE, Table
+from tunmesh.routing import MISROUTED, SPOOFED_SOURCE, Table
 
 NETWORK = ip_network("10.0.0.0/24")
 
@@ -214,7 +214,6 @@ class Life:
         self.routes: dict[Address, str] = {}
         self.table: Table[NodeRecord] = Table(record.addresses, [NETWORK])
         self.accepted: list[bytes] = []  # what reached the tun
-        self.dropped: list[str] = []  # why the rest did not
         self.side = 0  # of a network that is cut in two
         self.refusals: dict[str, tuple[str, ...]] = {}  # by peer, of our addresses
         self.dials: dict[str, NodeRecord] = {}
@@ -243,20 +242,20 @@ class Life:
         if self.roster.hears(end):
             self.refusals[end.peer.id] = refusal.addresses
 
-    def send(self, source: Address, destination: Address) -> None:
-        """A packet from this machine, with its own or somebody else's source address."""
+    def send(self, source: Address, destination: Address, astray: bool = False) -> None:
+        """A packet from this machine, with its own or somebody else's source address; astray: by
+        every link, wherever it leads."""
         frame = PLAIN + ip_packet(str(source), str(destination), b"payload")
         batches, _ = self.table.outbound([frame])
-        for record, frames in batches.items():
+        for record in batches:
             assert destination in [address.ip for address in record.addresses]
-            for sent in frames:
-                self.peers[record.id].send(Data(sent))
+        for node_id in self.peers if astray else [record.id for record in batches]:
+            self.peers[node_id].send(Data(frame))
 
     def packet_arrived(self, end: End, frame: bytes) -> None:
         """Whatever state the mesh is in: a packet is taken only from who has its source address,
         and only by who has its destination."""
         accepted, drops = self.table.inbound(end.peer, [memoryview(frame)])
-        self.dropped += drops
         source, destination = frame[22:26], frame[26:30]
         if accepted:
             self.accepted.append(frame)
@@ -264,6 +263,8 @@ class Life:
             assert destination in [address.ip.packed for address in self.record.addresses]
         elif source not in [address.ip.packed for address in end.peer.addresses]:
             assert drops == [SPOOFED_SOURCE]
+        else:
+            assert drops in ([SPOOFED_SOURCE], [MISROUTED])
 
     def end(self, reason: str | None) -> None:
         """Leave with a bye, or just die."""
