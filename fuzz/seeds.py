@@ -114,13 +114,21 @@ def _segments() -> dict[str, bytes]:
 
 def _gossip() -> dict[str, bytes]:
     """0 id name started addresses dialed: a link; 2 link linked lost kind: gossip; and so on."""
-    up = [bytes((0, node, 1, 1, 2 << node % 2, 1, 1)) for node in (0, 1, 4)]
+    up = [bytes((0, node, 1, 1, 2 << node % 2, 1)) for node in (0, 1, 4)]
     flush = b"\0"
     return {
         "linked": b"".join(up),
         "told": up[0] + b"\2\0\xf0\0\1" + flush,
         "changed": up[0] + b"\2\0\xf0\0\1" + flush + b"\2\0\0\x30\0" + flush,
         "introduced": up[0] + b"\2\0\xf0\0\1" + flush + b"\5\0\xf0" + bytes(12) + flush,
+        "asked-again": up[0]
+        + up[1]
+        + b"\2\0\x20\0\1"
+        + flush
+        + b"\2\1\x20\0\1"
+        + flush
+        + b"\2\0\0\x20\0"
+        + flush,
         "asked": up[0] + up[1] + b"\4\0\xff\3" + flush,
         "bye": up[0] + up[1] + b"\7\0\0" + flush + b"\7\1\2" + flush,
         "restarted": up[0] + b"\0\4\1\2\2\1" + b"\0\5\1\3\2\1",
