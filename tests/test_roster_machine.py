@@ -36,7 +36,7 @@ from tunmesh.roster import MAX_NODES
 NAMES = 5
 MAX_LIVES = 6
 CALM = 300  # rounds of everything, after which the mesh must be at rest
-EXAMPLES = int(os.environ.get("TUNMESH_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("TUNMESH_EXAMPLES", "250"))
 
 
 class World(RuleBasedStateMachine):
