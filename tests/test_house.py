@@ -49,10 +49,12 @@ FLOORS = {
         "errors codecs machines",
         pure=True,
     ),
-    # What adapters are made of: the part of `tls` that knows private names, and of every web site.
-    "internals": Floor("bulktls sites", ""),
+    # What adapters are made of: the part of `tls` that knows private names, certificates in files,
+    # what every web site has in common.
+    "internals": Floor("bulktls pem sites", "errors"),
     "adapters": Floor(
-        "tun link tls dialer names metrics web admin netadmin privileges log namespaces apart",
+        "tun link tls dialer names metrics web admin netadmin privileges log namespaces apart "
+        "issuing keyfiles",
         "errors codecs machines internals",
     ),
     "interpreter": Floor(
@@ -77,8 +79,8 @@ FLOORS = {
     ),
     "healthcheck": Floor("healthcheck", "errors configuration"),
     "cli": Floor(
-        "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting",
-        "errors configuration lint harness cli",
+        "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting cli.keys",
+        "errors internals adapters configuration lint harness cli",
     ),
 }
 # Beside the standard library; annotated_types is where pydantic has its bounds from.

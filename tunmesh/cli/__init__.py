@@ -15,12 +15,14 @@ from tunmesh.cli.base import Front
 
 class _Tunmesh(Front):
     places = {  # noqa: RUF012 (as the base class declares it)
+        "certificate": "tunmesh.cli.keys:certificate",
         "config": "tunmesh.cli.configs:config_group",
         "drain": "tunmesh.cli.asking:drain",
         "events": "tunmesh.cli.asking:events",
         "graph": "tunmesh.cli.asking:graph",
         "mesh": "tunmesh.cli.harness:mesh",
         "routes": "tunmesh.cli.asking:routes",
+        "secret": "tunmesh.cli.keys:secret",
         "status": "tunmesh.cli.asking:status",
         "wait": "tunmesh.cli.waiting:wait",
     }
