@@ -221,7 +221,8 @@ class BelievedTests(Workshop):
             signed = ("--ca-cert", f"{place}/ca.pem", "--ca-key", f"{place}/ca-key.pem")
             made = self.certificate(*signed, "--address", "192.0.2.1", directory=f"{name}-a")
             believed.append(self.credentials(made, place / "ca.pem"))
-        self.assert_refused("certificate verify failed", *believed)
+        one, two = believed
+        self.assert_refused("certificate verify failed", one, two)
 
     def test_foreign_authority(self) -> None:
         """An authority that something else made can sign as well, whatever it says of its key."""

@@ -34,6 +34,7 @@ from tunmesh import (
     config,
     metrics,
     privileges,
+    seccomp,
     tls,
     tun,
     web,
@@ -210,15 +211,18 @@ class NodeService(Service):
         try:
             self._node = self._set_up()
             privileges.drop(self._config.process.uid, self._config.process.gid)
+            unfiltered = seccomp.refuse()
         except OperatorError as error:
             self.log.critical("{error}", event="failed", error=str(error))
             sys.exit(1)  # closes the tun, and with it all that was made
         held = privileges.held()
         self.log.info(
-            "running as uid {uid} gid {gid}, capabilities {capabilities:#x}, no new privileges",
+            "running as uid {uid} gid {gid}, capabilities {capabilities:#x}, no new privileges, "
+            "system calls {calls}",
             event="privileges",
             uid=held.uids[0],
             gid=held.gids[0],
+            calls=f"not filtered: {unfiltered}" if unfiltered else "filtered",
             capabilities=held.effective | held.permitted | held.inheritable | held.ambient,
         )
 
