@@ -54,7 +54,7 @@ FLOORS = {
     "internals": Floor("bulktls pem sites", "errors"),
     "adapters": Floor(
         "tun link tls dialer names metrics web admin netadmin privileges log namespaces apart "
-        "issuing keyfiles seccomp",
+        "issuing keyfiles seccomp sdnotify",
         "errors codecs machines internals",
     ),
     "interpreter": Floor(
