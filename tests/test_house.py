@@ -49,11 +49,12 @@ FLOORS = {
         "errors codecs machines",
         pure=True,
     ),
-    # What adapters are made of: the part of `tls` that knows private names, and of every web site.
-    "internals": Floor("bulktls sites capture", "errors codecs internals"),
+    # What adapters are made of: the part of `tls` that knows private names, certificates in files,
+    # what every web site has in common.
+    "internals": Floor("bulktls pem sites capture", "errors codecs internals"),
     "adapters": Floor(
         "tun link tls dialer names metrics web admin unixport netadmin privileges log namespaces "
-        "apart",
+        "apart issuing keyfiles seccomp sdnotify",
         "errors codecs machines internals",
     ),
     "interpreter": Floor(
@@ -80,8 +81,8 @@ FLOORS = {
     "healthcheck": Floor("healthcheck", "errors configuration"),
     "cli": Floor(
         "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
-        "cli.looking cli.echo cli.doctoring",
-        "errors codecs configuration lint doctor harness cli",
+        "cli.looking cli.echo cli.doctoring cli.keys",
+        "errors codecs internals adapters configuration lint doctor harness cli",
     ),
 }
 # Beside the standard library; annotated_types is where pydantic has its bounds from.

@@ -151,6 +151,30 @@ class RunningTests(NodeCase):
         for thread in threads:
             self.assertEqual(privileges_of(thread / "status"), NO_PRIVILEGES)
 
+    async def test_nothing_is_executed(self) -> None:
+        """Once it has started, even a node that wants to can execute no program, start no process
+        and make no namespace; and it can still look up names."""
+        with self.namespace:
+            running = netns.run_python(reactor, INTRUDER, "--config", str(self.ground.config()))
+        out, err, code = await running
+        self.assertEqual((err, code), (b"", 0))
+        self.assertEqual(
+            out.decode().splitlines()[-4:],
+            ["execv: EPERM", "fork: EPERM", "unshare: EPERM", "127.0.0.1"],
+        )
+
+    async def test_closed_to_its_own_uid(self) -> None:
+        """An application beside it, with the same uid, cannot look into it, and no core dump has
+        its secrets."""
+        node = self.ground.start()
+        await node.logged("ready")
+        limits = Path(f"/proc/{node.pid}/limits").read_text()
+        self.assertRegex(limits, r"(?m)^Max core file size +0 +0 ")
+        out, err, code = await netns.run_python(reactor, NEIGHBOUR, str(node.pid))
+        self.assertEqual((err, code), (b"", 0))
+        self.assertEqual(set(out.decode().splitlines()), {"EACCES", "EPERM"})
+        self.assertEqual(len(out.splitlines()), 5)
+
     async def test_pages(self) -> None:
         """The port answers HTTPS clients, old and new ones, with its four pages and no other."""
         node = self.ground.start()
@@ -298,6 +322,7 @@ NO_PRIVILEGES = {
     "Groups": [],
     **{name: ["0" * 16] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")},
     "NoNewPrivs": ["1"],
+    "Seccomp": ["2"],  # a filter
 }
 
 LOSE_NET_ADMIN = """
@@ -314,6 +339,61 @@ unshare(CLONE_NEWNS)
 mount = ctypes.CDLL(None).mount
 assert mount(None, b"/", None, MS_PRIVATE_RECURSIVELY, None) == 0
 assert mount(b"none", b"/dev/net", b"tmpfs", 0, None) == 0
+"""
+
+INTRUDER = """
+import errno, os, sys
+from twisted.internet import reactor
+from tunmesh.namespaces import CLONE_NEWUSER, unshare
+from tunmesh.service import Options, makeService
+
+def intrude():
+    for name, attempt in (
+        ("execv", lambda: os.execv("/bin/true", ["true"])),
+        ("fork", os.fork),
+        ("unshare", lambda: unshare(CLONE_NEWUSER)),
+    ):
+        try:
+            attempt()
+        except OSError as error:
+            print(f"{name}: {errno.errorcode[error.errno]}", flush=True)
+    reactor.resolve("localhost").addBoth(print).addBoth(lambda _: reactor.stop())
+
+options = Options()
+options.parseOptions(sys.argv[1:])
+service = makeService(options)
+service.privilegedStartService()
+service.startService()
+reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+reactor.callWhenRunning(intrude)
+reactor.run()
+"""
+
+NEIGHBOUR = f"""
+import ctypes, errno, os, sys
+pid = int(sys.argv[1])
+os.setgroups([])
+os.setresgid(*[{OWNER.gid}] * 3)
+os.setresuid(*[{OWNER.uid}] * 3)
+libc = ctypes.CDLL(None, use_errno=True)
+
+def attach():
+    PTRACE_SEIZE = 0x4206
+    if libc.ptrace(PTRACE_SEIZE, pid, None, None) != 0:
+        raise OSError(ctypes.get_errno(), "")
+
+for attempt in (
+    lambda: open(f"/proc/{{pid}}/mem", "rb"),
+    lambda: open(f"/proc/{{pid}}/environ").read(),
+    lambda: os.listdir(f"/proc/{{pid}}/fd"),
+    lambda: os.readlink(f"/proc/{{pid}}/exe"),
+    attach,
+):
+    try:
+        attempt()
+        print("done")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
 """
 
 TIMER = """

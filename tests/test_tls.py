@@ -181,8 +181,8 @@ class FilesTests(SynchronousTestCase):
         self.assertNotIn("PrivateKey", repr(Credentials.load(self.cert, self.key, None, False)))
 
 
-class TrustTests(SynchronousTestCase):
-    """A node, a, that another one, b, dials. Whether b believes a's certificate."""
+class Meeting(SynchronousTestCase):
+    """A node, a, that another one, b, dials."""
 
     def meet(self, a: Credentials, b: Credentials, name: str = "") -> tuple[Member, Member]:
         """Let b dial a by this name, or by its address."""
@@ -205,6 +205,10 @@ class TrustTests(SynchronousTestCase):
         self.assertEqual([each["reason"] for each in failures], ["certificate"])
         self.assertIn(text, failures[0]["why"])
         self.assertGreater(other.status.handshake_failures["certificate"], 0)
+
+
+class TrustTests(Meeting):
+    """Whether b believes a's certificate."""
 
     def test_every_kind_of_key(self) -> None:
         """Elliptic curves, Ed25519 and RSA all do."""

@@ -33,6 +33,7 @@ from tunmesh import (
     config,
     metrics,
     privileges,
+    seccomp,
     tls,
     tun,
     web,
@@ -49,6 +50,7 @@ from tunmesh.messages import NodeRecord
 from tunmesh.names import Names
 from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.reload import Reading, Reloader
+from tunmesh.sdnotify import Supervisor
 from tunmesh.status import Status
 
 MTU = 1500
@@ -197,6 +199,7 @@ class NodeService(Service):
         self._reloader = Reloader(
             reactor, path, reading, partial(read, path), self._reload, time.time, self.log
         )
+        self._supervisor = Supervisor(reactor, os.environ, os.getpid())
         self._node: Node | None = None
         self._control: Control | None = None
         self._is_leaving = False
@@ -209,15 +212,19 @@ class NodeService(Service):
         try:
             self._node = self._set_up()
             privileges.drop(self._config.process.uid, self._config.process.gid)
+            unfiltered = seccomp.refuse()
         except OperatorError as error:
             self.log.critical("{error}", event="failed", error=str(error))
+            self._supervisor.failed(str(error))
             sys.exit(1)  # closes the tun, and with it all that was made
         held = privileges.held()
         self.log.info(
-            "running as uid {uid} gid {gid}, capabilities {capabilities:#x}, no new privileges",
+            "running as uid {uid} gid {gid}, capabilities {capabilities:#x}, no new privileges, "
+            "system calls {calls}",
             event="privileges",
             uid=held.uids[0],
             gid=held.gids[0],
+            calls=f"not filtered: {unfiltered}" if unfiltered else "filtered",
             capabilities=held.effective | held.permitted | held.inheritable | held.ambient,
         )
 
@@ -276,9 +283,15 @@ class NodeService(Service):
         make it end by the signal."""
         for number in _END_SIGNALS:
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._leave))
-        hang_up = self._reloader.hang_up
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(hang_up))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        if self._node is not None:
+            self._supervisor.started(self._node.status)
+
+    def _hang_up(self) -> None:
+        self._supervisor.reloading()
+        self._reloader.hang_up()
+        self._supervisor.reloaded()
 
     def _reload(self, new: Reading) -> None:
         if self._node is not None:
@@ -290,6 +303,7 @@ class NodeService(Service):
         """Once: there may be a second TERM, or a tun that goes while the node leaves."""
         if self._reactor.running and self._node is not None and not self._is_leaving:
             self._is_leaving = True
+            self._supervisor.stopping()
             self._reloader.stop()
             if self._control is not None:
                 self._control.stop()

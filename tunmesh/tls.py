@@ -23,10 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
@@ -45,6 +42,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tunmesh import pem
 from tunmesh.bulktls import transport_class
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.messages import PROTOCOL
@@ -82,12 +80,8 @@ class Credentials:
     @classmethod
     def load(cls, cert: Path, key: Path, ca: Path | None, verify_hostname: bool) -> Credentials:
         """Read PEM files. Raises OperatorError naming the file that is missing or wrong."""
-        chain = _certificates(cert)
-        private = _private_key(key)
-        own = chain[0].public_key().public_bytes(*_PUBLIC)
-        if own != private.public_key().public_bytes(*_PUBLIC):
-            raise OperatorError(f"{key}: is not the private key of the certificate in {cert}")
-        trusted = chain[:1] if ca is None else _certificates(ca)
+        chain, private = pem.read_pair(cert, key)
+        trusted = chain[:1] if ca is None else pem.read_certificates(ca)
         made = cls(chain, private, trusted, verify_hostname)
         try:
             Identity(made)
@@ -141,32 +135,6 @@ class Identity:
     def renew(self, credentials: Credentials) -> None:
         self.server, self.client = credentials.server_context(), credentials.client_context()
         self.credentials = credentials
-
-
-_PUBLIC = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise OperatorError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _certificates(path: Path) -> tuple[x509.Certificate, ...]:
-    try:
-        return tuple(x509.load_pem_x509_certificates(_read(path)))
-    except ValueError:
-        raise OperatorError(f"{path}: holds no certificate in PEM form") from None
-
-
-def _private_key(path: Path) -> PrivateKeyTypes:
-    try:
-        return load_pem_private_key(_read(path), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise OperatorError(
-            f"{path}: holds no private key in PEM form without a passphrase"
-        ) from None
 
 
 def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> Any:

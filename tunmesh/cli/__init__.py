@@ -16,6 +16,7 @@ from tunmesh.cli.base import Front
 class _Tunmesh(Front):
     places = {  # noqa: RUF012 (as the base class declares it)
         "capture": "tunmesh.cli.looking:capture",
+        "certificate": "tunmesh.cli.keys:certificate",
         "config": "tunmesh.cli.configs:config_group",
         "doctor": "tunmesh.cli.doctoring:doctor",
         "drain": "tunmesh.cli.asking:drain",
@@ -25,6 +26,7 @@ class _Tunmesh(Front):
         "mesh": "tunmesh.cli.harness:mesh",
         "ping": "tunmesh.cli.looking:ping",
         "routes": "tunmesh.cli.asking:routes",
+        "secret": "tunmesh.cli.keys:secret",
         "status": "tunmesh.cli.asking:status",
         "wait": "tunmesh.cli.waiting:wait",
     }

@@ -49,7 +49,7 @@ class Auth(Section):
     secret: Secret | None = Field(
         default=None,
         description="The secret that all nodes share. At least 32 characters, random, and unique "
-        "to this mesh, as `openssl rand -hex 32` makes them.",
+        "to this mesh, as `tunmesh secret` makes them.",
     )
     secret_file: SecretInFile | None = Field(
         default=None,

@@ -104,7 +104,7 @@ def _variety(key: Loc, secret: str) -> Iterator[_Remark]:
     different = len(set(secret))
     if different < MIN_VARIETY:
         text = f"has too little variety (different characters: {different}) and may be guessed; "
-        yield _Remark(key, f"{text}make a random one, as with openssl rand -hex 32")
+        yield _Remark(key, f"{text}make a random one, as with tunmesh secret")
 
 
 def _certificate(ssl: Ssl, now: float) -> Iterator[_Remark]:

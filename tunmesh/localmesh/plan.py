@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+
+from tunmesh import issuing
 
 LISTEN_PORT = 4567
 IPV4_NETWORK = "10.77.0.0/16"
@@ -121,25 +119,6 @@ def node_config(plan: NodePlan, first: NodePlan, owner: Owner) -> dict[str, obje
 
 
 def self_signed_certificate() -> tuple[bytes, bytes]:
-    """A P-256 certificate that is good for two months and its private key, both PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tunmesh local mesh")])
-    day = datetime.timedelta(days=1)
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        # A machine whose clock is adjusted meanwhile must not see a certificate of tomorrow.
-        .not_valid_before(now - day)
-        .not_valid_after(now + 60 * day)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM), private
+    """A certificate that is good for two months and its private key, both PEM."""
+    made = issuing.issue([], 60, datetime.datetime.now(datetime.UTC))
+    return made.certificate_pem, made.key_pem

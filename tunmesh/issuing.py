@@ -1,0 +1,170 @@
+"""Makes certificates that nodes can use: one that all of them share, an authority, or one for each.
+
+    shared      signed by its own key, and trusted as it is by all nodes
+    authority   signs those of the nodes, and is what they trust (`ca_file_path`)
+    for a node  signed by an authority, for the names and addresses that the node is reached at
+
+Keys are on the curve P-256: every TLS stack has it, and its signatures cost a handshake the least.
+A certificate says no more than it must: that of a node cannot sign others and is for servers only
+(no node is asked for one as a client). Each names its own key and its issuer's (RFC 5280, 4.2.1.1),
+which is what tells an old certificate from its successor of the same name while both are trusted.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tunmesh.errors import OperatorError
+
+_HOST = r"(?=.{1,253}$)(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*"
+_HOST += r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_LONGEST_COMMON_NAME = 64  # RFC 5280, ub-common-name
+# A machine whose clock is a little behind must not see a certificate of tomorrow.
+_CLOCKS_DIFFER = datetime.timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate and its private key."""
+
+    certificate: x509.Certificate
+    key: PrivateKeyTypes
+
+    @property
+    def certificate_pem(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def host_names(names: Iterable[str], addresses: Iterable[str]) -> list[x509.GeneralName]:
+    """What a certificate is for, as it stands in it. Raises OperatorError for what is no name, or
+    no address."""
+    return [*map(_dns_name, names), *map(_ip_address, addresses)]
+
+
+def issue(
+    hosts: Sequence[x509.GeneralName],
+    days: int,
+    now: datetime.datetime,
+    issuer: Issued | None = None,
+    is_authority: bool = False,
+) -> Issued:
+    """A certificate for these hosts and its new key, signed by `issuer` or by itself. It is valid
+    for so many days, but not for longer than its issuer. Raises OperatorError when the issuer may
+    not sign."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _subject(hosts, is_authority)
+    public = key.public_key()
+    end = now + datetime.timedelta(days=days)
+    if issuer is not None:
+        _insist_on_authority(issuer.certificate, now)
+        end = min(end, issuer.certificate.not_valid_after_utc)
+    signer: PrivateKeyTypes = key if issuer is None else issuer.key
+    own_id = x509.SubjectKeyIdentifier.from_public_key(public)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject if issuer is None else issuer.certificate.subject)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCKS_DIFFER)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(is_authority, 0 if is_authority else None), True)
+        .add_extension(_usage(is_authority), True)
+        .add_extension(own_id, False)
+    )
+    issuer_id = own_id if issuer is None else _key_id(issuer.certificate)
+    if issuer_id is not None:
+        reference = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id)
+        builder = builder.add_extension(reference, False)
+    if not is_authority:
+        servers = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        builder = builder.add_extension(servers, False)
+    if hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName(hosts), False)
+    without_hash = isinstance(signer, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
+    algorithm = None if without_hash else SHA256()
+    return Issued(builder.sign(signer, algorithm), key)  # type: ignore[arg-type]
+
+
+def _subject(hosts: Sequence[x509.GeneralName], is_authority: bool) -> x509.Name:
+    """For people: what is checked are the hosts."""
+    name = "tunmesh authority" if is_authority else str(hosts[0].value) if hosts else "tunmesh"
+    short = name if len(name) <= _LONGEST_COMMON_NAME else "tunmesh"
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, short)])
+
+
+def _usage(is_authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not is_authority,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _insist_on_authority(certificate: x509.Certificate, now: datetime.datetime) -> None:
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        constraints = x509.BasicConstraints(False, None)
+    if not constraints.ca:
+        raise OperatorError(
+            "the certificate of --ca-cert is not that of an authority; `tunmesh certificate --ca` "
+            "makes one that is"
+        )
+    if certificate.not_valid_after_utc <= now:
+        ended = certificate.not_valid_after_utc
+        raise OperatorError(f"the authority of --ca-cert has expired on {ended:%Y-%m-%d}")
+
+
+def _key_id(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier | None:
+    """By which an authority calls its key. It need not be made of it, nor be there."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _dns_name(name: str) -> x509.DNSName:
+    if _is_address(name):
+        raise OperatorError(f"--name {name}: is an address; give it as --address {name}")
+    if not re.fullmatch(_HOST, name):
+        raise OperatorError(
+            f"--name {name}: must be a host name, such as node1.example or *.mesh.example"
+        )
+    return x509.DNSName(name.lower())
+
+
+def _ip_address(address: str) -> x509.IPAddress:
+    if not _is_address(address):
+        raise OperatorError(
+            f"--address {address}: must be an IP address, such as 192.0.2.1 or 2001:db8::1"
+        )
+    return x509.IPAddress(ipaddress.ip_address(address))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
