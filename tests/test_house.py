@@ -52,7 +52,8 @@ FLOORS = {
     # What adapters are made of: the part of `tls` that knows private names, and of every web site.
     "internals": Floor("bulktls sites", ""),
     "adapters": Floor(
-        "tun link tls dialer names metrics web admin netadmin privileges log namespaces apart",
+        "tun link tls dialer names metrics web admin netadmin privileges log outlet namespaces "
+        "apart",
         "errors codecs machines internals",
     ),
     "interpreter": Floor(
