@@ -95,6 +95,6 @@ class Churn:
                 auth = {"clustering__auth": {"secrets": [offered, accepted]}}
                 self._mesh.configure(number, {**self._settings, **auth})
                 self._mesh.signal(number, "HUP")
-                self._mesh.process(number).may_end = False
+                self._mesh.process(number).may_end = False  # this one is no reason to end
             await self._mesh.rest(RELOADED)
         self._secret = new
