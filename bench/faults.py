@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.errors import BenchError
 from bench.harm import FAULTS, Scene
 from bench.realmesh import RealMesh, run_reactor
 from bench.watch import Watch
@@ -119,7 +120,7 @@ async def _play_all(reactor: Any, names: Iterable[str], rounds: int, book: Book)
             with RealMesh.make(reactor, 3) as mesh:
                 try:
                     await _play(mesh, name, fault.act, book)
-                except (MeshError, TrafficError) as error:
+                except (MeshError, TrafficError, BenchError, OSError) as error:
                     book.failures.append(f"{name}: {error}")
         print(f"{name}: done", file=sys.stderr, flush=True)  # noqa: T201
     return 0 if not book.failures and all(one.good for one in book.figures.values()) else 1
