@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -184,8 +184,11 @@ def lossy(percent: int) -> Callable[[Scene], Awaitable[None]]:
         places = scene.mesh.place(1), scene.mesh.place(VICTIM)
         rate = await transfer(scene.mesh.reactor, *places, payload, 120.0)
         scene.enter("(TCP, Mbit/s)", rate / 1e6, None)
-        await scene.mesh.rest(max(0.0, since + 20.0 - time.monotonic()))
-        scene.enter("(pings lost, %)", scene.watch.lost(since) * 100, None)
+        mesh, underlay = scene.mesh, scene.mesh.plans[VICTIM - 1].underlay
+        with closing(Watch(mesh.reactor, mesh.namespace(1), underlay)) as outside:
+            await scene.mesh.rest(max(1.0, since + 20.0 - time.monotonic()))
+            scene.enter("(pings lost beside it, %)", outside.lost(since) * 100, None)
+        scene.enter("(pings lost in the mesh, %)", scene.watch.lost(since) * 100, None)
         scene.enter("longest outage", scene.watch.outage(since), CUT)
         after = sum(scene.said(number, "unlinked") for number in (1, 2, 3))
         scene.enter("(links lost)", after - before, NOT_THERE)
