@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 NODES  ?= 3
+MINUTES ?= 60
 TESTS  ?= tests
 SECONDS ?= 60
 
-.PHONY: help mesh test test-container bench bench-scale fuzz lint types format docs clean
+.PHONY: help mesh test test-container bench bench-scale soak faults fuzz lint types format docs clean
 help:
 	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
 	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
@@ -14,6 +15,8 @@ help:
 	@echo "make bench   beside no VPN, a C relay and other VPNs, as root (QUICK=1: under a minute)"
 	@echo "make bench-scale    what a node costs with up to 500 peers, and by packet size (QUICK=1)"
 	@echo "make fuzz    bytes against what reads them, guided by coverage (SECONDS=60)"
+	@echo "make soak    real nodes under mixed traffic and churn: nothing may grow (MINUTES=60)"
+	@echo "make faults  how soon real nodes are whole after real faults, as root (10 minutes)"
 	@echo "make lint    ruff;  make types  mypy;  make format  ruff format"
 	@echo "make docs    docs/configuration.md, anew from the declarations of the keys"
 
@@ -59,6 +62,12 @@ bench-scale: $(VENV)/.installed
 
 fuzz: $(VENV)/.fuzz
 	@$(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(ONLY),--only $(ONLY))
+
+soak: $(VENV)/.installed
+	@$(BIN)/python -m bench.soak --minutes $(MINUTES) $(if $(OUT),--out $(OUT))
+
+faults: $(VENV)/.installed
+	@$(BIN)/python -m bench.faults $(if $(ONLY),--only "$(ONLY)") $(if $(OUT),--out $(OUT))
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

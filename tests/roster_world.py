@@ -256,15 +256,16 @@ class Life:
         """Whatever state the mesh is in: a packet is taken only from who has its source address,
         and only by who has its destination."""
         accepted, drops = self.table.inbound(end.peer, [memoryview(frame)])
+        reasons = [reason for reason, _ in drops]
         source, destination = frame[22:26], frame[26:30]
         if accepted:
             self.accepted.append(frame)
             assert source in [address.ip.packed for address in end.peer.addresses]
             assert destination in [address.ip.packed for address in self.record.addresses]
         elif source not in [address.ip.packed for address in end.peer.addresses]:
-            assert drops == [SPOOFED_SOURCE]
+            assert reasons == [SPOOFED_SOURCE]
         else:
-            assert drops in ([SPOOFED_SOURCE], [MISROUTED])
+            assert reasons in ([SPOOFED_SOURCE], [MISROUTED])
 
     def end(self, reason: str | None) -> None:
         """Leave with a bye, or just die."""

@@ -53,8 +53,8 @@ FLOORS = {
     # what every web site has in common.
     "internals": Floor("bulktls pem sites capture", "errors codecs internals"),
     "adapters": Floor(
-        "tun link tls dialer names metrics web admin unixport netadmin privileges log namespaces "
-        "apart issuing keyfiles seccomp sdnotify",
+        "tun link tls dialer names metrics web admin unixport netadmin privileges log outlet "
+        "namespaces apart issuing keyfiles seccomp sdnotify",
         "errors codecs machines internals",
     ),
     "interpreter": Floor(

@@ -478,7 +478,16 @@ class KeepAliveTests(LinkCase):
         """When nothing was heard for too long, the other end is dead."""
         self.advance(TIMING.silence - 0.1)
         self.assertEqual(self.owner.ends, [])
-        self.advance(TIMING.ping_interval)
+        self.advance(0.2)
+        self.assert_ended("lost", messages.SILENT)
+
+    def test_silence_between_pings(self) -> None:
+        """It is dead when the time is over, not when the next ping would be due."""
+        self.advance(TIMING.ping_interval / 2)
+        self.other.say(PONG)
+        self.advance(TIMING.silence - 0.1)
+        self.assertEqual(self.owner.ends, [])
+        self.advance(0.2)
         self.assert_ended("lost", messages.SILENT)
 
     def test_anything_is_a_sign_of_life(self) -> None:

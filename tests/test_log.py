@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
@@ -34,6 +35,16 @@ def failure() -> Failure:
         return Failure()
 
 
+def into(stream: StringIO) -> Callable[[str], str]:
+    """Loses nothing."""
+
+    def write(text: str) -> str:
+        stream.write(text)
+        return ""
+
+    return write
+
+
 class Case(unittest.SynchronousTestCase):
     """What the tests ask of an observer."""
 
@@ -46,7 +57,7 @@ class Case(unittest.SynchronousTestCase):
             "log_namespace": "tunmesh.node",
             **fields,
         }
-        Output(stream, least, style)(event)
+        Output(into(stream), least, style)(event)
         return stream.getvalue()
 
     def parsed(self, **fields: Any) -> dict[str, Any]:
@@ -151,7 +162,7 @@ class Lines(Case):
     def test_failure_of_the_reactor(self) -> None:
         """What the reactor reports through Twisted's older API says what broke, too."""
         publisher, stream = LogPublisher(), StringIO()
-        publisher.addObserver(Output(stream, "info", "json"))
+        publisher.addObserver(Output(into(stream), "info", "json"))
         older = legacy.LogPublisher(publishPublisher=publisher)
         older.msg(failure=failure(), isError=1, why="Unhandled Error")
         parsed = json.loads(stream.getvalue())
@@ -188,7 +199,7 @@ class Levels(Case):
     def test_set_anew(self) -> None:
         """Level and style may change while events come."""
         stream = StringIO()
-        output = Output(stream, "warn", "text")
+        output = Output(into(stream), "warn", "text")
         event = {"log_time": TIME, "log_level": LogLevel.info, "log_namespace": "tunmesh", **LINKED}
         output(event)
         self.assertEqual(stream.getvalue(), "")
@@ -199,8 +210,30 @@ class Levels(Case):
     def test_of_unknown_origin(self) -> None:
         """An event that does not say whose it is, or how important, is somebody else's chatter."""
         stream = StringIO()
-        Output(stream, "debug", "text")({"log_time": TIME, "log_format": "hello"})
+        Output(into(stream), "debug", "text")({"log_time": TIME, "log_format": "hello"})
         self.assertEqual(stream.getvalue(), "")
+
+
+class Lost(unittest.SynchronousTestCase):
+    """What cannot be written."""
+
+    def test_said_afterwards(self) -> None:
+        """Lines that nobody takes are dropped; before the first that is taken again it says how
+        many they were, and why."""
+        taken: list[str] = []
+        why = ""
+
+        def write(line: str) -> str:
+            if not why:
+                taken.append(json.loads(line)["text"])
+            return why
+
+        output = Output(write, "info", "json")
+        for number in range(7):
+            why = "nobody reads them" if 1 <= number < 5 else ""
+            output({"log_time": TIME, "log_namespace": "tunmesh", "log_format": f"line {number}"})
+        lost = "4 log lines before this one could not be written: nobody reads them"
+        self.assertEqual(taken, ["line 0", lost, "line 5", "line 6"])
 
 
 class Throttled(unittest.SynchronousTestCase):

@@ -39,6 +39,7 @@ ALWAYS = {
     "tunmesh_link_rtt_seconds_count": ("histogram", set()),
     "tunmesh_link_rtt_seconds_sum": ("histogram", set()),
     "tunmesh_certificate_expiry_timestamp_seconds": ("gauge", set()),
+    "tunmesh_delayed_calls": ("gauge", set()),
 }
 BY_NODE = {
     "tunmesh_node_rx_packets_total": ("counter", {"node"}),
@@ -106,6 +107,7 @@ def a_status() -> Status:
         rtt=rtt,
         key_ids=("00" * 8, "11" * 8),
         certificate_expiry=1800000000.0,
+        delayed_calls=7,
     )
 
 
@@ -168,6 +170,7 @@ class Exposition(unittest.SynchronousTestCase):
         self.assertEqual(samples["tunmesh_build_info"], {"alpha 0.1.0": 1})
         self.assertEqual(samples["tunmesh_start_time_seconds"], {"": 1795644308.125})
         self.assertEqual(samples["tunmesh_certificate_expiry_timestamp_seconds"], {"": 1.8e9})
+        self.assertEqual(samples["tunmesh_delayed_calls"], {"": 7.0})
         self.assertEqual(samples["tunmesh_links"], {"handshake": 1, "up": 2, "retiring": 0})
         self.assertEqual(samples["tunmesh_nodes_known"], {"": 5})
         dropped = {"no_route": 30, "spoofed_source": 31}

@@ -182,10 +182,10 @@ class HealingTests(SynchronousTestCase):
         self.assertEqual(mesh.network.dials, dials)  # nobody dials the dead
 
     def test_vanished_node_is_noticed(self) -> None:
-        """A node that disappears without a word is given up after at most 20 s of silence."""
+        """A node that disappears without a word is given up after 15 s of silence."""
         mesh, (_a, b, c) = complete(*"abc")
         c.vanish()
-        self.assertLessEqual(mesh.until(lambda: b.linked_with == ["a"]), 20)
+        self.assertLessEqual(mesh.until(lambda: b.linked_with == ["a"]), 16)
 
     def test_restart_with_the_same_address(self) -> None:
         """A node that is killed and started again with its address is back in about a second."""

@@ -43,6 +43,7 @@ from tunmesh.netstring import Decoder, encode
 from tunmesh.packetqueue import PacketQueue
 
 RETIRE_TIMEOUT = 2.0  # how long the other end may take to say its bye, or to close
+CLOCK_STEP = 0.001  # seconds: less is no time
 WRITE_BUDGET = 1 << 17  # bytes of packets for one write
 
 
@@ -400,11 +401,12 @@ class Link(Protocol):
     # --- keeping alive ---
 
     def _keep_alive(self) -> None:
-        if self._clock.seconds() - self._heard >= self.timing.silence:
+        left = self._heard + self.timing.silence - self._clock.seconds()
+        if left < CLOCK_STEP:
             self._error = PeerError(messages.SILENT, f"silent for {self.timing.silence:g} s")
             self._abort()
             return
-        self._restart_timer(self.timing.ping_interval, self._keep_alive)
+        self._restart_timer(min(self.timing.ping_interval, left), self._keep_alive)
         if not self._probes:
             self._ping()
 

@@ -15,7 +15,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
-from typing import IO, cast
+from typing import cast
 
 from constantly import NamedConstant
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
@@ -36,10 +36,13 @@ MAX_THROTTLED = 1024
 @implementer(ILogObserver)
 class Output:
     """Writes our events from a level on, those of others from the higher of it and a warning on,
-    in this style ("text" or "json"). Both may be set anew at any time."""
+    in this style ("text" or "json"). Both may be set anew at any time. `write(line)` says why the
+    line is lost, or nothing; how many were is said as soon as one can be written again."""
 
-    def __init__(self, stream: IO[str], level: str, style: str) -> None:
-        self._stream = stream
+    def __init__(self, write: Callable[[str], str], level: str, style: str) -> None:
+        self._write = write
+        self._lost = 0
+        self._why = ""
         self.set(level, style)
 
     def set(self, level: str, style: str) -> None:
@@ -49,8 +52,21 @@ class Output:
     def __call__(self, event: LogEvent) -> None:
         least = self._least if _is_ours(event) else max(self._least, LogLevel.warn)
         if _level(event) >= least:
-            self._stream.write(self._line(event) + "\n")
-            self._stream.flush()
+            if self._lost and not self._write(self._line(self._loss(event)) + "\n"):
+                self._lost = 0
+            self._why = self._write(self._line(event) + "\n")
+            self._lost += bool(self._why)
+
+    def _loss(self, event: LogEvent) -> LogEvent:
+        """What there is to say of the lines before this event."""
+        return {
+            "log_time": event["log_time"],
+            "log_level": LogLevel.warn,
+            "log_format": "{lines} log lines before this one could not be written: {why}",
+            "event": "log_lost",
+            "lines": self._lost,
+            "why": self._why,
+        }
 
 
 @implementer(ILogObserver)

@@ -63,6 +63,11 @@ class _NodeCollector(Collector):
             "When the node's certificate expires, in seconds since the epoch",
             {(): status.certificate_expiry},
         )
+        yield self._gauge(
+            "tunmesh_delayed_calls",
+            "Timers that run in this process",
+            {(): status.delayed_calls},
+        )
         yield from self._mesh(status)
         yield from self._packets(status)
 

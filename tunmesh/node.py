@@ -530,6 +530,7 @@ class Node:
             rtt=self._rtt,
             key_ids=tuple(key.id.hex() for key in self._connector.keys),
             certificate_expiry=self._identity.credentials.expiry,
+            delayed_calls=len(self._reactor.getDelayedCalls()),
         )
 
     def _dials(self) -> Iterator[DialStatus]:

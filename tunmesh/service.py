@@ -49,6 +49,7 @@ from tunmesh.log import Output
 from tunmesh.messages import NodeRecord
 from tunmesh.names import Names
 from tunmesh.node import Node, Reloadable, Settings
+from tunmesh.outlet import Outlet
 from tunmesh.reload import Reading, Reloader
 from tunmesh.sdnotify import Supervisor
 from tunmesh.status import Status
@@ -90,7 +91,9 @@ class Options(usage.Options):
         if twistd is not None and not (twistd.get("logger") or twistd.get("logfile")):
             # twistd takes the *name* of a function without arguments.
             logging = self.reading.config.logging
-            self.output = output = Output(sys.stdout, logging.level, logging.format)
+            self.output = output = Output(
+                Outlet(sys.stdout.fileno()).write, logging.level, logging.format
+            )
             Options.observer = lambda: output
             twistd["logger"] = "tunmesh.service.Options.observer"
 

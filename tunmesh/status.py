@@ -149,6 +149,7 @@ class Status:
     rtt: Histogram
     key_ids: tuple[str, ...]  # of the secrets that are valid here; the first one is offered
     certificate_expiry: float  # seconds since the epoch
+    delayed_calls: int  # timers of the whole process
 
     @property
     def links_by_key(self) -> Mapping[str, int]:

@@ -23,7 +23,7 @@ def check(data: bytes) -> None:
     for peer in (ALICE, BOB):
         reason = way_in(ROUTES, peer, frame)
         accepted, drops = routes.inbound(peer, [memoryview(frame)])
-        assert drops == ([reason] if reason else [])
+        assert drops == ([(reason, frame)] if reason else [])
         assert [bytes(good) for good in accepted] == ([] if reason else [frame])
     batches, drops = routes.outbound([frame])
     assert len(batches) + len(drops) == 1

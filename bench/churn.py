@@ -1,0 +1,100 @@
+"""What happens to the nodes of a soak, one thing after another, and how soon the mesh is whole."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Awaitable, Callable
+
+from bench.conversations import Harm
+from bench.realmesh import PATIENCE, Changes, RealMesh, numbers
+from tunmesh.localmesh.processes import MeshError
+
+STEADY = (1, 2)  # are never restarted: it is they who must not grow
+PAUSE = (5.0, 15.0)  # seconds of peace after each event
+DOWN = (0.0, 4.0)  # seconds until a node that ended is started again
+PULLED = (1.0, 8.0)  # seconds that a cable is out: links bear 15
+# After the cable is back, what was sent meanwhile is sent again within the same time once more,
+# and a stream inside does the same after that.
+SETTLE_CABLE = 20.0
+SETTLE_START = 5.0
+RELOADED = 3.0  # seconds that all have for taking a change
+
+
+class Churn:
+    """Things that happen, until it is cancelled. `settings` are those of all nodes."""
+
+    def __init__(
+        self,
+        mesh: RealMesh,
+        harm: Harm,
+        draw: random.Random,
+        settings: Changes,
+        note: Callable[[str], None],
+    ) -> None:
+        self.healed: dict[str, list[float]] = {}
+        """By event: seconds from the start of a node, or for cables from the plug, until all were
+        linked with all."""
+        self._mesh = mesh
+        self._harm = harm
+        self._draw = draw
+        self._settings = settings
+        self._note = note
+        self._secret = (mesh.directory / "secret").read_text()
+        self._events: dict[str, Callable[[], Awaitable[None]]] = {
+            "kill -9": lambda: self._restart("KILL"),
+            "TERM": lambda: self._restart("TERM"),
+            "cable": self._pull,
+            "secret": self._rotate,
+        }
+
+    async def go_on(self) -> None:
+        while True:
+            await self._mesh.rest(self._draw.uniform(*PAUSE))
+            name = self._draw.choice(list(self._events))
+            try:
+                await self._events[name]()
+                took = await self._mesh.until(self._mesh.is_whole, "the mesh is not whole again")
+            except MeshError as error:
+                self._note(f"after {name}: {error}, for {PATIENCE:.0f} s")
+                self._revive()
+            else:
+                self.healed.setdefault(name, []).append(took)
+
+    def _revive(self) -> None:
+        """What ended by itself was noted, and shall not end the soak."""
+        for number in numbers(self._mesh):
+            if not self._mesh.process(number).running:
+                self._mesh.start(number)
+
+    async def _restart(self, signal: str) -> None:
+        number = self._draw.choice([one for one in numbers(self._mesh) if one not in STEADY])
+        self._harm.begin(number)
+        self._mesh.signal(number, signal)
+        await self._mesh.ended(number)
+        code = self._mesh.process(number).status
+        if code != (0 if signal == "TERM" else -9):
+            self._note(f"node{number} ended with {code} after {signal}")
+        await self._mesh.rest(self._draw.uniform(*DOWN))
+        self._mesh.start(number)
+        self._harm.end(number, SETTLE_START)
+
+    async def _pull(self) -> None:
+        number = self._draw.choice(numbers(self._mesh)[1:])
+        self._harm.begin(number)
+        self._mesh.pull_cable(number)
+        await self._mesh.rest(self._draw.uniform(*PULLED))
+        self._mesh.plug_cable(number)
+        self._harm.end(number, SETTLE_CABLE)
+
+    async def _rotate(self) -> None:
+        """Change the secret: all accept the new one, then all offer it. Nobody is harmed."""
+        new = secrets.token_hex(32)
+        for offered, accepted in ((self._secret, new), (new, self._secret)):
+            for number in numbers(self._mesh):
+                auth = {"clustering__auth": {"secrets": [offered, accepted]}}
+                self._mesh.configure(number, {**self._settings, **auth})
+                self._mesh.signal(number, "HUP")
+                self._mesh.process(number).may_end = False  # this one is no reason to end
+            await self._mesh.rest(RELOADED)
+        self._secret = new

@@ -1,0 +1,207 @@
+"""Real nodes to whom real things happen: what the others notice, in which order, and that it heals.
+
+How long it takes is measured elsewhere (`make faults`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from typing import Any
+
+from pyroute2 import IPRoute
+from twisted.internet.defer import gatherResults
+from twisted.internet.utils import getProcessOutputAndValue
+
+from tests.realnode import TUN, RealNode, reactor
+from tests.test_real_mesh import MUST_FAIL_PATIENCE, MeshCase
+from tunmesh.localmesh.plan import LISTEN_PORT
+from tunmesh.localmesh.underlay import CABLE
+
+QUICK_DEATH: dict[str, Any] = {
+    "process__timing": {
+        "registrations": {
+            "bootstrap_retry_interval": 0.5,
+            "local": {"reregistration_interval": 0.3, "stale_threshold": 1.0},
+        }
+    }
+}
+# A pipe that is full, and that nobody reads.
+UNREAD_LOG = """
+import fcntl, os
+reader, writer = os.pipe()
+os.write(writer, bytes(fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)))
+os.set_inheritable(reader, True)
+os.dup2(writer, 1)
+"""
+FULL_DISK = "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+FEW_FILES = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))\n"
+
+
+class FaultCase(MeshCase):
+    """Three nodes that give each other up after a second of silence."""
+
+    timeout = 60
+    nodes = 3
+
+    def setUp(self) -> None:
+        super().setUp()
+        for number in (1, 2, 3):
+            self.ground.change(number, **QUICK_DEATH)
+
+    async def given_up(self, victim: int, others: dict[int, RealNode]) -> None:
+        """All others say that they are no longer linked with it."""
+        name = self.ground.plans[victim - 1].name
+        await gatherResults([node.logged("unlinked", peer=name) for node in others.values()])
+
+    async def linked_again(self, victim: int, others: dict[int, RealNode]) -> None:
+        """All others are linked with it, and it can be reached from one of them."""
+        name = self.ground.plans[victim - 1].name
+        await gatherResults([node.logged("linked", peer=name) for node in others.values()])
+        await self.exchange(1, victim)
+        await self.exchange(victim, 1)
+
+    async def firewall(self, number: int, rules: str) -> None:
+        """These nftables rules hold at that node, and no others."""
+        with self.ground.namespace(number):
+            _, complaint, code = await getProcessOutputAndValue(
+                "nft", [f"add table ip f; delete table ip f; {rules}"], os.environ, reactor=reactor
+            )
+        self.assertEqual(code, 0, complaint)
+
+
+class SilenceTests(FaultCase):
+    """A node that is not heard any more, though nothing says that it is gone."""
+
+    async def test_stopped(self) -> None:
+        """A node that is stopped is given up, while the others go on; when it continues, it is
+        linked with all of them again."""
+        first, second, third = await self.ground.linked(3)
+        others = {1: first, 3: third}
+        second.signal("STOP")
+        await self.given_up(2, others)
+        await self.exchange(1, 3)
+        self.assertFalse(await self.ping(1, 2, patience=MUST_FAIL_PATIENCE))
+        os.kill(second.pid, signal.SIGCONT)
+        await self.linked_again(2, others)
+
+    async def test_cable_and_one_way(self) -> None:
+        """A node whose cable is pulled, or who hears nobody, or whom nobody hears, is given up; its
+        links come back with the network, without a restart."""
+        first, second, third = await self.ground.linked(3)
+        others = {1: first, 3: third}
+        for rule in ("", "input", "output"):
+            if rule:
+                await self.firewall(2, ONE_WAY.format(hook=rule, match=MATCHES[rule]))
+            else:
+                self.cable(2, "down")
+            await self.given_up(2, others)
+            await second.logged("unlinked", peer="node1")
+            if rule:
+                await self.firewall(2, "")
+            else:
+                self.cable(2, "up")
+            await self.linked_again(2, others)
+            self.assertTrue(second.is_running)
+
+    def cable(self, number: int, state: str) -> None:
+        with self.ground.namespace(number), IPRoute() as ip:
+            ip.link("set", index=socket.if_nametoindex(CABLE), state=state)
+
+
+MATCHES = {"input": "iifname", "output": "oifname"}
+ONE_WAY = 'table ip f {{ chain c {{ type filter hook {hook} priority 0; {match} "eth0" drop; }}; }}'
+
+
+class MachineTests(FaultCase):
+    """What the machine does to a node."""
+
+    nodes = 2
+
+    def setUp(self) -> None:
+        MeshCase.setUp(self)
+
+    async def test_tun_deleted(self) -> None:
+        """A node whose tun is deleted ends with 1, in one line; its peer hears of it at once, and
+        the next start is as good as the first."""
+        first, second = await self.ground.linked(2)
+        with self.ground.namespace(2), IPRoute() as ip:
+            ip.link("del", index=socket.if_nametoindex(TUN))
+        self.assertEqual(await second.ended, 1)
+        self.assertIn("deleted the interface", (await second.logged("tun_lost"))["text"])
+        await first.logged("unlinked", peer="node2")
+        self.ground.start(2)
+        await first.logged("linked", peer="node2")
+        await self.exchange(1, 2)
+
+    async def test_log_that_nobody_reads(self) -> None:
+        """A node goes on when nobody reads its log, and when the disk under it is full."""
+        first = self.ground.start(1)
+        await first.logged("ready")
+        for before in (UNREAD_LOG, FULL_DISK):
+            second = self.ground.start(2, before=before)
+            await first.logged("linked", peer="node2")
+            await self.exchange(1, 2)
+            await self.exchange(2, 1)
+            second.signal("TERM")
+            self.assertEqual(await second.ended, 0)
+            await first.logged("unlinked", peer="node2")
+
+    async def test_no_descriptors_left(self) -> None:
+        """Strangers who take all descriptors that a node may have cannot take its links; when they
+        are gone, it answers newcomers again."""
+        second = self.ground.start(2, before=FEW_FILES)
+        first = self.ground.start(1)
+        await second.logged("linked", peer="node1")
+        strangers = [self.stranger(2) for _ in range(80)]
+        self.assertTrue(await self.ping(1, 2))
+        self.assertEqual(await self.ground.get("/livez", 2), (0, ""))
+        await self.exchange(1, 2)
+        for one in strangers:
+            one.close()
+        while (await self.ground.get("/livez", 2))[0] != 200:
+            self.assertTrue(second.is_running)
+        first.signal("KILL")
+        await second.logged("unlinked", peer="node1")
+        self.ground.start(1)
+        await second.logged("linked", peer="node1")
+        await self.exchange(1, 2)
+
+    def stranger(self, number: int) -> socket.socket:
+        """Connects and says nothing."""
+        with self.ground.namespace(1):
+            one = socket.socket()
+        self.addCleanup(one.close)
+        one.connect((self.ground.plans[number - 1].underlay, LISTEN_PORT))
+        return one
+
+
+class DuplicateTests(FaultCase):
+    """Two nodes, both alive, with one address."""
+
+    async def test_incumbent_keeps_it(self) -> None:
+        """Whoever was there first keeps the address; the newcomer is linked, not ready, and counts
+        it; both sides say it once; no link goes for it. When the incumbent leaves, the newcomer
+        has the address."""
+        first, second = await self.ground.linked(2)
+        shared = {"network_cidr": "10.77.0.0/16", "node_address_cidr": "10.77.0.2/16"}
+        self.ground.change(3, networking__ipv4=shared, **QUICK_DEATH)
+        third = self.ground.start(3)
+        refused = await third.logged("address_refused", peer="node1")
+        self.assertEqual(refused["addresses"], "10.77.0.2")
+        conflict = await first.logged("address_conflict", peer="node3")
+        self.assertIn("node2 holds it, and it is alive", conflict["text"])
+        status, body = await self.ground.get("/readyz", 3)
+        self.assertEqual(status, 503)
+        self.assertIn("10.77.0.2 is not routed to this node", body)
+        self.assertEqual((await self.ground.get("/readyz", 2))[0], 200)
+        self.assertEqual((await self.ground.metrics(3))["tunmesh_addresses_refused"], 1)
+        await self.exchange(1, 2)
+        for node in (first, second, third):
+            self.assertEqual(node.all_logged("unlinked"), [], node.text)
+        self.assertEqual(len(first.all_logged("address_conflict")), 1, first.text)
+        second.signal("TERM")
+        await second.ended
+        await third.logged("ready")
+        self.assertTrue(await self.ping(1, 2))
