@@ -3,13 +3,15 @@
     python -m bench.crowd DIRECTORY MODE COUNT
 
 `DIRECTORY` holds the mesh's certificate and secret (tunmesh.localmesh.plan). The mesh is the real
-node, number 1, and COUNT others, from number 2 on. MODE is
+nodes, from number 1 on, and COUNT others. MODE is
 
 - `star`: extras, all in one process. Each has a port, a real link to the real node and says that it
   is linked to all others, which it is not. The real node cannot tell this from joining a mesh of so
   many.
 - `mesh`: whole nodes (tunmesh.node) with the tun in memory, a process each, forked from one that
   has imported everything. Everybody links with everybody.
+- `join`: such nodes too, in a few processes, but they do not dial each other: what each is to be
+  linked with are the REALS real nodes, of which it is told the first one only.
 
 A line on standard input starts them, its end ends them. What happens is said on standard output,
 one JSON object a line, with the time on the machine's monotonic clock.
@@ -28,7 +30,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IAddress, IReadDescriptor
 from twisted.logger import ILogObserver, LogEvent, Logger
@@ -46,8 +48,10 @@ from tunmesh.names import Names
 from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.testing import MemoryTun
 
-HOST = plan.NodePlan(2).underlay
+REALS = 3  # real nodes in `join`; one in the other modes
+HOST = plan.NodePlan(REALS + 1).underlay
 REAL = plan.NodePlan(1)
+JOIN_PROCESSES = 4
 FIRST_PORT = 10_000
 BACKLOG = 1024
 
@@ -70,6 +74,12 @@ def record_of(number: int) -> NodeRecord:
         ),
         version="bench",
     )
+
+
+class Crowd(Protocol):
+    """Whom one process is."""
+
+    def go(self) -> None: ...
 
 
 class Extra:
@@ -167,10 +177,19 @@ class Stars:
 
 
 class Whole:
-    """A whole node, which is to be linked with all others."""
+    """A whole node, of a class that may be another one, which is to have so many links."""
 
-    def __init__(self, reactor: Any, directory: Path, number: int, total: int) -> None:
-        self._total = total
+    def __init__(
+        self,
+        reactor: Any,
+        directory: Path,
+        number: int,
+        links: int,
+        whole: Callable[[], None],
+        kind: type[Node] = Node,
+    ) -> None:
+        self._wanted = links
+        self._whole = whole
         self._links = 0
         keys, credentials = secret_of(directory)
         record = record_of(number)
@@ -182,7 +201,7 @@ class Whole:
             ),
             listen_port=record.host_port[1],
         )
-        self._node = Node(
+        self._node = kind(
             reactor,
             settings,
             MemoryTun(),
@@ -199,7 +218,34 @@ class Whole:
 
     def _count(self, links: int) -> None:
         self._links += links
-        if links > 0 and self._links == self._total:
+        if links > 0 and self._links == self._wanted:
+            self._whole()
+
+
+class _Shy(Node):
+    """A node that dials real nodes only."""
+
+    def _dial(self, record: NodeRecord, patient: bool) -> None:
+        if record.host_port[0] != HOST:
+            super()._dial(record, patient)
+
+
+class Joiners:
+    """Some nodes in one process, each of which is to be linked with all real ones."""
+
+    def __init__(self, reactor: Any, directory: Path, numbers: range) -> None:
+        self._missing = len(numbers)
+        self._nodes = [
+            Whole(reactor, directory, number, REALS, self._joined, _Shy) for number in numbers
+        ]
+
+    def go(self) -> None:
+        for node in self._nodes:
+            node.go()
+
+    def _joined(self) -> None:
+        self._missing -= 1
+        if not self._missing:
             say("whole")
 
 
@@ -246,7 +292,7 @@ class _Bell:
             self._ring()
 
 
-def live(make: Callable[[Any], Stars | Whole], go: int, end: int) -> None:
+def live(make: Callable[[Any], Crowd], go: int, end: int) -> None:
     """Be one crowd, or one node, from when the pipe `go` is closed until `end` is."""
     from twisted.internet import reactor as default
 
@@ -263,14 +309,8 @@ def live(make: Callable[[Any], Stars | Whole], go: int, end: int) -> None:
 def main(directory: str, mode: str, count: str) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    place, numbers = Path(directory), range(2, 2 + int(count))
-    makes: list[Callable[[Any], Stars | Whole]] = (
-        [lambda reactor: Stars(reactor, place, numbers)]
-        if mode == "star"
-        else [partial(_whole, place, number, len(numbers)) for number in numbers]
-    )
     (go, go_end), (end, end_end) = os.pipe(), os.pipe()
-    for make in makes:
+    for make in crowds(Path(directory), mode, int(count)):
         if not os.fork():
             os.close(go_end)
             os.close(end_end)
@@ -281,8 +321,24 @@ def main(directory: str, mode: str, count: str) -> None:
     sys.stdin.read()  # what is left to do is to end: so does the pipe, and with it the children
 
 
+def crowds(place: Path, mode: str, count: int) -> list[Callable[[Any], Crowd]]:
+    """What makes each process's part."""
+    first = REALS + 1
+    numbers = range(first, first + count)
+    if mode == "star":
+        return [lambda reactor: Stars(reactor, place, numbers)]
+    if mode == "join":
+        parts = [numbers[start::JOIN_PROCESSES] for start in range(JOIN_PROCESSES)]
+        return [partial(_joiners, place, part) for part in parts if part]
+    return [partial(_whole, place, number, count) for number in numbers]
+
+
+def _joiners(directory: Path, numbers: range, reactor: Any) -> Joiners:
+    return Joiners(reactor, directory, numbers)
+
+
 def _whole(directory: Path, number: int, total: int, reactor: Any) -> Whole:
-    return Whole(reactor, directory, number, total)
+    return Whole(reactor, directory, number, total, partial(say, "whole"))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,21 @@
 """What a node costs with the number of its peers.
 
-    python -m bench.scale [--quick] [--star 1,10,50] [--mesh 10,50] [--out DIRECTORY]
+    python -m bench.scale [--quick] [--star 1,10,50] [--mesh 10,50] [--join 197] [--out DIRECTORY]
 
 One real `twistd tunmesh` process in a network namespace of its own, and a crowd (bench.crowd) in
-another. Two tables:
+another. Three tables:
 
 - star: the crowd are light-weight peers in one process. What joining N of them costs the real
   node, and what having them costs when nothing happens.
 - mesh: the crowd are N whole nodes, all started at the same moment and told of the real node only.
   How long until everybody is linked with everybody.
+- join: three real nodes that are a mesh already, and N nodes that all come at the same moment,
+  told of the first one only. They do not dial each other, as N² links would be too many for one
+  machine. How long until each of them is linked with all three.
 
 CPU is what the scheduler gave the process, memory its resident set, traffic what went over the
 node's network device, headers of TCP and IP included; dials are the TCP connections it opened.
+"per link" is what all nodes together dialed, for each link that there is in the end.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import crowd
 from tunmesh.localmesh import machine, plan
 from tunmesh.localmesh.janitor import Janitor
 from tunmesh.localmesh.plan import NodePlan
@@ -39,8 +44,8 @@ from tunmesh.namespaces import Namespace
 SETTLE = 8.0  # seconds after the last link until news has been told and answered
 IDLE = 10.0  # seconds that an idle node is watched
 PATIENCE = 300.0  # seconds until a mesh is given up
-QUICK = {"star": (1, 10, 50), "mesh": (10, 50)}
-FULL = {"star": (1, 3, 10, 50, 100, 200, 500), "mesh": (10, 50, 100, 200)}
+QUICK = {"star": (1, 10, 50), "mesh": (10, 50), "join": (197,)}
+FULL = {"star": (1, 3, 10, 50, 100, 200, 500), "mesh": (10, 50, 100, 200), "join": (197,)}
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class Row:
     join_packets: int
     dials: int  # by the real node
     accepts: int
+    dials_per_link: float  # by all nodes
     crowd_cpu: float  # seconds of CPU of all others together
     rss_alone: int
     rss: int
@@ -160,30 +166,30 @@ def node_command(config: Path) -> list[str]:
 
 
 class Ground:
-    """Two namespaces joined by a bridge, for the real node and for the crowd."""
+    """Namespaces joined by a bridge, for the real nodes and for the crowd."""
 
     def __init__(self, directory: Path, janitor: Janitor, underlay: Underlay) -> None:
         self._directory = directory
         self._janitor = janitor
-        self._real, self._others = underlay.namespaces
+        *self._reals, self._others = underlay.namespaces
 
     @classmethod
     @contextmanager
     def make(cls) -> Iterator[Ground]:
-        plans = [NodePlan(1), NodePlan(2)]
+        plans = [NodePlan(number) for number in range(1, crowd.REALS + 2)]
         with ExitStack() as stack:
             underlay = Underlay.create([each.underlay for each in plans])
             stack.callback(underlay.close)
             directory = Path(tempfile.mkdtemp(prefix="tunmesh-scale-"))
             janitor = Janitor(directory)
             stack.callback(janitor.close)
-            plan.write_files(directory, plans[:1], machine.prepare())
+            plan.write_files(directory, plans[:-1], machine.prepare())
             yield cls(directory, janitor, underlay)
 
-    def real(self) -> Process:
-        """A node that runs, alone."""
-        command = node_command(self._directory / NodePlan(1).config_file)
-        process = Process(command, self._real, self._janitor)
+    def real(self, number: int) -> Process:
+        """A node that runs."""
+        command = node_command(self._directory / NodePlan(number).config_file)
+        process = Process(command, self._reals[number - 1], self._janitor)
         process.until("privileges")
         process.ignore()
         return process
@@ -195,23 +201,26 @@ class Ground:
 
 
 def measure(mode: str, peers: int, idle: float) -> Row:
-    """One real node and a crowd, from the start of all to the end of the quiet after it."""
+    """Real nodes and a crowd, from the start of all to the end of the quiet after it."""
     with Ground.make() as ground:
-        crowd = ground.crowd(mode, peers)
-        parts = peers if mode == "mesh" else 1
-        crowd.until("ready", parts)
-        real = ground.real()
+        others = ground.crowd(mode, peers)
+        parts = {"star": 1, "mesh": peers, "join": min(peers, crowd.JOIN_PROCESSES)}[mode]
+        others.until("ready", parts)
+        reals = [ground.real(number + 1) for number in range(crowd.REALS if mode == "join" else 1)]
+        real, everybody = reals[0], [*reals, others]
         time.sleep(1.0)
-        alone, others = Reading.of(real.pid), _cpu(crowd.pid)
-        crowd.tell("go")
-        whole = crowd.until("whole", parts)
+        alone, others_cpu, dialed = Reading.of(real.pid), _cpu(others.pid), _dialed(everybody)
+        others.tell("go")
+        whole = others.until("whole", parts)
         time.sleep(SETTLE)
-        joined, others = Reading.of(real.pid), _cpu(crowd.pid) - others
-        crowd.ignore()
+        joined, others_cpu = Reading.of(real.pid), _cpu(others.pid) - others_cpu
+        dialed = _dialed(everybody) - dialed
+        others.ignore()
         time.sleep(idle)
         end = Reading.of(real.pid)
-        crowd.end()
+        others.end()
     span = end.at - joined.at
+    links = peers * (peers + 1) / 2 if mode == "mesh" else peers * len(reals)
     return Row(
         mode=mode,
         peers=peers,
@@ -221,13 +230,19 @@ def measure(mode: str, peers: int, idle: float) -> Row:
         join_packets=joined.packets - alone.packets,
         dials=joined.dialed - alone.dialed,
         accepts=joined.accepted - alone.accepted,
-        crowd_cpu=others,
+        dials_per_link=dialed / links,
+        crowd_cpu=others_cpu,
         rss_alone=alone.rss,
         rss=end.rss,
         idle_cpu=(end.cpu - joined.cpu) / span,
         idle_bytes=(end.received + end.sent - joined.received - joined.sent) / span,
         idle_packets=(end.packets - joined.packets) / span,
     )
+
+
+def _dialed(processes: Sequence[Process]) -> int:
+    """TCP connections that were opened in the namespaces of these."""
+    return sum(Reading.of(process.pid).dialed for process in processes)
 
 
 def _cpu(pid: int) -> float:
@@ -237,15 +252,16 @@ def _cpu(pid: int) -> float:
 
 
 HEAD = """
- mode  peers |  join   CPU    MB  dials accepts  others' | idle CPU  kB/s  pkt/s |  RSS    per
-             |     s     s                         CPU s |        %              |   MB peer kB
+ mode  peers |  join   CPU    MB  dials accepts   per others' | idle CPU  kB/s  pkt/s |  RSS    per
+             |     s     s                       link   CPU s |        %              |   MB peer kB
 """.strip("\n")
 
 
 def line(row: Row) -> str:
     return (
         f"{row.mode:>5} {row.peers:6} |{row.join_seconds:6.2f}{row.join_cpu:6.2f}"
-        f"{row.join_bytes / 1e6:6.1f}{row.dials:7}{row.accepts:8}{row.crowd_cpu:9.1f} |"
+        f"{row.join_bytes / 1e6:6.1f}{row.dials:7}{row.accepts:8}{row.dials_per_link:6.2f}"
+        f"{row.crowd_cpu:8.1f} |"
         f"{row.idle_cpu * 100:9.2f}{row.idle_bytes / 1e3:6.1f}{row.idle_packets:7.1f} |"
         f"{row.rss / 1e6:5.0f}{row.rss_per_peer / 1e3:8.1f}"
     )
@@ -266,12 +282,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer and smaller meshes")
     parser.add_argument("--star", type=_numbers, help="numbers of light-weight peers")
     parser.add_argument("--mesh", type=_numbers, help="numbers of whole nodes")
+    parser.add_argument("--join", type=_numbers, help="numbers of nodes that join three real ones")
     parser.add_argument("--idle", type=float, default=IDLE, help="seconds to watch an idle node")
     parser.add_argument("--out", type=Path, help="directory for scale.json")
     options = parser.parse_args()
     sizes = dict(QUICK if options.quick else FULL)
-    if options.star is not None or options.mesh is not None:
-        sizes = {"star": options.star or (), "mesh": options.mesh or ()}
+    chosen = {mode: getattr(options, mode) for mode in sizes}
+    if any(counts is not None for counts in chosen.values()):
+        sizes = {mode: counts or () for mode, counts in chosen.items()}
     print(HEAD)  # noqa: T201
     rows = []
     for mode, counts in sizes.items():

@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh.localmesh import icmp
+from tunmesh import icmp
 from tunmesh.namespaces import Namespace
 
 INTERVAL = 0.01

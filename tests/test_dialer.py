@@ -188,7 +188,7 @@ class PauseTests(unittest.TestCase):
         caller.settle()
         caller.dialer.authenticated()
         caller.dialer.failed()
-        self.assertEqual(caller.pause, 0.5)
+        self.assertAlmostEqual(caller.pause or 0.0, 0.5)
 
     def test_links_that_do_not_last(self) -> None:
         """After a link that was lost at once there is a pause too, longer each time; after one
@@ -305,6 +305,31 @@ class NameTests(unittest.TestCase):
         self.assertEqual(caller.links, [])
         caller.clock.advance(LATENCY)
         self.assertEqual(caller.links, ["alice"])
+
+    def test_first_wins(self) -> None:
+        """Of several addresses that are slow to answer the first to do so is taken, and nothing is
+        left of the others."""
+        caller = Caller((("alice", 1),))
+        caller.network.names["alice"] = ["10.9.0.1", "10.9.0.2"]
+        caller.network.latency = 2 * ATTEMPT_DELAY
+        for host in ("10.9.0.1", "10.9.0.2"):
+            caller.listen((host, 1))
+        caller.dialer.start()
+        caller.settle()
+        self.assertEqual((caller.links, caller.network.dials), (["alice"], 2))
+        caller.clock.advance(2 * CONNECT_TIMEOUT)
+        self.assertEqual((caller.links, caller.complaints, caller.pause), (["alice"], [], None))
+
+    def test_refused_then_next(self) -> None:
+        """An address that refuses makes room for the next one at once."""
+        caller = Caller((("alice", 1),))
+        caller.network.names["alice"] = ["10.9.0.1", "10.9.0.2"]
+        caller.listen(("10.9.0.2", 1))
+        caller.dialer.start()
+        caller.clock.advance(0)
+        caller.clock.advance(LATENCY)
+        caller.clock.advance(LATENCY)
+        self.assertEqual((caller.links, caller.complaints), (["alice"], []))
 
     def test_silent_host(self) -> None:
         """A host that does not answer is given up after a while."""

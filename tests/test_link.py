@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh import messages
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener
-from tunmesh.link import RETIRE_TIMEOUT, Link, LinkTransport, State, Timing
+from tunmesh.link import OTHERS_TURN, RETIRE_TIMEOUT, Link, LinkTransport, State, Timing
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.netstring import Decoder, encode
 from tunmesh.packetqueue import MAX_BYTES
@@ -26,6 +26,7 @@ HERE, THERE, PORT = "192.0.2.1", "192.0.2.2", 4567
 KEY = Key.derive(b"a secret that only tests are told")
 TIMEOUT = 5.0
 TIMING = Timing()
+LATEST = TIMING.ping_interval * OTHERS_TURN  # until a ping of ours, when the other end sends none
 QUEUE = MAX_BYTES
 PACKET = bytes(10) + b"a packet"
 GOSSIP = messages.encode_gossip(Gossip(True))
@@ -445,13 +446,32 @@ class KeepAliveTests(LinkCase):
 
     def test_ping(self) -> None:
         """A ping goes out every few seconds; its answer tells the round trip."""
-        self.advance(TIMING.ping_interval + 0.1)
+        self.advance(LATEST + 0.1)
         self.assertEqual(self.other.count(b"i"), 1)
         self.answer()
         self.assertEqual(self.owner.trips, [self.link.rtt])
         self.assertApproximates(self.owner.trips[0], 0.1, 0.03)
-        self.advance(TIMING.ping_interval)
+        self.advance(LATEST)
         self.assertEqual(self.other.count(b"i"), 2)
+
+    def test_turns(self) -> None:
+        """A ping of the other end puts off ours to an interval later, but only one does; so the
+        ends take turns, and each of them knows the round trip."""
+        for sent in range(3):
+            self.other.say(PING)
+            self.advance(TIMING.ping_interval - 0.1)
+            self.other.say(PING)
+            self.assertEqual(self.other.count(b"i"), sent)
+            self.advance(0.2)
+            self.assertEqual(self.other.count(b"i"), sent + 1)
+
+    def test_dialer_begins(self) -> None:
+        """The first ping is that of the end that dialed, so that it is not both that begin."""
+        for dialed, sent in ((True, 1), (False, 0)):
+            self.setUp()
+            self.come_up(dialed)
+            self.advance(TIMING.ping_interval + 0.1)
+            self.assertEqual(self.other.count(b"i"), sent)
 
     def test_pong(self) -> None:
         """A ping is answered at once with what it said."""
@@ -462,13 +482,13 @@ class KeepAliveTests(LinkCase):
     def test_wrong_pongs(self) -> None:
         """A pong that nobody asked for, that comes again, or too late, tells nothing."""
         self.other.say(PONG)
-        self.advance(TIMING.ping_interval + 0.1)
+        self.advance(LATEST + 0.1)
         self.answer()
         self.advance(1)
         self.answer()
         self.assertEqual(len(self.owner.trips), 1)
         late = self.other.heard[-1]
-        self.advance(TIMING.ping_interval)
+        self.advance(LATEST)
         self.assertEqual(self.other.count(b"i"), 2)
         self.other.say(b"o" + late[1:])
         self.advance(0.01)
@@ -500,9 +520,9 @@ class KeepAliveTests(LinkCase):
     def test_impatient(self) -> None:
         """A link may be told to be less patient."""
         self.link.adopt(Timing(ping_interval=1.0, silence=2.0))
-        self.advance(1.1)
+        self.advance(1.6)
         self.assertEqual(self.other.count(b"i"), 1)
-        self.advance(1.0)
+        self.advance(0.5)
         self.assert_ended("lost", messages.SILENT)
 
     def test_probe_answered(self) -> None:

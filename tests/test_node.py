@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tunmesh import node
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.handshake import Key
 from tunmesh.link import Timing
@@ -49,6 +50,16 @@ class JoiningTests(SynchronousTestCase):
         self.assertEqual(a.logged("unreachable"), [])
         mesh.network.heal()
         mesh.until(mesh.is_complete, within=30)
+
+    def test_lazy_news(self) -> None:
+        """That one more node vouches for somebody is told late; that there is a new node at once,
+        also while such news waits."""
+        self.patch(node, "GATHER_VOUCHES_PER_LINK", 1000.0)
+        mesh, members = complete(*"abcdef", seed=5)
+        smallest = min(members[1:], key=lambda member: member.node.record.id)
+        for name, first in (("g", members[0]), ("h", smallest)):  # that one heard of g, then dialed
+            mesh.add(name, groups=(GroupSettings("first", ((first.host, PORT),)),))
+            mesh.until(mesh.is_complete, within=0.9)
 
     def test_no_traffic_before_the_link(self) -> None:
         """A packet to a node that is not linked yet goes nowhere and is counted."""

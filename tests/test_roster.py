@@ -379,6 +379,20 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.gossip(), [Tell("bob", Gossip(False, (), (CAROL.id,)))])
         self.assertEqual(self.alice.gossip(), [])
 
+    def test_urgent_news(self) -> None:
+        """A node that nobody has told us of is urgent news, and so is one that is lost; a link to
+        one that others vouch for is not."""
+        self.link(BOB)
+        self.assertTrue(self.alice.is_urgent)
+        self.alice.gossip()
+        self.told("bob", CAROL)
+        self.link(CAROL)
+        self.assertEqual((self.alice.has_news, self.alice.is_urgent), (True, False))
+        self.alice.link_lost("carol", "lost")
+        self.assertTrue(self.alice.is_urgent)
+        self.alice.gossip()
+        self.assertFalse(self.alice.is_urgent)
+
 
 class RestartTests(RosterCase):
     def test_restarted(self) -> None:

@@ -7,39 +7,38 @@ only when a link was *authenticated*: a port that accepts and then hangs up is n
 link is lost that had hardly come up, the next one waits likewise, longer each time: else two nodes
 that cannot bear each other would link and part without end, as fast as they can.
 
-A name is resolved anew at every attempt, and every address it has is a candidate (HostnameEndpoint
-tries them in turn, 0.3 s apart, as RFC 8305 has it). What is a name is the resolver's to say:
-HostnameEndpoint would refuse those with an underscore, which Compose gives to its services.
+A name is resolved anew at every attempt, and every address it has is a candidate (`Attempt`). What
+is a name is the resolver's to say. Twisted's HostnameEndpoint would refuse those with an underscore
+(Compose gives such to its services); besides, it defines a class anew for each dial, and leaves a
+layer behind that every byte goes through.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, DNSLookupError, NotConnectingError
 from twisted.internet.error import TimeoutError as NoAnswer
 from twisted.internet.interfaces import (
     IAddress,
+    IConnector,
     IDelayedCall,
-    IHostnameResolver,
     IHostResolution,
-    IProtocol,
     IProtocolFactory,
-    IReactorPluggableNameResolver,
     IResolutionReceiver,
 )
-from twisted.internet.protocol import Protocol, ReconnectingClientFactory
+from twisted.internet.protocol import ClientFactory, Protocol, ReconnectingClientFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunmesh.turns import Turns
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
-ATTEMPT_DELAY = 0.3
+ATTEMPT_DELAY = 0.3  # seconds from one address of a name to the next
 TURN = 1.0  # seconds that an attempt which nobody answers may keep others waiting for their turn
 SHORT_LIFE = 5.0  # seconds that a link must have lasted to be linked anew without a pause
 
@@ -91,7 +90,7 @@ class PeerFactory(ReconnectingClientFactory):
         self._unreachable = unreachable
         self._begin_round = begin_round
         self._turns = turns
-        self._connecting: Deferred[IProtocol] | None = None
+        self._connecting: Attempt | None = None
         self._has_turn = False
         self._silence: IDelayedCall | None = None  # ends the turn of an attempt that nobody answers
         self._linked = -SHORT_LIFE  # when the last link came up
@@ -139,8 +138,9 @@ class PeerFactory(ReconnectingClientFactory):
     def abandon(self) -> None:
         """Stop, and break off the attempt under way unless it is connected already."""
         self._stop()
-        if self._connecting is not None:
+        if self._connecting is not None and not self._connecting.is_over:
             self._connecting.cancel()
+            self._settle()
 
     def _stop(self) -> None:
         self.stopTrying()
@@ -203,48 +203,96 @@ class PeerFactory(ReconnectingClientFactory):
         self._has_turn = True
         self._silence = self.clock.callLater(TURN, self._end_turn)
         self.attempts += 1
-        # A name may be such that already to speak of it is an error. That is a failed attempt too.
-        self._connecting = attempt = maybeDeferred(self._connect, *self.target)
-        attempt.addErrback(self._not_connected)
+        self._connecting = Attempt(self.clock, self.target, self.buildProtocol, self._not_connected)
+        self._connecting.begin(self._secure(self.target[0], self._connecting))
 
-    def _connect(self, host: str, port: int) -> Deferred[IProtocol]:
-        endpoint = HostnameEndpoint(
-            _Naming(self.clock, host), "peer", port, CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
-        )
-        return endpoint.connect(self._secure(host, self))
-
-    def _not_connected(self, failure: Failure) -> None:
+    def _not_connected(self, error: BaseException | None) -> None:
         if self.continueTrying:
-            self.why = _words(failure.value)
+            self.why = _words(error)
             self._unreachable(self, self.why)
         self.failed()
 
 
-@implementer(IReactorPluggableNameResolver, IHostnameResolver)
-class _Naming:
-    """A reactor to connect with, for which every name stands for this one."""
+@implementer(IResolutionReceiver)
+class Attempt(ClientFactory):
+    """One attempt to connect. The addresses of a name are tried in turn, the next one when one has
+    failed or ATTEMPT_DELAY has passed (RFC 8305, section 5); the first that answers wins, and the
+    others are broken off. `failed(error)` is told when none did."""
 
-    def __init__(self, reactor: Any, name: str) -> None:
-        self.seconds, self.callLater = reactor.seconds, reactor.callLater
-        self.connectTCP = reactor.connectTCP
-        self.nameResolver = self
-        self._resolver: IHostnameResolver = reactor.nameResolver
-        self._name = name
+    noisy = False
 
-    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
-        raise NotImplementedError("the reactor's own is used")
-
-    def resolveHostName(
+    def __init__(
         self,
-        resolutionReceiver: IResolutionReceiver,
-        hostName: str,
-        portNumber: int = 0,
-        addressTypes: Sequence[type[IAddress]] | None = None,
-        transportSemantics: str = "TCP",
-    ) -> IHostResolution:
-        return self._resolver.resolveHostName(
-            resolutionReceiver, self._name, portNumber, addressTypes, transportSemantics
-        )
+        reactor: Any,
+        target: Target,
+        build: Callable[[IAddress | None], Protocol],
+        failed: Callable[[BaseException | None], None],
+    ) -> None:
+        self.is_over = False  # connected, failed, or broken off
+        self._reactor = reactor
+        self._target = target
+        self._build = build
+        self._failed = failed
+        self._outer: IProtocolFactory
+        self._waiting: deque[str] = deque()  # addresses that were not tried yet
+        self._tried: list[IConnector] = []  # those that have not failed yet
+        self._next: IDelayedCall | None = None
+        self._error: BaseException | None = DNSLookupError()
+
+    def begin(self, outer: IProtocolFactory) -> None:
+        """Connect for `outer`, a factory that wraps this one."""
+        self._outer = outer
+        try:
+            self._reactor.nameResolver.resolveHostName(self, *self._target)
+        except Exception as error:  # a name may be such that already to speak of it is an error
+            self._error = error
+            self._go_on()
+
+    def cancel(self) -> None:
+        """Break it off, or all of it but what is connected."""
+        self.is_over = True
+        self._stop_waiting()
+        for connector in tuple(self._tried):
+            with suppress(NotConnectingError):
+                connector.stopConnecting()
+
+    def _go_on(self) -> None:
+        self._stop_waiting()
+        if self.is_over:
+            return
+        if self._waiting:
+            host = self._waiting.popleft()
+            if self._waiting:
+                self._next = self._reactor.callLater(ATTEMPT_DELAY, self._go_on)
+            port = self._target[1]
+            self._tried.append(self._reactor.connectTCP(host, port, self._outer, CONNECT_TIMEOUT))
+        elif not self._tried:
+            self.is_over = True
+            self._failed(self._error)
+
+    def _stop_waiting(self) -> None:
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+
+    # --- what the resolver and the connections tell ---
+
+    def resolutionBegan(self, resolution: IHostResolution) -> None:
+        """It will end, whatever becomes of the attempt."""
+
+    def addressResolved(self, address: Any) -> None:
+        self._waiting.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        self._go_on()
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        self.cancel()
+        return self._build(addr)
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self._error = reason.value
+        self._tried.remove(connector)
+        self._go_on()
 
 
 def _words(error: BaseException | None) -> str:

@@ -11,8 +11,10 @@ here and not by the order of its ring. Everything that is not data goes to the t
 past the queue: it is little, and what a peer could make us send without end (pongs) is held back to
 one.
 
-**Death.** Every `ping_interval` a ping goes out; when nothing at all was heard for `silence` the
-link is dead. A single ping with a short deadline (`probe`) answers the roster's doubts.
+**Death.** Every `ping_interval` a ping goes one way or the other: the two ends take turns, since a
+ping that comes says as much as the answer to one of ours, and in a large mesh pings are what an
+idle node does. When nothing at all was heard for `silence` the link is dead. A single ping with a
+short deadline (`probe`) answers the roster's doubts.
 
 **Retiring** makes replacing a link lossless. Each side says bye on the old link behind its last
 packet, and goes on receiving until it has the other's bye.
@@ -45,6 +47,8 @@ from tunmesh.packetqueue import PacketQueue
 RETIRE_TIMEOUT = 2.0  # how long the other end may take to say its bye, or to close
 CLOCK_STEP = 0.001  # seconds: less is no time
 WRITE_BUDGET = 1 << 17  # bytes of packets for one write
+# An end that has pinged waits for so many intervals, longer than the other end needs for its turn.
+OTHERS_TURN = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,7 @@ class Link(Protocol):
         self._error: PeerError | None = None  # why it closed, when it was not the connection
         self._heard = self.since
         self._ping_sent: float | None = None  # until it is answered
+        self._is_put_off = False  # by a ping that came since ours
         self._pong_owed: bytes | None = None
         self._introductions: dict[str, NodeRecord] = {}  # owed, by id
         self._probes: list[Callable[[bool], None]] = []
@@ -173,7 +178,7 @@ class Link(Protocol):
         self.timing = timing
         self.queue.max_age = timing.packet_expiration
         if self.state is State.UP:
-            self._restart_timer(timing.ping_interval, self._keep_alive)
+            self._ping_in(timing.ping_interval * (1 if self.dialed else OTHERS_TURN))
 
     def send(self, frames: list[bytes]) -> None:
         """Send packets (each virtio header and IP packet) now, or queue them, or drop them."""
@@ -360,7 +365,7 @@ class Link(Protocol):
         self._decoder.limit = messages.MAX_FRAME
         self._authenticated()
         self.transport.registerProducer(self, True)
-        self._restart_timer(self.timing.ping_interval, self._keep_alive)
+        self.adopt(self.timing)
         self._owner.link_up(self)
 
     def _is_open(self) -> bool:
@@ -373,6 +378,7 @@ class Link(Protocol):
             self._shake_hands(payload)
         elif tag == messages.PING:
             self._pong(messages.decode_token(payload))
+            self._pinged()
         elif tag == messages.PONG:
             self._ponged(messages.decode_token(payload))
         elif tag == messages.GOSSIP:
@@ -406,9 +412,21 @@ class Link(Protocol):
             self._error = PeerError(messages.SILENT, f"silent for {self.timing.silence:g} s")
             self._abort()
             return
-        self._restart_timer(min(self.timing.ping_interval, left), self._keep_alive)
+        self._ping_in(self.timing.ping_interval * OTHERS_TURN)
+        self._is_put_off = False
         if not self._probes:
             self._ping()
+
+    def _pinged(self) -> None:
+        """The other end had its turn: ours is an interval later. Once, or we would never ping one
+        that does so more often, and not know the round trip."""
+        if self.state is State.UP and not self._is_put_off:
+            self._is_put_off = True
+            self._ping_in(self.timing.ping_interval)
+
+    def _ping_in(self, delay: float) -> None:
+        left = self._heard + self.timing.silence - self._clock.seconds()
+        self._restart_timer(max(0.0, min(delay, left)), self._keep_alive)
 
     def _ping(self) -> None:
         self.pings += 1

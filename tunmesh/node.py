@@ -44,6 +44,7 @@ GATHER = 0.2  # seconds that news is gathered before it is told
 # Seconds, for each link, from one telling to the next: telling everybody costs about 0.1 ms each at
 # either end, and is not to be what a node does when a large mesh starts as a whole.
 GATHER_PER_LINK = 0.02
+GATHER_VOUCHES_PER_LINK = 0.1  # when all the news is that nodes are linked which others vouch for
 # Attempts to link with known nodes at a time. Few, because in a mesh that starts as a whole each
 # node makes so many, and all of them together must not take longer than a handshake may.
 MAX_DIALS = 4
@@ -234,10 +235,14 @@ class Node:
         self._failed(why)
 
     def _later(self, name: str, delay: float, call: Callable[[], None]) -> None:
-        """Call once after a delay, unless that is on its way already or the node leaves."""
+        """Call once after a delay, or sooner if that is on its way; never when the node leaves."""
         timer = self._timers.get(name)
-        if self._leaving is None and (timer is None or not timer.active()):
+        if self._leaving is not None:
+            return
+        if timer is None or not timer.active():
             self._timers[name] = self._reactor.callLater(delay, call)
+        elif timer.getTime() > self._reactor.seconds() + delay:
+            timer.reset(delay)
 
     # --- what links tell (tunmesh.link.Owner) ---
 
@@ -338,7 +343,8 @@ class Node:
             for command in wanted:
                 self._do(command)
             if self._roster.has_news:
-                pause = self._told + GATHER_PER_LINK * len(self._peers) - self._reactor.seconds()
+                each = GATHER_PER_LINK if self._roster.is_urgent else GATHER_VOUCHES_PER_LINK
+                pause = self._told + each * len(self._peers) - self._reactor.seconds()
                 self._later("gossip", max(GATHER, pause), self._tell_news)
 
     def _tell_news(self) -> None:

@@ -123,6 +123,7 @@ class Roster(Generic[Link]):
         # Address → the ids that claim it. The first holds it, the others wait in line.
         self._claims: dict[Address, list[str]] = {a.ip: [me.id] for a in me.addresses}
         self._news: dict[str, bool] = {}  # links made, or else lost, that nobody was told of
+        self._is_urgent = False
 
     # --- questions ---
 
@@ -162,6 +163,12 @@ class Roster(Generic[Link]):
     def has_news(self) -> bool:
         return bool(self._news)
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody may be waiting for the news: it is not just one more node that vouches
+        for what others vouch for."""
+        return self._is_urgent
+
     # --- facts ---
 
     def authenticated(self, link: Link, record: NodeRecord, dialed: bool) -> list[Command[Link]]:
@@ -179,6 +186,7 @@ class Roster(Generic[Link]):
         self._links[link] = record.id
         self._peers[record.id] = _Peer(record, link, by_smaller)
         self._news[record.id] = True
+        self._is_urgent |= record.id not in self._known
         if record.id in self._known:
             self._known[record.id].record = record
         commands: list[Command[Link]] = [Join(link)]
@@ -274,6 +282,7 @@ class Roster(Generic[Link]):
     def gossip(self) -> list[Command[Link]]:
         """What changed since the last call, for everybody who is linked."""
         news, self._news = self._news, {}
+        self._is_urgent = False
         linked = tuple(node_id for node_id, is_linked in news.items() if is_linked)
         lost = tuple(node_id for node_id, is_linked in news.items() if not is_linked)
         gossip = Gossip(False, linked, lost)
@@ -324,6 +333,7 @@ class Roster(Generic[Link]):
         if peer.contender is not None:
             commands.append(Close(peer.contender, reason))
         self._news[node_id] = False
+        self._is_urgent = True
         commands += self._give_up_claims(peer.record)
         for vouched in sorted(peer.vouches):
             commands += self._doubted(peer, vouched)
