@@ -70,7 +70,7 @@ FLOORS = {
         "localmesh.pinger localmesh.janitor",
         "errors codecs adapters configuration harness",
     ),
-    "twins": Floor("testing", "errors codecs machines adapters interpreter"),
+    "twins": Floor("fakeclock testing", "errors codecs machines adapters interpreter twins"),
     "service": Floor(
         "service reload control",
         "errors codecs machines adapters interpreter configuration service",

@@ -18,6 +18,7 @@ A cut delays bytes instead of losing them, as TCP would: after `heal` they arriv
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -32,13 +33,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from twisted.internet import address, error, interfaces
-from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunmesh import web
 from tunmesh.bootstrap import GroupSettings
+from tunmesh.fakeclock import FakeClock
 from tunmesh.handshake import Key
 from tunmesh.messages import NodeRecord, split_url
 from tunmesh.node import Node, Reloadable, Settings
@@ -145,8 +146,11 @@ class Wire:
         self.protocol: interfaces.IProtocol | None = None
         self.disconnecting = False
         self.connected = True
-        self._sent: deque[bytes | Failure] = deque()  # under way to the peer
+        self._latency = network.latency_between(here, there)
+        # Under way to the peer, with the time when it is due.
+        self._sent: deque[tuple[float, bytes | Failure]] = deque()
         self._under_way = 0
+        self._last_due = 0.0
         self._producer: Any = None
         self._paused = False
 
@@ -191,22 +195,30 @@ class Wire:
     # the cable
 
     def _send(self, what: bytes | Failure, size: int) -> None:
-        self._sent.append(what)
+        clock = self.network.clock
+        pace = self.network.rates.get(self.there, math.inf)
+        due = max(clock.seconds() + self._latency, self._last_due) + size / pace
+        self._last_due = due
+        self._sent.append((due, what))
         self._under_way += size
-        self.network.clock.callLater(self.network.latency, self.deliver)
+        clock.callLater(due - clock.seconds(), self.deliver)
 
     def deliver(self) -> None:
         """Hand the peer everything that is due, unless the way is cut."""
         if self.network.is_cut(self.here, self.there):
             return
+        clock, soon = self.network.clock, self.network.clock.seconds() + 1e-9
         while self._sent and self.peer.connected and self.peer.protocol is not None:
-            what = self._sent.popleft()
+            due, what = self._sent[0]
+            if due > soon:
+                break
+            self._sent.popleft()
             if isinstance(what, bytes):
                 self._under_way -= len(what)
                 self.peer.protocol.dataReceived(what)
             else:
                 self.peer._lost(what)
-                self.network.clock.callLater(self.network.latency, self._lost, what)
+                clock.callLater(self._latency, self._lost, what)
         self._relax()
 
     def _press(self) -> None:
@@ -222,7 +234,7 @@ class Wire:
     def _lost(self, reason: Failure) -> None:
         if self.connected:
             self.connected = False
-            self.network.wires.discard(self)
+            self.network.wires.pop(self, None)
             if self.protocol is not None:
                 self.protocol.connectionLost(reason)
 
@@ -230,7 +242,7 @@ class Wire:
         """The process at this end is no more."""
         self.connected = False
         self.protocol = None
-        self.network.wires.discard(self)
+        self.network.wires.pop(self, None)
         self._sent.clear()
         if not silently:
             self._send(Failure(error.ConnectionLost()), 0)
@@ -239,13 +251,14 @@ class Wire:
 class Network:
     """Hosts, the names they go by, and the wires between them."""
 
-    def __init__(self, clock: Clock, latency: float = LATENCY) -> None:
-        self.clock = clock
+    def __init__(self, clock: Any, latency: float = LATENCY) -> None:
+        self.clock = clock  # IReactorTime, of which somebody else lets the time pass
         self.latency = latency
         self.names: dict[str, list[str]] = {}
         self.listeners: dict[tuple[str, int], interfaces.IProtocolFactory] = {}
-        self.wires: set[Wire] = set()
+        self.wires: dict[Wire, None] = {}  # in the order of their making
         self.dials = 0
+        self.rates: dict[str, float] = {}  # bytes a second that slow hosts read, on each connection
         self._cuts: set[tuple[str, str]] = set()
 
     def cut(self, one: str, other: str, both_ways: bool = True) -> None:
@@ -263,6 +276,13 @@ class Network:
     def is_cut(self, one: str, other: str) -> bool:
         return (one, other) in self._cuts
 
+    def latency_between(self, one: str, other: str) -> float:
+        return self.latency
+
+    def lookup(self, name: str) -> list[str]:
+        """The addresses of a name."""
+        return self.names.get(name, [name] if name[0].isdigit() else [])
+
     def connect(self, here: str, there: str, port: int, factory: Any, timeout: float) -> Dialing:
         """What connectTCP does."""
         self.dials += 1
@@ -270,7 +290,7 @@ class Network:
         factory.doStart()
         factory.startedConnecting(dialing)
         dialing.deadline = self.clock.callLater(timeout, dialing.fail, error.TimeoutError())
-        self.clock.callLater(self.latency, dialing.arrive)
+        self.clock.callLater(self.latency_between(here, there), dialing.arrive)
         return dialing
 
 
@@ -303,7 +323,7 @@ class Dialing:
         near.peer, far.peer = far, near
         for wire, factory in ((near, self._factory), (far, listener)):
             wire.protocol = factory.buildProtocol(wire.getPeer())
-            self._network.wires.add(wire)
+            self._network.wires[wire] = None
         for wire in (far, near):
             if wire.protocol is not None:
                 wire.protocol.makeConnection(wire)
@@ -374,7 +394,7 @@ class _Names:
     ) -> interfaces.IHostResolution:
         resolution = _Resolution(hostName)
         resolutionReceiver.resolutionBegan(resolution)
-        for host in self._network.names.get(hostName, [hostName] if hostName[0].isdigit() else []):
+        for host in self._network.lookup(hostName):
             found = address.IPv4Address("TCP", host, portNumber)
             resolutionReceiver.addressResolved(found)
         resolutionReceiver.resolutionComplete()
@@ -531,7 +551,7 @@ class Mesh:
     """Hosts 192.0.2.1, .2, … with a node each; the first one is everybody's bootstrap."""
 
     def __init__(self, seed: int = 0, **settings: Any) -> None:
-        self.clock = Clock()
+        self.clock = FakeClock()
         self.network = Network(self.clock)
         self.random = random.Random(seed)  # noqa: S311 (a reproducible one is what is needed)
         self.members: list[Member] = []
@@ -578,11 +598,9 @@ class Mesh:
 
     # --- time ---
 
-    def advance(self, seconds: float, step: float = 0.01) -> None:
+    def advance(self, seconds: float) -> None:
         """Let time pass, and with it everything happen that is due."""
-        end = self.clock.seconds() + seconds
-        while self.clock.seconds() < end - 1e-9:
-            self._pass(min(step, end - self.clock.seconds()))
+        self.clock.advance(seconds)
 
     def until(self, condition: Callable[[], bool], within: float = 60.0) -> float:
         """Let time pass until the condition holds; how long that took. AssertionError if it does
@@ -591,11 +609,8 @@ class Mesh:
         while not condition():
             if self.clock.seconds() - start > within:
                 raise AssertionError(f"not within {within:.0f} s: {self.story()}")
-            self._pass(0.01)
+            self.clock.advance(0.01)
         return self.clock.seconds() - start
-
-    def _pass(self, seconds: float) -> None:
-        self.clock.advance(seconds)
 
     # --- looking ---
 
