@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from twisted.internet import address, error, interfaces
 from twisted.logger import ILogObserver, LogEvent, Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -44,7 +45,7 @@ from tunmesh.handshake import Key
 from tunmesh.messages import NodeRecord, split_url
 from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.status import Status
-from tunmesh.tls import Credentials
+from tunmesh.tls import Credentials, TunedTransport
 
 LATENCY = 0.001  # seconds, one way
 HIGH_WATER = 1 << 16  # bytes under way in one direction at which a writer is told to pause
@@ -143,6 +144,7 @@ class Wire:
         self.there = there
         self.port = port
         self.peer: Wire
+        self.number: int  # of the connection, both ends have the same
         self.protocol: interfaces.IProtocol | None = None
         self.disconnecting = False
         self.connected = True
@@ -158,6 +160,8 @@ class Wire:
 
     def write(self, data: bytes) -> None:
         if self.connected and not self.disconnecting:
+            self.network.writes_by[self.here] += 1
+            self.network.bytes_by[self.here] += len(data)
             self._send(bytes(data), len(data))
             self._press()
 
@@ -257,9 +261,18 @@ class Network:
         self.names: dict[str, list[str]] = {}
         self.listeners: dict[tuple[str, int], interfaces.IProtocolFactory] = {}
         self.wires: dict[Wire, None] = {}  # in the order of their making
-        self.dials = 0
+        # What each host did.
+        self.dials_by: Counter[str] = Counter()
+        self.writes_by: Counter[str] = Counter()
+        self.bytes_by: Counter[str] = Counter()
+        self.connections = 0  # that there ever were
+        self.gone: set[str] = set()  # hosts that answer nothing
         self.rates: dict[str, float] = {}  # bytes a second that slow hosts read, on each connection
         self._cuts: set[tuple[str, str]] = set()
+
+    @property
+    def dials(self) -> int:
+        return self.dials_by.total()
 
     def cut(self, one: str, other: str, both_ways: bool = True) -> None:
         """From now on nothing gets from one host to the other, and nobody is told."""
@@ -285,7 +298,7 @@ class Network:
 
     def connect(self, here: str, there: str, port: int, factory: Any, timeout: float) -> Dialing:
         """What connectTCP does."""
-        self.dials += 1
+        self.dials_by[here] += 1
         dialing = Dialing(self, here, there, port, factory)
         factory.doStart()
         factory.startedConnecting(dialing)
@@ -313,6 +326,8 @@ class Dialing:
         cut = self._network.is_cut
         if not self._pending or cut(self._here, self._there) or cut(self._there, self._here):
             return
+        if self._there in self._network.gone:
+            return
         listener = self._network.listeners.get((self._there, self._port))
         if listener is None:
             self.fail(error.ConnectionRefusedError())
@@ -321,6 +336,8 @@ class Dialing:
         near = Wire(self._network, self._here, self._there, self._port)
         far = Wire(self._network, self._there, self._here, self._port)
         near.peer, far.peer = far, near
+        self._network.connections += 1
+        near.number = far.number = self._network.connections
         for wire, factory in ((near, self._factory), (far, listener)):
             wire.protocol = factory.buildProtocol(wire.getPeer())
             self._network.wires[wire] = None
@@ -469,11 +486,12 @@ class _Journal:
 class Member:
     """One host with one node on it, which may be started again."""
 
-    def __init__(self, mesh: Mesh, name: str, host: str, number: int) -> None:
+    skew = 0.0  # seconds that its clock is ahead
+
+    def __init__(self, mesh: Mesh, name: str, number: int) -> None:
         self.mesh = mesh
         self.name = name
-        self.host = host
-        self.addresses = (f"10.9.0.{number}", f"fd09::{number:x}")
+        self.move(number)
         self.prefixes = (16, 64)
         self.settings: dict[str, Any] = {}  # what differs from the mesh's settings
         self.before_bootstrap: Callable[[], None] = lambda: None
@@ -481,6 +499,11 @@ class Member:
         self.node: Node
         self.tun: MemoryTun
         self.reactor: MemoryReactor
+
+    def move(self, number: int) -> None:
+        """Have another host, and other addresses in the mesh, from the next start on."""
+        self.host = str(IPv4Address("192.0.2.0") + number)
+        self.addresses = (str(IPV4[number]), str(IPV6[number]))
 
     @property
     def address(self) -> str:
@@ -506,7 +529,8 @@ class Member:
     def start(self, **changes: Any) -> None:
         """Start a node here: a new process, with a new id. `changes` are to its settings."""
         self.settings.update(changes)
-        self.tun = MemoryTun()
+        self.mesh.network.gone.discard(self.host)
+        self.tun = self.mesh.make_tun(self)
         self.reactor = MemoryReactor(self.mesh.network, self.host)
         self.node = Node(
             self.reactor,
@@ -518,6 +542,7 @@ class Member:
             failed=lambda why: None,
             log=Logger(namespace="tunmesh", observer=_Journal(self.events)),
             before_bootstrap=lambda: self.before_bootstrap(),
+            transport=self.mesh.transport,
         )
         self.node.listen()
         self.node.start()
@@ -537,6 +562,7 @@ class Member:
 
     def vanish(self) -> None:
         """The machine is gone: its sockets stay open at the other ends."""
+        self.mesh.network.gone.add(self.host)
         self._end(silently=True)
 
     def _end(self, silently: bool) -> None:
@@ -550,16 +576,24 @@ class Member:
 class Mesh:
     """Hosts 192.0.2.1, .2, … with a node each; the first one is everybody's bootstrap."""
 
+    transport: type[ProtocolWrapper] = TunedTransport
+
     def __init__(self, seed: int = 0, **settings: Any) -> None:
         self.clock = FakeClock()
-        self.network = Network(self.clock)
         self.random = random.Random(seed)  # noqa: S311 (a reproducible one is what is needed)
+        self.network = self.make_network()
         self.members: list[Member] = []
         self.settings = settings
 
+    def make_network(self) -> Network:
+        return Network(self.clock)
+
+    def make_tun(self, member: Member) -> MemoryTun:
+        return MemoryTun()
+
     def add(self, name: str, start: bool = True, **settings: Any) -> Member:
         number = len(self.members) + 1
-        member = Member(self, name, f"192.0.2.{number}", number)
+        member = Member(self, name, number)
         member.settings.update(settings)
         self.members.append(member)
         if start:
@@ -570,7 +604,7 @@ class Mesh:
         record = NodeRecord(
             id=self.random.randbytes(16).hex(),
             name=member.name,
-            started=1_000_000 + int(self.clock.seconds() * 1000),
+            started=1_000_000 + int((self.clock.seconds() + member.skew) * 1000),
             url=member.settings.pop("url", member.url),
             addresses=tuple(
                 ip_interface(f"{text}/{prefix}")

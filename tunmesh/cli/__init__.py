@@ -21,6 +21,7 @@ class _Tunmesh(Front):
         "graph": "tunmesh.cli.asking:graph",
         "mesh": "tunmesh.cli.harness:mesh",
         "routes": "tunmesh.cli.asking:routes",
+        "simulate": "tunmesh.cli.simulation:simulate",
         "status": "tunmesh.cli.asking:status",
         "wait": "tunmesh.cli.waiting:wait",
     }
