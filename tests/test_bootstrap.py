@@ -32,7 +32,7 @@ class BootstrapTests(unittest.TestCase):
 
     def bootstrap(self, *groups: tuple[Target, ...], retries: int = -1) -> Bootstrap:
         named = [GroupSettings(str(n), targets, retries) for n, targets in enumerate(groups)]
-        return Bootstrap(named, OWN, self.make_dialer)
+        return Bootstrap(named, OWN, self.make_dialer, draw=lambda: 0.5)
 
     def make_dialer(self, group: GroupSettings) -> PeerFactory:
         dialer = PeerFactory(

@@ -147,7 +147,7 @@ class Node:
         self._dialers: dict[str, PeerFactory] = {}
         self._turns = Turns(MAX_DIALS, draw)
         self._bootstrap = Bootstrap(
-            settings.reloadable.groups, self.record.host_port, self._group_dialer
+            settings.reloadable.groups, self.record.host_port, self._group_dialer, draw
         )
         self._reception = tls.Reception(
             reactor,

@@ -79,9 +79,9 @@ def lost_packets(world: World) -> tuple[int, list[str]]:
     ]
 
 
-def leftovers(world: World, links: int) -> Iterator[str]:
+def leftovers(world: World) -> Iterator[str]:
     """Nothing is left of what is over."""
-    ends, expected = len(world.network.wires), 2 * links
+    ends, expected = len(world.network.wires), 2 * Wholeness(world).links
     if ends != expected:
         yield f"there are {ends} ends of connections, not {expected}"
     nodes = len(list(world.running()))
