@@ -71,14 +71,20 @@ FLOORS = {
         "errors codecs adapters configuration harness",
     ),
     "twins": Floor("fakeclock testing", "errors codecs machines adapters interpreter twins"),
+    "simulator": Floor(
+        "simulator simulator.run simulator.scenarios simulator.invariants simulator.story "
+        "simulator.world simulator.net simulator.plain",
+        "adapters interpreter machines twins simulator",
+    ),
     "service": Floor(
         "service reload control",
         "errors codecs machines adapters interpreter configuration service",
     ),
     "healthcheck": Floor("healthcheck", "errors configuration"),
     "cli": Floor(
-        "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting",
-        "errors configuration lint harness cli",
+        "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
+        "cli.simulation",
+        "errors configuration lint harness simulator cli",
     ),
 }
 # Beside the standard library; annotated_types is where pydantic has its bounds from.

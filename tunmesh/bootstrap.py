@@ -128,9 +128,7 @@ class Bootstrap:
         for settings in groups:
             others = tuple(target for target in settings.targets if target != self._own)
             wanted = replace(settings, targets=others)
-            group = kept.pop(wanted, None) or Group(
-                wanted, self._make_dialer(wanted), self._draw
-            )
+            group = kept.pop(wanted, None) or Group(wanted, self._make_dialer(wanted), self._draw)
             self._groups.append(group)
         for group in kept.values():
             group.dialer.abandon()

@@ -121,6 +121,4 @@ class Connector:
         return role(self.keys, self._record, self._random_bytes(32), binding)
 
     def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
-        return tls.client_factory(
-            self._identity, host, factory, self._reactor, self._transport
-        )
+        return tls.client_factory(self._identity, host, factory, self._reactor, self._transport)

@@ -255,8 +255,8 @@ class Wire:
 class Network:
     """Hosts, the names they go by, and the wires between them."""
 
-    def __init__(self, clock: Any, latency: float = LATENCY) -> None:
-        self.clock = clock  # IReactorTime, of which somebody else lets the time pass
+    def __init__(self, clock: interfaces.IReactorTime, latency: float = LATENCY) -> None:
+        self.clock = clock
         self.latency = latency
         self.names: dict[str, list[str]] = {}
         self.listeners: dict[tuple[str, int], interfaces.IProtocolFactory] = {}

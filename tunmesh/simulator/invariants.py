@@ -9,7 +9,10 @@ from tunmesh.simulator.world import TRAFFIC_INTERVAL, World
 from tunmesh.status import Status
 from tunmesh.testing import Member
 
-KEEPALIVES = 0.45  # messages a second that each end of a link sends: pings and pongs
+# Messages a second that each end of a link sends in any case, pings and pongs, and a host sends in
+# packets, by the number of nodes; and their kilobytes.
+BOOTSTRAP = 0.4  # dials a second of a group of which nobody else answers, at three addresses
+KEEPALIVES, PACKETS, KILOBYTES = 0.4, 1.5 / TRAFFIC_INTERVAL, 0.04
 EXAM = 2000  # packets at most, in the final trial of all ways
 # Calls that may wait for their time: each end of a link has its keepalive, each node a few timers.
 CALLS_PER_LINK_END, CALLS_PER_NODE = 1, 4
@@ -113,12 +116,17 @@ def costs(world: World, scenario: Scenario) -> Iterator[tuple[str, float, float,
     others = max(1, len(list(world.running())) - 1)
     growth = max(1.0, others / scenario.nodes)
     seconds = world.clock.seconds()
-    always = seconds * (KEEPALIVES * others + 2 / TRAFFIC_INTERVAL / (others + 1))
+    always = seconds * (KEEPALIVES * others + PACKETS / (others + 1))
     network, limits = world.network, scenario.limits
     for what, counts, limit, unit in (
-        ("dials", network.dials_by, limits.dials * others, 1),
+        ("dials", network.dials_by, limits.dials * others + BOOTSTRAP * seconds, 1),
         ("messages", network.writes_by, limits.writes * others + always, 1),
-        ("kilobytes", network.bytes_by, limits.kilobytes * others * growth + always / 10, 1000),
+        (
+            "kilobytes",
+            network.bytes_by,
+            limits.kilobytes * others * growth + always * KILOBYTES,
+            1000,
+        ),
     ):
         each = [counts[host] / unit for host in counts]
         yield what, sum(each) / len(each), max(each), limit

@@ -1,8 +1,8 @@
 """What stands in for TLS in a simulation, which is the only thing that is not real above the wires.
 
 A link of a simulated mesh would spend nine tenths of its time on signatures, whose bytes depend on
-the randomness of OpenSSL. Here both ends say a greeting as long as what TLS says, and have in common
-a channel binding that no other connection has: the number of their connection.
+the randomness of OpenSSL. Here both ends say a greeting about as long as what TLS says, and share a
+channel binding that no other connection has: its number.
 """
 
 from __future__ import annotations

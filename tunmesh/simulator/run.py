@@ -28,6 +28,7 @@ from tunmesh.simulator.story import Story
 from tunmesh.simulator.world import World
 from tunmesh.testing import Member
 
+MOVED = 10_000  # the numbers of hosts that moved begin here
 LOOK = 0.1  # seconds from one look at the mesh to the next
 SETTLING, QUIET = 30.0, 60.0  # seconds, at the end: for what still goes on, then nothing may happen
 FLOOD = 0.02  # seconds between two packets to a slow reader
@@ -52,7 +53,7 @@ class Simulation:
         self._world = World(seed, scenario.behind_balancer)
         self._story = Story(say, self._world.clock.seconds)
         self._random = self._world.random
-        self._numbers = 0
+        self._moves = 0
 
     def run(self) -> bool:
         scenario, story, world = self._scenario, self._story, self._world
@@ -112,10 +113,8 @@ class Simulation:
     # --- nodes ---
 
     def _add(self, count: int) -> list[Member]:
-        new = [self._world.add(f"node{len(self._world.members) + 1}", False) for _ in range(count)]
-        for member in new:
-            self._numbers += 1
-        return new
+        first = len(self._world.members) + 1
+        return [self._world.add(f"node{first + n}", start=False) for n in range(count)]
 
     def _some(self, share: float) -> list[Member]:
         running = list(self._world.honest())
@@ -148,8 +147,8 @@ class Simulation:
         self._world.advance(step.pause)
         if step.moved:
             for member in members:
-                self._numbers += 1
-                member.move(self._numbers)
+                self._moves += 1
+                member.move(MOVED + self._moves)
         self._start(members, step.over)
         where = "with other addresses" if step.moved else "with the same addresses"
         self._story.tell(f"they have been started again, {where}")
@@ -168,7 +167,9 @@ class Simulation:
         hosts = [member.host for member in self._world.members]
         here = set(self._random.sample(hosts, round(share * len(hosts))))
         self._story.tell(f"nothing gets from {len(here)} hosts to the others, or back")
-        self._cut((one, other) for one in hosts for other in hosts if (one in here) > (other in here))
+        self._cut(
+            (one, other) for one in hosts for other in hosts if (one in here) > (other in here)
+        )
 
     def _cut(self, ways: Iterable[tuple[str, str]], both_ways: bool = True) -> None:
         for one, other in ways:
@@ -198,7 +199,9 @@ class Simulation:
         self._world.network.rates.clear()
         self._world.advance(0.1)
         missing = sum(map(self._world.post.waits, trial))
-        self._judge(not missing, f"{len(trial) - missing} of {len(trial)} packets among the others arrived")
+        self._judge(
+            not missing, f"{len(trial) - missing} of {len(trial)} packets among the others arrived"
+        )
 
     # --- what has to hold ---
 

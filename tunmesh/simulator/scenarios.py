@@ -137,8 +137,10 @@ Step = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a run may cost each node, by the number of other nodes. Kilobytes are for the scenario's
-    own number of nodes, and grow with it: of so many nodes the members tell each other."""
+    """What a run may cost each node, by the number of other nodes, beside what goes on for ever:
+    keepalives, packets, and the dials of a bootstrap group that finds nobody. Kilobytes are for the
+    scenario's own number of nodes, and grow with it: of so many nodes the members tell each other.
+    """
 
     dials: float
     writes: float
@@ -172,13 +174,13 @@ SCENARIOS = {
             "partition",
             "two halves cannot reach each other for two minutes",
             (Start(), Whole(15), Divide(), Whole(40), Wait(80), Heal(), Whole(30)),
-            Limits(8, 120, 30),
+            Limits(10, 120, 30),
         ),
         Scenario(
             "partitioned-start",
             "all nodes start while two halves cannot reach each other",
             (Divide(), Start(), Wait(60), Heal(), Whole(120)),
-            Limits(8, 120, 30),
+            Limits(10, 120, 30),
         ),
         Scenario(
             "one-way",
@@ -190,7 +192,7 @@ SCENARIOS = {
             "restart",
             "a third of the nodes is killed and started again, twice",
             (Start(), Whole(15), Restart(0.3), Whole(15), Restart(0.3, "vanish"), Whole(15)),
-            Limits(8, 120, 30),
+            Limits(5, 120, 30),
         ),
         Scenario(
             "move",
@@ -206,57 +208,57 @@ SCENARIOS = {
                 Restart(0.3, "vanish", moved=True),
                 Whole(40),
             ),
-            Limits(8, 120, 30),
+            Limits(6, 120, 30),
         ),
         Scenario(
             "restart-all",
             "everybody is killed and started again in the same half second",
             (Start(), Whole(15), Restart(1.0), Whole(20), Restart(1.0, "vanish"), Whole(20)),
-            Limits(8, 120, 30),
+            Limits(6, 120, 30),
         ),
         Scenario(
             "failing-dials",
             "three of ten dials fail, and a third of the nodes is started again meanwhile",
             (FailDials(0.3), Start(), Whole(60), Restart(0.3), Whole(60)),
-            Limits(8, 120, 30),
+            Limits(6, 120, 30),
         ),
         Scenario(
             "no-names",
             "no name resolves for two minutes, in which a third of the nodes is started again",
             (Start(), Whole(15), LoseNames(), Restart(0.3), Wait(120), FindNames(), Whole(30)),
-            Limits(8, 120, 30),
+            Limits(6, 120, 30),
         ),
         Scenario(
             "balancer",
             "the bootstrap URL leads to any node, oneself included; then a third starts again",
             (Start(), Whole(120), Restart(0.3), Whole(120)),
-            Limits(8, 120, 30),
+            Limits(5, 120, 30),
             behind_balancer=True,
         ),
         Scenario(
             "clocks",
-            "clocks are up to ten minutes wrong, another time at each start; nodes are started again, twice",
+            "clocks are up to ten minutes wrong, and wrong in another way at each start",
             (Start(), Whole(15), Restart(0.3), Whole(15), Restart(0.3, "vanish"), Whole(40)),
-            Limits(8, 120, 30),
+            Limits(16, 120, 30),
             skew=600,
         ),
         Scenario(
             "slow-readers",
             "a tenth of the nodes reads far less than it is sent, for half a minute",
             (Start(), Whole(15), ReadSlowly(0.1, 30, 20_000, 60_000), Whole(10)),
-            Limits(8, 240, 250),
+            Limits(3, 240, 250),
         ),
         Scenario(
             "duplicate",
             "a newcomer claims the address of a node that runs",
             (Start(), Whole(15), Intrude(), Whole(15)),
-            Limits(8, 120, 30),
+            Limits(3, 120, 30),
         ),
         Scenario(
             "ghosts",
             "a third of the machines loses power; newcomers are told of the dead",
             (Start(), Whole(15), Stop(0.3, "vanish"), Add(0.3), Whole(40)),
-            Limits(8, 120, 30),
+            Limits(5, 120, 30),
         ),
     )
 }

@@ -7,8 +7,6 @@ that one which comes out of another one is noticed, whenever that happens.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
-from itertools import islice
 
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.simulator.net import BALANCER, FaultyNetwork
@@ -104,5 +102,6 @@ class World(Mesh):
         """From now on somebody sends a packet to somebody every so often."""
         honest = list(self.honest())
         if len(honest) > 1:
-            self.post.send(*self.random.sample(honest, 2))
+            sender, receiver = self.random.sample(honest, 2)
+            self.post.send(sender, receiver)
         self.clock.callLater(TRAFFIC_INTERVAL, self.chat)
