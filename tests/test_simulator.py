@@ -72,7 +72,7 @@ class VerdictTests(unittest.SynchronousTestCase):
     def test_storm(self) -> None:
         """More dials, messages or bytes than the scenario allows are a failure."""
         for limits, what in (
-            (replace(PLENTY, dials=0), "dials"),
+            (replace(PLENTY, dials=-100), "dials"),
             (replace(PLENTY, writes=-100), "messages"),
             (replace(PLENTY, kilobytes=-100), "kilobytes"),
         ):

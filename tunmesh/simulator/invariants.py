@@ -9,9 +9,9 @@ from tunmesh.simulator.world import TRAFFIC_INTERVAL, World
 from tunmesh.status import Status
 from tunmesh.testing import Member
 
+BOOTSTRAP = 0.4  # dials a second of a group of which nobody else answers, at three addresses
 # Messages a second that each end of a link sends in any case, pings and pongs, and a host sends in
 # packets, by the number of nodes; and their kilobytes.
-BOOTSTRAP = 0.4  # dials a second of a group of which nobody else answers, at three addresses
 KEEPALIVES, PACKETS, KILOBYTES = 0.4, 1.5 / TRAFFIC_INTERVAL, 0.04
 EXAM = 2000  # packets at most, in the final trial of all ways
 # Calls that may wait for their time: each end of a link has its keepalive, each node a few timers.
