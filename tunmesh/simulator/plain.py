@@ -1,7 +1,7 @@
 """What stands in for TLS in a simulation, which is the only thing that is not real above the wires.
 
-A link of a simulated mesh would spend nine tenths of its time on signatures, whose bytes depend on
-the randomness of OpenSSL. Here both ends say a greeting about as long as what TLS says, and share a
+With TLS a link would take 6 to 7 ms to make instead of 2.5, and its bytes would depend on the
+randomness of OpenSSL. Here both ends say a greeting about as long as what TLS says, and share a
 channel binding that no other connection has: its number.
 """
 
