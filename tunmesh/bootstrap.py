@@ -2,8 +2,8 @@
 
 A URL may be a load balancer. Whoever answers is a member like any other, says its own URL, and is
 reached there from then on; the group only remembers that it was found through it. A group is
-content while one of the nodes found through it, or at one of its URLs, is linked; then nothing is
-dialed. A URL that turns out to lead back to this node is no failure, but no help either. Behind a
+content while one of the nodes found through it, or at one of its URLs, is linked; then it does not
+dial. A URL that turns out to lead back to this node is no failure, but no help either. Behind a
 name with many addresses that may happen by chance: only after LEADS_BACK times in a row is there
 taken to be nobody else.
 
