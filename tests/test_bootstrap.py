@@ -32,7 +32,7 @@ class BootstrapTests(unittest.TestCase):
 
     def bootstrap(self, *groups: tuple[Target, ...], retries: int = -1) -> Bootstrap:
         named = [GroupSettings(str(n), targets, retries) for n, targets in enumerate(groups)]
-        return Bootstrap(named, OWN, self.make_dialer)
+        return Bootstrap(named, OWN, self.make_dialer, draw=lambda: 0.5)
 
     def make_dialer(self, group: GroupSettings) -> PeerFactory:
         dialer = PeerFactory(
@@ -97,6 +97,21 @@ class BootstrapTests(unittest.TestCase):
         bootstrap.found(None, bob.id)
         bootstrap.update([bob], 0.0)
         self.assertEqual(self.wanted(), [True])
+
+    def test_content_group_looks_again(self) -> None:
+        """A group whose URL may lead to others dials once after a while, then ever more rarely,
+        whatever comes of it; one whose only URL is that of a linked node does not."""
+        bootstrap = self.bootstrap((BALANCER,), (ALICE,))
+        linked = [record(1, "alice"), record(2, "bob")]
+        bootstrap.found(self.dialers[0], linked[1].id)
+        looks = []
+        while self.clock.seconds() < 1000:
+            bootstrap.update(linked, 0.0)
+            if self.dialers[0].continueTrying:
+                looks.append(self.clock.seconds())
+            self.clock.advance(5)
+        self.assertEqual(looks, [60, 185, 430, 915])
+        self.assertEqual(self.dialers[1].attempts, 0)
 
     def test_own_url(self) -> None:
         """A node does not dial its own URL; with no other it has nobody to look for."""

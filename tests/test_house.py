@@ -72,7 +72,12 @@ FLOORS = {
         "localmesh.pinger localmesh.janitor",
         "errors codecs adapters configuration harness",
     ),
-    "twins": Floor("testing", "errors codecs machines adapters interpreter"),
+    "twins": Floor("fakeclock testing", "errors codecs machines adapters interpreter twins"),
+    "simulator": Floor(
+        "simulator simulator.run simulator.scenarios simulator.invariants simulator.story "
+        "simulator.world simulator.net simulator.plain",
+        "adapters interpreter machines twins simulator",
+    ),
     "service": Floor(
         "service reload control",
         "errors codecs machines adapters interpreter configuration service",
@@ -81,8 +86,8 @@ FLOORS = {
     "healthcheck": Floor("healthcheck", "errors configuration"),
     "cli": Floor(
         "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
-        "cli.looking cli.echo cli.doctoring cli.keys",
-        "errors codecs internals adapters configuration lint doctor harness cli",
+        "cli.looking cli.echo cli.doctoring cli.keys cli.simulation",
+        "errors codecs internals adapters configuration lint doctor harness simulator cli",
     ),
 }
 # Beside the standard library; annotated_types is where pydantic has its bounds from.

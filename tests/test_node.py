@@ -40,7 +40,7 @@ class JoiningTests(SynchronousTestCase):
         mesh.network.cut(c.host, d.host)
         for member in mesh.members:
             member.start()
-        mesh.advance(3600, step=0.2)
+        mesh.advance(3600)
         self.assertEqual(c.linked_with, ["a", "b"])
         self.assertEqual(d.linked_with, ["a", "b"])
         self.assertEqual(a.linked_with, ["b", "c", "d"])
@@ -288,7 +288,7 @@ class HealingTests(SynchronousTestCase):
             mesh = Mesh()
             a = mesh.add("a")
             b = mesh.add("b")
-            mesh.advance(milliseconds / 1000, step=0.001)
+            mesh.advance(milliseconds / 1000)
             a.leave()
             mesh.advance(6)
             self.assertEqual((dict(a.status.links), b.linked_with), ({}, []), milliseconds)
@@ -474,7 +474,7 @@ class HousekeepingTests(SynchronousTestCase):
         for member in members:
             member.leave()
         mesh.advance(5)
-        self.assertEqual(mesh.network.wires, set())
+        self.assertEqual(mesh.network.wires, {})
         self.assertEqual(mesh.network.listeners, {})
         self.assertEqual([str(call) for call in mesh.clock.getDelayedCalls()], [])
 

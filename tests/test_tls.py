@@ -507,7 +507,7 @@ class StrangersTests(SynchronousTestCase):
         """Nor does it help to speak, a byte now and then: after a minute every visit is over."""
         crowd = [self.connect(b"GET /livez", self.as_browser) for _ in range(MAX_STRANGERS)]
         for _ in range(6):
-            self.mesh.advance(10, step=0.1)
+            self.mesh.advance(10)
             for each in crowd:
                 each.transport.write(b"x")
         self.mesh.advance(MAX_VISIT - 60 + 1)

@@ -2,22 +2,28 @@
 
 A URL may be a load balancer. Whoever answers is a member like any other, says its own URL, and is
 reached there from then on; the group only remembers that it was found through it. A group is
-content while one of the nodes found through it, or at one of its URLs, is linked; then nothing is
-dialed. A URL that turns out to lead back to this node is no failure, but no help either. Behind a
+content while one of the nodes found through it, or at one of its URLs, is linked; then it does not
+dial. A URL that turns out to lead back to this node is no failure, but no help either. Behind a
 name with many addresses that may happen by chance: only after LEADS_BACK times in a row is there
 taken to be nobody else.
+
+Behind such a name, nodes that start together may find each other in pairs, each content with the
+other, and none would ever hear of the rest. So a content group looks again now and then, ever more
+rarely, unless all its URLs are those of linked nodes. Whom it reaches is most often linked already:
+then one of the two links is retired, as after a race.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tunmesh.dialer import PeerFactory, Target
 from tunmesh.messages import NodeRecord
 
 LEADS_BACK = 3
+LOOK_AGAIN, LOOK_AGAIN_AT_LAST = 60.0, 960.0  # seconds between two looks of a content group
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +38,17 @@ class GroupSettings:
 class Group:
     """The dialing of one group."""
 
-    def __init__(self, settings: GroupSettings, dialer: PeerFactory) -> None:
+    def __init__(
+        self, settings: GroupSettings, dialer: PeerFactory, draw: Callable[[], float]
+    ) -> None:
         self.settings = settings
         self.dialer = dialer
         self._found: set[str] = set()
         self._led_back: Counter[Target] = Counter()  # times in a row
+        self._draw = draw
+        self.is_content = False
+        self._pause = LOOK_AGAIN  # on average, before the next look
+        self._next_look = 0.0
 
     @property
     def is_lonely(self) -> bool:
@@ -52,18 +64,32 @@ class Group:
         """Dialing the group led to this node itself."""
         self._led_back[self.dialer.target] += 1
 
-    def update(self, linked: Iterable[NodeRecord], delay: float) -> None:
-        """Dial if no link is left, after `delay` seconds, unless that was given up; else stop."""
-        here = {
-            record.id
-            for record in linked
-            if record.id in self._found or record.host_port in self.settings.targets
-        }
+    def update(self, linked: Sequence[NodeRecord], delay: float) -> None:
+        """Dial if no link is left, after `delay` seconds, unless that was given up; else stop, or
+        look again. This is called often, and at least every groom_interval."""
+        urls = {record.host_port: record.id for record in linked}
+        here = self._found & {record.id for record in linked}
+        here |= {urls[target] for target in self.settings.targets if target in urls}
         self._found &= here
-        if here or not self.settings.targets:
+        was_content, self.is_content = self.is_content, bool(here)
+        if here:
+            self._led_back.clear()
+            self._look_again(was_content, urls)
+        elif not self.settings.targets:
             self.dialer.stop()
-        elif not self.dialer.exhausted:
+        elif was_content or not self.dialer.exhausted:
             self.dialer.start(delay)
+
+    def _look_again(self, was_content: bool, urls: Container[Target]) -> None:
+        """Dial once in a while; what comes of it, the next update sees."""
+        now = self.dialer.clock.seconds()
+        if was_content and not self.dialer.continueTrying:
+            if now >= self._next_look and any(t not in urls for t in self.settings.targets):
+                self.dialer.start()
+            return
+        self._pause = min(2 * self._pause, LOOK_AGAIN_AT_LAST) if was_content else LOOK_AGAIN
+        self._next_look = now + self._pause * (0.5 + self._draw())
+        self.dialer.stop()
 
 
 class Bootstrap:
@@ -75,7 +101,9 @@ class Bootstrap:
         groups: Sequence[GroupSettings],
         own: Target,
         make_dialer: Callable[[GroupSettings], PeerFactory],
+        draw: Callable[[], float],
     ) -> None:
+        self._draw = draw
         self._own = own
         self._make_dialer = make_dialer
         self._groups: list[Group] = []
@@ -89,7 +117,7 @@ class Bootstrap:
     def dialing(self) -> Iterator[tuple[str, PeerFactory]]:
         """The groups that are without a link, by name."""
         for group in self._groups:
-            if group.dialer.continueTrying:
+            if group.dialer.continueTrying and not group.is_content:
                 yield group.settings.name, group.dialer
 
     def change(self, groups: Sequence[GroupSettings]) -> None:
@@ -100,7 +128,7 @@ class Bootstrap:
         for settings in groups:
             others = tuple(target for target in settings.targets if target != self._own)
             wanted = replace(settings, targets=others)
-            group = kept.pop(wanted, None) or Group(wanted, self._make_dialer(wanted))
+            group = kept.pop(wanted, None) or Group(wanted, self._make_dialer(wanted), self._draw)
             self._groups.append(group)
         for group in kept.values():
             group.dialer.abandon()

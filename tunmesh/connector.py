@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.protocols.policies import ProtocolWrapper
 
 from tunmesh import tls
 from tunmesh.dialer import PeerFactory, Target
@@ -24,7 +25,7 @@ from tunmesh.turns import Turns
 class Connector:
     """Makes the links of one node. `keys` may be set anew, for the handshakes from then on.
     `record` is what the node says of itself, as bytes; `unreachable(target, why)` is told of
-    attempts that came to no connection."""
+    attempts that came to no connection; `transport` runs TLS."""
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Connector:
         random_bytes: Callable[[int], bytes],
         draw: Callable[[], float],
         unreachable: Callable[[Target, str], None],
+        transport: type[ProtocolWrapper] = tls.TunedTransport,
     ) -> None:
         self._reactor = reactor
         self._owner = owner
@@ -45,6 +47,7 @@ class Connector:
         self._random_bytes = random_bytes
         self._draw = draw
         self._unreachable = unreachable
+        self._transport = transport
         self._links: dict[Link, PeerFactory | None] = {}  # with the attempt that is not settled
 
     def __iter__(self) -> Iterator[Link]:
@@ -118,4 +121,4 @@ class Connector:
         return role(self.keys, self._record, self._random_bytes(32), binding)
 
     def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
-        return tls.client_factory(self._identity, host, factory, self._reactor)
+        return tls.client_factory(self._identity, host, factory, self._reactor, self._transport)

@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 
 from tunmesh import commands, health, messages, roster, status, tls
 from tunmesh.bootstrap import Bootstrap, GroupSettings
@@ -102,7 +103,8 @@ class Node:
     `reactor` gives time, names, connections and the listening port; `tun` the packets;
     `make_site(status)` makes what answers HTTPS on the port; `random_bytes(n)` and
     `draw()` (0 to 1) are the only sources of chance; `failed(why)` is told when the node is of no
-    more use, its tun being gone; `before_bootstrap()` may call `reload` before URLs are dialed.
+    more use, its tun being gone; `before_bootstrap()` may call `reload` before URLs are dialed;
+    `transport` runs TLS on each connection.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Node:
         failed: Callable[[str], None],
         log: Logger,
         before_bootstrap: Callable[[], None] = lambda: None,
+        transport: type[ProtocolWrapper] = tls.TunedTransport,
     ) -> None:
         self.record = settings.record
         self._settings = settings
@@ -141,11 +144,12 @@ class Node:
             random_bytes,
             draw,
             self._unreachable,
+            transport,
         )
         self._dialers: dict[str, PeerFactory] = {}
         self._turns = Turns(MAX_DIALS, draw)
         self._bootstrap = Bootstrap(
-            settings.reloadable.groups, self.record.host_port, self._group_dialer
+            settings.reloadable.groups, self.record.host_port, self._group_dialer, draw
         )
         self._reception = tls.Reception(
             reactor,
@@ -153,6 +157,7 @@ class Node:
             make_site(self.status).buildProtocol,
             partial(self._count_failure, "a stranger"),
         )
+        self._transport = transport
         self._port: IListeningPort | None = None
         self._timers: dict[str, Any] = {}
         self._started = reactor.seconds()
@@ -170,7 +175,9 @@ class Node:
     def listen(self) -> None:
         """Take the listening port. Raises OperatorError when it is not to be had."""
         port = self._settings.listen_port
-        factory = tls.server_factory(self._identity, self._reception, self._reactor)
+        factory = tls.server_factory(
+            self._identity, self._reception, self._reactor, self._transport
+        )
         try:
             self._port = self._listen_on(port, factory)
         except CannotListenError as error:

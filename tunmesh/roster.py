@@ -254,7 +254,7 @@ class Roster(Generic[Link]):
         gone = peer.vouches - now if gossip.full else peer.vouches & set(gossip.lost)
         unknown = [node_id for node_id in gossip.linked if self._vouched(peer, node_id)]
         commands = self._ask(peer, unknown)
-        for node_id in gone:
+        for node_id in sorted(gone):  # a set of texts has another order in each process
             commands += self._doubted(peer, node_id)
         return commands
 

@@ -18,8 +18,9 @@ A cut delays bytes instead of losing them, as TCP would: after `heal` they arriv
 
 from __future__ import annotations
 
+import math
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -32,18 +33,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from twisted.internet import address, error, interfaces
-from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunmesh import web
 from tunmesh.bootstrap import GroupSettings
+from tunmesh.fakeclock import FakeClock
 from tunmesh.handshake import Key
 from tunmesh.messages import NodeRecord, split_url
 from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.status import Status
-from tunmesh.tls import Credentials
+from tunmesh.tls import Credentials, TunedTransport
 
 LATENCY = 0.001  # seconds, one way
 HIGH_WATER = 1 << 16  # bytes under way in one direction at which a writer is told to pause
@@ -142,11 +144,15 @@ class Wire:
         self.there = there
         self.port = port
         self.peer: Wire
+        self.number: int  # of the connection, both ends have the same
         self.protocol: interfaces.IProtocol | None = None
         self.disconnecting = False
         self.connected = True
-        self._sent: deque[bytes | Failure] = deque()  # under way to the peer
+        self._latency = network.latency_between(here, there)
+        # Under way to the peer, with the time when it is due.
+        self._sent: deque[tuple[float, bytes | Failure]] = deque()
         self._under_way = 0
+        self._last_due = 0.0
         self._producer: Any = None
         self._paused = False
 
@@ -154,6 +160,8 @@ class Wire:
 
     def write(self, data: bytes) -> None:
         if self.connected and not self.disconnecting:
+            self.network.writes_by[self.here] += 1
+            self.network.bytes_by[self.here] += len(data)
             self._send(bytes(data), len(data))
             self._press()
 
@@ -191,22 +199,30 @@ class Wire:
     # the cable
 
     def _send(self, what: bytes | Failure, size: int) -> None:
-        self._sent.append(what)
+        clock = self.network.clock
+        pace = self.network.rates.get(self.there, math.inf)
+        due = max(clock.seconds() + self._latency, self._last_due) + size / pace
+        self._last_due = due
+        self._sent.append((due, what))
         self._under_way += size
-        self.network.clock.callLater(self.network.latency, self.deliver)
+        clock.callLater(due - clock.seconds(), self.deliver)
 
     def deliver(self) -> None:
         """Hand the peer everything that is due, unless the way is cut."""
         if self.network.is_cut(self.here, self.there):
             return
+        clock, soon = self.network.clock, self.network.clock.seconds() + 1e-9
         while self._sent and self.peer.connected and self.peer.protocol is not None:
-            what = self._sent.popleft()
+            due, what = self._sent[0]
+            if due > soon:
+                break
+            self._sent.popleft()
             if isinstance(what, bytes):
                 self._under_way -= len(what)
                 self.peer.protocol.dataReceived(what)
             else:
                 self.peer._lost(what)
-                self.network.clock.callLater(self.network.latency, self._lost, what)
+                clock.callLater(self._latency, self._lost, what)
         self._relax()
 
     def _press(self) -> None:
@@ -222,7 +238,7 @@ class Wire:
     def _lost(self, reason: Failure) -> None:
         if self.connected:
             self.connected = False
-            self.network.wires.discard(self)
+            self.network.wires.pop(self, None)
             if self.protocol is not None:
                 self.protocol.connectionLost(reason)
 
@@ -230,7 +246,7 @@ class Wire:
         """The process at this end is no more."""
         self.connected = False
         self.protocol = None
-        self.network.wires.discard(self)
+        self.network.wires.pop(self, None)
         self._sent.clear()
         if not silently:
             self._send(Failure(error.ConnectionLost()), 0)
@@ -239,14 +255,24 @@ class Wire:
 class Network:
     """Hosts, the names they go by, and the wires between them."""
 
-    def __init__(self, clock: Clock, latency: float = LATENCY) -> None:
+    def __init__(self, clock: interfaces.IReactorTime, latency: float = LATENCY) -> None:
         self.clock = clock
         self.latency = latency
         self.names: dict[str, list[str]] = {}
         self.listeners: dict[tuple[str, int], interfaces.IProtocolFactory] = {}
-        self.wires: set[Wire] = set()
-        self.dials = 0
+        self.wires: dict[Wire, None] = {}  # in the order of their making
+        # What each host did.
+        self.dials_by: Counter[str] = Counter()
+        self.writes_by: Counter[str] = Counter()
+        self.bytes_by: Counter[str] = Counter()
+        self.connections = 0  # that there ever were
+        self.gone: set[str] = set()  # hosts that answer nothing
+        self.rates: dict[str, float] = {}  # bytes a second that slow hosts read, on each connection
         self._cuts: set[tuple[str, str]] = set()
+
+    @property
+    def dials(self) -> int:
+        return self.dials_by.total()
 
     def cut(self, one: str, other: str, both_ways: bool = True) -> None:
         """From now on nothing gets from one host to the other, and nobody is told."""
@@ -263,14 +289,21 @@ class Network:
     def is_cut(self, one: str, other: str) -> bool:
         return (one, other) in self._cuts
 
+    def latency_between(self, one: str, other: str) -> float:
+        return self.latency
+
+    def lookup(self, name: str) -> list[str]:
+        """The addresses of a name."""
+        return self.names.get(name, [name] if name[0].isdigit() else [])
+
     def connect(self, here: str, there: str, port: int, factory: Any, timeout: float) -> Dialing:
         """What connectTCP does."""
-        self.dials += 1
+        self.dials_by[here] += 1
         dialing = Dialing(self, here, there, port, factory)
         factory.doStart()
         factory.startedConnecting(dialing)
         dialing.deadline = self.clock.callLater(timeout, dialing.fail, error.TimeoutError())
-        self.clock.callLater(self.latency, dialing.arrive)
+        self.clock.callLater(self.latency_between(here, there), dialing.arrive)
         return dialing
 
 
@@ -293,6 +326,8 @@ class Dialing:
         cut = self._network.is_cut
         if not self._pending or cut(self._here, self._there) or cut(self._there, self._here):
             return
+        if self._there in self._network.gone:
+            return
         listener = self._network.listeners.get((self._there, self._port))
         if listener is None:
             self.fail(error.ConnectionRefusedError())
@@ -301,9 +336,11 @@ class Dialing:
         near = Wire(self._network, self._here, self._there, self._port)
         far = Wire(self._network, self._there, self._here, self._port)
         near.peer, far.peer = far, near
+        self._network.connections += 1
+        near.number = far.number = self._network.connections
         for wire, factory in ((near, self._factory), (far, listener)):
             wire.protocol = factory.buildProtocol(wire.getPeer())
-            self._network.wires.add(wire)
+            self._network.wires[wire] = None
         for wire in (far, near):
             if wire.protocol is not None:
                 wire.protocol.makeConnection(wire)
@@ -374,7 +411,7 @@ class _Names:
     ) -> interfaces.IHostResolution:
         resolution = _Resolution(hostName)
         resolutionReceiver.resolutionBegan(resolution)
-        for host in self._network.names.get(hostName, [hostName] if hostName[0].isdigit() else []):
+        for host in self._network.lookup(hostName):
             found = address.IPv4Address("TCP", host, portNumber)
             resolutionReceiver.addressResolved(found)
         resolutionReceiver.resolutionComplete()
@@ -449,11 +486,12 @@ class _Journal:
 class Member:
     """One host with one node on it, which may be started again."""
 
-    def __init__(self, mesh: Mesh, name: str, host: str, number: int) -> None:
+    skew = 0.0  # seconds that its clock is ahead
+
+    def __init__(self, mesh: Mesh, name: str, number: int) -> None:
         self.mesh = mesh
         self.name = name
-        self.host = host
-        self.addresses = (f"10.9.0.{number}", f"fd09::{number:x}")
+        self.move(number)
         self.prefixes = (16, 64)
         self.settings: dict[str, Any] = {}  # what differs from the mesh's settings
         self.before_bootstrap: Callable[[], None] = lambda: None
@@ -461,6 +499,11 @@ class Member:
         self.node: Node
         self.tun: MemoryTun
         self.reactor: MemoryReactor
+
+    def move(self, number: int) -> None:
+        """Have another host, and other addresses in the mesh, from the next start on."""
+        self.host = str(IPv4Address("192.0.2.0") + number)
+        self.addresses = (str(IPV4[number]), str(IPV6[number]))
 
     @property
     def address(self) -> str:
@@ -486,7 +529,8 @@ class Member:
     def start(self, **changes: Any) -> None:
         """Start a node here: a new process, with a new id. `changes` are to its settings."""
         self.settings.update(changes)
-        self.tun = MemoryTun()
+        self.mesh.network.gone.discard(self.host)
+        self.tun = self.mesh.make_tun(self)
         self.reactor = MemoryReactor(self.mesh.network, self.host)
         self.node = Node(
             self.reactor,
@@ -498,6 +542,7 @@ class Member:
             failed=lambda why: None,
             log=Logger(namespace="tunmesh", observer=_Journal(self.events)),
             before_bootstrap=lambda: self.before_bootstrap(),
+            transport=self.mesh.transport,
         )
         self.node.listen()
         self.node.start()
@@ -517,6 +562,7 @@ class Member:
 
     def vanish(self) -> None:
         """The machine is gone: its sockets stay open at the other ends."""
+        self.mesh.network.gone.add(self.host)
         self._end(silently=True)
 
     def _end(self, silently: bool) -> None:
@@ -530,16 +576,24 @@ class Member:
 class Mesh:
     """Hosts 192.0.2.1, .2, … with a node each; the first one is everybody's bootstrap."""
 
+    transport: type[ProtocolWrapper] = TunedTransport
+
     def __init__(self, seed: int = 0, **settings: Any) -> None:
-        self.clock = Clock()
-        self.network = Network(self.clock)
+        self.clock = FakeClock()
         self.random = random.Random(seed)  # noqa: S311 (a reproducible one is what is needed)
+        self.network = self.make_network()
         self.members: list[Member] = []
         self.settings = settings
 
+    def make_network(self) -> Network:
+        return Network(self.clock)
+
+    def make_tun(self, member: Member) -> MemoryTun:
+        return MemoryTun()
+
     def add(self, name: str, start: bool = True, **settings: Any) -> Member:
         number = len(self.members) + 1
-        member = Member(self, name, f"192.0.2.{number}", number)
+        member = Member(self, name, number)
         member.settings.update(settings)
         self.members.append(member)
         if start:
@@ -550,7 +604,7 @@ class Mesh:
         record = NodeRecord(
             id=self.random.randbytes(16).hex(),
             name=member.name,
-            started=1_000_000 + int(self.clock.seconds() * 1000),
+            started=1_000_000 + int((self.clock.seconds() + member.skew) * 1000),
             url=member.settings.pop("url", member.url),
             addresses=tuple(
                 ip_interface(f"{text}/{prefix}")
@@ -578,11 +632,9 @@ class Mesh:
 
     # --- time ---
 
-    def advance(self, seconds: float, step: float = 0.01) -> None:
+    def advance(self, seconds: float) -> None:
         """Let time pass, and with it everything happen that is due."""
-        end = self.clock.seconds() + seconds
-        while self.clock.seconds() < end - 1e-9:
-            self._pass(min(step, end - self.clock.seconds()))
+        self.clock.advance(seconds)
 
     def until(self, condition: Callable[[], bool], within: float = 60.0) -> float:
         """Let time pass until the condition holds; how long that took. AssertionError if it does
@@ -591,11 +643,8 @@ class Mesh:
         while not condition():
             if self.clock.seconds() - start > within:
                 raise AssertionError(f"not within {within:.0f} s: {self.story()}")
-            self._pass(0.01)
+            self.clock.advance(0.01)
         return self.clock.seconds() - start
-
-    def _pass(self, seconds: float) -> None:
-        self.clock.advance(seconds)
 
     # --- looking ---
 

@@ -38,6 +38,7 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -197,20 +198,27 @@ def _tune(transport: ITransport) -> None:
 
 
 def client_factory(
-    identity: Identity, host: str, wrapped: IProtocolFactory, clock: IReactorTime
+    identity: Identity,
+    host: str,
+    wrapped: IProtocolFactory,
+    clock: IReactorTime,
+    transport: type[ProtocolWrapper] = TunedTransport,
 ) -> TLSMemoryBIOFactory:
     """Wrap a factory of links so that they dial this host over TLS."""
     factory = TLSMemoryBIOFactory(_ClientCreator(identity, host), True, wrapped, clock)
-    factory.protocol = TunedTransport
+    factory.protocol = transport  # type: ignore[assignment]
     return factory
 
 
 def server_factory(
-    identity: Identity, wrapped: IProtocolFactory, clock: IReactorTime
+    identity: Identity,
+    wrapped: IProtocolFactory,
+    clock: IReactorTime,
+    transport: type[ProtocolWrapper] = TunedTransport,
 ) -> TLSMemoryBIOFactory:
     """Wrap the `Reception` so that it answers over TLS."""
     factory = _ServerFactory(_ServerCreator(identity), False, wrapped, clock)
-    factory.protocol = TunedTransport
+    factory.protocol = transport  # type: ignore[assignment]
     return factory
 
 

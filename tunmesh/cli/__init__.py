@@ -27,6 +27,7 @@ class _Tunmesh(Front):
         "ping": "tunmesh.cli.looking:ping",
         "routes": "tunmesh.cli.asking:routes",
         "secret": "tunmesh.cli.keys:secret",
+        "simulate": "tunmesh.cli.simulation:simulate",
         "status": "tunmesh.cli.asking:status",
         "wait": "tunmesh.cli.waiting:wait",
     }

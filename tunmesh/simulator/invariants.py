@@ -1,0 +1,132 @@
+"""What has to hold in every mesh, at the end of every scenario. Each check says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tunmesh.simulator.scenarios import Scenario
+from tunmesh.simulator.world import TRAFFIC_INTERVAL, World
+from tunmesh.status import Status
+from tunmesh.testing import Member
+
+BOOTSTRAP = 0.4  # dials a second of a group of which nobody else answers, at three addresses
+# Messages a second that each end of a link sends in any case, pings and pongs, and a host sends in
+# packets, by the number of nodes; and their kilobytes.
+KEEPALIVES, PACKETS, KILOBYTES = 0.4, 1.5 / TRAFFIC_INTERVAL, 0.04
+EXAM = 2000  # packets at most, in the final trial of all ways
+# Calls that may wait for their time: each end of a link has its keepalive, each node a few timers.
+CALLS_PER_LINK_END, CALLS_PER_NODE = 1, 4
+
+
+class Wholeness:
+    """Whether the mesh is what it should be, as long as nobody starts, ends, cuts or heals."""
+
+    def __init__(self, world: World) -> None:
+        members = list(world.running())
+        self._linked = {
+            one: {other.node.record.id for other in members if world.reach(one, other)}
+            for one in members
+        }
+        by_id = {member.node.record.id: member for member in members}
+        self._known = {
+            one: len(
+                set().union(linked, *(self._linked[by_id[each]] for each in linked))
+                - {one.node.record.id}
+            )
+            for one, linked in self._linked.items()
+        }
+        self.links = sum(map(len, self._linked.values())) // 2
+        self._in_doubt = members
+
+    def problem(self) -> str:
+        """The first one; empty if all is well. Whoever is found wrong is asked first next time."""
+        for at, member in enumerate(self._in_doubt):
+            problem = self._problem_of(member, member.node.status())
+            if problem:
+                self._in_doubt.insert(0, self._in_doubt.pop(at))
+                return f"{member.name} {problem}"
+        return ""
+
+    def _problem_of(self, member: Member, status: Status) -> str:
+        expected = self._linked[member]
+        linked = {peer.record.id for peer in status.peers}
+        if linked != expected:
+            lacks, stale = len(expected - linked), len(linked - expected)
+            return f"has {len(linked)} links, {lacks} missing and {stale} that should not be"
+        if status.nodes_known != self._known[member]:
+            return f"knows of {status.nodes_known} nodes, not of {self._known[member]}"
+        counts = {state: count for state, count in status.links.items() if count}
+        if counts != ({"up": len(expected)} if expected else {}):
+            return f"has connections beside its links: {counts}"
+        return ""
+
+
+def changes(world: World) -> int:
+    """How many times a node was linked or unlinked so far."""
+    return sum(len(m.logged("linked")) + len(m.logged("unlinked")) for m in world.members)
+
+
+def lost_packets(world: World) -> tuple[int, list[str]]:
+    """Send a packet from everybody to everybody, or by a sample of all ways: how many, and the ways
+    of those that did not arrive. Whoever claims the address of another one is left out."""
+    honest = list(world.honest())
+    ways = [(one, other) for one in honest for other in honest if world.reach(one, other)]
+    if len(ways) > EXAM:
+        ways = world.random.sample(ways, EXAM)
+    numbers = [world.post.send(one, other) for one, other in ways]
+    world.advance(1.0)
+    return len(ways), [
+        f"from {one.name} to {other.name}"
+        for number, (one, other) in zip(numbers, ways, strict=True)
+        if world.post.waits(number)
+    ]
+
+
+def leftovers(world: World) -> Iterator[str]:
+    """Nothing is left of what is over."""
+    ends, expected = len(world.network.wires), 2 * Wholeness(world).links
+    if ends != expected:
+        yield f"there are {ends} ends of connections, not {expected}"
+    nodes = len(list(world.running()))
+    calls = len(world.clock.getDelayedCalls())
+    most = ends * CALLS_PER_LINK_END + nodes * CALLS_PER_NODE
+    if calls > most:
+        yield f"{calls} calls wait for their time, more than {most}"
+    queued = sum(p.queued_bytes for m in world.running() for p in m.node.status().peers)
+    if queued:
+        yield f"{queued} bytes wait in queues"
+
+
+def duplicates(world: World) -> Iterator[str]:
+    """Whoever claims the address of somebody else is told so, and is not ready; the other one is;
+    and both sides say so."""
+    for intruder, victim in world.intruders.items():
+        if intruder.node.status().is_ready:
+            yield f"{intruder.name} is ready without its address"
+        if not victim.node.status().is_ready:
+            yield f"{victim.name} is not ready, though the address is its own"
+        if not intruder.logged("address_refused"):
+            yield f"{intruder.name} does not say that it was refused its address"
+        if not victim.logged("address_conflict"):
+            yield f"{victim.name} does not say that it refuses its address"
+
+
+def costs(world: World, scenario: Scenario) -> Iterator[tuple[str, float, float, float]]:
+    """What the hosts did: the word for it, how much of it on average, at most, and the limit."""
+    others = max(1, len(list(world.running())) - 1)
+    growth = max(1.0, others / scenario.nodes)
+    seconds = world.clock.seconds()
+    always = seconds * (KEEPALIVES * others + PACKETS / (others + 1))
+    network, limits = world.network, scenario.limits
+    for what, counts, limit, unit in (
+        ("dials", network.dials_by, limits.dials * others + BOOTSTRAP * seconds, 1),
+        ("messages", network.writes_by, limits.writes * others + always, 1),
+        (
+            "kilobytes",
+            network.bytes_by,
+            limits.kilobytes * others * growth + always * KILOBYTES,
+            1000,
+        ),
+    ):
+        each = [counts[host] / unit for host in counts]
+        yield what, sum(each) / len(each), max(each), limit

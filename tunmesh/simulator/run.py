@@ -1,0 +1,258 @@
+"""Carries out the steps of a scenario, watches over the invariants, and tells the story."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from tunmesh.simulator import invariants
+from tunmesh.simulator.invariants import Wholeness
+from tunmesh.simulator.scenarios import (
+    Add,
+    CutOneWay,
+    Divide,
+    FailDials,
+    FindNames,
+    Heal,
+    Intrude,
+    LoseNames,
+    ReadSlowly,
+    Restart,
+    Scenario,
+    Start,
+    Step,
+    Stop,
+    Wait,
+    Whole,
+)
+from tunmesh.simulator.story import Story
+from tunmesh.simulator.world import World
+from tunmesh.testing import Member
+
+MOVED = 10_000  # the numbers of hosts that moved begin here
+LOOK = 0.1  # seconds from one look at the mesh to the next
+SETTLING, QUIET = 30.0, 60.0  # seconds, at the end: for what still goes on, then nothing may happen
+FLOOD = 0.02  # seconds between two packets to a slow reader
+ENDS = {"crash": "killed", "vanish": "lose power", "leave": "leave"}
+
+
+def simulate(scenario: Scenario, nodes: int, seed: int, say: Callable[[str], None]) -> bool:
+    """Whether all invariants held."""
+    return Simulation(scenario, nodes, seed, say).run()
+
+
+class Simulation:
+    """One run of a scenario."""
+
+    def __init__(
+        self, scenario: Scenario, nodes: int, seed: int, say: Callable[[str], None]
+    ) -> None:
+        self._scenario = scenario
+        self._nodes = nodes
+        self._seed = seed
+        self._broken: list[str] = []
+        self._world = World(seed, scenario.behind_balancer)
+        self._story = Story(say, self._world.clock.seconds)
+        self._random = self._world.random
+        self._moves = 0
+
+    def run(self) -> bool:
+        scenario, story, world = self._scenario, self._story, self._world
+        story.begin(scenario.name, scenario.about, self._nodes, self._seed)
+        self._add(self._nodes)
+        world.chat()
+        for step in scenario.steps:
+            self._do(step)
+            if self._broken:
+                break
+        else:
+            self._finish()
+        self._broken += world.post.strays[:3]
+        again = f"tunmesh simulate {scenario.name} --nodes {self._nodes} --seed {self._seed}"
+        story.end(self._broken, again)
+        return not self._broken
+
+    def _do(self, step: Step) -> None:
+        match step:
+            case Start(over):
+                waiting = [m for m in self._world.members if not hasattr(m, "node")]
+                self._story.tell(f"{len(waiting)} nodes start")
+                self._start(waiting, over)
+            case Add(share, over):
+                new = self._add(len(self._some(share)))
+                self._story.tell(f"{len(new)} new nodes start")
+                self._start(new, over)
+            case Stop(share, how):
+                self._stop(self._some(share), how)
+            case Restart():
+                self._restart(step)
+            case Divide(share):
+                self._divide(share)
+            case CutOneWay(share):
+                self._cut_one_way(share)
+            case Heal():
+                self._story.tell("all cuts are over")
+                self._world.network.heal()
+            case FailDials(share):
+                self._story.tell(f"{share:.0%} of all dials fail from now on")
+                self._world.faults.failing = share
+            case LoseNames():
+                self._story.tell("no name resolves any more")
+                self._world.faults.has_names = False
+            case FindNames():
+                self._story.tell("names resolve again")
+                self._world.faults.has_names = True
+            case ReadSlowly():
+                self._read_slowly(step)
+            case Intrude():
+                self._intrude()
+            case Wait(seconds):
+                self._world.advance(seconds)
+            case Whole(within):
+                self._whole(within)
+
+    # --- nodes ---
+
+    def _add(self, count: int) -> list[Member]:
+        first = len(self._world.members) + 1
+        return [self._world.add(f"node{first + n}", start=False) for n in range(count)]
+
+    def _some(self, share: float) -> list[Member]:
+        running = list(self._world.honest())
+        return self._random.sample(running, max(1, round(share * len(running))))
+
+    def _start(self, members: Sequence[Member], over: float) -> None:
+        """Start them at random times, and come back when that is done."""
+        begin = self._world.clock.seconds()
+        times = sorted(self._random.uniform(0, over) for _ in members)
+        for member, time in zip(members, times, strict=True):
+            self._world.advance(begin + time - self._world.clock.seconds())
+            self._start_one(member)
+
+    def _start_one(self, member: Member) -> None:
+        member.skew = self._random.uniform(-1, 1) * self._scenario.skew
+        self._world.start(member)
+
+    def _stop(self, members: Sequence[Member], how: str) -> None:
+        self._story.tell(f"{len(members)} nodes {ENDS[how]}")
+        for member in members:
+            getattr(member, how)()
+        if how == "leave":
+            self._world.advance(2.0)
+            for member in members:
+                member.crash()
+
+    def _restart(self, step: Restart) -> None:
+        members = self._some(step.share)
+        self._stop(members, step.how)
+        self._world.advance(step.pause)
+        if step.moved:
+            for member in members:
+                self._moves += 1
+                member.move(MOVED + self._moves)
+        self._start(members, step.over)
+        where = "with other addresses" if step.moved else "with the same addresses"
+        self._story.tell(f"they have been started again, {where}")
+
+    def _intrude(self) -> None:
+        [victim] = self._some(0.0)
+        [intruder] = self._add(1)
+        intruder.addresses = (victim.addresses[0], intruder.addresses[1])
+        self._world.intruders[intruder] = victim
+        self._story.tell(f"{intruder.name} starts with the address of {victim.name}")
+        self._start_one(intruder)
+
+    # --- the network ---
+
+    def _divide(self, share: float) -> None:
+        hosts = [member.host for member in self._world.members]
+        here = set(self._random.sample(hosts, round(share * len(hosts))))
+        self._story.tell(f"nothing gets from {len(here)} hosts to the others, or back")
+        self._cut(
+            (one, other) for one in hosts for other in hosts if (one in here) > (other in here)
+        )
+
+    def _cut(self, ways: Iterable[tuple[str, str]], both_ways: bool = True) -> None:
+        for one, other in ways:
+            self._world.network.cut(one, other, both_ways)
+
+    def _cut_one_way(self, share: float) -> None:
+        hosts = [member.host for member in self._world.members]
+        pairs = [self._random.sample(hosts, 2) for _ in range(round(share * len(hosts) ** 2 / 2))]
+        self._story.tell(f"on {len(pairs)} ways, packets get through in one direction only")
+        self._cut(((one, other) for one, other in pairs), both_ways=False)
+
+    def _read_slowly(self, step: ReadSlowly) -> None:
+        slow = self._some(step.share)
+        self._story.tell(
+            f"{len(slow)} nodes read {step.rate / 1000:,.0f} kB/s from each, and are sent "
+            f"{step.offered / 1000:,.0f} kB/s, for {step.seconds:.0f} s"
+        )
+        others = [member for member in self._world.honest() if member not in slow]
+        self._world.network.rates.update((member.host, step.rate) for member in slow)
+        ways = [(one, other) for one in others for other in others if one is not other]
+        trial = []
+        for _ in range(round(step.seconds / FLOOD)):
+            for sender in others:
+                self._world.post.send(sender, slow[0], round(step.offered * FLOOD))
+            trial.append(self._world.post.send(*self._random.choice(ways)))
+            self._world.advance(FLOOD)
+        self._world.network.rates.clear()
+        self._world.advance(0.1)
+        missing = sum(map(self._world.post.waits, trial))
+        self._judge(
+            not missing, f"{len(trial) - missing} of {len(trial)} packets among the others arrived"
+        )
+
+    # --- what has to hold ---
+
+    def _judge(self, ok: bool, text: str) -> None:
+        self._story.tell(text, "✔" if ok else "✘")
+        if not ok:
+            self._broken.append(text)
+
+    def _whole(self, within: float) -> None:
+        wholeness = Wholeness(self._world)
+        begin = self._world.clock.seconds()
+        while (problem := wholeness.problem()) and self._world.clock.seconds() < begin + within:
+            self._world.advance(LOOK)
+        took = self._world.clock.seconds() - begin
+        if problem:
+            self._judge(False, f"not whole within {within:.0f} s: {problem}")
+        else:
+            limit = f"{took:.1f} s, at most {within:.0f}"
+            self._judge(True, f"whole: {wholeness.links:,} links ({limit})")
+
+    def _leftovers(self) -> list[str]:
+        """What there is in every moment of the next ten seconds: a bootstrap group that looks again
+        has a connection more for a moment."""
+        left: list[str] = []
+        for _ in range(20):
+            left = list(invariants.leftovers(self._world))
+            if not left:
+                break
+            self._world.advance(0.5)
+        return left
+
+    def _finish(self) -> None:
+        world, scenario = self._world, self._scenario
+        world.advance(SETTLING)
+        before = invariants.changes(world)
+        dials = world.network.dials
+        world.advance(QUIET)
+        changes, dials = invariants.changes(world) - before, world.network.dials - dials
+        self._judge(not changes, f"quiet for {QUIET:.0f} s: {changes} links changed, {dials} dials")
+        self._whole(10)
+        count, lost = invariants.lost_packets(world)
+        text = f"{count - len(lost):,} of {count:,} packets arrived"
+        self._judge(not lost, text + (f", not the one {lost[0]}" if lost else ""))
+        strays = len(world.post.strays)
+        self._judge(not strays, f"{strays} of {world.post.sent:,} ever came to a wrong node")
+        self._broken += self._leftovers()
+        self._broken += invariants.duplicates(world)
+        rows = list(invariants.costs(world, scenario))
+        self._story.costs(rows)
+        self._broken += [
+            f"a node had {most:,.0f} {what}, more than {limit:,.0f}"
+            for what, _, most, limit in rows
+            if most > limit
+        ]

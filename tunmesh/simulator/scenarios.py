@@ -1,0 +1,264 @@
+"""What happens in a simulation, as data: steps, one after the other, and what they may cost.
+
+The share of a step is a part of the nodes that run, at least one, drawn by chance. Durations are
+simulated seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# How a process ends. Crash: its kernel closes its connections. Vanish: the machine is gone, nobody
+# closes anything and nobody answers. Leave: it is told to, and says bye.
+End = Literal["crash", "vanish", "leave"]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """All nodes that have not run yet start, at random times."""
+
+    over: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """New nodes, as many as a share of those that run, start at random times."""
+
+    share: float
+    over: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Some nodes end, all at once."""
+
+    share: float
+    how: End
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Some nodes end at once, and start again after `pause`, at random times. Moved: with other
+    addresses, in the network and in the mesh."""
+
+    share: float
+    how: End = "crash"
+    pause: float = 0.5
+    over: float = 0.5
+    moved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Divide:
+    """The hosts are in two parts, and nothing gets from one to the other."""
+
+    share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class CutOneWay:
+    """Of this share of all pairs of hosts, nothing gets from the one to the other; what the other
+    one sends arrives."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """All cuts are over."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailDials:
+    """From now on this share of dials fails: refused, or not answered."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoseNames:
+    """From now on no name resolves."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindNames:
+    """Names resolve again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSlowly:
+    """For a while some nodes read only `rate` bytes a second from each connection, and everybody
+    sends them `offered` bytes a second. Packets between the others have to arrive meanwhile."""
+
+    share: float
+    seconds: float
+    rate: float
+    offered: float
+
+
+@dataclass(frozen=True, slots=True)
+class Intrude:
+    """A new node claims the address of one that runs, which is to keep it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Time passes."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The mesh has to be whole within so many seconds: each pair of nodes of which one can reach
+    the other is linked, once, and nobody knows of a node that is not there."""
+
+    within: float
+
+
+Step = (
+    Start
+    | Add
+    | Stop
+    | Restart
+    | Divide
+    | CutOneWay
+    | Heal
+    | FailDials
+    | LoseNames
+    | FindNames
+    | ReadSlowly
+    | Intrude
+    | Wait
+    | Whole
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may cost each node, by the number of other nodes, beside what goes on for ever:
+    keepalives, packets, and the dials of a bootstrap group that finds nobody. Kilobytes are for the
+    scenario's own number of nodes, and grow with it: of so many nodes the members tell each other.
+    """
+
+    dials: float
+    writes: float
+    kilobytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """After the last step all have to be linked and quiet, and every packet to arrive."""
+
+    name: str
+    about: str
+    steps: tuple[Step, ...]
+    limits: Limits
+    nodes: int = 30
+    skew: float = 0.0  # seconds that a clock may be ahead, or behind
+    behind_balancer: bool = False  # the bootstrap URL leads to any node, oneself included
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(
+            "join",
+            "all nodes start within half a second",
+            (Start(), Whole(15)),
+            Limits(3, 40, 10),
+            nodes=40,
+        ),
+        Scenario(
+            "partition",
+            "two halves cannot reach each other for two minutes",
+            (Start(), Whole(15), Divide(), Whole(40), Wait(80), Heal(), Whole(30)),
+            Limits(10, 80, 20),
+        ),
+        Scenario(
+            "partitioned-start",
+            "all nodes start while two halves cannot reach each other",
+            (Divide(), Start(), Wait(60), Heal(), Whole(120)),
+            Limits(10, 80, 20),
+        ),
+        Scenario(
+            "one-way",
+            "on a tenth of all ways, packets get through in one direction only",
+            (Start(), Whole(15), CutOneWay(0.1), Whole(40), Wait(60), Heal(), Whole(30)),
+            Limits(8, 80, 20),
+        ),
+        Scenario(
+            "restart",
+            "a third of the nodes is killed and started again, twice",
+            (Start(), Whole(15), Restart(0.3), Whole(15), Restart(0.3, "vanish"), Whole(15)),
+            Limits(5, 80, 20),
+        ),
+        Scenario(
+            "move",
+            "a third of the nodes comes back with other addresses, after a crash, a goodbye and a "
+            "power cut",
+            (
+                Start(),
+                Whole(15),
+                Restart(0.3, moved=True),
+                Whole(20),
+                Restart(0.3, "leave", moved=True),
+                Whole(20),
+                Restart(0.3, "vanish", moved=True),
+                Whole(40),
+            ),
+            Limits(6, 80, 20),
+        ),
+        Scenario(
+            "restart-all",
+            "everybody is killed and started again in the same half second",
+            (Start(), Whole(15), Restart(1.0), Whole(20), Restart(1.0, "vanish"), Whole(20)),
+            Limits(6, 80, 20),
+        ),
+        Scenario(
+            "failing-dials",
+            "three of ten dials fail, and a third of the nodes is started again meanwhile",
+            (FailDials(0.3), Start(), Whole(60), Restart(0.3), Whole(60)),
+            Limits(6, 80, 20),
+        ),
+        Scenario(
+            "no-names",
+            "no name resolves for two minutes, in which a third of the nodes is started again",
+            (Start(), Whole(15), LoseNames(), Restart(0.3), Wait(120), FindNames(), Whole(30)),
+            Limits(6, 80, 20),
+        ),
+        Scenario(
+            "balancer",
+            "the bootstrap URL leads to any node, oneself included; then a third starts again",
+            (Start(), Whole(120), Restart(0.3), Whole(120)),
+            Limits(5, 80, 20),
+            behind_balancer=True,
+        ),
+        Scenario(
+            "clocks",
+            "clocks are up to ten minutes wrong, and wrong in another way at each start",
+            (Start(), Whole(15), Restart(0.3), Whole(15), Restart(0.3, "vanish"), Whole(40)),
+            Limits(16, 150, 30),
+            skew=600,
+        ),
+        Scenario(
+            "slow-readers",
+            "a tenth of the nodes reads far less than it is sent, for half a minute",
+            (Start(), Whole(15), ReadSlowly(0.1, 30, 20_000, 60_000), Whole(10)),
+            Limits(3, 240, 250),
+        ),
+        Scenario(
+            "duplicate",
+            "a newcomer claims the address of a node that runs",
+            (Start(), Whole(15), Intrude(), Whole(15)),
+            Limits(3, 40, 10),
+        ),
+        Scenario(
+            "ghosts",
+            "a third of the machines loses power; newcomers are told of the dead",
+            (Start(), Whole(15), Stop(0.3, "vanish"), Add(0.3), Whole(40)),
+            Limits(5, 80, 20),
+        ),
+    )
+}

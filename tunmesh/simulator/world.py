@@ -1,0 +1,107 @@
+"""The mesh of a simulation, and the packets that are sent in it.
+
+Every packet carries a number, by which the tun that it comes out of knows for whom it was meant: so
+that one which comes out of another one is noticed, whenever that happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tunmesh.bootstrap import GroupSettings
+from tunmesh.simulator.net import BALANCER, FaultyNetwork
+from tunmesh.simulator.plain import PlainTransport
+from tunmesh.testing import PORT, Member, MemoryTun, Mesh, frame
+
+SEEDS = "seeds.test"  # the name of the first hosts that there are
+SEED_COUNT = 3
+NUMBER = slice(30, 38)  # of a packet: behind the virtio header and the IPv4 header
+TRAFFIC_INTERVAL = 0.05  # seconds between two packets from anybody to anybody
+
+
+class Post:
+    """Packets under way."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.arrived = 0
+        self.strays: list[str] = []
+        self._meant: dict[int, Member] = {}
+
+    def send(self, sender: Member, receiver: Member, size: int = 0) -> int:
+        """Send a packet of `size` bytes beyond its headers; its number."""
+        self.sent += 1
+        self._meant[self.sent] = receiver
+        number = self.sent.to_bytes(8, "big")
+        sender.tun.inject(frame(sender.address, receiver.address, number + bytes(size)))
+        return self.sent
+
+    def waits(self, number: int) -> bool:
+        """Whether a packet has not arrived."""
+        return number in self._meant
+
+    def receive(self, member: Member, packet: bytes) -> None:
+        """A packet came out of the tun of a member."""
+        number = int.from_bytes(packet[NUMBER], "big")
+        receiver = self._meant.pop(number, None)
+        if receiver is member:
+            self.arrived += 1
+        else:
+            meant = f"that was for {receiver.name}" if receiver is not None else "twice"
+            self.strays.append(f"{member.name} got a packet {meant}")
+
+
+class PostTun(MemoryTun):
+    """Gives what it gets to the post."""
+
+    def __init__(self, post: Post, member: Member) -> None:
+        super().__init__()
+        self._post = post
+        self._member = member
+
+    def write(self, frames: Iterable[bytes | memoryview]) -> list[str]:
+        for each in frames:
+            self._post.receive(self._member, bytes(each))
+        return []
+
+
+class World(Mesh):
+    """A mesh with a faulty network. All its chance is drawn from `random`."""
+
+    transport = PlainTransport
+
+    def __init__(self, seed: int, behind_balancer: bool) -> None:
+        target = (BALANCER if behind_balancer else SEEDS, PORT)
+        super().__init__(seed, groups=(GroupSettings("seeds", (target,)),))
+        self.post = Post()
+        self.intruders: dict[Member, Member] = {}  # with whose address they claim
+
+    def make_network(self) -> FaultyNetwork:
+        self.faults = FaultyNetwork(
+            self.clock, self.random, lambda: [member.host for member in self.members]
+        )
+        return self.faults
+
+    def make_tun(self, member: Member) -> MemoryTun:
+        return PostTun(self.post, member)
+
+    def start(self, member: Member) -> None:
+        member.start()
+        self.network.names[SEEDS] = [seed.host for seed in self.members[:SEED_COUNT]]
+
+    def honest(self) -> Iterator[Member]:
+        """The running members that have their addresses to themselves."""
+        return (member for member in self.running() if member not in self.intruders)
+
+    def reach(self, one: Member, other: Member) -> bool:
+        """Whether two members can have a connection."""
+        cut = self.network.is_cut
+        return one is not other and not cut(one.host, other.host) and not cut(other.host, one.host)
+
+    def chat(self) -> None:
+        """From now on somebody sends a packet to somebody every so often."""
+        honest = list(self.honest())
+        if len(honest) > 1:
+            sender, receiver = self.random.sample(honest, 2)
+            self.post.send(sender, receiver)
+        self.clock.callLater(TRAFFIC_INTERVAL, self.chat)
