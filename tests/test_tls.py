@@ -34,8 +34,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh import tls
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.errors import OperatorError
+from tunmesh.strangers import MAX_STRANGERS
 from tunmesh.testing import LATENCY, PORT, Member, Mesh, Network, credentials
-from tunmesh.tls import HANDSHAKE_TIMEOUT, MAX_STRANGERS, MAX_VISIT, Credentials
+from tunmesh.tls import HANDSHAKE_TIMEOUT, MAX_VISIT, Credentials
 
 STRANGER = "198.51.100.1"
 DAY = timedelta(days=1)
@@ -379,7 +380,9 @@ class ReceptionTests(SynchronousTestCase):
             left.append(timeout)
             return Protocol()
 
-        reception = tls.Reception(clock, accept, lambda address: None, lambda error: None)
+        reception = tls.Reception(
+            clock, accept, lambda address: None, lambda error: None, lambda: 0.0
+        )
         guest = reception.buildProtocol(None)
         assert guest is not None
         guest.makeConnection(LinkTransport())
@@ -506,7 +509,7 @@ class StrangersTests(SynchronousTestCase):
             self.mesh.advance(10, step=0.1)
             for each in crowd:
                 each.transport.write(b"x")
-        self.mesh.advance(MAX_VISIT - 60 + 1)
+        self.mesh.advance(MAX_VISIT - 60 + 3, step=0.1)
         self.assertNotIn(None, [each.ended for each in crowd])
         self.mesh.add("b")
         self.mesh.until(self.mesh.is_complete, within=5)

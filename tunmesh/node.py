@@ -100,7 +100,8 @@ class Node:
     `reactor` gives time, names, connections and the listening port; `tun` the packets;
     `make_site(status)` makes what answers HTTPS on the port; `random_bytes(n)` and
     `draw()` (0 to 1) are the only sources of chance; `failed(why)` is told when the node is of no
-    more use, its tun being gone; `before_bootstrap()` may call `reload` before URLs are dialed.
+    more use, its tun being gone; `before_bootstrap()` may call `reload` before URLs are dialed;
+    `worked()` gives the seconds of processor time so far, by which strangers are kept short.
     """
 
     def __init__(
@@ -114,8 +115,10 @@ class Node:
         failed: Callable[[str], None],
         log: Logger,
         before_bootstrap: Callable[[], None] = lambda: None,
+        worked: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.record = settings.record
+        self._own = frozenset(str(address.ip) for address in settings.record.addresses)
         self._settings = settings
         self._before_bootstrap = before_bootstrap
         self._reactor = reactor
@@ -150,6 +153,7 @@ class Node:
             self._connector.accept,
             make_site(self.status).buildProtocol,
             partial(self._count_failure, "a stranger"),
+            worked,
         )
         self._port: IListeningPort | None = None
         self._timers: dict[str, Any] = {}
@@ -170,7 +174,7 @@ class Node:
         port = self._settings.listen_port
         factory = tls.server_factory(self._identity, self._reception, self._reactor)
         try:
-            self._port = self._listen_on(port, factory)
+            self._port = self._reception.port = self._listen_on(port, factory)
         except CannotListenError as error:
             raise OperatorError(
                 f"control_api/listen_port: cannot listen on TCP port {port}: {error.socketError}"
@@ -301,14 +305,17 @@ class Node:
         peer = self._peers.get(link)
         if peer is None or not self._roster.hears(link):
             return  # said on a link that another one has replaced
-        peer.refuses = refusal.addresses
-        if refusal.addresses:
+        refuses = tuple(each for each in refusal.addresses if each in self._own)
+        if refuses == peer.refuses:
+            return  # whoever says it a thousand times a second is not listened to
+        peer.refuses = refuses
+        if peer.refuses:
             self._journal.warn(
-                ("refused", refusal),
+                ("refused", peer.refuses),
                 "{peer} does not route {addresses} to this node: {why}",
                 event="address_refused",
                 peer=peer.record.name,
-                addresses=", ".join(refusal.addresses),
+                addresses=", ".join(peer.refuses),
                 why=_why_refused(refusal),
             )
         self._note_readiness()

@@ -149,6 +149,7 @@ class Wire:
         self._under_way = 0
         self._producer: Any = None
         self._paused = False
+        self._reads = True
 
     # ITCPTransport
 
@@ -171,6 +172,13 @@ class Wire:
             self._sent.clear()
             self._send(Failure(error.ConnectionLost()), 0)
             self.network.clock.callLater(0, self._lost, Failure(error.ConnectionAborted()))
+
+    def pauseProducing(self) -> None:
+        self._reads = False
+
+    def resumeProducing(self) -> None:
+        self._reads = True
+        self.peer.deliver()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self._producer = producer
@@ -199,7 +207,7 @@ class Wire:
         """Hand the peer everything that is due, unless the way is cut."""
         if self.network.is_cut(self.here, self.there):
             return
-        while self._sent and self.peer.connected and self.peer.protocol is not None:
+        while self._sent and self.peer.connected and self.peer.protocol and self.peer._reads:
             what = self._sent.popleft()
             if isinstance(what, bytes):
                 self._under_way -= len(what)
@@ -244,6 +252,8 @@ class Network:
         self.latency = latency
         self.names: dict[str, list[str]] = {}
         self.listeners: dict[tuple[str, int], interfaces.IProtocolFactory] = {}
+        # Of ports that take no connections at the moment.
+        self.backlogs: dict[tuple[str, int], list[Dialing]] = {}
         self.wires: set[Wire] = set()
         self.dials = 0
         self._cuts: set[tuple[str, str]] = set()
@@ -293,7 +303,11 @@ class Dialing:
         cut = self._network.is_cut
         if not self._pending or cut(self._here, self._there) or cut(self._there, self._here):
             return
-        listener = self._network.listeners.get((self._there, self._port))
+        place = (self._there, self._port)
+        if place in self._network.backlogs:
+            self._network.backlogs[place].append(self)
+            return
+        listener = self._network.listeners.get(place)
         if listener is None:
             self.fail(error.ConnectionRefusedError())
             return
@@ -334,6 +348,8 @@ class Dialing:
 
 @implementer(interfaces.IListeningPort)
 class _Port:
+    numberAccepts = 100
+
     def __init__(self, network: Network, place: tuple[str, int]) -> None:
         self._network = network
         self._place = place
@@ -343,6 +359,14 @@ class _Port:
 
     def stopListening(self) -> None:
         self._network.listeners.pop(self._place, None)
+        self.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        self._network.backlogs.setdefault(self._place, [])
+
+    def resumeProducing(self) -> None:
+        for dialing in self._network.backlogs.pop(self._place, []):
+            self._network.clock.callLater(0, dialing.arrive)
 
     def getHost(self) -> address.IPv4Address:
         return address.IPv4Address("TCP", *self._place)
@@ -523,6 +547,7 @@ class Member:
         self.reactor.is_dead = True
         network = self.mesh.network
         network.listeners.pop((self.host, PORT), None)
+        network.backlogs.pop((self.host, PORT), None)
         for wire in [wire for wire in network.wires if wire.here == self.host]:
             wire.crash(silently)
 
