@@ -5,13 +5,14 @@ BIN    := $(VENV)/bin
 NODES  ?= 3
 TESTS  ?= tests
 
-.PHONY: help mesh test test-container bench bench-scale lint types format docs clean
+.PHONY: help mesh test test-container bench bench-scale bench-attack lint types format docs clean
 help:
 	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
 	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
 	@echo "make test-container    the image and the deployment examples, for real, with podman"
 	@echo "make bench   beside no VPN, a C relay and other VPNs, as root (QUICK=1: under a minute)"
 	@echo "make bench-scale    what a node costs with up to 500 peers, and by packet size (QUICK=1)"
+	@echo "make bench-attack    what attacks cost those who are not attackers, as root"
 	@echo "make lint    ruff;  make types  mypy;  make format  ruff format"
 	@echo "make docs    docs/configuration.md, anew from the declarations of the keys"
 
@@ -49,6 +50,9 @@ bench: $(VENV)/.bench
 bench-scale: $(VENV)/.installed
 	@$(BIN)/python -m bench.scale $(if $(QUICK),--quick) --out bench/results
 	@$(BIN)/python -m bench.packet_sizes --out bench/results
+
+bench-attack: $(VENV)/.installed
+	@$(BIN)/python -m bench.attack --out bench/results
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
