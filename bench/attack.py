@@ -35,7 +35,7 @@ from pathlib import Path
 from bench.attacker import ATTACKS
 from bench.contenders.tunmesh import contender
 from bench.errors import BenchError
-from bench.iperf import Iperf
+from bench.iperf import Iperf, await_line
 from bench.lab import Ground, Host, Lab
 from bench.ping import parse_ping, percentile
 from bench.probe import await_first_packet
@@ -153,6 +153,7 @@ def attacking(name: str, ground: Ground) -> Iterator[list[str]]:
             text=True,
         )
     try:
+        await_line(child, "ready")
         yield said
         said.append(child.communicate(timeout=10)[0])
     finally:

@@ -421,6 +421,8 @@ def main(name: str, directory: str, host: str) -> None:
     blows = ATTACKS[name](Target(Path(directory), host))
     over = threading.Event()
     threading.Thread(target=_await_end, args=(over,), daemon=True).start()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     count = held = 0
     while not over.is_set():
         held = max(held, next(blows))
