@@ -474,7 +474,7 @@ class Reception(Factory):
 
     def received(self, transport: _GuestTransport, data: bytes) -> None:
         """Bytes of a stranger: to be looked at now, or when those before him were."""
-        if self._pause is None:
+        if self._pause is None and not self._waiting:
             self.work(partial(transport.take, data))
             return
         transport.pauseProducing()
@@ -500,16 +500,24 @@ class Reception(Factory):
             self._pause = self.clock.callLater(pause, self._go_on)
 
     def _go_on(self) -> None:
-        """Those who have waited come first; then there may be new ones."""
+        """Let some newcomers in, and then see to those who wait: whoever never ends to do the one
+        does not keep the node from the other."""
         self._pause = None
         self._spend(0.0)  # there may have been more than the pause was for
-        while self._waiting and self._pause is None:
+        if self._pause is not None:
+            return
+        if self.port is not None:
+            self.port.numberAccepts = ACCEPTS
+            self.port.resumeProducing()
+        self.clock.callLater(0, self._serve)
+
+    def _serve(self) -> None:
+        """At least one of those who wait."""
+        while self._waiting:
             guest = self.strangers.serve(self._waiting)
             transport = guest.transport
             self.work(partial(transport.take, self._waiting.pop(guest)))
             transport.resumeProducing()
-        if self._pause is None:
-            self.strangers.forget_turns()
-            if self.port is not None:
-                self.port.numberAccepts = ACCEPTS
-                self.port.resumeProducing()
+            if self._pause is not None:
+                return
+        self.strangers.forget_turns()
