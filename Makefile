@@ -7,7 +7,7 @@ MINUTES ?= 60
 TESTS  ?= tests
 SECONDS ?= 60
 
-.PHONY: help mesh test test-container bench bench-scale soak faults fuzz lint types format docs clean
+.PHONY: help mesh test test-container bench bench-scale bench-attack soak faults fuzz lint types format docs clean
 help:
 	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
 	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
@@ -17,6 +17,7 @@ help:
 	@echo "make fuzz    bytes against what reads them, guided by coverage (SECONDS=60)"
 	@echo "make soak    real nodes under mixed traffic and churn: nothing may grow (MINUTES=60)"
 	@echo "make faults  how soon real nodes are whole after real faults, as root (10 minutes)"
+	@echo "make bench-attack    what attacks cost those who are not attackers, as root"
 	@echo "make lint    ruff;  make types  mypy;  make format  ruff format"
 	@echo "make docs    docs/configuration.md, anew from the declarations of the keys"
 
@@ -68,6 +69,9 @@ soak: $(VENV)/.installed
 
 faults: $(VENV)/.installed
 	@$(BIN)/python -m bench.faults $(if $(ONLY),--only "$(ONLY)") $(if $(OUT),--out $(OUT))
+
+bench-attack: $(VENV)/.installed
+	@$(BIN)/python -m bench.attack --out bench/results
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -105,6 +105,7 @@ class Extra:
             self._connector.accept,
             _no_http,
             lambda error: say("tls", why=str(error)),
+            lambda: 0.0,
         )
         factory = tls.server_factory(crowd.identity, reception, crowd.reactor)
         crowd.reactor.listenTCP(record.host_port[1], factory, BACKLOG, HOST)

@@ -45,7 +45,7 @@ FLOORS = {
     ),
     "machines": Floor(
         "handshake routing roster commands packetqueue status totals health expiry turns "
-        "history report explain",
+        "history report explain strangers",
         "errors codecs machines",
         pure=True,
     ),

@@ -16,6 +16,8 @@ from twisted.trial import unittest
 
 from tunmesh.log import (
     MAX_THROTTLED,
+    PACE,
+    ROOM,
     THROTTLE_INTERVAL,
     THROTTLE_LONGEST,
     Journal,
@@ -331,3 +333,19 @@ class Journals(unittest.SynchronousTestCase):
             self.journal.info("linked with {peer}", peer="beta")
             self.journal.error("no tun")
         self.assertEqual(self.texts(), [("info", "linked with beta"), ("error", "no tun")] * 2)
+
+    def test_room(self) -> None:
+        """Peers that come and go under ever new names make no more lines than there is room for;
+        how many were left out is said when there is room again. Errors are always logged."""
+        for number in range(2 * ROOM):
+            self.journal.info("linked with {peer}", peer=f"m{number}")
+            self.journal.warn(number, "refused by {peer}", peer=f"m{number}")
+        self.assertEqual(len(self.events), ROOM)
+        self.journal.error("no tun")
+        self.assertEqual(self.texts()[-1], ("error", "no tun"))
+        self.clock.advance(PACE)
+        self.journal.info("ready")
+        left_out = f"{3 * ROOM} lines were left out: too many peers come and go"
+        self.assertEqual(self.texts()[-2:], [("warn", left_out), ("info", "ready")])
+        self.journal.info("linked")
+        self.assertEqual(self.texts()[-1], ("info", "ready"))

@@ -34,8 +34,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh import tls
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.errors import OperatorError
+from tunmesh.strangers import MAX_STRANGERS
 from tunmesh.testing import LATENCY, PORT, Member, Mesh, Network, credentials
-from tunmesh.tls import HANDSHAKE_TIMEOUT, MAX_STRANGERS, MAX_VISIT, Credentials
+from tunmesh.tls import HANDSHAKE_TIMEOUT, MAX_VISIT, Credentials
 
 STRANGER = "198.51.100.1"
 DAY = timedelta(days=1)
@@ -383,7 +384,9 @@ class ReceptionTests(SynchronousTestCase):
             left.append(timeout)
             return Protocol()
 
-        reception = tls.Reception(clock, accept, lambda address: None, lambda error: None)
+        reception = tls.Reception(
+            clock, accept, lambda address: None, lambda error: None, lambda: 0.0
+        )
         guest = reception.buildProtocol(None)
         assert guest is not None
         guest.makeConnection(LinkTransport())
@@ -510,7 +513,7 @@ class StrangersTests(SynchronousTestCase):
             self.mesh.advance(10)
             for each in crowd:
                 each.transport.write(b"x")
-        self.mesh.advance(MAX_VISIT - 60 + 1)
+        self.mesh.advance(MAX_VISIT - 60 + 3)
         self.assertNotIn(None, [each.ended for each in crowd])
         self.mesh.add("b")
         self.mesh.until(self.mesh.is_complete, within=5)

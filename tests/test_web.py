@@ -125,11 +125,10 @@ class Health(Case):
             )
 
     def test_now(self) -> None:
-        """Every request asks the node anew, also on one connection."""
-        connection = self.connect(lambda: self.status)
+        """Every request asks the node anew."""
         for live, code in ((LIVE, 200), (DEAD, 503), (LIVE, 200)):
             self.status = replace(self.status, live=live)
-            self.assertEqual(connection.send(LIVEZ).code, code)
+            self.assertEqual(self.ask("/livez").code, code)
 
     def test_query(self) -> None:
         """A query changes nothing."""
@@ -248,6 +247,15 @@ class Bounds(Case):
         for request in connection.protocol._channel.requests:
             self.assertEqual(request.content.seek(0, 2), 0)
             request.content.close()
+
+    def test_one_request(self) -> None:
+        """A connection is good for one request: however many are written behind it, one is
+        answered, and the answer says so."""
+        connection = self.connect(lambda: self.status)
+        answer = connection.say(LIVEZ * 1000)
+        self.assertEqual(answer.count(b"HTTP/1.1 "), 1)
+        self.assertIn(b"\r\nConnection: close\r\n", answer)
+        self.assertTrue(connection.transport.disconnecting)
 
     def test_small_body(self) -> None:
         """A request with a small body is answered like one without."""

@@ -8,8 +8,9 @@ When it says pause, or when more come in one turn of the reactor than should go 
 a fair and bounded queue (tunmesh.packetqueue), from which one budget goes in each turn. The tun is
 never paused: it is read faster than we can encrypt, so that what must wait or be dropped is chosen
 here and not by the order of its ring. Everything that is not data goes to the transport at once,
-past the queue: it is little, and what a peer could make us send without end (pongs) is held back to
-one.
+past the queue: it is little, and what a peer could make us send without end is held back. Of all
+pings of one read the last is answered, a record is introduced once, and neither while the transport
+says pause; a peer that makes us say more and more and does not read is hung up on at `MAX_UNREAD`.
 
 **Death.** Every `ping_interval` a ping goes one way or the other: the two ends take turns, since a
 ping that comes says as much as the answer to one of ours, and in a large mesh pings are what an
@@ -49,6 +50,7 @@ CLOCK_STEP = 0.001  # seconds: less is no time
 WRITE_BUDGET = 1 << 17  # bytes of packets for one write
 # An end that has pinged waits for so many intervals, longer than the other end needs for its turn.
 OTHERS_TURN = 1.5
+MAX_UNREAD = 1 << 20  # bytes of messages that the other end leaves unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,8 @@ class Link(Protocol):
         self._decoder = Decoder(messages.MAX_HANDSHAKE_FRAME)
         self._timer: IDelayedCall | None = None
         self._paused = False
+        self._unread = 0  # bytes of messages written since the transport said pause
+        self._is_reading = False  # more may follow of what is to be answered
         self._pump_call: IDelayedCall | None = None
         self._error: PeerError | None = None  # why it closed, when it was not the connection
         self._heard = self.since
@@ -154,6 +158,7 @@ class Link(Protocol):
         self._is_put_off = False  # by a ping that came since ours
         self._pong_owed: bytes | None = None
         self._introductions: dict[str, NodeRecord] = {}  # owed, by id
+        self._asked = 0  # how many nodes the other end may still introduce
         self._probes: list[Callable[[bool], None]] = []
         self._probe_timer: IDelayedCall | None = None
         self._bye_said = False
@@ -196,16 +201,23 @@ class Link(Protocol):
         self._write(messages.encode_gossip(gossip))
 
     def ask(self, ids: Sequence[str]) -> None:
+        self._asked += len(ids)
         self._write(messages.encode_inquiry(ids))
 
     def introduce(self, records: Sequence[NodeRecord]) -> None:
-        """Send these records now, or when the other end has read what it was sent before: it may
-        ask as often as it likes and never waits for more than each record once."""
+        """Send these records when all that was read is looked at and the other end has read what it
+        was sent before: it may ask as often as it likes and is owed each record once."""
         self._introductions.update((record.id, record) for record in records)
-        if not self._paused:
-            self._send_introductions()
+        if not self._is_reading:
+            self._answer()
 
-    def _send_introductions(self) -> None:
+    def _answer(self) -> None:
+        """Send what is owed."""
+        if self._paused or self.state is State.CLOSED:
+            return
+        if self._pong_owed is not None:
+            token, self._pong_owed = self._pong_owed, None
+            self._write(b"o" + token)
         records, self._introductions = list(self._introductions.values()), {}
         for at in range(0, len(records), messages.MAX_INTRODUCED):
             self._write(messages.encode_introduction(records[at : at + messages.MAX_INTRODUCED]))
@@ -258,6 +270,12 @@ class Link(Protocol):
         if self.state is State.CLOSED:
             return  # an error in what comes behind the end would take back our bye
         self._heard = self._clock.seconds()
+        self._is_reading = True
+        self._read(data)
+        self._is_reading = False
+        self._answer()
+
+    def _read(self, data: bytes) -> None:
         frames: list[memoryview] = []  # of data: a batch, up to a message of another kind
         is_open = self._is_open()
         data_tag, most = messages.DATA, messages.MAX_DATA_FRAME
@@ -298,10 +316,8 @@ class Link(Protocol):
 
     def resumeProducing(self) -> None:
         self._paused = False
-        if self._pong_owed is not None:
-            token, self._pong_owed = self._pong_owed, None
-            self._write(b"o" + token)
-        self._send_introductions()
+        self._unread = 0
+        self._answer()
         self._pump()
 
     def stopProducing(self) -> None:
@@ -345,6 +361,11 @@ class Link(Protocol):
         self.transport.write(b"".join(parts))
 
     def _write(self, payload: bytes) -> None:
+        if self._paused:
+            self._unread += len(payload)
+            if self._unread > MAX_UNREAD:
+                self._fail(PeerError("unread", "it does not read what it is told"))
+                return
         self.transport.write(encode(payload))
 
     # --- receiving ---
@@ -377,7 +398,7 @@ class Link(Protocol):
         if self.state is State.HANDSHAKE:
             self._shake_hands(payload)
         elif tag == messages.PING:
-            self._pong(messages.decode_token(payload))
+            self._pong_owed = messages.decode_token(payload)
             self._pinged()
         elif tag == messages.PONG:
             self._ponged(messages.decode_token(payload))
@@ -386,7 +407,7 @@ class Link(Protocol):
         elif tag == messages.INQUIRY:
             self._owner.inquiry_received(self, messages.decode_inquiry(payload))
         elif tag == messages.INTRODUCTION:
-            self._owner.introduction_received(self, messages.decode_introduction(payload))
+            self._introduced(payload)
         elif tag == messages.REFUSAL:
             self._owner.refusal_received(self, messages.decode_refusal(payload))
         elif tag == messages.BYE:
@@ -395,6 +416,14 @@ class Link(Protocol):
             raise PeerError("oversized", f"a data frame of {len(payload)} bytes")
         else:
             raise PeerError("unexpected", "a message with an unknown tag")
+
+    def _introduced(self, payload: bytes) -> None:
+        """Records are much to read, so nobody may send more of them than he was asked for."""
+        if len(payload) > 2 + self._asked * (messages.MAX_RECORD + 1):
+            raise PeerError("unexpected", "it introduces nodes that it was not asked for")
+        records = messages.decode_introduction(payload)
+        self._asked = max(0, self._asked - len(records))
+        self._owner.introduction_received(self, records)
 
     def _bye(self, reason: str) -> None:
         self._bye_heard = True
@@ -435,12 +464,6 @@ class Link(Protocol):
 
     def _token(self) -> bytes:
         return self.pings.to_bytes(messages.TOKEN_SIZE, "big")
-
-    def _pong(self, token: bytes) -> None:
-        if self._paused:
-            self._pong_owed = token
-        else:
-            self._write(b"o" + token)
 
     def _ponged(self, token: bytes) -> None:
         """Only the answer to the last ping counts, and once: an older one tells nothing new."""

@@ -31,6 +31,10 @@ LEVELS = {
 THROTTLE_INTERVAL = 60.0  # seconds between two lines of a kind at first
 THROTTLE_LONGEST = 3600.0  # and at last
 MAX_THROTTLED = 1024
+ROOM = (
+    1000  # lines that peers can cause at once, whatever they do: a mesh that starts makes hundreds
+)
+PACE = 10.0  # seconds for one line more
 
 
 @implementer(ILogObserver)
@@ -186,19 +190,54 @@ class Throttle:
         self._last.pop(kind, None)
 
 
+class Room:
+    """For how many lines there is room: that comes back with time."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._since = seconds()
+        self._lines = float(ROOM)
+        self._left_out = 0
+
+    def take(self) -> int | None:
+        """None: there is none. Otherwise how many lines found none since the last that did."""
+        now = self._seconds()
+        self._lines = min(ROOM, self._lines + (now - self._since) / PACE)
+        self._since = now
+        if self._lines < 1:
+            self._left_out += 1
+            return None
+        self._lines -= 1
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+
 class Journal:
-    """The log of one node. Warnings are what peers can cause, so they go through a Throttle."""
+    """The log of one node. Warnings are what peers can cause, so they go through a Throttle. Peers
+    that come and go under ever new names cannot fill the disk either: but for errors there is only
+    so much room."""
 
     def __init__(self, log: Logger, seconds: Callable[[], float]) -> None:
-        self.info = log.info
         self.error = log.error
         self._log = log
+        self._room = Room(seconds)
         self._throttle = Throttle(seconds)
         self.over = self._throttle.forget
+
+    def info(self, text: str, **fields: object) -> None:
+        if self._has_room():
+            self._log.info(text, **fields)
 
     def warn(self, kind: Hashable, text: str, **fields: object) -> None:
         """Log a warning of this kind, unless there was one lately."""
         left_out = self._throttle.admit(kind)
-        if left_out is not None:
+        if left_out is not None and self._has_room():
             more = " ({left_out} more like it)" if left_out else ""
             self._log.warn(text + more, left_out=left_out, **fields)
+
+    def _has_room(self) -> bool:
+        left_out = self._room.take()
+        if left_out:
+            text = "{lines} lines were left out: too many peers come and go"
+            self._log.warn(text, event="left_out", lines=left_out)
+        return left_out is not None

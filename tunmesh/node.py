@@ -105,6 +105,7 @@ class Node:
     `draw()` (0 to 1) are the only sources of chance; `failed(why)` is told when the node is of no
     more use, its tun being gone; `before_bootstrap()` may call `reload` before URLs are dialed;
     `transport` runs TLS on each connection.
+    `worked()` gives the seconds of processor time so far, by which strangers are kept short.
     """
 
     def __init__(
@@ -119,8 +120,10 @@ class Node:
         log: Logger,
         before_bootstrap: Callable[[], None] = lambda: None,
         transport: type[ProtocolWrapper] = tls.TunedTransport,
+        worked: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.record = settings.record
+        self._own = frozenset(str(address.ip) for address in settings.record.addresses)
         self._settings = settings
         self._before_bootstrap = before_bootstrap
         self._reactor = reactor
@@ -156,6 +159,7 @@ class Node:
             self._connector.accept,
             make_site(self.status).buildProtocol,
             partial(self._count_failure, "a stranger"),
+            worked,
         )
         self._transport = transport
         self._port: IListeningPort | None = None
@@ -179,7 +183,7 @@ class Node:
             self._identity, self._reception, self._reactor, self._transport
         )
         try:
-            self._port = self._listen_on(port, factory)
+            self._port = self._reception.port = self._listen_on(port, factory)
         except CannotListenError as error:
             raise OperatorError(
                 f"control_api/listen_port: cannot listen on TCP port {port}: {error.socketError}"
@@ -314,14 +318,17 @@ class Node:
         peer = self._peers.get(link)
         if peer is None or not self._roster.hears(link):
             return  # said on a link that another one has replaced
-        peer.refuses = refusal.addresses
-        if refusal.addresses:
+        refuses = tuple(each for each in refusal.addresses if each in self._own)
+        if refuses == peer.refuses:
+            return  # whoever says it a thousand times a second is not listened to
+        peer.refuses = refuses
+        if peer.refuses:
             self._journal.warn(
-                ("refused", refusal),
+                ("refused", peer.refuses),
                 "{peer} does not route {addresses} to this node: {why}",
                 event="address_refused",
                 peer=peer.record.name,
-                addresses=", ".join(refusal.addresses),
+                addresses=", ".join(peer.refuses),
                 why=_why_refused(refusal),
             )
         self._note_readiness()

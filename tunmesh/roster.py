@@ -78,8 +78,8 @@ from tunmesh.messages import (
 from tunmesh.routing import Network, is_host
 from tunmesh.status import Sight
 
-# The most nodes that hearsay can make known; more are ignored. A full mesh of so many would be far
-# beyond what one link per pair is good for.
+# The most nodes that are linked, and that hearsay can make known; more are sent away, or ignored. A
+# full mesh of so many would be far beyond what one link per pair is good for.
 MAX_NODES = 4096
 
 _ALL_ROUTED = Refusal((), "")
@@ -178,6 +178,8 @@ class Roster(Generic[Link]):
         if peer is not None:
             self._links[link] = record.id
             return self._second_link(peer, link, by_smaller, dialed)
+        if len(self._peers) >= MAX_NODES:
+            return [Close(link, LEAVING)]
         if self._outranked(record):
             return [Close(link, SUPERSEDED)]
         if _supersedes(record, self._me):
@@ -256,6 +258,8 @@ class Roster(Generic[Link]):
         commands = self._ask(peer, unknown)
         for node_id in sorted(gone):  # a set of texts has another order in each process
             commands += self._doubted(peer, node_id)
+        if gossip.full and gone:
+            peer.vouches = set(peer.vouches)  # one that was large once costs as much for ever
         return commands
 
     def asked(self, link: Link, ids: Iterable[str]) -> list[Command[Link]]:

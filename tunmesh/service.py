@@ -252,6 +252,7 @@ class NodeService(Service):
             failed=self._failed,
             log=self.log,
             before_bootstrap=self._reloader.before_bootstrap,
+            worked=time.thread_time,
         )
         node.listen()
         if self._config.admin.socket is not None:

@@ -19,10 +19,14 @@ TIMEOUT = 15.0  # seconds that a client may be idle
 
 class _QuietRequest(Request):
     """Does not say which software answers, and keeps nothing of what is sent behind the head of a
-    request: no page wants a body, and Twisted would put a long one on disk."""
+    request: no page wants a body, and Twisted would put a long one on disk. It is the last of its
+    connection: thousands could be written one behind the other, and would all be answered before
+    anybody else has his turn."""
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(0)
+        self.channel.persistent = False
+        self.setHeader(b"connection", b"close")
 
     def handleContentChunk(self, data: bytes) -> None:
         pass

@@ -155,6 +155,7 @@ class Wire:
         self._last_due = 0.0
         self._producer: Any = None
         self._paused = False
+        self._reads = True
 
     # ITCPTransport
 
@@ -179,6 +180,13 @@ class Wire:
             self._sent.clear()
             self._send(Failure(error.ConnectionLost()), 0)
             self.network.clock.callLater(0, self._lost, Failure(error.ConnectionAborted()))
+
+    def pauseProducing(self) -> None:
+        self._reads = False
+
+    def resumeProducing(self) -> None:
+        self._reads = True
+        self.network.clock.callLater(0, self.peer.deliver)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self._producer = producer
@@ -212,7 +220,7 @@ class Wire:
         if self.network.is_cut(self.here, self.there):
             return
         clock, soon = self.network.clock, self.network.clock.seconds() + 1e-9
-        while self._sent and self.peer.connected and self.peer.protocol is not None:
+        while self._sent and self.peer.connected and self.peer.protocol and self.peer._reads:
             due, what = self._sent[0]
             if due > soon:
                 break
@@ -260,6 +268,8 @@ class Network:
         self.latency = latency
         self.names: dict[str, list[str]] = {}
         self.listeners: dict[tuple[str, int], interfaces.IProtocolFactory] = {}
+        # Of ports that take no connections at the moment.
+        self.backlogs: dict[tuple[str, int], list[Dialing]] = {}
         self.wires: dict[Wire, None] = {}  # in the order of their making
         # What each host did.
         self.dials_by: Counter[str] = Counter()
@@ -328,7 +338,11 @@ class Dialing:
             return
         if self._there in self._network.gone:
             return
-        listener = self._network.listeners.get((self._there, self._port))
+        place = (self._there, self._port)
+        if place in self._network.backlogs:
+            self._network.backlogs[place].append(self)
+            return
+        listener = self._network.listeners.get(place)
         if listener is None:
             self.fail(error.ConnectionRefusedError())
             return
@@ -371,6 +385,8 @@ class Dialing:
 
 @implementer(interfaces.IListeningPort)
 class _Port:
+    numberAccepts = 100
+
     def __init__(self, network: Network, place: tuple[str, int]) -> None:
         self._network = network
         self._place = place
@@ -380,6 +396,14 @@ class _Port:
 
     def stopListening(self) -> None:
         self._network.listeners.pop(self._place, None)
+        self.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        self._network.backlogs.setdefault(self._place, [])
+
+    def resumeProducing(self) -> None:
+        for dialing in self._network.backlogs.pop(self._place, []):
+            self._network.clock.callLater(0, dialing.arrive)
 
     def getHost(self) -> address.IPv4Address:
         return address.IPv4Address("TCP", *self._place)
@@ -569,6 +593,7 @@ class Member:
         self.reactor.is_dead = True
         network = self.mesh.network
         network.listeners.pop((self.host, PORT), None)
+        network.backlogs.pop((self.host, PORT), None)
         for wire in [wire for wire in network.wires if wire.here == self.host]:
             wire.crash(silently)
 

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,10 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from OpenSSL import SSL, crypto
 from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
+from twisted.internet import tcp
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
@@ -47,6 +51,7 @@ from tunmesh import pem
 from tunmesh.bulktls import transport_class
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.messages import PROTOCOL
+from tunmesh.strangers import Allowance, Places
 
 ALPN = PROTOCOL.encode("ascii")
 HTTP = b"http/1.1"
@@ -54,9 +59,14 @@ TLS12_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 EXPORTER = b"EXPORTER-Channel-Binding"
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds from the accepted connection to an authenticated link
-MAX_STRANGERS = 256  # connections that have not authenticated, HTTPS included
 MAX_VISIT = 60.0  # seconds that an HTTPS connection may take a stranger's place, however it is used
 READ_SIZE = 1 << 18
+MIN_READ = 1 << 12  # and what is read of a stranger
+TURN = 0.002  # seconds that what is read of one connection should take: then others have theirs
+LONG_TURN = 2 * TURN  # after which
+REST = 2  # times as long as it took nothing more is read of it
+ACCEPT_COST = 0.0002  # seconds for a connection, beside what is measured
+ACCEPTS = 8  # connections taken in one turn of the reactor
 SEND_LIMIT = 1 << 20
 # Bytes that wait unsent in the kernel. The rest waits in our queue, where it can expire.
 NOTSENT_LOWAT = 1 << 17
@@ -176,11 +186,60 @@ class _ServerCreator:
 
 
 class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
-    """The TLS transport of both kinds of connection, on a socket set up for links."""
+    """The TLS transport of both kinds of connection, on a socket set up for links.
+
+    A read of many small frames takes a hundred times as long as one of few large ones. Whoever
+    sends them is read less at a time, so that he holds up nobody but himself. Whoever keeps the
+    node busy even so (a frame of gossip is looked at as a whole) is not read for a while."""
+
+    _most = READ_SIZE
 
     def makeConnection(self, transport: ITransport) -> None:
         _tune(transport)
         super().makeConnection(transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        began = time.thread_time()
+        super().dataReceived(data)
+        took, size = time.thread_time() - began, len(data)
+        if took > TURN:
+            self._read_at_most(max(MIN_READ, int(size * TURN / took)))
+            if took > LONG_TURN and isinstance(self.transport, tcp.Connection):
+                reactor: Any = self.transport.reactor
+                self.transport.pauseProducing()
+                reactor.callLater(REST * took, self.transport.resumeProducing)
+        elif size >= self._most < READ_SIZE:
+            self._read_at_most(2 * self._most)
+
+    def _read_at_most(self, size: int) -> None:
+        self._most = self.transport.bufferSize = size
+
+
+class _GuestTransport(TunedTransport):
+    """The listening end. What arrives from a stranger is looked at when the reception says so."""
+
+    def makeConnection(self, transport: ITransport) -> None:
+        self.factory.wrappedFactory.work(partial(super().makeConnection, transport))
+        self._read_at_most(MIN_READ)
+
+    def dataReceived(self, data: bytes) -> None:
+        reception = self.factory.wrappedFactory
+        if self.wrappedProtocol in reception.strangers:
+            reception.received(self, data)
+        else:
+            super().dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        end = partial(super().connectionLost, reason)
+        reception = self.factory.wrappedFactory
+        if self.wrappedProtocol in reception.strangers:
+            reception.work(end)
+        else:
+            end()
+
+    def take(self, data: bytes) -> None:
+        """Its turn has come."""
+        super().dataReceived(data)
 
 
 def _tune(transport: ITransport) -> None:
@@ -216,9 +275,10 @@ def server_factory(
     clock: IReactorTime,
     transport: type[ProtocolWrapper] = TunedTransport,
 ) -> TLSMemoryBIOFactory:
-    """Wrap the `Reception` so that it answers over TLS."""
+    """Wrap the `Reception` (or, in tests, anything) so that it answers over TLS."""
     factory = _ServerFactory(_ServerCreator(identity), False, wrapped, clock)
-    factory.protocol = transport  # type: ignore[assignment]
+    guarded = transport is TunedTransport and isinstance(wrapped, Reception)
+    factory.protocol = _GuestTransport if guarded else transport  # type: ignore[assignment]
     return factory
 
 
@@ -339,23 +399,29 @@ class _Guest(Protocol):
 
     def _leave(self) -> None:
         """It is no stranger any more: authenticated, or gone."""
-        self._reception.strangers.discard(self)
+        self._reception.left(self)
 
     def _too_slow(self) -> None:
-        self._error = PeerError("timeout", f"no TLS within {HANDSHAKE_TIMEOUT:.0f} s")
+        self.dismiss(PeerError("timeout", f"no TLS within {HANDSHAKE_TIMEOUT:.0f} s"))
+
+    def dismiss(self, error: PeerError) -> None:
+        self._error = error
+        self._leave()
         self.transport.abortConnection()
 
 
 class Reception(Factory):
-    """Takes connections to the listening port, at most MAX_STRANGERS unauthenticated at a time;
-    one more is closed at once.
+    """Takes connections to the listening port. How many may wait to be authenticated at a time, and
+    what is done for them, is the matter of tunmesh.strangers.
 
     `accept_link(timeout, authenticated)` makes a link that must authenticate within `timeout`
     seconds and then calls `authenticated()`. `accept_http(address)` makes an HTTP channel.
-    `tls_failed` is told of connections that ended before TLS was up.
+    `tls_failed` is told of connections that ended before TLS was up. `worked()`: seconds of
+    processor time so far, of this thread.
     """
 
     noisy = False
+    port: Any = None  # that it listens on: a tcp.Port
 
     def __init__(
         self,
@@ -363,17 +429,80 @@ class Reception(Factory):
         accept_link: Callable[[float, Callable[[], None]], IProtocol],
         accept_http: Callable[[IAddress], IProtocol | None],
         tls_failed: Callable[[PeerError], None],
+        worked: Callable[[], float],
     ) -> None:
         self.clock = clock
         self.accept_link = accept_link
         self.accept_http = accept_http
         self.tls_failed = tls_failed
-        self.strangers: set[_Guest] = set()
+        self.strangers: Places[_Guest] = Places()
+        self._worked = worked
+        self._allowance = Allowance()
+        self._waiting: dict[_Guest, bytes] = {}  # what arrived and was not looked at yet
+        self._pause: IDelayedCall | None = None  # until more may be done for strangers
 
-    def buildProtocol(self, addr: object) -> Protocol | None:
-        if len(self.strangers) >= MAX_STRANGERS:
-            self.tls_failed(PeerError("crowded", "too many connections that do not authenticate"))
+    def buildProtocol(self, addr: Any) -> Protocol | None:
+        self._spend(ACCEPT_COST)
+        if self.port is not None:
+            self.port.numberAccepts = 0  # else Twisted takes 20 more each time when there are many
+        host = getattr(addr, "host", "")
+        admitted, instead_of = self.strangers.room(host)
+        crowded = PeerError("crowded", "too many connections that do not authenticate")
+        if instead_of is not None:
+            instead_of.dismiss(crowded)
+        if not admitted:
+            self.tls_failed(crowded)
             return None
         guest = _Guest(self)
-        self.strangers.add(guest)
+        self.strangers.add(guest, host)
         return guest
+
+    def received(self, transport: _GuestTransport, data: bytes) -> None:
+        """Bytes of a stranger: to be looked at now, or when those before him were."""
+        if self._pause is None and not self._waiting:
+            self.work(partial(transport.take, data))
+            return
+        transport.pauseProducing()
+        guest = transport.wrappedProtocol
+        self._waiting[guest] = self._waiting.get(guest, b"") + data
+
+    def left(self, guest: _Guest) -> None:
+        """He is no stranger any more."""
+        self.strangers.discard(guest)
+        self._waiting.pop(guest, None)
+
+    def work(self, task: Callable[[], None]) -> None:
+        """Do something for a stranger."""
+        began = self._worked()
+        task()
+        self._spend(self._worked() - began)
+
+    def _spend(self, seconds: float) -> None:
+        pause = self._allowance.spend(self.clock.seconds(), seconds)
+        if pause and self._pause is None:
+            if self.port is not None:
+                self.port.pauseProducing()
+            self._pause = self.clock.callLater(pause, self._go_on)
+
+    def _go_on(self) -> None:
+        """Let some newcomers in, and then see to those who wait: whoever never ends to do the one
+        does not keep the node from the other."""
+        self._pause = None
+        self._spend(0.0)  # there may have been more than the pause was for
+        if self._pause is not None:
+            return
+        if self.port is not None:
+            self.port.numberAccepts = ACCEPTS
+            self.port.resumeProducing()
+        self.clock.callLater(0, self._serve)
+
+    def _serve(self) -> None:
+        """At least one of those who wait."""
+        while self._waiting:
+            guest = self.strangers.serve(self._waiting)
+            transport = guest.transport
+            self.work(partial(transport.take, self._waiting.pop(guest)))
+            transport.resumeProducing()
+            if self._pause is not None:
+                return
+        self.strangers.forget_turns()

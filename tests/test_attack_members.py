@@ -1,0 +1,335 @@
+"""Attacks by a member: mallory holds the secret, is linked with a, and says what no honest node
+says. At worst that one link ends; a and b go on as before."""
+
+from __future__ import annotations
+
+import secrets
+import struct
+from collections.abc import Sequence
+from ipaddress import ip_interface
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.members import ADDRESS, HOST, Mallory, mallory
+from tunmesh import messages, roster
+from tunmesh.link import MAX_UNREAD
+from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.packet import HEADER
+from tunmesh.roster import MAX_NODES
+from tunmesh.testing import Mesh, frame
+
+PING = b"i" + bytes(8)
+WRONG = (
+    b"",
+    b"Z",
+    b"i",
+    PING + b"x",
+    b"o",
+    b"H" + bytes(42),
+    b"C" + bytes(41),
+    b"P" + bytes(99),
+    b"D" + bytes(messages.MAX_DATA_FRAME),
+    b"G",
+    b"G\2\0\0",
+    b"G\1\xff\xff",
+    b"G\1\0\0" + bytes(15),
+    b"W" + bytes(15),
+    b"N",
+    b"N[]",
+    b"N" + b"[" * 100_000,
+    b"N[" + b"9" * 100_000 + b"]",
+    b"R",
+    b"R{}",
+    b'R{"addresses":["10.9.0.1"],"holder":"two words"}',
+    b'R{"addresses":["10.9.0.1"],"holder":"\\u001b[2J"}',
+    b"R" + b'{"a":' * 10_000,
+    b"B",
+    b"Bno such reason",
+)
+
+
+def lie(*ids: str, full: bool = True) -> bytes:
+    return messages.encode_gossip(Gossip(full, ids))
+
+
+def new_ids(count: int) -> list[str]:
+    return [secrets.token_hex(16) for _ in range(count)]
+
+
+class MemberCase(SynchronousTestCase):
+    """a and b are linked; mallory is linked with a."""
+
+    def setUp(self) -> None:
+        self.mesh = Mesh()
+        self.a, self.b = self.mesh.add("a"), self.mesh.add("b")
+        self.mesh.until(self.mesh.is_complete)
+        self.lines = len(self.a.events)
+        self.mallory = self.join()
+        self.a.tun.written.clear()
+
+    def join(self, **changes: object) -> Mallory:
+        member = mallory(**changes).dial(self.mesh, self.a)
+        self.assertTrue(member.is_up)
+        member.heard.clear()
+        return member
+
+    def say(self, *payloads: bytes) -> None:
+        self.mallory.say(*payloads)
+        self.mesh.advance(0.3)
+
+    def assert_unharmed(self, most_lines: int = 8) -> None:
+        """a and b carry packets over the link that they had; few lines were logged."""
+        self.assertNotIn("b", [event["peer"] for event in self.a.logged("unlinked")])
+        self.assertTrue(self.mesh.send(self.a, self.b, b"there"))
+        self.assertTrue(self.mesh.send(self.b, self.a, b"and back"))
+        self.assertTrue(self.a.status.is_ready and self.b.status.is_ready)
+        self.assertLessEqual(len(self.a.events) - self.lines, most_lines)
+
+
+class FramesTests(MemberCase):
+    """What is no message."""
+
+    def test_wrong_frames(self) -> None:
+        """Every wrong message ends the link that it came by, and nothing else."""
+        for number, payload in enumerate(WRONG):
+            member = self.join(id=f"{number:032x}", name=f"m{number}", addresses=_address(number))
+            member.say(payload)
+            self.mesh.advance(0.1)
+            self.assertTrue(member.has_ended, payload[:40])
+        self.assertEqual(self.a.linked_with, ["b", "mallory"])
+        self.assert_unharmed(most_lines=2 * len(WRONG) + 2)
+
+    def test_half_a_frame(self) -> None:
+        """A frame that is announced and comes a byte now and then holds up nobody."""
+        self.mallory.transport.write(b"1048576:G")
+        for _ in range(20):
+            self.mallory.transport.write(b"\0")
+            self.mesh.advance(1)
+        self.assertIn("mallory", self.a.linked_with)
+        self.assert_unharmed()
+
+
+def _address(number: int) -> tuple[messages.Interface, ...]:
+    return (ip_interface(f"10.9.1.{number}/16"),)
+
+
+class PacketsTests(MemberCase):
+    """What is no packet, or not his."""
+
+    def assert_dropped(self, reason: str, *frames: bytes) -> None:
+        before = self.a.status.dropped[reason]
+        self.say(*(b"D" + each for each in frames))
+        self.assertEqual(self.a.status.dropped[reason], before + len(frames))
+        self.assertEqual(self.a.tun.written, [])
+
+    def test_what_is_his(self) -> None:
+        """His own packets arrive: what is dropped below is dropped for what is wrong with it."""
+        self.say(b"D" + frame(ADDRESS, self.a.address, b"hello"))
+        self.assertEqual(len(self.a.tun.written), 1)
+
+    def test_sources(self) -> None:
+        """A source that is not routed to him is spoofed, be it a node's, nobody's or none."""
+        others = (self.b.address, self.a.address, "10.9.0.99", "0.0.0.0", "127.0.0.1", "8.8.8.8")
+        more = (self.b.addresses[1], "::", "::1", "fe80::1", "ff02::1")
+        self.assert_dropped(
+            "spoofed_source",
+            *(frame(source, self.a.address) for source in others),
+            *(frame(source, self.a.addresses[1]) for source in more),
+        )
+        self.assert_unharmed()
+
+    def test_destinations(self) -> None:
+        """What is not for the node is not passed on, to another member or out of the mesh."""
+        others = (self.b.address, "10.9.255.255", "255.255.255.255", "224.0.0.1", "8.8.8.8")
+        self.assert_dropped("misrouted", *(frame(ADDRESS, address) for address in others))
+        self.assert_unharmed()
+
+    def test_ip_headers(self) -> None:
+        """A header that lies about its version, its length or the packet's, in either family."""
+        good = frame(ADDRESS, self.a.address, bytes(40))
+        six = frame("fd09::66", self.a.addresses[1], bytes(40))
+        self.assert_dropped(
+            "malformed",
+            b"",
+            good[:9],
+            good[:29],
+            good[:-1],
+            good + b"x",
+            six[:49],
+            six[:-1],
+            six + b"x",
+            *(_with(good, HEADER, bytes((first,))) for first in (0, 0x15, 0x40, 0x44, 0x65, 0xF5)),
+            *(_with(good, HEADER + 2, size.to_bytes(2, "big")) for size in (0, 19, 59, 61, 65535)),
+            *(_with(six, HEADER + 4, size.to_bytes(2, "big")) for size in (0, 39, 41, 65535)),
+        )
+        self.assert_unharmed()
+
+    def test_virtio_headers(self) -> None:
+        """Every field of the header before the packet, out of its range: the kernel sees none."""
+        good = _with(frame(ADDRESS, self.a.address, bytes(4000)), HEADER + 9, b"\6")
+        right = {"flags": 1, "type": 1, "header": 40, "size": 1448, "start": 20, "offset": 16}
+        wrong = (
+            *({"flags": flags} for flags in (0, 2, 4, 5, 0x80, 0xFF)),
+            *({"type": kind} for kind in (2, 3, 4, 5, 6, 0x7F, 0x80, 0x81, 0xFF)),
+            *({"header": size} for size in (4021, 65535)),
+            *({"size": size} for size in (0, 1, 7)),
+            *({"start": start} for start in (0, 19, 21, 4001, 65535)),
+            *({"offset": offset} for offset in (0, 6, 15, 17, 65535)),
+        )
+        frames = [_virtio({**right, **fields}, good) for fields in wrong]
+        self.assert_dropped("malformed", *frames)
+        self.say(b"D" + _virtio(right, good))
+        self.assertEqual(len(self.a.tun.written), 1)
+        self.assert_unharmed()
+
+    def test_extension_headers_and_fragments(self) -> None:
+        """What a packet carries behind its addresses is the kernel's to judge: fragments and
+        extension headers pass like any other, but only from whom and to whom they may."""
+        self.mallory = self.join(id="77" * 16, name="six", addresses=(ip_interface("fd09::77/64"),))
+        for header in (0, 43, 44, 50, 51, 59, 60, 135):
+            good = _with(
+                frame("fd09::77", self.a.addresses[1], bytes(64)), HEADER + 6, bytes((header,))
+            )
+            self.say(b"D" + good)
+        self.assertEqual(len(self.a.tun.written), 8)
+        self.a.tun.written.clear()
+        spoofed = _with(
+            frame(self.b.addresses[1], self.a.addresses[1], bytes(64)), HEADER + 6, b"\x2c"
+        )
+        self.assert_dropped("spoofed_source", spoofed)
+        self.assert_unharmed()
+
+
+def _with(data: bytes, at: int, piece: bytes) -> bytes:
+    return data[:at] + piece + data[at + len(piece) :]
+
+
+def _virtio(fields: dict[str, int], data: bytes) -> bytes:
+    return struct.pack("<BBHHHH", *fields.values()) + data[HEADER:]
+
+
+class AddressesTests(MemberCase):
+    """Who says that an address is his."""
+
+    def test_claims(self) -> None:
+        """Addresses that others hold stay theirs, however many are claimed at once."""
+        claimed = tuple(
+            ip_interface(f"{address}/16" if "." in address else f"{address}/64")
+            for address in (*self.b.addresses, *self.a.addresses)
+        )
+        thief = self.join(id="77" * 16, name="thief", addresses=claimed)
+        self.mesh.advance(3)
+        self.assertEqual(len(self.a.logged("address_conflict")), 1)
+        self.assert_unharmed()
+        self.assertEqual(thief.count(b"D"), 0)
+
+    def test_refusals(self) -> None:
+        """Who refuses addresses that are not ours makes us neither unready nor talkative."""
+        foreign = [messages.encode_refusal(Refusal(("10.9.9.9",), f"x{n}")) for n in range(1000)]
+        self.say(lie(), *foreign)
+        self.assert_unharmed()
+        own = [messages.encode_refusal(Refusal((self.a.address,), f"x{n}")) for n in range(1000)]
+        self.say(*own)
+        self.assertEqual(len(self.a.logged("address_refused")), 1)
+        self.assertFalse(self.a.status.is_ready)  # which nobody can tell from the truth
+        self.mallory.transport.abortConnection()
+        self.mesh.advance(0.1)
+        self.assert_unharmed()
+
+
+class GossipTests(MemberCase):
+    """Who tells of nodes that do not exist."""
+
+    def test_liars_crowd(self) -> None:
+        """He can make only so many known, and they go when he goes."""
+        for _ in range(5):
+            self.say(lie(*new_ids(2000), full=False))
+        self.say(lie(*new_ids(10_000)))
+        self.assertLessEqual(self.a.status.nodes_known, MAX_NODES + 2)
+        self.assert_unharmed()
+        self.mallory.transport.abortConnection()
+        self.mesh.advance(1)
+        self.assertEqual(self.a.status.nodes_known, 1)
+
+    def test_takes_back(self) -> None:
+        """To have vouched for thousands once does not make every later word cost as much."""
+        self.say(lie(*new_ids(MAX_NODES)))
+        self.say(lie())
+        (peer,) = [p for p in self.a.node._roster._peers.values() if p.record.name == "mallory"]
+        self.assertLess(peer.vouches.__sizeof__(), 1000)
+
+    def test_uncalled_for(self) -> None:
+        """Who introduces more nodes than he was asked for is not listened to."""
+        self.say(lie(*new_ids(2)))
+        self.assertEqual(self.mallory.count(b"W"), 1)
+        crowd = [_node(each) for each in new_ids(200)]
+        self.say(messages.encode_introduction(crowd))
+        self.assertTrue(self.mallory.has_ended)
+        self.assert_unharmed()
+
+    def test_too_many_links(self) -> None:
+        """However many nodes one process says it is, only so many are linked."""
+        self.patch(roster, "MAX_NODES", 4)
+        crowd = [
+            self.join(id=f"{n:032x}", name=f"m{n}", addresses=_address(n)) for n in range(1, 6)
+        ]
+        self.mesh.advance(1)
+        self.assertEqual([each.has_ended for each in crowd], [False, False, True, True, True])
+        self.assert_unharmed(most_lines=10)
+
+
+def _node(node_id: str) -> NodeRecord:
+    return NodeRecord(node_id, "m", 1, f"https://{HOST}:1", (ip_interface("10.9.9.9/16"),), "m")
+
+
+class FloodsTests(MemberCase):
+    """Very much of what one of is right."""
+
+    def heard(self, tag: bytes, payloads: Sequence[bytes]) -> int:
+        """How many such answers there are to all of these at once."""
+        self.mallory.heard.clear()
+        self.say(*payloads)
+        self.assert_unharmed()
+        return self.mallory.count(tag)
+
+    def test_pings(self) -> None:
+        """Thousands of pings are answered by a few pongs, the last of them among these."""
+        pings = [b"i" + number.to_bytes(8, "big") for number in range(20_000)]
+        self.assertLess(self.heard(b"o", pings), 40)
+        self.assertIn(b"o" + pings[-1][1:], self.mallory.heard)
+
+    def test_inquiries(self) -> None:
+        """Thousands of questions after one node are answered a few times."""
+        inquiry = messages.encode_inquiry([self.b.node.record.id])
+        self.assertLess(self.heard(b"N", [inquiry] * 10_000), 40)
+
+    def test_unread(self) -> None:
+        """Who makes the node ask more and more, and reads nothing, is hung up on before that is
+        much."""
+        self.mesh.network.cut(self.a.host, HOST, both_ways=False)
+        (link,) = [each for each in self.a.node._connector if each.node.name == "mallory"]
+        most = 0
+        for _ in range(40):
+            self.say(lie(*new_ids(4000)))
+            wires = self.mesh.network.wires
+            most = max(most, *(wire._under_way for wire in wires if wire.there == HOST), 0)
+        self.mesh.network.heal()
+        self.mesh.advance(1)
+        self.assertGreater(most, MAX_UNREAD / 2)
+        self.assertLess(most, 2 * MAX_UNREAD)
+        self.assertNotIn("mallory", self.a.linked_with)
+        self.assertGreater(link._unread, MAX_UNREAD)
+        self.assertIn("does not read", self.a.logged("unlinked")[-1]["reason"])
+        self.assert_unharmed()
+
+    def test_comes_and_goes(self) -> None:
+        """Who joins and leaves again and again leaves nothing behind but lines, and of these only
+        as many as there is room for (tests.test_log)."""
+        for number in range(30):
+            member = self.join(id=f"{number:032x}", name=f"m{number}", addresses=_address(number))
+            member.transport.abortConnection()
+            self.mesh.advance(0.1)
+        self.mesh.advance(3)
+        self.assertEqual(self.a.linked_with, ["b", "mallory"])
+        self.assertEqual(self.a.status.nodes_known, 2)
+        self.assert_unharmed(most_lines=64)

@@ -1,0 +1,174 @@
+"""Who may stay at the door, and how much is done for those who stand there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tunmesh import tls
+from tunmesh.strangers import BURST, MAX_STRANGERS, SHARE, Allowance, Places, source_of
+
+
+class PlacesTests(SynchronousTestCase):
+    """The places, and sources that want them all."""
+
+    def setUp(self) -> None:
+        self.places: Places[int] = Places()
+
+    def fill(self, *hosts: str) -> None:
+        """These hosts take all places, in turns."""
+        for number in range(MAX_STRANGERS):
+            self.places.add(number, hosts[number % len(hosts)])
+
+    def test_room(self) -> None:
+        """As long as there are places, anybody gets one."""
+        self.assertEqual(self.places.room("192.0.2.1"), (True, None))
+        self.fill("192.0.2.1")
+        self.places.discard(7)
+        self.assertEqual(self.places.room("192.0.2.1"), (True, None))
+
+    def test_one_source(self) -> None:
+        """Who holds all places gets no more; anybody else gets that of his longest waiting."""
+        self.fill("192.0.2.1")
+        self.assertEqual(self.places.room("192.0.2.1"), (False, None))
+        self.assertEqual(self.places.room("192.0.2.2"), (True, 0))
+
+    def test_two_sources(self) -> None:
+        """Sources that have as many as each other take nothing from each other."""
+        self.fill("192.0.2.1", "192.0.2.2")
+        for host in ("192.0.2.1", "192.0.2.2"):
+            self.assertEqual(self.places.room(host), (False, None))
+
+    def test_everybody_has_one(self) -> None:
+        """When everybody has one place there is nobody to take it from."""
+        self.fill(*(f"192.0.2.{number}" for number in range(MAX_STRANGERS)))
+        self.assertEqual(self.places.room("198.51.100.1"), (False, None))
+
+    def test_sources(self) -> None:
+        """An IPv4 address is one source, however it is written, as is a whole IPv6 /64."""
+        self.assertEqual(source_of("::ffff:192.0.2.1"), source_of("192.0.2.1"))
+        self.assertNotEqual(source_of("::ffff:192.0.2.1"), source_of("::ffff:192.0.2.2"))
+        self.assertEqual(source_of("2001:db8::1"), source_of("2001:db8::ffff:1:2:3"))
+        self.assertNotEqual(source_of("2001:db8::1"), source_of("2001:db8:0:1::1"))
+        self.assertEqual(source_of(""), "")
+
+
+class AllowanceTests(SynchronousTestCase):
+    """Work for strangers, and the time that it has to be paid with."""
+
+    def test_burst(self) -> None:
+        """A little may be done at once; then all of it is paid back."""
+        allowance = Allowance()
+        self.assertEqual(allowance.spend(0.0, BURST * 0.9), 0.0)
+        self.assertAlmostEqual(allowance.spend(0.0, BURST * 0.1), BURST / SHARE)
+        self.assertEqual(allowance.spend(BURST / SHARE, 0.0), 0.0)
+
+    def test_share(self) -> None:
+        """Whatever is asked for, over a long time strangers get their share and a burst."""
+        allowance, now, done = Allowance(), 0.0, 0.0
+        while now < 10:
+            done += 0.001
+            now += allowance.spend(now, 0.001)
+        self.assertApproximates(done, 10 * SHARE, 2 * BURST)
+
+
+class Transport:
+    """A stranger, and what the reception does with his transport."""
+
+    def __init__(self, case: ReceptionTests, name: str) -> None:
+        self.case, self.name = case, name
+        self.is_read = True
+        self.transport = self.wrappedProtocol = self
+
+    def take(self, data: bytes) -> None:
+        self.case.taken.append((self.name, data))
+        self.case.seconds += 0.001
+
+    def pauseProducing(self) -> None:
+        self.is_read = False
+
+    def resumeProducing(self) -> None:
+        self.is_read = True
+
+
+class Port:
+    """A listening port."""
+
+    numberAccepts = 100
+    is_open = True
+
+    def pauseProducing(self) -> None:
+        self.is_open = False
+
+    def resumeProducing(self) -> None:
+        self.is_open = True
+
+
+class ReceptionTests(SynchronousTestCase):
+    """Strangers whose every word is a millisecond's work."""
+
+    def setUp(self) -> None:
+        self.clock, self.seconds = Clock(), 0.0
+        self.taken: list[tuple[str, bytes]] = []
+        unused: Any = None
+        self.reception = tls.Reception(self.clock, unused, unused, unused, lambda: self.seconds)
+        self.port = self.reception.port = Port()
+
+    def say(self, name: str, *words: bytes) -> Transport:
+        transport = Transport(self, name)
+        arrived: Any = transport
+        for word in words:
+            self.reception.received(arrived, word)
+        return transport
+
+    def test_at_once(self) -> None:
+        """A few words are looked at as they come."""
+        self.say("a", b"1", b"2")
+        self.assertEqual(self.taken, [("a", b"1"), ("a", b"2")])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_in_turn(self) -> None:
+        """When too much comes nobody is read and nobody let in until that is paid for; then they
+        are looked at in the order in which they came."""
+        crowd = [self.say(str(number), b"x", b"y") for number in range(10)]
+        before = list(self.taken)
+        self.assertLess(len(before), 7)
+        self.assertFalse(self.port.is_open)
+        self.assertFalse(crowd[-1].is_read)
+        self.clock.pump([0.001] * 100)
+        self.assertEqual("".join(data.decode() for _, data in self.taken).count("x"), 10)
+        self.assertEqual([name for name, _ in self.taken], sorted(name for name, _ in self.taken))
+        self.assertTrue(all(transport.is_read for transport in crowd))
+        self.assertTrue(self.port.is_open)
+        self.assertLess(self.port.numberAccepts, 100)
+
+    def test_share(self) -> None:
+        """A crowd that never ends gets its share of the time and no more."""
+        for number in range(1000):
+            self.say(str(number), b"x")
+        self.clock.pump([0.001] * 600)
+        self.assertApproximates(self.seconds, 0.6 * SHARE, 2 * BURST)
+
+    def test_sources_take_turns(self) -> None:
+        """Who comes from elsewhere does not wait until all of a crowd were looked at."""
+        for number in range(100):
+            stranger: Any = self.say(str(number))
+            self.reception.strangers.add(stranger, "192.0.2.1")
+            self.reception.received(stranger, b"x")
+        passer_by: Any = self.say("passer-by")
+        self.reception.strangers.add(passer_by, "192.0.2.2")
+        self.reception.received(passer_by, b"x")
+        self.clock.pump([0.001] * 40)
+        self.assertIn(("passer-by", b"x"), self.taken)
+        self.assertLess(len(self.taken), 20)
+
+    def test_gone_while_waiting(self) -> None:
+        """Who goes while he waits is not waited for."""
+        crowd = [self.say(str(number), b"x") for number in range(10)]
+        gone: Any = crowd[-1]
+        self.reception.left(gone)
+        self.clock.pump([0.001] * 100)
+        self.assertNotIn(("9", b"x"), self.taken)
+        self.assertIn(("8", b"x"), self.taken)

@@ -1,0 +1,93 @@
+"""Who may stay at the door, and how much may be done for those who stand there.
+
+Anybody can connect to the port, and what is done for a stranger costs the node more than it costs
+him: a recorded first flight of TLS makes the node sign. So strangers get no more than
+
+- `MAX_STRANGERS` places. When all are taken, a newcomer gets that of the longest waiting of the
+  source that has most of them, unless that is his own. So one address cannot keep out the others;
+- a share of the processor. When a burst of work has been done for them it is paid back, by
+  doing nothing for them, before there is more. Links do not notice; and sources take turns, so
+  that one that keeps the node busy does not make the others wait.
+
+A source is an IPv4 address or an IPv6 /64, which is what one customer of a provider has.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from ipaddress import IPv6Address, ip_address
+from typing import Generic, TypeVar
+
+MAX_STRANGERS = 256  # connections that have not authenticated, HTTPS included
+SHARE = 1 / 3  # of the time, when links want it too
+BURST = 0.005  # seconds of work for strangers before any of it is paid back
+
+Guest = TypeVar("Guest")
+
+
+class Places(Generic[Guest]):
+    """Who is there, by where he comes from; the longest waiting first."""
+
+    def __init__(self) -> None:
+        self._sources: dict[Guest, str] = {}
+        self._turns: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __contains__(self, guest: Guest) -> bool:
+        return guest in self._sources
+
+    def add(self, guest: Guest, host: str) -> None:
+        self._sources[guest] = source_of(host)
+
+    def discard(self, guest: Guest) -> None:
+        self._sources.pop(guest, None)
+
+    def serve(self, waiting: Iterable[Guest]) -> Guest:
+        """Whose turn it is of those who wait: the first of the source that had the fewest turns
+        lately. Whoever sends a hundred waits a hundred times as long as he who sends one."""
+        next_one = min(waiting, key=lambda guest: self._turns[self._sources.get(guest, "")])
+        self._turns[self._sources.get(next_one, "")] += 1
+        return next_one
+
+    def forget_turns(self) -> None:
+        """Nobody waits any more."""
+        self._turns.clear()
+
+    def room(self, host: str) -> tuple[bool, Guest | None]:
+        """Whether somebody from this host may come in, and who has to go for that."""
+        if len(self._sources) < MAX_STRANGERS:
+            return True, None
+        counts = Counter(self._sources.values())
+        worst, most = counts.most_common(1)[0]
+        if most <= counts[source_of(host)] + 1:
+            return False, None
+        return True, next(guest for guest, source in self._sources.items() if source == worst)
+
+
+def source_of(host: str) -> str:
+    """Where somebody comes from, as far as that can be told apart."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return host
+    mapped = address.ipv4_mapped  # the port listens on both families at once
+    return str(mapped) if mapped is not None else address.packed[:8].hex()
+
+
+class Allowance:
+    """Seconds of work, against the seconds that pass."""
+
+    def __init__(self) -> None:
+        self._debt = 0.0
+        self._since = 0.0
+
+    def spend(self, now: float, seconds: float) -> float:
+        """So much was done; for how long nothing more may be."""
+        self._debt = max(0.0, self._debt - (now - self._since) * SHARE) + seconds
+        self._since = now
+        return self._debt / SHARE if self._debt >= BURST else 0.0
