@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 NODES  ?= 3
 MINUTES ?= 60
 TESTS  ?= tests
+JOBS   ?= 2
 SECONDS ?= 60
 
 .PHONY: help mesh test test-container bench bench-scale bench-attack soak faults fuzz lint types format docs clean
@@ -49,7 +50,7 @@ mesh: $(VENV)/.installed
 	@$(BIN)/tunmesh mesh --nodes $(NODES) $(if $(KEEP),--keep)
 
 test: $(VENV)/.test
-	@$(BIN)/python -m twisted.trial $(TESTS)
+	@$(BIN)/python -m twisted.trial -j$(JOBS) $(TESTS)
 
 test-container: $(VENV)/.installed
 	@PYTHON=$(CURDIR)/$(BIN)/python tests/container/run
