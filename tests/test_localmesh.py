@@ -423,6 +423,7 @@ class RunTests(unittest.TestCase):
         self.assertEqual(code, 0, run.output)
         for text in ("every node is linked", "healed", "left with exit code 0", "nothing is left"):
             self.assertIn(text, run.output)
+        self.assertRegex(run.output, r"node1 +10\.77\.0\.1/16, fd77::1/64 +ready, up")
         self.assert_nothing_left()
 
     async def test_failure(self) -> None:

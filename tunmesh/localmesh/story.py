@@ -66,6 +66,7 @@ class MeshStory:
         await self._traffic.insist_on_silence(first, last)
         await self._heal(last)
         self._view.block(screen.results_table(results))
+        self._view.block(["  tunmesh status", "", *await self._nodes.status(first)])
 
     async def leave(self) -> None:
         """Ask all nodes at once to leave; every exit code counts."""

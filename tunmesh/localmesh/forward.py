@@ -1,0 +1,38 @@
+"""A way into a node's namespace: what connects to a port here is connected to one there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IListeningPort
+from twisted.protocols.portforward import ProxyFactory, ProxyServer
+
+from tunmesh.namespaces import Namespace
+
+
+class _Passage(ProxyServer):
+    """One connection, and its continuation, whose socket is made inside."""
+
+    factory: _Entrance
+
+    def connectionMade(self) -> None:
+        with self.factory.namespace:
+            super().connectionMade()
+
+
+class _Entrance(ProxyFactory):
+    protocol = _Passage
+    noisy = False
+
+    def __init__(self, namespace: Namespace, port: int) -> None:
+        super().__init__("127.0.0.1", port)
+        self.namespace = namespace
+
+
+def forward(reactor: Any, namespace: Namespace, port: int) -> str:
+    """Open a port of loopback here that leads to this port of loopback there; "address:port"."""
+    entrance: IListeningPort = reactor.listenTCP(
+        0, _Entrance(namespace, port), interface="127.0.0.1"
+    )
+    here: Any = entrance.getHost()
+    return f"{here.host}:{here.port}"
