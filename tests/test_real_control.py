@@ -13,11 +13,10 @@ from twisted.trial import unittest
 from tests import netns
 from tests.realnode import Ground, RealNode, reactor
 from tests.test_admin import command
+from tunmesh.cli.client import Client
 from tunmesh.localmesh.plan import PAGE_PORT
 
 _FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())"
-from tunmesh.cli.client import Client
-
 ENDS = "10.77.0.1", "10.77.0.2"
 
 

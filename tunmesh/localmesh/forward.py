@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IListeningPort
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
 
 from tunmesh.namespaces import Namespace
@@ -29,10 +28,6 @@ class _Entrance(ProxyFactory):
         self.namespace = namespace
 
 
-def forward(reactor: Any, namespace: Namespace, port: int) -> str:
-    """Open a port of loopback here that leads to this port of loopback there; "address:port"."""
-    entrance: IListeningPort = reactor.listenTCP(
-        0, _Entrance(namespace, port), interface="127.0.0.1"
-    )
-    here: Any = entrance.getHost()
-    return f"{here.host}:{here.port}"
+def forward(reactor: Any, namespace: Namespace, port: int) -> Any:
+    """A port of loopback here that leads to this port of loopback there."""
+    return reactor.listenTCP(0, _Entrance(namespace, port), interface="127.0.0.1")

@@ -172,8 +172,8 @@ def _page(reactor: HarnessReactor, namespace: Namespace) -> list[str]:
     inside = f"at http://127.0.0.1:{PAGE_PORT}/ in every node"
     if machine.MOVED in os.environ:  # here is not where the browser is
         return [f"  the live page is {inside}", ""]
-    here = forward(reactor, namespace, PAGE_PORT)
-    return [f"  the live page: http://{here}/ (it is {inside})", ""]
+    here = forward(reactor, namespace, PAGE_PORT).getHost()
+    return [f"  the live page: http://{here.host}:{here.port}/ (it is {inside})", ""]
 
 
 def _entrances(
