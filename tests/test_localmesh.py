@@ -20,6 +20,7 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial import unittest
+from twisted.web.resource import Resource
 from twisted.web.server import Site
 from twisted.web.static import Data
 
@@ -360,10 +361,10 @@ class TrafficTests(unittest.TestCase):
 
     async def test_forward(self) -> None:
         """A port of loopback here leads to one of loopback in a namespace."""
+        root = Resource()
+        root.putChild(b"", Data(b"inside", "text/plain"))
         with self.left.namespace:
-            page: Any = reactor.listenTCP(
-                0, Site(Data(b"inside", "text/plain")), interface="127.0.0.1"
-            )
+            page: Any = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
         entrance = forward(reactor, self.left.namespace, page.getHost().port)
         code = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())"
         said = await netns.run_python(reactor, code, f"http://127.0.0.1:{entrance.getHost().port}/")
