@@ -8,11 +8,12 @@ TESTS  ?= tests
 JOBS   ?= 2
 SECONDS ?= 60
 
-.PHONY: help mesh test test-container bench bench-scale bench-attack soak faults fuzz lint types format docs clean
+.PHONY: help mesh test test-container test-browser bench bench-scale bench-attack soak faults fuzz lint types format docs clean
 help:
 	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
 	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
 	@echo "make test-container    the image and the deployment examples, for real, with podman"
+	@echo "make test-browser      the live page in Debian's chromium, as root (PICTURES=DIRECTORY)"
 	@echo "make bench   beside no VPN, a C relay and other VPNs, as root (QUICK=1: under a minute)"
 	@echo "make bench-scale    what a node costs with up to 500 peers, and by packet size (QUICK=1)"
 	@echo "make fuzz    bytes against what reads them, guided by coverage (SECONDS=60)"
@@ -37,6 +38,10 @@ $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[bench]'
 	@touch $@
 
+$(VENV)/.browser: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[test,browser]'
+	@touch $@
+
 $(VENV)/.fuzz: $(VENV)/.test
 	@$(BIN)/pip install -qqq --disable-pip-version-check --config-settings editable_mode=compat -e '.[fuzz]' || \
 	{ echo "make fuzz needs atheris, and pip finds no package of it for this Python on this machine"; exit 1; }
@@ -54,6 +59,9 @@ test: $(VENV)/.test
 
 test-container: $(VENV)/.installed
 	@PYTHON=$(CURDIR)/$(BIN)/python tests/container/run
+
+test-browser: $(VENV)/.browser
+	@TUNMESH_PICTURES=$(abspath $(PICTURES)) $(BIN)/python -m twisted.trial tests.browser
 
 bench: $(VENV)/.bench
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(SAVE),--save) $(BENCH)

@@ -12,7 +12,10 @@ setup(
     python_requires=">=3.11",
     # twisted.plugins is a plugin directory, not a package: it must have no __init__.py.
     packages=[*find_packages(include=["tunmesh", "tunmesh.*"]), "twisted.plugins"],
-    package_data={"tunmesh": ["py.typed"]},
+    package_data={
+        "tunmesh": ["py.typed"],
+        "tunmesh.page": ["*.html", "*.css", "*.js", "*.svg"],
+    },
     install_requires=[
         "twisted>=24.7",
         "pyopenssl>=24.2",
@@ -26,6 +29,7 @@ setup(
     ],
     extras_require={
         "bench": ["matplotlib>=3.8"],
+        "browser": ["pillow>=10", "selenium>=4.20"],
         "fuzz": ["atheris>=3.0; sys_platform == 'linux'"],
         "test": ["hypothesis>=6.100", "jsonschema>=4.20"],
         "dev": [

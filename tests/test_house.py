@@ -40,6 +40,7 @@ class Floor:
 # From the bottom up.
 FLOORS = {
     "errors": Floor("errors", "", pure=True),
+    "figures": Floor("figures", "", pure=True),
     "codecs": Floor(
         "netstring messages packet segments flows pcapng icmp", "errors codecs", pure=True
     ),
@@ -52,10 +53,12 @@ FLOORS = {
     # What adapters are made of: the part of `tls` that knows private names, certificates in files,
     # what every web site has in common.
     "internals": Floor("bulktls pem sites capture", "errors codecs internals"),
+    "reading": Floor("reading", "machines internals"),
+    "drawing": Floor("page.view", "figures machines", pure=True),
     "adapters": Floor(
-        "tun link tls dialer names metrics web admin unixport netadmin privileges log outlet "
+        "tun link tls dialer names metrics web admin page unixport netadmin privileges log outlet "
         "namespaces apart issuing keyfiles seccomp sdnotify",
-        "errors codecs machines internals",
+        "errors codecs machines internals reading drawing",
     ),
     "interpreter": Floor(
         "node peers connector datapath bootstrap", "errors codecs machines adapters interpreter"
@@ -69,7 +72,7 @@ FLOORS = {
     "harness": Floor(
         "localmesh localmesh.run localmesh.story localmesh.measuring localmesh.processes "
         "localmesh.plan localmesh.screen localmesh.machine localmesh.underlay localmesh.transfers "
-        "localmesh.pinger localmesh.janitor",
+        "localmesh.pinger localmesh.janitor localmesh.forward",
         "errors codecs adapters configuration harness",
     ),
     "twins": Floor("fakeclock testing", "errors codecs machines adapters interpreter twins"),
@@ -80,14 +83,14 @@ FLOORS = {
     ),
     "service": Floor(
         "service reload control",
-        "errors codecs machines adapters interpreter configuration service",
+        "errors codecs machines reading adapters interpreter configuration service",
     ),
     "doctor": Floor("doctor reaching", "errors codecs machines adapters configuration lint doctor"),
     "healthcheck": Floor("healthcheck", "errors configuration"),
     "cli": Floor(
         "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
         "cli.looking cli.echo cli.doctoring cli.keys cli.simulation",
-        "errors codecs internals adapters configuration lint doctor harness simulator cli",
+        "errors figures codecs internals adapters configuration lint doctor harness simulator cli",
     ),
 }
 # Beside the standard library; annotated_types is where pydantic has its bounds from.

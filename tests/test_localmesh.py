@@ -20,12 +20,16 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial import unittest
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from twisted.web.static import Data
 
 from tests import netns
 from tunmesh import config, icmp
 from tunmesh.errors import OperatorError
 from tunmesh.localmesh import machine, measuring, screen
 from tunmesh.localmesh import run as localmesh
+from tunmesh.localmesh.forward import forward
 from tunmesh.localmesh.pinger import Pinger, Pings
 from tunmesh.localmesh.plan import NodePlan, Owner, write_files
 from tunmesh.localmesh.processes import NodeProcess, parse_line
@@ -355,6 +359,19 @@ class TrafficTests(unittest.TestCase):
         self.assertEqual(page.status, 200)
         self.assertEqual(page.text, "hello 10.99.0.1, this is 10.99.0.2")
 
+    async def test_forward(self) -> None:
+        """A port of loopback here leads to one of loopback in a namespace."""
+        root = Resource()
+        root.putChild(b"", Data(b"inside", "text/plain"))
+        with self.left.namespace:
+            page: Any = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
+        entrance = forward(reactor, self.left.namespace, page.getHost().port)
+        code = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())"
+        said = await netns.run_python(reactor, code, f"http://127.0.0.1:{entrance.getHost().port}/")
+        for port in (entrance, page):
+            await port.stopListening()
+        self.assertEqual(said, (b"inside\n", b"", 0))
+
 
 class Run(ProcessProtocol):
     """A local mesh as a process; `done` fires when it and the janitor have ended."""
@@ -423,6 +440,7 @@ class RunTests(unittest.TestCase):
         self.assertEqual(code, 0, run.output)
         for text in ("every node is linked", "healed", "left with exit code 0", "nothing is left"):
             self.assertIn(text, run.output)
+        self.assertRegex(run.output, r"node1 +10\.77\.0\.1/16, fd77::1/64 +ready, up")
         self.assert_nothing_left()
 
     async def test_failure(self) -> None:
@@ -451,5 +469,6 @@ class RunTests(unittest.TestCase):
         """When told to stay it explains how to look around, until Ctrl-C ends it well."""
         run = self.start(keep=True, **{"until Ctrl-C": "INT"})
         self.assertEqual(await run.done, 0, run.output)
+        self.assertRegex(run.output, r"the live page: http://127\.0\.0\.1:\d+/")
         self.assertRegex(run.output, r"nsenter .*--net=/proc/\d+/fd/\d+ ping 10\.77\.0\.2")
         self.assert_nothing_left()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 from typing import Any
 
@@ -10,10 +11,12 @@ from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
 from tests import netns
-from tests.realnode import Ground, RealNode
+from tests.realnode import Ground, RealNode, reactor
 from tests.test_admin import command
 from tunmesh.cli.client import Client
+from tunmesh.localmesh.plan import PAGE_PORT
 
+_FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())"
 ENDS = "10.77.0.1", "10.77.0.2"
 
 
@@ -69,6 +72,33 @@ class RealControl(unittest.TestCase):
         node: RealNode = ground.start()
         said = await node.logged("no_control_socket")
         self.assertIn("admin/socket: cannot listen at /proc/control.sock", said["text"])
+        await node.logged("ready")
+
+    async def test_page(self) -> None:
+        """The page is there when privileges are gone, even at a port that takes some, and only
+        for who is in the node's own namespace."""
+        ground = Ground(self)
+        ground.change(admin__http_port=80)
+        node = ground.start()
+        self.assertEqual((await node.logged("page"))["url"], "http://localhost:80/")
+        await node.logged("ready")
+        for host, code, said in (
+            ("127.0.0.1", 0, '<h1 id="name">node1</h1>'),
+            ("10.99.0.1", 1, "Connection refused"),
+        ):
+            with ground.namespace():
+                fetched = netns.run_python(reactor, _FETCH, f"http://{host}/")
+            out, err, ended = await fetched
+            self.assertEqual(ended, code, err)
+            self.assertIn(said, (out + err).decode())
+
+    async def test_no_page(self) -> None:
+        """Where the port is somebody's the node says so in a line, and runs."""
+        ground = Ground(self)
+        with ground.namespace(), socket.create_server(("127.0.0.1", PAGE_PORT)):
+            node = ground.start()
+            said = await node.logged("no_page")
+        self.assertIn("admin/http_port: cannot listen at 127.0.0.1", said["text"])
         await node.logged("ready")
 
     async def test_killed(self) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
 from twisted.trial import unittest
 
 from tests.test_metrics import LIVE, a_status
 from tunmesh.health import liveness, readiness
+from tunmesh.log import Recent
 from tunmesh.metrics import exposition
 from tunmesh.sites import TIMEOUT
 from tunmesh.status import Status
@@ -189,6 +191,15 @@ class NothingElse(Case):
             self.assertEqual(head.headers["content-length"], str(len(get.body)))
         self.status = replace(self.status, ready=LONELY)
         self.assertEqual(self.ask("/readyz", "HEAD").code, 503)
+
+    def test_nobody_fills_the_log(self) -> None:
+        """No request makes a line in the node's log, whatever Twisted thinks of it."""
+        recent = Recent()
+        globalLogPublisher.addObserver(recent)
+        self.addCleanup(globalLogPublisher.removeObserver, recent)
+        for method in ("GET", "HEAD", "POST", "BREW"):
+            self.ask("/livez", method)
+        self.assertEqual(recent.since(0), [])
 
     def test_anonymous(self) -> None:
         """No answer says which software made it."""

@@ -1,10 +1,6 @@
 """What those who run a node may ask it and tell it: pages on a Unix socket, and nowhere else.
 
-    GET  /v1/status              everything about this node and its peers (tunmesh.report)
-    GET  /v1/mesh                every node that it knows of, and who is linked with whom
-    GET  /v1/events?since=N      what happened, oldest first: JSON, one line for each event;
-                                 &follow=SECONDS goes on for ever, with an empty line as a sign of
-                                 life whenever so many seconds have passed
+    GET  /v1/status, mesh, events   as `reading` has them
     POST /v1/ping?node=ID        the round trip on the link with that node
     GET  /v1/explain?source=A&destination=B
                                  the way of such a packet, and the last drops like it; with
@@ -19,33 +15,27 @@ the authentication there is.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from tunmesh import report
+from tunmesh import reading, report
 from tunmesh.capture import CapturePage
 from tunmesh.explain import Explainer
 from tunmesh.flows import flow_of
-from tunmesh.history import INTERVAL, History
+from tunmesh.history import History
 from tunmesh.sites import (
-    Stream,
     answer_json,
     filter_of,
-    number_of,
     quiet_site,
     refuse,
     text_of,
 )
 from tunmesh.status import Dropped, Sight, Status
-
-Event = Mapping[str, object]
 
 
 class Node(Protocol):
@@ -59,45 +49,6 @@ class Node(Protocol):
     def drops(self) -> Sequence[Dropped]: ...
     @property
     def taps(self) -> set[Any]: ...
-
-
-class Events(Protocol):
-    """What has happened, and who wants to hear of what will; tunmesh.log.Recent is one."""
-
-    listeners: set[Callable[[Event], None]]
-
-    def since(self, sequence: int) -> list[Event]: ...
-
-
-class Sampler:
-    """Feeds a History as long as the node lives."""
-
-    def __init__(self, clock: IReactorTime, status: Callable[[], Status]) -> None:
-        self.history = History()
-        self._clock = clock
-        self._status = status
-        self._timer: IDelayedCall | None = None
-
-    def start(self) -> None:
-        self._timer = self._clock.callLater(INTERVAL, self.start)
-        self.history.sample(self._status())
-
-    def stop(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-
-
-class _Tree(Resource):
-    """Answers what a callable gives."""
-
-    isLeaf = True
-
-    def __init__(self, tree: Callable[[], object]) -> None:
-        super().__init__()
-        self._tree = tree
-
-    def render_GET(self, request: Request) -> bytes:
-        return answer_json(request, self._tree())
 
 
 class _Ping(Resource):
@@ -178,68 +129,18 @@ class _Drain(Resource):
         return answer_json(request, {"leaving": True})
 
 
-class _EventsPage(Resource):
-    isLeaf = True
-
-    def __init__(self, events: Events, clock: IReactorTime) -> None:
-        super().__init__()
-        self._events = events
-        self._clock = clock
-
-    def render_GET(self, request: Request) -> bytes | int:
-        try:
-            since = number_of(request, b"since", 0.0)
-            follow = number_of(request, b"follow", 0.0)
-        except ValueError as error:
-            return refuse(request, str(error))
-        request.setHeader(b"content-type", b"application/x-ndjson")
-        request.setHeader(b"cache-control", b"no-store")
-        past = b"".join(map(_line, self._events.since(int(since))))
-        if not follow:
-            return past
-        _Followed(request, self._events, self._clock, max(follow, 0.1)).begin(past)
-        return NOT_DONE_YET
-
-
-class _Followed(Stream):
-    """Events as they happen."""
-
-    def __init__(
-        self, request: Request, events: Events, clock: IReactorTime, interval: float
-    ) -> None:
-        super().__init__(request, clock, interval, b"\n")
-        self._events = events
-
-    def begin(self, past: bytes) -> None:
-        self._events.listeners.add(self._tell)
-        self.open(past or b"\n", lambda: self._events.listeners.discard(self._tell))
-
-    def _tell(self, event: Event) -> None:
-        self.write(_line(event))
-
-
-def _line(event: Event) -> bytes:
-    return json.dumps(event).encode() + b"\n"
-
-
 def site(
     node: Node,
     drain: Callable[[], None],
-    events: Events,
+    events: reading.Events,
     history: History,
     epoch: Callable[[], float],
     reactor: Any,
 ) -> Site:
     """The pages."""
-    root, first = Resource(), Resource()
+    account = reading.Account(node.status, node.sights, events, history, epoch)
+    root, first = Resource(), reading.pages(account, reactor)
     root.putChild(b"v1", first)
-
-    def status() -> report.Tree:
-        return report.report(node.status(), history, epoch())
-
-    first.putChild(b"status", _Tree(status))
-    first.putChild(b"mesh", _Tree(lambda: report.mesh(node.status(), node.sights())))
-    first.putChild(b"events", _EventsPage(events, reactor))
     first.putChild(b"ping", _Ping(node.ping))
     first.putChild(b"explain", _Explain(node))
     first.putChild(b"capture", CapturePage(node.taps, epoch, reactor))

@@ -1,50 +1,61 @@
-"""The control socket of a node, from the privileged start to the end."""
+"""Where those who run a node look at it, from the privileged start to the end: the control socket,
+and the page.
+
+A node without either carries packets as well, so that one cannot be had is a warning and no more:
+on a read-only root file system there may be no place for a socket, and the port may be somebody's.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger, globalLogPublisher
 
-from tunmesh import admin, unixport
+from tunmesh import admin, page, reading, unixport
+from tunmesh.config.keys import Admin
 from tunmesh.errors import OperatorError
 from tunmesh.log import Recent
 
 
 class Control:
-    """Takes the socket when it is made, which may need privileges.
-
-    A node without it carries packets as well, so that it cannot be had is a warning and no more:
-    on a read-only root file system there may be no place for it.
-    """
+    """Binds what the config asks for when it is made, which may need privileges."""
 
     def __init__(
         self,
         reactor: Any,
-        path: Path,
+        config: Admin,
         node: admin.Node,
         drain: Callable[[], None],
         log: Logger,
     ) -> None:
-        self._sampler = admin.Sampler(reactor, node.status)
-        self._recent = Recent()
-        self._port: IListeningPort | None = None
-        globalLogPublisher.addObserver(self._recent)
-        site = admin.site(node, drain, self._recent, self._sampler.history, time.time, reactor)
-        try:
-            self._port = unixport.listen(reactor, path, site)
-        except OperatorError as error:
-            log.warn("no control socket: {error}", event="no_control_socket", error=str(error))
+        self._sampler = reading.Sampler(reactor, node.status)
+        self._ports: list[IListeningPort] = []
+        recent, history = Recent(), self._sampler.history
+        globalLogPublisher.addObserver(recent)
+        if config.socket is not None:
+            site = admin.site(node, drain, recent, history, time.time, reactor)
+            try:
+                self._ports.append(unixport.listen(reactor, config.socket, site))
+            except OperatorError as error:
+                log.warn("no control socket: {error}", event="no_control_socket", error=str(error))
+        if config.http_port is not None:
+            account = reading.Account(node.status, node.sights, recent, history, time.time)
+            try:
+                self._ports += page.listen(reactor, config.http_port, page.site(account, reactor))
+            except OperatorError as error:
+                log.warn("no page: {error}", event="no_page", error=str(error))
+            else:
+                url = f"http://localhost:{config.http_port}/"
+                log.info("there is a page at {url}", event="page", url=url)
 
     def start(self) -> None:
-        if self._port is not None:
+        if self._ports:
             self._sampler.start()
 
     def stop(self) -> None:
-        """The node leaves. The port stays until the process ends, and goes with it: who waits for
+        """The node leaves. The ports stay until the process ends, and go with it: who waits for
         that can watch."""
         self._sampler.stop()

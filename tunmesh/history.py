@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from math import nan
+from math import isnan, nan
 
 from tunmesh.status import PeerStatus, Status
 
@@ -38,6 +38,15 @@ class Series:
                 _append(row, (new - old) / elapsed)
             _append(self.rtt, nan if peer.rtt is None else peer.rtt)
             self._time, self._bytes = now, seen
+
+
+def series_tree(series: Series) -> dict[str, list[float | None]]:
+    """It as JSON has it: rates in whole bytes, and null for what was not measured."""
+    return {
+        "rx": [round(rate) for rate in series.rx],
+        "tx": [round(rate) for rate in series.tx],
+        "rtt": [None if isnan(seconds) else round(seconds, 6) for seconds in series.rtt],
+    }
 
 
 def _append(row: array[float], value: float) -> None:

@@ -8,6 +8,7 @@ And what is wrong, in sentences: the first thing that somebody who looks wants t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 from tunmesh.history import History, last
@@ -142,14 +143,16 @@ def _s(count: int) -> str:
     return "s" * (count != 1)
 
 
-def mesh(status: Status, sights: tuple[Sight, ...]) -> Tree:
-    """Every node that this one knows of, itself first, and every link between them."""
+def mesh(status: Status, sights: tuple[Sight, ...], crowd: float = inf) -> Tree:
+    """Every node that this one knows of, itself first, and every link between them; if there are
+    more than `crowd` others, only its own links: all of them grow with the square."""
     me = status.record
     linked = {peer.record.id for peer in status.peers}
     nodes = [{"id": me.id, "name": me.name, "addresses": _addresses(me), "linked": True}]
     pairs: set[tuple[str, str]] = set()
     for sight in sights:
-        pairs |= {(min(sight.id, other), max(sight.id, other)) for other in sight.linked_with}
+        others = sight.linked_with if len(sights) <= crowd else {me.id} & {*sight.linked_with}
+        pairs |= {(min(sight.id, other), max(sight.id, other)) for other in others}
         known = sight.record
         nodes.append(
             {

@@ -255,9 +255,7 @@ class NodeService(Service):
             worked=time.thread_time,
         )
         node.listen()
-        if self._config.admin.socket is not None:
-            path = self._config.admin.socket
-            self._control = Control(self._reactor, path, node, self._leave, self.log)
+        self._control = Control(self._reactor, self._config.admin, node, self._leave, self.log)
         return node
 
     def _make_site(self, status: Callable[[], Status]) -> Site:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
 from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
@@ -22,6 +24,12 @@ class _QuietRequest(Request):
     request: no page wants a body, and Twisted would put a long one on disk. It is the last of its
     connection: thousands could be written one behind the other, and would all be answered before
     anybody else has his turn."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # Twisted remarks on each HEAD, and by its class it would be our remark: anybody could fill
+        # our log.
+        self._log = Logger(namespace="twisted.web.server")
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(0)
@@ -57,7 +65,11 @@ class Stream:
     `write` says so."""
 
     def __init__(
-        self, request: Request, clock: IReactorTime, interval: float = 0.0, beat: bytes = b""
+        self,
+        request: Request,
+        clock: IReactorTime,
+        interval: float = 0.0,
+        beat: Callable[[], bytes] | None = None,
     ) -> None:
         self._request = request
         self._clock = clock
@@ -73,8 +85,8 @@ class Stream:
         self._request.notifyFinish().addBoth(lambda _: self.stopProducing())
         self._request.registerProducer(self, True)
         self.write(first)
-        if self._beat:
-            self._live()
+        if self._beat is not None:
+            self._live(self._beat)
 
     def write(self, data: bytes) -> bool:
         """Whether it is on its way."""
@@ -83,9 +95,10 @@ class Stream:
             self._request.write(data)
         return goes
 
-    def _live(self) -> None:
-        self._timer = self._clock.callLater(self._interval, self._live)
-        self.write(self._beat)
+    def _live(self, beat: Callable[[], bytes]) -> None:
+        self._timer = self._clock.callLater(self._interval, self._live, beat)
+        if not self._is_paused:
+            self.write(beat())
 
     def pauseProducing(self) -> None:
         self._is_paused = True

@@ -15,12 +15,12 @@ from urllib.parse import urlencode
 
 import click
 
-from tunmesh.cli import views
 from tunmesh.cli.asking import node_option
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client
 from tunmesh.cli.echo import Echo
 from tunmesh.errors import OperatorError
+from tunmesh.figures import milliseconds
 
 TIMEOUT = 1.0  # seconds
 Tree = dict[str, Any]
@@ -62,7 +62,7 @@ def ping(node: Client, target: str, count: int, interval: float) -> None:
 
 
 def _row(title: str, *values: float | None) -> str:
-    cells = ("lost" if value is None else views.milliseconds(value) for value in values)
+    cells = ("lost" if value is None else milliseconds(value) for value in values)
     return f"{title:>6} " + " ".join(f"{cell:>9}" for cell in cells)
 
 

@@ -6,10 +6,11 @@ Each function takes the tree that the control socket gives (docs/control.md) and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import click
+
+from tunmesh.figures import duration, milliseconds, size
 
 Tree = dict[str, Any]
 _COLUMNS = ("PEER", "ADDRESS", "LINK", "SINCE", "RTT", "LOSS", "RX/s", "TX/s", "DROPS")
@@ -136,28 +137,3 @@ def _pad(text: str, width: int, is_left: bool) -> str:
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def duration(seconds: float) -> str:
-    """Such as 12s, 3m5s, 4h10m, 2d3h."""
-    left = int(seconds)
-    units = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]
-    for (name, unit), (finer, small) in pairwise(units):
-        if left >= unit:
-            rest = left % unit // small
-            return f"{left // unit}{name}" + (f"{rest}{finer}" if rest else "")
-    return f"{left}s"
-
-
-def milliseconds(seconds: float) -> str:
-    thousandths = seconds * 1000
-    return f"{thousandths:.2f}ms" if thousandths < 10 else f"{thousandths:.0f}ms"
-
-
-def size(count: float) -> str:
-    """Bytes with a decimal unit, in at most five characters and B."""
-    for unit in ("", "k", "M", "G", "T"):
-        if count < 999.5 or unit == "T":
-            break
-        count /= 1000
-    return f"{count:.1f}{unit}B" if unit and count < 9.95 else f"{count:.0f}{unit}B"

@@ -234,6 +234,14 @@ class Admin(Section):
         description="Unix socket that `tunmesh status` and the other commands speak to. Only who "
         "started the node may use it. null: there is none.",
     )
+    http_port: Integer | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="TCP port of a page that shows the mesh live, on 127.0.0.1 and ::1 and for "
+        "reading only. Whoever is in this node's network namespace may look. null: there is none.",
+        examples=[8600],
+    )
 
 
 class Config(Section):

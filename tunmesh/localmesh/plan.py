@@ -19,6 +19,7 @@ import yaml
 from tunmesh import issuing
 
 LISTEN_PORT = 4567
+PAGE_PORT = 8600
 IPV4_NETWORK = "10.77.0.0/16"
 IPV6_NETWORK = "fd77::/64"
 CERTIFICATE, KEY, SECRET = "certificate.pem", "key.pem", "secret"
@@ -108,7 +109,7 @@ def node_config(plan: NodePlan, first: NodePlan, owner: Owner) -> dict[str, obje
             },
             "logging": {"level": "info", "format": "json"},
             "monitoring": {"method": "prometheus"},
-            "admin": {"socket": plan.socket},
+            "admin": {"socket": plan.socket, "http_port": PAGE_PORT},
             "networking": {
                 "ipv4": {"network_cidr": IPV4_NETWORK, "node_address_cidr": f"{plan.ipv4}/16"},
                 "ipv6": {"network_cidr": IPV6_NETWORK, "node_address_cidr": f"{plan.ipv6}/64"},

@@ -27,6 +27,7 @@ from twisted.internet.defer import TimeoutError as Overdue
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.utils import getProcessOutput
 from twisted.python.failure import Failure
 
 from tunmesh.localmesh.janitor import Janitor
@@ -158,6 +159,18 @@ class Nodes:
             transport = self._reactor.spawnProcess(process, command[0], command, env=os.environ)
         self._janitor.watch(transport.pid)
         self.processes[plan.name] = process
+
+    async def status(self, plan: NodePlan) -> list[str]:
+        """What `tunmesh status` says of a node, in lines."""
+        said = await getProcessOutput(
+            str(Path(sys.executable).with_name("tunmesh")),
+            ("status", "--socket", str(self._directory / plan.socket)),
+            env={**os.environ, "COLUMNS": "80"},
+            reactor=self._reactor,
+            errortoo=True,
+        )
+        text: str = said.decode()
+        return [f"  {line}".rstrip() for line in text.splitlines()]
 
     def links(self) -> set[tuple[str, str]]:
         """Every (node, peer) where the node has said that it is linked to the peer."""

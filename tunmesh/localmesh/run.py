@@ -26,9 +26,10 @@ from twisted.python.failure import Failure
 
 from tunmesh.errors import OperatorError
 from tunmesh.localmesh import machine, screen
+from tunmesh.localmesh.forward import forward
 from tunmesh.localmesh.janitor import Janitor
 from tunmesh.localmesh.measuring import CrossingReactor, MeshTraffic
-from tunmesh.localmesh.plan import NodePlan, Owner, write_files
+from tunmesh.localmesh.plan import PAGE_PORT, NodePlan, Owner, write_files
 from tunmesh.localmesh.processes import MeshError, MeshReactor, Nodes
 from tunmesh.localmesh.screen import View
 from tunmesh.localmesh.story import MeshStory
@@ -81,7 +82,10 @@ def _run_mesh(
         nodes = Nodes(reactor, janitor, directory)
         traffic = MeshTraffic(reactor, plans, underlay.namespaces, view)
         story = MeshStory(plans, underlay.namespaces, nodes, traffic, view)
-        stay = _entrances(plans, underlay.namespaces, directory) if keep else []
+        stay = []
+        if keep:
+            stay += _page(reactor, underlay.namespaces[0])
+            stay += _entrances(plans, underlay.namespaces, directory)
         interruption = Interruption()
         return _run_reactor(
             reactor, lambda: _tell(story, nodes, view, stay, interruption), interruption
@@ -161,6 +165,15 @@ def _run_reactor(
     if isinstance(code, Failure):
         code.raiseException()
     return code
+
+
+def _page(reactor: HarnessReactor, namespace: Namespace) -> list[str]:
+    """Where to look at the mesh in a browser."""
+    inside = f"at http://127.0.0.1:{PAGE_PORT}/ in every node"
+    if machine.MOVED in os.environ:  # here is not where the browser is
+        return [f"  the live page is {inside}", ""]
+    here = forward(reactor, namespace, PAGE_PORT).getHost()
+    return [f"  the live page: http://{here.host}:{here.port}/ (it is {inside})", ""]
 
 
 def _entrances(

@@ -65,7 +65,8 @@ class MeshStory:
         await self._kill(last)
         await self._traffic.insist_on_silence(first, last)
         await self._heal(last)
-        self._view.block(screen.results_table(results))
+        said = await self._nodes.status(first)
+        self._view.block([*screen.results_table(results), "", "  tunmesh status", "", *said])
 
     async def leave(self) -> None:
         """Ask all nodes at once to leave; every exit code counts."""

@@ -1,0 +1,269 @@
+"""The live page in a real browser, over a mesh of real nodes: `make test-browser`, not `make test`.
+
+Debian's chromium runs in the namespace of node1, where the page is; selenium steers it from a
+thread that visits that namespace. With TUNMESH_PICTURES=DIRECTORY the pictures of the documentation
+are taken as well.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.trial import unittest
+
+from tests import netns
+from tests.realnode import Ground, RealNode
+from tunmesh.localmesh.plan import PAGE_PORT
+from tunmesh.namespaces import Namespace
+
+PATIENCE = 20.0
+PHONE = (360, 740)
+T = TypeVar("T")
+
+# Packets from one node to the others, more and fewer in the course of half a minute.
+_CHATTER = """
+import math, socket, sys, time
+targets = sys.argv[1:]
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for tick in range(100000):
+    for number, target in enumerate(targets):
+        for _ in range(int(12 + 10 * math.sin(tick / 31 / (number + 1)) + tick % 7)):
+            sender.sendto(bytes(1200), (target, 9))
+    time.sleep(0.05)
+"""
+
+
+def missing() -> str | None:
+    """What this machine lacks, in a line."""
+    absent = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+    if absent:
+        return f"no {' and no '.join(absent)}: apt-get install chromium chromium-driver"
+    return netns.skip_reason()
+
+
+class Browser:
+    """A headless chromium in a namespace. All of its methods are called by `see`, in a thread."""
+
+    def __init__(self, namespace: Namespace, *flags: str, javascript: bool = True) -> None:
+        self.namespace = namespace
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(shutil.which("chromium"))
+        for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", *flags):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        if not javascript:
+            content = {"profile.managed_default_content_settings.javascript": 2}
+            options.add_experimental_option("prefs", content)
+        # With both paths given, selenium looks for neither and downloads nothing.
+        service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+        self.driver = webdriver.Chrome(options, service)
+
+    def open(self) -> None:
+        self.driver.get(f"http://127.0.0.1:{PAGE_PORT}/")
+
+    def one(self, selector: str) -> str:
+        """The text of an element."""
+        return self.driver.find_element(By.CSS_SELECTOR, selector).text
+
+    def all(self, selector: str, attribute: str = "textContent") -> list[str]:
+        elements = self.driver.find_elements(By.CSS_SELECTOR, selector)
+        return [element.get_attribute(attribute) or "" for element in elements]
+
+    def until(self, holds: Callable[[], object]) -> None:
+        """Wait until it holds."""
+        waiting = WebDriverWait(
+            self.driver, PATIENCE, 0.1, ignored_exceptions=[StaleElementReferenceException]
+        )
+        waiting.until(lambda _: holds())
+
+    def resize(self, width: int, height: int) -> None:
+        """A window narrower than 500 pixels is not to be had, a screen is."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def prefer(self, scheme: str) -> None:
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def complaints(self) -> list[str]:
+        """What the console says, but for a server that was not there for a while."""
+        entries: list[dict[str, Any]] = self.driver.get_log("browser")
+        return [
+            entry["message"]
+            for entry in entries
+            if not (entry["source"] == "network" and "/v1/stream" in entry["message"])
+        ]
+
+
+class Looking(unittest.TestCase):
+    """A mesh, and a browser in it."""
+
+    skip = missing()
+    timeout = 240
+
+    async def mesh(self, count: int) -> list[RealNode]:
+        self.ground = Ground(self, count)
+        return await self.ground.linked(count)
+
+    async def browser(self, *flags: str, javascript: bool = True) -> Browser:
+        namespace = self.ground.namespace(1)
+        made = await self.inside(lambda: Browser(namespace, *flags, javascript=javascript))
+        self.addCleanup(self.inside, made.driver.quit)
+        return made
+
+    def inside(self, step: Callable[[], T]) -> Deferred[T]:
+        """Do this in a thread that visits the namespace of node1."""
+
+        def visit() -> T:
+            with self.ground.namespace(1):
+                return step()
+
+        return deferToThread(visit)
+
+
+class PageInABrowser(Looking):
+    """What somebody sees."""
+
+    async def test_a_life(self) -> None:
+        """The nodes are there; one that is killed turns red and is a problem; the page outlives its
+        server; and nothing that it does is against its own policy."""
+        first, _, third = await self.mesh(3)
+        browser = await self.browser()
+
+        def loads() -> None:
+            browser.open()
+            browser.until(lambda: len(browser.all("#picture .node")) == 3)
+            self.assertEqual(browser.all("#picture text:not(.sub)"), ["node1", "node2", "node3"])
+            self.assertEqual(len(browser.all("#picture .link.good")), 2)
+            self.assertEqual(len(browser.all("#picture .link.heard")), 1)
+            self.assertEqual(browser.one("#state"), "ready")
+            self.assertEqual(
+                browser.all("#peers tbody th"),
+                ["node210.77.0.2, fd77::2", "node310.77.0.3, fd77::3"],
+            )
+            browser.until(lambda: len(browser.all("#peers .rx polyline", "points")[0].split()) > 2)
+            browser.until(lambda: "linked with node3" in browser.one("#log"))
+
+        def has_keys() -> None:
+            """Everything that the mouse shows, the keyboard shows."""
+            body = browser.driver.find_element(By.TAG_NAME, "body")
+            body.send_keys(Keys.TAB, Keys.TAB)
+            browser.until(lambda: "node2" in browser.one("#details"))
+            self.assertIn("round trip", browser.one("#details"))
+
+        def turns_red() -> None:
+            browser.until(lambda: len(browser.all("#picture .node.gone")) == 1)
+            (label,) = browser.all("#picture .gone", "aria-label")
+            self.assertIn("node3, 10.77.0.3: gone", label)
+            browser.until(lambda: "node3" in browser.one("#peers tr.gone"))
+
+        def is_off() -> None:
+            browser.until(lambda: browser.one("#state") == "disconnected")
+            self.assertIn("node2", browser.one("#peers"))
+
+        def is_back() -> None:
+            browser.until(lambda: browser.one("#state") == "ready")
+            browser.until(lambda: browser.all("#peers tr:not(.gone) th")[1:] != [])
+            browser.until(lambda: not browser.all("#picture .gone"))
+            self.assertEqual(browser.complaints(), [])
+
+        await self.inside(loads)
+        await self.inside(has_keys)
+        third.signal("KILL")
+        await self.inside(turns_red)
+        first.signal("KILL")
+        await self.inside(is_off)
+        self.ground.start(1)
+        self.ground.start(3)
+        await self.inside(is_back)
+
+    async def test_phone(self) -> None:
+        """On a narrow screen nothing is wider than it."""
+        await self.mesh(3)
+        browser = await self.browser()
+
+        def fits() -> None:
+            browser.resize(*PHONE)
+            browser.open()
+            browser.until(lambda: len(browser.all("#picture .node")) == 3)
+            width = "return document.documentElement.scrollWidth"
+            self.assertEqual(browser.driver.execute_script(width), PHONE[0])
+
+        await self.inside(fits)
+
+    async def test_without_javascript(self) -> None:
+        """There is a table of the peers and no picture, and it is fresh a few seconds later."""
+        await self.mesh(2)
+        browser = await self.browser(javascript=False)
+
+        def reads() -> None:
+            browser.open()
+            self.assertIn("node2", browser.one("#peers tbody"))
+            self.assertFalse(browser.driver.find_element(By.ID, "mesh").is_displayed())
+            before = browser.one("#about")
+            browser.until(lambda: browser.one("#about") != before)
+            self.assertEqual(browser.complaints(), [])
+
+        await self.inside(reads)
+
+
+class Pictures(Looking):
+    """Those of the documentation, which are taken when somebody says where they shall go."""
+
+    where = os.environ.get("TUNMESH_PICTURES", "")
+    skip = missing() if where else "TUNMESH_PICTURES does not say where the pictures shall go"
+
+    async def test_pictures(self) -> None:
+        """Light, dark, and on a phone: a mesh with some traffic, of which a node just went."""
+        *_, last = await self.mesh(6)
+        browser = await self.browser("--hide-scrollbars", "--lang=en-GB")
+        targets = [plan.ipv4 for plan in self.ground.plans[1:]]
+        with self.ground.namespace(1):
+            chatter = subprocess.Popen([sys.executable, "-c", _CHATTER, *targets])
+        self.addCleanup(chatter.wait)
+        self.addCleanup(chatter.kill)
+
+        def sees_all() -> None:
+            browser.resize(1200, 960)
+            browser.open()
+            browser.until(lambda: len(browser.all("#picture .node")) == 6)
+            waiting = WebDriverWait(browser.driver, 150, 0.5)
+            enough = 60  # samples
+            waiting.until(
+                lambda _: len(browser.all("#peers .rtt polyline", "points")[0].split()) > enough
+            )
+
+        def takes() -> None:
+            browser.until(lambda: browser.all("#picture .node.gone"))
+            for name, scheme, size in (
+                ("light", "light", (1200, 0)),
+                ("dark", "dark", (1200, 0)),
+                ("phone", "light", (PHONE[0], 0)),
+            ):
+                browser.prefer(scheme)
+                browser.resize(size[0], 800)
+                height = "return document.documentElement.scrollHeight"
+                browser.resize(size[0], browser.driver.execute_script(height))
+                taken = Image.open(BytesIO(browser.driver.get_screenshot_as_png()))
+                taken.convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE).save(
+                    Path(self.where) / f"{name}.png", optimize=True
+                )
+
+        await self.inside(sees_all)
+        last.signal("KILL")
+        await self.inside(takes)
