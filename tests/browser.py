@@ -78,7 +78,8 @@ class Browser:
 
     def one(self, selector: str) -> str:
         """The text of an element."""
-        return self.driver.find_element(By.CSS_SELECTOR, selector).text
+        text: str = self.driver.find_element(By.CSS_SELECTOR, selector).text
+        return text
 
     def all(self, selector: str, attribute: str = "textContent") -> list[str]:
         elements = self.driver.find_elements(By.CSS_SELECTOR, selector)
