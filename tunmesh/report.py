@@ -54,6 +54,7 @@ def report(status: Status, history: History, epoch: float) -> Tree:
         "dropped_packets": {reason: n for reason, n in status.dropped.items() if n},
         "handshake_failures": {reason: n for reason, n in status.handshake_failures.items() if n},
         "key_ids": list(status.key_ids),
+        "links_by_key": dict(status.links_by_key),
         "certificate_expires": status.certificate_expiry,
     }
 

@@ -27,6 +27,8 @@ def status(tree: Tree, wide: bool = False) -> Iterator[str]:
     yield f"{node['name']}  {addresses}  {state}, up {duration(node['uptime'])}"
     for problem in tree["problems"]:
         yield click.style("! ", fg="yellow") + problem
+    if len(tree["links_by_key"]) > 1:
+        yield _keys(tree)
     yield ""
     rows = [_peer(peer, wide) for peer in tree["peers"]]
     rows += [_unlinked(dial) for dial in tree["dials"] if dial["kind"] == "node"]
@@ -34,6 +36,16 @@ def status(tree: Tree, wide: bool = False) -> Iterator[str]:
         yield from table([*_COLUMNS, *(_WIDE if wide else ())], rows, left=3)
     else:
         yield "no peers"
+
+
+def _keys(tree: Tree) -> str:
+    """While the secret is changed: who uses which."""
+    offered = tree["key_ids"][0]
+    counts = (
+        f"{key_id[:8]}{' (offered)' * (key_id == offered)} {count} peer{'s' * (count != 1)}"
+        for key_id, count in tree["links_by_key"].items()
+    )
+    return f"secrets in use, by key id: {', '.join(counts)}"
 
 
 def _peer(peer: Tree, wide: bool) -> list[str]:
