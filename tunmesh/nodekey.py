@@ -6,8 +6,8 @@ in its memory: nothing of it is configured, stored or handed out.
 
     id = the first 16 bytes of SHA-256("tunmesh/1 node id" ‖ public key)
 
-To be taken for another node is then to find a second key with the same 128 bits. Two keys of one's
-own with the same id take 2^64 tries, and make two ends of one's own out of one node.
+To be taken for another node is then to find a second key for the same 128 bits. (Two keys of one's
+own with one id are found in 2^64 tries, and deceive nobody: both are oneself.)
 """
 
 from __future__ import annotations
