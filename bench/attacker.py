@@ -35,6 +35,7 @@ from tunmesh.handshake import Dialer, Key
 from tunmesh.localmesh import plan
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.netstring import Decoder, encode
+from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.testing import frame
 
 PATIENCE = 2.0  # seconds that a blow may take
@@ -79,8 +80,9 @@ class Target:
     def join(self, name: str = "mallory", address: str = OWN) -> SSL.Connection:
         """A link that is up: he knows the secret."""
         connection = self.secure()
+        node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
         record = NodeRecord(
-            id=secrets.token_hex(16),
+            id=node_key.id,
             name=name,
             started=int(time.time() * 1000),
             url="https://10.99.0.3:1",
@@ -89,7 +91,7 @@ class Target:
         )
         binding = connection.export_keying_material(tls.EXPORTER, 32, b"")
         encoded, nonce = messages.encode_record(record), secrets.token_bytes(32)
-        machine = Dialer((self.key,), encoded, nonce, binding)
+        machine = Dialer((self.key,), node_key, encoded, nonce, binding)
         decoder = Decoder(messages.MAX_FRAME)
         connection.sendall(encode(machine.hello))
         while True:
@@ -227,7 +229,7 @@ def huge_length(target: Target) -> Iterator[int]:
 def replay(target: Target) -> Iterator[int]:
     """TLS, then the hello and a proof of somebody else."""
     hello = messages.encode_hello(messages.Hello((1,), (target.key.id,), bytes(32)))
-    proof = messages.encode_proof(messages.Proof(bytes(32), b"{}"))
+    proof = messages.encode_proof(messages.Proof(bytes(32), bytes(32), bytes(64), b"{}"))
     return _repeat(target, encode(hello) + encode(proof))
 
 

@@ -46,6 +46,7 @@ from tunmesh.localmesh import plan
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.names import Names
 from tunmesh.node import Node, Reloadable, Settings
+from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.testing import MemoryTun
 
 REALS = 3  # real nodes in `join`; one in the other modes
@@ -62,9 +63,13 @@ def say(event: str, **fields: object) -> None:
     os.write(1, line.encode())  # at once: many processes write into one pipe
 
 
-def record_of(number: int) -> NodeRecord:
+def new_key() -> NodeKey:
+    return NodeKey.of(secrets.token_bytes(SEED_SIZE))
+
+
+def record_of(number: int, node_key: NodeKey) -> NodeRecord:
     return NodeRecord(
-        id=secrets.token_hex(16),
+        id=node_key.id,
         name=f"node{number}",
         started=int(time.time() * 1000),
         url=f"https://{HOST}:{FIRST_PORT + number}",
@@ -85,8 +90,9 @@ class Crowd(Protocol):
 class Extra:
     """A light-weight peer: one port, one link, answers to pings and nothing to decide."""
 
-    def __init__(self, crowd: Stars, record: NodeRecord) -> None:
-        self.record = record
+    def __init__(self, crowd: Stars, number: int) -> None:
+        node_key = new_key()
+        self.record = record = record_of(number, node_key)
         self.link: Link | None = None
         self._crowd = crowd
         self._connector = Connector(
@@ -94,6 +100,7 @@ class Extra:
             self,
             crowd.keys,
             crowd.identity,
+            node_key,
             messages.encode_record(record),
             secrets.token_bytes,
             random.random,
@@ -158,8 +165,8 @@ class Stars:
         self.reactor = reactor
         self.keys, credentials = secret_of(directory)
         self.identity = tls.Identity(credentials)
-        self.records = {record.id: record for record in map(record_of, numbers)}
-        self._extras = [Extra(self, record) for record in self.records.values()]
+        self._extras = [Extra(self, number) for number in numbers]
+        self.records = {extra.record.id: extra.record for extra in self._extras}
         self._linked = 0
 
     def go(self) -> None:
@@ -193,9 +200,11 @@ class Whole:
         self._whole = whole
         self._links = 0
         keys, credentials = secret_of(directory)
-        record = record_of(number)
+        node_key = new_key()
+        record = record_of(number, node_key)
         settings = Settings(
             record=record,
+            node_key=node_key,
             networks=(ip_network(plan.IPV4_NETWORK), ip_network(plan.IPV6_NETWORK)),
             reloadable=Reloadable(
                 keys, credentials, (GroupSettings("first", ((REAL.underlay, plan.LISTEN_PORT),)),)

@@ -6,10 +6,11 @@ A fuzzer that starts with these need not find out by itself what a message looks
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fuzz.corpus import CORPUS
 from tests import configs
-from tests.test_handshake import DIALER, HONEST
+from tests.test_handshake import DIALER, HONEST, LISTENER
 from tests.test_messages import PAYLOADS, RECORD_BYTES
 from tests.test_packet import PLAIN, ip_packet, segment4, segment6
 from tests.test_segments import datagram
@@ -58,7 +59,6 @@ def _netstring() -> dict[str, bytes]:
 
 
 def _handshake() -> dict[str, bytes]:
-    record = encode_record(DIALER)
     told = bytes(16)
     changes = {
         "whole": bytes(3),
@@ -71,10 +71,12 @@ def _handshake() -> dict[str, bytes]:
         "reflected": b"\0\0\0\0\0\0\0" + b"\6\2",
         "stranger": b"\0\0\0\0" + b"\7",
         "garbage": b"\2\0" + b"\0\0" * 4,
-        "liar": b"\3" + record,
+        "liar": b"\3" + encode_record(replace(DIALER, name="other")),
+        "impostor": b"\3" + encode_record(LISTENER),
         "liar-nonsense": b"\3{",
     }
-    raw = {f"message-{n}": b"\2\1\0\1" + bytes((len(m),)) + m for n, m in enumerate(HONEST.carried)}
+    heads = [message[:255] for message in HONEST.carried]  # a story has a byte for their length
+    raw = {f"message-{n}": b"\2\1\0\1" + bytes((len(m),)) + m for n, m in enumerate(heads)}
     return changes | raw
 
 

@@ -15,6 +15,7 @@ from tunmesh import messages, tls
 from tunmesh.handshake import Dialer, Key
 from tunmesh.messages import NodeRecord
 from tunmesh.netstring import Decoder, encode
+from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.testing import PORT, SECRET, Member, Mesh, credentials
 
 HOST = "198.51.100.66"
@@ -27,8 +28,9 @@ class Mallory(Protocol):
 
     transport: Any
 
-    def __init__(self, record: NodeRecord) -> None:
+    def __init__(self, record: NodeRecord, node_key: NodeKey) -> None:
         self.record = record
+        self._node_key = node_key
         self.heard: list[bytes] = []
         self.is_up = self.has_ended = False
         self._decoder = Decoder(messages.MAX_FRAME)
@@ -47,7 +49,7 @@ class Mallory(Protocol):
     def handshakeCompleted(self) -> None:
         binding = self.transport.getHandle().export_keying_material(tls.EXPORTER, 32, b"")
         record = messages.encode_record(self.record)
-        self._machine = Dialer((Key.derive(SECRET),), record, bytes(32), binding)
+        self._machine = Dialer((Key.derive(SECRET),), self._node_key, record, bytes(32), binding)
         self.say(self._machine.hello)
 
     def dataReceived(self, data: bytes) -> None:
@@ -67,14 +69,15 @@ class Mallory(Protocol):
         return sum(payload[:1] == tag for payload in self.heard)
 
 
-def mallory(**changes: Any) -> Mallory:
+def mallory(seed: int = 66, **changes: Any) -> Mallory:
     """With a record of his own, but for what is to be changed in it."""
+    node_key = NodeKey.of(seed.to_bytes(SEED_SIZE, "big"))
     record = NodeRecord(
-        id="66" * 16,
+        id=node_key.id,
         name="mallory",
         started=1,
         url=f"https://{HOST}:{PORT}",
         addresses=(ip_interface(f"{ADDRESS}/16"),),
         version="evil",
     )
-    return Mallory(replace(record, **changes))
+    return Mallory(replace(record, **changes), node_key)

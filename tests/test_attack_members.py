@@ -6,7 +6,9 @@ from __future__ import annotations
 import secrets
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_interface
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,9 +16,10 @@ from tests.members import ADDRESS, HOST, Mallory, mallory
 from tunmesh import messages, roster
 from tunmesh.link import MAX_UNREAD
 from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.packet import HEADER
 from tunmesh.roster import MAX_NODES
-from tunmesh.testing import Mesh, frame
+from tunmesh.testing import PORT, Member, Mesh, frame
 
 PING = b"i" + bytes(8)
 WRONG = (
@@ -67,7 +70,7 @@ class MemberCase(SynchronousTestCase):
         self.mallory = self.join()
         self.a.tun.written.clear()
 
-    def join(self, **changes: object) -> Mallory:
+    def join(self, **changes: Any) -> Mallory:
         member = mallory(**changes).dial(self.mesh, self.a)
         self.assertTrue(member.is_up)
         member.heard.clear()
@@ -92,7 +95,7 @@ class FramesTests(MemberCase):
     def test_wrong_frames(self) -> None:
         """Every wrong message ends the link that it came by, and nothing else."""
         for number, payload in enumerate(WRONG):
-            member = self.join(id=f"{number:032x}", name=f"m{number}", addresses=_address(number))
+            member = self.join(seed=number, name=f"m{number}", addresses=_address(number))
             member.say(payload)
             self.mesh.advance(0.1)
             self.assertTrue(member.has_ended, payload[:40])
@@ -185,7 +188,7 @@ class PacketsTests(MemberCase):
     def test_extension_headers_and_fragments(self) -> None:
         """What a packet carries behind its addresses is the kernel's to judge: fragments and
         extension headers pass like any other, but only from whom and to whom they may."""
-        self.mallory = self.join(id="77" * 16, name="six", addresses=(ip_interface("fd09::77/64"),))
+        self.mallory = self.join(seed=77, name="six", addresses=(ip_interface("fd09::77/64"),))
         for header in (0, 43, 44, 50, 51, 59, 60, 135):
             good = _with(
                 frame("fd09::77", self.a.addresses[1], bytes(64)), HEADER + 6, bytes((header,))
@@ -208,6 +211,67 @@ def _virtio(fields: dict[str, int], data: bytes) -> bytes:
     return struct.pack("<BBHHHH", *fields.values()) + data[HEADER:]
 
 
+class IdsTests(MemberCase):
+    """Who says that he is another node."""
+
+    def impostor(self, node: Member, **changes: Any) -> Mallory:
+        """He has that node's whole record, the secret, and a key of his own."""
+        record = replace(node.node.record, **changes)
+        return Mallory(record, NodeKey.of(secrets.token_bytes(SEED_SIZE)))
+
+    def assert_refused(self, impostor: Mallory) -> None:
+        """He is not linked, is told nothing, and is counted as one whose proof is wrong."""
+        self.assertTrue(impostor.has_ended)
+        self.assertEqual((impostor.is_up, impostor.heard), (False, []))
+        self.assertEqual(self.a.status.handshake_failures["bad_proof"], 1)
+        self.assertIn("claims to be another node", self.a.logged("handshake_failed")[0]["why"])
+        self.assertEqual(self.a.linked_with, ["b", "mallory"])
+        self.assert_unharmed()
+
+    def test_another_nodes_record(self) -> None:
+        """With a linked node's whole record he is refused; that node keeps its link, and what is
+        sent to it."""
+        self.assert_refused(self.impostor(self.b).dial(self.mesh, self.a))
+
+    def test_later_start(self) -> None:
+        """To say that he is that node, started later and elsewhere, does not help him."""
+        started = self.b.node.record.started + 1000
+        impostor = self.impostor(self.b, started=started, url=f"https://{HOST}:{PORT}")
+        self.assert_refused(impostor.dial(self.mesh, self.a))
+
+    def test_own_record(self) -> None:
+        """Nor is he taken for the very node that he talks to, which would stop dialing itself."""
+        self.assert_refused(self.impostor(self.a).dial(self.mesh, self.a))
+
+    def test_while_it_is_away(self) -> None:
+        """While the node is out of reach he does not get in its place; it comes back to its own."""
+        self.mesh.network.cut(self.a.host, self.b.host)
+        self.mesh.until(lambda: self.a.linked_with == [])  # mallory pings nobody
+        impostor = self.impostor(self.b).dial(self.mesh, self.a)
+        self.assertTrue(impostor.has_ended)
+        self.assertEqual((self.a.linked_with, impostor.is_up), ([], False))
+        self.mesh.network.heal()
+        self.mesh.until(self.mesh.is_complete)
+        self.assertTrue(self.mesh.send(self.a, self.b, b"for b alone"))
+        self.assertEqual(impostor.heard, [])
+
+    def test_in_the_place_of_another(self) -> None:
+        """A node that is dialed for one id and proves another one is simply that other node: who
+        leads others to himself by hearsay has a link of his own, and no address of the absent."""
+        absent = NodeKey.of(bytes(SEED_SIZE)).id
+        c = self.mesh.add("c", start=False)
+        self.say(lie(absent))
+        self.assertEqual(self.mallory.count(b"W"), 1)
+        c.start()
+        self.mesh.until(lambda: "c" in self.a.linked_with)
+        self.say(messages.encode_introduction([replace(c.node.record, id=absent, name="absent")]))
+        self.mesh.advance(5)
+        self.assertIn("absent", [dial.name for dial in self.a.status.dials])
+        self.assertEqual(self.a.linked_with, ["b", "c", "mallory"])
+        self.assertNotIn("absent", [event["peer"] for event in self.a.logged("linked")])
+        self.assertTrue(self.mesh.send(self.a, c, b"for c"))
+
+
 class AddressesTests(MemberCase):
     """Who says that an address is his."""
 
@@ -217,7 +281,7 @@ class AddressesTests(MemberCase):
             ip_interface(f"{address}/16" if "." in address else f"{address}/64")
             for address in (*self.b.addresses, *self.a.addresses)
         )
-        thief = self.join(id="77" * 16, name="thief", addresses=claimed)
+        thief = self.join(seed=77, name="thief", addresses=claimed)
         self.mesh.advance(3)
         self.assertEqual(len(self.a.logged("address_conflict")), 1)
         self.assert_unharmed()
@@ -270,9 +334,7 @@ class GossipTests(MemberCase):
     def test_too_many_links(self) -> None:
         """However many nodes one process says it is, only so many are linked."""
         self.patch(roster, "MAX_NODES", 4)
-        crowd = [
-            self.join(id=f"{n:032x}", name=f"m{n}", addresses=_address(n)) for n in range(1, 6)
-        ]
+        crowd = [self.join(seed=n, name=f"m{n}", addresses=_address(n)) for n in range(1, 6)]
         self.mesh.advance(1)
         self.assertEqual([each.has_ended for each in crowd], [False, False, True, True, True])
         self.assert_unharmed(most_lines=10)
@@ -326,7 +388,7 @@ class FloodsTests(MemberCase):
         """Who joins and leaves again and again leaves nothing behind but lines, and of these only
         as many as there is room for (tests.test_log)."""
         for number in range(30):
-            member = self.join(id=f"{number:032x}", name=f"m{number}", addresses=_address(number))
+            member = self.join(seed=number, name=f"m{number}", addresses=_address(number))
             member.transport.abortConnection()
             self.mesh.advance(0.1)
         self.mesh.advance(3)

@@ -31,7 +31,7 @@ def hello(version: int = messages.VERSION, key_id: bytes = KEY.id) -> bytes:
     return encode(messages.encode_hello(messages.Hello((version,), (key_id,), bytes(32))))
 
 
-PROOF = encode(messages.encode_proof(messages.Proof(bytes(32), b"{}")))
+PROOF = encode(messages.encode_proof(messages.Proof(bytes(32), bytes(32), bytes(64), b"{}")))
 
 # What is said over TLS instead of a handshake, and what it is counted as.
 LIES = (
@@ -175,8 +175,9 @@ class LiesTests(AttackCase):
         self.assert_unharmed()
 
     def test_own_id(self) -> None:
-        """Who says that he is the node itself is sent away, even if he knows the secret."""
-        member = Mallory(self.a.node.record).dial(self.mesh, self.a)
+        """Who is the node itself is sent away, be it the node: its own key proves its own id."""
+        me = self.a.node._settings
+        member = Mallory(me.record, me.node_key).dial(self.mesh, self.a)
         self.assertTrue(member.has_ended)
         self.assertEqual(member.heard[-1], b"Bself")
         self.assert_unharmed()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
+from tunmesh import messages
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.messages import NodeRecord, encode_record
+from tunmesh.nodekey import SEED_SIZE, NodeKey, id_of
 
 SECRET = b"correct-horse-battery-staple-0123456789"
 KEY = Key.derive(SECRET)
@@ -23,27 +26,34 @@ STRANGER = Key.derive(b"the secret of quite another mesh over there")
 BINDING = b"\xb1" * 32  # what both ends of one TLS connection export
 OTHER_BINDING = b"\xb2" * 32
 NONCE_D, NONCE_L = b"d" * 32, b"l" * 32
+KEY_D, KEY_L, KEY_M = (NodeKey.of(bytes((number,)) * SEED_SIZE) for number in (1, 2, 3))
 REASONS = {"unexpected", "malformed", "version", "unknown_key", "bad_proof"}
 
 
-def record_of(name: str) -> NodeRecord:
+def record_of(name: str, me: NodeKey) -> NodeRecord:
     address = ip_interface(f"10.77.1.{len(name)}/24")
-    return NodeRecord("0" * 32, name, 1795644308123, f"https://{name}:4567", (address,), "0.1.0")
+    return NodeRecord(me.id, name, 1795644308123, f"https://{name}:4567", (address,), "0.1.0")
 
 
-DIALER, LISTENER = record_of("dialer"), record_of("listener")
+DIALER, LISTENER = record_of("dialer", KEY_D), record_of("listener", KEY_L)
 
 
 def dialer(
-    keys: Sequence[Key] = (KEY,), binding: bytes = BINDING, nonce: bytes = NONCE_D
+    keys: Sequence[Key] = (KEY,),
+    binding: bytes = BINDING,
+    nonce: bytes = NONCE_D,
+    me: NodeKey = KEY_D,
 ) -> Dialer:
-    return Dialer(keys, encode_record(DIALER), nonce, binding)
+    return Dialer(keys, me, encode_record(DIALER), nonce, binding)
 
 
 def listener(
-    keys: Sequence[Key] = (KEY,), binding: bytes = BINDING, nonce: bytes = NONCE_L
+    keys: Sequence[Key] = (KEY,),
+    binding: bytes = BINDING,
+    nonce: bytes = NONCE_L,
+    me: NodeKey = KEY_L,
 ) -> Listener:
-    return Listener(keys, encode_record(LISTENER), nonce, binding)
+    return Listener(keys, me, encode_record(LISTENER), nonce, binding)
 
 
 @dataclass
@@ -94,6 +104,12 @@ def hmac_sha256(key: bytes, data: bytes) -> bytes:
 def hkdf(secret: bytes, info: bytes, length: int) -> bytes:
     """RFC 5869 for up to one block: extract with a salt of zeros, then expand once."""
     return hmac_sha256(hmac_sha256(bytes(32), secret), info + b"\x01")[:length]
+
+
+def signed(seed: int, statement: bytes) -> bytes:
+    """The public key and the signature, as a proof has them."""
+    private = Ed25519PrivateKey.from_private_bytes(bytes((seed,)) * 32)
+    return private.public_key().public_bytes_raw() + private.sign(statement)
 
 
 HONEST = tell(dialer(), listener())
@@ -152,9 +168,11 @@ class Agreement(Case):
         challenge = b"C\x01" + key_id + NONCE_L
         transcript = hashlib.sha256(BINDING + hello + challenge).digest()
         record_d, record_l = encode_record(DIALER), encode_record(LISTENER)
-        proof_d = b"P" + hmac_sha256(key, b"dialer" + transcript + record_d) + record_d
-        mac_l = hmac_sha256(key, b"listener" + transcript + proof_d + record_l)
-        self.assertEqual(HONEST.carried, [hello, challenge, proof_d, b"P" + mac_l + record_l])
+        said_d = b"dialer" + transcript + record_d
+        proof_d = b"P" + hmac_sha256(key, said_d) + signed(1, said_d) + record_d
+        said_l = b"listener" + transcript + proof_d + record_l
+        proof_l = b"P" + hmac_sha256(key, said_l) + signed(2, said_l) + record_l
+        self.assertEqual(HONEST.carried, [hello, challenge, proof_d, proof_l])
 
     def test_key(self) -> None:
         """A key is HKDF-SHA256 of the secret; a long secret too is taken whole."""
@@ -220,7 +238,7 @@ class Strangers(Case):
 
     def test_false_listener(self) -> None:
         """A listener that takes any proof cannot give one itself."""
-        guess = b"P" + bytes(32) + encode_record(LISTENER)
+        guess = b"P" + bytes(128) + encode_record(LISTENER)
         self.fails_at(4, "bad_proof", tell(dialer(), listener(), instead(4, guess)))
 
     def test_versions(self) -> None:
@@ -260,7 +278,7 @@ class Tampering(Case):
                 one, other = dialer(), listener()
                 story = tell(one, other, instead(number, message[:size]))
                 reason = "unexpected" if size == 0 else "malformed"
-                if number > 2 and size > 33:
+                if number > 2 and size > messages.PROOF_HEAD:
                     reason = "bad_proof"
                 self.fails_at(number, reason, story)
                 self.refuses(other if number % 2 else one, message, "unexpected")
@@ -311,11 +329,11 @@ class Tampering(Case):
 
     def test_record_is_not_read_before_the_proof(self) -> None:
         """A record is parsed only when its proof is right, and then it has to be one."""
-        garbage = b"P" + bytes(32) + b"{"
+        garbage = b"P" + bytes(128) + b"{"
         self.fails_at(3, "bad_proof", tell(dialer(), listener(), instead(3, garbage)))
-        one = Dialer((KEY,), b"{", NONCE_D, BINDING)
+        one = Dialer((KEY,), KEY_D, b"{", NONCE_D, BINDING)
         self.fails_at(3, "malformed", tell(one, listener()))
-        other = Listener((KEY,), b"{", NONCE_L, BINDING)
+        other = Listener((KEY,), KEY_L, b"{", NONCE_L, BINDING)
         self.fails_at(4, "malformed", tell(dialer(), other))
 
     @settings(max_examples=200, deadline=None)
@@ -368,7 +386,7 @@ class Splice(Case):
     def test_relayed_to_itself(self) -> None:
         """The same, when both ends are one node that was dialed while it dialed."""
         one = dialer()
-        other = Listener((KEY,), encode_record(DIALER), NONCE_L, OTHER_BINDING)
+        other = Listener((KEY,), KEY_D, encode_record(DIALER), NONCE_L, OTHER_BINDING)
         self.fails_at(3, "bad_proof", tell(one, other))
 
 
@@ -398,6 +416,98 @@ class Reflection(Case):
         self.refuses(challenged, HONEST.carried[1], "unexpected")
 
 
+class Impersonation(Case):
+    """A member, who holds the secret like everybody, says that it is another one. The MACs of these
+    proofs are right, but for one test's."""
+
+    WHOSE_ID = "its id is not of its key: it claims to be another node"
+    WHOSE_KEY = "its signature is wrong: the key it shows is not its own"
+
+    def forged(self, number: int, **fields: bytes) -> bytes:
+        """The honest proof with something else in it, and the MAC as it was."""
+        proof = messages.decode_proof(HONEST.carried[number - 1])
+        return messages.encode_proof(replace(proof, **fields))
+
+    def refused(self, number: int, message: bytes, why: str) -> None:
+        """The machine that gets this as the third or fourth message says why it refuses it."""
+        machine: Dialer | Listener = listener() if number == 3 else dialer()
+        machine.receive(HONEST.carried[number - 3])
+        error = self.assertRaises(PeerError, machine.receive, message)
+        self.assertEqual((error.reason, str(error)), ("bad_proof", why))
+        self.refuses(machine, message, "unexpected")
+
+    def test_anothers_record(self) -> None:
+        """With another's whole record and a key of his own he is refused, at either end."""
+        story = tell(dialer(me=KEY_M), listener())
+        self.fails_at(3, "bad_proof", story)
+        self.refused(3, story.carried[2], self.WHOSE_ID)
+        story = tell(dialer(), listener(me=KEY_M))
+        self.fails_at(4, "bad_proof", story)
+        self.refused(4, story.carried[3], self.WHOSE_ID)
+
+    def test_anothers_key(self) -> None:
+        """With another's record and public key he lacks the signature: his own is none, and neither
+        is one that is made up."""
+        own = signature_of(tell(dialer(me=KEY_M), listener()).carried[2])
+        for number in (3, 4):
+            for signature in (own, bytes(64), b"\xff" * 64):
+                self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
+
+    def test_no_keys(self) -> None:
+        """Bytes that are no public key are refused like a wrong one."""
+        for public_key in (b"\x02" + bytes(31), b"\xff" * 32, KEY_M.public):
+            for number in (3, 4):
+                message = self.forged(number, public_key=public_key)
+                self.refused(number, message, self.WHOSE_KEY)
+
+    def test_another_connection(self) -> None:
+        """A signature from another connection, or from another handshake on this one, is none
+        here, even under a MAC that is right."""
+        for binding, nonce in ((OTHER_BINDING, NONCE_D), (BINDING, b"x" * 32)):
+            story = tell(dialer(binding=binding, nonce=nonce), listener(binding=binding))
+            self.succeeds(story)
+            for number in (3, 4):
+                signature = signature_of(story.carried[number - 1])
+                self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
+
+    def test_another_role(self) -> None:
+        """What a node signed as a dialer is worth nothing from a listener, nor the reverse, even
+        with the same record, nonces and binding."""
+        hello, challenge, proof, _ = HONEST.carried
+        transcript = hashlib.sha256(BINDING + hello + challenge).digest()
+        for number, seed, said in (
+            (3, 1, b"listener" + transcript + encode_record(DIALER)),
+            (3, 1, b"listener" + transcript + proof + encode_record(DIALER)),
+            (4, 2, b"dialer" + transcript + encode_record(LISTENER)),
+            (4, 2, b"dialer" + transcript + proof + encode_record(LISTENER)),
+        ):
+            signature = signed(seed, said)[messages.PUBLIC_KEY_SIZE :]
+            self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
+
+    def test_changed_record(self) -> None:
+        """What is signed is the whole record: a signature of one with another name is none."""
+        changed = encode_record(replace(DIALER, name="other"))
+        one = Dialer((KEY,), KEY_D, changed, NONCE_D, BINDING)
+        signature = signature_of(tell(one, listener()).carried[2])
+        self.refused(3, self.forged(3, signature=signature), self.WHOSE_KEY)
+
+    def test_mac_first(self) -> None:
+        """A stranger makes nobody verify a signature: his MAC is found wrong before that."""
+        wrong = "its proof is wrong: its secret is another one, or somebody sits in between"
+        self.refused(3, self.forged(3, mac=bytes(32)), wrong)
+        self.refused(3, self.forged(3, mac=bytes(32), signature=bytes(64)), wrong)
+
+    def test_id(self) -> None:
+        """An id is 16 bytes of SHA-256 over a label and the public key; each key has its own."""
+        digest = hashlib.sha256(b"tunmesh/1 node id" + KEY_D.public).hexdigest()
+        self.assertEqual((KEY_D.id, id_of(KEY_D.public)), (digest[:32], digest[:32]))
+        self.assertEqual(len({KEY_D.id, KEY_L.id, KEY_M.id}), 3)
+
+
+def signature_of(message: bytes) -> bytes:
+    return messages.decode_proof(message).signature
+
+
 class Secrecy(Case):
     """What must not get into a log."""
 
@@ -405,11 +515,12 @@ class Secrecy(Case):
         """Neither a secret nor a key made from it is in what a debugger or a log prints."""
         one, other = dialer(), listener()
         story = tell(one, other)
-        for shown in (KEY, [KEY], one, other, story):
+        for shown in (KEY, [KEY], KEY_D, one, other, story):
             for text in (repr(shown), str(shown)):
                 self.assertNotIn(repr(KEY.mac_key)[2:-1], text)
                 self.assertNotIn(KEY.mac_key.hex(), text)
                 self.assertNotIn(SECRET.decode(), text)
+                self.assertNotIn("PrivateKey", text)
 
     def test_wire(self) -> None:
         """Neither of them is on the wire."""
@@ -421,7 +532,7 @@ class Secrecy(Case):
         """Neither of them is in an error."""
         other = listener()
         other.receive(HONEST.carried[0])
-        error = self.assertRaises(PeerError, other.receive, b"P" + bytes(40))
+        error = self.assertRaises(PeerError, other.receive, b"P" + bytes(140))
         self.assertEqual(
             str(error), "its proof is wrong: its secret is another one, or somebody sits in between"
         )

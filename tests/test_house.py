@@ -45,7 +45,7 @@ FLOORS = {
         "netstring messages packet segments flows pcapng icmp", "errors codecs", pure=True
     ),
     "machines": Floor(
-        "handshake routing roster commands packetqueue status totals health expiry turns "
+        "handshake nodekey routing roster commands packetqueue status totals health expiry turns "
         "history report explain strangers",
         "errors codecs machines",
         pure=True,

@@ -19,6 +19,7 @@ from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.link import OTHERS_TURN, RETIRE_TIMEOUT, Link, LinkTransport, State, Timing
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.netstring import Decoder, encode
+from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.packetqueue import MAX_BYTES
 from tunmesh.testing import HIGH_WATER, LATENCY, Network, frame
 
@@ -34,9 +35,18 @@ REFUSAL = messages.encode_refusal(Refusal((), ""))
 PING, PONG = b"i" + bytes(8), b"o" + bytes(8)
 
 
+def node_key(name: str) -> NodeKey:
+    return NodeKey.of(name.encode().zfill(SEED_SIZE))
+
+
 def record(name: str) -> NodeRecord:
     addresses = (ip_interface("10.9.0.1/16"),)
-    return NodeRecord(name.encode().hex().zfill(32), name, 1, "https://a:1", addresses, "test")
+    return NodeRecord(node_key(name).id, name, 1, "https://a:1", addresses, "test")
+
+
+def machine(role: type[Dialer] | type[Listener], name: str, binding: bytes) -> Dialer | Listener:
+    """The end of a handshake that a node with this name has."""
+    return role((KEY,), node_key(name), messages.encode_record(record(name)), bytes(32), binding)
 
 
 class Channel:
@@ -145,7 +155,7 @@ class LinkCase(SynchronousTestCase):
             self.owner,
             self.clock,
             dialed,
-            lambda binding: role((KEY,), messages.encode_record(record("a")), bytes(32), binding),
+            lambda binding: machine(role, "a", binding),
             self.channel,
             TIMEOUT,
             self._admit,
@@ -167,15 +177,12 @@ class LinkCase(SynchronousTestCase):
     def come_up(self, dialed: bool = False) -> None:
         """Both ends are authentic."""
         self.secure(dialed)
-        peer = messages.encode_record(record("b"))
-        if dialed:
-            machine: Dialer | Listener = Listener((KEY,), peer, bytes(32), b"binding")
-        else:
-            machine = Dialer((KEY,), peer, bytes(32), b"binding")
-            self.other.say(machine.hello)
+        peer = machine(Listener if dialed else Dialer, "b", b"binding")
+        if isinstance(peer, Dialer):
+            self.other.say(peer.hello)
             self.advance(0.01)
         while self.link.state is State.HANDSHAKE:
-            step = machine.receive(self.other.heard.pop(0))
+            step = peer.receive(self.other.heard.pop(0))
             self.other.say(*([step.send] if step.send else []))
             self.advance(0.01)
         self.other.heard.clear()

@@ -44,6 +44,7 @@ from tunmesh.messages import (
 )
 
 KEY_ID, NONCE, MAC = b"key id 1", bytes(range(32)), bytes(range(32, 64))
+PUBLIC_KEY, SIGNATURE = bytes(range(64, 96)), bytes(range(96, 160))
 RECORD = NodeRecord(
     id="00112233445566778899aabbccddeeff",
     name="alpha",
@@ -69,7 +70,7 @@ REFUSAL = b'R{"addresses":["10.77.1.2"],"holder":"beta"}'
 PAYLOADS: dict[Callable[[bytes], object], bytes] = {
     decode_hello: HELLO,
     decode_challenge: CHALLENGE,
-    decode_proof: b"P" + MAC + RECORD_BYTES,
+    decode_proof: b"P" + MAC + PUBLIC_KEY + SIGNATURE + RECORD_BYTES,
     decode_record: RECORD_BYTES,
     decode_gossip: GOSSIP,
     decode_inquiry: INQUIRY,
@@ -204,8 +205,10 @@ class Wire(unittest.SynchronousTestCase):
         self.is_wire(challenge, encode_challenge(challenge), CHALLENGE, decoded)
 
     def test_proof(self) -> None:
-        """A proof is a MAC and the bytes of a record, which are not looked into here."""
-        proof, payload = Proof(MAC, b"\xff{"), b"P" + MAC + b"\xff{"
+        """A proof is a MAC, a public key, a signature and the bytes of a record, none of which is
+        looked into here."""
+        proof = Proof(MAC, PUBLIC_KEY, SIGNATURE, b"\xff{")
+        payload = b"P" + MAC + PUBLIC_KEY + SIGNATURE + b"\xff{"
         self.is_wire(proof, encode_proof(proof), payload, decode_proof(payload))
 
     def test_record(self) -> None:
@@ -277,7 +280,7 @@ class RoundTrips(unittest.SynchronousTestCase):
         """Any record; it always fits into a proof that fits into a handshake frame."""
         encoded = encode_record(record)
         self.assertEqual(decode_record(encoded), record)
-        proof = Proof(MAC, encoded)
+        proof = Proof(MAC, PUBLIC_KEY, SIGNATURE, encoded)
         self.assertEqual(decode_proof(encode_proof(proof)), proof)
         self.assertLessEqual(len(encode_proof(proof)), messages.MAX_HANDSHAKE_FRAME)
 
@@ -315,7 +318,7 @@ class Broken(unittest.SynchronousTestCase):
         """A message that ends anywhere before its end is malformed; a list of ids ends behind any
         of them."""
         shortest: dict[object, int] = {
-            decode_proof: 1 + messages.MAC_SIZE + 1,
+            decode_proof: 1 + 32 + 32 + 64 + 1,
             decode_gossip: 20,
             decode_inquiry: 0,
         }

@@ -15,17 +15,19 @@ from typing import Any
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.protocols.policies import ProtocolWrapper
 
-from tunmesh import tls
+from tunmesh import messages, tls
 from tunmesh.dialer import PeerFactory, Target
 from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.link import Link, Owner
+from tunmesh.nodekey import NodeKey
 from tunmesh.turns import Turns
 
 
 class Connector:
     """Makes the links of one node. `keys` may be set anew, for the handshakes from then on.
-    `record` is what the node says of itself, as bytes; `unreachable(target, why)` is told of
-    attempts that came to no connection; `transport` runs TLS."""
+    `record` is what the node says of itself, as bytes; `node_key` proves its id;
+    `unreachable(target, why)` is told of attempts that came to no connection; `transport` runs
+    TLS."""
 
     def __init__(
         self,
@@ -33,6 +35,7 @@ class Connector:
         owner: Owner,
         keys: tuple[Key, ...],
         identity: tls.Identity,
+        node_key: NodeKey,
         record: bytes,
         random_bytes: Callable[[int], bytes],
         draw: Callable[[], float],
@@ -43,6 +46,7 @@ class Connector:
         self._owner = owner
         self.keys = keys
         self._identity = identity
+        self._node_key = node_key
         self._record = record
         self._random_bytes = random_bytes
         self._draw = draw
@@ -118,7 +122,8 @@ class Connector:
         return link
 
     def _machine(self, role: type[Dialer] | type[Listener], binding: bytes) -> Dialer | Listener:
-        return role(self.keys, self._record, self._random_bytes(32), binding)
+        nonce = self._random_bytes(messages.NONCE_SIZE)
+        return role(self.keys, self._node_key, self._record, nonce, binding)
 
     def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
         return tls.client_factory(self._identity, host, factory, self._reactor, self._transport)

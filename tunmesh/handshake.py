@@ -1,23 +1,30 @@
-"""The handshake by which two nodes prove to each other that they hold the mesh's secret.
+"""The handshake by which two nodes prove to each other that they hold the mesh's secret, and which
+node they are.
 
     dialer                                                 listener
       │ hello: versions, key ids, nonce_d                      │
       │───────────────────────────────────────────────────────>│
       │                challenge: version, key id, nonce_l     │
       │<───────────────────────────────────────────────────────│
-      │ proof: HMAC(K, "dialer" ‖ T ‖ record_d), record_d      │
+      │ proof: HMAC(K, D), key_d, signature of D, record_d     │
       │───────────────────────────────────────────────────────>│  the dialer is authentic
-      │   proof: HMAC(K, "listener" ‖ T ‖ message 3 ‖ record_l)│
+      │     proof: HMAC(K, L), key_l, signature of L, record_l │
       │<───────────────────────────────────────────────────────│
       │  the listener is authentic
 
+    D = "dialer" ‖ T ‖ record_d
+    L = "listener" ‖ T ‖ message 3 ‖ record_l
     K = HKDF-SHA256(secret, info = "tunmesh/1 handshake")
     T = SHA-256(channel binding ‖ hello ‖ challenge)
 
 The channel binding is the TLS exporter value of this very connection (RFC 9266, RFC 5705). It makes
 a proof worthless on any other connection: somebody who has the certificate and its private key and
 puts himself between two honest nodes holds two TLS sessions, with two exporter values. The role in
-the MAC makes reflection worthless, the nonces make repetition worthless.
+what is proved makes reflection worthless, the nonces make repetition worthless.
+
+The MAC says "a member", the signature says which one: it is by the node's own key, of which the id
+in the record is made (tunmesh.nodekey). Both are of the same bytes. The MAC is looked at first, so
+that a stranger cannot make a node verify signatures, and the record last.
 
 A key is named by its id, so that several secrets can be valid while one replaces the other. The id
 is derived from the secret by the same one-way function and tells nothing about it.
@@ -42,6 +49,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from tunmesh import messages
 from tunmesh.errors import PeerError
 from tunmesh.messages import NodeRecord
+from tunmesh.nodekey import NodeKey, id_of, is_signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +82,15 @@ class Step:
 
 
 class _Machine:
-    """What both roles share: the transcript and the two MACs."""
+    """What both roles share: the transcript and the two proofs."""
 
-    def __init__(self, keys: Sequence[Key], record: bytes, nonce: bytes, binding: bytes) -> None:
+    def __init__(
+        self, keys: Sequence[Key], me: NodeKey, record: bytes, nonce: bytes, binding: bytes
+    ) -> None:
         self.key_id = b""  # of the key in use, once one is chosen
         self._mac_key = b""
         self._keys = keys
+        self._me = me
         self._record = record
         self._nonce = nonce
         self._binding = binding
@@ -101,24 +112,49 @@ class _Machine:
         self.key_id, self._mac_key = key.id, key.mac_key
         self._transcript = hashlib.sha256(self._binding + hello + challenge).digest()
 
-    def _mac(self, role: bytes, *parts: bytes) -> bytes:
-        return hmac.digest(self._mac_key, b"".join((role, self._transcript, *parts)), "sha256")
+    def _prove(self, role: bytes, message_3: bytes = b"") -> bytes:
+        """Our proof, as a message."""
+        statement = self._statement(role, message_3, self._record)
+        return messages.encode_proof(
+            messages.Proof(
+                mac=self._mac(statement),
+                public_key=self._me.public,
+                signature=self._me.sign(statement),
+                record=self._record,
+            )
+        )
 
-    def _check(self, proof: messages.Proof, mac: bytes) -> NodeRecord:
+    def _check(self, payload: bytes, role: bytes, message_3: bytes = b"") -> NodeRecord:
         """The peer's record, when its proof is right: only then it is parsed."""
-        if not hmac.compare_digest(proof.mac, mac):
+        proof = messages.decode_proof(payload)
+        statement = self._statement(role, message_3, proof.record)
+        if not hmac.compare_digest(proof.mac, self._mac(statement)):
             raise PeerError(
                 "bad_proof",
                 "its proof is wrong: its secret is another one, or somebody sits in between",
             )
-        return messages.decode_record(proof.record)
+        if not is_signed(statement, proof.signature, proof.public_key):
+            raise PeerError("bad_proof", "its signature is wrong: the key it shows is not its own")
+        record = messages.decode_record(proof.record)
+        if record.id != id_of(proof.public_key):
+            raise PeerError("bad_proof", "its id is not of its key: it claims to be another node")
+        return record
+
+    def _statement(self, role: bytes, message_3: bytes, record: bytes) -> bytes:
+        """What a proof is about."""
+        return b"".join((role, self._transcript, message_3, record))
+
+    def _mac(self, statement: bytes) -> bytes:
+        return hmac.digest(self._mac_key, statement, "sha256")
 
 
 class Dialer(_Machine):
     """The side that connected. It speaks first: send `hello`."""
 
-    def __init__(self, keys: Sequence[Key], record: bytes, nonce: bytes, binding: bytes) -> None:
-        super().__init__(keys, record, nonce, binding)
+    def __init__(
+        self, keys: Sequence[Key], me: NodeKey, record: bytes, nonce: bytes, binding: bytes
+    ) -> None:
+        super().__init__(keys, me, record, nonce, binding)
         ids = tuple(key.id for key in keys)
         self.hello = messages.encode_hello(messages.Hello((messages.VERSION,), ids, nonce))
         self._message_3 = b""
@@ -127,9 +163,7 @@ class Dialer(_Machine):
     def _take(self, payload: bytes) -> Step:
         if payload[0] == messages.CHALLENGE:
             return self._challenged(payload)
-        proof = messages.decode_proof(payload)
-        mac = self._mac(b"listener", self._message_3, proof.record)
-        return Step(peer=self._check(proof, mac))
+        return Step(peer=self._check(payload, b"listener", self._message_3))
 
     def _challenged(self, payload: bytes) -> Step:
         challenge = messages.decode_challenge(payload)
@@ -139,8 +173,7 @@ class Dialer(_Machine):
         if key is None:
             raise PeerError("unknown_key", "it chose a key that was not offered")
         self._agree(key, self.hello, payload)
-        proof = messages.Proof(self._mac(b"dialer", self._record), self._record)
-        self._message_3 = messages.encode_proof(proof)
+        self._message_3 = self._prove(b"dialer")
         self._expected = messages.PROOF
         return Step(send=self._message_3)
 
@@ -148,17 +181,17 @@ class Dialer(_Machine):
 class Listener(_Machine):
     """The side that accepted. It only answers."""
 
-    def __init__(self, keys: Sequence[Key], record: bytes, nonce: bytes, binding: bytes) -> None:
-        super().__init__(keys, record, nonce, binding)
+    def __init__(
+        self, keys: Sequence[Key], me: NodeKey, record: bytes, nonce: bytes, binding: bytes
+    ) -> None:
+        super().__init__(keys, me, record, nonce, binding)
         self._expected = messages.HELLO
 
     def _take(self, payload: bytes) -> Step:
         if payload[0] == messages.HELLO:
             return self._greeted(payload)
-        proof = messages.decode_proof(payload)
-        peer = self._check(proof, self._mac(b"dialer", proof.record))
-        mac = self._mac(b"listener", payload, self._record)
-        return Step(send=messages.encode_proof(messages.Proof(mac, self._record)), peer=peer)
+        peer = self._check(payload, b"dialer")
+        return Step(send=self._prove(b"listener", payload), peer=peer)
 
     def _greeted(self, payload: bytes) -> Step:
         hello = messages.decode_hello(payload)

@@ -6,7 +6,7 @@ strangers. `‖` is concatenation, all integers are unsigned.
 
     hello      H ‖ count ‖ protocol version (1 byte each) ‖ count ‖ key id (8 each) ‖ nonce (32)
     challenge  C ‖ protocol version (1) ‖ key id (8) ‖ nonce (32)
-    proof      P ‖ mac (32) ‖ node record (JSON)
+    proof      P ‖ mac (32) ‖ public key (32) ‖ signature (64) ‖ node record (JSON)
 
     data       D ‖ virtio_net_hdr (10) ‖ IP packet        see tunmesh.packet
     ping       i ‖ token (8)
@@ -40,6 +40,8 @@ VERSION = 1
 NONCE_SIZE = 32
 KEY_ID_SIZE = 8
 MAC_SIZE = 32
+PUBLIC_KEY_SIZE = 32
+SIGNATURE_SIZE = 64
 TOKEN_SIZE = 8
 NODE_ID_SIZE = 16
 MAX_OFFERS = 16  # protocol versions, and key ids, in one hello
@@ -47,7 +49,8 @@ MAX_OFFERS = 16  # protocol versions, and key ids, in one hello
 MAX_HANDSHAKE_FRAME = 2048
 MAX_DATA_FRAME = 65_546  # D ‖ virtio_net_hdr ‖ the largest IP packet
 MAX_FRAME = 1 << 20
-MAX_RECORD = MAX_HANDSHAKE_FRAME - 1 - MAC_SIZE
+PROOF_HEAD = 1 + MAC_SIZE + PUBLIC_KEY_SIZE + SIGNATURE_SIZE  # what is before the record
+MAX_RECORD = MAX_HANDSHAKE_FRAME - PROOF_HEAD
 MAX_INTRODUCED = 256  # records in one introduction; it then fits a frame, however long they are
 MAX_NAME = 63
 MAX_URL = 255
@@ -74,7 +77,7 @@ Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 class NodeRecord:
     """Who a node is. It holds for the life of its process."""
 
-    id: str  # 16 random bytes in hexadecimal, new at every start
+    id: str  # 16 bytes in hexadecimal, of its public key, new at every start: tunmesh.nodekey
     name: str  # the operator's name for it, printable ASCII
     started: int  # milliseconds since the epoch by its own clock
     url: str  # where it can be dialed: https://host:port
@@ -103,7 +106,9 @@ class Challenge:
 @dataclass(frozen=True, slots=True)
 class Proof:
     mac: bytes
-    record: bytes  # not parsed until the mac is found right
+    public_key: bytes
+    signature: bytes
+    record: bytes  # not parsed until the mac and the signature are found right
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +188,16 @@ def decode_challenge(payload: bytes) -> Challenge:
 
 
 def encode_proof(proof: Proof) -> bytes:
-    return b"P" + proof.mac + proof.record
+    return b"".join((b"P", proof.mac, proof.public_key, proof.signature, proof.record))
 
 
 def decode_proof(payload: bytes) -> Proof:
-    if len(payload) <= 1 + MAC_SIZE:
+    if len(payload) <= PROOF_HEAD:
         raise malformed("a proof of a wrong size")
-    return Proof(payload[1 : 1 + MAC_SIZE], payload[1 + MAC_SIZE :])
+    key, signature = 1 + MAC_SIZE, 1 + MAC_SIZE + PUBLIC_KEY_SIZE
+    return Proof(
+        payload[1:key], payload[key:signature], payload[signature:PROOF_HEAD], payload[PROOF_HEAD:]
+    )
 
 
 # --- node records ---

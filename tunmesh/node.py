@@ -34,6 +34,7 @@ from tunmesh.handshake import Key
 from tunmesh.link import Link, Timing
 from tunmesh.log import Journal
 from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.nodekey import NodeKey
 from tunmesh.peers import Peers
 from tunmesh.routing import Network, Table
 from tunmesh.status import Check, DialStatus, Dropped, Sight, Status, Traffic
@@ -83,7 +84,8 @@ class Reloadable:
 class Settings:
     """What a node is told, in plain values. Durations are seconds."""
 
-    record: NodeRecord
+    record: NodeRecord  # with the id that is made of the node's key
+    node_key: NodeKey
     networks: tuple[Network, ...]
     reloadable: Reloadable
     listen_port: int
@@ -143,6 +145,7 @@ class Node:
             self,
             settings.reloadable.keys,
             self._identity,
+            settings.node_key,
             messages.encode_record(settings.record),
             random_bytes,
             draw,

@@ -25,6 +25,7 @@ from tunmesh import handshake, messages, tls
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Key
 from tunmesh.netstring import Decoder, encode
+from tunmesh.nodekey import SEED_SIZE, NodeKey
 
 TIMEOUT = 5.0  # seconds for each step
 Result = TypeVar("Result")
@@ -119,7 +120,8 @@ def _shake_hands(
     secure: SSL.Connection, connection: socket.socket, binding: bytes, keys: Sequence[Key]
 ) -> int:
     """The protocol version that the other end chose. Raises PeerError."""
-    dialer = handshake.Dialer(keys, b"", secrets.token_bytes(32), binding)
+    nobody = NodeKey.of(secrets.token_bytes(SEED_SIZE))  # the proof that it signs is never sent
+    dialer = handshake.Dialer(keys, nobody, b"", secrets.token_bytes(messages.NONCE_SIZE), binding)
     deadline = time.monotonic() + TIMEOUT
     hello = encode(dialer.hello)
     _do(lambda: secure.send(hello), connection, deadline)

@@ -49,6 +49,7 @@ from tunmesh.log import Output
 from tunmesh.messages import NodeRecord
 from tunmesh.names import Names
 from tunmesh.node import Node, Reloadable, Settings
+from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.outlet import Outlet
 from tunmesh.reload import Reading, Reloader
 from tunmesh.sdnotify import Supervisor
@@ -129,16 +130,18 @@ def settings_of(reading: Reading) -> Settings:
     loaded = reading.config
     clustering = loaded.clustering
     timing = loaded.process.timing
+    node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
     families = [f for f in (loaded.networking.ipv4, loaded.networking.ipv6) if f is not None]
     return Settings(
         record=NodeRecord(
-            id=secrets.token_hex(16),
+            id=node_key.id,
             name=clustering.node_name or socket.gethostname(),
             started=int(time.time() * 1000),
             url=str(clustering.control_api_advertise_url),
             addresses=tuple(family.node_address_cidr for family in families),
             version=__version__,
         ),
+        node_key=node_key,
         networks=tuple(family.network_cidr for family in families),
         reloadable=reading.reloadable,
         listen_port=loaded.control_api.listen_port,

@@ -44,6 +44,7 @@ from tunmesh.fakeclock import FakeClock
 from tunmesh.handshake import Key
 from tunmesh.messages import NodeRecord, split_url
 from tunmesh.node import Node, Reloadable, Settings
+from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.status import Status
 from tunmesh.tls import Credentials, TunedTransport
 
@@ -626,8 +627,9 @@ class Mesh:
         return member
 
     def settings_of(self, member: Member) -> Settings:
+        node_key = NodeKey.of(self.random.randbytes(SEED_SIZE))
         record = NodeRecord(
-            id=self.random.randbytes(16).hex(),
+            id=node_key.id,
             name=member.name,
             started=1_000_000 + int((self.clock.seconds() + member.skew) * 1000),
             url=member.settings.pop("url", member.url),
@@ -639,6 +641,7 @@ class Mesh:
         )
         plain: dict[str, Any] = {
             "record": record,
+            "node_key": node_key,
             "networks": (IPV4, IPV6),
             "reloadable": self.reloadable_of(member),
             "listen_port": PORT,

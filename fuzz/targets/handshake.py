@@ -14,6 +14,7 @@ from tests.test_handshake import (
     DIALER,
     HONEST,
     KEY,
+    KEY_D,
     LISTENER,
     NEW_KEY,
     NONCE_D,
@@ -104,16 +105,19 @@ def _garbage(choices: Choices) -> None:
 
 
 def _liar(choices: Choices) -> None:
-    """A member may call itself what it likes, if it is a record; else it is malformed."""
+    """A member may call itself what it likes, if it is a record with its own id: else that is a bad
+    proof, or it is malformed."""
     record = choices.rest()
-    story = tell(Dialer((KEY,), record, NONCE_D, BINDING), listener())
+    story = tell(Dialer((KEY,), KEY_D, record, NONCE_D, BINDING), listener())
     try:
         expected = decode_record(record) if record else None
     except PeerError as error:
         assert (error.reason, story.dialer_seen) == ("malformed", None)
         assert story.reason == "malformed"
     else:
-        assert story.dialer_seen == expected
+        is_own = expected is not None and expected.id == KEY_D.id
+        assert story.dialer_seen == (expected if is_own else None)
+        assert is_own == (story.reason is None) or expected is None
 
 
 def _refuses(machine: Dialer | Listener, message: bytes) -> None:
