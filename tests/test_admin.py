@@ -176,6 +176,17 @@ class Commands(unittest.TestCase):
         self.assertIn("! 1 connection did not become a link in the last 60 s: a wrong proof", text)
         self.assertIn("! 7 packets dropped in the last 60 s: queue_full", text)
 
+    async def test_doctor(self) -> None:
+        """What a node complains of is a doubt while it is ready, and a defect when it is not."""
+        self.standing.now = replace(self.standing.now, certificate_expiry=EPOCH)
+        complaint = "the certificate has expired"
+        config = Path(self.mktemp())
+        config.write_text("tun_mesh: {}\n")
+        self.assertIn(f"  ?   {complaint}", await self.says("doctor", str(config), code=2))
+        bad = replace(self.standing.now.ready[0], ok=False)
+        self.standing.now = replace(self.standing.now, ready=(bad,))
+        self.assertIn(f"  NO  {complaint}", await self.says("doctor", str(config), code=2))
+
     async def test_routes(self) -> None:
         """Who has which address."""
         text = await self.says("routes")
