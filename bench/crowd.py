@@ -111,7 +111,7 @@ class Extra:
             crowd.reactor,
             self._connector.accept,
             _no_http,
-            lambda error: say("tls", why=str(error)),
+            lambda host, error: say("tls", why=str(error)),
             lambda: 0.0,
         )
         factory = tls.server_factory(crowd.identity, reception, crowd.reactor)

@@ -151,6 +151,16 @@ class Commands(unittest.TestCase):
         )
         self.assertEqual(lines[-1].split(), ["delta", "192.0.2.4:4567", "down"])
 
+    async def test_duplicate(self) -> None:
+        """Two nodes with one address are both named, and by who looks at either of them."""
+        first, second, *_ = self.standing.now.peers
+        twin = replace(second, record=replace(second.record, addresses=first.record.addresses))
+        self.standing.now = replace(self.standing.now, peers=(first, replace(twin, routed=())))
+        address = first.routed[0]
+        text = await self.says("status")
+        names = f"{first.record.name} and {second.record.name}"
+        self.assertIn(f"! two nodes have the address {address}: {names}", text)
+
     async def test_lately(self) -> None:
         """What was dropped or failed shortly ago is a problem; what was long ago is not."""
         self.standing.history.sample(self.standing.now)
@@ -163,8 +173,19 @@ class Commands(unittest.TestCase):
             handshake_failures={"bad_proof": 41},
         )
         text = await self.says("status")
-        self.assertIn("! 1 connection did not become a link in the last 60 s: bad_proof", text)
+        self.assertIn("! 1 connection did not become a link in the last 60 s: a wrong proof", text)
         self.assertIn("! 7 packets dropped in the last 60 s: queue_full", text)
+
+    async def test_doctor(self) -> None:
+        """What a node complains of is a doubt while it is ready, and a defect when it is not."""
+        self.standing.now = replace(self.standing.now, certificate_expiry=EPOCH)
+        complaint = "the certificate has expired"
+        config = Path(self.mktemp())
+        config.write_text("tun_mesh: {}\n")
+        self.assertIn(f"  ?   {complaint}", await self.says("doctor", str(config), code=2))
+        bad = replace(self.standing.now.ready[0], ok=False)
+        self.standing.now = replace(self.standing.now, ready=(bad,))
+        self.assertIn(f"  NO  {complaint}", await self.says("doctor", str(config), code=2))
 
     async def test_routes(self) -> None:
         """Who has which address."""

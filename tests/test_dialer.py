@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial import unittest
 
-from tunmesh.dialer import ATTEMPT_DELAY, CONNECT_TIMEOUT, SHORT_LIFE, TURN, PeerFactory, Target
+from tunmesh.dialer import (
+    ATTEMPT_DELAY,
+    CONNECT_TIMEOUT,
+    SHORT_LIFE,
+    TURN,
+    PeerFactory,
+    Target,
+    reason_of,
+)
 from tunmesh.testing import MemoryReactor, Network
 from tunmesh.turns import Turns
 
@@ -352,6 +362,12 @@ class NameTests(unittest.TestCase):
             caller.settle()
             self.assertEqual(caller.complaints, [((host, 1), words)])
             self.assertIsNotNone(caller.pause)
+
+    def test_rejected(self) -> None:
+        """When Twisted has no error of the socket's, but an object, nobody is shown that object."""
+        told = ConnectError(string=Failure(ConnectionDone()))
+        why = "turned down: nobody listens there, or a firewall rejects it"
+        self.assertEqual(reason_of(told), why)
 
 
 class WantedTests(unittest.TestCase):

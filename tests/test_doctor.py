@@ -96,6 +96,7 @@ class DoctorTests(unittest.TestCase):
         (self.ground.directory / CERTIFICATE).write_bytes(old.pem())
         self.assertIn("?   ", text := await self.says(2))
         self.assertIn("expired 2 days ago", text)
+        self.assertNotIn("so can its certificate", text)
 
     async def test_clashing_network(self) -> None:
         """The mesh wants addresses that this machine has."""

@@ -70,6 +70,7 @@ class Owner:
     def __init__(self) -> None:
         self.ups = 0
         self.ends: list[tuple[str, str]] = []  # failed or lost, and why
+        self.why = ""
         self.packets: list[bytes] = []
         self.told: list[object] = []
         self.byes: list[str] = []
@@ -82,6 +83,7 @@ class Owner:
 
     def link_failed(self, link: Link, error: PeerError) -> None:
         self.ends.append(("failed", error.reason))
+        self.why = str(error)
 
     def link_lost(self, link: Link, error: PeerError) -> None:
         self.ends.append(("lost", error.reason))
@@ -275,6 +277,14 @@ class BeforeAuthenticationTests(LinkCase):
         self.other.transport.loseConnection()
         self.advance(0.01)
         self.assert_ended("failed", "closed")
+
+    def test_listener_hangs_up(self) -> None:
+        """Who hangs up on a hello does not say why: it is the secret that one should look at."""
+        self.secure(dialed=True)
+        self.other.transport.loseConnection()
+        self.advance(0.01)
+        self.assert_ended("failed", "closed")
+        self.assertIn("has it the same secret?", self.owner.why)
 
     def test_flawed_connection(self) -> None:
         """A connection that is not good enough is not used."""

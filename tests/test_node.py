@@ -416,6 +416,8 @@ class TrustTests(SynchronousTestCase):
         for member in (a, b):
             self.assertLessEqual(len(member.logged("handshake_failed")), 4)
         self.assertIn("secret", a.logged("handshake_failed")[0]["why"])
+        self.assertEqual(a.logged("handshake_failed")[0]["who"], f"a stranger at {b.host}")
+        self.assertIn("secret", b.logged("handshake_failed")[0]["why"])
 
     def test_several_secrets(self) -> None:
         """While a secret is replaced, nodes with the old, both, and the new one are linked as far

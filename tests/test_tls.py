@@ -243,7 +243,7 @@ class TrustTests(Meeting):
         root, impostor = Holder("root"), Holder("root")
         a = Holder("a", "a.test", issuer=impostor).credentials(impostor)
         b = Holder("b", "b.test", issuer=root).credentials(root)
-        self.assert_refused("certificate verify failed", a, b)
+        self.assert_refused("certificate verify failed: it is not one that this node trusts", a, b)
 
     def test_other_self_signed(self) -> None:
         """Two nodes with one self-signed certificate each do not believe each other."""
@@ -251,10 +251,13 @@ class TrustTests(Meeting):
 
     def test_dates(self) -> None:
         """A certificate that has expired, or is not valid yet, is refused."""
-        for begin, end in ((-2 * DAY, -DAY), (DAY, 2 * DAY)):
+        for begin, end, why in (
+            (-2 * DAY, -DAY, "it has expired"),
+            (DAY, 2 * DAY, "it is not valid yet"),
+        ):
             mesh = Holder("mesh", "mesh.test", begin=begin, end=end)
             shared = mesh.credentials(mesh)
-            self.assert_refused("certificate verify failed", shared, shared)
+            self.assert_refused(f"certificate verify failed: {why}", shared, shared)
 
     def test_names_do_not_matter(self) -> None:
         """Unless names are to be verified, a certificate for any name will do."""
@@ -363,6 +366,8 @@ class WhyLostTests(SynchronousTestCase):
         for error, reason, text in (
             (SSL.Error([("SSL routines", "", "wrong version number")]), "tls", "wrong version"),
             (SSL.Error([("", "", "certificate verify failed")]), "certificate", "verify failed"),
+            (SSL.Error([("", "", "tlsv1 alert unknown ca")]), "certificate", "does not trust"),
+            (SSL.Error([("", "", "tls alert certificate expired")]), "certificate", "has expired"),
             (SSL.SysCallError(104, "ECONNRESET"), "tls", "ECONNRESET"),
             (SSL.ZeroReturnError(), "closed", "closed the connection"),
             (ConnectionDone(), "closed", "closed the connection"),
@@ -385,7 +390,7 @@ class ReceptionTests(SynchronousTestCase):
             return Protocol()
 
         reception = tls.Reception(
-            clock, accept, lambda address: None, lambda error: None, lambda: 0.0
+            clock, accept, lambda address: None, lambda host, error: None, lambda: 0.0
         )
         guest = reception.buildProtocol(None)
         assert guest is not None

@@ -208,7 +208,7 @@ class PeerFactory(ReconnectingClientFactory):
 
     def _not_connected(self, error: BaseException | None) -> None:
         if self.continueTrying:
-            self.why = _words(error)
+            self.why = reason_of(error)
             self._unreachable(self, self.why)
         self.failed()
 
@@ -295,7 +295,7 @@ class Attempt(ClientFactory):
         self._go_on()
 
 
-def _words(error: BaseException | None) -> str:
+def reason_of(error: BaseException | None) -> str:
     """What a person needs to know of a failed attempt to connect."""
     if isinstance(error, DNSLookupError):
         return "its name does not resolve"
@@ -303,4 +303,7 @@ def _words(error: BaseException | None) -> str:
         return f"no answer within {CONNECT_TIMEOUT:.0f} s"
     if isinstance(error, ConnectError) and isinstance(error.osError, int):
         return os.strerror(error.osError)
+    if type(error) is ConnectError:
+        # An ICMP error may be there before the socket has one of its own: then Twisted has none.
+        return "turned down: nobody listens there, or a firewall rejects it"
     return str(error).rstrip(".")

@@ -46,7 +46,9 @@ def examine(
     for problem in findings.warnings:
         yield Finding("config", DOUBT, problem.at(path))
     if not findings.errors:
-        yield Finding("config", OK, f"{path} can be used, and so can its certificate")
+        # A certificate that has expired is no error of the config, but it is of no use.
+        too = "" if findings.warnings else ", and so can its certificate"
+        yield Finding("config", OK, f"{path} can be used{too}")
     if not is_running:
         yield from _machine(findings.config)
     if findings.config is not None:

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 from typing import Protocol as Interface
 
 from twisted.internet.interfaces import (
@@ -94,6 +95,7 @@ class LinkTransport(Interface):
     def unregisterProducer(self) -> None: ...
     def loseConnection(self) -> None: ...
     def abortConnection(self) -> None: ...
+    def getPeer(self) -> Any: ...
 
 
 class Channel(Interface):
@@ -306,7 +308,7 @@ class Link(Protocol):
         if self.record is not None:
             self._owner.link_lost(self, self._error or PeerError("lost", "the connection was lost"))
         else:
-            self._owner.link_failed(self, self._error or self._channel.why_lost(reason))
+            self._owner.link_failed(self, self._error or self._why_unknown(reason))
         self._probed(False)
 
     # --- IPushProducer: flow control ---
@@ -367,6 +369,14 @@ class Link(Protocol):
                 self._fail(PeerError("unread", "it does not read what it is told"))
                 return
         self.transport.write(encode(payload))
+
+    def _why_unknown(self, reason: Failure) -> PeerError:
+        """Why the other end did not become a peer. A listener that shares no secret with us says
+        nothing and hangs up (see tunmesh.handshake), so that is what it is most often."""
+        error = self._channel.why_lost(reason)
+        if error.reason == "closed" and isinstance(self._machine, Dialer):
+            return PeerError("closed", "it hung up on our hello: has it the same secret?")
+        return error
 
     # --- receiving ---
 

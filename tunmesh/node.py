@@ -38,6 +38,7 @@ from tunmesh.nodekey import NodeKey
 from tunmesh.peers import Peers
 from tunmesh.routing import Network, Table
 from tunmesh.status import Check, DialStatus, Dropped, Sight, Status, Traffic
+from tunmesh.strangers import plain_host
 from tunmesh.tun import Tun
 from tunmesh.turns import Turns
 
@@ -161,7 +162,7 @@ class Node:
             reactor,
             self._connector.accept,
             make_site(self.status).buildProtocol,
-            partial(self._count_failure, "a stranger"),
+            self._stranger_failed,
             worked,
         )
         self._transport = transport
@@ -288,8 +289,10 @@ class Node:
             dialer.why = str(error)
         self._closed(link)
         if error.reason not in messages.BYE_REASONS:  # those are ours, when leaving
-            who = "{}:{}".format(*dialer.target) if dialer is not None else "a stranger"
-            self._count_failure(who, error)
+            if dialer is None:
+                self._stranger_failed(link.transport.getPeer().host, error)
+            else:
+                self._count_failure(target := "{}:{}".format(*dialer.target), target, error)
 
     def link_lost(self, link: Link, error: PeerError) -> None:
         self._closed(link)
@@ -492,10 +495,14 @@ class Node:
             ("unreachable", target), text, event="unreachable", host=host, port=port, why=why
         )
 
-    def _count_failure(self, who: str, error: PeerError) -> None:
+    def _stranger_failed(self, host: str, error: PeerError) -> None:
+        # One kind for all of them, or whoever has many addresses could have as many lines.
+        self._count_failure("a stranger", f"a stranger at {plain_host(host)}", error)
+
+    def _count_failure(self, kind: str, who: str, error: PeerError) -> None:
         self._failures[error.reason] += 1
         self._journal.warn(
-            ("handshake", who, error.reason),
+            ("handshake", kind, error.reason),
             "no link with {who}: {why}",
             event="handshake_failed",
             who=who,

@@ -89,7 +89,7 @@ def _over_tls(
         _do(secure.do_handshake, connection, deadline)
     except PeerError as error:
         name = "certificate" if error.reason == "certificate" else "TLS"
-        yield Stage(name, False, f"{error}{_HINTS.get(error.reason, '')}")
+        yield Stage(name, False, f"{error}{_TLS_HINTS.get(error.reason, '')}")
         return
     version = secure.get_protocol_version_name()
     yield Stage("TLS", True, f"{version}, {secure.get_cipher_name()}")
@@ -110,10 +110,11 @@ def _over_tls(
 
 
 _HINTS = {
-    "certificate": ": all nodes share one certificate, or ca_file_path names who signed theirs",
     "closed": ": it holds none of this node's secrets, or has too many strangers at its port",
     "tls": ": is that a tunmesh node, and no proxy that ends TLS before it?",
 }
+_LARGE = ": does the way lose large packets (MTU), or has it too many strangers at its port?"
+_TLS_HINTS = {"closed": _LARGE, "timeout": _LARGE, "tls": _HINTS["tls"]}
 
 
 def _shake_hands(

@@ -17,6 +17,17 @@ from tunmesh.status import DialStatus, PeerStatus, Sight, Status, Traffic
 
 VERSION = 1
 SOON = 14 * 86400.0  # seconds before a certificate expires that it is a problem
+# Why connections do not become links, in the words of who looks for the reason.
+_FAILURES = {
+    "bad_proof": "a wrong proof: somebody sits in between",
+    "certificate": "a certificate that is not trusted",
+    "closed": "the other end hung up",
+    "crowded": "too many strangers at the port",
+    "timeout": "too slow",
+    "tls": "no TLS as it should be",
+    "unknown_key": "another secret",
+    "version": "no version of the protocol in common",
+}
 # What is dropped without anybody having to do something about it: the application's own doing.
 _HARMLESS = {"multicast", "broadcast", "outside_network"}
 
@@ -115,13 +126,14 @@ def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
     left = status.certificate_expiry - epoch
     if left < SOON:
         yield "the certificate has expired" if left <= 0 else _expires(left)
+    yield from _duplicates(status)
     stale = [peer.record.name for peer in status.peers if peer.key_id not in status.key_ids]
     if stale:
         yield f"linked by a secret that is valid here no more: {', '.join(sorted(stale))}"
     seconds, dropped, failures = history.lately(status)
     span = f"in the last {seconds:.0f} s"
     for reason, count in failures.most_common():
-        yield f"{count} connection{_s(count)} did not become a link {span}: {reason}"
+        yield f"{count} connection{_s(count)} did not become a link {span}: {_failure(reason)}"
     for reason, count in dropped.most_common():
         if reason not in _HARMLESS:
             yield f"{count} packet{_s(count)} dropped {span}: {reason}"
@@ -132,6 +144,22 @@ def _unreached(dial: DialStatus) -> str:
     again = "trying" if dial.retry_in is None else f"again in {dial.retry_in:.0f} s"
     times = f"{dial.failures} time{_s(dial.failures)}"
     return f"no link with {who} at {dial.target}: {dial.why or 'it failed'} ({times}, {again})"
+
+
+def _duplicates(status: Status) -> Iterator[str]:
+    """Addresses of a peer that are not routed to it because another node has them."""
+    holders = {str(address.ip): "this node" for address in status.record.addresses}
+    for peer in status.peers:
+        holders |= dict.fromkeys(peer.routed, peer.record.name)
+    for peer in status.peers:
+        for address in (str(interface.ip) for interface in peer.record.addresses):
+            if address in holders and address not in peer.routed:
+                both = f"{holders[address]} and {peer.record.name}"
+                yield f"two nodes have the address {address}: {both}"
+
+
+def _failure(reason: str) -> str:
+    return f"{_FAILURES.get(reason, 'it does not speak the protocol')} ({reason})"
 
 
 def _expires(left: float) -> str:

@@ -79,6 +79,11 @@ def source_of(host: str) -> str:
     return str(mapped) if mapped is not None else address.packed[:8].hex()
 
 
+def plain_host(host: str) -> str:
+    """An address as people know it: the port listens on both families at once."""
+    return host.removeprefix("::ffff:") if "." in host else host
+
+
 class Allowance:
     """Seconds of work, against the seconds that pass."""
 

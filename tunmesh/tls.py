@@ -118,7 +118,7 @@ class Credentials:
             store.add_cert(crypto.X509.from_cryptography(certificate))
         # A certificate that is trusted by itself need not be followed up to its issuer.
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-        context.set_verify(SSL.VERIFY_PEER, lambda _conn, _cert, _error, _depth, ok: bool(ok))
+        context.set_verify(SSL.VERIFY_PEER, _verified)
         return context
 
     def _context(self) -> SSL.Context:
@@ -132,6 +132,32 @@ class Credentials:
             context.add_extra_chain_cert(crypto.X509.from_cryptography(issuer))
         context.use_privatekey(crypto.PKey.from_cryptography_key(self.key))  # type: ignore[arg-type]
         return context
+
+
+# X509_verify_cert_error_string(3) has names; these say what to do.
+_NOT_TRUSTED = (
+    "it is not one that this node trusts: all share one, or ca_file_path names who signed theirs"
+)
+_VERIFY_ERRORS = {
+    7: _NOT_TRUSTED,  # signed by a namesake of who is trusted
+    9: "it is not valid yet: is a clock wrong?",
+    10: "it has expired",
+    18: _NOT_TRUSTED,  # signed by itself
+    19: _NOT_TRUSTED,  # signed by an authority that was sent along
+    20: _NOT_TRUSTED,  # signed by somebody unknown
+    21: _NOT_TRUSTED,  # likewise, with nothing else in the chain
+}
+
+
+def _verified(
+    _connection: SSL.Connection, _certificate: crypto.X509, error: int, _depth: int, ok: int
+) -> bool:
+    """OpenSSL's verdict. Its own error would not say what is wrong; what is raised here takes its
+    place, and the other end is sent the same alert."""
+    if not ok:
+        why = _VERIFY_ERRORS.get(error, f"reason {error} of X509_verify_cert_error_string")
+        raise SSL.Error([("", "", f"certificate verify failed: {why}")])
+    return True
 
 
 class Identity:
@@ -307,7 +333,8 @@ class Channel:
     def bind(self, connection: SSL.Connection) -> bytes:
         """The same for a connection of pyOpenSSL."""
         if connection.get_alpn_proto_negotiated() != ALPN:
-            raise PeerError("tls", f"it does not speak {PROTOCOL} on that port")
+            else_what = "something else answers, or a proxy that ends TLS on the way"
+            raise PeerError("tls", f"it does not speak {PROTOCOL} on that port: {else_what}")
         if connection.get_protocol_version() < SSL.TLS1_3_VERSION:
             raise PeerError("tls", "it does not speak TLS 1.3")
         if self._host is not None:
@@ -327,7 +354,16 @@ class Channel:
 def error_of(error: SSL.Error) -> PeerError:
     """What OpenSSL found wrong with the other end."""
     text = _words(error)
+    for alert, meaning in _ALERTS.items():
+        if text.endswith(alert):
+            text = f"{meaning} ({text})"
     return PeerError("certificate" if "certificate" in text else "tls", f"TLS: {text}")
+
+
+_ALERTS = {  # RFC 8446, 6.2; what stands before these words depends on the release of OpenSSL
+    "alert unknown ca": "it does not trust this node's certificate",
+    "alert certificate expired": "this node's certificate has expired, it says",
+}
 
 
 def _words(error: SSL.Error) -> str:
@@ -364,8 +400,9 @@ class _Guest(Protocol):
     _inner: IProtocol | None = None
     _error: PeerError | None = None  # why it was closed, when it was not by the other end
 
-    def __init__(self, reception: Reception) -> None:
+    def __init__(self, reception: Reception, host: str) -> None:
         self._reception = reception
+        self._host = host
         self._deadline = reception.clock.seconds() + HANDSHAKE_TIMEOUT
         self._timer = reception.clock.callLater(HANDSHAKE_TIMEOUT, self._too_slow)
 
@@ -395,7 +432,8 @@ class _Guest(Protocol):
             self._inner.connectionLost(reason)
             self._inner = None
         else:
-            self._reception.tls_failed(self._error or Channel().why_lost(reason))
+            error = self._error or Channel().why_lost(reason)
+            self._reception.tls_failed(self._host, error)
 
     def _leave(self) -> None:
         """It is no stranger any more: authenticated, or gone."""
@@ -416,8 +454,8 @@ class Reception(Factory):
 
     `accept_link(timeout, authenticated)` makes a link that must authenticate within `timeout`
     seconds and then calls `authenticated()`. `accept_http(address)` makes an HTTP channel.
-    `tls_failed` is told of connections that ended before TLS was up. `worked()`: seconds of
-    processor time so far, of this thread.
+    `tls_failed(host, error)` is told of connections that ended before TLS was up. `worked()`:
+    seconds of processor time so far, of this thread.
     """
 
     noisy = False
@@ -428,7 +466,7 @@ class Reception(Factory):
         clock: IReactorTime,
         accept_link: Callable[[float, Callable[[], None]], IProtocol],
         accept_http: Callable[[IAddress], IProtocol | None],
-        tls_failed: Callable[[PeerError], None],
+        tls_failed: Callable[[str, PeerError], None],
         worked: Callable[[], float],
     ) -> None:
         self.clock = clock
@@ -451,9 +489,9 @@ class Reception(Factory):
         if instead_of is not None:
             instead_of.dismiss(crowded)
         if not admitted:
-            self.tls_failed(crowded)
+            self.tls_failed(host, crowded)
             return None
-        guest = _Guest(self)
+        guest = _Guest(self, host)
         self.strangers.add(guest, host)
         return guest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
@@ -59,10 +60,11 @@ def status(node: Client, output: str, watch: bool) -> None:
     tree = node.get("/v1/status")
     _show(tree, output)
     if watch:
-        for _ in node.follow(interval=WATCH):
-            tree = node.get("/v1/status")
-            click.clear()
-            _show(tree, output)
+        with suppress(KeyboardInterrupt):
+            for _ in node.follow(interval=WATCH):
+                tree = node.get("/v1/status")
+                click.clear()
+                _show(tree, output)
     raise click.exceptions.Exit(0 if tree["ready"] else 2)
 
 
@@ -110,7 +112,8 @@ def events(node: Client, output: str, follow: bool, last: int | None) -> None:
     for event in past[len(past) - min(last, len(past)) :] if last is not None else past:
         _say_event(event, output)
     if follow:
-        _say_all(node.follow(past[-1]["sequence"] if past else 0), output)
+        with suppress(KeyboardInterrupt):
+            _say_all(node.follow(past[-1]["sequence"] if past else 0), output)
 
 
 def _say_event(event: dict[str, Any], output: str) -> None:
