@@ -188,7 +188,9 @@ class Commands(unittest.TestCase):
             self.standing.log.info("linked with {peer}", event="linked", peer=f"node{number}")
         self.standing.log.debug("a detail", event="detail")
         lines = (await self.says("events", "-n", "2")).splitlines()
-        self.assertEqual([line[9:] for line in lines], [f"info  linked with node{n}" for n in "12"])
+        self.assertEqual(
+            [line[9:] for line in lines], [f"info  link    linked with node{n}" for n in "12"]
+        )
 
 
 class Closer(unittest.TestCase):

@@ -42,7 +42,7 @@ FLOORS = {
     "errors": Floor("errors", "", pure=True),
     "figures": Floor("figures", "", pure=True),
     "codecs": Floor(
-        "netstring messages packet segments flows pcapng icmp", "errors codecs", pure=True
+        "netstring messages packet segments flows pcapng icmp events", "errors codecs", pure=True
     ),
     "machines": Floor(
         "handshake routing roster commands packetqueue status totals health expiry turns "
@@ -52,7 +52,7 @@ FLOORS = {
     ),
     # What adapters are made of: the part of `tls` that knows private names, certificates in files,
     # what every web site has in common.
-    "internals": Floor("bulktls pem sites capture", "errors codecs internals"),
+    "internals": Floor("bulktls pem sites capture lines", "errors codecs internals"),
     "reading": Floor("reading", "machines internals"),
     "drawing": Floor("page.view", "figures machines", pure=True),
     "adapters": Floor(
@@ -83,7 +83,7 @@ FLOORS = {
     ),
     "service": Floor(
         "service reload control",
-        "errors codecs machines reading adapters interpreter configuration service",
+        "errors codecs machines internals reading adapters interpreter configuration service",
     ),
     "doctor": Floor("doctor reaching", "errors codecs machines adapters configuration lint doctor"),
     "healthcheck": Floor("healthcheck", "errors configuration"),

@@ -59,7 +59,7 @@ class RealControl(unittest.TestCase):
         self.assertEqual(stat.S_IMODE(mode), 0o600)
         said = await self.asked(ground, "drain")
         self.assertEqual(
-            [line[15:] for line in said.splitlines()],
+            [line[23:] for line in said.splitlines()],
             ["leaving the mesh", "gone"],
         )
         self.assertEqual(await alice.ended, 0)

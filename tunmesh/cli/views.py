@@ -116,10 +116,10 @@ def _others(tree: Tree, node_id: str) -> list[str]:
 
 
 def event(tree: Tree) -> str:
-    """One event as a line of the log, without the date."""
+    """One event as a line of the log on a terminal."""
     level = tree["level"]
     word = click.style(f"{level:<5}", fg=_LEVELS.get(level))
-    return f"{tree['time'][11:19]} {word} {tree['text']}"
+    return f"{tree['time'][11:19]} {word} {tree['part']:<7} {tree['text']}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
