@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import stat
 import struct
@@ -170,8 +171,10 @@ class Commands(unittest.TestCase):
         """Who has which address."""
         text = await self.says("routes")
         rows = [line.split() for line in text.splitlines()[1:]]
-        self.assertEqual(rows[0][:2], ["10.77.1.1/24", "alpha"])
+        self.assertEqual(rows[0][:2], ["10.77.1.1", "alpha"])
         self.assertEqual(rows[1], ["10.77.1.2", "bravo", "https://bravo:4567"])
+        routes = json.loads(await self.says("routes", "-o", "json"))["routes"]
+        self.assertEqual(routes, {row[0]: row[1] for row in rows})
 
     async def test_graph(self) -> None:
         """Who is linked with whom, also nodes whose name is not known yet."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 _WORDS = {
     "node": """
-        starting tun_up listening no_control_socket page no_page privileges ready not_ready leaving gone failed
-        tun_lost bug log_lost left_out
+        starting tun_up listening no_control_socket page no_page privileges ready not_ready leaving
+        gone failed tun_lost bug log_lost left_out
     """,
     "link": "linked unlinked unreachable handshake_failed",
     "address": "address_conflict address_refused superseded",

@@ -23,6 +23,7 @@ class _Tunmesh(Front):
         "events": "tunmesh.cli.asking:events",
         "explain": "tunmesh.cli.looking:explain",
         "graph": "tunmesh.cli.asking:graph",
+        "healthcheck": "tunmesh.cli.asking:healthcheck",
         "mesh": "tunmesh.cli.harness:mesh",
         "ping": "tunmesh.cli.looking:ping",
         "routes": "tunmesh.cli.asking:routes",

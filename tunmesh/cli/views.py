@@ -74,11 +74,15 @@ def _unlinked(dial: Tree) -> list[str]:
 
 def routes(tree: Tree) -> Iterator[str]:
     """Every address that has a route, and to whom."""
-    rows = [
-        [address, peer["name"], peer["url"]] for peer in tree["peers"] for address in peer["routed"]
-    ]
-    mine = [[address, tree["node"]["name"], "this node"] for address in tree["node"]["addresses"]]
-    yield from table(["ADDRESS", "NODE", "AT"], mine + rows, left=3)
+    yield from table(["ADDRESS", "NODE", "AT"], list(routed(tree)), left=3)
+
+
+def routed(tree: Tree) -> Iterator[list[str]]:
+    """Address, node and where that is, this node's own first."""
+    for address in tree["node"]["addresses"]:
+        yield [address.partition("/")[0], tree["node"]["name"], "this node"]
+    for peer in tree["peers"]:
+        yield from ([address, peer["name"], peer["url"]] for address in peer["routed"])
 
 
 def graph(tree: Tree) -> Iterator[str]:
