@@ -176,6 +176,14 @@ class Commands(unittest.TestCase):
         routes = json.loads(await self.says("routes", "-o", "json"))["routes"]
         self.assertEqual(routes, {row[0]: row[1] for row in rows})
 
+    async def test_colours(self) -> None:
+        """On a terminal there are colours, unless somebody has said no."""
+        line = ["status", "--socket", str(self.standing.path)]
+        for said, coloured in (("", True), ("1", False)):
+            environ = {"NO_COLOR": said}
+            result = await deferToThread(CliRunner().invoke, main, line, env=environ, color=True)
+            self.assertEqual("\x1b[" in result.output, coloured)
+
     async def test_graph(self) -> None:
         """Who is linked with whom, also nodes whose name is not known yet."""
         lines = (await self.says("graph")).splitlines()

@@ -89,7 +89,7 @@ FLOORS = {
     "healthcheck": Floor("healthcheck", "errors configuration"),
     "cli": Floor(
         "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
-        "cli.looking cli.echo cli.doctoring cli.keys cli.simulation",
+        "cli.completion cli.looking cli.echo cli.doctoring cli.keys cli.simulation",
         "errors figures codecs internals adapters configuration lint doctor healthcheck harness "
         "simulator cli",
     ),

@@ -19,7 +19,9 @@ WATCH = 2.0  # seconds
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _client(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Client:
+def _client(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Client | None:
+    if ctx.resilient_parsing:
+        return None  # a shell completes: nobody is asked
     return Client(socket_path(value, os.environ) or DEFAULT_SOCKET)
 
 
