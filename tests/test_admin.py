@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import stat
 import struct
@@ -191,8 +192,18 @@ class Commands(unittest.TestCase):
         """Who has which address."""
         text = await self.says("routes")
         rows = [line.split() for line in text.splitlines()[1:]]
-        self.assertEqual(rows[0][:2], ["10.77.1.1/24", "alpha"])
+        self.assertEqual(rows[0][:2], ["10.77.1.1", "alpha"])
         self.assertEqual(rows[1], ["10.77.1.2", "bravo", "https://bravo:4567"])
+        routes = json.loads(await self.says("routes", "-o", "json"))["routes"]
+        self.assertEqual(routes, {row[0]: row[1] for row in rows})
+
+    async def test_colours(self) -> None:
+        """On a terminal there are colours, unless somebody has said no."""
+        line = ["status", "--socket", str(self.standing.path)]
+        for said, coloured in (("", True), ("1", False)):
+            environ = {"NO_COLOR": said}
+            result = await deferToThread(CliRunner().invoke, main, line, env=environ, color=True)
+            self.assertEqual("\x1b[" in result.output, coloured)
 
     async def test_graph(self) -> None:
         """Who is linked with whom, also nodes whose name is not known yet."""
@@ -209,7 +220,9 @@ class Commands(unittest.TestCase):
             self.standing.log.info("linked with {peer}", event="linked", peer=f"node{number}")
         self.standing.log.debug("a detail", event="detail")
         lines = (await self.says("events", "-n", "2")).splitlines()
-        self.assertEqual([line[9:] for line in lines], [f"info  linked with node{n}" for n in "12"])
+        self.assertEqual(
+            [line[9:] for line in lines], [f"info  link    linked with node{n}" for n in "12"]
+        )
 
 
 class Closer(unittest.TestCase):

@@ -105,7 +105,7 @@ class WhatLoads(Case):
 
     def test_every_key_is_covered(self) -> None:
         """The original-style file above uses every key there is, but for the ones that are new."""
-        new = {"node_name", "secret_file", "secrets", "format", "admin"}
+        new = {"node_name", "secret_file", "secrets", "format", "levels", "admin"}
         tree = yaml.safe_load(ORIGINAL)
         for path in key_paths():
             if new & set(path):
@@ -113,6 +113,11 @@ class WhatLoads(Case):
             place = tree
             for name in path:
                 place = place["local" if name == "NAME" else name]
+
+    def test_levels(self) -> None:
+        """Parts of the log may have levels of their own."""
+        config = self.load(MINIMAL + "  logging: {levels: {link: error, other: debug}}\n")
+        self.assertEqual(dict(config.logging.levels), {"link": "error", "other": "debug"})
 
     def test_durations(self) -> None:
         """A duration is a number of seconds or has a unit; a range is drawn from at load."""

@@ -137,7 +137,15 @@ class WhatIsRefused(Case):
         self.refused(
             "  process:",
             "  logging: {colour: true}\n  process:",
-            "19: tun_mesh/logging/colour: is not a key; the keys here are level, format",
+            "19: tun_mesh/logging/colour: is not a key; the keys here are level, levels, format",
+        )
+        self.refused(
+            "  process:",
+            "  logging: {levels: {links: error, link: loud}}\n  process:",
+            "19: tun_mesh/logging/levels/link: must be 'error', 'warn', 'info' or 'debug', not "
+            '"loud"',
+            "19: tun_mesh/logging/levels/links: must be 'node', 'link', 'address', 'config' or "
+            "'other', not \"links\"",
         )
 
     def test_misplaced_keys(self) -> None:

@@ -14,6 +14,7 @@ from twisted.trial import unittest
 
 from tests.configs import MINIMAL
 from tests.realnode import reactor
+from tests.test_admin import Standing, command
 from tests.test_metrics import LIVE, a_status
 from tests.test_web import DEAD, LONELY
 from tunmesh.localmesh.plan import self_signed_certificate
@@ -21,8 +22,9 @@ from tunmesh.status import Status
 from tunmesh.web import site
 
 
-class HealthcheckTests(unittest.TestCase):
-    """The command, beside a port of the loopback on which a node's pages are served."""
+class AtThePort(unittest.TestCase):
+    """The command, beside a port of the loopback on which a node's pages are served, and without a
+    control socket."""
 
     timeout = 30
 
@@ -53,7 +55,11 @@ class HealthcheckTests(unittest.TestCase):
         out, err, code = await getProcessOutputAndValue(
             sys.executable,
             ["-m", "tunmesh.healthcheck", *arguments],
-            env={**os.environ, "TUNMESH_CONFIG_PATH": str(config)},
+            env={
+                **os.environ,
+                "TUNMESH_CONFIG_PATH": str(config),
+                "TUNMESH_SOCKET": str(self.directory / "none.sock"),
+            },
             reactor=reactor,
         )
         self.assertEqual(err, b"")
@@ -105,3 +111,88 @@ class HealthcheckTests(unittest.TestCase):
         text, code = await self.check()
         self.assertEqual(code, 1)
         self.assertIn("config.yaml:12: tun_mesh/control_api/listen_port: must be", text)
+
+
+class AtTheSocket(unittest.TestCase):
+    """The command, beside a node with a control socket."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.standing = Standing(self)
+
+    async def python(self, *arguments: str, path: Path | None = None) -> tuple[str, int]:
+        """What Python prints that knows of the socket and of no config, and its exit code."""
+        out, err, code = await getProcessOutputAndValue(
+            sys.executable,
+            arguments,
+            env={
+                **os.environ,
+                "TUNMESH_CONFIG_PATH": "/nonexistent",
+                "TUNMESH_SOCKET": str(path or self.standing.path),
+            },
+            reactor=reactor,
+        )
+        self.assertEqual(err, b"")
+        return out.decode(), code
+
+    async def test_pages(self) -> None:
+        """It says what the port would say, with the same exit codes."""
+        self.standing.now = replace(self.standing.now, live=LIVE, ready=LONELY)
+        for page, code, said in (
+            ("/livez", 0, '/livez answers 200: { "status": "ok"'),
+            ("/readyz", 1, "not linked to any node"),
+            ("/health", 1, "/health answers 503"),
+            ("/v2", 1, "/v2 answers 404"),
+        ):
+            text, ended = await self.python("-m", "tunmesh.healthcheck", page)
+            self.assertEqual(ended, code)
+            self.assertIn(said, text)
+            self.assertEqual(text.count("\n"), 1)
+
+    async def test_command(self) -> None:
+        """`tunmesh healthcheck` is the same, with an option for readiness."""
+        self.standing.now = replace(self.standing.now, live=LIVE, ready=LONELY)
+        alive = await command(self.standing.path, "healthcheck")
+        self.assertEqual(alive.exit_code, 0, alive.output)
+        ready = await command(self.standing.path, "healthcheck", "--ready")
+        self.assertEqual(ready.exit_code, 1)
+        self.assertIn("not linked to any node", ready.output)
+
+    async def test_light(self) -> None:
+        """Nothing heavy is imported for it: it is run every few seconds in every container."""
+        heavy = {"ssl", "http", "json", "click", "pydantic", "yaml", "twisted", "asyncio"}
+        text, code = await self.python(
+            "-c",
+            "import os, sys; from tunmesh import healthcheck; healthcheck.main([], os.environ); "
+            f"sys.exit(', '.join({heavy} & set(sys.modules)) or 0)",
+        )
+        self.assertEqual(code, 0, text)
+        self.assertIn("answers 200", text)
+
+    async def test_silence(self) -> None:
+        """A node that hangs is not healthy, and its port is not asked after that."""
+        path = self.standing.directory / "silent.sock"
+        silent = reactor.listenUNIX(str(path), Factory.forProtocol(Protocol))
+        self.addCleanup(silent.stopListening)
+        text, code = await self.python("-m", "tunmesh.healthcheck", path=path)
+        self.assertEqual(code, 1)
+        self.assertEqual(text, f"/livez of {path} does not answer: timed out\n")
+
+    async def test_nonsense(self) -> None:
+        """Whatever answers there, the answer is a line."""
+        path = self.standing.directory / "else.sock"
+        other = reactor.listenUNIX(str(path), Factory.forProtocol(Mumbler))
+        self.addCleanup(other.stopListening)
+        text, code = await self.python("-m", "tunmesh.healthcheck", path=path)
+        self.assertEqual((code, text.count("\n")), (1, 1))
+        self.assertIn("does not answer", text)
+
+
+class Mumbler(Protocol):
+    """Does not speak HTTP."""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(b"mumble mumble")
+        self.transport.loseConnection()

@@ -42,7 +42,7 @@ FLOORS = {
     "errors": Floor("errors", "", pure=True),
     "figures": Floor("figures", "", pure=True),
     "codecs": Floor(
-        "netstring messages packet segments flows pcapng icmp", "errors codecs", pure=True
+        "netstring messages packet segments flows pcapng icmp events", "errors codecs", pure=True
     ),
     "machines": Floor(
         "handshake nodekey routing roster commands packetqueue status totals health expiry turns "
@@ -52,7 +52,7 @@ FLOORS = {
     ),
     # What adapters are made of: the part of `tls` that knows private names, certificates in files,
     # what every web site has in common.
-    "internals": Floor("bulktls pem sites capture", "errors codecs internals"),
+    "internals": Floor("bulktls pem sites capture lines", "errors codecs machines internals"),
     "reading": Floor("reading", "machines internals"),
     "drawing": Floor("page.view", "figures machines", pure=True),
     "adapters": Floor(
@@ -65,7 +65,7 @@ FLOORS = {
     ),
     "configuration": Floor(
         "config config.file config.keys config.networking config.process config.values "
-        "config.schema config.example config.reference config.words config.changes",
+        "config.schema config.example config.reference config.words config.changes socketpath",
         "errors configuration",
     ),
     "lint": Floor("config.lint", "errors adapters configuration"),
@@ -83,14 +83,15 @@ FLOORS = {
     ),
     "service": Floor(
         "service reload control",
-        "errors codecs machines reading adapters interpreter configuration service",
+        "errors codecs machines internals reading adapters interpreter configuration service",
     ),
     "doctor": Floor("doctor reaching", "errors codecs machines adapters configuration lint doctor"),
     "healthcheck": Floor("healthcheck", "errors configuration"),
     "cli": Floor(
         "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
-        "cli.looking cli.echo cli.doctoring cli.keys cli.simulation",
-        "errors figures codecs internals adapters configuration lint doctor harness simulator cli",
+        "cli.completion cli.looking cli.echo cli.doctoring cli.keys cli.simulation",
+        "errors figures codecs internals adapters configuration lint doctor healthcheck harness "
+        "simulator cli",
     ),
 }
 # Beside the standard library; annotated_types is where pydantic has its bounds from.

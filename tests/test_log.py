@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
 
+import click
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, LogLevel, LogPublisher, formatEvent
 from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
+from tunmesh.cli import views
+from tunmesh.lines import coloured_line, fields_of, terminal_line, text_line
 from tunmesh.log import (
     MAX_THROTTLED,
     PACE,
@@ -24,9 +27,10 @@ from tunmesh.log import (
     Output,
     Throttle,
 )
+from tunmesh.service import text_for
 
 TIME = datetime(2026, 11, 22, 22, 5, 8, 123456, tzinfo=UTC).timestamp()
-LINKED = {"event": "linked", "log_format": "linked with {peer}", "peer": "beta"}
+LINKED: dict[str, Any] = {"event": "linked", "log_format": "linked with {peer}", "peer": "beta"}
 
 
 def failure() -> Failure:
@@ -50,7 +54,14 @@ def into(stream: StringIO) -> Callable[[str], str]:
 class Case(unittest.SynchronousTestCase):
     """What the tests ask of an observer."""
 
-    def written(self, style: str, least: str = "info", **fields: Any) -> str:
+    def written(
+        self,
+        style: str,
+        least: str = "info",
+        levels: Iterable[tuple[str, str]] = (),
+        text: Callable[[LogEvent], str] = text_line,
+        **fields: Any,
+    ) -> str:
         """What an observer of that level writes for one event of ours at info level."""
         stream = StringIO()
         event = {
@@ -59,7 +70,7 @@ class Case(unittest.SynchronousTestCase):
             "log_namespace": "tunmesh.node",
             **fields,
         }
-        Output(into(stream), least, style)(event)
+        Output(into(stream), least, style, levels, text)(event)
         return stream.getvalue()
 
     def parsed(self, **fields: Any) -> dict[str, Any]:
@@ -83,15 +94,55 @@ class Lines(Case):
         for level, word in (("debug", "debug"), ("info", "info "), ("warn", "warn ")):
             self.assertEqual(
                 self.written("text", "debug", log_level=LogLevel.lookupByName(level), **LINKED),
-                f"2026-11-22T22:05:08.123Z {word} linked with beta\n",
+                f"2026-11-22T22:05:08.123Z {word} link    linked with beta\n",
             )
+
+    def test_terminal(self) -> None:
+        """On a terminal the line is short, and `tunmesh events` prints the same one."""
+        event = {
+            "log_time": TIME,
+            "log_level": LogLevel.warn,
+            "log_namespace": "tunmesh",
+            **LINKED,
+        }
+        line = self.written("text", text=terminal_line, **event)
+        self.assertEqual(line, "22:05:08 warn  link    linked with beta\n")
+        self.assertEqual(click.unstyle(views.event(fields_of(event))) + "\n", line)
+
+    def test_colours(self) -> None:
+        """With colours it says the same."""
+        for level in LogLevel.iterconstants():
+            written = [
+                self.written("text", "debug", text=text, log_level=level, **LINKED)
+                for text in (terminal_line, coloured_line)
+            ]
+            self.assertIn("\x1b[", written[1])
+            self.assertEqual(click.unstyle(written[1]), written[0])
+
+    def test_where(self) -> None:
+        """Only a terminal gets the short line, and colours only where nobody has said no."""
+        for is_terminal, environ, text in (
+            (False, {}, text_line),
+            (True, {}, coloured_line),
+            (True, {"NO_COLOR": "1"}, terminal_line),
+            (True, {"NO_COLOR": ""}, coloured_line),
+            (True, {"TERM": "dumb"}, terminal_line),
+        ):
+            self.assertIs(text_for(is_terminal, environ), text)
+
+    def test_what_a_terminal_obeys(self) -> None:
+        """What a peer slipped into a line does not reach the terminal."""
+        for text in (text_line, terminal_line, coloured_line):
+            line = self.written("text", text=text, log_format="{who}", who="a\x1b[2J\u202eb")
+            self.assertTrue(line.endswith(" a?[2J?b\n"), line)
 
     def test_json(self) -> None:
         """For machines: the same, the event's stable name and its fields, on one line."""
         self.assertEqual(
             self.written("json", dialed=True, rtt=0.0012, retries=0, why=None, **LINKED),
-            '{"time": "2026-11-22T22:05:08.123Z", "level": "info", "event": "linked", '
-            '"text": "linked with beta", "dialed": true, "rtt": 0.0012, "retries": 0, '
+            '{"time": "2026-11-22T22:05:08.123Z", "level": "info", "part": "link", '
+            '"event": "linked", "text": "linked with beta", "dialed": true, "rtt": 0.0012, '
+            '"retries": 0, '
             '"why": null, "peer": "beta"}\n',
         )
 
@@ -100,13 +151,13 @@ class Lines(Case):
         midnight = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
         self.assertEqual(
             self.written("text", log_time=midnight, log_format="happy new year"),
-            "2026-01-01T00:00:00.000Z info  happy new year\n",
+            "2026-01-01T00:00:00.000Z info  node    happy new year\n",
         )
 
     def test_one_line(self) -> None:
         """Whatever a text holds, it is one line: of several the first; fields are whole."""
         text = self.written("text", log_format="it\tsaid \x1f{what}", what="a\r\nb")
-        self.assertEqual(text, "2026-11-22T22:05:08.123Z info  it said a\n")
+        self.assertEqual(text, "2026-11-22T22:05:08.123Z info  node    it said a\n")
         for end in ("\n", "\r", "\x0b", "\x85", "\u2028"):
             parsed = self.parsed(log_format="it said {what}", what=f"a{end}b")
             self.assertEqual((parsed["text"], parsed["what"]), ("it said a", f"a{end}b"))
@@ -127,6 +178,7 @@ class Lines(Case):
             {
                 "time": "2026-11-22T22:05:08.123Z",
                 "level": "info",
+                "part": "node",
                 "event": "log",
                 "text": "['beta']",
             },
@@ -148,7 +200,8 @@ class Lines(Case):
         self.assertEqual(
             lines[:2],
             [
-                "2026-11-22T22:05:08.123Z info  it broke: ValueError: first line second line",
+                "2026-11-22T22:05:08.123Z info  node    "
+                "it broke: ValueError: first line second line",
                 "Traceback (most recent call last):",
             ],
         )
@@ -198,6 +251,22 @@ class Levels(Case):
         for level, shown in (("debug", "wec"), ("info", "wec"), ("warn", "wec"), ("error", "ec")):
             self.assertEqual(self.shown(level, "twisted.internet.protocol"), shown)
 
+    def test_of_parts(self) -> None:
+        """A part may have a level of its own, higher or lower than that of all; so may others."""
+        levels = [("link", "error"), ("config", "debug"), ("other", "info")]
+        for fields, shown in (
+            (LINKED, "ec"),
+            ({"event": "reloaded"}, "diwec"),
+            ({"event": "ready"}, "wec"),
+            ({"log_namespace": "twisted.web"}, "iwec"),
+        ):
+            written = "".join(
+                severity.name[0]
+                for severity in LogLevel.iterconstants()
+                if self.written("text", "warn", levels, log_level=severity, **fields)
+            )
+            self.assertEqual(written, shown)
+
     def test_set_anew(self) -> None:
         """Level and style may change while events come."""
         stream = StringIO()
@@ -205,7 +274,7 @@ class Levels(Case):
         event = {"log_time": TIME, "log_level": LogLevel.info, "log_namespace": "tunmesh", **LINKED}
         output(event)
         self.assertEqual(stream.getvalue(), "")
-        output.set("info", "json")
+        output.set("info", "json", ())
         output(event)
         self.assertEqual(json.loads(stream.getvalue())["peer"], "beta")
 

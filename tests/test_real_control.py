@@ -51,6 +51,8 @@ class RealControl(unittest.TestCase):
         self.assertIn("fd77::2", await self.asked(ground, "routes"))
         self.assertIn("linked with node1", await self.asked(ground, "graph"))
         self.assertIn("10.77.0.2 is node2's own", await self.asked(ground, "explain", *ENDS))
+        first, *_ = (await self.asked(ground, "events")).splitlines()
+        self.assertIn(" node1 starts: tunmesh ", first)
         node_id = peer["id"]
         rtt = (await deferToThread(Client(path).post, f"/v1/ping?node={node_id}"))["rtt"]
         self.assertGreater(rtt, 0.0)
@@ -59,7 +61,7 @@ class RealControl(unittest.TestCase):
         self.assertEqual(stat.S_IMODE(mode), 0o600)
         said = await self.asked(ground, "drain")
         self.assertEqual(
-            [line[15:] for line in said.splitlines()],
+            [line[23:] for line in said.splitlines()],
             ["leaving the mesh", "gone"],
         )
         self.assertEqual(await alice.ended, 0)

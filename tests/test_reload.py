@@ -211,13 +211,13 @@ class HangUp(ReloadCase):
         text = self.contents["config.yaml"].decode()
         text = text.replace("secret_file: secret", f"secrets: [{OTHER}, {SECRET}]")
         text = text.replace("      default:", "      other:")
-        self.swap(config_yaml=(text + "  logging: {level: debug}\n").encode())
+        self.swap(config_yaml=(text + "  logging: {level: debug, levels: {link: warn}}\n").encode())
         self.reloader.hang_up()
         self.assertEqual(
             self.texts(),
             [
                 f"reloaded: secret (offers key {key_id(OTHER)}, also accepts {key_id(SECRET)}); "
-                "bootstrap groups (other new, default gone); logging (debug, text)"
+                "bootstrap groups (other new, default gone); logging (debug, text, link warn)"
             ],
         )
         self.assertEqual(self.applied[0].config.logging.level, "debug")

@@ -8,6 +8,7 @@
     GET  /v1/capture             packets as they pass, as pcapng, for ever; of one &peer=NAME,
                                  &host=, &protocol=, &port=
     POST /v1/drain               leave the mesh, and end
+    GET  /livez, /readyz         as on the mesh's port, for those who come often: without TLS
 
 The socket belongs to whoever started the node and is open to nobody else (mode 0600): that is all
 the authentication there is.
@@ -31,6 +32,7 @@ from tunmesh.history import History
 from tunmesh.sites import (
     answer_json,
     filter_of,
+    put_health,
     quiet_site,
     refuse,
     text_of,
@@ -141,6 +143,7 @@ def site(
     account = reading.Account(node.status, node.sights, events, history, epoch)
     root, first = Resource(), reading.pages(account, reactor)
     root.putChild(b"v1", first)
+    put_health(root, node.status)
     first.putChild(b"ping", _Ping(node.ping))
     first.putChild(b"explain", _Explain(node))
     first.putChild(b"capture", CapturePage(node.taps, epoch, reactor))

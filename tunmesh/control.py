@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IListeningPort
-from twisted.logger import Logger, globalLogPublisher
+from twisted.logger import Logger
 
 from tunmesh import admin, page, reading, unixport
 from tunmesh.config.keys import Admin
@@ -29,12 +29,12 @@ class Control:
         config: Admin,
         node: admin.Node,
         drain: Callable[[], None],
+        recent: Recent,
         log: Logger,
     ) -> None:
         self._sampler = reading.Sampler(reactor, node.status)
         self._ports: list[IListeningPort] = []
-        recent, history = Recent(), self._sampler.history
-        globalLogPublisher.addObserver(recent)
+        history = self._sampler.history
         if config.socket is not None:
             site = admin.site(node, drain, recent, history, time.time, reactor)
             try:

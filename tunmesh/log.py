@@ -1,26 +1,25 @@
-"""How log events look on standard output: text for people, or JSON lines for machines.
+"""What of the log events is written, and how often.
 
-    2026-11-22T22:05:08.123Z info  linked with beta (dialed, 1.2 ms)
-    {"time": "2026-11-22T22:05:08.123Z", "level": "info", "event": "linked", "text": …, "peer": …}
-
-Events of ours carry `event`, a stable word, and fields; other software's are shown from warning
-level on. Nothing here, or anywhere, logs per packet; `Throttle` keeps what a peer can cause (failed
-handshakes, refusals) to a line now and then, with the count of those left out.
+Events of ours carry `event`, a stable word (tunmesh.events), and fields. Each belongs to a part of
+the node, and each part may have a level of its own. Other software's are shown from warning level
+on, unless their part, `other`, has a level of its own. Nothing here, or anywhere, logs per packet;
+`Throttle` keeps what a peer can cause (failed handshakes, refusals) to a line now and then, with
+the count of those left out.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import cast
 
-from constantly import NamedConstant
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
-from twisted.python.failure import Failure
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel
 from zope.interface import implementer
+
+from tunmesh import lines
+from tunmesh.events import OTHER, PARTS
+from tunmesh.lines import level_of, part_of
 
 LEVELS = {
     "debug": LogLevel.debug,
@@ -39,23 +38,33 @@ PACE = 10.0  # seconds for one line more
 
 @implementer(ILogObserver)
 class Output:
-    """Writes our events from a level on, those of others from the higher of it and a warning on,
-    in this style ("text" or "json"). Both may be set anew at any time. `write(line)` says why the
-    line is lost, or nothing; how many were is said as soon as one can be written again."""
+    """Writes events from a level on, in a style ("text", which is what `text(event)` makes of it,
+    or "json"). `levels` has other levels for some parts, as pairs. All that may be set anew at any
+    time. `write(line)` says why the line is lost, or nothing; how many were is said as soon as one
+    can be written again."""
 
-    def __init__(self, write: Callable[[str], str], level: str, style: str) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], str],
+        level: str,
+        style: str,
+        levels: Iterable[tuple[str, str]] = (),
+        text: Callable[[LogEvent], str] = lines.text_line,
+    ) -> None:
         self._write = write
+        self._text = text
         self._lost = 0
         self._why = ""
-        self.set(level, style)
+        self.set(level, style, levels)
 
-    def set(self, level: str, style: str) -> None:
-        self._least = LEVELS[level]
-        self._line = _json_line if style == "json" else _text_line
+    def set(self, level: str, style: str, levels: Iterable[tuple[str, str]]) -> None:
+        self._least = dict.fromkeys(PARTS, LEVELS[level])
+        self._least[OTHER] = max(LEVELS[level], LogLevel.warn)
+        self._least.update({part: LEVELS[of_part] for part, of_part in levels})
+        self._line = lines.json_line if style == "json" else self._text
 
     def __call__(self, event: LogEvent) -> None:
-        least = self._least if _is_ours(event) else max(self._least, LogLevel.warn)
-        if _level(event) >= least:
+        if level_of(event) >= self._least[part_of(event)]:
             if self._lost and not self._write(self._line(self._loss(event)) + "\n"):
                 self._lost = 0
             self._why = self._write(self._line(event) + "\n")
@@ -68,6 +77,7 @@ class Output:
             "log_level": LogLevel.warn,
             "log_format": "{lines} log lines before this one could not be written: {why}",
             "event": "log_lost",
+            "log_namespace": "tunmesh",
             "lines": self._lost,
             "why": self._why,
         }
@@ -87,10 +97,10 @@ class Recent:
         self.listeners: set[Callable[[Mapping[str, object]], None]] = set()
 
     def __call__(self, event: LogEvent) -> None:
-        if _level(event) < (LogLevel.info if _is_ours(event) else LogLevel.warn):
+        if level_of(event) < (LogLevel.warn if part_of(event) == OTHER else LogLevel.info):
             return
         self._sequence += 1
-        fields = {"sequence": self._sequence, **_fields(event)}
+        fields = {"sequence": self._sequence, **lines.fields_of(event)}
         self._events.append(fields)
         for listener in tuple(self.listeners):
             listener(fields)
@@ -98,69 +108,6 @@ class Recent:
     def since(self, sequence: int) -> list[Mapping[str, object]]:
         """Those with a higher number that are still kept."""
         return [event for event in self._events if cast(int, event["sequence"]) > sequence]
-
-
-def _is_ours(event: LogEvent) -> bool:
-    return str(event.get("log_namespace", "")).startswith("tunmesh")
-
-
-def _level(event: LogEvent) -> NamedConstant:
-    level: NamedConstant = event.get("log_level", LogLevel.info)
-    return level
-
-
-def _time(event: LogEvent) -> str:
-    time = datetime.fromtimestamp(event["log_time"], UTC)
-    return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
-
-
-def _failure(event: LogEvent) -> Failure | None:
-    """The exception that was logged; events of Twisted's older API keep it under another name."""
-    failure: Failure | None = event.get("log_failure") or event.get("failure")
-    return failure
-
-
-def _text(event: LogEvent) -> str:
-    """One line, whatever the event holds: of several, the first."""
-    text, *_ = formatEvent(event).splitlines() or [""]
-    failure = _failure(event)
-    if failure is not None:
-        text = f"{text}: {type(failure.value).__name__}: {failure.getErrorMessage()}"
-    return " ".join(text.split())
-
-
-def _text_line(event: LogEvent) -> str:
-    line = f"{_time(event)} {_level(event).name:<5} {_text(event)}"
-    failure = _failure(event)
-    return line if failure is None else f"{line}\n{failure.getTraceback().rstrip()}"
-
-
-def _json_line(event: LogEvent) -> str:
-    return json.dumps(_fields(event))
-
-
-def _fields(event: LogEvent) -> dict[str, object]:
-    """An event as JSON has it."""
-    fields: dict[str, object] = {
-        "time": _time(event),
-        "level": _level(event).name,
-        "event": event.get("event", "log"),
-        "text": _text(event),
-    }
-    for name, value in event.items():
-        if not name.startswith("log_") and name not in fields and _is_plain(value):
-            fields[name] = value
-    failure = _failure(event)
-    if failure is not None:
-        fields["trace"] = failure.getTraceback()
-    return fields
-
-
-def _is_plain(value: object) -> bool:
-    """Whether JSON has it: it has no NaN and no infinity."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, str | int | bool)
 
 
 class Throttle:

@@ -409,7 +409,7 @@ class Node:
         record = link.node
         self._journal.over(("unreachable", record.host_port))
         self._journal.info(
-            "linked with {peer} at {url} ({direction}), {addresses}",
+            "linked with {peer} ({addresses}), {direction}: {url}",
             event="linked",
             peer=record.name,
             url=record.url,
@@ -420,8 +420,9 @@ class Node:
 
     def _part(self, link: Link, reason: str) -> None:
         self._peers.part(link)
+        left = reason == messages.LEAVING
         self._journal.info(
-            "no longer linked with {peer}: {reason}",
+            "{peer} left the mesh" if left else "no longer linked with {peer}: {reason}",
             event="unlinked",
             peer=link.node.name,
             reason=reason,

@@ -31,6 +31,7 @@ from twisted.logger import Logger
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.config import Config
 from tunmesh.config.changes import fixed_changes
+from tunmesh.config.keys import Logging
 from tunmesh.errors import OperatorError
 from tunmesh.expiry import Countdown
 from tunmesh.node import Reloadable
@@ -195,7 +196,13 @@ def differences(old: Reading, new: Reading) -> Iterator[str]:
     if names:
         yield f"bootstrap groups ({names})"
     if old.config.logging != new.config.logging:
-        yield f"logging ({new.config.logging.level}, {new.config.logging.format})"
+        yield f"logging ({', '.join(_logging(new.config.logging))})"
+
+
+def _logging(logging: Logging) -> Iterator[str]:
+    yield logging.level
+    yield logging.format
+    yield from (f"{part} {level}" for part, level in logging.levels.items())
 
 
 def _changed_groups(

@@ -17,20 +17,21 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.web.server import Site
 
 from tunmesh import (
     __version__,
     config,
+    lines,
     metrics,
     privileges,
     seccomp,
@@ -45,7 +46,7 @@ from tunmesh.control import Control
 from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
 from tunmesh.link import Timing
-from tunmesh.log import Output
+from tunmesh.log import Output, Recent
 from tunmesh.messages import NodeRecord
 from tunmesh.names import Names
 from tunmesh.node import Node, Reloadable, Settings
@@ -93,7 +94,11 @@ class Options(usage.Options):
             # twistd takes the *name* of a function without arguments.
             logging = self.reading.config.logging
             self.output = output = Output(
-                Outlet(sys.stdout.fileno()).write, logging.level, logging.format
+                Outlet(sys.stdout.fileno()).write,
+                logging.level,
+                logging.format,
+                logging.levels.items(),
+                text_for(sys.stdout.isatty(), os.environ),
             )
             Options.observer = lambda: output
             twistd["logger"] = "tunmesh.service.Options.observer"
@@ -103,6 +108,14 @@ def read(path: Path) -> Reading:
     """Read the config and the files it names. Raises OperatorError when they are no good."""
     loaded = config.load(path, os.environ, _draw)
     return Reading(loaded, reloadable_of(loaded))
+
+
+def text_for(is_terminal: bool, environ: Mapping[str, str]) -> Callable[[LogEvent], str]:
+    """What a line for people looks like where it goes. For NO_COLOR see https://no-color.org."""
+    if not is_terminal:
+        return lines.text_line
+    is_plain = environ.get("NO_COLOR") or environ.get("TERM") == "dumb"
+    return lines.terminal_line if is_plain else lines.coloured_line
 
 
 def reloadable_of(loaded: Config) -> Reloadable:
@@ -199,6 +212,7 @@ class NodeService(Service):
 
     def __init__(self, reactor: Any, path: Path, reading: Reading, output: Output | None) -> None:
         self._reactor = reactor
+        self._path = path
         self._config = reading.config
         self._settings = settings_of(reading)
         self._output = output
@@ -208,6 +222,7 @@ class NodeService(Service):
         self._supervisor = Supervisor(reactor, os.environ, os.getpid())
         self._node: Node | None = None
         self._control: Control | None = None
+        self._recent = Recent()
         self._is_leaving = False
 
     def privilegedStartService(self) -> None:
@@ -215,6 +230,15 @@ class NodeService(Service):
         # They wait until the reactor runs: before that, or while it brings its own handlers, the
         # node would end by the signal and not with its exit code.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        globalLogPublisher.addObserver(self._recent)  # who asks later hears of the start, too
+        record = self._settings.record
+        self.log.info(
+            "{node} starts: tunmesh {version}, config {path}",
+            event="starting",
+            node=record.name,
+            version=record.version,
+            path=str(self._path),
+        )
         try:
             self._node = self._set_up()
             privileges.drop(self._config.process.uid, self._config.process.gid)
@@ -224,14 +248,15 @@ class NodeService(Service):
             self._supervisor.failed(str(error))
             sys.exit(1)  # closes the tun, and with it all that was made
         held = privileges.held()
+        capabilities = held.effective | held.permitted | held.inheritable | held.ambient
+        kept = "capabilities {capabilities:#x}" if capabilities else "no capabilities"
         self.log.info(
-            "running as uid {uid} gid {gid}, capabilities {capabilities:#x}, no new privileges, "
-            "system calls {calls}",
+            f"root is gone: uid {{uid}}, gid {{gid}}, {kept}, system calls {{calls}}",
             event="privileges",
             uid=held.uids[0],
             gid=held.gids[0],
             calls=f"not filtered: {unfiltered}" if unfiltered else "filtered",
-            capabilities=held.effective | held.permitted | held.inheritable | held.ambient,
+            capabilities=capabilities,
         )
 
     def _set_up(self) -> Node:
@@ -240,7 +265,7 @@ class NodeService(Service):
         fd = open_apart(partial(_open_device, name, self._settings))
         device = tun.TunDevice(self._reactor, fd, name)
         self.log.info(
-            "{device} is up with {addresses}",
+            "{device} is up: {addresses}",
             event="tun_up",
             device=name,
             addresses=", ".join(map(str, self._settings.record.addresses)),
@@ -258,7 +283,9 @@ class NodeService(Service):
             worked=time.thread_time,
         )
         node.listen()
-        self._control = Control(self._reactor, self._config.admin, node, self._leave, self.log)
+        self._control = Control(
+            self._reactor, self._config.admin, node, self._leave, self._recent, self.log
+        )
         return node
 
     def _make_site(self, status: Callable[[], Status]) -> Site:
@@ -302,7 +329,8 @@ class NodeService(Service):
         if self._node is not None:
             self._node.reload(new.reloadable)
         if self._output is not None:
-            self._output.set(new.config.logging.level, new.config.logging.format)
+            logging = new.config.logging
+            self._output.set(logging.level, logging.format, logging.levels.items())
 
     def _leave(self) -> None:
         """Once: there may be a second TERM, or a tun that goes while the node leaves."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,6 +15,7 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from tunmesh.flows import PROTOCOLS, Filter
+from tunmesh.status import Check, Status
 
 TIMEOUT = 15.0  # seconds that a client may be idle
 
@@ -112,6 +113,31 @@ class Stream:
             self._closed()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+
+
+class _HealthPage(Resource):
+    """Answers 200 or 503 by the checks that `checks()` gives now."""
+
+    def __init__(self, checks: Callable[[], Sequence[Check]]) -> None:
+        super().__init__()
+        self._checks = checks
+
+    def render_GET(self, request: Request) -> bytes:
+        checks = self._checks()
+        ok = all(check.ok for check in checks)
+        request.setResponseCode(200 if ok else 503)
+        body = {
+            "status": "ok" if ok else "unavailable",
+            "checks": {check.name: {"ok": check.ok, "reason": check.reason} for check in checks},
+        }
+        return answer_json(request, body)
+
+
+def put_health(root: Resource, status: Callable[[], Status]) -> None:
+    """The pages that say how the node is."""
+    root.putChild(b"livez", _HealthPage(lambda: status().live))
+    root.putChild(b"readyz", _HealthPage(lambda: status().ready))
+    root.putChild(b"health", _HealthPage(lambda: status().ready))
 
 
 def text_of(request: Request, name: bytes, default: str = "") -> str:

@@ -272,7 +272,7 @@ class TunDevice:
         try:
             self._receive(frames)
         except Exception:
-            self._log.failure("a batch from {name} was lost to a bug", name=self.name)
+            self._log.failure("a batch from {name} was lost to a bug", event="bug", name=self.name)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor gave up on the descriptor: poll reported it as dead."""

@@ -10,33 +10,15 @@ port is open to strangers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from tunmesh.sites import answer_json, quiet_site
-from tunmesh.status import Check, Status
+from tunmesh.sites import put_health, quiet_site
+from tunmesh.status import Status
 
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
-
-
-class HealthPage(Resource):
-    """Answers 200 or 503 by the checks that `checks()` gives now."""
-
-    def __init__(self, checks: Callable[[], Sequence[Check]]) -> None:
-        super().__init__()
-        self._checks = checks
-
-    def render_GET(self, request: Request) -> bytes:
-        checks = self._checks()
-        ok = all(check.ok for check in checks)
-        request.setResponseCode(200 if ok else 503)
-        body = {
-            "status": "ok" if ok else "unavailable",
-            "checks": {check.name: {"ok": check.ok, "reason": check.reason} for check in checks},
-        }
-        return answer_json(request, body)
 
 
 class MetricsPage(Resource):
@@ -54,9 +36,7 @@ class MetricsPage(Resource):
 def site(status: Callable[[], Status], expose: Callable[[], bytes] | None, reactor: object) -> Site:
     """The pages. Without `expose` there are no metrics."""
     root = Resource()
-    root.putChild(b"livez", HealthPage(lambda: status().live))
-    root.putChild(b"readyz", HealthPage(lambda: status().ready))
-    root.putChild(b"health", HealthPage(lambda: status().ready))
+    put_health(root, status)
     if expose is not None:
         root.putChild(b"metrics", MetricsPage(expose))
     return quiet_site(root, reactor)

@@ -7,6 +7,8 @@ stderr and exit code 1, never a traceback.
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from tunmesh import __version__
@@ -17,12 +19,14 @@ class _Tunmesh(Front):
     places = {  # noqa: RUF012 (as the base class declares it)
         "capture": "tunmesh.cli.looking:capture",
         "certificate": "tunmesh.cli.keys:certificate",
+        "completion": "tunmesh.cli.completion:completion",
         "config": "tunmesh.cli.configs:config_group",
         "doctor": "tunmesh.cli.doctoring:doctor",
         "drain": "tunmesh.cli.asking:drain",
         "events": "tunmesh.cli.asking:events",
         "explain": "tunmesh.cli.looking:explain",
         "graph": "tunmesh.cli.asking:graph",
+        "healthcheck": "tunmesh.cli.asking:healthcheck",
         "mesh": "tunmesh.cli.harness:mesh",
         "ping": "tunmesh.cli.looking:ping",
         "routes": "tunmesh.cli.asking:routes",
@@ -35,5 +39,8 @@ class _Tunmesh(Front):
 
 @click.group(cls=_Tunmesh)
 @click.version_option(__version__, prog_name="tunmesh")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """A layer-3 mesh VPN that runs as a sidecar container."""
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        ctx.color = False

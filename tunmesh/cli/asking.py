@@ -1,4 +1,4 @@
-"""`tunmesh status`, `routes`, `graph`, `events`, `drain`: asking the node on this machine."""
+"""`tunmesh status`, `routes`, `graph`, `events`, `healthcheck`, `drain`: asking the node."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from typing import Any, TypeVar
 
 import click
 
+from tunmesh import healthcheck as health
 from tunmesh.cli import views
 from tunmesh.cli.base import OneLineErrors
-from tunmesh.cli.client import SOCKET_VARIABLE, Client, socket_path
+from tunmesh.cli.client import Client
+from tunmesh.socketpath import DEFAULT_SOCKET, SOCKET_VARIABLE, socket_path
 
 WATCH = 2.0  # seconds
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _client(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Client:
-    return Client(socket_path(value, os.environ))
+def _client(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Client | None:
+    if ctx.resilient_parsing:
+        return None  # a shell completes: nobody is asked
+    return Client(socket_path(value, os.environ) or DEFAULT_SOCKET)
 
 
 def node_option(command: Command) -> Command:
@@ -82,7 +86,7 @@ def routes(node: Client, output: str) -> None:
     """Show which address leads to which node."""
     tree = node.get("/v1/status")
     if output == "json":
-        routed = {address: peer["name"] for peer in tree["peers"] for address in peer["routed"]}
+        routed = {address: name for address, name, _ in views.routed(tree)}
         _say_json({"version": tree["version"], "routes": routed})
     else:
         _say(views.routes(tree))
@@ -118,6 +122,20 @@ def events(node: Client, output: str, follow: bool, last: int | None) -> None:
 
 def _say_event(event: dict[str, Any], output: str) -> None:
     click.echo(json.dumps(event) if output == "json" else views.event(event))
+
+
+@click.command(cls=OneLineErrors)
+@click.option("--socket", "path", metavar="PATH", help="The node's control socket.")
+@click.option("--ready", is_flag=True, help="Whether others can count on it, not only its life.")
+def healthcheck(path: str | None, ready: bool) -> None:
+    """Say in a line whether the node is healthy: whether a new start would not help.
+
+    It asks the control socket or, without one, the node's port. Exit code 0 if it is, 1 if not. The
+    image's HEALTHCHECK is the same without the command line: python -m tunmesh.healthcheck /livez.
+    """
+    page = "/readyz" if ready else "/livez"
+    said = {SOCKET_VARIABLE: path} if path else {}
+    raise click.exceptions.Exit(health.main([page], {**os.environ, **said}))
 
 
 @click.command(cls=OneLineErrors)

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from tunmesh.errors import OperatorError
 
@@ -35,6 +36,12 @@ class Front(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.places)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As the base class does it, without importing every command for its help."""
+        names = [CompletionItem(name) for name in self.list_commands(ctx)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [item for item in names if item.value.startswith(incomplete)] + options
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         module, _, name = self.places.get(cmd_name, "").partition(":")

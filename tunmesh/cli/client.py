@@ -6,17 +6,15 @@ Nothing but the standard library is imported here, so that asking takes a tenth 
 from __future__ import annotations
 
 import json
-import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO, Any
 
 from tunmesh.errors import OperatorError
+from tunmesh.socketpath import SOCKET_VARIABLE
 
-DEFAULT_SOCKET = Path("/run/tunmesh/control.sock")
-SOCKET_VARIABLE = "TUNMESH_SOCKET"
 TIMEOUT = 10.0  # seconds
 FUTURE = 2**52  # later than every event that has been
 
@@ -119,23 +117,3 @@ def _not_there(path: Path, error: OSError) -> OperatorError:
             f"(--socket, or ${SOCKET_VARIABLE})"
         )
     return OperatorError(f"{path}: {error.strerror or error}")
-
-
-def socket_path(option: str | None, environ: Mapping[str, str]) -> Path:
-    """Where the node's control socket is: what was said, or what its config says."""
-    said = option or environ.get(SOCKET_VARIABLE)
-    return Path(said) if said else (_configured(environ) or DEFAULT_SOCKET)
-
-
-def _configured(environ: Mapping[str, str]) -> Path | None:
-    """What the config of this container's node says, if it says anything about it: to read one as
-    the node does takes half a second of imports."""
-    path = Path(environ.get("TUNMESH_CONFIG_PATH") or "/etc/tunmesh/config.yaml")
-    try:
-        if "admin" not in path.read_text(encoding="utf-8"):
-            return None
-    except (OSError, ValueError):
-        return None
-    from tunmesh import config
-
-    return config.load(path, os.environ, lambda low, _: low).admin.socket

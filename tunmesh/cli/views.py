@@ -74,11 +74,15 @@ def _unlinked(dial: Tree) -> list[str]:
 
 def routes(tree: Tree) -> Iterator[str]:
     """Every address that has a route, and to whom."""
-    rows = [
-        [address, peer["name"], peer["url"]] for peer in tree["peers"] for address in peer["routed"]
-    ]
-    mine = [[address, tree["node"]["name"], "this node"] for address in tree["node"]["addresses"]]
-    yield from table(["ADDRESS", "NODE", "AT"], mine + rows, left=3)
+    yield from table(["ADDRESS", "NODE", "AT"], list(routed(tree)), left=3)
+
+
+def routed(tree: Tree) -> Iterator[list[str]]:
+    """Address, node and where that is, this node's own first."""
+    for address in tree["node"]["addresses"]:
+        yield [address.partition("/")[0], tree["node"]["name"], "this node"]
+    for peer in tree["peers"]:
+        yield from ([address, peer["name"], peer["url"]] for address in peer["routed"])
 
 
 def graph(tree: Tree) -> Iterator[str]:
@@ -116,10 +120,10 @@ def _others(tree: Tree, node_id: str) -> list[str]:
 
 
 def event(tree: Tree) -> str:
-    """One event as a line of the log, without the date."""
+    """One event as a line of the log on a terminal."""
     level = tree["level"]
     word = click.style(f"{level:<5}", fg=_LEVELS.get(level))
-    return f"{tree['time'][11:19]} {word} {tree['text']}"
+    return f"{tree['time'][11:19]} {word} {tree['part']:<7} {tree['text']}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:

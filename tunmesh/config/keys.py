@@ -187,11 +187,20 @@ class ControlApi(Section):
     ssl: Ssl = Field(description="The TLS certificate of the port.", json_schema_extra=RELOADED)
 
 
+LogLevel = Literal["error", "warn", "info", "debug"]
+LogPart = Literal["node", "link", "address", "config", "other"]
+
+
 class Logging(Section):
     """What the log says, and in what form."""
 
-    level: Literal["error", "warn", "info", "debug"] = Field(
+    level: LogLevel = Field(
         default="info", description="The least important messages that are logged."
+    )
+    levels: Mapping[LogPart, LogLevel] = Field(
+        default_factory=dict,
+        description="Other levels for some parts. `other` is what libraries say: from warn on, if "
+        "not told otherwise.",
     )
     format: Literal["text", "json"] = Field(
         default="text", description="Lines for people, or one JSON object per line."

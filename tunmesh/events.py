@@ -1,0 +1,25 @@
+"""The words for what a node logs, by the part of it that does.
+
+A word, and the fields that come with it, stay what they are from release to release: others search
+and count them. docs/monitoring.md tells what each of them means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_WORDS = {
+    "node": """
+        starting tun_up listening no_control_socket page no_page privileges ready not_ready leaving
+        gone failed tun_lost bug log_lost left_out
+    """,
+    "link": "linked unlinked unreachable handshake_failed",
+    "address": "address_conflict address_refused superseded",
+    "config": "reloaded reload_failed restart_needed not_reloadable certificate_expires",
+}
+OTHER = "other"  # what Twisted and other libraries say
+
+PARTS = tuple(_WORDS)
+PART_OF: Mapping[str, str] = {
+    word: part for part, words in _WORDS.items() for word in words.split()
+}
