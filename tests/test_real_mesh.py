@@ -258,7 +258,7 @@ class ChangeTests(MeshCase):
         first, second = await self.ground.linked(2)
         second.signal("TERM")
         unlinked = await first.logged("unlinked", peer="node2")
-        self.assertIn("leaving", unlinked["text"])
+        self.assertIn("left the mesh", unlinked["text"])
         before = (await self.ground.metrics(1))[dropped("no_route")]
         self.post(1, b"too late", (self.address(2), 9))
         self.assertEqual((await self.ground.metrics(1))[dropped("no_route")], before + 1)
