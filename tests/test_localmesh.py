@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -406,8 +407,9 @@ class RunTests(unittest.TestCase):
 
     def start(self, statements: str = "", keep: bool = False, **react: str) -> Run:
         """Run 2 nodes after `statements`; `react` maps a text in the output to a signal."""
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir()
+        # Not trial's own: the path of a socket must be short.
+        self.directory = Path(tempfile.mkdtemp(prefix="tunmesh-test-"))
+        self.addCleanup(shutil.rmtree, self.directory)
         code = (
             "import sys; from tunmesh.localmesh import plan, run\n"
             f"{statements}\nsys.exit(run.main(2, {keep}))"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,9 @@ class SupervisorTests(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.status = a_status()
-        self.path = str(Path(self.mktemp()).absolute())
+        directory = tempfile.mkdtemp(prefix="tunmesh-test-")  # not trial's: the path must be short
+        self.addCleanup(shutil.rmtree, directory)
+        self.path = str(Path(directory) / "notify")
         self.socket = self.listen(self.path)
 
     def listen(self, address: str) -> socket.socket:
