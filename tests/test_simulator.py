@@ -26,6 +26,7 @@ from tunmesh.testing import frame
 
 NODES = 6
 SEED = 17  # behind a balancer it makes two islands, each content with itself, for a while
+FRESH = int(os.environ.get("TUNMESH_FRESH_SEEDS", "0"))  # more of them, other ones each time
 PLENTY = Limits(100, 1000, 1000)
 
 
@@ -39,7 +40,8 @@ class ScenarioTests(unittest.SynchronousTestCase):
     """Every scenario, small."""
 
     def hold(self, scenario: Scenario) -> None:
-        for seed in (SEED, random.SystemRandom().randrange(100_000)):
+        fresh = [random.SystemRandom().randrange(100_000) for _ in range(FRESH)]
+        for seed in (SEED, 1, *fresh):
             held, story = story_of(scenario, seed)
             self.assertTrue(held, story)
             self.assertLessEqual(max(map(len, story.splitlines())), 80)

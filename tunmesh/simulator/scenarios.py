@@ -191,7 +191,7 @@ SCENARIOS = {
         Scenario(
             "restart",
             "a third of the nodes is killed and started again, twice",
-            (Start(), Whole(15), Restart(0.3), Whole(15), Restart(0.3, "vanish"), Whole(15)),
+            (Start(), Whole(15), Restart(0.3), Whole(15), Restart(0.3, "vanish"), Whole(20)),
             Limits(5, 80, 20),
         ),
         Scenario(
