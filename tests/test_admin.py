@@ -25,7 +25,7 @@ from twisted.trial import unittest
 
 from tests.test_flows import FOUR, PORTS, ipv4
 from tests.test_metrics import a_status
-from tunmesh import admin, unixport
+from tunmesh import admin, reading, unixport
 from tunmesh.cli import main
 from tunmesh.cli.client import Client
 from tunmesh.errors import OperatorError
@@ -53,7 +53,10 @@ class Standing:
         self.taps: set[Any] = set()
         self.drops: list[Dropped] = []
         self.rtt: float | None = 0.0004
-        site = admin.site(self, self.drain, self.recent, self.history, lambda: EPOCH, reactor)
+        account = reading.Account(
+            self.status, self.sights, self.recent, self.history, lambda: EPOCH
+        )
+        site = admin.site(self, self.drain, account, reactor)
         self.port: IListeningPort = unixport.listen(reactor, self.path, site)
         case.addCleanup(self.close)
 

@@ -28,7 +28,6 @@ from tunmesh import reading, report
 from tunmesh.capture import CapturePage
 from tunmesh.explain import Explainer
 from tunmesh.flows import flow_of
-from tunmesh.history import History
 from tunmesh.sites import (
     answer_json,
     filter_of,
@@ -94,8 +93,8 @@ class _Explain(Resource):
             wanted = filter_of(request)
         except ValueError as error:
             return refuse(request, str(error))
-        steps = self._node.explainer().explain(source, destination)
-        now = self._node.status().now
+        explainer = self._node.explainer()
+        steps = explainer.explain(source, destination)
         ends = {source, destination}
         return answer_json(
             request,
@@ -105,7 +104,7 @@ class _Explain(Resource):
                 "steps": [{"ok": step.ok, "text": step.text} for step in steps],
                 "drops": [
                     {
-                        "ago": round(now - drop.seconds, 3),
+                        "ago": round(explainer.now - drop.seconds, 3),
                         "reason": drop.reason,
                         "sender": drop.sender,
                         "packet": str(flow),
@@ -134,18 +133,15 @@ class _Drain(Resource):
 def site(
     node: Node,
     drain: Callable[[], None],
-    events: reading.Events,
-    history: History,
-    epoch: Callable[[], float],
+    account: reading.Account,
     reactor: Any,
 ) -> Site:
-    """The pages."""
-    account = reading.Account(node.status, node.sights, events, history, epoch)
+    """The pages; `account` is this node's."""
     root, first = Resource(), reading.pages(account, reactor)
     root.putChild(b"v1", first)
     put_health(root, node.status)
     first.putChild(b"ping", _Ping(node.ping))
     first.putChild(b"explain", _Explain(node))
-    first.putChild(b"capture", CapturePage(node.taps, epoch, reactor))
+    first.putChild(b"capture", CapturePage(node.taps, account.epoch, reactor))
     first.putChild(b"drain", _Drain(drain))
     return quiet_site(root, reactor)

@@ -35,14 +35,14 @@ class Control:
         self._sampler = reading.Sampler(reactor, node.status)
         self._ports: list[IListeningPort] = []
         history = self._sampler.history
+        account = reading.Account(node.status, node.sights, recent, history, time.time)
         if config.socket is not None:
-            site = admin.site(node, drain, recent, history, time.time, reactor)
+            site = admin.site(node, drain, account, reactor)
             try:
                 self._ports.append(unixport.listen(reactor, config.socket, site))
             except OperatorError as error:
                 log.warn("no control socket: {error}", event="no_control_socket", error=str(error))
         if config.http_port is not None:
-            account = reading.Account(node.status, node.sights, recent, history, time.time)
             try:
                 self._ports += page.listen(reactor, config.http_port, page.site(account, reactor))
             except OperatorError as error:

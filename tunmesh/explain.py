@@ -42,6 +42,11 @@ class Explainer:
             address: peer for peer in status.peers for address in peer.routed
         }  # by their text
 
+    @property
+    def now(self) -> float:
+        """When things are as it tells them, by the node's clock."""
+        return self._status.now
+
     def explain(self, source: Address, destination: Address) -> list[Step]:
         """The steps, up to the one where the packet ends, or to the other end's tun."""
         if source.version != destination.version:
