@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests import netns
+from tests.places import short_directory
 from tunmesh.localmesh.plan import CERTIFICATE, NodePlan, Owner, node_config, write_files
 from tunmesh.localmesh.underlay import Underlay
 from tunmesh.namespaces import Namespace
@@ -135,9 +134,7 @@ class Ground:
         self._underlay = Underlay.create([plan.underlay for plan in self.plans])
         case.addCleanup(self._underlay.close)
         self._namespaces = list(self._underlay.namespaces)
-        # Not trial's own: the path of a socket must be short.
-        self.directory = Path(tempfile.mkdtemp(prefix="tunmesh-test-"))
-        case.addCleanup(shutil.rmtree, self.directory)
+        self.directory = short_directory(case)
         write_files(self.directory, self.plans, OWNER)
         self.secret = (self.directory / "secret").read_text()
 

@@ -6,7 +6,6 @@ import json
 import socket
 import stat
 import struct
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -23,6 +22,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogPublisher
 from twisted.trial import unittest
 
+from tests.places import short_directory
 from tests.test_flows import FOUR, PORTS, ipv4
 from tests.test_metrics import a_status
 from tunmesh import admin, reading, unixport
@@ -48,7 +48,7 @@ class Standing:
         self.recent = Recent()
         self.log = Logger(namespace="tunmesh", observer=LogPublisher(self.recent))
         self.drained = 0
-        self.directory = Path(tempfile.mkdtemp(prefix="tunmesh-test-"))
+        self.directory = short_directory(case)
         self.path = self.directory / "run" / "control.sock"
         self.taps: set[Any] = set()
         self.drops: list[Dropped] = []
@@ -95,9 +95,6 @@ class Standing:
     async def close(self) -> None:
         closed: Any = self.port.stopListening()
         await closed
-        for path in (self.path, self.path.parent, self.directory):
-            if path.is_dir():
-                path.rmdir()
 
 
 def command(path: Path, *arguments: str) -> Deferred[Result]:

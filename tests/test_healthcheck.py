@@ -13,6 +13,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
 from tests.configs import MINIMAL
+from tests.places import short_directory
 from tests.realnode import reactor
 from tests.test_admin import Standing, command
 from tests.test_metrics import LIVE, a_status
@@ -31,8 +32,7 @@ class AtThePort(unittest.TestCase):
     def setUp(self) -> None:
         self.status = a_status()
         certificate, key = self_signed_certificate()
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir()
+        self.directory = short_directory(self)
         (self.directory / "cert.pem").write_bytes(certificate)
         (self.directory / "key.pem").write_bytes(key)
         identity = PrivateCertificate.loadPEM(certificate + key)

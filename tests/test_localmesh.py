@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from twisted.web.server import Site
 from twisted.web.static import Data
 
 from tests import netns
+from tests.places import short_directory
 from tunmesh import config, icmp
 from tunmesh.errors import OperatorError
 from tunmesh.localmesh import machine, measuring, screen
@@ -407,9 +407,7 @@ class RunTests(unittest.TestCase):
 
     def start(self, statements: str = "", keep: bool = False, **react: str) -> Run:
         """Run 2 nodes after `statements`; `react` maps a text in the output to a signal."""
-        # Not trial's own: the path of a socket must be short.
-        self.directory = Path(tempfile.mkdtemp(prefix="tunmesh-test-"))
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = short_directory(self)
         code = (
             "import sys; from tunmesh.localmesh import plan, run\n"
             f"{statements}\nsys.exit(run.main(2, {keep}))"

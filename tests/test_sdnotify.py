@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from tests import netns
+from tests.places import short_directory
 from tests.realnode import Ground, reactor
 from tests.test_metrics import LIVE, a_status
 from tunmesh.health import readiness
@@ -30,9 +28,7 @@ class SupervisorTests(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.status = a_status()
-        directory = tempfile.mkdtemp(prefix="tunmesh-test-")  # not trial's: the path must be short
-        self.addCleanup(shutil.rmtree, directory)
-        self.path = str(Path(directory) / "notify")
+        self.path = str(short_directory(self) / "notify")
         self.socket = self.listen(self.path)
 
     def listen(self, address: str) -> socket.socket:
