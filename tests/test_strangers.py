@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh import tls
-from tunmesh.strangers import BURST, MAX_STRANGERS, SHARE, Allowance, Places, source_of
+from tunmesh.strangers import (
+    BURST,
+    MAX_STRANGERS,
+    SHARE,
+    THIS_HOST,
+    Allowance,
+    Places,
+    source_of,
+)
 
 
 class PlacesTests(SynchronousTestCase):
@@ -46,12 +56,45 @@ class PlacesTests(SynchronousTestCase):
         self.fill(*(f"192.0.2.{number}" for number in range(MAX_STRANGERS)))
         self.assertEqual(self.places.room("198.51.100.1"), (False, None))
 
+    def test_this_host(self) -> None:
+        """Whoever asks from this host gets a place even when everybody has but one; he does not
+        get more of them than others have."""
+        self.fill(*(f"192.0.2.{number}" for number in range(MAX_STRANGERS)))
+        self.assertEqual(self.places.room("::1"), (True, 0))
+        self.places.discard(0)
+        self.places.add(-1, "127.0.0.1")
+        self.assertEqual(self.places.room("::ffff:127.0.0.1"), (False, None))
+
+    def test_turns(self) -> None:
+        """Sources take turns; this host is first among equals."""
+        for guest, host in enumerate(("192.0.2.1", "192.0.2.1", "192.0.2.2", "::1", "::1")):
+            self.places.add(guest, host)
+        waiting = [0, 1, 2, 3, 4]
+        served = []
+        while waiting:
+            served.append(self.places.serve(waiting))
+            waiting.remove(served[-1])
+        self.assertEqual(served, [3, 0, 2, 4, 1])
+
+    def test_who_left(self) -> None:
+        """Places that were left count no more, and may be left twice."""
+        self.fill("192.0.2.1")
+        for guest in (*range(MAX_STRANGERS - 1), 0):
+            self.places.discard(guest)
+        self.assertEqual(len(self.places), 1)
+        for guest in range(1000, 1000 + MAX_STRANGERS - 1):
+            self.places.add(guest, "192.0.2.2")
+        self.assertEqual(self.places.room("192.0.2.3"), (True, 1000))
+
     def test_sources(self) -> None:
         """An IPv4 address is one source, however it is written, as is a whole IPv6 /64."""
         self.assertEqual(source_of("::ffff:192.0.2.1"), source_of("192.0.2.1"))
         self.assertNotEqual(source_of("::ffff:192.0.2.1"), source_of("::ffff:192.0.2.2"))
         self.assertEqual(source_of("2001:db8::1"), source_of("2001:db8::ffff:1:2:3"))
         self.assertNotEqual(source_of("2001:db8::1"), source_of("2001:db8:0:1::1"))
+        self.assertEqual(source_of("fe80::1%eth0"), source_of("fe80::2"))
+        for host in ("127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"):
+            self.assertEqual(source_of(host), THIS_HOST)
         self.assertEqual(source_of(""), "")
 
 
@@ -96,14 +139,18 @@ class Transport:
 class Port:
     """A listening port."""
 
-    numberAccepts = 100
+    numberAccepts = 1000
     is_open = True
+
+    def __init__(self) -> None:
+        self.opened: Callable[[], None] = lambda: None
 
     def pauseProducing(self) -> None:
         self.is_open = False
 
     def resumeProducing(self) -> None:
         self.is_open = True
+        self.opened()
 
 
 class ReceptionTests(SynchronousTestCase):
@@ -142,7 +189,7 @@ class ReceptionTests(SynchronousTestCase):
         self.assertEqual([name for name, _ in self.taken], sorted(name for name, _ in self.taken))
         self.assertTrue(all(transport.is_read for transport in crowd))
         self.assertTrue(self.port.is_open)
-        self.assertLess(self.port.numberAccepts, 100)
+        self.assertEqual(self.port.numberAccepts, tls.ACCEPTS)
 
     def test_share(self) -> None:
         """A crowd that never ends gets its share of the time and no more."""
@@ -150,6 +197,25 @@ class ReceptionTests(SynchronousTestCase):
             self.say(str(number), b"x")
         self.clock.pump([0.001] * 600)
         self.assertApproximates(self.seconds, 0.6 * SHARE, 2 * BURST)
+
+    def test_turned_away(self) -> None:
+        """Thousands a second are turned away while others are looked at: whoever has taken all
+        places and knocks on does not make others wait in the kernel's queue."""
+        turned_away: list[str] = []
+        self.reception.tls_failed = lambda host, error: turned_away.append(host)
+        for number in range(MAX_STRANGERS):
+            stranger: Any = self.say(str(number))
+            self.reception.strangers.add(stranger, "192.0.2.1")
+            self.reception.received(stranger, b"x")
+
+        def knock() -> None:
+            for _ in range(self.port.numberAccepts):
+                self.reception.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+
+        self.port.opened = knock
+        self.clock.pump([0.001] * 1000)
+        self.assertGreater(len(turned_away), 3000)
+        self.assertGreater(len(self.taken), 50)
 
     def test_sources_take_turns(self) -> None:
         """Who comes from elsewhere does not wait until all of a crowd were looked at."""

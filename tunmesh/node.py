@@ -54,7 +54,7 @@ MAX_DIALS = 4
 PATIENCE = 1.0  # the node with the larger id lets the other one dial first, for so many seconds
 PATIENCE_PER_NODE = 0.02  # and the longer the more nodes there are that the other one may dial
 LEAVE_TIMEOUT = 1.5  # for the byes to reach the peers
-BACKLOG = 1024
+BACKLOG = 512  # a mesh that dials all at once; not more, since behind a flood one waits in it
 
 HANDSHAKE_FAILURES = (
     "bad_proof",

@@ -9,19 +9,26 @@ him: a recorded first flight of TLS makes the node sign. So strangers get no mor
   doing nothing for them, before there is more. Links do not notice; and sources take turns, so
   that one that keeps the node busy does not make the others wait.
 
-A source is an IPv4 address or an IPv6 /64, which is what one customer of a provider has.
+All of that comes after the kernel's queue of new connections, where everybody waits in one line.
+So to be let in, and even more to be turned away, must cost next to nothing: TLS begins with a
+stranger's first turn, not with his connection.
+
+A source is an IPv4 address or an IPv6 /64, which is what one customer of a provider has. This host
+is one as well, and goes first among equals: from here come probes whose failure ends the node.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from ipaddress import IPv6Address, ip_address
+from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Generic, TypeVar
 
 MAX_STRANGERS = 256  # connections that have not authenticated, HTTPS included
 SHARE = 1 / 3  # of the time, when links want it too
 BURST = 0.005  # seconds of work for strangers before any of it is paid back
+THIS_HOST = "loopback"
 
 Guest = TypeVar("Guest")
 
@@ -31,6 +38,7 @@ class Places(Generic[Guest]):
 
     def __init__(self) -> None:
         self._sources: dict[Guest, str] = {}
+        self._counts: Counter[str] = Counter()
         self._turns: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -40,15 +48,25 @@ class Places(Generic[Guest]):
         return guest in self._sources
 
     def add(self, guest: Guest, host: str) -> None:
-        self._sources[guest] = source_of(host)
+        source = self._sources[guest] = source_of(host)
+        self._counts[source] += 1
 
     def discard(self, guest: Guest) -> None:
-        self._sources.pop(guest, None)
+        source = self._sources.pop(guest, None)
+        if source is not None:
+            self._counts[source] -= 1
+            if not self._counts[source]:
+                del self._counts[source]
 
     def serve(self, waiting: Iterable[Guest]) -> Guest:
         """Whose turn it is of those who wait: the first of the source that had the fewest turns
         lately. Whoever sends a hundred waits a hundred times as long as he who sends one."""
-        next_one = min(waiting, key=lambda guest: self._turns[self._sources.get(guest, "")])
+
+        def rank(guest: Guest) -> tuple[int, bool]:
+            source = self._sources.get(guest, "")
+            return self._turns[source], source != THIS_HOST
+
+        next_one = min(waiting, key=rank)
         self._turns[self._sources.get(next_one, "")] += 1
         return next_one
 
@@ -60,23 +78,24 @@ class Places(Generic[Guest]):
         """Whether somebody from this host may come in, and who has to go for that."""
         if len(self._sources) < MAX_STRANGERS:
             return True, None
-        counts = Counter(self._sources.values())
-        worst, most = counts.most_common(1)[0]
-        if most <= counts[source_of(host)] + 1:
+        own = source_of(host)
+        worst = max(self._counts, key=self._counts.__getitem__)
+        surplus = self._counts[worst] - self._counts[own]
+        if surplus < (1 if own == THIS_HOST else 2):
             return False, None
         return True, next(guest for guest, source in self._sources.items() if source == worst)
 
 
+@lru_cache(1024)  # to take an address apart takes as long as to turn somebody away
 def source_of(host: str) -> str:
     """Where somebody comes from, as far as that can be told apart."""
+    host = plain_host(host)
+    if host == "::1" or host.startswith("127."):
+        return THIS_HOST
     try:
-        address = ip_address(host)
+        return IPv6Address(host).packed[:8].hex()
     except ValueError:
         return host
-    if not isinstance(address, IPv6Address):
-        return host
-    mapped = address.ipv4_mapped  # the port listens on both families at once
-    return str(mapped) if mapped is not None else address.packed[:8].hex()
 
 
 def plain_host(host: str) -> str:

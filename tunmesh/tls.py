@@ -65,8 +65,9 @@ MIN_READ = 1 << 12  # and what is read of a stranger
 TURN = 0.002  # seconds that what is read of one connection should take: then others have theirs
 LONG_TURN = 2 * TURN  # after which
 REST = 2  # times as long as it took nothing more is read of it
-ACCEPT_COST = 0.0002  # seconds for a connection, beside what is measured
-ACCEPTS = 8  # connections taken in one turn of the reactor
+ACCEPT_COST = 0.00005  # seconds for a connection, beside what is measured
+REFUSE_COST = 0.00004  # seconds for one that is turned away
+ACCEPTS = 128  # connections taken in one turn of the reactor
 SEND_LIMIT = 1 << 20
 # Bytes that wait unsent in the kernel. The rest waits in our queue, where it can expire.
 NOTSENT_LOWAT = 1 << 17
@@ -242,11 +243,16 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
 
 
 class _GuestTransport(TunedTransport):
-    """The listening end. What arrives from a stranger is looked at when the reception says so."""
+    """The listening end. What arrives from a stranger is looked at when the reception says so.
+    TLS begins when his first bytes are: who never says any has cost no more than a connection."""
+
+    _has_begun = False
+    _plain: Any
 
     def makeConnection(self, transport: ITransport) -> None:
-        self.factory.wrappedFactory.work(partial(super().makeConnection, transport))
-        self._read_at_most(MIN_READ)
+        self.transport = self._plain = transport
+        self.wrappedProtocol.transport = self
+        self._plain.bufferSize = MIN_READ
 
     def dataReceived(self, data: bytes) -> None:
         reception = self.factory.wrappedFactory
@@ -256,15 +262,26 @@ class _GuestTransport(TunedTransport):
             super().dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        end = partial(super().connectionLost, reason)
+        ends: Any = super() if self._has_begun else self.wrappedProtocol
+        end = partial(ends.connectionLost, reason)
         reception = self.factory.wrappedFactory
         if self.wrappedProtocol in reception.strangers:
             reception.work(end)
         else:
             end()
 
+    def abortConnection(self) -> None:
+        if self._has_begun:
+            super().abortConnection()
+        else:
+            self._plain.abortConnection()
+
     def take(self, data: bytes) -> None:
         """Its turn has come."""
+        if not self._has_begun:
+            self._has_begun = True
+            super().makeConnection(self._plain)
+            self._read_at_most(MIN_READ)
         super().dataReceived(data)
 
 
@@ -480,11 +497,11 @@ class Reception(Factory):
         self._pause: IDelayedCall | None = None  # until more may be done for strangers
 
     def buildProtocol(self, addr: Any) -> Protocol | None:
-        self._spend(ACCEPT_COST)
         if self.port is not None:
             self.port.numberAccepts = 0  # else Twisted takes 20 more each time when there are many
         host = getattr(addr, "host", "")
         admitted, instead_of = self.strangers.room(host)
+        self._spend(ACCEPT_COST if admitted else REFUSE_COST)
         crowded = PeerError("crowded", "too many connections that do not authenticate")
         if instead_of is not None:
             instead_of.dismiss(crowded)
