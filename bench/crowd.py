@@ -142,7 +142,10 @@ class Extra:
             self.link = None
             say("lost", node=self.record.name, why=str(error))
 
-    def data_received(self, link: Link, frames: list[memoryview]) -> None: ...
+    def data_received(self, link: Link, frames: list[memoryview]) -> int:
+        return 0
+
+    def wasteful(self, link: Link) -> None: ...
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         link.introduce([self._crowd.records[each] for each in ids if each in self._crowd.records])
 

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.members import ADDRESS, HOST, Mallory, mallory
 from tunmesh import messages, roster
-from tunmesh.link import MAX_UNREAD
+from tunmesh.link import MAX_UNREAD, USELESS_BURST, USELESS_RATE
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.packet import HEADER
@@ -359,6 +359,20 @@ class FloodsTests(MemberCase):
         pings = [b"i" + number.to_bytes(8, "big") for number in range(20_000)]
         self.assertLess(self.heard(b"o", pings), 40)
         self.assertIn(b"o" + pings[-1][1:], self.mallory.heard)
+
+    def test_useless_packets(self) -> None:
+        """Who sends packets that are not his without end is read only so fast, and the log says
+        who that is, once."""
+        spoofed = [b"D" + frame(self.b.address, self.a.address)] * 1000
+        for _ in range(200):
+            self.mallory.say(*spoofed)
+            self.mesh.advance(0.01)
+        dropped = self.a.status.dropped["spoofed_source"]
+        self.assertGreaterEqual(dropped, USELESS_BURST)
+        self.assertLess(dropped, USELESS_BURST + 3 * USELESS_RATE)
+        self.assertEqual([line["peer"] for line in self.a.logged("wasteful")], ["mallory"])
+        self.assertEqual(self.a.linked_with, ["b", "mallory"])
+        self.assert_unharmed()
 
     def test_inquiries(self) -> None:
         """Thousands of questions after one node are answered a few times."""

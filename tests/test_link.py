@@ -16,7 +16,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh import messages
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener
-from tunmesh.link import OTHERS_TURN, RETIRE_TIMEOUT, Link, LinkTransport, State, Timing
+from tunmesh.link import (
+    MAX_REST,
+    OTHERS_TURN,
+    RETIRE_TIMEOUT,
+    USELESS_BURST,
+    USELESS_RATE,
+    Link,
+    LinkTransport,
+    State,
+    Timing,
+)
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.netstring import Decoder, encode
 from tunmesh.nodekey import SEED_SIZE, NodeKey
@@ -77,6 +87,8 @@ class Owner:
         self.trips: list[float] = []
         self.dropped: Counter[str] = Counter()
         self.follows = True
+        self.drops = False  # all packets of the other end
+        self.complaints = 0
 
     def link_up(self, link: Link) -> None:
         self.ups += 1
@@ -88,8 +100,12 @@ class Owner:
     def link_lost(self, link: Link, error: PeerError) -> None:
         self.ends.append(("lost", error.reason))
 
-    def data_received(self, link: Link, frames: list[memoryview]) -> None:
+    def data_received(self, link: Link, frames: list[memoryview]) -> int:
         self.packets += map(bytes, frames)
+        return len(frames) if self.drops else 0
+
+    def wasteful(self, link: Link) -> None:
+        self.complaints += 1
 
     def gossip_received(self, link: Link, gossip: Gossip) -> None:
         self.told.append(gossip)
@@ -651,6 +667,89 @@ class RetireTests(LinkCase):
         self.assert_ended("lost", "lost")
         self.link.retire()
         self.assert_ended("lost", "lost")
+
+
+class UselessTests(LinkCase):
+    """What the other end sends without any use."""
+
+    ROUND = 1_000  # frames that come at a time
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.come_up()
+
+    def flood(self, payload: bytes, seconds: float) -> float:
+        """The other end says this 100,000 times a second; how often it was heard."""
+        rounds = round(seconds * 100_000 / self.ROUND)
+        for _ in range(rounds):
+            self.other.say(*[payload] * self.ROUND)
+            self.clock.advance(seconds / rounds)
+        return len(self.owner.packets) + len(self.owner.told)
+
+    def assert_held_back(self, heard: float, seconds: float) -> None:
+        self.assertGreater(heard, USELESS_BURST)
+        self.assertLess(heard, USELESS_BURST + (seconds + MAX_REST) * USELESS_RATE)
+        self.assertGreater(self.owner.complaints, 0)
+
+    def assert_all_is_well(self) -> None:
+        """Nobody complained, and all was read."""
+        self.advance(0.1)
+        self.assertEqual(self.owner.complaints, 0)
+        self.assertTrue(self.network.wires)
+        self.other.say(b"D" + PACKET)
+        self.advance(0.1)
+        self.assertEqual(self.owner.packets[-1], PACKET)
+
+    def test_packets(self) -> None:
+        """Whoever sends nothing but what is dropped is read only so fast. Nothing of it is lost,
+        and the link stays up."""
+        self.owner.drops = True
+        self.assert_held_back(self.flood(b"D" + PACKET, 2.0), 2.0)
+        self.assertIs(self.link.state, State.UP)
+        self.advance(20)
+        self.assertEqual(len(self.owner.packets), 200_000)
+        self.assertEqual(self.owner.ends, [])
+
+    def test_messages(self) -> None:
+        """So is who sends nothing but messages."""
+        self.assert_held_back(self.flood(REFUSAL, 2.0), 2.0)
+
+    def test_carried(self) -> None:
+        """Packets that are carried may be as many as they like."""
+        self.assertEqual(self.flood(b"D" + PACKET, 2.0), 200_000)
+        self.assert_all_is_well()
+
+    def test_route_change(self) -> None:
+        """For a tenth of a second all packets may be wrong, at the pace of the fastest, and again
+        when that was forgiven; and some may be wrong for ever."""
+        for _ in range(3):
+            self.owner.drops = True
+            self.flood(b"D" + PACKET, 0.19)
+            self.owner.drops = False
+            self.flood(b"D" + PACKET, 2.0)
+        for _ in range(100):
+            self.flood(b"D" + PACKET, 0.09)
+            self.owner.drops = True
+            self.flood(b"D" + PACKET, 0.01)
+            self.owner.drops = False
+        self.assert_all_is_well()
+
+    def test_bye(self) -> None:
+        """A bye behind all that is heard as soon as the other end is read again."""
+        self.owner.drops = True
+        self.flood(b"D" + PACKET, 0.25)
+        self.other.say(b"Bleaving")
+        self.advance(MAX_REST)
+        self.assertEqual(self.owner.byes, ["leaving"])
+
+    def test_end(self) -> None:
+        """A link that ends meanwhile leaves nothing behind."""
+        self.owner.drops = True
+        self.flood(b"D" + PACKET, 0.3)
+        self.link.close("leaving")
+        self.advance(RETIRE_TIMEOUT + 0.1)
+        self.assertEqual(self.owner.ends, [("lost", "leaving")])
+        self.assertEqual([str(call) for call in self.clock.getDelayedCalls()], [])
 
 
 class EndTests(LinkCase):

@@ -81,8 +81,8 @@ class DataPath:
         if drops:
             self._note(None, drops)
 
-    def received(self, peer: Peer, frames: list[memoryview]) -> None:
-        """A peer sends packets to this machine."""
+    def received(self, peer: Peer, frames: list[memoryview]) -> int:
+        """A peer sends packets to this machine. How many of them it should not have sent."""
         accepted, drops = self.table.inbound(peer, frames)
         peer.traffic.rx_packets += len(accepted)
         peer.traffic.rx_bytes += sum(map(len, accepted)) - packet.HEADER * len(accepted)
@@ -92,6 +92,7 @@ class DataPath:
             self.dropped[reason] += 1
         if drops:
             self._note(peer, drops)
+        return len(drops)
 
     def _note(self, peer: Peer | None, drops: list[Drop]) -> None:
         """Count them, and keep what those that are dropped most lately were about."""

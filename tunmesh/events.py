@@ -13,7 +13,7 @@ _WORDS = {
         starting tun_up listening no_control_socket page no_page privileges ready not_ready leaving
         gone failed tun_lost bug log_lost left_out
     """,
-    "link": "linked unlinked unreachable handshake_failed",
+    "link": "linked unlinked unreachable handshake_failed wasteful",
     "address": "address_conflict address_refused superseded",
     "config": "reloaded reload_failed restart_needed not_reloadable certificate_expires",
 }

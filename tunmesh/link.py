@@ -12,6 +12,13 @@ past the queue: it is little, and what a peer could make us send without end is 
 pings of one read the last is answered, a record is introduced once, and neither while the transport
 says pause; a peer that makes us say more and more and does not read is hung up on at `MAX_UNREAD`.
 
+**Useless frames**, packets that are dropped and messages, cost as much to read as packets that are
+carried. Of `USELESS_BURST` and then `USELESS_RATE` a second a link takes no notice; whoever sends
+more is not read for as long as that is too many, which leaves the others what he would have taken.
+An honest peer is far below: a packet is dropped only until both ends know of a change of routes,
+which is a round trip or little more, and messages are a few a second. Should it happen to him
+nevertheless, nothing is lost but time: his transport has to wait, as with a slow peer.
+
 **Death.** Every `ping_interval` a ping goes one way or the other: the two ends take turns, since a
 ping that comes says as much as the answer to one of ours, and in a large mesh pings are what an
 idle node does. When nothing at all was heard for `silence` the link is dead. A single ping with a
@@ -52,6 +59,9 @@ WRITE_BUDGET = 1 << 17  # bytes of packets for one write
 # An end that has pinged waits for so many intervals, longer than the other end needs for its turn.
 OTHERS_TURN = 1.5
 MAX_UNREAD = 1 << 20  # bytes of messages that the other end leaves unread
+USELESS_RATE = 10_000  # frames a second that lead nowhere: some 3 % of a processor
+USELESS_BURST = 20_000  # at once: a tenth of a second of the smallest packets, as fast as they come
+MAX_REST = 0.5  # seconds that a peer is not read at a time: byes and pings come soon enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,14 @@ class Owner(Interface):
     def link_up(self, link: Link) -> None: ...
     def link_failed(self, link: Link, error: PeerError) -> None: ...
     def link_lost(self, link: Link, error: PeerError) -> None: ...
-    def data_received(self, link: Link, frames: list[memoryview]) -> None: ...
+    def data_received(self, link: Link, frames: list[memoryview]) -> int:
+        """How many of them were dropped by the other end's fault."""
+        ...
+
+    def wasteful(self, link: Link) -> None:
+        """So much of what the other end sends leads nowhere that it is not read for a while."""
+        ...
+
     def gossip_received(self, link: Link, gossip: Gossip) -> None: ...
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None: ...
     def introduction_received(self, link: Link, records: Sequence[NodeRecord]) -> None: ...
@@ -95,6 +112,8 @@ class LinkTransport(Interface):
     def unregisterProducer(self) -> None: ...
     def loseConnection(self) -> None: ...
     def abortConnection(self) -> None: ...
+    def pauseProducing(self) -> None: ...
+    def resumeProducing(self) -> None: ...
     def getPeer(self) -> Any: ...
 
 
@@ -165,6 +184,9 @@ class Link(Protocol):
         self._probe_timer: IDelayedCall | None = None
         self._bye_said = False
         self._bye_heard = False
+        self._useless = 0.0  # frames that led nowhere, less those that have been forgiven since
+        self._forgiven = self.since  # when that was worked out
+        self._rest: IDelayedCall | None = None  # until the other end is read again
 
     @property
     def node(self) -> NodeRecord:
@@ -278,6 +300,7 @@ class Link(Protocol):
         self._answer()
 
     def _read(self, data: bytes) -> None:
+        useless = 0
         frames: list[memoryview] = []  # of data: a batch, up to a message of another kind
         is_open = self._is_open()
         data_tag, most = messages.DATA, messages.MAX_DATA_FRAME
@@ -288,8 +311,9 @@ class Link(Protocol):
                     frames.append(payload[1:])
                     continue
                 if frames:
-                    self._owner.data_received(self, frames)
+                    useless += self._owner.data_received(self, frames)
                     frames = []
+                useless += 1
                 self._receive(bytes(payload))
                 is_open = self._is_open()
                 if not is_open and self.state is not State.HANDSHAKE:
@@ -297,12 +321,31 @@ class Link(Protocol):
         except PeerError as error:
             self._fail(error)
         if frames:
-            self._owner.data_received(self, frames)
+            useless += self._owner.data_received(self, frames)
+        if useless and self._is_open():
+            self._note_useless(useless)
+
+    def _note_useless(self, count: int) -> None:
+        """Read the other end again when what is too much has been forgiven."""
+        now = self._clock.seconds()
+        forgiven = (now - self._forgiven) * USELESS_RATE
+        self._useless, self._forgiven = max(0.0, self._useless - forgiven) + count, now
+        excess = self._useless - USELESS_BURST
+        if excess > 0 and self._rest is None:
+            rest = min(excess / USELESS_RATE, MAX_REST, self.timing.silence / 4)
+            self._rest = self._clock.callLater(rest, self._read_on)
+            self.transport.pauseProducing()
+            self._owner.wasteful(self)
+
+    def _read_on(self) -> None:
+        self._rest = None
+        self.transport.resumeProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.state = State.CLOSED
         self._stop_timer()
         self._stop_pump()
+        _cancel(self._rest)
         dropped = self.queue.clear()
         self._drop("link_lost", dropped)
         if self.record is not None:

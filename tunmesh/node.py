@@ -305,8 +305,16 @@ class Node:
         if last is not None and not last.called and not len(self._connector):
             last.callback(None)
 
-    def data_received(self, link: Link, frames: list[memoryview]) -> None:
-        self._path.received(link.peer, frames)  # type: ignore[arg-type]
+    def data_received(self, link: Link, frames: list[memoryview]) -> int:
+        return self._path.received(link.peer, frames)  # type: ignore[arg-type]
+
+    def wasteful(self, link: Link) -> None:
+        self._journal.warn(
+            ("wasteful", link.node.id),
+            "{peer} sends very much that leads nowhere: it is read no faster than that is bearable",
+            event="wasteful",
+            peer=link.node.name,
+        )
 
     def packets_dropped(self, reason: str, count: int) -> None:
         self._path.dropped[reason] += count
