@@ -57,7 +57,7 @@ FLOORS = {
     "drawing": Floor("page.view", "figures machines", pure=True),
     "adapters": Floor(
         "tun link tls dialer names metrics web admin page unixport netadmin privileges log outlet "
-        "namespaces apart issuing keyfiles seccomp sdnotify",
+        "namespaces apart issuing keyfiles seccomp sdnotify runqueue",
         "errors codecs machines internals reading drawing",
     ),
     "interpreter": Floor(

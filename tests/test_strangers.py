@@ -160,7 +160,10 @@ class ReceptionTests(SynchronousTestCase):
         self.clock, self.seconds = Clock(), 0.0
         self.taken: list[tuple[str, bytes]] = []
         unused: Any = None
-        self.reception = tls.Reception(self.clock, unused, unused, unused, lambda: self.seconds)
+        self.waited = 0.0
+        self.reception = tls.Reception(
+            self.clock, unused, unused, unused, lambda: self.seconds, lambda: self.waited
+        )
         self.port = self.reception.port = Port()
 
     def say(self, name: str, *words: bytes) -> Transport:
@@ -197,6 +200,15 @@ class ReceptionTests(SynchronousTestCase):
             self.say(str(number), b"x")
         self.clock.pump([0.001] * 600)
         self.assertApproximates(self.seconds, 0.6 * SHARE, 2 * BURST)
+
+    def test_busy_machine(self) -> None:
+        """Where the node gets half of a processor, strangers get their share of that half."""
+        for number in range(1000):
+            self.say(str(number), b"x")
+        for _ in range(600):
+            self.waited += 0.0005
+            self.clock.advance(0.001)
+        self.assertApproximates(self.seconds, 0.3 * SHARE, 2 * BURST)
 
     def test_turned_away(self) -> None:
         """Thousands a second are turned away while others are looked at: whoever has taken all

@@ -108,7 +108,8 @@ class Node:
     `draw()` (0 to 1) are the only sources of chance; `failed(why)` is told when the node is of no
     more use, its tun being gone; `before_bootstrap()` may call `reload` before URLs are dialed;
     `transport` runs TLS on each connection.
-    `worked()` gives the seconds of processor time so far, by which strangers are kept short.
+    `worked()` and `waited()` give the seconds so far that this thread had a processor, and was in
+    want of one, by which strangers are kept short.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Node:
         before_bootstrap: Callable[[], None] = lambda: None,
         transport: type[ProtocolWrapper] = tls.TunedTransport,
         worked: Callable[[], float] = lambda: 0.0,
+        waited: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.record = settings.record
         self._own = frozenset(str(address.ip) for address in settings.record.addresses)
@@ -164,6 +166,7 @@ class Node:
             make_site(self.status).buildProtocol,
             self._stranger_failed,
             worked,
+            waited,
         )
         self._transport = transport
         self._port: IListeningPort | None = None

@@ -53,6 +53,7 @@ from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.outlet import Outlet
 from tunmesh.reload import Reading, Reloader
+from tunmesh.runqueue import RunQueue
 from tunmesh.sdnotify import Supervisor
 from tunmesh.status import Status
 
@@ -281,6 +282,7 @@ class NodeService(Service):
             log=self.log,
             before_bootstrap=self._reloader.before_bootstrap,
             worked=time.thread_time,
+            waited=RunQueue().waited,
         )
         node.listen()
         self._control = Control(

@@ -471,8 +471,8 @@ class Reception(Factory):
 
     `accept_link(timeout, authenticated)` makes a link that must authenticate within `timeout`
     seconds and then calls `authenticated()`. `accept_http(address)` makes an HTTP channel.
-    `tls_failed(host, error)` is told of connections that ended before TLS was up. `worked()`:
-    seconds of processor time so far, of this thread.
+    `tls_failed(host, error)` is told of connections that ended before TLS was up. `worked()` and
+    `waited()`: the seconds so far that this thread had a processor, and was in want of one.
     """
 
     noisy = False
@@ -485,6 +485,7 @@ class Reception(Factory):
         accept_http: Callable[[IAddress], IProtocol | None],
         tls_failed: Callable[[str, PeerError], None],
         worked: Callable[[], float],
+        waited: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.clock = clock
         self.accept_link = accept_link
@@ -492,6 +493,7 @@ class Reception(Factory):
         self.tls_failed = tls_failed
         self.strangers: Places[_Guest] = Places()
         self._worked = worked
+        self._waited = waited
         self._allowance = Allowance()
         self._waiting: dict[_Guest, bytes] = {}  # what arrived and was not looked at yet
         self._pause: IDelayedCall | None = None  # until more may be done for strangers
@@ -533,7 +535,8 @@ class Reception(Factory):
         self._spend(self._worked() - began)
 
     def _spend(self, seconds: float) -> None:
-        pause = self._allowance.spend(self.clock.seconds(), seconds)
+        # Time in which the node could not have worked pays for nothing.
+        pause = self._allowance.spend(self.clock.seconds() - self._waited(), seconds)
         if pause and self._pause is None:
             if self.port is not None:
                 self.port.pauseProducing()
