@@ -293,6 +293,11 @@ def _tell(target: Target, *payloads: bytes) -> Iterator[int]:
     return _pour(target.join, batch * max(1, CHUNK // len(batch)))
 
 
+def small_packets(target: Target) -> Iterator[int]:
+    """Packets of his own, which nobody can tell from honest ones, as small as they can be."""
+    return _tell(target, b"D" + frame(OWN, VICTIM.ipv4))
+
+
 def spoofed(target: Target) -> Iterator[int]:
     """Packets from an address that is another node's."""
     return _tell(target, b"D" + frame(OTHER.ipv4, VICTIM.ipv4, bytes(64)))
@@ -397,6 +402,7 @@ STRANGERS: tuple[Attack, ...] = (
     endless_head,
 )
 MEMBERS: tuple[Attack, ...] = (
+    small_packets,
     spoofed,
     malformed,
     pings,
