@@ -377,6 +377,60 @@ class WhyLostTests(SynchronousTestCase):
             self.assertIn(text, str(found))
 
 
+class Read:
+    """A connection, and whether it is read."""
+
+    def __init__(self) -> None:
+        self.reactor = Clock()
+        self.is_read = True
+
+    def pauseProducing(self) -> None:
+        self.is_read = False
+
+    def resumeProducing(self) -> None:
+        self.is_read = True
+
+
+class TurnsTests(SynchronousTestCase):
+    """A connection that keeps the node busy, and is not read for some turns of the reactor."""
+
+    def setUp(self) -> None:
+        factory = tls.client_factory(tls.Identity(credentials()), "a", Factory(), Clock())
+        self.tuned = tls.TunedTransport(factory, Protocol())
+        self.plain = self.tuned.transport = Read()
+
+    def turn(self) -> None:
+        """Of the reactor: what is put off meanwhile has to wait for the next one."""
+        calls = self.plain.reactor.calls[:]
+        for call in calls:
+            self.plain.reactor.calls.remove(call)
+            call.func(*call.args, **call.kw)
+
+    def test_turns(self) -> None:
+        """It is read again after so many turns, however long these are."""
+        self.tuned.sit_out(3)
+        for _ in range(3):
+            self.assertFalse(self.plain.is_read)
+            self.turn()
+        self.assertTrue(self.plain.is_read)
+        self.assertEqual(self.plain.reactor.getDelayedCalls(), [])
+
+    def test_paused_meanwhile(self) -> None:
+        """Who pauses it meanwhile is the one who resumes it, and not before it is its turn."""
+        self.tuned.sit_out(1)
+        self.tuned.pauseProducing()
+        self.turn()
+        self.assertFalse(self.plain.is_read)
+        self.tuned.resumeProducing()
+        self.assertTrue(self.plain.is_read)
+        self.tuned.pauseProducing()
+        self.tuned.sit_out(1)
+        self.tuned.resumeProducing()
+        self.assertFalse(self.plain.is_read)
+        self.turn()
+        self.assertTrue(self.plain.is_read)
+
+
 class ReceptionTests(SynchronousTestCase):
     """Who is let in, and for how long."""
 

@@ -63,8 +63,7 @@ MAX_VISIT = 60.0  # seconds that an HTTPS connection may take a stranger's place
 READ_SIZE = 1 << 18
 MIN_READ = 1 << 12  # and what is read of a stranger
 TURN = 0.001  # seconds that what is read of one connection should take: then others have theirs
-LONG_TURN = 2 * TURN  # after which
-REST = 2  # times as long as it took nothing more is read of it
+REST = 2  # turns of the reactor that it sits out for each TURN that it took, when that was more
 ACCEPT_COST = 0.00005  # seconds for a connection, beside what is measured
 REFUSE_COST = 0.00004  # seconds for one that is turned away
 ACCEPTS = 128  # connections taken in one turn of the reactor
@@ -216,10 +215,13 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
     """The TLS transport of both kinds of connection, on a socket set up for links.
 
     A read of many small frames takes a hundred times as long as one of few large ones. Whoever
-    sends them is read less at a time, so that he holds up nobody but himself. Whoever keeps the
-    node busy even so (a frame of gossip is looked at as a whole) is not read for a while."""
+    sends them is read less at a time, so that he holds up nobody but himself. Whoever takes longer
+    even so (a frame of gossip is looked at as a whole) sits out some turns of the reactor. When
+    others want the processor these are long, and when nobody does they are over at once."""
 
     _most = READ_SIZE
+    _is_paused = False  # by whom it carries bytes for
+    _sits_out = False
 
     def makeConnection(self, transport: ITransport) -> None:
         _tune(transport)
@@ -231,12 +233,33 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
         took, size = time.thread_time() - began, len(data)
         if took > TURN:
             self._read_at_most(max(MIN_READ, int(size * TURN / took)))
-            if took > LONG_TURN and isinstance(self.transport, tcp.Connection):
-                reactor: Any = self.transport.reactor
-                self.transport.pauseProducing()
-                reactor.callLater(REST * took, self.transport.resumeProducing)
+            if isinstance(self.transport, tcp.Connection) and not self._sits_out:
+                self.sit_out(round(REST * took / TURN))
         elif size >= self._most < READ_SIZE:
             self._read_at_most(2 * self._most)
+
+    def sit_out(self, turns: int) -> None:
+        """Nothing is read for so many turns of the reactor."""
+        self._sits_out = True
+        self.transport.pauseProducing()
+        self._wait(turns)
+
+    def _wait(self, turns: int) -> None:
+        if turns:
+            self.transport.reactor.callLater(0, self._wait, turns - 1)
+            return
+        self._sits_out = False
+        if not self._is_paused:
+            self.transport.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        if not self._sits_out:
+            self.transport.resumeProducing()
 
     def _read_at_most(self, size: int) -> None:
         self._most = self.transport.bufferSize = size
