@@ -9,7 +9,7 @@ from tunmesh.bootstrap import GroupSettings
 from tunmesh.handshake import Key
 from tunmesh.link import Timing
 from tunmesh.packetqueue import MAX_BYTES
-from tunmesh.testing import PORT, Member, Mesh, frame
+from tunmesh.testing import LATENCY, PORT, Member, Mesh, frame
 
 
 def complete(*names: str, seed: int = 0) -> tuple[Mesh, list[Member]]:
@@ -31,6 +31,15 @@ class JoiningTests(SynchronousTestCase):
                 if sender is not receiver:
                     self.assertTrue(mesh.send(sender, receiver, b"4", family=0))
                     self.assertTrue(mesh.send(sender, receiver, b"6", family=1))
+
+    def test_round_trips_are_known_at_once(self) -> None:
+        """Both ends of a link know the round trip a moment after it came up."""
+        mesh, members = complete(*"abc")
+        mesh.advance(0.05)
+        for member in members:
+            for peer in member.status.peers:
+                self.assertApproximates(peer.rtt or 0.0, 2 * LATENCY, LATENCY)
+                self.assertEqual((peer.pings, peer.pongs), (1, 1))
 
     def test_nobody_can_be_reached(self) -> None:
         """Nodes that nobody can reach are linked with all that they can reach. Two of them are not
