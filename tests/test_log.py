@@ -18,6 +18,7 @@ from twisted.trial import unittest
 from tunmesh.cli import views
 from tunmesh.lines import coloured_line, fields_of, terminal_line, text_line
 from tunmesh.log import (
+    DEBUG_PACE,
     MAX_THROTTLED,
     PACE,
     ROOM,
@@ -379,7 +380,8 @@ class Journals(unittest.SynchronousTestCase):
         self.events: list[LogEvent] = []
         keep: Any = self.events.append
         log = Logger(namespace="tunmesh.node", observer=keep)
-        self.journal = Journal(log, self.clock.seconds)
+        self.is_debugging = False
+        self.journal = Journal(log, self.clock.seconds, lambda: self.is_debugging)
 
     def texts(self) -> list[tuple[str, str]]:
         return [(event["log_level"].name, formatEvent(event)) for event in self.events]
@@ -418,3 +420,30 @@ class Journals(unittest.SynchronousTestCase):
         self.assertEqual(self.texts()[-2:], [("warn", left_out), ("info", "ready")])
         self.journal.info("linked")
         self.assertEqual(self.texts()[-1], ("info", "ready"))
+
+    def test_debugging(self) -> None:
+        """Who debugs sees every warning, those that were logged lately at debug level, and what
+        nobody else would want to know."""
+        self.journal.debug("dialing {peer}", peer="beta")
+        self.journal.warn("refused", "{peer} refuses", peer="beta")
+        self.is_debugging = True
+        self.journal.warn("refused", "{peer} refuses", peer="beta", event="refused")
+        self.journal.debug("dialing {peer}", peer="beta")
+        self.assertEqual(
+            self.texts(),
+            [("warn", "beta refuses"), ("debug", "beta refuses"), ("debug", "dialing beta")],
+        )
+        self.assertEqual(self.events[1]["event"], "refused")
+
+    def test_debugging_has_room_of_its_own(self) -> None:
+        """However much there is to debug, there are so many lines of it and no more, and none of
+        the others is missing for that."""
+        self.is_debugging = True
+        for number in range(2 * ROOM):
+            self.journal.debug("dialing {peer}", peer=f"m{number}")
+        self.assertEqual(len(self.events), ROOM)
+        self.journal.info("ready")
+        self.clock.advance(DEBUG_PACE)
+        self.journal.debug("dialing beta")
+        last = f"dialing beta ({ROOM} debug lines before this one were left out)"
+        self.assertEqual(self.texts()[-2:], [("info", "ready"), ("debug", last)])

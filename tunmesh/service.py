@@ -281,6 +281,7 @@ class NodeService(Service):
             log=self.log,
             before_bootstrap=self._reloader.before_bootstrap,
             worked=time.thread_time,
+            is_debugging=lambda: self._output is not None and self._output.debugs,
         )
         node.listen()
         self._control = Control(
