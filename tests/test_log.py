@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from io import StringIO
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tunmesh.cli import views
-from tunmesh.lines import coloured_line, fields_of, terminal_line, text_line
+from tunmesh.lines import coloured_line, fields_of, journal_line, terminal_line, text_line
 from tunmesh.log import (
     DEBUG_PACE,
     MAX_THROTTLED,
@@ -129,7 +130,21 @@ class Lines(Case):
             (True, {"NO_COLOR": ""}, coloured_line),
             (True, {"TERM": "dumb"}, terminal_line),
         ):
-            self.assertIs(text_for(is_terminal, environ), text)
+            self.assertIs(text_for(is_terminal, environ, os.stat("/")), text)
+
+    def test_journal(self) -> None:
+        """systemd's journal has the time, and hears how important a line is; a trace is no less
+        so. It is known by its output, not by a variable that somebody inherited."""
+        written = self.written("text", text=journal_line, **LINKED)
+        self.assertEqual(written, "<6>info  link    linked with beta\n")
+        critical = {"log_level": LogLevel.critical, "log_failure": failure()}
+        trace = self.written("text", text=journal_line, **critical)
+        self.assertEqual({line[:3] for line in trace.splitlines()}, {"<3>"})
+        self.assertGreater(trace.count("\n"), 2)
+        here = os.stat("/")
+        stream = f"{here.st_dev}:{here.st_ino}"
+        self.assertIs(text_for(False, {"JOURNAL_STREAM": stream}, here), journal_line)
+        self.assertIs(text_for(False, {"JOURNAL_STREAM": f"{stream}0"}, here), text_line)
 
     def test_what_a_terminal_obeys(self) -> None:
         """What a peer slipped into a line does not reach the terminal."""
