@@ -45,7 +45,9 @@ EXPOSE 4567
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
     CMD ["/opt/tunmesh/bin/python", "-m", "tunmesh.healthcheck", "/livez"]
 
-# The control socket: a volume, so that it has a place where the root file system is read-only.
+# The control socket: a volume, so that it has a place where the root file system is read-only; and
+# like /tmp, since who starts the node need not be root. The socket is for him alone all the same.
+RUN mkdir --mode 1777 /run/tunmesh
 VOLUME /run/tunmesh
 
 # The node starts as root, with NET_ADMIN for its device and SETUID and SETGID to become

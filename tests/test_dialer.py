@@ -42,6 +42,7 @@ class Caller:
         self.network = Network(self.clock, LATENCY)
         self.links: list[str] = []  # the hosts that it reached
         self.complaints: list[tuple[Target, str]] = []
+        self.tried: list[str] = []  # addresses
         self.draw = draw
         self.turns = Turns(1, lambda: 0.0)
         self.dialer = PeerFactory(
@@ -51,6 +52,7 @@ class Caller:
             secure=self._secure,
             draw=lambda: self.draw,
             unreachable=lambda dialer, text: self.complaints.append((dialer.target, text)),
+            dialing=lambda dialer, address: self.tried.append(address),
             turns=self.turns,
             rounds=rounds,
             max_delay=longest,

@@ -16,7 +16,7 @@ from tunmesh.events import OTHER, PART_OF, PARTS
 
 PACKAGE = Path(__file__).parent.parent / "tunmesh"
 PAGE = PACKAGE.parent / "docs" / "logs.md"
-# Journal.warn adds a field, and Logger.failure has a level.
+# Journal.warn and debug add a field, and Logger.failure has a level.
 LEVELS = {"failure": "critical"}
 ROW = re.compile(r"\| `(\w+)` \| (\w+) \| (\w+) \|([^|]*)\|[^|]+\|")
 
@@ -37,7 +37,7 @@ def logged(tree: ast.AST) -> Iterator[Event]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             given = {keyword.arg or "": keyword.value for keyword in node.keywords}
             level = node.func.attr
-            if level == "warn" and "_journal" in ast.unparse(node.func):
+            if level in ("warn", "debug") and "_journal" in ast.unparse(node.func):
                 given["left_out"] = ast.Constant(0)
         elif isinstance(node, ast.Dict):
             keys = [key.value if isinstance(key, ast.Constant) else "" for key in node.keys]

@@ -61,7 +61,8 @@ FLOORS = {
         "errors codecs machines internals reading drawing",
     ),
     "interpreter": Floor(
-        "node peers connector datapath bootstrap", "errors codecs machines adapters interpreter"
+        "node peers connector datapath bootstrap digest",
+        "errors codecs machines adapters interpreter",
     ),
     "configuration": Floor(
         "config config.file config.keys config.networking config.process config.values "

@@ -75,7 +75,8 @@ class Channel:
 
 
 class Owner:
-    """Notes what the link tells, and retires it when the other end does, if it is told to."""
+    """Notes what the link tells, and retires it when the other end does, unless it is told not to;
+    nor does it close one that came up."""
 
     def __init__(self) -> None:
         self.ups = 0
@@ -86,12 +87,14 @@ class Owner:
         self.byes: list[str] = []
         self.trips: list[float] = []
         self.dropped: Counter[str] = Counter()
-        self.follows = True
+        self.follows = self.wants = True
         self.drops = False  # all packets of the other end
         self.complaints = 0
 
     def link_up(self, link: Link) -> None:
         self.ups += 1
+        if not self.wants:
+            link.close(messages.SELF)
 
     def link_failed(self, link: Link, error: PeerError) -> None:
         self.ends.append(("failed", error.reason))
@@ -203,7 +206,8 @@ class LinkCase(SynchronousTestCase):
             step = peer.receive(self.other.heard.pop(0))
             self.other.say(*([step.send] if step.send else []))
             self.advance(0.01)
-        self.other.heard.clear()
+        if not dialed:
+            self.other.heard.pop(0)  # what made the other end sure
 
     def advance(self, seconds: float) -> None:
         self.clock.pump([LATENCY] * round(seconds / LATENCY))
@@ -490,7 +494,9 @@ class KeepAliveTests(LinkCase):
     def test_turns(self) -> None:
         """A ping of the other end puts off ours to an interval later, but only one does; so the
         ends take turns, and each of them knows the round trip."""
-        for sent in range(3):
+        self.other.say(PING)
+        self.advance(0.01)
+        for sent in range(1, 4):
             self.other.say(PING)
             self.advance(TIMING.ping_interval - 0.1)
             self.other.say(PING)
@@ -499,18 +505,38 @@ class KeepAliveTests(LinkCase):
             self.assertEqual(self.other.count(b"i"), sent + 1)
 
     def test_dialer_begins(self) -> None:
-        """The first ping is that of the end that dialed, so that it is not both that begin."""
+        """The first ping is that of the end that dialed, as soon as the link is up. The other end
+        does not wait for its turn this once, so both know the round trip. Then the dialer is next.
+        """
         for dialed, sent in ((True, 1), (False, 0)):
             self.setUp()
             self.come_up(dialed)
-            self.advance(TIMING.ping_interval + 0.1)
+            self.advance(0.01)
             self.assertEqual(self.other.count(b"i"), sent)
+            self.other.say(PING)
+            self.advance(0.01)
+            self.assertEqual(self.other.count(b"i"), 1)
+            self.answer()
+            self.assertEqual(self.owner.trips, [self.link.rtt])
+            self.advance(TIMING.ping_interval)
+            self.assertEqual(self.other.count(b"i"), 1 + sent)
+
+    def test_unwanted(self) -> None:
+        """The owner may close a link that just came up: then there is nothing to measure."""
+        self.setUp()
+        self.owner.wants = False
+        self.come_up(dialed=True)
+        self.advance(1)
+        self.assertEqual(self.other.heard, [b"Bself"])
 
     def test_pong(self) -> None:
         """A ping is answered at once with what it said."""
         self.other.say(b"iabcdefgh")
         self.advance(0.01)
-        self.assertEqual(self.other.heard, [b"oabcdefgh"])
+        self.other.say(b"iijklmnop")
+        self.advance(0.01)
+        pongs = [payload for payload in self.other.heard if payload[:1] == b"o"]
+        self.assertEqual(pongs, [b"oabcdefgh", b"oijklmnop"])
 
     def test_wrong_pongs(self) -> None:
         """A pong that nobody asked for, that comes again, or too late, tells nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from io import StringIO
@@ -16,8 +17,9 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tunmesh.cli import views
-from tunmesh.lines import coloured_line, fields_of, terminal_line, text_line
+from tunmesh.lines import coloured_line, fields_of, journal_line, terminal_line, text_line
 from tunmesh.log import (
+    DEBUG_PACE,
     MAX_THROTTLED,
     PACE,
     ROOM,
@@ -128,7 +130,21 @@ class Lines(Case):
             (True, {"NO_COLOR": ""}, coloured_line),
             (True, {"TERM": "dumb"}, terminal_line),
         ):
-            self.assertIs(text_for(is_terminal, environ), text)
+            self.assertIs(text_for(is_terminal, environ, os.stat("/")), text)
+
+    def test_journal(self) -> None:
+        """systemd's journal has the time, and hears how important a line is; a trace is no less
+        so. It is known by its output, not by a variable that somebody inherited."""
+        written = self.written("text", text=journal_line, **LINKED)
+        self.assertEqual(written, "<6>info  link    linked with beta\n")
+        critical = {"log_level": LogLevel.critical, "log_failure": failure()}
+        trace = self.written("text", text=journal_line, **critical)
+        self.assertEqual({line[:3] for line in trace.splitlines()}, {"<3>"})
+        self.assertGreater(trace.count("\n"), 2)
+        here = os.stat("/")
+        stream = f"{here.st_dev}:{here.st_ino}"
+        self.assertIs(text_for(False, {"JOURNAL_STREAM": stream}, here), journal_line)
+        self.assertIs(text_for(False, {"JOURNAL_STREAM": f"{stream}0"}, here), text_line)
 
     def test_what_a_terminal_obeys(self) -> None:
         """What a peer slipped into a line does not reach the terminal."""
@@ -379,7 +395,8 @@ class Journals(unittest.SynchronousTestCase):
         self.events: list[LogEvent] = []
         keep: Any = self.events.append
         log = Logger(namespace="tunmesh.node", observer=keep)
-        self.journal = Journal(log, self.clock.seconds)
+        self.is_debugging = False
+        self.journal = Journal(log, self.clock.seconds, lambda: self.is_debugging)
 
     def texts(self) -> list[tuple[str, str]]:
         return [(event["log_level"].name, formatEvent(event)) for event in self.events]
@@ -418,3 +435,30 @@ class Journals(unittest.SynchronousTestCase):
         self.assertEqual(self.texts()[-2:], [("warn", left_out), ("info", "ready")])
         self.journal.info("linked")
         self.assertEqual(self.texts()[-1], ("info", "ready"))
+
+    def test_debugging(self) -> None:
+        """Who debugs sees every warning, those that were logged lately at debug level, and what
+        nobody else would want to know."""
+        self.journal.debug("dialing {peer}", peer="beta")
+        self.journal.warn("refused", "{peer} refuses", peer="beta")
+        self.is_debugging = True
+        self.journal.warn("refused", "{peer} refuses", peer="beta", event="refused")
+        self.journal.debug("dialing {peer}", peer="beta")
+        self.assertEqual(
+            self.texts(),
+            [("warn", "beta refuses"), ("debug", "beta refuses"), ("debug", "dialing beta")],
+        )
+        self.assertEqual(self.events[1]["event"], "refused")
+
+    def test_debugging_has_room_of_its_own(self) -> None:
+        """However much there is to debug, there are so many lines of it and no more, and none of
+        the others is missing for that."""
+        self.is_debugging = True
+        for number in range(2 * ROOM):
+            self.journal.debug("dialing {peer}", peer=f"m{number}")
+        self.assertEqual(len(self.events), ROOM)
+        self.journal.info("ready")
+        self.clock.advance(DEBUG_PACE)
+        self.journal.debug("dialing beta")
+        last = f"dialing beta ({ROOM} debug lines before this one were left out)"
+        self.assertEqual(self.texts()[-2:], [("info", "ready"), ("debug", last)])

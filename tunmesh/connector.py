@@ -26,8 +26,8 @@ from tunmesh.turns import Turns
 class Connector:
     """Makes the links of one node. `keys` may be set anew, for the handshakes from then on.
     `record` is what the node says of itself, as bytes; `node_key` proves its id;
-    `unreachable(target, why)` is told of attempts that came to no connection; `transport` runs
-    TLS."""
+    `unreachable(target, why)` is told of attempts that came to no connection, `dialing(dialer,
+    address)` of every address that is tried; `transport` runs TLS."""
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Connector:
         draw: Callable[[], float],
         unreachable: Callable[[Target, str], None],
         transport: type[ProtocolWrapper] = tls.TunedTransport,
+        dialing: Callable[[PeerFactory, str], None] = lambda dialer, address: None,
     ) -> None:
         self._reactor = reactor
         self._owner = owner
@@ -51,6 +52,7 @@ class Connector:
         self._random_bytes = random_bytes
         self._draw = draw
         self._unreachable = unreachable
+        self._dialing = dialing
         self._transport = transport
         self._links: dict[Link, PeerFactory | None] = {}  # with the attempt that is not settled
 
@@ -92,6 +94,7 @@ class Connector:
             rounds=rounds,
             max_delay=max_delay,
             begin_round=begin_round,
+            dialing=self._dialing,
         )
 
     def attempt(self, link: Link) -> PeerFactory | None:

@@ -52,6 +52,7 @@ class PeerFactory(ReconnectingClientFactory):
     - `secure(host, factory)`: that factory, wrapped so that it speaks TLS to that host;
     - `draw()`: a random number from 0 to 1;
     - `unreachable(self, text)`: told of attempts that ended before there was a connection;
+    - `dialing(self, address)`: told of every address of a target that is tried;
     - `turns`: where it asks for its turn before each attempt;
     - `rounds`: how often the list is gone through again before it gives up, -1 for no end;
     - `begin_round()`: called before the first target of each round. It may stop the dialing.
@@ -76,6 +77,7 @@ class PeerFactory(ReconnectingClientFactory):
         rounds: int = -1,
         max_delay: float = 15.0,
         begin_round: Callable[[], None] = lambda: None,
+        dialing: Callable[[PeerFactory, str], None] = lambda dialer, address: None,
     ) -> None:
         self.clock = reactor
         self.targets = tuple(targets)
@@ -88,6 +90,7 @@ class PeerFactory(ReconnectingClientFactory):
         self._draw = draw
         self._rounds = rounds
         self._unreachable = unreachable
+        self._dialing = dialing
         self._begin_round = begin_round
         self._turns = turns
         self._connecting: Attempt | None = None
@@ -203,7 +206,13 @@ class PeerFactory(ReconnectingClientFactory):
         self._has_turn = True
         self._silence = self.clock.callLater(TURN, self._end_turn)
         self.attempts += 1
-        self._connecting = Attempt(self.clock, self.target, self.buildProtocol, self._not_connected)
+        self._connecting = Attempt(
+            self.clock,
+            self.target,
+            self.buildProtocol,
+            self._not_connected,
+            lambda address: self._dialing(self, address),
+        )
         self._connecting.begin(self._secure(self.target[0], self._connecting))
 
     def _not_connected(self, error: BaseException | None) -> None:
@@ -217,7 +226,7 @@ class PeerFactory(ReconnectingClientFactory):
 class Attempt(ClientFactory):
     """One attempt to connect. The addresses of a name are tried in turn, the next one when one has
     failed or ATTEMPT_DELAY has passed (RFC 8305, section 5); the first that answers wins, and the
-    others are broken off. `failed(error)` is told when none did."""
+    others are broken off. `failed(error)` is told when none did, `trying(address)` of each."""
 
     noisy = False
 
@@ -227,12 +236,14 @@ class Attempt(ClientFactory):
         target: Target,
         build: Callable[[IAddress | None], Protocol],
         failed: Callable[[BaseException | None], None],
+        trying: Callable[[str], None],
     ) -> None:
         self.is_over = False  # connected, failed, or broken off
         self._reactor = reactor
         self._target = target
         self._build = build
         self._failed = failed
+        self._trying = trying
         self._outer: IProtocolFactory
         self._waiting: deque[str] = deque()  # addresses that were not tried yet
         self._tried: list[IConnector] = []  # those that have not failed yet
@@ -264,6 +275,7 @@ class Attempt(ClientFactory):
             host = self._waiting.popleft()
             if self._waiting:
                 self._next = self._reactor.callLater(ATTEMPT_DELAY, self._go_on)
+            self._trying(host)
             port = self._target[1]
             self._tried.append(self._reactor.connectTCP(host, port, self._outer, CONNECT_TIMEOUT))
         elif not self._tried:

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 _WORDS = {
     "node": """
         starting tun_up listening no_control_socket page no_page privileges ready not_ready leaving
-        gone failed tun_lost bug log_lost left_out
+        gone failed tun_lost bug log_lost left_out dropped
     """,
-    "link": "linked unlinked unreachable handshake_failed wasteful",
+    "link": """
+        linked unlinked unreachable handshake_failed wasteful dialing retired closed probed gossip
+    """,
     "address": "address_conflict address_refused superseded",
     "config": "reloaded reload_failed restart_needed not_reloadable certificate_expires",
 }

@@ -1,11 +1,14 @@
-"""How a log event looks as a line: on a terminal, in a file or a pipe, and for machines.
+"""How a log event looks as a line: on a terminal, in a file or a pipe, in systemd's journal, and
+for machines.
 
     22:05:08 info  link    linked with beta (10.77.0.2), dialed at https://192.0.2.2:4567
     2026-11-22T22:05:08.123Z info  link    linked with beta (10.77.0.2), dialed at …
+    <6>info  link    linked with beta (10.77.0.2), dialed at …
     {"time": "2026-11-22T22:05:08.123Z", "level": "info", "part": "link", "event": "linked", …}
 
 Who sits at a terminal knows the day and has little room; a file is read later, beside those of
-other nodes. All times are UTC. The part is the word that `logging.levels` takes.
+other nodes. The journal has the time itself, and takes the priority from the beginning of a line,
+see sd-daemon(3). All times are UTC. The part is the word that `logging.levels` takes.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from tunmesh.events import OTHER, PART_OF
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _COLOURS = {"debug": _DIM, "info": "", "warn": "\x1b[33m", "error": "\x1b[31m"}
+_PRIORITIES = {"debug": "<7>", "info": "<6>", "warn": "<4>", "error": "<3>"}  # those of syslog(3)
 
 
 def text_line(event: LogEvent) -> str:
@@ -44,6 +48,12 @@ def coloured_line(event: LogEvent) -> str:
         f"{_DIM}{part_of(event):<7}{_PLAIN} {_text(event)}"
     )
     return _with_trace(line, event)
+
+
+def journal_line(event: LogEvent) -> str:
+    """For systemd's journal. A trace is several lines there, each with the priority."""
+    line = _with_trace(f"{_word(event):<5} {part_of(event):<7} {_text(event)}", event)
+    return "\n".join(_PRIORITIES[_word(event)] + each for each in line.splitlines())
 
 
 def json_line(event: LogEvent) -> str:

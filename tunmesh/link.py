@@ -21,8 +21,10 @@ nevertheless, nothing is lost but time: his transport has to wait, as with a slo
 
 **Death.** Every `ping_interval` a ping goes one way or the other: the two ends take turns, since a
 ping that comes says as much as the answer to one of ours, and in a large mesh pings are what an
-idle node does. When nothing at all was heard for `silence` the link is dead. A single ping with a
-short deadline (`probe`) answers the roster's doubts.
+idle node does. The first turn of either end comes as soon as the link is up, so that both know the
+round trip from then on: the end that dialed pings, the other end's ping goes with the pong. When
+nothing at all was heard for `silence` the link is dead. A single ping with a short deadline
+(`probe`) answers the roster's doubts.
 
 **Retiring** makes replacing a link lossless. Each side says bye on the old link behind its last
 packet, and goes on receiving until it has the other's bye.
@@ -441,6 +443,8 @@ class Link(Protocol):
         self.transport.registerProducer(self, True)
         self.adopt(self.timing)
         self._owner.link_up(self)
+        if self.dialed and self.state is State.UP and not self.pings:
+            self._take_turn()
 
     def _is_open(self) -> bool:
         """Whether data may come."""
@@ -494,17 +498,24 @@ class Link(Protocol):
             self._error = PeerError(messages.SILENT, f"silent for {self.timing.silence:g} s")
             self._abort()
             return
+        self._take_turn()
+
+    def _take_turn(self) -> None:
         self._ping_in(self.timing.ping_interval * OTHERS_TURN)
         self._is_put_off = False
         if not self._probes:
             self._ping()
 
     def _pinged(self) -> None:
-        """The other end had its turn: ours is an interval later. Once, or we would never ping one
-        that does so more often, and not know the round trip."""
-        if self.state is State.UP and not self._is_put_off:
+        """The other end had its turn: ours is an interval later, but for the first, which is now.
+        Once, or we would never ping one that does so more often, and not know the round trip."""
+        if self.state is not State.UP or self._is_put_off:
+            return
+        if self.pings:
             self._is_put_off = True
             self._ping_in(self.timing.ping_interval)
+        else:
+            self._take_turn()
 
     def _ping_in(self, delay: float) -> None:
         left = self._heard + self.timing.silence - self._clock.seconds()

@@ -34,6 +34,7 @@ ROOM = (
     1000  # lines that peers can cause at once, whatever they do: a mesh that starts makes hundreds
 )
 PACE = 10.0  # seconds for one line more
+DEBUG_PACE = 1.0  # the same for what is logged at debug level, which has room of its own
 
 
 @implementer(ILogObserver)
@@ -61,6 +62,7 @@ class Output:
         self._least = dict.fromkeys(PARTS, LEVELS[level])
         self._least[OTHER] = max(LEVELS[level], LogLevel.warn)
         self._least.update({part: LEVELS[of_part] for part, of_part in levels})
+        self.debugs = any(self._least[part] is LogLevel.debug for part in PARTS)
         self._line = lines.json_line if style == "json" else self._text
 
     def __call__(self, event: LogEvent) -> None:
@@ -138,10 +140,11 @@ class Throttle:
 
 
 class Room:
-    """For how many lines there is room: that comes back with time."""
+    """For how many lines there is room: that comes back with time, a line in `pace` seconds."""
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
+    def __init__(self, seconds: Callable[[], float], pace: float) -> None:
         self._seconds = seconds
+        self._pace = pace
         self._since = seconds()
         self._lines = float(ROOM)
         self._left_out = 0
@@ -149,7 +152,7 @@ class Room:
     def take(self) -> int | None:
         """None: there is none. Otherwise how many lines found none since the last that did."""
         now = self._seconds()
-        self._lines = min(ROOM, self._lines + (now - self._since) / PACE)
+        self._lines = min(ROOM, self._lines + (now - self._since) / self._pace)
         self._since = now
         if self._lines < 1:
             self._left_out += 1
@@ -162,12 +165,19 @@ class Room:
 class Journal:
     """The log of one node. Warnings are what peers can cause, so they go through a Throttle. Peers
     that come and go under ever new names cannot fill the disk either: but for errors there is only
-    so much room."""
+    so much room. While `is_debugging()`, what the Throttle keeps back is logged at debug level."""
 
-    def __init__(self, log: Logger, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        log: Logger,
+        seconds: Callable[[], float],
+        is_debugging: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.error = log.error
         self._log = log
-        self._room = Room(seconds)
+        self._is_debugging = is_debugging
+        self._room = Room(seconds, PACE)
+        self._debug_room = Room(seconds, DEBUG_PACE)
         self._throttle = Throttle(seconds)
         self.over = self._throttle.forget
 
@@ -178,9 +188,20 @@ class Journal:
     def warn(self, kind: Hashable, text: str, **fields: object) -> None:
         """Log a warning of this kind, unless there was one lately."""
         left_out = self._throttle.admit(kind)
-        if left_out is not None and self._has_room():
+        if left_out is None:
+            self.debug(text, **fields)
+        elif self._has_room():
             more = " ({left_out} more like it)" if left_out else ""
             self._log.warn(text + more, left_out=left_out, **fields)
+
+    def debug(self, text: str, **fields: object) -> None:
+        """Log what nobody but who debugs wants to read."""
+        if not self._is_debugging():
+            return
+        left_out = self._debug_room.take()
+        if left_out is not None:
+            more = " ({left_out} debug lines before this one were left out)" if left_out else ""
+            self._log.debug(text + more, left_out=left_out, **fields)
 
     def _has_room(self) -> bool:
         left_out = self._room.take()

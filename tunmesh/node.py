@@ -28,6 +28,7 @@ from tunmesh.bootstrap import Bootstrap, GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.datapath import DataPath, Peer, Tap
 from tunmesh.dialer import PeerFactory, Target
+from tunmesh.digest import Digest
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.explain import Explainer
 from tunmesh.handshake import Key
@@ -109,7 +110,8 @@ class Node:
     more use, its tun being gone; `before_bootstrap()` may call `reload` before URLs are dialed;
     `transport` runs TLS on each connection.
     `worked()` and `waited()` give the seconds so far that this thread had a processor, and was in
-    want of one, by which strangers are kept short.
+    want of one, by which strangers are kept short; `is_debugging()` whether somebody reads events
+    of level debug.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Node:
         transport: type[ProtocolWrapper] = tls.TunedTransport,
         worked: Callable[[], float] = lambda: 0.0,
         waited: Callable[[], float] = lambda: 0.0,
+        is_debugging: Callable[[], bool] = lambda: False,
     ) -> None:
         self.record = settings.record
         self._own = frozenset(str(address.ip) for address in settings.record.addresses)
@@ -135,7 +138,8 @@ class Node:
         self._tun = tun
         self._draw = draw
         self._failed = failed
-        self._journal = Journal(log, reactor.seconds)
+        self._journal = Journal(log, reactor.seconds, is_debugging)
+        self._digest = Digest(self._journal)
         self._roster: roster.Roster[Link] = roster.Roster(settings.record, settings.networks)
         self._table: Table[Peer] = Table(
             settings.record.addresses, settings.networks, settings.enable_broadcast
@@ -154,6 +158,7 @@ class Node:
             draw,
             self._unreachable,
             transport,
+            self._dialing,
         )
         self._dialers: dict[str, PeerFactory] = {}
         self._turns = Turns(MAX_DIALS, draw)
@@ -323,9 +328,11 @@ class Node:
         self._path.dropped[reason] += count
 
     def gossip_received(self, link: Link, gossip: Gossip) -> None:
+        self._digest.heard += 1
         self._run(self._roster.told(link, gossip))
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
+        self._digest.was_asked += len(ids)
         self._run(self._roster.asked(link, ids))
 
     def introduction_received(self, link: Link, records: Sequence[NodeRecord]) -> None:
@@ -395,17 +402,19 @@ class Node:
             case commands.Unroute(address):
                 self._peers.unroute(address)
             case commands.Tell(link, gossip):
+                self._digest.told += 1
                 link.tell(gossip)
             case commands.Ask(link, ids):
+                self._digest.asked += len(ids)
                 link.ask(ids)
             case commands.Introduce(link, records):
                 link.introduce(records)
             case commands.Refuse(link, refusal):
                 self._refuse(link, refusal)
             case commands.Retire(link):
-                link.retire()
+                self._retire(link)
             case commands.Close(link, reason):
-                link.close(reason)
+                self._close(link, reason)
             case commands.Probe(link):
                 link.probe(partial(self._probed, link))
             case commands.Dial(record, patient):
@@ -452,7 +461,34 @@ class Node:
                 why=_why_refused(refusal),
             )
 
+    def _retire(self, link: Link) -> None:
+        self._journal.debug(
+            "of two links with {peer} the one {direction} {age} s ago is retired",
+            event="retired",
+            peer=link.node.name,
+            direction="dialed" if link.dialed else "accepted",
+            age=round(self._reactor.seconds() - link.since, 1),
+        )
+        link.retire()
+
+    def _close(self, link: Link, reason: str) -> None:
+        self._journal.debug(
+            "a link with {peer} is closed: {reason}",
+            event="closed",
+            peer=link.node.name,
+            reason=reason,
+        )
+        link.close(reason)
+
     def _probed(self, link: Link, alive: bool) -> None:
+        self._journal.debug(
+            "asked whether it is there, {peer} "
+            + ("answered" if alive else "gave no answer within {patience:g} s"),
+            event="probed",
+            peer=link.node.name,
+            answered=alive,
+            patience=link.timing.probe_timeout,
+        )
         self._run(self._roster.probed(link, alive))
 
     def _dial(self, record: NodeRecord, patient: bool) -> None:
@@ -471,6 +507,8 @@ class Node:
         for peer in self._peers:
             self._renew(peer.link)
         self._peers.groom()
+        dropped_by_peer = {peer.record.name: peer.link.dropped for peer in self._peers}
+        self._digest.tell(self._path.dropped, dropped_by_peer, self._roster.nodes_known)
         self._tend_groups()
         self._note_readiness()
 
@@ -505,6 +543,19 @@ class Node:
         text = "cannot reach {host}:{port}: {why}"
         self._journal.warn(
             ("unreachable", target), text, event="unreachable", host=host, port=port, why=why
+        )
+
+    def _dialing(self, dialer: PeerFactory, address: str) -> None:
+        host, port = dialer.target
+        at = "" if address == host else " at {address}"
+        again = ", attempt {attempt}" if dialer.retries else ""
+        self._journal.debug(
+            f"dialing {{host}}:{{port}}{at}{again}",
+            event="dialing",
+            host=host,
+            port=port,
+            address=address,
+            attempt=dialer.retries + 1,
         )
 
     def _stranger_failed(self, host: str, error: PeerError) -> None:

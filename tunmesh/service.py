@@ -99,7 +99,7 @@ class Options(usage.Options):
                 logging.level,
                 logging.format,
                 logging.levels.items(),
-                text_for(sys.stdout.isatty(), os.environ),
+                text_for(sys.stdout.isatty(), os.environ, os.fstat(sys.stdout.fileno())),
             )
             Options.observer = lambda: output
             twistd["logger"] = "tunmesh.service.Options.observer"
@@ -111,8 +111,13 @@ def read(path: Path) -> Reading:
     return Reading(loaded, reloadable_of(loaded))
 
 
-def text_for(is_terminal: bool, environ: Mapping[str, str]) -> Callable[[LogEvent], str]:
-    """What a line for people looks like where it goes. For NO_COLOR see https://no-color.org."""
+def text_for(
+    is_terminal: bool, environ: Mapping[str, str], output: os.stat_result
+) -> Callable[[LogEvent], str]:
+    """What a line for people looks like where it goes. For NO_COLOR see https://no-color.org, for
+    JOURNAL_STREAM systemd.exec(5): who inherits it may have another output."""
+    if environ.get("JOURNAL_STREAM") == f"{output.st_dev}:{output.st_ino}":
+        return lines.journal_line
     if not is_terminal:
         return lines.text_line
     is_plain = environ.get("NO_COLOR") or environ.get("TERM") == "dumb"
@@ -283,6 +288,7 @@ class NodeService(Service):
             before_bootstrap=self._reloader.before_bootstrap,
             worked=time.thread_time,
             waited=RunQueue().waited,
+            is_debugging=lambda: self._output is not None and self._output.debugs,
         )
         node.listen()
         self._control = Control(

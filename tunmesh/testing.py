@@ -512,6 +512,7 @@ class Member:
     """One host with one node on it, which may be started again."""
 
     skew = 0.0  # seconds that its clock is ahead
+    debugs = False  # whether its events of level debug are kept, too
 
     def __init__(self, mesh: Mesh, name: str, number: int) -> None:
         self.mesh = mesh
@@ -568,6 +569,7 @@ class Member:
             log=Logger(namespace="tunmesh", observer=_Journal(self.events)),
             before_bootstrap=lambda: self.before_bootstrap(),
             transport=self.mesh.transport,
+            is_debugging=lambda: self.debugs,
         )
         self.node.listen()
         self.node.start()

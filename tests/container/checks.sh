@@ -54,10 +54,15 @@ denies() {
 
 # becomes TEXT COMMAND…: the command succeeds, if not now then soon.
 becomes() {
-    local end=$((SECONDS + PATIENCE))
+    within "$PATIENCE" "${@:2}" || fail "$1 (for $PATIENCE s)"
+    step "ok   $1"
+}
+
+# within SECONDS COMMAND…: whether the command succeeds in that time.
+within() {
+    local end=$((SECONDS + $1))
     until "${@:2}" > "$scratch/output" 2>&1 < /dev/null; do
-        [ "$SECONDS" -lt "$end" ] || fail "$1 (for $PATIENCE s)"
+        [ "$SECONDS" -lt "$end" ] || return 1
         sleep 0.1
     done
-    step "ok   $1"
 }
