@@ -140,6 +140,17 @@ class JoiningTests(SynchronousTestCase):
         mesh.until(mesh.is_complete, within=20)
         self.assertEqual(b.linked_with, ["a"])
 
+    def test_own_address_among_those_of_a_name(self) -> None:
+        """A node whose own address comes first among those of its bootstrap name goes on to the
+        next one at once: it is linked as soon as it looks for the first time after the name was
+        lost."""
+        mesh = Mesh(groups=(GroupSettings("dns", (("mesh.test", PORT),)),))
+        a, b = mesh.add("a", groups=()), mesh.add("b")
+        mesh.advance(120)
+        mesh.network.names["mesh.test"] = [b.host, a.host]
+        mesh.until(mesh.is_complete, within=15.1)
+        self.assertEqual(b.linked_with, ["a"])
+
     def test_only_able_to_dial_out(self) -> None:
         """A node that nobody can reach links with everybody who can be reached."""
         mesh = Mesh()
