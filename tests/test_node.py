@@ -203,6 +203,18 @@ class HealingTests(SynchronousTestCase):
         mesh.advance(60)
         self.assertEqual(mesh.network.dials, dials)  # nobody dials the dead
 
+    def test_dead_while_dialing(self) -> None:
+        """A node that ends while it dials is dead: it links with nobody, and dials nobody else."""
+        for end in ("crash", "vanish"):
+            mesh = Mesh(groups=(GroupSettings("dns", (("mesh.test", PORT),)),))
+            a, b = mesh.add("a", groups=()), mesh.add("b", start=False)
+            mesh.network.names["mesh.test"] = ["192.0.2.99", a.host]
+            b.start()
+            mesh.advance(0.0005)
+            getattr(b, end)()
+            mesh.advance(30)
+            self.assertEqual((mesh.network.dials, a.logged("linked")), (1, []))
+
     def test_vanished_node_is_noticed(self) -> None:
         """A node that disappears without a word is given up after 15 s of silence."""
         mesh, (_a, b, c) = complete(*"abc")
