@@ -252,9 +252,9 @@ SCENARIOS = {
         ),
         Scenario(
             "duplicate",
-            "a newcomer claims the address of a node that runs",
-            (Start(), Whole(15), Intrude(), Whole(15)),
-            Limits(3, 40, 10),
+            "a newcomer claims the address of a node that runs, then others start",
+            (Start(), Whole(15), Wait(20), Intrude(), Whole(15), Add(0.5), Whole(15)),
+            Limits(3, 60, 15),
         ),
         Scenario(
             "ghosts",
