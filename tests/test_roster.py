@@ -567,6 +567,15 @@ class AddressTests(RosterCase):
         refused = Refusal(("10.0.0.2",), "eve")
         self.assertEqual(self.alice.probed("eve", True), [Refuse("mallory", refused)])
 
+    def test_restart_without_an_address(self) -> None:
+        """When a node restarts with one address less, who waited for that one has it, and is told
+        what is still refused to him, and nothing else."""
+        bob = node(2, "bob", "10.0.0.2/24", "10.0.0.6/24")
+        self.link(bob)
+        self.link(node(7, "eve", "10.0.0.2/24", "10.0.0.6/24"))
+        commands = self.link(BOB_AGAIN, "bob again")  # before he has answered the probe
+        self.assertEqual(named(commands, Refuse), [Refuse("eve", self.refused)])
+
     def test_leaves_the_line(self) -> None:
         """Who goes while waiting takes nothing along."""
         self.link(BOB)

@@ -210,7 +210,9 @@ class Roster(Generic[Link]):
         for rival in rivals:
             old = self._peers[rival].link
             commands += [*self._part(rival, SUPERSEDED), Close(old, SUPERSEDED)]
-        return [*commands, Tell(link, self._everything()), *claims]
+        # What is refused to whom is only certain now that the rivals' claims are given up.
+        refusals = [*self._refuse_newcomer(record), *self._refuse_waiting(record.id)]
+        return [*commands, Tell(link, self._everything()), *claims, *refusals]
 
     def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
         """A link is gone, whoever closed it. Unknown (retired, refused) links are no news."""
@@ -367,9 +369,7 @@ class Roster(Generic[Link]):
     def _claim(self, record: NodeRecord, link: Link, rivals: Iterable[str]) -> list[Command[Link]]:
         """Stand in line for its addresses: in the place of a rival, or in one of its own."""
         commands: list[Command[Link]] = []
-        routable = self._routable(record)
-        refused = False
-        for address in routable:
+        for address in self._routable(record):
             line = self._claims.setdefault(address, [])
             rival = next((each for each in rivals if each in line), None)
             if rival is not None:
@@ -378,13 +378,9 @@ class Roster(Generic[Link]):
                 line.insert(self._place(line, record), record.id)
             if line[0] == record.id:
                 commands.append(Route(address, link))
-            elif line[0] == self._me.id:
-                refused = True
-            else:
+            elif line[0] != self._me.id:
                 commands.append(Probe(self._peers[line[0]].link))
-        if refused or len(routable) < len(record.addresses):
-            commands += self._refusal(record.id)
-        return [*commands, *self._refuse_waiting(record.id)]
+        return commands
 
     def _place(self, line: list[str], record: NodeRecord) -> int:
         """Where a newcomer stands: at the end, or before those who are less settled than it is."""
@@ -423,6 +419,12 @@ class Roster(Generic[Link]):
                 if any(is_host(address.ip, network) for network in self._networks)
             )
         )
+
+    def _refuse_newcomer(self, record: NodeRecord) -> list[Command[Link]]:
+        """Tell it of addresses for which nobody has to be asked: our own, and those outside."""
+        routable = self._routable(record)
+        ours = any(self._claims[address][0] == self._me.id for address in routable)
+        return self._refusal(record.id) if ours or len(routable) < len(record.addresses) else []
 
     def _refuse_waiting(self, holder: str) -> list[Command[Link]]:
         """Tell those who wait for an address of this node that it is there."""
