@@ -276,6 +276,7 @@ class Node:
             return
         is_local = self._table.is_local(record.addresses)
         link.adopt(self._settings.local if is_local else self._settings.mesh)
+        self._note_standing()  # what it is to go by, however long ago it was looked at
         self._run(self._roster.authenticated(link, record, link.dialed))
         if self._roster.is_linked(record.id):
             link.peer = self._peers.get(link)
