@@ -183,6 +183,8 @@ class End:
                 self.answered(True)
             case Gossip():
                 self.owner.run(roster.told(self, message))
+                if message.full and roster.hears(self):
+                    self.owner.refusals.pop(self.peer.id, None)  # said anew, right behind
             case Inquiry(ids):
                 self.owner.run(roster.asked(self, ids))
             case Introduction(records):

@@ -320,6 +320,10 @@ class AddressesTests(MemberCase):
         self.say(*own)
         self.assertEqual(len(self.a.logged("address_refused")), 1)
         self.assertFalse(self.a.status.is_ready)  # which nobody can tell from the truth
+        self.say(lie())  # as at the beginning of a link: what was refused before is over
+        self.assertTrue(self.a.status.is_ready)
+        self.say(own[0])
+        self.assertFalse(self.a.status.is_ready)
         self.mallory.transport.abortConnection()
         self.mesh.advance(0.1)
         self.assert_unharmed()

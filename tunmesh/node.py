@@ -316,6 +316,10 @@ class Node:
 
     def gossip_received(self, link: Link, gossip: Gossip) -> None:
         self._run(self._roster.told(link, gossip))
+        if gossip.full and self._roster.hears(link):
+            peer = self._peers.get(link)
+            if peer is not None:
+                peer.refuses = ()  # a new beginning: what it still refuses it says right behind
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         self._run(self._roster.asked(link, ids))
