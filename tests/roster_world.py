@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from ipaddress import ip_network
 
@@ -103,6 +103,7 @@ class End:
         self.target = target  # the id that it was dialed for
         self.dialed = False
         self.state = State.HANDSHAKE
+        self.settled = owner.is_settled  # as it says in the handshake
         self.inbox: deque[Message] = deque()
         self.cut = False
         self.probing = False
@@ -182,6 +183,8 @@ class End:
                 self.answered(True)
             case Gossip():
                 self.owner.run(roster.told(self, message))
+                if message.full and roster.hears(self):
+                    self.owner.refusals.pop(self.peer.id, None)  # said anew, right behind
             case Inquiry(ids):
                 self.owner.run(roster.asked(self, ids))
             case Introduction(records):
@@ -214,6 +217,9 @@ class Life:
         self.routes: dict[Address, str] = {}
         self.table: Table[NodeRecord] = Table(record.addresses, [NETWORK])
         self.accepted: list[bytes] = []  # what reached the tun
+        self.is_new = True
+        self.is_settled = False
+        self.after: dict[str, bool] = {}  # by peer, whether we came after it
         self.side = 0  # of a network that is cut in two
         self.refusals: dict[str, tuple[str, ...]] = {}  # by peer, of our addresses
         self.dials: dict[str, NodeRecord] = {}
@@ -226,8 +232,17 @@ class Life:
         ours.dialed = True
         ours.send(Hello())
 
+    def stands(self, is_new: bool, is_settled: bool) -> None:
+        self.is_new, self.is_settled = is_new, is_settled
+        self.roster.stands(is_new, is_settled)
+
     def link_up(self, end: End) -> None:
-        self.run(self.roster.authenticated(end, end.peer, end.dialed))
+        said = replace(end.peer, settled=end.other.settled)
+        if end.peer.id not in self.peers:
+            ours, theirs = self.record, end.peer
+            later = (ours.started, ours.id) > (theirs.started, theirs.id)
+            self.after[theirs.id] = said.settled if said.settled != self.is_settled else later
+        self.run(self.roster.authenticated(end, said, end.dialed))
         self.dials.pop(end.peer.id, None)
         if end.peer.id == end.target:
             self.dialing.discard(end.target)

@@ -19,6 +19,7 @@ from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.packet import HEADER
 from tunmesh.roster import MAX_NODES
+from tunmesh.standing import SETTLING
 from tunmesh.testing import PORT, Member, Mesh, frame
 
 PING = b"i" + bytes(8)
@@ -287,6 +288,29 @@ class AddressesTests(MemberCase):
         self.assert_unharmed()
         self.assertEqual(thief.count(b"D"), 0)
 
+    def thief(self, seed: int) -> None:
+        """He comes once more, and says that he is settled at the addresses of b."""
+        claimed = (f"{self.b.addresses[0]}/16", f"{self.b.addresses[1]}/64")
+        addresses = tuple(map(ip_interface, claimed))
+        self.join(seed=seed, name="thief", addresses=addresses, settled=True)
+        self.mesh.advance(3)
+
+    def test_settled(self) -> None:
+        """To say that he is settled does not help him with a node that has been there for a while,
+        whatever the others said when they came."""
+        self.assertFalse(any(peer.record.settled for peer in self.a.status.peers))
+        self.mesh.advance(SETTLING + 5)
+        self.thief(seed=77)
+        self.assert_unharmed()
+
+    def test_settled_among_the_new(self) -> None:
+        """At a node that has only just come he has by it the address of one that has just come too;
+        that one is told so, and logs it."""
+        self.thief(seed=77)
+        self.assertFalse(self.mesh.send(self.a, self.b))
+        self.assertEqual(len(self.b.logged("address_refused")), 1)
+        self.assertEqual(len(self.a.logged("address_conflict")), 1)
+
     def test_refusals(self) -> None:
         """Who refuses addresses that are not ours makes us neither unready nor talkative."""
         foreign = [messages.encode_refusal(Refusal(("10.9.9.9",), f"x{n}")) for n in range(1000)]
@@ -296,6 +320,10 @@ class AddressesTests(MemberCase):
         self.say(*own)
         self.assertEqual(len(self.a.logged("address_refused")), 1)
         self.assertFalse(self.a.status.is_ready)  # which nobody can tell from the truth
+        self.say(lie())  # as at the beginning of a link: what was refused before is over
+        self.assertTrue(self.a.status.is_ready)
+        self.say(own[0])
+        self.assertFalse(self.a.status.is_ready)
         self.mallory.transport.abortConnection()
         self.mesh.advance(0.1)
         self.assert_unharmed()

@@ -14,6 +14,7 @@ from twisted.trial import unittest
 from tunmesh.dialer import (
     ATTEMPT_DELAY,
     CONNECT_TIMEOUT,
+    MAX_CONNECTIONS,
     SHORT_LIFE,
     TURN,
     PeerFactory,
@@ -115,6 +116,25 @@ class TurnTests(unittest.TestCase):
         self.first.dialer.failed()
         self.second.dialer.authenticated()
         self.assertEqual(self.first.turns._free, 1)
+
+    def test_next_address(self) -> None:
+        """An attempt that goes on to the next address of a name has its turn until that one has
+        been silent for a second."""
+        first, waiting = Caller((("alice", 1),)), Caller((ONE,))
+        waiting.dialer._turns = first.turns
+        first.network.names["alice"] = ["10.9.0.1", "10.9.0.2"]
+        first.listen(ONE)
+        first.network.cut("10.9.0.9", "10.9.0.2")
+        first.dialer.start()
+        first.settle()
+        waiting.dialer.start()
+        waiting.clock.advance(TICK)
+        first.dialer.failed()
+        self.assertEqual((first.network.dials, waiting.network.dials), (2, 0))
+        first.clock.advance(TURN)
+        self.assertEqual(waiting.network.dials, 1)
+        first.clock.advance(CONNECT_TIMEOUT)
+        self.assertEqual(first.turns._free, 0)
 
     def test_silence(self) -> None:
         """An attempt that nobody answers keeps nobody waiting for longer than a second, and goes
@@ -343,6 +363,50 @@ class NameTests(unittest.TestCase):
         caller.clock.advance(LATENCY)
         self.assertEqual((caller.links, caller.complaints), (["alice"], []))
 
+    def test_turned_away_then_next(self) -> None:
+        """When nothing comes of a connection, the attempt goes on with the other addresses at once,
+        those too that were too slow; a pause only follows when all have failed."""
+        caller = Caller((("alice", 1),))
+        hosts = [f"10.9.0.{number}" for number in (1, 2, 3)]
+        caller.network.names["alice"] = hosts
+        caller.network.latency = 1.5 * ATTEMPT_DELAY
+        for host in hosts[:2]:
+            caller.listen((host, 1))
+        caller.dialer.start()
+        caller.settle()
+        caller.dialer.failed()
+        self.assertEqual((caller.links, caller.complaints), (["alice"], []))
+        caller.settle()
+        self.assertEqual(caller.links, ["alice", "alice"])
+        caller.dialer.failed()
+        self.assertEqual((caller.dialer.attempts, caller.pause), (1, 0.5))
+
+    def test_turned_away_everywhere(self) -> None:
+        """An attempt makes a few connections at most, however many addresses a name has."""
+        caller = Caller((("alice", 1),))
+        hosts = [f"10.9.0.{number}" for number in range(1, 9)]
+        caller.network.names["alice"] = hosts
+        for host in hosts:
+            caller.listen((host, 1))
+        caller.dialer.start()
+        for _ in range(MAX_CONNECTIONS):
+            self.assertEqual(caller.dialer.attempts, min(len(caller.links), 1))
+            caller.settle()
+            caller.dialer.failed()
+        self.assertEqual(len(caller.links), MAX_CONNECTIONS)
+        self.assertEqual(caller.pause, 0.5)
+
+    def test_turned_away_when_stopped(self) -> None:
+        """Once it is not wanted it does not go on to the next address."""
+        caller = Caller((("alice", 1),))
+        caller.network.names["alice"] = ["10.9.0.1", "10.9.0.2"]
+        caller.listen(ONE)
+        caller.dialer.start()
+        caller.settle()
+        caller.dialer.stop()
+        caller.dialer.failed()
+        self.assertEqual((caller.network.dials, caller.pause), (1, None))
+
     def test_silent_host(self) -> None:
         """A host that does not answer is given up after a while."""
         caller = Caller((ONE,))
@@ -437,7 +501,8 @@ class WantedTests(unittest.TestCase):
     def test_any_order(self, steps: list[str]) -> None:
         """Whatever the order of events, there is never more than one attempt, none that nobody
         wants, and never an end of them while one is wanted."""
-        caller = Caller((ONE, TWO))
+        caller = Caller((ONE, TWO, ("both", 2)))
+        caller.network.names["both"] = [TWO[0], ONE[0]]
         caller.listen(TWO)
         connected = 0
         for step in steps:

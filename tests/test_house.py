@@ -46,7 +46,7 @@ FLOORS = {
     ),
     "machines": Floor(
         "handshake nodekey routing roster commands packetqueue status totals health expiry turns "
-        "history report explain strangers",
+        "history report explain strangers standing",
         "errors codecs machines",
         pure=True,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_interface
 from typing import Any
 
@@ -160,6 +161,7 @@ RECORDS = st.builds(
     url=URLS,
     addresses=st.lists(INTERFACES, min_size=1, max_size=8).map(tuple),
     version=WORDS,
+    settled=st.booleans(),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
@@ -440,7 +442,7 @@ class Records(unittest.SynchronousTestCase):
     def test_longest_fits_the_handshake(self) -> None:
         """The longest record there can be fits into a proof."""
         full = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xF000, 0xF008)]
-        record = self.accepts(record_with(**{**LONGEST, "addresses": full}))
+        record = self.accepts(record_with(**{**LONGEST, "addresses": full, "settled": True}))
         self.assertLessEqual(len(encode_record(record)), messages.MAX_RECORD)
 
     def test_raw_bytes(self) -> None:
@@ -452,6 +454,16 @@ class Records(unittest.SynchronousTestCase):
         """A start time is a whole number as JSON writes it."""
         for number in (b"1e3", b"1.0", b"NaN", b"-Infinity", b"01", b"0x1", b"1_0", b"9" * 5000):
             self.refuses(RECORD_BYTES.replace(b"1795644308123", number))
+
+    def test_settled(self) -> None:
+        """That a node is settled is said, that it is not is left out; nothing else is either."""
+        said = RECORD_BYTES[:-1] + b',"settled":true}'
+        settled = replace(RECORD, settled=True)
+        self.assertEqual((encode_record(settled), self.accepts(said)), (said, settled))
+        self.assertEqual(self.accepts(record_with(settled=False)), RECORD)
+        wrong: tuple[object, ...] = (None, 0, 1, "true", [], {})
+        for value in wrong:
+            self.refuses(record_with(settled=value))
 
     def test_duplicate_keys(self) -> None:
         """Of a field that is given twice the last one counts, and is checked."""

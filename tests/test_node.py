@@ -10,6 +10,7 @@ from tunmesh.bootstrap import GroupSettings
 from tunmesh.handshake import Key
 from tunmesh.link import Timing
 from tunmesh.packetqueue import MAX_BYTES
+from tunmesh.standing import SETTLING
 from tunmesh.testing import LATENCY, PORT, Member, Mesh, frame
 
 
@@ -150,6 +151,17 @@ class JoiningTests(SynchronousTestCase):
         mesh.until(mesh.is_complete, within=20)
         self.assertEqual(b.linked_with, ["a"])
 
+    def test_own_address_among_those_of_a_name(self) -> None:
+        """A node whose own address comes first among those of its bootstrap name goes on to the
+        next one at once: it is linked as soon as it looks for the first time after the name was
+        lost."""
+        mesh = Mesh(groups=(GroupSettings("dns", (("mesh.test", PORT),)),))
+        a, b = mesh.add("a", groups=()), mesh.add("b")
+        mesh.advance(120)
+        mesh.network.names["mesh.test"] = [b.host, a.host]
+        mesh.until(mesh.is_complete, within=15.1)
+        self.assertEqual(b.linked_with, ["a"])
+
     def test_only_able_to_dial_out(self) -> None:
         """A node that nobody can reach links with everybody who can be reached."""
         mesh = Mesh()
@@ -201,6 +213,18 @@ class HealingTests(SynchronousTestCase):
         dials = mesh.network.dials
         mesh.advance(60)
         self.assertEqual(mesh.network.dials, dials)  # nobody dials the dead
+
+    def test_dead_while_dialing(self) -> None:
+        """A node that ends while it dials is dead: it links with nobody, and dials nobody else."""
+        for end in ("crash", "vanish"):
+            mesh = Mesh(groups=(GroupSettings("dns", (("mesh.test", PORT),)),))
+            a, b = mesh.add("a", groups=()), mesh.add("b", start=False)
+            mesh.network.names["mesh.test"] = ["192.0.2.99", a.host]
+            b.start()
+            mesh.advance(0.0005)
+            getattr(b, end)()
+            mesh.advance(30)
+            self.assertEqual((mesh.network.dials, a.logged("linked")), (1, []))
 
     def test_vanished_node_is_noticed(self) -> None:
         """A node that disappears without a word is given up after 15 s of silence."""
@@ -368,6 +392,58 @@ class AddressTests(SynchronousTestCase):
         mesh.advance(1)
         self.assertTrue(thief.status.is_ready)
         self.assertTrue(mesh.send(b, thief))
+
+    def test_one_address_and_a_newcomer(self) -> None:
+        """Whoever starts while two claim one address gives it to the one that was there first, even
+        if it is linked with the other one first, and though that one's clock is behind. When the
+        first one goes, all give it to the other one."""
+        mesh, (a, _b, c) = complete(*"abc")
+        mesh.advance(SETTLING + 5)
+        thief = mesh.add("thief", start=False)
+        thief.addresses, thief.skew = c.addresses, -600
+        thief.start()
+        mesh.advance(60)
+        for name in "de":
+            groups = (GroupSettings("first", ((thief.host, PORT),)),)
+            newcomer = mesh.add(name, groups=groups, start=False)
+            mesh.network.cut(newcomer.host, c.host)
+            newcomer.start()
+            mesh.advance(1)
+            self.assertIn("thief", newcomer.linked_with)
+            self.assertNotIn("c", newcomer.linked_with)
+            mesh.network.heal()
+            mesh.until(mesh.is_complete, within=10)
+            self.assertTrue(mesh.send(newcomer, c))
+            self.assertTrue(mesh.send(c, newcomer))
+        mesh.advance(60)
+        self.assertTrue(c.status.is_ready)
+        self.assertEqual(c.logged("address_refused"), [])
+        self.assertIn("not routed to this node by 5", str(thief.status.ready))
+        c.leave()
+        mesh.advance(1)
+        self.assertTrue(thief.status.is_ready)
+        self.assertTrue(all(mesh.send(member, thief) for member in mesh.members[4:]))
+        self.assertTrue(mesh.send(a, thief))
+
+    def test_comes_back_to_a_taken_address(self) -> None:
+        """A node that was out of reach for so long that another one has its address does not take
+        it back from newcomers either."""
+        mesh, (a, b, c) = complete(*"abc")
+        heir = mesh.add("heir", start=False)
+        heir.addresses = c.addresses
+        mesh.advance(60)
+        for other in (a, b, heir):
+            mesh.network.cut(c.host, other.host)
+        heir.start()
+        mesh.until(lambda: mesh.send(a, heir))
+        mesh.advance(60)
+        mesh.network.heal()
+        mesh.until(mesh.is_complete)
+        d = mesh.add("d", groups=(GroupSettings("first", ((c.host, PORT),)),))
+        mesh.until(mesh.is_complete)
+        self.assertTrue(mesh.send(d, heir))
+        self.assertTrue(heir.status.is_ready)
+        self.assertFalse(c.status.is_ready)
 
     def test_address_of_a_silent_holder(self) -> None:
         """A newcomer gets the address of a node that does not answer a probe any more."""

@@ -6,6 +6,7 @@ to her.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 from twisted.trial import unittest
@@ -483,6 +484,59 @@ class AddressTests(RosterCase):
         self.assertEqual(self.alice.probed("bob", True), [Refuse("eve", self.refused)])
         self.assertEqual(self.alice.probed("bob", True), [])
 
+    def test_settled_holder_comes_late(self) -> None:
+        """A node that has only just come takes a settled claimant for the holder, though it was
+        linked with another one first, and tells that one so without asking anybody."""
+        self.link(self.eve)
+        self.alice.probed("eve", True)
+        commands = self.link(replace(BOB, settled=True))
+        self.assertEqual(
+            named(commands, Route, Unroute, Refuse, Probe),
+            [Route(BOB_IP, "bob"), Refuse("eve", self.refused)],
+        )
+        commands = self.alice.link_lost("bob", "lost")
+        self.assertIn(Route(BOB_IP, "eve"), commands)
+
+    def test_settled_among_many(self) -> None:
+        """Among those who are settled, and among those who are not, the first stays the first."""
+        dave = node(4, "dave", "10.0.0.2/24")
+        self.link(self.eve)
+        self.link(replace(BOB, settled=True))
+        self.link(self.mallory)
+        commands = self.link(replace(dave, settled=True))
+        self.assertEqual(named(commands, Route, Unroute, Refuse, Probe), [Probe("bob")])
+        heirs = []
+        for leaves in ("bob", "dave", "eve"):
+            heirs += named(self.alice.link_lost(leaves, "lost"), Route)
+        self.assertEqual(heirs, [Route(BOB_IP, name) for name in ("dave", "eve", "mallory")])
+
+    def test_settled_too_late(self) -> None:
+        """A node that has been here for a while knows whom it was linked with first, and believes
+        nobody who says that he is settled."""
+        self.link(BOB)
+        self.alice.stands(is_new=False, is_settled=True)
+        commands = self.link(replace(self.eve, settled=True))
+        self.assertEqual(named(commands, Route, Unroute, Refuse, Probe), [Probe("bob")])
+        self.assertEqual(self.alice.probed("bob", True), [Refuse("eve", self.refused)])
+
+    def test_settled_restarts(self) -> None:
+        """A restarted node inherits the place of its past life, which was settled, though it is not
+        settled itself."""
+        self.link(replace(BOB, settled=True))
+        self.link(BOB_AGAIN, "bob again")
+        commands = self.link(self.eve)
+        self.assertEqual(named(commands, Route, Unroute), [])
+
+    def test_own_address_settled(self) -> None:
+        """Of two claimants of one address the settled one tells the other, whatever the clocks say;
+        the other one says nothing."""
+        settled = replace(node(7, "eve", "10.0.0.1/24"), settled=True)
+        self.assertEqual(named(self.link(settled), Route, Refuse), [])
+        self.alice.stands(is_new=False, is_settled=True)
+        early = node(8, "mallory", "10.0.0.1/24", started=0)
+        refused = Refusal(("10.0.0.1",), "alice")
+        self.assertEqual(named(self.link(early), Route, Refuse), [Refuse("mallory", refused)])
+
     def test_holder_is_dead(self) -> None:
         """A holder that does not answer loses the address to the newcomer."""
         self.link(BOB)
@@ -512,6 +566,15 @@ class AddressTests(RosterCase):
         )
         refused = Refusal(("10.0.0.2",), "eve")
         self.assertEqual(self.alice.probed("eve", True), [Refuse("mallory", refused)])
+
+    def test_restart_without_an_address(self) -> None:
+        """When a node restarts with one address less, who waited for that one has it, and is told
+        what is still refused to him, and nothing else."""
+        bob = node(2, "bob", "10.0.0.2/24", "10.0.0.6/24")
+        self.link(bob)
+        self.link(node(7, "eve", "10.0.0.2/24", "10.0.0.6/24"))
+        commands = self.link(BOB_AGAIN, "bob again")  # before he has answered the probe
+        self.assertEqual(named(commands, Refuse), [Refuse("eve", self.refused)])
 
     def test_leaves_the_line(self) -> None:
         """Who goes while waiting takes nothing along."""

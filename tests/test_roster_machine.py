@@ -159,6 +159,12 @@ class World(RuleBasedStateMachine):
         ends[which % len(ends)].answered(False)
 
     @precondition(lambda self: self.lives)
+    @rule(which=st.integers(0, 99), is_new=st.booleans(), is_settled=st.booleans())
+    def stand(self, which: int, is_new: bool, is_settled: bool) -> None:
+        """A node has been there for a while, or is new again; what it says of that may be a lie."""
+        self.lives[which % len(self.lives)].stands(is_new, is_settled)
+
+    @precondition(lambda self: self.lives)
     @rule(which=st.integers(0, 99))
     def flush(self, which: int) -> None:
         """A node tells its news."""
@@ -333,9 +339,9 @@ class World(RuleBasedStateMachine):
 
 
 def refused_addresses(life: Life, other: Life) -> tuple[str, ...]:
-    """What `life` should tell `other`. The later of two claimants does not complain."""
+    """What `life` should tell `other`. Who came after it does not complain to a rival."""
     refused = {a.ip for a in other.record.addresses if life.routes.get(a.ip) != other.record.id}
-    if born(life) > born(other):
+    if life.after[other.record.id]:
         refused -= {a.ip for a in life.record.addresses}
     return tuple(sorted(map(str, refused)))
 

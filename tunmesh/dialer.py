@@ -7,10 +7,14 @@ only when a link was *authenticated*: a port that accepts and then hangs up is n
 link is lost that had hardly come up, the next one waits likewise, longer each time: else two nodes
 that cannot bear each other would link and part without end, as fast as they can.
 
-A name is resolved anew at every attempt, and every address it has is a candidate (`Attempt`). What
-is a name is the resolver's to say. Twisted's HostnameEndpoint would refuse those with an underscore
-(Compose gives such to its services); besides, it defines a class anew for each dial, and leaves a
-layer behind that every byte goes through.
+A name is resolved anew at every attempt, and every address it has is a candidate (`Attempt`), not
+only until one is connected: if nothing comes of that connection, the attempt goes on with the
+others. The name of a headless service has the address of this node itself; to wait each time that
+chance leads there is to stay alone for long.
+
+What is a name is the resolver's to say. Twisted's HostnameEndpoint would refuse those with an
+underscore (Compose gives such to its services); besides, it defines a class anew for each dial, and
+leaves a layer behind that every byte goes through.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from tunmesh.turns import Turns
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
 ATTEMPT_DELAY = 0.3  # seconds from one address of a name to the next
+MAX_CONNECTIONS = 3  # in one attempt: who is turned away does not go round all of a large mesh
 TURN = 1.0  # seconds that an attempt which nobody answers may keep others waiting for their turn
 SHORT_LIFE = 5.0  # seconds that a link must have lasted to be linked anew without a pause
 
@@ -150,7 +155,12 @@ class PeerFactory(ReconnectingClientFactory):
         self._turns.withdraw(self._attempt)
 
     def failed(self) -> None:
-        """An attempt came to nothing, before or after it was connected: try again later."""
+        """An attempt came to nothing, before or after it was connected: try again later, unless
+        there are addresses left to try now."""
+        if self.continueTrying and self._connecting is not None and self._connecting.go_on():
+            if self._has_turn:
+                self._silence = self.clock.callLater(TURN, self._end_turn)
+            return
         self._settle()
         if self.continueTrying:
             self.retry()
@@ -226,7 +236,8 @@ class PeerFactory(ReconnectingClientFactory):
 class Attempt(ClientFactory):
     """One attempt to connect. The addresses of a name are tried in turn, the next one when one has
     failed or ATTEMPT_DELAY has passed (RFC 8305, section 5); the first that answers wins, and the
-    others are broken off. `failed(error)` is told when none did, `trying(address)` of each."""
+    others are broken off, to be tried again should it `go_on`. `failed(error)` is told when none
+    answered, `trying(address)` of each."""
 
     noisy = False
 
@@ -246,7 +257,8 @@ class Attempt(ClientFactory):
         self._trying = trying
         self._outer: IProtocolFactory
         self._waiting: deque[str] = deque()  # addresses that were not tried yet
-        self._tried: list[IConnector] = []  # those that have not failed yet
+        self._tried: dict[IConnector, str] = {}  # those that have not failed yet, and where to
+        self._connections = 0
         self._next: IDelayedCall | None = None
         self._error: BaseException | None = DNSLookupError()
 
@@ -258,6 +270,14 @@ class Attempt(ClientFactory):
         except Exception as error:  # a name may be such that already to speak of it is an error
             self._error = error
             self._go_on()
+
+    def go_on(self) -> bool:
+        """Nothing came of what it connected to. Whether there are addresses left to be tried."""
+        if not self.is_over or not self._waiting or self._connections == MAX_CONNECTIONS:
+            return False
+        self.is_over = False
+        self._go_on()
+        return True
 
     def cancel(self) -> None:
         """Break it off, or all of it but what is connected."""
@@ -277,7 +297,8 @@ class Attempt(ClientFactory):
                 self._next = self._reactor.callLater(ATTEMPT_DELAY, self._go_on)
             self._trying(host)
             port = self._target[1]
-            self._tried.append(self._reactor.connectTCP(host, port, self._outer, CONNECT_TIMEOUT))
+            connector = self._reactor.connectTCP(host, port, self._outer, CONNECT_TIMEOUT)
+            self._tried[connector] = host
         elif not self._tried:
             self.is_over = True
             self._failed(self._error)
@@ -299,11 +320,16 @@ class Attempt(ClientFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         self.cancel()
+        self._tried.clear()
+        self._connections += 1
         return self._build(addr)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        host = self._tried.pop(connector)
+        if self.is_over:
+            self._waiting.append(host)  # broken off for another one that was connected
+            return
         self._error = reason.value
-        self._tried.remove(connector)
         self._go_on()
 
 

@@ -75,7 +75,7 @@ Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """Who a node is. It holds for the life of its process."""
+    """Who a node is. It holds for the life of its process, but for `settled`."""
 
     id: str  # 16 bytes in hexadecimal, of its public key, new at every start: tunmesh.nodekey
     name: str  # the operator's name for it, printable ASCII
@@ -83,6 +83,8 @@ class NodeRecord:
     url: str  # where it can be dialed: https://host:port
     addresses: tuple[Interface, ...]  # its overlay addresses, with the prefix of its local subnet
     version: str  # of the software
+    # Whether it had its addresses to itself already when it said this: tunmesh.standing.
+    settled: bool = False
 
     @property
     def host_port(self) -> tuple[str, int]:
@@ -212,7 +214,7 @@ def decode_record(data: bytes) -> NodeRecord:
 
 
 def _record_fields(record: NodeRecord) -> dict[str, Any]:
-    return {
+    fields = {
         "id": record.id,
         "name": record.name,
         "started": record.started,
@@ -220,6 +222,7 @@ def _record_fields(record: NodeRecord) -> dict[str, Any]:
         "addresses": [str(address) for address in record.addresses],
         "version": record.version,
     }
+    return {**fields, "settled": True} if record.settled else fields
 
 
 def _record(fields: Any) -> NodeRecord:
@@ -231,6 +234,9 @@ def _record(fields: Any) -> NodeRecord:
         raise malformed("a node record without a start time")
     if not isinstance(addresses, list) or not 1 <= len(addresses) <= MAX_ADDRESSES:
         raise malformed("a node record without addresses")
+    settled = fields.get("settled", False)
+    if type(settled) is not bool:
+        raise malformed("a node record that is settled neither true nor false")
     url = _word(fields.get("url"), MAX_URL)
     try:
         split_url(url)
@@ -243,6 +249,7 @@ def _record(fields: Any) -> NodeRecord:
         url=url,
         addresses=tuple(_interface(address) for address in addresses),
         version=_word(fields.get("version"), MAX_NAME),
+        settled=settled,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,7 @@ from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.nodekey import NodeKey
 from tunmesh.peers import Peers
 from tunmesh.routing import Network, Table
+from tunmesh.standing import Standing
 from tunmesh.status import Check, DialStatus, Dropped, Sight, Status, Traffic
 from tunmesh.strangers import plain_host
 from tunmesh.tun import Tun
@@ -141,6 +142,7 @@ class Node:
         self._journal = Journal(log, reactor.seconds, is_debugging)
         self._digest = Digest(self._journal)
         self._roster: roster.Roster[Link] = roster.Roster(settings.record, settings.networks)
+        self._standing = Standing()
         self._table: Table[Peer] = Table(
             settings.record.addresses, settings.networks, settings.enable_broadcast
         )
@@ -282,6 +284,7 @@ class Node:
             return
         is_local = self._table.is_local(record.addresses)
         link.adopt(self._settings.local if is_local else self._settings.mesh)
+        self._note_standing()  # what it is to go by, however long ago it was looked at
         self._run(self._roster.authenticated(link, record, link.dialed))
         if self._roster.is_linked(record.id):
             link.peer = self._peers.get(link)
@@ -330,6 +333,10 @@ class Node:
     def gossip_received(self, link: Link, gossip: Gossip) -> None:
         self._digest.heard += 1
         self._run(self._roster.told(link, gossip))
+        if gossip.full and self._roster.hears(link):
+            peer = self._peers.get(link)
+            if peer is not None:
+                peer.refuses = ()  # a new beginning: what it still refuses it says right behind
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         self._digest.was_asked += len(ids)
@@ -591,6 +598,7 @@ class Node:
 
     def _note_readiness(self) -> None:
         """Log it when it changes."""
+        self._note_standing()
         checks = self._health()[1]
         ready = all(check.ok for check in checks)
         if ready and not self._was_ready:
@@ -599,6 +607,15 @@ class Node:
             why = "; ".join(check.reason for check in checks if not check.ok)
             self._journal.warn(("not ready", why), "not ready: {why}", event="not_ready", why=why)
         self._was_ready = ready
+
+    def _note_standing(self) -> None:
+        """What this node says of itself, and what it believes of others, changes with time."""
+        is_in_mesh = len(self._peers) > 0 or self._bootstrap.is_lonely
+        is_refused = bool(self._peers.refused())
+        if self._standing.look(self._reactor.seconds(), is_in_mesh, is_refused):
+            self.record = replace(self.record, settled=self._standing.is_settled)
+            self._connector.record = messages.encode_record(self.record)
+            self._roster.stands(self._standing.is_new, self._standing.is_settled)
 
     def status(self) -> Status:
         """Everything there is to know about this node now."""

@@ -32,8 +32,15 @@ later is that node, restarted: it supersedes it at once and inherits its place i
 started earlier is told so, and dials us no more.
 Anybody else who claims an address that is held waits in line: the holder is probed; if it answers
 it keeps the address and the newcomer is told whose it is; if not, or whenever it goes later, the
-next in line gets it. (Of two nodes that claim the same address and are linked with each other, the
-one that started earlier tells the other one: the only use of wall clocks besides the restart.)
+next in line gets it.
+
+A node that has only just come cannot know who was first. So it lets one who says that it is settled
+stand before those who did not say so when they came, whoever of them it was linked with first
+(tunmesh.standing). A node that has been here for a while believes nobody but itself.
+
+Of two nodes that claim the same address and are linked with each other, the one that was first
+tells the other one: the settled one, or else, of two that came up together, the one that started
+earlier: the only use of wall clocks besides the restart.
 
 The machine does no I/O and reads no clock. A link is any hashable object of the caller's; this file
 only compares them. Commands are to be carried out in order.
@@ -42,7 +49,7 @@ only compares them. Commands are to be carried out in order.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Generic
 
@@ -92,6 +99,7 @@ class _Peer(Generic[Link]):
     record: NodeRecord
     link: Link
     by_smaller: bool  # the link was dialed by the one of us with the smaller id
+    was_first: bool  # before us, should we claim the same address
     yields: bool = False  # the other end has retired the link: any newcomer is better
     # A second link: a worse one, waiting for the outcome of a probe, or an older one of the same
     # dialer, waiting for the dialer to retire either.
@@ -116,6 +124,7 @@ class Roster(Generic[Link]):
 
     def __init__(self, me: NodeRecord, networks: Iterable[Network]) -> None:
         self._me = me
+        self._is_new = True
         self._networks = tuple(networks)
         self._peers: dict[str, _Peer[Link]] = {}
         self._links: dict[Link, str] = {}
@@ -171,6 +180,11 @@ class Roster(Generic[Link]):
 
     # --- facts ---
 
+    def stands(self, is_new: bool, is_settled: bool) -> None:
+        """How this node stands in the mesh has changed."""
+        self._is_new = is_new
+        self._me = replace(self._me, settled=is_settled)
+
     def authenticated(self, link: Link, record: NodeRecord, dialed: bool) -> list[Command[Link]]:
         """A link came up. `dialed`: by us."""
         by_smaller = dialed == (self._me.id < record.id)
@@ -186,7 +200,7 @@ class Roster(Generic[Link]):
             return [Close(link, LEAVING)]  # it is we who were superseded: keep out of its way
         rivals = [rival.id for rival in self.linked() if _supersedes(record, rival)]
         self._links[link] = record.id
-        self._peers[record.id] = _Peer(record, link, by_smaller)
+        self._peers[record.id] = _Peer(record, link, by_smaller, _earlier(record, self._me))
         self._news[record.id] = True
         self._is_urgent |= record.id not in self._known
         if record.id in self._known:
@@ -196,7 +210,9 @@ class Roster(Generic[Link]):
         for rival in rivals:
             old = self._peers[rival].link
             commands += [*self._part(rival, SUPERSEDED), Close(old, SUPERSEDED)]
-        return [*commands, Tell(link, self._everything()), *claims]
+        # What is refused to whom is only certain now that the rivals' claims are given up.
+        refusals = [*self._refuse_newcomer(record), *self._refuse_waiting(record.id)]
+        return [*commands, Tell(link, self._everything()), *claims, *refusals]
 
     def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
         """A link is gone, whoever closed it. Unknown (retired, refused) links are no news."""
@@ -351,23 +367,28 @@ class Roster(Generic[Link]):
     # --- addresses ---
 
     def _claim(self, record: NodeRecord, link: Link, rivals: Iterable[str]) -> list[Command[Link]]:
-        """Stand in line for its addresses: in the place of a rival, or at the end."""
+        """Stand in line for its addresses: in the place of a rival, or in one of its own."""
         commands: list[Command[Link]] = []
-        routable = self._routable(record)
-        refused = False
-        for address in routable:
+        for address in self._routable(record):
             line = self._claims.setdefault(address, [])
-            place = next((line.index(rival) for rival in rivals if rival in line), len(line))
-            line[place : place + 1] = [record.id]
+            rival = next((each for each in rivals if each in line), None)
+            if rival is not None:
+                line[line.index(rival)] = record.id
+            else:
+                line.insert(self._place(line, record), record.id)
             if line[0] == record.id:
                 commands.append(Route(address, link))
-            elif line[0] == self._me.id:
-                refused = True
-            else:
+            elif line[0] != self._me.id:
                 commands.append(Probe(self._peers[line[0]].link))
-        if refused or len(routable) < len(record.addresses):
-            commands += self._refusal(record.id)
-        return [*commands, *self._refuse_waiting(record.id)]
+        return commands
+
+    def _place(self, line: list[str], record: NodeRecord) -> int:
+        """Where a newcomer stands: at the end, or before those who are less settled than it is."""
+        if self._is_new and record.settled:
+            for place, node_id in enumerate(line):
+                if node_id != self._me.id and not self._peers[node_id].record.settled:
+                    return place
+        return len(line)
 
     def _give_up_claims(self, record: NodeRecord) -> list[Command[Link]]:
         commands: list[Command[Link]] = []
@@ -399,6 +420,12 @@ class Roster(Generic[Link]):
             )
         )
 
+    def _refuse_newcomer(self, record: NodeRecord) -> list[Command[Link]]:
+        """Tell it of addresses for which nobody has to be asked: our own, and those outside."""
+        routable = self._routable(record)
+        ours = any(self._claims[address][0] == self._me.id for address in routable)
+        return self._refusal(record.id) if ours or len(routable) < len(record.addresses) else []
+
     def _refuse_waiting(self, holder: str) -> list[Command[Link]]:
         """Tell those who wait for an address of this node that it is there."""
         lines = [line for line in self._claims.values() if line[0] == holder]
@@ -411,7 +438,7 @@ class Roster(Generic[Link]):
         holders = {
             address.ip: self._claims.get(address.ip, [""])[0] for address in peer.record.addresses
         }
-        yielded = {node_id, self._me.id} if _later(self._me, peer.record) else {node_id}
+        yielded = {node_id, self._me.id} if peer.was_first else {node_id}
         refused = frozenset(a for a, holder in holders.items() if holder not in yielded)
         texts = sorted(map(str, refused))
         holder = self._name(holders[ip_address(texts[0])]) if texts else ""
@@ -488,6 +515,11 @@ def _supersedes(one: NodeRecord, other: NodeRecord) -> bool:
     if one.name != other.name or not _later(one, other):
         return False
     return not {a.ip for a in one.addresses}.isdisjoint(a.ip for a in other.addresses)
+
+
+def _earlier(one: NodeRecord, other: NodeRecord) -> bool:
+    """Whether it had its addresses before the other one had its own; both must find the same."""
+    return one.settled if one.settled != other.settled else _later(other, one)
 
 
 def _later(one: NodeRecord, other: NodeRecord) -> bool:

@@ -272,6 +272,7 @@ class Network:
         # Of ports that take no connections at the moment.
         self.backlogs: dict[tuple[str, int], list[Dialing]] = {}
         self.wires: dict[Wire, None] = {}  # in the order of their making
+        self.dialings: dict[Dialing, None] = {}  # that are neither connected nor failed yet
         # What each host did.
         self.dials_by: Counter[str] = Counter()
         self.writes_by: Counter[str] = Counter()
@@ -311,6 +312,7 @@ class Network:
         """What connectTCP does."""
         self.dials_by[here] += 1
         dialing = Dialing(self, here, there, port, factory)
+        self.dialings[dialing] = None
         factory.doStart()
         factory.startedConnecting(dialing)
         dialing.deadline = self.clock.callLater(timeout, dialing.fail, error.TimeoutError())
@@ -325,8 +327,8 @@ class Dialing:
     deadline: interfaces.IDelayedCall
 
     def __init__(self, network: Network, here: str, there: str, port: int, factory: Any) -> None:
+        self.here = here
         self._network = network
-        self._here = here
         self._there = there
         self._port = port
         self._factory = factory
@@ -335,7 +337,7 @@ class Dialing:
     def arrive(self) -> None:
         """The SYN is at the other host."""
         cut = self._network.is_cut
-        if not self._pending or cut(self._here, self._there) or cut(self._there, self._here):
+        if not self._pending or cut(self.here, self._there) or cut(self._there, self.here):
             return
         if self._there in self._network.gone:
             return
@@ -348,8 +350,8 @@ class Dialing:
             self.fail(error.ConnectionRefusedError())
             return
         self._end()
-        near = Wire(self._network, self._here, self._there, self._port)
-        far = Wire(self._network, self._there, self._here, self._port)
+        near = Wire(self._network, self.here, self._there, self._port)
+        far = Wire(self._network, self._there, self.here, self._port)
         near.peer, far.peer = far, near
         self._network.connections += 1
         near.number = far.number = self._network.connections
@@ -367,8 +369,13 @@ class Dialing:
             self._end()
             self._factory.clientConnectionFailed(self, Failure(why))
 
+    def crash(self) -> None:
+        """The process that dials is no more."""
+        self._end()
+
     def _end(self) -> None:
         self._pending = False
+        self._network.dialings.pop(self, None)
         if self.deadline.active():
             self.deadline.cancel()
 
@@ -599,6 +606,8 @@ class Member:
         network.backlogs.pop((self.host, PORT), None)
         for wire in [wire for wire in network.wires if wire.here == self.host]:
             wire.crash(silently)
+        for dialing in [dialing for dialing in network.dialings if dialing.here == self.host]:
+            dialing.crash()
 
 
 class Mesh:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunmesh.simulator.scenarios import Scenario
+from tunmesh.simulator.scenarios import FLOOD, ReadSlowly, Scenario
 from tunmesh.simulator.world import TRAFFIC_INTERVAL, World
 from tunmesh.status import Status
 from tunmesh.testing import Member
@@ -115,16 +115,19 @@ def costs(world: World, scenario: Scenario) -> Iterator[tuple[str, float, float,
     """What the hosts did: the word for it, how much of it on average, at most, and the limit."""
     others = max(1, len(list(world.running())) - 1)
     growth = max(1.0, others / scenario.nodes)
+    floods = [step for step in scenario.steps if isinstance(step, ReadSlowly)]
+    flood_packets = sum(step.seconds / FLOOD for step in floods)
+    flood_bytes = sum(step.seconds * step.rate for step in floods)
     seconds = world.clock.seconds()
     always = seconds * (KEEPALIVES * others + PACKETS / (others + 1))
     network, limits = world.network, scenario.limits
     for what, counts, limit, unit in (
         ("dials", network.dials_by, limits.dials * others + BOOTSTRAP * seconds, 1),
-        ("messages", network.writes_by, limits.writes * others + always, 1),
+        ("messages", network.writes_by, limits.writes * others + always + flood_packets, 1),
         (
             "kilobytes",
             network.bytes_by,
-            limits.kilobytes * others * growth + always * KILOBYTES,
+            limits.kilobytes * others * growth + always * KILOBYTES + flood_bytes / 1000,
             1000,
         ),
     ):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+FLOOD = 0.02  # seconds between two packets to a slow reader, and between two among the others
+
 # How a process ends. Crash: its kernel closes its connections. Vanish: the machine is gone, nobody
 # closes anything and nobody answers. Leave: it is told to, and says bye.
 End = Literal["crash", "vanish", "leave"]
@@ -246,13 +248,13 @@ SCENARIOS = {
             "slow-readers",
             "a tenth of the nodes reads far less than it is sent, for half a minute",
             (Start(), Whole(15), ReadSlowly(0.1, 30, 20_000, 60_000), Whole(10)),
-            Limits(3, 240, 250),
+            Limits(3, 40, 90),
         ),
         Scenario(
             "duplicate",
-            "a newcomer claims the address of a node that runs",
-            (Start(), Whole(15), Intrude(), Whole(15)),
-            Limits(3, 40, 10),
+            "a newcomer claims the address of a node that runs, then others start",
+            (Start(), Whole(15), Wait(20), Intrude(), Whole(15), Add(0.5), Whole(15)),
+            Limits(3, 60, 15),
         ),
         Scenario(
             "ghosts",

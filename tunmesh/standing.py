@@ -1,0 +1,44 @@
+"""How a node stands in the mesh: whether it has only just come, and whether it is settled.
+
+When two nodes claim one address, the one that was there first keeps it. Who was first is known to
+everybody who was there as well, but not to a node that has only just come: it may be linked with
+the intruder before it is linked with the incumbent. The two of them know it, by now. The incumbent
+had its address to itself for a while; the intruder has been told by everybody whose it is. So each
+node says in its handshakes whether it is settled, and who has only just come believes that
+(tunmesh.roster); everybody else goes by what he saw himself.
+
+    new ── in the mesh for SETTLING seconds ──> not new ── no peer refuses an address ──> settled
+     ^                                             │                                        │
+     └────────── no link, but somebody to bootstrap from: what it knew may be over ─────────┘
+
+Once settled, a refusal changes nothing: else any member could unsettle any other one.
+
+Only the node's own clock counts, and only for how long something lasts.
+"""
+
+from __future__ import annotations
+
+# Seconds. Enough to be linked with everybody and refused by whoever has cause to, which takes a
+# probe; it is also how long members are believed what only they know, so no longer than that.
+SETTLING = 15.0
+
+
+class Standing:
+    """Of one node, which starts as a new one."""
+
+    def __init__(self) -> None:
+        self.is_new = True
+        self.is_settled = False
+        self._since: float | None = None  # in the mesh
+
+    def look(self, now: float, is_in_mesh: bool, is_refused: bool) -> bool:
+        """Whether that changes anything. `is_in_mesh`: linked with somebody, or there is nobody
+        else; `is_refused`: some peer does not route an address of this node to it."""
+        before = self.is_new, self.is_settled
+        if not is_in_mesh:
+            self._since = None
+        elif self._since is None:
+            self._since = now
+        self.is_new = self._since is None or now - self._since < SETTLING
+        self.is_settled = not self.is_new and (self.is_settled or not is_refused)
+        return before != (self.is_new, self.is_settled)
