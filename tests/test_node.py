@@ -517,6 +517,26 @@ class TrustTests(SynchronousTestCase):
         self.assertEqual((a.linked_with, b.linked_with, c.linked_with), (["b", "c"], ["a"], ["a"]))
 
 
+class PromptnessTests(SynchronousTestCase):
+    """What the machine answers at once is sent at once."""
+
+    def test_answer(self) -> None:
+        """What the kernel has ready when it is given a packet leaves in the same turn; not what it
+        may have ready when a packet is kept from it."""
+        mesh, (a, b) = complete("a", "b")
+        answer = frame(b.address, a.address, b"pong")
+        for request, goes in (
+            (frame("10.9.9.9", b.address, b"a spoofed ping"), False),
+            (frame(a.address, b.address, b"ping"), True),
+        ):
+            b.tun.answers = [answer]
+            a.tun.inject(request)
+            mesh.advance(1.5 * LATENCY)
+            self.assertEqual(b.tun.answers == [], goes)
+            mesh.advance(LATENCY)
+            self.assertEqual(answer in a.tun.written, goes)
+
+
 class BackpressureTests(SynchronousTestCase):
     """A slow peer is nobody else's problem."""
 

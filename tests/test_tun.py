@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import stat
+import struct
 import tempfile
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -28,7 +29,7 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests import netns
-from tunmesh import packet, segments
+from tunmesh import icmp, packet, segments
 from tunmesh.errors import OperatorError
 from tunmesh.namespaces import Namespace
 from tunmesh.netadmin import Overlay, configure
@@ -300,6 +301,22 @@ class DeviceTests(unittest.TestCase):
         self._ping()
         self.assertIn(b"ping", (await second)[0])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_answer_at_once(self) -> None:
+        """What the kernel answers to a packet can be had as soon as that was written."""
+        echo = icmp.echo_request(icmp.IPV4, 7, 1, b"are you there?")
+        addresses = socket.inet_aton("10.77.0.2") + socket.inet_aton("10.77.0.1")
+        start = struct.pack("!BBHIBB", 0x45, 0, 20 + len(echo), 0, 64, socket.IPPROTO_ICMP)
+        sum_ = icmp.checksum(start + addresses).to_bytes(2, "big")
+        self.host.tun.start(self.host.batches.append, self.host.losses.append)
+        self.host.tun.poll()
+        self.assertEqual(self.host.tun.write([bytes(HEADER) + start + sum_ + addresses + echo]), [])
+        self.host.tun.poll()
+        sent = [frame[HEADER:] for batch in self.host.batches for frame in batch]
+        replies = [icmp.parse_echo_reply(icmp.IPV4, each) for each in sent if each[0] == 0x45]
+        self.assertEqual(replies, [(7, 1)])
+        self.host.tun.stop()
+        self.host.tun.poll()
 
     def test_refused_frames(self) -> None:
         """The kernel refuses what is no packet, and the counters do not move."""

@@ -81,12 +81,14 @@ def credentials(name: str = "mesh") -> Credentials:
 
 
 class MemoryTun:
-    """A tun device without a kernel. `inject` is what the machine sends, `written` what it got."""
+    """A tun device without a kernel. `inject` is what the machine sends, `written` what it got,
+    `answers` what it sends as soon as it got something."""
 
     def __init__(self, name: str = "tun1") -> None:
         self.name = name
         self.rx_packets = self.rx_bytes = self.tx_packets = self.tx_bytes = 0
         self.written: list[bytes] = []
+        self.answers: list[bytes] = []
         self.refuses: str | None = None  # the drop reason to answer every write with
         self.is_open = True
         self._receive: Callable[[list[bytes]], None] | None = None
@@ -103,6 +105,11 @@ class MemoryTun:
             self.rx_packets += 1
             self.rx_bytes += len(frame) - 10
         return []
+
+    def poll(self) -> None:
+        if self.answers:
+            frames, self.answers = self.answers, []
+            self.inject(*frames)
 
     def inject(self, *frames: bytes) -> None:
         self.tx_packets += len(frames)

@@ -93,6 +93,9 @@ class Tun(Protocol):
         frame: a bad header or not an IP packet), "tun_down" (the interface is down or gone).
         """
 
+    def poll(self) -> None:
+        """Receive what is there now, a turn's worth at most, without waiting for the reactor."""
+
     def stop(self) -> None:
         """Close the device, and with it remove the interface, its addresses and its routes."""
 
@@ -235,6 +238,10 @@ class TunDevice:
         self.rx_packets += count
         self.rx_bytes += size - packet.HEADER * count
         return drops
+
+    def poll(self) -> None:
+        if self._fd >= 0:
+            self.doRead()
 
     def stop(self) -> None:
         if self._fd >= 0:
