@@ -107,12 +107,14 @@ class Listener(End):
 
     def __init__(self, total: int) -> None:
         super().__init__()
+        self.paused: Deferred[None] = Deferred()
         self.complete: Deferred[None] = Deferred()
         self._total = total
 
     def dataReceived(self, data: bytes) -> None:
         if not self.received:
             self.transport.pauseProducing()
+            self.paused.callback(None)
         super().dataReceived(data)
         if len(self.received) == self._total:
             self.complete.callback(None)
@@ -345,6 +347,7 @@ class StockSocketTests(TestCase):
         connector = reactor.connectTCP("127.0.0.1", port.getHost().port, dialing)
         self.addCleanup(connector.disconnect)
         await stream.stuck
+        await sink.paused
         self.assertLess(len(stream.sent), total)
         sink.transport.resumeProducing()
         await sink.complete

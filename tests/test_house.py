@@ -45,8 +45,8 @@ FLOORS = {
         "netstring messages packet segments flows pcapng icmp events", "errors codecs", pure=True
     ),
     "machines": Floor(
-        "handshake nodekey routing roster commands packetqueue status totals health expiry turns "
-        "history report explain strangers standing",
+        "handshake nodekey routing roster commands packetqueue budget status totals health expiry "
+        "turns history report explain strangers standing",
         "errors codecs machines",
         pure=True,
     ),

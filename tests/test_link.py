@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh import messages
+from tunmesh.budget import MAX_BUDGET
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.link import (
@@ -64,6 +65,7 @@ class Channel:
 
     def __init__(self) -> None:
         self.flaw: PeerError | None = None
+        self.limits: list[int] = []  # of what may wait unsent
 
     def binding(self, transport: LinkTransport) -> bytes:
         if self.flaw is not None:
@@ -72,6 +74,9 @@ class Channel:
 
     def why_lost(self, reason: Failure) -> PeerError:
         return PeerError("closed", "it closed the connection")
+
+    def limit_unsent(self, transport: LinkTransport, size: int) -> None:
+        self.limits.append(size)
 
 
 class Owner:
@@ -444,6 +449,31 @@ class DataTests(LinkCase):
         arrived = self.other.packets()[-11:]
         self.assertCountEqual(arrived, [*bulk, ping])
         self.assertLess(arrived.index(ping), 6)
+
+    def test_slow_way(self) -> None:
+        """Where a megabyte takes a second, a ping beside bulk waits for little more than what the
+        transport itself keeps; where it takes no time again, bulk is as fast as it was."""
+
+        def arrived(turns: int) -> int:
+            """Of bulk, so much in each turn that not all of it can pass."""
+            self.other.heard.clear()
+            for _ in range(turns):
+                self.link.send([frame("10.0.0.1", "10.0.0.2", bytes(1400))] * 200)
+                self.advance(LATENCY)
+            return len(self.other.packets())
+
+        before = arrived(50)
+        self.network.rates[THERE] = 1e6
+        self.assertLess(arrived(500), before)
+        ping = frame("10.0.0.1", "10.0.0.2", b"ping")
+        self.link.send([ping])
+        self.advance(HIGH_WATER / 1e6 + 0.02)
+        self.assertTrue(ping in self.other.packets())
+        self.assertLess(min(self.channel.limits), MAX_BUDGET // 8)
+        del self.network.rates[THERE]
+        self.advance(1)
+        self.assertGreater(arrived(50), 0.9 * before)
+        self.assertEqual(self.channel.limits[-1], MAX_BUDGET)
 
     def test_lost_while_waiting(self) -> None:
         """What waits when the connection is lost is counted, as is what comes after."""

@@ -16,6 +16,7 @@ are in docs/performance.md.
 
 from __future__ import annotations
 
+from socket import MSG_EOR
 from typing import Any
 
 from OpenSSL import SSL
@@ -31,7 +32,7 @@ _NEEDED = (
     (TLSMemoryBIOProtocol, ("_aborted", "_lostTLSConnection")),
     (SSL, ("_ffi", "_lib")),
     (getattr(SSL, "_lib", None), ("SSL_clear_mode", "SSL_MODE_ENABLE_PARTIAL_WRITE")),
-    (tcp.Connection, ("dataBuffer", "producerPaused", "writeSomeData")),
+    (tcp.Connection, ("dataBuffer", "producerPaused", "getHandle")),
 )
 
 
@@ -67,12 +68,11 @@ class BulkTransport(TLSMemoryBIOProtocol):
         """To the socket when nothing waits before it, else behind what waits."""
         transport = self.transport
         if self._is_tcp and transport.connected and not _is_waiting(transport):
-            sent = transport.writeSomeData(ciphertext)
+            sent = _sent(transport.getHandle(), ciphertext)
             if sent == len(ciphertext):
                 return
-            if isinstance(sent, int):  # otherwise the connection is lost, as the reactor will see
-                ciphertext = ciphertext[sent:]
-                _pause(transport)
+            ciphertext = ciphertext[sent:]
+            _pause(transport)
         transport.write(bytes(ciphertext))
 
     def _flushReceiveBIO(self) -> None:
@@ -91,6 +91,21 @@ class BulkTransport(TLSMemoryBIOProtocol):
             self._flushSendBIO()
         else:
             super()._flushReceiveBIO()  # it asks again, and knows what to do about the answer
+
+
+def _sent(socket: Any, ciphertext: memoryview) -> int:
+    """How much of it the kernel takes. An error other than that it has no room shows again when the
+    reactor tries, which knows what to do about it.
+
+    MSG_EOR keeps what is sent next out of the same buffer of the kernel's. One that is not full
+    takes up to 64 KB more, whatever TCP_NOTSENT_LOWAT says: that is looked at for new ones only
+    (tcp_sendmsg_locked in net/ipv4/tcp.c).
+    """
+    try:
+        sent: int = socket.send(ciphertext, MSG_EOR)
+    except OSError:
+        return 0
+    return sent
 
 
 def _is_waiting(transport: Any) -> bool:

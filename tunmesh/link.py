@@ -5,12 +5,13 @@
 
 **Flow control.** While the transport takes bytes, packets go straight to it, a batch at a time.
 When it says pause, or when more come in one turn of the reactor than should go in one, they wait in
-a fair and bounded queue (tunmesh.packetqueue), from which one budget goes in each turn. The tun is
-never paused: it is read faster than we can encrypt, so that what must wait or be dropped is chosen
-here and not by the order of its ring. Everything that is not data goes to the transport at once,
-past the queue: it is little, and what a peer could make us send without end is held back. Of all
-pings of one read the last is answered, a record is introduced once, and neither while the transport
-says pause; a peer that makes us say more and more and does not read is hung up on at `MAX_UNREAD`.
+a fair and bounded queue (tunmesh.packetqueue), from which one budget (tunmesh.budget) goes in each
+turn. The tun is never paused: it is read faster than we can encrypt, so that what must wait or be
+dropped is chosen here and not by the order of its ring. Everything that is not data goes to the
+transport at once, past the queue: it is little, and what a peer could make us send without end is
+held back. Of all pings of one read the last is answered, a record is introduced once, and neither
+while the transport says pause; a peer that makes us say more and more and does not read is hung up
+on at `MAX_UNREAD`.
 
 **Useless frames**, packets that are dropped and messages, cost as much to read as packets that are
 carried. Of `USELESS_BURST` and then `USELESS_RATE` a second a link takes no notice; whoever sends
@@ -49,6 +50,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunmesh import messages
+from tunmesh.budget import Budget
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Listener, Step
 from tunmesh.messages import Gossip, NodeRecord, Refusal
@@ -57,7 +59,6 @@ from tunmesh.packetqueue import PacketQueue
 
 RETIRE_TIMEOUT = 2.0  # how long the other end may take to say its bye, or to close
 CLOCK_STEP = 0.001  # seconds: less is no time
-WRITE_BUDGET = 1 << 17  # bytes of packets for one write
 # An end that has pinged waits for so many intervals, longer than the other end needs for its turn.
 OTHERS_TURN = 1.5
 MAX_UNREAD = 1 << 20  # bytes of messages that the other end leaves unread
@@ -130,6 +131,10 @@ class Channel(Interface):
         """Why it ended before the handshake did."""
         ...
 
+    def limit_unsent(self, transport: LinkTransport, size: int) -> None:
+        """Have no more bytes than that wait below it."""
+        ...
+
 
 @implementer(IHandshakeListener, IPushProducer)
 class Link(Protocol):
@@ -171,6 +176,7 @@ class Link(Protocol):
         self._machine: Dialer | Listener | None = None
         self._decoder = Decoder(messages.MAX_HANDSHAKE_FRAME)
         self._timer: IDelayedCall | None = None
+        self._budget = Budget()
         self._paused = False
         self._unread = 0  # bytes of messages written since the transport said pause
         self._is_reading = False  # more may follow of what is to be answered
@@ -216,7 +222,7 @@ class Link(Protocol):
         if self.state is not State.UP:
             self._drop("link_lost", len(frames))
             return
-        if not (self._paused or self.queue) and sum(map(len, frames)) <= WRITE_BUDGET:
+        if not (self._paused or self.queue) and sum(map(len, frames)) <= self._budget.bytes:
             self._write_frames(frames)
             return
         dropped = self.queue.push(self._clock.seconds(), frames)
@@ -360,9 +366,12 @@ class Link(Protocol):
 
     def pauseProducing(self) -> None:
         self._paused = True
+        self._budget.paused(self._clock.seconds())
 
     def resumeProducing(self) -> None:
         self._paused = False
+        if self._budget.resumed(self._clock.seconds()):
+            self._channel.limit_unsent(self.transport, self._budget.bytes)
         self._unread = 0
         self._answer()
         self._pump()
@@ -383,11 +392,13 @@ class Link(Protocol):
         self._stop_pump()
         if self._paused or not self._is_open():
             return
-        frames, expired = self.queue.pop(self._clock.seconds(), WRITE_BUDGET)
+        frames, expired = self.queue.pop(self._clock.seconds(), self._budget.bytes)
         self._drop("expired", expired)
         if frames:
             self._write_frames(frames)
-        if self.queue:
+        if self.queue and not self._paused:
+            if self._budget.taken():
+                self._channel.limit_unsent(self.transport, self._budget.bytes)
             self._pump_soon()
         elif self.state is State.RETIRING and not self._bye_said and not self._paused:
             self._say_bye(messages.REPLACED)

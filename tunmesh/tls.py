@@ -48,6 +48,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunmesh import pem
+from tunmesh.budget import MAX_BUDGET
 from tunmesh.bulktls import transport_class
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.messages import PROTOCOL
@@ -68,8 +69,8 @@ ACCEPT_COST = 0.00005  # seconds for a connection, beside what is measured
 REFUSE_COST = 0.00004  # seconds for one that is turned away
 ACCEPTS = 128  # connections taken in one turn of the reactor
 SEND_LIMIT = 1 << 20
-# Bytes that wait unsent in the kernel. The rest waits in our queue, where it can expire.
-NOTSENT_LOWAT = 1 << 17
+# Bytes that wait unsent in the kernel, at first. The rest waits in our queue, where it can expire.
+NOTSENT_LOWAT = MAX_BUDGET
 USER_TIMEOUT = 15_000  # milliseconds that sent data may stay unacknowledged
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; the socket module does not name it
 
@@ -311,15 +312,20 @@ class _GuestTransport(TunedTransport):
 def _tune(transport: ITransport) -> None:
     """Set a TCP transport up for large reads, small latency and a quick death. A transport without
     a socket (in memory) is left as it is."""
-    handle = getattr(transport, "getHandle", lambda: None)()
-    if not isinstance(handle, socket.socket):
+    handle = _socket_of(transport)
+    if handle is None:
         return
     transport.bufferSize = READ_SIZE  # type: ignore[attr-defined]
-    # Twisted sends at most 128 KB at a time: just too little for a batch of 128 KB and its TLS.
+    # Twisted sends at most 128 KB at a time: less than a batch.
     transport.SEND_LIMIT = SEND_LIMIT  # type: ignore[attr-defined]
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
     handle.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+
+
+def _socket_of(transport: ITransport) -> socket.socket | None:
+    handle = getattr(transport, "getHandle", lambda: None)()
+    return handle if isinstance(handle, socket.socket) else None
 
 
 def client_factory(
@@ -389,6 +395,13 @@ class Channel:
         if isinstance(error, SSL.Error) and error.args and error.args[0]:
             return error_of(error)
         return PeerError("closed", "it closed the connection during the handshake")
+
+    def limit_unsent(self, transport: object, size: int) -> None:
+        """Have the kernel keep no more bytes than that unsent, ciphertext as it is."""
+        below = transport.transport  # type: ignore[attr-defined]
+        handle = _socket_of(below) if below.connected else None
+        if handle is not None:
+            handle.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, size)
 
 
 def error_of(error: SSL.Error) -> PeerError:

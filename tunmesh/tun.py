@@ -40,7 +40,7 @@ from tunmesh.errors import OperatorError
 
 # What a turn reads at most: more than a link writes in one, so that what cannot be sent in time
 # waits where flows take turns and not in the kernel's ring, where it waits in line.
-TURN_BYTES = 256 * 1024
+TURN_BYTES = 384 * 1024
 TURN_FRAMES = 256
 # The largest IP packet there is, and its header.
 _FRAME_MAX = 65535 + packet.HEADER
