@@ -22,6 +22,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from bench.errors import BenchError
+from bench.way import Way, lay
 from tunmesh.errors import OperatorError
 from tunmesh.localmesh.janitor import Janitor
 from tunmesh.localmesh.underlay import Underlay
@@ -143,12 +144,19 @@ class Lab:
         self.janitor = Janitor(self.directory)
         self._grounds: list[Ground] = []
 
-    def ground(self, name: str, hosts: int = 2) -> Ground:
-        """So many new hosts, their files in a directory of that name."""
+    def ground(self, name: str, hosts: int = 2, way: Way | None = None) -> Ground:
+        """So many new hosts, their files in a directory of that name. Two of them may be joined by
+        something worse than a cable."""
         directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.directory))
         directory.chmod(0o755)
         addresses = [f"10.99.0.{number}" for number in range(1, hosts + 1)]
-        hub, namespaces = _cable(addresses) if hosts == 2 else _bridge(addresses)
+        hub: Namespace | None
+        namespaces: Sequence[Namespace]
+        if way is not None:
+            hub, namespaces = None, (Namespace.create(), Namespace.create())
+            self.janitor.watch(lay(way, namespaces, addresses, self.directory))
+        else:
+            hub, namespaces = _cable(addresses) if hosts == 2 else _bridge(addresses)
         made = []
         for namespace, address in zip(namespaces, addresses, strict=True):
             (directory / address).mkdir()

@@ -1,0 +1,138 @@
+"""A mesh between places that are far apart: streams and pings over a way that is long, narrow and
+lossy (`bench.way`), beside the way itself and beside others.
+
+    python -m bench.far [--seconds 6] [--rounds 1]
+
+The streams inside are CUBIC's, as most are. The tunnel's own connection is the host's choice
+(net.ipv4.tcp_congestion_control), so tunmesh is measured with each that matters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+from bench import contenders
+from bench.contender import Contender
+from bench.errors import BenchError
+from bench.lab import Lab
+from bench.ping import parse_ping, percentile
+from bench.running import Running, bring_up
+from bench.tools import missing
+from bench.way import Way
+from tunmesh.errors import OperatorError
+
+WAYS = {
+    "10 Mbit/s, 20 ms": Way(0.01, 10e6, 0.0),
+    "100 Mbit/s, 20 ms": Way(0.01, 100e6, 0.0),
+    "100 Mbit/s, 80 ms, 0.1 % lost": Way(0.04, 100e6, 0.001),
+    "100 Mbit/s, 40 ms, 1 % lost": Way(0.02, 100e6, 0.01),
+}
+"""By rate, round trip, and loss each way; 50 ms of traffic may wait in front of it."""
+INNER = "cubic"
+CARRIERS = ("cubic", "bbr")
+OTHERS = ("veth", "openvpn", "wireguard-go")
+PING_INTERVAL = 0.02
+SETTLE = 1.0  # seconds that streams get before a ping beside them
+SYSCTL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What came over one way: rates in bits per second, times in seconds."""
+
+    one: float
+    four: float
+    ping_median: float
+    ping_p99: float
+    ping_lost: float
+
+
+def takers() -> Iterator[tuple[Contender, str]]:
+    """Each contender, and the congestion control of its host."""
+    by_name = {one.name: one for one in contenders.ALL}
+    for name in OTHERS:
+        yield replace(by_name[name], name="no VPN" if name == "veth" else name), INNER
+    for carrier in CARRIERS:
+        yield replace(by_name["tunmesh"], name=f"tunmesh, {carrier}"), carrier
+
+
+def measure(lab: Lab, way: Way, contender: Contender, carrier: str, seconds: int) -> Figures:
+    """Raises BenchError when that cannot be measured here."""
+    if packages := missing(contender.needs):
+        raise BenchError(f"not installed: apt install {' '.join(packages)}")
+    ground = lab.ground("far", way=way)
+    try:
+        for host in ground.hosts:
+            with host.namespace:
+                _choose(carrier)
+        bring_up(contender, ground)
+        running = Running(contender, ground, lab)
+        one = running.iperf(seconds, "-C", INNER).result().rate
+        streams = running.iperf(seconds + 1, "-C", INNER, "-P4")
+        time.sleep(SETTLE)  # the streams shall be at full speed: nothing tells when they are
+        count = round(seconds / PING_INTERVAL)
+        how = ("-i", f"{PING_INTERVAL}", "-c", str(count), "-W", "2")
+        output = ground.left.run("ping", *how, contender.right, accept=(0, 1))
+        times = parse_ping(output)
+        return Figures(
+            one=one,
+            four=streams.result().rate,
+            ping_median=median(times),
+            ping_p99=percentile(times, 0.99),
+            ping_lost=1 - len(times) / count,
+        )
+    finally:
+        lab.close_ground(ground)
+
+
+def _choose(carrier: str) -> None:
+    try:
+        SYSCTL.write_text(carrier)
+    except OSError:
+        raise BenchError(
+            f"the kernel does not let a namespace use {carrier}: modprobe tcp_{carrier}, and add "
+            "it to net.ipv4.tcp_allowed_congestion_control"
+        ) from None
+
+
+def line(name: str, figures: Figures) -> str:
+    return (
+        f"  {name:16} {figures.one / 1e6:8.1f} {figures.four / 1e6:8.1f} "
+        f"{figures.ping_median * 1e3:9.0f} {figures.ping_p99 * 1e3:8.0f} "
+        f"{figures.ping_lost * 100:7.1f}"
+    )
+
+
+def middle(rounds: list[Figures]) -> Figures:
+    """The median of each figure."""
+    return Figures(*(median(getattr(each, name) for each in rounds) for name in Figures.__slots__))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.far")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all is measured")
+    parser.add_argument("--seconds", type=int, default=6, help="for each measurement")
+    options = parser.parse_args()
+    print(f"{'':18} {'1 stream':>8} {'4':>8} {'ping p50':>9} {'p99':>8} {'lost %':>7}")  # noqa: T201
+    with Lab() as lab:
+        for title, way in WAYS.items():
+            print(title)  # noqa: T201
+            for contender, carrier in takers():
+                try:
+                    rounds = [
+                        measure(lab, way, contender, carrier, options.seconds)
+                        for _ in range(options.rounds)
+                    ]
+                except (BenchError, OperatorError) as error:
+                    print(f"  {contender.name:16} skipped: {error}", flush=True)  # noqa: T201
+                    continue
+                print(line(contender.name, middle(rounds)), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
