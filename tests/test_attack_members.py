@@ -13,8 +13,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.members import ADDRESS, HOST, Mallory, mallory
-from tunmesh import messages, roster
-from tunmesh.link import MAX_UNREAD, USELESS_BURST, USELESS_RATE
+from tunmesh import messages, roster, waste
+from tunmesh.link import MAX_UNREAD
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.packet import HEADER
@@ -396,8 +396,8 @@ class FloodsTests(MemberCase):
             self.mallory.say(*spoofed)
             self.mesh.advance(0.01)
         dropped = self.a.status.dropped["spoofed_source"]
-        self.assertGreaterEqual(dropped, USELESS_BURST)
-        self.assertLess(dropped, USELESS_BURST + 3 * USELESS_RATE)
+        self.assertGreaterEqual(dropped, waste.BURST)
+        self.assertLess(dropped, waste.BURST + 3 * waste.RATE)
         self.assertEqual([line["peer"] for line in self.a.logged("wasteful")], ["mallory"])
         self.assertEqual(self.a.linked_with, ["b", "mallory"])
         self.assert_unharmed()

@@ -46,7 +46,7 @@ FLOORS = {
     ),
     "machines": Floor(
         "handshake nodekey routing roster commands packetqueue budget status totals health expiry "
-        "turns history report explain strangers standing",
+        "turns history report explain strangers standing keepalive waste",
         "errors codecs machines",
         pure=True,
     ),

@@ -13,21 +13,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tunmesh import messages
+from tunmesh import messages, waste
 from tunmesh.budget import MAX_BUDGET
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener
-from tunmesh.link import (
-    MAX_REST,
-    OTHERS_TURN,
-    RETIRE_TIMEOUT,
-    USELESS_BURST,
-    USELESS_RATE,
-    Link,
-    LinkTransport,
-    State,
-    Timing,
-)
+from tunmesh.keepalive import OTHERS_TURN
+from tunmesh.link import RETIRE_TIMEOUT, Link, LinkTransport, State, Timing
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.netstring import Decoder, encode
 from tunmesh.nodekey import SEED_SIZE, NodeKey
@@ -516,7 +507,7 @@ class KeepAliveTests(LinkCase):
         self.advance(LATEST + 0.1)
         self.assertEqual(self.other.count(b"i"), 1)
         self.answer()
-        self.assertEqual(self.owner.trips, [self.link.rtt])
+        self.assertEqual(self.owner.trips, [self.link.keepalive.rtt])
         self.assertApproximates(self.owner.trips[0], 0.1, 0.03)
         self.advance(LATEST)
         self.assertEqual(self.other.count(b"i"), 2)
@@ -547,7 +538,7 @@ class KeepAliveTests(LinkCase):
             self.advance(0.01)
             self.assertEqual(self.other.count(b"i"), 1)
             self.answer()
-            self.assertEqual(self.owner.trips, [self.link.rtt])
+            self.assertEqual(self.owner.trips, [self.link.keepalive.rtt])
             self.advance(TIMING.ping_interval)
             self.assertEqual(self.other.count(b"i"), 1 + sent)
 
@@ -743,8 +734,8 @@ class UselessTests(LinkCase):
         return len(self.owner.packets) + len(self.owner.told)
 
     def assert_held_back(self, heard: float, seconds: float) -> None:
-        self.assertGreater(heard, USELESS_BURST)
-        self.assertLess(heard, USELESS_BURST + (seconds + MAX_REST) * USELESS_RATE)
+        self.assertGreater(heard, waste.BURST)
+        self.assertLess(heard, waste.BURST + (seconds + waste.MAX_REST) * waste.RATE)
         self.assertGreater(self.owner.complaints, 0)
 
     def assert_all_is_well(self) -> None:
@@ -795,7 +786,7 @@ class UselessTests(LinkCase):
         self.owner.drops = True
         self.flood(b"D" + PACKET, 0.25)
         self.other.say(b"Bleaving")
-        self.advance(MAX_REST)
+        self.advance(waste.MAX_REST)
         self.assertEqual(self.owner.byes, ["leaving"])
 
     def test_end(self) -> None:

@@ -13,19 +13,9 @@ held back. Of all pings of one read the last is answered, a record is introduced
 while the transport says pause; a peer that makes us say more and more and does not read is hung up
 on at `MAX_UNREAD`.
 
-**Useless frames**, packets that are dropped and messages, cost as much to read as packets that are
-carried. Of `USELESS_BURST` and then `USELESS_RATE` a second a link takes no notice; whoever sends
-more is not read for as long as that is too many, which leaves the others what he would have taken.
-An honest peer is far below: a packet is dropped only until both ends know of a change of routes,
-which is a round trip or little more, and messages are a few a second. Should it happen to him
-nevertheless, nothing is lost but time: his transport has to wait, as with a slow peer.
-
-**Death.** Every `ping_interval` a ping goes one way or the other: the two ends take turns, since a
-ping that comes says as much as the answer to one of ours, and in a large mesh pings are what an
-idle node does. The first turn of either end comes as soon as the link is up, so that both know the
-round trip from then on: the end that dialed pings, the other end's ping goes with the pong. When
-nothing at all was heard for `silence` the link is dead. A single ping with a short deadline
-(`probe`) answers the roster's doubts.
+**Silence** is the end of a link (tunmesh.keepalive). Whoever sends too much that leads nowhere is
+not read for a while (tunmesh.waste). A single ping with a short deadline (`probe`) answers the
+roster's doubts.
 
 **Retiring** makes replacing a link lossless. Each side says bye on the old link behind its last
 packet, and goes on receiving until it has the other's bye.
@@ -53,18 +43,14 @@ from tunmesh import messages
 from tunmesh.budget import Budget
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Listener, Step
+from tunmesh.keepalive import KeepAlive
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.netstring import Decoder, encode
 from tunmesh.packetqueue import PacketQueue
+from tunmesh.waste import Waste
 
 RETIRE_TIMEOUT = 2.0  # how long the other end may take to say its bye, or to close
-CLOCK_STEP = 0.001  # seconds: less is no time
-# An end that has pinged waits for so many intervals, longer than the other end needs for its turn.
-OTHERS_TURN = 1.5
 MAX_UNREAD = 1 << 20  # bytes of messages that the other end leaves unread
-USELESS_RATE = 10_000  # frames a second that lead nowhere: some 3 % of a processor
-USELESS_BURST = 20_000  # at once: a fifth of a second of 100,000 packets a second
-MAX_REST = 0.5  # seconds that a peer is not read at a time: byes and pings come soon enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +133,7 @@ class Link(Protocol):
     transport: LinkTransport  # type: ignore[assignment]
     peer: object = None
     record: NodeRecord | None = None  # who is at the other end, once it is authentic
-    rtt: float | None = None  # of the last ping, in seconds
     dropped = 0  # packets that were to go this way
-    pings = 0
-    pongs = 0
 
     def __init__(
         self,
@@ -165,6 +148,7 @@ class Link(Protocol):
         self.state = State.HANDSHAKE
         self.dialed = dialed
         self.since = clock.seconds()
+        self.keepalive = KeepAlive(self.since)
         self.timing = Timing()
         self.queue = PacketQueue(self.timing.packet_expiration)
         self._owner = owner
@@ -182,9 +166,6 @@ class Link(Protocol):
         self._is_reading = False  # more may follow of what is to be answered
         self._pump_call: IDelayedCall | None = None
         self._error: PeerError | None = None  # why it closed, when it was not the connection
-        self._heard = self.since
-        self._ping_sent: float | None = None  # until it is answered
-        self._is_put_off = False  # by a ping that came since ours
         self._pong_owed: bytes | None = None
         self._introductions: dict[str, NodeRecord] = {}  # owed, by id
         self._asked = 0  # how many nodes the other end may still introduce
@@ -192,8 +173,7 @@ class Link(Protocol):
         self._probe_timer: IDelayedCall | None = None
         self._bye_said = False
         self._bye_heard = False
-        self._useless = 0.0  # frames that led nowhere, less those that have been forgiven since
-        self._forgiven = self.since  # when that was worked out
+        self._waste = Waste(self.since)
         self._rest: IDelayedCall | None = None  # until the other end is read again
 
     @property
@@ -214,8 +194,10 @@ class Link(Protocol):
         """Be as patient as this from now on."""
         self.timing = timing
         self.queue.max_age = timing.packet_expiration
+        self.keepalive.ping_interval = timing.ping_interval
+        self.keepalive.silence = timing.silence
         if self.state is State.UP:
-            self._ping_in(timing.ping_interval * (1 if self.dialed else OTHERS_TURN))
+            self._look_in(self.keepalive.begin(self._clock.seconds(), self.dialed))
 
     def send(self, frames: list[bytes]) -> None:
         """Send packets (each virtio header and IP packet) now, or queue them, or drop them."""
@@ -301,7 +283,7 @@ class Link(Protocol):
         """The one place where bytes from the network may turn out to be wrong."""
         if self.state is State.CLOSED:
             return  # an error in what comes behind the end would take back our bye
-        self._heard = self._clock.seconds()
+        self.keepalive.heard(self._clock.seconds())
         self._is_reading = True
         self._read(data)
         self._is_reading = False
@@ -335,12 +317,9 @@ class Link(Protocol):
 
     def _note_useless(self, count: int) -> None:
         """Read the other end again when what is too much has been forgiven."""
-        now = self._clock.seconds()
-        forgiven = (now - self._forgiven) * USELESS_RATE
-        self._useless, self._forgiven = max(0.0, self._useless - forgiven) + count, now
-        excess = self._useless - USELESS_BURST
-        if excess > 0 and self._rest is None:
-            rest = min(excess / USELESS_RATE, MAX_REST, self.timing.silence / 4)
+        rest = self._waste.note(self._clock.seconds(), count)
+        if rest > 0 and self._rest is None:
+            rest = min(rest, self.timing.silence / 4)
             self._rest = self._clock.callLater(rest, self._read_on)
             self.transport.pauseProducing()
             self._owner.wasteful(self)
@@ -454,7 +433,7 @@ class Link(Protocol):
         self.transport.registerProducer(self, True)
         self.adopt(self.timing)
         self._owner.link_up(self)
-        if self.dialed and self.state is State.UP and not self.pings:
+        if self.dialed and self.state is State.UP and not self.keepalive.pings:
             self._take_turn()
 
     def _is_open(self) -> bool:
@@ -504,51 +483,39 @@ class Link(Protocol):
     # --- keeping alive ---
 
     def _keep_alive(self) -> None:
-        left = self._heard + self.timing.silence - self._clock.seconds()
-        if left < CLOCK_STEP:
+        if self.keepalive.is_dead(self._clock.seconds()):
             self._error = PeerError(messages.SILENT, f"silent for {self.timing.silence:g} s")
             self._abort()
-            return
-        self._take_turn()
+        else:
+            self._take_turn()
 
     def _take_turn(self) -> None:
-        self._ping_in(self.timing.ping_interval * OTHERS_TURN)
-        self._is_put_off = False
+        self._look_in(self.keepalive.take_turn(self._clock.seconds()))
         if not self._probes:
             self._ping()
 
     def _pinged(self) -> None:
-        """The other end had its turn: ours is an interval later, but for the first, which is now.
-        Once, or we would never ping one that does so more often, and not know the round trip."""
-        if self.state is not State.UP or self._is_put_off:
+        """The other end had its turn. Our first one is now."""
+        if self.state is not State.UP:
             return
-        if self.pings:
-            self._is_put_off = True
-            self._ping_in(self.timing.ping_interval)
-        else:
+        if not self.keepalive.pings:
             self._take_turn()
+            return
+        delay = self.keepalive.pinged(self._clock.seconds())
+        if delay is not None:
+            self._look_in(delay)
 
-    def _ping_in(self, delay: float) -> None:
-        left = self._heard + self.timing.silence - self._clock.seconds()
-        self._restart_timer(max(0.0, min(delay, left)), self._keep_alive)
+    def _look_in(self, delay: float) -> None:
+        self._restart_timer(delay, self._keep_alive)
 
     def _ping(self) -> None:
-        self.pings += 1
-        self._ping_sent = self._clock.seconds()
-        self._write(b"i" + self._token())
-
-    def _token(self) -> bytes:
-        return self.pings.to_bytes(messages.TOKEN_SIZE, "big")
+        self._write(b"i" + self.keepalive.ping(self._clock.seconds()))
 
     def _ponged(self, token: bytes) -> None:
-        """Only the answer to the last ping counts, and once: an older one tells nothing new."""
-        if self._ping_sent is None or token != self._token():
-            return
-        self.rtt = self._clock.seconds() - self._ping_sent
-        self._ping_sent = None
-        self.pongs += 1
-        self._owner.round_trip(self, self.rtt)
-        self._probed(True)
+        round_trip = self.keepalive.ponged(self._clock.seconds(), token)
+        if round_trip is not None:
+            self._owner.round_trip(self, round_trip)
+            self._probed(True)
 
     def _probed(self, alive: bool) -> None:
         _cancel(self._probe_timer)

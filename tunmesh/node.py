@@ -678,7 +678,7 @@ class Node:
         within `probe_timeout`. Raises KeyError when it is not linked."""
         link = self._peers.link(node_id)
         answer: Deferred[float | None] = Deferred()
-        link.probe(lambda alive: answer.callback(link.rtt if alive else None))
+        link.probe(lambda alive: answer.callback(link.keepalive.rtt if alive else None))
         return answer
 
 
