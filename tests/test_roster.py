@@ -336,6 +336,18 @@ class HearsayTests(RosterCase):
         again = everything(DAVE, telling=2)
         self.assertEqual(self.alice.told("new", again), [Ask("new", (DAVE.id,))])
 
+    def test_asks_by_the_other_link(self) -> None:
+        """A link that the other end has given up carries no answer: by the one that stays it is
+        asked again what it has not answered."""
+        self.link(BOB, "stays", dialed=False)
+        self.link(BOB, "goes", dialed=False)
+        gossip = everything(CAROL, DAVE)
+        asked = self.alice.told("stays", gossip)
+        self.assertEqual(asked, [Ask("goes", (CAROL.id, DAVE.id))])
+        self.alice.introduced("goes", [CAROL])
+        commands = self.alice.bye("goes", REPLACED)
+        self.assertEqual(named(commands, Ask), [Ask("stays", (DAVE.id,))])
+
     def test_asks_in_parts(self) -> None:
         """No question is longer than the answer may be."""
         self.link(BOB)

@@ -332,7 +332,8 @@ class Roster(Generic[Link]):
         return [*commands, self._retire(waiting)] if waiting is not None else commands
 
     def _promote(self, peer: _Peer[Link], link: Link, by_smaller: bool) -> list[Command[Link]]:
-        """Make this the link to its node, which is as good as an answer to a probe."""
+        """Make this the link to its node, which is as good as an answer to a probe. What it was
+        asked and has not answered it may never have been asked: so it is asked again."""
         peer.link = link
         peer.by_smaller = by_smaller
         peer.contender = None
@@ -341,6 +342,7 @@ class Roster(Generic[Link]):
             Switch(link),
             Tell(link, self._everything()),
             Refuse(link, peer.refusal),
+            *self._ask(peer, sorted(each for each in peer.vouches if self._owes(peer, each))),
             *self._refuse_waiting(peer.record.id),
         ]
 
@@ -475,6 +477,11 @@ class Roster(Generic[Link]):
         if node_id not in peer.vouches:
             peer.vouches.add(node_id)
             known.vouchers += 1
+        return self._owes(peer, node_id)
+
+    def _owes(self, peer: _Peer[Link], node_id: str) -> bool:
+        """Whether it was asked who that is, and has not answered."""
+        known = self._known[node_id]
         return known.record is None and known.asked == peer.record.id
 
     def _ask(self, peer: _Peer[Link], ids: list[str]) -> list[Command[Link]]:
@@ -491,7 +498,7 @@ class Roster(Generic[Link]):
         if not known.vouchers:
             del self._known[node_id]
             return [] if node_id in self._peers else [Forget(node_id)]
-        if known.record is not None or known.asked != peer.record.id:
+        if not self._owes(peer, node_id):
             return []
         voucher = next(other for other in self._peers.values() if node_id in other.vouches)
         known.asked = voucher.record.id
