@@ -317,9 +317,9 @@ def gossip(target: Target) -> Iterator[int]:
     """Vouches for other nodes each time, none of which exists; no question is read."""
 
     def lies() -> Iterator[bytes]:
-        while True:
+        for telling in itertools.count(1):
             ids = tuple(secrets.token_hex(16) for _ in range(1000))
-            yield encode(messages.encode_gossip(Gossip(True, ids)))
+            yield encode(messages.encode_gossip(Gossip(telling, ids)))
 
     return _lie(target, lies())
 
@@ -327,9 +327,14 @@ def gossip(target: Target) -> Iterator[int]:
 def empty_gossip(target: Target) -> Iterator[int]:
     """Vouches for thousands and takes it back, and back, and back."""
     ids = tuple(secrets.token_hex(16) for _ in range(messages.MAX_FRAME // 32))
-    first = encode(messages.encode_gossip(Gossip(True, ids)))
-    empty = encode(messages.encode_gossip(Gossip(True)))
-    return _lie(target, itertools.chain([first], itertools.repeat(empty * 5000)))
+
+    def lies() -> Iterator[bytes]:
+        yield encode(messages.encode_gossip(Gossip(1, ids)))
+        for start in itertools.count(2, 5000):
+            empty = (Gossip(telling) for telling in range(start, start + 5000))
+            yield b"".join(encode(messages.encode_gossip(each)) for each in empty)
+
+    return _lie(target, lies())
 
 
 def inquiries(target: Target) -> Iterator[int]:

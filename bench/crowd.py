@@ -129,7 +129,7 @@ class Extra:
             link.close(messages.REPLACED)
             return
         self.link = link
-        link.tell(Gossip(True, tuple(self._crowd.records)))
+        link.tell(Gossip(1, tuple(self._crowd.records)))
         self._crowd.linked(link.node)
 
     def link_failed(self, link: Link, error: PeerError) -> None:

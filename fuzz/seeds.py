@@ -117,6 +117,7 @@ def _segments() -> dict[str, bytes]:
 def _gossip() -> dict[str, bytes]:
     """0 id name started addresses dialed: a link; 2 link linked lost kind: gossip; and so on."""
     up = [bytes((0, node, 1, 1, 2 << node % 2, 1)) for node in (0, 1, 4)]
+    taken = up[0][:-1] + b"\0"  # not dialed: both of two are kept until the other end chooses
     flush = b"\0"
     return {
         "linked": b"".join(up),
@@ -131,6 +132,7 @@ def _gossip() -> dict[str, bytes]:
         + flush
         + b"\2\0\0\x20\0"
         + flush,
+        "told-late": 2 * taken + b"\2\1\xf0\0\1" + flush + b"\2\0\x30\0\x0d" + flush,
         "asked": up[0] + up[1] + b"\4\0\xff\3" + flush,
         "bye": up[0] + up[1] + b"\7\0\0" + flush + b"\7\1\2" + flush,
         "restarted": up[0] + b"\0\4\1\2\2\1" + b"\0\5\1\3\2\1",

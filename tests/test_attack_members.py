@@ -8,6 +8,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_interface
+from itertools import count
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -34,9 +35,9 @@ WRONG = (
     b"P" + bytes(99),
     b"D" + bytes(messages.MAX_DATA_FRAME),
     b"G",
-    b"G\2\0\0",
-    b"G\1\xff\xff",
-    b"G\1\0\0" + bytes(15),
+    b"G" + bytes(9),
+    b"G" + bytes(8) + b"\xff\xff",
+    b"G" + bytes(10) + bytes(15),
     b"W" + bytes(15),
     b"N",
     b"N[]",
@@ -50,10 +51,11 @@ WRONG = (
     b"B",
     b"Bno such reason",
 )
+TELLINGS = count(1)
 
 
 def lie(*ids: str, full: bool = True) -> bytes:
-    return messages.encode_gossip(Gossip(full, ids))
+    return messages.encode_gossip(Gossip(next(TELLINGS) if full else 0, ids))
 
 
 def new_ids(count: int) -> list[str]:

@@ -32,7 +32,7 @@ TIMING = Timing()
 LATEST = TIMING.ping_interval * OTHERS_TURN  # until a ping of ours, when the other end sends none
 QUEUE = MAX_BYTES
 PACKET = bytes(10) + b"a packet"
-GOSSIP = messages.encode_gossip(Gossip(True))
+GOSSIP = messages.encode_gossip(Gossip(1))
 REFUSAL = messages.encode_refusal(Refusal((), ""))
 PING, PONG = b"i" + bytes(8), b"o" + bytes(8)
 
@@ -372,14 +372,14 @@ class DataTests(LinkCase):
         records = (record("bob"),)
         ids = (records[0].id,)
         said = [GOSSIP, messages.encode_inquiry(ids), messages.encode_introduction(records)]
-        self.link.tell(Gossip(True))
+        self.link.tell(Gossip(1))
         self.link.ask(ids)
         self.link.introduce(records)
         self.link.refuse(Refusal((), ""))
         self.other.say(*said, REFUSAL)
         self.advance(0.01)
         self.assertEqual(self.other.heard, [*said, REFUSAL])
-        self.assertEqual(self.owner.told, [Gossip(True), ids, records, Refusal((), "")])
+        self.assertEqual(self.owner.told, [Gossip(1), ids, records, Refusal((), "")])
 
     def test_many_questions(self) -> None:
         """Who asks again and again and reads nothing is owed each answer once."""
@@ -865,7 +865,7 @@ class EndTests(LinkCase):
         self.other.transport.abortConnection()
         self.advance(0.01)
         self.link.send([PACKET])
-        self.link.tell(Gossip(True))
+        self.link.tell(Gossip(1))
         self.link.close(messages.LEAVING)
         self.assert_ended("lost", "lost")
         self.assertEqual(self.other.heard, [])

@@ -62,7 +62,7 @@ RECORD_BYTES = (
 OTHER_ID = "ffeeddccbbaa99887766554433221100"
 HELLO = b"H\x01\x01\x01" + KEY_ID + NONCE
 CHALLENGE = b"C\x01" + KEY_ID + NONCE
-GOSSIP = b"G\x01\x00\x01" + bytes.fromhex(RECORD.id + OTHER_ID)
+GOSSIP = b"G\0\0\0\0\0\0\1\2\x00\x01" + bytes.fromhex(RECORD.id + OTHER_ID)
 INQUIRY = b"W" + bytes.fromhex(RECORD.id + OTHER_ID)
 INTRODUCTION = b"N[" + RECORD_BYTES + b"]"
 REFUSAL = b'R{"addresses":["10.77.1.2"],"holder":"beta"}'
@@ -219,10 +219,12 @@ class Wire(unittest.SynchronousTestCase):
         self.assertEqual(RECORD.host_port, ("alpha.example", 4567))
 
     def test_gossip(self) -> None:
-        """Gossip has the ids of linked nodes and of lost ones."""
-        gossip = Gossip(True, (RECORD.id,), (OTHER_ID,))
+        """Gossip has the ids of linked nodes and of lost ones, and is all there is or changes."""
+        gossip = Gossip(0x102, (RECORD.id,), (OTHER_ID,))
         self.is_wire(gossip, encode_gossip(gossip), GOSSIP, decode_gossip(GOSSIP))
-        empty, payload = Gossip(False), b"G\x00\x00\x00"
+        self.assertTrue(gossip.full)
+        empty, payload = Gossip(0), b"G" + bytes(10)
+        self.assertFalse(empty.full)
         self.is_wire(empty, encode_gossip(empty), payload, decode_gossip(payload))
 
     def test_inquiry(self) -> None:
@@ -287,10 +289,12 @@ class RoundTrips(unittest.SynchronousTestCase):
         self.assertLessEqual(len(encode_proof(proof)), messages.MAX_HANDSHAKE_FRAME)
 
     @settings(max_examples=50, deadline=None)
-    @given(st.booleans(), st.lists(NODE_IDS, max_size=3), st.lists(NODE_IDS, max_size=3))
-    def test_gossip(self, full: bool, linked: list[str], lost: list[str]) -> None:
+    @given(
+        st.integers(0, 2**64 - 1), st.lists(NODE_IDS, max_size=3), st.lists(NODE_IDS, max_size=3)
+    )
+    def test_gossip(self, telling: int, linked: list[str], lost: list[str]) -> None:
         """Any gossip."""
-        gossip = Gossip(full, tuple(linked), tuple(lost))
+        gossip = Gossip(telling, tuple(linked), tuple(lost))
         self.assertEqual(decode_gossip(encode_gossip(gossip)), gossip)
 
     @settings(max_examples=50, deadline=None)
@@ -539,9 +543,8 @@ class GossipAndRefusals(unittest.SynchronousTestCase):
     def test_gossip(self) -> None:
         """Gossip that is cut off, or has ids that are, is malformed."""
         for length in range(len(GOSSIP)):
-            if (length - 4) % 16 or length < 20:
+            if (length - 11) % 16 or length < 27:
                 self.assertEqual(outcome(decode_gossip, GOSSIP[:length]), "malformed", length)
-        self.assertEqual(outcome(decode_gossip, b"G\x02" + GOSSIP[2:]), "malformed")
         self.assertEqual(outcome(decode_gossip, GOSSIP + b"x"), "malformed")
         self.assertEqual(outcome(decode_inquiry, INQUIRY + b"x"), "malformed")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
+from itertools import count
 
 from twisted.trial import unittest
 
@@ -63,8 +64,8 @@ BOB_AGAIN = node(22, "bob", "10.0.0.2/24")
 BOB_IP = ip_address("10.0.0.2")
 
 
-def everything(*linked: NodeRecord) -> Gossip:
-    return Gossip(True, tuple(record.id for record in linked))
+def everything(*linked: NodeRecord, telling: int = 1) -> Gossip:
+    return Gossip(telling, tuple(record.id for record in linked))
 
 
 def told(end: Roster[str], link: str, gossip: Gossip, *records: NodeRecord) -> list[Command[str]]:
@@ -86,12 +87,14 @@ def named(commands: list[Command[str]], *kinds: type) -> list[Command[str]]:
 class RosterCase(unittest.TestCase):
     def setUp(self) -> None:
         self.alice: Roster[str] = Roster(ALICE, NETWORKS)
+        self.tellings = count(1)
 
     def link(self, record: NodeRecord, link: str = "", dialed: bool = True) -> list[Command[str]]:
         return self.alice.authenticated(link or record.name, record, dialed)
 
     def told(self, link: str, *records: NodeRecord) -> list[Command[str]]:
-        return told(self.alice, link, everything(*records), *records)
+        gossip = everything(*records, telling=next(self.tellings))
+        return told(self.alice, link, gossip, *records)
 
 
 class LinkTests(RosterCase):
@@ -100,7 +103,7 @@ class LinkTests(RosterCase):
         self.assertEqual(
             self.link(BOB), [Join("bob"), Tell("bob", everything(BOB)), Route(BOB_IP, "bob")]
         )
-        self.assertIn(Tell("carol", everything(BOB, CAROL)), self.link(CAROL))
+        self.assertIn(Tell("carol", everything(BOB, CAROL, telling=2)), self.link(CAROL))
         self.assertEqual(self.alice.linked(), [BOB, CAROL])
         self.assertTrue(self.alice.is_linked(BOB.id))
 
@@ -132,8 +135,9 @@ class LinkTests(RosterCase):
 
 
 class SecondLinkTests(RosterCase):
-    def switched(self, link: str) -> list[Command[str]]:
-        return [Switch(link), Tell(link, everything(BOB)), Refuse(link, NOTHING)]
+    def switched(self, link: str, telling: int = 2) -> list[Command[str]]:
+        gossip = everything(BOB, telling=telling)
+        return [Switch(link), Tell(link, gossip), Refuse(link, NOTHING)]
 
     def test_better(self) -> None:
         """What the smaller id dialed takes over from what the larger one dialed."""
@@ -185,7 +189,7 @@ class SecondLinkTests(RosterCase):
 
     def test_renewed_for_the_listener(self) -> None:
         """The listener uses the newer one and waits for the dialer to retire either."""
-        for retired, then in (("old", []), ("new", self.switched("old"))):
+        for retired, then in (("old", []), ("new", self.switched("old", 3))):
             self.setUp()
             self.link(BOB, "old", dialed=False)
             self.assertEqual(self.link(BOB, "new", dialed=False), self.switched("new"))
@@ -196,7 +200,7 @@ class SecondLinkTests(RosterCase):
         self.link(BOB, "old", dialed=False)
         self.link(BOB, "new", dialed=False)
         self.assertEqual(self.alice.probed("new", True), [])
-        self.assertEqual(self.alice.link_lost("new", "lost"), self.switched("old"))
+        self.assertEqual(self.alice.link_lost("new", "lost"), self.switched("old", 3))
 
     def test_at_most_two(self) -> None:
         """A third link takes the place of the second."""
@@ -258,7 +262,7 @@ class HearsayTests(RosterCase):
         self.link(CAROL)
         self.told("bob", DAVE)
         self.told("carol", DAVE)
-        self.assertEqual(self.alice.told("bob", Gossip(False, (), (DAVE.id,))), [])
+        self.assertEqual(self.alice.told("bob", Gossip(0, (), (DAVE.id,))), [])
         self.assertIn(Forget(DAVE.id), self.alice.link_lost("carol", "lost"))
         self.assertEqual(self.alice.nodes_known, 1)
 
@@ -267,7 +271,7 @@ class HearsayTests(RosterCase):
         self.link(BOB)
         self.told("bob", CAROL)
         self.assertEqual(
-            told(self.alice, "bob", Gossip(False, (DAVE.id,)), DAVE), [Dial(DAVE, patient=False)]
+            told(self.alice, "bob", Gossip(0, (DAVE.id,)), DAVE), [Dial(DAVE, patient=False)]
         )
         self.assertEqual(self.told("bob", DAVE), [Forget(CAROL.id)])
 
@@ -314,7 +318,7 @@ class HearsayTests(RosterCase):
     def test_asks_the_next(self) -> None:
         """When the one who was asked takes his word back, or goes, another voucher is asked."""
         for end in (
-            lambda: self.alice.told("bob", everything()),
+            lambda: self.alice.told("bob", everything(telling=2)),
             lambda: named(self.alice.link_lost("bob", "lost"), Ask),
         ):
             self.setUp()
@@ -329,13 +333,26 @@ class HearsayTests(RosterCase):
         self.link(BOB, "old", dialed=False)
         self.alice.told("old", everything(DAVE))
         self.link(BOB, "new", dialed=False)
-        self.assertEqual(self.alice.told("new", everything(DAVE)), [Ask("new", (DAVE.id,))])
+        again = everything(DAVE, telling=2)
+        self.assertEqual(self.alice.told("new", again), [Ask("new", (DAVE.id,))])
+
+    def test_asks_by_the_other_link(self) -> None:
+        """A link that the other end has given up carries no answer: by the one that stays it is
+        asked again what it has not answered."""
+        self.link(BOB, "stays", dialed=False)
+        self.link(BOB, "goes", dialed=False)
+        gossip = everything(CAROL, DAVE)
+        asked = self.alice.told("stays", gossip)
+        self.assertEqual(asked, [Ask("goes", (CAROL.id, DAVE.id))])
+        self.alice.introduced("goes", [CAROL])
+        commands = self.alice.bye("goes", REPLACED)
+        self.assertEqual(named(commands, Ask), [Ask("stays", (DAVE.id,))])
 
     def test_asks_in_parts(self) -> None:
         """No question is longer than the answer may be."""
         self.link(BOB)
         ids = tuple(f"{number:032x}" for number in range(100, 100 + MAX_INTRODUCED + 1))
-        asked = self.alice.told("bob", Gossip(True, ids))
+        asked = self.alice.told("bob", Gossip(1, ids))
         self.assertEqual(asked, [Ask("bob", ids[:-1]), Ask("bob", ids[-1:])])
 
     def test_uncalled_for(self) -> None:
@@ -365,19 +382,49 @@ class HearsayTests(RosterCase):
         self.assertTrue(self.alice.hears("old"))
         self.told("new", CAROL)
         self.assertFalse(self.alice.hears("old"))
-        self.assertEqual(self.alice.told("old", Gossip(False, (), (CAROL.id,))), [])
+        self.assertEqual(self.alice.told("old", Gossip(0, (), (CAROL.id,))), [])
         self.assertEqual(self.alice.nodes_known, 2)
+
+    def test_overtaken(self) -> None:
+        """What was told last counts, though what was told by another link before arrives later, and
+        so do the changes behind it."""
+        self.link(BOB, "old", dialed=False)
+        self.link(BOB, "new", dialed=False)
+        told(self.alice, "new", everything(CAROL, telling=2), CAROL)
+        self.assertEqual(self.alice.told("old", everything(DAVE, telling=1)), [])
+        self.assertEqual(self.alice.told("old", Gossip(0, (DAVE.id,))), [])
+        self.assertEqual(self.alice.bye("old", REPLACED), [Retire("old")])
+        self.assertTrue(self.alice.hears("new"))
+        self.assertEqual(self.alice.told("new", Gossip(0, (), (CAROL.id,))), [Forget(CAROL.id)])
+
+    def test_tellings_go_on(self) -> None:
+        """The numbers go on when a node comes back: it may not have noticed that it was gone."""
+        for telling in (1, 2, 3):
+            self.assertIn(Tell("bob", everything(BOB, telling=telling)), self.link(BOB))
+            self.alice.link_lost("bob", "lost")
+
+    def test_too_high_a_number(self) -> None:
+        """Who says a number that is too high is not heard himself until his last link ends."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.alice.told("bob", everything(telling=2**64 - 1))
+        self.assertEqual(self.told("bob", DAVE), [])
+        self.assertEqual(self.told("carol", DAVE), [Dial(DAVE, patient=False)])
+        self.alice.link_lost("bob", "lost")
+        self.link(BOB)
+        self.told("bob", DAVE)
+        self.assertTrue(self.alice.hears("bob"))
 
     def test_news(self) -> None:
         """Links made and lost are told once, to everybody."""
         self.link(BOB)
         self.link(CAROL)
-        news = Gossip(False, (BOB.id, CAROL.id))
+        news = Gossip(0, (BOB.id, CAROL.id))
         self.assertEqual(self.alice.gossip(), [Tell("bob", news), Tell("carol", news)])
         self.assertFalse(self.alice.has_news)
         self.alice.link_lost("carol", "lost")
         self.assertTrue(self.alice.has_news)
-        self.assertEqual(self.alice.gossip(), [Tell("bob", Gossip(False, (), (CAROL.id,)))])
+        self.assertEqual(self.alice.gossip(), [Tell("bob", Gossip(0, (), (CAROL.id,)))])
         self.assertEqual(self.alice.gossip(), [])
 
     def test_urgent_news(self) -> None:
@@ -406,7 +453,7 @@ class RestartTests(RosterCase):
                 Part("bob", SUPERSEDED),
                 Forget(BOB.id),
                 Close("bob", SUPERSEDED),
-                Tell("bob again", everything(BOB_AGAIN)),
+                Tell("bob again", everything(BOB_AGAIN, telling=2)),
                 Route(BOB_IP, "bob again"),
             ],
         )
@@ -479,7 +526,8 @@ class AddressTests(RosterCase):
         told whose it is."""
         self.link(BOB)
         self.assertEqual(
-            self.link(self.eve), [Join("eve"), Tell("eve", everything(BOB, self.eve)), Probe("bob")]
+            self.link(self.eve),
+            [Join("eve"), Tell("eve", everything(BOB, self.eve, telling=2)), Probe("bob")],
         )
         self.assertEqual(self.alice.probed("bob", True), [Refuse("eve", self.refused)])
         self.assertEqual(self.alice.probed("bob", True), [])

@@ -374,3 +374,25 @@ class Meshes(unittest.TestCase):
         for life in world.lives:
             self.assertEqual(life.parted, 0)
             self.assertEqual(len(life.ends), 1)
+
+    def test_told_last_by_the_first_link(self) -> None:
+        """Two links come up in another order at each end. What the first one told arrives last; the
+        node hears what is said to it by the other one all the same: here, a refusal."""
+        world = World()
+        for name, claim in ((1, None), (3, None), (2, 3)):
+            world.start(name=name, claim=claim, host=0, late=0, id_first=False)
+            if name == 3:
+                world.settle()  # it has the address that the next one claims as well
+        dialer, _, listener = world.lives
+        dialer.dial(listener, "")
+        dialer.dial(listener, "")
+        first, second = listener.ends
+        second.receive()
+        first.receive()
+        first.other.receive()
+        second.other.receive()
+        for end in (second, first):
+            while end.inbox:
+                end.receive()
+        world.teardown()
+        self.assertEqual(listener.refusals[dialer.record.id], ("10.0.0.3",))

@@ -11,7 +11,7 @@ strangers. `‖` is concatenation, all integers are unsigned.
     data       D ‖ virtio_net_hdr (10) ‖ IP packet        see tunmesh.packet
     ping       i ‖ token (8)
     pong       o ‖ the token of the ping it answers (8)
-    gossip     G ‖ full (1) ‖ count (2) ‖ that many ids of linked nodes (16 each)
+    gossip     G ‖ telling (8) ‖ count (2) ‖ that many ids of linked nodes (16 each)
                  ‖ ids of lost ones (16 each)
     inquiry    W ‖ node ids (16 each)
     introduction N ‖ [node record, …]                           (JSON)
@@ -43,6 +43,7 @@ MAC_SIZE = 32
 PUBLIC_KEY_SIZE = 32
 SIGNATURE_SIZE = 64
 TOKEN_SIZE = 8
+TELLING_SIZE = 8  # nobody tells everything 2⁶⁴ times
 NODE_ID_SIZE = 16
 MAX_OFFERS = 16  # protocol versions, and key ids, in one hello
 
@@ -115,12 +116,17 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Gossip:
-    """The ids of the nodes that the sender is linked to. `full`: exactly these; else only what
-    changed."""
+    """The ids of the nodes that the sender is linked to."""
 
-    full: bool
+    # 0: only what changed. Else exactly these are linked, and it is the how-manieth time that the
+    # sender tells that, by whatever link and to whomever.
+    telling: int
     linked: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+
+    @property
+    def full(self) -> bool:
+        return self.telling > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,18 +289,19 @@ def _interface(value: Any) -> Interface:
 
 def encode_gossip(gossip: Gossip) -> bytes:
     ids = "".join(gossip.linked + gossip.lost)
-    head = b"G" + bytes((gossip.full,)) + len(gossip.linked).to_bytes(2, "big")
-    return head + bytes.fromhex(ids)
+    telling = gossip.telling.to_bytes(TELLING_SIZE, "big")
+    return b"G" + telling + len(gossip.linked).to_bytes(2, "big") + bytes.fromhex(ids)
 
 
 def decode_gossip(payload: bytes) -> Gossip:
-    if len(payload) < 4 or payload[1] > 1:
+    count = 1 + TELLING_SIZE
+    if len(payload) < count + 2:
         raise malformed("gossip without its parts")
-    ids = _ids(payload[4:])
-    linked = int.from_bytes(payload[2:4], "big")
+    ids = _ids(payload[count + 2 :])
+    linked = int.from_bytes(payload[count : count + 2], "big")
     if linked > len(ids):
         raise malformed("gossip that is cut off")
-    return Gossip(bool(payload[1]), ids[:linked], ids[linked:])
+    return Gossip(int.from_bytes(payload[1:count], "big"), ids[:linked], ids[linked:])
 
 
 def encode_inquiry(ids: Sequence[str]) -> bytes:

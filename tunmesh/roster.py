@@ -25,7 +25,10 @@ two that come up together may do so in another order at the other end. So the li
 newcomer and keeps the old link until the dialer retires one of them.
 
 By a new link everything is said anew: what was said by the old one may never have arrived, or
-arrive late.
+arrive late. These tellings are numbered, and a node is heard by the link that brought the highest
+number: links come up in any order, and what they carry arrives in any order, so neither says which
+was told last. One count serves all nodes, for it has to go on where we forgot a node that did not
+forget us.
 
 **One node per address.** A newcomer with the name and an address of a linked node that started
 later is that node, restarted: it supersedes it at once and inherits its place in line. The one that
@@ -105,7 +108,8 @@ class _Peer(Generic[Link]):
     # dialer, waiting for the dialer to retire either.
     contender: Link | None = None
     contender_by_smaller: bool = False
-    hears: Link | None = None  # the link that its last full gossip came by
+    telling: int = 0  # the number of its latest full gossip
+    hears: Link | None = None  # the link that brought it
     refusal: Refusal = _ALL_ROUTED  # what we told it of its addresses
     vouches: set[str] = field(default_factory=set)
 
@@ -133,6 +137,7 @@ class Roster(Generic[Link]):
         self._claims: dict[Address, list[str]] = {a.ip: [me.id] for a in me.addresses}
         self._news: dict[str, bool] = {}  # links made, or else lost, that nobody was told of
         self._is_urgent = False
+        self._tellings = 0
 
     # --- questions ---
 
@@ -264,10 +269,10 @@ class Roster(Generic[Link]):
         peer = self._peers.get(self._links.get(link, ""))
         if peer is None:
             return []
-        if gossip.full:
-            peer.hears = link
-        elif peer.hears is not link:
-            return []  # left over from a link that another one has replaced
+        if gossip.telling > peer.telling:
+            peer.telling, peer.hears = gossip.telling, link
+        elif gossip.full or peer.hears is not link:
+            return []  # what was told by another link is later
         now = set(gossip.linked) - {self._me.id, peer.record.id}
         gone = peer.vouches - now if gossip.full else peer.vouches & set(gossip.lost)
         unknown = [node_id for node_id in gossip.linked if self._vouched(peer, node_id)]
@@ -305,7 +310,7 @@ class Roster(Generic[Link]):
         self._is_urgent = False
         linked = tuple(node_id for node_id, is_linked in news.items() if is_linked)
         lost = tuple(node_id for node_id, is_linked in news.items() if not is_linked)
-        gossip = Gossip(False, linked, lost)
+        gossip = Gossip(0, linked, lost)
         return [Tell(peer.link, gossip) for peer in self._peers.values()] if news else []
 
     # --- links ---
@@ -327,7 +332,8 @@ class Roster(Generic[Link]):
         return [*commands, self._retire(waiting)] if waiting is not None else commands
 
     def _promote(self, peer: _Peer[Link], link: Link, by_smaller: bool) -> list[Command[Link]]:
-        """Make this the link to its node, which is as good as an answer to a probe."""
+        """Make this the link to its node, which is as good as an answer to a probe. What it was
+        asked and has not answered it may never have been asked: so it is asked again."""
         peer.link = link
         peer.by_smaller = by_smaller
         peer.contender = None
@@ -336,6 +342,7 @@ class Roster(Generic[Link]):
             Switch(link),
             Tell(link, self._everything()),
             Refuse(link, peer.refusal),
+            *self._ask(peer, sorted(each for each in peer.vouches if self._owes(peer, each))),
             *self._refuse_waiting(peer.record.id),
         ]
 
@@ -470,6 +477,11 @@ class Roster(Generic[Link]):
         if node_id not in peer.vouches:
             peer.vouches.add(node_id)
             known.vouchers += 1
+        return self._owes(peer, node_id)
+
+    def _owes(self, peer: _Peer[Link], node_id: str) -> bool:
+        """Whether it was asked who that is, and has not answered."""
+        known = self._known[node_id]
         return known.record is None and known.asked == peer.record.id
 
     def _ask(self, peer: _Peer[Link], ids: list[str]) -> list[Command[Link]]:
@@ -486,7 +498,7 @@ class Roster(Generic[Link]):
         if not known.vouchers:
             del self._known[node_id]
             return [] if node_id in self._peers else [Forget(node_id)]
-        if known.record is not None or known.asked != peer.record.id:
+        if not self._owes(peer, node_id):
             return []
         voucher = next(other for other in self._peers.values() if node_id in other.vouches)
         known.asked = voucher.record.id
@@ -507,7 +519,8 @@ class Roster(Generic[Link]):
         return any(_supersedes(rival, record) for rival in (self._me, *self.linked()))
 
     def _everything(self) -> Gossip:
-        return Gossip(True, tuple(self._peers))
+        self._tellings += 1
+        return Gossip(self._tellings, tuple(self._peers))
 
 
 def _supersedes(one: NodeRecord, other: NodeRecord) -> bool:

@@ -23,6 +23,7 @@ NETWORK = ip_network("10.0.0.0/24")
 IDS = tuple(f"{number:032x}" for number in range(8))
 HONEST, ME = IDS[2], IDS[3]
 LIARS = tuple(node_id for node_id in IDS if node_id not in (HONEST, ME))
+STALE = 13  # the kind of gossip that is told as if it were the first
 CROWD = 1500  # nodes that nobody has seen, for whom one gossip may vouch
 # Mine, the honest one's, another one's, the network's own, its broadcast, one of another network.
 ADDRESSES = tuple(
@@ -79,6 +80,7 @@ class Story:
         self.routes: dict[Address, str] = {}
         self.dials: set[str] = set()
         self.crowds = 0
+        self.tellings = 0
         self.honest = Line(NodeRecord(HONEST, "honest", 1, "https://h:1", ADDRESSES[1:2], "0"))
         self.run(self.roster.authenticated(self.honest, self.honest.record, True))
 
@@ -122,7 +124,10 @@ class Story:
             self.crowds += 1
             first = self.crowds * CROWD
             linked += tuple(f"{number:032x}" for number in range(first, first + CROWD))
-        return Gossip(bool(kind % 2), linked, lost)
+        if kind % 2 == 0:
+            return Gossip(0, linked, lost)
+        self.tellings += 1
+        return Gossip(1 if kind == STALE else self.tellings, linked, lost)
 
     def run(self, wanted: Iterable[Command[Line]]) -> None:
         for command in wanted:
