@@ -8,7 +8,7 @@ TESTS  ?= tests
 JOBS   ?= 2
 SECONDS ?= 60
 
-.PHONY: help mesh test test-container test-browser bench bench-scale bench-attack soak faults fuzz lint types format docs clean
+.PHONY: help mesh test test-container test-browser bench bench-scale bench-far bench-attack soak faults fuzz lint types format docs clean
 help:
 	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
 	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-browser      the live page in Debian's chromium, as root (PICTURES=DIRECTORY)"
 	@echo "make bench   beside no VPN, a C relay and other VPNs, as root (QUICK=1: under a minute)"
 	@echo "make bench-scale    what a node costs with up to 500 peers, and by packet size (QUICK=1)"
+	@echo "make bench-far    streams and pings over long, narrow and lossy ways, as root (5 minutes)"
 	@echo "make fuzz    bytes against what reads them, guided by coverage (SECONDS=60)"
 	@echo "make soak    real nodes under mixed traffic and churn: nothing may grow (MINUTES=60)"
 	@echo "make faults  how soon real nodes are whole after real faults, as root (10 minutes)"
@@ -78,6 +79,9 @@ soak: $(VENV)/.installed
 
 faults: $(VENV)/.installed
 	@$(BIN)/python -m bench.faults $(if $(ONLY),--only "$(ONLY)") $(if $(OUT),--out $(OUT))
+
+bench-far: $(VENV)/.installed
+	@$(BIN)/python -m bench.far $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-attack: $(VENV)/.installed
 	@$(BIN)/python -m bench.attack --out bench/results
