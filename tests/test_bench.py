@@ -11,6 +11,7 @@ from twisted.trial import unittest
 from bench import (
     blast,
     contenders,
+    far,
     iperf,
     packet_sizes,
     page,
@@ -29,6 +30,7 @@ from bench.probe import await_first_packet
 from bench.results import Results, Sample, Summary
 from bench.targets import Target, Verdict
 from bench.tools import TOOLS, missing
+from bench.way import Way
 from tests import netns
 
 PING = """\
@@ -156,6 +158,25 @@ class ResultsTests(unittest.SynchronousTestCase):
         found.skipped["tinc"] = "not installed"
         found.save(path)
         self.assertEqual(Results.load(path), found)
+
+
+class FarTests(unittest.SynchronousTestCase):
+    """Between places that are far apart."""
+
+    def test_rounds(self) -> None:
+        """A line has the medians of the rounds, and fits a terminal."""
+        rounds = [far.Figures(rate, 1e9, rate / 1e10, 9.999, 0.12) for rate in (1e8, 9e9, 2e8)]
+        line = far.line("tunmesh, cubic", far.middle(rounds))
+        self.assertEqual(
+            line.split(), ["tunmesh,", "cubic", "200.0", "1000.0", "20", "9999", "12.0"]
+        )
+        self.assertLessEqual(len(line), 80)
+
+    def test_takers(self) -> None:
+        """tunmesh is measured with each congestion control of its host, the others with one."""
+        carriers = [carrier for one, carrier in far.takers() if one.name.startswith("tunmesh")]
+        self.assertEqual(carriers, list(far.CARRIERS))
+        self.assertEqual(len({one.name for one, _ in far.takers()}), len(list(far.takers())))
 
 
 class TargetTests(unittest.SynchronousTestCase):
@@ -291,7 +312,7 @@ class RunTests(unittest.SynchronousTestCase):
         if missing({"cc": "gcc"}):
             raise unittest.SkipTest("no C compiler")
         sources = Path(run.__file__).parent
-        for name, libraries in ("blast", ()), ("relay", ("-lssl", "-lcrypto")):
+        for name, libraries in ("blast", ()), ("relay", ("-lssl", "-lcrypto")), ("way", ()):
             command = [
                 "cc",
                 "-Wall",
@@ -310,3 +331,18 @@ class RunTests(unittest.SynchronousTestCase):
             self.patch(blast, "LADDER", (1000.0,))
             delivered = blast.Blast(ground, contenders.ALL[0], 64).delivered(0.5)
         self.assertTrue(0 < delivered < 1.1 * 1000 * blast.BETWEEN, delivered)
+
+    def test_far_away(self) -> None:
+        """What has a long way to go arrives as late as that says, and nothing does where all is
+        lost."""
+        if missing({"cc": "gcc"}):
+            raise unittest.SkipTest("no C compiler")
+        with Lab() as lab:
+            ground = lab.ground("far", way=Way(delay=0.02, rate=1e6, loss=0.0))
+            output = ground.left.run("ping", "-c", "3", "-i", "0.01", ground.right.address)
+            self.assertTrue(all(0.04 < time < 0.2 for time in ping.parse_ping(output)), output)
+            lossy = lab.ground("lossy", way=Way(delay=0.001, rate=1e6, loss=1.0))
+            output = lossy.left.run(
+                "ping", "-c", "3", "-i", "0.01", "-W", "0.2", lossy.right.address, accept=(1,)
+            )
+            self.assertIn("100% packet loss", output)
