@@ -585,6 +585,13 @@ class AddressTests(RosterCase):
         refused = Refusal(("10.0.0.1",), "alice")
         self.assertEqual(named(self.link(early), Route, Refuse), [Refuse("mallory", refused)])
 
+    def test_own_address_settled_meanwhile(self) -> None:
+        """What counts is what either end has shown on the link: the other end knows no more."""
+        self.alice.stands(is_new=False, is_settled=True)
+        early = node(8, "mallory", "10.0.0.1/24", started=0)
+        commands = self.alice.authenticated("mallory", early, True, shown=ALICE)
+        self.assertEqual(named(commands, Route, Refuse), [])
+
     def test_holder_is_dead(self) -> None:
         """A holder that does not answer loses the address to the newcomer."""
         self.link(BOB)

@@ -190,8 +190,11 @@ class Roster(Generic[Link]):
         self._is_new = is_new
         self._me = replace(self._me, settled=is_settled)
 
-    def authenticated(self, link: Link, record: NodeRecord, dialed: bool) -> list[Command[Link]]:
-        """A link came up. `dialed`: by us."""
+    def authenticated(
+        self, link: Link, record: NodeRecord, dialed: bool, shown: NodeRecord | None = None
+    ) -> list[Command[Link]]:
+        """A link came up. `dialed`: by us; `shown`: what we said of ourselves on it, if that is
+        not what we would say now. Both ends must find the same of the same two records."""
         by_smaller = dialed == (self._me.id < record.id)
         peer = self._peers.get(record.id)
         if peer is not None:
@@ -205,7 +208,9 @@ class Roster(Generic[Link]):
             return [Close(link, LEAVING)]  # it is we who were superseded: keep out of its way
         rivals = [rival.id for rival in self.linked() if _supersedes(record, rival)]
         self._links[link] = record.id
-        self._peers[record.id] = _Peer(record, link, by_smaller, _earlier(record, self._me))
+        self._peers[record.id] = _Peer(
+            record, link, by_smaller, _earlier(record, shown or self._me)
+        )
         self._news[record.id] = True
         self._is_urgent |= record.id not in self._known
         if record.id in self._known:
