@@ -310,6 +310,8 @@ class Link(Protocol):
                 if frames:
                     useless += self._owner.data_received(self, frames)
                     frames = []
+                    if self.state is State.CLOSED:
+                        return  # the tun is gone
                 useless += 1
                 self._receive(bytes(payload))
                 is_open = self._is_open()
