@@ -101,7 +101,7 @@ class Extra:
             crowd.keys,
             crowd.identity,
             node_key,
-            messages.encode_record(record),
+            lambda: messages.encode_record(record),
             secrets.token_bytes,
             random.random,
             lambda target, why: say("unreachable", target=target, why=why),

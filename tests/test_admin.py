@@ -330,6 +330,16 @@ class TheSocket(unittest.TestCase):
         self.assertIn("another node listens there", self.refused(self.standing.path))
         self.assertTrue(self.standing.path.exists())
 
+    def test_nobody_accepts(self) -> None:
+        """Whoever listens there and takes nobody in does not keep the node from starting."""
+        path = self.standing.directory / "busy.sock"
+        with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first:
+            busy.bind(str(path))
+            self.addCleanup(path.unlink)
+            busy.listen(0)
+            first.connect(str(path))
+            self.assertIn("another node listens there", self.refused(path))
+
     def test_something_else(self) -> None:
         """A file that is no socket is left alone."""
         file = self.standing.directory / "file"

@@ -4,6 +4,7 @@ runs on both, from the bytes that arrive to the way it ends."""
 from __future__ import annotations
 
 import random
+from socket import MSG_EOR
 from typing import Any, ClassVar
 
 from OpenSSL import SSL
@@ -315,6 +316,30 @@ class BulkTests(StockTests):
         client.transport.write(b"last")
         self.settle()
         self.assertEqual(server.received, bytes(20 * RECORD) + b"last")
+
+    def test_small_writes_share_segments(self) -> None:
+        """The kernel may put small writes into one segment, but not more than some KB of them into
+        one buffer; a large write is in one of its own."""
+        client, _server = self.established()
+        sent: list[tuple[int, bool]] = []
+
+        class Handle:
+            def send(self, data: memoryview, flags: int) -> int:
+                sent.append((len(data), flags == MSG_EOR))
+                return len(data)
+
+        transport = client.transport
+        self.patch(bulktls, "_is_waiting", lambda transport: False)
+        self.patch(transport, "_is_tcp", True)
+        transport.transport.getHandle = Handle
+        for size in [200] * 100 + [100_000, 1]:
+            transport.write(bytes(size))
+        *small, (_, large_is_sealed), (_, last_is_sealed) = sent
+        seals = [number for number, (_, is_sealed) in enumerate(small) if is_sealed]
+        self.assertEqual(len(seals), 2)
+        self.assertApproximates(sum(size for size, _ in small[: seals[0] + 1]), 8192, 250)
+        self.assertTrue(large_is_sealed)
+        self.assertFalse(last_is_sealed)
 
     def test_nothing_is_nothing(self) -> None:
         """An empty write sends no empty record."""

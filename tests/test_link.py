@@ -832,6 +832,23 @@ class EndTests(LinkCase):
         self.assertEqual(self.other.heard, [b"Bleaving"])
         self.assert_ended("lost", messages.LEAVING)
 
+    def test_bye_because_of_packets(self) -> None:
+        """When the tun turns out to be gone while packets are written to it, what was said behind
+        them is not looked at, and does not take back the bye."""
+
+        def leave(link: Link, frames: list[memoryview]) -> int:
+            link.close(messages.LEAVING)
+            return 0
+
+        for behind in (GOSSIP, b"?"):
+            self.setUp()
+            self.owner.data_received = leave  # type: ignore[method-assign]
+            self.other.say(b"D" + PACKET, behind)
+            self.advance(0.01)
+            self.assertEqual(self.owner.told, [])
+            self.assertEqual(self.other.heard, [b"Bleaving"])
+            self.assert_ended("lost", messages.LEAVING)
+
     def test_they_say_bye(self) -> None:
         """The owner hears the reason, and nothing that was said behind it."""
         for reason in messages.BYE_REASONS - {messages.REPLACED}:

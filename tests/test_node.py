@@ -393,6 +393,19 @@ class AddressTests(SynchronousTestCase):
         self.assertTrue(thief.status.is_ready)
         self.assertTrue(mesh.send(b, thief))
 
+    def test_one_address_when_just_settled(self) -> None:
+        """Who has been here long enough says so from then on: whoever comes right after that with
+        the same address and an earlier start does not tell him that it is another one's."""
+        mesh, (_a, _b, c) = complete(*"abc")
+        mesh.advance(SETTLING + 2.5 - mesh.clock.seconds())
+        thief = mesh.add("thief", start=False)
+        thief.addresses, thief.skew = c.addresses, -600
+        thief.start()
+        mesh.advance(1)
+        self.assertIn("thief", c.linked_with)
+        self.assertTrue(c.status.is_ready)
+        self.assertEqual(c.logged("address_refused"), [])
+
     def test_one_address_and_a_newcomer(self) -> None:
         """Whoever starts while two claim one address gives it to the one that was there first, even
         if it is linked with the other one first, and though that one's clock is behind. When the

@@ -202,14 +202,52 @@ class SecondLinkTests(RosterCase):
         self.assertEqual(self.alice.probed("new", True), [])
         self.assertEqual(self.alice.link_lost("new", "lost"), self.switched("old", 3))
 
-    def test_at_most_two(self) -> None:
-        """A third link takes the place of the second."""
+    def test_worse_ones(self) -> None:
+        """Which of several worse links is kept is not for the listener to say either. A better one
+        that lives makes all of them needless."""
         self.link(BOB, "mine")
-        self.link(BOB, "his", dialed=False)
-        commands = self.link(BOB, "his too", dialed=False)
-        self.assertEqual(commands, [Probe("mine"), Retire("his")])
+        for link in ("his", "his too"):
+            self.assertEqual(self.link(BOB, link, dialed=False), [Probe("mine")])
+        needless = [Retire("his"), Retire("his too")]
+        self.assertEqual(self.alice.probed("mine", True), needless)
+        for link in ("his", "his too"):
+            self.link(BOB, link, dialed=False)
         commands = self.link(BOB, "mine too")
-        self.assertEqual(commands, [*self.switched("mine too"), Retire("mine"), Retire("his too")])
+        self.assertEqual(commands, [*self.switched("mine too"), Retire("mine"), *needless])
+
+    def test_our_own_worse_ones(self) -> None:
+        """When the better link is lost we keep the newest of those that we dialed."""
+        bob: Roster[str] = Roster(BOB, NETWORKS)
+        bob.authenticated("his", ALICE, dialed=False)
+        bob.authenticated("mine", ALICE, dialed=True)
+        bob.authenticated("mine too", ALICE, dialed=True)
+        commands = named(bob.link_lost("his", "lost"), Switch, Retire, Probe)
+        self.assertEqual(commands, [Switch("mine too"), Retire("mine")])
+
+    def test_three_at_once(self) -> None:
+        """Of two links that the smaller id has dialed the larger one uses the one that is given up,
+        and then comes a link of its own: it does not give up the other one for that."""
+        bob: Roster[str] = Roster(BOB, NETWORKS)
+        for link in ("kept", "given up"):
+            bob.authenticated(link, ALICE, dialed=False)
+        self.assertEqual(bob.authenticated("own", ALICE, dialed=True), [Probe("given up")])
+        commands = bob.bye("given up", REPLACED)
+        self.assertEqual(
+            named(commands, Switch, Retire, Probe),
+            [Switch("kept"), Probe("kept"), Retire("given up")],
+        )
+        self.assertEqual(bob.probed("kept", True), [Retire("own")])
+        self.assertTrue(bob.is_linked(ALICE.id))
+
+    def test_so_many_at_most(self) -> None:
+        """Who makes more and more links loses the oldest; the worse ones first."""
+        bob: Roster[str] = Roster(BOB, NETWORKS)
+        names = [f"link {number}" for number in range(roster.MAX_SPARES + 3)]
+        retired = [named(bob.authenticated(name, ALICE, dialed=False), Retire) for name in names]
+        self.assertEqual(retired[-2:], [[Retire(names[0])], [Retire(names[1])]])
+        self.assertFalse(any(retired[:-2]))
+        commands = bob.authenticated("own", ALICE, dialed=True)
+        self.assertEqual(named(commands, Retire), [Retire("own")])
 
     def test_simultaneous_dialing(self) -> None:
         """When two nodes dial each other, both end up with what the smaller id dialed, in whatever
@@ -584,6 +622,13 @@ class AddressTests(RosterCase):
         early = node(8, "mallory", "10.0.0.1/24", started=0)
         refused = Refusal(("10.0.0.1",), "alice")
         self.assertEqual(named(self.link(early), Route, Refuse), [Refuse("mallory", refused)])
+
+    def test_own_address_settled_meanwhile(self) -> None:
+        """What counts is what either end has shown on the link: the other end knows no more."""
+        self.alice.stands(is_new=False, is_settled=True)
+        early = node(8, "mallory", "10.0.0.1/24", started=0)
+        commands = self.alice.authenticated("mallory", early, True, shown=ALICE)
+        self.assertEqual(named(commands, Route, Refuse), [])
 
     def test_holder_is_dead(self) -> None:
         """A holder that does not answer loses the address to the newcomer."""

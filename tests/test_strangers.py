@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh import tls
 from tunmesh.strangers import (
     BURST,
+    MAX_SOURCES,
     MAX_STRANGERS,
     SHARE,
     THIS_HOST,
@@ -75,6 +76,19 @@ class PlacesTests(SynchronousTestCase):
             served.append(self.places.serve(waiting))
             waiting.remove(served[-1])
         self.assertEqual(served, [3, 0, 2, 4, 1])
+
+    def test_ever_new_sources(self) -> None:
+        """A flood from ever new sources, during which somebody always waits, neither fills memory
+        nor keeps back for as long as it goes on who had a turn before."""
+        self.places.add(-1, "192.0.2.1")
+        self.places.serve([-1])
+        turns = 0
+        for guest in range(2 * MAX_SOURCES):
+            self.places.add(guest, f"2001:db8:0:{guest:x}::1")
+            turns += self.places.serve([-1, guest]) == -1
+            self.places.discard(guest)
+        self.assertGreater(turns, 0)
+        self.assertLessEqual(len(self.places._turns), MAX_SOURCES)
 
     def test_who_left(self) -> None:
         """Places that were left count no more, and may be left twice."""

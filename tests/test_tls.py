@@ -530,6 +530,17 @@ class StrangersTests(SynchronousTestCase):
         self.assertApproximates(self.lasted(stranger), HANDSHAKE_TIMEOUT, 0.1)
         self.assertEqual(self.failures(), {"timeout": 1})
 
+    def test_much_at_once(self) -> None:
+        """However much a stranger sends, it is read by a little at a time: it may have to wait."""
+        stranger = self.connect(b"GET /livez HTTP/1.1\r\n", secure=self.as_browser)
+        self.mesh.advance(1)
+        (wire,) = (each for each in self.mesh.network.wires if each.here == self.a.host)
+        for _ in range(3):
+            stranger.transport.write(b"X: " + b"x" * tls.MIN_READ + b"\r\n")
+            self.mesh.advance(0.1)
+            self.assertEqual(vars(wire)["bufferSize"], tls.MIN_READ)
+        self.assertIsNone(stranger.ended)
+
     def test_garbage_instead_of_hello(self) -> None:
         """Who speaks TLS and then garbage learns nothing and is hung up on at once."""
         stranger = self.connect(b"12:hello, world,", secure=self.as_link)

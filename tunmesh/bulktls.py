@@ -26,6 +26,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 _RECORD = 16_384  # the plaintext of one TLS record, at most
 _ROOM = 1 << 18  # bytes decrypted before they are delivered, ciphertext sent in one call
+_SEALED = 1 << 13  # bytes of small writes that the kernel may gather in one of its buffers
 
 _NEEDED = (
     (TLSMemoryBIOProtocol, ("_flushReceiveBIO", "_flushSendBIO", "_write")),
@@ -41,6 +42,7 @@ class BulkTransport(TLSMemoryBIOProtocol):
 
     transport: Any
     _is_tcp = False
+    _unsealed = 0  # bytes sent since the last buffer of the kernel's that is to take no more
 
     def makeConnection(self, transport: Any) -> None:
         self._is_tcp = isinstance(transport, tcp.Connection)
@@ -68,7 +70,11 @@ class BulkTransport(TLSMemoryBIOProtocol):
         """To the socket when nothing waits before it, else behind what waits."""
         transport = self.transport
         if self._is_tcp and transport.connected and not _is_waiting(transport):
-            sent = _sent(transport.getHandle(), ciphertext)
+            self._unsealed += len(ciphertext)
+            is_full = self._unsealed >= _SEALED
+            if is_full:
+                self._unsealed = 0
+            sent = _sent(transport.getHandle(), ciphertext, is_full)
             if sent == len(ciphertext):
                 return
             ciphertext = ciphertext[sent:]
@@ -93,16 +99,18 @@ class BulkTransport(TLSMemoryBIOProtocol):
             super()._flushReceiveBIO()  # it asks again, and knows what to do about the answer
 
 
-def _sent(socket: Any, ciphertext: memoryview) -> int:
+def _sent(socket: Any, ciphertext: memoryview, is_full: bool) -> int:
     """How much of it the kernel takes. An error other than that it has no room shows again when the
     reactor tries, which knows what to do about it.
 
-    MSG_EOR keeps what is sent next out of the same buffer of the kernel's. One that is not full
-    takes up to 64 KB more, whatever TCP_NOTSENT_LOWAT says: that is looked at for new ones only
-    (tcp_sendmsg_locked in net/ipv4/tcp.c).
+    MSG_EOR (`is_full`) keeps what is sent next out of the same buffer of the kernel's. One that is
+    not full takes up to 64 KB more, whatever TCP_NOTSENT_LOWAT says: that is looked at for new ones
+    only (tcp_sendmsg_locked in net/ipv4/tcp.c). But what is in different buffers is never sent in
+    one segment, and a window counts segments: with a buffer for each, small packets that have to
+    wait on a far and lossy way would wait twice as long.
     """
     try:
-        sent: int = socket.send(ciphertext, MSG_EOR)
+        sent: int = socket.send(ciphertext, MSG_EOR if is_full else 0)
     except OSError:
         return 0
     return sent

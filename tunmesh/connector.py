@@ -24,8 +24,8 @@ from tunmesh.turns import Turns
 
 
 class Connector:
-    """Makes the links of one node. `keys` may be set anew, for the handshakes from then on, and so
-    may `record`, which is what the node says of itself, as bytes; `node_key` proves its id;
+    """Makes the links of one node. `keys` may be set anew, for the handshakes from then on.
+    `record()` is what the node says of itself, as bytes; `node_key` proves its id;
     `unreachable(target, why)` is told of attempts that came to no connection, `dialing(dialer,
     address)` of every address that is tried; `transport` runs TLS."""
 
@@ -36,7 +36,7 @@ class Connector:
         keys: tuple[Key, ...],
         identity: tls.Identity,
         node_key: NodeKey,
-        record: bytes,
+        record: Callable[[], bytes],
         random_bytes: Callable[[int], bytes],
         draw: Callable[[], float],
         unreachable: Callable[[Target, str], None],
@@ -48,7 +48,7 @@ class Connector:
         self.keys = keys
         self._identity = identity
         self._node_key = node_key
-        self.record = record
+        self._record = record
         self._random_bytes = random_bytes
         self._draw = draw
         self._unreachable = unreachable
@@ -126,7 +126,7 @@ class Connector:
 
     def _machine(self, role: type[Dialer] | type[Listener], binding: bytes) -> Dialer | Listener:
         nonce = self._random_bytes(messages.NONCE_SIZE)
-        return role(self.keys, self._node_key, self.record, nonce, binding)
+        return role(self.keys, self._node_key, self._record(), nonce, binding)
 
     def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
         return tls.client_factory(self._identity, host, factory, self._reactor, self._transport)

@@ -82,7 +82,8 @@ class Step:
 
 
 class _Machine:
-    """What both roles share: the transcript and the two proofs."""
+    """What both roles share: the transcript and the two proofs. `shown` is the record that this end
+    shows."""
 
     def __init__(
         self, keys: Sequence[Key], me: NodeKey, record: bytes, nonce: bytes, binding: bytes
@@ -91,7 +92,7 @@ class _Machine:
         self._mac_key = b""
         self._keys = keys
         self._me = me
-        self._record = record
+        self.shown = record
         self._nonce = nonce
         self._binding = binding
         self._expected: int | None = None
@@ -114,13 +115,13 @@ class _Machine:
 
     def _prove(self, role: bytes, message_3: bytes = b"") -> bytes:
         """Our proof, as a message."""
-        statement = self._statement(role, message_3, self._record)
+        statement = self._statement(role, message_3, self.shown)
         return messages.encode_proof(
             messages.Proof(
                 mac=self._mac(statement),
                 public_key=self._me.public,
                 signature=self._me.sign(statement),
-                record=self._record,
+                record=self.shown,
             )
         )
 

@@ -184,6 +184,13 @@ class Link(Protocol):
         return self.record
 
     @property
+    def shown(self) -> NodeRecord:
+        """Who this end has said that it is, on a link that is, or was, authentic."""
+        if self._machine is None:
+            raise ValueError("the link is not authentic")
+        return messages.decode_record(self._machine.shown)
+
+    @property
     def key_id(self) -> bytes:
         """The id of the key that the link was authenticated with."""
         return self._machine.key_id if self._machine is not None else b""
@@ -303,6 +310,8 @@ class Link(Protocol):
                 if frames:
                     useless += self._owner.data_received(self, frames)
                     frames = []
+                    if self.state is State.CLOSED:
+                        return  # the tun is gone
                 useless += 1
                 self._receive(bytes(payload))
                 is_open = self._is_open()

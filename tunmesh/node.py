@@ -155,7 +155,7 @@ class Node:
             settings.reloadable.keys,
             self._identity,
             settings.node_key,
-            messages.encode_record(settings.record),
+            self._introduction,
             random_bytes,
             draw,
             self._unreachable,
@@ -285,7 +285,7 @@ class Node:
         is_local = self._table.is_local(record.addresses)
         link.adopt(self._settings.local if is_local else self._settings.mesh)
         self._note_standing()  # what it is to go by, however long ago it was looked at
-        self._run(self._roster.authenticated(link, record, link.dialed))
+        self._run(self._roster.authenticated(link, record, link.dialed, link.shown))
         if self._roster.is_linked(record.id):
             link.peer = self._peers.get(link)
             self._bootstrap.found(dialer, record.id)
@@ -608,13 +608,17 @@ class Node:
             self._journal.warn(("not ready", why), "not ready: {why}", event="not_ready", why=why)
         self._was_ready = ready
 
+    def _introduction(self) -> bytes:
+        """What this node says of itself in a handshake."""
+        self._note_standing()
+        return messages.encode_record(self.record)
+
     def _note_standing(self) -> None:
         """What this node says of itself, and what it believes of others, changes with time."""
         is_in_mesh = len(self._peers) > 0 or self._bootstrap.is_lonely
         is_refused = bool(self._peers.refused())
         if self._standing.look(self._reactor.seconds(), is_in_mesh, is_refused):
             self.record = replace(self.record, settled=self._standing.is_settled)
-            self._connector.record = messages.encode_record(self.record)
             self._roster.stands(self._standing.is_new, self._standing.is_settled)
 
     def status(self) -> Status:

@@ -20,9 +20,9 @@ without asking. The one dialed by the node with the smaller id is better. A bett
 over at once. A worse one says that the other end may have lost the better link, so the holder is
 probed: if it answers, the newcomer is retired; if not, the newcomer takes over.
 
-Of two links dialed by the same node, the newer is better, but only the dialer knows which that is:
-two that come up together may do so in another order at the other end. So the listener uses the
-newcomer and keeps the old link until the dialer retires one of them.
+Of links dialed by the same node, the newest is best, but only the dialer knows which that is: those
+that come up together may do so in another order at the other end. So the listener uses the newcomer
+and keeps the old ones until the dialer has retired all but one.
 
 By a new link everything is said anew: what was said by the old one may never have arrived, or
 arrive late. These tellings are numbered, and a node is heard by the link that brought the highest
@@ -92,6 +92,9 @@ from tunmesh.status import Sight
 # full mesh of so many would be far beyond what one link per pair is good for.
 MAX_NODES = 4096
 
+# Links to one node beside the one in use. More than a few come up at once only by ill will.
+MAX_SPARES = 3
+
 _ALL_ROUTED = Refusal((), "")
 
 
@@ -104,10 +107,9 @@ class _Peer(Generic[Link]):
     by_smaller: bool  # the link was dialed by the one of us with the smaller id
     was_first: bool  # before us, should we claim the same address
     yields: bool = False  # the other end has retired the link: any newcomer is better
-    # A second link: a worse one, waiting for the outcome of a probe, or an older one of the same
-    # dialer, waiting for the dialer to retire either.
-    contender: Link | None = None
-    contender_by_smaller: bool = False
+    # Further links, the oldest first, and whether the smaller id dialed them: worse ones, waiting
+    # for the outcome of a probe, and older ones of a dialer that has yet to retire all but one.
+    spares: dict[Link, bool] = field(default_factory=dict)
     telling: int = 0  # the number of its latest full gossip
     hears: Link | None = None  # the link that brought it
     refusal: Refusal = _ALL_ROUTED  # what we told it of its addresses
@@ -190,8 +192,11 @@ class Roster(Generic[Link]):
         self._is_new = is_new
         self._me = replace(self._me, settled=is_settled)
 
-    def authenticated(self, link: Link, record: NodeRecord, dialed: bool) -> list[Command[Link]]:
-        """A link came up. `dialed`: by us."""
+    def authenticated(
+        self, link: Link, record: NodeRecord, dialed: bool, shown: NodeRecord | None = None
+    ) -> list[Command[Link]]:
+        """A link came up. `dialed`: by us; `shown`: what we said of ourselves on it, if that is
+        not what we would say now. Both ends must find the same of the same two records."""
         by_smaller = dialed == (self._me.id < record.id)
         peer = self._peers.get(record.id)
         if peer is not None:
@@ -205,7 +210,9 @@ class Roster(Generic[Link]):
             return [Close(link, LEAVING)]  # it is we who were superseded: keep out of its way
         rivals = [rival.id for rival in self.linked() if _supersedes(record, rival)]
         self._links[link] = record.id
-        self._peers[record.id] = _Peer(record, link, by_smaller, _earlier(record, self._me))
+        self._peers[record.id] = _Peer(
+            record, link, by_smaller, _earlier(record, shown or self._me)
+        )
         self._news[record.id] = True
         self._is_urgent |= record.id not in self._known
         if record.id in self._known:
@@ -225,12 +232,10 @@ class Roster(Generic[Link]):
         if node_id is None:
             return []
         peer = self._peers[node_id]
-        if link is peer.contender:
-            peer.contender = None
+        if link in peer.spares:
+            del peer.spares[link]
             return []
-        if peer.contender is not None:
-            return self._promote(peer, peer.contender, peer.contender_by_smaller)
-        return self._part(node_id, reason)
+        return self._fall_back(peer) if peer.spares else self._part(node_id, reason)
 
     def bye(self, link: Link, reason: str) -> list[Command[Link]]:
         """The other end said that it is about to close this link."""
@@ -238,13 +243,10 @@ class Roster(Generic[Link]):
         if peer is None:
             return []
         if reason == REPLACED:
-            if link is peer.contender:
-                peer.contender = None
-                del self._links[link]
-                return [Retire(link)]
-            if peer.contender is not None:
-                promoted = self._promote(peer, peer.contender, peer.contender_by_smaller)
-                return [*promoted, self._retire(link)]
+            if link in peer.spares:
+                return [self._retire(peer, link)]
+            if peer.spares:
+                return [*self._fall_back(peer), self._retire(peer, link)]
             peer.yields = True
             return []
         if reason in (LEAVING, SUPERSEDED):
@@ -258,11 +260,7 @@ class Roster(Generic[Link]):
             return []
         if not alive:
             return [Close(link, SILENT), *self.link_lost(link, SILENT)]
-        commands: list[Command[Link]] = []
-        if peer.contender is not None and peer.contender_by_smaller < peer.by_smaller:
-            commands.append(self._retire(peer.contender))
-            peer.contender = None
-        return [*commands, *self._refuse_waiting(peer.record.id)]
+        return [*self._retire_worse(peer), *self._refuse_waiting(peer.record.id)]
 
     def told(self, link: Link, gossip: Gossip) -> list[Command[Link]]:
         """A linked node said which nodes it is linked to."""
@@ -318,25 +316,46 @@ class Roster(Generic[Link]):
     def _second_link(
         self, peer: _Peer[Link], link: Link, by_smaller: bool, dialed: bool
     ) -> list[Command[Link]]:
-        old, waiting = peer.link, peer.contender
+        old = peer.link
         worse = by_smaller < peer.by_smaller and not peer.yields
         dialer_chooses = by_smaller == peer.by_smaller and not peer.yields and not dialed
         if worse:
-            peer.contender, peer.contender_by_smaller = link, by_smaller
+            peer.spares[link] = by_smaller
             commands: list[Command[Link]] = [Probe(old)]
         elif dialer_chooses:
             commands = self._promote(peer, link, by_smaller)
-            peer.contender, peer.contender_by_smaller = old, by_smaller
+            peer.spares[old] = by_smaller
+            commands += self._retire_worse(peer)
         else:
-            commands = [*self._promote(peer, link, by_smaller), self._retire(old)]
-        return [*commands, self._retire(waiting)] if waiting is not None else commands
+            commands = [*self._promote(peer, link, by_smaller), self._retire(peer, old)]
+            commands += [self._retire(peer, spare) for spare in tuple(peer.spares)]
+        if len(peer.spares) > MAX_SPARES:
+            commands.append(self._retire(peer, min(peer.spares, key=peer.spares.__getitem__)))
+        return commands
+
+    def _fall_back(self, peer: _Peer[Link]) -> list[Command[Link]]:
+        """The link in use is no more: use the best of the others, of those the newest. If there are
+        worse ones the question is again whether it lives; among our own we choose."""
+        link = max(reversed(peer.spares), key=peer.spares.__getitem__)
+        by_smaller = peer.spares.pop(link)
+        commands = self._promote(peer, link, by_smaller)
+        if by_smaller == (self._me.id < peer.record.id):
+            ours = [spare for spare, by in peer.spares.items() if by == by_smaller]
+            commands += [self._retire(peer, spare) for spare in ours]
+        if any(by < by_smaller for by in peer.spares.values()):
+            commands.append(Probe(link))
+        return commands
+
+    def _retire_worse(self, peer: _Peer[Link]) -> list[Command[Link]]:
+        """The link in use lives, so those that are worse are not needed."""
+        worse = [spare for spare, by in peer.spares.items() if by < peer.by_smaller]
+        return [self._retire(peer, spare) for spare in worse]
 
     def _promote(self, peer: _Peer[Link], link: Link, by_smaller: bool) -> list[Command[Link]]:
         """Make this the link to its node, which is as good as an answer to a probe. What it was
         asked and has not answered it may never have been asked: so it is asked again."""
         peer.link = link
         peer.by_smaller = by_smaller
-        peer.contender = None
         peer.yields = False
         return [
             Switch(link),
@@ -346,19 +365,18 @@ class Roster(Generic[Link]):
             *self._refuse_waiting(peer.record.id),
         ]
 
-    def _retire(self, link: Link) -> Command[Link]:
+    def _retire(self, peer: _Peer[Link], link: Link) -> Command[Link]:
         self._links.pop(link, None)
+        peer.spares.pop(link, None)
         return Retire(link)
 
     def _part(self, node_id: str, reason: str) -> list[Command[Link]]:
         """A node's last link is gone: so are its routes and what it vouched for."""
         peer = self._peers.pop(node_id)
         commands: list[Command[Link]] = [Part(peer.link, reason)]
-        for link in (peer.link, peer.contender):
-            if link is not None:
-                self._links.pop(link, None)
-        if peer.contender is not None:
-            commands.append(Close(peer.contender, reason))
+        for link in (peer.link, *peer.spares):
+            self._links.pop(link, None)
+        commands += [Close(spare, reason) for spare in peer.spares]
         self._news[node_id] = False
         self._is_urgent = True
         commands += self._give_up_claims(peer.record)

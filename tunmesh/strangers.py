@@ -28,6 +28,7 @@ from typing import Generic, TypeVar
 MAX_STRANGERS = 256  # connections that have not authenticated, HTTPS included
 SHARE = 1 / 3  # of the time, when links want it too
 BURST = 0.005  # seconds of work for strangers before any of it is paid back
+MAX_SOURCES = 1024  # whose turns are counted; when there are more, the count begins anew
 THIS_HOST = "loopback"
 
 Guest = TypeVar("Guest")
@@ -66,6 +67,8 @@ class Places(Generic[Guest]):
             source = self._sources.get(guest, "")
             return self._turns[source], source != THIS_HOST
 
+        if len(self._turns) >= MAX_SOURCES:
+            self._turns.clear()  # there may be somebody who waits for as long as a flood goes on
         next_one = min(waiting, key=rank)
         self._turns[self._sources.get(next_one, "")] += 1
         return next_one
@@ -86,7 +89,7 @@ class Places(Generic[Guest]):
         return True, next(guest for guest, source in self._sources.items() if source == worst)
 
 
-@lru_cache(1024)  # to take an address apart takes as long as to turn somebody away
+@lru_cache(MAX_SOURCES)  # to take an address apart takes as long as to turn somebody away
 def source_of(host: str) -> str:
     """Where somebody comes from, as far as that can be told apart."""
     host = plain_host(host)

@@ -237,7 +237,7 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
             if isinstance(self.transport, tcp.Connection) and not self._sits_out:
                 self.sit_out(round(REST * took / TURN))
         elif size >= self._most < READ_SIZE:
-            self._read_at_most(2 * self._most)
+            self._read_at_most(min(2 * self._most, READ_SIZE))
 
     def sit_out(self, turns: int) -> None:
         """Nothing is read for so many turns of the reactor."""
@@ -307,6 +307,11 @@ class _GuestTransport(TunedTransport):
             super().makeConnection(self._plain)
             self._read_at_most(MIN_READ)
         super().dataReceived(data)
+
+    def _read_at_most(self, size: int) -> None:
+        """Of a stranger it is MIN_READ, whatever he sends: so much of each may have to wait."""
+        is_stranger = self.wrappedProtocol in self.factory.wrappedFactory.strangers
+        super()._read_at_most(MIN_READ if is_stranger else size)
 
 
 def _tune(transport: ITransport) -> None:

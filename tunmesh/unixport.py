@@ -68,9 +68,12 @@ def _clear(path: Path) -> None:
     if not is_socket:
         raise OSError(errno.EEXIST, "there is something else that is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # whoever listens and accepts nothing would keep us for ever
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
             return
+        except BlockingIOError:
+            pass
     raise OSError(errno.EADDRINUSE, "another node listens there")
