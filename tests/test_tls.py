@@ -3,6 +3,7 @@ can do to a listener."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -31,7 +32,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tunmesh import tls
+from tunmesh import bulktls, tls
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.errors import OperatorError
 from tunmesh.strangers import MAX_STRANGERS
@@ -383,6 +384,7 @@ class Read:
     def __init__(self) -> None:
         self.reactor = Clock()
         self.is_read = True
+        self.bufferSize = tls.READ_SIZE
 
     def pauseProducing(self) -> None:
         self.is_read = False
@@ -414,6 +416,22 @@ class TurnsTests(SynchronousTestCase):
             self.turn()
         self.assertTrue(self.plain.is_read)
         self.assertEqual(self.plain.reactor.getDelayedCalls(), [])
+
+    def test_excused(self) -> None:
+        """A read that takes long makes the next ones small, but for what was done for others."""
+        spent = [100.0]
+        for_others = [2.9 * tls.TURN, 0.0]
+
+        def take(transport: tls.TunedTransport, data: bytes) -> None:
+            spent[0] += 3 * tls.TURN
+            transport.excuse(for_others.pop(0))
+
+        self.patch(time, "thread_time", lambda: spent[0])
+        self.patch(bulktls.transport_class, "dataReceived", take)
+        self.tuned.dataReceived(bytes(tls.READ_SIZE))
+        self.assertEqual(self.plain.bufferSize, tls.READ_SIZE)
+        self.tuned.dataReceived(bytes(tls.READ_SIZE))
+        self.assertAlmostEqual(self.plain.bufferSize, tls.READ_SIZE // 3, delta=1)
 
     def test_paused_meanwhile(self) -> None:
         """Who pauses it meanwhile is the one who resumes it, and not before it is its turn."""

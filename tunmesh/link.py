@@ -105,6 +105,10 @@ class LinkTransport(Interface):
     def resumeProducing(self) -> None: ...
     def getPeer(self) -> Any: ...
 
+    def excuse(self, seconds: float) -> None:
+        """So much of the time that a read takes is not for the other end."""
+        ...
+
 
 class Channel(Interface):
     """What a link must know of the TLS connection that it runs on."""
@@ -242,6 +246,10 @@ class Link(Protocol):
         records, self._introductions = list(self._introductions.values()), {}
         for at in range(0, len(records), messages.MAX_INTRODUCED):
             self._write(messages.encode_introduction(records[at : at + messages.MAX_INTRODUCED]))
+
+    def excuse(self, seconds: float) -> None:
+        """What the node does meanwhile is not to be held against the other end."""
+        self.transport.excuse(seconds)
 
     def refuse(self, refusal: Refusal) -> None:
         self._write(messages.encode_refusal(refusal))

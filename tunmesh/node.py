@@ -317,7 +317,10 @@ class Node:
             last.callback(None)
 
     def data_received(self, link: Link, frames: list[memoryview]) -> int:
-        return self._path.received(link.peer, frames)  # type: ignore[arg-type]
+        useless = self._path.received(link.peer, frames)  # type: ignore[arg-type]
+        if useless < len(frames):
+            link.excuse(self._path.answer())
+        return useless
 
     def wasteful(self, link: Link) -> None:
         self._journal.warn(

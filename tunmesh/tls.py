@@ -223,6 +223,7 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
     _most = READ_SIZE
     _is_paused = False  # by whom it carries bytes for
     _sits_out = False
+    _excused = 0.0  # seconds of the read that is under way
 
     def makeConnection(self, transport: ITransport) -> None:
         _tune(transport)
@@ -231,13 +232,18 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
     def dataReceived(self, data: bytes) -> None:
         began = time.thread_time()
         super().dataReceived(data)
-        took, size = time.thread_time() - began, len(data)
+        took, size = time.thread_time() - began - self._excused, len(data)
+        self._excused = 0.0
         if took > TURN:
             self._read_at_most(max(MIN_READ, int(size * TURN / took)))
             if isinstance(self.transport, tcp.Connection) and not self._sits_out:
                 self.sit_out(round(REST * took / TURN))
         elif size >= self._most < READ_SIZE:
             self._read_at_most(min(2 * self._most, READ_SIZE))
+
+    def excuse(self, seconds: float) -> None:
+        """So much of the time that this read takes is not for who is read."""
+        self._excused += seconds
 
     def sit_out(self, turns: int) -> None:
         """Nothing is read for so many turns of the reactor."""
