@@ -256,8 +256,7 @@ class EchoTests(unittest.TestCase):
 class PlanTests(unittest.TestCase):
     def test_files(self) -> None:
         """Every file is for its owner alone, and nodes accept their configs."""
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        directory = short_directory(self)
         plans = [NodePlan(1), NodePlan(50)]
         write_files(directory, plans, Owner(os.getuid() or 1, os.getgid() or 1))
         for path in directory.iterdir():
