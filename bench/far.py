@@ -10,7 +10,6 @@ The streams inside are CUBIC's, as most are. The tunnel's own connection is the 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +19,9 @@ from bench import contenders
 from bench.contender import Contender
 from bench.errors import BenchError
 from bench.lab import Lab
-from bench.ping import parse_ping, percentile
+from bench.ping import percentile
 from bench.running import Running, bring_up
+from bench.scenarios import ping_beside
 from bench.tools import missing
 from bench.way import Way
 from tunmesh.errors import OperatorError
@@ -74,17 +74,13 @@ def measure(lab: Lab, way: Way, contender: Contender, carrier: str, seconds: int
         running = Running(contender, ground, lab)
         one = running.iperf(seconds, "-C", INNER).result().rate
         streams = running.iperf(seconds + 1, "-C", INNER, "-P4")
-        time.sleep(SETTLE)  # the streams shall be at full speed: nothing tells when they are
-        count = round(seconds / PING_INTERVAL)
-        how = ("-i", f"{PING_INTERVAL}", "-c", str(count), "-W", "2")
-        output = ground.left.run("ping", *how, contender.right, accept=(0, 1))
-        times = parse_ping(output)
+        times, lost = ping_beside(running, seconds, PING_INTERVAL, SETTLE, patience=2)
         return Figures(
             one=one,
             four=streams.result().rate,
             ping_median=median(times),
             ping_p99=percentile(times, 0.99),
-            ping_lost=1 - len(times) / count,
+            ping_lost=lost,
         )
     finally:
         lab.close_ground(ground)

@@ -83,19 +83,27 @@ def loaded(running: Running, seconds: int) -> Figures:
     """Round-trip time while four TCP streams run; what these get with that and without."""
     alone = running.iperf(seconds, "-P4").result().rate
     streams = running.iperf(seconds + 1, "-P4")
-    time.sleep(SETTLE)  # the streams shall be at full speed: nothing tells when they are
-    count = round(seconds / PING_INTERVAL)
-    how = ("-i", f"{PING_INTERVAL}", "-c", str(count), "-W", "1")
-    output = running.ground.left.run("ping", *how, running.contender.right, accept=(0, 1))
-    rate = streams.result().rate
-    times = parse_ping(output)
+    times, lost = ping_beside(running, seconds, PING_INTERVAL, SETTLE, patience=1)
     return {
         "loaded_median": median(times),
         "loaded_p99": percentile(times, 0.99),
-        "loaded_lost": 1 - len(times) / count,
-        "loaded_tcp4": rate,
+        "loaded_lost": lost,
+        "loaded_tcp4": streams.result().rate,
         "loaded_alone": alone,
     }
+
+
+def ping_beside(
+    running: Running, seconds: int, interval: float, settle: float, patience: int
+) -> tuple[list[float], float]:
+    """Round-trip times beside streams that have just been started, and the share of pings that is
+    lost. `settle`: what the streams get before; `patience`: how long an answer is waited for."""
+    time.sleep(settle)  # the streams shall be at full speed: nothing tells when they are
+    count = round(seconds / interval)
+    how = ("-i", f"{interval}", "-c", str(count), "-W", str(patience))
+    output = running.ground.left.run("ping", *how, running.contender.right, accept=(0, 1))
+    times = parse_ping(output)
+    return times, 1 - len(times) / count
 
 
 def http(running: Running, seconds: int) -> Figures:
