@@ -738,6 +738,20 @@ class DebuggingTests(SynchronousTestCase):
         mesh.until(mesh.is_complete)
         self.assertEqual(c.logged("dialing"), [])
 
+    def test_status_of_dials(self) -> None:
+        """Whom a node dials the status names, without a look at who is linked with whom: that grows
+        with the square of the nodes."""
+        mesh, (a, b, c) = self.mesh()
+        b.start()
+        a.start()
+        c.start()
+        mesh.until(mesh.is_complete)
+        mesh.network.cut(b.host, c.host)
+        mesh.until(lambda: "c" not in b.linked_with)
+        self.patch(b.node._roster, "sights", None)
+        [dial] = b.status.dials
+        self.assertEqual((dial.name, dial.target), ("c", f"{c.host}:{PORT}"))
+
     def test_gossip(self) -> None:
         """What was said about others is one line now and then, and none when nothing was."""
         mesh, members = self.mesh()

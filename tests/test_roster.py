@@ -39,6 +39,8 @@ from tunmesh.messages import (
     Gossip,
     NodeRecord,
     Refusal,
+    decode_gossip,
+    encode_gossip,
 )
 from tunmesh.roster import Roster
 
@@ -334,6 +336,28 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.told("bob", CAROL, DAVE), [Dial(CAROL, patient=False)])
         self.assertEqual(self.told("bob", DAVE), [Forget(CAROL.id)])
         self.assertEqual(self.told("bob", DAVE), [Dial(DAVE, patient=False)])
+
+    def test_one_id_for_all(self) -> None:
+        """However many vouch for a node, and however often its id was decoded, it is kept once."""
+        for record in (BOB, CAROL, DAVE):
+            self.link(record)
+        others = (BOB.id, CAROL.id, DAVE.id, f"{5:032x}")
+        for link in ("bob", "carol", "dave"):
+            gossip = encode_gossip(Gossip(next(self.tellings), others))
+            self.alice.told(link, decode_gossip(gossip))
+        kept = [each for peer in self.alice._peers.values() for each in peer.vouches]
+        self.assertEqual(len(kept), 9)
+        self.assertEqual(len(set(map(id, kept))), 4)
+
+    def test_who_it_is(self) -> None:
+        """One record is found without a look at all the others."""
+        self.link(BOB)
+        self.told("bob", CAROL)
+        self.alice.told("bob", everything(CAROL, DAVE, telling=next(self.tellings)))
+        self.assertEqual(self.alice.record_of(BOB.id), BOB)
+        self.assertEqual(self.alice.record_of(CAROL.id), CAROL)
+        self.assertIsNone(self.alice.record_of(DAVE.id))
+        self.assertIsNone(self.alice.record_of(ALICE.id))
 
     def test_asks_who_it_is(self) -> None:
         """Hearsay is ids: whoever is the first to vouch for a node is asked who that is."""

@@ -651,10 +651,9 @@ class Node:
         )
 
     def _dials(self) -> Iterator[DialStatus]:
-        names = {sight.id: sight.record for sight in self._roster.sights()}
         for node_id, dialer in self._dialers.items():
             if dialer.continueTrying and not self._roster.is_linked(node_id):
-                record = names.get(node_id)
+                record = self._roster.record_of(node_id)
                 yield _dial_status(record.name if record else node_id, False, dialer)
         for name, dialer in self._bootstrap.dialing():
             yield _dial_status(name, True, dialer)

@@ -120,6 +120,9 @@ class _Peer(Generic[Link]):
 class _Hearsay:
     """A node that somebody vouches for."""
 
+    # Its id. Everybody vouches for everybody: n² ids, each of 81 bytes if it were kept as it was
+    # decoded. So what is kept is always this one object.
+    id: str
     record: NodeRecord | None  # who it is, once we know
     asked: str  # the id of the node that we asked last
     vouchers: int = 0
@@ -162,13 +165,14 @@ class Roster(Generic[Link]):
             for other in peer.vouches:
                 vouchers[other].append(node_id)
         return tuple(
-            Sight(node_id, self._record(node_id), tuple(sorted(ids)))
+            Sight(node_id, self.record_of(node_id), tuple(sorted(ids)))
             for node_id, ids in vouchers.items()
         )
 
-    def _record(self, node_id: str) -> NodeRecord | None:
-        peer = self._peers.get(node_id)
-        return peer.record if peer is not None else self._known[node_id].record
+    def record_of(self, node_id: str) -> NodeRecord | None:
+        """Who that is, if this node knows."""
+        known = self._peers.get(node_id) or self._known.get(node_id)
+        return known.record if known is not None else None
 
     @property
     def nodes_known(self) -> int:
@@ -491,9 +495,10 @@ class Roster(Generic[Link]):
                 return False
             linked = self._peers.get(node_id)
             record = linked.record if linked is not None else None
-            known = self._known[node_id] = _Hearsay(record, peer.record.id)
+            known_id = record.id if record is not None else node_id
+            known = self._known[known_id] = _Hearsay(known_id, record, peer.record.id)
         if node_id not in peer.vouches:
-            peer.vouches.add(node_id)
+            peer.vouches.add(known.id)
             known.vouchers += 1
         return self._owes(peer, node_id)
 
