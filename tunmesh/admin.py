@@ -71,7 +71,7 @@ class _Ping(Resource):
         return NOT_DONE_YET
 
     def _answer(self, request: Request, rtt: float | None) -> None:
-        if not request._disconnected:
+        if request.channel is not None:  # as it is once the connection is lost
             request.write(answer_json(request, {"rtt": rtt}))
             request.finish()
 

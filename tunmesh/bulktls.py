@@ -9,31 +9,80 @@ link is told to pause from the first byte, so that packets wait in the link's ow
 
 Handshakes, ends and errors are Twisted's: for anything but bulk its own methods are called.
 
-This is the only module that knows private names, of Twisted's and of pyOpenSSL's. Where a release
-lacks one of them, `transport_class` is the stock class: slower, and just as correct. The figures
-are in docs/performance.md.
+This is the only module that uses names which no release of Twisted or pyOpenSSL promises to keep;
+NEEDED lists all of them, and a test compares the list with the code of the whole package. Where a
+release lacks one, `transport_class` is the stock class: slower, and just as correct; `why_stock`
+then names what is missing. The figures are in docs/performance.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from socket import MSG_EOR
 from typing import Any
 
+import OpenSSL
 from OpenSSL import SSL
 from twisted.internet import tcp
+from twisted.internet.abstract import FileDescriptor
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+import twisted
 
 _RECORD = 16_384  # the plaintext of one TLS record, at most
 _ROOM = 1 << 18  # bytes decrypted before they are delivered, ciphertext sent in one call
 _SEALED = 1 << 13  # bytes of small writes that the kernel may gather in one of its buffers
 
-_NEEDED = (
-    (TLSMemoryBIOProtocol, ("_flushReceiveBIO", "_flushSendBIO", "_write")),
-    (TLSMemoryBIOProtocol, ("_aborted", "_lostTLSConnection")),
-    (SSL, ("_ffi", "_lib")),
-    (getattr(SSL, "_lib", None), ("SSL_clear_mode", "SSL_MODE_ENABLE_PARTIAL_WRITE")),
-    (tcp.Connection, ("dataBuffer", "producerPaused", "getHandle")),
+
+@dataclass(frozen=True)
+class Needed:
+    """Names that `find` leads to: on a class or module, or on an instance if that is what sets
+    them."""
+
+    what: str
+    find: Callable[[], object]
+    names: tuple[str, ...]
+
+
+NEEDED = (
+    Needed(
+        "twisted.protocols.tls.TLSMemoryBIOProtocol",
+        lambda: TLSMemoryBIOProtocol,
+        ("_aborted", "_flushReceiveBIO", "_flushSendBIO", "_lostTLSConnection", "_write"),
+    ),
+    Needed("twisted.internet.tcp.Connection", lambda: tcp.Connection, ("getHandle",)),
+    Needed(
+        "twisted.internet.abstract.FileDescriptor",
+        lambda: FileDescriptor(object()),  # type: ignore[arg-type]
+        ("_tempDataBuffer", "connected", "dataBuffer", "producer", "producerPaused"),
+    ),
+    Needed("OpenSSL.SSL", lambda: SSL, ("_ffi", "_lib")),
+    Needed(
+        "OpenSSL.SSL.Connection",
+        lambda: SSL.Connection(SSL.Context(SSL.TLS_METHOD), None),
+        ("_from_ssl", "_ssl"),
+    ),
+    Needed(
+        "OpenSSL.SSL._ffi",
+        lambda: SSL._ffi,  # type: ignore[attr-defined]
+        ("buffer", "from_buffer", "new"),
+    ),
+    Needed(
+        "OpenSSL.SSL._lib",
+        lambda: SSL._lib,  # type: ignore[attr-defined]
+        (
+            "BIO_read",
+            "SSL_ERROR_NONE",
+            "SSL_ERROR_WANT_READ",
+            "SSL_MODE_ENABLE_PARTIAL_WRITE",
+            "SSL_clear_mode",
+            "SSL_get_error",
+            "SSL_read",
+            "SSL_write",
+        ),
+    ),
 )
 
 
@@ -48,19 +97,19 @@ class BulkTransport(TLSMemoryBIOProtocol):
         self._is_tcp = isinstance(transport, tcp.Connection)
         super().makeConnection(transport)
         # pyOpenSSL asks OpenSSL to return after each record.
-        _lib.SSL_clear_mode(self._tlsConnection._ssl, _lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
+        _lib.SSL_clear_mode(self.getHandle()._ssl, _lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
 
     def _write(self, data: bytes) -> None:
         if self._lostTLSConnection or not data:
             return
-        written = _lib.SSL_write(self._tlsConnection._ssl, _ffi.from_buffer(data), len(data))
+        written = _lib.SSL_write(self.getHandle()._ssl, _ffi.from_buffer(data), len(data))
         if written <= 0:
             super()._write(data)  # it tries again, and knows what to do about the reason
             return
         self._flushSendBIO()
 
     def _flushSendBIO(self) -> None:
-        bio, read = self._tlsConnection._from_ssl, _lib.BIO_read
+        bio, read = self.getHandle()._from_ssl, _lib.BIO_read
         count = read(bio, _outgoing, _ROOM)
         while count > 0:
             self._send(_outgoing_view[:count])
@@ -82,7 +131,7 @@ class BulkTransport(TLSMemoryBIOProtocol):
         transport.write(bytes(ciphertext))
 
     def _flushReceiveBIO(self) -> None:
-        ssl, read, why = self._tlsConnection._ssl, _lib.SSL_read, _lib.SSL_ERROR_NONE
+        ssl, read, why = self.getHandle()._ssl, _lib.SSL_read, _lib.SSL_ERROR_NONE
         while why == _lib.SSL_ERROR_NONE and not self._lostTLSConnection:
             got = 0
             while got <= _ROOM - _RECORD:
@@ -128,13 +177,27 @@ def _pause(transport: Any) -> None:
         transport.producer.pauseProducing()
 
 
-def _is_known() -> bool:
-    return all(hasattr(owner, name) for owner, names in _NEEDED for name in names)
+def missing(needed: Iterable[Needed]) -> Iterator[str]:
+    """What these releases lack of the names that are needed."""
+    for each in needed:
+        try:
+            owner = each.find()
+        except AttributeError:
+            continue  # the name that leads to it is in the list
+        yield from (f"{each.what}.{name}" for name in each.names if not hasattr(owner, name))
 
 
-transport_class: type[TLSMemoryBIOProtocol] = TLSMemoryBIOProtocol
-if _is_known():
+def choose(needed: Iterable[Needed]) -> tuple[type[TLSMemoryBIOProtocol], str]:
+    """The transport to use, and if it is the stock one, why."""
+    lacking = ", ".join(missing(needed))
+    if not lacking:
+        return BulkTransport, ""
+    releases = f"Twisted {twisted.__version__} with pyOpenSSL {OpenSSL.__version__}"
+    return TLSMemoryBIOProtocol, f"{releases} has no {lacking}"
+
+
+transport_class, why_stock = choose(NEEDED)
+if not why_stock:
     _ffi, _lib = SSL._ffi, SSL._lib  # type: ignore[attr-defined]
     _outgoing, _incoming = _ffi.new("char[]", _ROOM), _ffi.new("char[]", _ROOM)
     _outgoing_view = memoryview(_ffi.buffer(_outgoing))
-    transport_class = BulkTransport

@@ -98,6 +98,7 @@ class PeerFactory(ReconnectingClientFactory):
         self._dialing = dialing
         self._begin_round = begin_round
         self._turns = turns
+        self._scheduled: IDelayedCall | None = None  # the next attempt asks for its turn
         self._connecting: Attempt | None = None
         self._has_turn = False
         self._silence: IDelayedCall | None = None  # ends the turn of an attempt that nobody answers
@@ -117,7 +118,7 @@ class PeerFactory(ReconnectingClientFactory):
     @property
     def retry_in(self) -> float | None:
         """Seconds until the next attempt; None while one is under way or waits for its turn."""
-        call = self._callID
+        call = self._scheduled
         return max(0.0, call.getTime() - self.clock.seconds()) if call is not None else None
 
     def start(self, delay: float = 0.0) -> None:
@@ -188,10 +189,16 @@ class PeerFactory(ReconnectingClientFactory):
         return self._build(self, self.target[0])
 
     def _schedule(self, delay: float) -> None:
-        self._callID = self.clock.callLater(delay, self._ask_for_turn)
+        self._scheduled = self.clock.callLater(delay, self._ask_for_turn)
+
+    def stopTrying(self) -> None:
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+        super().stopTrying()
 
     def _ask_for_turn(self) -> None:
-        self._callID = None
+        self._scheduled = None
         if self.retries % len(self.targets) == 0:
             self._begin_round()
         if self.continueTrying:

@@ -30,6 +30,7 @@ from twisted.web.server import Site
 
 from tunmesh import (
     __version__,
+    bulktls,
     config,
     lines,
     metrics,
@@ -245,6 +246,12 @@ class NodeService(Service):
             version=record.version,
             path=str(self._path),
         )
+        if bulktls.why_stock:
+            self.log.warn(
+                "links use the stock TLS transport, which is slower: {why}",
+                event="stock_transport",
+                why=bulktls.why_stock,
+            )
         try:
             self._node = self._set_up()
             privileges.drop(self._config.process.uid, self._config.process.gid)
