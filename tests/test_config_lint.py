@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from datetime import timedelta
 
@@ -91,6 +92,20 @@ class Errors(LintCase):
                 f"private key of the certificate in {self.directory}/cert.pem"
             ],
         )
+
+    def test_host_without_a_name(self) -> None:
+        """Where the host's name is none that peers take, the config must have one."""
+        self.patch(socket, "gethostname", lambda: "büro pc")
+        self.assertEqual(
+            self.errors(GOOD),
+            [
+                '3: tun_mesh/clustering/node_name: is not given, and the host name "büro pc" '
+                "cannot be a node's name; set it to 1 to 64 letters, digits, dots, dashes or "
+                "underscores"
+            ],
+        )
+        named = GOOD.replace("clustering:", "clustering:\n    node_name: office")
+        self.assertEqual(self.warnings(named), [])
 
     def test_network_of_this_machine(self) -> None:
         """A mesh that would take a network away from this machine is refused."""

@@ -67,7 +67,7 @@ FLOORS = {
     "configuration": Floor(
         "config config.file config.keys config.networking config.process config.values "
         "config.schema config.example config.reference config.words config.changes socketpath",
-        "errors configuration",
+        "errors codecs configuration",
     ),
     "lint": Floor("config.lint", "errors adapters configuration"),
     "harness": Floor(

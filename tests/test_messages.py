@@ -107,16 +107,16 @@ WRONG_ADDRESSES = (
     "fe80::1%eth0/64",
 )
 TOO_LONG: dict[str, object] = {
-    "name": "n" * 64,
-    "url": "https://" + "h" * 244 + ":4567",
+    "name": "n" * 65,
+    "url": "https://" + "h" * 256 + ":4567",
     "addresses": [f"10.77.1.{host}/24" for host in range(9)],
-    "version": "1" * 64,
+    "version": "1" * 65,
 }
 LONGEST: dict[str, object] = {
-    "name": "n" * 63,
-    "url": "https://" + "h" * 242 + ":4567",
+    "name": "n" * 64,
+    "url": "https://" + "h" * 255 + ":4567",
     "addresses": [f"10.77.1.{host}/24" for host in range(8)],
-    "version": "1" * 63,
+    "version": "1" * 64,
     "started": (1 << 63) - 1,
 }
 
@@ -142,7 +142,7 @@ def record_without(field: str) -> bytes:
 
 # --- random values ---
 
-WORDS = st.text(alphabet=[chr(code) for code in range(0x21, 0x7F)], min_size=1, max_size=63)
+WORDS = st.text(alphabet=[chr(code) for code in range(0x21, 0x7F)], min_size=1, max_size=64)
 NODE_IDS = st.binary(min_size=16, max_size=16).map(bytes.hex)
 HOSTS = st.sampled_from(["alpha", "alpha.example", "192.0.2.1", "[2001:db8::1]"])
 URLS = st.builds("https://{}:{}".format, HOSTS, st.integers(1, 65535))
@@ -554,7 +554,7 @@ class GossipAndRefusals(unittest.SynchronousTestCase):
         self.refuses(decode_refusal, b"R", holder="beta")
         for value in (*NO_LISTS, "10.77.1.2"):
             self.refuses(decode_refusal, b"R", addresses=value, holder="beta")
-        for value in (None, True, 1, [], {}, "two words", "n" * 64, "ä", "\n"):
+        for value in (None, True, 1, [], {}, "two words", "n" * 65, "ä", "\n"):
             self.refuses(decode_refusal, b"R", addresses=["10.77.1.2"], holder=value)
 
     def test_too_many_addresses(self) -> None:

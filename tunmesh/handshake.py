@@ -161,6 +161,11 @@ class Dialer(_Machine):
         self._message_3 = b""
         self._expected = messages.CHALLENGE
 
+    @property
+    def has_proved(self) -> bool:
+        """Whether the other end has chosen one of our keys and was sent our proof."""
+        return bool(self._message_3)
+
     def _take(self, payload: bytes) -> Step:
         if payload[0] == messages.CHALLENGE:
             return self._challenged(payload)

@@ -424,11 +424,15 @@ class Link(Protocol):
 
     def _why_unknown(self, reason: Failure) -> PeerError:
         """Why the other end did not become a peer. A listener that shares no secret with us says
-        nothing and hangs up (see tunmesh.handshake), so that is what it is most often."""
+        nothing and hangs up on our hello (see tunmesh.handshake). One that shares it hangs up on
+        our proof when it refuses that, or the record that comes with it."""
         error = self._channel.why_lost(reason)
-        if error.reason == "closed" and isinstance(self._machine, Dialer):
-            return PeerError("closed", "it hung up on our hello: has it the same secret?")
-        return error
+        if error.reason != "closed" or not isinstance(self._machine, Dialer):
+            return error
+        if self._machine.has_proved:
+            what = "it has the same secret, but refuses this node's record or proof"
+            return PeerError("closed", f"it hung up on our proof: {what}; its log says why")
+        return PeerError("closed", "it hung up on our hello: has it the same secret?")
 
     # --- receiving ---
 

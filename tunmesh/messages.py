@@ -53,8 +53,10 @@ MAX_FRAME = 1 << 20
 PROOF_HEAD = 1 + MAC_SIZE + PUBLIC_KEY_SIZE + SIGNATURE_SIZE  # what is before the record
 MAX_RECORD = MAX_HANDSHAKE_FRAME - PROOF_HEAD
 MAX_INTRODUCED = 256  # records in one introduction; it then fits a frame, however long they are
-MAX_NAME = 63
-MAX_URL = 255
+# Config checks by these and `split_url`, so that what it accepts a peer accepts.
+MAX_NAME = 64  # HOST_NAME_MAX: a node that is given no name has its host's
+MAX_HOST = 254  # of a DNS name, with a final dot (RFC 1035, section 2.3.4)
+MAX_URL = len("https://") + MAX_HOST + len(":65535")
 MAX_ADDRESSES = 8
 
 HELLO, CHALLENGE, PROOF, DATA, PING, PONG = b"HCPDio"
@@ -149,7 +151,7 @@ def split_url(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     bare = url == f"https://{parts.netloc}" and "@" not in parts.netloc
     if not bare or not parts.hostname or not parts.port:
-        raise ValueError(f"{url!r} is not https://host:port")
+        raise ValueError(f"is {url!r}, not https://host:port")
     return parts.hostname, parts.port
 
 
@@ -243,18 +245,18 @@ def _record(fields: Any) -> NodeRecord:
     settled = fields.get("settled", False)
     if type(settled) is not bool:
         raise malformed("a node record that is settled neither true nor false")
-    url = _word(fields.get("url"), MAX_URL)
+    url = _word(fields.get("url"), MAX_URL, "a node record whose URL")
     try:
         split_url(url)
     except ValueError as error:
-        raise malformed(str(error)) from None
+        raise malformed(f"a node record whose URL {error}") from None
     return NodeRecord(
         id=_node_id(fields.get("id")),
-        name=_word(fields.get("name"), MAX_NAME),
+        name=_word(fields.get("name"), MAX_NAME, "a node record whose name"),
         started=started,
         url=url,
         addresses=tuple(_interface(address) for address in addresses),
-        version=_word(fields.get("version"), MAX_NAME),
+        version=_word(fields.get("version"), MAX_NAME, "a node record whose version"),
         settled=settled,
     )
 
@@ -265,10 +267,12 @@ def _node_id(value: Any) -> str:
     return value
 
 
-def _word(value: Any, longest: int) -> str:
+def _word(value: Any, longest: int, what: str) -> str:
     """Printable ASCII without spaces: what may go into a log line and a metric label as it is."""
-    if not isinstance(value, str) or len(value) > longest or not _PRINTABLE.fullmatch(value):
-        raise malformed("a name, URL or version that is not printable ASCII of a decent length")
+    if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
+        raise malformed(f"{what} is not printable ASCII without spaces")
+    if len(value) > longest:
+        raise malformed(f"{what} has {len(value)} characters, more than {longest}")
     return value
 
 
@@ -340,9 +344,9 @@ def decode_refusal(payload: bytes) -> Refusal:
     addresses = fields.get("addresses") if isinstance(fields, dict) else None
     if not isinstance(addresses, list) or len(addresses) > MAX_ADDRESSES:
         raise malformed("a refusal without addresses")
-    holder = (
-        fields["holder"] if fields.get("holder") == "" else _word(fields.get("holder"), MAX_NAME)
-    )
+    holder = fields.get("holder")
+    if holder != "":
+        holder = _word(holder, MAX_NAME, "a refusal whose holder")
     return Refusal(tuple(str(_interface(address).ip) for address in addresses), holder)
 
 

@@ -12,6 +12,7 @@ Nothing is changed, and no privilege is needed beyond reading the files that are
 
 from __future__ import annotations
 
+import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,10 +23,18 @@ from pydantic import ValidationError
 
 from tunmesh import config, netadmin, tls
 from tunmesh.config.file import Document, Loc, Problem, printable
-from tunmesh.config.keys import Auth, Config, Ssl, has_effect, section_around, section_in
+from tunmesh.config.keys import (
+    Auth,
+    Clustering,
+    Config,
+    Ssl,
+    has_effect,
+    section_around,
+    section_in,
+)
 from tunmesh.config.networking import Networking
 from tunmesh.config.process import LocalRegistration, MeshRegistration
-from tunmesh.config.values import Loading, Section
+from tunmesh.config.values import NODE_NAME_FORM, Loading, Section, is_node_name, shown
 from tunmesh.errors import OperatorError
 
 MIN_VARIETY = 8  # different characters; a random secret of 32 hexadecimal digits has about 14
@@ -83,6 +92,13 @@ def _without_effect(document: Document) -> Iterator[Problem]:
         key = section_around(loc).model_fields.get(str(loc[-1])) if loc else None
         if key is not None and not has_effect(key) and section_in(key.annotation) is None:
             yield document.problem(loc, "has no effect here; it can be removed")
+
+
+def _name(clustering: Clustering, _now: float) -> Iterator[_Remark]:
+    host = socket.gethostname()
+    if clustering.node_name is None and not is_node_name(host):
+        text = f"is not given, and the host name {shown(host)} cannot be a node's name; set it to "
+        yield _Remark(("node_name",), f"{text}{NODE_NAME_FORM}", is_error=True)
 
 
 def _secrets(auth: Auth, _now: float) -> Iterator[_Remark]:
@@ -163,6 +179,7 @@ def _patience(timing: LocalRegistration, _now: float) -> Iterator[_Remark]:
 
 _TIMING: Loc = ("tun_mesh", "process", "timing", "registrations")
 _CHECKS: tuple[tuple[Loc, type[Section], Callable[[Any, float], Iterator[_Remark]]], ...] = (
+    (("tun_mesh", "clustering"), Clustering, _name),
     (("tun_mesh", "clustering", "auth"), Auth, _secrets),
     (("tun_mesh", "control_api", "ssl"), Ssl, _certificate),
     (("tun_mesh", "networking"), Networking, _room),

@@ -41,6 +41,7 @@ from pydantic import (
 )
 
 from tunmesh.config.file import REFERENCE, printable
+from tunmesh.messages import MAX_HOST, MAX_NAME, split_url
 
 MIN_SECRET = 32  # characters
 MAX_SECRET_FILE = 4096  # characters
@@ -54,14 +55,19 @@ _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _INTEGER = re.compile(r"[+-]?(?:0x[0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,18})")
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,12})?)"
 _DURATION = re.compile(rf"{_NUMBER}(?:\.\.{_NUMBER})?\s*([SMHDsmhd]?)")
-_HOST = r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_][A-Za-z0-9._-]*))"
+# RFC 1035 with the underscore, which names of Compose services have.
+_LABEL = r"[A-Za-z0-9_-]{1,63}"
+_HOST_NAME = rf"(?!-)(?=[^/:]{{1,{MAX_HOST - 1}}}\.?(?:[/:]|$)){_LABEL}(?:\.{_LABEL})*\.?"
+_HOST = rf"(?:\[([0-9A-Fa-f:.]+)\]|({_HOST_NAME}))"
 _URL = re.compile(rf"[Hh][Tt][Tt][Pp][Ss]://{_HOST}(?::([0-9]{{1,5}}))?/?")
-_NODE_NAME = r"[A-Za-z0-9._-]{1,64}"
+_ANY_HOST = re.compile(r"[Hh][Tt][Tt][Pp][Ss]://([^/:@?#\[\]\s]+)(?::[0-9]{1,5})?/?")
+_NODE_NAME = rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}"
 _GROUP_NAME = r"[^\x00-\x1f\x7f]{1,64}"
 # The kernel's dev_valid_name(), and no %, which TUNSETIFF would take for a pattern to number.
 _DEVICE_NAME = r"(?!\.{1,2}$)[^\s/:%]{1,15}"
 _LABEL_NAME = r"(?!__)[A-Za-z_][A-Za-z0-9_]*"
 
+NODE_NAME_FORM = f"1 to {MAX_NAME} letters, digits, dots, dashes or underscores"
 
 NO_EFFECT: dict[str, Any] = {"no_effect": True}
 """Marks a key that files of the original have and that steers nothing here."""
@@ -132,6 +138,11 @@ class SecretFile:
 
     def __str__(self) -> str:
         return str(self.path)
+
+
+def is_node_name(text: str) -> bool:
+    """Whether a node may have this name."""
+    return re.fullmatch(_NODE_NAME, text) is not None
 
 
 def wrong(expected: str, value: object) -> str:
@@ -225,13 +236,26 @@ def _endpoint(value: object, default_port: int | None, form: str) -> Endpoint:
     match = _URL.fullmatch(value) if isinstance(value, str) else None
     if match is None and "@" in str(value):
         raise ValueError(f"must be {expected}, without a user name or password")
+    if match is None and _ANY_HOST.fullmatch(str(value)):
+        expected = _right_host(str(value))
     port = int(match[3] or default_port or 0) if match else 0
     if match is None or not 1 <= port <= 65535:
         raise ValueError(wrong(expected, value))
     endpoint = Endpoint((match[1] or match[2]).lower(), port)
     if match[1] and not isinstance(endpoint.address, IPv6Address):
         raise ValueError(wrong(expected, value))
+    split_url(str(endpoint))  # as peers do
     return endpoint
+
+
+def _right_host(url: str) -> str:
+    """What the host of a URL must be, when that is what is wrong with it."""
+    if not url.isascii():
+        return "a URL in ASCII, with an international host name in its xn-- form"
+    return (
+        "a URL with a host name of letters, digits, dashes and underscores, with 1 to 63 "
+        f"characters between dots and {MAX_HOST - 1} in all"
+    )
 
 
 def _advertised(value: object) -> Endpoint:
@@ -247,6 +271,8 @@ def _cidr(kind: Callable[[str], Any], expected: str) -> BeforeValidator:
         # An address alone would quietly be a network of one.
         if not isinstance(value, str) or "/" not in value:
             raise ValueError(wrong(f"{expected}, with its prefix", value))
+        if "%" in value:
+            raise ValueError(wrong(f"{expected}, without a scope", value))
         try:
             return kind(value)
         except ValueError as error:
@@ -342,7 +368,7 @@ Ipv6Address = Annotated[
 ]
 NodeName = Annotated[
     str,
-    _like(_NODE_NAME, "1 to 64 letters, digits, dots, dashes or underscores"),
+    _like(_NODE_NAME, NODE_NAME_FORM),
     Kind("name", _text(_NODE_NAME)),
 ]
 GroupName = Annotated[
