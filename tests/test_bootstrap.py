@@ -17,6 +17,10 @@ from tunmesh.turns import Turns
 OWN, ALICE, BALANCER = ("me", 1), ("alice", 1), ("balancer", 443)
 
 
+def raised(error: Exception) -> None:
+    raise error
+
+
 def record(number: int, host: str) -> NodeRecord:
     address = ip_interface(f"10.0.0.{number}/24")
     return NodeRecord(f"{number:032x}", host, number, f"https://{host}:1", (address,), "0")
@@ -42,7 +46,7 @@ class BootstrapTests(unittest.TestCase):
             secure=lambda host, factory: factory,
             draw=lambda: 1.0,
             unreachable=lambda dialer, text: None,
-            turns=Turns(1, lambda: 1.0),
+            turns=Turns(1, lambda: 1.0, raised),
             rounds=group.retries,
         )
         self.dialers.append(dialer)

@@ -29,6 +29,10 @@ LATENCY = 0.001
 TICK = 1e-9
 
 
+def raised(error: Exception) -> None:
+    raise error
+
+
 class Caller:
     """A host with one dialer; it notes what the dialer does."""
 
@@ -45,7 +49,7 @@ class Caller:
         self.complaints: list[tuple[Target, str]] = []
         self.tried: list[str] = []  # addresses
         self.draw = draw
-        self.turns = Turns(1, lambda: 0.0)
+        self.turns = Turns(1, lambda: 0.0, raised)
         self.dialer = PeerFactory(
             MemoryReactor(self.network, "10.9.0.9"),
             targets,
@@ -285,6 +289,88 @@ class TargetTests(unittest.TestCase):
         self.assertFalse(caller.dialer.exhausted)
         caller.pauses(1)
         self.assertTrue(caller.dialer.exhausted)
+
+
+class BugTests(unittest.TestCase):
+    """An exception in what is ours ends one attempt. It is logged, and the dialing goes on."""
+
+    def setUp(self) -> None:
+        self.caller = Caller((ONE,))
+        self.caller.listen(ONE)
+        self.raising = True
+
+    def bug(self) -> None:
+        if self.raising:
+            raise ZeroDivisionError("injected")
+
+    def goes_on(self, logged: int = 1) -> None:
+        """What was raised is logged, and a link comes of the dialing once nothing is."""
+        self.caller.dialer.start()
+        self.caller.clock.advance(0)
+        self.caller.clock.advance(LATENCY)
+        self.assertEqual(self.caller.links, [])
+        self.raising = False
+        self.caller.clock.pump([1.0, LATENCY, LATENCY])
+        self.assertEqual(self.caller.links, [ONE[0]])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), logged)
+
+    def test_before_a_round(self) -> None:
+        """Before a round: the round is dialed all the same."""
+        self.caller.dialer._begin_round = self.bug
+        self.caller.dialer.start()
+        self.caller.clock.pump([0.0, LATENCY])
+        self.assertEqual(self.caller.links, [ONE[0]])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_securing(self) -> None:
+        """While TLS is prepared: that attempt has failed, its turn is over, another one follows."""
+
+        def secure(host: str, factory: IProtocolFactory) -> IProtocolFactory:
+            self.bug()
+            return factory
+
+        self.caller.dialer._secure = secure
+        self.goes_on()
+        self.assertEqual(self.caller.complaints, [(ONE, "injected")])
+
+    def test_connecting(self) -> None:
+        """While a socket is made: the next address of the name is tried."""
+        reactor = self.caller.dialer.clock
+        connect = reactor.connectTCP
+
+        def connect_tcp(*arguments: object) -> object:
+            self.bug()
+            return connect(*arguments)
+
+        reactor.connectTCP = connect_tcp
+        self.goes_on(logged=0)
+        self.assertEqual(self.caller.complaints, [(ONE, "injected")])
+
+    def test_noting(self) -> None:
+        """While a failure is noted."""
+        self.caller.network.listeners.clear()
+        self.caller.dialer._unreachable = lambda dialer, text: self.bug()
+        self.caller.dialer.start()
+        self.caller.clock.pump([0.0, LATENCY])
+        self.caller.listen(ONE)
+        self.goes_on()
+
+    def test_building(self) -> None:
+        """While the link is made: Twisted takes that for a connection that failed."""
+
+        def build(dialer: PeerFactory, host: str) -> Protocol:
+            self.bug()
+            return self.caller._build(dialer, host)
+
+        self.caller.dialer._build = build
+        self.caller.dialer.start()
+        self.caller.clock.advance(0)
+        attempt = self.caller.dialer._connecting
+        assert attempt is not None
+        (connector,) = attempt._tried
+        self.assertRaises(ZeroDivisionError, attempt.buildProtocol, None)
+        attempt.clientConnectionFailed(connector, Failure(ConnectError()))
+        self.assertIsNotNone(self.caller.pause)
 
 
 class NoNames:

@@ -52,7 +52,7 @@ FLOORS = {
     ),
     # What adapters are made of: the part of `tls` that knows private names, certificates in files,
     # what every web site has in common.
-    "internals": Floor("bulktls pem sites capture lines", "errors codecs machines internals"),
+    "internals": Floor("bugs bulktls pem sites capture lines", "errors codecs machines internals"),
     "reading": Floor("reading", "machines internals"),
     "drawing": Floor("page.view", "figures machines", pure=True),
     "adapters": Floor(
@@ -62,7 +62,7 @@ FLOORS = {
     ),
     "interpreter": Floor(
         "node peers connector datapath bootstrap digest",
-        "errors codecs machines adapters interpreter",
+        "errors codecs machines internals adapters interpreter",
     ),
     "configuration": Floor(
         "config config.file config.keys config.networking config.process config.values "

@@ -43,6 +43,25 @@ class JoiningTests(SynchronousTestCase):
                 self.assertApproximates(peer.rtt or 0.0, 2 * LATENCY, LATENCY)
                 self.assertEqual((peer.pings, peer.pongs), (1, 1))
 
+    def test_bug_while_grooming(self) -> None:
+        """What fails each time when a node looks after things is logged and keeps it from nothing
+        else: a lost link is replaced, and readiness is noticed."""
+        mesh = Mesh()
+        a, b = mesh.add("a"), mesh.add("b")
+        mesh.until(mesh.is_complete)
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError("injected")
+
+        b.node._peers.groom = fail  # type: ignore[method-assign]
+        b.node._digest.tell = fail  # type: ignore[method-assign,assignment]
+        a.crash()
+        mesh.advance(60)
+        self.assertTrue(b.logged("not_ready"))
+        a.start()
+        mesh.until(mesh.is_complete)
+        self.assertGreater(len(self.flushLoggedErrors(ZeroDivisionError)), 10)
+
     def test_nobody_can_be_reached(self) -> None:
         """Nodes that nobody can reach are linked with all that they can reach. Two of them are not
         linked with each other, and say so now and then, not once a minute for ever."""

@@ -256,6 +256,19 @@ class ReceptionTests(SynchronousTestCase):
         self.assertIn(("passer-by", b"x"), self.taken)
         self.assertLess(len(self.taken), 20)
 
+    def test_bug(self) -> None:
+        """An exception over what one of those who wait has said ends his connection; it is logged,
+        and the others have their turns."""
+        crowd = [self.say(str(number), b"x") for number in range(10)]
+        broken: Any = crowd[8]
+        closed: list[bool] = []
+        broken.abortConnection = lambda: closed.append(True)
+        broken.take = lambda data: 1 // 0
+        self.clock.pump([0.001] * 100)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(closed, [True])
+        self.assertIn(("9", b"x"), self.taken)
+
     def test_gone_while_waiting(self) -> None:
         """Who goes while he waits is not waited for."""
         crowd = [self.say(str(number), b"x") for number in range(10)]

@@ -15,8 +15,11 @@ from tunmesh.turns import Turns
 class TurnsTests(unittest.TestCase):
     def setUp(self) -> None:
         self.begun: list[str] = []
-        self.turns = Turns(2, lambda: 0.0)
+        self.turns = Turns(2, lambda: 0.0, self._raise)
         self.begins: dict[str, Callable[[], None]] = {}
+
+    def _raise(self, error: Exception) -> None:
+        raise error
 
     def ask(self, name: str, has_failed: bool = False) -> None:
         begin = self.begins.setdefault(name, partial(self.begun.append, name))
@@ -53,7 +56,7 @@ class TurnsTests(unittest.TestCase):
         """Among equals chance decides."""
         for draw, order in ((0.0, "cba"), (0.4, "acb"), (1.0, "cba")):
             self.begun.clear()
-            self.turns = Turns(0, lambda draw=draw: draw)  # type: ignore[misc]
+            self.turns = Turns(0, lambda draw=draw: draw, self._raise)  # type: ignore[misc]
             for name in "abc":
                 self.ask(name)
             for _ in "abc":
@@ -62,7 +65,7 @@ class TurnsTests(unittest.TestCase):
 
     def test_over_at_once(self) -> None:
         """Thousands of turns that are over before they have begun are no deep recursion."""
-        turns = Turns(0, lambda: 0.5)
+        turns = Turns(0, lambda: 0.5, self._raise)
         done: list[int] = []
 
         def fail(number: int) -> None:
@@ -74,12 +77,27 @@ class TurnsTests(unittest.TestCase):
         turns.end()
         self.assertEqual(sorted(done), list(range(5000)))
 
+    def test_broken(self) -> None:
+        """A turn whose beginning raises is over: everybody else gets theirs, and the exception goes
+        to who was named for it, not to who happened to end a turn."""
+        errors: list[Exception] = []
+        turns = Turns(1, lambda: 0.0, errors.append)
+        turns.ask(partial(self.begun.append, "a"), has_failed=False)
+        turns.ask(partial(self.begun.append, "b"), has_failed=True)
+        turns.ask(partial(self._raise, ValueError("injected")), has_failed=False)
+        turns.end()
+        self.assertEqual(self.begun, ["a", "b"])
+        self.assertIsInstance(errors[0], ValueError)
+        turns.ask(partial(self.begun.append, "c"), has_failed=False)
+        turns.end()
+        self.assertEqual(self.begun, ["a", "b", "c"])
+
     @given(st.lists(st.sampled_from(["ask", "ask again", "end", "withdraw"]), max_size=60))
     def test_never_too_many(self, steps: list[str]) -> None:
         """Whatever happens, no more than so many are at it, and nobody waits without a reason."""
         under_way: list[int] = []
         waiting: dict[int, Callable[[], None]] = {}
-        turns = Turns(3, lambda: 0.5)
+        turns = Turns(3, lambda: 0.5, self._raise)
 
         def begin(number: int) -> None:
             del waiting[number]

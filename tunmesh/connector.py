@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.protocols.policies import ProtocolWrapper
 
-from tunmesh import messages, tls
+from tunmesh import bugs, messages, tls
 from tunmesh.dialer import PeerFactory, Target
 from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.link import Link, Owner
@@ -90,7 +90,7 @@ class Connector:
             secure=self._secure,
             draw=self._draw,
             unreachable=lambda dialer, why: self._unreachable(dialer.target, why),
-            turns=turns or Turns(1, self._draw),
+            turns=turns or Turns(1, self._draw, bugs.caught("a dial could not begin")),
             rounds=rounds,
             max_delay=max_delay,
             begin_round=begin_round,

@@ -39,6 +39,7 @@ from twisted.internet.protocol import ClientFactory, Protocol, ReconnectingClien
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tunmesh import bugs
 from tunmesh.turns import Turns
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
@@ -200,7 +201,8 @@ class PeerFactory(ReconnectingClientFactory):
     def _ask_for_turn(self) -> None:
         self._scheduled = None
         if self.retries % len(self.targets) == 0:
-            self._begin_round()
+            with bugs.logged("before a round of dialing"):
+                self._begin_round()
         if self.continueTrying:
             self._turns.ask(self._attempt, has_failed=self.retries > 0)
 
@@ -223,19 +225,27 @@ class PeerFactory(ReconnectingClientFactory):
         self._has_turn = True
         self._silence = self.clock.callLater(TURN, self._end_turn)
         self.attempts += 1
-        self._connecting = Attempt(
+        self._connecting = attempt = Attempt(
             self.clock,
             self.target,
             self.buildProtocol,
             self._not_connected,
             lambda address: self._dialing(self, address),
         )
-        self._connecting.begin(self._secure(self.target[0], self._connecting))
+        try:
+            attempt.begin(self._secure(self.target[0], attempt))
+        except Exception as error:  # else this dialer would wait for ever for the attempt to end
+            bugs.caught(f"dialing {self.target[0]} failed")(error)
+            attempt.cancel()
+            if self._connecting is attempt:
+                self._connecting = None
+                self._not_connected(error)
 
     def _not_connected(self, error: BaseException | None) -> None:
         if self.continueTrying:
             self.why = reason_of(error)
-            self._unreachable(self, self.why)
+            with bugs.logged("an attempt that failed was not noted"):
+                self._unreachable(self, self.why)
         self.failed()
 
 
@@ -304,8 +314,13 @@ class Attempt(ClientFactory):
                 self._next = self._reactor.callLater(ATTEMPT_DELAY, self._go_on)
             self._trying(host)
             port = self._target[1]
-            connector = self._reactor.connectTCP(host, port, self._outer, CONNECT_TIMEOUT)
-            self._tried[connector] = host
+            try:
+                connector = self._reactor.connectTCP(host, port, self._outer, CONNECT_TIMEOUT)
+            except Exception as error:
+                self._error = error
+                self._go_on()
+            else:
+                self._tried[connector] = host
         elif not self._tried:
             self.is_over = True
             self._failed(self._error)
@@ -326,10 +341,11 @@ class Attempt(ClientFactory):
         self._go_on()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        built = self._build(addr)  # if it raises, this connection has failed like any other
         self.cancel()
         self._tried.clear()
         self._connections += 1
-        return self._build(addr)
+        return built
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         host = self._tried.pop(connector)

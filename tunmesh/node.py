@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
-from tunmesh import commands, health, messages, roster, status, tls
+from tunmesh import bugs, commands, health, messages, roster, status, tls
 from tunmesh.bootstrap import Bootstrap, GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.datapath import DataPath, Peer, Tap
@@ -163,7 +163,7 @@ class Node:
             self._dialing,
         )
         self._dialers: dict[str, PeerFactory] = {}
-        self._turns = Turns(MAX_DIALS, draw)
+        self._turns = Turns(MAX_DIALS, draw, bugs.caught("a dial could not begin"))
         self._bootstrap = Bootstrap(
             settings.reloadable.groups, self.record.host_port, self._group_dialer, draw
         )
@@ -514,13 +514,19 @@ class Node:
     def _groom(self) -> None:
         """Every groom_interval: renew links that are old, see to the groups."""
         self._later("groom", self._settings.groom_interval, self._groom)
+        # Each by itself: an error in one of them is not to keep the node from the others for ever.
         for peer in self._peers:
-            self._renew(peer.link)
-        self._peers.groom()
-        dropped_by_peer = {peer.record.name: peer.link.dropped for peer in self._peers}
-        self._digest.tell(self._path.dropped, dropped_by_peer, self._roster.nodes_known)
-        self._tend_groups()
-        self._note_readiness()
+            with bugs.logged(f"the link with {peer.record.name} is not looked after"):
+                self._renew(peer.link)
+        with bugs.logged("peers are not looked after"):
+            self._peers.groom()
+        with bugs.logged("no digest"):
+            dropped_by_peer = {peer.record.name: peer.link.dropped for peer in self._peers}
+            self._digest.tell(self._path.dropped, dropped_by_peer, self._roster.nodes_known)
+        with bugs.logged("bootstrap groups are not looked after"):
+            self._tend_groups()
+        with bugs.logged("readiness is not looked after"):
+            self._note_readiness()
 
     def _renew(self, link: Link) -> None:
         """End the session of a link that is old enough: with a new link, by the side that dialed

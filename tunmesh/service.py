@@ -337,8 +337,10 @@ class NodeService(Service):
 
     def _hang_up(self) -> None:
         self._supervisor.reloading()
-        self._reloader.hang_up()
-        self._supervisor.reloaded()
+        try:
+            self._reloader.hang_up()
+        finally:
+            self._supervisor.reloaded()
 
     def _reload(self, new: Reading) -> None:
         if self._node is not None:

@@ -47,7 +47,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh import pem
+from tunmesh import bugs, pem
 from tunmesh.budget import MAX_BUDGET
 from tunmesh.bulktls import transport_class
 from tunmesh.errors import OperatorError, PeerError
@@ -578,8 +578,10 @@ class Reception(Factory):
     def work(self, task: Callable[[], None]) -> None:
         """Do something for a stranger."""
         began = self._worked()
-        task()
-        self._spend(self._worked() - began)
+        try:
+            task()
+        finally:
+            self._spend(self._worked() - began)
 
     def _spend(self, seconds: float) -> None:
         # Time in which the node could not have worked pays for nothing.
@@ -606,8 +608,14 @@ class Reception(Factory):
         while self._waiting:
             guest = self.strangers.serve(self._waiting)
             transport = guest.transport
-            self.work(partial(transport.take, self._waiting.pop(guest)))
-            transport.resumeProducing()
+            data = self._waiting.pop(guest)
+            try:
+                self.work(partial(transport.take, data))
+            except Exception as error:  # the others would wait for ever
+                bugs.caught("a connection to the port is closed")(error)
+                transport.abortConnection()
+            else:
+                transport.resumeProducing()
             if self._pause is not None:
                 return
         self.strangers.forget_turns()

@@ -17,11 +17,15 @@ Begin = Callable[[], None]
 
 
 class Turns:
-    """At most `most` turns at a time. `draw()`: a random number from 0 to 1."""
+    """At most `most` turns at a time. `draw()`: a random number from 0 to 1. `broke(error)` is told
+    of an exception that a `begin` raised: that turn is over, and the others get theirs."""
 
-    def __init__(self, most: int, draw: Callable[[], float]) -> None:
+    def __init__(
+        self, most: int, draw: Callable[[], float], broke: Callable[[Exception], None]
+    ) -> None:
         self._free = most
         self._draw = draw
+        self._broke = broke
         self._fresh: list[Begin] = []
         self._failed: list[Begin] = []
         self._is_giving = False
@@ -51,5 +55,10 @@ class Turns:
         while self._free and (waiting := self._fresh or self._failed):
             self._free -= 1
             # From -1, the last, to the one before it: a draw of exactly 1 is in the list as well.
-            waiting.pop(int(self._draw() * len(waiting)) - 1)()
+            begin = waiting.pop(int(self._draw() * len(waiting)) - 1)
+            try:
+                begin()
+            except Exception as error:  # in the call stack of somebody else who is not to suffer
+                self._free += 1
+                self._broke(error)
         self._is_giving = False
