@@ -42,11 +42,14 @@ FLOORS = {
     "errors": Floor("errors", "", pure=True),
     "figures": Floor("figures", "", pure=True),
     "codecs": Floor(
-        "netstring messages packet segments flows pcapng icmp events", "errors codecs", pure=True
+        "netstring messages packet headers segments flows pcapng icmp events",
+        "errors codecs",
+        pure=True,
     ),
     "machines": Floor(
         "handshake nodekey routing roster commands packetqueue budget status totals health expiry "
-        "turns history report explain strangers standing keepalive waste",
+        "turns history report explain strangers standing keepalive waste "
+        "fragments inspection",
         "errors codecs machines",
         pure=True,
     ),

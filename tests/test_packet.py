@@ -127,15 +127,15 @@ class Addresses(unittest.SynchronousTestCase):
         """The addresses of an IPv4 packet are four bytes each."""
         frame = PLAIN + ip_packet("10.0.0.1", "192.168.2.3")
         expected = b"\x0a\x00\x00\x01", b"\xc0\xa8\x02\x03"
-        self.assertEqual(packet.addresses(frame), expected)
-        self.assertEqual(packet.addresses(memoryview(frame)), expected)
+        self.assertEqual(packet.read(frame)[:2], expected)
+        self.assertEqual(packet.read(memoryview(frame))[:2], expected)
 
     def test_ipv6(self) -> None:
         """The addresses of an IPv6 packet are sixteen bytes each."""
         frame = PLAIN + ip_packet("fd00::1", "fd00::2:3")
         expected = b"\xfd" + bytes(14) + b"\x01", b"\xfd" + bytes(12) + b"\x02\x00\x03"
-        self.assertEqual(packet.addresses(frame), expected)
-        self.assertEqual(packet.addresses(memoryview(frame)), expected)
+        self.assertEqual(packet.read(frame)[:2], expected)
+        self.assertEqual(packet.read(memoryview(frame))[:2], expected)
 
 
 class WellFormed(unittest.SynchronousTestCase):

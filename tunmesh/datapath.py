@@ -39,6 +39,8 @@ DROP_REASONS = (
     "malformed",
     "spoofed_source",
     "misrouted",
+    "icmp_error",
+    "fragments",
     "tun_full",
     "tun_refused",
     "tun_down",

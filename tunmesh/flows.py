@@ -3,7 +3,7 @@
 For people who look (`explain`, `capture`), not for the way of a packet: nothing here runs unless
 somebody asked. A packet may be anything, so whatever cannot be read is left open.
 
-Sources: RFC 791, RFC 8200 section 4 (extension headers), IANA's protocol numbers.
+Source: IANA's protocol numbers.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from tunmesh import headers
+
 ENOUGH = 128  # bytes of a packet that are looked at
 
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6", 132: "sctp"}
 _WITH_PORTS = {"tcp", "udp", "sctp"}
-_EXTENSIONS = {0, 43, 60}  # hop-by-hop, routing, destination options: length in the second byte
-_FRAGMENT = 44
 
 Address = IPv4Address | IPv6Address
 
@@ -43,32 +43,18 @@ def _end(address: Address, port: int | None) -> str:
 
 
 def flow_of(packet: bytes) -> Flow | None:
-    """What the packet that begins with these bytes is about; None when it is no IP packet."""
-    if len(packet) >= 20 and packet[0] >> 4 == 4:
-        at = (packet[0] & 15) * 4
-        first = not (packet[6] & 0x1F or packet[7])  # of its fragments
-        return _flow(packet, packet[12:16], packet[16:20], packet[9], at, first)
-    if len(packet) >= 40 and packet[0] >> 4 == 6:
-        number, at, first = packet[6], 40, True
-        while number in _EXTENSIONS | {_FRAGMENT} and len(packet) >= at + 8:
-            if number == _FRAGMENT:
-                first = not (packet[at + 2] or packet[at + 3] & 0xF8)
-                length = 8
-            else:
-                length = 8 * (packet[at + 1] + 1)
-            number, at = packet[at], at + length
-        return _flow(packet, packet[8:24], packet[24:40], number, at, first)
-    return None
-
-
-def _flow(
-    packet: bytes, source: bytes, destination: bytes, number: int, at: int, first: bool
-) -> Flow:
-    protocol = PROTOCOLS.get(number, str(number))
+    """What the packet that begins with these bytes is about; None when that cannot be read."""
+    read = headers.read(packet)
+    if read is None:
+        return None
+    at, is_first = read.at, read.fragment is None or read.fragment.start == 0
+    ends = packet[12:20] if packet[0] >> 4 == 4 else packet[8:40]
+    half = len(ends) // 2
+    protocol = PROTOCOLS.get(read.protocol, str(read.protocol))
     ports: tuple[int | None, int | None] = (None, None)
-    if protocol in _WITH_PORTS and first and len(packet) >= at + 4:
+    if protocol in _WITH_PORTS and is_first and len(packet) >= at + 4:
         ports = (packet[at] << 8 | packet[at + 1], packet[at + 2] << 8 | packet[at + 3])
-    return Flow(ip_address(source), ip_address(destination), protocol, *ports)
+    return Flow(ip_address(ends[:half]), ip_address(ends[half:]), protocol, *ports)
 
 
 @dataclass(frozen=True, slots=True)

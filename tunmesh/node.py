@@ -144,7 +144,10 @@ class Node:
         self._roster: roster.Roster[Link] = roster.Roster(settings.record, settings.networks)
         self._standing = Standing()
         self._table: Table[Peer] = Table(
-            settings.record.addresses, settings.networks, settings.enable_broadcast
+            settings.record.addresses,
+            settings.networks,
+            settings.enable_broadcast,
+            reactor.seconds,
         )
         self._path = DataPath(tun, self._table, reactor.seconds)
         self._peers = Peers(self._table, settings.metric_ttl, reactor.seconds)

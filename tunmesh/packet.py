@@ -29,22 +29,26 @@ GSO_TCPV4 = 1
 GSO_TCPV6 = 4
 GSO_UDP_L4 = 5
 _MIN_GSO_SIZE = 8  # TCP_MIN_GSO_SIZE
-_TCP = 6
+_ICMP, _TCP = 1, 6
 _TCP_HEADER = 20
 _TCP_CSUM_OFFSET = 16
 UDP = 17
+_TRANSPORTS = {_TCP, UDP}
+_UNFRAGMENTED = {b"\0\0", b"\x40\0"}  # the field of IPv4 with or without "don't fragment"
 UDP_HEADER = 8
 UDP_CSUM_OFFSET = 6
 MAX_SEGMENTS = 128  # of UDP: what an application may make on Linux; 64 in older kernels
 
 
-def addresses(frame: bytes | memoryview) -> tuple[bytes, bytes]:
-    """Source and destination, raw: 4 or 16 bytes each. The frame must be well formed."""
+def read(frame: bytes | memoryview) -> tuple[bytes, bytes, bool]:
+    """Source and destination, raw: 4 or 16 bytes each; and whether it is special: of those that
+    may be a fragment or an ICMP error (tunmesh.inspection). The frame must be well formed."""
+    # One slice, since each look into a memoryview costs as much as that.
     if frame[HEADER] < 0x50:
-        both = bytes(frame[22:30])
-        return both[:4], both[4:]
-    both = bytes(frame[18:50])
-    return both[:16], both[16:]
+        head = bytes(frame[16:30])
+        return head[6:10], head[10:], head[3] == _ICMP or head[:2] not in _UNFRAGMENTED
+    head = bytes(frame[16:50])
+    return head[2:18], head[18:], head[0] not in _TRANSPORTS
 
 
 def well_formed(frame: bytes | memoryview) -> bool:

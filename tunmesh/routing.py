@@ -13,11 +13,12 @@ Every packet that is not carried has a reason, one of the words below.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, TypeVar
 
 from tunmesh import packet
+from tunmesh.inspection import Inspection
 from tunmesh.messages import Interface
 
 Network = IPv4Network | IPv6Network
@@ -32,6 +33,7 @@ BROADCAST = "broadcast"  # not allowed by the config, or nobody is there to hear
 # Arriving from a peer
 SPOOFED_SOURCE = "spoofed_source"  # the source address is not one that is routed to that peer
 MISROUTED = "misrouted"  # the destination is not an address of this node
+# (and those of tunmesh.inspection)
 # Either way
 MALFORMED = "malformed"
 
@@ -39,10 +41,14 @@ _IPV4_ALL = b"\xff\xff\xff\xff"
 
 
 class Table(Generic[Peer]):
-    """The routes of one node."""
+    """The routes of one node. `seconds` reads the clock, by which fragments are forgotten."""
 
     def __init__(
-        self, own: Sequence[Interface], networks: Sequence[Network], broadcast: bool = False
+        self,
+        own: Sequence[Interface],
+        networks: Sequence[Network],
+        broadcast: bool = False,
+        seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.routes: dict[bytes, Peer] = {}
         self._subnets = [address.network for address in own]
@@ -53,6 +59,7 @@ class Table(Generic[Peer]):
             {address: {} for address in self._broadcasts} if broadcast else {}
         )
         self._accepted = {address.packed for address in own} | self._hearers.keys()
+        self._inspection = Inspection((address.packed for address in own), networks, seconds)
         # By length of an address: the first and the last of the mesh's network.
         self._ranges = {
             network.max_prefixlen // 8: (
@@ -96,7 +103,7 @@ class Table(Generic[Peer]):
         batches: dict[Peer, list[bytes]] = {}
         drops: list[Drop] = []
         for frame in frames:
-            # packet.addresses, written out: a call here would be a tenth of the whole cost.
+            # packet.read, written out: a call here would be a tenth of the whole cost.
             if frame[10:11] < b"\x50":
                 key = frame[26:30]
             elif len(frame) >= 50:
@@ -126,11 +133,13 @@ class Table(Generic[Peer]):
             if not packet.well_formed(frame):
                 drops.append((MALFORMED, frame))
                 continue
-            source, destination = packet.addresses(frame)
+            source, destination, is_special = packet.read(frame)
             if routes.get(source) is not peer:
                 drops.append((SPOOFED_SOURCE, frame))
             elif destination not in ours:
                 drops.append((MISROUTED, frame))
+            elif is_special and (why := self._inspection.refuses(peer, frame)):
+                drops.append((why, frame))
             else:
                 accepted.append(frame)
         return accepted, drops

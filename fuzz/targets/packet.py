@@ -42,7 +42,7 @@ def mended(frame: bytes) -> bytes:
 def _check_good(frame: bytes) -> None:
     """It is all of one packet, and what its header asks for stays inside."""
     size = len(frame) - packet.HEADER
-    assert packet.addresses(frame) == tuple(address.packed for address in ends(frame))
+    assert packet.read(frame)[:2] == tuple(address.packed for address in ends(frame))
     assert not packet.well_formed(frame + b"\0")
     assert not packet.well_formed(frame[:-1])
     flags, kind, headers, _, start, offset = packet.VIRTIO.unpack_from(frame)

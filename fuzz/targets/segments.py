@@ -73,5 +73,5 @@ def _cut(frame: bytes) -> None:
     assert all(len(piece) == head + size for piece in pieces[:-1])
     for piece in pieces:
         assert packet.well_formed(piece), "cut, it is good no more"
-        assert packet.addresses(piece) == packet.addresses(frame), "cut, it is somebody else's"
+        assert packet.read(piece) == packet.read(frame), "cut, it is somebody else's"
         assert piece[1] == packet.GSO_NONE
