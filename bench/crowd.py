@@ -218,7 +218,7 @@ class Whole:
             reactor,
             settings,
             MemoryTun(),
-            make_site=lambda status: web.site(status, None, reactor),
+            make_site=lambda node: web.site(node.health, None, reactor),
             random_bytes=secrets.token_bytes,
             draw=random.random,
             failed=partial(say, "failed"),

@@ -26,11 +26,13 @@ from pyroute2 import IPRoute
 from twisted.internet import reactor as trial_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests import netns
 from tests.places import short_directory
+from tunmesh.cli.client import Client
 from tunmesh.localmesh.plan import CERTIFICATE, NodePlan, Owner, node_config, write_files
 from tunmesh.localmesh.underlay import Underlay
 from tunmesh.namespaces import Namespace
@@ -210,6 +212,12 @@ class Ground:
         self._case.assertEqual((err, code), (b"", 0))
         status, body = json.loads(out)
         return status, body
+
+    async def reasons(self, number: int = 1) -> str:
+        """Why the node is ready or not, as it says at its control socket: the port gives a word."""
+        client = Client(self.directory / self.plans[number - 1].socket)
+        checks = (await deferToThread(client.get, "/v1/status"))["checks"]
+        return "; ".join(check["reason"] for check in checks)
 
     async def metrics(self, number: int = 1) -> dict[str, float]:
         """The node's metrics by name with labels, as they are written."""

@@ -17,14 +17,18 @@ from click.testing import CliRunner, Result
 from twisted.internet import reactor as trial_reactor
 from twisted.internet import unix
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogPublisher
+from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests.places import short_directory
 from tests.test_flows import FOUR, PORTS, ipv4
-from tests.test_metrics import a_status
+from tests.test_metrics import a_status, sample_of
+from tests.test_web import Connection
 from tunmesh import admin, reading, unixport
 from tunmesh.cli import main
 from tunmesh.cli.client import Client
@@ -33,7 +37,7 @@ from tunmesh.explain import Explainer
 from tunmesh.history import History
 from tunmesh.log import Recent
 from tunmesh.messages import NodeRecord
-from tunmesh.status import DialStatus, Dropped, Sight, Status
+from tunmesh.status import DialStatus, Dropped, Health, Sight, Status
 
 reactor: Any = trial_reactor
 EPOCH = 1_795_644_500.0
@@ -53,10 +57,10 @@ class Standing:
         self.taps: set[Any] = set()
         self.drops: list[Dropped] = []
         self.rtt: float | None = 0.0004
-        account = reading.Account(
+        self.account = reading.Account(
             self.status, self.sights, self.recent, self.history, lambda: EPOCH
         )
-        site = admin.site(self, self.drain, account, reactor)
+        site = admin.site(self, self.drain, self.account, reactor)
         self.port: IListeningPort = unixport.listen(reactor, self.path, site)
         case.addCleanup(self.close)
 
@@ -71,6 +75,9 @@ class Standing:
 
     def status(self) -> Status:
         return self.now
+
+    def health(self) -> Health:
+        return self.now.health
 
     def explainer(self) -> Explainer:
         return Explainer(self.now, self.sights(), (ip_network("10.77.0.0/16"),), False)
@@ -164,7 +171,7 @@ class Commands(unittest.TestCase):
 
     async def test_lately(self) -> None:
         """What was dropped or failed shortly ago is a problem; what was long ago is not."""
-        self.standing.history.sample(self.standing.now)
+        self.standing.history.sample(sample_of(self.standing.now))
         self.assertNotIn("!", await self.says("status"))
         old = self.standing.now
         self.standing.now = replace(
@@ -213,6 +220,19 @@ class Commands(unittest.TestCase):
         self.assertEqual(lines[3].split(), ["99999999", "linked", "with", "bravo"])
         dot = await self.says("graph", "--dot")
         self.assertEqual((dot.count(" -- "), dot.count("label=")), (4, 4))
+
+    async def test_names_in_a_graph(self) -> None:
+        """A name that a peer chose stays inside its label, whatever it is made of."""
+        first, second = self.standing.now.peers
+        record = replace(first.record, name='b"];evil[x="\\n\\')
+        self.standing.now = replace(
+            self.standing.now, peers=(replace(first, record=record), second)
+        )
+        dot = await self.says("graph", "--dot")
+        self.assertIn(r'[label="b\"];evil[x=\"\\n\\\n10.77.1.2"];', dot)
+        quoted = r'"(?:[^"\\]|\\.)*"'
+        for line in dot.splitlines()[1:-1]:
+            self.assertRegex(line, rf"^  {quoted} (\[label={quoted}\]|-- {quoted});$")
 
     async def test_events(self) -> None:
         """What happened, with the last ones only if so wanted."""
@@ -306,6 +326,43 @@ def pcapng_blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
         assert length % 4 == 0
         yield kind, data[8 : length - 4]
         data = data[length:]
+
+
+class Streams(unittest.TestCase):
+    """Answers that go on until the client hangs up."""
+
+    def setUp(self) -> None:
+        self.standing = Standing(self)
+        account = self.standing.account
+        self.site = admin.site(self.standing, self.standing.drain, account, Clock())
+
+    def ask(self, page: str, method: str = "GET") -> tuple[Connection, bytes]:
+        """A connection to the site, in memory, and how the answer begins."""
+        connection = Connection(self.site.buildProtocol(None))
+        return connection, connection.say(f"{method} {page} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+    def test_bounded(self) -> None:
+        """Events that are followed and captures are bounded together, and who is refused is told
+        why; the other pages answer, and so does the next stream when one has ended."""
+        first, _ = self.ask("/v1/events?follow=1")
+        for number in range(1, admin.MOST_STREAMS):
+            page = ("/v1/capture", "/v1/events?follow=1")[number % 2]
+            self.assertIn(b" 200 ", self.ask(page)[1])
+        for page in ("/v1/events?follow=1", "/v1/capture"):
+            answer = self.ask(page)[1]
+            self.assertIn(b" 503 ", answer)
+            self.assertIn(f"{admin.MOST_STREAMS} streams are open already".encode(), answer)
+        self.assertIn(b" 200 ", self.ask("/v1/events")[1])
+        first.protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertIn(b" 200 ", self.ask("/v1/capture")[1])
+        self.assertIn(b" 503 ", self.ask("/v1/capture")[1])
+
+    def test_head(self) -> None:
+        """The head of a capture ends, and nothing is captured for it."""
+        connection, answer = self.ask("/v1/capture", "HEAD")
+        self.assertIn(b" 200 ", answer)
+        self.assertTrue(connection.transport.disconnecting)
+        self.assertEqual(self.standing.taps, set())
 
 
 class TheSocket(unittest.TestCase):

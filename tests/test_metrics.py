@@ -12,7 +12,16 @@ from twisted.trial import unittest
 from tunmesh.health import liveness, readiness
 from tunmesh.messages import NodeRecord
 from tunmesh.metrics import exposition
-from tunmesh.status import RTT_BUCKETS, Histogram, NodeStatus, PeerStatus, Status, Traffic
+from tunmesh.status import (
+    RTT_BUCKETS,
+    Histogram,
+    NodeStatus,
+    PeerSample,
+    PeerStatus,
+    Sample,
+    Status,
+    Traffic,
+)
 
 LIVE = liveness(tun_lost="", listening=True, leaving=False)
 READY = readiness(LIVE, 2, 0.0, True, False, ())
@@ -74,6 +83,17 @@ def peer_of(name: str, number: int, traffic: Traffic) -> PeerStatus:
         pongs=20,
         dropped=0,
     )
+
+
+def sample_of(status: Status) -> Sample:
+    """What the history is told of a node with this status."""
+    peers = tuple(
+        PeerSample(
+            peer.record.id, peer.since, peer.rtt, peer.traffic.rx_bytes, peer.traffic.tx_bytes
+        )
+        for peer in status.peers
+    )
+    return Sample(status.now, peers, status.dropped, status.handshake_failures)
 
 
 def a_status() -> Status:

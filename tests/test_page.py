@@ -18,7 +18,7 @@ from twisted.trial import unittest
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from tests.test_metrics import a_status
+from tests.test_metrics import a_status, sample_of
 from tests.test_web import Connection, Response
 from tunmesh import page, reading
 from tunmesh.errors import OperatorError
@@ -217,7 +217,7 @@ class Live(Case):
 
     def test_from_the_start(self) -> None:
         """At first: whose stream it is, how things went lately, what happened, what there is."""
-        self.history.sample(self.status)
+        self.history.sample(sample_of(self.status))
         self.log.info("linked with {peer}", event="linked", peer="bravo")
         self.follow()
         (_, hello), (_, log), (_, status) = events = heard(self.first)
@@ -257,6 +257,23 @@ class Live(Case):
         pages[0].protocol.connectionLost(Failure(ConnectionDone()))
         self.follow()
         self.assertEqual([kind for kind, _ in heard(self.first)], ["hello", "status"])
+
+    def test_many_followers(self) -> None:
+        """Events that are followed count as well: whoever asks for them has no other bound."""
+
+        def follow() -> bytes:
+            return self.connect().say(
+                f"GET /v1/events?follow=1 HTTP/1.1\r\nHost: {OURS}\r\n\r\n".encode()
+            )
+
+        for _ in range(page.MOST_STREAMS - 1):
+            self.assertIn(b" 200 ", follow())
+        self.follow()
+        self.assertIn(b" 503 ", follow())
+        self.assertEqual(self.ask("/v1/stream").code, 503)
+        self.assertEqual(self.ask("/v1/events").code, 200)
+        self.assertEqual(self.ask("/v1/events?follow=1", "HEAD").code, 200)
+        self.assertEqual(len(self.recent.listeners), page.MOST_STREAMS)
 
     def links(self, count: int) -> int:
         """How many links a page is told of in a full mesh with so many others."""

@@ -230,9 +230,10 @@ class RefusedTrafficTests(MeshCase):
         conflict = await first.logged("address_conflict", addresses="10.78.0.2")
         self.assertIn("it is outside the network there", conflict["text"])
         await second.logged("address_refused", peer="node1", addresses="10.78.0.2")
-        status, body = await self.ground.get("/readyz", 2)
-        self.assertEqual(status, 503)
-        self.assertIn("10.78.0.2 is not routed to this node by 1 of its peers", body)
+        self.assertEqual((await self.ground.get("/readyz", 2))[0], 503)
+        self.assertIn(
+            "10.78.0.2 is not routed to this node by 1 of its peers", await self.ground.reasons(2)
+        )
         await self.exchange(1, 2, IPV6)
         await self.exchange(2, 1, IPV6)
 

@@ -53,7 +53,7 @@ class SupervisorTests(unittest.SynchronousTestCase):
         """It hears that the node is up and how it is, when that changes, and that it leaves."""
         supervisor = self.supervised()
         self.assertEqual(self.told(), [])
-        supervisor.started(lambda: self.status)
+        supervisor.started(lambda: self.status.health)
         self.assertEqual(self.told(), ["READY=1", "STATUS=linked to 2 nodes"])
         self.clock.pump([PERIOD] * 3)
         self.assertEqual(self.told(), [])
@@ -74,7 +74,9 @@ class SupervisorTests(unittest.SynchronousTestCase):
 
     def test_watchdog(self) -> None:
         """A watchdog is fed twice in its time, by the reactor; not if it is another process's."""
-        self.supervised(WATCHDOG_USEC="3000000", WATCHDOG_PID=str(PID)).started(lambda: self.status)
+        self.supervised(WATCHDOG_USEC="3000000", WATCHDOG_PID=str(PID)).started(
+            lambda: self.status.health
+        )
         self.assertEqual(self.told(), ["READY=1", "WATCHDOG=1\nSTATUS=linked to 2 nodes"])
         self.clock.pump([1.5] * 4)
         self.assertEqual(self.told(), ["WATCHDOG=1"] * 4)
@@ -83,7 +85,7 @@ class SupervisorTests(unittest.SynchronousTestCase):
             {"WATCHDOG_USEC": "0"},
             {"WATCHDOG_USEC": "often"},
         ):
-            self.supervised(**environ).started(lambda: self.status)
+            self.supervised(**environ).started(lambda: self.status.health)
             self.assertEqual(self.told(), ["READY=1", "STATUS=linked to 2 nodes"])
 
     def test_abstract_name(self) -> None:
@@ -104,7 +106,7 @@ class SupervisorTests(unittest.SynchronousTestCase):
             self.supervised(NOTIFY_SOCKET="vsock:2:1234"),
             self.supervised(NOTIFY_SOCKET="/nowhere/notify"),
         ):
-            supervisor.started(lambda: self.status)
+            supervisor.started(lambda: self.status.health)
             supervisor.stopping()
 
     def test_for_nobody_else(self) -> None:

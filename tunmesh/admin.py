@@ -8,7 +8,8 @@
     GET  /v1/capture             packets as they pass, as pcapng, for ever; of one &peer=NAME,
                                  &host=, &protocol=, &port=
     POST /v1/drain               leave the mesh, and end
-    GET  /livez, /readyz         as on the mesh's port, for those who come often: without TLS
+    GET  /livez, /readyz, /health
+                                 as on the mesh's port, with every check and its reason
 
 The socket belongs to whoever started the node and is open to nobody else (mode 0600): that is all
 the authentication there is.
@@ -29,6 +30,7 @@ from tunmesh.capture import CapturePage
 from tunmesh.explain import Explainer
 from tunmesh.flows import flow_of
 from tunmesh.sites import (
+    StreamLimit,
     answer_json,
     filter_of,
     put_health,
@@ -36,12 +38,15 @@ from tunmesh.sites import (
     refuse,
     text_of,
 )
-from tunmesh.status import Dropped, Sight, Status
+from tunmesh.status import Dropped, Health, Sight, Status
+
+MOST_STREAMS = 64  # followed events and captures together: each holds a descriptor
 
 
 class Node(Protocol):
     """What the pages are about; tunmesh.node.Node is one."""
 
+    def health(self) -> Health: ...
     def status(self) -> Status: ...
     def sights(self) -> tuple[Sight, ...]: ...
     def explainer(self) -> Explainer: ...
@@ -137,11 +142,12 @@ def site(
     reactor: Any,
 ) -> Site:
     """The pages; `account` is this node's."""
-    root, first = Resource(), reading.pages(account, reactor)
+    streams = StreamLimit(MOST_STREAMS)
+    root, first = Resource(), reading.pages(account, reactor, streams)
     root.putChild(b"v1", first)
-    put_health(root, node.status)
+    put_health(root, node.health, explains=True)
     first.putChild(b"ping", _Ping(node.ping))
     first.putChild(b"explain", _Explain(node))
-    first.putChild(b"capture", CapturePage(node.taps, account.epoch, reactor))
+    first.putChild(b"capture", CapturePage(node.taps, account.epoch, reactor, streams))
     first.putChild(b"drain", _Drain(drain))
     return quiet_site(root, reactor)

@@ -18,7 +18,7 @@ from tunmesh import __version__, pcapng
 from tunmesh.flows import ENOUGH, Filter, flow_of
 from tunmesh.messages import NodeRecord
 from tunmesh.packet import HEADER
-from tunmesh.sites import Stream, filter_of, refuse, text_of
+from tunmesh.sites import Stream, StreamLimit, filter_of, refuse, text_of
 
 
 class Peer(Protocol):
@@ -32,12 +32,20 @@ Tap = Callable[[Any, bool, Sequence[bytes | memoryview]], None]
 
 
 class CapturePage(Resource):
-    """`taps` are told of every packet; `epoch` gives the time of day, in seconds."""
+    """`taps` are told of every packet; `epoch` gives the time of day, in seconds; `streams` are
+    those of the whole site."""
 
     isLeaf = True
 
-    def __init__(self, taps: set[Tap], epoch: Callable[[], float], clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        taps: set[Tap],
+        epoch: Callable[[], float],
+        clock: IReactorTime,
+        streams: StreamLimit,
+    ) -> None:
         super().__init__()
+        self._streams = streams
         self._taps = taps
         self._epoch = epoch
         self._clock = clock
@@ -47,7 +55,12 @@ class CapturePage(Resource):
             wanted = filter_of(request)
         except ValueError as error:
             return refuse(request, str(error))
+        is_stream = request.method != b"HEAD"
+        if is_stream and not self._streams.admit(request):
+            return self._streams.refusal(request)
         request.setHeader(b"content-type", b"application/x-pcapng")
+        if not is_stream:
+            return b""
         peer = text_of(request, b"peer")
         _Capture(request, self._clock, self._taps, self._epoch, wanted, peer).begin()
         return NOT_DONE_YET

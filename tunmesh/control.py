@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
@@ -18,6 +18,13 @@ from tunmesh import admin, page, reading, unixport
 from tunmesh.config.keys import Admin
 from tunmesh.errors import OperatorError
 from tunmesh.log import Recent
+from tunmesh.status import Sample
+
+
+class Node(admin.Node, Protocol):
+    """Whom they look at; tunmesh.node.Node is one."""
+
+    def sample(self) -> Sample: ...
 
 
 class Control:
@@ -27,12 +34,12 @@ class Control:
         self,
         reactor: Any,
         config: Admin,
-        node: admin.Node,
+        node: Node,
         drain: Callable[[], None],
         recent: Recent,
         log: Logger,
     ) -> None:
-        self._sampler = reading.Sampler(reactor, node.status)
+        self._sampler = reading.Sampler(reactor, node.sample)
         self._ports: list[IListeningPort] = []
         history = self._sampler.history
         account = reading.Account(node.status, node.sights, recent, history, time.time)

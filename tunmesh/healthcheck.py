@@ -4,8 +4,8 @@ HEALTHCHECK of the image, or `tunmesh healthcheck`.
 It runs every few seconds in every container, so it is to cost little: it speaks to the control
 socket, with nothing but the socket module. Where there is no socket that answers, or it is somebody
 else's, it asks the port in the config file, found as the node finds it, which takes seven times as
-much of the processor. The answer is one line, the page or why there is none, and the exit code that
-Docker wants: 0 healthy, 1 not.
+much of the processor and gives no reasons. The answer is one line, the page or why there is none,
+and the exit code that Docker wants: 0 healthy, 1 not.
 
 The port's certificate is not verified: nobody can stand between this process and its own loopback,
 and the names in the certificate, if any, are those of the nodes and not of 127.0.0.1.

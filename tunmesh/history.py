@@ -1,6 +1,6 @@
 """How things went lately: the rates and round-trip times of each peer, and what was counted.
 
-    status ── every INTERVAL ──> History ── the last KEEP of them ──> sparklines, rates, problems
+    sample ── every INTERVAL ──> History ── the last KEEP of them ──> sparklines, rates, problems
 
 A status says how much there was since the start; somebody who looks wants to know how much there is
 now. Of each peer three short rows of floats are kept (4 bytes a sample), of the node two counters.
@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from math import isnan, nan
 
-from tunmesh.status import PeerStatus, Status
+from tunmesh.status import PeerSample, Sample, Status
 
 INTERVAL = 2.0  # seconds from one sample to the next
 KEEP = 90  # samples: three minutes
@@ -30,8 +30,8 @@ class Series:
         self._time = 0.0
         self._bytes = (0, 0)
 
-    def sample(self, now: float, peer: PeerStatus) -> None:
-        seen = (peer.traffic.rx_bytes, peer.traffic.tx_bytes)
+    def sample(self, now: float, peer: PeerSample) -> None:
+        seen = (peer.rx_bytes, peer.tx_bytes)
         elapsed = now - (self._time or peer.since)
         if elapsed > 0:
             for row, new, old in zip((self.rx, self.tx), seen, self._bytes, strict=True):
@@ -62,12 +62,12 @@ class History:
         self._series: dict[str, Series] = {}
         self._counts: deque[tuple[float, Mapping[str, int], Mapping[str, int]]] = deque(maxlen=KEEP)
 
-    def sample(self, status: Status) -> None:
-        self._counts.append((status.now, status.dropped, status.handshake_failures))
+    def sample(self, taken: Sample) -> None:
+        self._counts.append((taken.now, taken.dropped, taken.handshake_failures))
         old, self._series = self._series, {}
-        for peer in status.peers:
-            series = self._series[peer.record.id] = old.get(peer.record.id) or Series()
-            series.sample(status.now, peer)
+        for peer in taken.peers:
+            series = self._series[peer.id] = old.get(peer.id) or Series()
+            series.sample(taken.now, peer)
 
     def of(self, node_id: str) -> Series:
         """Of a linked node; empty when it was not there yet at the last sample."""

@@ -39,7 +39,7 @@ from tunmesh.nodekey import NodeKey
 from tunmesh.peers import Peers
 from tunmesh.routing import Network, Table
 from tunmesh.standing import Standing
-from tunmesh.status import Check, DialStatus, Dropped, Sight, Status, Traffic
+from tunmesh.status import DialStatus, Dropped, Health, Sample, Sight, Status, Traffic
 from tunmesh.strangers import plain_host
 from tunmesh.tun import Tun
 from tunmesh.turns import Turns
@@ -106,7 +106,7 @@ class Node:
     """One member of the mesh.
 
     `reactor` gives time, names, connections and the listening port; `tun` the packets;
-    `make_site(status)` makes what answers HTTPS on the port; `random_bytes(n)` and
+    `make_site(node)` makes what answers HTTPS on the port; `random_bytes(n)` and
     `draw()` (0 to 1) are the only sources of chance; `failed(why)` is told when the node is of no
     more use, its tun being gone; `before_bootstrap()` may call `reload` before URLs are dialed;
     `transport` runs TLS on each connection.
@@ -120,7 +120,7 @@ class Node:
         reactor: Any,
         settings: Settings,
         tun: Tun,
-        make_site: Callable[[Callable[[], Status]], IProtocolFactory],
+        make_site: Callable[[Node], IProtocolFactory],
         random_bytes: Callable[[int], bytes],
         draw: Callable[[], float],
         failed: Callable[[str], None],
@@ -173,7 +173,7 @@ class Node:
         self._reception = tls.Reception(
             reactor,
             self._connector.accept,
-            make_site(self.status).buildProtocol,
+            make_site(self).buildProtocol,
             self._stranger_failed,
             worked,
             waited,
@@ -594,8 +594,9 @@ class Node:
 
     # --- status ---
 
-    def _health(self) -> tuple[tuple[Check, ...], tuple[Check, ...]]:
-        """The conditions of being live, and those of being ready."""
+    def health(self) -> Health:
+        """Whether this node is live and ready, and why. It is asked for by strangers and every few
+        seconds, so it must cost little, however many peers there are."""
         leaving = self._leaving is not None
         live = health.liveness(self._tun_lost, self._port is not None, leaving)
         grace = self._started + self._settings.startup_grace - self._reactor.seconds()
@@ -604,19 +605,27 @@ class Node:
             for address, count in sorted(self._peers.refused().items())
         ]
         has_bootstrap = not self._bootstrap.is_lonely
-        return live, health.readiness(
-            live, len(self._peers), grace, has_bootstrap, leaving, refusals
+        ready = health.readiness(live, len(self._peers), grace, has_bootstrap, leaving, refusals)
+        return Health(live, ready)
+
+    def sample(self) -> Sample:
+        """The counters whose recent past is shown."""
+        return Sample(
+            now=self._reactor.seconds(),
+            peers=self._peers.samples(),
+            dropped=dict(self._path.dropped),
+            handshake_failures=dict(self._failures),
         )
 
     def _note_readiness(self) -> None:
         """Log it when it changes."""
         self._note_standing()
-        checks = self._health()[1]
-        ready = all(check.ok for check in checks)
+        now = self.health()
+        ready = now.is_ready
         if ready and not self._was_ready:
             self._journal.info("ready", event="ready")
         elif self._was_ready and not ready and self._leaving is None:
-            why = "; ".join(check.reason for check in checks if not check.ok)
+            why = "; ".join(check.reason for check in now.ready if not check.ok)
             self._journal.warn(("not ready", why), "not ready: {why}", event="not_ready", why=why)
         self._was_ready = ready
 
@@ -635,13 +644,13 @@ class Node:
 
     def status(self) -> Status:
         """Everything there is to know about this node now."""
-        live, ready = self._health()
+        now = self.health()
         return Status(
             record=self.record,
             now=self._reactor.seconds(),
             started=self._started,
-            live=live,
-            ready=ready,
+            live=now.live,
+            ready=now.ready,
             peers=self._peers.statuses(),
             dials=tuple(self._dials()),
             nodes=self._peers.by_name(),

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from tunmesh.datapath import Peer
 from tunmesh.link import Link
 from tunmesh.routing import Table
-from tunmesh.status import NodeStatus, PeerStatus, Traffic
+from tunmesh.status import NodeStatus, PeerSample, PeerStatus, Traffic
 from tunmesh.totals import Totals
 
 
@@ -89,6 +89,18 @@ class Peers:
         for packed, peer in self._table.routes.items():
             routes.setdefault(peer, []).append(str(ip_address(packed)))
         return tuple(_status(peer, tuple(sorted(routes.get(peer, ())))) for peer in self)
+
+    def samples(self) -> tuple[PeerSample, ...]:
+        return tuple(
+            PeerSample(
+                id=peer.record.id,
+                since=peer.link.since,
+                rtt=peer.link.keepalive.rtt,
+                rx_bytes=peer.traffic.rx_bytes,
+                tx_bytes=peer.traffic.tx_bytes,
+            )
+            for peer in self
+        )
 
     def by_name(self) -> dict[str, NodeStatus]:
         """What was exchanged with each node, by its name, before and now."""

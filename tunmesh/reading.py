@@ -4,7 +4,8 @@
     GET  /v1/mesh                every node that it knows of, and who is linked with whom
     GET  /v1/events?since=N      what happened, oldest first: JSON, one line for each event;
                                  &follow=SECONDS goes on for ever, with an empty line as a sign of
-                                 life whenever so many seconds have passed
+                                 life whenever so many seconds have passed. It counts as a stream:
+                                 of these, a site has a bounded number at a time
 
 Nothing here changes anything.
 """
@@ -24,8 +25,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 from tunmesh import report
 from tunmesh.history import INTERVAL, History
 from tunmesh.report import Tree
-from tunmesh.sites import Stream, answer_json, number_of, refuse
-from tunmesh.status import Sight, Status
+from tunmesh.sites import Stream, StreamLimit, answer_json, number_of, refuse
+from tunmesh.status import Sample, Sight, Status
 
 Event = Mapping[str, object]
 
@@ -58,15 +59,15 @@ class Account:
 class Sampler:
     """Feeds a History as long as the node lives."""
 
-    def __init__(self, clock: IReactorTime, status: Callable[[], Status]) -> None:
+    def __init__(self, clock: IReactorTime, sample: Callable[[], Sample]) -> None:
         self.history = History()
         self._clock = clock
-        self._status = status
+        self._sample = sample
         self._timer: IDelayedCall | None = None
 
     def start(self) -> None:
         self._timer = self._clock.callLater(INTERVAL, self.start)
-        self.history.sample(self._status())
+        self.history.sample(self._sample())
 
     def stop(self) -> None:
         if self._timer is not None and self._timer.active():
@@ -89,10 +90,11 @@ class _Tree(Resource):
 class _EventsPage(Resource):
     isLeaf = True
 
-    def __init__(self, events: Events, clock: IReactorTime) -> None:
+    def __init__(self, events: Events, clock: IReactorTime, streams: StreamLimit) -> None:
         super().__init__()
         self._events = events
         self._clock = clock
+        self._streams = streams
 
     def render_GET(self, request: Request) -> bytes | int:
         try:
@@ -100,10 +102,13 @@ class _EventsPage(Resource):
             follow = number_of(request, b"follow", 0.0)
         except ValueError as error:
             return refuse(request, str(error))
+        is_stream = follow > 0 and request.method != b"HEAD"
+        if is_stream and not self._streams.admit(request):
+            return self._streams.refusal(request)
         request.setHeader(b"content-type", b"application/x-ndjson")
         request.setHeader(b"cache-control", b"no-store")
         past = b"".join(map(_line, self._events.since(int(since))))
-        if not follow or request.method == b"HEAD":
+        if not is_stream:
             return past
         followed = Followed(
             request, self._clock, max(follow, 0.1), lambda: b"\n", self._events, _line
@@ -140,10 +145,10 @@ def _line(event: Event) -> bytes:
     return json.dumps(event).encode() + b"\n"
 
 
-def pages(account: Account, reactor: Any) -> Resource:
-    """What is below /v1."""
+def pages(account: Account, reactor: Any, streams: StreamLimit) -> Resource:
+    """What is below /v1. `streams`: those of the whole site."""
     first = Resource()
     first.putChild(b"status", _Tree(account.report))
     first.putChild(b"mesh", _Tree(account.mesh))
-    first.putChild(b"events", _EventsPage(account.events, reactor))
+    first.putChild(b"events", _EventsPage(account.events, reactor, streams))
     return first

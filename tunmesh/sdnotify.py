@@ -21,7 +21,7 @@ from collections.abc import Callable, MutableMapping
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from tunmesh.status import Status
+from tunmesh.status import Health
 
 PERIOD = 5.0  # seconds; how often the status is looked at if no watchdog asks for more
 
@@ -41,11 +41,11 @@ class Supervisor:
         self._timer: IDelayedCall | None = None
         self._said = ""
 
-    def started(self, status: Callable[[], Status]) -> None:
+    def started(self, health: Callable[[], Health]) -> None:
         """Say that the node is up, and from now on how it is."""
         self._tell("READY=1")
         if self._socket is not None:
-            self._look(status)
+            self._look(health)
 
     def reloading(self) -> None:
         self._tell("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.seconds() * 1e6)}")
@@ -61,9 +61,9 @@ class Supervisor:
     def failed(self, why: str) -> None:
         self._tell(f"STATUS={why}")
 
-    def _look(self, status: Callable[[], Status]) -> None:
-        self._timer = self._clock.callLater(self._period, self._look, status)
-        said, self._said = self._said, f"STATUS={_summary(status())}"
+    def _look(self, health: Callable[[], Health]) -> None:
+        self._timer = self._clock.callLater(self._period, self._look, health)
+        said, self._said = self._said, f"STATUS={_summary(health())}"
         lines = self._watchdog + ([self._said] if self._said != said else [])
         if lines:
             self._tell(*lines)
@@ -87,8 +87,8 @@ def _connected(address: str) -> socket.socket | None:
     return made
 
 
-def _summary(status: Status) -> str:
+def _summary(health: Health) -> str:
     """Why it is not ready, else what makes it so."""
-    wrong = [check.reason for check in status.ready if not check.ok]
-    member = [check.reason for check in status.ready if check.name == "membership"]
+    wrong = [check.reason for check in health.ready if not check.ok]
+    member = [check.reason for check in health.ready if check.name == "membership"]
     return "; ".join(wrong or member)

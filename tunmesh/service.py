@@ -56,7 +56,6 @@ from tunmesh.outlet import Outlet
 from tunmesh.reload import Reading, Reloader
 from tunmesh.runqueue import RunQueue
 from tunmesh.sdnotify import Supervisor
-from tunmesh.status import Status
 
 MTU = 1500
 EX_CONFIG = 78
@@ -303,14 +302,16 @@ class NodeService(Service):
         )
         return node
 
-    def _make_site(self, status: Callable[[], Status]) -> Site:
+    def _make_site(self, node: Node) -> Site:
         monitoring = self._config.monitoring
         expose = None
         if monitoring.method == "prometheus":
             expose = metrics.exposition(
-                status, monitoring.prometheus.base_labels, monitoring.enable_node_packet_metrics
+                node.status,
+                monitoring.prometheus.base_labels,
+                monitoring.enable_node_packet_metrics,
             )
-        return web.site(status, expose, self._reactor)
+        return web.site(node.health, expose, self._reactor)
 
     def startService(self) -> None:
         super().startService()
@@ -333,7 +334,7 @@ class NodeService(Service):
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if self._node is not None:
-            self._supervisor.started(self._node.status)
+            self._supervisor.started(self._node.health)
 
     def _hang_up(self) -> None:
         self._supervisor.reloading()

@@ -15,7 +15,7 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from tunmesh.flows import PROTOCOLS, Filter
-from tunmesh.status import Check, Status
+from tunmesh.status import Check, Health
 
 TIMEOUT = 15.0  # seconds that a client may be idle
 
@@ -115,29 +115,57 @@ class Stream:
             self._timer.cancel()
 
 
-class _HealthPage(Resource):
-    """Answers 200 or 503 by the checks that `checks()` gives now."""
+class StreamLimit:
+    """How many answers of a site may go on at a time. Each holds a descriptor and a buffer for as
+    long as its client likes."""
 
-    def __init__(self, checks: Callable[[], Sequence[Check]]) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open = 0
+
+    def admit(self, request: Request) -> bool:
+        """Count this answer until it ends; False when there are as many as may be."""
+        if self._open >= self._most:
+            return False
+        self._open += 1
+        request.notifyFinish().addBoth(self._ended)
+        return True
+
+    def refusal(self, request: Request) -> bytes:
+        """The answer to one that is not admitted."""
+        request.setResponseCode(503)
+        return answer_json(request, {"error": f"{self._most} streams are open already"})
+
+    def _ended(self, _result: object) -> None:
+        self._open -= 1
+
+
+class _HealthPage(Resource):
+    """Answers 200 or 503 by the checks that `checks()` gives now; with these only if it `explains`
+    itself."""
+
+    def __init__(self, checks: Callable[[], Sequence[Check]], explains: bool) -> None:
         super().__init__()
         self._checks = checks
+        self._explains = explains
 
     def render_GET(self, request: Request) -> bytes:
         checks = self._checks()
         ok = all(check.ok for check in checks)
         request.setResponseCode(200 if ok else 503)
-        body = {
-            "status": "ok" if ok else "unavailable",
-            "checks": {check.name: {"ok": check.ok, "reason": check.reason} for check in checks},
-        }
+        body: dict[str, object] = {"status": "ok" if ok else "unavailable"}
+        if self._explains:
+            reasons = {check.name: {"ok": check.ok, "reason": check.reason} for check in checks}
+            body["checks"] = reasons
         return answer_json(request, body)
 
 
-def put_health(root: Resource, status: Callable[[], Status]) -> None:
-    """The pages that say how the node is."""
-    root.putChild(b"livez", _HealthPage(lambda: status().live))
-    root.putChild(b"readyz", _HealthPage(lambda: status().ready))
-    root.putChild(b"health", _HealthPage(lambda: status().ready))
+def put_health(root: Resource, health: Callable[[], Health], explains: bool) -> None:
+    """The pages that say how the node is: by the status code and one word to strangers, and with
+    every check and its reason (`explains`) to those who run it."""
+    root.putChild(b"livez", _HealthPage(lambda: health().live, explains))
+    root.putChild(b"readyz", _HealthPage(lambda: health().ready, explains))
+    root.putChild(b"health", _HealthPage(lambda: health().ready, explains))
 
 
 def text_of(request: Request, name: bytes, default: str = "") -> str:

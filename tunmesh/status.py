@@ -25,6 +25,23 @@ class Check:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The conditions of being live, and those of being ready. It costs far less than a Status, and
+    is what probes and supervisors ask for."""
+
+    live: tuple[Check, ...]
+    ready: tuple[Check, ...]
+
+    @property
+    def is_live(self) -> bool:
+        return all(check.ok for check in self.live)
+
+    @property
+    def is_ready(self) -> bool:
+        return all(check.ok for check in self.ready)
+
+
 @dataclass(slots=True)
 class Traffic:
     """Packets and bytes, seen from this node: rx came from the mesh, tx went into it. Bytes are
@@ -86,6 +103,27 @@ class PeerStatus:
     pings: int  # keepalives sent on this link
     pongs: int  # and answered in time
     dropped: int  # packets to it that were dropped, by this link
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSample:
+    """What of a linked node is sampled every few seconds."""
+
+    id: str
+    since: float
+    rtt: float | None  # seconds
+    rx_bytes: int
+    tx_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What of a node is sampled every few seconds: the counters whose recent past is shown."""
+
+    now: float
+    peers: tuple[PeerSample, ...]
+    dropped: Mapping[str, int]  # by reason
+    handshake_failures: Mapping[str, int]  # by reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +196,13 @@ class Status:
         return {**dict.fromkeys(self.key_ids, 0), **Counter(peer.key_id for peer in self.peers)}
 
     @property
+    def health(self) -> Health:
+        return Health(self.live, self.ready)
+
+    @property
     def is_live(self) -> bool:
-        return all(check.ok for check in self.live)
+        return self.health.is_live
 
     @property
     def is_ready(self) -> bool:
-        return all(check.ok for check in self.ready)
+        return self.health.is_ready

@@ -576,7 +576,7 @@ class Member:
             self.reactor,
             self.mesh.settings_of(self),
             self.tun,
-            make_site=lambda status: web.site(status, None, self.reactor),
+            make_site=lambda node: web.site(node.health, None, self.reactor),
             random_bytes=self.mesh.random.randbytes,
             draw=self.mesh.random.random,
             failed=lambda why: None,

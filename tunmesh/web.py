@@ -4,8 +4,8 @@
     /readyz   200 while others can count on this node; /health is the same
     /metrics  Prometheus text, if it is switched on
 
-Health answers are JSON with every check and its reason. Who is in the mesh is not told here: the
-port is open to strangers.
+The port is open to strangers: they get a status code and one word, {"status": "ok"} or
+{"status": "unavailable"}. The reasons are for those who run the node: at the control socket.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from tunmesh.sites import put_health, quiet_site
-from tunmesh.status import Status
+from tunmesh.status import Health
 
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
 
@@ -33,10 +33,10 @@ class MetricsPage(Resource):
         return self._expose()
 
 
-def site(status: Callable[[], Status], expose: Callable[[], bytes] | None, reactor: object) -> Site:
+def site(health: Callable[[], Health], expose: Callable[[], bytes] | None, reactor: object) -> Site:
     """The pages. Without `expose` there are no metrics."""
     root = Resource()
-    put_health(root, status)
+    put_health(root, health, explains=False)
     if expose is not None:
         root.putChild(b"metrics", MetricsPage(expose))
     return quiet_site(root, reactor)

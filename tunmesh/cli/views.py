@@ -103,11 +103,17 @@ def dot(tree: Tree) -> Iterator[str]:
     names = _names(tree)
     yield "graph mesh {"
     for node in tree["nodes"]:
-        label = "\\n".join([names[node["id"]], *node["addresses"]])
-        yield f'  "{node["id"]}" [label="{label}"];'
+        label = "\\n".join(map(_dot_escaped, [names[node["id"]], *node["addresses"]]))
+        yield f'  "{_dot_escaped(node["id"])}" [label="{label}"];'
     for one, other in tree["links"]:
-        yield f'  "{one}" -- "{other}";'
+        yield f'  "{_dot_escaped(one)}" -- "{_dot_escaped(other)}";'
     yield "}"
+
+
+def _dot_escaped(text: str) -> str:
+    """Text inside the quotes of a DOT string, as it is: peers choose their names. A backslash
+    begins an escape of a label (\\n, \\N), a quote ends it."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _names(tree: Tree) -> dict[str, str]:

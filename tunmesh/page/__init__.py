@@ -38,10 +38,10 @@ from tunmesh import reading
 from tunmesh.errors import OperatorError
 from tunmesh.history import INTERVAL, series_tree
 from tunmesh.page.view import document
-from tunmesh.sites import answer_json, quiet_site
+from tunmesh.sites import StreamLimit, answer_json, quiet_site
 
 LOOPBACK = ("127.0.0.1", "::1")
-MOST_STREAMS = 16
+MOST_STREAMS = 16  # open pages and followed events together: each costs some work
 CROWD = 40  # nodes; with more, a picture of the links between others would be a blot
 PAST = 200  # events that a page is shown of the time before it was opened
 SAFE_METHODS = (b"GET", b"HEAD")
@@ -134,32 +134,27 @@ class _File(Resource):
 
 
 class _Stream(Resource):
-    """What the page lives on. It is bounded how many there are, since each costs some work."""
+    """What the page lives on."""
 
     isLeaf = True
 
-    def __init__(self, account: reading.Account, reactor: Any) -> None:
+    def __init__(self, account: reading.Account, reactor: Any, streams: StreamLimit) -> None:
         super().__init__()
         self._account = account
         self._reactor = reactor
-        self._streams = 0
+        self._streams = streams
 
     def render_GET(self, request: Request) -> bytes | int:
-        if self._streams >= MOST_STREAMS:
-            request.setResponseCode(503)
-            return answer_json(request, {"error": f"{MOST_STREAMS} pages are open already"})
+        is_stream = request.method != b"HEAD"
+        if is_stream and not self._streams.admit(request):
+            return self._streams.refusal(request)
         request.setHeader(b"content-type", b"text/event-stream")
-        if request.method == b"HEAD":
+        if not is_stream:
             return b""
-        self._streams += 1
-        request.notifyFinish().addBoth(self._over)
         events, form = self._account.events, partial(_sent, "log")
         followed = reading.Followed(request, self._reactor, INTERVAL, self._now, events, form)
         followed.begin(self._past())
         return NOT_DONE_YET
-
-    def _over(self, _result: object) -> None:
-        self._streams -= 1
 
     def _past(self) -> bytes:
         status = self._account.status()
@@ -182,10 +177,11 @@ def _sent(kind: str, tree: object) -> bytes:
 
 def site(account: reading.Account, reactor: Any) -> Site:
     """The page and what belongs to it."""
-    root, first = _Root(), reading.pages(account, reactor)
+    streams = StreamLimit(MOST_STREAMS)
+    root, first = _Root(), reading.pages(account, reactor, streams)
     root.putChild(b"", _Page(account))
     root.putChild(b"v1", first)
-    first.putChild(b"stream", _Stream(account, reactor))
+    first.putChild(b"stream", _Stream(account, reactor, streams))
     for path in _HERE.iterdir():
         if path.suffix in _TYPES:
             root.putChild(path.name.encode(), _File(path))
