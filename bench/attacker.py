@@ -216,9 +216,7 @@ def unknown_key(target: Target) -> Iterator[int]:
 
 def wrong_version(target: Target) -> Iterator[int]:
     """TLS, then a hello of a version that nobody speaks."""
-    return _repeat(
-        target, encode(messages.encode_hello(messages.Hello((99,), (target.key.id,), bytes(32))))
-    )
+    return _repeat(target, encode(_hello(target, version=99)))
 
 
 def huge_length(target: Target) -> Iterator[int]:
@@ -228,9 +226,15 @@ def huge_length(target: Target) -> Iterator[int]:
 
 def replay(target: Target) -> Iterator[int]:
     """TLS, then the hello and a proof of somebody else."""
-    hello = messages.encode_hello(messages.Hello((1,), (target.key.id,), bytes(32)))
+    hello = _hello(target, version=messages.VERSION)
     proof = messages.encode_proof(messages.Proof(bytes(32), bytes(32), bytes(64), b"{}"))
     return _repeat(target, encode(hello) + encode(proof))
+
+
+def _hello(target: Target, version: int) -> bytes:
+    """A hello by somebody who knows the secret."""
+    nonce = bytes(messages.NONCE_SIZE)
+    return messages.encode_hello(messages.Hello((version,), (target.key.id_for(nonce),), nonce))
 
 
 def tls12(target: Target) -> Iterator[int]:

@@ -130,7 +130,8 @@ class Commands(unittest.TestCase):
         first, keys, blank, head, bravo, charlie = text.splitlines()
         self.assertEqual(first, "alpha  10.77.1.1/24  ready, up 1m30s")
         self.assertEqual(
-            keys, "secrets in use, by key id: 00000000 (offered) 2 peers, 11111111 0 peers"
+            keys,
+            "secrets in use, by place: 1 (offered) by 2 peers, 2 by 0 peers",
         )
         self.assertEqual(blank, "")
         self.assertEqual(head.split()[:5], ["PEER", "ADDRESS", "LINK", "SINCE", "RTT"])

@@ -27,7 +27,7 @@ ATTACKER, PASSER_BY = "198.51.100.1", "203.0.113.1"
 Secure = Callable[[Any], Any]
 
 
-def hello(version: int = messages.VERSION, key_id: bytes = KEY.id) -> bytes:
+def hello(version: int = messages.VERSION, key_id: bytes = KEY.id_for(bytes(32))) -> bytes:
     return encode(messages.encode_hello(messages.Hello((version,), (key_id,), bytes(32))))
 
 

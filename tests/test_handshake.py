@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
@@ -54,6 +55,11 @@ def listener(
     me: NodeKey = KEY_L,
 ) -> Listener:
     return Listener(keys, me, encode_record(LISTENER), nonce, binding)
+
+
+def scrypt(secret: bytes) -> bytes:
+    """What keys are made of, by another implementation."""
+    return hashlib.scrypt(secret, salt=b"tunmesh/1", n=1 << 14, r=8, p=1, dklen=32)
 
 
 @dataclass
@@ -162,8 +168,9 @@ class Agreement(Case):
 
     def test_known_answer(self) -> None:
         """Every byte of the four messages, computed from the RFCs and the protocol's text."""
-        key_id = hkdf(SECRET, b"tunmesh/1 key id", 8)
-        key = hkdf(SECRET, b"tunmesh/1 handshake", 32)
+        stretched = scrypt(SECRET)
+        key_id = hmac_sha256(hkdf(stretched, b"tunmesh/1 key id", 32), NONCE_D)[:8]
+        key = hkdf(stretched, b"tunmesh/1 handshake", 32)
         hello = b"H\x01\x01\x01" + key_id + NONCE_D
         challenge = b"C\x01" + key_id + NONCE_L
         transcript = hashlib.sha256(BINDING + hello + challenge).digest()
@@ -175,11 +182,30 @@ class Agreement(Case):
         self.assertEqual(HONEST.carried, [hello, challenge, proof_d, proof_l])
 
     def test_key(self) -> None:
-        """A key is HKDF-SHA256 of the secret; a long secret too is taken whole."""
+        """A key is made by scrypt and HKDF-SHA256; a long secret too is taken whole. Its id is
+        another one in each handshake."""
         for secret in (SECRET, b"s" * 200):
             key = Key.derive(secret)
-            self.assertEqual(key.id, hkdf(secret, b"tunmesh/1 key id", 8))
-            self.assertEqual(key.mac_key, hkdf(secret, b"tunmesh/1 handshake", 32))
+            id_key = hkdf(scrypt(secret), b"tunmesh/1 key id", 32)
+            self.assertEqual(key.mac_key, hkdf(scrypt(secret), b"tunmesh/1 handshake", 32))
+            for nonce in (NONCE_D, NONCE_L):
+                self.assertEqual(key.id_for(nonce), hmac_sha256(id_key, nonce)[:8])
+        self.assertNotEqual(KEY.id_for(NONCE_D), KEY.id_for(NONCE_L))
+
+    def test_guesses_are_expensive(self) -> None:
+        """Whoever receives an id or a proof pays an scrypt for each guess: 16 MiB, and a hundred
+        times as much of a processor as an HKDF, at the least."""
+        began = time.thread_time()
+        Key.derive(b"a guess that nobody has made before now")
+        guess = time.thread_time() - began
+        began = time.thread_time()
+        for _ in range(100):
+            hkdf(SECRET, b"tunmesh/1 key id", 8)
+        self.assertGreater(guess, time.thread_time() - began)
+
+    def test_nothing_of_a_key_is_shown(self) -> None:
+        """A key that ends up in a message says nothing of itself."""
+        self.assertEqual(repr(KEY), "Key()")
 
     def test_nothing_follows(self) -> None:
         """After the last message of the handshake neither takes another one."""
@@ -207,7 +233,7 @@ class Rotation(Case):
         ):
             one, other = dialer(dialed), listener(listened)
             self.succeeds(tell(one, other))
-            self.assertEqual((one.key_id, other.key_id), (chosen.id, chosen.id))
+            self.assertEqual((one.key, other.key), (chosen, chosen))
 
     def test_downgrade(self) -> None:
         """Whoever strikes the new secret out of an offer is found out at the first proof."""
@@ -232,7 +258,7 @@ class Strangers(Case):
 
     def test_right_id_wrong_key(self) -> None:
         """Who knows a key's id and not the key fails at the first proof, from either side."""
-        fake = Key(KEY.id, STRANGER.mac_key)
+        fake = Key(KEY.id_key, STRANGER.mac_key)
         self.fails_at(3, "bad_proof", tell(dialer((fake,)), listener()))
         self.fails_at(3, "bad_proof", tell(dialer(), listener((fake,))))
 
@@ -256,7 +282,7 @@ class Strangers(Case):
 
     def test_chosen_key(self) -> None:
         """A dialer refuses a key that it did not offer."""
-        challenge = b"C\x01" + STRANGER.id + NONCE_L
+        challenge = b"C\x01" + STRANGER.id_for(NONCE_D) + NONCE_L
         self.refuses(dialer(), challenge, "unknown_key")
 
     def test_counts(self) -> None:
@@ -303,11 +329,12 @@ class Tampering(Case):
                     self.assertEqual(story.dialer_seen is None, number < 4)
 
     def test_flipped_nonce(self) -> None:
-        """A changed nonce is well formed, and makes the first proof wrong."""
-        for number in (1, 2):
+        """A changed nonce is well formed; the ids of the keys are for another one, or the first
+        proof is wrong."""
+        for number, failing, reason in ((1, 1, "unknown_key"), (2, 3, "bad_proof")):
             message = HONEST.carried[number - 1]
             changed = message[:-1] + bytes((message[-1] ^ 1,))
-            self.fails_at(3, "bad_proof", tell(dialer(), listener(), instead(number, changed)))
+            self.fails_at(failing, reason, tell(dialer(), listener(), instead(number, changed)))
 
     def test_out_of_order(self) -> None:
         """Each side takes one kind of message at a time; any other, also a repetition, ends it."""
@@ -359,10 +386,13 @@ class Replay(Case):
         self.refuses(other, proof, "bad_proof")
 
     def test_against_a_dialer(self) -> None:
-        """A recorded listener fails at a dialer with a new nonce."""
+        """A recorded listener fails at a dialer with a new nonce: the key has another id now, and
+        who knows that one has no proof."""
         _, challenge, _, proof = HONEST.carried
-        one = dialer(nonce=b"x" * 32)
-        one.receive(challenge)
+        nonce = b"x" * 32
+        self.refuses(dialer(nonce=nonce), challenge, "unknown_key")
+        one = dialer(nonce=nonce)
+        one.receive(b"C\x01" + KEY.id_for(nonce) + NONCE_L)
         self.refuses(one, proof, "bad_proof")
 
     def test_on_another_connection(self) -> None:

@@ -242,7 +242,7 @@ class BeforeAuthenticationTests(LinkCase):
         self.assertIs(self.link.state, State.UP)
         self.assertEqual((self.owner.ups, self.admitted), (1, 1))
         self.assertEqual(self.link.record, record("b"))
-        self.assertEqual(self.link.key_id, KEY.id)
+        self.assertEqual(self.link.key, KEY)
 
     def test_dialed(self) -> None:
         """A link that was dialed says hello, and is up when the other end has proved itself."""
@@ -268,7 +268,9 @@ class BeforeAuthenticationTests(LinkCase):
     def test_before_tls(self) -> None:
         """Nothing can be said before TLS is up."""
         self.connect()
-        self.other.say(messages.encode_hello(messages.Hello((1,), (KEY.id,), bytes(32))))
+        self.other.say(
+            messages.encode_hello(messages.Hello((1,), (KEY.id_for(bytes(32)),), bytes(32)))
+        )
         self.advance(0.01)
         self.assert_ended("failed", "unexpected")
 

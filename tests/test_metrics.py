@@ -75,7 +75,7 @@ def peer_of(name: str, number: int, traffic: Traffic) -> PeerStatus:
         since=0.0,
         rtt=0.001,
         queued_bytes=0,
-        key_id="00" * 8,
+        key_id="1",
         traffic=traffic,
         refuses=(),
         routed=(f"10.77.1.{number}",),
@@ -125,7 +125,7 @@ def a_status() -> Status:
         dropped={"no_route": 30, "spoofed_source": 31},
         handshake_failures={"bad_proof": 40},
         rtt=rtt,
-        key_ids=("00" * 8, "11" * 8),
+        key_ids=("1", "2"),
         certificate_expiry=1800000000.0,
         delayed_calls=7,
     )

@@ -14,8 +14,10 @@ node they are.
 
     D = "dialer" ‖ T ‖ record_d
     L = "listener" ‖ T ‖ message 3 ‖ record_l
-    K = HKDF-SHA256(secret, info = "tunmesh/1 handshake")
+    S = scrypt(secret, salt = "tunmesh/1", N = 2^14, r = 8, p = 1)
+    K = HKDF-SHA256(S, info = "tunmesh/1 handshake")
     T = SHA-256(channel binding ‖ hello ‖ challenge)
+    key id = the first 8 bytes of HMAC-SHA256(HKDF-SHA256(S, info = "tunmesh/1 key id"), nonce_d)
 
 The channel binding is the TLS exporter value of this very connection (RFC 9266, RFC 5705). It makes
 a proof worthless on any other connection: somebody who has the certificate and its private key and
@@ -27,7 +29,10 @@ in the record is made (tunmesh.nodekey). Both are of the same bytes. The MAC is 
 that a stranger cannot make a node verify signatures, and the record last.
 
 A key is named by its id, so that several secrets can be valid while one replaces the other. The id
-is derived from the secret by the same one-way function and tells nothing about it.
+is another one in each handshake: it links neither two connections nor two nodes. Whoever receives
+an id or a proof can test guesses of the secret against it, and no handshake but a PAKE avoids that.
+So they go only to a listener whose certificate the dialer trusts, and each guess costs an scrypt
+(16 MiB, some 45 ms) and not only an HMAC.
 
 A listener says nothing to a stranger but message 2. When no key or version is shared it says
 nothing at all, and the closed connection is the answer.
@@ -42,35 +47,52 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from tunmesh import messages
 from tunmesh.errors import PeerError
 from tunmesh.messages import NodeRecord
 from tunmesh.nodekey import NodeKey, id_of, is_signed
 
+_PROTOCOL = messages.PROTOCOL.encode("ascii")
+_KEY_SIZE = 32
+MAX_KEYS = 16  # derived and remembered; more than a config can have
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """What one secret amounts to on the wire."""
 
-    id: bytes
+    id_key: bytes = field(repr=False)
     mac_key: bytes = field(repr=False)
 
     @classmethod
     def derive(cls, secret: bytes) -> Key:
-        """The key of a mesh secret (RFC 5869, without salt)."""
-        return cls(
-            id=_hkdf(secret, messages.KEY_ID_SIZE, b"key id"),
-            mac_key=_hkdf(secret, 32, b"handshake"),
-        )
+        """The key of a mesh secret. It takes some 45 ms and 16 MiB the first time: a reload that
+        brings no new secret must not cost that."""
+        stretched = _stretched(secret)
+        return cls(_hkdf(stretched, b"key id"), _hkdf(stretched, b"handshake"))
+
+    def id_for(self, nonce: bytes) -> bytes:
+        """The id of this key in a handshake whose dialer chose this nonce."""
+        return hmac.digest(self.id_key, nonce, "sha256")[: messages.KEY_ID_SIZE]
 
 
-def _hkdf(secret: bytes, length: int, purpose: bytes) -> bytes:
-    info = messages.PROTOCOL.encode("ascii") + b" " + purpose
-    return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(secret)
+@lru_cache(MAX_KEYS)
+def _stretched(secret: bytes) -> bytes:
+    """The secret, made expensive to guess (RFC 7914)."""
+    scrypt = Scrypt(salt=_PROTOCOL, length=_KEY_SIZE, n=1 << 14, r=8, p=1)
+    return scrypt.derive(secret)
+
+
+def _hkdf(key: bytes, purpose: bytes) -> bytes:
+    """RFC 5869, without salt."""
+    info = _PROTOCOL + b" " + purpose
+    return HKDF(algorithm=SHA256(), length=_KEY_SIZE, salt=None, info=info).derive(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +110,7 @@ class _Machine:
     def __init__(
         self, keys: Sequence[Key], me: NodeKey, record: bytes, nonce: bytes, binding: bytes
     ) -> None:
-        self.key_id = b""  # of the key in use, once one is chosen
+        self.key: Key | None = None  # the one in use, once it is chosen
         self._mac_key = b""
         self._keys = keys
         self._me = me
@@ -110,7 +132,7 @@ class _Machine:
 
     def _agree(self, key: Key, hello: bytes, challenge: bytes) -> None:
         """Both know now which key is used and what their proofs are about."""
-        self.key_id, self._mac_key = key.id, key.mac_key
+        self.key, self._mac_key = key, key.mac_key
         self._transcript = hashlib.sha256(self._binding + hello + challenge).digest()
 
     def _prove(self, role: bytes, message_3: bytes = b"") -> bytes:
@@ -156,7 +178,7 @@ class Dialer(_Machine):
         self, keys: Sequence[Key], me: NodeKey, record: bytes, nonce: bytes, binding: bytes
     ) -> None:
         super().__init__(keys, me, record, nonce, binding)
-        ids = tuple(key.id for key in keys)
+        ids = tuple(key.id_for(nonce) for key in keys)
         self.hello = messages.encode_hello(messages.Hello((messages.VERSION,), ids, nonce))
         self._message_3 = b""
         self._expected = messages.CHALLENGE
@@ -175,7 +197,7 @@ class Dialer(_Machine):
         challenge = messages.decode_challenge(payload)
         if challenge.version != messages.VERSION:
             raise PeerError("version", f"it chose protocol version {challenge.version}, not ours")
-        key = _find(self._keys, (challenge.key_id,))
+        key = _find(self._keys, (challenge.key_id,), self._nonce)
         if key is None:
             raise PeerError("unknown_key", "it chose a key that was not offered")
         self._agree(key, self.hello, payload)
@@ -203,18 +225,18 @@ class Listener(_Machine):
         hello = messages.decode_hello(payload)
         if messages.VERSION not in hello.versions:
             raise PeerError("version", f"it speaks protocol versions {hello.versions}, not ours")
-        key = _find(self._keys, hello.key_ids)
+        key = _find(self._keys, hello.key_ids, hello.nonce)
         if key is None:
             raise PeerError("unknown_key", "it holds none of our secrets")
         challenge = messages.encode_challenge(
-            messages.Challenge(messages.VERSION, key.id, self._nonce)
+            messages.Challenge(messages.VERSION, key.id_for(hello.nonce), self._nonce)
         )
         self._agree(key, payload, challenge)
         self._expected = messages.PROOF
         return Step(send=challenge)
 
 
-def _find(keys: Sequence[Key], ids: Sequence[bytes]) -> Key | None:
-    """Our most preferred key among those ids. Ids are public; their comparison need not be
-    constant in time."""
-    return next((key for key in keys if key.id in ids), None)
+def _find(keys: Sequence[Key], ids: Sequence[bytes], nonce: bytes) -> Key | None:
+    """Our most preferred key among those ids. Their comparison need not be constant in time: an id
+    is good for one handshake, and its nonce is the dialer's choice only."""
+    return next((key for key in keys if key.id_for(nonce) in ids), None)

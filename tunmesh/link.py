@@ -42,7 +42,7 @@ from zope.interface import implementer
 from tunmesh import messages
 from tunmesh.budget import Budget
 from tunmesh.errors import PeerError
-from tunmesh.handshake import Dialer, Listener, Step
+from tunmesh.handshake import Dialer, Key, Listener, Step
 from tunmesh.keepalive import KeepAlive
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.netstring import Decoder, encode
@@ -195,9 +195,9 @@ class Link(Protocol):
         return messages.decode_record(self._machine.shown)
 
     @property
-    def key_id(self) -> bytes:
-        """The id of the key that the link was authenticated with."""
-        return self._machine.key_id if self._machine is not None else b""
+    def key(self) -> Key | None:
+        """The key that the link was authenticated with."""
+        return self._machine.key if self._machine is not None else None
 
     # --- what the node asks of it ---
 

@@ -39,7 +39,16 @@ from tunmesh.nodekey import NodeKey
 from tunmesh.peers import Peers
 from tunmesh.routing import Network, Table
 from tunmesh.standing import Standing
-from tunmesh.status import DialStatus, Dropped, Health, Sample, Sight, Status, Traffic
+from tunmesh.status import (
+    DialStatus,
+    Dropped,
+    Health,
+    Sample,
+    Sight,
+    Status,
+    Traffic,
+    key_labels,
+)
 from tunmesh.strangers import plain_host
 from tunmesh.tun import Tun
 from tunmesh.turns import Turns
@@ -536,7 +545,7 @@ class Node:
         the old one. Where that fails because the old one came up with a secret that was replaced
         since, the peer is not to stay just because he was here."""
         overdue = self._reactor.seconds() - link.since - self._settings.session_max_age
-        if overdue > REVOCATION and link.key_id not in [key.id for key in self._connector.keys]:
+        if overdue > REVOCATION and link.key not in self._connector.keys:
             link.close(messages.REVOKED)
         elif overdue > 0 and link.dialed:
             self._dial(link.node, patient=False)
@@ -651,7 +660,7 @@ class Node:
             started=self._started,
             live=now.live,
             ready=now.ready,
-            peers=self._peers.statuses(),
+            peers=self._peers.statuses(self._connector.keys),
             dials=tuple(self._dials()),
             nodes=self._peers.by_name(),
             links=self._connector.states(),
@@ -663,7 +672,7 @@ class Node:
             dropped=dict(self._path.dropped),
             handshake_failures=dict(self._failures),
             rtt=self._rtt,
-            key_ids=tuple(key.id.hex() for key in self._connector.keys),
+            key_ids=key_labels(len(self._connector.keys)),
             certificate_expiry=self._identity.credentials.expiry,
             delayed_calls=len(self._reactor.getDelayedCalls()),
         )

@@ -7,13 +7,14 @@ packets are routed by, and kept for the status.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tunmesh.datapath import Peer
+from tunmesh.handshake import Key
 from tunmesh.link import Link
 from tunmesh.routing import Table
-from tunmesh.status import NodeStatus, PeerSample, PeerStatus, Traffic
+from tunmesh.status import REVOKED, NodeStatus, PeerSample, PeerStatus, Traffic, key_labels
 from tunmesh.totals import Totals
 
 
@@ -84,11 +85,20 @@ class Peers:
         """Addresses of this node that peers do not route to it, and how many of them."""
         return Counter(address for peer in self for address in peer.refuses)
 
-    def statuses(self) -> tuple[PeerStatus, ...]:
+    def statuses(self, keys: Sequence[Key]) -> tuple[PeerStatus, ...]:
+        """`keys`: those that are valid now."""
         routes: dict[Peer, list[str]] = {}
         for packed, peer in self._table.routes.items():
             routes.setdefault(peer, []).append(str(ip_address(packed)))
-        return tuple(_status(peer, tuple(sorted(routes.get(peer, ())))) for peer in self)
+        labels = dict(zip(keys, key_labels(len(keys)), strict=True))
+        return tuple(
+            _status(
+                peer,
+                tuple(sorted(routes.get(peer, ()))),
+                labels.get(peer.link.key, REVOKED) if peer.link.key is not None else REVOKED,
+            )
+            for peer in self
+        )
 
     def samples(self) -> tuple[PeerSample, ...]:
         return tuple(
@@ -120,14 +130,14 @@ class Peers:
         return total
 
 
-def _status(peer: Peer, routed: tuple[str, ...]) -> PeerStatus:
+def _status(peer: Peer, routed: tuple[str, ...], key_id: str) -> PeerStatus:
     return PeerStatus(
         record=peer.record,
         dialed=peer.link.dialed,
         since=peer.link.since,
         rtt=peer.link.keepalive.rtt,
         queued_bytes=peer.link.queue.bytes,
-        key_id=peer.link.key_id.hex(),
+        key_id=key_id,
         traffic=peer.traffic.copy(),
         refuses=peer.refuses,
         routed=routed,

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -34,6 +34,7 @@ from tunmesh.config.changes import fixed_changes
 from tunmesh.config.keys import Logging
 from tunmesh.errors import OperatorError
 from tunmesh.expiry import Countdown
+from tunmesh.handshake import Key
 from tunmesh.node import Reloadable
 
 LOOK = 2.0  # seconds
@@ -178,13 +179,11 @@ class Reloader:
 
 
 def differences(old: Reading, new: Reading) -> Iterator[str]:
-    """What a running node follows of the differences between two readings, in words. No secret is
-    part of them: the ids of keys are not secret."""
+    """What a running node follows of the differences between two readings, in words. Of secrets,
+    nothing that is derived from them is said."""
     before, after = old.reloadable, new.reloadable
     if before.keys != after.keys:
-        offered, *others = (key.id.hex() for key in after.keys)
-        also = f", also accepts {', '.join(others)}" if others else ""
-        yield f"secret (offers key {offered}{also})"
+        yield f"secret ({', '.join(_secrets(before.keys, after.keys))})"
     if before.credentials.chain != after.credentials.chain:
         until = after.credentials.chain[0].not_valid_after_utc
         yield f"certificate (valid until {until:%Y-%m-%d %H:%M} UTC)"
@@ -197,6 +196,25 @@ def differences(old: Reading, new: Reading) -> Iterator[str]:
         yield f"bootstrap groups ({names})"
     if old.config.logging != new.config.logging:
         yield f"logging ({', '.join(_logging(new.config.logging))})"
+
+
+def _secrets(before: Sequence[Key], after: Sequence[Key]) -> Iterator[str]:
+    """What became of the secrets: the one that is offered, those that are accepted as well, and
+    those that are not any more."""
+    offered, *others = after
+    if offered == before[0]:
+        yield "offers the same one"
+    else:
+        yield "offers one that was accepted before" if offered in before else "offers a new one"
+    new = sum(key not in before for key in others)
+    known = len(others) - new
+    if new:
+        yield f"also accepts {new} new"
+    if known:
+        yield f"still accepts {known} other{'s' * (known != 1)}"
+    gone = sum(key not in after for key in before)
+    if gone:
+        yield f"revokes {gone}"
 
 
 def _logging(logging: Logging) -> Iterator[str]:

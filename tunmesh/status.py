@@ -16,6 +16,16 @@ from tunmesh.messages import NodeRecord
 RTT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
+REVOKED = "revoked"  # the key id of a secret that is not valid any more
+
+
+def key_labels(count: int) -> tuple[str, ...]:
+    """What the secrets are called in status and metrics: by their place in this node's config, "1"
+    being the one that is offered. Nothing that is derived from a secret is shown, since whoever
+    sees it could test guesses against it."""
+    return tuple(str(place + 1) for place in range(count))
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One condition of health, and in words why it is met or not."""
@@ -96,7 +106,7 @@ class PeerStatus:
     since: float
     rtt: float | None  # seconds
     queued_bytes: int
-    key_id: str
+    key_id: str  # of the secret it came up with: one of `key_labels`, or REVOKED
     traffic: Traffic
     refuses: tuple[str, ...]  # addresses of ours that it does not route to us
     routed: tuple[str, ...]  # its addresses that this node routes to it
@@ -185,7 +195,7 @@ class Status:
     dropped: Mapping[str, int]  # by reason
     handshake_failures: Mapping[str, int]  # by reason
     rtt: Histogram
-    key_ids: tuple[str, ...]  # of the secrets that are valid here; the first one is offered
+    key_ids: tuple[str, ...]  # `key_labels` of the valid secrets; the first one is offered
     certificate_expiry: float  # seconds since the epoch
     delayed_calls: int  # timers of the whole process
 

@@ -42,10 +42,10 @@ def _keys(tree: Tree) -> str:
     """While the secret is changed: who uses which."""
     offered = tree["key_ids"][0]
     counts = (
-        f"{key_id[:8]}{' (offered)' * (key_id == offered)} {count} peer{'s' * (count != 1)}"
+        f"{key_id}{' (offered)' * (key_id == offered)} by {count} peer{'s' * (count != 1)}"
         for key_id, count in tree["links_by_key"].items()
     )
-    return f"secrets in use, by key id: {', '.join(counts)}"
+    return f"secrets in use, by place: {', '.join(counts)}"
 
 
 def _peer(peer: Tree, wide: bool) -> list[str]:
@@ -64,7 +64,7 @@ def _peer(peer: Tree, wide: bool) -> list[str]:
     ]
     if wide:
         row += [size(rx["bytes"]), size(tx["bytes"]), size(peer["queued_bytes"])]
-        row += [peer["key_id"][:8], peer["version"], peer["url"]]
+        row += [peer["key_id"], peer["version"], peer["url"]]
     return row
 
 
