@@ -9,7 +9,6 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests.places import short_directory
+from tests.test_explain import NETWORKS, table_of
 from tests.test_flows import FOUR, PORTS, ipv4
 from tests.test_metrics import a_status, sample_of
 from tests.test_web import Connection
@@ -80,7 +80,7 @@ class Standing:
         return self.now.health
 
     def explainer(self) -> Explainer:
-        return Explainer(self.now, self.sights(), (ip_network("10.77.0.0/16"),), False)
+        return Explainer(self.now, self.sights(), table_of(self.now), NETWORKS)
 
     def ping(self, node_id: str) -> Deferred[float | None]:
         if node_id not in [peer.record.id for peer in self.now.peers]:

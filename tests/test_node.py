@@ -597,6 +597,36 @@ class BackpressureTests(SynchronousTestCase):
         b.tun.refuses = None
         self.assertTrue(mesh.send(a, b))
 
+    def test_conservation(self) -> None:
+        """What arrives is either counted as received or as dropped, with a reason, never as both;
+        and the totals of the tun, the links, the peers and the names are the same."""
+        mesh, (a, b, c) = complete("a", "b", "c")
+        b.tun.refuses = lambda each: {0: "tun_full", 1: "tun_refused"}.get(each[-1] % 4)
+        for number in range(100):
+            for sender in (a, c):
+                source = sender.address if number % 10 else "10.77.9.9"  # one that b drops
+                sender.tun.inject(frame(source, b.address, bytes(number) + bytes((number,))))
+        mesh.advance(1)
+        now = b.status
+        sent = sum(each.traffic.tx_packets for each in (*a.status.peers, *c.status.peers))
+        self.assertEqual(sent, 200)
+        self.assertEqual(now.link.rx_packets + sum(now.dropped.values()), sent)
+        self.assertEqual(now.dropped["spoofed_source"], 20)
+        self.assertEqual(now.dropped["tun_full"] + now.dropped["tun_refused"], 90)
+        for count in ("rx_packets", "rx_bytes"):
+            totals = {
+                getattr(now.tun, count),
+                getattr(now.link, count),
+                sum(getattr(peer.traffic, count) for peer in now.peers),
+                sum(getattr(node.traffic, count) for node in now.nodes.values()),
+            }
+            self.assertEqual(len(totals), 1, totals)
+        self.assertEqual(len(b.tun.written), now.tun.rx_packets)
+        for member in (a, c):
+            self.assertEqual(member.status.tun.tx_packets, member.status.link.tx_packets)
+            self.assertEqual(member.status.tun.tx_bytes, member.status.link.tx_bytes)
+        self.assertIn("tun_full", [drop.reason for drop in b.node.drops])
+
     def test_deleted_tun(self) -> None:
         """A node whose tun is deleted is neither live nor ready."""
         _mesh, (_a, b) = complete("a", "b")

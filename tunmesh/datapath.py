@@ -91,14 +91,16 @@ class DataPath:
     def received(self, peer: Peer, frames: list[memoryview]) -> int:
         """A peer sends packets to this machine. How many of them it should not have sent."""
         accepted, drops = self.table.inbound(peer, frames)
-        peer.traffic.rx_packets += len(accepted)
-        peer.traffic.rx_bytes += sum(map(len, accepted)) - packet.HEADER * len(accepted)
         for tap in self.taps:
             tap(peer, False, accepted)
-        for reason in self._tun.write(accepted):
-            self.dropped[reason] += 1
-        if drops:
-            self._note(peer, drops)
+        tun, traffic = self._tun, peer.traffic
+        packets, size = tun.rx_packets, tun.rx_bytes
+        refused = tun.write(accepted)
+        # The tun counts what the kernel took: no more than that has been received.
+        traffic.rx_packets += tun.rx_packets - packets
+        traffic.rx_bytes += tun.rx_bytes - size
+        if drops or refused:
+            self._note(peer, drops + refused)
         return len(drops)
 
     def answer(self) -> float:

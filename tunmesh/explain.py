@@ -1,20 +1,34 @@
 """What would happen to a packet, step by step: here, on the link and at the other end.
 
-The rules are those of `routing`; here they are told in sentences, with the reason that a drop would
-be counted under. What the other end does is what it has told this node.
+The table of routes decides: it is given such a packet, and what it answers is told in sentences,
+with the reason that a drop would be counted under. What the other end does is what it has told this
+node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol, TypeVar
 
-from tunmesh import routing
-from tunmesh.routing import Network, has_broadcast
+from tunmesh import packet, routing
+from tunmesh.messages import NodeRecord
+from tunmesh.routing import Network, Table
 from tunmesh.status import DialStatus, PeerStatus, Sight, Status
 
 Address = IPv4Address | IPv6Address
+NAMED = 5  # of those who get a copy of a broadcast
+
+
+class Peer(Protocol):
+    """Whom the table routes to."""
+
+    @property
+    def record(self) -> NodeRecord: ...
+
+
+P = TypeVar("P", bound=Peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +44,15 @@ class Explainer:
         self,
         status: Status,
         sights: Sequence[Sight],
+        table: Table[P],
         networks: Sequence[Network],
-        broadcasts: bool,
     ) -> None:
         self._status = status
         self._sights = sights
+        self._table = table
         self._networks = networks
-        self._broadcasts = broadcasts
         self._mine = {address.ip for address in status.record.addresses}
-        self._routes = {
-            address: peer for peer in status.peers for address in peer.routed
-        }  # by their text
+        self._peers = {peer.record.id: peer for peer in status.peers}
 
     @property
     def now(self) -> float:
@@ -51,29 +63,25 @@ class Explainer:
         """The steps, up to the one where the packet ends, or to the other end's tun."""
         if source.version != destination.version:
             return [Step(False, "the two addresses are of different families")]
-        sender = self._routes.get(str(source))
+        frame = packet.between(source.packed, destination.packed)
         if source in self._mine:
             return [
                 Step(True, f"{source} is an address of this node"),
-                *self._out(source, destination),
+                *self._out(frame, source, destination),
             ]
-        if destination in self._mine:
-            return self._in(source, destination, sender)
-        if sender is not None and str(destination) in self._routes:
-            name = sender.record.name
-            return [
-                Step(False, f"this packet does not come past this node: ask {name}, who sends it")
-            ]
-        why = f"{source} is not an address of this node: whoever gets a packet from it drops it"
-        return [Step(False, f"{why} ({routing.SPOOFED_SOURCE})")]
+        return self._in(frame, source, destination)
 
-    def _out(self, source: Address, destination: Address) -> list[Step]:
+    def _out(self, frame: bytes, source: Address, destination: Address) -> list[Step]:
         """A packet of this machine's."""
-        peer = self._routes.get(str(destination))
         if destination in self._mine:
             return [Step(False, f"{destination} is this node's too: the kernel never sends it out")]
-        if peer is None:
-            return [self._unroutable(destination)]
+        batches, drops = self._table.outbound([frame])
+        if drops:
+            return [self._not_carried(drops[0][0], destination)]
+        peers = [self._peers[peer.record.id] for peer in batches]
+        if destination.packed not in self._table.routes:
+            return self._to_all(peers, source, destination)
+        (peer,) = peers
         return [
             Step(
                 True, f"the kernel routes {destination} into the tun: it is in the mesh's network"
@@ -81,6 +89,29 @@ class Explainer:
             Step(True, f"{destination} belongs to {peer.record.name}, {self._link(peer)}"),
             *self._there(peer, source, destination),
         ]
+
+    def _to_all(
+        self, peers: Sequence[PeerStatus], source: Address, destination: Address
+    ) -> list[Step]:
+        """A broadcast of this machine's."""
+        takers = [peer for peer in peers if str(source) not in peer.refuses]
+        refusers = [peer for peer in peers if str(source) in peer.refuses]
+        steps = [
+            Step(True, f"{destination} is a broadcast: a copy goes to {_names(peers)}"),
+        ]
+        if refusers:
+            names = _names(refusers)
+            steps.append(
+                Step(
+                    bool(takers),
+                    f"{source} is not routed to this node by {names}, and so it is dropped there "
+                    f"({routing.SPOOFED_SOURCE}): see the log for who holds it",
+                )
+            )
+        if takers:
+            text = f"those take it where enable_broadcast is on: {_names(takers)}"
+            steps.append(Step(True, text))
+        return steps
 
     def _link(self, peer: PeerStatus) -> str:
         rtt = "" if peer.rtt is None else f", round trip {peer.rtt * 1000:.2f} ms"
@@ -97,39 +128,59 @@ class Explainer:
             Step(True, f"{destination} is {name}'s own: it goes to its tun and its kernel"),
         ]
 
-    def _in(self, source: Address, destination: Address, sender: PeerStatus | None) -> list[Step]:
-        """A packet from the mesh to this machine."""
-        if sender is None:
+    def _in(self, frame: bytes, source: Address, destination: Address) -> list[Step]:
+        """A packet of somebody else's, as this node would judge it if it came here."""
+        owner = self._table.routes.get(source.packed)
+        if owner is None:
             why = f"no linked node has {source}: from whomever it came it would be dropped here"
             return [Step(False, f"{why} ({routing.SPOOFED_SOURCE}). {self._who(source)}")]
+        _, drops = self._table.inbound(owner, [memoryview(frame)])
+        sender = self._peers[owner.record.id]
         name = sender.record.name
+        if drops:
+            return [self._not_for_us(drops[0][0], name, destination)]
         if str(destination) in sender.refuses:
             why = f"{name} does not route {destination} to this node: it sends it elsewhere"
             return [Step(False, f"{why}, or drops it ({routing.NO_ROUTE})")]
+        is_broadcast = destination not in self._mine
+        sends = "sends a copy, if enable_broadcast is on there" if is_broadcast else "sends it"
+        whose = "a broadcast that this node hears" if is_broadcast else "this node's"
         return [
-            Step(True, f"{name} sends it: {source} is its own"),
+            Step(True, f"{name} {sends}: {source} is its own"),
             Step(True, f"{name} is {self._link(sender)}"),
             Step(True, f"this node routes {source} to {name}, so it believes the source"),
-            Step(True, f"{destination} is this node's: it goes to the tun, and to the kernel here"),
+            Step(True, f"{destination} is {whose}: it goes to the tun, and to the kernel here"),
         ]
 
-    def _unroutable(self, destination: Address) -> Step:
-        if destination.is_multicast:
-            return Step(False, f"multicast is not carried ({routing.MULTICAST})")
-        network = next((n for n in self._networks if destination in n), None)
-        if network is None:
-            all_of_them = ", ".join(map(str, self._networks))
-            return Step(
-                False,
-                f"{destination} is not in the mesh ({all_of_them}): the kernel sends it another "
-                f"way, and if it came to the tun it would be dropped ({routing.OUTSIDE_NETWORK})",
-            )
-        if has_broadcast(network) and destination == network.broadcast_address:
-            if self._broadcasts:
-                return Step(True, f"{destination} is for all: a copy goes to each linked node")
-            off = "broadcast is off here: networking/ipv4/enable_broadcast"
-            return Step(False, f"{off} ({routing.BROADCAST})")
-        no_route = f"no linked node has {destination} ({routing.NO_ROUTE})"
+    def _not_for_us(self, reason: str, sender: str, destination: Address) -> Step:
+        """Why a packet that a linked node may send is not for this one."""
+        if destination.packed in self._table.routes:
+            text = f"this packet does not come past this node: ask {sender}, who sends it"
+            return Step(False, f"{text}. If it came here it would be dropped ({reason})")
+        if self._table.is_broadcast(destination.packed):
+            off = "broadcast is off here (networking/ipv4/enable_broadcast)"
+            return Step(False, f"{off}: if {sender} sends a copy, it is dropped ({reason})")
+        text = f"{destination} is not an address of this node: ask {sender} where it sends that"
+        return Step(False, f"{text}. If it came here it would be dropped ({reason})")
+
+    def _not_carried(self, reason: str, destination: Address) -> Step:
+        """Why a packet of this machine's is not carried."""
+        match reason:
+            case routing.MULTICAST:
+                return Step(False, f"multicast is not carried ({reason})")
+            case routing.BROADCAST if self._table.allows_broadcast:
+                return Step(False, f"{destination} is a broadcast, and nobody hears it ({reason})")
+            case routing.BROADCAST:
+                off = "broadcast is off here: networking/ipv4/enable_broadcast"
+                return Step(False, f"{off} ({reason})")
+            case routing.OUTSIDE_NETWORK:
+                all_of_them = ", ".join(map(str, self._networks))
+                return Step(
+                    False,
+                    f"{destination} is not in the mesh ({all_of_them}): the kernel sends it "
+                    f"another way, and if it came to the tun it would be dropped ({reason})",
+                )
+        no_route = f"no linked node has {destination} ({reason})"
         return Step(False, f"{no_route}. {self._who(destination)}")
 
     def _who(self, address: Address) -> str:
@@ -147,3 +198,9 @@ class Explainer:
 
 def _why(dial: DialStatus | None) -> str:
     return f": {dial.target}: {dial.why}" if dial is not None and dial.why else ""
+
+
+def _names(peers: Iterable[PeerStatus]) -> str:
+    names = sorted(peer.record.name for peer in peers)
+    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + rest

@@ -704,7 +704,7 @@ class Node:
     def explainer(self) -> Explainer:
         """What tells the way of a packet as things are now."""
         settings = self._settings
-        return Explainer(self.status(), self.sights(), settings.networks, settings.enable_broadcast)
+        return Explainer(self.status(), self.sights(), self._table, settings.networks)
 
     def ping(self, node_id: str) -> Deferred[float | None]:
         """The round trip on the link with this node, in seconds; None when there is no answer

@@ -51,6 +51,15 @@ def read(frame: bytes | memoryview) -> tuple[bytes, bytes, bool]:
     return head[2:18], head[18:], head[0] not in _TRANSPORTS
 
 
+def between(source: bytes, destination: bytes) -> bytes:
+    """A frame that holds an IP packet of UDP with these addresses and nothing in it."""
+    if len(source) == 4:
+        start = b"\x45\0\0\x14\0\0\0\0\x40\x11\0\0"
+    else:
+        start = b"\x60\0\0\0\0\0\x11\x40"
+    return _PLAIN + start + source + destination
+
+
 def well_formed(frame: bytes | memoryview) -> bool:
     """Whether the frame is one IP packet, all of it and nothing else, and what its virtio header
     asks for stays inside it."""

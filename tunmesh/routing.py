@@ -54,6 +54,7 @@ class Table(Generic[Peer]):
         self._subnets = [address.network for address in own]
         self._local_broadcasts, self._mesh_broadcasts = _broadcasts(self._subnets, networks)
         self._broadcasts = self._local_broadcasts | self._mesh_broadcasts
+        self.allows_broadcast = broadcast
         # Who hears what. Where broadcast is not allowed, nobody hears anything.
         self._hearers: dict[bytes, dict[Peer, None]] = (
             {address: {} for address in self._broadcasts} if broadcast else {}
@@ -143,6 +144,10 @@ class Table(Generic[Peer]):
             else:
                 accepted.append(frame)
         return accepted, drops
+
+    def is_broadcast(self, key: bytes) -> bool:
+        """Whether a destination is for all of the local subnet or of the mesh, if allowed."""
+        return key in self._broadcasts
 
     def _unroutable(self, key: bytes) -> str:
         """Why there is no route to this destination."""

@@ -45,6 +45,7 @@ from tunmesh.handshake import Key
 from tunmesh.messages import NodeRecord, split_url
 from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.nodekey import SEED_SIZE, NodeKey
+from tunmesh.routing import Drop
 from tunmesh.status import Status
 from tunmesh.tls import Credentials, TunedTransport
 
@@ -89,7 +90,8 @@ class MemoryTun:
         self.rx_packets = self.rx_bytes = self.tx_packets = self.tx_bytes = 0
         self.written: list[bytes] = []
         self.answers: list[bytes] = []
-        self.refuses: str | None = None  # the drop reason to answer every write with
+        # Why a frame is not taken: the same for all, or a function of the frame.
+        self.refuses: str | Callable[[bytes | memoryview], str | None] | None = None
         self.is_open = True
         self._receive: Callable[[list[bytes]], None] | None = None
         self._lost: Callable[[str], None] | None = None
@@ -97,14 +99,17 @@ class MemoryTun:
     def start(self, receive: Callable[[list[bytes]], None], lost: Callable[[str], None]) -> None:
         self._receive, self._lost = receive, lost
 
-    def write(self, frames: Iterable[bytes | memoryview]) -> list[str]:
-        if self.refuses is not None:
-            return [self.refuses for _ in frames]
+    def write(self, frames: Iterable[bytes | memoryview]) -> list[Drop]:
+        drops: list[Drop] = []
         for frame in frames:
+            reason = self.refuses(frame) if callable(self.refuses) else self.refuses
+            if reason is not None:
+                drops.append((reason, frame))
+                continue
             self.written.append(bytes(frame))
             self.rx_packets += 1
             self.rx_bytes += len(frame) - 10
-        return []
+        return drops
 
     def poll(self) -> None:
         if self.answers:

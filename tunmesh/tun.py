@@ -37,6 +37,7 @@ from zope.interface import implementer
 
 from tunmesh import packet, segments
 from tunmesh.errors import OperatorError
+from tunmesh.routing import Drop
 
 # What a turn reads at most: more than a link writes in one, so that what cannot be sent in time
 # waits where flows take turns and not in the kernel's ring, where it waits in line.
@@ -86,8 +87,9 @@ class Tun(Protocol):
         """Begin to read: each batch of frames goes to `receive`. `lost` is called at most once,
         with one line for a person, when the device went away; nothing is received after it."""
 
-    def write(self, frames: Iterable[bytes | memoryview]) -> list[str]:
-        """Hand frames to the kernel; why it dropped those that it did not take.
+    def write(self, frames: Iterable[bytes | memoryview]) -> list[Drop]:
+        """Hand frames to the kernel; those that it did not take, and why. Only what it took is
+        counted.
 
         The reasons: "tun_full" (the kernel has no room), "tun_refused" (it does not accept this
         frame: a bad header or not an IP packet), "tun_down" (the interface is down or gone).
@@ -224,17 +226,17 @@ class TunDevice:
         self._lost = lost
         self._reactor.addReader(self)
 
-    def write(self, frames: Iterable[bytes | memoryview]) -> list[str]:
+    def write(self, frames: Iterable[bytes | memoryview]) -> list[Drop]:
         if not self._knows_udp_segments:
             frames = _without_udp_segments(frames)
         fd, write, count, size = self._fd, os.write, 0, 0
-        drops: list[str] = []
+        drops: list[Drop] = []
         for frame in frames:
             try:
                 size += write(fd, frame)
                 count += 1
             except OSError as error:
-                drops.append(_DROP_REASONS.get(error.errno or 0, "tun_refused"))
+                drops.append((_DROP_REASONS.get(error.errno or 0, "tun_refused"), frame))
         self.rx_packets += count
         self.rx_bytes += size - packet.HEADER * count
         return drops

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tunmesh.bootstrap import GroupSettings
+from tunmesh.routing import Drop
 from tunmesh.simulator.net import BALANCER, FaultyNetwork
 from tunmesh.simulator.plain import PlainTransport
 from tunmesh.testing import PORT, Member, MemoryTun, Mesh, frame
@@ -59,7 +60,7 @@ class PostTun(MemoryTun):
         self._post = post
         self._member = member
 
-    def write(self, frames: Iterable[bytes | memoryview]) -> list[str]:
+    def write(self, frames: Iterable[bytes | memoryview]) -> list[Drop]:
         for each in frames:
             self._post.receive(self._member, bytes(each))
         return []
