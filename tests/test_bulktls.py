@@ -3,7 +3,10 @@ runs on both, from the bytes that arrive to the way it ends."""
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 import random
+import socket
 from socket import MSG_EOR
 from typing import Any, ClassVar
 
@@ -14,6 +17,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -24,6 +28,7 @@ from tunmesh.bulktls import BulkTransport
 from tunmesh.testing import PORT, Network, credentials
 
 reactor: Any = trial_reactor
+LIBSSL = ctypes.util.find_library("ssl")
 CLIENT, SERVER = "192.0.2.1", "192.0.2.2"
 RECORD = 16384
 # Around the borders of records, the largest frame of a link, and more than any buffer on the way.
@@ -43,6 +48,7 @@ class End(Protocol):
         self.received = bytearray()
         self.signs: list[str] = []
         self.endings: list[object] = []
+        self.lost: Deferred[str] = Deferred()
         self._opening = opening
         self._produces = produces
         self._farewell = farewell
@@ -60,6 +66,7 @@ class End(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.endings.append(reason.type)
+        self.lost.callback(reason.getErrorMessage())
 
     def pauseProducing(self) -> None:
         self.signs.append("pause")
@@ -383,3 +390,52 @@ class SocketTests(StockSocketTests):
     """The transport of links does the same."""
 
     transport_class = BulkTransport
+
+    async def test_key_updates(self) -> None:
+        """Who has TLS answer again and again, and does not read the answers, is hung up on."""
+        end = End()
+        listening = tls.server_factory(
+            tls.Identity(credentials()), Factory.forProtocol(lambda: end), reactor
+        )
+        port = reactor.listenTCP(0, listening, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        asker = KeyUpdater(port.getHost().port)
+        self.addCleanup(asker.close)
+        asking = deferToThread(asker.ask_until_refused, 1 << 20)
+        why = await end.lost
+        self.assertEqual(why, "it does not read what TLS answers it")
+        self.assertLess(await asking, 1 << 20)
+
+    test_key_updates.skip = None if LIBSSL else "libssl is missing"  # type: ignore[attr-defined]
+
+
+class KeyUpdater:
+    """A TLS client that asks for new keys and reads nothing. Python's own cannot do either."""
+
+    REQUESTED = 1  # SSL_KEY_UPDATE_REQUESTED
+
+    def __init__(self, port: int) -> None:
+        self._lib = lib = ctypes.CDLL(LIBSSL)
+        for name in ("TLS_client_method", "SSL_CTX_new", "SSL_new"):
+            getattr(lib, name).restype = ctypes.c_void_p
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._place = ("127.0.0.1", port)
+        self._ssl: ctypes.c_void_p | None = None
+
+    def ask_until_refused(self, most: int) -> int:
+        """How often it asked before the connection was ended, at most so often."""
+        lib = self._lib
+        self._socket.connect(self._place)
+        context = ctypes.c_void_p(lib.SSL_CTX_new(ctypes.c_void_p(lib.TLS_client_method())))
+        ssl = ctypes.c_void_p(lib.SSL_new(context))
+        lib.SSL_set_fd(ssl, self._socket.fileno())
+        if lib.SSL_connect(ssl) != 1:
+            raise AssertionError("no TLS")
+        for count in range(most):
+            if lib.SSL_key_update(ssl, self.REQUESTED) != 1 or lib.SSL_do_handshake(ssl) != 1:
+                return count
+        return most
+
+    def close(self) -> None:
+        self._socket.close()

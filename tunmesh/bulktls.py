@@ -9,6 +9,9 @@ link is told to pause from the first byte, so that packets wait in the link's ow
 
 Handshakes, ends and errors are Twisted's: for anything but bulk its own methods are called.
 
+TLS answers some of what arrives by itself: a KeyUpdate asks for another one (RFC 8446, section
+4.6.3). Whoever asks again and again and does not read the answers is hung up on at MAX_UNREAD.
+
 This is the only module that uses names which no release of Twisted or pyOpenSSL promises to keep;
 NEEDED lists all of them, and a test compares the list with the code of the whole package. Where a
 release lacks one, `transport_class` is the stock class: slower, and just as correct; `why_stock`
@@ -28,12 +31,17 @@ from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 
 import twisted
+from tunmesh.errors import PeerError
 
 _RECORD = 16_384  # the plaintext of one TLS record, at most
 _ROOM = 1 << 18  # bytes decrypted before they are delivered, ciphertext sent in one call
 _SEALED = 1 << 13  # bytes of small writes that the kernel may gather in one of its buffers
+MAX_UNREAD = (
+    1 << 16
+)  # bytes of TLS's own that wait for the other end to read; a handshake has 10 KB
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,14 @@ NEEDED = (
     Needed(
         "twisted.protocols.tls.TLSMemoryBIOProtocol",
         lambda: TLSMemoryBIOProtocol,
-        ("_aborted", "_flushReceiveBIO", "_flushSendBIO", "_lostTLSConnection", "_write"),
+        (
+            "_aborted",
+            "_flushReceiveBIO",
+            "_flushSendBIO",
+            "_lostTLSConnection",
+            "_reason",
+            "_write",
+        ),
     ),
     Needed("twisted.internet.tcp.Connection", lambda: tcp.Connection, ("getHandle",)),
     Needed(
@@ -92,6 +107,7 @@ class BulkTransport(TLSMemoryBIOProtocol):
     transport: Any
     _is_tcp = False
     _unsealed = 0  # bytes sent since the last buffer of the kernel's that is to take no more
+    _unread = 0  # bytes of TLS's own that had to wait since nothing waited
 
     def makeConnection(self, transport: Any) -> None:
         self._is_tcp = isinstance(transport, tcp.Connection)
@@ -108,12 +124,28 @@ class BulkTransport(TLSMemoryBIOProtocol):
             return
         self._flushSendBIO()
 
-    def _flushSendBIO(self) -> None:
-        bio, read = self.getHandle()._from_ssl, _lib.BIO_read
+    def _flushSendBIO(self) -> int:
+        """Send what is encrypted. How many bytes that were."""
+        bio, read, total = self.getHandle()._from_ssl, _lib.BIO_read, 0
         count = read(bio, _outgoing, _ROOM)
         while count > 0:
+            total += count
             self._send(_outgoing_view[:count])
             count = read(bio, _outgoing, _ROOM)
+        return total
+
+    def _flush_own(self) -> None:
+        """Send what TLS itself has to say after a read. It is the other end that decides how much
+        that is."""
+        if not (self._is_tcp and _is_waiting(self.transport)):
+            self._unread = 0
+        count = self._flushSendBIO()
+        if count and self._is_tcp and _is_waiting(self.transport):
+            self._unread += count
+            if self._unread > MAX_UNREAD:
+                why = PeerError("unread", "it does not read what TLS answers it")
+                self._reason = self._reason or Failure(why)
+                self.abortConnection()
 
     def _send(self, ciphertext: memoryview) -> None:
         """To the socket when nothing waits before it, else behind what waits."""
@@ -143,7 +175,7 @@ class BulkTransport(TLSMemoryBIOProtocol):
             if got and not self._aborted:
                 ProtocolWrapper.dataReceived(self, _ffi.buffer(_incoming, got)[:])
         if why in (_lib.SSL_ERROR_NONE, _lib.SSL_ERROR_WANT_READ):
-            self._flushSendBIO()
+            self._flush_own()
         else:
             super()._flushReceiveBIO()  # it asks again, and knows what to do about the answer
 

@@ -353,7 +353,7 @@ class Link(Protocol):
         dropped = self.queue.clear()
         self._drop("link_lost", dropped)
         if self.record is not None:
-            self._owner.link_lost(self, self._error or PeerError("lost", "the connection was lost"))
+            self._owner.link_lost(self, self._error or _why_lost(reason))
         else:
             self._owner.link_failed(self, self._error or self._why_unknown(reason))
         self._probed(False)
@@ -580,6 +580,13 @@ class Link(Protocol):
     def _stop_timer(self) -> None:
         _cancel(self._timer)
         self._timer = None
+
+
+def _why_lost(reason: Failure) -> PeerError:
+    """Why a link that was up is no more, when it did not end it itself."""
+    if isinstance(reason.value, PeerError):
+        return reason.value
+    return PeerError("lost", "the connection was lost")
 
 
 def _cancel(call: IDelayedCall | None) -> None:

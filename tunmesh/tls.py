@@ -401,6 +401,8 @@ class Channel:
     def why_lost(self, reason: Failure) -> PeerError:
         """Why a connection ended before anybody was authenticated on it."""
         error = reason.value
+        if isinstance(error, PeerError):
+            return PeerError("unexpected", str(error))
         if isinstance(error, SSL.SysCallError):
             return PeerError("tls", f"TLS: {error.args[-1]}")
         if isinstance(error, SSL.Error) and error.args and error.args[0]:
