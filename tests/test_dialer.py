@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectError, ConnectionDone
@@ -21,6 +23,7 @@ from tunmesh.dialer import (
     Target,
     reason_of,
 )
+from tunmesh.outside import Outside
 from tunmesh.testing import MemoryReactor, Network
 from tunmesh.turns import Turns
 
@@ -289,6 +292,43 @@ class TargetTests(unittest.TestCase):
         self.assertFalse(caller.dialer.exhausted)
         caller.pauses(1)
         self.assertTrue(caller.dialer.exhausted)
+
+
+class OutsideTests(unittest.TestCase):
+    """Addresses inside the mesh are never tried, whatever name resolves to them."""
+
+    def caller(self, *addresses: str) -> Caller:
+        caller = Caller((("alice", 1),))
+        caller.network.names["alice"] = list(addresses)
+        caller.dialer._outside = Outside([ip_network("10.77.0.0/16"), ip_network("fd77::/64")])
+        caller.listen(ONE)
+        caller.dialer.start()
+        caller.settle()
+        return caller
+
+    def test_only_inside(self) -> None:
+        """A name that has only such addresses cannot be reached, and why is said with the address
+        and the network; when it gets another one, that is dialed."""
+        for address, network in (
+            ("10.77.0.1", "10.77.0.0/16"),
+            ("::ffff:10.77.0.1", "10.77.0.0/16"),
+            ("fd77::1", "fd77::/64"),
+        ):
+            caller = self.caller(address)
+            self.assertEqual((caller.tried, caller.links), ([], []))
+            why = f"{address.removeprefix('::ffff:')} is inside the mesh ({network}), and a link"
+            self.assertTrue(caller.complaints[0][1].startswith(why), caller.complaints)
+            self.assertIn("cannot run through the mesh: URLs must", caller.dialer.why)
+            caller.network.names["alice"] = [address, ONE[0]]
+            caller.settle()
+            self.assertEqual((caller.tried, caller.links), ([ONE[0]], ["alice"]))
+
+    def test_among_others(self) -> None:
+        """Of several addresses those inside are left out; if the others fail, that is why."""
+        self.assertEqual(self.caller("fd77::1", ONE[0], "10.77.0.1").links, ["alice"])
+        caller = self.caller("fd77::1", TWO[0], "10.77.0.1")
+        self.assertEqual(caller.tried, [TWO[0]])
+        self.assertEqual(caller.complaints, [(("alice", 1), "Connection was refused by other side")])
 
 
 class BugTests(unittest.TestCase):

@@ -48,7 +48,7 @@ FLOORS = {
     ),
     "machines": Floor(
         "handshake nodekey routing roster commands packetqueue budget status totals health expiry "
-        "turns history report explain strangers standing keepalive waste "
+        "turns outside history report explain strangers standing keepalive waste "
         "fragments inspection",
         "errors codecs machines",
         pure=True,

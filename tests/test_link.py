@@ -57,6 +57,11 @@ class Channel:
     def __init__(self) -> None:
         self.flaw: PeerError | None = None
         self.limits: list[int] = []  # of what may wait unsent
+        self.bar: PeerError | None = None  # why no link may be made over it
+
+    def admit(self, transport: LinkTransport) -> None:
+        if self.bar is not None:
+            raise self.bar
 
     def binding(self, transport: LinkTransport) -> bytes:
         if self.flaw is not None:

@@ -114,6 +114,7 @@ def a_status() -> Status:
             peer_of("charlie", 3, Traffic(5, 6, 7, 8)),
         ),
         dials=(),
+        renewals=(),
         nodes={
             "bravo": NodeStatus(Traffic(1, 2, 3, 4), latency),
             "charlie": NodeStatus(Traffic(5, 6, 7, 8), latency),

@@ -8,8 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh import node
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.handshake import Key
+from tunmesh.history import History
 from tunmesh.link import Timing
+from tunmesh.outside import Outside
 from tunmesh.packetqueue import MAX_BYTES
+from tunmesh.report import problems
 from tunmesh.standing import SETTLING
 from tunmesh.testing import LATENCY, PORT, Member, Mesh, frame
 
@@ -20,6 +23,71 @@ def complete(*names: str, seed: int = 0) -> tuple[Mesh, list[Member]]:
     members = [mesh.add(name) for name in names]
     mesh.until(mesh.is_complete)
     return mesh, members
+
+
+class ThroughMeshTests(SynchronousTestCase):
+    """A link is never made through the mesh itself."""
+
+    def setUp(self) -> None:
+        self.mesh = Mesh(session_max_age=20.0)
+        self.a = self.mesh.add("a", start=False)
+        self.mesh.network.names["inside"] = [self.a.address]
+        self.groups = (GroupSettings("first", ((self.a.host, PORT),)),)
+
+    def test_renewal(self) -> None:
+        """A peer's advertised name resolves to its mesh address: the session with it goes on beyond
+        its age, without a gap, and why is said in the log and among the problems."""
+        self.a.start(url=f"https://inside:{PORT}")
+        b = self.mesh.add("b", groups=self.groups)
+        self.mesh.until(self.mesh.is_complete)
+        dialed = b.status.peers[0].since
+        for _ in range(40):  # then the group looks again, and renews it by its own URL
+            self.mesh.advance(1.0)
+            self.assertTrue(self.mesh.send(b, self.a, b"here"))
+        self.assertEqual(b.status.peers[0].since, dialed)
+        self.assertEqual(self.mesh.network.dials_by[b.host], 1)
+        (problem,) = problems(b.status, History(), 0.0)
+        start = f"the session with a is not renewed at inside:{PORT}: {self.a.address} is inside"
+        self.assertTrue(problem.startswith(start), problem)
+        (event,) = b.logged("unreachable")
+        self.assertIn(f"cannot reach inside:{PORT}: {self.a.address} is", str(formatEvent(event)))
+
+    def test_bootstrap(self) -> None:
+        """A bootstrap name that resolves to a mesh address is not dialed."""
+        self.a.start()
+        b = self.mesh.add("b", groups=(GroupSettings("first", (("inside", PORT),)),))
+        self.mesh.advance(30)
+        self.assertEqual(self.mesh.network.dials_by[b.host], 0)
+        self.assertIn(f"{self.a.address} is inside the mesh (", b.status.dials[0].why)
+        self.assertFalse(b.status.is_ready)
+
+    def test_leaves_by_the_tun(self) -> None:
+        """A connection that has the node's own mesh address at this end becomes no link, whatever
+        address it leads to."""
+        self.a.start()
+        b = self.mesh.add("b", start=False, groups=self.groups)
+        b.host = b.address
+        b.start()
+        self.mesh.advance(30)
+        self.assertEqual(self.a.linked_with, [])
+        self.assertGreater(b.status.handshake_failures["through_mesh"], 1)
+        (event,) = b.logged("handshake_failed")
+        self.assertIn(f"its end {b.address} is inside the mesh", str(formatEvent(event)))
+
+    def test_arrives_by_the_tun(self) -> None:
+        """Nor does one that comes from a mesh address, whatever its other end thinks of that."""
+        self.a.start()
+        b = self.mesh.add("b", start=False, groups=self.groups)
+        b.host = b.address
+        b.start()
+        b.node._connector._outside = Outside()
+        self.mesh.network.names["inside"] = []
+        self.mesh.advance(30)
+        self.assertEqual(self.a.linked_with, [])
+        self.assertGreater(self.a.status.handshake_failures["through_mesh"], 1)
+        (event,) = self.a.logged("handshake_failed")
+        text = f"no link with a stranger at {b.address}: {b.address} is inside the mesh"
+        self.assertTrue(str(formatEvent(event)).startswith(text), formatEvent(event))
 
 
 class JoiningTests(SynchronousTestCase):

@@ -16,10 +16,11 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.protocols.policies import ProtocolWrapper
 
 from tunmesh import bugs, messages, tls
-from tunmesh.dialer import PeerFactory, Target
+from tunmesh.dialer import EVERYWHERE, PeerFactory, Target
 from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.link import Link, Owner
 from tunmesh.nodekey import NodeKey
+from tunmesh.outside import Outside
 from tunmesh.turns import Turns
 
 
@@ -27,7 +28,8 @@ class Connector:
     """Makes the links of one node. `keys` may be set anew, for the handshakes from then on.
     `record()` is what the node says of itself, as bytes; `node_key` proves its id;
     `unreachable(target, why)` is told of attempts that came to no connection, `dialing(dialer,
-    address)` of every address that is tried; `transport` runs TLS."""
+    address)` of every address that is tried; `transport` runs TLS; links have both ends `outside`
+    the mesh."""
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Connector:
         unreachable: Callable[[Target, str], None],
         transport: type[ProtocolWrapper] = tls.TunedTransport,
         dialing: Callable[[PeerFactory, str], None] = lambda dialer, address: None,
+        outside: Outside = EVERYWHERE,
     ) -> None:
         self._reactor = reactor
         self._owner = owner
@@ -53,6 +56,7 @@ class Connector:
         self._draw = draw
         self._unreachable = unreachable
         self._dialing = dialing
+        self._outside = outside
         self._transport = transport
         self._links: dict[Link, PeerFactory | None] = {}  # with the attempt that is not settled
 
@@ -69,7 +73,8 @@ class Connector:
     def accept(self, timeout: float, authenticated: Callable[[], None]) -> Link:
         """The protocol for an accepted connection; see tls.Reception."""
         begin = partial(self._machine, Listener)
-        link = Link(self._owner, self._reactor, False, begin, tls.Channel(), timeout, authenticated)
+        channel = tls.Channel(None, self._outside)
+        link = Link(self._owner, self._reactor, False, begin, channel, timeout, authenticated)
         self._links[link] = None
         return link
 
@@ -95,6 +100,7 @@ class Connector:
             max_delay=max_delay,
             begin_round=begin_round,
             dialing=self._dialing,
+            outside=self._outside,
         )
 
     def attempt(self, link: Link) -> PeerFactory | None:
@@ -119,7 +125,8 @@ class Connector:
 
     def _dialed(self, dialer: PeerFactory, host: str) -> Link:
         begin = partial(self._machine, Dialer)
-        channel = tls.Channel(host if self._identity.credentials.verify_hostname else None)
+        verified = host if self._identity.credentials.verify_hostname else None
+        channel = tls.Channel(verified, self._outside)
         link = Link(self._owner, self._reactor, True, begin, channel, tls.HANDSHAKE_TIMEOUT)
         self._links[link] = dialer
         return link

@@ -40,6 +40,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunmesh import bugs
+from tunmesh.errors import PeerError
+from tunmesh.outside import Outside
 from tunmesh.turns import Turns
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
@@ -48,20 +50,23 @@ MAX_CONNECTIONS = 3  # in one attempt: who is turned away does not go round all 
 TURN = 1.0  # seconds that an attempt which nobody answers may keep others waiting for their turn
 SHORT_LIFE = 5.0  # seconds that a link must have lasted to be linked anew without a pause
 
+EVERYWHERE = Outside()  # of no mesh: nothing is inside
+
 Target = tuple[str, int]  # host, port
 
 
 class PeerFactory(ReconnectingClientFactory):
     """Dials a list of targets in turn; a pause only follows after all have failed.
 
-    - `build(self, host)`: a new link, for a connection to that host;
-    - `secure(host, factory)`: that factory, wrapped so that it speaks TLS to that host;
-    - `draw()`: a random number from 0 to 1;
-    - `unreachable(self, text)`: told of attempts that ended before there was a connection;
-    - `dialing(self, address)`: told of every address of a target that is tried;
-    - `turns`: where it asks for its turn before each attempt;
-    - `rounds`: how often the list is gone through again before it gives up, -1 for no end;
-    - `begin_round()`: called before the first target of each round. It may stop the dialing.
+        - `build(self, host)`: a new link, for a connection to that host;
+        - `secure(host, factory)`: that factory, wrapped so that it speaks TLS to that host;
+        - `draw()`: a random number from 0 to 1;
+        - `unreachable(self, text)`: told of attempts that ended before there was a connection;
+        - `dialing(self, address)`: told of every address of a target that is tried;
+    - `outside`: tells which addresses are never tried;
+        - `turns`: where it asks for its turn before each attempt;
+        - `rounds`: how often the list is gone through again before it gives up, -1 for no end;
+        - `begin_round()`: called before the first target of each round. It may stop the dialing.
     """
 
     noisy = False
@@ -84,6 +89,7 @@ class PeerFactory(ReconnectingClientFactory):
         max_delay: float = 15.0,
         begin_round: Callable[[], None] = lambda: None,
         dialing: Callable[[PeerFactory, str], None] = lambda dialer, address: None,
+        outside: Outside = EVERYWHERE,
     ) -> None:
         self.clock = reactor
         self.targets = tuple(targets)
@@ -97,6 +103,7 @@ class PeerFactory(ReconnectingClientFactory):
         self._rounds = rounds
         self._unreachable = unreachable
         self._dialing = dialing
+        self._outside = outside
         self._begin_round = begin_round
         self._turns = turns
         self._scheduled: IDelayedCall | None = None  # the next attempt asks for its turn
@@ -231,6 +238,7 @@ class PeerFactory(ReconnectingClientFactory):
             self.buildProtocol,
             self._not_connected,
             lambda address: self._dialing(self, address),
+            self._outside,
         )
         try:
             attempt.begin(self._secure(self.target[0], attempt))
@@ -254,7 +262,7 @@ class Attempt(ClientFactory):
     """One attempt to connect. The addresses of a name are tried in turn, the next one when one has
     failed or ATTEMPT_DELAY has passed (RFC 8305, section 5); the first that answers wins, and the
     others are broken off, to be tried again should it `go_on`. `failed(error)` is told when none
-    answered, `trying(address)` of each."""
+    answered, `trying(address)` of each. Those that are not `outside` the mesh are left out."""
 
     noisy = False
 
@@ -265,6 +273,7 @@ class Attempt(ClientFactory):
         build: Callable[[IAddress | None], Protocol],
         failed: Callable[[BaseException | None], None],
         trying: Callable[[str], None],
+        outside: Outside,
     ) -> None:
         self.is_over = False  # connected, failed, or broken off
         self._reactor = reactor
@@ -272,6 +281,7 @@ class Attempt(ClientFactory):
         self._build = build
         self._failed = failed
         self._trying = trying
+        self._outside = outside
         self._outer: IProtocolFactory
         self._waiting: deque[str] = deque()  # addresses that were not tried yet
         self._tried: dict[IConnector, str] = {}  # those that have not failed yet, and where to
@@ -335,7 +345,11 @@ class Attempt(ClientFactory):
         """It will end, whatever becomes of the attempt."""
 
     def addressResolved(self, address: Any) -> None:
-        self._waiting.append(address.host)
+        why = self._outside.why_not(address.host)
+        if why:
+            self._error = PeerError("through_mesh", why)  # unless there is another one to try
+        else:
+            self._waiting.append(address.host)
 
     def resolutionComplete(self) -> None:
         self._go_on()

@@ -113,6 +113,10 @@ class LinkTransport(Interface):
 class Channel(Interface):
     """What a link must know of the TLS connection that it runs on."""
 
+    def admit(self, transport: LinkTransport) -> None:
+        """Raises PeerError when no link may be made over it, whoever is at the other end."""
+        ...
+
     def binding(self, transport: LinkTransport) -> bytes:
         """Its channel binding. Raises PeerError when the connection is not good enough."""
         ...
@@ -284,8 +288,14 @@ class Link(Protocol):
 
     def connectionMade(self) -> None:
         self._restart_timer(self._timeout, self._too_slow)
+        try:
+            self._channel.admit(self.transport)
+        except PeerError as error:
+            self._fail(error)
 
     def handshakeCompleted(self) -> None:
+        if self.state is State.CLOSED:
+            return
         try:
             self._machine = self._begin(self._channel.binding(self.transport))
         except PeerError as error:

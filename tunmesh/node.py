@@ -36,6 +36,7 @@ from tunmesh.link import Link, Timing
 from tunmesh.log import Journal
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.nodekey import NodeKey
+from tunmesh.outside import Outside
 from tunmesh.peers import Peers
 from tunmesh.routing import Network, Table
 from tunmesh.standing import Standing
@@ -75,6 +76,7 @@ HANDSHAKE_FAILURES = (
     "framing",
     "malformed",
     "oversized",
+    "through_mesh",
     "timeout",
     "tls",
     "unexpected",
@@ -173,6 +175,7 @@ class Node:
             self._unreachable,
             transport,
             self._dialing,
+            Outside(settings.networks),
         )
         self._dialers: dict[str, PeerFactory] = {}
         self._turns = Turns(MAX_DIALS, draw, bugs.caught("a dial could not begin"))
@@ -662,6 +665,7 @@ class Node:
             ready=now.ready,
             peers=self._peers.statuses(self._connector.keys),
             dials=tuple(self._dials()),
+            renewals=tuple(self._renewals()),
             nodes=self._peers.by_name(),
             links=self._connector.states(),
             nodes_known=self._roster.nodes_known,
@@ -676,6 +680,12 @@ class Node:
             certificate_expiry=self._identity.credentials.expiry,
             delayed_calls=len(self._reactor.getDelayedCalls()),
         )
+
+    def _renewals(self) -> Iterator[DialStatus]:
+        """Sessions that are to be renewed, and that has failed so far."""
+        for node_id, dialer in self._dialers.items():
+            if dialer.continueTrying and dialer.retries and self._roster.is_linked(node_id):
+                yield _dial_status(self._peers.link(node_id).node.name, False, dialer)
 
     def _dials(self) -> Iterator[DialStatus]:
         for node_id, dialer in self._dialers.items():

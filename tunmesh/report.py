@@ -23,6 +23,7 @@ _FAILURES = {
     "certificate": "a certificate that is not trusted",
     "closed": "the other end hung up",
     "crowded": "too many strangers at the port",
+    "through_mesh": "a link cannot run through the mesh itself",
     "timeout": "too slow",
     "tls": "no TLS as it should be",
     "unknown_key": "another secret",
@@ -59,6 +60,7 @@ def report(status: Status, history: History, epoch: float) -> Tree:
             for peer in sorted(status.peers, key=lambda peer: (peer.record.name, peer.record.id))
         ],
         "dials": [_dial(dial) for dial in status.dials],
+        "renewals": [_dial(dial) for dial in status.renewals],
         "nodes_known": status.nodes_known,
         "links": dict(status.links),
         "tun": _traffic(status.tun),
@@ -123,6 +125,7 @@ def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
     """What somebody may want to do something about, the worst first."""
     yield from (check.reason for check in (*status.live, *status.ready) if not check.ok)
     yield from (_unreached(dial) for dial in status.dials if dial.failures)
+    yield from (_not_renewed(dial) for dial in status.renewals)
     left = status.certificate_expiry - epoch
     if left < SOON:
         yield "the certificate has expired" if left <= 0 else _expires(left)
@@ -141,9 +144,17 @@ def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
 
 def _unreached(dial: DialStatus) -> str:
     who = f"bootstrap group {dial.name}" if dial.is_group else dial.name
+    return f"no link with {who} at {_failed(dial)}"
+
+
+def _not_renewed(dial: DialStatus) -> str:
+    return f"the session with {dial.name} is not renewed at {_failed(dial)}"
+
+
+def _failed(dial: DialStatus) -> str:
     again = "trying" if dial.retry_in is None else f"again in {dial.retry_in:.0f} s"
     times = f"{dial.failures} time{_s(dial.failures)}"
-    return f"no link with {who} at {dial.target}: {dial.why or 'it failed'} ({times}, {again})"
+    return f"{dial.target}: {dial.why or 'it failed'} ({times}, {again})"
 
 
 def _duplicates(status: Status) -> Iterator[str]:

@@ -187,6 +187,7 @@ class Status:
     ready: tuple[Check, ...]
     peers: tuple[PeerStatus, ...]
     dials: tuple[DialStatus, ...]
+    renewals: tuple[DialStatus, ...]  # of sessions with linked nodes: those that do not succeed
     nodes: Mapping[str, NodeStatus]  # by name, also some that are gone
     links: Mapping[str, int]  # by state
     nodes_known: int

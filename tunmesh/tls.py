@@ -52,6 +52,7 @@ from tunmesh.budget import MAX_BUDGET
 from tunmesh.bulktls import transport_class
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.messages import PROTOCOL
+from tunmesh.outside import Outside
 from tunmesh.strangers import Allowance, Places
 
 ALPN = PROTOCOL.encode("ascii")
@@ -375,10 +376,20 @@ class _ServerFactory(TLSMemoryBIOFactory):
 
 class Channel:
     """What a link must know of the TLS connection that it runs on. With `host`, the certificate at
-    the other end must be for that name or address."""
+    the other end must be for that name or address. Both ends must be `outside` the mesh."""
 
-    def __init__(self, host: str | None = None) -> None:
+    def __init__(self, host: str | None = None, outside: Outside | None = None) -> None:
         self._host = host
+        self._outside = outside or Outside()
+
+    def admit(self, transport: Any) -> None:
+        """Raises PeerError("through_mesh") for a connection that runs through the mesh itself."""
+        why = self._outside.why_not(transport.getPeer().host)
+        if why:
+            raise PeerError("through_mesh", why)
+        why = self._outside.why_not(transport.getHost().host)
+        if why:
+            raise PeerError("through_mesh", f"the connection runs through the mesh: its end {why}")
 
     def binding(self, transport: object) -> bytes:
         """The channel binding, 32 bytes, of a connection that is good enough for a link.
