@@ -44,7 +44,7 @@ TUN = "tun1"
 Event = Mapping[str, Any]
 
 _TWISTD = str(Path(sys.executable).with_name("twistd"))
-_THEN_EXEC = "\nimport os, sys; os.execv(sys.argv[1], sys.argv[1:])"
+THEN_EXEC = "\nimport os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class RealNode(ProcessProtocol):
@@ -180,7 +180,7 @@ class Ground:
         node = RealNode(namespace)
         command = [_TWISTD, "--nodaemon", "--pidfile=", "tunmesh", *arguments]
         if before:
-            command = [sys.executable, "-c", before + _THEN_EXEC, *command]
+            command = [sys.executable, "-c", before + THEN_EXEC, *command]
         command = [*through, *command]
         with namespace:
             reactor.spawnProcess(node, command[0], command, env=environ)

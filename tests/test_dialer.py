@@ -328,7 +328,9 @@ class OutsideTests(unittest.TestCase):
         self.assertEqual(self.caller("fd77::1", ONE[0], "10.77.0.1").links, ["alice"])
         caller = self.caller("fd77::1", TWO[0], "10.77.0.1")
         self.assertEqual(caller.tried, [TWO[0]])
-        self.assertEqual(caller.complaints, [(("alice", 1), "Connection was refused by other side")])
+        self.assertEqual(
+            caller.complaints, [(("alice", 1), "Connection was refused by other side")]
+        )
 
 
 class BugTests(unittest.TestCase):

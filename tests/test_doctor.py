@@ -14,7 +14,8 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
 from tests import netns
-from tests.realnode import Ground
+from tests.realnode import THEN_EXEC, Ground
+from tests.test_real_inside import hosts_of
 from tests.test_tls import DAY, Holder
 from tunmesh.localmesh.plan import CERTIFICATE, KEY
 
@@ -44,11 +45,14 @@ class DoctorTests(unittest.TestCase):
     def setUp(self) -> None:
         self.ground = Ground(self, 2)
 
-    async def says(self, code: int) -> str:
-        """What the doctor says of node 2."""
-        arguments = ["doctor", "--socket", "/nowhere/control.sock", str(self.ground.config(2))]
+    async def says(self, code: int, before: str = "") -> str:
+        """What the doctor says of node 2. `before` is Python that its process runs first."""
+        arguments = [TUNMESH, "doctor", "--socket", "/nowhere/control.sock"]
+        arguments = ["-c", before + THEN_EXEC, *arguments, str(self.ground.config(2))]
         with self.ground.namespace(2):
-            running = getProcessOutputAndValue(TUNMESH, arguments, os.environ, reactor=reactor)
+            running = getProcessOutputAndValue(
+                sys.executable, arguments, os.environ, reactor=reactor
+            )
         out, err, exit_code = await running
         self.assertEqual((err, exit_code), (b"", code), out.decode())
         text: str = out.decode()
@@ -105,6 +109,23 @@ class DoctorTests(unittest.TestCase):
             ip.addr("add", index=index, address="10.77.3.4", prefixlen=24)
         self.assertIn("NO  ", text := await self.says(2))
         self.assertIn("10.77.3.0/24", text)
+
+    async def test_inside_the_mesh(self) -> None:
+        """Names that resolve to addresses of the mesh, one of them that of the node itself."""
+        url = "https://two.test:4567"
+        urls = ["https://one.test:4567"]
+        self.ground.change(
+            2,
+            clustering__control_api_advertise_url=url,
+            clustering__bootstrap_groups={"first": {"bootstrap_node_urls": urls}},
+        )
+        before = hosts_of(self.ground, one="10.77.0.1", two="10.77.0.2")
+        text = await self.says(2, before)
+        self.assertIn("NO  advertised by this node: 10.77.0.2 is inside the mesh", text)
+        self.assertIn(
+            "ok  resolve: one.test is 10.77.0.1\n  NO  resolve: 10.77.0.1 is inside", text
+        )
+        self.assertNotIn("TCP", text)
 
     async def test_something_else(self) -> None:
         """A name that nobody knows, and a port where something else answers."""

@@ -7,6 +7,7 @@ again, without a name that anybody uses.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from pathlib import Path
 from tunmesh import privileges, tls, tun
 from tunmesh.config import Config
 from tunmesh.config.lint import lint
+from tunmesh.config.values import Endpoint
 from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
-from tunmesh.reaching import reach
+from tunmesh.outside import Outside
+from tunmesh.reaching import addresses_of, reach
 
 OK, DOUBT, BAD = "ok", "?", "NO"
 _NEEDED = {"NET_ADMIN": 12, "SETUID": 7, "SETGID": 6}  # linux/capability.h
@@ -73,6 +76,15 @@ def _machine(config: Config | None) -> Iterator[Finding]:
         yield Finding("tun", OK, "a tun device can be made")
 
 
+def _own_url(own: Endpoint, outside: Outside) -> Iterator[Finding]:
+    """What can be said of it from here: that its name resolves to addresses inside the mesh. A name
+    that does not resolve here may do so at the peers."""
+    with contextlib.suppress(OSError):
+        for why in map(outside.why_not, addresses_of(own.host, own.port)):
+            if why:
+                yield Finding(str(own), BAD, f"advertised by this node: {why}")
+
+
 def _urls(config: Config) -> Iterator[Finding]:
     """Each bootstrap URL, step by step."""
     ssl, clustering = config.control_api.ssl, config.clustering
@@ -84,6 +96,9 @@ def _urls(config: Config) -> Iterator[Finding]:
         return  # the lint has said so
     keys = tuple(Key.derive(secret) for secret in clustering.auth.accepted)
     own = clustering.control_api_advertise_url
+    families = (config.networking.ipv4, config.networking.ipv6)
+    outside = Outside([family.network_cidr for family in families if family is not None])
+    yield from _own_url(own, outside)
     for name, group in clustering.bootstrap_groups.items():
         if not group.bootstrap_node_urls:
             yield Finding(name, OK, "an empty group: this may be the first node of its mesh")
@@ -91,5 +106,5 @@ def _urls(config: Config) -> Iterator[Finding]:
             if url == own:
                 yield Finding(str(url), OK, "that is this node")
                 continue
-            for stage in reach(url.host, url.port, credentials, keys):
+            for stage in reach(url.host, url.port, credentials, keys, outside):
                 yield Finding(str(url), OK if stage.ok else BAD, f"{stage.name}: {stage.text}")

@@ -26,6 +26,7 @@ from tunmesh.errors import PeerError
 from tunmesh.handshake import Key
 from tunmesh.netstring import Decoder, encode
 from tunmesh.nodekey import SEED_SIZE, NodeKey
+from tunmesh.outside import Outside
 
 TIMEOUT = 5.0  # seconds for each step
 Result = TypeVar("Result")
@@ -40,24 +41,40 @@ class Stage:
     text: str
 
 
+def addresses_of(host: str, port: int) -> list[str]:
+    """Every address of a host, once. Raises OSError when its name does not resolve."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
 def reach(
-    host: str, port: int, credentials: tls.Credentials, keys: Sequence[Key]
+    host: str, port: int, credentials: tls.Credentials, keys: Sequence[Key], outside: Outside
 ) -> Iterator[Stage]:
-    """The steps, up to the first that fails. Of several addresses the first that answers counts."""
+    """The steps, up to the first that fails. Of several addresses the first that answers counts;
+    those that are not `outside` the mesh are not tried."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = addresses_of(host, port)
     except OSError as error:
         text = f"{host} does not resolve ({error.strerror}): is the name right?"
         yield Stage("resolve", False, text)
         return
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    if addresses != [host]:
-        yield Stage("resolve", True, f"{host} is {', '.join(addresses)}")
+    if found != [host]:
+        yield Stage("resolve", True, f"{host} is {', '.join(found)}")
+    addresses = [address for address in found if not outside.why_not(address)]
+    for address in found:
+        if address not in addresses:
+            yield Stage("resolve", False, outside.why_not(address))
+    if not addresses:
+        return
     connection, failures = _connect(addresses, port)
     if connection is None:
         yield Stage("TCP", False, f"{'; '.join(failures)}")
         return
     with connection:
+        why = outside.why_not(connection.getsockname()[0])
+        if why:
+            yield Stage("TCP", False, f"the connection runs through the mesh: its end {why}")
+            return
         yield Stage("TCP", True, f"connected to {connection.getpeername()[0]} port {port}")
         yield from _over_tls(connection, host, credentials, keys)
 
