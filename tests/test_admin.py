@@ -37,7 +37,7 @@ from tunmesh.explain import Explainer
 from tunmesh.history import History
 from tunmesh.log import Recent
 from tunmesh.messages import NodeRecord
-from tunmesh.status import DialStatus, Dropped, Health, Sight, Status
+from tunmesh.status import DialStatus, Dropped, Health, LostNode, Sight, Status
 
 reactor: Any = trial_reactor
 EPOCH = 1_795_644_500.0
@@ -159,6 +159,24 @@ class Commands(unittest.TestCase):
             ],
         )
         self.assertEqual(lines[-1].split(), ["delta", "192.0.2.4:4567", "down"])
+
+    async def test_status_lost(self) -> None:
+        """Nodes that were linked are shown, the first few; that some went without a goodbye is a
+        problem for an hour."""
+        nodes = [
+            LostNode(f"n{ago}", f"192.0.2.{ago}:4567", 60.0 * ago, ago < 3, ago, "refused", 4.2)
+            for ago in (1, 2, 3, 4, 5, 6, 61)
+        ]
+        self.standing.now = replace(self.standing.now, lost=tuple(nodes))
+        lines = (await self.says("status")).splitlines()
+        self.assertIn("! lost without a goodbye, and looked for: n3, n4, n5, n6", lines)
+        self.assertEqual(lines[-6].split(), ["n1", "192.0.2.1:4567", "left", "1m"])
+        self.assertEqual(lines[-2].split(), ["n5", "192.0.2.5:4567", "lost", "5m"])
+        self.assertEqual(lines[-1], "and 2 more that were linked (-o wide shows them)")
+        self.assertIn("n61", await self.says("status", "-o", "wide"))
+        many = [replace(node, left=False, ago=1.0) for node in nodes]
+        self.standing.now = replace(self.standing.now, lost=tuple(many))
+        self.assertIn("n1, n2, n3, n4, n5 and 2 more", await self.says("status"))
 
     async def test_duplicate(self) -> None:
         """Two nodes with one address are both named, and by who looks at either of them."""

@@ -48,7 +48,7 @@ FLOORS = {
     ),
     "machines": Floor(
         "handshake nodekey routing roster commands packetqueue budget status totals health expiry "
-        "turns outside history report explain strangers standing keepalive waste "
+        "turns outside history report explain strangers standing keepalive waste memory "
         "fragments inspection",
         "errors codecs machines",
         pure=True,
@@ -64,7 +64,7 @@ FLOORS = {
         "errors codecs machines internals reading drawing",
     ),
     "interpreter": Floor(
-        "node peers connector datapath bootstrap digest",
+        "node peers connector datapath bootstrap redial digest",
         "errors codecs machines internals adapters interpreter",
     ),
     "configuration": Floor(

@@ -15,6 +15,7 @@ from tunmesh.metrics import exposition
 from tunmesh.status import (
     RTT_BUCKETS,
     Histogram,
+    LostNode,
     NodeStatus,
     PeerSample,
     PeerStatus,
@@ -33,6 +34,7 @@ ALWAYS = {
     "tunmesh_links": ("gauge", {"state"}),
     "tunmesh_links_by_key": ("gauge", {"key_id"}),
     "tunmesh_nodes_known": ("gauge", set()),
+    "tunmesh_nodes_lost": ("gauge", set()),
     "tunmesh_addresses_refused": ("gauge", set()),
     "tunmesh_tun_rx_packets_total": ("counter", set()),
     "tunmesh_tun_rx_bytes_total": ("counter", set()),
@@ -187,13 +189,15 @@ class Exposition(unittest.SynchronousTestCase):
 
     def test_values(self) -> None:
         """The values are those of the status."""
-        samples = self.samples(a_status(), by_node=True)
+        lost = LostNode("delta", "192.0.2.4:4567", 5.0, True, 1, "refused", 2.0)
+        samples = self.samples(replace(a_status(), lost=(lost,)), by_node=True)
         self.assertEqual(samples["tunmesh_build_info"], {"alpha 0.1.0": 1})
         self.assertEqual(samples["tunmesh_start_time_seconds"], {"": 1795644308.125})
         self.assertEqual(samples["tunmesh_certificate_expiry_timestamp_seconds"], {"": 1.8e9})
         self.assertEqual(samples["tunmesh_delayed_calls"], {"": 7.0})
         self.assertEqual(samples["tunmesh_links"], {"handshake": 1, "up": 2, "retiring": 0})
         self.assertEqual(samples["tunmesh_nodes_known"], {"": 5})
+        self.assertEqual(samples["tunmesh_nodes_lost"], {"": 1})
         dropped = {"no_route": 30, "spoofed_source": 31}
         self.assertEqual(samples["tunmesh_dropped_packets_total"], dropped)
         self.assertEqual(samples["tunmesh_handshake_failures_total"], {"bad_proof": 40})

@@ -299,7 +299,94 @@ class HealingTests(SynchronousTestCase):
         self.assertEqual(a.status.nodes_known, 1)
         dials = mesh.network.dials
         mesh.advance(60)
-        self.assertEqual(mesh.network.dials, dials)  # nobody dials the dead
+        self.assertLessEqual(mesh.network.dials, dials + 10)  # each looks for it now and then
+
+    def test_bootstrap_node_is_dead(self) -> None:
+        """Nodes that lost each other and that nobody else knows find each other again, though the
+        node that they were bootstrapped from is gone for good."""
+        mesh, (a, b, c) = complete(*"abc")
+        a.crash()
+        mesh.network.cut(b.host, c.host)
+        mesh.until(lambda: not b.linked_with and not c.linked_with)
+        mesh.advance(60)
+        mesh.network.heal()
+        self.assertLess(mesh.until(mesh.is_complete), 15)
+        self.assertEqual([b.linked_with, c.linked_with], [["c"], ["b"]])
+
+    def test_restart_while_the_bootstrap_node_is_dead(self) -> None:
+        """A node that is started again knows nobody; the one that was linked with it dials it,
+        whatever its id is now, after it crashed as after it left."""
+        mesh, (a, b, c) = complete(*"abc")
+        a.crash()
+        for end, limit in ((c.crash, 3), (c.leave, 25)):
+            end()
+            mesh.advance(2)
+            c.crash()
+            mesh.advance(1)
+            c.start()
+            self.assertLess(mesh.until(mesh.is_complete), limit)
+            self.assertTrue(mesh.send(b, c) and mesh.send(c, b))
+            mesh.advance(10)
+
+    def test_islands_without_a_bootstrap_node(self) -> None:
+        """Two halves that have links find each other again, too."""
+        mesh, (a, b, c, d, e) = complete(*"abcde")
+        a.crash()
+        for one in (b, c):
+            for other in (d, e):
+                mesh.network.cut(one.host, other.host)
+        mesh.until(lambda: b.linked_with == ["c"] and d.linked_with == ["e"])
+        mesh.advance(600)
+        self.assertEqual(sorted(node.name for node in b.status.lost), ["d", "e"])
+        self.assertEqual(b.status.nodes_known, 1)
+        mesh.network.heal()
+        self.assertLess(mesh.until(mesh.is_complete), 15)
+        self.assertEqual(b.status.lost, ())
+
+    def test_first_node_has_another_address(self) -> None:
+        """A first node whose host gets another address while its network is away dials those that
+        it was linked with: they have no way to know where it is."""
+        mesh, (a, b, c) = complete(*"abc")
+        a.readdress(100)
+        mesh.until(lambda: not a.linked_with and b.linked_with != ["a", "c"])
+        self.assertLess(mesh.until(mesh.is_complete), 10)
+        self.assertTrue(mesh.send(a, c) and mesh.send(c, a))
+
+    def test_another_node_at_a_lost_nodes_url(self) -> None:
+        """Whoever answers where a lost node was is a member like any other; if that is elsewhere at
+        home, the lost one is not looked for there any more."""
+        mesh, (a, b, c) = complete(*"abc")
+        c.crash()
+        mesh.advance(0.1)
+        self.assertEqual([node.name for node in a.status.lost], ["c"])
+        mesh.network.listeners[c.host, PORT] = mesh.network.listeners[b.host, PORT]
+        mesh.until(lambda: not a.status.lost)
+        mesh.until(mesh.is_complete)
+        dials = mesh.network.dials_by[a.host]
+        mesh.advance(300)
+        self.assertEqual(mesh.network.dials_by[a.host], dials)
+
+    def test_own_process_at_a_lost_nodes_url(self) -> None:
+        """Nor is it when this node itself is who answers there."""
+        mesh, (a, _, c) = complete(*"abc")
+        c.crash()
+        mesh.advance(0.1)
+        self.assertEqual([node.name for node in a.status.lost], ["c"])
+        mesh.network.listeners[c.host, PORT] = mesh.network.listeners[a.host, PORT]
+        mesh.until(lambda: not a.status.lost)
+        self.assertEqual(a.linked_with, ["b"])
+
+    def test_nobody_is_remembered_by_hearsay(self) -> None:
+        """What a node remembers it tells nobody: who was never linked with the dead does not know
+        them."""
+        mesh, (a, b, c) = complete(*"abc")
+        c.crash()
+        mesh.advance(1)
+        d = mesh.add("d")
+        mesh.until(mesh.is_complete)
+        mesh.advance(60)
+        self.assertEqual([len(each.status.lost) for each in (a, b, d)], [1, 1, 0])
+        self.assertEqual([each.status.nodes_known for each in (a, b, d)], [2, 2, 2])
 
     def test_dead_while_dialing(self) -> None:
         """A node that ends while it dials is dead: it links with nobody, and dials nobody else."""

@@ -114,6 +114,11 @@ class Bootstrap:
         """Whether there is nobody to bootstrap from."""
         return all(group.is_lonely for group in self._groups)
 
+    @property
+    def is_content(self) -> bool:
+        """Whether there are groups, and every one of them has a link."""
+        return bool(self._groups) and all(group.is_content for group in self._groups)
+
     def dialing(self) -> Iterator[tuple[str, PeerFactory]]:
         """The groups that are without a link, by name."""
         for group in self._groups:

@@ -85,16 +85,22 @@ class Connector:
         rounds: int = -1,
         max_delay: float = 15.0,
         begin_round: Callable[[], None] = lambda: None,
+        is_quiet: bool = False,
     ) -> PeerFactory:
         """A reconnecting factory for these targets, not started. Without `turns` it never waits
-        for others."""
+        for others; a quiet one does not tell of attempts that came to no connection."""
+
+        def unreachable(dialer: PeerFactory, why: str) -> None:
+            if not is_quiet:
+                self._unreachable(dialer.target, why)
+
         return PeerFactory(
             self._reactor,
             targets,
             build=self._dialed,
             secure=self._secure,
             draw=self._draw,
-            unreachable=lambda dialer, why: self._unreachable(dialer.target, why),
+            unreachable=unreachable,
             turns=turns or Turns(1, self._draw, bugs.caught("a dial could not begin")),
             rounds=rounds,
             max_delay=max_delay,

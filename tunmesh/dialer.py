@@ -370,6 +370,12 @@ class Attempt(ClientFactory):
         self._go_on()
 
 
+def shown_target(target: Target) -> str:
+    """host:port, with an IPv6 address in brackets."""
+    host, port = target
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def reason_of(error: BaseException | None) -> str:
     """What a person needs to know of a failed attempt to connect."""
     if isinstance(error, DNSLookupError):

@@ -90,6 +90,11 @@ class _NodeCollector(Collector):
             {(): status.nodes_known},
         )
         yield self._gauge(
+            "tunmesh_nodes_lost",
+            "Other nodes that were linked within a day, are not any more, and are looked for",
+            {(): len(status.lost)},
+        )
+        yield self._gauge(
             "tunmesh_addresses_refused",
             "Addresses of this node that some peer does not route to it",
             {(): len({address for peer in status.peers for address in peer.refuses})},

@@ -27,17 +27,19 @@ from tunmesh import bugs, commands, health, messages, roster, status, tls
 from tunmesh.bootstrap import Bootstrap, GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.datapath import DataPath, Peer, Tap
-from tunmesh.dialer import PeerFactory, Target
+from tunmesh.dialer import PeerFactory, Target, shown_target
 from tunmesh.digest import Digest
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.explain import Explainer
 from tunmesh.handshake import Key
 from tunmesh.link import Link, Timing
 from tunmesh.log import Journal
+from tunmesh.memory import Memory
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.nodekey import NodeKey
 from tunmesh.outside import Outside
 from tunmesh.peers import Peers
+from tunmesh.redial import Redialer
 from tunmesh.routing import Network, Table
 from tunmesh.standing import Standing
 from tunmesh.status import (
@@ -182,6 +184,13 @@ class Node:
         self._bootstrap = Bootstrap(
             settings.reloadable.groups, self.record.host_port, self._group_dialer, draw
         )
+        self._redialer = Redialer(
+            reactor,
+            Memory(self.record.host_port, draw),
+            lambda target: self._connector.dialer((target,), rounds=0, is_quiet=True),
+            lambda: self._bootstrap.is_content,
+            self._dialed_targets,
+        )
         self._reception = tls.Reception(
             reactor,
             self._connector.accept,
@@ -255,6 +264,7 @@ class Node:
             if timer.active():
                 timer.cancel()
         self._bootstrap.abandon()
+        self._redialer.abandon()
         for dialer in self._dialers.values():
             dialer.abandon()
         closed = maybeDeferred(self._port.stopListening) if self._port is not None else None
@@ -294,6 +304,7 @@ class Node:
         dialer = self._connector.attempt(link)
         if record.id == self.record.id:
             self._bootstrap.led_back(dialer)
+            self._redialer.answered(dialer, record)
             link.close(messages.SELF)
             self._note_readiness()
             return
@@ -304,6 +315,7 @@ class Node:
         if self._roster.is_linked(record.id):
             link.peer = self._peers.get(link)
             self._bootstrap.found(dialer, record.id)
+            self._redialer.answered(dialer, record)
             if record.id in self._dialers:
                 self._dialers[record.id].stop()
             self._tend_groups()
@@ -452,6 +464,7 @@ class Node:
     def _join(self, link: Link) -> None:
         self._peers.join(link)
         record = link.node
+        self._redialer.linked(record)
         self._journal.over(("unreachable", record.host_port))
         self._journal.info(
             "linked with {peer} ({addresses}), {direction}: {url}",
@@ -465,6 +478,7 @@ class Node:
 
     def _part(self, link: Link, reason: str) -> None:
         self._peers.part(link)
+        self._redialer.parted(link.node, reason)
         left = reason == messages.LEAVING
         self._journal.info(
             "{peer} left the mesh" if left else "no longer linked with {peer}: {reason}",
@@ -557,6 +571,13 @@ class Node:
         if self._leaving is None:
             held_off = max(0.0, self._held_off - self._reactor.seconds())
             self._bootstrap.update(self._roster.linked(), held_off)
+            self._redialer.tend()
+
+    def _dialed_targets(self) -> set[Target]:
+        """Where nodes are looked for that somebody vouches for, or groups that have no link."""
+        dialers = [dialer for dialer in self._dialers.values() if dialer.continueTrying]
+        dialers += [dialer for _, dialer in self._bootstrap.dialing()]
+        return {target for dialer in dialers for target in dialer.targets}
 
     def _group_dialer(self, group: GroupSettings) -> PeerFactory:
         longest = self._settings.bootstrap_retry_interval
@@ -679,6 +700,7 @@ class Node:
             key_ids=key_labels(len(self._connector.keys)),
             certificate_expiry=self._identity.credentials.expiry,
             delayed_calls=len(self._reactor.getDelayedCalls()),
+            lost=tuple(self._redialer.lost()),
         )
 
     def _renewals(self) -> Iterator[DialStatus]:
@@ -726,8 +748,7 @@ class Node:
 
 
 def _dial_status(name: str, is_group: bool, dialer: PeerFactory) -> DialStatus:
-    host, port = dialer.target
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    target = shown_target(dialer.target)
     return DialStatus(name, is_group, target, dialer.retries, dialer.why, dialer.retry_in)
 
 

@@ -13,10 +13,12 @@ from typing import Any
 
 from tunmesh.history import History, last
 from tunmesh.messages import NodeRecord
-from tunmesh.status import DialStatus, PeerStatus, Sight, Status, Traffic
+from tunmesh.status import DialStatus, LostNode, PeerStatus, Sight, Status, Traffic
 
 VERSION = 1
 SOON = 14 * 86400.0  # seconds before a certificate expires that it is a problem
+LATELY = 3600.0  # seconds for which a node that is gone without a goodbye is a problem
+MAX_NAMED = 5  # names in one sentence
 # Why connections do not become links, in the words of who looks for the reason.
 _FAILURES = {
     "bad_proof": "a wrong proof: somebody sits in between",
@@ -61,6 +63,7 @@ def report(status: Status, history: History, epoch: float) -> Tree:
         ],
         "dials": [_dial(dial) for dial in status.dials],
         "renewals": [_dial(dial) for dial in status.renewals],
+        "lost": [_lost(node) for node in status.lost],
         "nodes_known": status.nodes_known,
         "links": dict(status.links),
         "tun": _traffic(status.tun),
@@ -114,6 +117,18 @@ def _dial(dial: DialStatus) -> Tree:
     }
 
 
+def _lost(node: LostNode) -> Tree:
+    return {
+        "name": node.name,
+        "target": node.target,
+        "ago": round(node.ago, 1),
+        "left": node.left,
+        "attempts": node.attempts,
+        "why": node.why,
+        "retry_in": round(node.retry_in, 1),
+    }
+
+
 def _traffic(traffic: Traffic) -> Tree:
     return {
         "rx": {"packets": traffic.rx_packets, "bytes": traffic.rx_bytes},
@@ -126,6 +141,7 @@ def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
     yield from (check.reason for check in (*status.live, *status.ready) if not check.ok)
     yield from (_unreached(dial) for dial in status.dials if dial.failures)
     yield from (_not_renewed(dial) for dial in status.renewals)
+    yield from _gone(status)
     left = status.certificate_expiry - epoch
     if left < SOON:
         yield "the certificate has expired" if left <= 0 else _expires(left)
@@ -155,6 +171,15 @@ def _failed(dial: DialStatus) -> str:
     again = "trying" if dial.retry_in is None else f"again in {dial.retry_in:.0f} s"
     times = f"{dial.failures} time{_s(dial.failures)}"
     return f"{dial.target}: {dial.why or 'it failed'} ({times}, {again})"
+
+
+def _gone(status: Status) -> Iterator[str]:
+    """Nodes that went without a goodbye, and that nobody knows anything of."""
+    names = [node.name for node in status.lost if not node.left and node.ago < LATELY]
+    if names:
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        first = ", ".join(names[:MAX_NAMED])
+        yield f"lost without a goodbye, and looked for: {first}{more}"
 
 
 def _duplicates(status: Status) -> Iterator[str]:

@@ -149,6 +149,19 @@ class DialStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LostNode:
+    """A node that was linked, and that this node tries to find again: tunmesh.memory."""
+
+    name: str
+    target: str  # host:port where it was to be dialed
+    ago: float  # seconds since it was linked
+    left: bool  # it said that it leaves
+    attempts: int  # to reach it there, since nobody else dials it
+    why: str  # of the last one
+    retry_in: float  # seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """Another node, as far as this one knows of it: linked, or vouched for by one that is."""
 
@@ -199,6 +212,7 @@ class Status:
     key_ids: tuple[str, ...]  # `key_labels` of the valid secrets; the first one is offered
     certificate_expiry: float  # seconds since the epoch
     delayed_calls: int  # timers of the whole process
+    lost: tuple[LostNode, ...] = ()  # the one that was linked last first
 
     @property
     def links_by_key(self) -> Mapping[str, int]:

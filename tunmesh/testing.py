@@ -293,6 +293,7 @@ class Network:
         self.gone: set[str] = set()  # hosts that answer nothing
         self.rates: dict[str, float] = {}  # bytes a second that slow hosts read, on each connection
         self._cuts: set[tuple[str, str]] = set()
+        self._abandoned: set[str] = set()
 
     @property
     def dials(self) -> int:
@@ -311,7 +312,11 @@ class Network:
             wire.deliver()
 
     def is_cut(self, one: str, other: str) -> bool:
-        return (one, other) in self._cuts
+        return (one, other) in self._cuts or one in self._abandoned or other in self._abandoned
+
+    def abandon(self, host: str) -> None:
+        """Nobody has this address any more: nothing gets to it, or from it, ever."""
+        self._abandoned.add(host)
 
     def latency_between(self, one: str, other: str) -> float:
         return self.latency
@@ -527,6 +532,10 @@ class _Journal:
         self._events.append(event)
 
 
+def host_address(number: int) -> str:
+    return str(IPv4Address("192.0.2.0") + number)
+
+
 class Member:
     """One host with one node on it, which may be started again."""
 
@@ -547,7 +556,7 @@ class Member:
 
     def move(self, number: int) -> None:
         """Have another host, and other addresses in the mesh, from the next start on."""
-        self.host = str(IPv4Address("192.0.2.0") + number)
+        self.host = host_address(number)
         self.addresses = (str(IPV4[number]), str(IPV6[number]))
 
     @property
@@ -597,6 +606,14 @@ class Member:
         """HUP: some of what may change while it runs has changed."""
         self.settings.update(changes)
         self.node.reload(self.mesh.reloadable_of(self))
+
+    def readdress(self, number: int) -> None:
+        """The host has another address from now on: what is connected to the old one hears no more
+        of it, without being told. The process goes on, and says what it said of itself before."""
+        network, before = self.mesh.network, self.host
+        self.host = self.reactor.host = host_address(number)
+        network.abandon(before)
+        network.listeners[self.host, PORT] = network.listeners.pop((before, PORT))
 
     def leave(self) -> None:
         """TERM: it says bye."""

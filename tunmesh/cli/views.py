@@ -15,6 +15,7 @@ from tunmesh.figures import duration, milliseconds, size
 Tree = dict[str, Any]
 _COLUMNS = ("PEER", "ADDRESS", "LINK", "SINCE", "RTT", "LOSS", "RX/s", "TX/s", "DROPS")
 _WIDE = ("RX", "TX", "QUEUE", "KEY", "VERSION", "URL")
+MAX_LOST = 5  # nodes that were linked, when not all is wanted
 _LEVELS = {"error": "red", "critical": "red", "warn": "yellow"}
 
 
@@ -32,10 +33,14 @@ def status(tree: Tree, wide: bool = False) -> Iterator[str]:
     yield ""
     rows = [_peer(peer, wide) for peer in tree["peers"]]
     rows += [_unlinked(dial) for dial in tree["dials"] if dial["kind"] == "node"]
+    rows += [_lost(node) for node in tree["lost"][: None if wide else MAX_LOST]]
     if rows:
         yield from table([*_COLUMNS, *(_WIDE if wide else ())], rows, left=3)
     else:
         yield "no peers"
+    more = 0 if wide else len(tree["lost"]) - MAX_LOST
+    if more > 0:
+        yield f"and {more} more that were linked (-o wide shows them)"
 
 
 def _keys(tree: Tree) -> str:
@@ -70,6 +75,16 @@ def _peer(peer: Tree, wide: bool) -> list[str]:
 
 def _unlinked(dial: Tree) -> list[str]:
     return [_cut(dial["name"], 16), dial["target"], click.style("down", fg="red")]
+
+
+def _lost(node: Tree) -> list[str]:
+    word = "left" if node["left"] else "lost"
+    return [
+        _cut(node["name"], 16),
+        node["target"],
+        click.style(word, fg="yellow"),
+        duration(node["ago"]),
+    ]
 
 
 def routes(tree: Tree) -> Iterator[str]:
