@@ -38,7 +38,7 @@ ENV PATH=/opt/tunmesh/bin:$PATH
 # Where bin/generate_tun_mesh_example_config and bin/parse_tun_mesh_config are.
 WORKDIR /opt/tunmesh
 
-# Links from other nodes, /livez, /readyz and /metrics; control_api/listen_port in the config.
+# Links from other nodes, /livez and /readyz; control_api/listen_port in the config.
 EXPOSE 4567
 
 # Whether restarting would help: a node that merely has no peer yet is healthy.

@@ -215,9 +215,13 @@ class Ground:
 
     async def reasons(self, number: int = 1) -> str:
         """Why the node is ready or not, as it says at its control socket: the port gives a word."""
-        client = Client(self.directory / self.plans[number - 1].socket)
-        checks = (await deferToThread(client.get, "/v1/status"))["checks"]
+        checks = (await self.status(number))["checks"]
         return "; ".join(check["reason"] for check in checks)
+
+    async def status(self, number: int = 1) -> dict[str, Any]:
+        """What `tunmesh status -o json` says."""
+        client = Client(self.directory / self.plans[number - 1].socket)
+        return await deferToThread(client.get, "/v1/status")
 
     async def metrics(self, number: int = 1) -> dict[str, float]:
         """The node's metrics by name with labels, as they are written."""

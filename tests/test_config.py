@@ -105,7 +105,7 @@ class WhatLoads(Case):
 
     def test_every_key_is_covered(self) -> None:
         """The original-style file above uses every key there is, but for the ones that are new."""
-        new = {"node_name", "secret_file", "secrets", "format", "levels", "admin"}
+        new = {"node_name", "secret_file", "secrets", "format", "levels", "admin", "listen", "tls"}
         tree = yaml.safe_load(ORIGINAL)
         for path in key_paths():
             if new & set(path):
@@ -113,6 +113,21 @@ class WhatLoads(Case):
             place = tree
             for name in path:
                 place = place["local" if name == "NAME" else name]
+
+    def test_monitoring_address(self) -> None:
+        """Monitoring may have an address of its own, of either family."""
+        for text, address, port in (
+            ("127.0.0.1:9464", "127.0.0.1", 9464),
+            ("0.0.0.0:1", "0.0.0.0", 1),
+            ('"[::1]:65535"', "::1", 65535),
+            ('"[::]:9464"', "::", 9464),
+        ):
+            config = self.load(MINIMAL + f"  monitoring: {{listen: {text}}}\n")
+            listen = config.monitoring.listen
+            assert listen is not None
+            self.assertEqual((str(listen.address), listen.port), (address, port))
+            self.assertEqual(dump(config)["tun_mesh"]["monitoring"]["listen"], text.strip('"'))
+        self.assertFalse(config.monitoring.tls)
 
     def test_levels(self) -> None:
         """Parts of the log may have levels of their own."""

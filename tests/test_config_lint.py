@@ -147,6 +147,7 @@ class Warnings(LintCase):
             [
                 "pub_key_size",
                 "max_batch_size",
+                "method",  # of that below
                 "max_init_attempts",
                 "key_range_min",
                 "key_range_max",
@@ -207,6 +208,20 @@ class Warnings(LintCase):
             self.warnings(GOOD, 105),
             [f"{key}: expired 5 days ago; no peer accepts it any more, renew it"],
         )
+
+    def test_public_metrics(self) -> None:
+        """Metrics that strangers can read are named, with what they say; at an address of their own
+        they are not."""
+        text = f"{GOOD}  monitoring:\n    method: prometheus\n"
+        told = (
+            "shows /metrics to strangers on the mesh's port: name, version and counts of this node"
+        )
+        right = "; give it an address of its own with monitoring/listen"
+        (warning,) = self.warnings(text)
+        self.assertTrue(warning.endswith(f"tun_mesh/monitoring/method: {told}{right}"), warning)
+        (warning,) = self.warnings(text + "    enable_node_packet_metrics: true\n")
+        self.assertTrue(warning.endswith(f", and the names of its peers{right}"), warning)
+        self.assertEqual(self.warnings(text + "    listen: 127.0.0.1:9464\n"), [])
 
     def test_patience(self) -> None:
         """A peer that is given up after fewer than three times the interval may only be slow."""

@@ -435,6 +435,39 @@ class WhatIsRefused(Case):
             text=ORIGINAL,
         )
 
+    def test_monitoring_address(self) -> None:
+        """Where monitoring listens is an address of this machine and a port that is free."""
+        right = (
+            'must be an address of this machine and a port, such as 127.0.0.1:9464 or "[::]:9464"'
+        )
+        where = "tun_mesh/monitoring/listen"
+        for value in (
+            "9464",
+            ":9464",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:65536",
+            "localhost:9464",
+            "::1:9464",
+            "[127.0.0.1]:9464x",
+            "300.0.0.1:9464",
+            "http://127.0.0.1:9464",
+            "[::1%lo]:1",
+        ):
+            self.refused(
+                "method: prometheus",
+                f"listen: '{value}'",
+                f'31: {where}: {right}, not "{value}"',
+                text=ORIGINAL,
+            )
+        self.refused(
+            "method: prometheus",
+            "listen: 0.0.0.0:14567",
+            f"31: {where}: must be at another port than control_api/listen_port, not "
+            '"0.0.0.0:14567"',
+            text=ORIGINAL,
+        )
+
     def test_thresholds(self) -> None:
         """A peer cannot be given up before it could have been heard of again."""
         for value in ("36", "6"):

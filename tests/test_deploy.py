@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 RULES = PROMETHEUS / "tunmesh.rules.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "tunmesh.json"
+KUBERNETES = ROOT / "deploy" / "kubernetes" / "tunmesh.yaml"
 UNIT = ROOT / "deploy" / "systemd" / "tunmesh.service"
 
 
@@ -51,6 +52,39 @@ class Deployed(unittest.TestCase):
         for reasons in re.findall(r'reason=~?"([^"]*)"', query):
             known = {*DROP_REASONS, *HANDSHAKE_FAILURES}
             self.assertEqual(set(reasons.split("|")) - known, set())
+
+
+class MonitoringTests(unittest.SynchronousTestCase):
+    """Where metrics are, in the configs that are shipped, and where Prometheus looks for them."""
+
+    def configs(self) -> Iterator[dict[str, Any]]:
+        yield yaml.safe_load((ROOT / "deploy" / "compose" / "config.yaml").read_text())["tun_mesh"]
+        for document in yaml.safe_load_all(KUBERNETES.read_text()):
+            if document["kind"] == "ConfigMap":
+                yield yaml.safe_load(document["data"]["config.yaml"])["tun_mesh"]
+
+    def test_not_for_strangers(self) -> None:
+        """They have an address of their own, at the port that Prometheus is told, and not the one
+        that peers and probes come to."""
+        prometheus = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+        targets = prometheus["scrape_configs"][0]["static_configs"][0]["targets"]
+        scraped = {target.rpartition(":")[2] for target in targets}
+        configs = list(self.configs())
+        self.assertEqual(len(configs), 2)
+        for config in configs:
+            self.assertEqual(config["monitoring"]["method"], "prometheus")
+            self.assertEqual({config["monitoring"]["listen"].rpartition(":")[2]}, scraped)
+
+    def test_container_port(self) -> None:
+        """The pod names it."""
+        (stateful,) = (
+            document
+            for document in yaml.safe_load_all(KUBERNETES.read_text())
+            if document["kind"] == "StatefulSet"
+        )
+        sidecar = stateful["spec"]["template"]["spec"]["initContainers"][0]
+        ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
+        self.assertEqual(ports, {"tunmesh": 4567, "metrics": 9464})
 
 
 class PrometheusTests(Deployed):

@@ -55,12 +55,14 @@ FLOORS = {
     ),
     # What adapters are made of: the part of `tls` that knows private names, certificates in files,
     # what every web site has in common.
-    "internals": Floor("bugs bulktls pem sites capture lines", "errors codecs machines internals"),
+    "internals": Floor(
+        "bugs bulktls pem sites capture lines admission", "errors codecs machines internals"
+    ),
     "reading": Floor("reading", "machines internals"),
     "drawing": Floor("page.view", "figures machines", pure=True),
     "adapters": Floor(
         "tun link tls dialer names metrics web admin page unixport netadmin privileges log outlet "
-        "namespaces apart issuing keyfiles seccomp sdnotify runqueue",
+        "namespaces apart issuing keyfiles seccomp sdnotify runqueue listening",
         "errors codecs machines internals reading drawing",
     ),
     "interpreter": Floor(
@@ -86,7 +88,7 @@ FLOORS = {
         "adapters interpreter machines twins simulator",
     ),
     "service": Floor(
-        "service reload control",
+        "service reload control monitor",
         "errors codecs machines internals reading adapters interpreter configuration service",
     ),
     "doctor": Floor("doctor reaching", "errors codecs machines adapters configuration lint doctor"),

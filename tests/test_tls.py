@@ -35,9 +35,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh import bulktls, tls
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.errors import OperatorError
-from tunmesh.strangers import MAX_STRANGERS
+from tunmesh.strangers import MAX_STRANGERS, MAX_VISIT
 from tunmesh.testing import LATENCY, PORT, Member, Mesh, Network, credentials
-from tunmesh.tls import HANDSHAKE_TIMEOUT, MAX_VISIT, Credentials
+from tunmesh.tls import HANDSHAKE_TIMEOUT, Credentials
 
 STRANGER = "198.51.100.1"
 DAY = timedelta(days=1)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from tunmesh import admin, page, reading, unixport
+from tunmesh.admission import Admission
 from tunmesh.config.keys import Admin
 from tunmesh.errors import OperatorError
 from tunmesh.log import Recent
@@ -38,6 +39,8 @@ class Control:
         drain: Callable[[], None],
         recent: Recent,
         log: Logger,
+        worked: Callable[[], float],
+        waited: Callable[[], float],
     ) -> None:
         self._sampler = reading.Sampler(reactor, node.sample)
         self._ports: list[IListeningPort] = []
@@ -50,11 +53,14 @@ class Control:
             except OperatorError as error:
                 log.warn("no control socket: {error}", event="no_control_socket", error=str(error))
         if config.http_port is not None:
+            # Whoever shares the network namespace may connect: as many, and as much, as strangers.
+            visitors = Admission(reactor, page.site(account, reactor), worked, waited)
             try:
-                self._ports += page.listen(reactor, config.http_port, page.site(account, reactor))
+                visitors.ports += page.listen(reactor, config.http_port, visitors)
             except OperatorError as error:
                 log.warn("no page: {error}", event="no_page", error=str(error))
             else:
+                self._ports += visitors.ports
                 url = f"http://localhost:{config.http_port}/"
                 log.info("there is a page at {url}", event="page", url=url)
 

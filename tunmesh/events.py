@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 _WORDS = {
     "node": """
-        starting tun_up listening no_control_socket page no_page privileges ready not_ready leaving
-        gone failed tun_lost bug log_lost left_out dropped stock_transport
+        starting tun_up listening monitoring public_metrics no_control_socket page no_page
+        privileges ready not_ready leaving gone failed tun_lost bug log_lost left_out dropped
+        stock_transport
     """,
     "link": """
         linked unlinked unreachable handshake_failed wasteful dialing retired closed probed gossip

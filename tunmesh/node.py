@@ -236,6 +236,10 @@ class Node:
         except CannotListenError:
             return listen(port, factory, BACKLOG, "0.0.0.0")  # noqa: S104
 
+    def over_tls(self, site: IProtocolFactory) -> IProtocolFactory:
+        """A web site for a port of its own, with this node's certificate, also a renewed one."""
+        return tls.https_factory(self._identity, site, self._reactor)
+
     def start(self) -> None:
         """Begin to carry packets and to look for peers."""
         self._tun.start(self._path.sent, self._device_lost)

@@ -34,6 +34,7 @@ from tunmesh import (
     config,
     lines,
     metrics,
+    monitor,
     privileges,
     seccomp,
     tls,
@@ -282,6 +283,7 @@ class NodeService(Service):
             device=name,
             addresses=", ".join(map(str, self._settings.record.addresses)),
         )
+        waited = RunQueue().waited
         node = Node(
             self._reactor,
             self._settings,
@@ -293,25 +295,46 @@ class NodeService(Service):
             log=self.log,
             before_bootstrap=self._reloader.before_bootstrap,
             worked=time.thread_time,
-            waited=RunQueue().waited,
+            waited=waited,
             is_debugging=lambda: self._output is not None and self._output.debugs,
         )
         node.listen()
+        monitoring, expose = self._config.monitoring, self._expose(node)
+        pages = web.details(node.health, expose, self._reactor)
+        monitor.listen(self._reactor, monitoring, node, pages, time.thread_time, waited, self.log)
+        if expose is not None and monitoring.listen is None:
+            self.log.info(
+                "/metrics on port {port} tells strangers the name, version and counts of this "
+                "node: monitoring.listen gives it an address of its own",
+                event="public_metrics",
+                port=self._settings.listen_port,
+            )
         self._control = Control(
-            self._reactor, self._config.admin, node, self._leave, self._recent, self.log
+            self._reactor,
+            self._config.admin,
+            node,
+            self._leave,
+            self._recent,
+            self.log,
+            time.thread_time,
+            waited,
         )
         return node
 
     def _make_site(self, node: Node) -> Site:
+        """What strangers see."""
+        is_public = self._config.monitoring.listen is None
+        return web.site(node.health, self._expose(node) if is_public else None, self._reactor)
+
+    def _expose(self, node: Node) -> Callable[[], bytes] | None:
         monitoring = self._config.monitoring
-        expose = None
-        if monitoring.method == "prometheus":
-            expose = metrics.exposition(
-                node.status,
-                monitoring.prometheus.base_labels,
-                monitoring.enable_node_packet_metrics,
-            )
-        return web.site(node.health, expose, self._reactor)
+        if monitoring.method != "prometheus":
+            return None
+        return metrics.exposition(
+            node.status,
+            monitoring.prometheus.base_labels,
+            monitoring.enable_node_packet_metrics,
+        )
 
     def startService(self) -> None:
         super().startService()

@@ -26,6 +26,7 @@ from ipaddress import IPv6Address
 from typing import Generic, TypeVar
 
 MAX_STRANGERS = 256  # connections that have not authenticated, HTTPS included
+MAX_VISIT = 60.0  # seconds that an HTTPS connection may take a place, however it is used
 SHARE = 1 / 3  # of the time, when links want it too
 BURST = 0.005  # seconds of work for strangers before any of it is paid back
 MAX_SOURCES = 1024  # whose turns are counted; when there are more, the count begins anew

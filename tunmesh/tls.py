@@ -53,7 +53,7 @@ from tunmesh.bulktls import transport_class
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.messages import PROTOCOL
 from tunmesh.outside import Outside
-from tunmesh.strangers import Allowance, Places
+from tunmesh.strangers import MAX_VISIT, Allowance, Places
 
 ALPN = PROTOCOL.encode("ascii")
 HTTP = b"http/1.1"
@@ -61,7 +61,6 @@ TLS12_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 EXPORTER = b"EXPORTER-Channel-Binding"
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds from the accepted connection to an authenticated link
-MAX_VISIT = 60.0  # seconds that an HTTPS connection may take a stranger's place, however it is used
 READ_SIZE = 1 << 18
 MIN_READ = 1 << 12  # and what is read of a stranger
 TURN = 0.001  # seconds that what is read of one connection should take: then others have theirs
@@ -176,6 +175,10 @@ class Identity:
         self.credentials = credentials
 
 
+def _select_http(_connection: SSL.Connection, offered: list[bytes]) -> Any:
+    return HTTP if HTTP in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
 def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> Any:
     """The best of ours that was offered, or pyOpenSSL's mark for none."""
     ours = (protocol for protocol in (ALPN, HTTP) if protocol in offered)
@@ -209,6 +212,25 @@ class _ServerCreator:
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         connection = SSL.Connection(self._identity.server, None)
+        connection.set_accept_state()
+        return connection
+
+
+class _HttpsCreator(_ServerCreator):
+    """Where no links are made: who wants one gets none of its protocol. The context is made anew
+    when the certificate was renewed."""
+
+    def __init__(self, identity: Identity) -> None:
+        super().__init__(identity)
+        self._shown: tuple[Credentials, SSL.Context] | None = None
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        credentials = self._identity.credentials
+        if self._shown is None or self._shown[0] is not credentials:
+            context = credentials.server_context()
+            context.set_alpn_select_callback(_select_http)
+            self._shown = credentials, context
+        connection = SSL.Connection(self._shown[1], None)
         connection.set_accept_state()
         return connection
 
@@ -364,6 +386,13 @@ def server_factory(
     guarded = transport is TunedTransport and isinstance(wrapped, Reception)
     factory.protocol = _GuestTransport if guarded else transport  # type: ignore[assignment]
     return factory
+
+
+def https_factory(
+    identity: Identity, wrapped: IProtocolFactory, clock: IReactorTime
+) -> TLSMemoryBIOFactory:
+    """Wrap a web site so that it answers over TLS, on a port where no links are made."""
+    return _ServerFactory(_HttpsCreator(identity), False, wrapped, clock)
 
 
 class _ServerFactory(TLSMemoryBIOFactory):

@@ -115,8 +115,14 @@ def dump(config: Config, reveal: bool = False) -> dict[str, Any]:
 
 
 def _across_sections(config: Config) -> Iterator[tuple[Loc, str]]:
-    """What no section can see alone: a node cannot be reached through the tunnel that reaching it
-    is to build."""
+    """What no section can see alone: the mesh's port is the mesh's, and a node cannot be reached
+    through the tunnel that reaching it is to build."""
+    listen = config.monitoring.listen
+    if listen is not None and listen.port == config.control_api.listen_port:
+        yield (
+            ("tun_mesh", "monitoring", "listen"),
+            wrong("at another port than control_api/listen_port", str(listen)),
+        )
     clustering: Loc = ("tun_mesh", "clustering")
     url = config.clustering.control_api_advertise_url
     if _in_overlay(config, url):

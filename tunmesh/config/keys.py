@@ -32,6 +32,7 @@ from tunmesh.config.values import (
     GroupName,
     Integer,
     LabelName,
+    ListenAddress,
     NodeName,
     Secret,
     SecretInFile,
@@ -220,6 +221,18 @@ class Monitoring(Section):
 
     method: Literal["none", "prometheus"] = Field(
         default="none", description="Whether /metrics answers. none: it is not found."
+    )
+    listen: ListenAddress | None = Field(
+        default=None,
+        description="Address and port where monitoring alone is served: /metrics, and /livez, "
+        "/readyz and /health with the reasons. null: /metrics is on the port of the mesh, where "
+        "strangers can read it. On that port, health is one word in either case.",
+        examples=["127.0.0.1:9464"],
+    )
+    tls: bool = Field(
+        default=False,
+        description="Whether monitoring.listen answers over HTTPS, with the certificate of the "
+        "mesh's port, or over HTTP.",
     )
     enable_node_packet_metrics: bool = Field(
         default=False, description="Count packets and bytes for each peer by its name."

@@ -27,6 +27,7 @@ from tunmesh.config.keys import (
     Auth,
     Clustering,
     Config,
+    Monitoring,
     Ssl,
     has_effect,
     section_around,
@@ -177,12 +178,23 @@ def _patience(timing: LocalRegistration, _now: float) -> Iterator[_Remark]:
         )
 
 
+def _monitoring(monitoring: Monitoring, _now: float) -> Iterator[_Remark]:
+    if monitoring.method == "prometheus" and monitoring.listen is None:
+        names = ", and the names of its peers" * monitoring.enable_node_packet_metrics
+        yield _Remark(
+            ("method",),
+            f"shows /metrics to strangers on the mesh's port: name, version and counts of this node"
+            f"{names}; give it an address of its own with monitoring/listen",
+        )
+
+
 _TIMING: Loc = ("tun_mesh", "process", "timing", "registrations")
 _CHECKS: tuple[tuple[Loc, type[Section], Callable[[Any, float], Iterator[_Remark]]], ...] = (
     (("tun_mesh", "clustering"), Clustering, _name),
     (("tun_mesh", "clustering", "auth"), Auth, _secrets),
     (("tun_mesh", "control_api", "ssl"), Ssl, _certificate),
     (("tun_mesh", "networking"), Networking, _room),
+    (("tun_mesh", "monitoring"), Monitoring, _monitoring),
     ((*_TIMING, "local"), LocalRegistration, _patience),
     ((*_TIMING, "mesh"), MeshRegistration, _patience),
 )

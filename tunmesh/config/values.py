@@ -61,6 +61,7 @@ _HOST_NAME = rf"(?!-)(?=[^/:]{{1,{MAX_HOST - 1}}}\.?(?:[/:]|$)){_LABEL}(?:\.{_LA
 _HOST = rf"(?:\[([0-9A-Fa-f:.]+)\]|({_HOST_NAME}))"
 _URL = re.compile(rf"[Hh][Tt][Tt][Pp][Ss]://{_HOST}(?::([0-9]{{1,5}}))?/?")
 _ANY_HOST = re.compile(r"[Hh][Tt][Tt][Pp][Ss]://([^/:@?#\[\]\s]+)(?::[0-9]{1,5})?/?")
+_SOCKET_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 _NODE_NAME = rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}"
 _GROUP_NAME = r"[^\x00-\x1f\x7f]{1,64}"
 # The kernel's dev_valid_name(), and no %, which TUNSETIFF would take for a pattern to number.
@@ -127,6 +128,18 @@ class Endpoint:
             return ip_address(self.host)
         except ValueError:
             return None
+
+
+@dataclass(frozen=True)
+class SocketAddress:
+    """An address of this machine, and a TCP port of it: `127.0.0.1:9464`, `[::]:9464`."""
+
+    address: IPv4Address | IPv6Address
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -297,6 +310,17 @@ def _show_secret(secret: SecretStr, info: SerializationInfo) -> str:
     return secret.get_secret_value() if info.context == {"reveal": True} else REDACTED
 
 
+def _socket_address(value: object) -> SocketAddress:
+    found = _SOCKET_ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    try:
+        if found is None or not 1 <= int(found[3]) <= 65535:
+            raise ValueError
+        return SocketAddress(ip_address(found[1] or found[2]), int(found[3]))
+    except ValueError:
+        expected = 'an address of this machine and a port, such as 127.0.0.1:9464 or "[::]:9464"'
+        raise ValueError(wrong(expected, value)) from None
+
+
 def _text(pattern: str) -> dict[str, Any]:
     """The JSON schema of text that is, as a whole, like the pattern, or has a ${NAME} in it."""
     return {"type": "string", "pattern": f"^(?:{pattern})$|{REFERENCE.pattern}"}
@@ -331,6 +355,12 @@ SocketPath = Annotated[
     Path, BeforeValidator(_socket), Kind("path", {"type": "string", "minLength": 1})
 ]
 """Where a Unix socket is to be; relative paths start at the config file's directory."""
+ListenAddress = Annotated[
+    SocketAddress,
+    PlainValidator(_socket_address),
+    _AS_TEXT,
+    Kind("address and port", _text(_SOCKET_ADDRESS.pattern)),
+]
 Secret = Annotated[
     SecretStr,
     Field(min_length=MIN_SECRET),

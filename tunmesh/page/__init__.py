@@ -30,7 +30,7 @@ from string import Template
 from typing import Any
 
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -188,7 +188,7 @@ def site(account: reading.Account, reactor: Any) -> Site:
     return quiet_site(root, reactor)
 
 
-def listen(reactor: Any, port: int, factory: Site) -> list[IListeningPort]:
+def listen(reactor: Any, port: int, factory: IProtocolFactory) -> list[IListeningPort]:
     """Listen on this port of every loopback address that this machine has. Raises OperatorError
     when one of them is somebody else's: the browser could end up there."""
     ports: list[IListeningPort] = []

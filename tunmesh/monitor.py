@@ -1,0 +1,41 @@
+"""The address that is for monitoring alone (`monitoring.listen`): metrics, and health with reasons.
+
+It is bound while privileges are there, so that any port may be had, and goes with the process: who
+watches the node leave can see it. With TLS it shows the node's certificate, also a renewed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.web.server import Site
+
+from tunmesh import listening
+from tunmesh.admission import Admission
+from tunmesh.config.keys import Monitoring
+from tunmesh.node import Node
+from tunmesh.strangers import MAX_VISIT
+
+
+def listen(
+    reactor: Any,
+    config: Monitoring,
+    node: Node,
+    site: Site,
+    worked: Callable[[], float],
+    waited: Callable[[], float],
+    log: Logger,
+) -> None:
+    """Serve the site at the address in the config. Raises OperatorError when it cannot be had."""
+    wanted = config.listen
+    if wanted is None:
+        return
+    factory = node.over_tls(site) if config.tls else site
+    admission = Admission(reactor, factory, worked, waited, MAX_VISIT)
+    admission.ports.append(
+        listening.listen(reactor, "monitoring/listen", str(wanted.address), wanted.port, admission)
+    )
+    url = f"http{'s' * config.tls}://{wanted}"
+    log.info("health and metrics with details at {url}", event="monitoring", url=url)
