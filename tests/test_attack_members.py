@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_interface
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -65,8 +65,10 @@ def new_ids(count: int) -> list[str]:
 class MemberCase(SynchronousTestCase):
     """a and b are linked; mallory is linked with a."""
 
+    settings: ClassVar[dict[str, Any]] = {}
+
     def setUp(self) -> None:
-        self.mesh = Mesh()
+        self.mesh = Mesh(**self.settings)
         self.a, self.b = self.mesh.add("a"), self.mesh.add("b")
         self.mesh.until(self.mesh.is_complete)
         self.lines = len(self.a.events)
@@ -189,12 +191,13 @@ class PacketsTests(MemberCase):
         self.assert_unharmed()
 
     def test_extension_headers_and_fragments(self) -> None:
-        """What a packet carries behind its addresses is the kernel's to judge: fragments and
-        extension headers pass like any other, but only from whom and to whom they may."""
+        """What a packet carries behind its addresses is the kernel's to judge, but for what
+        tunmesh.inspection refuses: extension headers pass, from whom and to whom they may."""
+        payload = bytes((59,)) + bytes(63)  # nothing follows the first of them
         self.mallory = self.join(seed=77, name="six", addresses=(ip_interface("fd09::77/64"),))
         for header in (0, 43, 44, 50, 51, 59, 60, 135):
             good = _with(
-                frame("fd09::77", self.a.addresses[1], bytes(64)), HEADER + 6, bytes((header,))
+                frame("fd09::77", self.a.addresses[1], payload), HEADER + 6, bytes((header,))
             )
             self.say(b"D" + good)
         self.assertEqual(len(self.a.tun.written), 8)
@@ -439,3 +442,44 @@ class FloodsTests(MemberCase):
         self.assertEqual(self.a.linked_with, ["b", "mallory"])
         self.assertEqual(self.a.status.nodes_known, 2)
         self.assert_unharmed(most_lines=64)
+
+
+class CrowdTests(MemberCase):
+    """Many identities of one member."""
+
+    settings: ClassVar[dict[str, Any]] = {"memory_budget": 1 << 20, "max_nodes_per_source": 8}
+
+    def member(self, number: int) -> Mallory:
+        return mallory(200 + number, name=f"m{number}", addresses=_address(number))
+
+    def test_frames_without_end(self) -> None:
+        """Who begins long frames on many links, and ends none, loses links when what has come is
+        more than there is memory for; others are not concerned."""
+        crowd = [self.member(number).dial(self.mesh, self.a) for number in range(1, 8)]
+        for member in crowd:
+            member.transport.write(b"1048576:G" + bytes(100_000))
+            self.mesh.advance(0.2)
+        self.assertLess(self.a.status.buffered_bytes, (1 << 19) + 100_000)
+        ended = [member for member in crowd if member.has_ended]
+        self.assertTrue(0 < len(ended) < len(crowd))
+        reasons = [event["reason"] for event in self.a.logged("unlinked")]
+        self.assertEqual(set(reasons), {"it holds more memory than there is for it"})
+        for member in set(crowd) - set(ended):
+            member.transport.abortConnection()
+        self.mesh.advance(1)
+        self.assertEqual(self.a.status.buffered_bytes, 0)
+        self.assert_unharmed(most_lines=40)
+
+    def test_too_many_from_one_source(self) -> None:
+        """So many nodes may be linked from one address, and at half of that the log warns. One from
+        elsewhere still comes in, and when one has left there is room for another."""
+        crowd = [self.member(number).dial(self.mesh, self.a) for number in range(1, 10)]
+        self.assertEqual([member.has_ended for member in crowd], [False] * 7 + [True] * 2)
+        self.assertEqual(crowd[-1].heard[-1], messages.encode_bye(messages.CROWDED))
+        self.assertEqual([e["count"] for e in self.a.logged("crowded_source")], [4, 8])
+        elsewhere = self.member(20).dial(self.mesh, self.a, "198.51.100.67")
+        self.assertFalse(elsewhere.has_ended)
+        crowd[0].transport.loseConnection()
+        self.mesh.advance(0.5)
+        self.assertFalse(self.member(21).dial(self.mesh, self.a).has_ended)
+        self.assert_unharmed(most_lines=40)

@@ -49,7 +49,7 @@ FLOORS = {
     "machines": Floor(
         "handshake nodekey routing roster commands packetqueue budget status totals health expiry "
         "turns outside history report explain strangers standing keepalive waste memory "
-        "fragments inspection",
+        "fragments inspection memory_budget",
         "errors codecs machines",
         pure=True,
     ),

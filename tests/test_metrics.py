@@ -50,6 +50,8 @@ ALWAYS = {
     "tunmesh_link_rtt_seconds_count": ("histogram", set()),
     "tunmesh_link_rtt_seconds_sum": ("histogram", set()),
     "tunmesh_certificate_expiry_timestamp_seconds": ("gauge", set()),
+    "tunmesh_buffered_bytes": ("gauge", set()),
+    "tunmesh_memory_budget_bytes": ("gauge", set()),
     "tunmesh_delayed_calls": ("gauge", set()),
 }
 BY_NODE = {
@@ -129,6 +131,8 @@ def a_status() -> Status:
         handshake_failures={"bad_proof": 40},
         rtt=rtt,
         key_ids=("1", "2"),
+        buffered_bytes=1000,
+        memory_budget=4000,
         certificate_expiry=1800000000.0,
         delayed_calls=7,
     )
@@ -194,6 +198,8 @@ class Exposition(unittest.SynchronousTestCase):
         self.assertEqual(samples["tunmesh_build_info"], {"alpha 0.1.0": 1})
         self.assertEqual(samples["tunmesh_start_time_seconds"], {"": 1795644308.125})
         self.assertEqual(samples["tunmesh_certificate_expiry_timestamp_seconds"], {"": 1.8e9})
+        self.assertEqual(samples["tunmesh_buffered_bytes"], {"": 1000})
+        self.assertEqual(samples["tunmesh_memory_budget_bytes"], {"": 4000})
         self.assertEqual(samples["tunmesh_delayed_calls"], {"": 7.0})
         self.assertEqual(samples["tunmesh_links"], {"handshake": 1, "up": 2, "retiring": 0})
         self.assertEqual(samples["tunmesh_nodes_known"], {"": 5})

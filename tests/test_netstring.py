@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable, Iterator
 
 from hypothesis import given, settings
@@ -95,6 +96,24 @@ class Literals(unittest.SynchronousTestCase):
         for stream in (b"", b"5", b"5:", b"5:hell", b"5:hello", b"0:", b"999999999"):
             self.assertEqual(decoded([stream]), ([], None), stream)
             self.assertEqual(decoded(cut(stream, [1])), ([], None), stream)
+
+    def test_announced(self) -> None:
+        """What is kept of a frame is what has come of it, however long it is to be; when it is
+        whole, or nothing more is to come, nothing is kept."""
+        decoder = Decoder(1 << 30)
+        self.assertEqual(list(decoder.feed(b"100000000:begin")), [])
+        self.assertEqual(decoder.held, 5)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for _ in range(1000):
+            self.assertEqual(list(decoder.feed(b"x")), [])
+        self.assertEqual(decoder.held, 1005)
+        self.assertLess(tracemalloc.get_traced_memory()[1], 10_000)
+        decoder.clear()
+        self.assertEqual(decoder.held, 0)
+        self.assertEqual([bytes(each) for each in decoder.feed(b"2:ab,3:c")], [b"ab"])
+        self.assertEqual([bytes(each) for each in decoder.feed(b"de,")], [b"cde"])
+        self.assertEqual(decoder.held, 0)
 
     def test_not_a_frame(self) -> None:
         """What cannot become a frame any more is refused, however it is cut."""

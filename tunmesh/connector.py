@@ -19,6 +19,7 @@ from tunmesh import bugs, messages, tls
 from tunmesh.dialer import EVERYWHERE, PeerFactory, Target
 from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.link import Link, Owner
+from tunmesh.memory_budget import MemoryBudget
 from tunmesh.nodekey import NodeKey
 from tunmesh.outside import Outside
 from tunmesh.turns import Turns
@@ -29,7 +30,7 @@ class Connector:
     `record()` is what the node says of itself, as bytes; `node_key` proves its id;
     `unreachable(target, why)` is told of attempts that came to no connection, `dialing(dialer,
     address)` of every address that is tried; `transport` runs TLS; links have both ends `outside`
-    the mesh."""
+    the mesh, and share `memory`."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Connector:
         transport: type[ProtocolWrapper] = tls.TunedTransport,
         dialing: Callable[[PeerFactory, str], None] = lambda dialer, address: None,
         outside: Outside = EVERYWHERE,
+        memory: MemoryBudget | None = None,
     ) -> None:
         self._reactor = reactor
         self._owner = owner
@@ -57,6 +59,7 @@ class Connector:
         self._unreachable = unreachable
         self._dialing = dialing
         self._outside = outside
+        self._memory = memory or MemoryBudget()
         self._transport = transport
         self._links: dict[Link, PeerFactory | None] = {}  # with the attempt that is not settled
 
@@ -74,7 +77,16 @@ class Connector:
         """The protocol for an accepted connection; see tls.Reception."""
         begin = partial(self._machine, Listener)
         channel = tls.Channel(None, self._outside)
-        link = Link(self._owner, self._reactor, False, begin, channel, timeout, authenticated)
+        link = Link(
+            self._owner,
+            self._reactor,
+            False,
+            begin,
+            channel,
+            timeout,
+            authenticated,
+            memory=self._memory,
+        )
         self._links[link] = None
         return link
 
@@ -133,7 +145,15 @@ class Connector:
         begin = partial(self._machine, Dialer)
         verified = host if self._identity.credentials.verify_hostname else None
         channel = tls.Channel(verified, self._outside)
-        link = Link(self._owner, self._reactor, True, begin, channel, tls.HANDSHAKE_TIMEOUT)
+        link = Link(
+            self._owner,
+            self._reactor,
+            True,
+            begin,
+            channel,
+            tls.HANDSHAKE_TIMEOUT,
+            memory=self._memory,
+        )
         self._links[link] = dialer
         return link
 

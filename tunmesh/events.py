@@ -16,6 +16,7 @@ _WORDS = {
     """,
     "link": """
         linked unlinked unreachable handshake_failed wasteful dialing retired closed probed gossip
+        crowded_source
     """,
     "address": "address_conflict address_refused superseded",
     "config": "reloaded reload_failed restart_needed not_reloadable certificate_expires",

@@ -6,12 +6,13 @@
 **Flow control.** While the transport takes bytes, packets go straight to it, a batch at a time.
 When it says pause, or when more come in one turn of the reactor than should go in one, they wait in
 a fair and bounded queue (tunmesh.packetqueue), from which one budget (tunmesh.budget) goes in each
-turn. The tun is never paused: it is read faster than we can encrypt, so that what must wait or be
-dropped is chosen here and not by the order of its ring. Everything that is not data goes to the
-transport at once, past the queue: it is little, and what a peer could make us send without end is
-held back. Of all pings of one read the last is answered, a record is introduced once, and neither
-while the transport says pause; a peer that makes us say more and more and does not read is hung up
-on at `MAX_UNREAD`.
+turn. What waits here and in the transport, and what has come of a frame, counts against one budget
+for all links (tunmesh.memory_budget). The tun is never paused: it is read faster than we can
+encrypt, so that what must wait or be dropped is chosen here and not by the order of its ring.
+Everything that is not data goes to the transport at once, past the queue: it is little, and what a
+peer could make us send without end is held back. Of all pings of one read the last is answered, a
+record is introduced once, and neither while the transport says pause; a peer that makes us say more
+and more and does not read is hung up on at `MAX_UNREAD`.
 
 **Silence** is the end of a link (tunmesh.keepalive). Whoever sends too much that leads nowhere is
 not read for a while (tunmesh.waste). A single ping with a short deadline (`probe`) answers the
@@ -40,13 +41,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunmesh import messages
-from tunmesh.budget import Budget
+from tunmesh.budget import MIN_BUDGET, Budget
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener, Step
 from tunmesh.keepalive import KeepAlive
+from tunmesh.memory_budget import MemoryBudget
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.netstring import Decoder, encode
 from tunmesh.packetqueue import PacketQueue
+from tunmesh.strangers import source_of
 from tunmesh.waste import Waste
 
 RETIRE_TIMEOUT = 2.0  # how long the other end may take to say its bye, or to close
@@ -152,6 +155,7 @@ class Link(Protocol):
         channel: Channel,
         timeout: float,
         authenticated: Callable[[], None] = lambda: None,
+        memory: MemoryBudget | None = None,
     ) -> None:
         self.state = State.HANDSHAKE
         self.dialed = dialed
@@ -169,8 +173,11 @@ class Link(Protocol):
         self._decoder = Decoder(messages.MAX_HANDSHAKE_FRAME)
         self._timer: IDelayedCall | None = None
         self._budget = Budget()
+        self._memory = memory or MemoryBudget()
+        self._account = self._memory.account("")
         self._paused = False
         self._unread = 0  # bytes of messages written since the transport said pause
+        self._unsent = 0  # bytes of packets of the write at which it said so, at most
         self._is_reading = False  # more may follow of what is to be answered
         self._pump_call: IDelayedCall | None = None
         self._error: PeerError | None = None  # why it closed, when it was not the connection
@@ -219,11 +226,14 @@ class Link(Protocol):
         if self.state is not State.UP:
             self._drop("link_lost", len(frames))
             return
-        if not (self._paused or self.queue) and sum(map(len, frames)) <= self._budget.bytes:
+        is_free = not (self._paused or self.queue) and self._memory.is_ample
+        if is_free and sum(map(len, frames)) <= self._budget.bytes:
             self._write_frames(frames)
             return
-        dropped = self.queue.push(self._clock.seconds(), frames)
+        most = self.queue.bytes + self._account.room
+        dropped = self.queue.push(self._clock.seconds(), frames, most)
         self._drop("queue_full", dropped)
+        self._note_memory()
         self._pump_soon()
 
     def tell(self, gossip: Gossip) -> None:
@@ -312,6 +322,8 @@ class Link(Protocol):
         self._is_reading = True
         self._read(data)
         self._is_reading = False
+        if self._decoder.held or self._account.held:
+            self._note_memory()
         self._answer()
 
     def _read(self, data: bytes) -> None:
@@ -362,6 +374,8 @@ class Link(Protocol):
         _cancel(self._rest)
         dropped = self.queue.clear()
         self._drop("link_lost", dropped)
+        self._decoder.clear()  # the link itself may stay until a collection of garbage
+        self._account.hold(0)
         if self.record is not None:
             self._owner.link_lost(self, self._error or _why_lost(reason))
         else:
@@ -378,7 +392,7 @@ class Link(Protocol):
         self._paused = False
         if self._budget.resumed(self._clock.seconds()):
             self._channel.limit_unsent(self.transport, self._budget.bytes)
-        self._unread = 0
+        self._unread = self._unsent = 0
         self._answer()
         self._pump()
 
@@ -398,7 +412,8 @@ class Link(Protocol):
         self._stop_pump()
         if self._paused or not self._is_open():
             return
-        frames, expired = self.queue.pop(self._clock.seconds(), self._budget.bytes)
+        budget = min(self._budget.bytes, max(self._account.room, MIN_BUDGET))
+        frames, expired = self.queue.pop(self._clock.seconds(), budget)
         self._drop("expired", expired)
         if frames:
             self._write_frames(frames)
@@ -408,6 +423,14 @@ class Link(Protocol):
             self._pump_soon()
         elif self.state is State.RETIRING and not self._bye_said and not self._paused:
             self._say_bye(messages.REPLACED)
+        self._note_memory()
+
+    def _note_memory(self) -> None:
+        """Count what is held for this link. End it if its source holds too much: what can be shed
+        has been."""
+        self._account.hold(self.queue.bytes + self._decoder.held + self._unread + self._unsent)
+        if self._account.is_exceeded and self._is_open():
+            self._fail(PeerError("memory", "it holds more memory than there is for it"))
 
     def _stop_pump(self) -> None:
         _cancel(self._pump_call)
@@ -422,13 +445,20 @@ class Link(Protocol):
         parts: list[bytes] = []
         for frame in frames:
             parts += (b"%d:D" % (len(frame) + 1), frame, b",")
-        self.transport.write(b"".join(parts))
+        batch = b"".join(parts)
+        self.transport.write(batch)
+        if self._paused:
+            self._unsent += len(batch)
+            self._note_memory()
 
     def _write(self, payload: bytes) -> None:
         if self._paused:
             self._unread += len(payload)
             if self._unread > MAX_UNREAD:
                 self._fail(PeerError("unread", "it does not read what it is told"))
+                return
+            self._note_memory()
+            if self.state is State.CLOSED:
                 return
         self.transport.write(encode(payload))
 
@@ -460,6 +490,7 @@ class Link(Protocol):
         self.record = record
         self.since = self._clock.seconds()
         self._decoder.limit = messages.MAX_FRAME
+        self._account = self._memory.account(source_of(self.transport.getPeer().host))
         self._authenticated()
         self.transport.registerProducer(self, True)
         self.adopt(self.timing)

@@ -99,6 +99,16 @@ class _NodeCollector(Collector):
             "Addresses of this node that some peer does not route to it",
             {(): len({address for peer in status.peers for address in peer.refuses})},
         )
+        yield self._gauge(
+            "tunmesh_buffered_bytes",
+            "Bytes that wait for peers, or have come from them only in part",
+            {(): status.buffered_bytes},
+        )
+        yield self._gauge(
+            "tunmesh_memory_budget_bytes",
+            "The most bytes that may wait so",
+            {(): status.memory_budget},
+        )
         yield self._counter(
             "tunmesh_handshake_failures",
             "Connections that did not become links, by reason",

@@ -3,9 +3,9 @@
     <length in decimal>:<payload>,          e.g.  5:hello,
 
 The decoder is made for bulk. A chunk from the transport is never copied or re-sliced: frames are
-memoryviews into it. Only a frame that spans chunks is copied, once, into a buffer made to measure.
-That buffer, at most `limit` bytes and a comma, or an incomplete length is all that is kept between
-two calls.
+memoryviews into it. Only a frame that spans chunks is copied into a buffer, which grows with what
+arrives: to announce a long frame costs its reader nothing. That buffer, at most `limit` bytes and a
+comma, or an incomplete length is all that is kept between two calls.
 
 Source: D. J. Bernstein, "Netstrings", 1997. As there, a length has no leading zeros.
 """
@@ -37,8 +37,17 @@ class Decoder:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._header = b""  # an incomplete length, when a chunk ended inside it
-        self._frame = bytearray()  # a frame that spans chunks, its comma included
+        self._frame = bytearray()  # what has come of a frame that spans chunks, its comma included
         self._missing = 0  # bytes of it that are still to come
+
+    @property
+    def held(self) -> int:
+        """Bytes of a frame that is not whole yet."""
+        return len(self._frame) if self._missing else 0
+
+    def clear(self) -> None:
+        """Nothing more comes: keep nothing."""
+        self._frame, self._missing, self._header = bytearray(), 0, b""
 
     def feed(self, chunk: bytes) -> Iterator[memoryview]:
         """Yield every payload that ends in this chunk.
@@ -49,12 +58,14 @@ class Decoder:
         size = len(chunk)
         if self._missing:
             offset = min(self._missing, size)
-            self._fill(memoryview(chunk)[:offset])
+            self._frame += memoryview(chunk)[:offset]
+            self._missing -= offset
             if self._missing:
                 return
-            if self._frame[-1] != _COMMA:
+            frame, self._frame = self._frame, bytearray()
+            if frame[-1] != _COMMA:
                 raise PeerError("framing", "a frame does not end in a comma")
-            yield memoryview(self._frame)[:-1]
+            yield memoryview(frame)[:-1]
         if self._header:
             chunk = self._header + chunk[offset:]
             self._header = b""
@@ -71,20 +82,13 @@ class Decoder:
                 raise PeerError("oversized", f"a frame of {length} bytes, {self.limit} are allowed")
             end = start + length
             if end >= size:
-                self._frame = bytearray(end + 1 - start)
-                self._missing = end + 1 - start
-                self._fill(view[start:])
+                self._frame = bytearray(view[start:])
+                self._missing = end + 1 - size
                 return
             if chunk[end] != _COMMA:
                 raise PeerError("framing", "a frame does not end in a comma")
             yield view[start:end]
             offset = end + 1
-
-    def _fill(self, part: memoryview) -> None:
-        """Copy the next bytes of the frame that spans chunks to their place."""
-        start = len(self._frame) - self._missing
-        self._frame[start : start + len(part)] = part
-        self._missing -= len(part)
 
     def _keep_header(self, rest: bytes) -> None:
         """A chunk ended before the colon: keep what there is of the length, if it can be one."""

@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
-from tunmesh import bugs, commands, health, messages, roster, status, tls
+from tunmesh import bugs, commands, health, memory_budget, messages, roster, status, tls
 from tunmesh.bootstrap import Bootstrap, GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.datapath import DataPath, Peer, Tap
@@ -111,6 +111,8 @@ class Settings:
     session_max_age: float = 3600.0
     groom_interval: float = 5.0
     metric_ttl: float = 3600.0
+    memory_budget: int = memory_budget.DEFAULT  # bytes
+    max_nodes_per_source: int = 512
     local: Timing = field(default_factory=Timing)  # for links within the local subnet
     mesh: Timing = field(default_factory=Timing)  # for all others
 
@@ -163,7 +165,10 @@ class Node:
             reactor.seconds,
         )
         self._path = DataPath(tun, self._table, reactor.seconds)
-        self._peers = Peers(self._table, settings.metric_ttl, reactor.seconds)
+        self._peers = Peers(
+            self._table, settings.metric_ttl, reactor.seconds, settings.max_nodes_per_source
+        )
+        self._memory = memory_budget.MemoryBudget(settings.memory_budget)
         self._identity = tls.Identity(settings.reloadable.credentials)
         self._connector = Connector(
             reactor,
@@ -178,6 +183,7 @@ class Node:
             transport,
             self._dialing,
             Outside(settings.networks),
+            self._memory,
         )
         self._dialers: dict[str, PeerFactory] = {}
         self._turns = Turns(MAX_DIALS, draw, bugs.caught("a dial could not begin"))
@@ -312,6 +318,10 @@ class Node:
             link.close(messages.SELF)
             self._note_readiness()
             return
+        if not self._peers.has_room(link):
+            self._note_crowd(link)
+            link.close(messages.CROWDED)
+            return
         is_local = self._table.is_local(record.addresses)
         link.adopt(self._settings.local if is_local else self._settings.mesh)
         self._note_standing()  # what it is to go by, however long ago it was looked at
@@ -409,6 +419,14 @@ class Node:
                 peer=link.node.name,
                 name=self.record.name,
             )
+        if reason == messages.CROWDED:
+            self._journal.warn(
+                "crowded out",
+                "{peer} takes no more nodes from the address that this one comes from: see "
+                "clustering/max_nodes_per_source there",
+                event="crowded_source",
+                peer=link.node.name,
+            )
         self._run(self._roster.bye(link, reason))
 
     def round_trip(self, link: Link, seconds: float) -> None:
@@ -467,6 +485,8 @@ class Node:
 
     def _join(self, link: Link) -> None:
         self._peers.join(link)
+        if self._peers.is_getting_crowded(link):
+            self._note_crowd(link)
         record = link.node
         self._redialer.linked(record)
         self._journal.over(("unreachable", record.host_port))
@@ -479,6 +499,17 @@ class Node:
             addresses=", ".join(str(address.ip) for address in record.addresses),
         )
         self._note_readiness()
+
+    def _note_crowd(self, link: Link) -> None:
+        source, count = self._peers.crowd(link)
+        self._journal.warn(
+            ("crowded source", source, count),
+            "{count} nodes are linked from {source}, and clustering/max_nodes_per_source is {most}",
+            event="crowded_source",
+            count=count,
+            source=source,
+            most=self._settings.max_nodes_per_source,
+        )
 
     def _part(self, link: Link, reason: str) -> None:
         self._peers.part(link)
@@ -702,6 +733,8 @@ class Node:
             handshake_failures=dict(self._failures),
             rtt=self._rtt,
             key_ids=key_labels(len(self._connector.keys)),
+            buffered_bytes=self._memory.held,
+            memory_budget=self._memory.limit,
             certificate_expiry=self._identity.credentials.expiry,
             delayed_calls=len(self._reactor.getDelayedCalls()),
             lost=tuple(self._redialer.lost()),

@@ -62,8 +62,10 @@ class PacketQueue:
     def __bool__(self) -> bool:
         return self.bytes > 0
 
-    def push(self, now: float, frames: Iterable[bytes]) -> int:
-        """Take them in; how many packets, of these or older ones, had to go to make room."""
+    def push(self, now: float, frames: Iterable[bytes], most: int | None = None) -> int:
+        """Take them in; how many packets, of these or older ones, had to go to make room. `most`:
+        bytes that may wait now, where that is less than `max_bytes`."""
+        limit = self._max_bytes if most is None else min(most, self._max_bytes)
         flows = self._flows
         for frame in frames:
             # Addresses and ports; whatever is there instead, of other protocols, does as well.
@@ -75,7 +77,7 @@ class PacketQueue:
             flow.packets.append((now, frame))
             flow.bytes += len(frame)
             self.bytes += len(frame)
-        return self._shed() if self.bytes > self._max_bytes else 0
+        return self._shed(limit) if self.bytes > limit else 0
 
     def pop(self, now: float, budget: int) -> tuple[list[bytes], int]:
         """The next packets, at least one and until `budget` bytes are reached; and how many had
@@ -116,14 +118,14 @@ class PacketQueue:
         else:
             del self._flows[flow.key]
 
-    def _shed(self) -> int:
+    def _shed(self, limit: int) -> int:
         """Make room: the longest lines lose their oldest packets, each up to a half of itself, so
         that to look for the longest does not cost much for each packet."""
         dropped = 0
-        while self.bytes > self._max_bytes:
+        while self.bytes > limit:
             flow = max(self._flows.values(), key=_BYTES)
             enough = flow.bytes // 2
-            while self.bytes > self._max_bytes and flow.bytes > enough:
+            while self.bytes > limit and flow.bytes > enough:
                 self._take(flow)
                 dropped += 1
         return dropped

@@ -13,18 +13,30 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from tunmesh.datapath import Peer
 from tunmesh.handshake import Key
 from tunmesh.link import Link
+from tunmesh.roster import MAX_NODES
 from tunmesh.routing import Table
 from tunmesh.status import REVOKED, NodeStatus, PeerSample, PeerStatus, Traffic, key_labels
+from tunmesh.strangers import source_of
 from tunmesh.totals import Totals
 
 
 class Peers:
-    """Every node that is linked, by its id."""
+    """Every node that is linked, by its id; from one source (tunmesh.strangers) at most
+    `max_per_source` of them."""
 
-    def __init__(self, table: Table[Peer], ttl: float, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        table: Table[Peer],
+        ttl: float,
+        seconds: Callable[[], float],
+        max_per_source: int = MAX_NODES,
+    ) -> None:
         self._table = table
         self._seconds = seconds
         self._by_id: dict[str, Peer] = {}
+        self._sources: dict[str, str] = {}  # where each of them came from when it joined, by id
+        self._per_source: Counter[str] = Counter()
+        self._max_per_source = max_per_source
         self._totals = Totals(ttl)
         self._past = Traffic()  # with nodes that are gone
 
@@ -42,17 +54,34 @@ class Peers:
         """The link to this node. Raises KeyError when there is none."""
         return self._by_id[node_id].link
 
+    def has_room(self, link: Link) -> bool:
+        """Whether the node at the other end may join: it has, or few others from there have."""
+        is_known = link.node.id in self._by_id
+        return is_known or self._per_source[_source_of(link)] < self._max_per_source
+
+    def is_getting_crowded(self, link: Link) -> bool:
+        """Whether the node that has just joined by this link is one too many to say nothing."""
+        return self._per_source[_source_of(link)] == max(2, self._max_per_source // 2)
+
+    def crowd(self, link: Link) -> tuple[str, int]:
+        """The source of this link, and how many nodes have joined from there."""
+        source = _source_of(link)
+        return source, self._per_source[source]
+
     # --- what the roster decides ---
 
     def join(self, link: Link) -> None:
         """A node is linked by this link."""
         peer = self._by_id[link.node.id] = Peer(link.node, link)
+        source = self._sources[link.node.id] = _source_of(link)
+        self._per_source[source] += 1
         self._table.join(peer, link.node.addresses)
         self._totals.join(link.node.name)
 
     def part(self, link: Link) -> None:
         """A node is linked no more."""
         peer = self._by_id.pop(link.node.id)
+        self._leave_source(self._sources.pop(link.node.id))
         self._table.part(peer)
         self._past.add(peer.traffic)
         linked = [other.record.name for other in self]
@@ -69,6 +98,11 @@ class Peers:
     def unroute(self, address: IPv4Address | IPv6Address) -> None:
         """An address belongs to nobody."""
         self._table.routes.pop(address.packed, None)
+
+    def _leave_source(self, source: str) -> None:
+        self._per_source[source] -= 1
+        if not self._per_source[source]:
+            del self._per_source[source]
 
     # --- what else happens ---
 
@@ -128,6 +162,10 @@ class Peers:
         for peer in self:
             total.add(peer.traffic)
         return total
+
+
+def _source_of(link: Link) -> str:
+    return source_of(link.transport.getPeer().host)
 
 
 def _status(peer: Peer, routed: tuple[str, ...], key_id: str) -> PeerStatus:

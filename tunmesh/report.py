@@ -71,6 +71,8 @@ def report(status: Status, history: History, epoch: float) -> Tree:
         "handshake_failures": {reason: n for reason, n in status.handshake_failures.items() if n},
         "key_ids": list(status.key_ids),
         "links_by_key": dict(status.links_by_key),
+        "buffered_bytes": status.buffered_bytes,
+        "memory_budget": status.memory_budget,
         "certificate_expires": status.certificate_expiry,
     }
 
@@ -149,6 +151,11 @@ def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
     stale = [peer.record.name for peer in status.peers if peer.key_id not in status.key_ids]
     if stale:
         yield f"linked by a secret that is valid here no more: {', '.join(sorted(stale))}"
+    if 4 * status.buffered_bytes > 3 * status.memory_budget:
+        yield (
+            f"{status.buffered_bytes >> 20} MiB wait for peers, of {status.memory_budget >> 20} "
+            "that process/memory_budget allows: the largest sources lose packets, then links"
+        )
     seconds, dropped, failures = history.lately(status)
     span = f"in the last {seconds:.0f} s"
     for reason, count in failures.most_common():

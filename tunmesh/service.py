@@ -171,6 +171,8 @@ def settings_of(reading: Reading) -> Settings:
         session_max_age=timing.auth.session_max_age,
         groom_interval=timing.registrations.groom_interval,
         metric_ttl=loaded.monitoring.metric_ttl,
+        memory_budget=loaded.process.memory_budget,
+        max_nodes_per_source=clustering.max_nodes_per_source,
         local=_timing(timing, timing.registrations.local, timing.network.local),
         mesh=_timing(timing, timing.registrations.mesh, timing.network.mesh),
     )

@@ -210,6 +210,8 @@ class Status:
     handshake_failures: Mapping[str, int]  # by reason
     rtt: Histogram
     key_ids: tuple[str, ...]  # `key_labels` of the valid secrets; the first one is offered
+    buffered_bytes: int  # what waits for peers, or has come from them in part
+    memory_budget: int  # and the most that may
     certificate_expiry: float  # seconds since the epoch
     delayed_calls: int  # timers of the whole process
     lost: tuple[LostNode, ...] = ()  # the one that was linked last first

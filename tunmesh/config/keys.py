@@ -135,6 +135,13 @@ class Clustering(Section):
         examples=["default"],
         json_schema_extra=RELOADED,
     )
+    max_nodes_per_source: Integer = Field(
+        default=512,
+        ge=1,
+        le=4096,
+        description="How many nodes may be linked from one IPv4 address, or one IPv6 /64. Nodes "
+        "behind one NAT count together. The log warns when half of it is reached.",
+    )
     reload_config_on_bootstrap: bool = Field(
         default=False,
         description="Look whether this file has changed before each attempt to bootstrap, and not "

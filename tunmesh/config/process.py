@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from tunmesh.config.values import NO_EFFECT, WEEK, Duration, Integer, Section, wrong
+from tunmesh.config.values import NO_EFFECT, WEEK, Duration, Integer, Section, Size, wrong
 
 MAX_ID = 2**32 - 2  # the kernel's -1 means "no id"
 
@@ -223,5 +223,13 @@ class Process(Section):
         default_factory=Ipc,
         description="The original's traffic between its processes. No effect here.",
         json_schema_extra=NO_EFFECT,
+    )
+    memory_budget: Size = Field(
+        default=64 << 20,
+        ge=4 << 20,
+        le=64 << 30,
+        description="Memory for all that waits for peers, or has come from them in part. One "
+        "source of peers gets what is left for everybody at most: half of it, if it is alone.",
+        examples=["64MiB"],
     )
     timing: Timing = Field(default_factory=Timing, description="All durations.")

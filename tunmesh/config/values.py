@@ -50,10 +50,12 @@ HTTPS_PORT = 443
 WEEK = 7 * 86400  # seconds; the upper bound of durations
 REDACTED = "(redacted)"
 
+_UNIT_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # No leading zeros: YAML takes 010 for 8. The original's queue keys are written 0x80000000.
 _INTEGER = re.compile(r"[+-]?(?:0x[0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,18})")
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,12})?)"
+_SIZE = re.compile(r"([0-9]{1,15})\s*(|B|KiB|MiB|GiB)")
 _DURATION = re.compile(rf"{_NUMBER}(?:\.\.{_NUMBER})?\s*([SMHDsmhd]?)")
 # RFC 1035 with the underscore, which names of Compose services have.
 _LABEL = r"[A-Za-z0-9_-]{1,63}"
@@ -206,6 +208,13 @@ def _duration(value: object, info: ValidationInfo) -> float:
     return round(low, 3)
 
 
+def _size(value: object) -> int:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(wrong("a size such as 67108864, 512KiB, 64MiB or 1GiB", value))
+    return int(match[1]) * _UNIT_BYTES[match[2]]
+
+
 def _file(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError(wrong("the path of a file", value))
@@ -349,6 +358,12 @@ Duration = Annotated[
     Kind("duration", _or_text("number", _DURATION.pattern)),
 ]
 """Seconds."""
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    Kind("size", _or_text("integer", _SIZE.pattern)),
+]
+"""Bytes."""
 File = Annotated[Path, BeforeValidator(_file), _FILE]
 """An existing file; relative paths start at the config file's directory."""
 SocketPath = Annotated[
