@@ -30,7 +30,7 @@ from pathlib import Path
 
 from OpenSSL import SSL
 
-from tunmesh import messages, tls
+from tunmesh import certificates, messages, tls
 from tunmesh.handshake import Dialer, Key
 from tunmesh.localmesh import plan
 from tunmesh.messages import Gossip, NodeRecord, Refusal
@@ -52,7 +52,7 @@ class Target:
     def __init__(self, directory: Path, host: str) -> None:
         self.place = (host, plan.LISTEN_PORT)
         certificate, key = directory / plan.CERTIFICATE, directory / plan.KEY
-        self.context = tls.Identity(tls.Credentials.load(certificate, key, None, False)).client
+        self.context = tls.Identity(certificates.load(certificate, key, None, False)).client
         self.key = Key.derive((directory / plan.SECRET).read_bytes())
 
     def connect(self) -> socket.socket:

@@ -36,7 +36,7 @@ from twisted.internet.interfaces import IAddress, IReadDescriptor
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
-from tunmesh import messages, tls, web
+from tunmesh import certificates, messages, tls, web
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.errors import PeerError
@@ -278,7 +278,7 @@ class _Links:
 def secret_of(directory: Path) -> tuple[tuple[Key, ...], tls.Credentials]:
     secret = (directory / plan.SECRET).read_bytes()
     certificate, key = directory / plan.CERTIFICATE, directory / plan.KEY
-    return (Key.derive(secret),), tls.Credentials.load(certificate, key, None, False)
+    return (Key.derive(secret),), certificates.load(certificate, key, None, False)
 
 
 @implementer(IReadDescriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 
@@ -216,9 +217,38 @@ class WhatLoads(Case):
         config = self.load(MINIMAL.replace(f"secret: {SECRET}", "secret_file: secret"))
         self.assertEqual(config.clustering.auth.accepted, (SECRET.encode(),))
 
+    def test_what_is_around_a_secret(self) -> None:
+        """White space, line ends of any system and byte order marks are no part of a secret,
+        wherever it is: in a file, in the config, in a variable."""
+        file = self.directory / "secret"
+        for around in ("{}\n", "{}\r\n", "\ufeff{}", "\ufeff{}\r\n\r\n", "  {}\t\n", "{} \ufeff"):
+            text = around.format(SECRET)
+            file.write_bytes(text.encode())
+            for source in (
+                "secret_file: secret",
+                "secret: ${SECRET}",
+                "secrets: ['${SECRET}']",
+                f"secret: |\n        {SECRET}\n",
+                f"secret: {json.dumps(text.replace(chr(13), ''))}",
+            ):
+                config = self.load(MINIMAL.replace(f"secret: {SECRET}", source), {"SECRET": text})
+                self.assertEqual(config.clustering.auth.accepted, (SECRET.encode(),), source)
+
+    def test_lines_of_a_secret(self) -> None:
+        """Inside a secret, a line ends as on Unix."""
+        half = SECRET[:20]
+        (self.directory / "secret").write_bytes(f"{half}\r\n{half}\r\n".encode())
+        config = self.load(MINIMAL.replace(f"secret: {SECRET}", "secret_file: secret"))
+        self.assertEqual(config.clustering.auth.accepted, (f"{half}\n{half}".encode(),))
+
+    def test_line_end_of_a_variable(self) -> None:
+        """A file that was read into a variable as a whole may end with a line end."""
+        text = MINIMAL.replace("uid: 1000", "uid: ${MESH_UID}")
+        self.assertEqual(self.load(text, {"MESH_UID": "1000\r\n"}).process.uid, 1000)
+
     def test_several_secrets(self) -> None:
         """Of several secrets the first is the one to offer, and all are accepted."""
-        other = "x" * 32
+        other = "another-secret-of-32-characters!"
         config = self.load(MINIMAL.replace(f"secret: {SECRET}", f"secrets: [{other}, {SECRET}]"))
         self.assertEqual(config.clustering.auth.accepted, (other.encode(), SECRET.encode()))
 

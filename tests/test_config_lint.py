@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import socket
+import string
 import time
 from datetime import timedelta
 
@@ -129,7 +131,7 @@ class Errors(LintCase):
         text = text.replace("uid: 1000", "uid: 0").replace(
             "config_version: 1.1", "config_version: 2"
         )
-        findings = self.findings(text.replace(SECRET, "x" * 32))
+        findings = self.findings(text.replace(SECRET, "xy" * 16))
         self.assertEqual([problem.line for problem in findings.errors], [2, 14, 17, 20])
         self.assertEqual([problem.line for problem in findings.warnings], [6])
 
@@ -141,7 +143,8 @@ class Warnings(LintCase):
         """Keys of the original that steer nothing here are named, each with its line."""
         text = ORIGINAL.replace("10.77.0.0/16", "198.18.0.0/16")
         text = text.replace("10.77.1.2/24", "198.18.1.2/24").replace("ca_file_path: ca.pem", "")
-        warnings = self.warnings(text)
+        text = text.replace("verify_hostname: true", "")
+        warnings = [line for line in self.warnings(text) if "has no effect" in line]
         self.assertEqual(
             [warning.split(": ")[1].split("/")[-1] for warning in warnings],
             [
@@ -168,7 +171,7 @@ class Warnings(LintCase):
         (self.directory / "secret").chmod(0o600)
         for source, key in (
             (f"secret: {'abc' * 20}", "secret"),
-            (f"secrets: [{SECRET}, {'a' * 40}]", "secrets/1"),
+            (f"secrets: [{SECRET}, {'ab' * 20}]", "secrets/1"),
             ("secret_file: secret", "secret_file"),
         ):
             (warning,) = self.warnings(GOOD.replace(f"secret: {SECRET}", source))
@@ -176,9 +179,31 @@ class Warnings(LintCase):
                 warning.startswith(f"6: tun_mesh/clustering/auth/{key}: has too little ")
             )
 
-    def test_variety_of_random_secrets(self) -> None:
-        """Eight different characters are enough."""
-        self.assertEqual(self.warnings(GOOD.replace(SECRET, "abcdefgh" * 4)), [])
+    def test_patterns(self) -> None:
+        """A secret that repeats or counts up is doubtful, however many characters it is made of."""
+        counting = "0123456789abcdefghijklmnopqrstuvwxyz"
+        for pattern in (
+            "abcdefgh" * 4,
+            "password1" * 4,
+            counting,
+            counting[::-1],
+            "Mesh-2026!" * 4,
+        ):
+            (warning,) = self.warnings(GOOD.replace(SECRET, pattern))
+            self.assertIn("/auth/secret: is a pattern that repeats or counts up", warning)
+
+    def test_short_without_white_space(self) -> None:
+        """A secret of the original that is long enough only with the white space around it."""
+        (warning,) = self.warnings(GOOD.replace(SECRET, f"'{SECRET[:30]}  '"))
+        self.assertIn("has 30 characters without the white space around it, not 32", warning)
+
+    def test_random_secrets(self) -> None:
+        """Random ones are good, of whatever characters."""
+        chance = random.Random(11)
+        for alphabet in (string.digits, string.hexdigits, string.ascii_letters):
+            for _ in range(20):
+                secret = "".join(chance.choices(alphabet, k=39))
+                self.assertEqual(self.warnings(GOOD.replace(SECRET, f"'{secret}'")), [], secret)
 
     def test_public_secret_file(self) -> None:
         """A secret file that everybody on the machine can read is doubtful."""
@@ -223,21 +248,68 @@ class Warnings(LintCase):
         self.assertTrue(warning.endswith(f", and the names of its peers{right}"), warning)
         self.assertEqual(self.warnings(text + "    listen: 127.0.0.1:9464\n"), [])
 
+    def test_name_of_the_host(self) -> None:
+        """Where host names are verified, the certificate should be for the advertised one; a final
+        dot makes no difference."""
+        text = GOOD.replace(
+            "      key_file_path", "      verify_hostname: true\n      key_file_path"
+        )
+        self.certificate(Holder("mesh", "bob.example", end=365 * DAY))
+        self.assertEqual(
+            self.warnings(text),
+            [
+                "13: tun_mesh/control_api/ssl/cert_file_path: is not for alice.example, the host "
+                "of control_api_advertise_url; peers that verify_hostname, as this node does, "
+                "refuse it"
+            ],
+        )
+        self.assertEqual(self.warnings(text.replace("alice.example", "bob.example.")), [])
+        self.certificate(Holder("mesh", "192.0.2.1", end=365 * DAY))
+        self.assertEqual(self.warnings(text.replace("alice.example", "192.0.2.1")), [])
+
+    def test_issuer_that_has_expired(self) -> None:
+        """The dates of the issuers count as well, and are logged at the start."""
+        root = Holder("root", begin=-9 * DAY, end=-5 * DAY)
+        self.certificate(Holder("node", "alice.example", issuer=root, end=90 * DAY))
+        (self.directory / "ca.pem").write_bytes(root.pem())
+        findings = self.findings(GOOD.replace("key.pem", "key.pem\n      ca_file_path: ca.pem"))
+        (warning,) = findings.warnings
+        self.assertIn("is by CN=root, whose certificate expired 5 days ago", warning.text)
+        self.assertEqual((findings.errors, findings.doubts), ((), (warning,)))
+
     def test_patience(self) -> None:
         """A peer that is given up after fewer than three times the interval may only be slow."""
         text = GOOD + (
             "    timing:\n      registrations:\n        local:\n"
-            "          reregistration_interval: 10\n          stale_threshold: 29\n"
+            "          reregistration_interval: 4\n          stale_threshold: 11\n"
         )
         self.assertEqual(
             self.warnings(text),
             [
-                "25: tun_mesh/process/timing/registrations/local/stale_threshold: is 29 s, less "
-                "than 3 times reregistration_interval (10 s), so a peer that is slow once may be "
-                "given up; make it 30 or more"
+                "25: tun_mesh/process/timing/registrations/local/stale_threshold: is 11 s, less "
+                "than 3 times reregistration_interval (4 s), so a peer that is slow once may be "
+                "given up; make it 12 or more"
             ],
         )
-        self.assertEqual(self.warnings(text.replace("29", "30")), [])
+        self.assertEqual(self.warnings(text.replace("11", "12")), [])
+
+    def test_more_patience_than_there_is(self) -> None:
+        """What the two count as is said where the file asks for more, and only there: their
+        defaults are more, too. What counts is then what is compared."""
+        text = GOOD + (
+            "    timing:\n      registrations:\n        mesh:\n"
+            "          reregistration_interval: 30\n          stale_threshold: 120\n"
+        )
+        key = "tun_mesh/process/timing/registrations/mesh"
+        more = "links are not more patient than that"
+        self.assertEqual(
+            self.warnings(text),
+            [
+                f"24: {key}/reregistration_interval: is 30 s and counts as 5 s: {more}",
+                f"25: {key}/stale_threshold: is 120 s and counts as 15 s: {more}",
+            ],
+        )
+        self.assertEqual(self.warnings(text.replace("30", "5").replace("120", "15")), [])
 
     def test_machine_that_does_not_tell(self) -> None:
         """Where the networks of the machine cannot be read, the file is not to blame."""

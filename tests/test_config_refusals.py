@@ -307,8 +307,32 @@ class WhatIsRefused(Case):
         file.write_bytes(b"\xff" * 40)
         self.assertEqual(
             self.refusal(text),
-            [f"{key} a file with a secret; {file} cannot be read: it is not UTF-8 text"],
+            [f"{key} a file with a secret in UTF-8; {file} is not UTF-8 text"],
         )
+        file.write_text(SECRET, encoding="utf-16")
+        self.assertEqual(
+            self.refusal(text),
+            [f"{key} a file with a secret in UTF-8; {file} is UTF-16, as PowerShell writes it"],
+        )
+        for binary in (bytes(64), SECRET.encode("utf-16-le"), f"{SECRET}\x1b[2J".encode()):
+            file.write_bytes(binary)
+            form = f"{key} a file with a secret; {file} has control characters"
+            self.assertEqual(self.refusal(text), [form])
+
+    def test_no_secret(self) -> None:
+        """White space, or one character again and again, is no secret, wherever it is."""
+        key, what = "6: tun_mesh/clustering/auth", "a secret, as `tunmesh secret` makes them, not"
+        for text, found in {
+            "a" * 39: "one character again and again",
+            " " * 40: "white space",
+        }.items():
+            (self.directory / "secret").write_text(text)
+            for source, name in (
+                (f"secret: '{text}'", "secret"),
+                (f"secrets: [{SECRET}, '{text}']", "secrets/1"),
+                ("secret_file: secret", "secret_file"),
+            ):
+                self.refused(f"secret: {SECRET}", source, f"{key}/{name}: must be {what} {found}")
 
     def test_files(self) -> None:
         """Files that a config names must be there."""

@@ -90,7 +90,9 @@ class DoctorTests(unittest.TestCase):
         await node.logged("ready")
         other = Holder("other")
         (self.ground.directory / "other.pem").write_bytes(other.pem())
-        self.ground.change(2, control_api__ssl__ca_file_path="other.pem")
+        (self.ground.directory / "other-key.pem").write_bytes(other.key_pem())
+        files = {"cert_file_path": "other.pem", "key_file_path": "other-key.pem"}
+        self.ground.change(2, control_api__ssl=files)
         self.assertIn("NO  certificate: TLS: ", await self.says(2))
 
     async def test_expired_certificate(self) -> None:

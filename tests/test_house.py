@@ -65,16 +65,18 @@ FLOORS = {
         "namespaces apart issuing keyfiles seccomp sdnotify runqueue listening",
         "errors codecs machines internals reading drawing",
     ),
+    "certificates": Floor("certificates", "errors internals adapters"),
     "interpreter": Floor(
         "node peers connector datapath bootstrap redial digest",
         "errors codecs machines internals adapters interpreter",
     ),
     "configuration": Floor(
         "config config.file config.keys config.networking config.process config.values "
-        "config.schema config.example config.reference config.words config.changes socketpath",
-        "errors codecs configuration",
+        "config.schema config.example config.reference config.words config.changes config.secrecy "
+        "socketpath",
+        "errors codecs machines configuration",
     ),
-    "lint": Floor("config.lint", "errors adapters configuration"),
+    "lint": Floor("config.lint", "errors machines internals certificates configuration adapters"),
     "harness": Floor(
         "localmesh localmesh.run localmesh.story localmesh.measuring localmesh.processes "
         "localmesh.plan localmesh.screen localmesh.machine localmesh.underlay localmesh.transfers "
@@ -89,9 +91,12 @@ FLOORS = {
     ),
     "service": Floor(
         "service reload control monitor",
-        "errors codecs machines internals reading adapters interpreter configuration service",
+        "errors codecs machines internals reading adapters interpreter certificates configuration "
+        "lint service",
     ),
-    "doctor": Floor("doctor reaching", "errors codecs machines adapters configuration lint doctor"),
+    "doctor": Floor(
+        "doctor reaching", "errors codecs machines adapters certificates configuration lint doctor"
+    ),
     "healthcheck": Floor("healthcheck", "errors configuration"),
     "cli": Floor(
         "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "

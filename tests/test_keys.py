@@ -16,7 +16,7 @@ from tests import netns
 from tests.realnode import OWNER, Ground
 from tests.test_cli import run
 from tests.test_tls import Holder, Meeting
-from tunmesh import issuing
+from tunmesh import certificates, issuing
 from tunmesh.errors import OperatorError
 from tunmesh.tls import Credentials
 
@@ -124,7 +124,7 @@ class CertificateTests(Workshop):
         result = self.make(f"certificate --out-cert {cert} --out-key {key} --days 30")
         until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=30)
         self.assertEqual(result.stdout, f"{cert} and {key}: valid until {until:%Y-%m-%d}\n")
-        Credentials.load(cert, key, None, False)
+        certificates.load(cert, key, None, False)
 
     def test_contents(self) -> None:
         """A node's certificate has its hosts, can sign no other, and is for servers only."""
@@ -190,12 +190,12 @@ class BelievedTests(Workshop):
     """Nodes that dial each other with what the commands made."""
 
     def credentials(self, made: Path, ca: Path | None = None) -> Credentials:
-        return Credentials.load(made / "cert.pem", made / "key.pem", ca, verify_hostname=True)
+        return certificates.load(made / "cert.pem", made / "key.pem", ca, verify_hostname=True)
 
     def test_shared(self) -> None:
         """One certificate for all, for no host, leads to itself."""
         made = self.certificate()
-        shared = Credentials.load(made / "cert.pem", made / "key.pem", None, False)
+        shared = certificates.load(made / "cert.pem", made / "key.pem", None, False)
         self.assert_believed(shared, shared)
 
     def test_names_and_addresses(self) -> None:

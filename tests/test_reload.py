@@ -44,6 +44,10 @@ class ReloadCase(unittest.SynchronousTestCase):
         self.events: list[LogEvent] = []
         self.applied: list[Reading] = []
         self.path = self.directory / "config.yaml"
+        self.begin()
+
+    def begin(self) -> None:
+        """What a start does."""
         keep: Any = self.events.append
         self.reloader = Reloader(
             self.clock,
@@ -183,6 +187,25 @@ class NoGood(ReloadCase):
         self.pass_time()
         self.assertEqual(len(self.applied), 1)
 
+    def test_everything(self) -> None:
+        """Everything that is wrong is said, a line for each, certificates too; and once."""
+        self.swap(cert_pem=b"", secret=b"hunter2")
+        self.config("config_version: 1.1", "config_version: 1.1\n  networkin: 1")
+        self.pass_time(100)
+        self.reloader.stop()
+        start, auth = "not reloaded, everything stays as it was: ", "tun_mesh/clustering/auth"
+        certificate = f"tun_mesh/control_api/ssl/cert_file_path: {self.directory}/cert.pem"
+        self.assertEqual(
+            self.texts(),
+            [
+                f"{start}{self.path}:3: tun_mesh/networkin: is not a key; did you mean networking?",
+                f"{start}{self.path}:7: {auth}/secret_file: must be a file with a secret of 32 to "
+                f"4096 characters; {self.directory}/secret is not",
+                f"{start}{self.path}:14: {certificate}: is empty; it must hold a certificate in "
+                "PEM form",
+            ],
+        )
+
     def test_other_complaint(self) -> None:
         """Something else that is wrong is said too."""
         self.swap(secret=b"short")
@@ -197,6 +220,34 @@ class NoGood(ReloadCase):
         for _ in range(3):
             self.reloader.hang_up()
         self.assertEqual(len(self.named("reload_failed")), 3)
+
+
+class Doubtful(ReloadCase):
+    """Files that can be used, and should not be."""
+
+    def doubts(self) -> list[str]:
+        return self.named("doubtful_config")
+
+    def test_new_doubt(self) -> None:
+        """What is doubtful is said when it is new, and not again with each reading."""
+        self.swap(secret=b"abc" * 20)
+        self.pass_time()
+        self.config("uid: 1000", "uid: 1001")
+        self.pass_time()
+        (doubt,) = self.doubts()
+        self.assertIn(f"{self.path}:6: tun_mesh/clustering/auth/secret_file: has too little", doubt)
+
+    def test_at_the_start(self) -> None:
+        """What was doubtful from the beginning is said at the start; that the certificate expires,
+        by itself."""
+        self.reloader.stop()
+        early = Holder("mesh", begin=DAY, end=5 * DAY)
+        self.swap(secret=b"password1" * 4, cert_pem=early.pem(), key_pem=early.key_pem())
+        self.begin()
+        secret, certificate = self.doubts()
+        self.assertIn("secret_file: is a pattern that repeats or counts up", secret)
+        self.assertIn("cert_file_path: is not valid before ", certificate)
+        self.assertEqual(len(self.named("certificate_expires")), 1)
 
 
 class HangUp(ReloadCase):

@@ -66,6 +66,34 @@ class UnusableConfigTests(unittest.TestCase):
         (lost.directory / CERTIFICATE).unlink()
         yield lost, "tun_mesh/control_api/ssl/cert_file_path: must be the path of a file"
 
+    async def test_every_problem(self) -> None:
+        """All that is wrong is said at once, as `tunmesh config check` says it, with what was meant
+        by a key that does not exist."""
+        ground = Ground(self)
+        (ground.directory / KEY).write_bytes(b"")
+        network = {"network_cidr": "127.0.0.0/8", "node_address_cidr": "127.7.0.1/16"}
+        ground.change(clustering__nod_name="a", process__uid=0, networking={"ipv4": network})
+        node = ground.start()
+        check = "from tunmesh.cli import main; main()", "config", "check", str(ground.config())
+        with ground.namespace():
+            checking = netns.run_python(reactor, *check)
+        self.assertEqual(await node.ended, 78)
+        _, told, _ = await checking
+        lines = node.complaint.splitlines()
+        errors = [line for line in told.decode().splitlines() if not line.startswith("warning")]
+        self.assertEqual(lines, errors)
+        for line, what in zip(
+            lines,
+            (
+                "did you mean node_name?",
+                "is empty",
+                "127.0.0.0/8 overlaps 127.0.0.0/8",
+                "must be 1 or more",
+            ),
+            strict=True,
+        ):
+            self.assertIn(what, line)
+
     async def test_refusals(self) -> None:
         """A config that cannot be used ends the start with code 78 and one line that names the
         file or key; no interface, address, route or port is made, and no secret is shown."""

@@ -7,14 +7,12 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
     KeySerializationEncryption,
     NoEncryption,
@@ -34,7 +32,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh import bulktls, tls
 from tunmesh.bootstrap import GroupSettings
-from tunmesh.errors import OperatorError
 from tunmesh.strangers import MAX_STRANGERS, MAX_VISIT
 from tunmesh.testing import LATENCY, PORT, Member, Mesh, Network, credentials
 from tunmesh.tls import HANDSHAKE_TIMEOUT, Credentials
@@ -52,12 +49,14 @@ class Holder:
         name: str,
         *names: str,
         issuer: Holder | None = None,
-        key: AnyKey | None = None,
+        key: Any = None,
         begin: timedelta = -DAY,
         end: timedelta = DAY,
+        usage: Sequence[x509.ObjectIdentifier] = (),
     ) -> None:
-        """`names`: the DNS names and addresses that it is for. `begin`, `end`: from now."""
-        self.key: AnyKey = key or ec.generate_private_key(ec.SECP256R1())
+        """`names`: the DNS names and addresses that it is for. `begin`, `end`: from now. `usage`:
+        the extended one."""
+        self.key: Any = key or ec.generate_private_key(ec.SECP256R1())
         self.subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         signer = issuer or self
         now = datetime.now(UTC)
@@ -74,6 +73,8 @@ class Holder:
         if names:
             alternatives = x509.SubjectAlternativeName([_general_name(each) for each in names])
             builder = builder.add_extension(alternatives, critical=False)
+        if usage:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
         algorithm = None if isinstance(signer.key, ed25519.Ed25519PrivateKey) else SHA256()
         self.certificate = builder.sign(signer.key, algorithm)
 
@@ -81,9 +82,10 @@ class Holder:
         return self.certificate.public_bytes(Encoding.PEM)
 
     def key_pem(self, encryption: KeySerializationEncryption | None = None) -> bytes:
-        return self.key.private_bytes(
+        data: bytes = self.key.private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption()
         )
+        return data
 
     def credentials(
         self, *trusted: Holder, issuers: Sequence[Holder] = (), verify_hostname: bool = False
@@ -99,88 +101,6 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-class FilesTests(SynchronousTestCase):
-    """Files as operators have them."""
-
-    def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
-        self.mesh = Holder("mesh", "mesh.test")
-        self.cert = self.file("cert.pem", self.mesh.pem())
-        self.key = self.file("key.pem", self.mesh.key_pem())
-
-    def file(self, name: str, content: bytes) -> Path:
-        path = self.directory / name
-        path.write_bytes(content)
-        return path
-
-    def refusal(self, cert: Path, key: Path, ca: Path | None = None) -> str:
-        error = self.assertRaises(OperatorError, Credentials.load, cert, key, ca, False)
-        self.assertNotIn("\n", str(error))
-        return str(error)
-
-    def test_certificate_for_all(self) -> None:
-        """Without a CA file, what is trusted is the node's own certificate."""
-        loaded = Credentials.load(self.cert, self.key, None, True)
-        self.assertEqual(loaded.chain, (self.mesh.certificate,))
-        self.assertEqual(loaded.trusted, loaded.chain)
-        self.assertTrue(loaded.verify_hostname)
-
-    def test_chain_and_authorities(self) -> None:
-        """A certificate file may go on with the issuers, a CA file may hold several CAs."""
-        root, other = Holder("root"), Holder("other")
-        middle = Holder("middle", issuer=root)
-        node = Holder("node", "node.test", issuer=middle, end=30 * DAY)
-        cert = self.file("chain.pem", node.pem() + middle.pem())
-        authorities = self.file("ca.pem", root.pem() + other.pem())
-        loaded = Credentials.load(cert, self.file("node.pem", node.key_pem()), authorities, False)
-        self.assertEqual(loaded.chain, (node.certificate, middle.certificate))
-        self.assertEqual(loaded.trusted, (root.certificate, other.certificate))
-        self.assertEqual(loaded.expiry, node.certificate.not_valid_after_utc.timestamp())
-
-    def test_missing_files(self) -> None:
-        """Whichever file is missing or cannot be read is named."""
-        missing = self.directory / "missing.pem"
-        text = f"{missing}: cannot be read: No such file or directory"
-        self.assertEqual(self.refusal(missing, self.key), text)
-        self.assertEqual(self.refusal(self.cert, missing), text)
-        self.assertEqual(self.refusal(self.cert, self.key, missing), text)
-        self.assertIn("Is a directory", self.refusal(self.directory, self.key))
-
-    def test_wrong_content(self) -> None:
-        """A file that holds something else is named, with what it should hold."""
-        for content in (b"", b"not PEM", b"\xff\0" * 100, self.mesh.key_pem()):
-            wrong = self.file("wrong.pem", content)
-            for text in (self.refusal(wrong, self.key), self.refusal(self.cert, self.key, wrong)):
-                self.assertEqual(text, f"{wrong}: holds no certificate in PEM form")
-        for content in (b"", b"not PEM", self.mesh.pem()):
-            wrong = self.file("wrong.pem", content)
-            text = f"{wrong}: holds no private key in PEM form without a passphrase"
-            self.assertEqual(self.refusal(self.cert, wrong), text)
-
-    def test_passphrase(self) -> None:
-        """A key with a passphrase is refused: nobody is there to type it."""
-        key = self.file("locked.pem", self.mesh.key_pem(BestAvailableEncryption(b"sesame")))
-        self.assertIn("without a passphrase", self.refusal(self.cert, key))
-
-    def test_key_of_another(self) -> None:
-        """A key that does not belong to the certificate is refused, naming both files."""
-        key = self.file("other.pem", Holder("other").key_pem())
-        text = f"{key}: is not the private key of the certificate in {self.cert}"
-        self.assertEqual(self.refusal(self.cert, key), text)
-
-    def test_weak_key(self) -> None:
-        """What OpenSSL does not accept is refused before anything is done with it."""
-        weak = Holder("weak", "weak.test", key=rsa.generate_private_key(65537, 1024))
-        cert = self.file("weak.pem", weak.pem())
-        text = self.refusal(cert, self.file("weak-key.pem", weak.key_pem()))
-        self.assertEqual(text, f"{cert}: OpenSSL does not accept it: ee key too small")
-
-    def test_key_is_not_shown(self) -> None:
-        """The key is no part of how credentials are shown."""
-        self.assertNotIn("PrivateKey", repr(Credentials.load(self.cert, self.key, None, False)))
 
 
 class Meeting(SynchronousTestCase):
@@ -275,6 +195,7 @@ class TrustTests(Meeting):
         mesh = Holder("mesh", "b.test", "192.0.2.1")
         strict = mesh.credentials(mesh, verify_hostname=True)
         self.assert_refused("its certificate is not for a.test", strict, strict, "a.test")
+        self.assert_believed(strict, strict, "b.test.")  # the final dot is the resolver's
 
     def test_name_that_is_none(self) -> None:
         """What can be in no certificate is in none."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunmesh import privileges, tls, tun
+from tunmesh import certificates, privileges, tun
 from tunmesh.config import Config
 from tunmesh.config.lint import lint
 from tunmesh.config.values import Endpoint
@@ -89,7 +89,7 @@ def _urls(config: Config) -> Iterator[Finding]:
     """Each bootstrap URL, step by step."""
     ssl, clustering = config.control_api.ssl, config.clustering
     try:
-        credentials = tls.Credentials.load(
+        credentials = certificates.load(
             ssl.cert_file_path, ssl.key_file_path, ssl.ca_file_path, ssl.verify_hostname
         )
     except OperatorError:

@@ -16,9 +16,13 @@ from __future__ import annotations
 class OperatorError(Exception):
     """One line for a person: names the thing, what is wrong with it and what would be right."""
 
+    def lines(self) -> list[str]:
+        """It, and what else is wrong if that is known, each as one line for a person."""
+        return [str(self)]
+
     def report(self) -> list[str]:
         """What a command prints of it."""
-        return [f"tunmesh: {self}"]
+        return [f"tunmesh: {line}" for line in self.lines()]
 
 
 class PeerError(Exception):

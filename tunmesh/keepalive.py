@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from tunmesh.messages import TOKEN_SIZE
 
+# Seconds, and the most that a config may make of them.
+PING_INTERVAL = 5.0
+SILENCE = 15.0  # after which the other end is dead
 CLOCK_STEP = 0.001  # seconds: less is no time
 # An end that has pinged waits for so many intervals, longer than the other end needs for its turn.
 OTHERS_TURN = 1.5

@@ -44,7 +44,7 @@ from tunmesh import messages
 from tunmesh.budget import MIN_BUDGET, Budget
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener, Step
-from tunmesh.keepalive import KeepAlive
+from tunmesh.keepalive import PING_INTERVAL, SILENCE, KeepAlive
 from tunmesh.memory_budget import MemoryBudget
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.netstring import Decoder, encode
@@ -60,8 +60,8 @@ MAX_UNREAD = 1 << 20  # bytes of messages that the other end leaves unread
 class Timing:
     """How patient a link is, in seconds."""
 
-    ping_interval: float = 5.0
-    silence: float = 15.0  # after which the other end is dead
+    ping_interval: float = PING_INTERVAL
+    silence: float = SILENCE
     probe_timeout: float = 1.0  # for the answer to a ping that somebody waits for
     packet_expiration: float = 0.1  # how long a packet may wait
 

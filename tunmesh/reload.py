@@ -48,6 +48,7 @@ class Reading:
 
     config: Config
     reloadable: Reloadable
+    doubts: tuple[str, ...] = ()  # what is worth a warning, each as one line
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -81,7 +82,7 @@ class Reloader:
         self._epoch = epoch
         self._log = log
         self._taken = self._seen = self._state()
-        self._complaint = ""  # why the last reading was no good
+        self._complaint: list[str] = []  # why the last reading was no good
         self._pending: list[str] = []  # the keys that wait for the next start
         self._countdown = Countdown()
         self._timer: IDelayedCall | None = None
@@ -101,6 +102,7 @@ class Reloader:
                 hint=_who_reads(),
                 files=locked,
             )
+        self._name_doubts(self._first.doubts)
         self._look()
 
     def stop(self) -> None:
@@ -109,7 +111,7 @@ class Reloader:
 
     def hang_up(self) -> None:
         """Somebody says that something has changed."""
-        self._complaint, self._pending = "", []
+        self._complaint, self._pending = [], []
         if self._reload() == [] and not self._pending:
             self._log.info("reloaded: nothing has changed", event="reloaded", changed="")
 
@@ -144,10 +146,11 @@ class Reloader:
         try:
             new = self._read()
         except OperatorError as error:
-            self._complain(str(error))
+            self._complain(error.lines())
             return None
-        self._complaint = ""
+        self._complaint = []
         changed = list(differences(self._current, new))
+        self._name_doubts(doubt for doubt in new.doubts if doubt not in self._current.doubts)
         self._current = new
         if changed:
             self._apply(new)
@@ -156,17 +159,22 @@ class Reloader:
         self._name_fixed(fixed_changes(self._first.config, new.config))
         return changed
 
-    def _complain(self, why: str) -> None:
-        if why == self._complaint:
+    def _complain(self, reasons: list[str]) -> None:
+        if reasons == self._complaint:
             return
-        self._complaint = why
-        hint = f"; {_who_reads()}" if os.strerror(errno.EACCES) in why else ""
-        self._log.warn(
-            "not reloaded, everything stays as it was: {why}{hint}",
-            event="reload_failed",
-            why=why,
-            hint=hint,
-        )
+        self._complaint = reasons
+        for why in reasons:
+            hint = f"; {_who_reads()}" if os.strerror(errno.EACCES) in why else ""
+            self._log.warn(
+                "not reloaded, everything stays as it was: {why}{hint}",
+                event="reload_failed",
+                why=why,
+                hint=hint,
+            )
+
+    def _name_doubts(self, doubts: Iterable[str]) -> None:
+        for doubt in doubts:
+            self._log.warn("{doubt}", event="doubtful_config", doubt=doubt)
 
     def _name_fixed(self, keys: list[str]) -> None:
         if keys and keys != self._pending:

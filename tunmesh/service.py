@@ -31,19 +31,20 @@ from twisted.web.server import Site
 from tunmesh import (
     __version__,
     bulktls,
+    certificates,
     config,
     lines,
     metrics,
     monitor,
     privileges,
     seccomp,
-    tls,
     tun,
     web,
 )
 from tunmesh.apart import open_apart
 from tunmesh.bootstrap import GroupSettings
-from tunmesh.config import Config, process
+from tunmesh.config import Config, ConfigError, process
+from tunmesh.config.lint import lint
 from tunmesh.control import Control
 from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
@@ -89,7 +90,7 @@ class Options(usage.Options):
         try:
             self.reading = read(self.path)
         except OperatorError as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.writelines(f"{line}\n" for line in complaints(self.path, error))
             sys.exit(EX_CONFIG)
         twistd = self.parent
         if twistd is not None and not (twistd.get("logger") or twistd.get("logfile")):
@@ -108,8 +109,21 @@ class Options(usage.Options):
 
 def read(path: Path) -> Reading:
     """Read the config and the files it names. Raises OperatorError when they are no good."""
-    loaded = config.load(path, os.environ, _draw)
-    return Reading(loaded, reloadable_of(loaded))
+    findings = lint(path, os.environ, _draw, time.time(), with_networks=False)
+    if findings.config is None:
+        raise ConfigError(path, findings.errors)
+    doubts = tuple(problem.at(path) for problem in findings.doubts)
+    return Reading(findings.config, reloadable_of(findings.config), doubts)
+
+
+def complaints(path: Path, error: OperatorError) -> list[str]:
+    """All that is wrong with files that cannot be read for that error, as `tunmesh config check`
+    has it."""
+    try:
+        findings = lint(path, os.environ, _draw, time.time())
+    except OperatorError as all_there_is:
+        return all_there_is.lines()
+    return [problem.at(path) for problem in findings.errors] or error.lines()
 
 
 def text_for(
@@ -131,7 +145,7 @@ def reloadable_of(loaded: Config) -> Reloadable:
     clustering, ssl = loaded.clustering, loaded.control_api.ssl
     return Reloadable(
         keys=tuple(Key.derive(secret) for secret in clustering.auth.accepted),
-        credentials=tls.Credentials.load(
+        credentials=certificates.load(
             ssl.cert_file_path, ssl.key_file_path, ssl.ca_file_path, ssl.verify_hostname
         ),
         groups=tuple(

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -47,7 +46,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh import bugs, pem
+from tunmesh import bugs
 from tunmesh.budget import MAX_BUDGET
 from tunmesh.bulktls import transport_class
 from tunmesh.errors import OperatorError, PeerError
@@ -88,18 +87,6 @@ class Credentials:
     def expiry(self) -> float:
         """When the node's own certificate expires, in seconds since the epoch."""
         return self.chain[0].not_valid_after_utc.timestamp()
-
-    @classmethod
-    def load(cls, cert: Path, key: Path, ca: Path | None, verify_hostname: bool) -> Credentials:
-        """Read PEM files. Raises OperatorError naming the file that is missing or wrong."""
-        chain, private = pem.read_pair(cert, key)
-        trusted = chain[:1] if ca is None else pem.read_certificates(ca)
-        made = cls(chain, private, trusted, verify_hostname)
-        try:
-            Identity(made)
-        except SSL.Error as error:
-            raise OperatorError(f"{cert}: OpenSSL does not accept it: {_words(error)}") from None
-        return made
 
     def server_context(self) -> SSL.Context:
         context = self._context()
@@ -147,7 +134,20 @@ _VERIFY_ERRORS = {
     19: _NOT_TRUSTED,  # signed by an authority that was sent along
     20: _NOT_TRUSTED,  # signed by somebody unknown
     21: _NOT_TRUSTED,  # likewise, with nothing else in the chain
+    25: "an authority on its way may not sign so long a chain (pathlen)",
+    26: "it is not for servers: its extended key usage must have serverAuth, or not be there",
+    32: "an issuer of it may not sign certificates: its key usage has no keyCertSign",
+    34: "it has a critical extension that is not known here",
+    66: "its key is too weak: use EC P-256, Ed25519, or RSA of 2048 bits or more",
+    67: "the key of an issuer of it is too weak: use EC P-256, or RSA of 2048 bits or more",
+    68: "it is signed with a weak hash, such as SHA-1 or MD5: use SHA-256",
+    79: "an issuer of it is no authority: its basic constraints must say CA:TRUE",
 }
+
+
+def verify_error(error: int) -> str:
+    """What is wrong with a certificate, by OpenSSL's number for it."""
+    return _VERIFY_ERRORS.get(error, f"reason {error} of X509_verify_cert_error_string")
 
 
 def _verified(
@@ -156,8 +156,7 @@ def _verified(
     """OpenSSL's verdict. Its own error would not say what is wrong; what is raised here takes its
     place, and the other end is sent the same alert."""
     if not ok:
-        why = _VERIFY_ERRORS.get(error, f"reason {error} of X509_verify_cert_error_string")
-        raise SSL.Error([("", "", f"certificate verify failed: {why}")])
+        raise SSL.Error([("", "", f"certificate verify failed: {verify_error(error)}")])
     return True
 
 
@@ -199,9 +198,9 @@ class _ClientCreator:
     def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         connection = SSL.Connection(self._identity.client, None)
         connection.set_connect_state()
-        if _ip_address(self._host) is None:
+        if ip_address(self._host) is None:
             # As it stands in the URL, which is ASCII; without the final dot, as RFC 6066 has it.
-            connection.set_tlsext_host_name(self._host.rstrip(".").encode("ascii"))
+            connection.set_tlsext_host_name(self._host.removesuffix(".").encode("ascii"))
         return connection
 
 
@@ -479,16 +478,18 @@ def _words(error: SSL.Error) -> str:
 
 def _check_host(connection: SSL.Connection, host: str) -> None:
     try:
-        if _ip_address(host) is not None:
+        if ip_address(host) is not None:
             verify_ip_address(connection, host)
         else:
-            verify_hostname(connection, host)
+            # A final dot is for the resolver, and in no certificate.
+            verify_hostname(connection, host.removesuffix("."))
     except (VerificationError, CertificateError, ValueError):
         # The certificate names another host, or none at all; or this can be in no certificate.
         raise PeerError("certificate", f"its certificate is not for {host}") from None
 
 
-def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The host as an address; None when it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

@@ -60,16 +60,18 @@ class Problem:
 
 class ConfigError(OperatorError):
     """A config file cannot be used. The text is its first problem; `problems` has all of them,
-    in the order of the file."""
+    and `lines` a line for each, in the order of the file."""
 
     def __init__(self, path: Path, problems: Sequence[Problem]) -> None:
         self.path = path
         self.problems = tuple(sorted(problems))
         super().__init__(self.problems[0].at(path))
 
-    def report(self) -> list[str]:
-        """Every problem, each as one line for a person."""
+    def lines(self) -> list[str]:
         return [problem.at(self.path) for problem in self.problems]
+
+    def report(self) -> list[str]:
+        return self.lines()
 
 
 @dataclass
@@ -233,7 +235,7 @@ class _Walk:
                 loc, f"uses ${{{name}}}, which is not set; set it in the environment"
             )
         if not unset:
-            text = REFERENCE.sub(lambda match: self._environ[match[1]], text)
+            text = REFERENCE.sub(lambda match: self._environ[match[1]].rstrip("\r\n"), text)
         if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n" for char in text):
             self._document.blame(loc, "has a control character; remove it")
         return text

@@ -54,7 +54,7 @@ class Auth(Section):
     )
     secret_file: SecretInFile | None = Field(
         default=None,
-        description="File that holds the secret. The end of its last line does not count.",
+        description="File that holds the secret. White space around it does not count.",
         examples=["secret"],
     )
     secrets: Annotated[tuple[Secret, ...], NULL_IS_EMPTY] = Field(

@@ -17,11 +17,11 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from tunmesh import config, netadmin, tls
+from tunmesh import certificates, config, pem
 from tunmesh.config.file import Document, Loc, Problem, printable
 from tunmesh.config.keys import (
     Auth,
@@ -35,22 +35,23 @@ from tunmesh.config.keys import (
 )
 from tunmesh.config.networking import Networking
 from tunmesh.config.process import LocalRegistration, MeshRegistration
+from tunmesh.config.secrecy import weakness
 from tunmesh.config.values import NODE_NAME_FORM, Loading, Section, is_node_name, shown
 from tunmesh.errors import OperatorError
+from tunmesh.keepalive import PING_INTERVAL, SILENCE
 
-MIN_VARIETY = 8  # different characters; a random secret of 32 hexadecimal digits has about 14
 MIN_PATIENCE = 3  # stale_threshold by reregistration_interval, as the original advised
-EXPIRES_SOON = 30 * 86400.0  # seconds
-DAY = 86400.0
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the lint found, in the order of the file. Without errors there is a config."""
+    """What the lint found, in the order of the file. Without errors there is a config. `doubts`
+    are those of the warnings that a node logs when it starts."""
 
     config: Config | None
     errors: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
+    doubts: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class _Remark:
     key: Loc
     text: str
     is_error: bool = False
+    is_logged: bool = False
 
 
 def lint(
@@ -67,17 +69,26 @@ def lint(
     environ: Mapping[str, str],
     draw: Callable[[float, float], float],
     now: float,
+    with_networks: bool = True,
 ) -> Findings:
     """Check a file; the arguments are those of `config.load`, and the time in seconds since the
-    epoch. Raises ConfigError when the file cannot be read at all."""
+    epoch. To compare it `with_networks` of this machine takes memory that a node has no use for.
+    Raises ConfigError when the file cannot be read at all."""
     loaded, document = config.examine(path, environ, draw)
     errors, warnings = list(document.problems), list(_without_effect(document))
-    for loc, kind, check in _CHECKS:
+    doubts = []
+    for loc, kind, check in _CHECKS + _NETWORK_CHECKS * with_networks:
         section = _alone(kind, document.part(loc), config.loading(path, draw))
         for remark in check(section, now) if section is not None else ():
             problem = document.problem((*loc, *remark.key), remark.text)
             (errors if remark.is_error else warnings).append(problem)
-    return Findings(None if errors else loaded, tuple(sorted(errors)), tuple(sorted(warnings)))
+            doubts += [problem] * remark.is_logged
+    return Findings(
+        config=None if errors else loaded,
+        errors=tuple(sorted(errors)),
+        warnings=tuple(sorted(warnings)),
+        doubts=tuple(sorted(doubts)),
+    )
 
 
 def _alone(kind: type[Section], tree: object, loading: Loading) -> Section | None:
@@ -118,40 +129,51 @@ def _secrets(auth: Auth, _now: float) -> Iterator[_Remark]:
 
 
 def _variety(key: Loc, secret: str) -> Iterator[_Remark]:
-    different = len(set(secret))
-    if different < MIN_VARIETY:
-        text = f"has too little variety (different characters: {different}) and may be guessed; "
-        yield _Remark(key, f"{text}make a random one, as with tunmesh secret")
+    weak = weakness(secret)
+    if weak:
+        yield _Remark(key, f"{weak}; make a random one, as with tunmesh secret", is_logged=True)
 
 
 def _certificate(ssl: Ssl, now: float) -> Iterator[_Remark]:
     files = (ssl.cert_file_path, ssl.key_file_path, ssl.ca_file_path)
     try:
-        credentials = tls.Credentials.load(*files, ssl.verify_hostname)
+        credentials = certificates.read(*files, ssl.verify_hostname)
+        way = certificates.prove(credentials, ssl.cert_file_path, ssl.ca_file_path)
     except OperatorError as error:
         yield _Remark((_key_of_file(ssl, str(error)),), str(error), is_error=True)
         return
-    certificate = credentials.chain[0]
-    begins = certificate.not_valid_before_utc
-    left = credentials.expiry - now
-    if begins.timestamp() > now:
-        text = f"is not valid before {begins:%Y-%m-%d %H:%M} UTC; no peer accepts it until then"
-    elif left <= 0:
-        text = f"expired {-left / DAY:.0f} days ago; no peer accepts it any more, renew it"
-    elif left <= EXPIRES_SOON:
-        text = f"expires in {left / DAY:.0f} days; renew it"
-    else:
-        return
-    yield _Remark(("cert_file_path",), text)
+    has_begun = way[0].not_valid_before_utc.timestamp() <= now
+    for depth, text in certificates.untimely(way, now):
+        # That its own expires is logged by the node as it comes: tunmesh.expiry.
+        yield _Remark(("cert_file_path",), text, is_logged=depth > 0 or not has_begun)
 
 
 def _key_of_file(ssl: Ssl, error: str) -> str:
-    """The key of the file that an error of `Credentials.load` begins with."""
+    """The key of the file that such an error begins with."""
     keys = ("cert_file_path", "key_file_path", "ca_file_path")
     return next((key for key in keys if error.startswith(f"{getattr(ssl, key)}:")), keys[0])
 
 
+def _named(whole: Config, _now: float) -> Iterator[_Remark]:
+    ssl, url = whole.control_api.ssl, whole.clustering.control_api_advertise_url
+    if not ssl.verify_hostname:
+        return
+    try:
+        (own, *_) = pem.read_certificates(ssl.cert_file_path)
+    except OperatorError:
+        return  # _certificate has said so
+    if not certificates.is_for(own, url.host):
+        text = f"is not for {url.host}, the host of control_api_advertise_url; peers that "
+        yield _Remark(
+            ("control_api", "ssl", "cert_file_path"),
+            f"{text}verify_hostname, as this node does, refuse it",
+            is_logged=True,
+        )
+
+
 def _room(networking: Networking, _now: float) -> Iterator[_Remark]:
+    from tunmesh import netadmin  # with pyroute2, 8 MB
+
     families = {"ipv4": networking.ipv4, "ipv6": networking.ipv6}
     for name, family in families.items():
         if family is None:
@@ -168,7 +190,13 @@ def _room(networking: Networking, _now: float) -> Iterator[_Remark]:
 
 
 def _patience(timing: LocalRegistration, _now: float) -> Iterator[_Remark]:
-    interval, threshold = timing.reregistration_interval, timing.stale_threshold
+    for key, most in (("reregistration_interval", PING_INTERVAL), ("stale_threshold", SILENCE)):
+        asked = getattr(timing, key)
+        if key in timing.model_fields_set and asked > most:
+            text = f"is {asked:g} s and counts as {most:g} s: links are not more patient than that"
+            yield _Remark((key,), text)
+    interval = min(timing.reregistration_interval, PING_INTERVAL)
+    threshold = min(timing.stale_threshold, SILENCE)
     if threshold < MIN_PATIENCE * interval:
         yield _Remark(
             ("stale_threshold",),
@@ -189,12 +217,16 @@ def _monitoring(monitoring: Monitoring, _now: float) -> Iterator[_Remark]:
 
 
 _TIMING: Loc = ("tun_mesh", "process", "timing", "registrations")
-_CHECKS: tuple[tuple[Loc, type[Section], Callable[[Any, float], Iterator[_Remark]]], ...] = (
+_Checks: TypeAlias = tuple[
+    tuple[Loc, type[Section], Callable[[Any, float], Iterator[_Remark]]], ...
+]
+_CHECKS: _Checks = (
     (("tun_mesh", "clustering"), Clustering, _name),
     (("tun_mesh", "clustering", "auth"), Auth, _secrets),
     (("tun_mesh", "control_api", "ssl"), Ssl, _certificate),
-    (("tun_mesh", "networking"), Networking, _room),
+    (("tun_mesh",), Config, _named),
     (("tun_mesh", "monitoring"), Monitoring, _monitoring),
     ((*_TIMING, "local"), LocalRegistration, _patience),
     ((*_TIMING, "mesh"), MeshRegistration, _patience),
 )
+_NETWORK_CHECKS: _Checks = ((("tun_mesh", "networking"), Networking, _room),)

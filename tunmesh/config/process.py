@@ -8,8 +8,15 @@ from __future__ import annotations
 from pydantic import Field, ValidationInfo, field_validator
 
 from tunmesh.config.values import NO_EFFECT, WEEK, Duration, Integer, Section, Size, wrong
+from tunmesh.keepalive import PING_INTERVAL, SILENCE
 
 MAX_ID = 2**32 - 2  # the kernel's -1 means "no id"
+
+_EVERY = f"Above {PING_INTERVAL:g} s it counts as {PING_INTERVAL:g} s."
+_AFTER = (
+    "More than reregistration_interval, best three times as much. "
+    f"Above {SILENCE:g} s it counts as {SILENCE:g} s."
+)
 
 
 class IpcGroup(Section):
@@ -76,14 +83,13 @@ class LocalRegistration(Section):
         default=5.0,
         ge=0.1,
         le=WEEK,
-        description="How often peers in the local subnet hear from this node.",
+        description=f"How often peers in the local subnet hear from this node. {_EVERY}",
     )
     stale_threshold: Duration = Field(
         default=30.0,
         ge=0.1,
         le=WEEK,
-        description="Silence after which a peer in the local subnet is given up. More than "
-        "reregistration_interval, best three times as much.",
+        description=f"Silence after which a peer in the local subnet is given up. {_AFTER}",
     )
 
     @field_validator("stale_threshold")
@@ -102,14 +108,13 @@ class MeshRegistration(LocalRegistration):
         default=30.0,
         ge=0.1,
         le=WEEK,
-        description="How often peers outside the local subnet hear from this node.",
+        description=f"How often peers outside the local subnet hear from this node. {_EVERY}",
     )
     stale_threshold: Duration = Field(
         default=120.0,
         ge=0.1,
         le=WEEK,
-        description="Silence after which a peer outside the local subnet is given up. More than "
-        "reregistration_interval, best three times as much.",
+        description=f"Silence after which a peer outside the local subnet is given up. {_AFTER}",
     )
 
 

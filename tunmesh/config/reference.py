@@ -13,7 +13,8 @@ from typing import get_origin
 from pydantic.fields import FieldInfo
 
 from tunmesh.config.keys import ConfigFile, has_effect, is_reloaded, section_in
-from tunmesh.config.values import MIN_SECRET, Section
+from tunmesh.config.secrecy import MIN_SECRET
+from tunmesh.config.values import Section
 from tunmesh.config.words import default_of, example_of, type_of
 
 _HEAD = f"""\
@@ -46,7 +47,7 @@ line. A section with nothing under it has its defaults.
 
 **The environment.** `${{NAME}}` in a value is replaced by the environment variable of that name, in
 numbers and lists too, but not in the names of keys. A variable that is not set is an error. What it
-holds is never read as YAML, nor replaced again.
+holds is never read as YAML, nor replaced again; line ends at its end do not count.
 
 **Durations** are a number of seconds, or a number with a unit: `10s`, `5m`, `1h`, `2d`. A range
 such as `10..20s` stands for one value in it, drawn at random when the file is read, so that nodes
@@ -63,11 +64,17 @@ peer. There must be `ipv4`, `ipv6` or both.
 ## Secrets
 
 The secret has {MIN_SECRET} characters or more. It is in the file itself (`secret`), in a file of
-its own (`secret_file`, of which the last line's end does not count), or there are several
-(`secrets`): the first is offered to peers and all are accepted, which is how a secret is changed
-without downtime. Exactly one of the three is given. No command and no log shows a secret, with one
-exception: `show` and `parse_tun_mesh_config` do when `--no-redact` is given. Hiding them
-(`--redact`) is the default; the original showed them.
+its own (`secret_file`), or there are several (`secrets`): the first is offered to peers and all are
+accepted, which is how a secret is changed without downtime. Exactly one of the three is given.
+
+White space around a secret is no part of it, nor is a byte order mark, wherever it comes from: the
+line end that `echo`, an editor on Windows or `secret: |` leaves behind makes no other secret.
+
+One character again and again is no secret and is refused. One with few different characters, or
+that repeats or counts up, is used, with a warning from the check and at the start.
+
+No command and no log shows a secret, with one exception: `show` and `parse_tun_mesh_config` do when
+`--no-redact` is given. Hiding them (`--redact`) is the default; the original showed them.
 
 ## Checking a file
 
@@ -78,13 +85,21 @@ line each:
     warning: FILE:LINE: KEY: what is doubtful and what to do about it
 
 An **error** is what a node would refuse to start with. Beside wrong keys and values: a certificate
-or a key that cannot be read or is not PEM, a key that is not the certificate's, an advertised or
-bootstrap URL inside the mesh's own network, a network that overlaps one of this machine (of the
+or a key that cannot be read or is not PEM, a key that is not the certificate's, both if they do not
+pass a TLS 1.3 handshake in memory (a key that TLS 1.3 does not take or that is too weak, a
+certificate that is not for servers or does not lead to what `ca_file_path` has), a host whose name
+cannot be a node's and no `node_name`, an advertised or bootstrap URL inside the mesh's own network,
+a network that overlaps one of this machine (of the
 network namespace that the command runs in; a node that runs there already does not count).
 
 A **warning** does not change the exit code: a key without effect, a secret with too little variety,
-a secret file that everybody can read, a certificate that has expired, is not valid yet or expires
-within 30 days, a `stale_threshold` of less than three times the `reregistration_interval`.
+a secret file that everybody can read, a certificate (or that of an issuer) that has expired, is not
+valid yet or expires within 30 days, or that is not for the advertised host although host names are
+verified, a `stale_threshold` of less than three times the `reregistration_interval`, or one of the
+two above what it counts as. Those about secrets and certificates are logged at the start, too.
+
+A node that does not start prints the same errors, all of them, and one that does not reload logs
+them: the lines are the same.
 
 | exit code | of the commands above | of a node (`twistd tunmesh`) |
 |---|---|---|

@@ -9,6 +9,7 @@ the pydantic context, a `Loading`.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -41,10 +42,11 @@ from pydantic import (
 )
 
 from tunmesh.config.file import REFERENCE, printable
+from tunmesh.config.secrecy import MIN_SECRET, is_binary, is_none, secret_in
 from tunmesh.messages import MAX_HOST, MAX_NAME, split_url
 
-MIN_SECRET = 32  # characters
 MAX_SECRET_FILE = 4096  # characters
+_MAX_SECRET_BYTES = 4 * MAX_SECRET_FILE + 8  # of UTF-8, and some that make it too long
 MAX_SOCKET_PATH = 107  # bytes: unix(7), without the zero at the end
 HTTPS_PORT = 443
 WEEK = 7 * 86400  # seconds; the upper bound of durations
@@ -146,7 +148,7 @@ class SocketAddress:
 
 @dataclass(frozen=True)
 class SecretFile:
-    """A file that holds one secret; `text` is the secret, without the line's end."""
+    """A file that holds one secret; `text` is the secret, without what is around it."""
 
     path: Path
     text: str = field(repr=False)
@@ -232,15 +234,31 @@ def _secret_file(value: object, info: ValidationInfo) -> SecretFile:
     path = _file(value, info)
     name = printable(str(path), 200)
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(MAX_SECRET_FILE + 1).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ValueError(f"must be a file with a secret; {name} cannot be read: {reason}") from None
+        with path.open("rb") as file:
+            data = file.read(_MAX_SECRET_BYTES)
+        text = data.decode("utf-8-sig").rstrip("\r\n")
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+        raise ValueError(f"must be a file with a secret; {name} {reason}") from None
+    except UnicodeDecodeError:
+        is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        reason = "is UTF-16, as PowerShell writes it" if is_utf_16 else "is not UTF-8 text"
+        raise ValueError(f"must be a file with a secret in UTF-8; {name} {reason}") from None
+    if is_binary(secret_in(text)):
+        raise ValueError(f"must be a file with a secret; {name} has control characters")
     if not MIN_SECRET <= len(text) <= MAX_SECRET_FILE:
         form = f"a file with a secret of {MIN_SECRET} to {MAX_SECRET_FILE} characters"
         raise ValueError(f"must be {form}; {name} is not")
-    return SecretFile(path, text)
+    return SecretFile(path, _secret(text))
+
+
+def _secret(text: str) -> str:
+    """The secret in a text that is long enough."""
+    secret = secret_in(text)
+    if is_none(secret):
+        what = "one character again and again" if secret else "white space"
+        raise ValueError(f"must be a secret, as `tunmesh secret` makes them, not {what}")
+    return secret
 
 
 def _socket(value: object, info: ValidationInfo) -> Path:
@@ -315,6 +333,10 @@ def _like(pattern: str, expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _stripped(secret: SecretStr) -> SecretStr:
+    return SecretStr(_secret(secret.get_secret_value()))
+
+
 def _show_secret(secret: SecretStr, info: SerializationInfo) -> str:
     return secret.get_secret_value() if info.context == {"reveal": True} else REDACTED
 
@@ -379,6 +401,7 @@ ListenAddress = Annotated[
 Secret = Annotated[
     SecretStr,
     Field(min_length=MIN_SECRET),
+    AfterValidator(_stripped),
     PlainSerializer(_show_secret),
     Kind(
         f"text of {MIN_SECRET} characters or more",
