@@ -40,7 +40,7 @@ class UnusableConfigTests(unittest.TestCase):
     """What is wrong with the files is said in one line, before anything is touched."""
 
     skip = netns.skip_reason()
-    timeout = 30
+    timeout = 90  # seven nodes at once
 
     def _grounds(self) -> Iterator[tuple[Ground, str]]:
         """Machines with something wrong, and what is to be said of it."""
