@@ -150,7 +150,6 @@ class Warnings(LintCase):
             [
                 "pub_key_size",
                 "max_batch_size",
-                "method",  # of that below
                 "max_init_attempts",
                 "key_range_min",
                 "key_range_max",
