@@ -62,7 +62,7 @@ FLOORS = {
     "drawing": Floor("page.view", "figures machines", pure=True),
     "adapters": Floor(
         "tun link tls dialer names metrics web admin page unixport netadmin privileges log outlet "
-        "namespaces apart issuing keyfiles seccomp sdnotify runqueue listening",
+        "namespaces apart issuing keyfiles seccomp sdnotify runqueue listening heap",
         "errors codecs machines internals reading drawing",
     ),
     "certificates": Floor("certificates", "errors internals adapters"),

@@ -33,6 +33,7 @@ from tunmesh import (
     bulktls,
     certificates,
     config,
+    heap,
     lines,
     metrics,
     monitor,
@@ -113,7 +114,9 @@ def read(path: Path) -> Reading:
     if findings.config is None:
         raise ConfigError(path, findings.errors)
     doubts = tuple(problem.at(path) for problem in findings.doubts)
-    return Reading(findings.config, reloadable_of(findings.config), doubts)
+    reading = Reading(findings.config, reloadable_of(findings.config), doubts)
+    heap.trim()
+    return reading
 
 
 def complaints(path: Path, error: OperatorError) -> list[str]:

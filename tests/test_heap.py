@@ -1,0 +1,63 @@
+"""What is free goes back to the kernel."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial import unittest
+
+from tests.configs import MINIMAL, SECRET
+from tests.realnode import reactor
+from tests.test_tls import Holder
+
+SECRETS = [f"secret number {number}, which is long enough for it" for number in range(6)]
+_PROGRAM = """
+import sys
+from pathlib import Path
+from tunmesh import heap
+from tunmesh.handshake import Key
+from tunmesh.service import read
+
+def resident():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
+
+def spare():
+    before = resident()
+    heap.trim()
+    return before - resident()
+
+read(Path(sys.argv[1]))
+print(spare())
+for secret in sys.argv[2:]:
+    Key.derive(secret.encode())
+print(spare())
+"""
+
+
+class HeapTests(unittest.TestCase):
+    """A process that has read a config with several secrets, each of which took 16 MiB."""
+
+    if platform.libc_ver()[0] != "glibc":
+        skip = "this C library gives memory back, or does not, by itself"
+
+    async def test_reading(self) -> None:
+        """Reading leaves nothing of that; without a trim it would stay."""
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        mesh = Holder("mesh")
+        (directory / "cert.pem").write_bytes(mesh.pem())
+        (directory / "key.pem").write_bytes(mesh.key_pem())
+        listed = ", ".join(f"'{secret}'" for secret in SECRETS[:3])
+        config = directory / "config.yaml"
+        config.write_text(MINIMAL.replace(f"secret: {SECRET}", f"secrets: [{listed}]"))
+        out, err, code = await getProcessOutputAndValue(
+            sys.executable, ["-c", _PROGRAM, str(config), *SECRETS[3:]], reactor=reactor
+        )
+        self.assertEqual((err, code), (b"", 0))
+        after_reading, after_deriving = map(int, out.split())
+        self.assertLess(after_reading, 8 << 20)
+        self.assertGreater(after_deriving, 8 << 20)
