@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
 
@@ -140,7 +141,29 @@ class StreamLimit:
         self._open -= 1
 
 
-class _HealthPage(Resource):
+class Page(Resource):
+    """A page to be read, and nothing below it. What is wrong is answered with the status code and a
+    word: the pages of Twisted for that would say which software this is."""
+
+    def render(self, request: Request) -> bytes | int:
+        if request.method in (b"GET", b"HEAD"):
+            answer: bytes | int = super().render(request)
+            return answer
+        request.setHeader(b"allow", b"GET, HEAD")
+        return self._refuse(request, HTTPStatus.METHOD_NOT_ALLOWED)
+
+    def render_GET(self, request: Request) -> bytes:
+        return self._refuse(request, HTTPStatus.NOT_FOUND)
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        return Page()
+
+    def _refuse(self, request: Request, status: HTTPStatus) -> bytes:
+        request.setResponseCode(status, status.phrase.encode())
+        return answer_json(request, {"status": status.phrase.lower()})
+
+
+class _HealthPage(Page):
     """Answers 200 or 503 by the checks that `checks()` gives now; with these only if it `explains`
     itself."""
 

@@ -5,7 +5,7 @@
     /readyz   200 while others can count on this node; /health is the same
     /metrics  Prometheus text, if it is switched on
 
-The port is open to strangers: they get a status code and one word, {"status": "ok"} or
+The port is open to strangers: they get a status code and one word, such as {"status": "ok"} or
 {"status": "unavailable"}. The reasons are for those who run the node, at the control socket and at
 `monitoring.listen`. Where that is set, metrics are there and not on the mesh's port.
 """
@@ -14,16 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from tunmesh.sites import put_health, quiet_site
+from tunmesh.sites import Page, put_health, quiet_site
 from tunmesh.status import Health
 
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
 
 
-class MetricsPage(Resource):
+class MetricsPage(Page):
     """What `expose()` gives, as Prometheus reads it."""
 
     def __init__(self, expose: Callable[[], bytes]) -> None:
@@ -53,7 +52,7 @@ def _site(
     reactor: object,
     explains: bool,
 ) -> Site:
-    root = Resource()
+    root = Page()
     put_health(root, health, explains)
     if expose is not None:
         root.putChild(b"metrics", MetricsPage(expose))
