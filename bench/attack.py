@@ -41,6 +41,7 @@ from bench.lab import Ground, Host, Lab
 from bench.ping import parse_ping, percentile
 from bench.probe import await_first_packet
 from bench.scale import save
+from bench.tools import COMPILER, TOOLS, insist_on
 from tunmesh.localmesh import plan
 
 LEAD = 1.0  # seconds that an attack has before it is measured
@@ -254,18 +255,24 @@ def run(names: Sequence[str], seconds: int, rate: str) -> list[Row]:
     return rows
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.attack")
     parser.add_argument("--seconds", type=int, default=4, help="for each attack")
     parser.add_argument("--rate", default="300M", help="of the stream, in bits a second")
     parser.add_argument("--only", help="these attacks, by their names in bench.attacker")
     parser.add_argument("--out", type=Path, help="directory for attack.json")
     options = parser.parse_args()
+    try:
+        insist_on(TOOLS | COMPILER)
+    except BenchError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     names = options.only.split(",") if options.only else [n for n in ATTACKS if n != "nothing"]
     rows = run(names, options.seconds, options.rate)
     if options.out is not None:
         save(rows, options.out / "attack.json")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

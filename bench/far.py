@@ -10,21 +10,22 @@ The streams inside are CUBIC's, as most are. The tunnel's own connection is the 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 
 from bench import contenders
 from bench.contender import Contender
 from bench.errors import BenchError
-from bench.lab import Lab
+from bench.lab import Host, Lab
 from bench.ping import percentile
 from bench.running import Running, bring_up
 from bench.scenarios import ping_beside
-from bench.tools import missing
+from bench.tools import COMPILER, TOOLS, insist_on
 from bench.way import Way
 from tunmesh.errors import OperatorError
+from tunmesh.localmesh.underlay import CABLE
 
 WAYS = {
     "10 Mbit/s, 20 ms": Way(0.01, 10e6, 0.0),
@@ -38,7 +39,7 @@ CARRIERS = ("cubic", "bbr")
 OTHERS = ("veth", "openvpn", "wireguard-go")
 PING_INTERVAL = 0.02
 SETTLE = 1.0  # seconds that streams get before a ping beside them
-SYSCTL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+INSIDE_THE_WAY = "10.99.0.0/25"  # both ends of it; the cable's own route is a /24
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,11 @@ def takers() -> Iterator[tuple[Contender, str]]:
 
 def measure(lab: Lab, way: Way, contender: Contender, carrier: str, seconds: int) -> Figures:
     """Raises BenchError when that cannot be measured here."""
-    if packages := missing(contender.needs):
-        raise BenchError(f"not installed: apt install {' '.join(packages)}")
+    insist_on(contender.needs)
     ground = lab.ground("far", way=way)
     try:
         for host in ground.hosts:
-            with host.namespace:
-                _choose(carrier)
+            choose(host, carrier)
         bring_up(contender, ground)
         running = Running(contender, ground, lab)
         one = running.iperf(seconds, "-C", INNER).result().rate
@@ -86,14 +85,17 @@ def measure(lab: Lab, way: Way, contender: Contender, carrier: str, seconds: int
         lab.close_ground(ground)
 
 
-def _choose(carrier: str) -> None:
+def choose(host: Host, carrier: str) -> None:
+    """Have the host's connections over the way use this congestion control.
+
+    It is put at the route (`congctl`, ip-route(8)). net.ipv4.tcp_congestion_control of a namespace
+    takes only what net.ipv4.tcp_allowed_congestion_control of the whole machine lists, which may
+    not even be cubic.
+    """
     try:
-        SYSCTL.write_text(carrier)
-    except OSError:
-        raise BenchError(
-            f"the kernel does not let a namespace use {carrier}: modprobe tcp_{carrier}, and add "
-            "it to net.ipv4.tcp_allowed_congestion_control"
-        ) from None
+        host.run("ip", "route", "replace", INSIDE_THE_WAY, "dev", CABLE, "congctl", carrier)
+    except BenchError as error:
+        raise BenchError(f"no {carrier} in this kernel (modprobe tcp_{carrier}): {error}") from None
 
 
 def line(name: str, figures: Figures) -> str:
@@ -109,11 +111,16 @@ def middle(rounds: list[Figures]) -> Figures:
     return Figures(*(median(getattr(each, name) for each in rounds) for name in Figures.__slots__))
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.far")
     parser.add_argument("--rounds", type=int, default=1, help="how often all is measured")
     parser.add_argument("--seconds", type=int, default=6, help="for each measurement")
     options = parser.parse_args()
+    try:
+        insist_on(TOOLS | COMPILER)
+    except BenchError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     print(f"{'':18} {'1 stream':>8} {'4':>8} {'ping p50':>9} {'p99':>8} {'lost %':>7}")  # noqa: T201
     with Lab() as lab:
         for title, way in WAYS.items():
@@ -128,7 +135,8 @@ def main() -> None:
                     print(f"  {contender.name:16} skipped: {error}", flush=True)  # noqa: T201
                     continue
                 print(line(contender.name, middle(rounds)), flush=True)  # noqa: T201
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

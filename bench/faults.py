@@ -26,6 +26,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.harm import FAULTS, Scene
 from bench.realmesh import RealMesh, run_reactor
+from bench.tools import insist_on
 from bench.watch import Watch
 from tunmesh.errors import OperatorError
 from tunmesh.localmesh.plan import NodePlan
@@ -153,10 +154,11 @@ def main() -> int:
 
     book = Book()
     try:
+        insist_on({"nft": "nftables", "mount": "mount"})
         with tempfile.TemporaryDirectory() as directory:
             Scene.hosts = own_hosts_file(Path(directory))
             code = run_reactor(reactor, lambda: _play_all(reactor, names, options.rounds, book))
-    except OperatorError as error:
+    except (OperatorError, BenchError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     book.save(options.out)

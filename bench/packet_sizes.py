@@ -12,15 +12,18 @@ median of the rounds.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import quantiles
 
 from bench import contenders
+from bench.errors import BenchError
 from bench.results import Results
 from bench.run import run
 from bench.running import Figures, Running
 from bench.scenarios import Scenario, delivered
+from bench.tools import TOOLS, insist_on
 
 US, YARDSTICK = "tunmesh", "relay"
 DATAGRAMS = (64, 256, 512, 1024, 1400)
@@ -67,19 +70,25 @@ def table(results: Results) -> Iterator[str]:
             )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.packet_sizes")
     parser.add_argument("--rounds", type=int, default=3, help="how often each size is measured")
     parser.add_argument("--seconds", type=int, default=1, help="for each measurement")
     parser.add_argument("--out", type=Path, help="directory for packet_sizes.json")
     options = parser.parse_args()
+    try:
+        insist_on(TOOLS)
+    except BenchError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     both = [one for one in contenders.ALL if one.name in (US, YARDSTICK)]
     results = Results(machine={})
     run(both, SWEEP, options.rounds, options.seconds, results, lambda text: print(text, flush=True))  # noqa: T201
     if options.out is not None:
         results.save(options.out / "packet_sizes.json")
     print("\n".join(table(results)))  # noqa: T201
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

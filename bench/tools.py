@@ -20,11 +20,18 @@ TOOLS = {
     "nft": "nftables",
     "setpriv": "util-linux",
 }
+COMPILER = {"cc": "gcc"}
 
 
 def missing(programs: Mapping[str, str]) -> list[str]:
     """The packages of those programs that are not there; `apt install` takes the list."""
     return sorted({package for program, package in programs.items() if not shutil.which(program)})
+
+
+def insist_on(programs: Mapping[str, str]) -> None:
+    """Raises BenchError, with what to install, unless all of them are there."""
+    if packages := missing(programs):
+        raise BenchError(f"not installed: apt install {' '.join(packages)}")
 
 
 def version(command: Sequence[str]) -> str:

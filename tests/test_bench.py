@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 from twisted.trial import unittest
@@ -112,8 +115,12 @@ class ToolsTests(unittest.SynchronousTestCase):
 
     def test_missing(self) -> None:
         """What is missing is named by its package, once, and what is there is not."""
-        wanted = {"sh": "dash", "no-such-a": "some-package", "no-such-b": "some-package"}
-        self.assertEqual(missing(wanted), ["some-package"])
+        wanted = {
+            sys.executable: "python3",
+            "no-such-a": "a-package",
+            "no-such-b": "a-package",
+        }
+        self.assertEqual(missing(wanted), ["a-package"])
 
 
 class ResultsTests(unittest.SynchronousTestCase):
@@ -269,10 +276,16 @@ class ReportTests(unittest.SynchronousTestCase):
             self.assertIn(f"(performance/{name}.svg)", text)
 
 
+def _not_installed() -> str | None:
+    """Which programs these tests lack; None if they have them all."""
+    absent = [program for program in TOOLS if not shutil.which(program)]
+    return f"not installed: {', '.join(absent)}" if absent else None
+
+
 class RunTests(unittest.SynchronousTestCase):
     """Contenders that come up, fail, and go."""
 
-    skip = netns.skip_reason() or (f"not installed: {missing(TOOLS)}" if missing(TOOLS) else None)
+    skip = netns.skip_reason() or _not_installed()
 
     def test_failing_contenders(self) -> None:
         """One that is not installed and one that ends are left out, each with its reason; the
@@ -281,7 +294,7 @@ class RunTests(unittest.SynchronousTestCase):
         def start(ground: Ground) -> None:
             ground.right.start_daemon("sh", "-c", "echo no such key >&2; exit 3")
 
-        absent = Contender("absent", "", start, needs={"no-such-program": "some-package"})
+        absent = Contender("absent", "", start, needs={"no-such-program": "a-package"})
         broken = Contender("broken", "", start)
         found = Results(machine={})
         veth = contenders.ALL[0]
@@ -290,7 +303,7 @@ class RunTests(unittest.SynchronousTestCase):
         self.assertEqual(
             found.skipped,
             {
-                "absent": "not installed: apt install some-package",
+                "absent": "not installed: apt install a-package",
                 "broken": "its process ended with 3: no such key",
             },
         )
@@ -310,7 +323,7 @@ class RunTests(unittest.SynchronousTestCase):
     def test_programs(self) -> None:
         """The C programs compile without a warning; datagrams arrive, no faster than offered."""
         if missing({"cc": "gcc"}):
-            raise unittest.SkipTest("no C compiler")
+            raise unittest.SkipTest("cc is not installed (Debian: gcc)")
         sources = Path(run.__file__).parent
         for name, libraries in ("blast", ()), ("relay", ("-lssl", "-lcrypto")), ("way", ()):
             command = [
@@ -332,11 +345,32 @@ class RunTests(unittest.SynchronousTestCase):
             delivered = blast.Blast(ground, contenders.ALL[0], 64).delivered(0.5)
         self.assertTrue(0 < delivered < 1.1 * 1000 * blast.BETWEEN, delivered)
 
+    def test_congestion_control(self) -> None:
+        """Connections over a way use the congestion control that was chosen, at both ends, also one
+        that the kernel does not let a namespace have by default."""
+        with Lab() as lab:
+            ground = lab.ground("carrier")
+            for chosen in ("reno", "cubic"):
+                for host in ground.hosts:
+                    far.choose(host, chosen)
+                with ground.right.namespace:
+                    listener = socket.create_server((ground.right.address, 0))
+                with ground.left.namespace:
+                    dialed = socket.create_connection(listener.getsockname(), timeout=10)
+                accepted, _ = listener.accept()
+                for end in (dialed, accepted):
+                    used = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+                    self.assertEqual(used.rstrip(b"\0").decode(), chosen)
+                    end.close()
+                listener.close()
+            error = self.assertRaises(BenchError, far.choose, ground.left, "no-such")
+            self.assertIn("no no-such in this kernel", str(error))
+
     def test_far_away(self) -> None:
         """What has a long way to go arrives as late as that says, and nothing does where all is
         lost."""
         if missing({"cc": "gcc"}):
-            raise unittest.SkipTest("no C compiler")
+            raise unittest.SkipTest("cc is not installed (Debian: gcc)")
         with Lab() as lab:
             ground = lab.ground("far", way=Way(delay=0.02, rate=1e6, loss=0.0))
             output = ground.left.run("ping", "-c", "3", "-i", "0.01", ground.right.address)

@@ -54,7 +54,7 @@ class Completion(unittest.TestCase):
     async def test_bash(self) -> None:
         """A real bash completes commands, commands of commands, options and their values."""
         if BASH is None:
-            raise unittest.SkipTest("no bash")
+            raise unittest.SkipTest("bash is not installed")
         for words, completions in (
             (["s"], ["secret", "simulate", "status"]),
             (["config", "sch"], ["schema"]),

@@ -23,7 +23,9 @@ PUBLIC_PORT = 14567
 class RouterCase(MeshCase):
     """Nodes of which some are behind routers."""
 
-    skip = netns.skip_reason() or (None if shutil.which("nft") else "needs nft")
+    skip = netns.skip_reason() or (
+        None if shutil.which("nft") else "nft is not installed (Debian: nftables)"
+    )
     nodes = 4
 
     def behind_router(self, number: int, rules: str) -> None:
