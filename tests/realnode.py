@@ -173,12 +173,13 @@ class Ground:
         before: str = "",
         environ: Mapping[str, str] = os.environ,
         through: Sequence[str] = (),
+        options: Sequence[str] = ("--nodaemon", "--pidfile="),
     ) -> RealNode:
-        """Run `twistd tunmesh` with these arguments of tunmesh's, and if so wanted, `through` a
-        command that runs what follows it."""
+        """Run `twistd tunmesh` with these arguments of tunmesh's and options of twistd's, and if so
+        wanted, `through` a command that runs what follows it."""
         namespace = self.namespace(number)
         node = RealNode(namespace)
-        command = [_TWISTD, "--nodaemon", "--pidfile=", "tunmesh", *arguments]
+        command = [_TWISTD, *options, "tunmesh", *arguments]
         if before:
             command = [sys.executable, "-c", before + THEN_EXEC, *command]
         command = [*through, *command]

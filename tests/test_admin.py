@@ -472,6 +472,23 @@ class Waiting(unittest.TestCase):
         self.assertEqual(result.exit_code, 1)
         self.assertIn("waited 0 s for 10.77.1.9 in vain", result.output)
 
+    async def test_how_far(self) -> None:
+        """It says how far it is, whenever that changes, and at the end."""
+        status = self.standing.now
+        self.standing.now = replace(status, peers=())
+        following = self.standing.recent.listeners
+        result = command(
+            self.standing.path, "wait", "--for", "peers=5", "--for", "ready", "--timeout", "1.5"
+        )
+        while not following:
+            await _turn()
+        self.standing.now = status
+        self.standing.log.info("linked", event="linked")
+        first, second, last = (await result).stderr.splitlines()
+        self.assertEqual(first, "waiting for peers=5: linked with 0 of 5")
+        self.assertEqual(second, "waiting for peers=5: linked with 2 of 5")
+        self.assertIn("tunmesh: waited 1.5 s for peers=5 in vain: linked with 2 of 5", last)
+
     async def test_no_node(self) -> None:
         """It waits for a node to come, too."""
         path = self.standing.directory / "none.sock"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_network
 
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
+from tunmesh import access
 from tunmesh.dialer import (
     ATTEMPT_DELAY,
     CONNECT_TIMEOUT,
@@ -556,6 +558,15 @@ class NameTests(unittest.TestCase):
             caller.settle()
             self.assertEqual(caller.complaints, [((host, 1), words)])
             self.assertIsNotNone(caller.pause)
+
+    def test_locked_lookups(self) -> None:
+        """A name that does not resolve because this user may not read resolv.conf: it says so."""
+        self.patch(access, "locked_lookups", lambda: ["/etc/resolv.conf"])
+        caller = Caller((("alice", 1),))
+        caller.dialer.start()
+        caller.settle()
+        why = f"uid {os.geteuid()} may not read /etc/resolv.conf"
+        self.assertEqual(caller.complaints, [(("alice", 1), f"its name does not resolve: {why}")])
 
     def test_rejected(self) -> None:
         """When Twisted has no error of the socket's, but an object, nobody is shown that object."""

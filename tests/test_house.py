@@ -41,6 +41,7 @@ class Floor:
 FLOORS = {
     "errors": Floor("errors", "", pure=True),
     "figures": Floor("figures", "", pure=True),
+    "stdio": Floor("stdio", ""),
     "codecs": Floor(
         "netstring messages packet headers segments flows pcapng icmp events",
         "errors codecs",
@@ -56,7 +57,7 @@ FLOORS = {
     # What adapters are made of: the part of `tls` that knows private names, certificates in files,
     # what every web site has in common.
     "internals": Floor(
-        "bugs bulktls pem sites capture lines admission", "errors codecs machines internals"
+        "access bugs bulktls pem sites capture lines admission", "errors codecs machines internals"
     ),
     "reading": Floor("reading", "machines internals"),
     "drawing": Floor("page.view", "figures machines", pure=True),
@@ -91,18 +92,19 @@ FLOORS = {
     ),
     "service": Floor(
         "service reload control monitor",
-        "errors codecs machines internals reading adapters interpreter certificates configuration "
-        "lint service",
+        "errors stdio codecs machines internals reading adapters interpreter certificates "
+        "configuration lint service",
     ),
     "doctor": Floor(
-        "doctor reaching", "errors codecs machines adapters certificates configuration lint doctor"
+        "doctor reaching",
+        "errors codecs machines internals adapters certificates configuration lint doctor",
     ),
-    "healthcheck": Floor("healthcheck", "errors configuration"),
+    "healthcheck": Floor("healthcheck", "errors stdio configuration"),
     "cli": Floor(
         "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
         "cli.completion cli.looking cli.echo cli.doctoring cli.keys cli.simulation",
-        "errors figures codecs internals adapters configuration lint doctor healthcheck harness "
-        "simulator cli",
+        "errors figures stdio codecs internals adapters configuration lint doctor healthcheck "
+        "harness simulator cli",
     ),
 }
 # Beside the standard library; annotated_types is where pydantic has its bounds from.

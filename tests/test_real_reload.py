@@ -6,11 +6,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from twisted.internet.task import deferLater
+
 from tests.realnode import OWNER, TUN, interfaces, reactor
 from tests.test_real_mesh import PATIENCE, MeshCase
 from tests.test_tls import DAY, Holder
 from tunmesh.localmesh.pinger import Pinger
 from tunmesh.localmesh.plan import CERTIFICATE, KEY
+from tunmesh.reload import LOOK
 
 NEW = "a new secret, which is long enough as well"
 SHORT_SESSIONS: dict[str, Any] = {
@@ -111,6 +114,27 @@ class ReloadTests(MeshCase):
         file.chmod(0o640)
         changed = (await node.logged("reloaded"))["changed"]
         self.assertEqual(changed, "secret (offers a new one, revokes 1)")
+
+    async def test_may_not_enter(self) -> None:
+        """Where the directory of the files may not be entered, that is what it says is in the way.
+        Files that cannot be looked at have not changed, so nothing is said until HUP."""
+        directory = self.ground.directory
+        os.chown(directory, 0, 0)
+        directory.chmod(0o700)
+        self.addCleanup(directory.chmod, 0o700)
+        node = self.ground.start(1)
+        hint = (await node.logged("not_reloadable"))["hint"]
+        self.assertEqual(
+            hint, f"uid 65534 gid 65534 may not enter {directory}: chgrp 65534, chmod 750"
+        )
+        await node.logged("ready")
+        await deferLater(reactor, 3 * LOOK)
+        self.assertEqual(node.all_logged("reload_failed"), [])
+        node.signal("HUP")
+        self.assertIn(hint, (await node.logged("reload_failed"))["text"])
+        os.chown(directory, 0, OWNER.gid)
+        directory.chmod(0o750)
+        self.assertEqual((await node.logged("reloaded"))["changed"], "")
 
     async def test_next_start(self) -> None:
         """What a running node cannot follow is named and changes nothing, until it is started."""

@@ -7,22 +7,111 @@ import contextlib  # trial takes a module's own `suppress` for a list of warning
 import json
 import os
 import re
-import shutil
+import select
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests import netns
+from tests.places import short_directory
 from tests.realnode import OWNER, TUN, Ground, RealNode, interfaces, reactor, state
-from tunmesh.localmesh.plan import CERTIFICATE, KEY, self_signed_certificate
+from tests.test_admin import command
+from tunmesh import __version__
+from tunmesh.localmesh.plan import CERTIFICATE, KEY, NodePlan, self_signed_certificate, write_files
 from tunmesh.tun import open_tun
+from twisted import __version__ as twisted_version
 
 DOCKERFILE = Path(__file__).parent.parent / "Dockerfile"
+# Runs the command that follows as process 1 of a pid namespace, see pid_namespaces(7).
+AS_PROCESS_1 = """
+import ctypes, os, sys
+CLONE_NEWPID = 0x20000000
+if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWPID):
+    sys.exit(f"unshare: {os.strerror(ctypes.get_errno())}")
+child = os.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+class CommandLineTests(unittest.TestCase):
+    """What twistd is told before and after the word `tunmesh`."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.directory = short_directory(self)
+        self.config = self.directory / "config.yaml"
+        plan = NodePlan(1)
+        write_files(self.directory, [plan], OWNER)
+        self.config = self.directory / plan.config_file
+
+    async def twistd(self, *arguments: str, closed: bool = False) -> tuple[int, str]:
+        """Its exit code, and what it printed."""
+        told = Told()
+        command = [str(Path(sys.executable).with_name("twistd")), *arguments]
+        streams: dict[int, Any] = {0: "w", 2: "r"} if closed else {0: "w", 1: "r", 2: "r"}
+        reactor.spawnProcess(
+            told, command[0], command, os.environ, str(self.directory), childFDs=streams
+        )
+        return await told.ended, told.text
+
+    async def test_version(self) -> None:
+        """The version is that of tunmesh."""
+        code, text = await self.twistd("tunmesh", "--version")
+        self.assertEqual((code, text), (0, f"tunmesh {__version__} (Twisted {twisted_version})\n"))
+
+    async def test_background(self) -> None:
+        """In the background there is no standard output to log to: it is refused in a line that
+        says what to do, before anything is touched, and no pidfile is left."""
+        code, text = await self.twistd("tunmesh", "--config", str(self.config))
+        self.assertEqual(
+            (code, text),
+            (
+                78,
+                "the log would go nowhere, as twistd goes to the background: start it with twistd "
+                "--nodaemon, or with --logfile FILE or --syslog\n",
+            ),
+        )
+        self.assertFalse((self.directory / "twistd.pid").exists())
+
+    async def test_closed_output(self) -> None:
+        """Nor is there any when it is closed."""
+        code, text = await self.twistd(
+            "--nodaemon", "tunmesh", "--config", str(self.config), closed=True
+        )
+        self.assertEqual(code, 78)
+        self.assertEqual(
+            text,
+            "the log would go nowhere, as standard output is closed: redirect it to a file, or "
+            "give twistd --logfile FILE\n",
+        )
+
+
+class Told(ProcessProtocol):
+    """What a process says, and its exit code."""
+
+    def __init__(self) -> None:
+        self.ended: Deferred[int] = Deferred()
+        self.text = ""
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        self.text += data.decode()
+
+    def processEnded(self, reason: Failure) -> None:
+        value: Any = reason.value
+        self.ended.callback(value.exitCode)
 
 
 class NodeCase(unittest.TestCase):
@@ -284,7 +373,7 @@ class EndTests(NodeCase):
             "--config",
             str(self.ground.config()),
             before='print(\'{"event": "born"}\', flush=True)',
-            through=(shutil.which("unshare") or "", "--pid", "--fork", *wrapper),
+            through=(sys.executable, "-c", AS_PROCESS_1, *wrapper),
         )
         await node.logged("born")
         children = Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text()
@@ -293,6 +382,33 @@ class EndTests(NodeCase):
         signal.pidfd_send_signal(process, signal.SIGTERM)
         await self.ends(node, 0)
         self.assertEqual(len(node.all_logged("leaving")), 1)
+
+    async def test_pidfile(self) -> None:
+        """A node without the option --pidfile leaves none behind: it may not remove it at its end,
+        and the next start would take it for that of a node that runs."""
+        node = self.ground.run(1, "--config", str(self.ground.config()), options=["--nodaemon"])
+        await node.logged("ready")
+        self.assertFalse(Path("twistd.pid").exists())
+        node.signal("TERM")
+        await self.ends(node, 0)
+
+    async def test_logfile_in_background(self) -> None:
+        """In the background, with a log file, it runs, logs there, and ends at TERM."""
+        log, pidfile = self.ground.directory / "log", self.ground.directory / "pid"
+        node = self.ground.run(
+            1,
+            "--config",
+            str(self.ground.config()),
+            options=[f"--logfile={log}", f"--pidfile={pidfile}"],
+        )
+        self.assertEqual(await node.ended, 0)
+        process = os.pidfd_open(int(pidfile.read_text()))
+        self.addCleanup(kill, process)
+        socket_path = self.ground.directory / self.ground.plans[0].socket
+        self.assertEqual((await command(socket_path, "wait", "--for", "ready")).exit_code, 0)
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        await deferToThread(select.select, [process], [], [])
+        self.assertIn("gone", log.read_text())
 
     async def test_second_term(self) -> None:
         """An impatient second TERM, while a peer that hangs is waited for, changes nothing."""

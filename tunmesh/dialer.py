@@ -39,7 +39,7 @@ from twisted.internet.protocol import ClientFactory, Protocol, ReconnectingClien
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh import bugs
+from tunmesh import access, bugs
 from tunmesh.errors import PeerError
 from tunmesh.outside import Outside
 from tunmesh.turns import Turns
@@ -379,7 +379,8 @@ def shown_target(target: Target) -> str:
 def reason_of(error: BaseException | None) -> str:
     """What a person needs to know of a failed attempt to connect."""
     if isinstance(error, DNSLookupError):
-        return "its name does not resolve"
+        locked = access.names_are_locked()
+        return f"its name does not resolve{': ' * bool(locked)}{locked}"
     if isinstance(error, NoAnswer):
         return f"no answer within {CONNECT_TIMEOUT:.0f} s"
     if isinstance(error, ConnectError) and isinstance(error.osError, int):

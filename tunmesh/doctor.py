@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunmesh import certificates, privileges, tun
+from tunmesh import access, certificates, privileges, tun
 from tunmesh.config import Config
 from tunmesh.config.lint import lint
 from tunmesh.config.values import Endpoint
@@ -55,6 +55,7 @@ def examine(
     if not is_running:
         yield from _machine(findings.config)
     if findings.config is not None:
+        yield from _names(findings.config)
         yield from _urls(findings.config)
 
 
@@ -83,6 +84,17 @@ def _own_url(own: Endpoint, outside: Outside) -> Iterator[Finding]:
         for why in map(outside.why_not, addresses_of(own.host, own.port)):
             if why:
                 yield Finding(str(own), BAD, f"advertised by this node: {why}")
+
+
+def _names(config: Config) -> Iterator[Finding]:
+    """Whether the node, which is another user than root by then, may look names up."""
+    uid, gid = config.process.uid, config.process.gid
+    groups = config.clustering.bootstrap_groups.values()
+    urls = [url for group in groups for url in group.bootstrap_node_urls]
+    if any(url.address is None for url in urls):
+        for file in access.locked_lookups(can=access.as_user(uid, gid)):
+            text = f"the node's uid {uid} may not read {file}, so names do not resolve: chmod 644"
+            yield Finding("names", BAD, text)
 
 
 def _urls(config: Config) -> Iterator[Finding]:

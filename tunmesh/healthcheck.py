@@ -19,6 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tunmesh import stdio
 from tunmesh.errors import OperatorError
 from tunmesh.socketpath import socket_path
 
@@ -33,13 +34,14 @@ class _NobodyError(Exception):
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Print what the page says, by default /livez, and return the exit code."""
+    stdio.open_closed()
     page = arguments[0] if arguments else "/livez"
     try:
         code, text = _ask(page, environ)
     except OperatorError as error:
-        sys.stdout.write(f"{error}\n")
+        stdio.say(f"{error}\n")
         return 1
-    sys.stdout.write(f"{page} answers {code}: {' '.join(text.split())}\n")
+    stdio.say(f"{page} answers {code}: {' '.join(text.split())}\n")
     return int(code != _OK)
 
 

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from OpenSSL import SSL
 
-from tunmesh import handshake, messages, tls
+from tunmesh import access, handshake, messages, tls
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Key
 from tunmesh.netstring import Decoder, encode
@@ -55,7 +55,8 @@ def reach(
     try:
         found = addresses_of(host, port)
     except OSError as error:
-        text = f"{host} does not resolve ({error.strerror}): is the name right?"
+        why = access.names_are_locked() or "is the name right?"
+        text = f"{host} does not resolve ({error.strerror}): {why}"
         yield Stage("resolve", False, text)
         return
     if found != [host]:

@@ -28,6 +28,7 @@ from typing import TypeAlias
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from tunmesh import access
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.config import Config
 from tunmesh.config.changes import fixed_changes
@@ -81,6 +82,7 @@ class Reloader:
         self._apply = apply
         self._epoch = epoch
         self._log = log
+        self._taken: State = {}
         self._taken = self._seen = self._state()
         self._complaint: list[str] = []  # why the last reading was no good
         self._pending: list[str] = []  # the keys that wait for the next start
@@ -94,13 +96,13 @@ class Reloader:
 
     def start(self) -> None:
         """Look after the files from now on."""
-        locked = ", ".join(str(path) for path in self.files if not os.access(path, os.R_OK))
+        locked = self._locked()
         if locked:
             self._log.info(
                 "changes take effect at the next start only in {files}: {hint}",
                 event="not_reloadable",
-                hint=_who_reads(),
-                files=locked,
+                hint=_hint(locked[0]),
+                files=", ".join(map(str, locked)),
             )
         self._name_doubts(self._first.doubts)
         self._look()
@@ -113,7 +115,10 @@ class Reloader:
         """Somebody says that something has changed."""
         self._complaint, self._pending = [], []
         if self._reload() == [] and not self._pending:
-            self._log.info("reloaded: nothing has changed", event="reloaded", changed="")
+            self._nothing_changed()
+
+    def _nothing_changed(self) -> None:
+        self._log.info("reloaded: nothing has changed", event="reloaded", changed="")
 
     def before_bootstrap(self) -> None:
         """The list of those who are about to be dialed may be out of date."""
@@ -124,7 +129,10 @@ class Reloader:
     def _look(self) -> None:
         self._timer = self._clock.callLater(LOOK, self._look)
         was, self._seen = self._seen, self._state()
-        if self._complaint or (self._seen == was and self._seen != self._taken):
+        if self._complaint:
+            if self._reload() == [] and not self._pending:
+                self._nothing_changed()  # the last that was said is that they cannot be read
+        elif self._seen == was and self._seen != self._taken:
             self._reload()
         expiry = self._current.reloadable.credentials.expiry
         due = self._countdown.due(expiry, self._epoch())
@@ -137,8 +145,21 @@ class Reloader:
                 due=due,
             )
 
+    def _locked(self) -> list[Path]:
+        """The files that may not be read any more, now that root is gone."""
+        return [path for path in self.files if access.obstacle(path) is not None]
+
     def _state(self) -> State:
-        return {path: _state_of(path) for path in self.files}
+        return {path: self._state_of(path) for path in self.files}
+
+    def _state_of(self, path: Path) -> tuple[int, ...] | None:
+        try:
+            found = path.stat()
+        except PermissionError:
+            return self._taken.get(path)  # nobody can say that it has changed
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     def _reload(self) -> list[str] | None:
         """What has changed; None when the files are no good."""
@@ -163,8 +184,10 @@ class Reloader:
         if reasons == self._complaint:
             return
         self._complaint = reasons
+        locked = self._locked()
         for why in reasons:
-            hint = f"; {_who_reads()}" if os.strerror(errno.EACCES) in why else ""
+            is_denied = locked and os.strerror(errno.EACCES) in why
+            hint = f"; {_hint(locked[0])}" if is_denied else ""
             self._log.warn(
                 "not reloaded, everything stays as it was: {why}{hint}",
                 event="reload_failed",
@@ -240,17 +263,5 @@ def _changed_groups(
     yield from (f"{name} gone" for name in old.keys() - new.keys())
 
 
-def _state_of(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-def _who_reads() -> str:
-    uid, gid = os.geteuid(), os.getegid()
-    return (
-        f"it is uid {uid} gid {gid} that reads it now, so let that group read it (chgrp {gid}, "
-        f"chmod 640; in Kubernetes fsGroup: {gid} and defaultMode: 0440)"
-    )
+def _hint(path: Path) -> str:
+    return access.remedy(path, os.geteuid(), os.getegid())

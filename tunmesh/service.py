@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +28,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.web.server import Site
 
+import twisted
 from tunmesh import (
     __version__,
     bulktls,
@@ -39,6 +40,7 @@ from tunmesh import (
     monitor,
     privileges,
     seccomp,
+    stdio,
     tun,
     web,
 )
@@ -62,6 +64,7 @@ from tunmesh.sdnotify import Supervisor
 
 MTU = 1500
 EX_CONFIG = 78
+TWISTD_PIDFILE = "twistd.pid"  # its default
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS = (*_END_SIGNALS, signal.SIGHUP)
 
@@ -85,8 +88,14 @@ class Options(usage.Options):
         ]
     ]
 
+    def opt_version(self) -> None:
+        """Display the versions of tunmesh and Twisted, and exit."""
+        sys.stdout.write(f"tunmesh {__version__} (Twisted {twisted.__version__})\n")
+        sys.exit(0)
+
     def postOptions(self) -> None:
         """Read and check the config, before twistd does anything else. It decides the log too."""
+        closed = stdio.open_closed()
         self.path = config.path_of(self["config"], os.environ)
         try:
             self.reading = read(self.path)
@@ -94,7 +103,16 @@ class Options(usage.Options):
             sys.stderr.writelines(f"{line}\n" for line in complaints(self.path, error))
             sys.exit(EX_CONFIG)
         twistd = self.parent
-        if twistd is not None and not (twistd.get("logger") or twistd.get("logfile")):
+        if twistd is None:
+            return
+        if twistd.get("nodaemon") and twistd.get("pidfile") == TWISTD_PIDFILE:
+            # Where nobody asked for one: a node could not remove it, having given up root, and the
+            # next start might take whoever has its number by then for another node.
+            twistd["pidfile"] = ""
+        if not any(twistd.get(option) for option in ("logger", "logfile", "syslog")):
+            if why := no_place_for_a_log(twistd, closed):
+                sys.stderr.write(f"the log would go nowhere, as {why}\n")
+                sys.exit(EX_CONFIG)
             # twistd takes the *name* of a function without arguments.
             logging = self.reading.config.logging
             self.output = output = Output(
@@ -106,6 +124,18 @@ class Options(usage.Options):
             )
             Options.observer = lambda: output
             twistd["logger"] = "tunmesh.service.Options.observer"
+
+
+def no_place_for_a_log(twistd: Mapping[str, object], closed: Collection[int]) -> str:
+    """Why standard output is of no use to a node, and what to do; empty if it is."""
+    if twistd.get("nodaemon") == 0 and not twistd.get("debug"):
+        return (
+            "twistd goes to the background: start it with twistd --nodaemon, "
+            "or with --logfile FILE or --syslog"
+        )
+    if stdio.OUTPUT in closed:
+        return "standard output is closed: redirect it to a file, or give twistd --logfile FILE"
+    return ""
 
 
 def read(path: Path) -> Reading:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from tunmesh import healthcheck as health
+from tunmesh import stdio
 from tunmesh.cli import views
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client
@@ -143,7 +144,7 @@ def healthcheck(path: str | None, ready: bool) -> None:
 def drain(node: Client) -> None:
     """Make the node say bye to its peers and end, and wait until it has."""
     following = node.follow()
-    next(following)  # it listens now, so nothing is missed
+    next(following, None)  # it listens now, so nothing is missed
     node.post("/v1/drain")
     _say_all(following, "text")
 
@@ -152,3 +153,5 @@ def _say_all(events: Iterable[dict[str, Any] | None], output: str) -> None:
     for event in events:
         if event is not None:
             _say_event(event, output)
+        elif stdio.is_unread():
+            return  # as in `tunmesh events -f | head`: there may be no next event to find out by

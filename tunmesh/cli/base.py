@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -9,11 +11,27 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from tunmesh import stdio
 from tunmesh.errors import OperatorError
+
+# Why a write to standard output fails. EPIPE is not among them: click ends in silence then.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class OneLineErrors(click.Command):
-    """A command that may raise OperatorError: what is wrong on stderr, and exit code 1."""
+    """A command that may raise OperatorError: what is wrong on stderr, and exit code 1. The same
+    goes for standard output that cannot be written; if it is closed, nothing is printed."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        stdio.open_closed()
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.filename is not None or error.errno not in _UNWRITABLE:
+                raise
+            stdio.discard()
+            click.echo(f"tunmesh: standard output: {error.strerror}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

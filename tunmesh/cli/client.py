@@ -7,22 +7,39 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import (
+    BadStatusLine,
+    HTTPConnection,
+    HTTPException,
+    HTTPResponse,
+    RemoteDisconnected,
+)
 from pathlib import Path
 from typing import IO, Any
 
 from tunmesh.errors import OperatorError
 from tunmesh.socketpath import SOCKET_VARIABLE
 
-TIMEOUT = 10.0  # seconds
 FUTURE = 2**52  # later than every event that has been
 
 Tree = dict[str, Any]
 
 
-class NoNodeError(OperatorError):
-    """Nobody answers at the socket."""
+class NoAnswerError(OperatorError):
+    """The node does not answer, or not any more."""
+
+
+class NoNodeError(NoAnswerError):
+    """Nobody listens at the socket."""
+
+
+class _Object(Tree):
+    """A JSON object of an answer."""
+
+    def __missing__(self, key: str) -> Any:
+        raise OperatorError(f"the node's answer has no {key!r}: another version of tunmesh?")
 
 
 class _Connection(HTTPConnection):
@@ -34,65 +51,78 @@ class _Connection(HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+        self.opened = self.sock  # `sock` is taken away once an answer comes
 
 
 class Client:
-    """One node, by the path of its socket. Raises OperatorError when it does not answer, of which
-    NoNodeError is when there is nobody to do so."""
+    """One node, by the path of its socket. Raises NoAnswerError when it does not answer, and
+    OperatorError when it refuses. `patience` is in seconds."""
+
+    timeout = 10.0  # seconds, if nobody says how long
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def get(self, page: str) -> Tree:
+    def get(self, page: str, patience: float | None = None) -> Tree:
         """What a page says."""
-        return self._json("GET", page)
+        return self._json("GET", page, self.timeout if patience is None else patience)
 
     def post(self, page: str) -> Tree:
         """Have something done."""
-        return self._json("POST", page)
+        return self._json("POST", page, self.timeout)
 
     def lines(self, page: str) -> list[Tree]:
         """What a page of JSON lines says."""
-        try:
-            with self._open("GET", page, TIMEOUT) as response:
-                return [json.loads(line) for line in response if line.strip()]
-        except (OSError, HTTPException, ValueError) as error:
-            raise self._silent(error) from None
+        with self._talking(self.timeout), self._open("GET", page, self.timeout) as response:
+            return [_tree(line) for line in response if line.strip()]
 
     def copy(self, page: str, out: IO[bytes]) -> None:
-        """Write what a page gives, as it comes, until the node ends."""
-        try:
-            with self._open("GET", page, None) as response:
-                while data := response.read1(1 << 16):
-                    out.write(data)
-                    out.flush()
-        except (HTTPException, ConnectionError):
-            return  # it ended in the middle of the page, as it must
+        """Write what a page gives, as it comes, until the node ends. Raises OSError if `out`
+        cannot be written."""
+        with self._talking(self.timeout):
+            response = self._open("GET", page, self.timeout, is_endless=True)
+        with response:
+            while data := _until_end(lambda: response.read1(1 << 16)):
+                out.write(data)
+                out.flush()
 
-    def follow(self, since: int = FUTURE, interval: float = 5.0) -> Iterator[Tree | None]:
+    def follow(
+        self, since: int = FUTURE, interval: float = 5.0, patience: float | None = None
+    ) -> Iterator[Tree | None]:
         """Every event after `since`, those to come included, until the node ends; None whenever
-        `interval` seconds have passed."""
+        `interval` seconds have passed. It may be late by `patience`."""
         page = f"/v1/events?since={since}&follow={interval}"
-        try:
-            with self._open("GET", page, interval + TIMEOUT) as response:
-                while line := response.readline():
-                    yield json.loads(line) if line.strip() else None
-        except (HTTPException, ConnectionError):
-            return  # it ended in the middle of the page, as it must
+        longest = interval + (self.timeout if patience is None else patience)
+        with self._talking(longest), self._open("GET", page, longest) as response:
+            while line := _until_end(response.readline):
+                yield _tree(line) if line.strip() else None
 
-    def _json(self, method: str, page: str) -> Tree:
+    def _json(self, method: str, page: str, patience: float) -> Tree:
+        with self._talking(patience), self._open(method, page, patience) as response:
+            return _tree(response.read())
+
+    @contextmanager
+    def _talking(self, patience: float) -> Iterator[None]:
+        """Say what went wrong in one line."""
         try:
-            with self._open(method, page, TIMEOUT) as response:
-                tree: Tree = json.load(response)
+            yield
+        except TimeoutError:
+            why = f"it said nothing for {patience:g} s"
+        except RemoteDisconnected:
+            why = "it hung up"
+        except BadStatusLine:
+            why = "it does not speak HTTP"
         except (OSError, HTTPException, ValueError) as error:
-            raise self._silent(error) from None
-        return tree
+            why = str(error) or type(error).__name__
+        else:
+            return
+        raise NoAnswerError(f"the node at {self.path} does not answer: {why}") from None
 
-    def _silent(self, error: Exception) -> OperatorError:
-        return OperatorError(f"the node at {self.path} does not answer: {error}")
-
-    def _open(self, method: str, page: str, timeout: float | None) -> HTTPResponse:
-        connection = _Connection(self.path, timeout)
+    def _open(
+        self, method: str, page: str, patience: float, is_endless: bool = False
+    ) -> HTTPResponse:
+        """The answer, or the beginning of one for which `patience` does not matter any more."""
+        connection = _Connection(self.path, patience)
         try:
             connection.connect()
         except OSError as error:
@@ -100,15 +130,35 @@ class Client:
         connection.request(method, page, headers={"Connection": "close"})
         response = connection.getresponse()
         if response.status < 400:
+            if is_endless:
+                connection.opened.settimeout(None)
             return response
         with response:
             why = f"it answers {response.status}: another version of tunmesh?"
             if response.getheader("Content-Type") == "application/json":
-                why = json.load(response)["error"]
+                why = _tree(response.read())["error"]
         raise OperatorError(f"{page.partition('?')[0]}: {why}")
 
 
+def _tree(text: bytes) -> Tree:
+    """Raises ValueError unless it is a JSON object."""
+    tree = json.loads(text, object_hook=_Object)
+    if not isinstance(tree, _Object):
+        raise ValueError("it sends something else than a JSON object")
+    return tree
+
+
+def _until_end(read: Callable[[], bytes]) -> bytes:
+    """What comes next; nothing when the node ended, in the middle of the page, as it must."""
+    try:
+        return read()
+    except (HTTPException, ConnectionError):
+        return b""
+
+
 def _not_there(path: Path, error: OSError) -> OperatorError:
+    if isinstance(error, BlockingIOError | TimeoutError):
+        return NoAnswerError(f"the node at {path} does not answer: it takes no connections")
     if isinstance(error, PermissionError):
         return OperatorError(f"{path}: permission denied; only who started the node may ask it")
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):

@@ -30,10 +30,11 @@ def doctor(node: Client, file: str | None) -> None:
 
     status = _status(node)
     bad = 0
+    is_running = not isinstance(status, NoNodeError)
     path = config.path_of(file, os.environ)
     part = ""
     for found in doctor.examine(
-        path, os.environ, random.SystemRandom().uniform, time.time(), status is not None
+        path, os.environ, random.SystemRandom().uniform, time.time(), is_running
     ):
         if found.part != part:
             part = found.part
@@ -41,8 +42,11 @@ def doctor(node: Client, file: str | None) -> None:
         bad += found.verdict == doctor.BAD
         _say(found.verdict, found.text)
     click.echo("node")
-    if status is None:
+    if isinstance(status, NoNodeError):
         _say("?", f"none answers at {node.path}")
+    elif isinstance(status, OperatorError):
+        _say("NO", str(status))
+        bad += 1
     else:
         # A ready node may have lost a packet lately, or a stranger may have knocked: no defect.
         verdict = "?" if status["ready"] else "NO"
@@ -58,11 +62,8 @@ def _say(verdict: str, text: str) -> None:
     click.echo(f"  {click.style(f'{verdict:<2}', fg=_COLOURS[verdict])}  {text}")
 
 
-def _status(node: Client) -> Tree | None:
+def _status(node: Client) -> Tree | OperatorError:
     try:
         return node.get("/v1/status")
-    except NoNodeError:
-        return None
     except OperatorError as error:
-        click.echo(f"tunmesh: {error}", err=True)
-        return None
+        return error

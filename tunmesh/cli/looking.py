@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -15,6 +16,7 @@ from urllib.parse import urlencode
 
 import click
 
+from tunmesh import stdio
 from tunmesh.cli.asking import node_option
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client
@@ -144,6 +146,8 @@ def capture(
     query = {"peer": peer, "host": host, "protocol": protocol, "port": port}
     given = {name: value for name, value in query.items() if value is not None}
     page = f"/v1/capture?{urlencode(given)}"
+    if file is None and sys.stdout.name == os.devnull:
+        raise OperatorError("standard output is closed: write the capture to a file (-w) or a pipe")
     if file is None and sys.stdout.isatty():
         raise OperatorError("a capture is not for a terminal: write it to a file (-w) or a pipe")
     try:
@@ -154,5 +158,8 @@ def capture(
                 node.copy(page, out)
     except KeyboardInterrupt:
         return
+    except BrokenPipeError:
+        stdio.discard()  # who read it has seen enough
     except OSError as error:
+        stdio.discard()
         raise OperatorError(f"{file or 'standard output'}: {error.strerror or error}") from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,36 +14,52 @@ import click
 
 from tunmesh.cli.asking import node_option
 from tunmesh.cli.base import OneLineErrors
-from tunmesh.cli.client import Client, NoNodeError
+from tunmesh.cli.client import Client, NoAnswerError
 from tunmesh.errors import OperatorError
 
 KNOCK = 0.2  # seconds between two looks whether there is a node at all
 LOOK = 1.0  # seconds between two looks at it, if nothing happens meanwhile
 
 Tree = dict[str, Any]
-Condition = Callable[[Tree], bool]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is waited for, in the words of the command line, and what a node's status lacks of it:
+    nothing, once it is met."""
+
+    text: str
+    lacks: Callable[[Tree], str]
 
 
 def _conditions(
     _ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, Condition]:
-    return {value: _condition(value) for value in values}
+) -> tuple[Condition, ...]:
+    return tuple(Condition(value, _lacks(value)) for value in values)
 
 
-def _condition(value: str) -> Condition:
+def _lacks(value: str) -> Callable[[Tree], str]:
     if value == "tun":
-        return lambda tree: bool(tree["live"])
+        return lambda tree: "" if tree["live"] else "the device is not up"
     if value == "ready":
-        return lambda tree: bool(tree["ready"])
+        return lambda tree: "" if tree["ready"] else "not ready"
     if re.fullmatch(r"peers=[0-9]{1,9}", value):
-        count = int(value[6:])
-        return lambda tree: len(tree["peers"]) >= count
+        return partial(_lacks_peers, int(value[6:]))
     try:
-        address = str(ip_address(value))
+        return partial(_lacks_route, str(ip_address(value)))
     except ValueError:
         form = "tun, ready, peers=N or an IP address"
         raise click.BadParameter(f"{value!r} is not {form}") from None
-    return lambda tree: any(address in peer["routed"] for peer in tree["peers"])
+
+
+def _lacks_peers(wanted: int, tree: Tree) -> str:
+    count = len(tree["peers"])
+    return "" if count >= wanted else f"linked with {count} of {wanted}"
+
+
+def _lacks_route(address: str, tree: Tree) -> str:
+    is_routed = any(address in peer["routed"] for peer in tree["peers"])
+    return "" if is_routed else f"no route to {address}"
 
 
 @click.command(cls=OneLineErrors)
@@ -56,37 +74,50 @@ def _condition(value: str) -> Condition:
     help="tun: the device is there. ready: as /readyz. peers=N: linked to so many. "
     "ADDRESS: there is a route to it. All of them, if several are given.",
 )
-@click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True)
-def wait(node: Client, conditions: dict[str, Condition], timeout: float) -> None:
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="In seconds."
+)
+def wait(node: Client, conditions: tuple[Condition, ...], timeout: float) -> None:
     """Wait until this node is as an application wants it: exit code 0, or 1 if it is not in time.
+
+    What is still lacking is said on stderr, whenever that changes.
 
     \b
     tunmesh wait --for ready --for 10.77.0.5 && exec my-application
     """
     deadline = time.monotonic() + timeout
-    unmet = list(conditions)
-    why = ""
-    for tree in _looks(node):
-        if isinstance(tree, NoNodeError):
-            why = str(tree)
+    what = ", ".join(condition.text for condition in conditions)
+    said = ""
+    for tree in _looks(node, deadline):
+        if isinstance(tree, NoAnswerError):
+            lacking, problems = "no node yet", [str(tree)]
         else:
-            unmet = [text for text, condition in conditions.items() if not condition(tree)]
-            why = "; ".join(tree["problems"])
-        if not unmet:
-            return
+            unmet = [condition for condition in conditions if condition.lacks(tree)]
+            if not unmet:
+                return
+            what = ", ".join(condition.text for condition in unmet)
+            lacking = ", ".join(condition.lacks(tree) for condition in unmet)
+            problems = tree["problems"]
         if time.monotonic() >= deadline:
-            break
-    what = ", ".join(unmet)
-    raise OperatorError(f"waited {timeout:g} s for {what} in vain{': ' * bool(why)}{why}")
+            why = "; ".join([lacking, *problems])
+            raise OperatorError(f"waited {timeout:g} s for {what} in vain: {why}")
+        if lacking != said:
+            said = lacking
+            click.echo(f"waiting for {what}: {lacking}", err=True)
 
 
-def _looks(node: Client) -> Iterator[Tree | NoNodeError]:
+def _looks(node: Client, deadline: float) -> Iterator[Tree | NoAnswerError]:
     """What the node says: at once, and whenever it may have changed."""
     while True:
         try:
-            yield node.get("/v1/status")
-            for _ in node.follow(interval=LOOK):
-                yield node.get("/v1/status")
-        except NoNodeError as error:
+            yield node.get("/v1/status", _patience(node, deadline))
+            for _ in node.follow(interval=LOOK, patience=LOOK):
+                yield node.get("/v1/status", _patience(node, deadline))
+        except NoAnswerError as error:
             yield error
             time.sleep(KNOCK)  # there is nothing to be told of a socket that is yet to come
+
+
+def _patience(node: Client, deadline: float) -> float:
+    """Seconds for an answer: until the deadline, but long enough for a node that is there."""
+    return max(LOOK, min(node.timeout, deadline - time.monotonic()))
