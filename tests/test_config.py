@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import json
+import pwd
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 
@@ -40,6 +42,20 @@ class WhatLoads(Case):
         self.assertEqual(timing.registrations.mesh.stale_threshold, 120.0)
         self.assertEqual(timing.registrations.mesh.reregistration_interval, 30.0)
         self.assertEqual(timing.network.local.packet_expiration, 0.1)
+
+    def test_user_by_name(self) -> None:
+        """A user and a group may be given by name; a user without a group has its own."""
+        users = {"tunmesh": pwd.struct_passwd(("tunmesh", "x", 998, 997, "", "/", ""))}
+        self.patch(pwd, "getpwnam", users.__getitem__)
+        self.patch(grp, "getgrnam", {"keys": grp.struct_group(("keys", "x", 996, []))}.__getitem__)
+        for text, ids in (
+            ("uid: tunmesh", (998, 997)),
+            ("uid: tunmesh\n    gid: keys", (998, 996)),
+            ("uid: tunmesh\n    gid: 5", (998, 5)),
+            ("uid: 998", (998, 998)),
+        ):
+            process = self.load(MINIMAL.replace("uid: 1000", text)).process
+            self.assertEqual((process.uid, process.gid), ids)
 
     def test_original(self) -> None:
         """A file of the original that uses every key loads unchanged, and means what it meant."""

@@ -24,7 +24,7 @@ ANSWERS = (
     ("key_file_path", "key.pem"),
     ("network_cidr", "198.18.0.0/16"),
     ("node_address_cidr", "198.18.1.2/24"),
-    ("uid", "1000"),
+    ("uid", "65532"),
 )
 ANSWERS_FOR_IPV6 = (
     *ANSWERS[:6],

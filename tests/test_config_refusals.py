@@ -108,8 +108,8 @@ class WhatIsRefused(Case):
         self.refused(
             "    uid: 1000\n",
             "    gid: 1000\n",
-            "19: tun_mesh/process/uid: is missing. User id to run as once the tun device is set "
-            "up. Running as root (0) is not supported.",
+            "19: tun_mesh/process/uid: is missing. User to run as once the tun device is set up; "
+            "best one of its own. Running as root (0) is not supported.",
         )
         self.assertEqual(
             [line.split(": ")[1] for line in self.refusal("tun_mesh:\n")],
@@ -196,11 +196,13 @@ class WhatIsRefused(Case):
         key = "20: tun_mesh/process/uid: must be"
         for value, text in {
             "0": "1 or more, not 0",
-            "root": 'a whole number, not "root"',
-            "1.5": 'a whole number, not "1.5"',
-            "": "a whole number, not empty",
-            "[1]": "a whole number, not a list",
-            "010": 'a whole number, not "010"',
+            "root": "1 or more, not 0",
+            "1.5": 'a whole number or the name of a user, not "1.5"',
+            "": "a whole number or the name of a user, not empty",
+            "[1]": "a whole number or the name of a user, not a list",
+            "010": 'a whole number or the name of a user, not "010"',
+            "no-such": "a user of this machine, or a number; there is no user no-such "
+            "(useradd --system no-such)",
             "99999999999": "4294967294 or less, not 99999999999",
         }.items():
             self.refused("uid: 1000", f"uid: {value}", f"{key} {text}")

@@ -72,9 +72,9 @@ FLOORS = {
         "errors codecs machines internals adapters interpreter",
     ),
     "configuration": Floor(
-        "config config.file config.keys config.networking config.process config.values "
-        "config.schema config.example config.reference config.words config.changes config.secrecy "
-        "socketpath",
+        "config config.accounts config.file config.keys config.networking config.process "
+        "config.values config.schema config.example config.reference config.words config.changes "
+        "config.secrecy socketpath",
         "errors codecs machines configuration",
     ),
     "lint": Floor("config.lint", "errors machines internals certificates configuration adapters"),

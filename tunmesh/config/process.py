@@ -5,8 +5,12 @@ Part of `keys`, where the rules for declarations are.
 
 from __future__ import annotations
 
-from pydantic import Field, ValidationInfo, field_validator
+from collections.abc import Mapping
+from typing import Any
 
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from tunmesh.config.accounts import Group, User, group_of
 from tunmesh.config.values import NO_EFFECT, WEEK, Duration, Integer, Section, Size, wrong
 from tunmesh.keepalive import PING_INTERVAL, SILENCE
 
@@ -210,19 +214,20 @@ class Timing(Section):
 class Process(Section):
     """The process that the node is."""
 
-    uid: Integer = Field(
+    uid: User = Field(
         ge=1,
         le=MAX_ID,
-        description="User id to run as once the tun device is set up. Running as root (0) is not "
-        "supported.",
-        examples=[1000],
+        description="User to run as once the tun device is set up; best one of its own. Running as "
+        "root (0) is not supported.",
+        examples=["tunmesh"],
     )
-    gid: Integer = Field(
+    gid: Group = Field(
         default_factory=lambda checked: checked.get("uid"),
         ge=1,
         le=MAX_ID,
-        description="Group id to run as. Without it: the same number as uid.",
-        examples=[1000],
+        description="Group to run as. Without it: the user's own if uid is a name, the same number "
+        "as uid if it is a number.",
+        examples=[65532],
     )
     ipc: Ipc = Field(
         default_factory=Ipc,
@@ -238,3 +243,13 @@ class Process(Section):
         examples=["64MiB"],
     )
     timing: Timing = Field(default_factory=Timing, description="All durations.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_group(cls, value: Any) -> Any:
+        """A user that is given by name has a group of its own."""
+        if isinstance(value, Mapping) and "gid" not in value:
+            gid = group_of(value.get("uid"))
+            if gid is not None:
+                return {**value, "gid": str(gid)}
+        return value

@@ -55,7 +55,7 @@ REDACTED = "(redacted)"
 _UNIT_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # No leading zeros: YAML takes 010 for 8. The original's queue keys are written 0x80000000.
-_INTEGER = re.compile(r"[+-]?(?:0x[0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,18})")
+INTEGER = re.compile(r"[+-]?(?:0x[0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,18})")
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,12})?)"
 _SIZE = re.compile(r"([0-9]{1,15})\s*(|B|KiB|MiB|GiB)")
 _DURATION = re.compile(rf"{_NUMBER}(?:\.\.{_NUMBER})?\s*([SMHDsmhd]?)")
@@ -190,7 +190,7 @@ def _loading(info: ValidationInfo) -> Loading:
 
 
 def _integer(value: object) -> int:
-    if not isinstance(value, str) or not _INTEGER.fullmatch(value):
+    if not isinstance(value, str) or not INTEGER.fullmatch(value):
         raise ValueError(wrong("a whole number", value))
     return int(value, 0)
 
@@ -357,7 +357,7 @@ def _text(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^(?:{pattern})$|{REFERENCE.pattern}"}
 
 
-def _or_text(json_type: str, pattern: str) -> dict[str, Any]:
+def or_text(json_type: str, pattern: str) -> dict[str, Any]:
     """The same for what YAML may take for a value of another type."""
     return {**_text(pattern), "type": [json_type, "string"]}
 
@@ -372,18 +372,18 @@ NULL_IS_EMPTY = BeforeValidator(lambda value: () if value is None else value)
 Integer = Annotated[
     int,
     BeforeValidator(_integer),
-    Kind("whole number", _or_text("integer", _INTEGER.pattern)),
+    Kind("whole number", or_text("integer", INTEGER.pattern)),
 ]
 Duration = Annotated[
     float,
     BeforeValidator(_duration),
-    Kind("duration", _or_text("number", _DURATION.pattern)),
+    Kind("duration", or_text("number", _DURATION.pattern)),
 ]
 """Seconds."""
 Size = Annotated[
     int,
     BeforeValidator(_size),
-    Kind("size", _or_text("integer", _SIZE.pattern)),
+    Kind("size", or_text("integer", _SIZE.pattern)),
 ]
 """Bytes."""
 File = Annotated[Path, BeforeValidator(_file), _FILE]
