@@ -10,19 +10,21 @@ SECONDS ?= 60
 
 .PHONY: help mesh test test-container test-browser bench bench-scale bench-far bench-attack soak faults fuzz lint types format docs clean
 help:
-	@echo "make mesh    a mesh of real nodes on this machine (NODES=3, KEEP=1 to leave it up)"
-	@echo "make test    the whole test suite, on trial (TESTS=tests.test_routing for a part)"
-	@echo "make test-container    the image and the deployment examples, for real, with podman"
-	@echo "make test-browser      the live page in Debian's chromium, as root (PICTURES=DIRECTORY)"
-	@echo "make bench   beside no VPN, a C relay and other VPNs, as root (QUICK=1: under a minute)"
-	@echo "make bench-scale    what a node costs with up to 500 peers, and by packet size (QUICK=1)"
-	@echo "make bench-far    streams and pings over long, narrow and lossy ways, as root (5 minutes)"
-	@echo "make fuzz    bytes against what reads them, guided by coverage (SECONDS=60)"
-	@echo "make soak    real nodes under mixed traffic and churn: nothing may grow (MINUTES=60)"
-	@echo "make faults  how soon real nodes are whole after real faults, as root (10 minutes)"
-	@echo "make bench-attack    what attacks cost those who are not attackers, as root"
-	@echo "make lint    ruff;  make types  mypy;  make format  ruff format"
-	@echo "make docs    docs/configuration.md, anew from the declarations of the keys"
+	@echo "make mesh           a mesh of real nodes on this machine (NODES=3, from 2 to 50;"
+	@echo "                    KEEP=1 leaves it up, and says how to look around)"
+	@echo "make test           the whole test suite, on trial (TESTS=tests.test_x: a part)"
+	@echo "make test-container image and deployment examples, for real, with podman"
+	@echo "make test-browser   the live page in Debian's chromium, as root"
+	@echo "                    (PICTURES=DIRECTORY)"
+	@echo "make bench          beside no VPN, a C relay and other VPNs, as root (QUICK=1)"
+	@echo "make bench-scale    what a node costs, up to 500 peers, by packet size (QUICK=1)"
+	@echo "make bench-far      long, narrow and lossy ways, as root (5 minutes)"
+	@echo "make bench-attack   what attacks cost those who are not attackers, as root"
+	@echo "make fuzz           bytes against what reads them, by coverage (SECONDS=60)"
+	@echo "make soak           mixed traffic and churn: nothing may grow (MINUTES=60)"
+	@echo "make faults         how soon nodes are whole after faults, as root (10 minutes)"
+	@echo "make lint           ruff;  make types  mypy;  make format  ruff format"
+	@echo "make docs           docs/configuration.md, from the declarations of the keys"
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from twisted.internet import reactor as trial_reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 from twisted.web.resource import Resource
@@ -380,6 +382,14 @@ class Run(ProcessProtocol):
         self.output = ""
         self.done: Deferred[int] = Deferred()
         self._react = react
+        self._awaited: list[tuple[str, Deferred[None]]] = []
+
+    def shows(self, text: str) -> Deferred[None]:
+        """It will have printed this."""
+        shown: Deferred[None] = Deferred()
+        self._awaited.append((text, shown))
+        self.childDataReceived(1, b"")
+        return shown
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         self.output += data.decode()
@@ -387,6 +397,10 @@ class Run(ProcessProtocol):
             if text in self.output:
                 del self._react[text]
                 self.transport.signalProcess(name)  # type: ignore[union-attr]
+        for text, shown in self._awaited[:]:
+            if text in self.output:
+                self._awaited.remove((text, shown))
+                shown.callback(None)
 
     def give_up(self) -> None:
         """For a test that has run out of time."""
@@ -471,3 +485,32 @@ class RunTests(unittest.TestCase):
         self.assertRegex(run.output, r"the live page: http://127\.0\.0\.1:\d+/")
         self.assertRegex(run.output, r"nsenter .*--net=/proc/\d+/fd/\d+ ping 10\.77\.0\.2")
         self.assert_nothing_left()
+
+    async def test_killed_meanwhile(self) -> None:
+        """Its command lines tell how each node is; who kills a node has it end as well."""
+        run = self.start(keep=True, **{"node2 has ended by itself (signal 9)": "INT"})
+        await run.shows("until Ctrl-C")
+        lines = re.findall(r"\S+/tunmesh status --socket \S+/node\d\.sock", run.output)
+        self.assertEqual(len(lines), 2)
+        for line in lines:
+            program, *arguments = line.split()
+            out, _, code = await getProcessOutputAndValue(
+                program, arguments, env=os.environ, reactor=reactor
+            )
+            self.assertEqual(code, 0, out)
+            self.assertIn(b"ready, up", out)
+        (node2,) = self.processes_of("node2.yaml")
+        os.kill(node2, signal.SIGKILL)
+        self.assertEqual(await run.done, 0, run.output)
+        self.assertIn("all 1 left with exit code 0", run.output)
+        self.assert_nothing_left()
+
+    def processes_of(self, file: str) -> list[int]:
+        """Who was started with that file of the mesh."""
+        pattern = re.escape(os.fsencode(self.directory)) + b"/[^/]+/" + re.escape(file.encode())
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if re.search(pattern, path.read_bytes()):
+                    found.append(int(path.parent.name))
+        return found

@@ -7,10 +7,13 @@ import sys
 import click
 
 from tunmesh.cli.base import OneLineErrors
+from tunmesh.localmesh import FEWEST_NODES, MOST_NODES
 
 
 @click.command(cls=OneLineErrors)
-@click.option("--nodes", type=click.IntRange(min=2), default=3, show_default=True)
+@click.option(
+    "--nodes", type=click.IntRange(FEWEST_NODES, MOST_NODES), default=3, show_default=True
+)
 @click.option("--keep", is_flag=True, help="Leave the mesh up until Ctrl-C.")
 def mesh(nodes: int, keep: bool) -> None:
     """Run a mesh of real nodes on this machine and show it work."""

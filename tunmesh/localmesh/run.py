@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -25,7 +26,7 @@ from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.python.failure import Failure
 
 from tunmesh.errors import OperatorError
-from tunmesh.localmesh import machine, screen
+from tunmesh.localmesh import FEWEST_NODES, MOST_NODES, machine, screen
 from tunmesh.localmesh.forward import forward
 from tunmesh.localmesh.janitor import Janitor
 from tunmesh.localmesh.measuring import CrossingReactor, MeshTraffic
@@ -37,9 +38,9 @@ from tunmesh.localmesh.transfers import TrafficError
 from tunmesh.localmesh.underlay import Underlay
 from tunmesh.namespaces import Namespace
 
-FEWEST_NODES, MOST_NODES = 2, 50
 INTERRUPTED = 130  # as a shell reports a program that was ended by Ctrl-C
 MOST_LOGS_SHOWN = 3
+A_LONG_TIME = 366 * 86400.0  # seconds
 
 
 class HarnessReactor(IReactorCore, IReactorFromThreads, MeshReactor, CrossingReactor):
@@ -121,7 +122,7 @@ async def _tell(
             view.block(stay)
             view.step("the mesh stays up until Ctrl-C")
             with suppress(CancelledError):
-                await Deferred()
+                await _stay(nodes, view)
         await story.leave()
     except (MeshError, TrafficError, CancelledError) as error:
         # What was cancelled may also fail in a way of its own.
@@ -134,6 +135,17 @@ async def _tell(
     finally:
         await story.end_all()
     return 0
+
+
+async def _stay(nodes: Nodes, view: View) -> None:
+    """Until it is cancelled. Whoever looks around may kill nodes, too: it is noted and no more."""
+    while True:
+        try:
+            await nodes.until(lambda: False, lambda: MeshError("the mesh stays up"), A_LONG_TIME)
+        except MeshError as error:
+            view.note(str(error))
+            for name in error.names:
+                nodes.processes[name].may_end = True
 
 
 def _show_last_lines(nodes: Nodes, error: Exception, view: View) -> None:
@@ -181,6 +193,7 @@ def _entrances(
 ) -> list[str]:
     """How to look around in a mesh that stays up."""
     user = "" if os.getuid() == 0 else f"--preserve-credentials --user --target {os.getpid()} "
+    tunmesh = Path(sys.executable).with_name("tunmesh")
     enter = [f"nsenter {user}--net={namespace.path}" for namespace in namespaces]
     return [
         "  to run a program in a node:",
@@ -188,6 +201,9 @@ def _entrances(
             f"    {plan.name:<7} {plan.ipv4:<10} {plan.ipv6:<9} {command} bash"
             for plan, command in zip(plans, enter, strict=True)
         ),
+        "",
+        "  to ask a node how it is:",
+        *(f"    {tunmesh} status --socket {directory / plan.socket}" for plan in plans),
         "",
         f"  for example, from {plans[0].name} to {plans[1].name}:",
         f"    {enter[0]} ping {plans[1].ipv4}",
