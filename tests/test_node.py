@@ -12,7 +12,9 @@ from tunmesh.history import History
 from tunmesh.link import Timing
 from tunmesh.outside import Outside
 from tunmesh.packetqueue import MAX_BYTES
+from tunmesh.peers import Peers
 from tunmesh.report import problems
+from tunmesh.roster import Roster
 from tunmesh.standing import SETTLING
 from tunmesh.testing import LATENCY, PORT, Member, Mesh, frame
 
@@ -165,6 +167,19 @@ class JoiningTests(SynchronousTestCase):
         a, b = mesh.add("a"), mesh.add("b", start=False)
         a.tun.inject(frame(a.address, b.address))
         self.assertEqual(a.status.dropped["no_route"], 1)
+
+    def test_probes_are_cheap(self) -> None:
+        """What probes, supervisors and the history ask for is told without the whole status: it is
+        asked for by strangers, and every few seconds."""
+        mesh = Mesh()
+        a, b = mesh.add("a"), mesh.add("b")
+        mesh.until(mesh.is_complete)
+        status = a.status
+        for owner, name in ((node.Node, "status"), (Peers, "statuses"), (Roster, "sights")):
+            self.patch(owner, name, None)
+        self.assertEqual(a.node.health(), status.health)
+        (peer,) = a.node.sample().peers
+        self.assertEqual((peer.id, peer.since), (b.node.record.id, status.peers[0].since))
 
     def test_first_node_is_ready_alone(self) -> None:
         """A node whose bootstrap list is empty, or holds only its own URL, is ready at once."""
