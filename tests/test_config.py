@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from tests.configs import MINIMAL, ORIGINAL, SECRET, Case, as_deployed, timing
-from tunmesh.config import Endpoint, dump, path_of
+from tunmesh.config import ConfigError, Endpoint, dump, path_of
 from tunmesh.config.keys import key_paths
 
 
@@ -124,6 +124,7 @@ class WhatLoads(Case):
         """The original-style file above uses every key there is, but for the ones that are new."""
         new = {"node_name", "secret_file", "secrets", "format", "levels", "admin", "listen", "tls"}
         new |= {"max_nodes_per_source", "memory_budget"}
+        new |= {"guard", "allow_overlap"}
         tree = yaml.safe_load(ORIGINAL)
         for path in key_paths():
             if new & set(path):
@@ -151,6 +152,16 @@ class WhatLoads(Case):
         """Parts of the log may have levels of their own."""
         config = self.load(MINIMAL + "  logging: {levels: {link: error, other: debug}}\n")
         self.assertEqual(dict(config.logging.levels), {"link": "error", "other": "debug"})
+
+    def test_allowed_overlaps(self) -> None:
+        """Networks of both families may be named that may overlap the mesh's; nothing else."""
+        text = MINIMAL.replace("networking:\n", "networking:\n    allow_overlap: {}\n")
+        config = self.load(text.format("[10.77.9.0/24, 'fd77:9::/64']"))
+        expected = (IPv4Network("10.77.9.0/24"), IPv6Network("fd77:9::/64"))
+        self.assertEqual(config.networking.allow_overlap, expected)
+        self.assertEqual(self.load(text.format("")).networking.allow_overlap, ())
+        error = self.assertRaises(ConfigError, self.load, text.format("[10.77.9.1/24]"))
+        self.assertIn("must be 10.77.9.0/24, the network itself", str(error))
 
     def test_durations(self) -> None:
         """A duration is a number of seconds or has a unit; a range is drawn from at load."""

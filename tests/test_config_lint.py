@@ -11,7 +11,7 @@ from datetime import timedelta
 from tests.configs import MINIMAL, ORIGINAL, SECRET, Case, middle
 from tests.test_config_docs import filled
 from tests.test_tls import Holder
-from tunmesh import netadmin
+from tunmesh import netlink
 from tunmesh.config.example import example
 from tunmesh.config.lint import Findings, lint
 
@@ -313,10 +313,10 @@ class Warnings(LintCase):
     def test_machine_that_does_not_tell(self) -> None:
         """Where the networks of the machine cannot be read, the file is not to blame."""
 
-        def refusing() -> None:
+        def refusing(groups: int = 0) -> None:
             raise PermissionError(13, "Permission denied")
 
-        self.patch(netadmin, "IPRoute", refusing)
+        self.patch(netlink, "open_socket", refusing)
         self.assertEqual(
             self.warnings(GOOD),
             [

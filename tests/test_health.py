@@ -30,6 +30,13 @@ class Liveness(unittest.SynchronousTestCase):
                 [("tun", tun_ok), ("listener", listener_ok)],
             )
 
+    def test_device(self) -> None:
+        """A node whose device lacks something is alive and not ready, and says what it lacks."""
+        device = ["the route is gone", "it is down"]
+        checks = {check.name: check for check in readiness(ALIVE, 1, 0.0, True, False, (), device)}
+        self.assertEqual([name for name, check in checks.items() if not check.ok], ["device"])
+        self.assertEqual(checks["device"].reason, "the route is gone; it is down")
+
     def test_reasons(self) -> None:
         """Each condition says in words why it is met or not."""
         self.assertEqual(
@@ -98,6 +105,13 @@ class Readiness(unittest.SynchronousTestCase):
         self.assertEqual(self.failing(refusals=("one", "two")), ["addresses"])
         self.assertEqual(self.failing(links=0, refusals=("one",)), ["membership", "addresses"])
 
+    def test_device(self) -> None:
+        """A node whose device lacks something is alive and not ready, and says what it lacks."""
+        device = ["the route is gone", "it is down"]
+        checks = {check.name: check for check in readiness(ALIVE, 1, 0.0, True, False, (), device)}
+        self.assertEqual([name for name, check in checks.items() if not check.ok], ["device"])
+        self.assertEqual(checks["device"].reason, "the route is gone; it is down")
+
     def test_reasons(self) -> None:
         """The reasons are sentences for a person."""
         for links, grace_left, has_bootstrap, leaving, reason in (
@@ -111,5 +125,10 @@ class Readiness(unittest.SynchronousTestCase):
             checks = readiness(ALIVE, links, grace_left, has_bootstrap, leaving, ["one", "two"])
             self.assertEqual(
                 {check.name: check.reason for check in checks},
-                {"live": "the node works", "membership": reason, "addresses": "one; two"},
+                {
+                    "live": "the node works",
+                    "membership": reason,
+                    "addresses": "one; two",
+                    "device": "it has its addresses and routes",
+                },
             )

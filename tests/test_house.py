@@ -43,27 +43,30 @@ FLOORS = {
     "figures": Floor("figures", "", pure=True),
     "stdio": Floor("stdio", ""),
     "codecs": Floor(
-        "netstring messages packet headers segments flows pcapng icmp events",
+        "netstring messages packet headers segments flows pcapng icmp events rtnetlink",
         "errors codecs",
         pure=True,
     ),
     "machines": Floor(
         "handshake nodekey routing roster commands packetqueue budget status totals health expiry "
         "turns outside history report explain strangers standing keepalive waste memory "
-        "fragments inspection memory_budget",
+        "fragments inspection memory_budget overlaps "
+        "devicestate",
         "errors codecs machines",
         pure=True,
     ),
     # What adapters are made of: the part of `tls` that knows private names, certificates in files,
     # what every web site has in common.
     "internals": Floor(
-        "access bugs bulktls pem sites capture lines admission", "errors codecs machines internals"
+        "access bugs bulktls pem sites capture lines admission netlink",
+        "errors codecs machines internals",
     ),
     "reading": Floor("reading", "machines internals"),
     "drawing": Floor("page.view", "figures machines", pure=True),
     "adapters": Floor(
         "tun link tls dialer names metrics web admin page unixport netadmin privileges log outlet "
-        "namespaces apart issuing keyfiles seccomp sdnotify runqueue listening heap",
+        "namespaces apart issuing keyfiles seccomp sdnotify runqueue listening heap "
+        "devicewatch",
         "errors codecs machines internals reading drawing",
     ),
     "certificates": Floor("certificates", "errors internals adapters"),
@@ -102,7 +105,7 @@ FLOORS = {
     "healthcheck": Floor("healthcheck", "errors stdio configuration"),
     "cli": Floor(
         "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
-        "cli.completion cli.looking cli.echo cli.doctoring cli.keys cli.simulation",
+        "cli.completion cli.guarding cli.looking cli.echo cli.doctoring cli.keys cli.simulation",
         "errors figures stdio codecs internals adapters configuration lint doctor healthcheck "
         "harness simulator cli",
     ),

@@ -14,6 +14,7 @@ from tunmesh.messages import NodeRecord
 from tunmesh.metrics import exposition
 from tunmesh.status import (
     RTT_BUCKETS,
+    DeviceStatus,
     Histogram,
     LostNode,
     NodeStatus,
@@ -125,6 +126,7 @@ def a_status() -> Status:
         },
         links={"up": 2, "handshake": 1},
         nodes_known=5,
+        device=DeviceStatus("tun1", ("10.77.0.0/16",)),
         tun=Traffic(10, 11, 12, 13),
         link=Traffic(20, 21, 22, 23),
         dropped={"no_route": 30, "spoofed_source": 31},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import os
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,11 @@ from twisted.internet import reactor as trial_reactor
 from twisted.trial import unittest
 
 from tests import netns
+from tunmesh import netadmin, netlink
 from tunmesh.errors import OperatorError
 from tunmesh.namespaces import Namespace
-from tunmesh.netadmin import Overlay, check, configure
+from tunmesh.netadmin import check, configure, guarded, put_guard, remark, remove_guard
+from tunmesh.overlaps import Overlay
 from tunmesh.tun import open_tun
 
 reactor: Any = trial_reactor
@@ -45,6 +50,10 @@ class NamespaceCase(unittest.TestCase):
     def add_route(self, network: str, **options: Any) -> None:
         with self.pod, IPRoute() as ip:
             ip.route("add", dst=network, **options)
+
+    def add_rule(self, **options: Any) -> None:
+        with self.pod, IPRoute() as ip:
+            ip.rule("add", family=socket.AF_INET, **options)
 
     def state(self) -> set[object]:
         """Interfaces, addresses and routes of the pod, to be compared. Without the IPv6 part of
@@ -110,22 +119,118 @@ class CheckTests(NamespaceCase):
         self.assertIn("172.31.0.1/32", self.refusal(overlay("172.31.0.9/16", "172.31.0.0/16")))
 
     def test_route(self) -> None:
-        """A network that is routed elsewhere is refused, naming the interface it leaves by."""
-        self.add_route("10.64.0.0/10", gateway="10.1.2.1")
+        """A network that is routed elsewhere, or of which a part is, is refused, naming the
+        interface it leaves by."""
+        self.add_route("10.77.0.0/16", gateway="10.1.2.1", priority=5)
         text = self.refusal(overlay("10.77.0.1/16", "10.77.0.0/16"))
-        self.assertIn("10.64.0.0/10, which eth0 uses", text)
+        self.assertIn("10.77.0.0/16, which eth0 uses", text)
+        self.add_route("10.78.3.0/24", gateway="10.1.2.1")
+        text = self.refusal(overlay("10.78.0.1/16", "10.78.0.0/16"))
+        self.assertIn("10.78.3.0/24, which eth0 uses", text)
 
     def test_route_of_many_hops(self) -> None:
         """A route that is spread over several gateways counts like any other."""
-        self.add_route("10.64.0.0/10", multipath=[{"gateway": "10.1.2.1"}, {"gateway": "10.1.2.9"}])
+        self.add_route("10.77.9.0/24", multipath=[{"gateway": "10.1.2.1"}, {"gateway": "10.1.2.9"}])
         text = self.refusal(overlay("10.77.0.1/16", "10.77.0.0/16"))
-        self.assertIn("10.64.0.0/10, which eth0 uses", text)
+        self.assertIn("10.77.9.0/24, which eth0 uses", text)
 
-    def test_default_in_halves(self) -> None:
-        """Another VPN's default route in two halves is a default route."""
-        self.add_route("0.0.0.0/1", gateway="10.1.2.1")
-        self.add_route("128.0.0.0/1", gateway="10.1.2.1")
-        self.accept(overlay("10.77.0.1/16", "10.77.0.0/16"))
+    def test_parts_of_a_default_route(self) -> None:
+        """Other VPNs' default routes in parts, however many, are default routes."""
+        for part in ("0.0.0.0/1", "128.0.0.0/1"):
+            self.add_route(part, gateway="10.1.2.1")
+        for part in ("0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2", "192.0.0.0/2", "8.0.0.0/5"):
+            self.add_route(part, gateway="10.1.2.1")
+        for part in ("::/1", "8000::/1", "2000::/3", "fc00::/6"):
+            self.add_route(part, gateway="fd01:2::1")
+        overlays = overlay("10.77.0.1/16", "10.77.0.0/16"), overlay("fd77::1/64", "fd77::/48")
+        self.accept(*overlays)
+        with self.pod:
+            self.assertEqual([remark("tun1", one) for one in overlays], [None, None])
+
+    def test_wider_route(self) -> None:
+        """A wider route leaves the mesh its part of it, as a default route does; it is worth a
+        remark if it is a network that somebody may have been given."""
+        self.add_route("10.0.0.0/8", gateway="10.1.2.1")
+        self.add_route("10.64.0.0/10", gateway="10.1.2.1")
+        mesh = overlay("10.77.0.1/16", "10.77.0.0/16")
+        self.accept(mesh)
+        with self.pod:
+            text = remark("tun1", mesh)
+        self.assertIn("10.77.0.0/16 is a part of 10.64.0.0/10, which eth0 uses", text or "")
+
+    def test_rule_first(self) -> None:
+        """A table that is asked before the main table would have what it routes of the mesh, be
+        it all: as Tailscale's 52 does it."""
+        self.add_route("10.77.3.0/24", gateway="10.1.2.1", table=52)
+        self.add_rule(priority=5270, table=52)
+        text = self.refusal(overlay("10.77.0.1/16", "10.77.0.0/16"))
+        self.assertIn(
+            "the rule '5270: from all lookup 52' comes before the main table and sends "
+            "10.77.3.0/24 to eth0",
+            text,
+        )
+        self.accept(overlay("10.78.0.1/16", "10.78.0.0/16"))
+        self.add_route("default", gateway="10.1.2.1", table=52)
+        self.assertIn("0.0.0.0/0 to eth0", self.refusal(overlay("10.78.0.1/16", "10.78.0.0/16")))
+
+    def test_rule_later(self) -> None:
+        """A table that is asked only for what the main table has nothing but a default route for,
+        as wg-quick does it, takes nothing of the mesh."""
+        self.add_route("default", gateway="10.1.2.1", table=51820)
+        self.add_rule(priority=32765, table=51820, fwmark=0xCA6C, flags=2)  # not
+        mesh = overlay("10.77.0.1/16", "10.77.0.0/16")
+        self.assertIn("not from all fwmark 0xca6c/0xffffffff lookup 51820", self.refusal(mesh))
+        self.add_rule(priority=32764, table=254, suppress_prefixlength=0)
+        self.accept(mesh)
+
+    def test_rule_for_others(self) -> None:
+        """Rules for other sources, marks and interfaces do not concern the mesh's packets; one
+        that refuses them does."""
+        self.add_route("default", gateway="10.1.2.1", table=52)
+        self.add_rule(priority=100, table=52, src="192.0.2.0", src_len=24)
+        self.add_rule(priority=101, table=52, fwmark=7)
+        self.add_rule(priority=102, table=52, iifname="eth0")
+        self.add_rule(priority=103, table=52, dst="192.0.2.0", dst_len=24)
+        mesh = overlay("10.77.0.1/16", "10.77.0.0/16")
+        self.accept(mesh)
+        self.add_rule(priority=104, dst="10.77.4.0", dst_len=24, action="prohibit")
+        self.assertIn("to 10.77.4.0/24 prohibit' comes before the main table", self.refusal(mesh))
+
+    def test_allowed(self) -> None:
+        """What the operator allows to overlap is no obstacle; what lies beside it is."""
+        mesh = overlay("10.1.0.1/16", "10.1.0.0/16")
+        self.assertIn("allow_overlap: [10.1.2.0/24]", self.refusal(mesh))
+        allowing = replace(mesh, allowed=(ip_network("10.1.2.0/23"),))
+        self.accept(allowing)
+        self.add_route("10.1.9.0/24", gateway="10.1.2.1")
+        self.assertIn("10.1.9.0/24, which eth0 uses", self.refusal(allowing))
+
+    def test_guard_is_no_clash(self) -> None:
+        """A guard, put there once or twice, does not keep the node from starting; it is named, and
+        goes when it is told to."""
+        networks = [ip_network("10.77.0.0/16"), ip_network("fd77::/48")]
+        with self.pod:
+            self.assertEqual(put_guard(networks), ["10.77.0.0/16", "fd77::/48"])
+            self.assertEqual(put_guard(networks), [])
+            self.assertEqual(guarded(networks), networks)
+            self.assertEqual(guarded([ip_network("10.0.0.0/8")]), [])
+        self.accept(overlay("10.77.0.1/16", "10.77.0.0/16"), overlay("fd77::1/64", "fd77::/48"))
+        with self.pod:
+            self.assertEqual(remove_guard(networks), ["10.77.0.0/16", "fd77::/48"])
+            self.assertEqual(remove_guard(networks), [])
+
+    def test_large_table(self) -> None:
+        """Routes that have nothing to do with the mesh cost little: they make no objects."""
+        with self.pod, IPRoute() as ip:
+            for number in range(3000):
+                ip.route(
+                    "add", dst=f"198.18.{number >> 4}.{number % 16 << 4}/28", gateway="10.1.2.1"
+                )
+            gc.collect()
+            before = len(gc.get_objects())
+            state = netlink.look([ip_network("10.77.0.0/16")])
+            self.assertLess(len(gc.get_objects()) - before, 200)
+        self.assertEqual([str(route.network) for route in state.routes], ["0.0.0.0/0"])
 
     def test_other_table(self) -> None:
         """Routes of other tables are somebody's policy, not a clash."""
@@ -142,6 +247,9 @@ class CheckTests(NamespaceCase):
         self.add_route("10.77.9.0/24", type="unreachable")
         text = self.refusal(overlay("10.77.0.1/16", "10.77.0.0/16"))
         self.assertIn("route to 10.77.9.0/24 that leads nowhere", text)
+        self.add_route("10.78.0.0/16", type="blackhole")
+        text = self.refusal(overlay("10.78.0.1/16", "10.78.0.0/16"))
+        self.assertIn("route to 10.78.0.0/16 that leads nowhere", text)
 
     def test_ipv6_disabled(self) -> None:
         """An IPv6 mesh where IPv6 is disabled is refused with the sysctl to set; IPv4 is not."""
@@ -273,6 +381,35 @@ class ConfigureTests(NamespaceCase):
             out, err, code = await netns.run_python(reactor, AS_NOBODY)
         self.assertEqual((err, code), (b"", 0))
         self.assertIn(b"cannot set the MTU of tun1 to 1400: CAP_NET_ADMIN is missing", out)
+
+    def test_guarded(self) -> None:
+        """A guard stands back while the device is there; without it packets to the mesh are
+        refused at once, and do not take the default route."""
+        networks = [ip_network("10.77.0.0/16"), ip_network("fd77::/48")]
+        with self.pod:
+            put_guard(networks)
+        self.configure(overlay("10.77.3.1/24", "10.77.0.0/16"), overlay("fd77::1/48", "fd77::/48"))
+        self.assertEqual(self.route_to("10.77.200.9")[0], "tun1")
+        self.assertEqual(self.route_to("fd77:0:0:99::9")[0], "tun1")
+        self.close()
+        for family, address in ((socket.AF_INET, "10.77.200.9"), (socket.AF_INET6, "fd77::9")):
+            with self.pod, socket.socket(family, socket.SOCK_DGRAM) as sock:
+                error = self.assertRaises(OSError, sock.connect, (address, 9))
+            self.assertEqual(error.errno, errno.EHOSTUNREACH)
+
+    def test_news_without_end(self) -> None:
+        """An address that does not become usable fails the start in time, however much other news
+        there is of routes."""
+        self.patch(netadmin, "_ADDRESS_DEADLINE", 0.3)
+        self.patch(netadmin, "_is_local", self.change_a_route)
+        text = self.failure(overlay("fd77::1/64", "fd77::/64"))
+        self.assertIn("address fd77::1/64 of tun1 does not become usable", text)
+
+    def change_a_route(self, *_: object) -> bool:
+        self.add_route("fd99::/64", oif=self.eth0(), flags=0)
+        with self.pod, IPRoute() as ip:
+            ip.route("del", dst="fd99::/64")
+        return False
 
     def failure(self, *overlays: Overlay) -> str:
         with self.pod:

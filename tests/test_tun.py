@@ -32,7 +32,8 @@ from tests import netns
 from tunmesh import icmp, packet, segments
 from tunmesh.errors import OperatorError
 from tunmesh.namespaces import Namespace
-from tunmesh.netadmin import Overlay, configure
+from tunmesh.netadmin import configure
+from tunmesh.overlaps import Overlay
 from tunmesh.packet import HEADER
 from tunmesh.tun import TunDevice, open_tun
 

@@ -7,12 +7,13 @@ node.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol, TypeVar
 
 from tunmesh import packet, routing
+from tunmesh.devicestate import Way
 from tunmesh.messages import NodeRecord
 from tunmesh.routing import Network, Table
 from tunmesh.status import DialStatus, PeerStatus, Sight, Status
@@ -46,7 +47,10 @@ class Explainer:
         sights: Sequence[Sight],
         table: Table[P],
         networks: Sequence[Network],
+        way: Callable[[Address, Address], Way | None] = lambda *_: None,
     ) -> None:
+        """`way(destination, source)`: where the kernel would send a packet, if it can be asked."""
+        self._way = way
         self._status = status
         self._sights = sights
         self._table = table
@@ -67,9 +71,22 @@ class Explainer:
         if source in self._mine:
             return [
                 Step(True, f"{source} is an address of this node"),
-                *self._out(frame, source, destination),
+                *(self._detour(source, destination) or self._out(frame, source, destination)),
             ]
         return self._in(frame, source, destination)
+
+    def _detour(self, source: Address, destination: Address) -> list[Step]:
+        """The kernel's own word, if it would not send a packet to the mesh into the tun."""
+        device = self._status.device.name
+        is_to_mesh = any(destination in network for network in self._networks)
+        way = self._way(destination, source)
+        if way is None or destination in self._mine or not is_to_mesh or way.interface == device:
+            return []
+        if not way.interface:
+            text = f"the kernel does not send it anywhere: {way.why}"
+        else:
+            text = f"the kernel sends it to {way.interface} (routing table {way.table})"
+        return [Step(False, f"{text}; it does not come to {device}")]
 
     def _out(self, frame: bytes, source: Address, destination: Address) -> list[Step]:
         """A packet of this machine's."""

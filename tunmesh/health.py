@@ -5,7 +5,8 @@ bound. A lone or badly connected node is alive.
 
 **Ready**: others can count on it. Live, and linked to somebody; or still within `startup_grace`; or
 there is nobody to bootstrap from, which makes it the first node of its mesh. And every peer routes
-its addresses to it.
+its addresses to it, and its tun has the addresses and routes that it was given: a restart would
+give it them again, but whoever took them would take them again, so it is alive without them.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ def readiness(
     has_bootstrap: bool,
     leaving: bool,
     refusals: Sequence[str],
+    device: Sequence[str] = (),
 ) -> tuple[Check, ...]:
-    """`refusals` are sentences about addresses of this node that are routed elsewhere."""
+    """`refusals` are sentences about addresses of this node that are routed elsewhere, `device`
+    those about what keeps packets from the tun, or its addresses from this machine."""
     alive = all(check.ok for check in live)
     checks = [Check("live", alive, "the node works" if alive else "see the other checks")]
     checks += [check for check in live if not check.ok]
@@ -48,5 +51,8 @@ def readiness(
         checks.append(Check("membership", False, "not linked to any node"))
     checks.append(
         Check("addresses", not refusals, "; ".join(refusals) or "every peer routes them here")
+    )
+    checks.append(
+        Check("device", not device, "; ".join(device) or "it has its addresses and routes")
     )
     return tuple(checks)

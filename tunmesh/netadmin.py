@@ -1,20 +1,15 @@
 """Interface addresses, MTU and routes, over netlink, before the reactor runs.
 
 The machine is shared: a sidecar lives in the network namespace of the application it serves.
-So first `check` looks whether the mesh would take anything away from what is there, and refuses;
-only then is the device opened, and `configure` sets it up. Nothing here undoes anything: address
-and routes belong to the device, and the kernel removes them all when the tun's file descriptor is
-closed.
+So first `check` looks whether the mesh would take anything away from what is there, and refuses
+(tunmesh.overlaps has the rules); only then is the device opened, and `configure` sets it up.
+Nothing here undoes anything: address and routes belong to the device, and the kernel removes them
+all when the tun's file descriptor is closed.
 
-What clashes with the mesh network N:
-
-    an address whose subnet overlaps N         N inside it, it inside N, or the same
-    a route of the main table overlapping N    likewise: some of its traffic would change its way
-
-and what does not: default routes, also when split into two halves as other VPNs do it, because
-being more specific than them is what every route is for; a wider route that leads nowhere
-(blackhole, unreachable, prohibit, throw), because it is there to catch what has no better route.
-One that leads nowhere *inside* N does clash: it would swallow packets of the mesh.
+But for the guard. While there is no tun, what goes to the mesh would leave by the default route, in
+clear text. A guard is a route to the mesh's network that refuses packets, with the worst metric
+there is, so that the tun's own wins while it is there. It belongs to no device, so it outlives the
+node; by its protocol number it is known as ours.
 
 Sources: rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,if_addr}.h, net/ipv6/addrconf.c.
 """
@@ -22,55 +17,35 @@ Sources: rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,if_addr}.h, net/ipv
 from __future__ import annotations
 
 import errno
+import select
 import socket
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from ipaddress import (
-    IPv4Interface,
-    IPv4Network,
-    IPv6Interface,
-    IPv6Network,
-    ip_interface,
-    ip_network,
-)
+from contextlib import contextmanager, suppress
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Any
 
 from pyroute2.iproute import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from tunmesh import netlink, overlaps, rtnetlink
 from tunmesh.errors import OperatorError
+from tunmesh.overlaps import Overlay
 
-_RT_TABLE_MAIN = 254
-_RTN_LOCAL = 2
 _RTN_BROADCAST = 3
 _RT_TABLE_LOCAL = 255
-_LEADS_NOWHERE = (6, 7, 8, 9)  # RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, RTN_THROW
 _RT_SCOPE_LINK = 253
 _IFA_F_NODAD = 0x02
 _IN6_ADDR_GEN_MODE_NONE = 1
 _RTMGRP_IPV6_ROUTE = 0x400
-_NEWS_SIZE = 1 << 16
-_ADDRESS_DEADLINE = 5.0  # seconds without news; it is a millisecond or two on an idle machine
-
-
-@dataclass(frozen=True)
-class Overlay:
-    """One address family of the mesh: all of it, and our own address with its local prefix."""
-
-    network: IPv4Network | IPv6Network
-    address: IPv4Interface | IPv6Interface
-    broadcast: bool = False  # of the whole network; that of the local subnet comes with the address
-
-
-@dataclass(frozen=True)
-class _Claim:
-    """A network that an interface uses already."""
-
-    network: IPv4Network | IPv6Network
-    interface: str
-    leads_nowhere: bool = False
+_GUARD: dict[str, Any] = {
+    "type": "unreachable",
+    "priority": 0xFFFFFFFF,
+    "proto": rtnetlink.PROTOCOL_GUARD,
+    "table": rtnetlink.TABLE_MAIN,
+}
+_ADDRESS_DEADLINE = 5.0  # seconds; it is a millisecond or two on an idle machine
 
 
 def check(device: str, overlays: Sequence[Overlay]) -> None:
@@ -84,10 +59,11 @@ def check(device: str, overlays: Sequence[Overlay]) -> None:
                 "networking/ipv6 is configured, but IPv6 is disabled here: set sysctl "
                 "net.ipv6.conf.all.disable_ipv6=0 for this namespace, or remove networking/ipv6"
             )
-    claims = _claims()
+    state = netlink.look([overlay.network for overlay in overlays])
     for overlay in overlays:
-        text = _first_clash(device, overlay.network, claims)
-        if text is not None:
+        claim = overlaps.clash(device, overlay, state)
+        if claim is not None:
+            text = claim.refusal(device, overlay)
             raise OperatorError(f"networking/ipv{overlay.network.version}/network_cidr: {text}")
 
 
@@ -97,8 +73,19 @@ def clash(device: str, overlay: Overlay) -> str | None:
 
     Raises OperatorError when netlink cannot be used.
     """
-    others = [claim for claim in _claims() if claim.interface != device]
-    return _first_clash(device, overlay.network, others)
+    claim = overlaps.clash(device, overlay, netlink.look([overlay.network]))
+    return None if claim is None else claim.refusal(device, overlay)
+
+
+def remark(device: str, overlay: Overlay) -> str | None:
+    """What is worth knowing of an overlay that clashes with nothing. Changes nothing."""
+    claim = overlaps.around(device, overlay, netlink.look([overlay.network]))
+    if claim is None:
+        return None
+    return (
+        f"{overlay.network} is a part of {claim.network}, which {claim.interface} uses: this "
+        f"machine sends what goes to that part to {device}"
+    )
 
 
 def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
@@ -124,7 +111,7 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
             # For the local subnet the kernel has made a route together with the address.
             if overlay.network != overlay.address.network:
                 _add_route(ip, index, device, overlay)
-        _await_usable(ip, device, overlays)
+        _await_usable(device, overlays)
 
 
 def _has_ipv6() -> bool:
@@ -134,71 +121,6 @@ def _has_ipv6() -> bool:
     except FileNotFoundError:
         return False
     return setting.strip() == "0"
-
-
-def _claims() -> list[_Claim]:
-    with _netlink() as ip:
-        return [*_claimed_by_addresses(ip), *_claimed_by_routes(ip)]
-
-
-def _first_clash(
-    device: str, network: IPv4Network | IPv6Network, claims: Sequence[_Claim]
-) -> str | None:
-    return next((_refusal(device, network, one) for one in claims if _clashes(network, one)), None)
-
-
-def _claimed_by_addresses(ip: IPRoute) -> Iterator[_Claim]:
-    names = _interface_names(ip)
-    for message in ip.get_addr():
-        # Of a point-to-point interface, IFA_ADDRESS is the far end and IFA_LOCAL is ours.
-        subnet = ip_interface(f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}").network
-        yield _Claim(subnet, names[message["index"]])
-        local = message.get_attr("IFA_LOCAL")
-        if local is not None:
-            yield _Claim(ip_network(local), names[message["index"]])
-
-
-def _claimed_by_routes(ip: IPRoute) -> Iterator[_Claim]:
-    names = _interface_names(ip)
-    for family in (socket.AF_INET, socket.AF_INET6):
-        for message in ip.get_routes(family=family):
-            # Length 0 is the default route, two of length 1 are one split in halves.
-            if message["dst_len"] <= 1 or message.get_attr("RTA_TABLE") != _RT_TABLE_MAIN:
-                continue
-            yield _Claim(
-                ip_network(f"{message.get_attr('RTA_DST')}/{message['dst_len']}"),
-                names.get(_outgoing(message), "no interface"),
-                message["type"] in _LEADS_NOWHERE,
-            )
-
-
-def _interface_names(ip: IPRoute) -> dict[int, str]:
-    return {link["index"]: link.get_attr("IFLA_IFNAME") for link in ip.get_links()}
-
-
-def _outgoing(route: Any) -> int:
-    """The index of the interface a route leads to; of several, the first; 0 when to none."""
-    hops = route.get_attr("RTA_MULTIPATH")
-    return int(hops[0]["oif"] if hops else route.get_attr("RTA_OIF") or 0)
-
-
-def _clashes(network: IPv4Network | IPv6Network, claim: _Claim) -> bool:
-    if network.version != claim.network.version or not network.overlaps(claim.network):
-        return False
-    return not claim.leads_nowhere or claim.network.prefixlen >= network.prefixlen
-
-
-def _refusal(device: str, network: IPv4Network | IPv6Network, claim: _Claim) -> str:
-    if claim.leads_nowhere:
-        return (
-            f"{network} overlaps the route to {claim.network} that leads nowhere "
-            f"(blackhole or the like), so {device} would miss packets; remove that route "
-            "or choose another network"
-        )
-    return (
-        f"{network} overlaps {claim.network}, which {claim.interface} uses, so {device} "
-        f"would take its traffic; choose a network that nothing on this machine uses"
-    )
 
 
 def _forgo_link_local(ip: IPRoute, index: int, device: str) -> None:
@@ -252,27 +174,67 @@ def _add_broadcast(ip: IPRoute, index: int, device: str, overlay: Overlay) -> No
         )
 
 
-def _await_usable(ip: IPRoute, device: str, overlays: Sequence[Overlay]) -> None:
+def _await_usable(device: str, overlays: Sequence[Overlay]) -> None:
     """The kernel completes an IPv6 address later, in a work queue (addrconf_dad_work), even when
     it need not look for duplicates; until then it drops what is sent to the address. Last of all it
-    makes the address's own route, and tells those who listen for routes."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as news:
-        news.bind((0, _RTMGRP_IPV6_ROUTE))
-        news.settimeout(_ADDRESS_DEADLINE)
+    makes the address's own route, and tells those who listen for routes. On a machine where routes
+    change all the time there is always news: that is no reason to wait for longer."""
+    deadline = time.monotonic() + _ADDRESS_DEADLINE
+    with netlink.open_socket(_RTMGRP_IPV6_ROUTE) as news, netlink.open_socket() as asked:
         for overlay in overlays:
-            while not _is_local(ip, overlay.address):
-                try:
-                    news.recv(_NEWS_SIZE)  # of anything: whether it is ours, the next look tells
-                except TimeoutError:
+            while not _is_local(asked, overlay.address):
+                left = deadline - time.monotonic()
+                if left <= 0 or not select.select([news], [], [], left)[0]:
                     raise OperatorError(
                         f"address {overlay.address} of {device} does not become usable: "
                         "look for what else configures interfaces on this machine"
-                    ) from None
+                    )
+                with suppress(OSError):  # ENOBUFS: there was more of it than the socket holds
+                    news.recv(netlink.CHUNK)  # whether it is about ours, the next look tells
 
 
-def _is_local(ip: IPRoute, address: IPv4Interface | IPv6Interface) -> bool:
-    (route,) = ip.route("get", dst=str(address.ip))
-    return bool(route["type"] == _RTN_LOCAL)
+def _is_local(asked: socket.socket, address: IPv4Interface | IPv6Interface) -> bool:
+    try:
+        return netlink.route_of(asked, address.ip).kind == rtnetlink.LOCAL
+    except rtnetlink.NetlinkError:
+        return False  # unreachable: not yet
+
+
+# --- the guard ---
+
+
+def put_guard(networks: Sequence[IPv4Network | IPv6Network]) -> list[str]:
+    """Have the kernel refuse what goes to these networks while no tun takes it. Returns those that
+    had no guard yet. Raises OperatorError."""
+    there = guarded(networks)
+    missing = [network for network in networks if network not in there]
+    for network in missing:
+        with _netlink() as ip, _explained(f"guard {network} by an unreachable route"):
+            ip.route("add", dst=str(network), **_GUARD)
+    return [str(network) for network in missing]
+
+
+def remove_guard(networks: Sequence[IPv4Network | IPv6Network]) -> list[str]:
+    """Remove the guards of these networks. Returns those that had one. Raises OperatorError."""
+    there = guarded(networks)
+    for network in there:
+        with _netlink() as ip, _explained(f"remove the unreachable route to {network}"):
+            ip.route("del", dst=str(network), **_GUARD)
+    return [str(network) for network in there]
+
+
+def guarded(networks: Sequence[IPv4Network | IPv6Network]) -> list[IPv4Network | IPv6Network]:
+    """Which of these networks have a guard. Needs no privilege. Raises OperatorError."""
+    return [route.network for route in netlink.look(networks).routes if _is_guard(route, networks)]
+
+
+def _is_guard(route: rtnetlink.Route, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    return (
+        route.network in networks
+        and route.kind == rtnetlink.UNREACHABLE
+        and route.protocol == rtnetlink.PROTOCOL_GUARD
+        and route.table == rtnetlink.TABLE_MAIN
+    )
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from tunmesh import bugs, commands, health, memory_budget, messages, roster, sta
 from tunmesh.bootstrap import Bootstrap, GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.datapath import DataPath, Peer, Tap
+from tunmesh.devicestate import Unwatched, Watch
 from tunmesh.dialer import PeerFactory, Target, shown_target
 from tunmesh.digest import Digest
 from tunmesh.errors import OperatorError, PeerError
@@ -43,6 +44,7 @@ from tunmesh.redial import Redialer
 from tunmesh.routing import Network, Table
 from tunmesh.standing import Standing
 from tunmesh.status import (
+    DeviceStatus,
     DialStatus,
     Dropped,
     Health,
@@ -127,7 +129,7 @@ class Node:
     `transport` runs TLS on each connection.
     `worked()` and `waited()` give the seconds so far that this thread had a processor, and was in
     want of one, by which strangers are kept short; `is_debugging()` whether somebody reads events
-    of level debug.
+    of level debug; `watch` sees what others do to the device.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class Node:
         worked: Callable[[], float] = lambda: 0.0,
         waited: Callable[[], float] = lambda: 0.0,
         is_debugging: Callable[[], bool] = lambda: False,
+        watch: Watch | None = None,
     ) -> None:
         self.record = settings.record
         self._own = frozenset(str(address.ip) for address in settings.record.addresses)
@@ -152,6 +155,7 @@ class Node:
         self._before_bootstrap = before_bootstrap
         self._reactor = reactor
         self._tun = tun
+        self._watch: Watch = watch if watch is not None else Unwatched()
         self._draw = draw
         self._failed = failed
         self._journal = Journal(log, reactor.seconds, is_debugging)
@@ -249,6 +253,7 @@ class Node:
     def start(self) -> None:
         """Begin to carry packets and to look for peers."""
         self._tun.start(self._path.sent, self._device_lost)
+        self._watch.start(self._device_changed)
         self._groom()
 
     def reload(self, new: Reloadable) -> None:
@@ -270,6 +275,7 @@ class Node:
 
     async def _leave(self) -> None:
         self._journal.info("leaving the mesh", event="leaving")
+        self._watch.stop()
         for timer in self._timers.values():
             if timer.active():
                 timer.cancel()
@@ -293,6 +299,17 @@ class Node:
         self._journal.error("{why}", event="tun_lost", why=why)
         self._note_readiness()
         self._failed(why)
+
+    def _device_changed(self) -> None:
+        """Somebody took something from the device, or gave it back."""
+        why = "; ".join(self._watch.complaints)
+        if why:
+            text = "packets of the mesh do not take their way: {why}"
+            self._journal.warn(("device", why), text, event="device_changed", why=why)
+        else:
+            text = "{device} has its addresses and routes again"
+            self._journal.info(text, event="device_whole", device=self._tun.name)
+        self._note_readiness()
 
     def _later(self, name: str, delay: float, call: Callable[[], None]) -> None:
         """Call once after a delay, or sooner if that is on its way; never when the node leaves."""
@@ -673,7 +690,9 @@ class Node:
             for address, count in sorted(self._peers.refused().items())
         ]
         has_bootstrap = not self._bootstrap.is_lonely
-        ready = health.readiness(live, len(self._peers), grace, has_bootstrap, leaving, refusals)
+        ready = health.readiness(
+            live, len(self._peers), grace, has_bootstrap, leaving, refusals, self._watch.complaints
+        )
         return Health(live, ready)
 
     def sample(self) -> Sample:
@@ -725,6 +744,11 @@ class Node:
             nodes=self._peers.by_name(),
             links=self._connector.states(),
             nodes_known=self._roster.nodes_known,
+            device=DeviceStatus(
+                self._tun.name,
+                tuple(map(str, self._settings.networks)),
+                tuple(self._watch.complaints),
+            ),
             tun=Traffic(
                 self._tun.rx_packets, self._tun.rx_bytes, self._tun.tx_packets, self._tun.tx_bytes
             ),
@@ -773,7 +797,13 @@ class Node:
     def explainer(self) -> Explainer:
         """What tells the way of a packet as things are now."""
         settings = self._settings
-        return Explainer(self.status(), self.sights(), self._table, settings.networks)
+        return Explainer(
+            self.status(),
+            self.sights(),
+            self._table,
+            settings.networks,
+            self._watch.way,
+        )
 
     def ping(self, node_id: str) -> Deferred[float | None]:
         """The round trip on the link with this node, in seconds; None when there is no answer

@@ -66,6 +66,11 @@ def report(status: Status, history: History, epoch: float) -> Tree:
         "lost": [_lost(node) for node in status.lost],
         "nodes_known": status.nodes_known,
         "links": dict(status.links),
+        "device": {
+            "name": status.device.name,
+            "networks": list(status.device.networks),
+            "complaints": list(status.device.complaints),
+        },
         "tun": _traffic(status.tun),
         "dropped_packets": {reason: n for reason, n in status.dropped.items() if n},
         "handshake_failures": {reason: n for reason, n in status.handshake_failures.items() if n},

@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -48,7 +48,9 @@ from tunmesh.apart import open_apart
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.config import Config, ConfigError, process
 from tunmesh.config.lint import lint
+from tunmesh.config.networking import Networking
 from tunmesh.control import Control
+from tunmesh.devicewatch import DeviceWatch
 from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
 from tunmesh.link import Timing
@@ -58,6 +60,7 @@ from tunmesh.names import Names
 from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.outlet import Outlet
+from tunmesh.overlaps import Overlay
 from tunmesh.reload import Reading, Reloader
 from tunmesh.runqueue import RunQueue
 from tunmesh.sdnotify import Supervisor
@@ -246,16 +249,29 @@ def _broadcasts(loaded: Config) -> bool:
     return ipv4 is not None and ipv4.enable_broadcast
 
 
-def _open_device(name: str, settings: Settings) -> int:
+def overlays_of(networking: Networking) -> list[Overlay]:
+    """The networks of the mesh, in the terms of those who make its device and watch it."""
+    ipv4 = networking.ipv4
+    return [
+        Overlay(
+            family.network_cidr,
+            family.node_address_cidr,
+            family is ipv4 and ipv4.enable_broadcast,
+            networking.allow_overlap,
+        )
+        for family in (ipv4, networking.ipv6)
+        if family is not None
+    ]
+
+
+def _open_device(name: str, overlays: Sequence[Overlay], guarded: bool) -> int:
     """The tun device with its addresses and routes, unless they would clash with what is there."""
     # Imported in a process of its own (see `apart`), where its 8 MB go when it ends.
     from tunmesh import netadmin
 
-    overlays = [
-        netadmin.Overlay(network, address, settings.enable_broadcast and network.version == 4)
-        for network, address in zip(settings.networks, settings.record.addresses, strict=True)
-    ]
     netadmin.check(name, overlays)
+    if guarded:
+        netadmin.put_guard([overlay.network for overlay in overlays])
     fd = tun.open_tun(name)
     netadmin.configure(name, overlays, MTU)
     return fd
@@ -322,9 +338,10 @@ class NodeService(Service):
         )
 
     def _set_up(self) -> Node:
-        name = self._config.networking.tun_device_id
+        networking = self._config.networking
+        name, overlays = networking.tun_device_id, overlays_of(networking)
         # ---- from here on the machine is touched ----
-        fd = open_apart(partial(_open_device, name, self._settings))
+        fd = open_apart(partial(_open_device, name, overlays, networking.guard))
         device = tun.TunDevice(self._reactor, fd, name)
         self.log.info(
             "{device} is up: {addresses}",
@@ -333,6 +350,16 @@ class NodeService(Service):
             addresses=", ".join(map(str, self._settings.record.addresses)),
         )
         waited = RunQueue().waited
+        watch = None
+        try:
+            watch = DeviceWatch(self._reactor, name, overlays)
+        except OSError as error:
+            self.log.warn(
+                "{device} is not watched: {why}",
+                event="not_watched",
+                device=name,
+                why=error.strerror or str(error),
+            )
         node = Node(
             self._reactor,
             self._settings,
@@ -345,6 +372,7 @@ class NodeService(Service):
             before_bootstrap=self._reloader.before_bootstrap,
             worked=time.thread_time,
             waited=waited,
+            watch=watch,
             is_debugging=lambda: self._output is not None and self._output.debugs,
         )
         node.listen()

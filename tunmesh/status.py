@@ -98,6 +98,15 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """The tun."""
+
+    name: str
+    networks: tuple[str, ...]  # that are routed to it
+    complaints: tuple[str, ...] = ()  # what others have done to it, or put in its way
+
+
+@dataclass(frozen=True, slots=True)
 class PeerStatus:
     """One linked node."""
 
@@ -204,6 +213,7 @@ class Status:
     nodes: Mapping[str, NodeStatus]  # by name, also some that are gone
     links: Mapping[str, int]  # by state
     nodes_known: int
+    device: DeviceStatus
     tun: Traffic
     link: Traffic
     dropped: Mapping[str, int]  # by reason

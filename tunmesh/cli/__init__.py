@@ -26,6 +26,7 @@ class _Tunmesh(Front):
         "events": "tunmesh.cli.asking:events",
         "explain": "tunmesh.cli.looking:explain",
         "graph": "tunmesh.cli.asking:graph",
+        "guard": "tunmesh.cli.guarding:guard",
         "healthcheck": "tunmesh.cli.asking:healthcheck",
         "mesh": "tunmesh.cli.harness:mesh",
         "ping": "tunmesh.cli.looking:ping",

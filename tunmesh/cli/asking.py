@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from ipaddress import ip_network
 from typing import Any, TypeVar
 
 import click
@@ -15,6 +16,7 @@ from tunmesh import stdio
 from tunmesh.cli import views
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client
+from tunmesh.errors import OperatorError
 from tunmesh.socketpath import DEFAULT_SOCKET, SOCKET_VARIABLE, socket_path
 
 WATCH = 2.0  # seconds
@@ -141,12 +143,35 @@ def healthcheck(path: str | None, ready: bool) -> None:
 
 @click.command(cls=OneLineErrors)
 @node_option
-def drain(node: Client) -> None:
-    """Make the node say bye to its peers and end, and wait until it has."""
+@click.option("--keep-guard", is_flag=True, help="Go on to refuse packets to the mesh.")
+def drain(node: Client, keep_guard: bool) -> None:
+    """Make the node say bye to its peers and end, and wait until it has.
+
+    A guard (networking.guard) is removed then, unless it is to be kept: the node is not to come
+    back."""
+    networks = node.get("/v1/status")["device"]["networks"]
     following = node.follow()
     next(following, None)  # it listens now, so nothing is missed
     node.post("/v1/drain")
     _say_all(following, "text")
+    if not keep_guard:
+        _remove_guard(networks)
+
+
+def _remove_guard(networks: Iterable[str]) -> None:
+    """The node could not: it has given up NET_ADMIN. Whoever drains it may have that."""
+    from tunmesh import netadmin  # with netlink, which other commands do not need
+
+    guarded = netadmin.guarded([ip_network(network) for network in networks])
+    if not guarded:
+        return
+    try:
+        netadmin.remove_guard(guarded)
+    except OperatorError as error:
+        names = ", ".join(map(str, guarded))
+        click.echo(f"packets to {names} are still refused: {error} (tunmesh guard --remove)")
+    else:
+        click.echo(f"packets to {', '.join(map(str, guarded))} are refused no more")
 
 
 def _say_all(events: Iterable[dict[str, Any] | None], output: str) -> None:

@@ -39,6 +39,7 @@ from tunmesh.config.secrecy import weakness
 from tunmesh.config.values import NODE_NAME_FORM, Loading, Section, is_node_name, shown
 from tunmesh.errors import OperatorError
 from tunmesh.keepalive import PING_INTERVAL, SILENCE
+from tunmesh.overlaps import Overlay
 
 MIN_PATIENCE = 3  # stale_threshold by reregistration_interval, as the original advised
 
@@ -178,15 +179,20 @@ def _room(networking: Networking, _now: float) -> Iterator[_Remark]:
     for name, family in families.items():
         if family is None:
             continue
-        overlay = netadmin.Overlay(family.network_cidr, family.node_address_cidr)
+        overlay = Overlay(
+            family.network_cidr, family.node_address_cidr, allowed=networking.allow_overlap
+        )
         try:
             clash = netadmin.clash(networking.tun_device_id, overlay)
+            remark = netadmin.remark(networking.tun_device_id, overlay)
         except OperatorError as error:
             text = f"could not be compared with the networks of this machine: {error}"
             yield _Remark((name, "network_cidr"), text)
         else:
             if clash is not None:
                 yield _Remark((name, "network_cidr"), clash, is_error=True)
+            elif remark is not None:
+                yield _Remark((name, "network_cidr"), remark)
 
 
 def _patience(timing: LocalRegistration, _now: float) -> Iterator[_Remark]:

@@ -6,11 +6,13 @@ Part of `keys`, where the rules for declarations are.
 from __future__ import annotations
 
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tunmesh.config.values import (
+    NULL_IS_EMPTY,
+    AnyNetwork,
     DeviceName,
     Ipv4Address,
     Ipv4Network,
@@ -81,6 +83,19 @@ class Networking(Section):
     ipv6: Ipv6 | None = Field(
         default=None,
         description="The IPv6 side of the mesh.",
+    )
+    guard: bool = Field(
+        default=False,
+        description="Put unreachable routes to the mesh's networks there, which outlive the node: "
+        "while it restarts, packets to the mesh are refused and do not leave by the default route, "
+        "in clear text. `tunmesh guard --remove` and `tunmesh drain` remove them.",
+    )
+    allow_overlap: Annotated[tuple[AnyNetwork, ...], NULL_IS_EMPTY] = Field(
+        default=(),
+        description="Networks of this machine that may overlap the mesh's. What is as specific as "
+        "the mesh's networks, or more so, keeps its traffic, and does not keep the node from "
+        "starting.",
+        examples=[["10.77.200.0/24"]],
     )
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from ipaddress import (
     IPv6Network,
     ip_address,
     ip_interface,
+    ip_network,
 )
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
@@ -433,6 +434,11 @@ Ipv6Address = Annotated[
     IPv6Interface,
     _cidr(IPv6Interface, "an IPv6 address such as fd77::1/64"),
     Kind("IPv6 address with prefix", _text(_V6)),
+]
+AnyNetwork = Annotated[
+    IPv4Network | IPv6Network,
+    _cidr(ip_network, "a network such as 10.0.0.0/8 or fd00::/8"),
+    Kind("network", _text(f"{_V4}|{_V6}")),
 ]
 NodeName = Annotated[
     str,

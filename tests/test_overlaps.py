@@ -1,0 +1,92 @@
+"""What is in the mesh's way, by literals; what the kernel says is in test_netadmin and
+test_real_device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+from twisted.trial import unittest
+
+from tunmesh import rtnetlink
+from tunmesh.devicestate import complaints
+from tunmesh.overlaps import Overlay, clash, taken
+from tunmesh.rtnetlink import InterfaceAddress, Link, Route, Rule, State
+
+MESH = Overlay(ip_network("10.77.0.0/16"), ip_interface("10.77.1.1/24"))
+LOCAL = Rule(4, 0, rtnetlink.TO_TABLE, rtnetlink.TABLE_LOCAL)
+MAIN = Rule(4, 32766, rtnetlink.TO_TABLE, rtnetlink.TABLE_MAIN)
+
+
+def route(
+    network: str, interface: int, table: int = rtnetlink.TABLE_MAIN, metric: int = 0
+) -> Route:
+    return Route(ip_network(network), table, rtnetlink.UNICAST, 4, metric, interface)
+
+
+HEALTHY = State(
+    {2: Link(2, "eth0", True), 5: Link(5, "tun1", True)},
+    (
+        InterfaceAddress(2, ip_address("192.0.2.7"), ip_network("192.0.2.0/24")),
+        InterfaceAddress(5, ip_address("10.77.1.1"), ip_network("10.77.1.0/24")),
+    ),
+    (route("0.0.0.0/0", 2), route("10.77.1.0/24", 5), route("10.77.0.0/16", 5)),
+    (LOCAL, MAIN),
+)
+
+
+class OverlapTests(unittest.SynchronousTestCase):
+    """A device that is as it should be, and what is changed about that."""
+
+    def complaints_of(self, *routes: Route, rules: tuple[Rule, ...] = ()) -> tuple[str, ...]:
+        state = replace(HEALTHY, routes=HEALTHY.routes + routes, rules=(*rules, *HEALTHY.rules))
+        return complaints("tun1", [MESH], state)
+
+    def test_healthy(self) -> None:
+        """Nothing is said of what is as it should be, also where the kernel tells no rules."""
+        self.assertEqual(self.complaints_of(), ())
+        self.assertEqual(complaints("tun1", [MESH], replace(HEALTHY, rules=())), ())
+        self.assertIsNone(clash("tun1", MESH, HEALTHY))
+
+    def test_renamed(self) -> None:
+        """A device that is not there under its name is one complaint, not many."""
+        (text,) = complaints("tun1", [MESH], State({5: Link(5, "tun2", True)}))
+        self.assertIn("there is no interface tun1", text)
+
+    def test_equal_route(self) -> None:
+        """A route of the same length wins by its metric while the device is there; before, it is
+        in use, whatever that is."""
+        self.assertEqual(self.complaints_of(route("10.77.0.0/16", 2, metric=100)), ())
+        worse = replace(HEALTHY, routes=(route("10.77.0.0/16", 2, metric=100),))
+        self.assertIsNotNone(clash("tun1", MESH, worse))
+
+    def test_goto(self) -> None:
+        """A rule that says goto leaves out those in between."""
+        other = Rule(4, 200, rtnetlink.TO_TABLE, 52)
+        jump = Rule(4, 100, rtnetlink.GOTO, 0, target=300)
+        there = route("10.77.3.0/24", 2, table=52)
+        self.assertEqual(len(self.complaints_of(there, rules=(other,))), 1)
+        self.assertEqual(self.complaints_of(there, rules=(jump, other)), ())
+
+    def test_throw(self) -> None:
+        """A route that says throw sends the kernel on to the next table."""
+        rule = Rule(4, 200, rtnetlink.TO_TABLE, 52)
+        there = replace(route("10.77.0.0/16", 0, table=52), kind=rtnetlink.THROW)
+        self.assertEqual(self.complaints_of(there, rules=(rule,)), ())
+
+    def test_after_the_main_table(self) -> None:
+        """What comes after the main table is never asked for the mesh."""
+        rule = Rule(4, 32767, rtnetlink.TO_TABLE, 253)
+        self.assertEqual(self.complaints_of(route("10.77.3.0/24", 2, 253), rules=(rule,)), ())
+
+    def test_partial_rule(self) -> None:
+        """A rule for some users or ports is left to `explain`."""
+        rule = Rule(4, 200, rtnetlink.TO_TABLE, 52, is_partial=True)
+        self.assertEqual(self.complaints_of(route("10.77.3.0/24", 2, 52), rules=(rule,)), ())
+
+    def test_allowed(self) -> None:
+        """What is allowed is no complaint while the node runs, either."""
+        state = replace(HEALTHY, routes=(*HEALTHY.routes, route("10.77.3.0/24", 2)))
+        self.assertEqual(len(taken("tun1", MESH, state)), 1)
+        allowing = replace(MESH, allowed=(ip_network("10.77.3.0/24"),))
+        self.assertEqual(taken("tun1", allowing, state), [])

@@ -1,0 +1,389 @@
+"""Routing netlink on the wire: requests as bytes, answers as values.
+
+    nlmsghdr  length u32, type u16, flags u16, sequence u32, port u32      16 bytes, host order
+    header    rtmsg, ifaddrmsg, ifinfomsg or fib_rule_hdr                   8 to 16 bytes
+    rtattr    length u16, type u16, value, padded to 4 bytes; until the message's end
+
+A machine may have a full routing table: parsed as a whole into objects, 100,000 routes take 13 s
+and hundreds of megabytes. So of routes only those are kept that overlap a network of the mesh, and
+all others are told by a few bytes. Snapshot asks for one thing after the other (links, addresses,
+routes, rules) and is fed with what comes back, by whoever has the socket.
+
+The kernel marks a dump that a change came in between with NLM_F_DUMP_INTR: it may lack entries, so
+it is asked for again; on a machine that changes all the time not for ever.
+
+Sources: netlink(7), rtnetlink(7), linux/{netlink,rtnetlink,if_link,if_addr,fib_rules}.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+# Multicast groups to bind to for news of all that a Snapshot holds: RTNLGRP_LINK,
+# IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE.
+NEWS_GROUPS = 1 << 0 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 18
+MAX_ATTEMPTS = 10  # at a dump that changes come in between
+
+UNICAST, LOCAL = 1, 2  # RTN_*
+BROADCAST, ANYCAST, MULTICAST = 3, 4, 5
+BLACKHOLE, UNREACHABLE, PROHIBIT, THROW = 6, 7, 8, 9
+TABLE_MAIN, TABLE_LOCAL = 254, 255
+PROTOCOL_GUARD = 84  # RTPROT_*: a number that nobody else is known to use
+TO_TABLE, GOTO = 1, 3  # FR_ACT_*
+REFUSING_ACTIONS = (6, 7, 8)  # FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE, FR_ACT_PROHIBIT
+UP = 1  # IFF_UP
+
+_NEW_LINK, _GET_LINK = 16, 18
+_NEW_ADDRESS, _GET_ADDRESS = 20, 22
+_NEW_ROUTE, _GET_ROUTE = 24, 26
+_NEW_RULE, _GET_RULE = 32, 34
+_ERROR, _DONE = 2, 3
+_REQUEST, _DUMP, _DUMP_INTERRUPTED = 0x1, 0x300, 0x10
+_RTM_F_CLONED, _RTM_F_LOOKUP_TABLE = 0x200, 0x1000
+_RULE_INVERT = 2
+_ANY, _IPV4, _IPV6 = 0, 2, 10
+# Kernels without policy routing, or without IPv6, know nothing of the kind: that is no entries.
+_UNKNOWN_KIND = (95, 97)  # EOPNOTSUPP, EAFNOSUPPORT
+
+_HEADER = struct.Struct("=IHHII")
+_LINK = struct.Struct("=BxHiII")
+_ADDRESS = struct.Struct("=BBBBI")
+_ROUTE = struct.Struct("=BBBBBBBBI")  # that of rules has the same layout
+_ATTRIBUTE = struct.Struct("=HH")
+_U32 = struct.Struct("=I")
+_ROUTE_AT = _HEADER.size
+_ROUTE_ATTRIBUTES = _ROUTE_AT + _ROUTE.size
+
+
+class NetlinkError(Exception):
+    """The kernel refused a request: `errno` says why."""
+
+    def __init__(self, errno: int) -> None:
+        super().__init__(errno)
+        self.errno = errno
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    index: int
+    name: str
+    is_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceAddress:
+    """`address` is ours; `subnet` is what is on the link, of a point-to-point one the far end."""
+
+    index: int
+    address: Address
+    subnet: Network
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`interface` is the index of the one it leads to, of several the first, 0 if to none."""
+
+    network: Network
+    table: int
+    kind: int
+    protocol: int
+    metric: int
+    interface: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A policy rule. `is_partial`: it looks at more than what is here (ports, users, …)."""
+
+    version: int
+    priority: int
+    action: int
+    table: int
+    source: Network | None = None
+    destination: Network | None = None
+    mark: int = 0
+    mask: int = 0
+    incoming: str = ""
+    suppressed: int = -1  # routes of the table no longer than this are not taken; -1: all are
+    target: int = 0  # of GOTO
+    is_inverted: bool = False
+    is_partial: bool = False
+
+    def __str__(self) -> str:
+        """As `ip rule` has it, as far as it is known here."""
+        parts = [f"{self.priority}:", *(["not"] if self.is_inverted else [])]
+        parts += ["from", str(self.source or "all")]
+        if self.destination is not None:
+            parts += ["to", str(self.destination)]
+        if self.mask:
+            parts += ["fwmark", f"{self.mark:#x}/{self.mask:#x}"]
+        if self.action == TO_TABLE:
+            parts += ["lookup", {TABLE_MAIN: "main"}.get(self.table, str(self.table))]
+        else:
+            parts.append({6: "blackhole", 7: "unreachable", 8: "prohibit"}.get(self.action, "…"))
+        return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a network namespace has, and of its routes those that overlap the mesh."""
+
+    links: dict[int, Link] = field(default_factory=dict)
+    addresses: tuple[InterfaceAddress, ...] = ()
+    routes: tuple[Route, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+    def name(self, index: int) -> str:
+        if index == 0:
+            return "no interface"
+        link = self.links.get(index)  # it may have come, or gone, between two dumps
+        return link.name if link is not None else f"interface {index}"
+
+
+class Snapshot:
+    """Everything that is asked for to know a State, one dump after the other.
+
+    while (request := snapshot.request()) is not None:
+        send(request)
+        while not snapshot.feed(receive()):
+            pass
+    snapshot.state
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        families = sorted({_IPV4 if network.version == 4 else _IPV6 for network in networks})
+        self._wanted = {
+            family: [
+                (int(network.network_address), network.prefixlen)
+                for network in networks
+                if network.max_prefixlen == (32 if family == _IPV4 else 128)
+            ]
+            for family in families
+        }
+        self._steps = [(_GET_LINK, _ANY), (_GET_ADDRESS, _ANY)]
+        self._steps += [(what, family) for what in (_GET_ROUTE, _GET_RULE) for family in families]
+        self._step = 0
+        self._sequence = 0
+        self._attempts = 0
+        self._is_interrupted = False
+        self._found: list[Link | InterfaceAddress | Route | Rule] = []
+        self._kept: list[Link | InterfaceAddress | Route | Rule] = []
+
+    def request(self) -> bytes | None:
+        """The next dump to ask for; None when everything is known."""
+        if self._step == len(self._steps):
+            return None
+        self._sequence += 1
+        self._is_interrupted = False
+        self._found = []
+        what, family = self._steps[self._step]
+        body = _ROUTE.pack(family, *(0,) * 8) if what != _GET_LINK else bytes(_LINK.size)
+        return _message(what, _DUMP, self._sequence, body)
+
+    def feed(self, data: bytes) -> bool:
+        """What the socket gave; whether that was the last of this dump. Raises NetlinkError."""
+        position, size = 0, len(data)
+        while position + _HEADER.size <= size:
+            length, kind, flags, sequence, _ = _HEADER.unpack_from(data, position)
+            end = position + max(length, _HEADER.size)
+            if sequence == self._sequence:
+                if flags & _DUMP_INTERRUPTED:
+                    self._is_interrupted = True
+                if kind == _NEW_ROUTE:
+                    self._take_route(data, position, end)
+                elif kind in (_DONE, _ERROR):
+                    self._end(_error_of(data, position, end))
+                    return True
+                else:
+                    self._take(kind, data, position, end)
+            position = end + (-end & 3)
+        return False
+
+    @property
+    def state(self) -> State:
+        kept = self._kept
+        return State(
+            {one.index: one for one in kept if isinstance(one, Link)},
+            tuple(one for one in kept if isinstance(one, InterfaceAddress)),
+            tuple(one for one in kept if isinstance(one, Route)),
+            tuple(one for one in kept if isinstance(one, Rule)),
+        )
+
+    def _end(self, error: int) -> None:
+        if error and error not in _UNKNOWN_KIND:
+            raise NetlinkError(error)
+        self._attempts += 1
+        if self._is_interrupted and self._attempts < MAX_ATTEMPTS:
+            return  # the same again
+        self._kept += self._found
+        self._step += 1
+        self._attempts = 0
+
+    def _take_route(self, data: bytes, start: int, end: int) -> None:
+        """Keep it if it overlaps. This is run for every route of the machine."""
+        family, length = data[start + _ROUTE_AT], data[start + _ROUTE_AT + 1]
+        wanted = self._wanted.get(family)
+        if wanted is None:
+            return
+        width = 32 if family == _IPV4 else 128
+        destination = 0
+        if length:
+            at = start + _ROUTE_ATTRIBUTES
+            while at < end:
+                size, kind = _ATTRIBUTE.unpack_from(data, at)
+                if kind == 1:  # RTA_DST
+                    destination = int.from_bytes(data[at + 4 : at + size], "big")
+                    break
+                at += size + 3 & ~3 or 4
+        for network, prefix in wanted:
+            common = prefix if prefix < length else length
+            if (destination ^ network) >> (width - common) == 0:
+                route = _route(data, start, end)
+                if route is not None:
+                    self._found.append(route)
+                return
+
+    def _take(self, kind: int, data: bytes, start: int, end: int) -> None:
+        if kind == _NEW_LINK:
+            _, _, index, flags, _ = _LINK.unpack_from(data, start + _HEADER.size)
+            named = _attributes(data, start + _HEADER.size + _LINK.size, end)
+            name = named.get(3, b"").rstrip(b"\0").decode(errors="replace")
+            self._found.append(Link(index, name, bool(flags & UP)))
+        elif kind == _NEW_ADDRESS:
+            family, prefix, _, _, index = _ADDRESS.unpack_from(data, start + _HEADER.size)
+            if family not in (_IPV4, _IPV6):
+                return
+            given = _attributes(data, start + _HEADER.size + _ADDRESS.size, end)
+            # Of a point-to-point interface, IFA_ADDRESS is the far end and IFA_LOCAL is ours.
+            far = given.get(1) or given[2]
+            self._found.append(
+                InterfaceAddress(
+                    index,
+                    ip_address(given.get(2) or far),
+                    ip_network((far, prefix), strict=False),
+                )
+            )
+        elif kind == _NEW_RULE:
+            self._found.append(_rule(data, start, end))
+
+
+def route_request(destination: Address, source: Address | None = None) -> bytes:
+    """The question by which way the kernel would send a packet of this machine's."""
+    family = _IPV4 if destination.version == 4 else _IPV6
+    width = destination.max_prefixlen
+    header = _ROUTE.pack(family, width, width if source else 0, 0, 0, 0, 0, 0, _RTM_F_LOOKUP_TABLE)
+    body = header + _attribute(1, destination.packed)
+    if source is not None:
+        body += _attribute(2, source.packed)
+    return _message(_GET_ROUTE, 0, 1, body)
+
+
+def route_answer(data: bytes) -> Route:
+    """What the kernel answers to `route_request`. Raises NetlinkError: it would not send it."""
+    length, kind, _, _, _ = _HEADER.unpack_from(data)
+    if kind == _ERROR:
+        raise NetlinkError(_error_of(data, 0, length))
+    route = _route(data, 0, length, is_answer=True)
+    if route is None:
+        raise NetlinkError(_UNKNOWN_KIND[0])
+    return route
+
+
+def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    size = _HEADER.size + len(body)
+    return _HEADER.pack(size, kind, _REQUEST | flags, sequence, 0) + body
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) & 3)
+
+
+def _attributes(data: bytes, at: int, end: int) -> dict[int, bytes]:
+    return dict(_each_attribute(data, at, end))
+
+
+def _each_attribute(data: bytes, at: int, end: int) -> Iterator[tuple[int, bytes]]:
+    while at + 4 <= end:
+        size, kind = _ATTRIBUTE.unpack_from(data, at)
+        if size < 4:
+            return
+        yield kind & 0x3FFF, data[at + 4 : at + size]
+        at += size + 3 & ~3
+
+
+def _error_of(data: bytes, start: int, end: int) -> int:
+    """The positive errno of NLMSG_ERROR or NLMSG_DONE; 0 if there is none."""
+    if end - start < _HEADER.size + 4:
+        return 0
+    (code,) = struct.unpack_from("=i", data, start + _HEADER.size)
+    return -code if code < 0 else 0
+
+
+def _route(data: bytes, start: int, end: int, is_answer: bool = False) -> Route | None:
+    family, length, _, _, table, protocol, _, kind, flags = _ROUTE.unpack_from(
+        data, start + _ROUTE_AT
+    )
+    if flags & _RTM_F_CLONED and not is_answer:
+        return None  # an entry of a cache
+    given = _attributes(data, start + _ROUTE_ATTRIBUTES, end)
+    width = 4 if family == _IPV4 else 16
+    hops = given.get(9, b"")  # RTA_MULTIPATH: struct rtnexthop, the index at 4
+    outgoing = given.get(4) or hops[4:8]
+    return Route(
+        ip_network((given.get(1, bytes(width)), length), strict=False),
+        _u32(given.get(15), table),
+        kind,
+        protocol,
+        _u32(given.get(6), 0),
+        _u32(outgoing, 0),
+    )
+
+
+def _rule(data: bytes, start: int, end: int) -> Rule:
+    family, to_length, from_length, tos, table, _, _, action, flags = _ROUTE.unpack_from(
+        data, start + _ROUTE_AT
+    )
+    given = _attributes(data, start + _ROUTE_ATTRIBUTES, end)
+    mark = _u32(given.get(10), 0)
+    # Who asks for more: FRA_TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT_RANGE, DPORT_RANGE.
+    asks_more = any(
+        any(given.get(kind, b"")) for kind in (12, 17, 19, 22, 23, 24)
+    ) or _limits_users(given.get(20, b""))
+    suppressed = given.get(14)
+    return Rule(
+        4 if family == _IPV4 else 6,
+        _u32(given.get(6), 0),
+        action,
+        _u32(given.get(15), table),
+        ip_network((given[2], from_length)) if 2 in given else None,
+        ip_network((given[1], to_length)) if 1 in given else None,
+        mark,
+        _u32(given.get(16), 0xFFFFFFFF if mark else 0),
+        given.get(3, b"").rstrip(b"\0").decode(errors="replace"),
+        struct.unpack("=i", suppressed)[0] if suppressed else -1,
+        _u32(given.get(4), 0),
+        bool(flags & _RULE_INVERT),
+        asks_more or bool(tos),
+    )
+
+
+def _limits_users(value: bytes) -> bool:
+    """A range that is not all of them; the kernel tells also that one."""
+    return len(value) == 8 and struct.unpack("=II", value) != (0, 0xFFFFFFFF)
+
+
+def _u32(value: bytes | None, default: int) -> int:
+    return int(_U32.unpack(value)[0]) if value else default
