@@ -65,7 +65,7 @@ FLOORS = {
     "drawing": Floor("page.view", "figures machines", pure=True),
     "adapters": Floor(
         "tun link tls dialer names metrics web admin page unixport netadmin privileges log outlet "
-        "namespaces apart issuing keyfiles seccomp sdnotify runqueue listening heap "
+        "namespaces apart aside issuing keyfiles seccomp sdnotify runqueue listening heap "
         "devicewatch",
         "errors codecs machines internals reading drawing",
     ),
@@ -77,7 +77,7 @@ FLOORS = {
     "configuration": Floor(
         "config config.accounts config.file config.keys config.networking config.process "
         "config.values config.schema config.example config.reference config.words config.changes "
-        "config.secrecy socketpath",
+        "config.secrecy config.plain configured socketpath",
         "errors codecs machines configuration",
     ),
     "lint": Floor("config.lint", "errors machines internals certificates configuration adapters"),
@@ -142,6 +142,16 @@ def outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
             yield from outside_functions(node)
 
 
+def at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
+    """The same without what only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ):
+            yield node
+            yield from at_run_time(node)
+
+
 def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
     """The full names of what is imported; `from a import b` is a.b."""
     for node in nodes:
@@ -200,6 +210,15 @@ class House(unittest.SynchronousTestCase):
         for module in FLOORS["configuration"].modules.split():
             strange = outside(modules()[module]) - sys.stdlib_module_names - CONFIGURATION_USES
             self.assertEqual(strange, set(), module)
+
+    def test_no_configuration_in_a_node(self) -> None:
+        """Nothing that a node imports when it starts imports the configuration: it takes 10 MB, so
+        a child process reads it. Type checkers may, and functions."""
+        node = "machines internals reading adapters interpreter service"
+        for module in [name for floor in node.split() for name in FLOORS[floor].modules.split()]:
+            for name in imported(at_run_time(modules()[module])):
+                self.assertFalse(name.startswith("tunmesh.config."), f"{module}: {name}")
+                self.assertNotEqual(name, "tunmesh.config", module)
 
     def test_absolute(self) -> None:
         """Imports are absolute and name what they import, so that they can be read here."""

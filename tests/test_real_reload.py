@@ -27,6 +27,8 @@ SHORT_SESSIONS: dict[str, Any] = {
 class ReloadTests(MeshCase):
     """Two linked nodes."""
 
+    timeout = 60
+
     async def test_secret_and_certificate_under_traffic(self) -> None:
         """Secret and certificate are replaced step by step on both nodes, which are told by HUP;
         once, one of them finds out by itself. Sessions are short, so that links are renewed all the
@@ -135,6 +137,33 @@ class ReloadTests(MeshCase):
         os.chown(directory, 0, OWNER.gid)
         directory.chmod(0o750)
         self.assertEqual((await node.logged("reloaded"))["changed"], "")
+
+    async def test_hung_mount(self) -> None:
+        """A config that does not answer (here: a named pipe that nobody writes into) holds up
+        neither packets nor pages; the log says so, and when it answers, that it does. A node
+        that is told to leave meanwhile leaves."""
+        first, second = await self.ground.linked(2)
+        config = self.ground.config(1)
+        text = config.read_bytes()
+        pipe = config.with_name("pipe")
+        os.mkfifo(pipe)
+        pipe.chmod(0o644)
+        pipe.rename(config)
+        first.signal("HUP")
+        event = await first.logged("files_hang")
+        self.assertEqual(event["file"], str(config))
+        for sender, receiver in ((1, 2), (2, 1)):
+            self.assertTrue(await self.ping(sender, receiver))
+        self.assertEqual((await self.ground.get("/livez"))[0], 200)
+        self.assertEqual(second.all_logged("unlinked"), [])
+        with open(os.open(config, os.O_WRONLY | os.O_NONBLOCK), "wb") as file:
+            file.write(text.replace(b"level: debug", b"level: info"))
+        self.assertEqual((await first.logged("files_answer"))["file"], str(config))
+        await first.logged("reloaded")
+        first.signal("HUP")
+        self.assertTrue(await self.ping(2, 1))
+        first.signal("TERM")
+        self.assertEqual(await first.ended, 0)
 
     async def test_next_start(self) -> None:
         """What a running node cannot follow is named and changes nothing, until it is started."""

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from threading import Event, get_ident
+from typing import Any, TypeVar
 
+from twisted.internet import reactor as trial_reactor
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, formatEvent
 from twisted.trial import unittest
 
-from tests.configs import MINIMAL, SECRET
+from tests.configs import MINIMAL, ORIGINAL, SECRET
 from tests.test_tls import DAY, Holder
+from tunmesh.aside import Aside
+from tunmesh.config import load
+from tunmesh.config.plain import plain
+from tunmesh.config.values import Section
+from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
-from tunmesh.reload import LOOK, Reading, Reloader
-from tunmesh.service import read
+from tunmesh.reload import LOOK, PATIENCE, Reading, Reloader
+from tunmesh.service import complaints, read, read_apart
+
+T = TypeVar("T")
+reactor: Any = trial_reactor
 
 OTHER = "another-secret-that-is-long-enough-for-this"
 ENOUGH = 3 * LOOK  # to see a change, see that it is still, and act
+
+
+class Elsewhere:
+    """Runs what it is given at once, or, while it `hangs`, when it is let go on."""
+
+    def __init__(self) -> None:
+        self.hangs = False
+        self.waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+
+    def run(self, function: Callable[[], T]) -> Deferred[T]:
+        if not self.hangs:
+            return maybeDeferred(function)
+        answer: Deferred[T] = Deferred()
+        self.waiting.append((function, answer))
+        return answer
+
+    def go_on(self) -> None:
+        self.hangs = False
+        waiting, self.waiting = self.waiting, []
+        for function, answer in waiting:
+            maybeDeferred(function).chainDeferred(answer)
 
 
 class ReloadCase(unittest.SynchronousTestCase):
@@ -49,6 +85,7 @@ class ReloadCase(unittest.SynchronousTestCase):
     def begin(self) -> None:
         """What a start does."""
         keep: Any = self.events.append
+        self.aside = Elsewhere()
         self.reloader = Reloader(
             self.clock,
             self.path,
@@ -57,6 +94,7 @@ class ReloadCase(unittest.SynchronousTestCase):
             self.applied.append,
             lambda: self.now,
             Logger(namespace="tunmesh", observer=keep),
+            self.aside,
         )
         self.reloader.start()
 
@@ -328,6 +366,150 @@ class BeforeBootstrap(ReloadCase):
         self.reloader.before_bootstrap()
         targets = [reading.reloadable.groups[0].targets for reading in self.applied]
         self.assertEqual(targets, [(("carol.example", 4567),), (("dave.example", 4567),)])
+
+
+class HungMount(ReloadCase):
+    """Files that do not answer: whoever looks at them waits, perhaps for ever."""
+
+    def test_said_once(self) -> None:
+        """That a file hangs is said once, with its name; nothing piles up behind it; and when it
+        answers, that is said and what has changed counts."""
+        self.aside.hangs = True
+        self.swap(secret=OTHER.encode())
+        self.pass_time(PATIENCE)
+        self.assertEqual(self.events, [])
+        self.pass_time(100)
+        (text,) = self.texts()
+        self.assertTrue(text.startswith(f"{self.path}, or what it leads to, does not answer"), text)
+        self.assertEqual(len(self.aside.waiting), 1)
+        self.aside.go_on()
+        self.pass_time()
+        _, answers, reloaded = self.texts()
+        self.assertIn("answers again, after 1", answers)
+        self.assertIn("reloaded: secret", reloaded)
+        self.aside.hangs = True
+        self.pass_time(2 * PATIENCE)
+        self.assertEqual(len(self.named("files_hang")), 2)
+
+    def test_asked_meanwhile(self) -> None:
+        """Who sends HUP while a file hangs is answered when it does not any more; all of them by
+        one reading."""
+        self.aside.hangs = True
+        self.pass_time(LOOK)
+        answers = [self.reloader.hang_up() for _ in range(3)]
+        self.reloader.before_bootstrap()
+        self.pass_time(PATIENCE)
+        self.assertEqual(len(self.aside.waiting), 1)
+        self.assertNoResult(answers[0])
+        self.aside.go_on()
+        for answer in answers:
+            self.successResultOf(answer)
+        self.assertEqual(self.named("reloaded"), ["reloaded: nothing has changed"])
+
+    def test_stopped_meanwhile(self) -> None:
+        """A node that has left does not care for what comes of it."""
+        self.aside.hangs = True
+        self.swap(secret=OTHER.encode())
+        answer = self.reloader.hang_up()
+        self.reloader.stop()
+        self.aside.go_on()
+        self.assertEqual(self.applied, [])
+        self.assertNoResult(answer)
+
+    def test_bug(self) -> None:
+        """A bug of ours is logged, answers who has asked, and does not end the looking."""
+        self.patch(self.reloader, "_find", lambda _files: 1 // 0)
+        self.successResultOf(self.reloader.hang_up())
+        self.assertEqual([event["event"] for event in self.events], ["bug"])
+
+
+class Hanging(unittest.TestCase):
+    """The thread for what may hang."""
+
+    timeout = 20
+
+    async def test_order(self) -> None:
+        """Functions run one behind the other in one thread, which is not the reactor's. One that
+        hangs keeps up those behind it and nobody else."""
+        aside, held, log = Aside(reactor, "test"), Event(), list[str]()
+
+        def hang() -> int:
+            log.append("hangs")
+            held.wait()
+            return get_ident()
+
+        first, second = aside.run(hang), aside.run(get_ident)
+        third = aside.run(lambda: 1 // 0)
+        while not log:
+            await _turn()
+        for _ in range(100):
+            await _turn()
+        self.assertFalse(first.called or second.called)
+        held.set()
+        thread = await first
+        self.assertNotEqual(thread, get_ident())
+        self.assertEqual(await second, thread)
+        with self.assertRaises(ZeroDivisionError):
+            await third
+
+
+def _turn() -> Deferred[None]:
+    turned: Deferred[None] = Deferred()
+    reactor.callLater(0.001, turned.callback, None)
+    return turned
+
+
+class Apart(ReloadCase):
+    """The config, read by a child process."""
+
+    def test_same(self) -> None:
+        """What the child hands over is what is read here, and takes nothing to be used that only
+        reading takes: neither the modules nor the other values of ranges."""
+        self.config(
+            "uid: 1000", "uid: 1000\n    timing: {registrations: {startup_grace: 1..1000s}}"
+        )
+        self.assertEqual(read_apart(self.path), read(self.path))
+        self.assertNotIn(SECRET, repr(read_apart(self.path)))
+        code = (
+            "import sys, tunmesh.service as s; from pathlib import Path; "
+            f"r = s.read_apart(Path({str(self.path)!r})); s.settings_of(r); "
+            "sys.exit('pydantic' in sys.modules or 'yaml' in sys.modules)"
+        )
+        self.assertEqual(subprocess.run([sys.executable, "-c", code]).returncode, 0)
+
+    def test_refused(self) -> None:
+        """What is wrong is told as if there had been no child: all of it."""
+        self.swap(config_yaml=b"tun_mesh: {typo: 1}\n", secret=b"short")
+        with self.assertRaises(OperatorError) as here:
+            read(self.path)
+        with self.assertRaises(OperatorError) as there:
+            read_apart(self.path)
+        lines = complaints(self.path, there.exception)
+        self.assertGreater(len(lines), 3)
+        self.assertEqual(lines, complaints(self.path, here.exception))
+
+    def test_plain(self) -> None:
+        """The plain config has what the checked one has: every key, and what is made of them."""
+        for text in (MINIMAL, ORIGINAL):
+            self.swap(config_yaml=text.encode())
+            for name in ("ca.pem", "cert.pem", "key.pem"):
+                if not (self.directory / name).exists():
+                    (self.directory / name).touch()
+            checked = load(self.path, {}, lambda low, _: low)
+            self.compare(checked, plain(checked))
+            self.assertEqual(pickle.loads(pickle.dumps(plain(checked))), plain(checked))
+
+    def compare(self, checked: Any, flat: Any) -> None:
+        for name in type(checked).model_fields:
+            before, after = getattr(checked, name), getattr(flat, name)
+            if isinstance(before, Section):
+                self.compare(before, after)
+            elif isinstance(before, Mapping):
+                self.assertEqual(before.keys(), after.keys())
+            elif "secret" not in name:
+                self.assertEqual(before, after, name)
+        with self.assertRaises(AttributeError):
+            flat.anything = 1
 
 
 class Expiry(ReloadCase):

@@ -1,8 +1,9 @@
-"""Opens something in a child process, for the sake of what that leaves behind.
+"""Does something in a child process, for the sake of what that leaves behind.
 
-To set up the tun device takes pyroute2, once: 8 MB of modules that a node has no use for afterwards
-and would keep for good, as Python gives no module back. In a child they go with it. What is to stay
-is a file descriptor, and that can be handed over (unix(7), SCM_RIGHTS).
+To read the config takes pydantic, and to set up the tun device pyroute2, once: 18 MB of modules
+that a node has no use for afterwards and would keep for good, as Python gives no module back. In a
+child they go with it. What is to stay of the device is a file descriptor, and that can be handed
+over (unix(7), SCM_RIGHTS); of the config it is plain values.
 
     node ── fork ──> child: open_fd()          imports, talks to the kernel
       │ <── descriptor, or one line why not ──┘ exits
@@ -17,6 +18,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from tunmesh.errors import OperatorError
@@ -42,6 +44,22 @@ def open_apart(open_fd: Callable[[], int]) -> int:
         raise OperatorError(line.decode(errors="replace") or "the set-up ended without a result")
     os.set_inheritable(fds[0], False)  # Python does that for all but these
     return fds[0]
+
+
+def made_apart(make: Callable[[], bytes]) -> bytes:
+    """What `make` returns, called in a child process. Nothing if it raises anything: then the
+    caller does the same without a child, and hears why."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException), os.fdopen(writing, "wb", closefd=False) as out:
+            out.write(make())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as whole:
+        made = whole.read()
+    _, status = os.waitpid(child, 0)
+    return b"" if status else made
 
 
 def _serve(open_fd: Callable[[], int], parent: socket.socket) -> NoReturn:

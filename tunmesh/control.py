@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from tunmesh import admin, page, reading, unixport
 from tunmesh.admission import Admission
-from tunmesh.config.keys import Admin
 from tunmesh.errors import OperatorError
 from tunmesh.log import Recent
 from tunmesh.status import Sample
+
+if TYPE_CHECKING:
+    from tunmesh.config.keys import Admin
 
 
 class Node(admin.Node, Protocol):

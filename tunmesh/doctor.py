@@ -16,7 +16,7 @@ from pathlib import Path
 from tunmesh import access, certificates, privileges, tun
 from tunmesh.config import Config
 from tunmesh.config.lint import lint
-from tunmesh.config.values import Endpoint
+from tunmesh.configured import Endpoint
 from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
 from tunmesh.outside import Outside

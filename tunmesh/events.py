@@ -19,7 +19,10 @@ _WORDS = {
         crowded_source
     """,
     "address": "address_conflict address_refused superseded",
-    "config": "reloaded reload_failed restart_needed not_reloadable certificate_expires",
+    "config": """
+        reloaded reload_failed restart_needed not_reloadable certificate_expires files_hang
+        files_answer
+    """,
 }
 OTHER = "other"  # what Twisted and other libraries say
 

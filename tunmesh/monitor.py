@@ -7,16 +7,18 @@ watches the node leave can see it. With TLS it shows the node's certificate, als
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 from twisted.web.server import Site
 
 from tunmesh import listening
 from tunmesh.admission import Admission
-from tunmesh.config.keys import Monitoring
 from tunmesh.node import Node
 from tunmesh.strangers import MAX_VISIT
+
+if TYPE_CHECKING:
+    from tunmesh.config.keys import Monitoring
 
 
 def listen(

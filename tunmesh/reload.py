@@ -14,6 +14,10 @@ is whole at the next one, and one that could not be read may be allowed meanwhil
 Files are told apart by what stat(2) says of the file that a name leads to, so the symbolic links
 that Kubernetes swaps are followed. Their state is taken before they are read, never after: what
 changes in between is a change still to be read.
+
+A file may be on a mount whose server is gone: then stat and read hang, and nothing can end them.
+So files are touched in a thread of their own (tunmesh.aside), not in the one that carries packets.
+One thing at a time is asked of it; while that hangs no more is, and the log says so once.
 """
 
 from __future__ import annotations
@@ -22,30 +26,39 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from tunmesh import access
+from tunmesh.aside import Runner
 from tunmesh.bootstrap import GroupSettings
-from tunmesh.config import Config
-from tunmesh.config.changes import fixed_changes
-from tunmesh.config.keys import Logging
 from tunmesh.errors import OperatorError
 from tunmesh.expiry import Countdown
 from tunmesh.handshake import Key
 from tunmesh.node import Reloadable
 
-LOOK = 2.0  # seconds
+if TYPE_CHECKING:
+    from tunmesh.config import Config
+    from tunmesh.config.keys import Logging
 
-State: TypeAlias = "dict[Path, tuple[int, ...] | None]"
+T = TypeVar("T")
+
+LOOK = 2.0  # seconds
+PATIENCE = 10.0  # seconds that a file may take to be looked at before the log says so
+
+FileState: TypeAlias = "tuple[int, ...] | None"
+State: TypeAlias = dict[Path, FileState]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A config, and what of it a node may be told anew."""
+    """A config, as plain values (tunmesh.config.plain), and what of it a node may be told anew."""
 
     config: Config
     reloadable: Reloadable
@@ -57,12 +70,31 @@ class Reading:
         return self.config.clustering.auth.files + self.config.control_api.ssl.files
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What reading the files came to: their state before it, and what is in them or why not."""
+
+    state: State
+    reading: Reading | None = None
+    fixed: tuple[str, ...] = ()  # keys that differ from those of the start, and need a new one
+    why: tuple[str, ...] = ()
+    hint: str = ""  # what to do about a file that may not be read
+
+
+@dataclass(frozen=True, slots=True)
+class _Locked:
+    """The files that may not be read any more, now that root is gone, and what to do about it."""
+
+    files: tuple[Path, ...]
+    hint: str
+
+
 class Reloader:
     """Keeps a node up to date with its files.
 
     `first` is what it began with; `read()` reads the files as they are now and raises OperatorError
     when they are no good; `apply(reading)` tells the node; `epoch()` is the time of day, in seconds
-    since the epoch.
+    since the epoch. `aside` is where files are touched.
     """
 
     def __init__(
@@ -74,6 +106,7 @@ class Reloader:
         apply: Callable[[Reading], None],
         epoch: Callable[[], float],
         log: Logger,
+        aside: Runner,
     ) -> None:
         self._clock = clock
         self._path = path
@@ -82,12 +115,19 @@ class Reloader:
         self._apply = apply
         self._epoch = epoch
         self._log = log
+        self._aside = aside
         self._taken: State = {}
-        self._taken = self._seen = self._state()
-        self._complaint: list[str] = []  # why the last reading was no good
-        self._pending: list[str] = []  # the keys that wait for the next start
+        self._taken = self._seen = self._state(self.files)
+        self._complaint: tuple[str, ...] = ()  # why the last reading was no good
+        self._pending: tuple[str, ...] = ()  # the keys that wait for the next start
         self._countdown = Countdown()
         self._timer: IDelayedCall | None = None
+        self._busy_since: float | None = None  # something is under way aside
+        self._at = path  # what is looked at there
+        self._hangs = False  # and that was said
+        self._asked: list[Deferred[None]] = []  # by who hung up while something was under way
+        self._answering: list[Deferred[None]] = []  # those whom what is under way is for
+        self._is_stopped = False
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -96,44 +136,105 @@ class Reloader:
 
     def start(self) -> None:
         """Look after the files from now on."""
-        locked = self._locked()
-        if locked:
-            self._log.info(
-                "changes take effect at the next start only in {files}: {hint}",
-                event="not_reloadable",
-                hint=_hint(locked[0]),
-                files=", ".join(map(str, locked)),
-            )
+        self._timer = self._clock.callLater(LOOK, self._look)
+        self._do(partial(_locked, self.files), self._name_locked)
+        self._note_expiry()
         self._name_doubts(self._first.doubts)
-        self._look()
 
     def stop(self) -> None:
+        self._is_stopped = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
-    def hang_up(self) -> None:
-        """Somebody says that something has changed."""
-        self._complaint, self._pending = [], []
-        if self._reload() == [] and not self._pending:
-            self._nothing_changed()
-
-    def _nothing_changed(self) -> None:
-        self._log.info("reloaded: nothing has changed", event="reloaded", changed="")
+    def hang_up(self) -> Deferred[None]:
+        """Somebody says that something has changed. Tells when it was seen to."""
+        done: Deferred[None] = Deferred()
+        self._asked.append(done)
+        if self._busy_since is None:
+            self._answer()
+        return done
 
     def before_bootstrap(self) -> None:
-        """The list of those who are about to be dialed may be out of date."""
-        wanted = self._current.config.clustering.reload_config_on_bootstrap
-        if wanted and self._state() != self._taken:
-            self._reload()
+        """The list of those who are about to be dialed may be out of date. Nobody waits for what
+        comes of it: that may take long, and new groups are dialed as soon as they are known."""
+        if self._current.config.clustering.reload_config_on_bootstrap and self._busy_since is None:
+            self._do(partial(self._state, self.files), self._found_before_bootstrap)
+
+    # --- aside: nothing there reads or changes what is here, but for `_at` ---
+
+    def _do(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
+        """Have something done aside, one thing at a time."""
+        self._busy_since = self._clock.seconds()
+        answer = self._aside.run(job)
+        answer.addCallback(self._over, done)
+        answer.addErrback(self._bug)
+
+    def _over(self, result: T, done: Callable[[T], None]) -> None:
+        since, self._busy_since = self._busy_since, None
+        if self._is_stopped:
+            return
+        answering, self._answering = self._answering, []
+        if self._hangs and since is not None:
+            self._hangs = False
+            self._log.info(
+                "{file} answers again, after {seconds} s",
+                event="files_answer",
+                file=str(self._at),
+                seconds=round(self._clock.seconds() - since),
+            )
+        try:
+            done(result)
+        finally:
+            for each in answering:
+                each.callback(None)
+        if self._asked and self._busy_since is None:
+            self._answer()
+
+    def _bug(self, failure: Failure) -> None:
+        self._busy_since = None
+        self._log.failure("a look at the config's files failed", failure, event="bug")
+        answering, self._answering = self._answering, []
+        for each in answering:
+            each.callback(None)
+
+    def _state(self, files: Iterable[Path]) -> State:
+        state: State = {}
+        for path in files:
+            self._at = path
+            state[path] = state_of(path, self._taken.get(path))
+        return state
+
+    def _find(self, files: Iterable[Path]) -> _Found:
+        state = self._state(files)
+        self._at = self._path
+        try:
+            from tunmesh.config.changes import fixed_changes
+
+            new = self._read()
+        except OperatorError as error:
+            return _Found(state, why=tuple(error.lines()), hint=_locked(files).hint)
+        except ImportError as error:
+            return _Found(state, why=(f"tunmesh itself cannot be read ({error}): start it anew",))
+        return _Found(state, new, tuple(fixed_changes(self._first.config, new.config)))
+
+    # --- here ---
 
     def _look(self) -> None:
         self._timer = self._clock.callLater(LOOK, self._look)
-        was, self._seen = self._seen, self._state()
-        if self._complaint:
-            if self._reload() == [] and not self._pending:
-                self._nothing_changed()  # the last that was said is that they cannot be read
-        elif self._seen == was and self._seen != self._taken:
-            self._reload()
+        if self._busy_since is None:
+            self._do(partial(self._state, self.files), self._found)
+        elif self._clock.seconds() - self._busy_since >= PATIENCE and not self._hangs:
+            self._hangs = True
+            self._log.warn(
+                "{file}, or what it leads to, does not answer for {patience:g} s: changes of the "
+                "config and its files wait until it does, everything else goes on",
+                event="files_hang",
+                file=str(self._at),
+                patience=PATIENCE,
+            )
+        self._note_expiry()
+
+    def _note_expiry(self) -> None:
         expiry = self._current.reloadable.credentials.expiry
         due = self._countdown.due(expiry, self._epoch())
         if due is not None:
@@ -145,31 +246,42 @@ class Reloader:
                 due=due,
             )
 
-    def _locked(self) -> list[Path]:
-        """The files that may not be read any more, now that root is gone."""
-        return [path for path in self.files if access.obstacle(path) is not None]
+    def _found(self, state: State) -> None:
+        was, self._seen = self._seen, state
+        if self._complaint:
+            self._do(partial(self._find, self.files), self._take_again)
+        elif state == was and state != self._taken:
+            self._reload()
 
-    def _state(self) -> State:
-        return {path: self._state_of(path) for path in self.files}
+    def _found_before_bootstrap(self, state: State) -> None:
+        if state != self._taken:
+            self._reload()
 
-    def _state_of(self, path: Path) -> tuple[int, ...] | None:
-        try:
-            found = path.stat()
-        except PermissionError:
-            return self._taken.get(path)  # nobody can say that it has changed
-        except OSError:
+    def _answer(self) -> None:
+        """See to all who have hung up."""
+        self._complaint, self._pending = (), ()
+        self._answering, self._asked = self._asked, []
+        self._do(partial(self._find, self.files), self._take_again)
+
+    def _take_again(self, found: _Found) -> None:
+        """What was no good when it was read last: if it is now, that is said in any case."""
+        if self._take(found) == [] and not self._pending:
+            self._log.info("reloaded: nothing has changed", event="reloaded", changed="")
+
+    def _reload(self) -> None:
+        self._do(partial(self._find, self.files), self._take_unasked)
+
+    def _take_unasked(self, found: _Found) -> None:
+        self._take(found)
+
+    def _take(self, found: _Found) -> list[str] | None:
+        """Go by what was read. What has changed; None when the files are no good."""
+        self._taken = found.state
+        new = found.reading
+        if new is None:
+            self._complain(found)
             return None
-        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-    def _reload(self) -> list[str] | None:
-        """What has changed; None when the files are no good."""
-        self._taken = self._state()
-        try:
-            new = self._read()
-        except OperatorError as error:
-            self._complain(error.lines())
-            return None
-        self._complaint = []
+        self._complaint = ()
         changed = list(differences(self._current, new))
         self._name_doubts(doubt for doubt in new.doubts if doubt not in self._current.doubts)
         self._current = new
@@ -177,29 +289,36 @@ class Reloader:
             self._apply(new)
             what = "; ".join(changed)
             self._log.info("reloaded: {changed}", event="reloaded", changed=what)
-        self._name_fixed(fixed_changes(self._first.config, new.config))
+        self._name_fixed(found.fixed)
         return changed
 
-    def _complain(self, reasons: list[str]) -> None:
-        if reasons == self._complaint:
+    def _complain(self, found: _Found) -> None:
+        if found.why == self._complaint:
             return
-        self._complaint = reasons
-        locked = self._locked()
-        for why in reasons:
-            is_denied = locked and os.strerror(errno.EACCES) in why
-            hint = f"; {_hint(locked[0])}" if is_denied else ""
+        self._complaint = found.why
+        for why in found.why:
+            is_denied = found.hint and os.strerror(errno.EACCES) in why
             self._log.warn(
                 "not reloaded, everything stays as it was: {why}{hint}",
                 event="reload_failed",
                 why=why,
-                hint=hint,
+                hint=f"; {found.hint}" if is_denied else "",
             )
 
     def _name_doubts(self, doubts: Iterable[str]) -> None:
         for doubt in doubts:
             self._log.warn("{doubt}", event="doubtful_config", doubt=doubt)
 
-    def _name_fixed(self, keys: list[str]) -> None:
+    def _name_locked(self, locked: _Locked) -> None:
+        if locked.files:
+            self._log.info(
+                "changes take effect at the next start only in {files}: {hint}",
+                event="not_reloadable",
+                hint=locked.hint,
+                files=", ".join(map(str, locked.files)),
+            )
+
+    def _name_fixed(self, keys: tuple[str, ...]) -> None:
         if keys and keys != self._pending:
             self._log.warn(
                 "changed, but takes effect at the next start: {keys}",
@@ -263,5 +382,18 @@ def _changed_groups(
     yield from (f"{name} gone" for name in old.keys() - new.keys())
 
 
-def _hint(path: Path) -> str:
-    return access.remedy(path, os.geteuid(), os.getegid())
+def _locked(files: Iterable[Path]) -> _Locked:
+    locked = tuple(path for path in files if access.obstacle(path) is not None)
+    hint = access.remedy(locked[0], os.geteuid(), os.getegid()) if locked else ""
+    return _Locked(locked, hint)
+
+
+def state_of(path: Path, before: FileState) -> FileState:
+    """What tells whether a file has changed; None if there is none. `before`: what it was."""
+    try:
+        found = path.stat()
+    except PermissionError:
+        return before  # nobody can say that it has changed
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import pickle
 import random
 import secrets
 import signal
@@ -18,9 +19,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -31,9 +33,10 @@ from twisted.web.server import Site
 import twisted
 from tunmesh import (
     __version__,
+    access,
     bulktls,
     certificates,
-    config,
+    configured,
     heap,
     lines,
     metrics,
@@ -44,11 +47,9 @@ from tunmesh import (
     tun,
     web,
 )
-from tunmesh.apart import open_apart
+from tunmesh.apart import made_apart, open_apart
+from tunmesh.aside import Aside
 from tunmesh.bootstrap import GroupSettings
-from tunmesh.config import Config, ConfigError, process
-from tunmesh.config.lint import lint
-from tunmesh.config.networking import Networking
 from tunmesh.control import Control
 from tunmesh.devicewatch import DeviceWatch
 from tunmesh.errors import OperatorError
@@ -65,6 +66,10 @@ from tunmesh.reload import Reading, Reloader
 from tunmesh.runqueue import RunQueue
 from tunmesh.sdnotify import Supervisor
 
+if TYPE_CHECKING:
+    from tunmesh.config import Config, process
+    from tunmesh.config.networking import Networking
+
 MTU = 1500
 EX_CONFIG = 78
 TWISTD_PIDFILE = "twistd.pid"  # its default
@@ -72,8 +77,13 @@ _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS = (*_END_SIGNALS, signal.SIGHUP)
 
 
-# A range in the config is not another value each time it is read.
-_draw = cache(random.uniform)
+_SEED = random.random()  # noqa: S311
+
+
+def _draw(low: float, high: float) -> float:
+    """The value of a range in the config: not another one each time it is read, by whichever
+    process."""
+    return random.Random(f"{_SEED} {low} {high}").uniform(low, high)  # noqa: S311
 
 
 class Options(usage.Options):
@@ -87,7 +97,7 @@ class Options(usage.Options):
             "config",
             "c",
             None,
-            f"the config file; default $TUNMESH_CONFIG_PATH, else {config.DEFAULT_PATH}",
+            f"the config file; default $TUNMESH_CONFIG_PATH, else {configured.DEFAULT_PATH}",
         ]
     ]
 
@@ -99,9 +109,9 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Read and check the config, before twistd does anything else. It decides the log too."""
         closed = stdio.open_closed()
-        self.path = config.path_of(self["config"], os.environ)
+        self.path = configured.path_of(self["config"], os.environ)
         try:
-            self.reading = read(self.path)
+            self.reading = read_apart(self.path)
         except OperatorError as error:
             sys.stderr.writelines(f"{line}\n" for line in complaints(self.path, error))
             sys.exit(EX_CONFIG)
@@ -143,18 +153,82 @@ def no_place_for_a_log(twistd: Mapping[str, object], closed: Collection[int]) ->
 
 def read(path: Path) -> Reading:
     """Read the config and the files it names. Raises OperatorError when they are no good."""
+    return _reading(*_checked(path))
+
+
+def _reading(loaded: Config, doubts: tuple[str, ...]) -> Reading:
+    reading = Reading(loaded, reloadable_of(loaded), doubts)
+    heap.trim()
+    return reading
+
+
+class _UnusableError(OperatorError):
+    """All that a child process found wrong."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(lines[0])
+        self._lines = lines
+
+    def lines(self) -> list[str]:
+        return self._lines
+
+
+def read_apart(path: Path) -> Reading:
+    """The same, without what it takes to check a config: that is imported by a child process, and
+    here at the first reload. What could not be imported then, as root will be gone, is now."""
+    made = made_apart(partial(_pickled, path))
+    if not made:  # what the child died of shows here
+        return read(path)
+    found = pickle.loads(made)  # noqa: S301 (a child of ours made it)
+    if isinstance(found, list):
+        raise _UnusableError(found)
+    loaded, doubts, unreadable = found
+    for name in unreadable:
+        import_module(name)
+    return _reading(loaded, doubts)
+
+
+def _checked(path: Path) -> tuple[Config, tuple[str, ...]]:
+    """The config, as plain values, and what is doubtful in it."""
+    from tunmesh.config import ConfigError
+    from tunmesh.config.lint import lint
+    from tunmesh.config.plain import plain
+
     findings = lint(path, os.environ, _draw, time.time(), with_networks=False)
     if findings.config is None:
         raise ConfigError(path, findings.errors)
-    doubts = tuple(problem.at(path) for problem in findings.doubts)
-    reading = Reading(findings.config, reloadable_of(findings.config), doubts)
-    heap.trim()
-    return reading
+    return plain(findings.config), tuple(problem.at(path) for problem in findings.doubts)
+
+
+def _pickled(path: Path) -> bytes:
+    """The config, its doubts, and the modules that were imported for it and could not be by the uid
+    and gid that the node becomes; or all that is wrong with it, as lines. For the process that this
+    one is a child of."""
+    known = set(sys.modules)
+    try:
+        loaded, doubts = _checked(path)
+    except OperatorError as error:
+        return pickle.dumps(complaints(path, error))
+    import tunmesh.config.changes  # noqa: F401 (a reload needs it)
+
+    imported = {name: getattr(sys.modules[name], "__file__", None) for name in sys.modules}
+    files = {name: file for name, file in imported.items() if file and name not in known}
+    can = access.as_user(loaded.process.uid, loaded.process.gid)
+    unreadable = sorted(name for name, file in files.items() if not _can_import(Path(file), can))
+    return pickle.dumps((loaded, doubts, unreadable))
+
+
+def _can_import(file: Path, can: access.Can) -> bool:
+    return access.obstacle(file, can) is None and can(file.parent, os.R_OK)
 
 
 def complaints(path: Path, error: OperatorError) -> list[str]:
     """All that is wrong with files that cannot be read for that error, as `tunmesh config check`
     has it."""
+    if isinstance(error, _UnusableError):
+        return error.lines()
+    from tunmesh.config.lint import lint
+
     try:
         findings = lint(path, os.environ, _draw, time.time())
     except OperatorError as all_there_is:
@@ -289,7 +363,14 @@ class NodeService(Service):
         self._settings = settings_of(reading)
         self._output = output
         self._reloader = Reloader(
-            reactor, path, reading, partial(read, path), self._reload, time.time, self.log
+            reactor,
+            path,
+            reading,
+            partial(read, path),
+            self._reload,
+            time.time,
+            self.log,
+            Aside(reactor, "files"),
         )
         self._supervisor = Supervisor(reactor, os.environ, os.getpid())
         self._node: Node | None = None
@@ -438,10 +519,7 @@ class NodeService(Service):
 
     def _hang_up(self) -> None:
         self._supervisor.reloading()
-        try:
-            self._reloader.hang_up()
-        finally:
-            self._supervisor.reloaded()
+        self._reloader.hang_up().addCallback(lambda _: self._supervisor.reloaded())
 
     def _reload(self, new: Reading) -> None:
         if self._node is not None:

@@ -6,6 +6,7 @@ everything that is wrong with it.
     keys           the keys: one declaration each, and the rules inside a section
     networking, process
                    the parts of them under `networking` and `process`
+    plain          the same values without the declarations, for a node to keep
     here           puts them together: load, the rules across sections, problems in plain words
 
 From the same declarations are made:
@@ -34,12 +35,25 @@ from pydantic import ValidationError
 
 from tunmesh.config.file import ConfigError, Document, Loc, Problem, key_path, read
 from tunmesh.config.keys import Config, ConfigFile, key_paths, section_around
-from tunmesh.config.values import Endpoint, Loading, shown, wrong
+from tunmesh.config.values import Loading, shown, wrong
+from tunmesh.configured import (
+    DEFAULT_PATH,
+    PATH_VARIABLE,
+    Endpoint,
+    path_of,
+)
 
-__all__ = ["Config", "ConfigError", "Endpoint", "Problem", "dump", "load", "path_of"]
-
-DEFAULT_PATH = "/etc/tunmesh/config.yaml"
-PATH_VARIABLE = "TUNMESH_CONFIG_PATH"
+__all__ = [
+    "DEFAULT_PATH",
+    "PATH_VARIABLE",
+    "Config",
+    "ConfigError",
+    "Endpoint",
+    "Problem",
+    "dump",
+    "load",
+    "path_of",
+]
 
 # By pydantic's error type; the braces are filled from the error's context. Its releases differ in
 # some of them (mapping_type or dict_type, string_too_short or too_short).
@@ -62,11 +76,6 @@ _EXPECTED_CONTAINER = {
 }
 _KEY_PATHS = tuple(key_paths())
 _SECRET_KEYS = frozenset({"secret", "secrets"})
-
-
-def path_of(option: str | None, environ: Mapping[str, str]) -> Path:
-    """The config file to use: the option, else `$TUNMESH_CONFIG_PATH`, else the fixed place."""
-    return Path(option or environ.get(PATH_VARIABLE) or DEFAULT_PATH)
 
 
 def load(path: Path, environ: Mapping[str, str], draw: Callable[[float, float], float]) -> Config:

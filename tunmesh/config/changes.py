@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunmesh.config.keys import Config, has_effect, is_reloaded
+from tunmesh.config.keys import Config, has_effect, is_reloaded, section_in
 from tunmesh.config.values import Section
+from tunmesh.configured import Plain
 
 
 def fixed_changes(old: Config, new: Config) -> list[str]:
-    """The keys, or whole sections that came or went, that differ and need a new start."""
-    return list(_fixed(old, new, "tun_mesh"))
+    """The keys, or whole sections that came or went, that differ and need a new start. Both are
+    plain (tunmesh.config.plain)."""
+    return list(_fixed(Config, old, new, "tun_mesh"))
 
 
-def _fixed(old: Section, new: Section, path: str) -> Iterator[str]:
-    for name, key in type(new).model_fields.items():
+def _fixed(declared: type[Section], old: object, new: object, path: str) -> Iterator[str]:
+    for name, key in declared.model_fields.items():
         before, after = getattr(old, name), getattr(new, name)
         if before == after or is_reloaded(key) or not has_effect(key):
             continue
-        if isinstance(before, Section) and isinstance(after, Section):
-            yield from _fixed(before, after, f"{path}/{name}")
+        inner = section_in(key.annotation)
+        if inner is not None and isinstance(before, Plain) and isinstance(after, Plain):
+            yield from _fixed(inner, before, after, f"{path}/{name}")
         else:
             yield f"{path}/{name}"

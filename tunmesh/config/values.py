@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import (
-    IPv4Address,
     IPv4Interface,
     IPv4Network,
     IPv6Address,
@@ -44,6 +43,7 @@ from pydantic import (
 
 from tunmesh.config.file import REFERENCE, printable
 from tunmesh.config.secrecy import MIN_SECRET, is_binary, is_none, secret_in
+from tunmesh.configured import Endpoint, SocketAddress
 from tunmesh.messages import MAX_HOST, MAX_NAME, split_url
 
 MAX_SECRET_FILE = 4096  # characters
@@ -112,39 +112,6 @@ class Loading:
 
     directory: Path
     draw: Callable[[float, float], float]
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a node answers: `https://HOST:PORT`. `host` is a name or an address, without brackets,
-    in lower case."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"https://{host}:{self.port}"
-
-    @property
-    def address(self) -> IPv4Address | IPv6Address | None:
-        """The host as an address, None when it is a name."""
-        try:
-            return ip_address(self.host)
-        except ValueError:
-            return None
-
-
-@dataclass(frozen=True)
-class SocketAddress:
-    """An address of this machine, and a TCP port of it: `127.0.0.1:9464`, `[::]:9464`."""
-
-    address: IPv4Address | IPv6Address
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
-        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True)

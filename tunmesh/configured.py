@@ -1,0 +1,75 @@
+"""A config as plain values: what a running node keeps of it.
+
+The config is checked by pydantic, which takes 10 MB and is of no use afterwards. So a node has it
+read by a child process (tunmesh.apart), and what comes back must not lead to pydantic again: these
+are the only kinds of value of ours in it, and importing this module imports nothing but the
+standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any, NoReturn
+
+DEFAULT_PATH = "/etc/tunmesh/config.yaml"
+PATH_VARIABLE = "TUNMESH_CONFIG_PATH"
+
+
+def path_of(option: str | None, environ: Mapping[str, str]) -> Path:
+    """The config file to use: the option, else `$TUNMESH_CONFIG_PATH`, else the fixed place."""
+    return Path(option or environ.get(PATH_VARIABLE) or DEFAULT_PATH)
+
+
+class Plain:
+    """A section: its keys, and what is made of them, as attributes. Frozen. For a type checker it
+    is the section of `tunmesh.config.keys` that it was made of (`tunmesh.config.plain`)."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{name} is part of a config, which does not change")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plain) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Plain({', '.join(vars(self))})"  # the names only: some values are secrets
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a node answers: `https://HOST:PORT`. `host` is a name or an address, without brackets,
+    in lower case."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"https://{host}:{self.port}"
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """The host as an address, None when it is a name."""
+        try:
+            return ip_address(self.host)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class SocketAddress:
+    """An address of this machine, and a TCP port of it: `127.0.0.1:9464`, `[::]:9464`."""
+
+    address: IPv4Address | IPv6Address
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.port}"
