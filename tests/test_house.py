@@ -106,8 +106,8 @@ FLOORS = {
     "cli": Floor(
         "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
         "cli.completion cli.guarding cli.looking cli.echo cli.doctoring cli.keys cli.simulation",
-        "errors figures stdio codecs internals adapters configuration lint doctor healthcheck "
-        "harness simulator cli",
+        "errors figures stdio codecs internals adapters certificates configuration lint doctor "
+        "healthcheck harness simulator cli",
     ),
 }
 # Beside the standard library; annotated_types is where pydantic has its bounds from.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from click.testing import Result
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa, x25519
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from twisted.trial import unittest
 
@@ -184,6 +185,21 @@ class CertificateTests(Workshop):
         later = now + datetime.timedelta(days=11)
         error = self.assertRaises(OperatorError, issuing.issue, [], 1, later, authority)
         self.assertIn("has expired", str(error))
+
+    def test_authority_of_no_use(self) -> None:
+        """An authority whose key cannot sign, or whose certificates peers would refuse, is named
+        before anything is written."""
+        root = Holder("root")
+        for key, what in (
+            (x25519.X25519PrivateKey.generate(), "the key of --ca-key cannot sign certificates"),
+            (rsa.generate_private_key(65537, 1024), "the key of an issuer of it is too weak"),
+        ):
+            ca = Holder("ca", issuer=root, key=key)
+            files = self.directory / "weak.pem", self.directory / "weak-key.pem"
+            files[0].write_bytes(ca.pem())
+            files[1].write_bytes(ca.key_pem())
+            options = f"--ca-cert {files[0]} --ca-key {files[1]} --dir {self.directory}"
+            self.refused(what, "certificate", *options.split(), "--name", "a.test")
 
 
 class BelievedTests(Workshop):

@@ -183,7 +183,8 @@ def _name(name: x509.Name) -> str:
 
 def _said(error: Exception) -> str:
     """What OpenSSL said, in a few words."""
-    try:
-        return str(error.args[0][-1][-1])
-    except (IndexError, TypeError):
-        return str(error)
+    match error.args:
+        case ([*_, (*_, said)],):
+            return str(said)
+        case _:
+            return str(error)

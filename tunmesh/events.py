@@ -20,8 +20,8 @@ _WORDS = {
     """,
     "address": "address_conflict address_refused superseded",
     "config": """
-        reloaded reload_failed restart_needed not_reloadable certificate_expires files_hang
-        files_answer
+        reloaded reload_failed restart_needed not_reloadable doubtful_config certificate_expires
+        files_hang files_answer
     """,
 }
 OTHER = "other"  # what Twisted and other libraries say

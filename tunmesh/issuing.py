@@ -19,7 +19,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -29,6 +30,8 @@ from tunmesh.errors import OperatorError
 
 _HOST = r"(?=.{1,253}$)(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*"
 _HOST += r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+# Keys that sign a hash; all newer ones sign what is to be signed.
+_WITH_HASH = (rsa.RSAPrivateKey, dsa.DSAPrivateKey, ec.EllipticCurvePrivateKey)
 _LONGEST_COMMON_NAME = 64  # RFC 5280, ub-common-name
 # A machine whose clock is a little behind must not see a certificate of tomorrow.
 _CLOCKS_DIFFER = datetime.timedelta(days=1)
@@ -96,9 +99,12 @@ def issue(
         builder = builder.add_extension(servers, False)
     if hosts:
         builder = builder.add_extension(x509.SubjectAlternativeName(hosts), False)
-    without_hash = isinstance(signer, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
-    algorithm = None if without_hash else SHA256()
-    return Issued(builder.sign(signer, algorithm), key)  # type: ignore[arg-type]
+    with_hash = isinstance(signer, _WITH_HASH)
+    try:
+        made = builder.sign(signer, SHA256() if with_hash else None)  # type: ignore[arg-type]
+    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
+        raise OperatorError(f"the key of --ca-key cannot sign certificates: {error}") from None
+    return Issued(made, key)
 
 
 def _subject(hosts: Sequence[x509.GeneralName], is_authority: bool) -> x509.Name:

@@ -49,8 +49,9 @@ def read_pair(cert: Path, key: Path) -> tuple[tuple[x509.Certificate, ...], Priv
     chain = read_certificates(cert)
     private = _read_private_key(key)
     if _public_key(chain[0]) is None:
+        kind = kind_of_key(chain[0])
         raise OperatorError(
-            f"{cert}: its key is of a kind that is not known here ({kind_of_key(chain[0])})"
+            f"{cert}: its key is damaged, or of a kind that is not known here ({kind})"
         )
     place = next((at for at, each in enumerate(chain) if _is_pair(each, private)), None)
     if place is None:
@@ -67,8 +68,11 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     """All certificates of a file, at least one. Raises OperatorError."""
     data = _read(path)
     try:
-        return tuple(x509.load_pem_x509_certificates(data))
-    except ValueError:
+        found = tuple(x509.load_pem_x509_certificates(data))
+        for each in found:  # these parts are not parsed before somebody asks for them
+            _ = each.subject, each.issuer, each.not_valid_before_utc, each.not_valid_after_utc
+        return found
+    except (ValueError, x509.InvalidVersion):
         held = _held(data, "certificate", "x509", _NO_CERTIFICATE)
         raise OperatorError(f"{path}: {held}") from None
 

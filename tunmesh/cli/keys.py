@@ -84,11 +84,23 @@ def certificate(
     if not force:
         keyfiles.insist_on_free(key_path, cert_path)
     now = datetime.datetime.now(datetime.UTC)
-    made = issuing.issue(hosts, days, now, _authority(ca_cert, ca_key), is_authority=ca)
+    authority = _authority(ca_cert, ca_key)
+    made = issuing.issue(hosts, days, now, authority, is_authority=ca)
+    if authority is not None:
+        _prove(made, authority, cert_path, ca_cert)
     keyfiles.write(key_path, made.key_pem, keyfiles.SECRET, gid, force)
     keyfiles.write(cert_path, made.certificate_pem, keyfiles.PUBLIC, gid, force)
     until = made.certificate.not_valid_after_utc
     click.echo(f"{cert_path} and {key_path}: valid until {until:%Y-%m-%d}")
+
+
+def _prove(made: Issued, authority: Issued, cert: Path, ca: Path | None) -> None:
+    """Peers that trust the authority will accept it. Raises OperatorError."""
+    from tunmesh import certificates, tls
+
+    trusted = (authority.certificate,)
+    shown = tls.Credentials((made.certificate,), made.key, trusted, verify_hostname=False)
+    certificates.prove(shown, cert, ca)
 
 
 def _authority(cert: Path | None, key: Path | None) -> Issued | None:
