@@ -128,7 +128,7 @@ class Commands(unittest.TestCase):
         """A line for this node, one for each peer, and nothing wider than a terminal."""
         text = await self.says("status")
         first, keys, blank, head, bravo, charlie = text.splitlines()
-        self.assertEqual(first, "alpha  10.77.1.1/24  ready, up 1m30s")
+        self.assertEqual(first, "alpha  10.77.1.1/24  ready, up 1m30s, linked 2 of 4 expected")
         self.assertEqual(
             keys,
             "secrets in use, by place: 1 (offered) by 2 peers, 2 by 0 peers",

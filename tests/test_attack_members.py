@@ -324,11 +324,12 @@ class AddressesTests(MemberCase):
         own = [messages.encode_refusal(Refusal((self.a.address,), f"x{n}")) for n in range(1000)]
         self.say(*own)
         self.assertEqual(len(self.a.logged("address_refused")), 1)
-        self.assertFalse(self.a.status.is_ready)  # which nobody can tell from the truth
+        self.assertTrue(self.a.status.is_ready)  # nobody else refuses it
+        self.assertIn("holds it there", str(self.a.status.warnings))
         self.say(lie())  # as at the beginning of a link: what was refused before is over
-        self.assertTrue(self.a.status.is_ready)
+        self.assertEqual(self.a.status.warnings, ())
         self.say(own[0])
-        self.assertFalse(self.a.status.is_ready)
+        self.assertIn("holds it there", str(self.a.status.warnings))
         self.mallory.transport.abortConnection()
         self.mesh.advance(0.1)
         self.assert_unharmed()

@@ -118,25 +118,38 @@ class BootstrapTests(unittest.TestCase):
         self.assertEqual(self.dialers[1].attempts, 0)
 
     def test_own_url(self) -> None:
-        """A node does not dial its own URL; with no other it has nobody to look for."""
+        """A node dials its own URL, too: it may be a copy of another node's. With no other it is
+        not the first node of a mesh; only who was given no URL at all is."""
         bootstrap = self.bootstrap((OWN,), ())
         bootstrap.update([], 0.0)
-        self.assertTrue(bootstrap.is_lonely)
-        self.assertEqual(self.wanted(), [False, False])
-        self.assertFalse(self.bootstrap((OWN, ALICE)).is_lonely)
+        self.assertEqual(self.wanted(), [True, False])
+        self.assertFalse(bootstrap.is_empty)
+        self.assertTrue(self.bootstrap((), ()).is_empty)
+        self.assertTrue(self.bootstrap().is_empty)
+        self.assertEqual(self.bootstrap().leads_back, ())
+
+    def test_own_url_among_others(self) -> None:
+        """A group that has a link does not look again for the sake of the node's own URL."""
+        bootstrap = self.bootstrap((OWN, ALICE))
+        linked = [record(1, "alice")]
+        while self.clock.seconds() < 1000:
+            bootstrap.update(linked, 0.0)
+            self.clock.advance(5)
+        self.assertEqual(self.dialers[0].attempts, 0)
 
     def test_led_back(self) -> None:
-        """A node whose every URL leads back to it, again and again, is alone, until one leads on:
-        once may be chance."""
-        bootstrap = self.bootstrap((BALANCER,))
+        """When every URL leads back to the node, again and again, they are named, until one leads
+        on: once may be chance."""
+        bootstrap = self.bootstrap((BALANCER,), ())
         for _ in range(LEADS_BACK):
-            self.assertFalse(bootstrap.is_lonely)
+            self.assertEqual(bootstrap.leads_back, ())
             bootstrap.led_back(self.dialers[0])
-        self.assertTrue(bootstrap.is_lonely)
+        self.assertEqual(bootstrap.leads_back, (BALANCER,))
+        self.assertFalse(bootstrap.is_empty)
         bootstrap.update([], 0.0)
-        self.assertEqual(self.wanted(), [True])
+        self.assertEqual(self.wanted(), [True, False])
         bootstrap.found(self.dialers[0], record(2, "bob").id)
-        self.assertFalse(bootstrap.is_lonely)
+        self.assertEqual(bootstrap.leads_back, ())
 
     def test_gives_up(self) -> None:
         """A group with a number of retries is given up after so many, until it was linked."""
@@ -158,13 +171,13 @@ class BootstrapTests(unittest.TestCase):
         bob = record(2, "bob")
         bootstrap.found(self.dialers[1], bob.id)
         other = (("carol", 1), OWN)
-        bootstrap.change([GroupSettings("0", (ALICE, OWN)), GroupSettings("1", other)])
+        bootstrap.change([GroupSettings("0", (ALICE,)), GroupSettings("1", other)])
         bootstrap.update([bob], 0.0)
         self.assertEqual(self.wanted(), [True, False, False, True])
-        self.assertEqual(self.dialers[3].targets, (("carol", 1),))
+        self.assertEqual(self.dialers[3].targets, other)
         bootstrap.change([])
         self.assertEqual(self.wanted(), [False] * 4)
-        self.assertTrue(bootstrap.is_lonely)
+        self.assertTrue(bootstrap.is_empty)
 
     def test_abandoned(self) -> None:
         """A node that leaves dials no more."""

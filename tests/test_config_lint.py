@@ -276,6 +276,21 @@ class Warnings(LintCase):
         self.assertIn("is by CN=root, whose certificate expired 5 days ago", warning.text)
         self.assertEqual((findings.errors, findings.doubts), ((), (warning,)))
 
+    def test_loopback(self) -> None:
+        """A node that advertises loopback is reached by nobody on another machine."""
+        for host in ("localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]"):
+            text = self.with_line("https://alice.example:4567", f'"https://{host}:4567"', GOOD)
+            (warning,) = self.warnings(text)
+            self.assertIn("4: tun_mesh/clustering/control_api_advertise_url: is https://", warning)
+            self.assertIn("give the host name or address at which other nodes reach", warning)
+
+    def test_only_itself(self) -> None:
+        """A bootstrap list with nobody in it but the node does not make it the first one."""
+        bob, alice = "- https://bob.example:4567", "- https://alice.example:4567"
+        (warning,) = self.warnings(self.with_line(bob, alice, GOOD))
+        self.assertIn("bootstrap_groups/default/bootstrap_node_urls: leads only to this", warning)
+        self.assertEqual(self.warnings(self.with_line(bob, f"{alice}\n          {bob}", GOOD)), [])
+
     def test_patience(self) -> None:
         """A peer that is given up after fewer than three times the interval may only be slow."""
         text = GOOD + (

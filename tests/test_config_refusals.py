@@ -368,6 +368,16 @@ class WhatIsRefused(Case):
             f"{form}, without a user name or password",
         )
 
+    def test_unspecified_url(self) -> None:
+        """No other machine reaches a node at the address that stands for all of its addresses."""
+        right = "must be the https://HOST:PORT at which other nodes reach this one"
+        for url in ("https://0.0.0.0:4567", "https://[::]:4567"):
+            self.refused(
+                "https://alice.example:4567",
+                f'"{url}"',
+                f'4: tun_mesh/clustering/control_api_advertise_url: {right}, not "{url}"',
+            )
+
     def test_bootstrap_urls(self) -> None:
         """Each bootstrap URL is checked, and blamed by its place in the list."""
         self.refused(

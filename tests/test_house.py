@@ -50,7 +50,7 @@ FLOORS = {
     "machines": Floor(
         "handshake nodekey routing roster commands packetqueue budget status totals health expiry "
         "turns outside history report explain strangers standing keepalive waste memory "
-        "fragments inspection memory_budget overlaps "
+        "agreement namesakes fragments inspection memory_budget overlaps "
         "devicestate",
         "errors codecs machines",
         pure=True,

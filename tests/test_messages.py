@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_interface
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv6Address,
+    IPv6Interface,
+    ip_interface,
+    ip_network,
+)
 from typing import Any
 
 from hypothesis import given, settings
@@ -162,6 +169,7 @@ RECORDS = st.builds(
     addresses=st.lists(INTERFACES, min_size=1, max_size=8).map(tuple),
     version=WORDS,
     settled=st.booleans(),
+    networks=st.lists(INTERFACES.map(lambda interface: interface.network), max_size=8).map(tuple),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
@@ -446,7 +454,9 @@ class Records(unittest.SynchronousTestCase):
     def test_longest_fits_the_handshake(self) -> None:
         """The longest record there can be fits into a proof."""
         full = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xF000, 0xF008)]
-        record = self.accepts(record_with(**{**LONGEST, "addresses": full, "settled": True}))
+        networks = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xE000, 0xE008)]
+        longest = {**LONGEST, "addresses": full, "networks": networks, "settled": True}
+        record = self.accepts(record_with(**longest))
         self.assertLessEqual(len(encode_record(record)), messages.MAX_RECORD)
 
     def test_raw_bytes(self) -> None:
@@ -468,6 +478,21 @@ class Records(unittest.SynchronousTestCase):
         wrong: tuple[object, ...] = (None, 0, 1, "true", [], {})
         for value in wrong:
             self.refuses(record_with(settled=value))
+
+    def test_networks(self) -> None:
+        """Up to eight networks are said, as the config has them; or none."""
+        said = RECORD_BYTES[:-1] + b',"networks":["10.77.0.0/16","fd77::/48"]}'
+        networks = (ip_network("10.77.0.0/16"), ip_network("fd77::/48"))
+        record = replace(RECORD, networks=networks)
+        self.assertEqual((encode_record(record), self.accepts(said)), (said, record))
+        self.assertEqual(self.accepts(record_with(networks=[])), RECORD)
+        wrong: tuple[object, ...] = (
+            *(None, 1, "10.77.0.0/16", {}, [None], [1], [""], ["10.77.0.1/16"], ["10.77.0.0/33"]),
+            *(["fe80::%eth0/64"], ["fd77::/129"], ["10.77.0.0/16 "], [[]]),
+            [f"10.{number}.0.0/16" for number in range(9)],
+        )
+        for value in wrong:
+            self.refuses(record_with(networks=value))
 
     def test_duplicate_keys(self) -> None:
         """Of a field that is given twice the last one counts, and is checked."""

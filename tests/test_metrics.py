@@ -37,6 +37,10 @@ ALWAYS = {
     "tunmesh_nodes_known": ("gauge", set()),
     "tunmesh_nodes_lost": ("gauge", set()),
     "tunmesh_addresses_refused": ("gauge", set()),
+    "tunmesh_network_mismatches": ("gauge", set()),
+    "tunmesh_name_conflicts": ("gauge", set()),
+    "tunmesh_url_conflicts": ("gauge", set()),
+    "tunmesh_expected_nodes": ("gauge", set()),
     "tunmesh_tun_rx_packets_total": ("counter", set()),
     "tunmesh_tun_rx_bytes_total": ("counter", set()),
     "tunmesh_tun_tx_packets_total": ("counter", set()),
@@ -137,6 +141,7 @@ def a_status() -> Status:
         memory_budget=4000,
         certificate_expiry=1800000000.0,
         delayed_calls=7,
+        expected_nodes=5,
     )
 
 

@@ -222,18 +222,21 @@ class RefusedTrafficTests(MeshCase):
             self.assertEqual(node.all_logged("linked"), [])
 
     async def test_other_network(self) -> None:
-        """A node whose IPv4 network is not that of its peer is told so and is not ready; what they
-        agree on, IPv6, works."""
+        """A node whose IPv4 network is not that of its peer, which was there first, is told so and
+        is not ready; its peer is; what they agree on, IPv6, works."""
         other = {"network_cidr": "10.78.0.0/16", "node_address_cidr": "10.78.0.2/16"}
         self.ground.change(2, networking__ipv4=other)
-        first, second = await self.ground.linked(2)
+        first = self.ground.start(1)
+        await first.logged("ready")
+        second = self.ground.start(2)
         conflict = await first.logged("address_conflict", addresses="10.78.0.2")
-        self.assertIn("it is outside the network there", conflict["text"])
+        self.assertIn("it is outside the network here: 10.77.0.0/16", conflict["text"])
         await second.logged("address_refused", peer="node1", addresses="10.78.0.2")
         self.assertEqual((await self.ground.get("/readyz", 2))[0], 503)
         self.assertIn(
-            "10.78.0.2 is not routed to this node by 1 of its peers", await self.ground.reasons(2)
+            "10.78.0.2 is not routed to this node by 1 of 1 peers", await self.ground.reasons(2)
         )
+        self.assertEqual((await self.ground.get("/readyz", 1))[0], 200)
         await self.exchange(1, 2, IPV6)
         await self.exchange(2, 1, IPV6)
 

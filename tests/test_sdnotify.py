@@ -57,7 +57,7 @@ class SupervisorTests(unittest.SynchronousTestCase):
         self.assertEqual(self.told(), ["READY=1", "STATUS=linked to 2 nodes"])
         self.clock.pump([PERIOD] * 3)
         self.assertEqual(self.told(), [])
-        self.status = replace(self.status, ready=readiness(LIVE, 0, 0.0, True, False, ()))
+        self.status = replace(self.status, ready=readiness(LIVE, 0, 0.0, False, False, ()))
         self.clock.advance(PERIOD)
         self.assertEqual(self.told(), ["STATUS=not linked to any node"])
         supervisor.stopping()

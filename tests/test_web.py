@@ -22,7 +22,7 @@ from tunmesh.web import site
 
 HEALTH = ("/livez", "/readyz", "/health")
 DEAD = liveness("the tun is gone", True, False)
-LONELY = readiness(LIVE, 0, 0.0, True, False, ())
+LONELY = readiness(LIVE, 0, 0.0, False, False, ())
 
 
 @dataclass
@@ -103,7 +103,7 @@ class Health(Case):
 
     def test_dead(self) -> None:
         """A node without a tun is not alive."""
-        self.status = replace(self.status, live=DEAD, ready=readiness(DEAD, 1, 0, True, False, ()))
+        self.status = replace(self.status, live=DEAD, ready=readiness(DEAD, 1, 0, False, False, ()))
         self.assertEqual([self.ask(path).code for path in HEALTH], [503, 503, 503])
 
     def test_one_word(self) -> None:

@@ -5,7 +5,7 @@
     GET  /v1/explain?source=A&destination=B
                                  the way of such a packet, and the last drops like it; with
                                  &protocol= and &port= only the drops of that
-    GET  /v1/capture             packets as they pass, as pcapng, for ever; of one &peer=NAME,
+    GET  /v1/capture             packets as they pass, as pcapng, for ever; of one &peer=NAME or ID,
                                  &host=, &protocol=, &port=
     POST /v1/drain               leave the mesh, and end
     GET  /livez, /readyz, /health

@@ -5,7 +5,9 @@ reached there from then on; the group only remembers that it was found through i
 content while one of the nodes found through it, or at one of its URLs, is linked; then it does not
 dial. A URL that turns out to lead back to this node is no failure, but no help either. Behind a
 name with many addresses that may happen by chance: only after LEADS_BACK times in a row is there
-taken to be nobody else.
+taken to be nobody else. That does not make a node the first of its mesh: it was told to look for
+others, and the list may be wrong. A node's own URL is dialed like any other one: if it was copied
+from another node, it leads there.
 
 Behind such a name, nodes that start together may find each other in pairs, each content with the
 other, and none would ever hear of the rest. So a content group looks again now and then, ever more
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tunmesh.dialer import PeerFactory, Target
 from tunmesh.messages import NodeRecord
@@ -39,9 +41,10 @@ class Group:
     """The dialing of one group."""
 
     def __init__(
-        self, settings: GroupSettings, dialer: PeerFactory, draw: Callable[[], float]
+        self, settings: GroupSettings, own: Target, dialer: PeerFactory, draw: Callable[[], float]
     ) -> None:
         self.settings = settings
+        self._own = own
         self.dialer = dialer
         self._found: set[str] = set()
         self._led_back: Counter[Target] = Counter()  # times in a row
@@ -51,9 +54,10 @@ class Group:
         self._next_look = 0.0
 
     @property
-    def is_lonely(self) -> bool:
-        """Whether there is nobody in it but, perhaps, this node."""
-        return all(self._led_back[target] >= LEADS_BACK for target in self.settings.targets)
+    def leads_back(self) -> bool:
+        """Whether there is nobody in it but this node."""
+        targets = self.settings.targets
+        return bool(targets) and all(self._led_back[each] >= LEADS_BACK for each in targets)
 
     def found(self, node_id: str) -> None:
         """A link to this node came of dialing the group."""
@@ -84,7 +88,8 @@ class Group:
         """Dial once in a while; what comes of it, the next update sees."""
         now = self.dialer.clock.seconds()
         if was_content and not self.dialer.continueTrying:
-            if now >= self._next_look and any(t not in urls for t in self.settings.targets):
+            others = (target for target in self.settings.targets if target != self._own)
+            if now >= self._next_look and any(target not in urls for target in others):
                 self.dialer.start()
             return
         self._pause = min(2 * self._pause, LOOK_AGAIN_AT_LAST) if was_content else LOOK_AGAIN
@@ -93,8 +98,8 @@ class Group:
 
 
 class Bootstrap:
-    """All groups of one node. Its own URL, `own`, is left out of them: it would only lead back.
-    `make_dialer(group)` gives each its reconnecting factory."""
+    """All groups of one node, whose own URL leads to `own`. `make_dialer(group)` gives each its
+    reconnecting factory."""
 
     def __init__(
         self,
@@ -110,9 +115,17 @@ class Bootstrap:
         self.change(groups)
 
     @property
-    def is_lonely(self) -> bool:
-        """Whether there is nobody to bootstrap from."""
-        return all(group.is_lonely for group in self._groups)
+    def is_empty(self) -> bool:
+        """Whether the node was told of nobody to bootstrap from: the first one of its mesh."""
+        return not any(group.settings.targets for group in self._groups)
+
+    @property
+    def leads_back(self) -> tuple[Target, ...]:
+        """All URLs, if every one of them leads to this node; else none."""
+        groups = [group for group in self._groups if group.settings.targets]
+        if not all(group.leads_back for group in groups):
+            return ()
+        return tuple(target for group in groups for target in group.settings.targets)
 
     @property
     def is_content(self) -> bool:
@@ -131,9 +144,10 @@ class Bootstrap:
         kept = {group.settings: group for group in self._groups}
         self._groups = []
         for settings in groups:
-            others = tuple(target for target in settings.targets if target != self._own)
-            wanted = replace(settings, targets=others)
-            group = kept.pop(wanted, None) or Group(wanted, self._make_dialer(wanted), self._draw)
+            group = kept.pop(settings, None)
+            if group is None:
+                dialer = self._make_dialer(settings)
+                group = Group(settings, self._own, dialer, self._draw)
             self._groups.append(group)
         for group in kept.values():
             group.dialer.abandon()

@@ -90,7 +90,7 @@ class _Capture(Stream):
 
     def _tell(self, peer: Peer, outgoing: bool, frames: Sequence[bytes | memoryview]) -> None:
         name = peer.record.name
-        if self._peer in ("", name):
+        if self._peer in ("", name, peer.record.id):
             for frame in frames:
                 self._packet(name, outgoing, bytes(frame[HEADER:]))
 

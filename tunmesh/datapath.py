@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from tunmesh import flows, packet, segments
+from tunmesh.agreement import View
 from tunmesh.link import Link
 from tunmesh.messages import NodeRecord
 from tunmesh.routing import Drop, Table
@@ -50,13 +51,16 @@ DROP_REASONS = (
 class Peer:
     """A linked node: what routes point at. Its link may change under it."""
 
-    __slots__ = ("link", "record", "refuses", "traffic")
+    __slots__ = ("holder", "link", "record", "refuses", "traffic", "view", "was_first")
 
-    def __init__(self, record: NodeRecord, link: Link) -> None:
+    def __init__(self, record: NodeRecord, link: Link, view: View, was_first: bool) -> None:
         self.record = record
         self.link = link
         self.traffic = Traffic()
+        self.view = view
+        self.was_first = was_first  # it was in the mesh before us
         self.refuses: tuple[str, ...] = ()  # addresses of ours that it does not route to us
+        self.holder = ""  # the node that it routes the first of them to, if to any
 
 
 # Looks at what passes: to (True) or from this peer, as frames.

@@ -56,7 +56,7 @@ def examine(
         yield from _machine(findings.config)
     if findings.config is not None:
         yield from _names(findings.config)
-        yield from _urls(findings.config)
+        yield from _urls(findings.config, is_running)
 
 
 def _machine(config: Config | None) -> Iterator[Finding]:
@@ -97,7 +97,7 @@ def _names(config: Config) -> Iterator[Finding]:
             yield Finding("names", BAD, text)
 
 
-def _urls(config: Config) -> Iterator[Finding]:
+def _urls(config: Config, is_running: bool) -> Iterator[Finding]:
     """Each bootstrap URL, step by step."""
     ssl, clustering = config.control_api.ssl, config.clustering
     try:
@@ -111,12 +111,28 @@ def _urls(config: Config) -> Iterator[Finding]:
     families = (config.networking.ipv4, config.networking.ipv6)
     outside = Outside([family.network_cidr for family in families if family is not None])
     yield from _own_url(own, outside)
+    groups = clustering.bootstrap_groups.values()
+    is_alone = all(url == own for group in groups for url in group.bootstrap_node_urls)
     for name, group in clustering.bootstrap_groups.items():
         if not group.bootstrap_node_urls:
             yield Finding(name, OK, "an empty group: this may be the first node of its mesh")
         for url in group.bootstrap_node_urls:
             if url == own:
-                yield Finding(str(url), OK, "that is this node")
+                is_answered = not is_running and all(
+                    stage.ok for stage in reach(url.host, url.port, credentials, keys, outside)
+                )
+                yield _at_own_url(str(url), is_alone, is_answered)
                 continue
             for stage in reach(url.host, url.port, credentials, keys, outside):
                 yield Finding(str(url), OK if stage.ok else BAD, f"{stage.name}: {stage.text}")
+
+
+def _at_own_url(url: str, is_alone: bool, is_answered: bool) -> Finding:
+    """A bootstrap URL that is what the node advertises. `is_answered`: by another node."""
+    if is_answered:
+        text = "it is what this node advertises, but no node runs here and one answers there: "
+        return Finding(url, BAD, f"{text}give this node a control_api_advertise_url of its own")
+    if is_alone:
+        text = "the bootstrap list leads only to this node, so it will never be ready: "
+        return Finding(url, BAD, f"{text}name other nodes, or none on the first node of a mesh")
+    return Finding(url, OK, "it is what this node advertises")

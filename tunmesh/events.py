@@ -11,14 +11,16 @@ from collections.abc import Mapping
 _WORDS = {
     "node": """
         starting tun_up listening monitoring public_metrics no_control_socket page no_page
-        privileges ready not_ready leaving gone failed tun_lost bug log_lost left_out dropped
-        stock_transport
+        privileges ready not_ready leaving settled gone failed tun_lost bug log_lost left_out
+        dropped stock_transport
     """,
     "link": """
-        linked unlinked unreachable handshake_failed wasteful dialing retired closed probed gossip
-        crowded_source
+        linked unlinked unreachable handshake_failed wasteful leads_back dialing retired closed
+        probed gossip crowded_source
     """,
-    "address": "address_conflict address_refused superseded",
+    "address": """
+        address_conflict address_refused superseded networks_differ name_conflict url_conflict
+    """,
     "config": """
         reloaded reload_failed restart_needed not_reloadable doubtful_config certificate_expires
         files_hang files_answer

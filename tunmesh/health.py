@@ -4,9 +4,10 @@
 bound. A lone or badly connected node is alive.
 
 **Ready**: others can count on it. Live, and linked to somebody; or still within `startup_grace`; or
-there is nobody to bootstrap from, which makes it the first node of its mesh. And every peer routes
-its addresses to it, and its tun has the addresses and routes that it was given: a restart would
-give it them again, but whoever took them would take them again, so it is alive without them.
+there is nobody to bootstrap from, which makes it the first node of its mesh. And it agrees with the
+mesh on addresses and networks (tunmesh.agreement), and its tun has the addresses and routes that it
+was given: a restart would give it them again, but whoever took them would take them again, so it is
+alive without them.
 """
 
 from __future__ import annotations
@@ -29,30 +30,47 @@ def readiness(
     live: Sequence[Check],
     links: int,
     grace_left: float,
-    has_bootstrap: bool,
+    is_first: bool,
     leaving: bool,
-    refusals: Sequence[str],
+    agreement: Sequence[Check],
     device: Sequence[str] = (),
+    leads_back: Sequence[str] = (),
+    expected: int | None = None,
 ) -> tuple[Check, ...]:
-    """`refusals` are sentences about addresses of this node that are routed elsewhere, `device`
-    those about what keeps packets from the tun, or its addresses from this machine."""
+    """`is_first`: there is nobody to bootstrap from; `agreement`: the checks of that name;
+    `device`: sentences about what keeps packets from the tun, or its addresses from this machine;
+    `leads_back`: the bootstrap URLs, if each of them leads to this node; `expected`: how many nodes
+    the mesh should have, this one included."""
     alive = all(check.ok for check in live)
     checks = [Check("live", alive, "the node works" if alive else "see the other checks")]
     checks += [check for check in live if not check.ok]
     if leaving:
         checks.append(Check("membership", False, "leaving the mesh"))
     elif links:
-        checks.append(Check("membership", True, f"linked to {links} node{'s' * (links != 1)}"))
-    elif not has_bootstrap:
+        checks.append(Check("membership", True, f"linked to {_nodes(links, expected)}"))
+    elif is_first:
         checks.append(Check("membership", True, "there is nobody to bootstrap from: first node"))
     elif grace_left > 0:
         checks.append(Check("membership", True, f"startup_grace: {grace_left:.0f} s left"))
+    elif leads_back:
+        text = f"the bootstrap URLs lead only to this node: {', '.join(leads_back)}"
+        checks.append(Check("membership", False, text))
     else:
         checks.append(Check("membership", False, "not linked to any node"))
-    checks.append(
-        Check("addresses", not refusals, "; ".join(refusals) or "every peer routes them here")
+    text = "; ".join(device) or "it has its addresses and routes"
+    return (*checks, *agreement, Check("device", not device, text))
+
+
+def _nodes(links: int, expected: int | None) -> str:
+    if expected is None:
+        return f"{links} node{'s' * (links != 1)}"
+    return f"{links} of {expected - 1} other nodes that are expected"
+
+
+def missing(links: int, expected: int | None) -> str:
+    """In words how many nodes are not there; empty if all are."""
+    if expected is None or links + 1 >= expected:
+        return ""
+    return (
+        f"linked with {links} of {expected - 1} other nodes (monitoring/expected_nodes: {expected})"
     )
-    checks.append(
-        Check("device", not device, "; ".join(device) or "it has its addresses and routes")
-    )
-    return tuple(checks)

@@ -58,6 +58,7 @@ MAX_NAME = 64  # HOST_NAME_MAX: a node that is given no name has its host's
 MAX_HOST = 254  # of a DNS name, with a final dot (RFC 1035, section 2.3.4)
 MAX_URL = len("https://") + MAX_HOST + len(":65535")
 MAX_ADDRESSES = 8
+MAX_NETWORKS = 8
 
 HELLO, CHALLENGE, PROOF, DATA, PING, PONG = b"HCPDio"
 GOSSIP, INQUIRY, INTRODUCTION, REFUSAL, BYE = b"GWNRB"
@@ -75,6 +76,7 @@ _NODE_ID = re.compile(r"[0-9a-f]{32}")
 _PRINTABLE = re.compile(r"[!-~]+")
 
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class NodeRecord:
     version: str  # of the software
     # Whether it had its addresses to itself already when it said this: tunmesh.standing.
     settled: bool = False
+    # The networks that it takes for the mesh's, as its config has them; empty: it does not say.
+    networks: tuple[Network, ...] = ()
 
     @property
     def host_port(self) -> tuple[str, int]:
@@ -223,7 +227,7 @@ def decode_record(data: bytes) -> NodeRecord:
 
 
 def _record_fields(record: NodeRecord) -> dict[str, Any]:
-    fields = {
+    fields: dict[str, Any] = {
         "id": record.id,
         "name": record.name,
         "started": record.started,
@@ -231,6 +235,8 @@ def _record_fields(record: NodeRecord) -> dict[str, Any]:
         "addresses": [str(address) for address in record.addresses],
         "version": record.version,
     }
+    if record.networks:
+        fields["networks"] = [str(network) for network in record.networks]
     return {**fields, "settled": True} if record.settled else fields
 
 
@@ -246,6 +252,9 @@ def _record(fields: Any) -> NodeRecord:
     settled = fields.get("settled", False)
     if type(settled) is not bool:
         raise malformed("a node record that is settled neither true nor false")
+    networks = fields.get("networks", [])
+    if not isinstance(networks, list) or len(networks) > MAX_NETWORKS:
+        raise malformed("a node record whose networks are not a list of a decent length")
     url = _word(fields.get("url"), MAX_URL, "a node record whose URL")
     try:
         split_url(url)
@@ -259,6 +268,7 @@ def _record(fields: Any) -> NodeRecord:
         addresses=tuple(_interface(address) for address in addresses),
         version=_word(fields.get("version"), MAX_NAME, "a node record whose version"),
         settled=settled,
+        networks=tuple(_network(network) for network in networks),
     )
 
 
@@ -287,6 +297,21 @@ def _interface(value: Any) -> Interface:
     if isinstance(address, ipaddress.IPv6Interface) and address.scope_id is not None:
         raise malformed("an overlay address with a scope")
     return address
+
+
+@lru_cache(256)
+def _parse_network(text: str) -> Network:
+    """Of all nodes of a mesh it is one object: they say the same."""
+    return ipaddress.ip_network(text)
+
+
+def _network(value: Any) -> Network:
+    try:
+        if not isinstance(value, str) or "%" in value:
+            raise ValueError
+        return _parse_network(value)
+    except ValueError:
+        raise malformed("a network that is not one") from None
 
 
 # --- after authentication ---

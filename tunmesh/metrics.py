@@ -7,13 +7,17 @@ its operator gave it, and it is off by default.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tunmesh.status import Histogram, Status
+from tunmesh.messages import NodeRecord
+from tunmesh.namesakes import conflicts
+from tunmesh.status import Histogram, PeerStatus, Status
 
 _DIRECTIONS = {
     "rx_packets": "Packets received from the mesh",
@@ -30,6 +34,18 @@ def exposition(
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_NodeCollector(status, base_labels, by_node))
     return lambda: generate_latest(registry)
+
+
+def _held(peer: PeerStatus) -> Iterator[str]:
+    """Addresses of this node that this peer does not route to it, though it could."""
+    networks = peer.record.networks
+    for address in peer.refuses:
+        if not networks or any(ip_address(address) in network for network in networks):
+            yield address
+
+
+def _differs(one: NodeRecord, other: NodeRecord) -> bool:
+    return bool(other.networks) and set(one.networks) != set(other.networks)
 
 
 class _NodeCollector(Collector):
@@ -96,8 +112,32 @@ class _NodeCollector(Collector):
         )
         yield self._gauge(
             "tunmesh_addresses_refused",
-            "Addresses of this node that some peer does not route to it",
-            {(): len({address for peer in status.peers for address in peer.refuses})},
+            "Addresses of this node that some peer routes to another node",
+            {(): len({address for peer in status.peers for address in _held(peer)})},
+        )
+        yield self._gauge(
+            "tunmesh_expected_nodes",
+            "How many nodes the mesh should have, this one included, if its config says so",
+            {(): status.expected_nodes} if status.expected_nodes is not None else {},
+        )
+        doubles = Counter(
+            conflict.kind
+            for conflict in conflicts(status.record, (peer.record for peer in status.peers))
+        )
+        yield self._gauge(
+            "tunmesh_name_conflicts",
+            "Names that more than one node has, of this node and those that are linked",
+            {(): doubles["name"]},
+        )
+        yield self._gauge(
+            "tunmesh_url_conflicts",
+            "URLs that more than one node advertises, of this node and those that are linked",
+            {(): doubles["url"]},
+        )
+        yield self._gauge(
+            "tunmesh_network_mismatches",
+            "Linked nodes that are configured with other networks than this node",
+            {(): sum(_differs(status.record, peer.record) for peer in status.peers)},
         )
         yield self._gauge(
             "tunmesh_buffered_bytes",

@@ -23,7 +23,18 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
-from tunmesh import bugs, commands, health, memory_budget, messages, roster, status, tls
+from tunmesh import (
+    agreement,
+    bugs,
+    commands,
+    health,
+    memory_budget,
+    messages,
+    namesakes,
+    roster,
+    status,
+    tls,
+)
 from tunmesh.bootstrap import Bootstrap, GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.datapath import DataPath, Peer, Tap
@@ -96,6 +107,7 @@ class Reloadable:
     keys: tuple[Key, ...]
     credentials: tls.Credentials
     groups: tuple[GroupSettings, ...] = ()
+    expected_nodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +174,7 @@ class Node:
         self._digest = Digest(self._journal)
         self._roster: roster.Roster[Link] = roster.Roster(settings.record, settings.networks)
         self._standing = Standing()
+        self._expected_nodes = settings.reloadable.expected_nodes
         self._table: Table[Peer] = Table(
             settings.record.addresses,
             settings.networks,
@@ -263,6 +276,7 @@ class Node:
         if new.credentials != self._identity.credentials:
             self._identity.renew(new.credentials)
         self._connector.keys = new.keys
+        self._expected_nodes = new.expected_nodes
         self._bootstrap.change(new.groups)
         self._tend_groups()
         self._note_readiness()
@@ -330,7 +344,7 @@ class Node:
         record = link.node
         dialer = self._connector.attempt(link)
         if record.id == self.record.id:
-            self._bootstrap.led_back(dialer)
+            self._led_back(dialer)
             self._redialer.answered(dialer, record)
             link.close(messages.SELF)
             self._note_readiness()
@@ -347,10 +361,46 @@ class Node:
             link.peer = self._peers.get(link)
             self._bootstrap.found(dialer, record.id)
             self._redialer.answered(dialer, record)
+            self._note_misled(dialer, record)
             if record.id in self._dialers:
                 self._dialers[record.id].stop()
             self._tend_groups()
             self._connector.settled(link)
+
+    def _led_back(self, dialer: PeerFactory | None) -> None:
+        """What was dialed is this node."""
+        self._bootstrap.led_back(dialer)
+        if dialer is not None:
+            dialer.why = "it leads to this node"
+            self._note_misled(dialer, self.record)
+        targets = self._bootstrap.leads_back
+        if targets and not len(self._peers):
+            self._journal.warn(
+                "leads back",
+                "leads only to this node: {urls}; bootstrap_node_urls must name other nodes, or be "
+                "empty for the first node of a mesh",
+                event="leads_back",
+                urls=", ".join(map(_url, targets)),
+            )
+
+    def _note_misled(self, dialer: PeerFactory | None, record: NodeRecord) -> None:
+        """A dialer for one node reached another one: both say that they are at that URL."""
+        if dialer is None or self._dialers.get(record.id) is dialer:
+            return
+        wanted = next((each for each, other in self._dialers.items() if other is dialer), None)
+        meant = self._roster.record_of(wanted) if wanted is not None else None
+        if meant is None or namesakes.is_restarted(meant, record):
+            return
+        there = "this node" if record.id == self.record.id else record.name
+        dialer.why = f"it leads to {there}"
+        self._journal.warn(
+            ("url", meant.url),
+            "{url}, which {peer} advertises, leads to {there}",
+            event="url_conflict",
+            url=meant.url,
+            peer=meant.name,
+            there=there,
+        )
 
     def link_failed(self, link: Link, error: PeerError) -> None:
         dialer = self._connector.attempt(link)
@@ -397,7 +447,10 @@ class Node:
         if gossip.full and self._roster.hears(link):
             peer = self._peers.get(link)
             if peer is not None:
-                peer.refuses = ()  # a new beginning: what it still refuses it says right behind
+                peer.refuses, peer.holder = (
+                    (),
+                    "",
+                )  # a new beginning: what it still refuses it says right behind
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         self._digest.was_asked += len(ids)
@@ -413,7 +466,7 @@ class Node:
         refuses = tuple(each for each in refusal.addresses if each in self._own)
         if refuses == peer.refuses:
             return  # whoever says it a thousand times a second is not listened to
-        peer.refuses = refuses
+        peer.refuses, peer.holder = refuses, refusal.holder if refuses else ""
         if peer.refuses:
             self._journal.warn(
                 ("refused", peer.refuses),
@@ -421,7 +474,7 @@ class Node:
                 event="address_refused",
                 peer=peer.record.name,
                 addresses=", ".join(peer.refuses),
-                why=_why_refused(refusal),
+                why=_why_refused(refusal, peer.record, "there"),
             )
         self._note_readiness()
 
@@ -501,11 +554,12 @@ class Node:
                     dialer.abandon()
 
     def _join(self, link: Link) -> None:
-        self._peers.join(link)
-        if self._peers.is_getting_crowded(link):
-            self._note_crowd(link)
         record = link.node
         self._redialer.linked(record)
+        view = agreement.View.of(self.record, record)
+        self._peers.join(link, view, self._roster.was_first(record.id))
+        if self._peers.is_getting_crowded(link):
+            self._note_crowd(link)
         self._journal.over(("unreachable", record.host_port))
         self._journal.info(
             "linked with {peer} ({addresses}), {direction}: {url}",
@@ -515,6 +569,16 @@ class Node:
             direction="dialed" if link.dialed else "accepted",
             addresses=", ".join(str(address.ip) for address in record.addresses),
         )
+        self._note_conflicts(record)
+        if view.differs:
+            self._journal.warn(
+                ("networks", record.networks),
+                "network_cidr is {ours} here, {theirs} on {peer}",
+                event="networks_differ",
+                peer=record.name,
+                ours=agreement.network_texts(self.record),
+                theirs=agreement.network_texts(record),
+            )
         self._note_readiness()
 
     def _note_crowd(self, link: Link) -> None:
@@ -527,6 +591,18 @@ class Node:
             source=source,
             most=self._settings.max_nodes_per_source,
         )
+
+    def _note_conflicts(self, record: NodeRecord) -> None:
+        peers = (peer.record for peer in self._peers)
+        for conflict in namesakes.conflicts_of(record, self.record, peers):
+            self._journal.warn(
+                (conflict.kind, conflict.value),
+                "{conflict}",
+                event=f"{conflict.kind}_conflict",
+                conflict=str(conflict),
+                **{conflict.kind: conflict.value},
+                nodes=list(conflict.nodes),
+            )
 
     def _part(self, link: Link, reason: str) -> None:
         self._peers.part(link)
@@ -549,7 +625,7 @@ class Node:
                 event="address_conflict",
                 peer=link.node.name,
                 addresses=", ".join(refusal.addresses),
-                why=_why_refused(refusal),
+                why=_why_refused(refusal, self.record, "here"),
             )
 
     def _retire(self, link: Link) -> None:
@@ -685,15 +761,22 @@ class Node:
         leaving = self._leaving is not None
         live = health.liveness(self._tun_lost, self._port is not None, leaving)
         grace = self._started + self._settings.startup_grace - self._reactor.seconds()
-        refusals = [
-            f"{address} is not routed to this node by {count} of its peers"
-            for address, count in sorted(self._peers.refused().items())
-        ]
-        has_bootstrap = not self._bootstrap.is_lonely
+        checks = self._agreement().checks(self._standing.is_settled)
         ready = health.readiness(
-            live, len(self._peers), grace, has_bootstrap, leaving, refusals, self._watch.complaints
+            live,
+            len(self._peers),
+            grace,
+            self._bootstrap.is_empty,
+            leaving,
+            checks,
+            self._watch.complaints,
+            [_url(target) for target in self._bootstrap.leads_back],
+            self._expected_nodes,
         )
         return Health(live, ready)
+
+    def _agreement(self) -> agreement.Agreement:
+        return agreement.judge(self.record, tuple(self._peers))
 
     def sample(self) -> Sample:
         """The counters whose recent past is shown."""
@@ -723,11 +806,13 @@ class Node:
 
     def _note_standing(self) -> None:
         """What this node says of itself, and what it believes of others, changes with time."""
-        is_in_mesh = len(self._peers) > 0 or self._bootstrap.is_lonely
-        is_refused = bool(self._peers.refused())
-        if self._standing.look(self._reactor.seconds(), is_in_mesh, is_refused):
+        is_in_mesh = len(self._peers) > 0 or self._bootstrap.is_empty
+        has_objections = self._agreement().has_objections
+        if self._standing.look(self._reactor.seconds(), is_in_mesh, has_objections):
             self.record = replace(self.record, settled=self._standing.is_settled)
             self._roster.stands(self._standing.is_new, self._standing.is_settled)
+            if self._standing.is_settled:
+                self._journal.debug("settled: newcomers go by what this node has", event="settled")
 
     def status(self) -> Status:
         """Everything there is to know about this node now."""
@@ -738,6 +823,8 @@ class Node:
             started=self._started,
             live=now.live,
             ready=now.ready,
+            warnings=tuple(self._warnings()),
+            expected_nodes=self._expected_nodes,
             peers=self._peers.statuses(self._connector.keys),
             dials=tuple(self._dials()),
             renewals=tuple(self._renewals()),
@@ -763,6 +850,14 @@ class Node:
             delayed_calls=len(self._reactor.getDelayedCalls()),
             lost=tuple(self._redialer.lost()),
         )
+
+    def _warnings(self) -> Iterator[str]:
+        yield from self._agreement().warnings(self._standing.is_settled)
+        peers = (peer.record for peer in self._peers)
+        yield from map(str, namesakes.conflicts(self.record, peers))
+        too_few = health.missing(len(self._peers), self._expected_nodes)
+        if too_few:
+            yield too_few
 
     def _renewals(self) -> Iterator[DialStatus]:
         """Sessions that are to be renewed, and that has failed so far."""
@@ -819,7 +914,12 @@ def _dial_status(name: str, is_group: bool, dialer: PeerFactory) -> DialStatus:
     return DialStatus(name, is_group, target, dialer.retries, dialer.why, dialer.retry_in)
 
 
-def _why_refused(refusal: Refusal) -> str:
+def _url(target: Target) -> str:
+    return f"https://{shown_target(target)}"
+
+
+def _why_refused(refusal: Refusal, refuser: NodeRecord, where: str) -> str:
     if refusal.holder:
         return f"{refusal.holder} holds it, and it is alive"
-    return "it is outside the network there"
+    networks = agreement.network_texts(refuser)
+    return f"it is outside the network {where}{': ' * bool(networks)}{networks}"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from tunmesh.agreement import View
 from tunmesh.datapath import Peer
 from tunmesh.handshake import Key
 from tunmesh.link import Link
@@ -70,9 +71,9 @@ class Peers:
 
     # --- what the roster decides ---
 
-    def join(self, link: Link) -> None:
-        """A node is linked by this link."""
-        peer = self._by_id[link.node.id] = Peer(link.node, link)
+    def join(self, link: Link, view: View, was_first: bool) -> None:
+        """A node is linked by this link. `was_first`: it was in the mesh before this node."""
+        peer = self._by_id[link.node.id] = Peer(link.node, link, view, was_first)
         source = self._sources[link.node.id] = _source_of(link)
         self._per_source[source] += 1
         self._table.join(peer, link.node.addresses)
@@ -114,10 +115,6 @@ class Peers:
         self._totals.groom(self._seconds())
 
     # --- what is asked ---
-
-    def refused(self) -> Counter[str]:
-        """Addresses of this node that peers do not route to it, and how many of them."""
-        return Counter(address for peer in self for address in peer.refuses)
 
     def statuses(self, keys: Sequence[Key]) -> tuple[PeerStatus, ...]:
         """`keys`: those that are valid now."""

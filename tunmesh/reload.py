@@ -344,6 +344,8 @@ def differences(old: Reading, new: Reading) -> Iterator[str]:
     names = ", ".join(_changed_groups(before.groups, after.groups))
     if names:
         yield f"bootstrap groups ({names})"
+    if before.expected_nodes != after.expected_nodes:
+        yield f"expected_nodes ({after.expected_nodes or 'none'})"
     if old.config.logging != new.config.logging:
         yield f"logging ({', '.join(_logging(new.config.logging))})"
 

@@ -49,6 +49,7 @@ def report(status: Status, history: History, epoch: float) -> Tree:
             "version": record.version,
             "url": record.url,
             "addresses": [str(address) for address in record.addresses],
+            "networks": [str(network) for network in record.networks],
             "uptime": round(status.now - status.started, 3),
         },
         "live": status.is_live,
@@ -65,6 +66,7 @@ def report(status: Status, history: History, epoch: float) -> Tree:
         "renewals": [_dial(dial) for dial in status.renewals],
         "lost": [_lost(node) for node in status.lost],
         "nodes_known": status.nodes_known,
+        "expected_nodes": status.expected_nodes,
         "links": dict(status.links),
         "device": {
             "name": status.device.name,
@@ -90,6 +92,7 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Tree:
         "version": peer.record.version,
         "url": peer.record.url,
         "addresses": [str(address.ip) for address in peer.record.addresses],
+        "networks": [str(network) for network in peer.record.networks],
         "routed": list(peer.routed),
         "refuses": list(peer.refuses),
         "direction": "dialed" if peer.dialed else "accepted",
@@ -146,6 +149,7 @@ def _traffic(traffic: Traffic) -> Tree:
 def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
     """What somebody may want to do something about, the worst first."""
     yield from (check.reason for check in (*status.live, *status.ready) if not check.ok)
+    yield from status.warnings
     yield from (_unreached(dial) for dial in status.dials if dial.failures)
     yield from (_not_renewed(dial) for dial in status.renewals)
     yield from _gone(status)
@@ -196,7 +200,7 @@ def _gone(status: Status) -> Iterator[str]:
 
 def _duplicates(status: Status) -> Iterator[str]:
     """Addresses of a peer that are not routed to it because another node has them."""
-    holders = {str(address.ip): "this node" for address in status.record.addresses}
+    holders: dict[str, str] = {}  # this node's own are told by tunmesh.agreement
     for peer in status.peers:
         holders |= dict.fromkeys(peer.routed, peer.record.name)
     for peer in status.peers:

@@ -152,6 +152,10 @@ class Roster(Generic[Link]):
     def is_linked(self, node_id: str) -> bool:
         return node_id in self._peers
 
+    def was_first(self, node_id: str) -> bool:
+        """Whether a linked node was in the mesh before this one; both ends find the same."""
+        return self._peers[node_id].was_first
+
     def hears(self, link: Link) -> bool:
         """Whether what its node says by this link is the latest that it says."""
         peer = self._peers.get(self._links.get(link, ""))

@@ -266,6 +266,7 @@ def reloadable_of(loaded: Config) -> Reloadable:
             )
             for name, group in clustering.bootstrap_groups.items()
         ),
+        expected_nodes=loaded.monitoring.expected_nodes,
     )
 
 
@@ -284,6 +285,7 @@ def settings_of(reading: Reading) -> Settings:
             url=str(clustering.control_api_advertise_url),
             addresses=tuple(family.node_address_cidr for family in families),
             version=__version__,
+            networks=tuple(family.network_cidr for family in families),
         ),
         node_key=node_key,
         networks=tuple(family.network_cidr for family in families),

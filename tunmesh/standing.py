@@ -7,11 +7,13 @@ had its address to itself for a while; the intruder has been told by everybody w
 node says in its handshakes whether it is settled, and who has only just come believes that
 (tunmesh.roster); everybody else goes by what he saw himself.
 
-    new ── in the mesh for SETTLING seconds ──> not new ── no peer refuses an address ──> settled
+    new ── in the mesh for SETTLING seconds ──> not new ── nothing against it ──> settled
      ^                                             │                                        │
      └────────── no link, but somebody to bootstrap from: what it knew may be over ─────────┘
 
-Once settled, a refusal changes nothing: else any member could unsettle any other one.
+What is against it: a peer says that another node has an address of this one, or the node does not
+agree with most of the mesh (tunmesh.agreement). Once settled, that changes nothing: else any member
+could unsettle any other one.
 
 Only the node's own clock counts, and only for how long something lasts.
 """
@@ -31,14 +33,14 @@ class Standing:
         self.is_settled = False
         self._since: float | None = None  # in the mesh
 
-    def look(self, now: float, is_in_mesh: bool, is_refused: bool) -> bool:
+    def look(self, now: float, is_in_mesh: bool, has_objections: bool) -> bool:
         """Whether that changes anything. `is_in_mesh`: linked with somebody, or there is nobody
-        else; `is_refused`: some peer does not route an address of this node to it."""
+        else; `has_objections`: something is against it."""
         before = self.is_new, self.is_settled
         if not is_in_mesh:
             self._since = None
         elif self._since is None:
             self._since = now
         self.is_new = self._since is None or now - self._since < SETTLING
-        self.is_settled = not self.is_new and (self.is_settled or not is_refused)
+        self.is_settled = not self.is_new and (self.is_settled or not has_objections)
         return before != (self.is_new, self.is_settled)

@@ -225,6 +225,9 @@ class Status:
     certificate_expiry: float  # seconds since the epoch
     delayed_calls: int  # timers of the whole process
     lost: tuple[LostNode, ...] = ()  # the one that was linked last first
+    # What is wrong in the mesh, and does not keep this node from being ready.
+    warnings: tuple[str, ...] = ()
+    expected_nodes: int | None = None  # how many the mesh should have, this one included
 
     @property
     def links_by_key(self) -> Mapping[str, int]:

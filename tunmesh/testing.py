@@ -546,7 +546,7 @@ class Member:
         self.mesh = mesh
         self.name = name
         self.move(number)
-        self.prefixes = (16, 64)
+        self.prefixes: tuple[int, ...] = (16, 64)
         self.settings: dict[str, Any] = {}  # what differs from the mesh's settings
         self.before_bootstrap: Callable[[], None] = lambda: None
         self.events: list[LogEvent] = []
@@ -557,7 +557,7 @@ class Member:
     def move(self, number: int) -> None:
         """Have another host, and other addresses in the mesh, from the next start on."""
         self.host = host_address(number)
-        self.addresses = (str(IPV4[number]), str(IPV6[number]))
+        self.addresses: tuple[str, ...] = (str(IPV4[number]), str(IPV6[number]))
 
     @property
     def address(self) -> str:
@@ -678,6 +678,7 @@ class Mesh:
                 for text, prefix in zip(member.addresses, member.prefixes, strict=True)
             ),
             version="test",
+            networks=(self.settings | member.settings).get("networks", (IPV4, IPV6)),
         )
         plain: dict[str, Any] = {
             "record": record,
@@ -690,10 +691,11 @@ class Mesh:
         return Settings(**plain | {k: v for k, v in changes.items() if k not in RELOADABLE})
 
     def reloadable_of(self, member: Member) -> Reloadable:
+        first = self.members[0]
         plain: dict[str, Any] = {
             "keys": (Key.derive(SECRET),),
             "credentials": credentials(),
-            "groups": (GroupSettings("first", (split_url(self.members[0].url),)),),
+            "groups": (GroupSettings("first", () if member is first else (split_url(first.url),)),),
         }
         changes = self.settings | member.settings
         return Reloadable(**plain | {k: v for k, v in changes.items() if k in RELOADABLE})

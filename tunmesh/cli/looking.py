@@ -76,6 +76,7 @@ def _median(values: Sequence[float | None]) -> float | None:
 def _find(node: Client, target: str) -> tuple[Tree, IPv4Address | IPv6Address]:
     """The linked node that is meant, and the address to ping. Raises OperatorError."""
     peers = node.get("/v1/status")["peers"]
+    refuse_ambiguous(target, peers)
     for peer in peers:
         if target in peer["routed"] or target in (peer["name"], peer["id"]):
             if not peer["routed"]:
@@ -84,6 +85,14 @@ def _find(node: Client, target: str) -> tuple[Tree, IPv4Address | IPv6Address]:
             return peer, ip_address(chosen)
     names = ", ".join(sorted(peer["name"] for peer in peers)) or "nobody"
     raise OperatorError(f"{target} is no linked node and no address of one; linked: {names}")
+
+
+def refuse_ambiguous(name: str, peers: Sequence[Tree]) -> None:
+    """Raises OperatorError when more than one linked node has this name."""
+    found = [peer for peer in peers if peer["name"] == name]
+    if len(found) > 1:
+        nodes = " and ".join(f"{', '.join(peer['addresses'])} (id {peer['id']})" for peer in found)
+        raise OperatorError(f"{name}: {len(found)} nodes have this name, {nodes}; say which one")
 
 
 @click.command(cls=OneLineErrors)
@@ -125,7 +134,7 @@ def _explained(tree: Tree) -> Iterator[str]:
 @click.command(cls=OneLineErrors)
 @node_option
 @click.option("-w", "--write", "file", type=click.Path(), help="Where to; default standard output.")
-@click.option("--peer", help="Only what goes to, or comes from, the node of this name.")
+@click.option("--peer", help="Only what goes to, or comes from, the node of this name or id.")
 @click.option("--host", help="Only packets with this address at either end.")
 @click.option("--protocol", help="Only tcp, udp, icmp, …")
 @click.option("--port", type=click.IntRange(0, 65535), help="Only with this port at either end.")
@@ -143,6 +152,8 @@ def capture(
     tunmesh capture --peer db-1 -w db-1.pcapng
     docker exec app-tunmesh tunmesh capture | wireshark -k -i -
     """
+    if peer is not None:
+        refuse_ambiguous(peer, node.get("/v1/status")["peers"])
     query = {"peer": peer, "host": host, "protocol": protocol, "port": port}
     given = {name: value for name, value in query.items() if value is not None}
     page = f"/v1/capture?{urlencode(given)}"

@@ -25,7 +25,9 @@ def status(tree: Tree, wide: bool = False) -> Iterator[str]:
     good = tree["ready"]
     state = click.style("ready" if good else "not ready", fg="green" if good else "red")
     addresses = ", ".join(node["addresses"])
-    yield f"{node['name']}  {addresses}  {state}, up {duration(node['uptime'])}"
+    expected = tree["expected_nodes"]
+    linked = "" if expected is None else f", linked {len(tree['peers'])} of {expected - 1} expected"
+    yield f"{node['name']}  {addresses}  {state}, up {duration(node['uptime'])}{linked}"
     for problem in tree["problems"]:
         yield click.style("! ", fg="yellow") + problem
     if len(tree["links_by_key"]) > 1:

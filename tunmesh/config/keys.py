@@ -250,6 +250,14 @@ class Monitoring(Section):
         le=WEEK,
         description="How long the metrics of a peer that is gone are kept.",
     )
+    expected_nodes: Integer | None = Field(
+        default=None,
+        ge=1,
+        le=4097,
+        description="How many nodes the mesh should have, this one included. While there are "
+        "fewer, status, the page and an alert say so; no node is unready for it. null: not said.",
+        json_schema_extra=RELOADED,
+    )
     prometheus: Prometheus = Field(
         default_factory=Prometheus, description="What Prometheus gets to see."
     )

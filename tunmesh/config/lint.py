@@ -36,7 +36,14 @@ from tunmesh.config.keys import (
 from tunmesh.config.networking import Networking
 from tunmesh.config.process import LocalRegistration, MeshRegistration
 from tunmesh.config.secrecy import weakness
-from tunmesh.config.values import NODE_NAME_FORM, Loading, Section, is_node_name, shown
+from tunmesh.config.values import (
+    NODE_NAME_FORM,
+    Loading,
+    Section,
+    is_node_name,
+    shown,
+)
+from tunmesh.configured import Endpoint
 from tunmesh.errors import OperatorError
 from tunmesh.keepalive import PING_INTERVAL, SILENCE
 from tunmesh.overlaps import Overlay
@@ -112,6 +119,32 @@ def _name(clustering: Clustering, _now: float) -> Iterator[_Remark]:
     if clustering.node_name is None and not is_node_name(host):
         text = f"is not given, and the host name {shown(host)} cannot be a node's name; set it to "
         yield _Remark(("node_name",), f"{text}{NODE_NAME_FORM}", is_error=True)
+
+
+def _urls(clustering: Clustering, _now: float) -> Iterator[_Remark]:
+    own = clustering.control_api_advertise_url
+    if _is_loopback(own):
+        yield _Remark(
+            ("control_api_advertise_url",),
+            f"is {own}, at which each machine reaches only itself; give the host name or address "
+            "at which other nodes reach this one",
+        )
+    groups = clustering.bootstrap_groups
+    urls = [url for group in groups.values() for url in group.bootstrap_node_urls]
+    if urls and all(url == own for url in urls):
+        name = next(name for name, group in groups.items() if group.bootstrap_node_urls)
+        yield _Remark(
+            ("bootstrap_groups", name, "bootstrap_node_urls"),
+            f"leads only to this node ({own}), so it would never be ready; name other nodes, or "
+            "leave it empty on the first node of a mesh",
+        )
+
+
+def _is_loopback(url: Endpoint) -> bool:
+    """RFC 6761, section 6.3, for the name."""
+    if url.address is not None:
+        return url.address.is_loopback
+    return f".{url.host.rstrip('.')}".endswith(".localhost")
 
 
 def _secrets(auth: Auth, _now: float) -> Iterator[_Remark]:
@@ -228,6 +261,7 @@ _Checks: TypeAlias = tuple[
 ]
 _CHECKS: _Checks = (
     (("tun_mesh", "clustering"), Clustering, _name),
+    (("tun_mesh", "clustering"), Clustering, _urls),
     (("tun_mesh", "clustering", "auth"), Auth, _secrets),
     (("tun_mesh", "control_api", "ssl"), Ssl, _certificate),
     (("tun_mesh",), Config, _named),

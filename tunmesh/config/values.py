@@ -267,7 +267,10 @@ def _right_host(url: str) -> str:
 
 
 def _advertised(value: object) -> Endpoint:
-    return _endpoint(value, None, "https://HOST:PORT")
+    endpoint = _endpoint(value, None, "https://HOST:PORT")
+    if endpoint.address is not None and endpoint.address.is_unspecified:
+        raise ValueError(wrong("the https://HOST:PORT at which other nodes reach this one", value))
+    return endpoint
 
 
 def _bootstrap(value: object) -> Endpoint:
