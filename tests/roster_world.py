@@ -33,7 +33,8 @@ from tunmesh.commands import (
     Tell,
     Unroute,
 )
-from tunmesh.messages import REPLACED, Gossip, NodeRecord, Refusal
+from tunmesh.memory import Memory, Target
+from tunmesh.messages import LEAVING, REPLACED, Gossip, NodeRecord, Refusal
 from tunmesh.roster import Roster
 from tunmesh.routing import MISROUTED, SPOOFED_SOURCE, Table
 
@@ -101,6 +102,7 @@ class End:
     def __init__(self, owner: Life, target: str) -> None:
         self.owner = owner
         self.target = target  # the id that it was dialed for
+        self.sought: Target | None = None  # where a node was remembered to be
         self.dialed = False
         self.state = State.HANDSHAKE
         self.settled = owner.is_settled  # as it says in the handshake
@@ -205,6 +207,16 @@ class End:
             self.owner.run(self.owner.roster.probed(self, alive))
 
 
+def born(record: NodeRecord) -> tuple[int, str]:
+    return record.started, record.id
+
+
+def are_lives(one: NodeRecord, other: NodeRecord) -> bool:
+    """Whether both are lives of one node."""
+    addresses = {a.ip for a in one.addresses} & {a.ip for a in other.addresses}
+    return one.name == other.name and bool(addresses)
+
+
 class Life:
     """One life of a node: tunmesh.node without packets."""
 
@@ -224,13 +236,17 @@ class Life:
         self.refusals: dict[str, tuple[str, ...]] = {}  # by peer, of our addresses
         self.dials: dict[str, NodeRecord] = {}
         self.dialing: set[str] = set()  # those with an attempt under way
+        self.memory = Memory(record.host_port, lambda: 0.5)
+        self.seeking: set[Target] = set()  # where a remembered node is being dialed
+        self.met: dict[Target, NodeRecord] = {}  # all that it ever was linked with
         self.parted = 0
 
-    def dial(self, other: Life, target: str) -> None:
+    def dial(self, other: Life, target: str) -> End:
         ours, theirs = End(self, target), End(other, "")
         ours.other, theirs.other = theirs, ours
         ours.dialed = True
         ours.send(Hello())
+        return ours
 
     def stands(self, is_new: bool, is_settled: bool) -> None:
         self.is_new, self.is_settled = is_new, is_settled
@@ -240,17 +256,25 @@ class Life:
         said = replace(end.peer, settled=end.other.settled)
         if end.peer.id not in self.peers:
             ours, theirs = self.record, end.peer
-            later = (ours.started, ours.id) > (theirs.started, theirs.id)
-            self.after[theirs.id] = said.settled if said.settled != self.is_settled else later
+            later = born(ours) > born(theirs)
+            if are_lives(ours, theirs):
+                self.after[theirs.id] = not later
+            else:
+                self.after[theirs.id] = said.settled if said.settled != self.is_settled else later
         self.run(self.roster.authenticated(end, said, end.dialed))
         self.dials.pop(end.peer.id, None)
         if end.peer.id == end.target:
             self.dialing.discard(end.target)
+        if end.sought is not None:
+            self.seeking.discard(end.sought)
+            self.memory.answered(end.sought, end.peer)
 
     def link_lost(self, end: End, was: State) -> None:
         self.ends.remove(end)
         if was is State.HANDSHAKE:
             self.dialing.discard(end.target)
+            if end.sought is not None:
+                self.seeking.discard(end.sought)
         self.run(self.roster.link_lost(end, "lost"))
 
     def refused(self, end: End, refusal: Refusal) -> None:
@@ -305,10 +329,13 @@ class Life:
             case Join(end):
                 assert end.peer.id not in self.peers
                 self.peers[end.peer.id] = end
+                self.memory.linked(end.peer, 0.0)
+                self.met[end.peer.host_port] = end.peer
             case Switch(end):
                 assert end.peer.id in self.peers
                 self.peers[end.peer.id] = end
-            case Part(end):
+            case Part(end, reason):
+                self.memory.parted(end.peer, reason == LEAVING, 0.0)
                 assert self.peers.pop(end.peer.id) is end
                 self.refusals.pop(end.peer.id, None)
                 self.parted += 1

@@ -59,27 +59,20 @@ class BootstrapTests(unittest.TestCase):
     def test_alone(self) -> None:
         """A group without a link is dialed, every other one too."""
         bootstrap = self.bootstrap((ALICE,), (BALANCER,))
-        bootstrap.update([], 0.0)
+        bootstrap.update([])
         self.assertEqual(self.wanted(), [True, True])
-
-    def test_delay(self) -> None:
-        """A node that was told to stay away waits before it dials."""
-        bootstrap = self.bootstrap((ALICE,))
-        bootstrap.update([], 15.0)
-        (call,) = self.clock.getDelayedCalls()
-        self.assertEqual(call.getTime(), 15.0)
 
     def test_linked_at_its_url(self) -> None:
         """A link to a node at one of its URLs makes a group content, whoever dialed it."""
         bootstrap = self.bootstrap((ALICE, BALANCER))
-        bootstrap.update([], 0.0)
-        bootstrap.update([record(1, "alice")], 0.0)
+        bootstrap.update([])
+        bootstrap.update([record(1, "alice")])
         self.assertEqual(self.wanted(), [False])
 
     def test_linked_elsewhere(self) -> None:
         """A link to a node that has nothing to do with a group does not."""
         bootstrap = self.bootstrap((ALICE,), (BALANCER,))
-        bootstrap.update([record(1, "alice")], 0.0)
+        bootstrap.update([record(1, "alice")])
         self.assertEqual(self.wanted(), [False, True])
 
     def test_found_through_a_balancer(self) -> None:
@@ -87,11 +80,11 @@ class BootstrapTests(unittest.TestCase):
         bootstrap = self.bootstrap((BALANCER,))
         bob = record(2, "bob")
         bootstrap.found(self.dialers[0], bob.id)
-        bootstrap.update([bob], 0.0)
+        bootstrap.update([bob])
         self.assertEqual(self.wanted(), [False])
-        bootstrap.update([], 0.0)
+        bootstrap.update([])
         self.assertEqual(self.wanted(), [True])
-        bootstrap.update([bob], 0.0)
+        bootstrap.update([bob])
         self.assertEqual(self.wanted(), [True])
 
     def test_found_by_another(self) -> None:
@@ -99,7 +92,7 @@ class BootstrapTests(unittest.TestCase):
         bootstrap = self.bootstrap((BALANCER,))
         bob = record(2, "bob")
         bootstrap.found(None, bob.id)
-        bootstrap.update([bob], 0.0)
+        bootstrap.update([bob])
         self.assertEqual(self.wanted(), [True])
 
     def test_content_group_looks_again(self) -> None:
@@ -110,7 +103,7 @@ class BootstrapTests(unittest.TestCase):
         bootstrap.found(self.dialers[0], linked[1].id)
         looks = []
         while self.clock.seconds() < 1000:
-            bootstrap.update(linked, 0.0)
+            bootstrap.update(linked)
             if self.dialers[0].continueTrying:
                 looks.append(self.clock.seconds())
             self.clock.advance(5)
@@ -121,7 +114,7 @@ class BootstrapTests(unittest.TestCase):
         """A node dials its own URL, too: it may be a copy of another node's. With no other it is
         not the first node of a mesh; only who was given no URL at all is."""
         bootstrap = self.bootstrap((OWN,), ())
-        bootstrap.update([], 0.0)
+        bootstrap.update([])
         self.assertEqual(self.wanted(), [True, False])
         self.assertFalse(bootstrap.is_empty)
         self.assertTrue(self.bootstrap((), ()).is_empty)
@@ -133,7 +126,7 @@ class BootstrapTests(unittest.TestCase):
         bootstrap = self.bootstrap((OWN, ALICE))
         linked = [record(1, "alice")]
         while self.clock.seconds() < 1000:
-            bootstrap.update(linked, 0.0)
+            bootstrap.update(linked)
             self.clock.advance(5)
         self.assertEqual(self.dialers[0].attempts, 0)
 
@@ -146,7 +139,7 @@ class BootstrapTests(unittest.TestCase):
             bootstrap.led_back(self.dialers[0])
         self.assertEqual(bootstrap.leads_back, (BALANCER,))
         self.assertFalse(bootstrap.is_empty)
-        bootstrap.update([], 0.0)
+        bootstrap.update([])
         self.assertEqual(self.wanted(), [True, False])
         bootstrap.found(self.dialers[0], record(2, "bob").id)
         self.assertEqual(bootstrap.leads_back, ())
@@ -155,24 +148,24 @@ class BootstrapTests(unittest.TestCase):
         """A group with a number of retries is given up after so many, until it was linked."""
         bootstrap = self.bootstrap((ALICE,), retries=1)
         for _ in range(100):
-            bootstrap.update([], 0.0)
+            bootstrap.update([])
             self.clock.advance(1.0)
         self.assertEqual(self.wanted(), [False])
         self.assertEqual(self.dialers[0].attempts, 2)
-        bootstrap.update([record(1, "alice")], 0.0)
-        bootstrap.update([], 0.0)
+        bootstrap.update([record(1, "alice")])
+        bootstrap.update([])
         self.assertEqual(self.wanted(), [True])
 
     def test_changed(self) -> None:
         """When the list changes, a group that is as it was goes on as it was; one with other URLs
         is dialed anew, even if it was given up or had found somebody; one that is gone is not."""
         bootstrap = self.bootstrap((ALICE,), (BALANCER,), (BALANCER, ALICE))
-        bootstrap.update([], 0.0)
+        bootstrap.update([])
         bob = record(2, "bob")
         bootstrap.found(self.dialers[1], bob.id)
         other = (("carol", 1), OWN)
         bootstrap.change([GroupSettings("0", (ALICE,)), GroupSettings("1", other)])
-        bootstrap.update([bob], 0.0)
+        bootstrap.update([bob])
         self.assertEqual(self.wanted(), [True, False, False, True])
         self.assertEqual(self.dialers[3].targets, other)
         bootstrap.change([])
@@ -182,7 +175,7 @@ class BootstrapTests(unittest.TestCase):
     def test_abandoned(self) -> None:
         """A node that leaves dials no more."""
         bootstrap = self.bootstrap((ALICE,), (BALANCER,))
-        bootstrap.update([], 0.0)
+        bootstrap.update([])
         bootstrap.abandon()
         self.assertEqual(self.wanted(), [False, False])
         self.assertEqual(self.clock.getDelayedCalls(), [])

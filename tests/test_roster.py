@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
-from itertools import count
+from itertools import count, permutations, product
 
 from twisted.trial import unittest
 
@@ -35,7 +35,6 @@ from tunmesh.messages import (
     MAX_INTRODUCED,
     REPLACED,
     SILENT,
-    SUPERSEDED,
     Gossip,
     NodeRecord,
     Refusal,
@@ -506,57 +505,113 @@ class HearsayTests(RosterCase):
 
 class RestartTests(RosterCase):
     def test_restarted(self) -> None:
-        """A later start of a linked node takes its place and its route at once."""
+        """A later start of a linked node has its route at once; the past life goes when it does not
+        answer."""
         self.link(BOB)
         self.assertEqual(
             self.link(BOB_AGAIN, "bob again"),
             [
                 Join("bob again"),
-                Part("bob", SUPERSEDED),
-                Forget(BOB.id),
-                Close("bob", SUPERSEDED),
-                Tell("bob again", everything(BOB_AGAIN, telling=2)),
+                Tell("bob again", everything(BOB, BOB_AGAIN, telling=2)),
                 Route(BOB_IP, "bob again"),
+                Probe("bob"),
             ],
+        )
+        self.assertEqual(
+            self.alice.probed("bob", False),
+            [Close("bob", SILENT), Part("bob", SILENT), Forget(BOB.id)],
         )
         self.assertEqual(self.alice.linked(), [BOB_AGAIN])
 
-    def test_past_life(self) -> None:
-        """An earlier start is sent away, and not dialed."""
-        self.link(BOB_AGAIN)
-        self.link(CAROL)
-        self.assertEqual(self.link(BOB, "past"), [Close("past", SUPERSEDED)])
-        self.assertEqual(self.told("carol", BOB), [])
+    def test_clock_is_behind(self) -> None:
+        """A restarted node whose clock says that it started earlier has the route as soon as its
+        past life does not answer."""
+        self.link(BOB_AGAIN, "bob")
+        self.assertEqual(
+            self.link(BOB, "bob again"),
+            [
+                Join("bob again"),
+                Tell("bob again", everything(BOB_AGAIN, BOB, telling=2)),
+                Probe("bob"),
+            ],
+        )
+        self.assertEqual(
+            self.alice.probed("bob", False),
+            [
+                Close("bob", SILENT),
+                Part("bob", SILENT),
+                Route(BOB_IP, "bob again"),
+                Forget(BOB_AGAIN.id),
+            ],
+        )
 
-    def test_past_life_lives_on(self) -> None:
-        """When the later one is gone, an earlier one that is vouched for is dialed after all."""
-        self.link(BOB_AGAIN)
-        self.link(CAROL)
-        self.told("carol", BOB)
-        self.assertIn(Dial(BOB, patient=False), self.alice.link_lost("bob", "lost"))
+    def test_both_live(self) -> None:
+        """If both live, in whichever order they come, the later one has the address, the earlier
+        one is told so, and both stay linked."""
+        refused = Refusal(("10.0.0.2",), "bob")
+        self.link(BOB, "earlier")
+        self.link(BOB_AGAIN, "later")
+        self.assertEqual(self.alice.probed("earlier", True), [Refuse("earlier", refused)])
+        self.assertEqual(self.alice.linked(), [BOB, BOB_AGAIN])
+        self.setUp()
+        self.link(BOB_AGAIN, "later")
+        self.link(BOB, "earlier")
+        self.assertEqual(self.alice.probed("later", True), [Refuse("earlier", refused)])
+        commands = self.alice.link_lost("later", "lost")
+        self.assertIn(Route(BOB_IP, "earlier"), commands)
+        self.assertIn(Refuse("earlier", NOTHING), commands)
 
-    def test_sent_away(self) -> None:
-        """Who is told that it was superseded does not dial at once again."""
-        self.link(BOB)
+    def test_order_of_lives(self) -> None:
+        """Whatever the order in which lives of a node come, and whatever they say of how settled
+        they are, the later ones stand before the earlier ones."""
+        lives = [node(20 + n, "bob", "10.0.0.2/24") for n in range(4)]
+        eve = replace(node(7, "eve", "10.0.0.2/24"), settled=True)
+        for order in permutations([*lives, eve]):
+            for settled in product((False, True), repeat=2):
+                alice: Roster[str] = Roster(ALICE, NETWORKS)
+                for record in order:
+                    known = record.id in (lives[0].id, lives[2].id)
+                    said = replace(record, settled=settled[known] or record is eve)
+                    alice.authenticated(record.id, said, dialed=True)
+                line = [each for each in alice._claims[BOB_IP] if each != eve.id]
+                self.assertEqual(line, [record.id for record in reversed(lives)])
+
+    def test_heard_of_at_the_same_url(self) -> None:
+        """Another life of a linked node at the same URL is not dialed: only one of the two can
+        listen there. The linked one is asked; when it does not answer the other one is dialed."""
+        self.link(BOB_AGAIN, "bob")
         self.link(CAROL)
-        self.told("carol", BOB)
-        commands = self.alice.bye("bob", SUPERSEDED)
-        self.assertEqual(named(commands, Dial, Forget), [Forget(BOB.id)])
+        self.assertEqual(self.told("carol", BOB), [Probe("bob")])
+        self.assertEqual(named(self.alice.probed("bob", True), Dial, Close), [])
+        self.assertIn(Dial(BOB, patient=False), self.alice.probed("bob", False))
+
+    def test_heard_of_elsewhere(self) -> None:
+        """One at another URL is dialed, whatever its clock says: nothing that is said of a node
+        makes it dead."""
+        elsewhere = replace(BOB, url="https://elsewhere:4567", started=0)
+        self.link(BOB_AGAIN, "bob")
+        self.link(CAROL)
+        self.assertEqual(self.told("carol", elsewhere), [Dial(elsewhere, patient=False)])
 
     def test_own_lives(self) -> None:
-        """Between two lives of one node there is no link: the later one says why, the earlier one
-        keeps out of the way."""
+        """A past life of oneself is not dialed at the URL that is one's own now; elsewhere it may
+        be alive. Of the two the later one tells the other one whose the address is."""
+        self.link(BOB)
+        past = node(12, "alice", "10.0.0.1/24", started=0)
+        self.assertEqual(self.told("bob", past), [])
         later = node(11, "alice", "10.0.0.1/24")
-        self.assertEqual(self.link(later, "later"), [Close("later", LEAVING)])
-        earlier = node(12, "alice", "10.0.0.1/24", started=0)
-        self.assertEqual(self.link(earlier, "earlier"), [Close("earlier", SUPERSEDED)])
+        self.assertEqual(named(self.link(later, "later"), Route, Refuse, Close), [])
+        refusal = Refusal(("10.0.0.1",), "alice")
+        commands = self.link(replace(past, url="https://elsewhere:1"), "earlier")
+        self.assertEqual(named(commands, Route, Refuse, Close), [Refuse("earlier", refusal)])
 
     def test_same_moment(self) -> None:
         """Of two lives with one start time everybody prefers the same one."""
         twin = node(23, "bob", "10.0.0.2/24", started=BOB.started)
         self.link(BOB)
-        self.assertIn(Close("bob", SUPERSEDED), self.link(twin, "twin"))
-        self.assertEqual(self.link(BOB, "back"), [Close("back", SUPERSEDED)])
+        self.assertIn(Route(BOB_IP, "twin"), self.link(twin, "twin"))
+        self.alice.link_lost("bob", "lost")
+        self.assertNotIn(Route(BOB_IP, "back"), self.link(BOB, "back"))
 
     def test_another_node(self) -> None:
         """The same name without a common address, or the reverse, is another node."""
@@ -685,12 +740,16 @@ class AddressTests(RosterCase):
         self.assertEqual(self.alice.probed("eve", True), [Refuse("mallory", refused)])
 
     def test_restart_without_an_address(self) -> None:
-        """When a node restarts with one address less, who waited for that one has it, and is told
-        what is still refused to him, and nothing else."""
+        """When a node restarts with one address less, who waited for that one has it as soon as the
+        past life does not answer, and is told so."""
         bob = node(2, "bob", "10.0.0.2/24", "10.0.0.6/24")
         self.link(bob)
         self.link(node(7, "eve", "10.0.0.2/24", "10.0.0.6/24"))
-        commands = self.link(BOB_AGAIN, "bob again")  # before he has answered the probe
+        both = Refusal(("10.0.0.2", "10.0.0.6"), "bob")
+        commands = self.link(BOB_AGAIN, "bob again")
+        self.assertEqual(named(commands, Refuse), [Refuse("eve", both)])
+        commands = self.alice.probed("bob", False)
+        self.assertEqual(named(commands, Route), [Route(ip_address("10.0.0.6"), "eve")])
         self.assertEqual(named(commands, Refuse), [Refuse("eve", self.refused)])
 
     def test_leaves_the_line(self) -> None:

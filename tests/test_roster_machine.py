@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_interface
 from itertools import count, permutations
 
@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -29,7 +30,8 @@ from hypothesis.stateful import (
 )
 from twisted.trial import unittest
 
-from tests.roster_world import End, Life, State
+from tests.roster_world import End, Life, State, are_lives, born
+from tunmesh.memory import Target
 from tunmesh.messages import LEAVING, NodeRecord
 from tunmesh.roster import MAX_NODES, MAX_SPARES
 
@@ -47,6 +49,13 @@ class World(RuleBasedStateMachine):
         self.lives: list[Life] = []
         self.ids: Iterator[int] = count(1)
         self.faulty = False  # whether anything happened for which a node may lose another one
+        self.has_bootstrap = True
+        self.acquainted: list[set[Life]] = []  # in the end: those that must find each other
+
+    @initialize(has_bootstrap=st.booleans())
+    def begin(self, has_bootstrap: bool) -> None:
+        """In the end there is a node that all bootstrap from, or it is gone for good."""
+        self.has_bootstrap = has_bootstrap
 
     # --- what may happen ---
 
@@ -96,6 +105,13 @@ class World(RuleBasedStateMachine):
         """A dialer tries again."""
         dials = self.dials()
         self.attempt(*dials[which % len(dials)])
+
+    @precondition(lambda self: self.redials())
+    @rule(which=st.integers(0, 99))
+    def redial(self, which: int) -> None:
+        """A node that lost another one dials it."""
+        redials = self.redials()
+        self.seek(*redials[which % len(redials)])
 
     @precondition(lambda self: self.waiting())
     @rule(which=st.integers(0, 99), many=st.integers(1, 4))
@@ -208,20 +224,32 @@ class World(RuleBasedStateMachine):
             if other.record.url == record.url:
                 self.connect(life, other, record.id)
 
+    def redials(self) -> list[tuple[Life, Target]]:
+        return [
+            (life, target)
+            for life in self.lives
+            for target, _ in life.memory
+            if target not in life.seeking
+            and target not in [record.host_port for record in life.dials.values()]
+            and any(o.record.host_port == target and o.side == life.side for o in self.lives)
+        ]
+
+    def seek(self, life: Life, target: Target) -> None:
+        """Whoever listens where a node is remembered to be is dialed."""
+        for other in self.lives:
+            if other.record.host_port == target and other.side == life.side:
+                life.seeking.add(target)
+                life.dial(other, "").sought = target
+
     def remove(self, life: Life, reason: str | None) -> None:
         life.end(reason)
         self.faulty = True
         self.lives = [other for other in self.lives if other is not life]
 
-    def superseded(self, life: Life) -> bool:
-        return any(
-            other.record.name == life.record.name and born(other) > born(life)
-            for other in self.lives
-        )
-
     def settle(self) -> None:
         """No more faults: everything on its way arrives, every dialer gets its turn."""
         self.heal()
+        self.acquainted = connected(self.lives, remembered_by)
         for _ in range(CALM):
             if not (self._talk() or self._bootstrap() or self._give_up_retiring()):
                 return
@@ -239,14 +267,18 @@ class World(RuleBasedStateMachine):
         for life, record in dials:
             if record.id in life.dials:
                 self.attempt(life, record)
-        return bool(dials or waiting or probes)
+        redials = self.redials()
+        for life, target in redials:
+            self.seek(life, target)
+        return bool(dials or waiting or probes or redials)
 
     def _bootstrap(self) -> bool:
-        """Everybody's bootstrap URL is that of the first node."""
-        standing = [life for life in self.lives if not self.superseded(life)]
-        lonely = [life for life in standing[1:] if standing[0].record.id not in life.peers]
+        """Everybody's bootstrap URL is that of the first node, unless that is gone for good."""
+        if not self.has_bootstrap:
+            return False
+        lonely = [life for life in self.lives[1:] if self.lives[0].record.id not in life.peers]
         for life in lonely:
-            self.connect(life, standing[0], "")
+            self.connect(life, self.lives[0], "")
         return bool(lonely)
 
     def _give_up_retiring(self) -> bool:
@@ -293,16 +325,26 @@ class World(RuleBasedStateMachine):
         self.settle()
         self.nobody_is_routed_without_a_link()
         self.nothing_is_kept_without_a_reason()
-        standing = [life for life in self.lives if not self.superseded(life)]
-        for life in self.lives:
-            others = [other for other in standing if other is not life]
-            if life in standing:
-                self.check_whole(life, others)
-            else:
-                assert life.peers.keys().isdisjoint(other.record.id for other in standing)
-                assert not life.dials
-        self.check_carried(standing)
+        meshes = connected(self.lives, lambda life, lives: set())
+        assert len(meshes) <= 1 or not self.has_bootstrap
+        for group in self.acquainted:
+            assert any(group <= mesh for mesh in meshes)
+        for mesh in meshes:
+            for life in mesh:
+                self.check_whole(life, [other for other in mesh if other is not life])
+            self.check_carried([life for life in self.lives if life in mesh])
         assert self.faulty or not any(life.parted for life in self.lives)
+
+    @invariant()
+    def whoever_was_linked_is_linked_or_remembered(self) -> None:
+        for life in self.lives:
+            known = [end.peer for end in life.peers.values()]
+            known += [each.record for _, each in life.memory]
+            for target, met in life.met.items():
+                assert target == life.record.host_port or any(
+                    each.host_port == target or are_lives(each, met) for each in known
+                )
+            assert all(target not in life.memory for target in map(where, life.peers.values()))
 
     def check_whole(self, life: Life, others: list[Life]) -> None:
         """This life is linked with all the others, and they agree on everything."""
@@ -321,7 +363,12 @@ class World(RuleBasedStateMachine):
                 if address in [a.ip for a in other.record.addresses]
             }
             if life.record.id not in claimants:
-                assert life.routes[address] in claimants
+                holder = life.routes[address]
+                assert holder in claimants
+                records = {other.record.id: other.record for other in others}
+                for each in claimants - {holder}:
+                    if are_lives(records[each], records[holder]):
+                        assert born(records[holder]) > born(records[each])
 
     def check_carried(self, standing: list[Life]) -> None:
         """A packet comes from every address that is one node's alone to every other that is."""
@@ -338,16 +385,33 @@ class World(RuleBasedStateMachine):
                 assert frame[22:30] == source.packed + destination.packed
 
 
+def remembered_by(life: Life, lives: list[Life]) -> set[Life]:
+    """Those that are where this one remembers somebody."""
+    return {other for other in lives if other.record.host_port in life.memory}
+
+
+def connected(lives: list[Life], near: Callable[[Life, list[Life]], set[Life]]) -> list[set[Life]]:
+    """The lives in groups that are connected by links or in this way."""
+    groups: list[set[Life]] = []
+    for life in lives:
+        by_link = {end.other.owner for end in life.peers.values()} & set(lives)
+        group = {life} | by_link | near(life, lives)
+        touched = [other for other in groups if not group.isdisjoint(other)]
+        groups = [other for other in groups if other not in touched]
+        groups.append(group.union(*touched))
+    return groups
+
+
+def where(end: End) -> Target:
+    return end.peer.host_port
+
+
 def refused_addresses(life: Life, other: Life) -> tuple[str, ...]:
     """What `life` should tell `other`. Who came after it does not complain to a rival."""
     refused = {a.ip for a in other.record.addresses if life.routes.get(a.ip) != other.record.id}
     if life.after[other.record.id]:
         refused -= {a.ip for a in life.record.addresses}
     return tuple(sorted(map(str, refused)))
-
-
-def born(life: Life) -> tuple[int, str]:
-    return life.record.started, life.record.id
 
 
 class Meshes(unittest.TestCase):

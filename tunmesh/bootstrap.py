@@ -68,9 +68,9 @@ class Group:
         """Dialing the group led to this node itself."""
         self._led_back[self.dialer.target] += 1
 
-    def update(self, linked: Sequence[NodeRecord], delay: float) -> None:
-        """Dial if no link is left, after `delay` seconds, unless that was given up; else stop, or
-        look again. This is called often, and at least every groom_interval."""
+    def update(self, linked: Sequence[NodeRecord]) -> None:
+        """Dial if no link is left, unless that was given up; else stop, or look again. This is
+        called often, and at least every groom_interval."""
         urls = {record.host_port: record.id for record in linked}
         here = self._found & {record.id for record in linked}
         here |= {urls[target] for target in self.settings.targets if target in urls}
@@ -82,7 +82,7 @@ class Group:
         elif not self.settings.targets:
             self.dialer.stop()
         elif was_content or not self.dialer.exhausted:
-            self.dialer.start(delay)
+            self.dialer.start()
 
     def _look_again(self, was_content: bool, urls: Container[Target]) -> None:
         """Dial once in a while; what comes of it, the next update sees."""
@@ -162,10 +162,10 @@ class Bootstrap:
         for group in self._dialed_by(dialer):
             group.led_back()
 
-    def update(self, linked: Sequence[NodeRecord], delay: float) -> None:
-        """See to every group; those that have no link dial after `delay` seconds."""
+    def update(self, linked: Sequence[NodeRecord]) -> None:
+        """See to every group; those that have no link dial."""
         for group in self._groups:
-            group.update(linked, delay)
+            group.update(linked)
 
     def abandon(self) -> None:
         """Dial no more."""

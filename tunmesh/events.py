@@ -19,7 +19,7 @@ _WORDS = {
         probed gossip crowded_source
     """,
     "address": """
-        address_conflict address_refused superseded networks_differ name_conflict url_conflict
+        address_conflict address_refused networks_differ name_conflict url_conflict
     """,
     "config": """
         reloaded reload_failed restart_needed not_reloadable doubtful_config certificate_expires

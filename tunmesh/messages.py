@@ -65,12 +65,11 @@ GOSSIP, INQUIRY, INTRODUCTION, REFUSAL, BYE = b"GWNRB"
 
 LEAVING = "leaving"  # the node ends: forget its addresses now
 REPLACED = "replaced"  # another link between the same two nodes takes over
-SUPERSEDED = "superseded"  # a later start of the same node took over
 SILENT = "silent"  # nothing was heard for too long
 SELF = "self"  # both ends are the same node
 CROWDED = "crowded"  # too many nodes are linked from this source
 REVOKED = "revoked"  # the secret that the link came up with is valid no more
-BYE_REASONS = frozenset({LEAVING, REPLACED, SUPERSEDED, SILENT, SELF, CROWDED, REVOKED})
+BYE_REASONS = frozenset({LEAVING, REPLACED, SILENT, SELF, CROWDED, REVOKED})
 
 _NODE_ID = re.compile(r"[0-9a-f]{32}")
 _PRINTABLE = re.compile(r"[!-~]+")

@@ -227,7 +227,6 @@ class Node:
         self._timers: dict[str, Any] = {}
         self._started = reactor.seconds()
         self._told = -math.inf  # when news was told last
-        self._held_off = 0.0  # until then no group dials, after a peer told us to stay away
         self._tun_lost = ""
         self._was_ready = False
         self._leaving: Deferred[None] | None = None
@@ -474,21 +473,11 @@ class Node:
                 event="address_refused",
                 peer=peer.record.name,
                 addresses=", ".join(peer.refuses),
-                why=_why_refused(refusal, peer.record, "there"),
+                why=_why_refused(refusal, peer.record, self.record, "there"),
             )
         self._note_readiness()
 
     def bye_received(self, link: Link, reason: str) -> None:
-        if reason == messages.SUPERSEDED:
-            self._held_off = self._reactor.seconds() + self._settings.bootstrap_retry_interval
-            self._journal.warn(
-                "superseded",
-                "{peer} closed the link: a node of the name {name} that started later has an "
-                "address of this one",
-                event="superseded",
-                peer=link.node.name,
-                name=self.record.name,
-            )
         if reason == messages.CROWDED:
             self._journal.warn(
                 "crowded out",
@@ -607,9 +596,14 @@ class Node:
     def _part(self, link: Link, reason: str) -> None:
         self._peers.part(link)
         self._redialer.parted(link.node, reason)
-        left = reason == messages.LEAVING
+        if reason == messages.LEAVING:
+            text = "{peer} left the mesh"
+        elif any(peer.record.name == link.node.name for peer in self._peers):
+            text = "one of the nodes named {peer} is no longer linked: {reason}"
+        else:
+            text = "no longer linked with {peer}: {reason}"
         self._journal.info(
-            "{peer} left the mesh" if left else "no longer linked with {peer}: {reason}",
+            text,
             event="unlinked",
             peer=link.node.name,
             reason=reason,
@@ -625,7 +619,7 @@ class Node:
                 event="address_conflict",
                 peer=link.node.name,
                 addresses=", ".join(refusal.addresses),
-                why=_why_refused(refusal, self.record, "here"),
+                why=_why_refused(refusal, self.record, link.node, "here"),
             )
 
     def _retire(self, link: Link) -> None:
@@ -697,8 +691,7 @@ class Node:
 
     def _tend_groups(self) -> None:
         if self._leaving is None:
-            held_off = max(0.0, self._held_off - self._reactor.seconds())
-            self._bootstrap.update(self._roster.linked(), held_off)
+            self._bootstrap.update(self._roster.linked())
             self._redialer.tend()
 
     def _dialed_targets(self) -> set[Target]:
@@ -918,7 +911,11 @@ def _url(target: Target) -> str:
     return f"https://{shown_target(target)}"
 
 
-def _why_refused(refusal: Refusal, refuser: NodeRecord, where: str) -> str:
+def _why_refused(
+    refusal: Refusal, refuser: NodeRecord, refused: NodeRecord, where: str
+) -> str:
+    if refusal.holder == refused.name:
+        return f"another {refused.name}, started later, holds it, and both are alive"
     if refusal.holder:
         return f"{refusal.holder} holds it, and it is alive"
     networks = agreement.network_texts(refuser)

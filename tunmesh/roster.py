@@ -30,12 +30,17 @@ number: links come up in any order, and what they carry arrives in any order, so
 was told last. One count serves all nodes, for it has to go on where we forgot a node that did not
 forget us.
 
-**One node per address.** A newcomer with the name and an address of a linked node that started
-later is that node, restarted: it supersedes it at once and inherits its place in line. The one that
-started earlier is told so, and dials us no more.
-Anybody else who claims an address that is held waits in line: the holder is probed; if it answers
-it keeps the address and the newcomer is told whose it is; if not, or whenever it goes later, the
-next in line gets it.
+**One node per address.** Whoever claims an address that is held waits in line: the holder is
+probed; if it answers it keeps the address and the newcomer is told whose it is; if not, or whenever
+it goes later, the next in line gets it.
+
+A newcomer with the name and an address of a linked node is most likely that node, restarted. What
+tells is that its link is new, and that the other one does not answer: so the other one is probed,
+whatever their clocks say. Clocks decide nothing but who waits meanwhile. A newcomer that says it
+started later is put before the other one, so that it has the address at once. One that says it
+started earlier, because its clock is behind, waits behind it for the outcome of the probe. If both
+live, both stay linked, and everybody finds the same one of them to have the address: of two lives
+of a node the later one always stands before the earlier one.
 
 A node that has only just come cannot know who was first. So it lets one who says that it is settled
 stand before those who did not say so when they came, whoever of them it was linked with first
@@ -43,7 +48,7 @@ stand before those who did not say so when they came, whoever of them it was lin
 
 Of two nodes that claim the same address and are linked with each other, the one that was first
 tells the other one: the settled one, or else, of two that came up together, the one that started
-earlier: the only use of wall clocks besides the restart.
+earlier; of two lives of one node the later one.
 
 The machine does no I/O and reads no clock. A link is any hashable object of the caller's; this file
 only compares them. Commands are to be carried out in order.
@@ -51,7 +56,7 @@ only compares them. Commands are to be carried out in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Generic
@@ -80,7 +85,6 @@ from tunmesh.messages import (
     MAX_INTRODUCED,
     REPLACED,
     SILENT,
-    SUPERSEDED,
     Gossip,
     NodeRecord,
     Refusal,
@@ -212,11 +216,6 @@ class Roster(Generic[Link]):
             return self._second_link(peer, link, by_smaller, dialed)
         if len(self._peers) >= MAX_NODES:
             return [Close(link, LEAVING)]
-        if self._outranked(record):
-            return [Close(link, SUPERSEDED)]
-        if _supersedes(record, self._me):
-            return [Close(link, LEAVING)]  # it is we who were superseded: keep out of its way
-        rivals = [rival.id for rival in self.linked() if _supersedes(record, rival)]
         self._links[link] = record.id
         self._peers[record.id] = _Peer(
             record, link, by_smaller, _earlier(record, shown or self._me)
@@ -226,13 +225,14 @@ class Roster(Generic[Link]):
         if record.id in self._known:
             self._known[record.id].record = record
         commands: list[Command[Link]] = [Join(link)]
-        claims = self._claim(record, link, rivals)
-        for rival in rivals:
-            old = self._peers[rival].link
-            commands += [*self._part(rival, SUPERSEDED), Close(old, SUPERSEDED)]
-        # What is refused to whom is only certain now that the rivals' claims are given up.
-        refusals = [*self._refuse_newcomer(record), *self._refuse_waiting(record.id)]
-        return [*commands, Tell(link, self._everything()), *claims, *refusals]
+        lives = [peer for peer in self._peers.values() if _is_life(peer.record, record)]
+        probes: list[Command[Link]] = [Probe(peer.link) for peer in lives]
+        claims = self._claim(record, link)
+        # Past lives of it are most likely dead: they are told when they have answered.
+        past = {peer.record.id for peer in lives}
+        refusals = [*self._refuse_newcomer(record), *self._refuse_waiting(record.id, past)]
+        commands += [Tell(link, self._everything()), *claims]
+        return [*commands, *(each for each in probes if each not in claims), *refusals]
 
     def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
         """A link is gone, whoever closed it. Unknown (retired, refused) links are no news."""
@@ -257,7 +257,7 @@ class Roster(Generic[Link]):
                 return [*self._fall_back(peer), self._retire(peer, link)]
             peer.yields = True
             return []
-        if reason in (LEAVING, SUPERSEDED):
+        if reason == LEAVING:
             self._unvouch(peer.record.id)
         return self.link_lost(link, reason)
 
@@ -268,7 +268,7 @@ class Roster(Generic[Link]):
             return []
         if not alive:
             return [Close(link, SILENT), *self.link_lost(link, SILENT)]
-        return [*self._retire_worse(peer), *self._refuse_waiting(peer.record.id)]
+        return [*self._retire_worse(peer), *self._refuse_rivals(peer)]
 
     def told(self, link: Link, gossip: Gossip) -> list[Command[Link]]:
         """A linked node said which nodes it is linked to."""
@@ -370,7 +370,7 @@ class Roster(Generic[Link]):
             Tell(link, self._everything()),
             Refuse(link, peer.refusal),
             *self._ask(peer, sorted(each for each in peer.vouches if self._owes(peer, each))),
-            *self._refuse_waiting(peer.record.id),
+            *self._refuse_rivals(peer),
         ]
 
     def _retire(self, peer: _Peer[Link], link: Link) -> Command[Link]:
@@ -393,22 +393,18 @@ class Roster(Generic[Link]):
         commands += self._dial(peer.record) if node_id in self._known else [Forget(node_id)]
         for known in self._known.values():
             other = known.record
-            if other and _supersedes(peer.record, other) and other.id not in self._peers:
+            if other and other.id not in self._peers and _is_at_the_same_url(other, peer.record):
                 commands += self._dial(other)
         return commands
 
     # --- addresses ---
 
-    def _claim(self, record: NodeRecord, link: Link, rivals: Iterable[str]) -> list[Command[Link]]:
-        """Stand in line for its addresses: in the place of a rival, or in one of its own."""
+    def _claim(self, record: NodeRecord, link: Link) -> list[Command[Link]]:
+        """Stand in line for its addresses."""
         commands: list[Command[Link]] = []
         for address in self._routable(record):
             line = self._claims.setdefault(address, [])
-            rival = next((each for each in rivals if each in line), None)
-            if rival is not None:
-                line[line.index(rival)] = record.id
-            else:
-                line.insert(self._place(line, record), record.id)
+            line.insert(self._place(line, record), record.id)
             if line[0] == record.id:
                 commands.append(Route(address, link))
             elif line[0] != self._me.id:
@@ -416,9 +412,17 @@ class Roster(Generic[Link]):
         return commands
 
     def _place(self, line: list[str], record: NodeRecord) -> int:
-        """Where a newcomer stands: at the end, or before those who are less settled than it is."""
+        """Where a newcomer stands: before its earlier lives and behind its later ones; else at the
+        end, or before those who are less settled than it is."""
+        first = 0
+        for place, node_id in enumerate(line):
+            other = self._me if node_id == self._me.id else self._peers[node_id].record
+            if other is not self._me and _is_later_life(record, other):
+                return place
+            if _is_later_life(other, record):
+                first = place + 1
         if self._is_new and record.settled:
-            for place, node_id in enumerate(line):
+            for place, node_id in enumerate(line[first:], first):
                 if node_id != self._me.id and not self._peers[node_id].record.settled:
                     return place
         return len(line)
@@ -459,11 +463,20 @@ class Roster(Generic[Link]):
         ours = any(self._claims[address][0] == self._me.id for address in routable)
         return self._refusal(record.id) if ours or len(routable) < len(record.addresses) else []
 
-    def _refuse_waiting(self, holder: str) -> list[Command[Link]]:
+    def _refuse_waiting(self, holder: str, but: Container[str] = ()) -> list[Command[Link]]:
         """Tell those who wait for an address of this node that it is there."""
         lines = [line for line in self._claims.values() if line[0] == holder]
         waiting = dict.fromkeys(node_id for line in lines for node_id in line[1:])
-        return [command for node_id in waiting for command in self._refusal(node_id)]
+        told = [node_id for node_id in waiting if node_id not in but]
+        return [command for node_id in told for command in self._refusal(node_id)]
+
+    def _refuse_rivals(self, peer: _Peer[Link]) -> list[Command[Link]]:
+        """A node has shown that it lives: tell those who wait for an address of it, and itself if a
+        later life of it has one."""
+        commands = self._refuse_waiting(peer.record.id)
+        if any(_is_later_life(other, peer.record) for other in self.linked()):
+            commands += self._refusal(peer.record.id)
+        return commands
 
     def _refusal(self, node_id: str) -> list[Command[Link]]:
         """Tell a node which of its addresses are not routed to it, if that has changed."""
@@ -538,27 +551,42 @@ class Roster(Generic[Link]):
                 peer.vouches.discard(node_id)
 
     def _dial(self, record: NodeRecord) -> list[Command[Link]]:
-        """Dial it, unless it is the past life of a node that we know better."""
-        return [] if self._outranked(record) else [Dial(record, patient=self._me.id > record.id)]
-
-    def _outranked(self, record: NodeRecord) -> bool:
-        """Whether it is the past life of this node, or of one that is linked."""
-        return any(_supersedes(rival, record) for rival in (self._me, *self.linked()))
+        """Dial it, unless it is another life of this node, or of one that is linked, at the same
+        URL: only one of them can listen there. Which one, an answer of the linked one tells; if it
+        does not answer, the other one is dialed when its link is lost."""
+        if _is_at_the_same_url(record, self._me):
+            return []
+        for peer in self._peers.values():
+            if _is_at_the_same_url(record, peer.record):
+                return [Probe(peer.link)]
+        return [Dial(record, patient=self._me.id > record.id)]
 
     def _everything(self) -> Gossip:
         self._tellings += 1
         return Gossip(self._tellings, tuple(self._peers))
 
 
-def _supersedes(one: NodeRecord, other: NodeRecord) -> bool:
-    """Whether it is a later life of the other one: the same name, an address in common."""
-    if one.name != other.name or not _later(one, other):
+def _is_life(one: NodeRecord, other: NodeRecord) -> bool:
+    """Whether they are two lives of one node: the same name, an address in common."""
+    if one.name != other.name or one.id == other.id:
         return False
     return not {a.ip for a in one.addresses}.isdisjoint(a.ip for a in other.addresses)
 
 
+def _is_later_life(one: NodeRecord, other: NodeRecord) -> bool:
+    return _is_life(one, other) and _later(one, other)
+
+
+def _is_at_the_same_url(one: NodeRecord, other: NodeRecord) -> bool:
+    """Whether they are two lives of one node, one after the other at the same place."""
+    return one.url == other.url and _is_life(one, other)
+
+
 def _earlier(one: NodeRecord, other: NodeRecord) -> bool:
-    """Whether it had its addresses before the other one had its own; both must find the same."""
+    """Whether it has the better right to an address that both claim: of two lives of one node the
+    later one, else the one that had it first. Both must find the same."""
+    if _is_life(one, other):
+        return _later(one, other)
     return one.settled if one.settled != other.settled else _later(other, one)
 
 

@@ -671,7 +671,7 @@ class Mesh:
         record = NodeRecord(
             id=node_key.id,
             name=member.name,
-            started=1_000_000 + int((self.clock.seconds() + member.skew) * 1000),
+            started=1_700_000_000_000 + int((self.clock.seconds() + member.skew) * 1000),
             url=member.settings.pop("url", member.url),
             addresses=tuple(
                 ip_interface(f"{text}/{prefix}")

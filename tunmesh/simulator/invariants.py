@@ -122,7 +122,7 @@ def costs(world: World, scenario: Scenario) -> Iterator[tuple[str, float, float,
     always = seconds * (KEEPALIVES * others + PACKETS / (others + 1))
     network, limits = world.network, scenario.limits
     for what, counts, limit, unit in (
-        ("dials", network.dials_by, limits.dials * others + BOOTSTRAP * seconds, 1),
+        ("dials", network.dials_by, limits.dials * others + (BOOTSTRAP + limits.lost) * seconds, 1),
         ("messages", network.writes_by, limits.writes * others + always + flood_packets, 1),
         (
             "kilobytes",

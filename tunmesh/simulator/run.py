@@ -16,12 +16,15 @@ from tunmesh.simulator.scenarios import (
     Heal,
     Intrude,
     LoseNames,
+    Readdress,
     ReadSlowly,
     Restart,
+    Scatter,
     Scenario,
     Start,
     Step,
     Stop,
+    StopSeeds,
     Wait,
     Whole,
 )
@@ -47,10 +50,10 @@ class Simulation:
         self, scenario: Scenario, nodes: int, seed: int, say: Callable[[str], None]
     ) -> None:
         self._scenario = scenario
-        self._nodes = nodes
+        self._nodes = max(nodes, scenario.least)
         self._seed = seed
         self._broken: list[str] = []
-        self._world = World(seed, scenario.behind_balancer)
+        self._world = World(seed, scenario.behind_balancer, scenario.from_first)
         self._story = Story(say, self._world.clock.seconds)
         self._random = self._world.random
         self._moves = 0
@@ -83,10 +86,16 @@ class Simulation:
                 self._start(new, over)
             case Stop(share, how):
                 self._stop(self._some(share), how)
+            case StopSeeds(how):
+                self._stop(self._world.seeds(), how)
             case Restart():
                 self._restart(step)
+            case Readdress():
+                self._readdress(step)
             case Divide(share):
                 self._divide(share)
+            case Scatter(parts):
+                self._scatter(parts)
             case CutOneWay(share):
                 self._cut_one_way(share)
             case Heal():
@@ -120,16 +129,17 @@ class Simulation:
         running = list(self._world.honest())
         return self._random.sample(running, max(1, round(share * len(running))))
 
-    def _start(self, members: Sequence[Member], over: float) -> None:
-        """Start them at random times, and come back when that is done."""
+    def _start(self, members: Sequence[Member], over: float, behind: float = 0.0) -> None:
+        """Start them at random times, with clocks that are `behind`, and come back when that is
+        done."""
         begin = self._world.clock.seconds()
         times = sorted(self._random.uniform(0, over) for _ in members)
         for member, time in zip(members, times, strict=True):
             self._world.advance(begin + time - self._world.clock.seconds())
-            self._start_one(member)
+            self._start_one(member, behind)
 
-    def _start_one(self, member: Member) -> None:
-        member.skew = self._random.uniform(-1, 1) * self._scenario.skew
+    def _start_one(self, member: Member, behind: float = 0.0) -> None:
+        member.skew = self._random.uniform(-1, 1) * self._scenario.skew - behind
         self._world.start(member)
 
     def _stop(self, members: Sequence[Member], how: str) -> None:
@@ -149,9 +159,19 @@ class Simulation:
             for member in members:
                 self._moves += 1
                 member.move(MOVED + self._moves)
-        self._start(members, step.over)
+        self._start(members, step.over, step.behind)
         where = "with other addresses" if step.moved else "with the same addresses"
-        self._story.tell(f"they have been started again, {where}")
+        clocks = f", their clocks {step.behind:,.0f} s behind" if step.behind > 0 else ""
+        clocks = f", their clocks {-step.behind:,.0f} s ahead" if step.behind < 0 else clocks
+        self._story.tell(f"they have been started again, {where}{clocks}")
+
+    def _readdress(self, step: Readdress) -> None:
+        members = self._world.seeds() if step.first else self._some(step.share)
+        who = ", ".join(member.name for member in members)
+        self._story.tell(f"the hosts of these have other addresses from now on: {who}")
+        for member in members:
+            self._moves += 1
+            member.readdress(MOVED + self._moves)
 
     def _intrude(self) -> None:
         [victim] = self._some(0.0)
@@ -170,6 +190,13 @@ class Simulation:
         self._cut(
             (one, other) for one in hosts for other in hosts if (one in here) > (other in here)
         )
+
+    def _scatter(self, parts: int) -> None:
+        hosts = [member.host for member in self._world.running()]
+        self._random.shuffle(hosts)
+        part = {host: number % parts for number, host in enumerate(hosts)}
+        self._story.tell(f"the hosts are in {len({*part.values()})} parts that are cut off")
+        self._cut((one, other) for one in hosts for other in hosts if part[one] < part[other])
 
     def _cut(self, ways: Iterable[tuple[str, str]], both_ways: bool = True) -> None:
         for one, other in ways:

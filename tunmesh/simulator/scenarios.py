@@ -40,15 +40,33 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class StopSeeds:
+    """The nodes that everybody bootstraps from end, for good."""
+
+    how: End
+
+
+@dataclass(frozen=True, slots=True)
 class Restart:
     """Some nodes end at once, and start again after `pause`, at random times. Moved: with other
-    addresses, in the network and in the mesh."""
+    addresses, in the network and in the mesh. Behind: with clocks that are so many seconds behind.
+    """
 
     share: float
     how: End = "crash"
     pause: float = 0.5
     over: float = 0.5
     moved: bool = False
+    behind: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Readdress:
+    """Some hosts, or the first one, get another address while their processes go on. From now on
+    they can be dialed by nobody, since they say what they said before; they can dial."""
+
+    share: float = 0.0
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +74,13 @@ class Divide:
     """The hosts are in two parts, and nothing gets from one to the other."""
 
     share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """The hosts are in so many parts, and nothing gets from one to another."""
+
+    parts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +148,11 @@ Step = (
     Start
     | Add
     | Stop
+    | StopSeeds
     | Restart
+    | Readdress
     | Divide
+    | Scatter
     | CutOneWay
     | Heal
     | FailDials
@@ -147,6 +175,7 @@ class Limits:
     dials: float
     writes: float
     kilobytes: float
+    lost: float = 0.0  # dials a second, at nodes that were linked and are not there any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +189,9 @@ class Scenario:
     nodes: int = 30
     skew: float = 0.0  # seconds that a clock may be ahead, or behind
     behind_balancer: bool = False  # the bootstrap URL leads to any node, oneself included
+    # The first node bootstraps from nobody, the others from it; else all do from the first three.
+    from_first: bool = False
+    least: int = 1  # nodes that it takes
 
 
 SCENARIOS = {
@@ -243,6 +275,89 @@ SCENARIOS = {
             (Start(), Whole(15), Restart(0.3), Whole(15), Restart(0.3, "vanish"), Whole(40)),
             Limits(16, 150, 30),
             skew=600,
+        ),
+        Scenario(
+            "power-cut",
+            "a third loses power and comes back with clocks an hour behind, and then ahead",
+            (
+                Start(),
+                Whole(15),
+                Wait(20),
+                Restart(0.3, "vanish", behind=3600),
+                Whole(8),
+                Restart(0.3, "vanish", behind=-3600),
+                Whole(8),
+                Restart(0.3, "vanish", behind=5),
+                Whole(8),
+            ),
+            Limits(16, 150, 30),
+        ),
+        Scenario(
+            "no-bootstrap",
+            "all nodes to bootstrap from are gone for good; others are started again",
+            (
+                Start(),
+                Whole(15),
+                StopSeeds("vanish"),
+                Whole(40),
+                Restart(0.3),
+                Whole(20),
+                Restart(0.3, "leave"),
+                Whole(40),
+                Restart(0.3, "vanish"),
+                Whole(40),
+            ),
+            Limits(20, 150, 30, lost=0.5),
+            least=5,
+        ),
+        Scenario(
+            "islands",
+            "all nodes to bootstrap from are gone, and the others fall into three parts",
+            (
+                Start(),
+                Whole(15),
+                StopSeeds("crash"),
+                Scatter(3),
+                Whole(40),
+                Wait(150),
+                Restart(0.2),
+                Wait(30),
+                Heal(),
+                Whole(60),
+            ),
+            Limits(40, 150, 30, lost=1.0),
+            least=6,
+        ),
+        Scenario(
+            "lonely",
+            "the first node, which all bootstrap from, dies; for 18 s nobody reaches anybody",
+            (
+                Start(),
+                Whole(15),
+                StopSeeds("crash"),
+                Scatter(500),
+                Wait(18),
+                Heal(),
+                Whole(15),
+            ),
+            Limits(20, 150, 30, lost=0.5),
+            from_first=True,
+            least=3,
+        ),
+        Scenario(
+            "readdressed",
+            "the first node's host gets another address, and then a third of the others do",
+            (
+                Start(),
+                Whole(15),
+                Readdress(first=True),
+                Whole(40),
+                Readdress(0.3),
+                Whole(60),
+            ),
+            Limits(40, 150, 30, lost=0.5),
+            from_first=True,
+            least=3,
         ),
         Scenario(
             "slow-readers",

@@ -12,7 +12,7 @@ from tunmesh.bootstrap import GroupSettings
 from tunmesh.routing import Drop
 from tunmesh.simulator.net import BALANCER, FaultyNetwork
 from tunmesh.simulator.plain import PlainTransport
-from tunmesh.testing import PORT, Member, MemoryTun, Mesh, frame
+from tunmesh.testing import PORT, Member, MemoryTun, Mesh, frame, host_address
 
 SEEDS = "seeds.test"  # the name of the first hosts that there are
 SEED_COUNT = 3
@@ -71,8 +71,11 @@ class World(Mesh):
 
     transport = PlainTransport
 
-    def __init__(self, seed: int, behind_balancer: bool) -> None:
+    def __init__(self, seed: int, behind_balancer: bool, from_first: bool = False) -> None:
+        self._seed_count = 1 if from_first else SEED_COUNT
         target = (BALANCER if behind_balancer else SEEDS, PORT)
+        if from_first:
+            target = (host_address(1), PORT)  # its own, which is as good as none
         super().__init__(seed, groups=(GroupSettings("seeds", (target,)),))
         self.post = Post()
         self.intruders: dict[Member, Member] = {}  # with whose address they claim
@@ -88,16 +91,23 @@ class World(Mesh):
 
     def start(self, member: Member) -> None:
         member.start()
-        self.network.names[SEEDS] = [seed.host for seed in self.members[:SEED_COUNT]]
+        self.network.names[SEEDS] = [seed.host for seed in self.seeds()]
+
+    def seeds(self) -> list[Member]:
+        """Those that everybody bootstraps from."""
+        return self.members[: self._seed_count]
 
     def honest(self) -> Iterator[Member]:
         """The running members that have their addresses to themselves."""
         return (member for member in self.running() if member not in self.intruders)
 
     def reach(self, one: Member, other: Member) -> bool:
-        """Whether two members can have a connection."""
+        """Whether two members can have a connection: nothing is cut, and one of them is where it
+        says that it is."""
         cut = self.network.is_cut
-        return one is not other and not cut(one.host, other.host) and not cut(other.host, one.host)
+        if one is other or cut(one.host, other.host) or cut(other.host, one.host):
+            return False
+        return any(member.node.record.url == member.url for member in (one, other))
 
     def chat(self) -> None:
         """From now on somebody sends a packet to somebody every so often. Not to an address that
