@@ -260,7 +260,7 @@ class Wire(unittest.SynchronousTestCase):
 
     def test_bye(self) -> None:
         """A bye has one of five reasons."""
-        expected = {"leaving", "replaced", "silent", "self", "revoked"}
+        expected = {"leaving", "replaced", "silent", "self", "crowded", "revoked"}
         self.assertEqual(set(BYE_REASONS), expected)
         for reason in expected:
             payload = b"B" + reason.encode()
