@@ -911,9 +911,7 @@ def _url(target: Target) -> str:
     return f"https://{shown_target(target)}"
 
 
-def _why_refused(
-    refusal: Refusal, refuser: NodeRecord, refused: NodeRecord, where: str
-) -> str:
+def _why_refused(refusal: Refusal, refuser: NodeRecord, refused: NodeRecord, where: str) -> str:
     if refusal.holder == refused.name:
         return f"another {refused.name}, started later, holds it, and both are alive"
     if refusal.holder:
