@@ -60,6 +60,14 @@ class OverlapTests(unittest.SynchronousTestCase):
         worse = replace(HEALTHY, routes=(route("10.77.0.0/16", 2, metric=100),))
         self.assertIsNotNone(clash("tun1", MESH, worse))
 
+    def test_metric_of_ours(self) -> None:
+        """It is compared with the metric that the mesh's own route has, which the kernel chose."""
+        mesh = Overlay(ip_network("fd77::/64"), ip_interface("fd77::1/64"))
+        links = {2: Link(2, "eth0", True), 5: Link(5, "tun1", True)}
+        for metric, count in ((100, 1), (512, 0)):
+            routes = (route("fd77::/64", 5, metric=256), route("fd77::/64", 2, metric=metric))
+            self.assertEqual(len(taken("tun1", mesh, State(links, (), routes))), count)
+
     def test_goto(self) -> None:
         """A rule that says goto leaves out those in between."""
         other = Rule(4, 200, rtnetlink.TO_TABLE, 52)

@@ -28,7 +28,7 @@ from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh import devicestate, netlink, rtnetlink
+from tunmesh import bugs, devicestate, netlink, rtnetlink
 from tunmesh.devicestate import Way
 from tunmesh.overlaps import Overlay
 from tunmesh.rtnetlink import Address, NetlinkError, Snapshot
@@ -145,6 +145,9 @@ class DeviceWatch:
         try:
             step(snapshot)
         except (OSError, NetlinkError):
+            self._try_later()
+        except Exception as error:
+            bugs.caught(f"a look at {self._device} was lost to a bug")(error)
             self._try_later()
         finally:
             self._cost += self._worked() - began

@@ -317,8 +317,13 @@ class Node:
         """Somebody took something from the device, or gave it back."""
         why = "; ".join(self._watch.complaints)
         if why:
-            text = "packets of the mesh do not take their way: {why}"
-            self._journal.warn(("device", why), text, event="device_changed", why=why)
+            self._journal.warn(
+                ("device", why),
+                "{device} is not as it was set up: {why}",
+                event="device_changed",
+                device=self._tun.name,
+                why=why,
+            )
         else:
             text = "{device} has its addresses and routes again"
             self._journal.info(text, event="device_whole", device=self._tun.name)

@@ -32,7 +32,7 @@ from tunmesh.rtnetlink import Network, Route, Rule, State
 _REFUSING = (rtnetlink.BLACKHOLE, rtnetlink.UNREACHABLE, rtnetlink.PROHIBIT)
 # What the kernel makes in its table `local` together with an address, and that no host loses by.
 _BESIDE_ADDRESSES = (rtnetlink.BROADCAST, rtnetlink.ANYCAST, rtnetlink.MULTICAST)
-_OUR_METRIC = {4: 0, 6: 1024}  # what the kernel gives routes that are added without one
+_METRIC_ADDED = {4: 0, 6: 1024}  # what the kernel gives routes that are added without one
 # No block that somebody is given is larger: wider routes are parts of a default route.
 _LARGEST_BLOCK = {4: 8, 6: 7}
 
@@ -132,6 +132,7 @@ def _before_ours(device: str, overlay: Overlay, state: State, is_running: bool) 
     rules = sorted(
         (rule for rule in state.rules if rule.version == version), key=lambda rule: rule.priority
     )
+    ours = _metric(device, overlay, state) if is_running else None
     resume = 0  # where a rule that says goto goes on
     for rule in rules or _usual_rules(version):
         if rule.priority < resume or not _concerns(rule, overlay):
@@ -147,7 +148,7 @@ def _before_ours(device: str, overlay: Overlay, state: State, is_running: bool) 
                 rule.table == rtnetlink.TABLE_MAIN and rule.suppressed < overlay.network.prefixlen
             )
             for route in _foreign(device, overlay, state, rule):
-                if not decides or _beats_ours(route, overlay, is_running):
+                if not decides or _beats_ours(route, overlay, ours):
                     yield _claim_of(route, state, None if decides else rule)
             if decides:
                 return
@@ -174,14 +175,29 @@ def _claim_of(route: Route, state: State, rule: Rule | None) -> Claim:
     return Claim(route.network, state.name(route.interface), route.kind in _REFUSING, by)
 
 
-def _beats_ours(route: Route, overlay: Overlay, is_running: bool) -> bool:
-    """Whether a route of the main table is followed rather than ours; before ours is there, also
-    whether something is reached by it."""
+def _metric(device: str, overlay: Overlay, state: State) -> int | None:
+    """That of the mesh's own route, as it is; None if there is none."""
+    return min(
+        (
+            route.metric
+            for route in state.routes
+            if route.network == overlay.network
+            and route.table == rtnetlink.TABLE_MAIN
+            and state.name(route.interface) == device
+        ),
+        default=None,
+    )
+
+
+def _beats_ours(route: Route, overlay: Overlay, ours: int | None) -> bool:
+    """Whether a route of the main table is followed rather than ours, whose metric is `ours`;
+    before ours is there, also whether something is reached by it."""
     network = overlay.network
     if route.network.prefixlen != network.prefixlen:
         return route.network.prefixlen > network.prefixlen
-    is_worse = route.metric > _OUR_METRIC[network.version]
-    return not (is_worse and (is_running or route.kind in _REFUSING))
+    if ours is None:
+        return route.kind not in _REFUSING or route.metric <= _METRIC_ADDED[network.version]
+    return route.metric <= ours
 
 
 def _concerns(rule: Rule, overlay: Overlay) -> bool:
