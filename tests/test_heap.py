@@ -13,10 +13,11 @@ from tests.configs import MINIMAL, SECRET
 from tests.realnode import reactor
 from tests.test_tls import Holder
 
-SECRETS = [f"secret number {number}, which is long enough for it" for number in range(6)]
+SECRETS = [f"secret number {number}, which is long enough for it" for number in range(9)]
 _PROGRAM = """
 import sys
 from pathlib import Path
+from threading import Thread
 from tunmesh import heap
 from tunmesh.handshake import Key
 from tunmesh.service import read
@@ -32,9 +33,18 @@ def spare():
 
 read(Path(sys.argv[1]))
 print(spare())
-for secret in sys.argv[2:]:
-    Key.derive(secret.encode())
+def derive(secrets):
+    for secret in secrets:
+        Key.derive(secret.encode())
+derive(sys.argv[2:5])
 print(spare())
+heap.share()
+before = resident()
+aside = Thread(target=derive, args=(sys.argv[5:],))
+aside.start()
+aside.join()
+heap.trim()
+print(resident() - before)
 """
 
 
@@ -45,7 +55,7 @@ class HeapTests(unittest.TestCase):
         skip = "this C library gives memory back, or does not, by itself"
 
     async def test_reading(self) -> None:
-        """Reading leaves nothing of that; without a trim it would stay."""
+        """Reading leaves nothing of that, also in a thread; without a trim it would stay."""
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
         mesh = Holder("mesh")
@@ -58,6 +68,7 @@ class HeapTests(unittest.TestCase):
             sys.executable, ["-c", _PROGRAM, str(config), *SECRETS[3:]], reactor=reactor
         )
         self.assertEqual((err, code), (b"", 0))
-        after_reading, after_deriving = map(int, out.split())
+        after_reading, after_deriving, left_by_thread = map(int, out.split())
         self.assertLess(after_reading, 8 << 20)
         self.assertGreater(after_deriving, 8 << 20)
+        self.assertLess(left_by_thread, 8 << 20)

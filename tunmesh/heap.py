@@ -10,6 +10,15 @@ from __future__ import annotations
 import ctypes
 
 _libc = ctypes.CDLL(None)
+_M_ARENA_MAX = -8  # malloc.h
+
+
+def share() -> None:
+    """Have all threads that begin from now on allocate from one heap. What a thread has freed at
+    the end of a heap of its own is not given back by `trim`."""
+    choose = getattr(_libc, "mallopt", None)
+    if choose is not None:
+        choose(_M_ARENA_MAX, 1)
 
 
 def trim() -> None:

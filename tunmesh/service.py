@@ -556,6 +556,7 @@ def makeService(options: Options) -> NodeService:
     """What twistd calls."""
     from twisted.internet import reactor
 
+    heap.share()
     # Timers run on the wall clock by default: setting it back an hour would stop them for an hour.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     reactor.installNameResolver(Names(reactor, random.shuffle))  # type: ignore[attr-defined]
