@@ -396,6 +396,29 @@ class TheSocket(unittest.TestCase):
         self.assertTrue(stat.S_ISSOCK(status.st_mode))
         self.assertEqual(stat.S_IMODE(status.st_mode), 0o600)
 
+    async def test_links_are_not_followed(self) -> None:
+        """Nothing is done to the socket by its name once it is made: where others can write to the
+        directory, the name may lead elsewhere by then."""
+        victim = self.standing.directory / "victim"
+        victim.write_text("mine")
+        victim.chmod(0o644)
+        self.addCleanup(victim.unlink)
+        path = self.standing.directory / "new" / "swapped.sock"
+
+        class Swapped(socket.socket):
+            def bind(self, address: Any, /) -> None:
+                super().bind(address)
+                path.unlink()
+                path.symlink_to(victim)
+
+        self.patch(socket, "socket", Swapped)
+        site = self.standing.port.factory  # type: ignore[attr-defined]
+        port: Any = unixport.listen(reactor, path, site)
+        await port.stopListening()
+        self.assertEqual(stat.S_IMODE(victim.stat().st_mode), 0o644)
+        self.assertEqual(stat.S_IMODE(path.parent.stat().st_mode), 0o755)
+        path.parent.rmdir()
+
     def refused(self, path: Path) -> str:
         site = self.standing.port.factory  # type: ignore[attr-defined]
         error = self.assertRaises(OperatorError, unixport.listen, reactor, path, site)

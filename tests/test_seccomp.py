@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -20,10 +21,10 @@ ALLOW = 0x7FFF0000
 I386 = 0x40000003
 
 
-def run(program: bytes, number: int, audit: int, argument: int = 0) -> int | None:
+def run(program: bytes, number: int, audit: int, *arguments: int) -> int | None:
     """What a program answers to a system call: an errno, or None if the call goes on. As the
     kernel does it (networking/filter.txt), for the instructions that there are."""
-    data = struct.pack("=IIQQ", number, audit, 0, argument)
+    data = struct.pack("=IIQ3Q", number, audit, 0, *(*arguments, 0, 0, 0)[:3])
     code = list(struct.iter_unpack("=HBBI", program))
     accumulator = at = 0
     while True:
@@ -32,9 +33,12 @@ def run(program: bytes, number: int, audit: int, argument: int = 0) -> int | Non
         match operation:
             case 0x20:
                 (accumulator,) = struct.unpack_from("=I", data, value)
-            case 0x15 | 0x35 | 0x45:
+            case 0x54:
+                accumulator &= value
+            case 0x15 | 0x25 | 0x35 | 0x45:
                 holds = {
                     0x15: accumulator == value,
+                    0x25: accumulator > value,
                     0x35: accumulator >= value,
                     0x45: bool(accumulator & value),
                 }
@@ -56,7 +60,7 @@ class ProgramTests(unittest.SynchronousTestCase):
         """Exactly those of the table are refused, of all numbers that there are."""
         for architecture, program in self.programs():
             numbers = {each[architecture.column] for each in REFUSED.values()} - {None}
-            special = {architecture.clone, architecture.clone3}
+            special = {architecture.clone, architecture.clone3, architecture.socket}
             refused = {n for n in range(600) if run(program, n, architecture.audit) is not None}
             self.assertEqual(refused - special, numbers)
             self.assertNotIn(architecture.seccomp, numbers)
@@ -68,6 +72,31 @@ class ProgramTests(unittest.SynchronousTestCase):
             self.assertIsNone(run(program, clone, audit, CLONE_THREAD | 0x3D0F00))
             self.assertEqual(run(program, clone, audit, 17), errno.EPERM)
             self.assertEqual(run(program, architecture.clone3, audit), errno.ENOSYS)
+
+    def test_tun_ioctls(self) -> None:
+        """Nothing can be changed of a tun device; what a terminal or a socket takes goes through,
+        whatever number another call has that equals its."""
+        tun = [0x400454CA, 0x400454CB, 0x400454CC, 0x400454CE, 0x800454D2, 0x400454E2, 0x401054D5]
+        others = [0, 0x5401, 0x5413, 0x541B, 0x54C7, 0x5500, 0x8912, 0x80045430, 16, 41, 198, 29]
+        for architecture, program in self.programs():
+            ioctl, audit = architecture.ioctl, architecture.audit
+            for number in tun:
+                self.assertEqual(run(program, ioctl, audit, 3, number), errno.EPERM)
+            for number in others:
+                self.assertIsNone(run(program, ioctl, audit, 3, number), hex(number))
+
+    def test_socket_families(self) -> None:
+        """Sockets are those of TCP, UDP and Unix, and of netlink what tells of routes."""
+        netlink = socket.AF_NETLINK
+        for architecture, program in self.programs():
+            sock, audit = architecture.socket, architecture.audit
+            opened = {n for n in range(64) if run(program, sock, audit, n) is None}
+            expected = {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, netlink}
+            self.assertEqual(opened, expected)
+            opened = {n for n in range(64) if run(program, sock, audit, netlink, 3, n) is None}
+            self.assertEqual(opened, {socket.NETLINK_ROUTE})
+            self.assertIsNone(run(program, sock, audit, socket.AF_INET, 1, socket.IPPROTO_TCP))
+            self.assertEqual(run(program, sock, audit, 40), errno.EAFNOSUPPORT)
 
     def test_other_architectures(self) -> None:
         """The calls of another architecture, which have other numbers, are all refused."""
@@ -90,15 +119,17 @@ class KernelTests(unittest.TestCase):
         why, *lines = out.decode().splitlines()
         if why:
             raise unittest.SkipTest(f"no filter of system calls on this machine: {why}")
-        self.assertEqual(lines, ["EPERM"] * 6 + ["a thread", "Seccomp:\t2"])
+        refused = ["EPERM"] * 6 + ["EAFNOSUPPORT"] * 2 + ["EPERM"]
+        self.assertEqual(lines, [*refused, "localhost", "a thread", "Seccomp:\t2"])
 
 
 PROCESS = """
-import ctypes, errno, os, subprocess, threading
+import ctypes, errno, fcntl, os, socket, subprocess, threading
 from tunmesh import namespaces, seccomp
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+pipe, _ = os.pipe()
 print(seccomp.refuse())
 
 def call(number):
@@ -112,11 +143,16 @@ for attempt in (
     lambda: namespaces.unshare(namespaces.CLONE_NEWUSER),
     lambda: call(101 if os.uname().machine == "x86_64" else 117),  # ptrace
     lambda: call(321 if os.uname().machine == "x86_64" else 280),  # bpf
+    lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12),  # netfilter
+    lambda: socket.socket(40, socket.SOCK_STREAM),  # vsock
+    lambda: fcntl.ioctl(pipe, 0x400454CB, 1),  # TUNSETPERSIST
 ):
     try:
         attempt()
     except OSError as error:
         print(errno.errorcode[error.errno], flush=True)
+if socket.getaddrinfo("localhost", 80):
+    print("localhost", flush=True)
 thread = threading.Thread(target=print, args=("a thread",))
 thread.start()
 thread.join()

@@ -2,7 +2,8 @@
 
 Once it has started, a node reads and writes descriptors, opens sockets and files, and starts
 threads for names. It executes nothing, starts no process, makes no namespace, looks into no other
-process and touches no part of the kernel that has nothing to do with that. Somebody who has made
+process, changes nothing of its tun device, and touches no part of the kernel that has nothing to do
+with that. Somebody who has made
 it run code of his own would begin with just those, and a namespace of one's own is where most
 holes of the kernel are reached from.
 
@@ -10,6 +11,8 @@ holes of the kernel are reached from.
     clone without CLONE_THREAD, fork, vfork        EPERM
     clone3, whose flags a filter cannot see        ENOSYS: the C library falls back to clone
     those of REFUSED                               EPERM
+    ioctl of a tun device                          EPERM
+    socket, but for FAMILIES and NETLINK_ROUTE     EAFNOSUPPORT
     all others                                     go on
 
 It names what is refused, not what is allowed: what a C library, OpenSSL or Python call differs
@@ -20,7 +23,8 @@ the way of a packet does not run the program.
 Needs no_new_privs, and holds for threads that start later: so it comes after
 `tunmesh.privileges.drop`, with one thread.
 
-Sources: seccomp(2), clone(2), linux/{seccomp,filter,audit}.h, the kernel's tables of system calls.
+Sources: seccomp(2), clone(2), linux/{seccomp,filter,audit,if_tun}.h, the kernel's tables of system
+calls.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket
 import struct
 from dataclasses import dataclass
 
@@ -71,8 +76,16 @@ REFUSED = {
     "kexec_file_load": (320, 294),
     "reboot": (169, 142),
     "personality": (135, 92),
+    "modify_ldt": (154, None),
 }
 CLONE_THREAD = 0x10000
+# What a node opens once it has started. Of netlink only what tells of interfaces and routes
+# (tunmesh.devicewatch; the C library asks it, too), and nothing of netfilter, audit or xfrm.
+FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
+# The lower half of an ioctl number is its type and its number: TUNSETNOCSUM is the lowest of the
+# tun's, 'T' and 200; what terminals have of that type is below. A persistent tun would outlive the
+# node, and one that belongs to somebody else could be taken over.
+_TUN_IOCTLS = (0x54C8, 0x54FF)
 
 _SECCOMP_SET_MODE_FILTER = 1
 # Without it, kernels before 5.16 would slow down everything else that the process does.
@@ -80,8 +93,10 @@ _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 # Offsets in struct seccomp_data; of the first argument, the half with the flags of clone.
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
-_LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER, _ARCHITECTURE = 0, 4
+_FIRST_ARGUMENT, _SECOND_ARGUMENT, _THIRD_ARGUMENT = 16, 24, 32
+_LOAD, _IF_EQUAL, _IF_MORE, _IF_AT_LEAST, _IF_ANY_BIT = 0x20, 0x15, 0x25, 0x35, 0x45
+_AND, _RETURN = 0x54, 0x06
 
 
 @dataclass(frozen=True)
@@ -92,14 +107,21 @@ class Architecture:
     column: int  # of REFUSED
     clone: int
     seccomp: int
+    ioctl: int
+    socket: int
     clone3: int = 435
     beyond: int = 0  # numbers from here on are another architecture's; 0 if there is none
 
 
 ARCHITECTURES = {
-    "x86_64": Architecture(0xC000003E, 0, clone=56, seccomp=317, beyond=0x40000000),
-    "aarch64": Architecture(0xC00000B7, 1, clone=220, seccomp=277),
+    "x86_64": Architecture(
+        0xC000003E, 0, clone=56, seccomp=317, ioctl=16, socket=41, beyond=0x40000000
+    ),
+    "aarch64": Architecture(0xC00000B7, 1, clone=220, seccomp=277, ioctl=29, socket=198),
 }
+
+
+Instruction = tuple[int, int, int, int]  # operation, jump if true, jump if false, value
 
 
 class _Program(ctypes.Structure):
@@ -124,17 +146,44 @@ def filter_of(architecture: Architecture) -> bytes:
         number = numbers[architecture.column]
         if number is not None:
             code += _answer(_IF_EQUAL, number, errno.EPERM)
-    code += [
-        (_IF_EQUAL, 0, 3, architecture.clone),
+    allow, refuse = (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _ERRNO | errno.EPERM)
+    code += _block(
+        architecture.clone,
         (_LOAD, 0, 0, _FIRST_ARGUMENT),
         (_IF_ANY_BIT, 1, 0, CLONE_THREAD),
-        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
+        refuse,
+        allow,
+    )
+    code += _block(
+        architecture.ioctl,
+        (_LOAD, 0, 0, _SECOND_ARGUMENT),
+        (_AND, 0, 0, 0xFFFF),
+        (_IF_AT_LEAST, 0, 2, _TUN_IOCTLS[0]),
+        (_IF_MORE, 1, 0, _TUN_IOCTLS[1]),
+        refuse,
+        allow,
+    )
+    code += _block(
+        architecture.socket,
+        (_LOAD, 0, 0, _FIRST_ARGUMENT),
+        *((_IF_EQUAL, 3 + len(FAMILIES) - at, 0, family) for at, family in enumerate(FAMILIES)),
+        (_IF_EQUAL, 0, 2, socket.AF_NETLINK),
+        (_LOAD, 0, 0, _THIRD_ARGUMENT),
+        (_IF_EQUAL, 1, 0, socket.NETLINK_ROUTE),
+        (_RETURN, 0, 0, _ERRNO | errno.EAFNOSUPPORT),
+        allow,
+    )
+    code.append(allow)
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
 
 
-def _answer(test: int, value: int, error: int) -> list[tuple[int, int, int, int]]:
+def _block(number: int, *instructions: Instruction) -> list[Instruction]:
+    """What decides about one system call, looking at its arguments. Each way through it returns:
+    the number of the call is no longer in the accumulator."""
+    return [(_IF_EQUAL, 0, len(instructions), number), *instructions]
+
+
+def _answer(test: int, value: int, error: int) -> list[Instruction]:
     return [(test, 0, 1, value), (_RETURN, 0, 0, _ERRNO | error)]
 
 

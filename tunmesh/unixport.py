@@ -20,11 +20,28 @@ BACKLOG = 16
 
 
 class _Port(unix.Port):
-    """At the end it takes its socket away only if it still may: privileges are gone by then."""
+    """A socket whose mode is what the umask leaves of it: Twisted's own sets the mode by the name,
+    of whatever is there by then, and where others can write to the directory they choose what that
+    is. At the end it takes its socket away only if it still may: privileges are gone by then."""
 
     def __init__(self, path: Path, factory: IProtocolFactory, reactor: Any) -> None:
-        super().__init__(os.fsencode(path), factory, BACKLOG, 0o600, reactor)
+        super().__init__(os.fsencode(path), factory, BACKLOG, reactor=reactor)
         self._path = path
+        self._factory = factory
+
+    def startListening(self) -> None:
+        opened = self.createInternetSocket()
+        try:
+            opened.bind(os.fsencode(self._path))
+            opened.listen(self.backlog)
+        except OSError as error:
+            opened.close()
+            raise CannotListenError(None, self._path, error) from None
+        self._factory.doStart()
+        self.connected, self.socket = True, opened
+        self.fileno = opened.fileno  # type: ignore[method-assign]
+        self.numberAccepts = 100  # in one turn of the reactor, as Twisted's own
+        self.startReading()
 
     def connectionLost(self, reason: Any) -> None:
         with contextlib.suppress(OSError):
@@ -38,9 +55,10 @@ def listen(reactor: Any, path: Path, factory: IProtocolFactory) -> IListeningPor
     One that a node left behind is taken over. Raises OperatorError when it cannot be had.
     """
     port: IListeningPort = _Port(path, factory, reactor)
-    mask = os.umask(0o177)  # there is no moment in which others could connect
+    mask = os.umask(0o022)
     try:
         _clear(path)
+        os.umask(0o177)  # there is no moment in which others could connect
         port.startListening()
     except CannotListenError as error:
         raise _unavailable(path, error.socketError) from None
@@ -59,8 +77,7 @@ def _clear(path: Path) -> None:
     """Make the directory, and remove a socket that nobody listens at. Raises OSError when there is
     something else."""
     if not path.parent.is_dir():
-        path.parent.mkdir(mode=0o755, parents=True)
-        path.parent.chmod(0o755)  # past the umask
+        path.parent.mkdir(parents=True)
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
     except FileNotFoundError:
