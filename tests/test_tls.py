@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener
@@ -179,6 +179,15 @@ class TrustTests(Meeting):
             mesh = Holder("mesh", "mesh.test", begin=begin, end=end)
             shared = mesh.credentials(mesh)
             self.assert_refused(f"certificate verify failed: {why}", shared, shared)
+
+    def test_purpose(self) -> None:
+        """A certificate that is for clients only is refused, and who shows it is told why."""
+        mesh = Holder("mesh", "mesh.test", usage=[ExtendedKeyUsageOID.CLIENT_AUTH])
+        shared = mesh.credentials(mesh)
+        self.assert_refused("certificate verify failed: it is not for servers", shared, shared)
+        one, _ = self.meet(shared, shared)
+        (told, *_) = one.logged("handshake_failed")
+        self.assertIn("TLS: this node's certificate is not for servers, it says", told["why"])
 
     def test_names_do_not_matter(self) -> None:
         """Unless names are to be verified, a certificate for any name will do."""

@@ -468,6 +468,8 @@ def error_of(error: SSL.Error) -> PeerError:
 _ALERTS = {  # RFC 8446, 6.2; what stands before these words depends on the release of OpenSSL
     "alert unknown ca": "it does not trust this node's certificate",
     "alert certificate expired": "this node's certificate has expired, it says",
+    "alert unsupported certificate": "this node's certificate is not for servers, it says",
+    "alert bad certificate": "this node's certificate is no good, it says, and its log why",
 }
 
 
