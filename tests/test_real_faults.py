@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from datetime import datetime
 from typing import Any
 
 from pyroute2 import IPRoute
 from twisted.internet.defer import gatherResults
 
+from tests.places import short_directory
 from tests.realnode import TUN, RealNode
 from tests.test_real_mesh import MUST_FAIL_PATIENCE, MeshCase
 from tunmesh.localmesh.plan import LISTEN_PORT
-from tunmesh.localmesh.underlay import CABLE
+from tunmesh.localmesh.underlay import CABLE, PREFIX_LENGTH
 
 QUICK_DEATH: dict[str, Any] = {
     "process__timing": {
@@ -35,6 +37,8 @@ os.set_inheritable(reader, True)
 os.dup2(writer, 1)
 """
 FULL_DISK = "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+# What Python takes for the time of day is an hour ago.
+CLOCK_BEHIND = "import time; now = time.time; time.time = lambda: now() - 3600\n"
 FEW_FILES = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))\n"
 
 UNDERLAY = "10.99.0.0/24"
@@ -64,6 +68,17 @@ class FaultCase(MeshCase):
         await gatherResults([node.logged("linked", peer=name) for node in others.values()])
         await self.exchange(1, victim)
         await self.exchange(victim, 1)
+
+    def cable(self, number: int, state: str) -> None:
+        with self.ground.namespace(number), IPRoute() as ip:
+            ip.link("set", index=socket.if_nametoindex(CABLE), state=state)
+
+    def readdress(self, number: int, address: str) -> None:
+        """A node's host has this address, and no other."""
+        with self.ground.namespace(number), IPRoute() as ip:
+            index = socket.if_nametoindex(CABLE)
+            ip.flush_addr(index=index, family=socket.AF_INET)
+            ip.addr("add", index=index, address=address, prefixlen=PREFIX_LENGTH)
 
     def drop(self, number: int, enters_by: str, verb: str = "add") -> None:
         """Drop the underlay's packets that enter that node's routing by this device: the cable for
@@ -111,9 +126,78 @@ class SilenceTests(FaultCase):
             await self.linked_again(2, others)
             self.assertTrue(second.is_running)
 
-    def cable(self, number: int, state: str) -> None:
-        with self.ground.namespace(number), IPRoute() as ip:
-            ip.link("set", index=socket.if_nametoindex(CABLE), state=state)
+
+class WithoutBootstrapTests(FaultCase):
+    """The node that all others bootstrap from is of no more help."""
+
+    async def test_it_is_dead(self) -> None:
+        """Two others find each other again after their network was away, and when one of them was
+        killed, or ended, and started again."""
+        first, second, third = await self.ground.linked(3)
+        first.signal("KILL")
+        await self.given_up(1, {2: second, 3: third})
+        self.cable(2, "down")
+        await self.given_up(2, {3: third})
+        await second.logged("unlinked", peer="node3")
+        self.cable(2, "up")
+        await self.found_again(second)
+        for how in ("KILL", "TERM"):
+            third.signal(how)
+            await third.ended
+            await self.given_up(3, {2: second})
+            third = self.ground.start(3)
+            await self.found_again(second)
+
+    async def found_again(self, second: RealNode) -> None:
+        await second.logged("linked", peer="node3")
+        await self.exchange(2, 3)
+        await self.exchange(3, 2)
+
+    async def test_it_has_another_address(self) -> None:
+        """A first node whose host has another address after its network was away dials the others,
+        who do not know where it is."""
+        first, second, third = await self.ground.linked(3)
+        others = {2: second, 3: third}
+        self.cable(1, "down")
+        await self.given_up(1, others)
+        self.readdress(1, "10.99.0.101")
+        self.cable(1, "up")
+        await self.linked_again(1, others)
+        self.assertTrue(first.is_running)
+
+
+class PowerTests(FaultCase):
+    """A machine that loses power closes nothing, and may come back with a wrong clock."""
+
+    def setUp(self) -> None:
+        MeshCase.setUp(self)  # links that are silent are given up after 15 s, no sooner
+
+    async def test_clock_is_behind(self) -> None:
+        """A node whose clock is an hour behind is reached at its address again as soon as it is
+        linked: its past life does not answer. Nobody says that two nodes have its address."""
+        first, second = await self.ground.linked(2)
+        self.cable(2, "down")
+        second.signal("KILL")
+        await second.ended
+        self.ground.move(2, self.ground.namespace(3))
+        self.readdress(2, self.ground.plans[1].underlay)
+        wrong = short_directory(self)
+        (wrong / "sitecustomize.py").write_text(CLOCK_BEHIND)
+        second = self.ground.run(
+            2,
+            "--config",
+            str(self.ground.config(2)),
+            environ={**os.environ, "PYTHONPATH": str(wrong)},
+        )
+        linked = await first.logged("linked", peer="node2")
+        gone = await first.logged("unlinked", peer="node2")
+        doubt = datetime.fromisoformat(gone["time"]) - datetime.fromisoformat(linked["time"])
+        self.assertLess(doubt.total_seconds(), 5)
+        await self.exchange(1, 2)
+        await self.exchange(2, 1)
+        for node in (first, second):
+            self.assertEqual(node.all_logged("address_conflict"), [], node.text)
+            self.assertEqual(node.all_logged("address_refused"), [], node.text)
 
 
 class MachineTests(FaultCase):
