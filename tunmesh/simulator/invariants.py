@@ -111,6 +111,20 @@ def duplicates(world: World) -> Iterator[str]:
             yield f"{victim.name} does not say that it refuses its address"
 
 
+def wrong_networks(world: World) -> Iterator[str]:
+    """A node with other networks is not ready, and says why; all others are ready, and name it."""
+    for wrong in world.misconfigured:
+        if wrong.node.health().is_ready:
+            yield f"{wrong.name} is ready with other networks than all others"
+        if not wrong.logged("networks_differ"):
+            yield f"{wrong.name} does not say that its networks are other ones"
+        for member in world.honest():
+            if not member.node.health().is_ready:
+                yield f"{member.name} is not ready, though it is {wrong.name} that is wrong"
+            if wrong.name not in "; ".join(member.status.warnings):
+                yield f"{member.name} does not say that {wrong.name} is wrong"
+
+
 def costs(world: World, scenario: Scenario) -> Iterator[tuple[str, float, float, float]]:
     """What the hosts did: the word for it, how much of it on average, at most, and the limit."""
     others = max(1, len(list(world.running())) - 1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_network
 
+from tunmesh.routing import Network
 from tunmesh.simulator import invariants
 from tunmesh.simulator.invariants import Wholeness
 from tunmesh.simulator.scenarios import (
@@ -16,6 +18,7 @@ from tunmesh.simulator.scenarios import (
     Heal,
     Intrude,
     LoseNames,
+    Misconfigure,
     Readdress,
     ReadSlowly,
     Restart,
@@ -30,11 +33,17 @@ from tunmesh.simulator.scenarios import (
 )
 from tunmesh.simulator.story import Story
 from tunmesh.simulator.world import World
-from tunmesh.testing import Member
+from tunmesh.testing import IPV4, IPV6, Member
 
 MOVED = 10_000  # the numbers of hosts that moved begin here
 LOOK = 0.1  # seconds from one look at the mesh to the next
 SETTLING, QUIET = 30.0, 60.0  # seconds, at the end: for what still goes on, then nothing may happen
+# What a wrong config has: networks, addresses, and the prefixes of these.
+_WRONG: tuple[tuple[tuple[Network, ...], tuple[str, ...], tuple[int, ...]], ...] = (
+    ((ip_network("10.10.0.0/16"), IPV6), ("10.10.200.1", "fd09::c801"), (16, 64)),
+    ((ip_network("10.9.200.0/24"), IPV6), ("10.9.200.1", "fd09::c801"), (24, 64)),
+    ((IPV4,), ("10.9.200.1",), (16,)),
+)
 ENDS = {"crash": "killed", "vanish": "lose power", "leave": "leave"}
 
 
@@ -114,6 +123,8 @@ class Simulation:
                 self._read_slowly(step)
             case Intrude():
                 self._intrude()
+            case Misconfigure():
+                self._misconfigure()
             case Wait(seconds):
                 self._world.advance(seconds)
             case Whole(within):
@@ -180,6 +191,14 @@ class Simulation:
         self._world.intruders[intruder] = victim
         self._story.tell(f"{intruder.name} starts with the address of {victim.name}")
         self._start_one(intruder)
+
+    def _misconfigure(self) -> None:
+        [member] = self._add(1)
+        networks, member.addresses, member.prefixes = self._random.choice(_WRONG)
+        member.settings["networks"] = networks
+        self._world.misconfigured.append(member)
+        self._story.tell(f"{member.name} starts with {' and '.join(map(str, networks))}")
+        self._start_one(member)
 
     # --- the network ---
 
@@ -277,6 +296,7 @@ class Simulation:
         self._judge(not strays, f"{strays} of {world.post.sent:,} ever came to a wrong node")
         self._broken += self._leftovers()
         self._broken += invariants.duplicates(world)
+        self._broken += invariants.wrong_networks(world)
         rows = list(invariants.costs(world, scenario))
         self._story.costs(rows)
         self._broken += [

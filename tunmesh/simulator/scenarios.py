@@ -130,6 +130,12 @@ class Intrude:
 
 
 @dataclass(frozen=True, slots=True)
+class Misconfigure:
+    """A new node starts whose config has other networks than that of all others: another one, a
+    part of the right one, or no IPv6."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Time passes."""
 
@@ -160,6 +166,7 @@ Step = (
     | FindNames
     | ReadSlowly
     | Intrude
+    | Misconfigure
     | Wait
     | Whole
 )
@@ -370,6 +377,15 @@ SCENARIOS = {
             "a newcomer claims the address of a node that runs, then others start",
             (Start(), Whole(15), Wait(20), Intrude(), Whole(15), Add(0.5), Whole(15)),
             Limits(3, 60, 15),
+        ),
+        Scenario(
+            "wrong-network",
+            "a newcomer has other networks in its config; then others start, and some again",
+            (
+                *(Start(), Whole(15), Wait(20), Misconfigure(), Whole(15)),
+                *(Add(0.5), Whole(15), Wait(20), Restart(0.3), Whole(15)),
+            ),
+            Limits(6, 100, 25),
         ),
         Scenario(
             "ghosts",

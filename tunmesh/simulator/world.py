@@ -79,6 +79,7 @@ class World(Mesh):
         super().__init__(seed, groups=(GroupSettings("seeds", (target,)),))
         self.post = Post()
         self.intruders: dict[Member, Member] = {}  # with whose address they claim
+        self.misconfigured: list[Member] = []
 
     def make_network(self) -> FaultyNetwork:
         self.faults = FaultyNetwork(
@@ -98,8 +99,9 @@ class World(Mesh):
         return self.members[: self._seed_count]
 
     def honest(self) -> Iterator[Member]:
-        """The running members that have their addresses to themselves."""
-        return (member for member in self.running() if member not in self.intruders)
+        """The running members whose config is right: their addresses are their own."""
+        wrong = {*self.intruders, *self.misconfigured}
+        return (member for member in self.running() if member not in wrong)
 
     def reach(self, one: Member, other: Member) -> bool:
         """Whether two members can have a connection: nothing is cut, and one of them is where it
