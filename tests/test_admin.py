@@ -309,6 +309,43 @@ class Closer(unittest.TestCase):
         self.assertEqual(last, "dropped 1.0 s ago (no_route): tcp 10.77.0.1:5000 > 10.77.0.2:443")
         self.assertNotIn("spoofed_source):", result.output)
 
+    async def test_capture_of_one_node(self) -> None:
+        """The packets of one node, by its name or its id."""
+        bravo, charlie = self.standing.now.peers
+        for peer in (charlie.record.name, charlie.record.id):
+            out = BytesIO()
+            copying = deferToThread(self.client.copy, f"/v1/capture?peer={peer}", out)
+            while not self.standing.taps:
+                await _turn()
+            (tap,) = self.standing.taps
+            for each in (bravo, charlie):
+                tap(each, True, [bytes(10) + ipv4(6, PORTS)])
+            while b"charlie" not in out.getvalue():
+                await _turn()
+            self.standing.hang_up()
+            await copying
+            self.assertNotIn(b"bravo", out.getvalue())
+
+    async def test_ambiguous_name(self) -> None:
+        """A name that two nodes have is refused with the addresses and ids of both, also when one
+        of the two is this node itself."""
+        status = self.standing.now
+        bravo, charlie = status.peers
+        for peers, name, addresses in (
+            (
+                (bravo, replace(charlie, record=replace(charlie.record, name="bravo"))),
+                "bravo",
+                bravo,
+            ),
+            ((replace(bravo, record=replace(bravo.record, name="alpha")), charlie), "alpha", bravo),
+        ):
+            self.standing.now = replace(status, peers=peers)
+            for arguments in (("ping", name), ("capture", "--peer", name)):
+                result = await command(self.standing.path, *arguments)
+                self.assertEqual(result.exit_code, 1)
+                self.assertIn(f"{name}: 2 nodes have this name, ", result.output)
+                self.assertIn(addresses.record.id, result.output)
+
     async def test_capture(self) -> None:
         """Packets as they pass, those that are wanted, with their peers as interfaces."""
         out = BytesIO()

@@ -133,6 +133,6 @@ def _at_own_url(url: str, is_alone: bool, is_answered: bool) -> Finding:
         text = "it is what this node advertises, but no node runs here and one answers there: "
         return Finding(url, BAD, f"{text}give this node a control_api_advertise_url of its own")
     if is_alone:
-        text = "the bootstrap list leads only to this node, so it will never be ready: "
-        return Finding(url, BAD, f"{text}name other nodes, or none on the first node of a mesh")
+        text = "the bootstrap list leads only to this node: one of it and control_api_advertise_url"
+        return Finding(url, BAD, f"{text} is wrong; on the first node of a mesh leave it empty")
     return Finding(url, OK, "it is what this node advertises")

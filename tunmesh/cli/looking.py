@@ -75,8 +75,9 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 def _find(node: Client, target: str) -> tuple[Tree, IPv4Address | IPv6Address]:
     """The linked node that is meant, and the address to ping. Raises OperatorError."""
-    peers = node.get("/v1/status")["peers"]
-    refuse_ambiguous(target, peers)
+    tree = node.get("/v1/status")
+    refuse_ambiguous(target, tree)
+    peers = tree["peers"]
     for peer in peers:
         if target in peer["routed"] or target in (peer["name"], peer["id"]):
             if not peer["routed"]:
@@ -87,11 +88,12 @@ def _find(node: Client, target: str) -> tuple[Tree, IPv4Address | IPv6Address]:
     raise OperatorError(f"{target} is no linked node and no address of one; linked: {names}")
 
 
-def refuse_ambiguous(name: str, peers: Sequence[Tree]) -> None:
-    """Raises OperatorError when more than one linked node has this name."""
-    found = [peer for peer in peers if peer["name"] == name]
+def refuse_ambiguous(name: str, tree: Tree) -> None:
+    """Raises OperatorError when more than one node has this name, of the one whose status this is
+    and those that it is linked with."""
+    found = [each for each in (tree["node"], *tree["peers"]) if each["name"] == name]
     if len(found) > 1:
-        nodes = " and ".join(f"{', '.join(peer['addresses'])} (id {peer['id']})" for peer in found)
+        nodes = " and ".join(f"{', '.join(each['addresses'])} (id {each['id']})" for each in found)
         raise OperatorError(f"{name}: {len(found)} nodes have this name, {nodes}; say which one")
 
 
@@ -153,7 +155,7 @@ def capture(
     docker exec app-tunmesh tunmesh capture | wireshark -k -i -
     """
     if peer is not None:
-        refuse_ambiguous(peer, node.get("/v1/status")["peers"])
+        refuse_ambiguous(peer, node.get("/v1/status"))
     query = {"peer": peer, "host": host, "protocol": protocol, "port": port}
     given = {name: value for name, value in query.items() if value is not None}
     page = f"/v1/capture?{urlencode(given)}"

@@ -136,8 +136,8 @@ def _urls(clustering: Clustering, _now: float) -> Iterator[_Remark]:
         name = next(name for name, group in groups.items() if group.bootstrap_node_urls)
         yield _Remark(
             ("bootstrap_groups", name, "bootstrap_node_urls"),
-            f"leads only to this node ({own}), so it would never be ready; name other nodes, or "
-            "leave it empty on the first node of a mesh",
+            f"leads only to this node: {own} is its control_api_advertise_url, too. One of the two "
+            "is wrong; on the first node of a mesh leave the list empty",
         )
 
 
