@@ -37,6 +37,7 @@ ALWAYS = {
     "tunmesh_nodes_known": ("gauge", set()),
     "tunmesh_nodes_lost": ("gauge", set()),
     "tunmesh_addresses_refused": ("gauge", set()),
+    "tunmesh_device_complaints": ("gauge", set()),
     "tunmesh_network_mismatches": ("gauge", set()),
     "tunmesh_name_conflicts": ("gauge", set()),
     "tunmesh_url_conflicts": ("gauge", set()),
@@ -228,6 +229,13 @@ class Exposition(unittest.SynchronousTestCase):
         refusing = tuple(replace(peer, refuses=("10.77.1.1",)) for peer in status.peers)
         samples = self.samples(replace(status, peers=refusing))
         self.assertEqual(samples["tunmesh_addresses_refused"], {"": 1})
+
+    def test_device(self) -> None:
+        """Each thing that is wrong with the device counts."""
+        self.assertEqual(self.samples(a_status())["tunmesh_device_complaints"], {"": 0})
+        damaged = DeviceStatus("tun1", ("10.77.0.0/16",), ("no route", "no address"))
+        samples = self.samples(replace(a_status(), device=damaged))
+        self.assertEqual(samples["tunmesh_device_complaints"], {"": 2})
 
     def test_round_trips(self) -> None:
         """Round trips are a cumulative histogram; a bound belongs to its bucket."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from ipaddress import ip_address
 
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -844,6 +845,40 @@ class BackpressureTests(SynchronousTestCase):
         b.tun.delete()
         self.assertFalse(b.status.is_live)
         self.assertFalse(b.status.is_ready)
+
+
+class DeviceTests(SynchronousTestCase):
+    """What others do to the device of a node."""
+
+    def test_damaged_and_mended(self) -> None:
+        """A node whose device lacks something is not ready, says so once, and goes on; when it is
+        put back it is ready again."""
+        mesh, (a, b) = complete("a", "b")
+        b.watch.complain("the route is gone", "the address is gone")
+        self.assertTrue(b.status.is_live)
+        self.assertFalse(b.status.is_ready)
+        self.assertEqual(b.status.device.complaints, ("the route is gone", "the address is gone"))
+        (problem,) = problems(b.status, History(), 0.0)
+        self.assertEqual(problem, "the route is gone; the address is gone")
+        (event,) = b.logged("device_changed")
+        self.assertIn("not as it was set up: the route is gone; the", str(formatEvent(event)))
+        self.assertTrue(mesh.send(a, b, b"goes on"))
+        b.watch.complain()
+        self.assertTrue(b.status.is_ready)
+        self.assertEqual(len(b.logged("device_whole")), 1)
+
+    def test_explained(self) -> None:
+        """If the kernel sends a packet of this machine elsewhere, that is where its way ends; those
+        that come in are none of it."""
+        _mesh, (a, b) = complete("a", "b")
+        ends = [ip_address(member.address) for member in (a, b)]
+        for interface, carried in ((None, True), (a.tun.name, True), ("eth0", False)):
+            a.watch.interface = interface
+            steps = a.node.explainer().explain(*ends)
+            self.assertEqual(all(step.ok for step in steps), carried)
+        text = "the kernel sends it to eth0 (routing table 52); it does not come to tun1"
+        self.assertEqual(steps[-1].text, text)
+        self.assertTrue(all(step.ok for step in a.node.explainer().explain(*reversed(ends))))
 
 
 class HousekeepingTests(SynchronousTestCase):

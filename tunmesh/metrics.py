@@ -116,6 +116,11 @@ class _NodeCollector(Collector):
             {(): len({address for peer in status.peers for address in _held(peer)})},
         )
         yield self._gauge(
+            "tunmesh_device_complaints",
+            "What the tun lacks of its addresses and routes, or what else takes its packets",
+            {(): len(status.device.complaints)},
+        )
+        yield self._gauge(
             "tunmesh_expected_nodes",
             "How many nodes the mesh should have, this one included, if its config says so",
             {(): status.expected_nodes} if status.expected_nodes is not None else {},

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -40,12 +40,14 @@ from zope.interface import implementer
 
 from tunmesh import web
 from tunmesh.bootstrap import GroupSettings
+from tunmesh.devicestate import Unwatched, Way
 from tunmesh.fakeclock import FakeClock
 from tunmesh.handshake import Key
 from tunmesh.messages import NodeRecord, split_url
 from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.routing import Drop
+from tunmesh.rtnetlink import Address
 from tunmesh.status import Status
 from tunmesh.tls import Credentials, TunedTransport
 
@@ -145,6 +147,30 @@ def frame(source: str, destination: str, payload: bytes = b"") -> bytes:
 
 
 # --- the network ---
+
+
+class MemoryWatch(Unwatched):
+    """A watch of a MemoryTun: it complains of what it is told to, and the kernel sends packets
+    where it is told."""
+
+    def __init__(self) -> None:
+        self.complaints: Sequence[str] = ()
+        self.interface: str | None = None  # that packets go to; None: it cannot be asked
+        self._changed: Callable[[], None] = lambda: None
+
+    def start(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+
+    def stop(self) -> None:
+        self._changed = lambda: None
+
+    def way(self, destination: Address, source: Address) -> Way | None:
+        return None if self.interface is None else Way(self.interface, 52)
+
+    def complain(self, *complaints: str) -> None:
+        """This is wrong with the device from now on, and nothing else."""
+        self.complaints = complaints
+        self._changed()
 
 
 @implementer(interfaces.ITransport, interfaces.IConsumer)
@@ -552,6 +578,7 @@ class Member:
         self.events: list[LogEvent] = []
         self.node: Node
         self.tun: MemoryTun
+        self.watch: MemoryWatch
         self.reactor: MemoryReactor
 
     def move(self, number: int) -> None:
@@ -585,6 +612,7 @@ class Member:
         self.settings.update(changes)
         self.mesh.network.gone.discard(self.host)
         self.tun = self.mesh.make_tun(self)
+        self.watch = MemoryWatch()
         self.reactor = MemoryReactor(self.mesh.network, self.host)
         self.node = Node(
             self.reactor,
@@ -598,6 +626,7 @@ class Member:
             before_bootstrap=lambda: self.before_bootstrap(),
             transport=self.mesh.transport,
             is_debugging=lambda: self.debugs,
+            watch=self.watch,
         )
         self.node.listen()
         self.node.start()
