@@ -28,7 +28,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +36,7 @@ from twisted.internet.interfaces import IAddress, IReadDescriptor
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
-from tunmesh import certificates, messages, tls, web
+from tunmesh import certificates, listening, messages, tls, web
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.errors import PeerError
@@ -212,7 +212,6 @@ class Whole:
             reloadable=Reloadable(
                 keys, credentials, (GroupSettings("first", ((REAL.underlay, plan.LISTEN_PORT),)),)
             ),
-            listen_port=record.host_port[1],
         )
         self._node = kind(
             reactor,
@@ -224,7 +223,7 @@ class Whole:
             failed=partial(say, "failed"),
             log=Logger(namespace="tunmesh", observer=_Links(self._count)),
         )
-        self._node.listen()
+        self._node.listen(listening.bind(ip_address(HOST), record.host_port[1]))
 
     def go(self) -> None:
         self._node.start()

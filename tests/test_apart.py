@@ -18,12 +18,12 @@ class ApartTests(unittest.SynchronousTestCase):
     def test_result(self) -> None:
         """What is opened arrives and works, and is not handed on to programs that are started."""
 
-        def open_pipe() -> int:
+        def open_pipe() -> list[int]:
             reading, writing = os.pipe()
             os.write(writing, b"from %d" % os.getpid())
-            return reading
+            return [reading]
 
-        fd = open_apart(open_pipe)
+        (fd,) = open_apart(open_pipe)
         self.addCleanup(os.close, fd)
         text = os.read(fd, 100)
         self.assertTrue(text.startswith(b"from "))
@@ -33,19 +33,20 @@ class ApartTests(unittest.SynchronousTestCase):
     def test_nothing_stays(self) -> None:
         """What the child imports is not in this process, and no child is left to wait for."""
 
-        def open_here() -> int:
+        def open_here() -> list[int]:
             import colorsys  # something that nobody needs
 
-            return os.open(colorsys.__file__, os.O_RDONLY)
+            return [os.open(colorsys.__file__, os.O_RDONLY)]
 
-        os.close(open_apart(open_here))
+        (fd,) = open_apart(open_here)
+        os.close(fd)
         self.assertNotIn("colorsys", sys.modules)
         self.assertRaises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
 
     def test_refusal(self) -> None:
         """The operator's error arrives with its text, whole."""
 
-        def refuse() -> int:
+        def refuse() -> list[int]:
             raise OperatorError("networking/ipv4: no – not that one")
 
         error = self.assertRaises(OperatorError, open_apart, refuse)

@@ -123,7 +123,7 @@ class WhatLoads(Case):
     def test_every_key_is_covered(self) -> None:
         """The original-style file above uses every key there is, but for the ones that are new."""
         new = {"node_name", "secret_file", "secrets", "format", "levels", "admin", "listen", "tls"}
-        new |= {"max_nodes_per_source", "memory_budget"}
+        new |= {"max_nodes_per_source", "memory_budget", "listen_address"}
         new |= {"guard", "allow_overlap"}
         tree = yaml.safe_load(ORIGINAL)
         for path in key_paths():
@@ -147,6 +147,14 @@ class WhatLoads(Case):
             self.assertEqual((str(listen.address), listen.port), (address, port))
             self.assertEqual(dump(config)["tun_mesh"]["monitoring"]["listen"], text.strip('"'))
         self.assertFalse(config.monitoring.tls)
+
+    def test_listen_address(self) -> None:
+        """An address to listen on may come from the environment, and is none by default."""
+        text = self.with_line("  control_api:\n", "  control_api:\n    listen_address: ${POD_IP}\n")
+        for address in ("10.1.2.3", "fd00::3", "0.0.0.0"):
+            config = self.load(text, {"POD_IP": address})
+            self.assertEqual(str(config.control_api.listen_address), address)
+        self.assertIsNone(self.load(MINIMAL).control_api.listen_address)
 
     def test_levels(self) -> None:
         """Parts of the log may have levels of their own."""

@@ -212,6 +212,23 @@ class WhatIsRefused(Case):
             "12: tun_mesh/control_api/listen_port: must be 65535 or less, not 70000",
         )
 
+    def test_listen_address(self) -> None:
+        """One address that is no name, has neither port nor prefix, and is not inside the mesh."""
+        key = "12: tun_mesh/control_api/listen_address: must be"
+        form = "an IP address of this machine such as 192.0.2.10, without brackets, prefix or port"
+        outside = "outside the mesh's own network_cidr, at an address of the host network"
+        for value, expected in {
+            "alice.example": form,
+            "10.0.0.1:4567": form,
+            "10.0.0.1/24": form,
+            "[::1]": form,
+            "fe80::1%eth0": form,
+            "224.0.0.1": form,
+            "10.77.1.2": outside,
+        }.items():
+            address = f"  control_api:\n    listen_address: '{value}'"
+            self.refused("  control_api:", address, f'{key} {expected}, not "{value}"')
+
     def test_choices(self) -> None:
         """A word must be one of the choices, a flag true or false."""
         self.refused(

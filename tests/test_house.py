@@ -58,7 +58,7 @@ FLOORS = {
     # What adapters are made of: the part of `tls` that knows private names, certificates in files,
     # what every web site has in common.
     "internals": Floor(
-        "access bugs bulktls pem sites capture lines admission netlink",
+        "access bugs bulktls holders pem sites capture lines admission netlink",
         "errors codecs machines internals",
     ),
     "reading": Floor("reading", "machines internals"),
@@ -81,6 +81,7 @@ FLOORS = {
         "errors codecs machines configuration",
     ),
     "lint": Floor("config.lint", "errors machines internals certificates configuration adapters"),
+    "preflight": Floor("preflight", "errors machines internals adapters configuration"),
     "harness": Floor(
         "localmesh localmesh.run localmesh.story localmesh.measuring localmesh.processes "
         "localmesh.plan localmesh.screen localmesh.machine localmesh.underlay localmesh.transfers "
@@ -96,11 +97,12 @@ FLOORS = {
     "service": Floor(
         "service reload control monitor",
         "errors stdio codecs machines internals reading adapters interpreter certificates "
-        "configuration lint service",
+        "configuration lint preflight service",
     ),
     "doctor": Floor(
         "doctor reaching",
-        "errors codecs machines internals adapters certificates configuration lint doctor",
+        "errors codecs machines internals adapters certificates configuration lint "
+        "preflight doctor",
     ),
     "healthcheck": Floor("healthcheck", "errors stdio configuration"),
     "cli": Floor(

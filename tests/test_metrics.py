@@ -141,6 +141,7 @@ def a_status() -> Status:
         buffered_bytes=1000,
         memory_budget=4000,
         certificate_expiry=1800000000.0,
+        port=4567,
         delayed_calls=7,
         expected_nodes=5,
     )

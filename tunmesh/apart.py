@@ -5,8 +5,8 @@ that a node has no use for afterwards and would keep for good, as Python gives n
 child they go with it. What is to stay of the device is a file descriptor, and that can be handed
 over (unix(7), SCM_RIGHTS); of the config it is plain values.
 
-    node ── fork ──> child: open_fd()          imports, talks to the kernel
-      │ <── descriptor, or one line why not ──┘ exits
+    node ── fork ──> child: open_fds()          imports, talks to the kernel
+      │ <── descriptors, or one line why not ──┘ exits
 
 Only for the time before the reactor runs: the node waits for it.
 """
@@ -17,17 +17,18 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
 from tunmesh.errors import OperatorError
 
 _LONGEST = 4096  # bytes of the line
+_MOST = 8  # descriptors
 
 
-def open_apart(open_fd: Callable[[], int]) -> int:
-    """The file descriptor that `open_fd` returns, called in a child process.
+def open_apart(open_fds: Callable[[], Sequence[int]]) -> Sequence[int]:
+    """The file descriptors that `open_fds` returns, called in a child process; at least one.
 
     Raises the OperatorError that it raises there, and another one if the child dies of anything
     else; what it was then is on standard error.
@@ -35,15 +36,16 @@ def open_apart(open_fd: Callable[[], int]) -> int:
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
-        _serve(open_fd, theirs)
+        _serve(open_fds, theirs)
     theirs.close()
     with ours:
-        line, fds, *_ = socket.recv_fds(ours, _LONGEST, 1)
+        line, fds, *_ = socket.recv_fds(ours, _LONGEST, _MOST)
     os.waitpid(child, 0)
     if not fds:
         raise OperatorError(line.decode(errors="replace") or "the set-up ended without a result")
-    os.set_inheritable(fds[0], False)  # Python does that for all but these
-    return fds[0]
+    for fd in fds:
+        os.set_inheritable(fd, False)  # Python does that for all but these
+    return fds
 
 
 def made_apart(make: Callable[[], bytes]) -> bytes:
@@ -62,10 +64,10 @@ def made_apart(make: Callable[[], bytes]) -> bytes:
     return b"" if status else made
 
 
-def _serve(open_fd: Callable[[], int], parent: socket.socket) -> NoReturn:
+def _serve(open_fds: Callable[[], Sequence[int]], parent: socket.socket) -> NoReturn:
     """The child's whole life. It must not return into the copy of the node that it is."""
     try:
-        socket.send_fds(parent, [b"\0"], [open_fd()])
+        socket.send_fds(parent, [b"\0"], list(open_fds()))
     except OperatorError as error:
         parent.send(str(error).encode()[:_LONGEST])
     except BaseException:

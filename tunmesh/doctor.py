@@ -1,8 +1,8 @@
 """What may keep a node from working here, looked at in the order in which it would hit it.
 
-The config (all that the lint finds), the tun device, privileges, the control socket of a node that
-runs already, and the way to every bootstrap URL. Nothing is changed: a tun is opened and closed
-again, without a name that anybody uses.
+The config (all that the lint finds), every step of a start (tunmesh.preflight; but what a node that
+runs here has already), and the way to every bootstrap URL. Nothing is changed: a port and a tun are
+taken and given back, a child process becomes another user.
 """
 
 from __future__ import annotations
@@ -13,17 +13,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunmesh import access, certificates, privileges, tun
+from tunmesh import access, certificates, preflight, tun
 from tunmesh.config import Config
 from tunmesh.config.lint import lint
 from tunmesh.configured import Endpoint
 from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
 from tunmesh.outside import Outside
+from tunmesh.preflight import Plan
 from tunmesh.reaching import addresses_of, reach
 
 OK, DOUBT, BAD = "ok", "?", "NO"
-_NEEDED = {"NET_ADMIN": 12, "SETUID": 7, "SETGID": 6}  # linux/capability.h
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a node that runs here says that it has."""
+
+    device: str
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +48,10 @@ def examine(
     environ: Mapping[str, str],
     draw: Callable[[float, float], float],
     now: float,
-    is_running: bool,
+    running: Running | None,
 ) -> Iterator[Finding]:
-    """Everything. `is_running`: a node answers here, so what it needed at its start it had."""
-    findings = lint(path, environ, draw, now)
+    """Everything. `running`: a node answers here, so what it needed at its start it had."""
+    findings = lint(path, environ, draw, now, with_port=False)
     for problem in findings.errors:
         yield Finding("config", BAD, problem.at(path))
     for problem in findings.warnings:
@@ -52,29 +60,40 @@ def examine(
         # A certificate that has expired is no error of the config, but it is of no use.
         too = "" if findings.warnings else ", and so can its certificate"
         yield Finding("config", OK, f"{path} can be used{too}")
-    if not is_running:
-        yield from _machine(findings.config)
+    if findings.config is not None:
+        yield from _machine(Plan.of(findings.config), running)
+    elif running is None:
+        yield _any_device()
     if findings.config is not None:
         yield from _names(findings.config)
         yield from _urls(findings.config, is_running)
 
 
-def _machine(config: Config | None) -> Iterator[Finding]:
-    """What a start needs."""
-    held = privileges.held()
-    missing = [name for name, bit in _NEEDED.items() if not held.effective >> bit & 1]
-    as_itself = config is not None and held.uids[0] == config.process.uid
-    if "NET_ADMIN" in missing or (missing and not as_itself):
-        text = f"missing: {', '.join(missing)}; give them to the container (cap_add"
-        yield Finding("privileges", BAD, f"{text}, capabilities.add), or start as root")
-    else:
-        yield Finding("privileges", OK, "all that a start needs is there")
+def _machine(plan: Plan, running: Running | None) -> Iterator[Finding]:
+    """What a start needs, by what a start does."""
+    for step in preflight.STEPS:
+        if running is not None:
+            ours = {"port": running.port == plan.listen_port, "tun": running.device == plan.device}
+            if ours.get(step.name, True):
+                continue  # it has that, or has had it at its start
+        try:
+            said = step.attempt(plan)
+        except OperatorError as error:
+            is_node = any(holder.is_node for holder in preflight.holders_of(step.name, plan))
+            hint = "; if that is the node that you ask about, all is well" if is_node else ""
+            yield Finding(step.name, DOUBT if is_node else BAD, f"{error}{hint}")
+        else:
+            if said:
+                yield Finding(step.name, OK, said)
+
+
+def _any_device() -> Finding:
+    """What can be said without a config that is right."""
     try:
         os.close(tun.open_tun("tmdoctor"))
     except OperatorError as error:
-        yield Finding("tun", BAD, str(error))
-    else:
-        yield Finding("tun", OK, "a tun device can be made")
+        return Finding("tun", BAD, str(error))
+    return Finding("tun", OK, "a tun device can be made")
 
 
 def _own_url(own: Endpoint, outside: Outside) -> Iterator[Finding]:

@@ -53,7 +53,7 @@ def _ask(page: str, environ: Mapping[str, str]) -> tuple[int, str]:
             return _ask_socket(path, page)
     except _NobodyError:
         pass
-    return _ask_port(_port(environ), page)
+    return _ask_port(*_place(environ), page)
 
 
 def _ask_socket(path: Path, page: str) -> tuple[int, str]:
@@ -76,23 +76,27 @@ def _ask_socket(path: Path, page: str) -> tuple[int, str]:
             raise OperatorError(f"{page} of {path} does not answer: {error}") from None
 
 
-def _port(environ: Mapping[str, str]) -> int:
+def _place(environ: Mapping[str, str]) -> tuple[str, int]:
+    """Where the node listens: an address, and the port."""
     import random
 
     from tunmesh import config
 
     loaded = config.load(config.path_of(None, environ), environ, random.uniform)
-    return loaded.control_api.listen_port
+    address, port = loaded.control_api.listen_address, loaded.control_api.listen_port
+    if address is None or address.is_unspecified:
+        return "::1" if address is not None and address.version == 6 else "127.0.0.1", port
+    return str(address), port
 
 
-def _ask_port(port: int, page: str) -> tuple[int, str]:
+def _ask_port(host: str, port: int, page: str) -> tuple[int, str]:
     import ssl
     from http.client import HTTPException, HTTPSConnection
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    connection = HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)
+    connection = HTTPSConnection(host, port, timeout=TIMEOUT, context=context)
     try:
         connection.request("GET", page)
         response = connection.getresponse()

@@ -36,8 +36,7 @@ def listen(
         return
     factory = node.over_tls(site) if config.tls else site
     admission = Admission(reactor, factory, worked, waited, MAX_VISIT)
-    admission.ports.append(
-        listening.listen(reactor, "monitoring/listen", str(wanted.address), wanted.port, admission)
-    )
+    bound = listening.bind(wanted.address, wanted.port, listening.MONITORING)
+    admission.ports.append(bound.listen(reactor, admission))
     url = f"http{'s' * config.tls}://{wanted}"
     log.info("health and metrics with details at {url}", event="monitoring", url=url)

@@ -15,10 +15,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
@@ -41,7 +40,7 @@ from tunmesh.datapath import DataPath, Peer, Tap
 from tunmesh.devicestate import Unwatched, Watch
 from tunmesh.dialer import PeerFactory, Target, shown_target
 from tunmesh.digest import Digest
-from tunmesh.errors import OperatorError, PeerError
+from tunmesh.errors import PeerError
 from tunmesh.explain import Explainer
 from tunmesh.handshake import Key
 from tunmesh.link import Link, Timing
@@ -81,7 +80,6 @@ MAX_DIALS = 4
 PATIENCE = 1.0  # the node with the larger id lets the other one dial first, for so many seconds
 PATIENCE_PER_NODE = 0.02  # and the longer the more nodes there are that the other one may dial
 LEAVE_TIMEOUT = 1.5  # for the byes to reach the peers
-BACKLOG = 512  # a mesh that dials all at once; not more, since behind a flood one waits in it
 
 HANDSHAKE_FAILURES = (
     "bad_proof",
@@ -118,7 +116,6 @@ class Settings:
     node_key: NodeKey
     networks: tuple[Network, ...]
     reloadable: Reloadable
-    listen_port: int
     enable_broadcast: bool = False
     bootstrap_retry_interval: float = 15.0
     startup_grace: float = 0.0
@@ -129,6 +126,18 @@ class Settings:
     max_nodes_per_source: int = 512
     local: Timing = field(default_factory=Timing)  # for links within the local subnet
     mesh: Timing = field(default_factory=Timing)  # for all others
+
+
+class Place(Protocol):
+    """Where a node listens; tunmesh.listening.Bound is one."""
+
+    @property
+    def address(self) -> object | None: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def where(self) -> str: ...
+    def listen(self, reactor: Any, factory: IProtocolFactory) -> IListeningPort: ...
 
 
 class Node:
@@ -224,6 +233,7 @@ class Node:
         )
         self._transport = transport
         self._port: IListeningPort | None = None
+        self._port_number = 0
         self._timers: dict[str, Any] = {}
         self._started = reactor.seconds()
         self._told = -math.inf  # when news was told last
@@ -236,27 +246,21 @@ class Node:
 
     # --- life ---
 
-    def listen(self) -> None:
-        """Take the listening port. Raises OperatorError when it is not to be had."""
-        port = self._settings.listen_port
+    def listen(self, bound: Place) -> None:
+        """Accept connections at this place from now on."""
         factory = tls.server_factory(
             self._identity, self._reception, self._reactor, self._transport
         )
-        try:
-            self._port = self._reception.port = self._listen_on(port, factory)
-        except CannotListenError as error:
-            raise OperatorError(
-                f"control_api/listen_port: cannot listen on TCP port {port}: {error.socketError}"
-            ) from None
-        self._journal.info("listening on TCP port {port}", event="listening", port=port)
-
-    def _listen_on(self, port: int, factory: IProtocolFactory) -> IListeningPort:
-        """On every address of both families, or of IPv4 where there is no IPv6."""
-        listen: Callable[..., IListeningPort] = self._reactor.listenTCP
-        try:
-            return listen(port, factory, BACKLOG, "::")
-        except CannotListenError:
-            return listen(port, factory, BACKLOG, "0.0.0.0")  # noqa: S104
+        self._reception.own_address = str(bound.address or "")
+        self._port = self._reception.port = bound.listen(self._reactor, factory)
+        self._port_number = bound.port
+        self._journal.info(
+            "listening on {where}",
+            event="listening",
+            where=bound.where,
+            port=bound.port,
+            address=str(bound.address or ""),
+        )
 
     def over_tls(self, site: IProtocolFactory) -> IProtocolFactory:
         """A web site for a port of its own, with this node's certificate, also a renewed one."""
@@ -845,6 +849,7 @@ class Node:
             buffered_bytes=self._memory.held,
             memory_budget=self._memory.limit,
             certificate_expiry=self._identity.credentials.expiry,
+            port=self._port_number,
             delayed_calls=len(self._reactor.getDelayedCalls()),
             lost=tuple(self._redialer.lost()),
         )

@@ -50,6 +50,7 @@ def report(status: Status, history: History, epoch: float) -> Tree:
             "url": record.url,
             "addresses": [str(address) for address in record.addresses],
             "networks": [str(network) for network in record.networks],
+            "port": status.port,
             "uptime": round(status.now - status.started, 3),
         },
         "live": status.is_live,

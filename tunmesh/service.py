@@ -41,6 +41,7 @@ from tunmesh import (
     lines,
     metrics,
     monitor,
+    preflight,
     privileges,
     seccomp,
     stdio,
@@ -55,22 +56,21 @@ from tunmesh.devicewatch import DeviceWatch
 from tunmesh.errors import OperatorError
 from tunmesh.handshake import Key
 from tunmesh.link import Timing
+from tunmesh.listening import Bound
 from tunmesh.log import Output, Recent
 from tunmesh.messages import NodeRecord
 from tunmesh.names import Names
 from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.outlet import Outlet
-from tunmesh.overlaps import Overlay
+from tunmesh.preflight import Plan
 from tunmesh.reload import Reading, Reloader
 from tunmesh.runqueue import RunQueue
 from tunmesh.sdnotify import Supervisor
 
 if TYPE_CHECKING:
     from tunmesh.config import Config, process
-    from tunmesh.config.networking import Networking
 
-MTU = 1500
 EX_CONFIG = 78
 TWISTD_PIDFILE = "twistd.pid"  # its default
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -194,7 +194,7 @@ def _checked(path: Path) -> tuple[Config, tuple[str, ...]]:
     from tunmesh.config.lint import lint
     from tunmesh.config.plain import plain
 
-    findings = lint(path, os.environ, _draw, time.time(), with_networks=False)
+    findings = lint(path, os.environ, _draw, time.time(), with_networks=False, with_port=False)
     if findings.config is None:
         raise ConfigError(path, findings.errors)
     return plain(findings.config), tuple(problem.at(path) for problem in findings.doubts)
@@ -290,7 +290,6 @@ def settings_of(reading: Reading) -> Settings:
         node_key=node_key,
         networks=tuple(family.network_cidr for family in families),
         reloadable=reading.reloadable,
-        listen_port=loaded.control_api.listen_port,
         enable_broadcast=_broadcasts(loaded),
         bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
         startup_grace=timing.registrations.startup_grace,
@@ -325,32 +324,10 @@ def _broadcasts(loaded: Config) -> bool:
     return ipv4 is not None and ipv4.enable_broadcast
 
 
-def overlays_of(networking: Networking) -> list[Overlay]:
-    """The networks of the mesh, in the terms of those who make its device and watch it."""
-    ipv4 = networking.ipv4
-    return [
-        Overlay(
-            family.network_cidr,
-            family.node_address_cidr,
-            family is ipv4 and ipv4.enable_broadcast,
-            networking.allow_overlap,
-        )
-        for family in (ipv4, networking.ipv6)
-        if family is not None
-    ]
-
-
-def _open_device(name: str, overlays: Sequence[Overlay], guarded: bool) -> int:
-    """The tun device with its addresses and routes, unless they would clash with what is there."""
-    # Imported in a process of its own (see `apart`), where its 8 MB go when it ends.
-    from tunmesh import netadmin
-
-    netadmin.check(name, overlays)
-    if guarded:
-        netadmin.put_guard([overlay.network for overlay in overlays])
-    fd = tun.open_tun(name)
-    netadmin.configure(name, overlays, MTU)
-    return fd
+def _take(plan: Plan) -> Sequence[int]:
+    """The descriptors of the tun device and of the port."""
+    fd, bound = preflight.take(plan)
+    return fd, bound.socket.detach()
 
 
 class NodeService(Service):
@@ -421,26 +398,26 @@ class NodeService(Service):
         )
 
     def _set_up(self) -> Node:
-        networking = self._config.networking
-        name, overlays = networking.tun_device_id, overlays_of(networking)
+        plan = Plan.of(self._config)
         # ---- from here on the machine is touched ----
-        fd = open_apart(partial(_open_device, name, overlays, networking.guard))
-        device = tun.TunDevice(self._reactor, fd, name)
+        fd, port = open_apart(partial(_take, plan))
+        bound = Bound(socket.socket(fileno=port), plan.listen_address, plan.listen_port)
+        device = tun.TunDevice(self._reactor, fd, plan.device)
         self.log.info(
             "{device} is up: {addresses}",
             event="tun_up",
-            device=name,
+            device=plan.device,
             addresses=", ".join(map(str, self._settings.record.addresses)),
         )
         waited = RunQueue().waited
         watch = None
         try:
-            watch = DeviceWatch(self._reactor, name, overlays)
+            watch = DeviceWatch(self._reactor, plan.device, plan.overlays)
         except OSError as error:
             self.log.warn(
                 "{device} is not watched: {why}",
                 event="not_watched",
-                device=name,
+                device=plan.device,
                 why=error.strerror or str(error),
             )
         node = Node(
@@ -458,7 +435,7 @@ class NodeService(Service):
             watch=watch,
             is_debugging=lambda: self._output is not None and self._output.debugs,
         )
-        node.listen()
+        node.listen(bound)
         monitoring, expose = self._config.monitoring, self._expose(node)
         pages = web.details(node.health, expose, self._reactor)
         monitor.listen(self._reactor, monitoring, node, pages, time.thread_time, waited, self.log)
@@ -467,7 +444,7 @@ class NodeService(Service):
                 "/metrics on port {port} tells strangers the name, version and counts of this "
                 "node: monitoring.listen gives it an address of its own",
                 event="public_metrics",
-                port=self._settings.listen_port,
+                port=bound.port,
             )
         self._control = Control(
             self._reactor,

@@ -223,6 +223,7 @@ class Status:
     buffered_bytes: int  # what waits for peers, or has come from them in part
     memory_budget: int  # and the most that may
     certificate_expiry: float  # seconds since the epoch
+    port: int  # that is listened on
     delayed_calls: int  # timers of the whole process
     lost: tuple[LostNode, ...] = ()  # the one that was linked last first
     # What is wrong in the mesh, and does not keep this node from being ready.

@@ -22,7 +22,7 @@ import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_interface
@@ -546,6 +546,21 @@ class MemoryReactor:
         return _Port(self._network, place)
 
 
+@dataclass(frozen=True)
+class MemoryPlace:
+    """Where a node listens on a host in memory; tunmesh.listening.Bound is the real one."""
+
+    port: int
+    address: None = None
+
+    @property
+    def where(self) -> str:
+        return f"TCP port {self.port}"
+
+    def listen(self, reactor: Any, factory: Any) -> Any:
+        return reactor.listenTCP(self.port, factory)
+
+
 # --- the mesh ---
 
 
@@ -628,7 +643,7 @@ class Member:
             is_debugging=lambda: self.debugs,
             watch=self.watch,
         )
-        self.node.listen()
+        self.node.listen(MemoryPlace(PORT))
         self.node.start()
 
     def reload(self, **changes: Any) -> None:
@@ -714,7 +729,6 @@ class Mesh:
             "node_key": node_key,
             "networks": (IPV4, IPV6),
             "reloadable": self.reloadable_of(member),
-            "listen_port": PORT,
         }
         changes = self.settings | member.settings
         return Settings(**plain | {k: v for k, v in changes.items() if k not in RELOADABLE})

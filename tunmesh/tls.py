@@ -569,6 +569,7 @@ class Reception(Factory):
 
     noisy = False
     port: Any = None  # that it listens on: a tcp.Port
+    own_address = ""  # the only one that it listens on: who comes from there is on this host
 
     def __init__(
         self,
@@ -594,6 +595,8 @@ class Reception(Factory):
         if self.port is not None:
             self.port.numberAccepts = 0  # else Twisted takes 20 more each time when there are many
         host = getattr(addr, "host", "")
+        if host == self.own_address:
+            host = "127.0.0.1"
         admitted, instead_of = self.strangers.room(host)
         self._spend(ACCEPT_COST if admitted else REFUSE_COST)
         crowded = PeerError("crowded", "too many connections that do not authenticate")

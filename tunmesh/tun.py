@@ -35,7 +35,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh import packet, segments
+from tunmesh import holders, packet, segments
 from tunmesh.errors import OperatorError
 from tunmesh.routing import Drop
 
@@ -187,9 +187,11 @@ def _why_not_created(name: str, device: str, error: OSError) -> str:
                 "or the container with --cap-add NET_ADMIN"
             )
         case errno.EBUSY:
+            holder = holders.of_tun(name)
             return (
-                f"{name} exists already: set networking/tun_device_id to another name, "
-                f"or remove it with: ip link delete {name}"
+                f"{name} exists already{f', held by {holder}' if holder else ''}: set "
+                "networking/tun_device_id to another name, or remove it with: "
+                f"ip link delete {name}"
             )
         case errno.ENOTTY:
             return f"{device} is not the tun device: make it with: mknod {device} c 10 200"

@@ -29,12 +29,14 @@ def doctor(node: Client, file: str | None) -> None:
     from tunmesh import config, doctor
 
     status = _status(node)
+    running = None
+    if not isinstance(status, OperatorError):
+        running = doctor.Running(status["device"]["name"], status["node"]["port"])
     bad = 0
-    is_running = not isinstance(status, NoNodeError)
     path = config.path_of(file, os.environ)
     part = ""
     for found in doctor.examine(
-        path, os.environ, random.SystemRandom().uniform, time.time(), is_running
+        path, os.environ, random.SystemRandom().uniform, time.time(), running
     ):
         if found.part != part:
             part = found.part

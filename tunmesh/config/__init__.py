@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -132,27 +133,30 @@ def _across_sections(config: Config) -> Iterator[tuple[Loc, str]]:
             ("tun_mesh", "monitoring", "listen"),
             wrong("at another port than control_api/listen_port", str(listen)),
         )
+    address = config.control_api.listen_address
+    if _in_overlay(config, address):
+        yield ("tun_mesh", "control_api", "listen_address"), _outside_text(address)
     clustering: Loc = ("tun_mesh", "clustering")
     url = config.clustering.control_api_advertise_url
-    if _in_overlay(config, url):
+    if _in_overlay(config, url.address):
         yield (*clustering, "control_api_advertise_url"), _outside_text(url)
     for name, group in config.clustering.bootstrap_groups.items():
         for index, url in enumerate(group.bootstrap_node_urls):
-            if _in_overlay(config, url):
+            if _in_overlay(config, url.address):
                 place = ("bootstrap_groups", name, "bootstrap_node_urls", index)
                 yield (*clustering, *place), _outside_text(url)
 
 
-def _in_overlay(config: Config, url: Endpoint) -> bool:
-    address = url.address
+def _in_overlay(config: Config, address: IPv4Address | IPv6Address | None) -> bool:
     families = (config.networking.ipv4, config.networking.ipv6)
     return address is not None and any(
         address in family.network_cidr for family in families if family is not None
     )
 
 
-def _outside_text(url: Endpoint) -> str:
-    return wrong("outside the mesh's own network_cidr, at an address of the host network", str(url))
+def _outside_text(found: object) -> str:
+    form = "outside the mesh's own network_cidr, at an address of the host network"
+    return wrong(form, str(found))
 
 
 def _blame(document: Document, error: ValidationError) -> None:

@@ -31,6 +31,7 @@ from tunmesh.config.values import (
     File,
     GroupName,
     Integer,
+    IpAddress,
     LabelName,
     ListenAddress,
     NodeName,
@@ -184,6 +185,13 @@ class ControlApi(Section):
         ge=1,
         le=65535,
         description="TCP port to listen on. May differ from the advertised one behind NAT.",
+    )
+    listen_address: IpAddress | None = Field(
+        default=None,
+        description="The only address to listen on, such as that of the pod. null: all of both "
+        "families. Then no program beside this node can listen on listen_port, whatever its "
+        "address.",
+        examples=["${POD_IP}"],
     )
     max_batch_size: Integer = Field(
         default=64,

@@ -22,12 +22,13 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from tunmesh import certificates, config, pem
+from tunmesh import certificates, config, listening, pem
 from tunmesh.config.file import Document, Loc, Problem, printable
 from tunmesh.config.keys import (
     Auth,
     Clustering,
     Config,
+    ControlApi,
     Monitoring,
     Ssl,
     has_effect,
@@ -79,14 +80,19 @@ def lint(
     draw: Callable[[float, float], float],
     now: float,
     with_networks: bool = True,
+    with_port: bool = True,
 ) -> Findings:
     """Check a file; the arguments are those of `config.load`, and the time in seconds since the
-    epoch. To compare it `with_networks` of this machine takes memory that a node has no use for.
-    Raises ConfigError when the file cannot be read at all."""
+    epoch. To compare it `with_networks` of this machine takes memory that a node has no use for;
+    `with_port`: who has it here. Raises ConfigError when the file cannot be read at all."""
     loaded, document = config.examine(path, environ, draw)
     errors, warnings = list(document.problems), list(_without_effect(document))
     doubts = []
-    for loc, kind, check in _CHECKS + _NETWORK_CHECKS * with_networks:
+    for loc, kind, check in (
+        *_CHECKS,
+        *_NETWORK_CHECKS * with_networks,
+        *_PORT_CHECKS * with_port,
+    ):
         section = _alone(kind, document.part(loc), config.loading(path, draw))
         for remark in check(section, now) if section is not None else ():
             problem = document.problem((*loc, *remark.key), remark.text)
@@ -229,6 +235,18 @@ def _room(networking: Networking, _now: float) -> Iterator[_Remark]:
                 yield _Remark((name, "network_cidr"), remark)
 
 
+def _port(api: ControlApi, _now: float) -> Iterator[_Remark]:
+    """No error: a file may be checked where the node is not to run."""
+    others = listening.taken_by_others(api.listen_address, api.listen_port)
+    if others:
+        whose = "; ".join(map(str, others))
+        yield _Remark(
+            ("listen_port",),
+            f"TCP port {api.listen_port} is taken here by {whose}; end that, choose another port, "
+            "or have each listen on an address of its own (listen_address)",
+        )
+
+
 def _patience(timing: LocalRegistration, _now: float) -> Iterator[_Remark]:
     for key, most in (("reregistration_interval", PING_INTERVAL), ("stale_threshold", SILENCE)):
         asked = getattr(timing, key)
@@ -271,3 +289,4 @@ _CHECKS: _Checks = (
     ((*_TIMING, "mesh"), MeshRegistration, _patience),
 )
 _NETWORK_CHECKS: _Checks = ((("tun_mesh", "networking"), Networking, _room),)
+_PORT_CHECKS: _Checks = ((("tun_mesh", "control_api"), ControlApi, _port),)

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import (
+    IPv4Address,
     IPv4Interface,
     IPv4Network,
     IPv6Address,
@@ -277,6 +278,19 @@ def _bootstrap(value: object) -> Endpoint:
     return _endpoint(value, HTTPS_PORT, "https://HOST or https://HOST:PORT")
 
 
+def _ip_address(value: object) -> IPv4Address | IPv6Address:
+    if isinstance(value, IPv4Address | IPv6Address):
+        return value
+    try:
+        address = ip_address(value if isinstance(value, str) else "")
+        if address.is_multicast or getattr(address, "scope_id", None):
+            raise ValueError
+    except ValueError:
+        form = "an IP address of this machine such as 192.0.2.10, without brackets, prefix or port"
+        raise ValueError(wrong(form, value)) from None
+    return address
+
+
 def _cidr(kind: Callable[[str], Any], expected: str) -> BeforeValidator:
     def parse(value: object) -> Any:
         # An address alone would quietly be a network of one.
@@ -337,6 +351,7 @@ _AS_TEXT = PlainSerializer(str, return_type=str)
 _FILE = Kind("file", {"type": "string", "minLength": 1})
 _URL_KIND = Kind("URL", _text(_URL.pattern))
 _V4, _V6 = r"[0-9.]+/[0-9]{1,2}", r"[0-9A-Fa-f:.]+/[0-9]{1,3}"
+_ANY_ADDRESS = r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 
 NULL_IS_EMPTY = BeforeValidator(lambda value: () if value is None else value)
 
@@ -385,6 +400,11 @@ Secret = Annotated[
 SecretInFile = Annotated[SecretFile, PlainValidator(_secret_file), _AS_TEXT, _FILE]
 AdvertiseUrl = Annotated[Endpoint, PlainValidator(_advertised), _AS_TEXT, _URL_KIND]
 BootstrapUrl = Annotated[Endpoint, PlainValidator(_bootstrap), _AS_TEXT, _URL_KIND]
+IpAddress = Annotated[
+    IPv4Address | IPv6Address,
+    BeforeValidator(_ip_address),
+    Kind("IP address", _text(_ANY_ADDRESS)),
+]
 Ipv4Network = Annotated[
     IPv4Network,
     _cidr(IPv4Network, "an IPv4 network such as 10.77.0.0/16"),

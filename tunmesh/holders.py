@@ -1,0 +1,92 @@
+"""Who holds what a node wants: a TCP port, a tun device. As /proc says, as far as this process may
+look: root sees the processes of its PID namespace, others only their own, and of a port at least
+the uid of who has it.
+
+Sources: proc_net(5) (tcp, tcp6), proc_pid_fd(5), and tun_chr_show_fdinfo in drivers/net/tun.c.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+
+from tunmesh.strangers import plain_host
+
+_LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h
+_TUN_DEVICE = "/dev/net/tun"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process; of one that cannot be seen, its uid alone."""
+
+    uid: int
+    pid: int | None = None
+    name: str = ""
+    is_node: bool = False  # it is a tunmesh node
+    address: IPv4Address | IPv6Address | None = None  # at which it listens
+
+    def __str__(self) -> str:
+        who = f"a process of uid {self.uid}"
+        if self.pid is not None:
+            who = f"pid {self.pid} ({self.name}{', a tunmesh node' if self.is_node else ''})"
+        return who if self.address is None else f"{who}, which listens on {self.address}"
+
+
+def of_port(port: int) -> list[Holder]:
+    """Who listens on this TCP port in the network namespace of the calling thread."""
+    found: dict[str, tuple[int, IPv4Address | IPv6Address]] = {}
+    for name in ("tcp", "tcp6"):
+        with suppress(OSError):  # a machine without IPv6
+            lines = Path(f"/proc/thread-self/net/{name}").read_text().splitlines()[1:]
+            for _, local, _, state, _, _, _, uid, _, inode, *_ in map(str.split, lines):
+                address, _, number = local.partition(":")
+                if state == _LISTEN and int(number, 16) == port:
+                    found[f"socket:[{inode}]"] = (int(uid), _address(address))
+    pids = {link: pid for pid, link, _ in _open_files() if link in found}
+    return [_holder(pids.get(link), uid, address) for link, (uid, address) in found.items()]
+
+
+def of_tun(device: str) -> Holder | None:
+    """Who in this network namespace holds this tun device open, if that can be seen."""
+    here = Path("/proc/thread-self/ns/net").readlink()
+    for pid, link, info in _open_files():
+        if link == _TUN_DEVICE:
+            with suppress(OSError):
+                is_here = Path(f"/proc/{pid}/ns/net").readlink() == here
+                if is_here and f"iff:\t{device}\n" in info.read_text():
+                    return _holder(pid, 0, None)
+    return None
+
+
+def _open_files() -> Iterator[tuple[int, str, Path]]:
+    """The pid, what it leads to, and the information on it, of every open file that can be seen."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            for file in (process / "fd").iterdir():
+                with suppress(OSError):
+                    link = str(file.readlink())
+                    yield int(process.name), link, process / "fdinfo" / file.name
+
+
+def _holder(pid: int | None, uid: int, address: IPv4Address | IPv6Address | None) -> Holder:
+    if pid is None:
+        return Holder(uid, address=address)
+    name, command = "", b""
+    with suppress(OSError):  # it may have ended
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    shown = name if name.isprintable() else repr(name)[1:-1]
+    return Holder(uid, pid, shown, b"tunmesh" in command.split(b"\0"), address)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """Of hexadecimal words of 32 bits, each in the order of the machine."""
+    packed = bytes.fromhex(text)
+    if sys.byteorder == "little":
+        packed = b"".join(packed[at : at + 4][::-1] for at in range(0, len(packed), 4))
+    return ip_address(plain_host(str(ip_address(packed))))
