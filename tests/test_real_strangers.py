@@ -4,6 +4,7 @@ monitoring by those who run it."""
 from __future__ import annotations
 
 import json
+import os
 import socket
 
 from tests import netns
@@ -172,16 +173,14 @@ class StrangersView(MeshCase):
             other = socket.create_server(("127.0.0.1", 9464))
         self.addCleanup(other.close)
         for listen, why in (
-            (LISTEN, "Address already in use"),
-            ("192.0.2.77:9464", "Cannot assign requested address"),
+            (LISTEN, f"cannot listen at {LISTEN}: Address already in use by pid {os.getpid()} ("),
+            ("192.0.2.77:9464", "192.0.2.77 is no address of this machine"),
         ):
             self.ground.change(1, monitoring={**METRICS, "listen": listen})
             node = self.ground.start()
             self.assertEqual(await node.ended, 1)
             (failed,) = node.all_logged("failed")
-            self.assertEqual(
-                failed["error"], f"monitoring/listen: cannot listen at {listen}: {why}"
-            )
+            self.assertIn(f"monitoring/listen: {why}", failed["error"])
             self.assertNotIn("Traceback", node.text)
 
     async def test_next_start(self) -> None:
