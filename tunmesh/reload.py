@@ -192,7 +192,8 @@ class Reloader:
 
     def _bug(self, failure: Failure) -> None:
         self._busy_since = None
-        self._log.failure("a look at the config's files failed", failure, event="bug")
+        what = "a look at the config's files failed"
+        self._log.failure("{name}: please report this bug", failure, event="bug", name=what)
         answering, self._answering = self._answering, []
         for each in answering:
             each.callback(None)
