@@ -66,7 +66,7 @@ def examine(
         yield _any_device()
     if findings.config is not None:
         yield from _names(findings.config)
-        yield from _urls(findings.config, is_running)
+        yield from _urls(findings.config, running is not None)
 
 
 def _machine(plan: Plan, running: Running | None) -> Iterator[Finding]:

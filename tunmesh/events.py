@@ -12,7 +12,7 @@ _WORDS = {
     "node": """
         starting tun_up listening monitoring public_metrics no_control_socket page no_page
         privileges ready not_ready leaving settled gone failed tun_lost bug log_lost left_out
-        dropped stock_transport
+        dropped stock_transport not_watched device_changed device_whole
     """,
     "link": """
         linked unlinked unreachable handshake_failed wasteful leads_back dialing retired closed
