@@ -123,7 +123,7 @@ class WhatLoads(Case):
     def test_every_key_is_covered(self) -> None:
         """The original-style file above uses every key there is, but for the ones that are new."""
         new = {"node_name", "secret_file", "secrets", "format", "levels", "admin", "listen", "tls"}
-        new |= {"max_nodes_per_source", "memory_budget", "listen_address"}
+        new |= {"max_nodes_per_source", "memory_budget", "listen_address", "expected_nodes"}
         new |= {"guard", "allow_overlap"}
         tree = yaml.safe_load(ORIGINAL)
         for path in key_paths():
