@@ -13,6 +13,7 @@ Only for the time before the reactor runs: the node waits for it.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -54,6 +55,7 @@ def made_apart(make: Callable[[], bytes]) -> bytes:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        gc.disable()  # it would write to each page, and the kernel make a copy of that
         with suppress(BaseException), os.fdopen(writing, "wb", closefd=False) as out:
             out.write(make())
         os._exit(0)

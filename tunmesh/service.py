@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -211,15 +211,22 @@ def _pickled(path: Path) -> bytes:
         return pickle.dumps(complaints(path, error))
     import tunmesh.config.changes  # noqa: F401 (a reload needs it)
 
-    imported = {name: getattr(sys.modules[name], "__file__", None) for name in sys.modules}
-    files = {name: file for name, file in imported.items() if file and name not in known}
     can = access.as_user(loaded.process.uid, loaded.process.gid)
-    unreadable = sorted(name for name, file in files.items() if not _can_import(Path(file), can))
-    return pickle.dumps((loaded, doubts, unreadable))
+    unreadable = [name for name in sys.modules.keys() - known if not _can_import(name, can)]
+    return pickle.dumps((loaded, doubts, sorted(unreadable)))
 
 
-def _can_import(file: Path, can: access.Can) -> bool:
-    return access.obstacle(file, can) is None and can(file.parent, os.R_OK)
+def _can_import(name: str, can: access.Can) -> bool:
+    file = getattr(sys.modules[name], "__file__", None)
+    if file is None:
+        return True
+    path = Path(file)
+    return _can_look_into(path.parent, can) and can(path, os.R_OK)
+
+
+@cache  # there are hundreds of modules in some directories
+def _can_look_into(directory: Path, can: access.Can) -> bool:
+    return access.obstacle(directory, can) is None and can(directory, os.X_OK)
 
 
 def complaints(path: Path, error: OperatorError) -> list[str]:
