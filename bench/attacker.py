@@ -227,7 +227,7 @@ def huge_length(target: Target) -> Iterator[int]:
 def replay(target: Target) -> Iterator[int]:
     """TLS, then the hello and a proof of somebody else."""
     hello = _hello(target, version=messages.VERSION)
-    proof = messages.encode_proof(messages.Proof(bytes(32), bytes(32), bytes(64), b"{}"))
+    proof = messages.encode_proof(messages.Proof(bytes(32), bytes(114)))
     return _repeat(target, encode(hello) + encode(proof))
 
 

@@ -14,7 +14,7 @@ from tests.test_handshake import DIALER, HONEST, LISTENER
 from tests.test_messages import PAYLOADS, RECORD_BYTES
 from tests.test_packet import PLAIN, ip_packet, segment4, segment6
 from tests.test_segments import datagram
-from tunmesh.messages import encode_record
+from tunmesh.messages import decode_claim, encode_record
 from tunmesh.netstring import encode
 
 
@@ -22,7 +22,11 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
     """By target and name."""
     return {
         "netstring": _netstring(),
-        "messages": {f"message-{payload[:1].hex()}": payload for payload in PAYLOADS.values()},
+        "messages": {
+            f"message-{payload[:1].hex()}": payload
+            for decode, payload in PAYLOADS.items()
+            if decode is not decode_claim  # it has no tag; the target `handshake` has it
+        },
         "handshake": _handshake(),
         "packet": _packet(),
         "segments": _segments(),
@@ -74,6 +78,9 @@ def _handshake() -> dict[str, bytes]:
         "liar": b"\3" + encode_record(replace(DIALER, name="other")),
         "impostor": b"\3" + encode_record(LISTENER),
         "liar-nonsense": b"\3{",
+        "sealed": b"\4\0" + bytes(3),
+        "sealed-flipped": b"\4\1" + b"\2\0\x09\1",
+        "sealed-nonsense": b"\4\0" + b"\1\x04abcd",
     }
     heads = [message[:255] for message in HONEST.carried]  # a story has a byte for their length
     raw = {f"message-{n}": b"\2\1\0\1" + bytes((len(m),)) + m for n, m in enumerate(heads)}

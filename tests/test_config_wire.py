@@ -19,7 +19,7 @@ from tunmesh.messages import (
     MAX_HOST,
     MAX_NAME,
     MAX_URL,
-    PROOF_HEAD,
+    PROOF_SIZE,
     NodeRecord,
     decode_record,
     encode_record,
@@ -92,7 +92,7 @@ class OnTheWire(Case):
             return
         encoded = encode_record(record)
         self.assertEqual(decode_record(encoded), record)
-        self.assertLessEqual(PROOF_HEAD + len(encoded), MAX_HANDSHAKE_FRAME)
+        self.assertLessEqual(PROOF_SIZE + len(encoded), MAX_HANDSHAKE_FRAME)
 
     def test_longest(self) -> None:
         """The longest name and URL of a config are the longest on the wire."""

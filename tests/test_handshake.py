@@ -10,6 +10,9 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import GCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
@@ -17,7 +20,7 @@ from twisted.trial import unittest
 from tunmesh import messages
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener
-from tunmesh.messages import NodeRecord, encode_record
+from tunmesh.messages import Claim, NodeRecord, encode_record
 from tunmesh.nodekey import SEED_SIZE, NodeKey, id_of
 
 SECRET = b"correct-horse-battery-staple-0123456789"
@@ -113,12 +116,49 @@ def hkdf(secret: bytes, info: bytes, length: int) -> bytes:
 
 
 def signed(seed: int, statement: bytes) -> bytes:
-    """The public key and the signature, as a proof has them."""
+    """The public key and the signature, as a claim has them."""
     private = Ed25519PrivateKey.from_private_bytes(bytes((seed,)) * 32)
     return private.public_key().public_bytes_raw() + private.sign(statement)
 
 
+@dataclass
+class Conversation:
+    """The proofs of one handshake, made and opened by somebody who holds the secret, from the RFCs
+    and the protocol's text. Numbers are those of the messages."""
+
+    hello: bytes
+    challenge: bytes
+    message_3: bytes = b""
+    binding: bytes = BINDING
+    secret: bytes = SECRET
+
+    def __post_init__(self) -> None:
+        stretched = scrypt(self.secret)
+        self.key, self.record_key = (
+            hkdf(stretched, b"tunmesh/1 " + purpose, 32) for purpose in (b"handshake", b"record")
+        )
+
+    def about(self, number: int) -> bytes:
+        transcript = hashlib.sha256(self.binding + self.hello + self.challenge).digest()
+        return b"dialer" + transcript if number == 3 else b"listener" + transcript + self.message_3
+
+    def proof(self, number: int, claim: bytes) -> bytes:
+        encryptor = self._cipher(number).encryptor()
+        sealed = encryptor.update(claim) + encryptor.finalize() + encryptor.tag
+        return b"P" + hmac_sha256(self.key, self.about(number) + sealed) + sealed
+
+    def open(self, number: int, proof: bytes) -> Claim:
+        sealed = proof[1 + 32 : -16]
+        return messages.decode_claim(self._cipher(number, proof[-16:]).decryptor().update(sealed))
+
+    def _cipher(self, number: int, tag: bytes | None = None) -> Cipher[GCM]:
+        role = b"dialer" if number == 3 else b"listener"
+        transcript = self.about(3).removeprefix(b"dialer")
+        return Cipher(AES256(hmac_sha256(self.record_key, role + transcript)), GCM(bytes(12), tag))
+
+
 HONEST = tell(dialer(), listener())
+KNOWN = Conversation(*HONEST.carried[:3])
 
 
 class Case(unittest.SynchronousTestCase):
@@ -170,15 +210,13 @@ class Agreement(Case):
         """Every byte of the four messages, computed from the RFCs and the protocol's text."""
         stretched = scrypt(SECRET)
         key_id = hmac_sha256(hkdf(stretched, b"tunmesh/1 key id", 32), NONCE_D)[:8]
-        key = hkdf(stretched, b"tunmesh/1 handshake", 32)
         hello = b"H\x01\x01\x01" + key_id + NONCE_D
         challenge = b"C\x01" + key_id + NONCE_L
-        transcript = hashlib.sha256(BINDING + hello + challenge).digest()
         record_d, record_l = encode_record(DIALER), encode_record(LISTENER)
-        said_d = b"dialer" + transcript + record_d
-        proof_d = b"P" + hmac_sha256(key, said_d) + signed(1, said_d) + record_d
-        said_l = b"listener" + transcript + proof_d + record_l
-        proof_l = b"P" + hmac_sha256(key, said_l) + signed(2, said_l) + record_l
+        told = Conversation(hello, challenge)
+        proof_d = told.proof(3, signed(1, told.about(3) + record_d) + record_d)
+        told.message_3 = proof_d
+        proof_l = told.proof(4, signed(2, told.about(4) + record_l) + record_l)
         self.assertEqual(HONEST.carried, [hello, challenge, proof_d, proof_l])
 
     def test_key(self) -> None:
@@ -188,6 +226,7 @@ class Agreement(Case):
             key = Key.derive(secret)
             id_key = hkdf(scrypt(secret), b"tunmesh/1 key id", 32)
             self.assertEqual(key.mac_key, hkdf(scrypt(secret), b"tunmesh/1 handshake", 32))
+            self.assertEqual(key.record_key, hkdf(scrypt(secret), b"tunmesh/1 record", 32))
             for nonce in (NONCE_D, NONCE_L):
                 self.assertEqual(key.id_for(nonce), hmac_sha256(id_key, nonce)[:8])
         self.assertNotEqual(KEY.id_for(NONCE_D), KEY.id_for(NONCE_L))
@@ -258,13 +297,13 @@ class Strangers(Case):
 
     def test_right_id_wrong_key(self) -> None:
         """Who knows a key's id and not the key fails at the first proof, from either side."""
-        fake = Key(KEY.id_key, STRANGER.mac_key)
+        fake = replace(STRANGER, id_key=KEY.id_key)
         self.fails_at(3, "bad_proof", tell(dialer((fake,)), listener()))
         self.fails_at(3, "bad_proof", tell(dialer(), listener((fake,))))
 
     def test_false_listener(self) -> None:
         """A listener that takes any proof cannot give one itself."""
-        guess = b"P" + bytes(128) + encode_record(LISTENER)
+        guess = b"P" + bytes(32) + KEY_L.public + bytes(80) + encode_record(LISTENER)
         self.fails_at(4, "bad_proof", tell(dialer(), listener(), instead(4, guess)))
 
     def test_versions(self) -> None:
@@ -304,7 +343,7 @@ class Tampering(Case):
                 one, other = dialer(), listener()
                 story = tell(one, other, instead(number, message[:size]))
                 reason = "unexpected" if size == 0 else "malformed"
-                if number > 2 and size > messages.PROOF_HEAD:
+                if number > 2 and size > messages.PROOF_SIZE:
                     reason = "bad_proof"
                 self.fails_at(number, reason, story)
                 self.refuses(other if number % 2 else one, message, "unexpected")
@@ -356,7 +395,7 @@ class Tampering(Case):
 
     def test_record_is_not_read_before_the_proof(self) -> None:
         """A record is parsed only when its proof is right, and then it has to be one."""
-        garbage = b"P" + bytes(128) + b"{"
+        garbage = b"P" + bytes(32 + 32 + 64 + 16) + b"{"
         self.fails_at(3, "bad_proof", tell(dialer(), listener(), instead(3, garbage)))
         one = Dialer((KEY,), KEY_D, b"{", NONCE_D, BINDING)
         self.fails_at(3, "malformed", tell(one, listener()))
@@ -448,15 +487,15 @@ class Reflection(Case):
 
 class Impersonation(Case):
     """A member, who holds the secret like everybody, says that it is another one. The MACs of these
-    proofs are right, but for one test's."""
+    proofs are right, but for those of two tests."""
 
     WHOSE_ID = "its id is not of its key: it claims to be another node"
     WHOSE_KEY = "its signature is wrong: the key it shows is not its own"
 
     def forged(self, number: int, **fields: bytes) -> bytes:
-        """The honest proof with something else in it, and the MAC as it was."""
-        proof = messages.decode_proof(HONEST.carried[number - 1])
-        return messages.encode_proof(replace(proof, **fields))
+        """The honest proof with something else in it, sealed and with a MAC as they should be."""
+        claim = KNOWN.open(number, HONEST.carried[number - 1])
+        return KNOWN.proof(number, messages.encode_claim(replace(claim, **fields)))
 
     def refused(self, number: int, message: bytes, why: str) -> None:
         """The machine that gets this as the third or fourth message says why it refuses it."""
@@ -478,7 +517,7 @@ class Impersonation(Case):
     def test_anothers_key(self) -> None:
         """With another's record and public key he lacks the signature: his own is none, and neither
         is one that is made up."""
-        own = signature_of(tell(dialer(me=KEY_M), listener()).carried[2])
+        own = KNOWN.open(3, tell(dialer(me=KEY_M), listener()).carried[2]).signature
         for number in (3, 4):
             for signature in (own, bytes(64), b"\xff" * 64):
                 self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
@@ -496,8 +535,10 @@ class Impersonation(Case):
         for binding, nonce in ((OTHER_BINDING, NONCE_D), (BINDING, b"x" * 32)):
             story = tell(dialer(binding=binding, nonce=nonce), listener(binding=binding))
             self.succeeds(story)
+            hello, challenge, proof, _ = story.carried
+            told = Conversation(hello, challenge, proof, binding)
             for number in (3, 4):
-                signature = signature_of(story.carried[number - 1])
+                signature = told.open(number, story.carried[number - 1]).signature
                 self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
 
     def test_another_role(self) -> None:
@@ -518,24 +559,31 @@ class Impersonation(Case):
         """What is signed is the whole record: a signature of one with another name is none."""
         changed = encode_record(replace(DIALER, name="other"))
         one = Dialer((KEY,), KEY_D, changed, NONCE_D, BINDING)
-        signature = signature_of(tell(one, listener()).carried[2])
+        signature = KNOWN.open(3, tell(one, listener()).carried[2]).signature
         self.refused(3, self.forged(3, signature=signature), self.WHOSE_KEY)
 
     def test_mac_first(self) -> None:
         """A stranger makes nobody verify a signature: his MAC is found wrong before that."""
         wrong = "its proof is wrong: its secret is another one, or somebody sits in between"
-        self.refused(3, self.forged(3, mac=bytes(32)), wrong)
-        self.refused(3, self.forged(3, mac=bytes(32), signature=bytes(64)), wrong)
+        for fields in ({}, {"signature": bytes(64)}):
+            message = self.forged(3, **fields)
+            self.refused(3, b"P" + bytes(32) + message[33:], wrong)
+            self.refused(3, message[:-1] + bytes((message[-1] ^ 1,)), wrong)
+
+    def test_broken_seal(self) -> None:
+        """A member that seals nonsense, or under a key of another role or secret, is refused."""
+        for number in (3, 4):
+            sealed = HONEST.carried[number - 1][33:]
+            other = HONEST.carried[6 - number][33:]
+            for wrong in (sealed[:-1] + bytes((sealed[-1] ^ 1,)), bytes(200), other):
+                mac = hmac_sha256(KNOWN.key, KNOWN.about(number) + wrong)
+                self.refused(number, b"P" + mac + wrong, "what its proof seals cannot be opened")
 
     def test_id(self) -> None:
         """An id is 16 bytes of SHA-256 over a label and the public key; each key has its own."""
         digest = hashlib.sha256(b"tunmesh/1 node id" + KEY_D.public).hexdigest()
         self.assertEqual((KEY_D.id, id_of(KEY_D.public)), (digest[:32], digest[:32]))
         self.assertEqual(len({KEY_D.id, KEY_L.id, KEY_M.id}), 3)
-
-
-def signature_of(message: bytes) -> bytes:
-    return messages.decode_proof(message).signature
 
 
 class Secrecy(Case):
@@ -547,8 +595,9 @@ class Secrecy(Case):
         story = tell(one, other)
         for shown in (KEY, [KEY], KEY_D, one, other, story):
             for text in (repr(shown), str(shown)):
-                self.assertNotIn(repr(KEY.mac_key)[2:-1], text)
-                self.assertNotIn(KEY.mac_key.hex(), text)
+                for key in (KEY.mac_key, KEY.record_key):
+                    self.assertNotIn(repr(key)[2:-1], text)
+                    self.assertNotIn(key.hex(), text)
                 self.assertNotIn(SECRET.decode(), text)
                 self.assertNotIn("PrivateKey", text)
 
@@ -557,12 +606,13 @@ class Secrecy(Case):
         wire = b"".join(HONEST.carried)
         self.assertNotIn(SECRET, wire)
         self.assertNotIn(KEY.mac_key, wire)
+        self.assertNotIn(KEY.record_key, wire)
 
     def test_errors(self) -> None:
         """Neither of them is in an error."""
         other = listener()
         other.receive(HONEST.carried[0])
-        error = self.assertRaises(PeerError, other.receive, b"P" + bytes(140))
+        error = self.assertRaises(PeerError, other.receive, b"P" + bytes(160))
         self.assertEqual(
             str(error), "its proof is wrong: its secret is another one, or somebody sits in between"
         )

@@ -24,6 +24,7 @@ from tunmesh.errors import PeerError
 from tunmesh.messages import (
     BYE_REASONS,
     Challenge,
+    Claim,
     Gossip,
     Hello,
     NodeRecord,
@@ -31,6 +32,7 @@ from tunmesh.messages import (
     Refusal,
     decode_bye,
     decode_challenge,
+    decode_claim,
     decode_gossip,
     decode_hello,
     decode_inquiry,
@@ -41,6 +43,7 @@ from tunmesh.messages import (
     decode_token,
     encode_bye,
     encode_challenge,
+    encode_claim,
     encode_gossip,
     encode_hello,
     encode_inquiry,
@@ -66,6 +69,7 @@ RECORD_BYTES = (
     b'"url":"https://alpha.example:4567","addresses":["10.77.1.2/24","fd77::2/64"],'
     b'"version":"0.1.0"}'
 )
+SEALED = bytes(range(32 + 64 + 16 + 1))  # nobody looks into it
 OTHER_ID = "ffeeddccbbaa99887766554433221100"
 HELLO = b"H\x01\x01\x01" + KEY_ID + NONCE
 CHALLENGE = b"C\x01" + KEY_ID + NONCE
@@ -78,7 +82,8 @@ REFUSAL = b'R{"addresses":["10.77.1.2"],"holder":"beta"}'
 PAYLOADS: dict[Callable[[bytes], object], bytes] = {
     decode_hello: HELLO,
     decode_challenge: CHALLENGE,
-    decode_proof: b"P" + MAC + PUBLIC_KEY + SIGNATURE + RECORD_BYTES,
+    decode_proof: b"P" + MAC + SEALED,
+    decode_claim: PUBLIC_KEY + SIGNATURE + RECORD_BYTES,
     decode_record: RECORD_BYTES,
     decode_gossip: GOSSIP,
     decode_inquiry: INQUIRY,
@@ -215,11 +220,16 @@ class Wire(unittest.SynchronousTestCase):
         self.is_wire(challenge, encode_challenge(challenge), CHALLENGE, decoded)
 
     def test_proof(self) -> None:
-        """A proof is a MAC, a public key, a signature and the bytes of a record, none of which is
-        looked into here."""
-        proof = Proof(MAC, PUBLIC_KEY, SIGNATURE, b"\xff{")
-        payload = b"P" + MAC + PUBLIC_KEY + SIGNATURE + b"\xff{"
+        """A proof is a MAC and sealed bytes, which are not looked into here."""
+        proof, payload = Proof(MAC, SEALED), b"P" + MAC + SEALED
         self.is_wire(proof, encode_proof(proof), payload, decode_proof(payload))
+
+    def test_claim(self) -> None:
+        """What is sealed is a public key, a signature and the bytes of a record, none of which is
+        looked into here."""
+        claim = Claim(PUBLIC_KEY, SIGNATURE, b"\xff{")
+        payload = PUBLIC_KEY + SIGNATURE + b"\xff{"
+        self.is_wire(claim, encode_claim(claim), payload, decode_claim(payload))
 
     def test_record(self) -> None:
         """A record is an object of six fields."""
@@ -292,8 +302,9 @@ class RoundTrips(unittest.SynchronousTestCase):
         """Any record; it always fits into a proof that fits into a handshake frame."""
         encoded = encode_record(record)
         self.assertEqual(decode_record(encoded), record)
-        proof = Proof(MAC, PUBLIC_KEY, SIGNATURE, encoded)
-        self.assertEqual(decode_proof(encode_proof(proof)), proof)
+        claim = Claim(PUBLIC_KEY, SIGNATURE, encoded)
+        self.assertEqual(decode_claim(encode_claim(claim)), claim)
+        proof = Proof(MAC, encode_claim(claim) + bytes(messages.SEAL_SIZE))
         self.assertLessEqual(len(encode_proof(proof)), messages.MAX_HANDSHAKE_FRAME)
 
     @settings(max_examples=50, deadline=None)
@@ -332,7 +343,8 @@ class Broken(unittest.SynchronousTestCase):
         """A message that ends anywhere before its end is malformed; a list of ids ends behind any
         of them."""
         shortest: dict[object, int] = {
-            decode_proof: 1 + 32 + 32 + 64 + 1,
+            decode_proof: 1 + 32 + len(SEALED),
+            decode_claim: 32 + 64 + 1,
             decode_gossip: 20,
             decode_inquiry: 0,
         }
@@ -343,7 +355,7 @@ class Broken(unittest.SynchronousTestCase):
     def test_trailing(self) -> None:
         """A message with anything behind its end is malformed; JSON may be followed by space."""
         for decode, payload in PAYLOADS.items():
-            if decode is decode_proof:
+            if decode in (decode_proof, decode_claim):
                 continue
             for byte in range(256):
                 if payload.endswith((b"}", b"]")) and byte in b" \t\r\n":

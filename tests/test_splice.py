@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.interfaces import IHandshakeListener, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from tests.test_attack_strangers import Tape
 from tunmesh import tls
 from tunmesh.bootstrap import GroupSettings
-from tunmesh.testing import PORT, MemoryReactor, Mesh, credentials
+from tunmesh.messages import MAX_HANDSHAKE_FRAME, Challenge, decode_hello, encode_challenge
+from tunmesh.netstring import Decoder, encode
+from tunmesh.testing import PORT, Member, MemoryReactor, Mesh, credentials
 
 ATTACKER = "192.0.2.66"
 
@@ -74,6 +77,77 @@ class Attack(Factory):
         side.transport.write(self.near.waiting)
         self.near = None
         self.spliced += 1
+
+
+class Poser(Protocol):
+    """Takes a dialer's messages, and has it go on as far as that goes without the secret: the ids
+    of keys are in the hello, so that he can choose one."""
+
+    transport: Any
+
+    def __init__(self, heard: list[bytes]) -> None:
+        self._heard = heard
+        self._decoder = Decoder(MAX_HANDSHAKE_FRAME)
+
+    def dataReceived(self, data: bytes) -> None:
+        for payload in map(bytes, self._decoder.feed(data)):
+            self._heard.append(payload)
+            if payload[:1] == b"H":
+                hello = decode_hello(payload)
+                challenge = Challenge(hello.versions[0], hello.key_ids[0], bytes(32))
+                self.transport.write(encode(encode_challenge(challenge)))
+            else:
+                self.transport.write(encode(payload))  # what else can he say?
+
+
+class Taped(Factory):
+    """The same as another factory, with a tape on the way of the bytes."""
+
+    noisy = False
+
+    def __init__(self, inner: IProtocolFactory, seen: list[bytes]) -> None:
+        self._inner, self._seen = inner, seen
+
+    def buildProtocol(self, addr: Any) -> Tape:
+        inner: Any = self._inner.buildProtocol(addr)
+        return Tape(inner, self._seen)
+
+
+class PoserTests(SynchronousTestCase):
+    """Somebody who stands at the address of a node, and shows the certificate of the mesh."""
+
+    def test_learns_nothing(self) -> None:
+        """What he is sent by who dials him has neither name, address, URL, version nor id of the
+        dialer in it, and neither has what everybody sees of TLS."""
+        said: list[bytes] = []  # inside TLS
+        seen: list[bytes] = []  # of TLS
+        mesh = Mesh(groups=())
+        reactor = MemoryReactor(mesh.network, ATTACKER)
+        posers = Factory.forProtocol(lambda: Poser(said))
+        secured = tls.server_factory(tls.Identity(credentials()), posers, reactor)
+        reactor.listenTCP(PORT, Taped(secured, seen))
+        trap = (GroupSettings("trap", ((ATTACKER, PORT),)),)
+        dialer = mesh.add("a-name-that-is-seen", groups=trap)
+        mesh.advance(10)
+        kinds = {message[:1] for message in said}
+        self.assertEqual(kinds, {b"H", b"P"})  # it came as far as the proof
+        self.assertGreater(sum(map(len, seen)), sum(map(len, said)))
+        self.assertEqual(set(dialer.status.handshake_failures.values()) - {0}, {len(said) // 2})
+        told = self.of(dialer)
+        for data in (b"".join(said), b"".join(seen)):
+            for what, needle in told:
+                self.assertNotIn(needle, data, what)
+
+    def of(self, dialer: Member) -> list[tuple[str, bytes]]:
+        """What a record tells, as text and as bytes."""
+        record = dialer.status.record
+        ips = [address.ip for address in record.addresses]
+        texts = (record.id, record.name, record.url, dialer.host, record.version, '"name"')
+        return [
+            *((text, text.encode()) for text in (*texts, *map(str, ips), str(record.started))),
+            *((str(ip), ip.packed) for ip in ips),
+            ("id", bytes.fromhex(record.id)),
+        ]
 
 
 class SpliceTests(SynchronousTestCase):

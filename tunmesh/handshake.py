@@ -6,16 +6,20 @@ node they are.
       │───────────────────────────────────────────────────────>│
       │                challenge: version, key id, nonce_l     │
       │<───────────────────────────────────────────────────────│
-      │ proof: HMAC(K, D), key_d, signature of D, record_d     │
+      │ proof: MAC, sealed (public key, signature, record)     │
       │───────────────────────────────────────────────────────>│  the dialer is authentic
-      │     proof: HMAC(K, L), key_l, signature of L, record_l │
+      │     proof: MAC, sealed (public key, signature, record) │
       │<───────────────────────────────────────────────────────│
       │  the listener is authentic
 
-    D = "dialer" ‖ T ‖ record_d
-    L = "listener" ‖ T ‖ message 3 ‖ record_l
+    MAC = HMAC-SHA256(K, about ‖ sealed)
+    sealed = AES-256-GCM(HMAC-SHA256(R, role ‖ T), nonce 0, public key ‖ signature ‖ record)
+    signature = Ed25519(about ‖ record)
+    about = role ‖ T for the dialer, role ‖ T ‖ message 3 for the listener
+    role = "dialer" or "listener"
     S = scrypt(secret, salt = "tunmesh/1", N = 2^14, r = 8, p = 1)
     K = HKDF-SHA256(S, info = "tunmesh/1 handshake")
+    R = HKDF-SHA256(S, info = "tunmesh/1 record")
     T = SHA-256(channel binding ‖ hello ‖ challenge)
     key id = the first 8 bytes of HMAC-SHA256(HKDF-SHA256(S, info = "tunmesh/1 key id"), nonce_d)
 
@@ -25,8 +29,16 @@ puts himself between two honest nodes holds two TLS sessions, with two exporter 
 what is proved makes reflection worthless, the nonces make repetition worthless.
 
 The MAC says "a member", the signature says which one: it is by the node's own key, of which the id
-in the record is made (tunmesh.nodekey). Both are of the same bytes. The MAC is looked at first, so
-that a stranger cannot make a node verify signatures, and the record last.
+in the record is made (tunmesh.nodekey). A node record has a name, addresses and a version, and the
+dialer has to send its own before the listener has proved anything. So everything behind the MAC is
+sealed by the secret: somebody who has the certificate's key, and poses as a node, learns nothing.
+The key of a seal is of one role on one connection and seals once, so its nonce may be zero. Hello
+and challenge say nothing of a node either.
+
+A proof is checked from the outside to the inside: the MAC, then the seal, the signature, and the
+record last. So a stranger cannot make a node decrypt, verify or parse anything. The MAC also says
+which secret it is: under AES-GCM alone a message can be made that opens under many keys, and would
+test many guesses at once.
 
 A key is named by its id, so that several secrets can be valid while one replaces the other. The id
 is another one in each handshake: it links neither two connections nor two nodes. Whoever receives
@@ -49,17 +61,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from tunmesh import messages
 from tunmesh.errors import PeerError
-from tunmesh.messages import NodeRecord
+from tunmesh.messages import Claim, NodeRecord, Proof
 from tunmesh.nodekey import NodeKey, id_of, is_signed
 
 _PROTOCOL = messages.PROTOCOL.encode("ascii")
 _KEY_SIZE = 32
+_SEAL_NONCE = bytes(12)  # each key seals once
 MAX_KEYS = 16  # derived and remembered; more than a config can have
 
 
@@ -69,13 +84,14 @@ class Key:
 
     id_key: bytes = field(repr=False)
     mac_key: bytes = field(repr=False)
+    record_key: bytes = field(repr=False)
 
     @classmethod
     def derive(cls, secret: bytes) -> Key:
         """The key of a mesh secret. It takes some 45 ms and 16 MiB the first time: a reload that
         brings no new secret must not cost that."""
         stretched = _stretched(secret)
-        return cls(_hkdf(stretched, b"key id"), _hkdf(stretched, b"handshake"))
+        return cls(*(_hkdf(stretched, purpose) for purpose in (b"key id", b"handshake", b"record")))
 
     def id_for(self, nonce: bytes) -> bytes:
         """The id of this key in a handshake whose dialer chose this nonce."""
@@ -103,22 +119,67 @@ class Step:
     peer: NodeRecord | None = None
 
 
+class _Proofs:
+    """The two proofs of one connection, once both ends know which key they use."""
+
+    def __init__(self, key: Key, binding: bytes, hello: bytes, challenge: bytes) -> None:
+        self._key = key
+        self._transcript = hashlib.sha256(binding + hello + challenge).digest()
+
+    def make(self, role: bytes, message_3: bytes, me: NodeKey, record: bytes) -> bytes:
+        """Our proof, as a message."""
+        about = self._about(role, message_3)
+        claim = messages.encode_claim(Claim(me.public, me.sign(about + record), record))
+        sealed = self._seal(role).encrypt(_SEAL_NONCE, claim, None)
+        return messages.encode_proof(Proof(self._mac(about + sealed), sealed))
+
+    def check(self, payload: bytes, role: bytes, message_3: bytes) -> NodeRecord:
+        """The peer's record, when its proof is right: only then it is parsed."""
+        proof = messages.decode_proof(payload)
+        about = self._about(role, message_3)
+        if not hmac.compare_digest(proof.mac, self._mac(about + proof.sealed)):
+            raise PeerError(
+                "bad_proof",
+                "its proof is wrong: its secret is another one, or somebody sits in between",
+            )
+        try:
+            opened = self._seal(role).decrypt(_SEAL_NONCE, proof.sealed, None)
+        except InvalidTag:
+            raise PeerError("bad_proof", "what its proof seals cannot be opened") from None
+        claim = messages.decode_claim(opened)
+        if not is_signed(about + claim.record, claim.signature, claim.public_key):
+            raise PeerError("bad_proof", "its signature is wrong: the key it shows is not its own")
+        record = messages.decode_record(claim.record)
+        if record.id != id_of(claim.public_key):
+            raise PeerError("bad_proof", "its id is not of its key: it claims to be another node")
+        return record
+
+    def _about(self, role: bytes, message_3: bytes) -> bytes:
+        """What a proof is about, beside what it seals."""
+        return role + self._transcript + message_3
+
+    def _mac(self, statement: bytes) -> bytes:
+        return hmac.digest(self._key.mac_key, statement, "sha256")
+
+    def _seal(self, role: bytes) -> AESGCM:
+        return AESGCM(hmac.digest(self._key.record_key, role + self._transcript, "sha256"))
+
+
 class _Machine:
-    """What both roles share: the transcript and the two proofs. `shown` is the record that this end
-    shows."""
+    """What both roles share. `shown` is the record that this end shows."""
+
+    _proofs: _Proofs  # once a key is agreed on
 
     def __init__(
         self, keys: Sequence[Key], me: NodeKey, record: bytes, nonce: bytes, binding: bytes
     ) -> None:
         self.key: Key | None = None  # the one in use, once it is chosen
-        self._mac_key = b""
         self._keys = keys
         self._me = me
         self.shown = record
         self._nonce = nonce
         self._binding = binding
         self._expected: int | None = None
-        self._transcript = b""
 
     def receive(self, payload: bytes) -> Step:
         """Take the peer's next message. Raises PeerError, after which every call does."""
@@ -132,43 +193,7 @@ class _Machine:
 
     def _agree(self, key: Key, hello: bytes, challenge: bytes) -> None:
         """Both know now which key is used and what their proofs are about."""
-        self.key, self._mac_key = key, key.mac_key
-        self._transcript = hashlib.sha256(self._binding + hello + challenge).digest()
-
-    def _prove(self, role: bytes, message_3: bytes = b"") -> bytes:
-        """Our proof, as a message."""
-        statement = self._statement(role, message_3, self.shown)
-        return messages.encode_proof(
-            messages.Proof(
-                mac=self._mac(statement),
-                public_key=self._me.public,
-                signature=self._me.sign(statement),
-                record=self.shown,
-            )
-        )
-
-    def _check(self, payload: bytes, role: bytes, message_3: bytes = b"") -> NodeRecord:
-        """The peer's record, when its proof is right: only then it is parsed."""
-        proof = messages.decode_proof(payload)
-        statement = self._statement(role, message_3, proof.record)
-        if not hmac.compare_digest(proof.mac, self._mac(statement)):
-            raise PeerError(
-                "bad_proof",
-                "its proof is wrong: its secret is another one, or somebody sits in between",
-            )
-        if not is_signed(statement, proof.signature, proof.public_key):
-            raise PeerError("bad_proof", "its signature is wrong: the key it shows is not its own")
-        record = messages.decode_record(proof.record)
-        if record.id != id_of(proof.public_key):
-            raise PeerError("bad_proof", "its id is not of its key: it claims to be another node")
-        return record
-
-    def _statement(self, role: bytes, message_3: bytes, record: bytes) -> bytes:
-        """What a proof is about."""
-        return b"".join((role, self._transcript, message_3, record))
-
-    def _mac(self, statement: bytes) -> bytes:
-        return hmac.digest(self._mac_key, statement, "sha256")
+        self.key, self._proofs = key, _Proofs(key, self._binding, hello, challenge)
 
 
 class Dialer(_Machine):
@@ -191,7 +216,7 @@ class Dialer(_Machine):
     def _take(self, payload: bytes) -> Step:
         if payload[0] == messages.CHALLENGE:
             return self._challenged(payload)
-        return Step(peer=self._check(payload, b"listener", self._message_3))
+        return Step(peer=self._proofs.check(payload, b"listener", self._message_3))
 
     def _challenged(self, payload: bytes) -> Step:
         challenge = messages.decode_challenge(payload)
@@ -201,7 +226,7 @@ class Dialer(_Machine):
         if key is None:
             raise PeerError("unknown_key", "it chose a key that was not offered")
         self._agree(key, self.hello, payload)
-        self._message_3 = self._prove(b"dialer")
+        self._message_3 = self._proofs.make(b"dialer", b"", self._me, self.shown)
         self._expected = messages.PROOF
         return Step(send=self._message_3)
 
@@ -218,8 +243,8 @@ class Listener(_Machine):
     def _take(self, payload: bytes) -> Step:
         if payload[0] == messages.HELLO:
             return self._greeted(payload)
-        peer = self._check(payload, b"dialer")
-        return Step(send=self._prove(b"listener", payload), peer=peer)
+        peer = self._proofs.check(payload, b"dialer", b"")
+        return Step(self._proofs.make(b"listener", payload, self._me, self.shown), peer)
 
     def _greeted(self, payload: bytes) -> Step:
         hello = messages.decode_hello(payload)

@@ -6,7 +6,8 @@ strangers. `‖` is concatenation, all integers are unsigned.
 
     hello      H ‖ count ‖ protocol version (1 byte each) ‖ count ‖ key id (8 each) ‖ nonce (32)
     challenge  C ‖ protocol version (1) ‖ key id (8) ‖ nonce (32)
-    proof      P ‖ mac (32) ‖ public key (32) ‖ signature (64) ‖ node record (JSON)
+    proof      P ‖ mac (32) ‖ sealed claim: AES-256-GCM (RFC 5116) of the following, 16 bytes longer
+    claim      public key (32) ‖ signature (64) ‖ node record (JSON)
 
     data       D ‖ virtio_net_hdr (10) ‖ IP packet        see tunmesh.packet
     ping       i ‖ token (8)
@@ -42,6 +43,7 @@ KEY_ID_SIZE = 8
 MAC_SIZE = 32
 PUBLIC_KEY_SIZE = 32
 SIGNATURE_SIZE = 64
+SEAL_SIZE = 16  # the tag of AES-GCM
 TOKEN_SIZE = 8
 TELLING_SIZE = 8  # nobody tells everything 2⁶⁴ times
 NODE_ID_SIZE = 16
@@ -50,8 +52,8 @@ MAX_OFFERS = 16  # protocol versions, and key ids, in one hello
 MAX_HANDSHAKE_FRAME = 2048
 MAX_DATA_FRAME = 65_546  # D ‖ virtio_net_hdr ‖ the largest IP packet
 MAX_FRAME = 1 << 20
-PROOF_HEAD = 1 + MAC_SIZE + PUBLIC_KEY_SIZE + SIGNATURE_SIZE  # what is before the record
-MAX_RECORD = MAX_HANDSHAKE_FRAME - PROOF_HEAD
+PROOF_SIZE = 1 + MAC_SIZE + SEAL_SIZE + PUBLIC_KEY_SIZE + SIGNATURE_SIZE  # of a proof, sans record
+MAX_RECORD = MAX_HANDSHAKE_FRAME - PROOF_SIZE
 MAX_INTRODUCED = 256  # records in one introduction; it then fits a frame, however long they are
 # Config checks by these and `split_url`, so that what it accepts a peer accepts.
 MAX_NAME = 64  # HOST_NAME_MAX: a node that is given no name has its host's
@@ -115,9 +117,16 @@ class Challenge:
 @dataclass(frozen=True, slots=True)
 class Proof:
     mac: bytes
+    sealed: bytes  # a claim that is not opened until the mac is found right
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who a node says it is."""
+
     public_key: bytes
     signature: bytes
-    record: bytes  # not parsed until the mac and the signature are found right
+    record: bytes  # not parsed until the signature is found right
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,16 +211,24 @@ def decode_challenge(payload: bytes) -> Challenge:
 
 
 def encode_proof(proof: Proof) -> bytes:
-    return b"".join((b"P", proof.mac, proof.public_key, proof.signature, proof.record))
+    return b"P" + proof.mac + proof.sealed
 
 
 def decode_proof(payload: bytes) -> Proof:
-    if len(payload) <= PROOF_HEAD:
+    if len(payload) <= PROOF_SIZE:
         raise malformed("a proof of a wrong size")
-    key, signature = 1 + MAC_SIZE, 1 + MAC_SIZE + PUBLIC_KEY_SIZE
-    return Proof(
-        payload[1:key], payload[key:signature], payload[signature:PROOF_HEAD], payload[PROOF_HEAD:]
-    )
+    return Proof(payload[1 : 1 + MAC_SIZE], payload[1 + MAC_SIZE :])
+
+
+def encode_claim(claim: Claim) -> bytes:
+    return claim.public_key + claim.signature + claim.record
+
+
+def decode_claim(opened: bytes) -> Claim:
+    signature, record = PUBLIC_KEY_SIZE, PUBLIC_KEY_SIZE + SIGNATURE_SIZE
+    if len(opened) <= record:
+        raise malformed("a claim of a wrong size")
+    return Claim(opened[:signature], opened[signature:record], opened[record:])
 
 
 # --- node records ---

@@ -3,7 +3,7 @@
 A story begins with its kind. In a conversation each of the four messages is passed on or changed;
 who was authentic in the end tells whether a change went unnoticed. Otherwise a machine gets
 messages that have nothing to do with its own, or a peer that holds the secret proves a strange
-record.
+record, or seals nonsense.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tests.test_handshake import (
     HONEST,
     KEY,
     KEY_D,
+    KNOWN,
     LISTENER,
     NEW_KEY,
     NONCE_D,
@@ -25,6 +26,7 @@ from tests.test_handshake import (
     listener,
     tell,
 )
+from tunmesh import messages
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Listener
 from tunmesh.messages import decode_record
@@ -35,7 +37,7 @@ _FRESH = b"x" * 32  # a nonce that nothing recorded was made for
 
 def check(data: bytes) -> None:
     choices = Choices(data)
-    choices.pick((_conversation, _conversation, _garbage, _liar))(choices)
+    choices.pick((_conversation, _conversation, _garbage, _liar, _sealed))(choices)
 
 
 def _conversation(choices: Choices) -> None:
@@ -118,6 +120,24 @@ def _liar(choices: Choices) -> None:
         is_own = expected is not None and expected.id == KEY_D.id
         assert story.dialer_seen == (expected if is_own else None)
         assert is_own == (story.reason is None) or expected is None
+
+
+def _sealed(choices: Choices) -> None:
+    """A member may seal anything, in either role: only what that node has signed counts."""
+    number = choices.pick((3, 4))
+    honest = messages.encode_claim(KNOWN.open(number, HONEST.carried[number - 1]))
+    claim = _changed(choices, honest, [honest])
+    machine: Dialer | Listener = listener() if number == 3 else dialer()
+    machine.receive(HONEST.carried[number - 3])
+    try:
+        peer = machine.receive(KNOWN.proof(number, claim)).peer
+    except PeerError as error:
+        assert error.reason in ("malformed", "bad_proof")
+        assert claim != honest
+        _refuses(machine, HONEST.carried[number - 1])
+    else:
+        assert claim == honest
+        assert peer == (DIALER if number == 3 else LISTENER)
 
 
 def _refuses(machine: Dialer | Listener, message: bytes) -> None:
