@@ -6,9 +6,12 @@ What this node knows of the others has two sources that never mix:
   link gives its node's addresses a route.
 - **hearsay**: every linked node says which nodes *it* is linked to (it vouches for them),
   everything at first and then the changes. A node that somebody vouches for is dialed; one that
-  nobody vouches for and that has no link is forgotten. So a dead node cannot be kept alive by
+  nobody vouches for and that has no link is no longer known. So a dead node cannot be kept alive by
   hearsay: the last one to lose its link to it takes back the last vouch. No timestamps, no
   versions, no flooding.
+
+A third source is private: each node remembers where those were that it was linked with itself, and
+dials them (tunmesh.memory). The roster has no part in that, and nobody is told.
 
 **Ids first.** In a mesh of n nodes that starts as a whole, n³ times a node hears that another one
 is linked with a third, but only n² times is that news. So hearsay consists of ids, and who does not
