@@ -3,8 +3,9 @@ can do to a listener."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -265,6 +266,74 @@ def web_server(shown: Credentials) -> CertificateOptions:
     # Twisted's own way to choose none is an error to newer OpenSSLs.
     options.getContext().set_alpn_select_callback(lambda *_: SSL.NO_OVERLAPPING_PROTOCOLS)
     return options
+
+
+class SessionTests(SynchronousTestCase):
+    """No session is resumed: each connection begins with a whole handshake, and its own keys."""
+
+    def shake_hands(
+        self, client: SSL.Context, server: SSL.Context, session: SSL.Session | None = None
+    ) -> tuple[SSL.Session, list[int], bool]:
+        """The session that the client could come back with, how long the records are that the
+        server sends behind the handshake, and whether the session was resumed."""
+        ends = SSL.Connection(client, None), SSL.Connection(server, None)
+        ends[0].set_connect_state()
+        ends[1].set_accept_state()
+        if session is not None:
+            ends[0].set_session(session)
+        last = b""
+        for one, other in (ends, ends[::-1], ends, ends[::-1]):
+            for call in (one.do_handshake, lambda end=one: end.recv(1)):
+                with contextlib.suppress(SSL.WantReadError):
+                    call()
+            with contextlib.suppress(SSL.WantReadError):
+                last = one.bio_read(1 << 16)
+                other.bio_write(last)
+        with contextlib.suppress(SSL.WantReadError):
+            ends[0].recv(1)
+        for end in ends:  # OpenSSL takes no session of a connection that was cut off
+            end.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+        kept = ends[0].get_session()
+        assert kept is not None
+        resumed = SSL._lib.SSL_session_reused(ends[0]._ssl)  # type: ignore[attr-defined]
+        return kept, list(self.records(last)), bool(resumed)
+
+    def records(self, data: bytes) -> Iterator[int]:
+        while data:
+            size = 5 + int.from_bytes(data[3:5], "big")
+            yield size
+            data = data[size:]
+
+    def test_tickets(self) -> None:
+        """OpenSSL sends two tickets behind each handshake of TLS 1.3, which pyOpenSSL cannot turn
+        off. They are small, since no session is in them, and none is resumed by them."""
+        shown = credentials()
+        client, server = shown.client_context(), shown.server_context()
+        session, sizes, _ = self.shake_hands(client, server)
+        self.assertEqual(sizes, [79, 79])
+        for _ in range(3):
+            session, sizes, resumed = self.shake_hands(client, server, session)
+            self.assertEqual((sizes, resumed), ([79, 79], False))
+
+    def test_tls12(self) -> None:
+        """Nor is one of TLS 1.2, as probes have it; there are no tickets at all."""
+        client = SSL.Context(SSL.TLS_METHOD)
+        client.set_max_proto_version(SSL.TLS1_2_VERSION)
+        server = credentials().server_context()
+        session, _, _ = self.shake_hands(client, server)
+        self.assertFalse(self.shake_hands(client, server, session)[2])
+
+    def test_others_resume(self) -> None:
+        """With OpenSSL's defaults, the same two ends do resume: the test would see it."""
+        shown = credentials()
+        server = SSL.Context(SSL.TLS_METHOD)
+        server.use_certificate(crypto.X509.from_cryptography(shown.chain[0]))
+        server.use_privatekey(crypto.PKey.from_cryptography_key(shown.key))  # type: ignore
+        server.set_alpn_select_callback(tls._select_protocol)
+        client = shown.client_context()
+        session, sizes, _ = self.shake_hands(client, server)
+        self.assertGreater(min(sizes), 200)
+        self.assertTrue(self.shake_hands(client, server, session)[2])
 
 
 class Stranger(Protocol):
