@@ -57,10 +57,12 @@ class CommandLineTests(unittest.TestCase):
         write_files(self.directory, [plan], OWNER)
         self.config = self.directory / plan.config_file
 
-    async def twistd(self, *arguments: str, closed: bool = False) -> tuple[int, str]:
+    async def twistd(
+        self, *arguments: str, closed: bool = False, program: str = "twistd"
+    ) -> tuple[int, str]:
         """Its exit code, and what it printed."""
         told = Told()
-        command = [str(Path(sys.executable).with_name("twistd")), *arguments]
+        command = [str(Path(sys.executable).with_name(program)), *arguments]
         streams: dict[int, Any] = {0: "w", 2: "r"} if closed else {0: "w", 1: "r", 2: "r"}
         reactor.spawnProcess(
             told, command[0], command, os.environ, str(self.directory), childFDs=streams
@@ -71,6 +73,12 @@ class CommandLineTests(unittest.TestCase):
         """The version is that of tunmesh."""
         code, text = await self.twistd("tunmesh", "--version")
         self.assertEqual((code, text), (0, f"tunmesh {__version__} (Twisted {twisted_version})\n"))
+
+    async def test_twist(self) -> None:
+        """twist, which would never call what has to be done as root, is refused."""
+        code, text = await self.twistd("tunmesh", "--config", str(self.config), program="twist")
+        self.assertEqual(code, 78)
+        self.assertEqual(text, "start it with twistd: twist does not let a node begin as root\n")
 
     async def test_background(self) -> None:
         """In the background there is no standard output to log to: it is refused in a line that

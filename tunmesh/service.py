@@ -118,7 +118,10 @@ class Options(usage.Options):
         twistd = self.parent
         if twistd is None:
             return
-        if twistd.get("nodaemon") and twistd.get("pidfile") == TWISTD_PIDFILE:
+        if "nodaemon" not in twistd:
+            sys.stderr.write("start it with twistd: twist does not let a node begin as root\n")
+            sys.exit(EX_CONFIG)
+        if twistd.get("pidfile") == TWISTD_PIDFILE:
             # Where nobody asked for one: a node could not remove it, having given up root, and the
             # next start might take whoever has its number by then for another node.
             twistd["pidfile"] = ""
