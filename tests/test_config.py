@@ -124,7 +124,7 @@ class WhatLoads(Case):
         """The original-style file above uses every key there is, but for the ones that are new."""
         new = {"node_name", "secret_file", "secrets", "format", "levels", "admin", "listen", "tls"}
         new |= {"max_nodes_per_source", "memory_budget", "listen_address", "expected_nodes"}
-        new |= {"guard", "allow_overlap"}
+        new |= {"guard", "allow_overlap", "secret_files"}
         tree = yaml.safe_load(ORIGINAL)
         for path in key_paths():
             if new & set(path):
@@ -287,6 +287,16 @@ class WhatLoads(Case):
         config = self.load(MINIMAL.replace(f"secret: {SECRET}", f"secrets: [{other}, {SECRET}]"))
         self.assertEqual(config.clustering.auth.accepted, (other.encode(), SECRET.encode()))
 
+    def test_several_secret_files(self) -> None:
+        """The same with a file for each; what is around a secret does not count."""
+        other = "another-secret-of-32-characters!"
+        (self.directory / "old").write_text(SECRET)
+        (self.directory / "new").write_text(f"{other}\n")
+        text = MINIMAL.replace(f"secret: {SECRET}", "secret_files: [new, old]")
+        auth = self.load(text).clustering.auth
+        self.assertEqual(auth.accepted, (other.encode(), SECRET.encode()))
+        self.assertEqual(auth.files, (self.directory / "new", self.directory / "old"))
+
     def test_relative_to_the_file(self) -> None:
         """File paths are relative to the config file, absolute ones are left alone."""
         absolute = self.directory / "ca.pem"
@@ -320,7 +330,12 @@ class Secrets(Case):
     def test_not_in_repr(self) -> None:
         """Neither a config nor any part of it shows a secret when printed."""
         (self.directory / "secret").write_text(SECRET)
-        for source in (f"secret: {SECRET}", f"secrets: [{SECRET}]", "secret_file: secret"):
+        for source in (
+            f"secret: {SECRET}",
+            f"secrets: [{SECRET}]",
+            "secret_file: secret",
+            "secret_files: [secret]",
+        ):
             config = self.load(MINIMAL.replace(f"secret: {SECRET}", source))
             auth = config.clustering.auth
             for shown in (repr(config), str(config), repr(auth), str(auth.model_dump())):

@@ -217,6 +217,9 @@ class Warnings(LintCase):
                 f"(mode 0644); take that away, as with chmod o= {file}"
             ],
         )
+        listed = text.replace("secret_file: secret", "secret_files: [secret]")
+        (warning,) = self.warnings(listed)
+        self.assertIn("6: tun_mesh/clustering/auth/secret_files/0: can be read", warning)
         file.chmod(0o640)
         self.assertEqual(self.warnings(text), [])
 

@@ -299,7 +299,7 @@ class WhatIsRefused(Case):
     def test_one_secret(self) -> None:
         """There is exactly one source of secrets, and no secret is in it twice."""
         key = "tun_mesh/clustering/auth: must have"
-        one = "exactly one of secret, secret_file and secrets"
+        one = "exactly one of secret, secret_file, secrets and secret_files"
         self.refused(f"secret: {SECRET}", "pub_key_size: 2048", f"5: {key} {one}, not none")
         self.refused(
             f"secret: {SECRET}",
@@ -309,6 +309,13 @@ class WhatIsRefused(Case):
         self.refused(
             f"secret: {SECRET}",
             f"secrets: [{SECRET}, {SECRET}]",
+            f"5: {key} different secrets in its list; one is there twice",
+        )
+        for name in ("secret", "same"):
+            (self.directory / name).write_text(SECRET)
+        self.refused(
+            f"secret: {SECRET}",
+            "secret_files: [secret, same]",
             f"5: {key} different secrets in its list; one is there twice",
         )
 
@@ -350,6 +357,7 @@ class WhatIsRefused(Case):
                 (f"secret: '{text}'", "secret"),
                 (f"secrets: [{SECRET}, '{text}']", "secrets/1"),
                 ("secret_file: secret", "secret_file"),
+                ("secret_files: [secret]", "secret_files/0"),
             ):
                 self.refused(f"secret: {SECRET}", source, f"{key}/{name}: must be {what} {found}")
 

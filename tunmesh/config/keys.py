@@ -36,6 +36,7 @@ from tunmesh.config.values import (
     ListenAddress,
     NodeName,
     Secret,
+    SecretFile,
     SecretInFile,
     Section,
     SocketPath,
@@ -46,7 +47,7 @@ from tunmesh.config.values import (
 class Auth(Section):
     """How nodes prove to each other that they belong to the mesh."""
 
-    one_of: ClassVar[tuple[str, ...]] = ("secret", "secret_file", "secrets")
+    one_of: ClassVar[tuple[str, ...]] = ("secret", "secret_file", "secrets", "secret_files")
 
     secret: Secret | None = Field(
         default=None,
@@ -64,6 +65,13 @@ class Auth(Section):
         description="Several secrets, to change over without downtime. The first is offered to "
         "peers, all are accepted.",
     )
+    secret_files: Annotated[tuple[SecretInFile, ...], NULL_IS_EMPTY] = Field(
+        default=(),
+        max_length=8,
+        description="Several secrets likewise, each in a file of its own. `tunmesh secret rotate` "
+        "shows how to change a secret.",
+        examples=[["secret-2", "secret"]],
+    )
     pub_key_size: Integer = Field(
         default=2048,
         ge=2048,
@@ -73,29 +81,33 @@ class Auth(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Auth:
-        given = [bool(self.secret), bool(self.secret_file), bool(self.secrets)].count(True)
+        given = sum(bool(getattr(self, name)) for name in self.one_of)
         if given != 1:
             raise ValueError(
-                f"must have exactly one of secret, secret_file and secrets, not {given or 'none'}"
+                "must have exactly one of secret, secret_file, secrets and secret_files, "
+                f"not {given or 'none'}"
             )
-        if len(set(self.secrets)) != len(self.secrets):
+        if len(set(self.accepted)) != len(self.accepted):
             raise ValueError("must have different secrets in its list; one is there twice")
         return self
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files whose contents count."""
-        return (self.secret_file.path,) if self.secret_file else ()
+        return tuple(file.path for file in self._in_files())
 
     @property
     def accepted(self) -> tuple[bytes, ...]:
         """Every secret that is valid, the one to offer first."""
-        if self.secret_file:
-            return (self.secret_file.text.encode(),)
+        if self._in_files():
+            return tuple(file.text.encode() for file in self._in_files())
         return tuple(
             secret.get_secret_value().encode()
             for secret in ((self.secret,) if self.secret else self.secrets)
         )
+
+    def _in_files(self) -> tuple[SecretFile, ...]:
+        return (self.secret_file,) if self.secret_file else self.secret_files
 
 
 class BootstrapGroup(Section):

@@ -41,6 +41,7 @@ from tunmesh.config.secrecy import weakness
 from tunmesh.config.values import (
     NODE_NAME_FORM,
     Loading,
+    SecretFile,
     Section,
     is_node_name,
     shown,
@@ -160,13 +161,17 @@ def _secrets(auth: Auth, _now: float) -> Iterator[_Remark]:
     for index, secret in enumerate(auth.secrets):
         yield from _variety(("secrets", index), secret.get_secret_value())
     if auth.secret_file is not None:
-        yield from _variety(("secret_file",), auth.secret_file.text)
-        mode = stat.S_IMODE(auth.secret_file.path.stat().st_mode)
-        if mode & stat.S_IROTH:
-            text = f"can be read by everybody on this machine (mode {mode:04o}); take that away, "
-            yield _Remark(
-                ("secret_file",), f"{text}as with chmod o= {printable(str(auth.secret_file), 200)}"
-            )
+        yield from _secret_file(("secret_file",), auth.secret_file)
+    for index, file in enumerate(auth.secret_files):
+        yield from _secret_file(("secret_files", index), file)
+
+
+def _secret_file(key: Loc, file: SecretFile) -> Iterator[_Remark]:
+    yield from _variety(key, file.text)
+    mode = stat.S_IMODE(file.path.stat().st_mode)
+    if mode & stat.S_IROTH:
+        text = f"can be read by everybody on this machine (mode {mode:04o}); take that away, "
+        yield _Remark(key, f"{text}as with chmod o= {printable(str(file), 200)}")
 
 
 def _variety(key: Loc, secret: str) -> Iterator[_Remark]:

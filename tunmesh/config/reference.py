@@ -64,8 +64,9 @@ peer. There must be `ipv4`, `ipv6` or both.
 ## Secrets
 
 The secret has {MIN_SECRET} characters or more. It is in the file itself (`secret`), in a file of
-its own (`secret_file`), or there are several (`secrets`): the first is offered to peers and all are
-accepted, which is how a secret is changed without downtime. Exactly one of the three is given.
+its own (`secret_file`), or there are several (`secrets`, `secret_files`): the first is offered to
+peers and all are accepted, which is how a secret is changed without downtime. Exactly one of the
+four is given.
 
 White space around a secret is no part of it, nor is a byte order mark, wherever it comes from: the
 line end that `echo`, an editor on Windows or `secret: |` leaves behind makes no other secret.
