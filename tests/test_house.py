@@ -107,7 +107,8 @@ FLOORS = {
     "healthcheck": Floor("healthcheck", "errors stdio configuration"),
     "cli": Floor(
         "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
-        "cli.completion cli.guarding cli.looking cli.echo cli.doctoring cli.keys cli.simulation",
+        "cli.completion cli.guarding cli.looking cli.echo cli.doctoring cli.keys cli.simulation "
+        "cli.rotation",
         "errors figures stdio codecs internals adapters certificates configuration lint doctor "
         "healthcheck harness simulator cli",
     ),

@@ -1,17 +1,23 @@
-"""`tunmesh secret` and `tunmesh certificate`: what nodes need before they can start."""
+"""`tunmesh secret` and `tunmesh certificate`: what nodes need before they can start; and
+`tunmesh secret rotate`, which changes the secret of a mesh that is at work."""
 
 from __future__ import annotations
 
 import datetime
+import os
 import secrets
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tunmesh.cli.base import OneLineErrors
+from tunmesh.cli.asking import node_option
+from tunmesh.cli.base import Group, OneLineErrors
+from tunmesh.cli.client import Client
 
 if TYPE_CHECKING:
+    from tunmesh.cli.rotation import Configured
     from tunmesh.issuing import Issued
 
 SECRET_BYTES = 32
@@ -22,20 +28,74 @@ _group = click.option(
 _force = click.option("--force", is_flag=True, help="Replace files that are there.")
 
 
-@click.command(cls=OneLineErrors)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--out", type=_path, help="Write it to this file, which must not be there yet.")
 @_group
 @_force
-def secret(out: Path | None, group: str | None, force: bool) -> None:
-    """Make a secret for a mesh: 256 random bits, as 64 hexadecimal digits."""
+@click.pass_context
+def secret(ctx: click.Context, out: Path | None, group: str | None, force: bool) -> None:
+    """Make a secret for a mesh: 256 random bits, as 64 hexadecimal digits.
+
+    `tunmesh secret rotate` changes the one that a mesh has.
+    """
     from tunmesh import keyfiles
 
-    made = secrets.token_hex(SECRET_BYTES)
+    if ctx.invoked_subcommand is not None:
+        return
     if out is None:
-        click.echo(made)
+        click.echo(_new_secret())
         return
     gid = None if group is None else keyfiles.group_number(group)
-    keyfiles.write(out, f"{made}\n".encode(), keyfiles.SECRET, gid, force)
+    keyfiles.write(out, f"{_new_secret()}\n".encode(), keyfiles.SECRET, gid, force)
+
+
+@secret.command(cls=OneLineErrors)
+@node_option
+@click.option("--config", "config_path", help="The node's config; default as of a node.")
+@click.option("--make", is_flag=True, help="Make the new secret, in a file beside the old one.")
+def rotate(node: Client, config_path: str | None, make: bool) -> None:
+    """Walk through a change of the secret, without a restart and without a lost packet.
+
+    Says which step the change is at, by the config and by the links of the node on this machine;
+    what to do next, and who has not done it yet. Nothing is changed but for --make: run it again
+    as often as you like, on any node. No secret is shown.
+    """
+    from tunmesh import config
+    from tunmesh.cli import rotation
+
+    path = config.path_of(config_path, os.environ).absolute()
+    loaded = config.load(path, os.environ, lambda _low, high: high)
+    configured = rotation.Configured.of(path, loaded)
+    if make:
+        click.echo(f"made {_make_next(configured)}: on this node; do not make another one")
+        click.echo("\n".join(rotation.made(configured)))
+        return
+    click.echo("\n".join(rotation.steps(configured, node.get("/v1/status"))))
+
+
+def _make_next(configured: Configured) -> Path:
+    """Make the secret that follows, readable for whom the old one is. Raises OperatorError."""
+    from tunmesh import keyfiles
+    from tunmesh.errors import OperatorError
+
+    if configured.count > 1:
+        raise OperatorError(
+            f"{configured.path}: has {configured.count} secrets, so a change is under way: "
+            "tunmesh secret rotate says at which step"
+        )
+    path = configured.next_file
+    if os.path.lexists(path):
+        raise OperatorError(f"{path}: is made already; tunmesh secret rotate says what comes next")
+    old = (configured.files or (configured.path,))[0].stat()
+    gid = old.st_gid if old.st_mode & stat.S_IRGRP else None
+    keyfiles.write(path, f"{_new_secret()}\n".encode(), keyfiles.SECRET, gid, replace=False)
+    if os.geteuid() == 0:
+        os.chown(path, old.st_uid, -1)
+    return path
+
+
+def _new_secret() -> str:
+    return secrets.token_hex(SECRET_BYTES)
 
 
 @click.command(cls=OneLineErrors)
