@@ -184,10 +184,22 @@ class StepTests(RotateCase):
         (self.directory / "secret-2").write_text(SECRET[::-1])
         self.configure("secret_files: [secret-2, secret]")
         self.links(2, "1", "1")
+        self.standing.now = replace(self.standing.now, expected_nodes=3)
         said = await self.rotate()
         self.assertIn("Step 3 of 4: the old secret may go.", said)
         self.assertIn("secret_file: secret-2 and delete", said)
         self.assertIn(f"delete {self.old}.", said)
+        self.standing.now = replace(self.standing.now, expected_nodes=4)
+        self.assertIn("may go, as far as this node sees. All links", await self.rotate())
+
+    async def test_alone(self) -> None:
+        """A node without peers does not say that the old one may go."""
+        (self.directory / "secret-2").write_text(SECRET[::-1])
+        self.configure("secret_files: [secret-2, secret]")
+        self.standing.now = replace(self.standing.now, key_ids=key_labels(2), peers=())
+        said = await self.rotate()
+        self.assertIn("linked with nobody, so it cannot say who has the new secret", said)
+        self.assertNotIn("may go", said)
 
     async def test_unseen(self) -> None:
         """Nodes that are not linked with this one are named, and if known, it is said how many."""

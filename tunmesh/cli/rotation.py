@@ -164,6 +164,13 @@ def _changing(configured: Configured, tree: Tree) -> Iterator[str]:
         yield AGAIN
         return
     old = [peer for peer in tree["peers"] if peer["key_id"] != tree["key_ids"][0]]
+    if not tree["peers"]:
+        yield from _text(
+            "Step 2 of 4: this node is linked with nobody, so it cannot say who has the new secret."
+        )
+        yield from _unseen(tree)
+        yield AGAIN.replace("here again", "beside a node that has peers")
+        return
     if old:
         yield "Step 2 of 4: wait until every node has shown that it has the new secret."
         yield from _text(f"By the new one, {_name(configured, 1)}: {_by_first(tree)}.")
@@ -188,9 +195,12 @@ def _changing(configured: Configured, tree: Tree) -> Iterator[str]:
             "this list; when nobody else is, go on:"
         )
     else:
-        yield "Step 3 of 4: the old secret may go."
-        yield from _text(f"By the new one, {_name(configured, 1)}: {_by_first(tree)}; all.")
-        yield from _unseen(tree)
+        unseen = list(_unseen(tree))
+        yield f"Step 3 of 4: the old secret may go{', as far as this node sees' * bool(unseen)}."
+        yield from _text(
+            f"All links are by the new one, {_name(configured, 1)}: {_by_first(tree)}."
+        )
+        yield from unseen
     yield from _to_take_away(configured)
 
 
