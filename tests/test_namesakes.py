@@ -126,7 +126,7 @@ class Meshes(unittest.TestCase):
         c.start()
         mesh.until(lambda: bool(c.logged("url_conflict")))
         (event,) = c.logged("url_conflict")
-        self.assertEqual((event["peer"], event["there"]), ("b", "this node"))
+        self.assertEqual(event["nodes"], ["b", "this node"])
         (dial,) = c.status.dials
         self.assertEqual((dial.name, dial.why), ("b", "it leads to this node"))
         self.assertTrue(a.status.is_ready)

@@ -279,6 +279,7 @@ class DuplicateTests(FaultCase):
         conflict = await first.logged("address_conflict", peer="node3")
         self.assertIn("node2 holds it, and it is alive", conflict["text"])
         self.assertEqual((await self.ground.get("/readyz", 3))[0], 503)
+        await third.logged("linked", peer="node2")
         both = "two nodes have the address 10.77.0.2: this node and node2"
         self.assertIn(both, await self.ground.reasons(3))
         self.assertEqual((await self.ground.get("/readyz", 2))[0], 200)

@@ -15,6 +15,9 @@ after any error but `gaierror` it never answers, so whoever asked would wait for
 
 from __future__ import annotations
 
+# What getaddrinfo encodes a name with. Python would import it at the first look-up, when the node's
+# uid may not be allowed to read it any more.
+import encodings.idna  # noqa: F401
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial

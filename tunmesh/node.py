@@ -403,11 +403,11 @@ class Node:
         dialer.why = f"it leads to {there}"
         self._journal.warn(
             ("url", meant.url),
-            "{url}, which {peer} advertises, leads to {there}",
+            "{conflict}",
             event="url_conflict",
+            conflict=f"{meant.url}, which {meant.name} advertises, leads to {there}",
             url=meant.url,
-            peer=meant.name,
-            there=there,
+            nodes=[meant.name, there],
         )
 
     def link_failed(self, link: Link, error: PeerError) -> None:
@@ -593,14 +593,25 @@ class Node:
     def _note_conflicts(self, record: NodeRecord) -> None:
         peers = (peer.record for peer in self._peers)
         for conflict in namesakes.conflicts_of(record, self.record, peers):
-            self._journal.warn(
-                (conflict.kind, conflict.value),
-                "{conflict}",
-                event=f"{conflict.kind}_conflict",
-                conflict=str(conflict),
-                **{conflict.kind: conflict.value},
-                nodes=list(conflict.nodes),
-            )
+            kind, text, nodes = (conflict.kind, conflict.value), str(conflict), list(conflict.nodes)
+            if conflict.kind == "name":
+                self._journal.warn(
+                    kind,
+                    "{conflict}",
+                    event="name_conflict",
+                    conflict=text,
+                    name=conflict.value,
+                    nodes=nodes,
+                )
+            else:
+                self._journal.warn(
+                    kind,
+                    "{conflict}",
+                    event="url_conflict",
+                    conflict=text,
+                    url=conflict.value,
+                    nodes=nodes,
+                )
 
     def _part(self, link: Link, reason: str) -> None:
         self._peers.part(link)
@@ -721,6 +732,8 @@ class Node:
     # --- what goes into the log rarely ---
 
     def _unreachable(self, target: Target, why: str) -> None:
+        if target == self.record.host_port:
+            return  # behind NAT a node need not reach itself by the address that others use
         host, port = target
         text = "cannot reach {host}:{port}: {why}"
         self._journal.warn(

@@ -245,6 +245,7 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
     _most = READ_SIZE
     _is_paused = False  # by whom it carries bytes for
     _sits_out = False
+    _waits: IDelayedCall | None = None
     _excused = 0.0  # seconds of the read that is under way
 
     def makeConnection(self, transport: ITransport) -> None:
@@ -275,11 +276,17 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
 
     def _wait(self, turns: int) -> None:
         if turns:
-            self.transport.reactor.callLater(0, self._wait, turns - 1)
+            self._waits = self.transport.reactor.callLater(0, self._wait, turns - 1)
             return
+        self._waits = None
         self._sits_out = False
         if not self._is_paused:
             self.transport.resumeProducing()
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self._waits is not None and self._waits.active():
+            self._waits.cancel()
+        super().connectionLost(reason)
 
     def pauseProducing(self) -> None:
         self._is_paused = True
