@@ -174,6 +174,8 @@ class Commands(unittest.TestCase):
         self.assertEqual(lines[-2].split(), ["n5", "192.0.2.5:4567", "lost", "5m"])
         self.assertEqual(lines[-1], "and 2 more that were linked (-o wide shows them)")
         self.assertIn("n61", await self.says("status", "-o", "wide"))
+        others = json.loads(await self.says("status", "-o", "json"))["others"]
+        self.assertEqual(others, self.standing.now.nodes_known + 4)  # n3 to n6
         many = [replace(node, left=False, ago=1.0) for node in nodes]
         self.standing.now = replace(self.standing.now, lost=tuple(many))
         self.assertIn("n1, n2, n3, n4, n5 and 2 more", await self.says("status"))

@@ -68,6 +68,7 @@ def report(status: Status, history: History, epoch: float) -> Tree:
         "lost": [_lost(node) for node in status.lost],
         "nodes_known": status.nodes_known,
         "expected_nodes": status.expected_nodes,
+        "others": _others(status),
         "links": dict(status.links),
         "device": {
             "name": status.device.name,
@@ -197,6 +198,13 @@ def _gone(status: Status) -> Iterator[str]:
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
         first = ", ".join(names[:MAX_NAMED])
         yield f"lost without a goodbye, and looked for: {first}{more}"
+
+
+def _others(status: Status) -> int:
+    """How many other nodes there are or should be: known, lost lately, or expected."""
+    dialed = {dial.target for dial in status.dials}
+    lost = {node.target for node in status.lost if not node.left and node.ago < LATELY} - dialed
+    return max(status.nodes_known + len(lost), (status.expected_nodes or 1) - 1)
 
 
 def _duplicates(status: Status) -> Iterator[str]:

@@ -22,8 +22,7 @@ export function showNode(report) {
     ([i]) => i, () => element("li"), (item, [, text]) => put(item, text));
   const total = (way) => peers.reduce((sum, peer) => sum + peer[way].bytes_per_second, 0);
   const dropped = Object.values(report.dropped_packets).reduce((sum, n) => sum + n, 0);
-  const others = Math.max(report.nodes_known, (report.expected_nodes ?? 1) - 1);
-  const figures = [`${peers.length} of ${others}`, `${size(total("rx"))}/s`,
+  const figures = [`${peers.length} of ${report.others}`, `${size(total("rx"))}/s`,
     `${size(total("tx"))}/s`, `${dropped} packets`];
   document.querySelectorAll("#figures dd").forEach((dd, i) => put(dd, figures[i]));
   showDrops(report);

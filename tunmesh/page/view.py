@@ -41,9 +41,8 @@ def _figures(tree: Tree) -> Iterator[str]:
     peers = tree["peers"]
     received = sum(peer["rx"]["bytes_per_second"] for peer in peers)
     sent = sum(peer["tx"]["bytes_per_second"] for peer in peers)
-    others = max(tree["nodes_known"], (tree["expected_nodes"] or 1) - 1)
     for name, value in (
-        ("Linked", f"{len(peers)} of {others}"),
+        ("Linked", f"{len(peers)} of {tree['others']}"),
         ("Received", f"{size(received)}/s"),
         ("Sent", f"{size(sent)}/s"),
         ("Not carried", f"{sum(tree['dropped_packets'].values())} packets"),
