@@ -30,7 +30,7 @@ from pathlib import Path
 
 from OpenSSL import SSL
 
-from tunmesh import certificates, messages, tls
+from tunmesh import certificates, messages, signing, tls
 from tunmesh.handshake import Dialer, Key
 from tunmesh.localmesh import plan
 from tunmesh.messages import Gossip, NodeRecord, Refusal
@@ -90,8 +90,8 @@ class Target:
             version="bench",
         )
         binding = connection.export_keying_material(tls.EXPORTER, 32, b"")
-        encoded, nonce = messages.encode_record(record), secrets.token_bytes(32)
-        machine = Dialer((self.key,), node_key, encoded, nonce, binding)
+        shown, nonce = signing.show(record, node_key), secrets.token_bytes(32)
+        machine = Dialer((self.key,), node_key, shown, nonce, binding)
         decoder = Decoder(messages.MAX_FRAME)
         connection.sendall(encode(machine.hello))
         while True:
@@ -349,7 +349,8 @@ def inquiries(target: Target) -> Iterator[int]:
 def introductions(target: Target) -> Iterator[int]:
     """Introduces nodes that nobody asked for."""
     me = NodeRecord("0" * 32, "m", 0, "https://m:1", (ip_interface("10.77.0.1/16"),), "m")
-    crowd = [replace(me, id=secrets.token_hex(16)) for _ in range(messages.MAX_INTRODUCED)]
+    keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(messages.MAX_INTRODUCED)]
+    crowd = [signing.sign(replace(me, id=key.id), key) for key in keys]
     return _tell(target, messages.encode_introduction(crowd))
 
 

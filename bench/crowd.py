@@ -36,14 +36,14 @@ from twisted.internet.interfaces import IAddress, IReadDescriptor
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
-from tunmesh import certificates, listening, messages, tls, web
+from tunmesh import certificates, listening, messages, signing, tls, web
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Key
 from tunmesh.link import Link
 from tunmesh.localmesh import plan
-from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.messages import Gossip, NodeRecord, Refusal, SignedRecord
 from tunmesh.names import Names
 from tunmesh.node import Node, Reloadable, Settings
 from tunmesh.nodekey import SEED_SIZE, NodeKey
@@ -93,6 +93,7 @@ class Extra:
     def __init__(self, crowd: Stars, number: int) -> None:
         node_key = new_key()
         self.record = record = record_of(number, node_key)
+        self.signed = signing.sign(record, node_key)
         self.link: Link | None = None
         self._crowd = crowd
         self._connector = Connector(
@@ -101,7 +102,7 @@ class Extra:
             crowd.keys,
             crowd.identity,
             node_key,
-            lambda: messages.encode_record(record),
+            lambda: signing.show(record, node_key),
             secrets.token_bytes,
             random.random,
             lambda target, why: say("unreachable", target=target, why=why),
@@ -150,7 +151,7 @@ class Extra:
         link.introduce([self._crowd.records[each] for each in ids if each in self._crowd.records])
 
     def gossip_received(self, link: Link, gossip: Gossip) -> None: ...
-    def introduction_received(self, link: Link, records: Sequence[NodeRecord]) -> None: ...
+    def introduction_received(self, link: Link, introduced: Sequence[SignedRecord]) -> None: ...
     def refusal_received(self, link: Link, refusal: Refusal) -> None: ...
     def bye_received(self, link: Link, reason: str) -> None: ...
     def round_trip(self, link: Link, seconds: float) -> None: ...
@@ -169,7 +170,7 @@ class Stars:
         self.keys, credentials = secret_of(directory)
         self.identity = tls.Identity(credentials)
         self._extras = [Extra(self, number) for number in numbers]
-        self.records = {extra.record.id: extra.record for extra in self._extras}
+        self.records = {extra.record.id: extra.signed for extra in self._extras}
         self._linked = 0
 
     def go(self) -> None:

@@ -14,7 +14,7 @@ from tests.test_handshake import DIALER, HONEST, LISTENER
 from tests.test_messages import PAYLOADS, RECORD_BYTES
 from tests.test_packet import PLAIN, ip_packet, segment4, segment6
 from tests.test_segments import datagram
-from tunmesh.messages import decode_claim, encode_record
+from tunmesh.messages import decode_claim, decode_shown, encode_record
 from tunmesh.netstring import encode
 
 
@@ -25,7 +25,7 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
         "messages": {
             f"message-{payload[:1].hex()}": payload
             for decode, payload in PAYLOADS.items()
-            if decode is not decode_claim  # it has no tag; the target `handshake` has it
+            if decode not in (decode_claim, decode_shown)  # no tags: see the target `handshake`
         },
         "handshake": _handshake(),
         "packet": _packet(),

@@ -11,7 +11,7 @@ from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh import messages, tls
+from tunmesh import messages, signing, tls
 from tunmesh.handshake import Dialer, Key
 from tunmesh.messages import NodeRecord
 from tunmesh.netstring import Decoder, encode
@@ -30,9 +30,11 @@ class Mallory(Protocol):
 
     def __init__(self, record: NodeRecord, node_key: NodeKey) -> None:
         self.record = record
-        self._node_key = node_key
+        self.shown = signing.show(record, node_key)
+        self.node_key = node_key
         self.heard: list[bytes] = []
         self.is_up = self.has_ended = False
+        self.answers_pings = False
         self._decoder = Decoder(messages.MAX_FRAME)
 
     def dial(self, mesh: Mesh, node: Member, host: str = HOST) -> Mallory:
@@ -48,14 +50,15 @@ class Mallory(Protocol):
 
     def handshakeCompleted(self) -> None:
         binding = self.transport.getHandle().export_keying_material(tls.EXPORTER, 32, b"")
-        record = messages.encode_record(self.record)
-        self._machine = Dialer((Key.derive(SECRET),), self._node_key, record, bytes(32), binding)
+        self._machine = Dialer((Key.derive(SECRET),), self.node_key, self.shown, bytes(32), binding)
         self.say(self._machine.hello)
 
     def dataReceived(self, data: bytes) -> None:
         for payload in map(bytes, self._decoder.feed(data)):
             if self.is_up:
                 self.heard.append(payload)
+                if self.answers_pings and payload[:1] == b"i":
+                    self.say(b"o" + payload[1:])
                 continue
             step = self._machine.receive(payload)
             if step.send is not None:

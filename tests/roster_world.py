@@ -67,8 +67,16 @@ class Inquiry:
 
 
 @dataclass(frozen=True)
+class Signed:
+    """What somebody says of a node, and the id of whoever signed it: believed only of itself."""
+
+    record: NodeRecord
+    signer: str
+
+
+@dataclass(frozen=True)
 class Introduction:
-    records: tuple[NodeRecord, ...]
+    introduced: tuple[Signed, ...]
 
 
 @dataclass(frozen=True)
@@ -189,8 +197,12 @@ class End:
                     self.owner.refusals.pop(self.peer.id, None)  # said anew, right behind
             case Inquiry(ids):
                 self.owner.run(roster.asked(self, ids))
-            case Introduction(records):
-                self.owner.run(roster.introduced(self, records))
+            case Introduction(introduced):
+                wanted = [each for each in introduced if roster.wants(self, each.record.id)]
+                if all(each.signer == each.record.id for each in wanted):
+                    self.owner.run(roster.introduced(self, [each.record for each in wanted]))
+                else:
+                    self.lose(in_flight=False)
             case Refusal():
                 self.owner.refused(self, message)
             case Data(frame):
@@ -261,7 +273,8 @@ class Life:
                 self.after[theirs.id] = not later
             else:
                 self.after[theirs.id] = said.settled if said.settled != self.is_settled else later
-        self.run(self.roster.authenticated(end, said, end.dialed))
+        reached = end.dialed and (bool(end.target) or end.sought is not None)
+        self.run(self.roster.authenticated(end, said, end.dialed, is_reached=reached))
         self.dials.pop(end.peer.id, None)
         if end.peer.id == end.target:
             self.dialing.discard(end.target)
@@ -351,8 +364,8 @@ class Life:
                 end.send(gossip)
             case Ask(end, ids):
                 end.send(Inquiry(ids))
-            case Introduce(end, records):
-                end.send(Introduction(records))
+            case Introduce(end, ids):
+                end.send(Introduction(tuple(Signed(self.peers[i].peer, i) for i in ids)))
             case Refuse(end, refusal):
                 end.send(refusal)
             case Retire(end):

@@ -20,6 +20,7 @@ from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.packet import HEADER
 from tunmesh.roster import MAX_NODES
+from tunmesh.signing import sign
 from tunmesh.standing import SETTLING
 from tunmesh.testing import PORT, Member, Mesh, frame
 
@@ -264,13 +265,15 @@ class IdsTests(MemberCase):
     def test_in_the_place_of_another(self) -> None:
         """A node that is dialed for one id and proves another one is simply that other node: who
         leads others to himself by hearsay has a link of his own, and no address of the absent."""
-        absent = NodeKey.of(bytes(SEED_SIZE)).id
+        absent_key = NodeKey.of(bytes(SEED_SIZE))
+        absent = absent_key.id
         c = self.mesh.add("c", start=False)
         self.say(lie(absent))
         self.assertEqual(self.mallory.count(b"W"), 1)
         c.start()
         self.mesh.until(lambda: "c" in self.a.linked_with)
-        self.say(messages.encode_introduction([replace(c.node.record, id=absent, name="absent")]))
+        record = replace(c.node.record, id=absent, name="absent")
+        self.say(messages.encode_introduction([sign(record, absent_key)]))
         self.mesh.advance(5)
         self.assertIn("absent", [dial.name for dial in self.a.status.dials])
         self.assertEqual(self.a.linked_with, ["b", "c", "mallory"])
@@ -360,8 +363,8 @@ class GossipTests(MemberCase):
         """Who introduces more nodes than he was asked for is not listened to."""
         self.say(lie(*new_ids(2)))
         self.assertEqual(self.mallory.count(b"W"), 1)
-        crowd = [_node(each) for each in new_ids(200)]
-        self.say(messages.encode_introduction(crowd))
+        keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(3)]
+        self.say(messages.encode_introduction([sign(_node(key.id), key) for key in keys]))
         self.assertTrue(self.mallory.has_ended)
         self.assert_unharmed()
 

@@ -22,6 +22,7 @@ from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.messages import Claim, NodeRecord, encode_record
 from tunmesh.nodekey import SEED_SIZE, NodeKey, id_of
+from tunmesh.signing import show, sign
 
 SECRET = b"correct-horse-battery-staple-0123456789"
 KEY = Key.derive(SECRET)
@@ -48,7 +49,7 @@ def dialer(
     nonce: bytes = NONCE_D,
     me: NodeKey = KEY_D,
 ) -> Dialer:
-    return Dialer(keys, me, encode_record(DIALER), nonce, binding)
+    return Dialer(keys, me, show(DIALER, me), nonce, binding)
 
 
 def listener(
@@ -57,7 +58,7 @@ def listener(
     nonce: bytes = NONCE_L,
     me: NodeKey = KEY_L,
 ) -> Listener:
-    return Listener(keys, me, encode_record(LISTENER), nonce, binding)
+    return Listener(keys, me, show(LISTENER, me), nonce, binding)
 
 
 def scrypt(secret: bytes) -> bytes:
@@ -115,10 +116,11 @@ def hkdf(secret: bytes, info: bytes, length: int) -> bytes:
     return hmac_sha256(hmac_sha256(bytes(32), secret), info + b"\x01")[:length]
 
 
-def signed(seed: int, statement: bytes) -> bytes:
-    """The public key and the signature, as a claim has them."""
+def signed(seed: int, statement: bytes, with_key: bool = False) -> bytes:
+    """The signature, perhaps behind the public key, as a signed record has them."""
     private = Ed25519PrivateKey.from_private_bytes(bytes((seed,)) * 32)
-    return private.public_key().public_bytes_raw() + private.sign(statement)
+    public = private.public_key().public_bytes_raw() if with_key else b""
+    return public + private.sign(statement)
 
 
 @dataclass
@@ -212,11 +214,14 @@ class Agreement(Case):
         key_id = hmac_sha256(hkdf(stretched, b"tunmesh/1 key id", 32), NONCE_D)[:8]
         hello = b"H\x01\x01\x01" + key_id + NONCE_D
         challenge = b"C\x01" + key_id + NONCE_L
-        record_d, record_l = encode_record(DIALER), encode_record(LISTENER)
+        shown_d, shown_l = (
+            b"\0" + signed(seed, b"tunmesh/1 record" + record, with_key=True) + record
+            for seed, record in ((1, encode_record(DIALER)), (2, encode_record(LISTENER)))
+        )
         told = Conversation(hello, challenge)
-        proof_d = told.proof(3, signed(1, told.about(3) + record_d) + record_d)
+        proof_d = told.proof(3, signed(1, told.about(3) + shown_d) + shown_d)
         told.message_3 = proof_d
-        proof_l = told.proof(4, signed(2, told.about(4) + record_l) + record_l)
+        proof_l = told.proof(4, signed(2, told.about(4) + shown_l) + shown_l)
         self.assertEqual(HONEST.carried, [hello, challenge, proof_d, proof_l])
 
     def test_key(self) -> None:
@@ -303,7 +308,7 @@ class Strangers(Case):
 
     def test_false_listener(self) -> None:
         """A listener that takes any proof cannot give one itself."""
-        guess = b"P" + bytes(32) + KEY_L.public + bytes(80) + encode_record(LISTENER)
+        guess = b"P" + bytes(96) + show(LISTENER, KEY_L) + bytes(16)
         self.fails_at(4, "bad_proof", tell(dialer(), listener(), instead(4, guess)))
 
     def test_versions(self) -> None:
@@ -395,11 +400,14 @@ class Tampering(Case):
 
     def test_record_is_not_read_before_the_proof(self) -> None:
         """A record is parsed only when its proof is right, and then it has to be one."""
-        garbage = b"P" + bytes(32 + 32 + 64 + 16) + b"{"
+        garbage = b"P" + bytes(messages.PROOF_SIZE - 1) + b"{"
         self.fails_at(3, "bad_proof", tell(dialer(), listener(), instead(3, garbage)))
-        one = Dialer((KEY,), KEY_D, b"{", NONCE_D, BINDING)
+        shown_d, shown_l = (
+            b"\0" + signed(seed, b"tunmesh/1 record{", with_key=True) + b"{" for seed in (1, 2)
+        )
+        one = Dialer((KEY,), KEY_D, shown_d, NONCE_D, BINDING)
         self.fails_at(3, "malformed", tell(one, listener()))
-        other = Listener((KEY,), KEY_L, b"{", NONCE_L, BINDING)
+        other = Listener((KEY,), KEY_L, shown_l, NONCE_L, BINDING)
         self.fails_at(4, "malformed", tell(dialer(), other))
 
     @settings(max_examples=200, deadline=None)
@@ -455,7 +463,7 @@ class Splice(Case):
     def test_relayed_to_itself(self) -> None:
         """The same, when both ends are one node that was dialed while it dialed."""
         one = dialer()
-        other = Listener((KEY,), KEY_D, encode_record(DIALER), NONCE_L, OTHER_BINDING)
+        other = Listener((KEY,), KEY_D, show(DIALER, KEY_D), NONCE_L, OTHER_BINDING)
         self.fails_at(3, "bad_proof", tell(one, other))
 
 
@@ -526,7 +534,8 @@ class Impersonation(Case):
         """Bytes that are no public key are refused like a wrong one."""
         for public_key in (b"\x02" + bytes(31), b"\xff" * 32, KEY_M.public):
             for number in (3, 4):
-                message = self.forged(number, public_key=public_key)
+                shown = KNOWN.open(number, HONEST.carried[number - 1]).shown
+                message = self.forged(number, shown=shown[:1] + public_key + shown[33:])
                 self.refused(number, message, self.WHOSE_KEY)
 
     def test_another_connection(self) -> None:
@@ -547,20 +556,47 @@ class Impersonation(Case):
         hello, challenge, proof, _ = HONEST.carried
         transcript = hashlib.sha256(BINDING + hello + challenge).digest()
         for number, seed, said in (
-            (3, 1, b"listener" + transcript + encode_record(DIALER)),
-            (3, 1, b"listener" + transcript + proof + encode_record(DIALER)),
-            (4, 2, b"dialer" + transcript + encode_record(LISTENER)),
-            (4, 2, b"dialer" + transcript + proof + encode_record(LISTENER)),
+            (3, 1, b"listener" + transcript + show(DIALER, KEY_D)),
+            (3, 1, b"listener" + transcript + proof + show(DIALER, KEY_D)),
+            (4, 2, b"dialer" + transcript + show(LISTENER, KEY_L)),
+            (4, 2, b"dialer" + transcript + proof + show(LISTENER, KEY_L)),
         ):
-            signature = signed(seed, said)[messages.PUBLIC_KEY_SIZE :]
+            signature = signed(seed, said)
             self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
 
     def test_changed_record(self) -> None:
         """What is signed is the whole record: a signature of one with another name is none."""
-        changed = encode_record(replace(DIALER, name="other"))
+        changed = show(replace(DIALER, name="other"), KEY_D)
         one = Dialer((KEY,), KEY_D, changed, NONCE_D, BINDING)
         signature = KNOWN.open(3, tell(one, listener()).carried[2]).signature
         self.refused(3, self.forged(3, signature=signature), self.WHOSE_KEY)
+
+    def test_settled(self) -> None:
+        """So is whether it is settled, which the record does not say."""
+        said = Dialer((KEY,), KEY_D, show(replace(DIALER, settled=True), KEY_D), NONCE_D, BINDING)
+        story = tell(said, listener())
+        self.assertEqual(story.dialer_seen, replace(DIALER, settled=True))
+        claim = KNOWN.open(3, story.carried[2])
+        self.refused(3, self.forged(3, shown=b"\1" + claim.shown[1:]), self.WHOSE_KEY)
+
+    def test_an_introduction(self) -> None:
+        """The record of another that one was told by a third is not enough to be that node: what is
+        signed for good proves nothing on a connection."""
+        for number, known, node_key in ((3, DIALER, KEY_D), (4, LISTENER, KEY_L)):
+            signature = sign(known, node_key).signature
+            self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
+
+    def test_not_to_be_passed_on(self) -> None:
+        """Nor is a node linked whose record others would not believe: signed for this connection,
+        and not for itself, or by another key."""
+        record = encode_record(DIALER)
+        about = KNOWN.about(3)
+        for signature in (KEY_D.sign(about + record), KEY_D.sign(record), bytes(64)):
+            shown = b"\0" + KEY_D.public + signature + record
+            claim = Claim(KEY_D.sign(about + shown), shown)
+            message = KNOWN.proof(3, messages.encode_claim(claim))
+            why = "its record is not signed by the key that comes with it"
+            self.refused(3, message, why)
 
     def test_mac_first(self) -> None:
         """A stranger makes nobody verify a signature: his MAC is found wrong before that."""
@@ -612,7 +648,7 @@ class Secrecy(Case):
         """Neither of them is in an error."""
         other = listener()
         other.receive(HONEST.carried[0])
-        error = self.assertRaises(PeerError, other.receive, b"P" + bytes(160))
+        error = self.assertRaises(PeerError, other.receive, b"P" + bytes(messages.PROOF_SIZE))
         self.assertEqual(
             str(error), "its proof is wrong: its secret is another one, or somebody sits in between"
         )

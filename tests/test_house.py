@@ -48,8 +48,8 @@ FLOORS = {
         pure=True,
     ),
     "machines": Floor(
-        "handshake nodekey routing roster commands packetqueue budget status totals health expiry "
-        "turns outside history report explain strangers standing keepalive waste memory "
+        "handshake nodekey signing routing roster commands packetqueue budget status totals health "
+        "expiry turns outside history report explain strangers standing keepalive waste memory "
         "agreement namesakes fragments inspection memory_budget overlaps "
         "devicestate",
         "errors codecs machines",
@@ -71,7 +71,7 @@ FLOORS = {
     ),
     "certificates": Floor("certificates", "errors internals adapters"),
     "interpreter": Floor(
-        "node peers connector datapath bootstrap redial digest",
+        "node peers connector datapath bootstrap redial digest introductions",
         "errors codecs machines internals adapters interpreter",
     ),
     "configuration": Floor(

@@ -13,13 +13,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tunmesh import messages, waste
+from tunmesh import messages, signing, waste
 from tunmesh.budget import MAX_BUDGET
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.keepalive import OTHERS_TURN
 from tunmesh.link import RETIRE_TIMEOUT, Link, LinkTransport, State, Timing
-from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.messages import Gossip, NodeRecord, Refusal, SignedRecord
 from tunmesh.netstring import Decoder, encode
 from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.packetqueue import MAX_BYTES
@@ -46,9 +46,15 @@ def record(name: str) -> NodeRecord:
     return NodeRecord(node_key(name).id, name, 1, "https://a:1", addresses, "test")
 
 
+def signed(name: str) -> SignedRecord:
+    return signing.sign(record(name), node_key(name))
+
+
 def machine(role: type[Dialer] | type[Listener], name: str, binding: bytes) -> Dialer | Listener:
     """The end of a handshake that a node with this name has."""
-    return role((KEY,), node_key(name), messages.encode_record(record(name)), bytes(32), binding)
+    return role(
+        (KEY,), node_key(name), signing.show(record(name), node_key(name)), bytes(32), binding
+    )
 
 
 class Channel:
@@ -117,8 +123,8 @@ class Owner:
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         self.told.append(ids)
 
-    def introduction_received(self, link: Link, records: Sequence[NodeRecord]) -> None:
-        self.told.append(records)
+    def introduction_received(self, link: Link, introduced: Sequence[SignedRecord]) -> None:
+        self.told.append(introduced)
 
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         self.told.append(refusal)
@@ -376,8 +382,8 @@ class DataTests(LinkCase):
 
     def test_messages(self) -> None:
         """Gossip, questions, answers and refusals are passed on both ways."""
-        records = (record("bob"),)
-        ids = (records[0].id,)
+        records = (signed("bob"),)
+        ids = (record("bob").id,)
         said = [GOSSIP, messages.encode_inquiry(ids), messages.encode_introduction(records)]
         self.link.tell(Gossip(1))
         self.link.ask(ids)
@@ -391,7 +397,7 @@ class DataTests(LinkCase):
     def test_many_questions(self) -> None:
         """Who asks again and again and reads nothing is owed each answer once."""
         self.block()
-        records = (record("bob"), record("carol"))
+        records = (signed("bob"), signed("carol"))
         for _ in range(100):
             self.link.introduce(records)
         self.network.heal()

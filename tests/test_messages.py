@@ -30,6 +30,7 @@ from tunmesh.messages import (
     NodeRecord,
     Proof,
     Refusal,
+    SignedRecord,
     decode_bye,
     decode_challenge,
     decode_claim,
@@ -40,6 +41,7 @@ from tunmesh.messages import (
     decode_proof,
     decode_record,
     decode_refusal,
+    decode_shown,
     decode_token,
     encode_bye,
     encode_challenge,
@@ -51,6 +53,7 @@ from tunmesh.messages import (
     encode_proof,
     encode_record,
     encode_refusal,
+    encode_shown,
     split_url,
 )
 
@@ -69,13 +72,15 @@ RECORD_BYTES = (
     b'"url":"https://alpha.example:4567","addresses":["10.77.1.2/24","fd77::2/64"],'
     b'"version":"0.1.0"}'
 )
-SEALED = bytes(range(32 + 64 + 16 + 1))  # nobody looks into it
+SIGNED = SignedRecord(PUBLIC_KEY, SIGNATURE, RECORD_BYTES)
+SIGNED_BYTES = PUBLIC_KEY + SIGNATURE + RECORD_BYTES
+SEALED = bytes(range(64 + 1 + 32 + 64 + 16 + 1))  # nobody looks into it
 OTHER_ID = "ffeeddccbbaa99887766554433221100"
 HELLO = b"H\x01\x01\x01" + KEY_ID + NONCE
 CHALLENGE = b"C\x01" + KEY_ID + NONCE
 GOSSIP = b"G\0\0\0\0\0\0\1\2\x00\x01" + bytes.fromhex(RECORD.id + OTHER_ID)
 INQUIRY = b"W" + bytes.fromhex(RECORD.id + OTHER_ID)
-INTRODUCTION = b"N[" + RECORD_BYTES + b"]"
+INTRODUCTION = b"N" + len(SIGNED_BYTES).to_bytes(2, "big") + SIGNED_BYTES
 REFUSAL = b'R{"addresses":["10.77.1.2"],"holder":"beta"}'
 
 # Every payload that has a decoder, by that decoder.
@@ -83,7 +88,8 @@ PAYLOADS: dict[Callable[[bytes], object], bytes] = {
     decode_hello: HELLO,
     decode_challenge: CHALLENGE,
     decode_proof: b"P" + MAC + SEALED,
-    decode_claim: PUBLIC_KEY + SIGNATURE + RECORD_BYTES,
+    decode_claim: SIGNATURE + b"\1" + SIGNED_BYTES,
+    decode_shown: b"\1" + SIGNED_BYTES,
     decode_record: RECORD_BYTES,
     decode_gossip: GOSSIP,
     decode_inquiry: INQUIRY,
@@ -225,10 +231,9 @@ class Wire(unittest.SynchronousTestCase):
         self.is_wire(proof, encode_proof(proof), payload, decode_proof(payload))
 
     def test_claim(self) -> None:
-        """What is sealed is a public key, a signature and the bytes of a record, none of which is
-        looked into here."""
-        claim = Claim(PUBLIC_KEY, SIGNATURE, b"\xff{")
-        payload = PUBLIC_KEY + SIGNATURE + b"\xff{"
+        """What is sealed is a signature and what is signed, which is not looked into here."""
+        claim = Claim(SIGNATURE, b"\xff{")
+        payload = SIGNATURE + b"\xff{"
         self.is_wire(claim, encode_claim(claim), payload, decode_claim(payload))
 
     def test_record(self) -> None:
@@ -247,19 +252,24 @@ class Wire(unittest.SynchronousTestCase):
 
     def test_inquiry(self) -> None:
         """Who does not know a node asks by its id, and is given its record."""
-        ids, records = (RECORD.id, OTHER_ID), (RECORD,)
+        ids, introduced = (RECORD.id, OTHER_ID), (SIGNED,)
         self.is_wire(ids, encode_inquiry(ids), INQUIRY, decode_inquiry(INQUIRY))
-        wire = encode_introduction(records)
-        self.is_wire(records, wire, INTRODUCTION, decode_introduction(INTRODUCTION))
+        wire = encode_introduction(introduced)
+        self.is_wire(introduced, wire, INTRODUCTION, decode_introduction(INTRODUCTION))
+        odd = SignedRecord(PUBLIC_KEY, SIGNATURE, b"\xff{")
+        self.assertEqual(decode_introduction(encode_introduction([SIGNED, odd])), (SIGNED, odd))
+        self.assertEqual(outcome(decode_introduction, b"N"), "malformed")
 
     def test_longest_introduction(self) -> None:
         """As many records as one introduction may have fit into a frame, however long they are."""
-        longest = decode_record(json.dumps({**json.loads(RECORD_BYTES), **LONGEST}).encode())
+        longest = SignedRecord(PUBLIC_KEY, SIGNATURE, bytes(messages.MAX_RECORD))
         payload = encode_introduction([longest] * messages.MAX_INTRODUCED)
         self.assertLessEqual(len(payload), messages.MAX_FRAME)
         self.assertEqual(len(decode_introduction(payload)), messages.MAX_INTRODUCED)
-        more = encode_introduction([RECORD] * (messages.MAX_INTRODUCED + 1))
+        more = encode_introduction([SIGNED] * (messages.MAX_INTRODUCED + 1))
         self.assertEqual(outcome(decode_introduction, more), "malformed")
+        longer = replace(longest, record=bytes(messages.MAX_RECORD + 1))
+        self.assertEqual(outcome(decode_introduction, encode_introduction([longer])), "malformed")
 
     def test_refusal(self) -> None:
         """A refusal names addresses and who holds them, or neither."""
@@ -301,8 +311,9 @@ class RoundTrips(unittest.SynchronousTestCase):
     def test_record(self, record: NodeRecord) -> None:
         """Any record; it always fits into a proof that fits into a handshake frame."""
         encoded = encode_record(record)
-        self.assertEqual(decode_record(encoded), record)
-        claim = Claim(PUBLIC_KEY, SIGNATURE, encoded)
+        self.assertEqual(decode_record(encoded), replace(record, settled=False))
+        shown = encode_shown(SignedRecord(PUBLIC_KEY, SIGNATURE, encoded), record.settled)
+        claim = Claim(SIGNATURE, shown)
         self.assertEqual(decode_claim(encode_claim(claim)), claim)
         proof = Proof(MAC, encode_claim(claim) + bytes(messages.SEAL_SIZE))
         self.assertLessEqual(len(encode_proof(proof)), messages.MAX_HANDSHAKE_FRAME)
@@ -317,10 +328,11 @@ class RoundTrips(unittest.SynchronousTestCase):
         self.assertEqual(decode_gossip(encode_gossip(gossip)), gossip)
 
     @settings(max_examples=50, deadline=None)
-    @given(st.lists(RECORDS, max_size=3))
+    @given(st.lists(RECORDS, min_size=1, max_size=3))
     def test_introduction(self, records: list[NodeRecord]) -> None:
         """Any introduction, and the inquiry before it."""
-        self.assertEqual(decode_introduction(encode_introduction(records)), tuple(records))
+        signed = tuple(SignedRecord(PUBLIC_KEY, SIGNATURE, encode_record(r)) for r in records)
+        self.assertEqual(decode_introduction(encode_introduction(signed)), signed)
         ids = tuple(record.id for record in records)
         self.assertEqual(decode_inquiry(encode_inquiry(ids)), ids)
 
@@ -344,7 +356,8 @@ class Broken(unittest.SynchronousTestCase):
         of them."""
         shortest: dict[object, int] = {
             decode_proof: 1 + 32 + len(SEALED),
-            decode_claim: 32 + 64 + 1,
+            decode_claim: 64 + 1,
+            decode_shown: 1 + 32 + 64 + 1,
             decode_gossip: 20,
             decode_inquiry: 0,
         }
@@ -355,7 +368,7 @@ class Broken(unittest.SynchronousTestCase):
     def test_trailing(self) -> None:
         """A message with anything behind its end is malformed; JSON may be followed by space."""
         for decode, payload in PAYLOADS.items():
-            if decode in (decode_proof, decode_claim):
+            if decode in (decode_proof, decode_claim, decode_shown):
                 continue
             for byte in range(256):
                 if payload.endswith((b"}", b"]")) and byte in b" \t\r\n":
@@ -396,14 +409,12 @@ class Broken(unittest.SynchronousTestCase):
             b"9" * 5000,
         ):
             self.refuses(decode_record, broken)
-            self.refuses(decode_introduction, b"N" + broken)
             self.refuses(decode_refusal, b"R" + broken)
 
     def test_not_an_object(self) -> None:
         """JSON that is anything but an object, with all it takes, is malformed."""
         for other in (b"null", b"true", b"0", b'""', b"[{}]", b"{}", b"NaN", b'"id"'):
             self.refuses(decode_record, other)
-            self.refuses(decode_introduction, b"N" + other)
             self.refuses(decode_refusal, b"R" + other)
 
     @settings(max_examples=300, deadline=None)
@@ -418,10 +429,9 @@ class Broken(unittest.SynchronousTestCase):
     @settings(max_examples=200, deadline=None)
     @given(JSON)
     def test_random_json(self, value: object) -> None:
-        """Any JSON at all is malformed as a record, in an introduction and as a refusal."""
+        """Any JSON at all is malformed as a record and as a refusal."""
         data = json.dumps(value).encode()
         self.refuses(decode_record, data)
-        self.refuses(decode_introduction, b"N[" + data + b"]")
         self.refuses(decode_refusal, b"R" + data)
 
 
@@ -431,11 +441,6 @@ class Records(unittest.SynchronousTestCase):
     def refuses(self, *records: bytes) -> None:
         for data in records:
             self.assertEqual(outcome(decode_record, data), "malformed", data[:200])
-            self.assertEqual(
-                outcome(decode_introduction, b"N[" + data + b"]"),
-                "malformed",
-                data[:200],
-            )
 
     def accepts(self, data: bytes) -> NodeRecord:
         record = outcome(decode_record, data)
@@ -467,7 +472,7 @@ class Records(unittest.SynchronousTestCase):
         """The longest record there can be fits into a proof."""
         full = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xF000, 0xF008)]
         networks = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xE000, 0xE008)]
-        longest = {**LONGEST, "addresses": full, "networks": networks, "settled": True}
+        longest = {**LONGEST, "addresses": full, "networks": networks}
         record = self.accepts(record_with(**longest))
         self.assertLessEqual(len(encode_record(record)), messages.MAX_RECORD)
 
@@ -482,14 +487,16 @@ class Records(unittest.SynchronousTestCase):
             self.refuses(RECORD_BYTES.replace(b"1795644308123", number))
 
     def test_settled(self) -> None:
-        """That a node is settled is said, that it is not is left out; nothing else is either."""
-        said = RECORD_BYTES[:-1] + b',"settled":true}'
-        settled = replace(RECORD, settled=True)
-        self.assertEqual((encode_record(settled), self.accepts(said)), (said, settled))
-        self.assertEqual(self.accepts(record_with(settled=False)), RECORD)
-        wrong: tuple[object, ...] = (None, 0, 1, "true", [], {})
-        for value in wrong:
-            self.refuses(record_with(settled=value))
+        """That a node is settled is not of its record, which is signed once: it is a byte before
+        it, in the handshake."""
+        self.assertEqual(encode_record(replace(RECORD, settled=True)), RECORD_BYTES)
+        self.assertEqual(self.accepts(record_with(settled=True)), RECORD)
+        for settled in (False, True):
+            shown = bytes((settled,)) + SIGNED_BYTES
+            self.assertEqual((encode_shown(SIGNED, settled)), shown)
+            self.assertEqual(decode_shown(shown), (SIGNED, settled))
+        for wrong in (b"", b"\2" + SIGNED_BYTES, b"\xff" + SIGNED_BYTES, b"\1"):
+            self.assertEqual(outcome(decode_shown, wrong), "malformed")
 
     def test_networks(self) -> None:
         """Up to eight networks are said, as the config has them; or none."""

@@ -372,7 +372,7 @@ class HearsayTests(RosterCase):
         self.link(BOB)
         self.link(CAROL)
         ids = (BOB.id, DAVE.id, ALICE.id)
-        self.assertEqual(self.alice.asked("carol", ids), [Introduce("carol", (BOB,))])
+        self.assertEqual(self.alice.asked("carol", ids), [Introduce("carol", (BOB.id,))])
         self.assertEqual(self.alice.asked("carol", (DAVE.id,)), [])
         self.assertEqual(self.alice.asked("?", ids), [])
 
@@ -408,6 +408,49 @@ class HearsayTests(RosterCase):
         self.alice.introduced("goes", [CAROL])
         commands = self.alice.bye("goes", REPLACED)
         self.assertEqual(named(commands, Ask), [Ask("stays", (DAVE.id,))])
+
+    def test_asks_everybody(self) -> None:
+        """Who does not answer is not waited for: when he has had his time, everybody else who
+        vouches for that node is asked, also who does so later; any answer will do."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.alice.told("bob", everything(DAVE, telling=1))
+        self.alice.told("carol", everything(DAVE, telling=1))
+        self.assertEqual(self.alice.ask_again(), [])
+        self.assertEqual(self.alice.ask_again(), [Ask("carol", (DAVE.id,))])
+        self.assertEqual(self.alice.ask_again(), [])
+        eve = node(5, "eve")
+        self.link(eve)
+        self.assertEqual(self.alice.told("eve", everything(DAVE)), [Ask("eve", (DAVE.id,))])
+        self.assertEqual(named(self.alice.link_lost("bob", "lost"), Ask), [])
+        self.assertEqual(self.alice.introduced("carol", [DAVE]), [Dial(DAVE, patient=False)])
+        self.assertEqual(self.alice.introduced("eve", [DAVE]), [])
+
+    def test_in_time(self) -> None:
+        """Who has answered, or has only just been asked, or is the only one, is not made up for."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.alice.told("bob", everything(DAVE, telling=1))
+        self.alice.ask_again()
+        self.alice.told("carol", everything(DAVE, telling=1))
+        self.assertEqual(self.alice.told("bob", everything(telling=2)), [Ask("carol", (DAVE.id,))])
+        self.assertEqual(self.alice.ask_again(), [])
+        self.assertEqual(self.alice.ask_again(), [])  # nobody else vouches for it
+        self.alice.introduced("carol", [DAVE])
+        self.assertEqual(self.alice.ask_again(), [])
+
+    def test_unreadable(self) -> None:
+        """What a node has signed of itself is the same from everybody: if that cannot be read,
+        nobody is asked again."""
+        self.link(BOB)
+        self.link(CAROL)
+        self.alice.told("bob", everything(DAVE, telling=1))
+        self.alice.unreadable(DAVE.id)
+        self.assertEqual(self.alice.told("carol", everything(DAVE, telling=1)), [])
+        self.assertEqual(self.alice.told("bob", everything(telling=2)), [])
+        self.assertEqual(self.alice.ask_again() + self.alice.ask_again(), [])
+        self.alice.unreadable(BOB.id)
+        self.alice.unreadable("?")
 
     def test_asks_in_parts(self) -> None:
         """No question is longer than the answer may be."""
@@ -577,13 +620,37 @@ class RestartTests(RosterCase):
                 self.assertEqual(line, [record.id for record in reversed(lives)])
 
     def test_heard_of_at_the_same_url(self) -> None:
-        """Another life of a linked node at the same URL is not dialed: only one of the two can
+        """Another life of a node that was dialed at this URL is not dialed: only one of the two can
         listen there. The linked one is asked; when it does not answer the other one is dialed."""
-        self.link(BOB_AGAIN, "bob")
+        self.alice.authenticated("bob", BOB_AGAIN, True, is_reached=True)
         self.link(CAROL)
         self.assertEqual(self.told("carol", BOB), [Probe("bob")])
         self.assertEqual(named(self.alice.probed("bob", True), Dial, Close), [])
         self.assertIn(Dial(BOB, patient=False), self.alice.probed("bob", False))
+
+    def test_said_to_be_at_the_same_url(self) -> None:
+        """Who only says that he is there may be anybody: the other one is dialed all the same, as
+        long as it is not known who answers at the URL."""
+        for dialed in (False, True):  # by another URL
+            self.setUp()
+            self.link(BOB_AGAIN, "bob", dialed)
+            self.link(CAROL)
+            self.assertEqual(self.told("carol", BOB), [Probe("bob"), Dial(BOB, patient=True)])
+            self.assertEqual(self.alice.probed("bob", True), [])
+            reached = self.alice.authenticated("again", BOB_AGAIN, True, is_reached=True)
+            self.assertEqual(named(reached, Forget), [Forget(BOB.id)])
+            self.assertEqual(named(self.alice.bye("bob", REPLACED), Dial), [])
+            self.assertIn(Dial(BOB, patient=False), self.alice.link_lost("again", "lost"))
+
+    def test_reached_first(self) -> None:
+        """An earlier life that is being dialed is not dialed any longer when a later one was
+        reached at its URL."""
+        self.link(CAROL)
+        self.assertEqual(self.told("carol", BOB), [Dial(BOB, patient=False)])
+        self.assertEqual(named(self.link(BOB_AGAIN, "says", False), Forget), [])
+        self.alice.link_lost("says", "lost")
+        reached = self.alice.authenticated("bob", BOB_AGAIN, True, is_reached=True)
+        self.assertEqual(named(reached, Forget), [Forget(BOB.id)])
 
     def test_heard_of_elsewhere(self) -> None:
         """One at another URL is dialed, whatever its clock says: nothing that is said of a node

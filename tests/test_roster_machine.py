@@ -188,6 +188,13 @@ class World(RuleBasedStateMachine):
         life.run(life.roster.gossip())
 
     @precondition(lambda self: self.lives)
+    @rule(which=st.integers(0, 99))
+    def ask_again(self, which: int) -> None:
+        """A node looks whether its questions were answered."""
+        life = self.lives[which % len(self.lives)]
+        life.run(life.roster.ask_again())
+
+    @precondition(lambda self: self.lives)
     @rule(which=st.integers(0, 99), reason=st.sampled_from([None, LEAVING]))
     def stop(self, which: int, reason: str | None) -> None:
         """A node dies, or leaves."""
@@ -317,7 +324,8 @@ class World(RuleBasedStateMachine):
             assert len(roster._known) <= MAX_NODES
             for node_id, known in roster._known.items():
                 # Who was asked who that is can still answer.
-                assert known.record or node_id in roster._peers[known.asked].vouches
+                asked = roster._peers.get(known.asked)
+                assert known.record or asked is None or node_id in asked.vouches
             assert life.dials.keys() <= roster._known.keys()
             assert life.dials.keys().isdisjoint(life.peers)
 

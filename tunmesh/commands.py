@@ -26,7 +26,7 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Stop dialing this node: it is gone."""
+    """Stop dialing this node: it is gone, or another life of it answers at its URL."""
 
     node_id: str
 
@@ -104,10 +104,10 @@ class Ask(Generic[Link]):
 
 @dataclass(frozen=True, slots=True)
 class Introduce(Generic[Link]):
-    """Answer that: these are the nodes."""
+    """Answer that: with what these nodes, all linked, have signed of themselves."""
 
     link: Link
-    records: tuple[NodeRecord, ...]
+    ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

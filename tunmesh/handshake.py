@@ -6,15 +6,16 @@ node they are.
       │───────────────────────────────────────────────────────>│
       │                challenge: version, key id, nonce_l     │
       │<───────────────────────────────────────────────────────│
-      │ proof: MAC, sealed (public key, signature, record)     │
+      │ proof: MAC, sealed (signature, signed record)          │
       │───────────────────────────────────────────────────────>│  the dialer is authentic
-      │     proof: MAC, sealed (public key, signature, record) │
+      │          proof: MAC, sealed (signature, signed record) │
       │<───────────────────────────────────────────────────────│
       │  the listener is authentic
 
     MAC = HMAC-SHA256(K, about ‖ sealed)
-    sealed = AES-256-GCM(HMAC-SHA256(R, role ‖ T), nonce 0, public key ‖ signature ‖ record)
-    signature = Ed25519(about ‖ record)
+    sealed = AES-256-GCM(HMAC-SHA256(R, role ‖ T), nonce 0, signature ‖ shown)
+    signature = Ed25519(about ‖ shown)
+    shown = settled ‖ signed record: public key ‖ signature ‖ record
     about = role ‖ T for the dialer, role ‖ T ‖ message 3 for the listener
     role = "dialer" or "listener"
     S = scrypt(secret, salt = "tunmesh/1", N = 2^14, r = 8, p = 1)
@@ -29,16 +30,19 @@ puts himself between two honest nodes holds two TLS sessions, with two exporter 
 what is proved makes reflection worthless, the nonces make repetition worthless.
 
 The MAC says "a member", the signature says which one: it is by the node's own key, of which the id
-in the record is made (tunmesh.nodekey). A node record has a name, addresses and a version, and the
-dialer has to send its own before the listener has proved anything. So everything behind the MAC is
-sealed by the secret: somebody who has the certificate's key, and poses as a node, learns nothing.
-The key of a seal is of one role on one connection and seals once, so its nonce may be zero. Hello
-and challenge say nothing of a node either.
+in the record is made (tunmesh.nodekey). It is of this connection. The record is signed by the same
+key once more, and for itself (tunmesh.signing), for others to pass on.
 
-A proof is checked from the outside to the inside: the MAC, then the seal, the signature, and the
-record last. So a stranger cannot make a node decrypt, verify or parse anything. The MAC also says
-which secret it is: under AES-GCM alone a message can be made that opens under many keys, and would
-test many guesses at once.
+A node record has a name, addresses and a version, and the dialer has to send its own before the
+listener has proved anything. So everything behind the MAC is sealed by the secret: somebody who has
+the certificate's key, and poses as a node, learns nothing. The key of a seal is of one role on one
+connection and seals once, so its nonce may be zero. Hello and challenge say nothing of a node
+either.
+
+A proof is checked from the outside to the inside: the MAC, then the seal, the signature, the
+record's own one, and the record last. So a stranger cannot make a node decrypt, verify or parse
+anything. The MAC also says which secret it is: under AES-GCM alone a message can be made that opens
+under many keys, and would test many guesses at once.
 
 A key is named by its id, so that several secrets can be valid while one replaces the other. The id
 is another one in each handshake: it links neither two connections nor two nodes. Whoever receives
@@ -58,7 +62,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
@@ -67,10 +71,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from tunmesh import messages
+from tunmesh import messages, signing
 from tunmesh.errors import PeerError
-from tunmesh.messages import Claim, NodeRecord, Proof
-from tunmesh.nodekey import NodeKey, id_of, is_signed
+from tunmesh.messages import Claim, NodeRecord, Proof, SignedRecord
+from tunmesh.nodekey import NodeKey, is_signed
 
 _PROTOCOL = messages.PROTOCOL.encode("ascii")
 _KEY_SIZE = 32
@@ -113,10 +117,12 @@ def _hkdf(key: bytes, purpose: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What follows from a message: bytes to send, and the peer once it is authentic."""
+    """What follows from a message: bytes to send, and the peer once it is authentic, also as it
+    may be introduced to others."""
 
     send: bytes | None = None
     peer: NodeRecord | None = None
+    signed: SignedRecord | None = None
 
 
 class _Proofs:
@@ -126,14 +132,16 @@ class _Proofs:
         self._key = key
         self._transcript = hashlib.sha256(binding + hello + challenge).digest()
 
-    def make(self, role: bytes, message_3: bytes, me: NodeKey, record: bytes) -> bytes:
+    def make(self, role: bytes, message_3: bytes, me: NodeKey, shown: bytes) -> bytes:
         """Our proof, as a message."""
         about = self._about(role, message_3)
-        claim = messages.encode_claim(Claim(me.public, me.sign(about + record), record))
+        claim = messages.encode_claim(Claim(me.sign(about + shown), shown))
         sealed = self._seal(role).encrypt(_SEAL_NONCE, claim, None)
         return messages.encode_proof(Proof(self._mac(about + sealed), sealed))
 
-    def check(self, payload: bytes, role: bytes, message_3: bytes) -> NodeRecord:
+    def check(
+        self, payload: bytes, role: bytes, message_3: bytes
+    ) -> tuple[NodeRecord, SignedRecord]:
         """The peer's record, when its proof is right: only then it is parsed."""
         proof = messages.decode_proof(payload)
         about = self._about(role, message_3)
@@ -147,12 +155,10 @@ class _Proofs:
         except InvalidTag:
             raise PeerError("bad_proof", "what its proof seals cannot be opened") from None
         claim = messages.decode_claim(opened)
-        if not is_signed(about + claim.record, claim.signature, claim.public_key):
+        signed, is_settled = messages.decode_shown(claim.shown)
+        if not is_signed(about + claim.shown, claim.signature, signed.public_key):
             raise PeerError("bad_proof", "its signature is wrong: the key it shows is not its own")
-        record = messages.decode_record(claim.record)
-        if record.id != id_of(claim.public_key):
-            raise PeerError("bad_proof", "its id is not of its key: it claims to be another node")
-        return record
+        return replace(signing.verify(signed), settled=is_settled), signed
 
     def _about(self, role: bytes, message_3: bytes) -> bytes:
         """What a proof is about, beside what it seals."""
@@ -166,17 +172,17 @@ class _Proofs:
 
 
 class _Machine:
-    """What both roles share. `shown` is the record that this end shows."""
+    """What both roles share. `shown` is what this end shows of itself (messages.encode_shown)."""
 
     _proofs: _Proofs  # once a key is agreed on
 
     def __init__(
-        self, keys: Sequence[Key], me: NodeKey, record: bytes, nonce: bytes, binding: bytes
+        self, keys: Sequence[Key], me: NodeKey, shown: bytes, nonce: bytes, binding: bytes
     ) -> None:
         self.key: Key | None = None  # the one in use, once it is chosen
         self._keys = keys
         self._me = me
-        self.shown = record
+        self.shown = shown
         self._nonce = nonce
         self._binding = binding
         self._expected: int | None = None
@@ -200,9 +206,9 @@ class Dialer(_Machine):
     """The side that connected. It speaks first: send `hello`."""
 
     def __init__(
-        self, keys: Sequence[Key], me: NodeKey, record: bytes, nonce: bytes, binding: bytes
+        self, keys: Sequence[Key], me: NodeKey, shown: bytes, nonce: bytes, binding: bytes
     ) -> None:
-        super().__init__(keys, me, record, nonce, binding)
+        super().__init__(keys, me, shown, nonce, binding)
         ids = tuple(key.id_for(nonce) for key in keys)
         self.hello = messages.encode_hello(messages.Hello((messages.VERSION,), ids, nonce))
         self._message_3 = b""
@@ -216,7 +222,7 @@ class Dialer(_Machine):
     def _take(self, payload: bytes) -> Step:
         if payload[0] == messages.CHALLENGE:
             return self._challenged(payload)
-        return Step(peer=self._proofs.check(payload, b"listener", self._message_3))
+        return Step(None, *self._proofs.check(payload, b"listener", self._message_3))
 
     def _challenged(self, payload: bytes) -> Step:
         challenge = messages.decode_challenge(payload)
@@ -235,16 +241,16 @@ class Listener(_Machine):
     """The side that accepted. It only answers."""
 
     def __init__(
-        self, keys: Sequence[Key], me: NodeKey, record: bytes, nonce: bytes, binding: bytes
+        self, keys: Sequence[Key], me: NodeKey, shown: bytes, nonce: bytes, binding: bytes
     ) -> None:
-        super().__init__(keys, me, record, nonce, binding)
+        super().__init__(keys, me, shown, nonce, binding)
         self._expected = messages.HELLO
 
     def _take(self, payload: bytes) -> Step:
         if payload[0] == messages.HELLO:
             return self._greeted(payload)
-        peer = self._proofs.check(payload, b"dialer", b"")
-        return Step(self._proofs.make(b"listener", payload, self._me, self.shown), peer)
+        peer, signed = self._proofs.check(payload, b"dialer", b"")
+        return Step(self._proofs.make(b"listener", payload, self._me, self.shown), peer, signed)
 
     def _greeted(self, payload: bytes) -> Step:
         hello = messages.decode_hello(payload)

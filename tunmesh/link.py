@@ -24,8 +24,8 @@ packet, and goes on receiving until it has the other's bye.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 from typing import Protocol as Interface
@@ -46,7 +46,7 @@ from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener, Step
 from tunmesh.keepalive import PING_INTERVAL, SILENCE, KeepAlive
 from tunmesh.memory_budget import MemoryBudget
-from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.messages import Gossip, NodeRecord, Refusal, SignedRecord
 from tunmesh.netstring import Decoder, encode
 from tunmesh.packetqueue import PacketQueue
 from tunmesh.strangers import source_of
@@ -89,7 +89,10 @@ class Owner(Interface):
 
     def gossip_received(self, link: Link, gossip: Gossip) -> None: ...
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None: ...
-    def introduction_received(self, link: Link, records: Sequence[NodeRecord]) -> None: ...
+    def introduction_received(self, link: Link, introduced: Sequence[SignedRecord]) -> None:
+        """Raises PeerError when no honest node could introduce these."""
+        ...
+
     def refusal_received(self, link: Link, refusal: Refusal) -> None: ...
     def bye_received(self, link: Link, reason: str) -> None: ...
     def round_trip(self, link: Link, seconds: float) -> None: ...
@@ -144,6 +147,7 @@ class Link(Protocol):
     transport: LinkTransport  # type: ignore[assignment]
     peer: object = None
     record: NodeRecord | None = None  # who is at the other end, once it is authentic
+    signed: SignedRecord  # the same as others may be told, from then on
     dropped = 0  # packets that were to go this way
 
     def __init__(
@@ -182,7 +186,7 @@ class Link(Protocol):
         self._pump_call: IDelayedCall | None = None
         self._error: PeerError | None = None  # why it closed, when it was not the connection
         self._pong_owed: bytes | None = None
-        self._introductions: dict[str, NodeRecord] = {}  # owed, by id
+        self._introductions: dict[SignedRecord, None] = {}  # owed
         self._asked = 0  # how many nodes the other end may still introduce
         self._probes: list[Callable[[bool], None]] = []
         self._probe_timer: IDelayedCall | None = None
@@ -203,7 +207,8 @@ class Link(Protocol):
         """Who this end has said that it is, on a link that is, or was, authentic."""
         if self._machine is None:
             raise ValueError("the link is not authentic")
-        return messages.decode_record(self._machine.shown)
+        signed, is_settled = messages.decode_shown(self._machine.shown)
+        return replace(messages.decode_record(signed.record), settled=is_settled)
 
     @property
     def key(self) -> Key | None:
@@ -243,10 +248,10 @@ class Link(Protocol):
         self._asked += len(ids)
         self._write(messages.encode_inquiry(ids))
 
-    def introduce(self, records: Sequence[NodeRecord]) -> None:
+    def introduce(self, records: Iterable[SignedRecord]) -> None:
         """Send these records when all that was read is looked at and the other end has read what it
         was sent before: it may ask as often as it likes and is owed each record once."""
-        self._introductions.update((record.id, record) for record in records)
+        self._introductions.update(dict.fromkeys(records))
         if not self._is_reading:
             self._answer()
 
@@ -257,7 +262,7 @@ class Link(Protocol):
         if self._pong_owed is not None:
             token, self._pong_owed = self._pong_owed, None
             self._write(b"o" + token)
-        records, self._introductions = list(self._introductions.values()), {}
+        records, self._introductions = list(self._introductions), {}
         for at in range(0, len(records), messages.MAX_INTRODUCED):
             self._write(messages.encode_introduction(records[at : at + messages.MAX_INTRODUCED]))
 
@@ -482,12 +487,12 @@ class Link(Protocol):
         step: Step = self._machine.receive(payload)
         if step.send is not None:
             self._write(step.send)
-        if step.peer is not None:
-            self._come_up(step.peer)
+        if step.peer is not None and step.signed is not None:
+            self._come_up(step.peer, step.signed)
 
-    def _come_up(self, record: NodeRecord) -> None:
+    def _come_up(self, record: NodeRecord, signed: SignedRecord) -> None:
         self.state = State.UP
-        self.record = record
+        self.record, self.signed = record, signed
         self.since = self._clock.seconds()
         self._decoder.limit = messages.MAX_FRAME
         self._account = self._memory.account(source_of(self.transport.getPeer().host))
@@ -527,12 +532,12 @@ class Link(Protocol):
             raise PeerError("unexpected", "a message with an unknown tag")
 
     def _introduced(self, payload: bytes) -> None:
-        """Records are much to read, so nobody may send more of them than he was asked for."""
-        if len(payload) > 2 + self._asked * (messages.MAX_RECORD + 1):
+        """A record is much to verify, so nobody may send more of them than he was asked for."""
+        introduced = messages.decode_introduction(payload)
+        self._asked -= len(introduced)
+        if self._asked < 0:
             raise PeerError("unexpected", "it introduces nodes that it was not asked for")
-        records = messages.decode_introduction(payload)
-        self._asked = max(0, self._asked - len(records))
-        self._owner.introduction_received(self, records)
+        self._owner.introduction_received(self, introduced)
 
     def _bye(self, reason: str) -> None:
         self._bye_heard = True

@@ -7,7 +7,8 @@ strangers. `‖` is concatenation, all integers are unsigned.
     hello      H ‖ count ‖ protocol version (1 byte each) ‖ count ‖ key id (8 each) ‖ nonce (32)
     challenge  C ‖ protocol version (1) ‖ key id (8) ‖ nonce (32)
     proof      P ‖ mac (32) ‖ sealed claim: AES-256-GCM (RFC 5116) of the following, 16 bytes longer
-    claim      public key (32) ‖ signature (64) ‖ node record (JSON)
+    claim      signature (64) ‖ settled (1) ‖ signed record
+    signed record: public key (32) ‖ signature (64) ‖ node record (JSON)
 
     data       D ‖ virtio_net_hdr (10) ‖ IP packet        see tunmesh.packet
     ping       i ‖ token (8)
@@ -15,7 +16,7 @@ strangers. `‖` is concatenation, all integers are unsigned.
     gossip     G ‖ telling (8) ‖ count (2) ‖ that many ids of linked nodes (16 each)
                  ‖ ids of lost ones (16 each)
     inquiry    W ‖ node ids (16 each)
-    introduction N ‖ [node record, …]                           (JSON)
+    introduction N ‖ as often as there are: size (2) ‖ signed record of that size
     refusal    R ‖ {"addresses": [address, …], "holder": name}  (JSON)
     bye        B ‖ reason (a word from BYE_REASONS)
 
@@ -52,8 +53,11 @@ MAX_OFFERS = 16  # protocol versions, and key ids, in one hello
 MAX_HANDSHAKE_FRAME = 2048
 MAX_DATA_FRAME = 65_546  # D ‖ virtio_net_hdr ‖ the largest IP packet
 MAX_FRAME = 1 << 20
-PROOF_SIZE = 1 + MAC_SIZE + SEAL_SIZE + PUBLIC_KEY_SIZE + SIGNATURE_SIZE  # of a proof, sans record
+SIGNED_SIZE = PUBLIC_KEY_SIZE + SIGNATURE_SIZE  # of a signed record, without the record
+# Of a proof, without the record. The byte is `settled`.
+PROOF_SIZE = 1 + MAC_SIZE + SEAL_SIZE + SIGNATURE_SIZE + 1 + SIGNED_SIZE
 MAX_RECORD = MAX_HANDSHAKE_FRAME - PROOF_SIZE
+MAX_SIGNED = SIGNED_SIZE + MAX_RECORD
 MAX_INTRODUCED = 256  # records in one introduction; it then fits a frame, however long they are
 # Config checks by these and `split_url`, so that what it accepts a peer accepts.
 MAX_NAME = 64  # HOST_NAME_MAX: a node that is given no name has its host's
@@ -82,7 +86,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """Who a node is. It holds for the life of its process, but for `settled`."""
+    """Who a node is. It holds for the life of its process, and is signed as a whole
+    (tunmesh.signing), but for `settled`, which is said in a handshake only."""
 
     id: str  # 16 bytes in hexadecimal, of its public key, new at every start: tunmesh.nodekey
     name: str  # the operator's name for it, printable ASCII
@@ -121,12 +126,20 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """Who a node says it is."""
+class SignedRecord:
+    """What a node says of itself, as it made it: to be passed on without a change."""
 
     public_key: bytes
     signature: bytes
     record: bytes  # not parsed until the signature is found right
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who a node says it is, on one connection."""
+
+    signature: bytes
+    shown: bytes  # settled ‖ signed record; not looked at until the signature is found right
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +234,24 @@ def decode_proof(payload: bytes) -> Proof:
 
 
 def encode_claim(claim: Claim) -> bytes:
-    return claim.public_key + claim.signature + claim.record
+    return claim.signature + claim.shown
 
 
 def decode_claim(opened: bytes) -> Claim:
-    signature, record = PUBLIC_KEY_SIZE, PUBLIC_KEY_SIZE + SIGNATURE_SIZE
-    if len(opened) <= record:
+    if len(opened) <= SIGNATURE_SIZE:
         raise malformed("a claim of a wrong size")
-    return Claim(opened[:signature], opened[signature:record], opened[record:])
+    return Claim(opened[:SIGNATURE_SIZE], opened[SIGNATURE_SIZE:])
+
+
+def encode_shown(signed: SignedRecord, settled: bool) -> bytes:
+    """What a node shows in a handshake."""
+    return bytes((settled,)) + encode_signed(signed)
+
+
+def decode_shown(shown: bytes) -> tuple[SignedRecord, bool]:
+    if not shown or shown[0] > 1:
+        raise malformed("a node that is settled neither true nor false")
+    return decode_signed(shown[1:]), shown[0] == 1
 
 
 # --- node records ---
@@ -242,6 +265,17 @@ def decode_record(data: bytes) -> NodeRecord:
     return _record(_load(data))
 
 
+def encode_signed(signed: SignedRecord) -> bytes:
+    return signed.public_key + signed.signature + signed.record
+
+
+def decode_signed(data: bytes) -> SignedRecord:
+    if len(data) <= SIGNED_SIZE:
+        raise malformed("a signed record of a wrong size")
+    key, record = PUBLIC_KEY_SIZE, SIGNED_SIZE
+    return SignedRecord(data[:key], data[key:record], data[record:])
+
+
 def _record_fields(record: NodeRecord) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "id": record.id,
@@ -253,7 +287,7 @@ def _record_fields(record: NodeRecord) -> dict[str, Any]:
     }
     if record.networks:
         fields["networks"] = [str(network) for network in record.networks]
-    return {**fields, "settled": True} if record.settled else fields
+    return fields
 
 
 def _record(fields: Any) -> NodeRecord:
@@ -265,9 +299,6 @@ def _record(fields: Any) -> NodeRecord:
         raise malformed("a node record without a start time")
     if not isinstance(addresses, list) or not 1 <= len(addresses) <= MAX_ADDRESSES:
         raise malformed("a node record without addresses")
-    settled = fields.get("settled", False)
-    if type(settled) is not bool:
-        raise malformed("a node record that is settled neither true nor false")
     networks = fields.get("networks", [])
     if not isinstance(networks, list) or len(networks) > MAX_NETWORKS:
         raise malformed("a node record whose networks are not a list of a decent length")
@@ -283,7 +314,6 @@ def _record(fields: Any) -> NodeRecord:
         url=url,
         addresses=tuple(_interface(address) for address in addresses),
         version=_word(fields.get("version"), MAX_NAME, "a node record whose version"),
-        settled=settled,
         networks=tuple(_network(network) for network in networks),
     )
 
@@ -366,15 +396,24 @@ def _ids(data: bytes) -> tuple[str, ...]:
     return tuple(text[start : start + size] for start in range(0, len(text), size))
 
 
-def encode_introduction(records: Sequence[NodeRecord]) -> bytes:
-    return b"N" + _dump([_record_fields(record) for record in records])
+def encode_introduction(introduced: Sequence[SignedRecord]) -> bytes:
+    parts = [encode_signed(signed) for signed in introduced]
+    return b"N" + b"".join(len(part).to_bytes(2, "big") + part for part in parts)
 
 
-def decode_introduction(payload: bytes) -> tuple[NodeRecord, ...]:
-    fields = _load(payload[1:])
-    if not isinstance(fields, list) or len(fields) > MAX_INTRODUCED:
-        raise malformed("an introduction that is not a list of a decent length")
-    return tuple(_record(item) for item in fields)
+def decode_introduction(payload: bytes) -> tuple[SignedRecord, ...]:
+    """Nodes that somebody introduces. Their records are neither verified nor parsed yet."""
+    introduced: list[SignedRecord] = []
+    at = 1
+    if at >= len(payload):
+        raise malformed("an introduction of nobody")
+    while at < len(payload):
+        start = at + 2
+        at = start + int.from_bytes(payload[at:start], "big")
+        if at > len(payload) or at - start > MAX_SIGNED or len(introduced) == MAX_INTRODUCED:
+            raise malformed("an introduction of a wrong size")
+        introduced.append(decode_signed(payload[start:at]))
+    return tuple(introduced)
 
 
 def encode_refusal(refusal: Refusal) -> bytes:

@@ -160,6 +160,11 @@ class _NodeCollector(Collector):
             {(reason,): count for reason, count in status.handshake_failures.items()},
             ("reason",),
         )
+        yield self._counter(
+            "tunmesh_false_introductions",
+            "Nodes that peers introduced by records that are not theirs, or cannot be read",
+            {(): status.false_introductions},
+        )
         yield self._histogram(
             "tunmesh_link_rtt_seconds", "Round trips of pings on links", {(): status.rtt}
         )

@@ -31,6 +31,7 @@ from tunmesh import (
     messages,
     namesakes,
     roster,
+    signing,
     status,
     tls,
 )
@@ -43,10 +44,11 @@ from tunmesh.digest import Digest
 from tunmesh.errors import PeerError
 from tunmesh.explain import Explainer
 from tunmesh.handshake import Key
+from tunmesh.introductions import Introductions
 from tunmesh.link import Link, Timing
 from tunmesh.log import Journal
 from tunmesh.memory import Memory
-from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.messages import Gossip, NodeRecord, Refusal, SignedRecord
 from tunmesh.nodekey import NodeKey
 from tunmesh.outside import Outside
 from tunmesh.peers import Peers
@@ -171,6 +173,7 @@ class Node:
         watch: Watch | None = None,
     ) -> None:
         self.record = settings.record
+        self._signed = signing.sign(settings.record, settings.node_key)
         self._own = frozenset(str(address.ip) for address in settings.record.addresses)
         self._settings = settings
         self._before_bootstrap = before_bootstrap
@@ -242,6 +245,7 @@ class Node:
         self._leaving: Deferred[None] | None = None
         self._last_closed: Deferred[None] | None = None
         self._failures = dict.fromkeys(HANDSHAKE_FAILURES, 0)
+        self._introductions = Introductions(self._roster, self._journal)
         self._rtt = status.Histogram(status.RTT_BUCKETS)
 
     # --- life ---
@@ -364,7 +368,9 @@ class Node:
         is_local = self._table.is_local(record.addresses)
         link.adopt(self._settings.local if is_local else self._settings.mesh)
         self._note_standing()  # what it is to go by, however long ago it was looked at
-        self._run(self._roster.authenticated(link, record, link.dialed, link.shown))
+        self._introductions.compare(record)
+        is_reached = dialer is not None and dialer.target == record.host_port
+        self._run(self._roster.authenticated(link, record, link.dialed, link.shown, is_reached))
         if self._roster.is_linked(record.id):
             link.peer = self._peers.get(link)
             self._bootstrap.found(dialer, record.id)
@@ -464,8 +470,8 @@ class Node:
         self._digest.was_asked += len(ids)
         self._run(self._roster.asked(link, ids))
 
-    def introduction_received(self, link: Link, records: Sequence[NodeRecord]) -> None:
-        self._run(self._roster.introduced(link, records))
+    def introduction_received(self, link: Link, introduced: Sequence[SignedRecord]) -> None:
+        self._run(self._roster.introduced(link, self._introductions.read(link, introduced)))
 
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         peer = self._peers.get(link)
@@ -534,8 +540,8 @@ class Node:
             case commands.Ask(link, ids):
                 self._digest.asked += len(ids)
                 link.ask(ids)
-            case commands.Introduce(link, records):
-                link.introduce(records)
+            case commands.Introduce(link, ids):
+                link.introduce(self._peers.link(node_id).signed for node_id in ids)
             case commands.Refuse(link, refusal):
                 self._refuse(link, refusal)
             case commands.Retire(link):
@@ -694,6 +700,8 @@ class Node:
         with bugs.logged("no digest"):
             dropped_by_peer = {peer.record.name: peer.link.dropped for peer in self._peers}
             self._digest.tell(self._path.dropped, dropped_by_peer, self._roster.nodes_known)
+        with bugs.logged("nobody is asked again who others are"):
+            self._run(self._roster.ask_again())
         with bugs.logged("bootstrap groups are not looked after"):
             self._tend_groups()
         with bugs.logged("readiness is not looked after"):
@@ -817,7 +825,7 @@ class Node:
     def _introduction(self) -> bytes:
         """What this node says of itself in a handshake."""
         self._note_standing()
-        return messages.encode_record(self.record)
+        return messages.encode_shown(self._signed, self.record.settled)
 
     def _note_standing(self) -> None:
         """What this node says of itself, and what it believes of others, changes with time."""
@@ -858,6 +866,7 @@ class Node:
             dropped=dict(self._path.dropped),
             handshake_failures=dict(self._failures),
             rtt=self._rtt,
+            false_introductions=self._introductions.false,
             key_ids=key_labels(len(self._connector.keys)),
             buffered_bytes=self._memory.held,
             memory_budget=self._memory.limit,

@@ -16,7 +16,13 @@ dials them (tunmesh.memory). The roster has no part in that, and nobody is told.
 **Ids first.** In a mesh of n nodes that starts as a whole, n³ times a node hears that another one
 is linked with a third, but only n² times is that news. So hearsay consists of ids, and who does not
 know one asks the node he first heard it from (and the next, should that one take it back) who it
-is.
+is. If that one does not answer, everybody who vouches for it is asked.
+
+**No record is believed of another node.** What introduces a node is signed by that node
+(tunmesh.signing), so a liar can say nothing, and no more than that. And no record keeps a node from
+being dialed, but one that was proved where the other one is said to be: a node that is linked with
+us because we dialed its URL is who listens there. Who only says that it is there may lie, in
+order to be taken for the later life of somebody else.
 
 **One link per pair.** When a second link to a node comes up, both ends must keep the same one
 without asking. The one dialed by the node with the smaller id is better. A better newcomer takes
@@ -103,6 +109,7 @@ MAX_NODES = 4096
 MAX_SPARES = 3
 
 _ALL_ROUTED = Refusal((), "")
+_EVERYBODY, _NOBODY = "everybody", "nobody"  # `asked`, instead of one node
 
 
 @dataclass(slots=True)
@@ -113,6 +120,7 @@ class _Peer(Generic[Link]):
     link: Link
     by_smaller: bool  # the link was dialed by the one of us with the smaller id
     was_first: bool  # before us, should we claim the same address
+    is_reached: bool  # it answered when we dialed the URL at which it says that it is
     yields: bool = False  # the other end has retired the link: any newcomer is better
     # Further links, the oldest first, and whether the smaller id dialed them: worse ones, waiting
     # for the outcome of a probe, and older ones of a dialer that has yet to retire all but one.
@@ -131,8 +139,10 @@ class _Hearsay:
     # decoded. So what is kept is always this one object.
     id: str
     record: NodeRecord | None  # who it is, once we know
-    asked: str  # the id of the node that we asked last
+    # The id of the node that we asked last, or one of the following.
+    asked: str
     vouchers: int = 0
+    is_late: bool = False  # whoever was asked has had some time for the answer
 
 
 class Roster(Generic[Link]):
@@ -208,26 +218,33 @@ class Roster(Generic[Link]):
         self._me = replace(self._me, settled=is_settled)
 
     def authenticated(
-        self, link: Link, record: NodeRecord, dialed: bool, shown: NodeRecord | None = None
+        self,
+        link: Link,
+        record: NodeRecord,
+        dialed: bool,
+        shown: NodeRecord | None = None,
+        is_reached: bool = False,
     ) -> list[Command[Link]]:
         """A link came up. `dialed`: by us; `shown`: what we said of ourselves on it, if that is
-        not what we would say now. Both ends must find the same of the same two records."""
+        not what we would say now; `is_reached`: we dialed the very URL that it says it is at. Both
+        ends must find the same of the same two records."""
         by_smaller = dialed == (self._me.id < record.id)
         peer = self._peers.get(record.id)
         if peer is not None:
             self._links[link] = record.id
-            return self._second_link(peer, link, by_smaller, dialed)
+            commands = self._second_link(peer, link, by_smaller, dialed)
+            return [*commands, *(self._reached(peer) if is_reached else ())]
         if len(self._peers) >= MAX_NODES:
             return [Close(link, LEAVING)]
         self._links[link] = record.id
         self._peers[record.id] = _Peer(
-            record, link, by_smaller, _earlier(record, shown or self._me)
+            record, link, by_smaller, _earlier(record, shown or self._me), is_reached
         )
         self._news[record.id] = True
         self._is_urgent |= record.id not in self._known
         if record.id in self._known:
             self._known[record.id].record = record
-        commands: list[Command[Link]] = [Join(link)]
+        commands = [Join(link)]
         lives = [peer for peer in self._peers.values() if _is_life(peer.record, record)]
         probes: list[Command[Link]] = [Probe(peer.link) for peer in lives]
         claims = self._claim(record, link)
@@ -235,7 +252,8 @@ class Roster(Generic[Link]):
         past = {peer.record.id for peer in lives}
         refusals = [*self._refuse_newcomer(record), *self._refuse_waiting(record.id, past)]
         commands += [Tell(link, self._everything()), *claims]
-        return [*commands, *(each for each in probes if each not in claims), *refusals]
+        commands += [*(each for each in probes if each not in claims), *refusals]
+        return [*commands, *(self._reached(self._peers[record.id]) if is_reached else ())]
 
     def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
         """A link is gone, whoever closed it. Unknown (retired, refused) links are no news."""
@@ -296,21 +314,45 @@ class Roster(Generic[Link]):
         """A linked node wants to know who these are. We say it of those that we vouch for."""
         if link not in self._links:
             return []
-        peers = [self._peers[node_id] for node_id in ids if node_id in self._peers]
-        return [Introduce(link, tuple(peer.record for peer in peers))] if peers else []
+        linked = tuple(dict.fromkeys(node_id for node_id in ids if node_id in self._peers))
+        return [Introduce(link, linked)] if linked else []
+
+    def wants(self, link: Link, node_id: str) -> bool:
+        """Whether it is news who that is, from the node at the other end: it vouches for it."""
+        peer = self._peers.get(self._links.get(link, ""))
+        return peer is not None and node_id in peer.vouches and self._is_unknown(node_id)
 
     def introduced(self, link: Link, records: Iterable[NodeRecord]) -> list[Command[Link]]:
-        """A linked node said who these are. It is believed of nodes that it vouches for and that
-        nobody else has introduced."""
-        peer = self._peers.get(self._links.get(link, ""))
-        if peer is None:
-            return []
+        """A linked node said who these are, in records that are signed by the nodes themselves."""
         commands: list[Command[Link]] = []
         for record in records:
-            known = self._known.get(record.id)
-            if known is not None and known.record is None and record.id in peer.vouches:
-                known.record = record
+            if self.wants(link, record.id):
+                self._known[record.id].record = record
                 commands += self._dial(record)
+        return commands
+
+    def unreadable(self, node_id: str) -> None:
+        """What that node has signed is no record: nobody needs to be asked for it again."""
+        if self._is_unknown(node_id):
+            self._known[node_id].asked = _NOBODY
+
+    def ask_again(self) -> list[Command[Link]]:
+        """To be called now and then: who was asked before the last call, and has not answered yet,
+        is not waited for any longer. Everybody else who vouches for that node is asked."""
+        late: set[str] = set()
+        for node_id, known in self._known.items():
+            if known.record is None and known.asked not in (_EVERYBODY, _NOBODY):
+                if known.is_late:
+                    late.add(node_id)
+                known.is_late = True
+        commands: list[Command[Link]] = []
+        for peer in self._peers.values() if late else ():
+            ids = late & peer.vouches
+            commands += self._ask(
+                peer, sorted(each for each in ids if self._known[each].asked != peer.record.id)
+            )
+        for node_id in late:
+            self._known[node_id].asked = _EVERYBODY
         return commands
 
     def gossip(self) -> list[Command[Link]]:
@@ -374,6 +416,16 @@ class Roster(Generic[Link]):
             Refuse(link, peer.refusal),
             *self._ask(peer, sorted(each for each in peer.vouches if self._owes(peer, each))),
             *self._refuse_rivals(peer),
+        ]
+
+    def _reached(self, peer: _Peer[Link]) -> list[Command[Link]]:
+        """It is who listens at its URL, so no other life of it does."""
+        peer.is_reached = True
+        return [
+            Forget(known.id)
+            for known in self._known.values()
+            if known.record and known.id not in self._peers
+            if _is_at_the_same_url(known.record, peer.record)
         ]
 
     def _retire(self, peer: _Peer[Link], link: Link) -> Command[Link]:
@@ -522,10 +574,15 @@ class Roster(Generic[Link]):
             known.vouchers += 1
         return self._owes(peer, node_id)
 
+    def _is_unknown(self, node_id: str) -> bool:
+        """Whether somebody vouches for it, and nobody has said who it is."""
+        known = self._known.get(node_id)
+        return known is not None and known.record is None
+
     def _owes(self, peer: _Peer[Link], node_id: str) -> bool:
         """Whether it was asked who that is, and has not answered."""
         known = self._known[node_id]
-        return known.record is None and known.asked == peer.record.id
+        return known.record is None and known.asked in (peer.record.id, _EVERYBODY)
 
     def _ask(self, peer: _Peer[Link], ids: list[str]) -> list[Command[Link]]:
         starts = range(0, len(ids), MAX_INTRODUCED)
@@ -541,10 +598,10 @@ class Roster(Generic[Link]):
         if not known.vouchers:
             del self._known[node_id]
             return [] if node_id in self._peers else [Forget(node_id)]
-        if not self._owes(peer, node_id):
+        if known.record is not None or known.asked != peer.record.id:
             return []
         voucher = next(other for other in self._peers.values() if node_id in other.vouches)
-        known.asked = voucher.record.id
+        known.asked, known.is_late = voucher.record.id, False
         return self._ask(voucher, [node_id])
 
     def _unvouch(self, node_id: str) -> None:
@@ -554,15 +611,19 @@ class Roster(Generic[Link]):
                 peer.vouches.discard(node_id)
 
     def _dial(self, record: NodeRecord) -> list[Command[Link]]:
-        """Dial it, unless it is another life of this node, or of one that is linked, at the same
-        URL: only one of them can listen there. Which one, an answer of the linked one tells; if it
-        does not answer, the other one is dialed when its link is lost."""
+        """Dial it, unless it is another life of this node, or of one that is linked and was reached
+        at the same URL: only one of them can listen there. Which one, an answer of the linked one
+        tells; if it does not answer, the other one is dialed when its link is lost. One that only
+        says that it is at that URL is probed as well, and that URL dialed: that tells who is there,
+        and most often it is an earlier life of the linked one that would be dialed, about to be
+        forgotten by all."""
         if _is_at_the_same_url(record, self._me):
             return []
-        for peer in self._peers.values():
-            if _is_at_the_same_url(record, peer.record):
-                return [Probe(peer.link)]
-        return [Dial(record, patient=self._me.id > record.id)]
+        lives = [p for p in self._peers.values() if _is_at_the_same_url(record, p.record)]
+        commands: list[Command[Link]] = [Probe(peer.link) for peer in lives]
+        if not any(peer.is_reached for peer in lives):
+            commands.append(Dial(record, patient=bool(lives) or self._me.id > record.id))
+        return commands
 
     def _everything(self) -> Gossip:
         self._tellings += 1

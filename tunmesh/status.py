@@ -218,6 +218,7 @@ class Status:
     link: Traffic
     dropped: Mapping[str, int]  # by reason
     handshake_failures: Mapping[str, int]  # by reason
+    false_introductions: int  # of nodes, by peers, with records that these had not signed
     rtt: Histogram
     key_ids: tuple[str, ...]  # `key_labels` of the valid secrets; the first one is offered
     buffered_bytes: int  # what waits for peers, or has come from them in part

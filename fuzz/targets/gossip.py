@@ -115,6 +115,8 @@ class Story:
                 self.run(self.roster.link_lost(line, "lost"))
         if choices.number(4) == 0:
             self.run(self.roster.gossip())
+        if choices.number(8) == 0:
+            self.run(self.roster.ask_again())
 
     def gossip(self) -> Gossip:
         linked = tuple(self.choices.some(IDS))
@@ -164,8 +166,8 @@ class Story:
                 assert self.joined[line.record.id] is line
                 assert 1 <= len(ids) <= MAX_INTRODUCED
                 assert ME not in ids
-            case commands.Introduce(_, records):
-                assert {record.id for record in records} <= self.joined.keys()
+            case commands.Introduce(_, ids):
+                assert set(ids) <= self.joined.keys()
             case commands.Tell(line, gossip):
                 assert self.joined[line.record.id] is line
                 assert ME not in gossip.linked
@@ -198,7 +200,8 @@ class Story:
         assert vouches == {node_id: known.vouchers for node_id, known in inside._known.items()}
         for node_id, known in inside._known.items():
             # Who is asked can answer: he still vouches for it.
-            assert known.record or node_id in inside._peers[known.asked].vouches
+            asked = inside._peers.get(known.asked)
+            assert known.record or asked is None or node_id in asked.vouches
         for line in inside._claims.values():
             assert line and len(line) == len(set(line))
             assert set(line) <= {ME} | self.joined.keys()

@@ -29,7 +29,7 @@ from tests.test_handshake import (
 from tunmesh import messages
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Listener
-from tunmesh.messages import decode_record
+from tunmesh.messages import SignedRecord, decode_record, encode_shown
 
 _KEYS = ((KEY,), (NEW_KEY, KEY), (KEY, NEW_KEY))
 _FRESH = b"x" * 32  # a nonce that nothing recorded was made for
@@ -110,7 +110,9 @@ def _liar(choices: Choices) -> None:
     """A member may call itself what it likes, if it is a record with its own id: else that is a bad
     proof, or it is malformed."""
     record = choices.rest()
-    story = tell(Dialer((KEY,), KEY_D, record, NONCE_D, BINDING), listener())
+    signature = KEY_D.sign(b"tunmesh/1 record" + record)
+    shown = encode_shown(SignedRecord(KEY_D.public, signature, record), False)
+    story = tell(Dialer((KEY,), KEY_D, shown, NONCE_D, BINDING), listener())
     try:
         expected = decode_record(record) if record else None
     except PeerError as error:

@@ -27,7 +27,7 @@ CODECS = {
     b"o": Codec(messages.decode_token, lambda token: b"o" + token),
     b"G": Codec(messages.decode_gossip, messages.encode_gossip),
     b"W": Codec(messages.decode_inquiry, messages.encode_inquiry),
-    b"N": Codec(messages.decode_introduction, messages.encode_introduction, messages.MAX_FRAME),
+    b"N": Codec(messages.decode_introduction, messages.encode_introduction),
     b"R": Codec(messages.decode_refusal, messages.encode_refusal, messages.MAX_RECORD),
     b"B": Codec(messages.decode_bye, messages.encode_bye),
     b"{": Codec(messages.decode_record, messages.encode_record, messages.MAX_RECORD),
