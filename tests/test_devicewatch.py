@@ -145,6 +145,19 @@ class WatchTests(unittest.TestCase):
         self.advance(PAUSE_AFTER_FAILURE)
         self.assertEqual(len(self.told), 1)
 
+    def test_bug(self) -> None:
+        """When who is told fails, that is logged, and there is one look in a while, whatever news
+        comes before it."""
+        self.patch(self.watch, "_changed", lambda: 1 // 0)
+        self.take_address()
+        self.loop.read()
+        self.advance(PAUSE)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.change_elsewhere()
+        self.loop.read()
+        (call,) = self.loop.getDelayedCalls()
+        self.assertAlmostEqual(call.getTime() - self.loop.seconds(), PAUSE_AFTER_FAILURE)
+
     def test_stop(self) -> None:
         """When it is stopped nothing is left of it, whatever it was doing."""
         self.take_address()

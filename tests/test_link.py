@@ -4,7 +4,7 @@ the test tells him to."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_interface
 from typing import Any
 
@@ -19,6 +19,7 @@ from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.keepalive import OTHERS_TURN
 from tunmesh.link import RETIRE_TIMEOUT, Link, LinkTransport, State, Timing
+from tunmesh.memory_budget import MemoryBudget
 from tunmesh.messages import Gossip, NodeRecord, Refusal, SignedRecord
 from tunmesh.netstring import Decoder, encode
 from tunmesh.nodekey import SEED_SIZE, NodeKey
@@ -174,6 +175,7 @@ class LinkCase(SynchronousTestCase):
         self.clock = Clock()
         self.network = Network(self.clock)
         self.owner, self.other, self.channel = Owner(), Other(), Channel()
+        self.memory = MemoryBudget()
         self.admitted = 0
 
     def connect(self, dialed: bool = False) -> None:
@@ -187,6 +189,7 @@ class LinkCase(SynchronousTestCase):
             self.channel,
             TIMEOUT,
             self._admit,
+            self.memory,
         )
         self.network.listeners[THERE, PORT] = Factory.forProtocol(lambda: self.other)
         factory = ClientFactory.forProtocol(lambda: self.link)
@@ -202,8 +205,10 @@ class LinkCase(SynchronousTestCase):
         self.link.handshakeCompleted()
         self.advance(0.01)
 
-    def come_up(self, dialed: bool = False) -> None:
-        """Both ends are authentic."""
+    def come_up(
+        self, dialed: bool = False, pieces: Callable[[bytes], Sequence[bytes]] = lambda data: [data]
+    ) -> None:
+        """Both ends are authentic. The other one sends its proof in these pieces."""
         self.secure(dialed)
         peer = machine(Listener if dialed else Dialer, "b", b"binding")
         if isinstance(peer, Dialer):
@@ -211,8 +216,9 @@ class LinkCase(SynchronousTestCase):
             self.advance(0.01)
         while self.link.state is State.HANDSHAKE:
             step = peer.receive(self.other.heard.pop(0))
-            self.other.say(*([step.send] if step.send else []))
-            self.advance(0.01)
+            for part in pieces(encode(step.send)) if step.send else ():
+                self.other.transport.write(part)
+                self.advance(0.01)
         if not dialed:
             self.other.heard.pop(0)  # what made the other end sure
 
@@ -263,6 +269,12 @@ class BeforeAuthenticationTests(LinkCase):
         self.come_up(dialed=True)
         self.assertIs(self.link.state, State.UP)
         self.assertEqual(self.link.record, record("b"))
+
+    def test_in_pieces(self) -> None:
+        """What came of a frame of the handshake takes memory no longer than until it is whole."""
+        self.come_up(pieces=lambda data: [data[:20], data[20:]])
+        self.assertIs(self.link.state, State.UP)
+        self.assertEqual(self.memory.held, 0)
 
     def test_nothing_but_the_handshake(self) -> None:
         """Whoever sends anything else before he has proved himself is hung up on; nothing of it
@@ -831,6 +843,16 @@ class EndTests(LinkCase):
             self.assertEqual(self.other.heard, [b"B" + reason.encode()])
             self.assertEqual((self.owner.packets, self.owner.told), ([], []))
             self.assert_ended("lost", reason)
+
+    def test_nothing_is_kept(self) -> None:
+        """What waited for the other end takes no memory when the link is gone, whatever it is told
+        afterwards."""
+        self.block()
+        self.link.tell(Gossip(1))
+        self.assertGreater(self.memory.held, 0)
+        self.link.connectionLost()
+        self.link.tell(Gossip(2))
+        self.assertEqual(self.memory.held, 0)
 
     def test_bye_while_they_send(self) -> None:
         """Packets that are under way when we say bye do not take the bye back: what is left of

@@ -111,8 +111,15 @@ class DeviceWatch:
         return Way(name, route.table)
 
     def _news_came(self) -> None:
+        self._look_in(max(PAUSE, REST * self._cost))
+
+    def _look_in(self, delay: float) -> None:
+        """Look after a pause, for which news is left alone. This ends a look that goes on."""
+        self._end_look()
         self._reactor.removeReader(self._news)
-        self._timer = self._reactor.callLater(max(PAUSE, REST * self._cost), self._look)
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._reactor.callLater(delay, self._look)
 
     def _look(self) -> None:
         self._discard_news()
@@ -124,7 +131,7 @@ class DeviceWatch:
                 netlink.open_socket(), lambda: self._guarded(self._part_came, snapshot)
             )
         except OSError:
-            self._try_later()
+            self._look_in(PAUSE_AFTER_FAILURE)
             return
         self._reactor.addReader(asked)
         self._guarded(self._ask, snapshot)
@@ -145,10 +152,10 @@ class DeviceWatch:
         try:
             step(snapshot)
         except (OSError, NetlinkError):
-            self._try_later()
+            self._look_in(PAUSE_AFTER_FAILURE)
         except Exception as error:
             bugs.caught(f"a look at {self._device} was lost to a bug")(error)
-            self._try_later()
+            self._look_in(PAUSE_AFTER_FAILURE)
         finally:
             self._cost += self._worked() - began
 
@@ -174,10 +181,6 @@ class DeviceWatch:
         if found != self.complaints:
             self.complaints = found
             self._changed()
-
-    def _try_later(self) -> None:
-        self._end_look()
-        self._timer = self._reactor.callLater(PAUSE_AFTER_FAILURE, self._look)
 
     def _end_look(self) -> None:
         if self._asked is not None:

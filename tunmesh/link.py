@@ -457,6 +457,8 @@ class Link(Protocol):
             self._note_memory()
 
     def _write(self, payload: bytes) -> None:
+        if self.state is State.CLOSED:
+            return
         if self._paused:
             self._unread += len(payload)
             if self._unread > MAX_UNREAD:
@@ -495,6 +497,7 @@ class Link(Protocol):
         self.record, self.signed = record, signed
         self.since = self._clock.seconds()
         self._decoder.limit = messages.MAX_FRAME
+        self._account.hold(0)
         self._account = self._memory.account(source_of(self.transport.getPeer().host))
         self._authenticated()
         self.transport.registerProducer(self, True)
