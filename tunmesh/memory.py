@@ -33,6 +33,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
 from tunmesh.messages import NodeRecord
+from tunmesh.namesakes import are_two_lives
 
 Target = tuple[str, int]  # host, port
 
@@ -94,7 +95,7 @@ class Memory:
     def linked(self, record: NodeRecord, now: float) -> None:
         """A node is linked. If it was remembered, perhaps from an earlier life, it is found."""
         url, tries = record.host_port, 0
-        found = [at for at, each in self._lost.items() if at == url or _moved(each.record, record)]
+        found = [at for at, each in self._lost.items() if at == url or are_two_lives(each.record, record)]
         for target in found:
             tries = self._lost.pop(target).tries
         self._linked[record.id] = _Linked(record, now, tries)
@@ -104,7 +105,7 @@ class Memory:
         was, target = self._linked.pop(record.id), record.host_port
         others = (other.record for other in self._linked.values())
         if target == self._own or any(
-            other.host_port == target or _moved(record, other) for other in others
+            other.host_port == target or are_two_lives(record, other) for other in others
         ):
             return  # another life of it is linked
         self._lost.pop(target, None)
@@ -168,10 +169,3 @@ def _due(each: Remembered, longest: float) -> float:
     first = FIRST_LEFT if each.left else FIRST_LOST
     pause = min(math.ldexp(first, min(each.tries, 16)), longest)
     return each.tried + pause * (1 + each.draw) / 2
-
-
-def _moved(one: NodeRecord, other: NodeRecord) -> bool:
-    """Whether one is the other one, started again elsewhere: the same name, a common address."""
-    if one.name != other.name:
-        return False
-    return not {a.ip for a in one.addresses}.isdisjoint(a.ip for a in other.addresses)

@@ -51,7 +51,7 @@ def conflicts_of(
 ) -> Iterator[Conflict]:
     """Those that a node has which has just been linked, each with one other node."""
     for other in (me, *peers):
-        if other.id == record.id or is_restarted(record, other):
+        if other.id == record.id or are_two_lives(record, other):
             continue
         if other.name == record.name:
             yield Conflict("name", record.name, _addresses(me, (other, record)))
@@ -59,9 +59,10 @@ def conflicts_of(
             yield Conflict("url", record.url, _names(me, (other, record)))
 
 
-def is_restarted(one: NodeRecord, other: NodeRecord) -> bool:
-    """Whether the two are lives of one node: the same name, an address in common."""
-    if one.name != other.name:
+def are_two_lives(one: NodeRecord, other: NodeRecord) -> bool:
+    """Whether they are one node, before and after it was started again (each start has an id of its
+    own): the same name, an address in common."""
+    if one.name != other.name or one.id == other.id:
         return False
     return not {a.ip for a in one.addresses}.isdisjoint(a.ip for a in other.addresses)
 

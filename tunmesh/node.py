@@ -403,7 +403,7 @@ class Node:
             return
         wanted = next((each for each, other in self._dialers.items() if other is dialer), None)
         meant = self._roster.record_of(wanted) if wanted is not None else None
-        if meant is None or namesakes.is_restarted(meant, record):
+        if meant is None or namesakes.are_two_lives(meant, record):
             return
         there = "this node" if record.id == self.record.id else record.name
         dialer.why = f"it leads to {there}"
@@ -461,10 +461,8 @@ class Node:
         if gossip.full and self._roster.hears(link):
             peer = self._peers.get(link)
             if peer is not None:
-                peer.refuses, peer.holder = (
-                    (),
-                    "",
-                )  # a new beginning: what it still refuses it says right behind
+                # A new beginning: what it still refuses it says right behind.
+                peer.refuses, peer.holder = (), ""
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         self._digest.was_asked += len(ids)

@@ -98,6 +98,7 @@ from tunmesh.messages import (
     NodeRecord,
     Refusal,
 )
+from tunmesh.namesakes import are_two_lives
 from tunmesh.routing import Network, is_host
 from tunmesh.status import Sight
 
@@ -245,7 +246,7 @@ class Roster(Generic[Link]):
         if record.id in self._known:
             self._known[record.id].record = record
         commands = [Join(link)]
-        lives = [peer for peer in self._peers.values() if _is_life(peer.record, record)]
+        lives = [peer for peer in self._peers.values() if are_two_lives(peer.record, record)]
         probes: list[Command[Link]] = [Probe(peer.link) for peer in lives]
         claims = self._claim(record, link)
         # Past lives of it are most likely dead: they are told when they have answered.
@@ -630,26 +631,19 @@ class Roster(Generic[Link]):
         return Gossip(self._tellings, tuple(self._peers))
 
 
-def _is_life(one: NodeRecord, other: NodeRecord) -> bool:
-    """Whether they are two lives of one node: the same name, an address in common."""
-    if one.name != other.name or one.id == other.id:
-        return False
-    return not {a.ip for a in one.addresses}.isdisjoint(a.ip for a in other.addresses)
-
-
 def _is_later_life(one: NodeRecord, other: NodeRecord) -> bool:
-    return _is_life(one, other) and _later(one, other)
+    return are_two_lives(one, other) and _later(one, other)
 
 
 def _is_at_the_same_url(one: NodeRecord, other: NodeRecord) -> bool:
     """Whether they are two lives of one node, one after the other at the same place."""
-    return one.url == other.url and _is_life(one, other)
+    return one.url == other.url and are_two_lives(one, other)
 
 
 def _earlier(one: NodeRecord, other: NodeRecord) -> bool:
     """Whether it has the better right to an address that both claim: of two lives of one node the
     later one, else the one that had it first. Both must find the same."""
-    if _is_life(one, other):
+    if are_two_lives(one, other):
         return _later(one, other)
     return one.settled if one.settled != other.settled else _later(other, one)
 
