@@ -55,6 +55,11 @@ class View:
         differs = bool(both_say) and set(record.networks) != set(me.networks)
         return cls(frozenset(claims), frozenset(outside), frozenset(apart), differs)
 
+    def held_elsewhere(self, refuses: Iterable[str]) -> frozenset[str]:
+        """Of the addresses of this node that the peer refuses to route here, those that it could
+        route: it has them routed to another node."""
+        return frozenset(refuses) - self.outside - self.apart
+
     @property
     def is_odd(self) -> bool:
         return self.differs or bool(self.claims)
@@ -135,7 +140,7 @@ def judge(me: NodeRecord, peers: Sequence[Peer]) -> Agreement:
         tuple(contested),
         tuple(_differences(me, odd)),
         _is_out_of_step(me, odd, peers),
-        any(set(peer.refuses) - peer.view.outside - peer.view.apart for peer in odd),
+        any(peer.view.held_elsewhere(peer.refuses) for peer in odd),
     )
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from ipaddress import ip_address
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tunmesh.messages import NodeRecord
+from tunmesh.agreement import View
 from tunmesh.namesakes import conflicts
 from tunmesh.status import Histogram, PeerStatus, Status
 
@@ -34,18 +33,6 @@ def exposition(
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_NodeCollector(status, base_labels, by_node))
     return lambda: generate_latest(registry)
-
-
-def _held(peer: PeerStatus) -> Iterator[str]:
-    """Addresses of this node that this peer does not route to it, though it could."""
-    networks = peer.record.networks
-    for address in peer.refuses:
-        if not networks or any(ip_address(address) in network for network in networks):
-            yield address
-
-
-def _differs(one: NodeRecord, other: NodeRecord) -> bool:
-    return bool(other.networks) and set(one.networks) != set(other.networks)
 
 
 class _NodeCollector(Collector):
@@ -88,6 +75,7 @@ class _NodeCollector(Collector):
         yield from self._packets(status)
 
     def _mesh(self, status: Status) -> Iterator[Metric]:
+        views = [(peer, View.of(status.record, peer.record)) for peer in status.peers]
         yield self._gauge(
             "tunmesh_links",
             "Connections that are links, or try to be, by state",
@@ -113,7 +101,7 @@ class _NodeCollector(Collector):
         yield self._gauge(
             "tunmesh_addresses_refused",
             "Addresses of this node that some peer routes to another node",
-            {(): len({address for peer in status.peers for address in _held(peer)})},
+            {(): len(set().union(*(view.held_elsewhere(peer.refuses) for peer, view in views)))},
         )
         yield self._gauge(
             "tunmesh_device_complaints",
@@ -142,7 +130,7 @@ class _NodeCollector(Collector):
         yield self._gauge(
             "tunmesh_network_mismatches",
             "Linked nodes that are configured with other networks than this node",
-            {(): sum(_differs(status.record, peer.record) for peer in status.peers)},
+            {(): sum(view.differs for _, view in views)},
         )
         yield self._gauge(
             "tunmesh_buffered_bytes",

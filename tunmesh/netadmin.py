@@ -33,8 +33,6 @@ from tunmesh import netlink, overlaps, rtnetlink
 from tunmesh.errors import OperatorError
 from tunmesh.overlaps import Overlay
 
-_RTN_BROADCAST = 3
-_RT_TABLE_LOCAL = 255
 _RT_SCOPE_LINK = 253
 _IFA_F_NODAD = 0x02
 _IN6_ADDR_GEN_MODE_NONE = 1
@@ -168,8 +166,8 @@ def _add_broadcast(ip: IPRoute, index: int, device: str, overlay: Overlay) -> No
             dst=f"{overlay.network.broadcast_address}/32",
             oif=index,
             prefsrc=str(overlay.address.ip),
-            type=_RTN_BROADCAST,
-            table=_RT_TABLE_LOCAL,
+            type=rtnetlink.BROADCAST,
+            table=rtnetlink.TABLE_LOCAL,
             scope=_RT_SCOPE_LINK,
         )
 
