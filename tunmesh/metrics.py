@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from tunmesh.agreement import View
 from tunmesh.namesakes import conflicts
-from tunmesh.status import Histogram, PeerStatus, Status
+from tunmesh.status import Histogram, Status
 
 _DIRECTIONS = {
     "rx_packets": "Packets received from the mesh",
