@@ -95,7 +95,9 @@ class Memory:
     def linked(self, record: NodeRecord, now: float) -> None:
         """A node is linked. If it was remembered, perhaps from an earlier life, it is found."""
         url, tries = record.host_port, 0
-        found = [at for at, each in self._lost.items() if at == url or are_two_lives(each.record, record)]
+        found = [
+            at for at, each in self._lost.items() if at == url or are_two_lives(each.record, record)
+        ]
         for target in found:
             tries = self._lost.pop(target).tries
         self._linked[record.id] = _Linked(record, now, tries)
