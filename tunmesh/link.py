@@ -457,17 +457,19 @@ class Link(Protocol):
             self._note_memory()
 
     def _write(self, payload: bytes) -> None:
-        if self.state is State.CLOSED:
+        if self.state is State.CLOSED or (self._paused and not self._may_wait(len(payload))):
             return
-        if self._paused:
-            self._unread += len(payload)
-            if self._unread > MAX_UNREAD:
-                self._fail(PeerError("unread", "it does not read what it is told"))
-                return
-            self._note_memory()
-            if self.state is State.CLOSED:
-                return
         self.transport.write(encode(payload))
+
+    def _may_wait(self, size: int) -> bool:
+        """Count a message that the other end does not read yet. False when that was too much: then
+        the link has ended."""
+        self._unread += size
+        if self._unread > MAX_UNREAD:
+            self._fail(PeerError("unread", "it does not read what it is told"))
+        else:
+            self._note_memory()
+        return self.state is not State.CLOSED
 
     def _why_unknown(self, reason: Failure) -> PeerError:
         """Why the other end did not become a peer. A listener that shares no secret with us says
