@@ -43,6 +43,7 @@ VICTIM, OTHER = plan.NodePlan(1), plan.NodePlan(2)
 OWN = "10.77.0.66"
 GONE = (OSError, SSL.Error)
 CROWD = 2000
+CLAIM_INTERVAL = 1.5  # seconds
 CHUNK = 1 << 16
 
 
@@ -396,6 +397,19 @@ def many_links(target: Target) -> Iterator[int]:
         yield len(held)
 
 
+def claims(target: Target) -> Iterator[int]:
+    """Joins with the address of the other node every 1.5 s, as another node each time, and leaves
+    when the next one has joined: there is always somebody who waits for the address."""
+    waiting: SSL.Connection | None = None
+    while True:
+        with suppress(*GONE):
+            before, waiting = waiting, target.join(address=OTHER.ipv4)
+            if before is not None:
+                end(before)
+        yield 1
+        time.sleep(CLAIM_INTERVAL)
+
+
 STRANGERS: tuple[Attack, ...] = (
     half_open,
     drip,
@@ -423,6 +437,7 @@ MEMBERS: tuple[Attack, ...] = (
     refusals,
     comes_and_goes,
     many_links,
+    claims,
 )
 ATTACKS = {attack.__name__: attack for attack in (nothing, *STRANGERS, *MEMBERS)}
 

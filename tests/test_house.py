@@ -51,7 +51,7 @@ FLOORS = {
         "handshake nodekey signing routing roster commands packetqueue budget status totals health "
         "expiry turns outside history report explain strangers standing keepalive waste memory "
         "agreement namesakes fragments inspection memory_budget overlaps "
-        "devicestate",
+        "devicestate reservations",
         "errors codecs machines",
         pure=True,
     ),

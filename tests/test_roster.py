@@ -41,6 +41,7 @@ from tunmesh.messages import (
     decode_gossip,
     encode_gossip,
 )
+from tunmesh.reservations import KEPT, MAX_RESERVATIONS, TENURE, Reservations
 from tunmesh.roster import Roster
 
 NETWORKS = [ip_network("10.0.0.0/24"), ip_network("fd00::/64")]
@@ -626,7 +627,18 @@ class RestartTests(RosterCase):
         self.link(CAROL)
         self.assertEqual(self.told("carol", BOB), [Probe("bob")])
         self.assertEqual(named(self.alice.probed("bob", True), Dial, Close), [])
-        self.assertIn(Dial(BOB, patient=False), self.alice.probed("bob", False))
+        self.assertEqual(self.told("carol", BOB), [])
+        self.assertEqual(self.alice.probed("bob", False), [Dial(BOB, patient=False)])
+
+    def test_heard_of_in_a_pause(self) -> None:
+        """What others say ends no link. When it was only a pause, the node is what is found at its
+        URL, and the other life is not dialed any more."""
+        self.link(BOB_AGAIN, "bob")
+        self.link(CAROL)
+        self.told("carol", BOB)
+        self.alice.probed("bob", False)
+        self.assertEqual(self.link(BOB_AGAIN, "bob too")[-1], Forget(BOB.id))
+        self.assertIn(Dial(BOB, patient=False), self.alice.link_lost("bob too", "lost"))
 
     def test_said_to_be_at_the_same_url(self) -> None:
         """Who only says that he is there may be anybody: the other one is dialed all the same, as
@@ -692,10 +704,18 @@ class RestartTests(RosterCase):
         eve = node(7, "eve", "10.0.0.2/24")
         self.link(BOB)
         self.link(eve)
-        self.alice.probed("bob", True)
         commands = self.link(BOB_AGAIN, "bob again")
         self.assertEqual(named(commands, Route, Unroute), [Route(BOB_IP, "bob again")])
         self.assertEqual(named(commands, Refuse), [])
+
+    def test_place_in_line_with_a_clock_behind(self) -> None:
+        """The same with a clock that is behind: the restarted node stands right behind its past
+        life, before all others who wait."""
+        self.link(BOB_AGAIN, "past")
+        self.link(node(7, "eve", "10.0.0.2/24"))
+        self.link(BOB, "bob")
+        commands = self.alice.probed("past", False)
+        self.assertEqual(named(commands, Route, Refuse), [Route(BOB_IP, "bob")])
 
 
 class AddressTests(RosterCase):
@@ -705,22 +725,23 @@ class AddressTests(RosterCase):
         self.mallory = node(8, "mallory", "10.0.0.2/24")
         self.refused = Refusal(("10.0.0.2",), "bob")
 
-    def test_holder_lives(self) -> None:
-        """Who claims an address that is held gets nothing until the holder was asked; then it is
-        told whose it is."""
+    def test_held(self) -> None:
+        """Who claims an address that is held is told whose it is. The holder is not even asked
+        whether it is there: else a claim would turn any pause into a loss."""
         self.link(BOB)
         self.assertEqual(
             self.link(self.eve),
-            [Join("eve"), Tell("eve", everything(BOB, self.eve, telling=2)), Probe("bob")],
+            [
+                Join("eve"),
+                Tell("eve", everything(BOB, self.eve, telling=2)),
+                Refuse("eve", self.refused),
+            ],
         )
-        self.assertEqual(self.alice.probed("bob", True), [Refuse("eve", self.refused)])
-        self.assertEqual(self.alice.probed("bob", True), [])
 
     def test_settled_holder_comes_late(self) -> None:
         """A node that has only just come takes a settled claimant for the holder, though it was
         linked with another one first, and tells that one so without asking anybody."""
         self.link(self.eve)
-        self.alice.probed("eve", True)
         commands = self.link(replace(BOB, settled=True))
         self.assertEqual(
             named(commands, Route, Unroute, Refuse, Probe),
@@ -736,7 +757,8 @@ class AddressTests(RosterCase):
         self.link(replace(BOB, settled=True))
         self.link(self.mallory)
         commands = self.link(replace(dave, settled=True))
-        self.assertEqual(named(commands, Route, Unroute, Refuse, Probe), [Probe("bob")])
+        refuse = Refuse("dave", self.refused)
+        self.assertEqual(named(commands, Route, Unroute, Refuse, Probe), [refuse])
         heirs = []
         for leaves in ("bob", "dave", "eve"):
             heirs += named(self.alice.link_lost(leaves, "lost"), Route)
@@ -748,8 +770,8 @@ class AddressTests(RosterCase):
         self.link(BOB)
         self.alice.stands(is_new=False, is_settled=True)
         commands = self.link(replace(self.eve, settled=True))
-        self.assertEqual(named(commands, Route, Unroute, Refuse, Probe), [Probe("bob")])
-        self.assertEqual(self.alice.probed("bob", True), [Refuse("eve", self.refused)])
+        refuse = Refuse("eve", self.refused)
+        self.assertEqual(named(commands, Route, Unroute, Refuse, Probe), [refuse])
 
     def test_settled_restarts(self) -> None:
         """A restarted node inherits the place of its past life, which was settled, though it is not
@@ -777,19 +799,18 @@ class AddressTests(RosterCase):
         self.assertEqual(named(commands, Route, Refuse), [])
 
     def test_holder_is_dead(self) -> None:
-        """A holder that does not answer loses the address to the newcomer."""
+        """When a holder is given up the one who waits has the address, and is told so."""
         self.link(BOB)
         self.link(self.eve)
         self.assertEqual(
-            self.alice.probed("bob", False),
-            [Close("bob", SILENT), Part("bob", SILENT), Route(BOB_IP, "eve"), Forget(BOB.id)],
+            self.alice.link_lost("bob", "silent"),
+            [
+                Part("bob", "silent"),
+                Route(BOB_IP, "eve"),
+                Refuse("eve", NOTHING),
+                Forget(BOB.id),
+            ],
         )
-
-    def test_holder_switches(self) -> None:
-        """A holder that comes with a new link lives: those who wait are told so."""
-        self.link(BOB, "bob")
-        self.link(self.eve)
-        self.assertIn(Refuse("eve", self.refused), self.link(BOB, "bob too"))
 
     def test_next_in_line(self) -> None:
         """When the holder goes the next in line inherits and is told; those behind it are told
@@ -797,24 +818,22 @@ class AddressTests(RosterCase):
         self.link(BOB)
         self.link(self.eve)
         self.link(self.mallory)
-        self.alice.probed("bob", True)
         commands = self.alice.link_lost("bob", "lost")
+        refused = Refusal(("10.0.0.2",), "eve")
         self.assertEqual(
             named(commands, Route, Unroute, Refuse, Probe),
-            [Route(BOB_IP, "eve"), Probe("eve"), Refuse("eve", NOTHING)],
+            [Route(BOB_IP, "eve"), Refuse("eve", NOTHING), Refuse("mallory", refused)],
         )
-        refused = Refusal(("10.0.0.2",), "eve")
-        self.assertEqual(self.alice.probed("eve", True), [Refuse("mallory", refused)])
 
     def test_restart_without_an_address(self) -> None:
         """When a node restarts with one address less, who waited for that one has it as soon as the
         past life does not answer, and is told so."""
         bob = node(2, "bob", "10.0.0.2/24", "10.0.0.6/24")
         self.link(bob)
-        self.link(node(7, "eve", "10.0.0.2/24", "10.0.0.6/24"))
         both = Refusal(("10.0.0.2", "10.0.0.6"), "bob")
-        commands = self.link(BOB_AGAIN, "bob again")
+        commands = self.link(node(7, "eve", "10.0.0.2/24", "10.0.0.6/24"))
         self.assertEqual(named(commands, Refuse), [Refuse("eve", both)])
+        self.assertEqual(named(self.link(BOB_AGAIN, "bob again"), Refuse), [])
         commands = self.alice.probed("bob", False)
         self.assertEqual(named(commands, Route), [Route(ip_address("10.0.0.6"), "eve")])
         self.assertEqual(named(commands, Refuse), [Refuse("eve", self.refused)])
@@ -853,5 +872,86 @@ class AddressTests(RosterCase):
         """By a new link a refusal is said again: the old link may not have carried it."""
         self.link(BOB)
         self.link(self.eve, "eve")
-        self.alice.probed("bob", True)
         self.assertIn(Refuse("eve too", self.refused), self.link(self.eve, "eve too"))
+
+
+class ReservationTests(RosterCase):
+    """Bob was there for a while, and mallory wants his address."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.mallory = node(8, "mallory", "10.0.0.2/24")
+        self.told_bob = Refuse("mallory", Refusal(("10.0.0.2",), "bob"))
+        self.link(BOB)
+        self.alice.time_passed(100.0)
+
+    def test_comes_back(self) -> None:
+        """A holder that was given up has its address back as soon as it is linked again; who got it
+        meanwhile is told."""
+        self.link(self.mallory)
+        self.assertIn(Route(BOB_IP, "mallory"), self.alice.link_lost("bob", "silent"))
+        commands = self.link(BOB)
+        self.assertEqual(named(commands, Route, Refuse), [Route(BOB_IP, "bob"), self.told_bob])
+
+    def test_restarts(self) -> None:
+        """So has a restarted node, even if its clock is behind, from one who came while it was not
+        running."""
+        for again in (BOB_AGAIN, replace(BOB_AGAIN, started=0)):
+            self.setUp()
+            self.alice.bye("bob", LEAVING)
+            self.assertIn(Route(BOB_IP, "mallory"), self.link(self.mallory))
+            commands = self.link(again)
+            self.assertEqual(named(commands, Route, Refuse), [Route(BOB_IP, "bob"), self.told_bob])
+
+    def test_another_life_waits(self) -> None:
+        """A life of the holder inherits before all others, wherever it stood."""
+        self.alice.link_lost("bob", "lost")
+        self.link(self.mallory)
+        self.link(node(9, "eve", "10.0.0.2/24"))
+        self.link(BOB)
+        self.link(BOB_AGAIN, "bob again")
+        heirs = []
+        for leaves in ("bob again", "bob", "mallory"):
+            heirs += named(self.alice.link_lost(leaves, "lost"), Route)
+        self.assertEqual(heirs, [Route(BOB_IP, name) for name in ("bob", "mallory", "eve")])
+
+    def test_thief_comes_back(self) -> None:
+        """A thief who held the address while it was kept for another one has nothing to come back
+        to, however he goes."""
+        for again in (BOB, BOB_AGAIN):
+            for reason in ("silent", LEAVING):
+                self.setUp()
+                self.alice.link_lost("bob", "silent")
+                self.link(self.mallory)
+                self.alice.time_passed(400.0)
+                self.alice.bye("mallory", reason)
+                self.link(again)
+                commands = self.link(self.mallory)
+                self.assertEqual(named(commands, Route, Refuse), [self.told_bob])
+
+    def test_not_for_long(self) -> None:
+        """An address is not kept for ever: who has it then keeps it."""
+        self.link(self.mallory)
+        self.alice.link_lost("bob", "silent")
+        self.alice.time_passed(100.0 + KEPT)
+        self.assertEqual(named(self.link(BOB), Route), [])
+
+    def test_not_in_passing(self) -> None:
+        """Who was hardly there reserves nothing."""
+        self.setUp()
+        passing = node(9, "eve", "10.0.0.9/24")
+        self.link(passing)
+        self.alice.link_lost("eve", "lost")
+        self.link(replace(self.mallory, addresses=passing.addresses))
+        self.assertEqual(named(self.link(passing), Route), [])
+
+    def test_at_most(self) -> None:
+        """So many are kept, the newest; and what is too old is forgotten."""
+        kept: Reservations[int] = Reservations()
+        for address in range(MAX_RESERVATIONS + 1):
+            kept.holder_went(address, "bob", TENURE, 1.0)
+        self.assertEqual(len(kept), MAX_RESERVATIONS)
+        self.assertFalse(kept.is_for(0, "bob", 1.0))
+        self.assertTrue(kept.is_for(1, "bob", 1.0))
+        kept.expire(1.0 + KEPT)
+        self.assertEqual(len(kept), 0)

@@ -33,6 +33,7 @@ from twisted.trial import unittest
 from tests.roster_world import End, Life, State, are_lives, born
 from tunmesh.memory import Target
 from tunmesh.messages import LEAVING, NodeRecord
+from tunmesh.reservations import KEPT, TENURE
 from tunmesh.roster import MAX_NODES, MAX_SPARES
 
 NAMES = 5
@@ -179,6 +180,13 @@ class World(RuleBasedStateMachine):
     def stand(self, which: int, is_new: bool, is_settled: bool) -> None:
         """A node has been there for a while, or is new again; what it says of that may be a lie."""
         self.lives[which % len(self.lives)].stands(is_new, is_settled)
+
+    @precondition(lambda self: self.lives)
+    @rule(which=st.integers(0, 99), seconds=st.sampled_from([1.0, TENURE, KEPT]))
+    def wait(self, which: int, seconds: float) -> None:
+        """Time passes for a node."""
+        roster = self.lives[which % len(self.lives)].roster
+        roster.time_passed(roster._now + seconds)
 
     @precondition(lambda self: self.lives)
     @rule(which=st.integers(0, 99))

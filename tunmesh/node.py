@@ -829,7 +829,9 @@ class Node:
         """What this node says of itself, and what it believes of others, changes with time."""
         is_in_mesh = len(self._peers) > 0 or self._bootstrap.is_empty
         has_objections = self._agreement().has_objections
-        if self._standing.look(self._reactor.seconds(), is_in_mesh, has_objections):
+        now = self._reactor.seconds()
+        self._roster.time_passed(now)
+        if self._standing.look(now, is_in_mesh, has_objections):
             self.record = replace(self.record, settled=self._standing.is_settled)
             self._roster.stands(self._standing.is_new, self._standing.is_settled)
             if self._standing.is_settled:
@@ -945,6 +947,6 @@ def _why_refused(refusal: Refusal, refuser: NodeRecord, refused: NodeRecord, whe
     if refusal.holder == refused.name:
         return f"another {refused.name}, started later, holds it, and both are alive"
     if refusal.holder:
-        return f"{refusal.holder} holds it, and it is alive"
+        return f"{refusal.holder} holds it"
     networks = agreement.network_texts(refuser)
     return f"it is outside the network {where}{': ' * bool(networks)}{networks}"

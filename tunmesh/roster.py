@@ -39,17 +39,22 @@ number: links come up in any order, and what they carry arrives in any order, so
 was told last. One count serves all nodes, for it has to go on where we forgot a node that did not
 forget us.
 
-**One node per address.** Whoever claims an address that is held waits in line: the holder is
-probed; if it answers it keeps the address and the newcomer is told whose it is; if not, or whenever
-it goes later, the next in line gets it.
+**One node per address.** Whoever claims an address that is held waits in line and is told whose it
+is; when the holder's link ends, the next in line gets it. A claim is no reason to doubt the holder:
+otherwise a member that claims its address again and again would get it by the first pause of more
+than a second. For a while the address is kept for the holder that went (tunmesh.reservations): when
+it is back, or restarted, it is before whoever got the address meanwhile.
 
 A newcomer with the name and an address of a linked node is most likely that node, restarted. What
 tells is that its link is new, and that the other one does not answer: so the other one is probed,
 whatever their clocks say. Clocks decide nothing but who waits meanwhile. A newcomer that says it
 started later is put before the other one, so that it has the address at once. One that says it
-started earlier, because its clock is behind, waits behind it for the outcome of the probe. If both
-live, both stay linked, and everybody finds the same one of them to have the address: of two lives
-of a node the later one always stands before the earlier one.
+started earlier, because its clock is behind, waits right behind it for the outcome of the probe. If
+both live, both stay linked, and everybody finds the same one of them to have the address: of two
+lives of a node the later one always stands before the earlier one.
+
+Another life that is only heard of ends no link. It is dialed when the one that is linked does not
+answer, and then the same question is asked as above.
 
 A node that has only just come cannot know who was first. So it lets one who says that it is settled
 stand before those who did not say so when they came, whoever of them it was linked with first
@@ -59,8 +64,8 @@ Of two nodes that claim the same address and are linked with each other, the one
 tells the other one: the settled one, or else, of two that came up together, the one that started
 earlier; of two lives of one node the later one.
 
-The machine does no I/O and reads no clock. A link is any hashable object of the caller's; this file
-only compares them. Commands are to be carried out in order.
+The machine does no I/O and reads no clock; it is told the time now and then. A link is any hashable
+object of the caller's; this file only compares them. Commands are to be carried out in order.
 """
 
 from __future__ import annotations
@@ -99,6 +104,7 @@ from tunmesh.messages import (
     Refusal,
 )
 from tunmesh.namesakes import are_two_lives
+from tunmesh.reservations import Reservations
 from tunmesh.routing import Network, is_host
 from tunmesh.status import Sight
 
@@ -122,7 +128,9 @@ class _Peer(Generic[Link]):
     by_smaller: bool  # the link was dialed by the one of us with the smaller id
     was_first: bool  # before us, should we claim the same address
     is_reached: bool  # it answered when we dialed the URL at which it says that it is
+    since: float  # when it came
     yields: bool = False  # the other end has retired the link: any newcomer is better
+    doubted: bool = False  # it is gone if it does not answer the probe that is under way
     # Further links, the oldest first, and whether the smaller id dialed them: worse ones, waiting
     # for the outcome of a probe, and older ones of a dialer that has yet to retire all but one.
     spares: dict[Link, bool] = field(default_factory=dict)
@@ -158,6 +166,8 @@ class Roster(Generic[Link]):
         self._known: dict[str, _Hearsay] = {}
         # Address → the ids that claim it. The first holds it, the others wait in line.
         self._claims: dict[Address, list[str]] = {a.ip: [me.id] for a in me.addresses}
+        self._reservations: Reservations[Address] = Reservations()
+        self._now = 0.0
         self._news: dict[str, bool] = {}  # links made, or else lost, that nobody was told of
         self._is_urgent = False
         self._tellings = 0
@@ -218,6 +228,11 @@ class Roster(Generic[Link]):
         self._is_new = is_new
         self._me = replace(self._me, settled=is_settled)
 
+    def time_passed(self, now: float) -> None:
+        """It is that late, in seconds. To be called at least every few seconds."""
+        self._now = now
+        self._reservations.expire(now)
+
     def authenticated(
         self,
         link: Link,
@@ -239,7 +254,12 @@ class Roster(Generic[Link]):
             return [Close(link, LEAVING)]
         self._links[link] = record.id
         self._peers[record.id] = _Peer(
-            record, link, by_smaller, _earlier(record, shown or self._me), is_reached
+            record,
+            link,
+            by_smaller,
+            _earlier(record, shown or self._me),
+            is_reached,
+            self._now,
         )
         self._news[record.id] = True
         self._is_urgent |= record.id not in self._known
@@ -247,13 +267,12 @@ class Roster(Generic[Link]):
             self._known[record.id].record = record
         commands = [Join(link)]
         lives = [peer for peer in self._peers.values() if are_two_lives(peer.record, record)]
-        probes: list[Command[Link]] = [Probe(peer.link) for peer in lives]
         claims = self._claim(record, link)
+        probes = [self._doubt(peer) for peer in lives]
         # Past lives of it are most likely dead: they are told when they have answered.
         past = {peer.record.id for peer in lives}
         refusals = [*self._refuse_newcomer(record), *self._refuse_waiting(record.id, past)]
-        commands += [Tell(link, self._everything()), *claims]
-        commands += [*(each for each in probes if each not in claims), *refusals]
+        commands += [Tell(link, self._everything()), *claims, *probes, *refusals]
         return [*commands, *(self._reached(self._peers[record.id]) if is_reached else ())]
 
     def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
@@ -288,9 +307,16 @@ class Roster(Generic[Link]):
         peer = self._peers.get(self._links.get(link, ""))
         if peer is None or link is not peer.link:
             return []
-        if not alive:
+        doubted, peer.doubted = peer.doubted, False
+        if alive:
+            return [*self._retire_worse(peer), *self._refuse_rivals(peer)]
+        if doubted:
             return [Close(link, SILENT), *self.link_lost(link, SILENT)]
-        return [*self._retire_worse(peer), *self._refuse_rivals(peer)]
+        # Hearsay ends no link. But if another life of it is there, only dialing it will tell.
+        return [
+            Dial(other, patient=self._me.id > other.id)
+            for other in self._heard_of_at_the_url_of(peer.record)
+        ]
 
     def told(self, link: Link, gossip: Gossip) -> list[Command[Link]]:
         """A linked node said which nodes it is linked to."""
@@ -375,7 +401,7 @@ class Roster(Generic[Link]):
         dialer_chooses = by_smaller == peer.by_smaller and not peer.yields and not dialed
         if worse:
             peer.spares[link] = by_smaller
-            commands: list[Command[Link]] = [Probe(old)]
+            commands: list[Command[Link]] = [self._doubt(peer)]
         elif dialer_chooses:
             commands = self._promote(peer, link, by_smaller)
             peer.spares[old] = by_smaller
@@ -397,8 +423,13 @@ class Roster(Generic[Link]):
             ours = [spare for spare, by in peer.spares.items() if by == by_smaller]
             commands += [self._retire(peer, spare) for spare in ours]
         if any(by < by_smaller for by in peer.spares.values()):
-            commands.append(Probe(link))
+            commands.append(self._doubt(peer))
         return commands
+
+    def _doubt(self, peer: _Peer[Link]) -> Command[Link]:
+        """Ask whether it is there. If it does not answer, its link ends."""
+        peer.doubted = True
+        return Probe(peer.link)
 
     def _retire_worse(self, peer: _Peer[Link]) -> list[Command[Link]]:
         """The link in use lives, so those that are worse are not needed."""
@@ -410,7 +441,7 @@ class Roster(Generic[Link]):
         asked and has not answered it may never have been asked: so it is asked again."""
         peer.link = link
         peer.by_smaller = by_smaller
-        peer.yields = False
+        peer.yields = peer.doubted = False
         return [
             Switch(link),
             Tell(link, self._everything()),
@@ -422,12 +453,7 @@ class Roster(Generic[Link]):
     def _reached(self, peer: _Peer[Link]) -> list[Command[Link]]:
         """It is who listens at its URL, so no other life of it does."""
         peer.is_reached = True
-        return [
-            Forget(known.id)
-            for known in self._known.values()
-            if known.record and known.id not in self._peers
-            if _is_at_the_same_url(known.record, peer.record)
-        ]
+        return [Forget(other.id) for other in self._heard_of_at_the_url_of(peer.record)]
 
     def _retire(self, peer: _Peer[Link], link: Link) -> Command[Link]:
         self._links.pop(link, None)
@@ -443,14 +469,12 @@ class Roster(Generic[Link]):
         commands += [Close(spare, reason) for spare in peer.spares]
         self._news[node_id] = False
         self._is_urgent = True
-        commands += self._give_up_claims(peer.record)
+        commands += self._give_up_claims(peer)
         for vouched in sorted(peer.vouches):
             commands += self._doubted(peer, vouched)
         commands += self._dial(peer.record) if node_id in self._known else [Forget(node_id)]
-        for known in self._known.values():
-            other = known.record
-            if other and other.id not in self._peers and _is_at_the_same_url(other, peer.record):
-                commands += self._dial(other)
+        for other in self._heard_of_at_the_url_of(peer.record):
+            commands += self._dial(other)
         return commands
 
     # --- addresses ---
@@ -460,48 +484,70 @@ class Roster(Generic[Link]):
         commands: list[Command[Link]] = []
         for address in self._routable(record):
             line = self._claims.setdefault(address, [])
-            line.insert(self._place(line, record), record.id)
+            line.insert(self._place(address, line, record), record.id)
             if line[0] == record.id:
                 commands.append(Route(address, link))
-            elif line[0] != self._me.id:
-                commands.append(Probe(self._peers[line[0]].link))
         return commands
 
-    def _place(self, line: list[str], record: NodeRecord) -> int:
-        """Where a newcomer stands: before its earlier lives and behind its later ones; else at the
-        end, or before those who are less settled than it is."""
-        first = 0
+    def _place(self, address: Address, line: list[str], record: NodeRecord) -> int:
+        """Where a newcomer stands: before its earlier lives and right behind its later ones; first,
+        if the address is kept for it; else at the end, or before those who are less settled than it
+        is."""
+        is_kept = self._reservations.is_for(address, record.name, self._now)
+        behind_lives = 0
         for place, node_id in enumerate(line):
             other = self._me if node_id == self._me.id else self._peers[node_id].record
             if other is not self._me and _is_later_life(record, other):
-                return place
+                return behind_lives if is_kept else place
             if _is_later_life(other, record):
-                first = place + 1
+                behind_lives = place + 1
+        if is_kept or behind_lives:
+            return behind_lives
         if self._is_new and record.settled:
-            for place, node_id in enumerate(line[first:], first):
+            for place, node_id in enumerate(line):
                 if node_id != self._me.id and not self._peers[node_id].record.settled:
                     return place
         return len(line)
 
-    def _give_up_claims(self, record: NodeRecord) -> list[Command[Link]]:
+    def _give_up_claims(self, peer: _Peer[Link]) -> list[Command[Link]]:
+        record = peer.record
         commands: list[Command[Link]] = []
         heirs: dict[str, None] = {}
         for address in self._routable(record):
-            line = self._claims.get(address, [])
-            if record.id not in line:
-                continue  # a later life of it has taken its place
+            line = self._claims[address]
             held = line[0] == record.id
             line.remove(record.id)
             if not line:
                 del self._claims[address]
-            if held and line:
-                heir = self._peers[line[0]].link
-                commands.append(Route(address, heir))
-                commands += [Probe(heir)] if len(line) > 1 else []
-                heirs[line[0]] = None
-            elif held:
+            if not held:
+                continue
+            linked_for = self._now - peer.since
+            self._reservations.holder_went(address, record.name, linked_for, self._now)
+            if not line:
                 commands.append(Unroute(address))
-        return commands + [command for node_id in heirs for command in self._refusal(node_id)]
+                continue
+            self._let_inherit(address, line)
+            heir = self._peers[line[0]]
+            heirs[line[0]] = None
+            commands.append(Route(address, heir.link))
+            if any(are_two_lives(heir.record, self._peers[each].record) for each in line[1:]):
+                commands.append(self._doubt(heir))
+        for node_id in heirs:
+            lives = {
+                each.id
+                for each in self.linked()
+                if are_two_lives(each, self._peers[node_id].record)
+            }
+            commands += [*self._refusal(node_id), *self._refuse_waiting(node_id, lives)]
+        return commands
+
+    def _let_inherit(self, address: Address, line: list[str]) -> None:
+        """The holder went: another life of who the address is kept for comes first."""
+        for place, node_id in enumerate(line):
+            name = self._peers[node_id].record.name
+            if self._reservations.is_for(address, name, self._now):
+                line.insert(0, line.pop(place))
+                return
 
     def _routable(self, record: NodeRecord) -> list[Address]:
         """Its addresses that a node can have in the mesh's networks, each once."""
@@ -514,10 +560,17 @@ class Roster(Generic[Link]):
         )
 
     def _refuse_newcomer(self, record: NodeRecord) -> list[Command[Link]]:
-        """Tell it of addresses for which nobody has to be asked: our own, and those outside."""
+        """Tell it of addresses that it does not get: those that are held, but for those that are
+        held by another life of it, which may be dead, and those outside."""
         routable = self._routable(record)
-        ours = any(self._claims[address][0] == self._me.id for address in routable)
-        return self._refusal(record.id) if ours or len(routable) < len(record.addresses) else []
+        holders = {self._claims[address][0] for address in routable} - {record.id}
+        is_refused = any(
+            holder == self._me.id or not are_two_lives(self._peers[holder].record, record)
+            for holder in holders
+        )
+        return (
+            self._refusal(record.id) if is_refused or len(routable) < len(record.addresses) else []
+        )
 
     def _refuse_waiting(self, holder: str, but: Container[str] = ()) -> list[Command[Link]]:
         """Tell those who wait for an address of this node that it is there."""
@@ -614,10 +667,9 @@ class Roster(Generic[Link]):
     def _dial(self, record: NodeRecord) -> list[Command[Link]]:
         """Dial it, unless it is another life of this node, or of one that is linked and was reached
         at the same URL: only one of them can listen there. Which one, an answer of the linked one
-        tells; if it does not answer, the other one is dialed when its link is lost. One that only
-        says that it is at that URL is probed as well, and that URL dialed: that tells who is there,
-        and most often it is an earlier life of the linked one that would be dialed, about to be
-        forgotten by all."""
+        tells; if it does not answer, the other one is dialed. One that only says that it is at that
+        URL is probed as well, and that URL dialed: that tells who is there, and most often it is an
+        earlier life of the linked one that would be dialed, about to be forgotten by all."""
         if _is_at_the_same_url(record, self._me):
             return []
         lives = [p for p in self._peers.values() if _is_at_the_same_url(record, p.record)]
@@ -625,6 +677,16 @@ class Roster(Generic[Link]):
         if not any(peer.is_reached for peer in lives):
             commands.append(Dial(record, patient=bool(lives) or self._me.id > record.id))
         return commands
+
+    def _heard_of_at_the_url_of(self, record: NodeRecord) -> list[NodeRecord]:
+        """Other lives of it that somebody vouches for, at the same URL."""
+        return [
+            known.record
+            for known in self._known.values()
+            if known.record is not None
+            and known.id not in self._peers
+            and _is_at_the_same_url(known.record, record)
+        ]
 
     def _everything(self) -> Gossip:
         self._tellings += 1
