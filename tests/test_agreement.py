@@ -302,8 +302,8 @@ class Meshes(unittest.TestCase):
         self.assertEqual([len(each.logged("not_ready")) for each in members], [0] * 3)
 
     def test_returned_to_a_taken_address(self) -> None:
-        """A node that was cut off, and whose address another one took meanwhile, is not ready when
-        it comes back; the one that holds it stays ready, and says so."""
+        """A node that was cut off, and whose address another one took meanwhile, has it again when
+        it comes back; the other one is not ready any more, and says why."""
         mesh, (a, b, c) = self.healthy()
         for other in (a, b):
             mesh.network.cut(c.host, other.host)
@@ -317,6 +317,6 @@ class Meshes(unittest.TestCase):
         mesh.network.heal()
         mesh.until(mesh.is_complete)
         mesh.advance(5)
-        self.assertEqual([m.status.is_ready for m in (a, b, c, heir)], [True, True, False, True])
-        self.assertIn("this node and c", "; ".join(heir.status.warnings))
-        self.assertTrue(mesh.send(a, heir))
+        self.assertEqual([m.status.is_ready for m in (a, b, c, heir)], [True, True, True, False])
+        self.assertIn("this node and c", "; ".join(each.reason for each in heir.status.ready))
+        self.assertTrue(mesh.send(a, c))

@@ -17,6 +17,7 @@ from tunmesh.outside import Outside
 from tunmesh.packetqueue import MAX_BYTES
 from tunmesh.peers import Peers
 from tunmesh.report import problems
+from tunmesh.reservations import KEPT
 from tunmesh.roster import Roster
 from tunmesh.standing import SETTLING
 from tunmesh.testing import LATENCY, PORT, Member, Mesh, frame
@@ -636,8 +637,8 @@ class AddressTests(SynchronousTestCase):
         self.assertTrue(mesh.send(a, thief))
 
     def test_comes_back_to_a_taken_address(self) -> None:
-        """A node that was out of reach for so long that another one has its address does not take
-        it back from newcomers either."""
+        """A node that was out of reach for so long that another one has its address gets it back,
+        and newcomers give it to that node as well, whomever they are linked with first."""
         mesh, (a, b, c) = complete(*"abc")
         heir = mesh.add("heir", start=False)
         heir.addresses = c.addresses
@@ -649,21 +650,43 @@ class AddressTests(SynchronousTestCase):
         mesh.advance(60)
         mesh.network.heal()
         mesh.until(mesh.is_complete)
+        mesh.advance(SETTLING + 5)
+        for name, known in (("d", c), ("e", heir)):
+            newcomer = mesh.add(name, groups=(GroupSettings("first", ((known.host, PORT),)),))
+            mesh.until(mesh.is_complete)
+            self.assertTrue(mesh.send(newcomer, c))
+        self.assertTrue(mesh.send(a, c) and mesh.send(b, c))
+        self.assertFalse(heir.status.is_ready)
+        self.assertTrue(c.status.is_ready)
+
+    def test_does_not_come_back_in_time(self) -> None:
+        """A node that was away for longer than its address is kept does not get it back, and
+        newcomers do not give it to that node either."""
+        mesh, (a, b, c) = complete(*"abc")
+        heir = mesh.add("heir", start=False)
+        heir.addresses = c.addresses
+        mesh.advance(60)
+        for other in (a, b, heir):
+            mesh.network.cut(c.host, other.host)
+        heir.start()
+        mesh.advance(KEPT + 30)
+        mesh.network.heal()
+        mesh.until(mesh.is_complete)
         d = mesh.add("d", groups=(GroupSettings("first", ((c.host, PORT),)),))
         mesh.until(mesh.is_complete)
-        self.assertTrue(mesh.send(d, heir))
+        self.assertTrue(mesh.send(a, heir) and mesh.send(d, heir))
         self.assertTrue(heir.status.is_ready)
         self.assertFalse(c.status.is_ready)
 
     def test_address_of_a_silent_holder(self) -> None:
-        """A newcomer gets the address of a node that does not answer a probe any more."""
+        """A newcomer gets the address of a node that is silent once its links are given up."""
         mesh, (a, b, c) = complete(*"abc")
         heir = mesh.add("heir", start=False)
         heir.addresses = c.addresses
         c.vanish()
         heir.start()
         mesh.until(lambda: heir.linked_with == ["a", "b"], within=5)
-        mesh.until(lambda: mesh.send(a, heir) and mesh.send(b, heir), within=5)
+        mesh.until(lambda: mesh.send(a, heir) and mesh.send(b, heir), within=20)
 
     def test_two_lives(self) -> None:
         """Of two lives of one node that both go on, the later one has the address; the earlier one
@@ -1091,9 +1114,9 @@ class DebuggingTests(SynchronousTestCase):
         b.start()
         mesh.advance(30)
         self.assertEqual(self.texts(a, "closed"), ["a link with b is closed: silent"])
-        d = mesh.add("d", start=False)
-        d.addresses = b.addresses
-        d.start()
+        twin = mesh.add("b", start=False)
+        twin.addresses = b.addresses
+        twin.start()
         mesh.advance(5)
         self.assertEqual(
             set(self.texts(a, "probed")),

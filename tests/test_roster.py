@@ -633,12 +633,12 @@ class RestartTests(RosterCase):
     def test_heard_of_in_a_pause(self) -> None:
         """What others say ends no link. When it was only a pause, the node is what is found at its
         URL, and the other life is not dialed any more."""
-        self.link(BOB_AGAIN, "bob")
+        self.alice.authenticated("bob", BOB_AGAIN, True, is_reached=True)
         self.link(CAROL)
-        self.told("carol", BOB)
-        self.alice.probed("bob", False)
-        self.assertEqual(self.link(BOB_AGAIN, "bob too")[-1], Forget(BOB.id))
-        self.assertIn(Dial(BOB, patient=False), self.alice.link_lost("bob too", "lost"))
+        self.assertEqual(self.told("carol", BOB), [Probe("bob")])
+        self.assertEqual(self.alice.probed("bob", False), [Dial(BOB, patient=False)])
+        reached = self.alice.authenticated("bob too", BOB_AGAIN, True, is_reached=True)
+        self.assertEqual(named(reached, Forget), [Forget(BOB.id)])
 
     def test_said_to_be_at_the_same_url(self) -> None:
         """Who only says that he is there may be anybody: the other one is dialed all the same, as

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
+from tunmesh.agreement import AGREED, Agreement
 from tunmesh.standing import SETTLING, Standing
 
 SOON, LATE = SETTLING - 1, SETTLING
@@ -13,9 +14,13 @@ class StandingTests(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.standing = Standing()
 
-    def look(self, now: float, in_mesh: bool = True, refused: bool = False) -> tuple[bool, bool]:
-        """Whether it is new, and whether it is settled."""
-        self.standing.look(now, in_mesh, refused)
+    def look(
+        self, now: float, in_mesh: bool = True, refused: bool = False, replaced: bool = False
+    ) -> tuple[bool, bool]:
+        """Whether it is new, and whether it is settled. `refused`: by some peer; `replaced`: by
+        most."""
+        cut_off = ("10.0.0.1",) if replaced else ()
+        self.standing.look(now, in_mesh, Agreement(cut_off, is_claimed=refused or replaced))
         return self.standing.is_new, self.standing.is_settled
 
     def test_settles(self) -> None:
@@ -45,16 +50,33 @@ class StandingTests(unittest.SynchronousTestCase):
         self.look(LATE)
         self.assertEqual(self.look(LATE + 1, refused=True), (False, True))
 
+    def test_replaced(self) -> None:
+        """Most of the mesh can: who had an address only while its holder was away is not settled,
+        until that is over."""
+        self.look(0.0)
+        self.look(LATE)
+        self.assertEqual(self.look(LATE + 1, replaced=True), (False, False))
+        self.assertEqual(self.look(LATE + 2, refused=True), (False, False))
+        self.assertEqual(self.look(LATE + 3), (False, True))
+
     def test_comes_back(self) -> None:
         """A node that lost all its links is new again: somebody else may have its address now."""
         self.look(0.0)
         self.look(LATE)
         self.assertEqual(self.look(100.0, in_mesh=False), (True, False))
+        self.assertEqual(self.look(200.0, replaced=True), (True, False))
+        self.assertEqual(self.look(200.0 + LATE, replaced=True), (False, False))
+
+    def test_comes_back_to_one_who_refuses(self) -> None:
+        """One voice does not keep a node that was settled from it."""
+        self.look(0.0)
+        self.look(LATE)
+        self.look(100.0, in_mesh=False)
         self.assertEqual(self.look(200.0, refused=True), (True, False))
-        self.assertEqual(self.look(200.0 + LATE, refused=True), (False, False))
+        self.assertEqual(self.look(200.0 + LATE, refused=True), (False, True))
 
     def test_changes(self) -> None:
         """It says when that changes anything."""
         times = (0.0, 1.0, LATE, LATE + 1)
-        changes = [self.standing.look(now, True, False) for now in times]
+        changes = [self.standing.look(now, True, AGREED) for now in times]
         self.assertEqual(changes, [False, False, True, False])

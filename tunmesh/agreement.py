@@ -103,6 +103,16 @@ class Agreement:
         """Whether a node that is not settled cannot be."""
         return bool(self.cut_off) or self.is_out_of_step or self.is_claimed
 
+    @property
+    def is_outvoted(self) -> bool:
+        """Whether most of the mesh is against the node."""
+        return bool(self.cut_off) or self.is_out_of_step
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether most of the mesh say that another node has an address of this one."""
+        return self.is_claimed and bool(self.cut_off)
+
     def checks(self, is_settled: bool) -> tuple[Check, ...]:
         """The conditions of being ready. Their reasons tell the warnings, too."""
         addresses = "; ".join((*self.cut_off, *self.contested)) or "every peer routes them here"

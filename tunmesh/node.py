@@ -828,10 +828,9 @@ class Node:
     def _note_standing(self) -> None:
         """What this node says of itself, and what it believes of others, changes with time."""
         is_in_mesh = len(self._peers) > 0 or self._bootstrap.is_empty
-        has_objections = self._agreement().has_objections
         now = self._reactor.seconds()
         self._roster.time_passed(now)
-        if self._standing.look(now, is_in_mesh, has_objections):
+        if self._standing.look(now, is_in_mesh, self._agreement()):
             self.record = replace(self.record, settled=self._standing.is_settled)
             self._roster.stands(self._standing.is_new, self._standing.is_settled)
             if self._standing.is_settled:
