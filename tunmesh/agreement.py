@@ -51,9 +51,9 @@ class View:
                 apart.add(str(ip))
             elif family and not any(ip in network for network in family):
                 outside.add(str(ip))
-        both_say = record.networks and me.networks
-        differs = bool(both_say) and set(record.networks) != set(me.networks)
-        return cls(frozenset(claims), frozenset(outside), frozenset(apart), differs)
+        return cls(
+            frozenset(claims), frozenset(outside), frozenset(apart), have_other_networks(me, record)
+        )
 
     def held_elsewhere(self, refuses: Iterable[str]) -> frozenset[str]:
         """Of the addresses of this node that the peer refuses to route here, those that it could
@@ -63,6 +63,12 @@ class View:
     @property
     def is_odd(self) -> bool:
         return self.differs or bool(self.claims)
+
+
+def have_other_networks(one: NodeRecord, other: NodeRecord) -> bool:
+    """Whether both say which networks they are configured with, and these are not the same."""
+    ours, theirs = one.networks, other.networks
+    return bool(ours and theirs) and ours != theirs and set(ours) != set(theirs)
 
 
 class Peer(Protocol):

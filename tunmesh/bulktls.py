@@ -39,9 +39,8 @@ from tunmesh.errors import PeerError
 _RECORD = 16_384  # the plaintext of one TLS record, at most
 _ROOM = 1 << 18  # bytes decrypted before they are delivered, ciphertext sent in one call
 _SEALED = 1 << 13  # bytes of small writes that the kernel may gather in one of its buffers
-MAX_UNREAD = (
-    1 << 16
-)  # bytes of TLS's own that wait for the other end to read; a handshake has 10 KB
+# Bytes of TLS's own that wait for the other end to read; a handshake has 10 KB.
+MAX_UNREAD = 1 << 16
 
 
 @dataclass(frozen=True)

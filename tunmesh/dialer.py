@@ -58,15 +58,15 @@ Target = tuple[str, int]  # host, port
 class PeerFactory(ReconnectingClientFactory):
     """Dials a list of targets in turn; a pause only follows after all have failed.
 
-        - `build(self, host)`: a new link, for a connection to that host;
-        - `secure(host, factory)`: that factory, wrapped so that it speaks TLS to that host;
-        - `draw()`: a random number from 0 to 1;
-        - `unreachable(self, text)`: told of attempts that ended before there was a connection;
-        - `dialing(self, address)`: told of every address of a target that is tried;
+    - `build(self, host)`: a new link, for a connection to that host;
+    - `secure(host, factory)`: that factory, wrapped so that it speaks TLS to that host;
+    - `draw()`: a random number from 0 to 1;
+    - `unreachable(self, text)`: told of attempts that ended before there was a connection;
+    - `dialing(self, address)`: told of every address of a target that is tried;
     - `outside`: tells which addresses are never tried;
-        - `turns`: where it asks for its turn before each attempt;
-        - `rounds`: how often the list is gone through again before it gives up, -1 for no end;
-        - `begin_round()`: called before the first target of each round. It may stop the dialing.
+    - `turns`: where it asks for its turn before each attempt;
+    - `rounds`: how often the list is gone through again before it gives up, -1 for no end;
+    - `begin_round()`: called before the first target of each round. It may stop the dialing.
     """
 
     noisy = False

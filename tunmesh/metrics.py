@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tunmesh.agreement import View
+from tunmesh.agreement import View, have_other_networks
 from tunmesh.namesakes import conflicts
 from tunmesh.status import Histogram, Status
 
@@ -75,7 +75,11 @@ class _NodeCollector(Collector):
         yield from self._packets(status)
 
     def _mesh(self, status: Status) -> Iterator[Metric]:
-        views = [(peer, View.of(status.record, peer.record)) for peer in status.peers]
+        held = (
+            View.of(status.record, peer.record).held_elsewhere(peer.refuses)
+            for peer in status.peers
+            if peer.refuses
+        )
         yield self._gauge(
             "tunmesh_links",
             "Connections that are links, or try to be, by state",
@@ -101,7 +105,7 @@ class _NodeCollector(Collector):
         yield self._gauge(
             "tunmesh_addresses_refused",
             "Addresses of this node that some peer routes to another node",
-            {(): len(set().union(*(view.held_elsewhere(peer.refuses) for peer, view in views)))},
+            {(): len(frozenset().union(*held))},
         )
         yield self._gauge(
             "tunmesh_device_complaints",
@@ -130,7 +134,7 @@ class _NodeCollector(Collector):
         yield self._gauge(
             "tunmesh_network_mismatches",
             "Linked nodes that are configured with other networks than this node",
-            {(): sum(view.differs for _, view in views)},
+            {(): sum(have_other_networks(status.record, peer.record) for peer in status.peers)},
         )
         yield self._gauge(
             "tunmesh_buffered_bytes",

@@ -3,9 +3,8 @@
 Once it has started, a node reads and writes descriptors, opens sockets and files, and starts
 threads for names. It executes nothing, starts no process, makes no namespace, looks into no other
 process, changes nothing of its tun device, and touches no part of the kernel that has nothing to do
-with that. Somebody who has made
-it run code of his own would begin with just those, and a namespace of one's own is where most
-holes of the kernel are reached from.
+with that. Somebody who has made it run code of his own would begin with just those, and a namespace
+of one's own is where most holes of the kernel are reached from.
 
     another architecture's calls (32 bits, x32)    EPERM
     clone without CLONE_THREAD, fork, vfork        EPERM

@@ -2,8 +2,7 @@
 
 An error is what a node would refuse to start with: all that `config.load` finds, certificates that
 do not do, a host whose name is no name for a node, a mesh that takes addresses of this machine. A
-warning is for what it would start with
-all the same, and somebody should look at.
+warning is for what it would start with all the same, and somebody should look at.
 
 Each check is about one section and is made whenever that section is right by itself, so a
 misspelt key elsewhere does not hide a certificate that does not fit its key.
