@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
+from types import FrameType
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from tunmesh.agreement import AGREED, Agreement, View, judge
+from tunmesh.agreement import AGREED, MOST_DIFFERENCES, Agreement, View, judge
 from tunmesh.messages import NodeRecord
 from tunmesh.routing import is_host
 from tunmesh.standing import SETTLING
@@ -72,6 +75,46 @@ def judged(me: NodeRecord, *others: NodeRecord) -> Agreement:
 
 def is_ready(agreement: Agreement, is_settled: bool = False) -> bool:
     return all(check.ok for check in agreement.checks(is_settled))
+
+
+def calls_of(act: Callable[[], object]) -> int:
+    """How many Python functions are called meanwhile: what it costs, on every machine the same."""
+    count = 0
+
+    def called(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(called)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+class Crowds(unittest.SynchronousTestCase):
+    """Many identities of one member, each of which has eight networks that no other one has."""
+
+    def crowd(self, count: int) -> list[OnePeer]:
+        blocks = list(ip_network("20.0.0.0/8").subnets(new_prefix=23))
+        return seen_by(
+            node(1, MESH), *(node(n + 2, *blocks[8 * n : 8 * n + 8]) for n in range(count))
+        )
+
+    def test_cost(self) -> None:
+        """Four times as many cost about four times as much."""
+        few, many = self.crowd(64), self.crowd(256)
+        cost = calls_of(lambda: judge(node(1, MESH), few))
+        self.assertLess(calls_of(lambda: judge(node(1, MESH), many)), 6 * cost)
+
+    def test_words(self) -> None:
+        """No more of them are told than can be read."""
+        said = judge(node(1, MESH), self.crowd(64)).differences
+        self.assertEqual(len(said), MOST_DIFFERENCES + 1)
+        self.assertEqual(
+            said[-1], "network_cidr is 10.9.0.0/16 here, others again on 56 more peers"
+        )
 
 
 class Networks(unittest.SynchronousTestCase):

@@ -20,6 +20,7 @@ of them: both find the same (tunmesh.roster).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,6 +29,7 @@ from tunmesh.messages import Network, NodeRecord
 from tunmesh.status import Check
 
 MOST_NAMES = 3  # in one sentence
+MOST_DIFFERENCES = 8  # sets of networks that are told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class View:
     outside: frozenset[str]  # those outside its networks, though it has some of that family
     apart: frozenset[str]  # those of a family of which it has no network
     differs: bool  # its networks are other ones
+    networks: frozenset[Network]  # that it has
+    lacking: frozenset[Network]  # those of them that no network of this node covers
 
     @classmethod
     def of(cls, me: NodeRecord, record: NodeRecord) -> View:
@@ -51,8 +55,15 @@ class View:
                 apart.add(str(ip))
             elif family and not any(ip in network for network in family):
                 outside.add(str(ip))
+        networks = frozenset(record.networks)
+        differs = have_other_networks(me, record)
+        lacking = frozenset(
+            network
+            for network in networks
+            if differs and not any(_covers(ours, network) for ours in me.networks)
+        )
         return cls(
-            frozenset(claims), frozenset(outside), frozenset(apart), have_other_networks(me, record)
+            frozenset(claims), frozenset(outside), frozenset(apart), differs, networks, lacking
         )
 
     def held_elsewhere(self, refuses: Iterable[str]) -> frozenset[str]:
@@ -155,7 +166,7 @@ def judge(me: NodeRecord, peers: Sequence[Peer]) -> Agreement:
         tuple(cut_off),
         tuple(contested),
         tuple(_differences(me, odd)),
-        _is_out_of_step(me, odd, peers),
+        _is_out_of_step(odd, peers),
         any(peer.view.held_elsewhere(peer.refuses) for peer in odd),
     )
 
@@ -189,18 +200,13 @@ def _seniority(record: NodeRecord) -> tuple[bool, int, str]:
     return (not record.settled, record.started, record.id)
 
 
-def _is_out_of_step(me: NodeRecord, odd: Sequence[Peer], peers: Sequence[Peer]) -> bool:
-    if not me.networks:
-        return False
-    lacking = dict.fromkeys(
-        network
-        for peer in odd
-        for network in peer.record.networks
-        if not any(_covers(ours, network) for ours in me.networks)
-    )
+def _is_out_of_step(odd: Sequence[Peer], peers: Sequence[Peer]) -> bool:
+    """Many peers may each have other networks, so each of them is looked at once."""
+    having = Counter(network for peer in odd for network in peer.view.lacking)
     return any(
-        _is_outvoted([peer for peer in odd if network in peer.record.networks], peers)
-        for network in lacking
+        _is_outvoted([peer for peer in odd if network in peer.view.lacking], peers)
+        for network, count in having.items()
+        if 2 * count > len(peers)
     )
 
 
@@ -232,11 +238,16 @@ def _differences(me: NodeRecord, odd: Sequence[Peer]) -> Iterator[str]:
     by_networks: dict[frozenset[Network], list[Peer]] = {}
     for peer in odd:
         if peer.view.differs:
-            by_networks.setdefault(frozenset(peer.record.networks), []).append(peer)
-    for group in by_networks.values():
-        ours, theirs = network_texts(me), network_texts(group[0].record)
+            by_networks.setdefault(peer.view.networks, []).append(peer)
+    groups = sorted(by_networks.values(), key=len, reverse=True)
+    ours = network_texts(me)
+    for group in groups[:MOST_DIFFERENCES]:
+        theirs = network_texts(group[0].record)
         count = f"{len(group)} peers: " if len(group) > 1 else ""
         yield f"network_cidr is {ours} here, {theirs} on {count}{names(group)}"
+    more = sum(map(len, groups[MOST_DIFFERENCES:]))
+    if more:
+        yield f"network_cidr is {ours} here, others again on {more} more peers"
 
 
 def network_texts(record: NodeRecord) -> str:

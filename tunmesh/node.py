@@ -186,6 +186,7 @@ class Node:
         self._digest = Digest(self._journal)
         self._roster: roster.Roster[Link] = roster.Roster(settings.record, settings.networks)
         self._standing = Standing()
+        self._agreed: agreement.Agreement | None = None  # None: to be judged anew
         self._expected_nodes = settings.reloadable.expected_nodes
         self._table: Table[Peer] = Table(
             settings.record.addresses,
@@ -463,6 +464,7 @@ class Node:
             if peer is not None:
                 # A new beginning: what it still refuses it says right behind.
                 peer.refuses, peer.holder = (), ""
+                self._agreed = None
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         self._digest.was_asked += len(ids)
@@ -479,6 +481,7 @@ class Node:
         if refuses == peer.refuses:
             return  # whoever says it a thousand times a second is not listened to
         peer.refuses, peer.holder = refuses, refusal.holder if refuses else ""
+        self._agreed = None
         if peer.refuses:
             self._journal.warn(
                 ("refused", peer.refuses),
@@ -560,6 +563,7 @@ class Node:
         self._redialer.linked(record)
         view = agreement.View.of(self.record, record)
         self._peers.join(link, view, self._roster.was_first(record.id))
+        self._agreed = None
         if self._peers.is_getting_crowded(link):
             self._note_crowd(link)
         self._journal.over(("unreachable", record.host_port))
@@ -619,6 +623,7 @@ class Node:
 
     def _part(self, link: Link, reason: str) -> None:
         self._peers.part(link)
+        self._agreed = None
         self._redialer.parted(link.node, reason)
         if reason == messages.LEAVING:
             text = "{peer} left the mesh"
@@ -797,7 +802,9 @@ class Node:
         return Health(live, ready)
 
     def _agreement(self) -> agreement.Agreement:
-        return agreement.judge(self.record, tuple(self._peers))
+        if self._agreed is None:
+            self._agreed = agreement.judge(self.record, tuple(self._peers))
+        return self._agreed
 
     def sample(self) -> Sample:
         """The counters whose recent past is shown."""
