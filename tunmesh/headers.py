@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+ICMP, ICMPV6 = 1, 58
 HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 0, 43, 44, 60
 _WITH_LENGTH = {HOP_BY_HOP, ROUTING, DESTINATION}  # in 8 bytes beyond the first 8, second byte
 MAX_EXTENSIONS = 8  # headers that are walked through: nobody needs more than four

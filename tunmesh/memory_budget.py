@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter
 
 DEFAULT = 64 << 20  # bytes
-MIN_BUDGET = 4 << 20  # less would not do for a few busy links
+LEAST = 4 << 20  # less would not do for a few busy links
 
 
 class MemoryBudget:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from tunmesh import memory_budget
 from tunmesh.config.accounts import Group, User, group_of
 from tunmesh.config.values import NO_EFFECT, WEEK, Duration, Integer, Section, Size, wrong
 from tunmesh.keepalive import PING_INTERVAL, SILENCE
@@ -235,8 +236,8 @@ class Process(Section):
         json_schema_extra=NO_EFFECT,
     )
     memory_budget: Size = Field(
-        default=64 << 20,
-        ge=4 << 20,
+        default=memory_budget.DEFAULT,
+        ge=memory_budget.LEAST,
         le=64 << 30,
         description="Memory for all that waits for peers, or has come from them in part. One "
         "source of peers gets what is left for everybody at most: half of it, if it is alone.",
