@@ -467,7 +467,9 @@ class CrowdTests(MemberCase):
         ended = [member for member in crowd if member.has_ended]
         self.assertTrue(0 < len(ended) < len(crowd))
         reasons = [event["reason"] for event in self.a.logged("unlinked")]
-        self.assertEqual(set(reasons), {"it holds more memory than there is for it"})
+        self.assertEqual(
+            set(reasons), {"its address holds more than its share of process/memory_budget"}
+        )
         for member in set(crowd) - set(ended):
             member.transport.abortConnection()
         self.mesh.advance(1)

@@ -51,6 +51,15 @@ class ReassemblyTests(unittest.SynchronousTestCase):
         parts = pieces(1 << 40, 65_000)
         self.assertTrue(all(self.reassembly.admit(0, "honest", part) for part in parts))
 
+    def test_a_hoarder_beside_its_own_traffic(self) -> None:
+        """Whoever also sends datagrams that become whole may not hoard more for that."""
+        for number in range(300):
+            self.assertTrue(self.reassembly.admit(0, "hoarder", pieces(number, 2 * PIECE)[0]))
+        for part in pieces(1 << 40, 2 * PIECE):
+            self.assertTrue(self.reassembly.admit(0, "hoarder", part))
+        self.hoard("hoarder", first=1 << 20)
+        self.assertLessEqual(self.reassembly.held, LIMIT / 2 + PIECE + OVERHEAD)
+
     def test_many_hoarders(self) -> None:
         """However many peers hoard, less than the limit is held, and each gets something."""
         counts = [self.hoard(f"hoarder {n}", first=n << 20) for n in range(20)]

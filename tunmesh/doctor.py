@@ -152,6 +152,8 @@ def _at_own_url(url: str, is_alone: bool, is_answered: bool) -> Finding:
         text = "it is what this node advertises, but no node runs here and one answers there: "
         return Finding(url, BAD, f"{text}give this node a control_api_advertise_url of its own")
     if is_alone:
-        text = "the bootstrap list leads only to this node: one of it and control_api_advertise_url"
-        return Finding(url, BAD, f"{text} is wrong; on the first node of a mesh leave it empty")
+        text = (
+            "the bootstrap list leads only to this node: it or control_api_advertise_url is wrong"
+        )
+        return Finding(url, BAD, f"{text}; on the first node of a mesh leave the list empty")
     return Finding(url, OK, "it is what this node advertises")

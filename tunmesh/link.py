@@ -435,7 +435,11 @@ class Link(Protocol):
         has been."""
         self._account.hold(self.queue.bytes + self._decoder.held + self._unread + self._unsent)
         if self._account.is_exceeded and self._is_open():
-            self._fail(PeerError("memory", "it holds more memory than there is for it"))
+            self._fail(
+                PeerError(
+                    "memory", "its address holds more than its share of process/memory_budget"
+                )
+            )
 
     def _stop_pump(self) -> None:
         _cancel(self._pump_call)

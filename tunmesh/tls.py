@@ -476,7 +476,7 @@ _ALERTS = {  # RFC 8446, 6.2; what stands before these words depends on the rele
     "alert unknown ca": "it does not trust this node's certificate",
     "alert certificate expired": "this node's certificate has expired, it says",
     "alert unsupported certificate": "this node's certificate is not for servers, it says",
-    "alert bad certificate": "this node's certificate is no good, it says, and its log why",
+    "alert bad certificate": "it refuses this node's certificate; its log says why",
 }
 
 

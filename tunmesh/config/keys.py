@@ -275,7 +275,7 @@ class Monitoring(Section):
         ge=1,
         le=4097,
         description="How many nodes the mesh should have, this one included. While there are "
-        "fewer, status, the page and an alert say so; no node is unready for it. null: not said.",
+        "fewer, status, the page and an alert say so; it makes no node unready. null: unknown.",
         json_schema_extra=RELOADED,
     )
     prometheus: Prometheus = Field(
