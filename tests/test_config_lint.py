@@ -284,6 +284,7 @@ class Warnings(LintCase):
         for host in ("localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]"):
             text = self.with_line("https://alice.example:4567", f'"https://{host}:4567"', GOOD)
             (warning,) = self.warnings(text)
+            self.assertEqual(len(self.findings(text).doubts), 1)  # so the log has it, too
             self.assertIn("4: tun_mesh/clustering/control_api_advertise_url: is https://", warning)
             self.assertIn("give the host name or address at which other nodes reach", warning)
 

@@ -476,10 +476,11 @@ class WhatIsRefused(Case):
         """Names of devices, nodes and labels must be ones that their users take."""
         right = "must be 1 to 15 characters without spaces, /, : or %"
         for name in ("a-name-too-long0", "a/b", "tun%d", "..", "a b", ""):
+            length = ", which has 16 characters" * (len(name) > 15)
             self.refused(
                 "tun_device_id: mesh0",
                 f"tun_device_id: '{name}'",
-                f'39: tun_mesh/networking/tun_device_id: {right}, not "{name}"',
+                f'39: tun_mesh/networking/tun_device_id: {right}, not "{name}"{length}',
                 text=ORIGINAL,
             )
         self.refused(
@@ -487,6 +488,12 @@ class WhatIsRefused(Case):
             "  clustering:\n    node_name: a b\n",
             "4: tun_mesh/clustering/node_name: must be 1 to 64 letters, digits, dots, dashes or "
             'underscores, not "a b"',
+        )
+        self.refused(
+            "  clustering:\n",
+            f"  clustering:\n    node_name: {'n' * 65}\n",
+            "4: tun_mesh/clustering/node_name: must be 1 to 64 letters, digits, dots, dashes or "
+            f'underscores, not "{"n" * 60}…", which has 65 characters',
         )
         self.refused(
             "environment: production",

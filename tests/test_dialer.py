@@ -565,7 +565,7 @@ class NameTests(unittest.TestCase):
         caller = Caller((("alice", 1),))
         caller.dialer.start()
         caller.settle()
-        why = f"uid {os.geteuid()} may not read /etc/resolv.conf"
+        why = f"uid {os.geteuid()} may not read /etc/resolv.conf (chmod 644)"
         self.assertEqual(caller.complaints, [(("alice", 1), f"its name does not resolve: {why}")])
 
     def test_rejected(self) -> None:

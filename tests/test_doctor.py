@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from tests.realnode import THEN_EXEC, Ground
 from tests.test_real_inside import hosts_of
 from tests.test_tls import DAY, Holder
 from tunmesh.localmesh.plan import CERTIFICATE, KEY
+from tunmesh.outside import Outside
+from tunmesh.reaching import reach
 
 reactor: Any = trial_reactor
 TUNMESH = str(Path(sys.executable).with_name("tunmesh"))
@@ -61,6 +66,25 @@ class DoctorCase(unittest.TestCase):
         text: str = out.decode()
         self.assertNotIn(self.ground.secret, text)
         return text
+
+
+class TcpTests(unittest.SynchronousTestCase):
+    """Why a connection fails."""
+
+    @staticmethod
+    def fail_with(number: int, *_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def test_hints(self) -> None:
+        """What the kernel says in two words has what to look for behind it."""
+        for number, hint in (
+            (errno.EHOSTUNREACH, "No route to host; is that host up, its address right"),
+            (errno.ENETUNREACH, "Network is unreachable; this machine has no route there"),
+        ):
+            self.patch(socket, "create_connection", partial(self.fail_with, number))
+            (stage,) = reach("10.99.0.9", 4567, Holder("a").credentials(), [], Outside())
+            self.assertFalse(stage.ok)
+            self.assertIn(f"10.99.0.9 port 4567: {hint}", stage.text)
 
 
 class DoctorTests(DoctorCase):

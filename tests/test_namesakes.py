@@ -39,21 +39,24 @@ class Conflicts(unittest.SynchronousTestCase):
         """Nodes of one name are told by their addresses."""
         self.assertEqual(
             texts(record(1, "a"), record(2, "b"), record(3, "b")),
-            ["two nodes have the name b: 10.9.0.2 and 10.9.0.3"],
+            ["two nodes have the name b: 10.9.0.2 and 10.9.0.3; each needs its own node_name"],
         )
         self.assertEqual(
             texts(record(1, "a"), record(2, "a"), record(3, "a")),
-            ["3 nodes have the name a: this node, 10.9.0.2 and 10.9.0.3"],
+            [
+                "3 nodes have the name a: this node, 10.9.0.2 and 10.9.0.3; "
+                "each needs its own node_name"
+            ],
         )
 
     def test_urls(self) -> None:
         """Nodes with one URL are told by their names."""
         a, b = record(1, "a"), record(2, "b", "https://host1:1")
-        self.assertEqual(
-            texts(a, b), ["two nodes advertise the URL https://host1:1: this node and b"]
-        )
+        said, advice = "two nodes advertise the URL https://host1:1", "control_api_advertise_url"
+        advice = f"each needs its own {advice}"
+        self.assertEqual(texts(a, b), [f"{said}: this node and b; {advice}"])
         c = record(3, "c")
-        self.assertEqual(texts(c, a, b), ["two nodes advertise the URL https://host1:1: a and b"])
+        self.assertEqual(texts(c, a, b), [f"{said}: a and b; {advice}"])
 
     def test_restarted(self) -> None:
         """A node that was started again is no second one."""

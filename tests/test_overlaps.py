@@ -48,6 +48,38 @@ class OverlapTests(unittest.SynchronousTestCase):
         self.assertEqual(complaints("tun1", [MESH], replace(HEALTHY, rules=())), ())
         self.assertIsNone(clash("tun1", MESH, HEALTHY))
 
+    def test_commands(self) -> None:
+        """The commands of the complaints can be run one after the other: none puts back a route
+        that another one has already put back."""
+        mesh = Overlay(ip_network("10.77.0.0/16"), ip_interface("10.77.1.1/16"))
+        mesh6 = Overlay(ip_network("fd77::/64"), ip_interface("fd77::1/64"))
+        own = InterfaceAddress(5, ip_address("10.77.1.1"), ip_network("10.77.0.0/16"))
+        down = State({5: Link(5, "tun1", False)}, (own,), ())
+        self.assertEqual(
+            complaints("tun1", [mesh, mesh6], down),
+            (
+                "tun1 is down (to mend it: ip link set tun1 up)",
+                "the address fd77::1/64 is gone from tun1 (to mend it: ip -6 address add "
+                "fd77::1/64 dev tun1 nodad)",
+            ),
+        )
+        up = replace(down, links={5: Link(5, "tun1", True)})
+        (text,) = complaints("tun1", [mesh], up)
+        self.assertIn("ip route add 10.77.0.0/16 dev tun1 src 10.77.1.1", text)
+        (_, text) = complaints("tun1", [MESH], down)  # whose route is no address's own
+        self.assertIn("ip route add 10.77.0.0/16 dev tun1 src 10.77.1.1", text)
+
+    def test_address_elsewhere(self) -> None:
+        """An address inside the mesh's network is one complaint together with its subnet."""
+        (text,) = self.complaints_of(
+            route("10.77.3.9/32", 2, rtnetlink.TABLE_LOCAL),
+            route("10.77.3.0/28", 2),
+            rules=(LOCAL,),
+        )
+        self.assertEqual(text, "10.77.3.0/28 is sent to eth0, not to tun1")
+        texts = self.complaints_of(route("10.77.3.9/32", 2), route("10.77.4.0/28", 2))
+        self.assertEqual(len(texts), 2)
+
     def test_renamed(self) -> None:
         """A device that is not there under its name is one complaint, not many."""
         (text,) = complaints("tun1", [MESH], State({5: Link(5, "tun2", True)}))

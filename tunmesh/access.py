@@ -53,7 +53,7 @@ def locked_lookups(files: Sequence[Path] = LOOKUP_FILES, can: Can = os.access) -
 def names_are_locked() -> str:
     """Why this process may be unable to look names up, as half a sentence; empty if it is not."""
     locked = locked_lookups()
-    return f"uid {os.geteuid()} may not read {', '.join(locked)}" if locked else ""
+    return f"uid {os.geteuid()} may not read {', '.join(locked)} (chmod 644)" if locked else ""
 
 
 def remedy(path: Path, uid: int, gid: int) -> str:

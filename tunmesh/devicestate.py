@@ -14,7 +14,7 @@ from typing import Protocol
 
 from tunmesh import overlaps, rtnetlink
 from tunmesh.overlaps import Overlay
-from tunmesh.rtnetlink import Address, Network, State
+from tunmesh.rtnetlink import Address, Link, Network, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def complaints(device: str, overlays: Sequence[Overlay], state: State) -> tuple[
         return (f"there is no interface {device}: it was renamed, or moved to another namespace",)
     return (
         *([] if link.is_up else [f"{device} is down (to mend it: ip link set {device} up)"]),
-        *(text for overlay in overlays for text in _missing(device, link.index, overlay, state)),
+        *(text for overlay in overlays for text in _missing(link, overlay, state)),
         *(
             claim.complaint(device)
             for overlay in overlays
@@ -74,15 +74,19 @@ def complaints(device: str, overlays: Sequence[Overlay], state: State) -> tuple[
     )
 
 
-def _missing(device: str, index: int, overlay: Overlay, state: State) -> Iterator[str]:
+def _missing(link: Link, overlay: Overlay, state: State) -> Iterator[str]:
+    """The kernel makes the route to an address's own network when the address is added, and, for
+    IPv4, when the link comes up again; a command for it would then fail with "File exists"."""
+    device, index = link.name, link.index
     address, network = overlay.address, overlay.network
     option = "-6 " if network.version == 6 else ""
     has_address = any(one.index == index and one.address == address.ip for one in state.addresses)
+    comes_back = address.network == network and not (has_address and link.is_up)
     if not has_address:
         nodad = " nodad" if option else ""
         command = f"ip {option}address add {address} dev {device}{nodad}"
         yield f"the address {address} is gone from {device} (to mend it: {command})"
-    if not _is_routed(network, index, state):
+    if not comes_back and not _is_routed(network, index, state):
         command = f"ip {option}route add {network} dev {device}"
         source = "" if option else f" src {address.ip}"
         yield f"the route to {network} is gone from {device} (to mend it: {command}{source})"

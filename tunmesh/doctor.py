@@ -112,8 +112,8 @@ def _names(config: Config) -> Iterator[Finding]:
     urls = [url for group in groups for url in group.bootstrap_node_urls]
     if any(url.address is None for url in urls):
         for file in access.locked_lookups(can=access.as_user(uid, gid)):
-            text = f"the node's uid {uid} may not read {file}, so names do not resolve: chmod 644"
-            yield Finding("names", BAD, text)
+            text = f"the node's uid {uid} may not read {file}: chmod 644. Until then, names that "
+            yield Finding("names", BAD, f"{text}resolve below may not resolve for the node")
 
 
 def _urls(config: Config, is_running: bool) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol, TypeVar
 
-from tunmesh import packet, routing
+from tunmesh import packet, routing, rtnetlink
 from tunmesh.devicestate import Way
 from tunmesh.messages import NodeRecord
 from tunmesh.routing import Network, Table
@@ -85,7 +85,8 @@ class Explainer:
         if not way.interface:
             text = f"the kernel does not send it anywhere: {way.why}"
         else:
-            text = f"the kernel sends it to {way.interface} (routing table {way.table})"
+            table = rtnetlink.table_name(way.table)
+            text = f"the kernel sends it to {way.interface} (routing table {table})"
         return [Step(False, f"{text}; it does not come to {device}")]
 
     def _out(self, frame: bytes, source: Address, destination: Address) -> list[Step]:

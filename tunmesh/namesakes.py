@@ -27,8 +27,9 @@ class Conflict:
         who = f"{', '.join(others)} and {last}"
         count = "two" if len(self.nodes) == 2 else str(len(self.nodes))
         if self.kind == "name":
-            return f"{count} nodes have the name {self.value}: {who}"
-        return f"{count} nodes advertise the URL {self.value}: {who}"
+            return f"{count} nodes have the name {self.value}: {who}; each needs its own node_name"
+        text = f"{count} nodes advertise the URL {self.value}: {who}"
+        return f"{text}; each needs its own control_api_advertise_url"
 
 
 def conflicts(me: NodeRecord, peers: Iterable[NodeRecord]) -> Iterator[Conflict]:

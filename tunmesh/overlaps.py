@@ -23,7 +23,7 @@ without one. Rules for some users or ports only are left out; `tunmesh explain` 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
 from tunmesh import rtnetlink
@@ -94,8 +94,10 @@ def clash(device: str, overlay: Overlay, state: State) -> Claim | None:
 
 
 def taken(device: str, overlay: Overlay, state: State) -> list[Claim]:
-    """What takes packets away from `device`, which has its addresses and routes."""
-    return list(dict.fromkeys(_before_ours(device, overlay, state, is_running=True)))
+    """What takes packets away from `device`, which has its addresses and routes. A part of another
+    claim, as an address is of its subnet, is left out."""
+    claims = list(dict.fromkeys(_before_ours(device, overlay, state, is_running=True)))
+    return [one for one in claims if not any(_is_part(one, other) for other in claims)]
 
 
 def around(device: str, overlay: Overlay, state: State) -> Claim | None:
@@ -113,6 +115,12 @@ def around(device: str, overlay: Overlay, state: State) -> Claim | None:
     ]
     route = max(wider, key=lambda route: route.network.prefixlen, default=None)
     return None if route is None else Claim(route.network, state.name(route.interface))
+
+
+def _is_part(one: Claim, other: Claim) -> bool:
+    inner, outer = one.network, other.network
+    is_inside = inner.prefixlen > outer.prefixlen and _overlap(inner, outer)
+    return is_inside and replace(one, network=outer) == other
 
 
 def _clashes(device: str, overlay: Overlay, state: State) -> Iterator[Claim]:

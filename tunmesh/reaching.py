@@ -11,6 +11,7 @@ This blocks, and is for the command line.
 
 from __future__ import annotations
 
+import errno
 import secrets
 import select
 import socket
@@ -80,6 +81,12 @@ def reach(
         yield from _over_tls(connection, host, credentials, keys)
 
 
+_TCP_HINTS = {
+    errno.EHOSTUNREACH: "; is that host up, its address right, and the cable or interface in?",
+    errno.ENETUNREACH: "; this machine has no route there",
+}
+
+
 def _connect(addresses: Sequence[str], port: int) -> tuple[socket.socket | None, list[str]]:
     failures: list[str] = []
     for address in addresses:
@@ -92,7 +99,8 @@ def _connect(addresses: Sequence[str], port: int) -> tuple[socket.socket | None,
             hint = "is the node up, and is this the port that it is published at?"
             failures.append(f"{address} port {port}: refused; {hint}")
         except OSError as error:
-            failures.append(f"{address} port {port}: {error.strerror or error}")
+            hint = _TCP_HINTS.get(error.errno or 0, "")
+            failures.append(f"{address} port {port}: {error.strerror or error}{hint}")
     return None, failures
 
 

@@ -41,6 +41,7 @@ UNICAST, LOCAL = 1, 2  # RTN_*
 BROADCAST, ANYCAST, MULTICAST = 3, 4, 5
 BLACKHOLE, UNREACHABLE, PROHIBIT, THROW = 6, 7, 8, 9
 TABLE_MAIN, TABLE_LOCAL = 254, 255
+_TABLE_NAMES = {253: "default", TABLE_MAIN: "main", TABLE_LOCAL: "local"}
 PROTOCOL_GUARD = 84  # RTPROT_*: a number that nobody else is known to use
 TO_TABLE, GOTO = 1, 3  # FR_ACT_*
 REFUSING_ACTIONS = (6, 7, 8)  # FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE, FR_ACT_PROHIBIT
@@ -74,6 +75,11 @@ class NetlinkError(Exception):
     def __init__(self, errno: int) -> None:
         super().__init__(errno)
         self.errno = errno
+
+
+def table_name(table: int) -> str:
+    """A routing table as `ip rule` shows it where nobody has named others."""
+    return _TABLE_NAMES.get(table, str(table))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,7 @@ class Rule:
         if self.mask:
             parts += ["fwmark", f"{self.mark:#x}/{self.mask:#x}"]
         if self.action == TO_TABLE:
-            parts += ["lookup", {TABLE_MAIN: "main"}.get(self.table, str(self.table))]
+            parts += ["lookup", table_name(self.table)]
         else:
             parts.append({6: "blackhole", 7: "unreachable", 8: "prohibit"}.get(self.action, "…"))
         return " ".join(parts)

@@ -135,6 +135,7 @@ def _urls(clustering: Clustering, _now: float) -> Iterator[_Remark]:
             ("control_api_advertise_url",),
             f"is {own}, at which each machine reaches only itself; give the host name or address "
             "at which other nodes reach this one",
+            is_logged=True,
         )
     groups = clustering.bootstrap_groups
     urls = [url for group in groups.values() for url in group.bootstrap_node_urls]

@@ -309,10 +309,12 @@ def _cidr(kind: Callable[[str], Any], expected: str) -> BeforeValidator:
     return BeforeValidator(parse)
 
 
-def _like(pattern: str, expected: str) -> AfterValidator:
+def _like(pattern: str, expected: str, longest: int | None = None) -> AfterValidator:
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
-            raise ValueError(wrong(expected, text))
+            is_too_long = longest is not None and len(text) > longest
+            length = f", which has {len(text)} characters" if is_too_long else ""
+            raise ValueError(wrong(expected, text) + length)
         return text
 
     return AfterValidator(check)
@@ -432,17 +434,17 @@ AnyNetwork = Annotated[
 ]
 NodeName = Annotated[
     str,
-    _like(_NODE_NAME, NODE_NAME_FORM),
+    _like(_NODE_NAME, NODE_NAME_FORM, MAX_NAME),
     Kind("name", _text(_NODE_NAME)),
 ]
 GroupName = Annotated[
     str,
-    _like(_GROUP_NAME, "a name of 1 to 64 characters, on one line"),
+    _like(_GROUP_NAME, "a name of 1 to 64 characters, on one line", 64),
     Kind("name", _text(_GROUP_NAME)),
 ]
 DeviceName = Annotated[
     str,
-    _like(_DEVICE_NAME, "1 to 15 characters without spaces, /, : or %"),
+    _like(_DEVICE_NAME, "1 to 15 characters without spaces, /, : or %", 15),
     Kind("name", _text(_DEVICE_NAME)),
 ]
 LabelName = Annotated[
