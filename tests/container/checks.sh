@@ -46,6 +46,12 @@ ends() {
     step "ok   $1"
 }
 
+# also TEXT PATTERN: what the last check ran said such a line, too.
+also() {
+    grep --quiet --extended-regexp -- "$2" "$scratch/output" || fail "$1 (expected: $2)"
+    step "ok   $1"
+}
+
 # denies TEXT COMMAND…: the command fails, as it must.
 denies() {
     if "${@:2}" > "$scratch/output" 2>&1 < /dev/null; then fail "$1"; fi

@@ -147,15 +147,16 @@ def healthcheck(path: str | None, ready: bool) -> None:
 def drain(node: Client, keep_guard: bool) -> None:
     """Make the node say bye to its peers and end, and wait until it has.
 
-    A guard (networking.guard) is removed then, unless it is to be kept: the node is not to come
-    back."""
+    A guard (networking.guard) is removed, unless it is to be kept: the node is not to come back."""
     networks = node.get("/v1/status")["device"]["networks"]
     following = node.follow()
     next(following, None)  # it listens now, so nothing is missed
-    node.post("/v1/drain")
-    _say_all(following, "text")
+    # Not after its end, which in a container is the end of this process as well, where the node is
+    # process 1. Until then the tun's own routes win.
     if not keep_guard:
         _remove_guard(networks)
+    node.post("/v1/drain")
+    _say_all(following, "text")
 
 
 def _remove_guard(networks: Iterable[str]) -> None:
