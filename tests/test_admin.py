@@ -52,6 +52,7 @@ class Standing:
         self.recent = Recent()
         self.log = Logger(namespace="tunmesh", observer=LogPublisher(self.recent))
         self.drained = 0
+        self.is_whole = True  # all links are told
         self.directory = short_directory(case)
         self.path = self.directory / "run" / "control.sock"
         self.taps: set[Any] = set()
@@ -80,21 +81,22 @@ class Standing:
         return self.now.health
 
     def explainer(self) -> Explainer:
-        return Explainer(self.now, self.sights(), table_of(self.now), NETWORKS)
+        return Explainer(self.now, self.sights(0), table_of(self.now), NETWORKS)
 
     def ping(self, node_id: str) -> Deferred[float | None]:
         if node_id not in [peer.record.id for peer in self.now.peers]:
             raise KeyError(node_id)
         return succeed(self.rtt)
 
-    def sights(self) -> tuple[Sight, ...]:
+    def sights(self, crowd: float) -> tuple[Sight, ...]:
         """Two linked nodes, which are linked with each other, and one that nobody knows yet."""
         me, bravo, charlie = (record.id for record in self.records())
-        return (
+        sights = (
             Sight(bravo, self.records()[1], (me, charlie)),
             Sight(charlie, self.records()[2], (me, bravo)),
             Sight("9" * 32, None, (bravo,)),
         )
+        return tuple(replace(sight, is_whole=self.is_whole) for sight in sights)
 
     def records(self) -> list[NodeRecord]:
         return [self.now.record, *(peer.record for peer in self.now.peers)]
@@ -241,6 +243,15 @@ class Commands(unittest.TestCase):
         self.assertEqual(lines[3].split(), ["99999999", "linked", "with", "bravo"])
         dot = await self.says("graph", "--dot")
         self.assertEqual((dot.count(" -- "), dot.count("label=")), (4, 4))
+        self.assertNotIn("left out", dot + "".join(lines))
+
+    async def test_too_many_links(self) -> None:
+        """That some are not told is said."""
+        self.standing.is_whole = False
+        for options in ((), ("--dot",)):
+            self.assertIn(
+                "left out", (await self.says("graph", *options)).splitlines()[-1 - len(options)]
+            )
 
     async def test_names_in_a_graph(self) -> None:
         """A name that a peer chose stays inside its label, whatever it is made of."""

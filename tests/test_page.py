@@ -44,7 +44,7 @@ class Case(unittest.SynchronousTestCase):
         self.clock = Clock()
         self.history = History()
         account = reading.Account(
-            lambda: self.status, lambda: self.sights, self.recent, self.history, lambda: EPOCH
+            lambda: self.status, lambda _: self.sights, self.recent, self.history, lambda: EPOCH
         )
         self.site = page.site(account, self.clock)
 
@@ -289,6 +289,7 @@ class Live(Case):
         # With itself each is counted once: an artefact of how this test makes them.
         self.assertEqual(self.links(few), few + len(list(combinations(range(few), 2))) + few)
         self.assertEqual(self.links(many), many)
+        self.assertTrue(heard(self.first)[-1][1]["mesh"]["links_left_out"])
 
 
 class ThePort(unittest.TestCase):

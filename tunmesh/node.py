@@ -916,16 +916,17 @@ class Node:
         """The packets that were dropped last, the latest at the end."""
         return self._path.recent
 
-    def sights(self) -> tuple[Sight, ...]:
-        """Every other node that this one knows of."""
-        return self._roster.sights()
+    def sights(self, crowd: float = math.inf) -> tuple[Sight, ...]:
+        """Every other node that this one knows of; with more than `crowd`, links between others are
+        left out."""
+        return self._roster.sights(crowd)
 
     def explainer(self) -> Explainer:
         """What tells the way of a packet as things are now."""
         settings = self._settings
         return Explainer(
             self.status(),
-            self.sights(),
+            self.sights(crowd=0),
             self._table,
             settings.networks,
             self._watch.way,

@@ -44,7 +44,7 @@ class Account:
     """What there is to read of a node."""
 
     status: Callable[[], Status]
-    sights: Callable[[], tuple[Sight, ...]]
+    sights: Callable[[float], tuple[Sight, ...]]  # with more nodes than that, without others' links
     events: Events
     history: History
     epoch: Callable[[], float]
@@ -53,7 +53,7 @@ class Account:
         return report.report(self.status(), self.history, self.epoch())
 
     def mesh(self, crowd: float = inf) -> Tree:
-        return report.mesh(self.status(), self.sights(), crowd)
+        return report.mesh(self.status(), self.sights(crowd), crowd)
 
 
 class Sampler:

@@ -235,7 +235,7 @@ def _s(count: int) -> str:
 
 def mesh(status: Status, sights: tuple[Sight, ...], crowd: float = inf) -> Tree:
     """Every node that this one knows of, itself first, and every link between them; if there are
-    more than `crowd` others, only its own links: all of them grow with the square."""
+    more than `crowd` others, or too many links, only its own: all grow with the square."""
     me = status.record
     linked = {peer.record.id for peer in status.peers}
     nodes = [{"id": me.id, "name": me.name, "addresses": _addresses(me), "linked": True}]
@@ -252,7 +252,12 @@ def mesh(status: Status, sights: tuple[Sight, ...], crowd: float = inf) -> Tree:
                 "linked": sight.id in linked,
             }
         )
-    return {"version": VERSION, "nodes": nodes, "links": [list(pair) for pair in sorted(pairs)]}
+    return {
+        "version": VERSION,
+        "nodes": nodes,
+        "links": [list(pair) for pair in sorted(pairs)],
+        "links_left_out": len(sights) > crowd or not all(sight.is_whole for sight in sights),
+    }
 
 
 def _addresses(record: NodeRecord) -> list[str]:

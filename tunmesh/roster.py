@@ -73,6 +73,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from math import inf
 from typing import Generic
 
 from tunmesh.commands import (
@@ -111,6 +112,10 @@ from tunmesh.status import Sight
 # The most nodes that are linked, and that hearsay can make known; more are sent away, or ignored. A
 # full mesh of so many would be far beyond what one link per pair is good for.
 MAX_NODES = 4096
+
+# The most links, each as said by one of its ends, that are told to those who ask for all: it is as
+# long as that takes that the node does nothing else. A mesh of 362 nodes has so many.
+MOST_TOLD = 1 << 17
 
 # Links to one node beside the one in use. More than a few come up at once only by ill will.
 MAX_SPARES = 3
@@ -189,15 +194,21 @@ class Roster(Generic[Link]):
         peer = self._peers.get(self._links.get(link, ""))
         return peer is not None and peer.hears is link
 
-    def sights(self) -> tuple[Sight, ...]:
-        """Every other node, and who is linked with it."""
+    def sights(self, crowd: float = inf) -> tuple[Sight, ...]:
+        """Every other node, and who is linked with it. If there are more than `crowd` others, or
+        than MOST_TOLD links, only this one is told: links grow with the square, and members can say
+        that there are any number."""
+        is_whole = (
+            self.nodes_known <= crowd
+            and sum(len(peer.vouches) for peer in self._peers.values()) <= MOST_TOLD
+        )
         vouchers: dict[str, list[str]] = {node_id: [] for node_id in self._known | self._peers}
         for node_id, peer in self._peers.items():
             vouchers[node_id].append(self._me.id)
-            for other in peer.vouches:
+            for other in peer.vouches if is_whole else ():
                 vouchers[other].append(node_id)
         return tuple(
-            Sight(node_id, self.record_of(node_id), tuple(sorted(ids)))
+            Sight(node_id, self.record_of(node_id), tuple(sorted(ids)), is_whole)
             for node_id, ids in vouchers.items()
         )
 

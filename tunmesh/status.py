@@ -177,6 +177,7 @@ class Sight:
     id: str
     record: NodeRecord | None  # None: nobody has said yet who it is
     linked_with: tuple[str, ...]  # ids of the nodes that say, or know, that they are linked with it
+    is_whole: bool = True  # False: of these, only this node is told; there are too many links
 
 
 @dataclass(frozen=True, slots=True)

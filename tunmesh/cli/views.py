@@ -113,6 +113,8 @@ def graph(tree: Tree) -> Iterator[str]:
         else:
             said = ", ".join(sorted(names[other] for other in others)) or "nobody"
         yield f"{names[node['id']]}  {', '.join(node['addresses'])}  linked with {said}"
+    if tree["links_left_out"]:
+        yield "Links between other nodes are left out: there are too many of them."
 
 
 def dot(tree: Tree) -> Iterator[str]:
@@ -124,6 +126,8 @@ def dot(tree: Tree) -> Iterator[str]:
         yield f'  "{_dot_escaped(node["id"])}" [label="{label}"];'
     for one, other in tree["links"]:
         yield f'  "{_dot_escaped(one)}" -- "{_dot_escaped(other)}";'
+    if tree["links_left_out"]:
+        yield "  // links between other nodes are left out: there are too many of them"
     yield "}"
 
 
