@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.members import ADDRESS, HOST, Mallory, mallory
 from tunmesh import messages, roster, waste
 from tunmesh.link import MAX_UNREAD
+from tunmesh.log import ROOM
 from tunmesh.messages import Gossip, NodeRecord, Refusal
 from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.packet import HEADER
@@ -475,6 +476,18 @@ class CrowdTests(MemberCase):
         self.mesh.advance(1)
         self.assertEqual(self.a.status.buffered_bytes, 0)
         self.assert_unharmed(most_lines=40)
+
+    def test_log_without_room(self) -> None:
+        """Who comes and goes until there is no room for lines does not keep the log from telling
+        what happens to others."""
+        for number in range(ROOM):
+            member = self.member(number % 8).dial(self.mesh, self.a)
+            member.transport.abortConnection()
+            self.mesh.advance(0.01)
+        self.b.crash()
+        self.mesh.advance(1)
+        self.assertEqual(self.a.logged("unlinked")[-1]["peer"], "b")
+        self.assertTrue(self.a.logged("left_out"))
 
     def test_too_many_from_one_source(self) -> None:
         """So many nodes may be linked from one address, and at half of that the log warns. One from

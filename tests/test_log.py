@@ -436,6 +436,24 @@ class Journals(unittest.SynchronousTestCase):
         self.journal.info("linked")
         self.assertEqual(self.texts()[-1], ("info", "ready"))
 
+    def test_shares(self) -> None:
+        """Who causes lines without end leaves room for those that others cause, and for the node's
+        own, however long he goes on."""
+        for number in range(2 * ROOM):
+            self.journal.info("linked with {peer}", by="1.2.3.4", peer=f"m{number}")
+        self.assertEqual(len(self.events), ROOM // 2)
+        self.journal.info("linked with {peer}", by="1.2.3.5", peer="beta")
+        self.journal.info("ready")
+        self.assertEqual(self.texts()[-2:], [("info", "linked with beta"), ("info", "ready")])
+        for _ in range(100):
+            self.clock.advance(PACE)
+            for number in range(3):
+                self.journal.info("again {peer}", by="1.2.3.4", peer=f"m{number}")
+            self.journal.info("linked with {peer}", by="1.2.3.5", peer="beta")
+        texts = [text for _, text in self.texts()]
+        self.assertLess(len([text for text in texts if text.startswith("again")]), 100)
+        self.assertEqual(texts.count("linked with beta"), 101)
+
     def test_debugging(self) -> None:
         """Who debugs sees every warning, those that were logged lately at debug level, and what
         nobody else would want to know."""

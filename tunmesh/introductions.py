@@ -45,14 +45,16 @@ class Introductions:
                 self._roster.unreadable(node_id)
         return records
 
-    def compare(self, record: NodeRecord) -> None:
-        """A node is linked. It has to say the same of itself to everybody, as long as it lives."""
+    def compare(self, record: NodeRecord, by: str) -> None:
+        """A node is linked. It has to say the same of itself to everybody, as long as it lives.
+        `by`: where it comes from."""
         before = self._roster.record_of(record.id)
         if before is not None and replace(before, settled=record.settled) != record:
             self._journal.warn(
                 ("contradiction", record.id),
                 "{peer} has signed two different records of itself: by its link it is {now}, and "
                 "before it was {before}",
+                by=by,
                 event="contradiction",
                 peer=record.name,
                 node=record.id,
@@ -65,6 +67,7 @@ class Introductions:
         self._journal.warn(
             ("false introduction", link.node.id),
             "{peer} introduced the node {node} by a false record: {why}",
+            by=link.source,
             event="false_introduction",
             peer=link.node.name,
             node=node_id,

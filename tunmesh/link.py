@@ -148,6 +148,7 @@ class Link(Protocol):
     peer: object = None
     record: NodeRecord | None = None  # who is at the other end, once it is authentic
     signed: SignedRecord  # the same as others may be told, from then on
+    source = ""  # where the other end comes from (tunmesh.strangers), from then on
     dropped = 0  # packets that were to go this way
 
     def __init__(
@@ -504,7 +505,8 @@ class Link(Protocol):
         self.since = self._clock.seconds()
         self._decoder.limit = messages.MAX_FRAME
         self._account.hold(0)
-        self._account = self._memory.account(source_of(self.transport.getPeer().host))
+        self.source = source_of(self.transport.getPeer().host)
+        self._account = self._memory.account(self.source)
         self._authenticated()
         self.transport.registerProducer(self, True)
         self.adopt(self.timing)

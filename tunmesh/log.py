@@ -140,32 +140,51 @@ class Throttle:
 
 
 class Room:
-    """For how many lines there is room: that comes back with time, a line in `pace` seconds."""
+    """For how many lines there is room: that comes back with time, a line in `pace` seconds, to all
+    who took some in turns.
+
+    Who causes lines gets no more of it than is left for everybody, half if it is the only one (as
+    in tunmesh.memory_budget): so nobody can take all, and then do what nobody is told of."""
 
     def __init__(self, seconds: Callable[[], float], pace: float) -> None:
         self._seconds = seconds
         self._pace = pace
         self._since = seconds()
-        self._lines = float(ROOM)
+        self._taken: dict[str, int] = {}  # by who took it; whose turn it is comes first
+        self._total = 0
         self._left_out = 0
 
-    def take(self) -> int | None:
-        """None: there is none. Otherwise how many lines found none since the last that did."""
-        now = self._seconds()
-        self._lines = min(ROOM, self._lines + (now - self._since) / self._pace)
-        self._since = now
-        if self._lines < 1:
+    def take(self, by: str = "") -> int | None:
+        """None: there is none. Otherwise how many lines found none since the last that did. `by`:
+        who causes the line; empty for the node itself, which may have all that is left."""
+        self._give_back()
+        left = ROOM - self._total
+        taken = self._taken.get(by, 0)
+        if not left or (by and taken >= left):
             self._left_out += 1
             return None
-        self._lines -= 1
+        self._taken[by] = taken + 1
+        self._total += 1
         left_out, self._left_out = self._left_out, 0
         return left_out
+
+    def _give_back(self) -> None:
+        now = self._seconds()
+        lines = int((now - self._since) / self._pace)
+        self._since += lines * self._pace
+        for _ in range(min(lines, self._total)):
+            by = next(iter(self._taken))
+            taken = self._taken.pop(by) - 1
+            if taken:
+                self._taken[by] = taken
+            self._total -= 1
 
 
 class Journal:
     """The log of one node. Warnings are what peers can cause, so they go through a Throttle. Peers
     that come and go under ever new names cannot fill the disk either: but for errors there is only
-    so much room. While `is_debugging()`, what the Throttle keeps back is logged at debug level."""
+    so much room, of which each source that lines are caused `by` has a share (tunmesh.strangers).
+    While `is_debugging()`, what the Throttle keeps back is logged at debug level."""
 
     def __init__(
         self,
@@ -181,16 +200,16 @@ class Journal:
         self._throttle = Throttle(seconds)
         self.over = self._throttle.forget
 
-    def info(self, text: str, **fields: object) -> None:
-        if self._has_room():
+    def info(self, text: str, by: str = "", **fields: object) -> None:
+        if self._has_room(by):
             self._log.info(text, **fields)
 
-    def warn(self, kind: Hashable, text: str, **fields: object) -> None:
+    def warn(self, kind: Hashable, text: str, by: str = "", **fields: object) -> None:
         """Log a warning of this kind, unless there was one lately."""
         left_out = self._throttle.admit(kind)
         if left_out is None:
             self.debug(text, **fields)
-        elif self._has_room():
+        elif self._has_room(by):
             more = " ({left_out} more like it)" if left_out else ""
             self._log.warn(text + more, left_out=left_out, **fields)
 
@@ -203,8 +222,8 @@ class Journal:
             more = " ({left_out} debug lines before this one were left out)" if left_out else ""
             self._log.debug(text + more, left_out=left_out, **fields)
 
-    def _has_room(self) -> bool:
-        left_out = self._room.take()
+    def _has_room(self, by: str) -> bool:
+        left_out = self._room.take(by)
         if left_out:
             text = "{lines} lines were left out: too many peers come and go"
             self._log.warn(text, event="left_out", lines=left_out)

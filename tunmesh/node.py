@@ -81,6 +81,7 @@ GATHER_VOUCHES_PER_LINK = 0.1  # when all the news is that nodes are linked whic
 MAX_DIALS = 4
 PATIENCE = 1.0  # the node with the larger id lets the other one dial first, for so many seconds
 PATIENCE_PER_NODE = 0.02  # and the longer the more nodes there are that the other one may dial
+HEARSAY = "hearsay"  # what causes lines about nodes that were dialed because somebody said so
 LEAVE_TIMEOUT = 1.5  # for the byes to reach the peers
 
 HANDSHAKE_FAILURES = (
@@ -369,7 +370,7 @@ class Node:
         is_local = self._table.is_local(record.addresses)
         link.adopt(self._settings.local if is_local else self._settings.mesh)
         self._note_standing()  # what it is to go by, however long ago it was looked at
-        self._introductions.compare(record)
+        self._introductions.compare(record, link.source)
         is_reached = dialer is not None and dialer.target == record.host_port
         self._run(self._roster.authenticated(link, record, link.dialed, link.shown, is_reached))
         if self._roster.is_linked(record.id):
@@ -411,6 +412,7 @@ class Node:
         self._journal.warn(
             ("url", meant.url),
             "{conflict}",
+            by=HEARSAY,
             event="url_conflict",
             conflict=f"{meant.url}, which {meant.name} advertises, leads to {there}",
             url=meant.url,
@@ -449,6 +451,7 @@ class Node:
         self._journal.warn(
             ("wasteful", link.node.id),
             "{peer} sends very much that leads nowhere: it is read no faster than that is bearable",
+            by=link.source,
             event="wasteful",
             peer=link.node.name,
         )
@@ -486,6 +489,7 @@ class Node:
             self._journal.warn(
                 ("refused", peer.refuses),
                 "{peer} does not route {addresses} to this node: {why}",
+                by=link.source,
                 event="address_refused",
                 peer=peer.record.name,
                 addresses=", ".join(peer.refuses),
@@ -499,6 +503,7 @@ class Node:
                 "crowded out",
                 "{peer} takes no more nodes from the address that this one comes from: see "
                 "clustering/max_nodes_per_source there",
+                by=link.source,
                 event="crowded_source",
                 peer=link.node.name,
             )
@@ -569,17 +574,19 @@ class Node:
         self._journal.over(("unreachable", record.host_port))
         self._journal.info(
             "linked with {peer} ({addresses}), {direction}: {url}",
+            by=link.source,
             event="linked",
             peer=record.name,
             url=record.url,
             direction="dialed" if link.dialed else "accepted",
             addresses=", ".join(str(address.ip) for address in record.addresses),
         )
-        self._note_conflicts(record)
+        self._note_conflicts(link)
         if view.differs:
             self._journal.warn(
                 ("networks", record.networks),
                 "network_cidr is {ours} here, {theirs} on {peer}",
+                by=link.source,
                 event="networks_differ",
                 peer=record.name,
                 ours=agreement.network_texts(self.record),
@@ -592,13 +599,15 @@ class Node:
         self._journal.warn(
             ("crowded source", source, count),
             "{count} nodes are linked from {source}, and clustering/max_nodes_per_source is {most}",
+            by=link.source,
             event="crowded_source",
             count=count,
             source=source,
             most=self._settings.max_nodes_per_source,
         )
 
-    def _note_conflicts(self, record: NodeRecord) -> None:
+    def _note_conflicts(self, link: Link) -> None:
+        record = link.node
         peers = (peer.record for peer in self._peers)
         for conflict in namesakes.conflicts_of(record, self.record, peers):
             kind, text, nodes = (conflict.kind, conflict.value), str(conflict), list(conflict.nodes)
@@ -606,6 +615,7 @@ class Node:
                 self._journal.warn(
                     kind,
                     "{conflict}",
+                    by=link.source,
                     event="name_conflict",
                     conflict=text,
                     name=conflict.value,
@@ -615,6 +625,7 @@ class Node:
                 self._journal.warn(
                     kind,
                     "{conflict}",
+                    by=link.source,
                     event="url_conflict",
                     conflict=text,
                     url=conflict.value,
@@ -633,6 +644,7 @@ class Node:
             text = "no longer linked with {peer}: {reason}"
         self._journal.info(
             text,
+            by=link.source,
             event="unlinked",
             peer=link.node.name,
             reason=reason,
@@ -645,6 +657,7 @@ class Node:
             self._journal.warn(
                 ("refuse", link.node.name, refusal),
                 "{addresses} is not routed to {peer}: {why}",
+                by=link.source,
                 event="address_conflict",
                 peer=link.node.name,
                 addresses=", ".join(refusal.addresses),
@@ -748,7 +761,13 @@ class Node:
         host, port = target
         text = "cannot reach {host}:{port}: {why}"
         self._journal.warn(
-            ("unreachable", target), text, event="unreachable", host=host, port=port, why=why
+            ("unreachable", target),
+            text,
+            by=HEARSAY,
+            event="unreachable",
+            host=host,
+            port=port,
+            why=why,
         )
 
     def _dialing(self, dialer: PeerFactory, address: str) -> None:
@@ -773,6 +792,7 @@ class Node:
         self._journal.warn(
             ("handshake", kind, error.reason),
             "no link with {who}: {why}",
+            by=HEARSAY,
             event="handshake_failed",
             who=who,
             reason=error.reason,
