@@ -844,6 +844,23 @@ class EndTests(LinkCase):
             self.assertEqual((self.owner.packets, self.owner.told), ([], []))
             self.assert_ended("lost", reason)
 
+    def test_packets_are_no_offence(self) -> None:
+        """A link whose packets took all the memory that there was for it does not end when others
+        take some as well: its packets are dropped. It ends by what it leaves unread."""
+        self.memory.limit = QUEUE
+        self.block()
+        for _ in range(QUEUE // HIGH_WATER):
+            self.link.send([bytes(HIGH_WATER)])
+        self.memory.account("elsewhere").hold(QUEUE // 4)
+        dropped = self.owner.dropped["queue_full"]
+        self.link.send([PACKET])
+        self.link.tell(Gossip(1))
+        self.assertIs(self.link.state, State.UP)
+        self.assertGreater(self.owner.dropped["queue_full"], dropped)
+        while self.link.state is State.UP:
+            self.link.tell(Gossip(1))
+        self.assertIs(self.link.state, State.CLOSED)
+
     def test_nothing_is_kept(self) -> None:
         """What waited for the other end takes no memory when the link is gone, whatever it is told
         afterwards."""

@@ -45,9 +45,15 @@ class MemoryBudgetTests(unittest.SynchronousTestCase):
         self.assertEqual(account.room, LIMIT // 2)
 
     def test_exceeded(self) -> None:
-        """A source that holds more than is left is over it with each of its links; no other is."""
+        """A source that holds more than is left is over it with each of its links, if that cannot
+        be dropped; no other is."""
         first, second, other = (self.budget.account(source) for source in "aab")
-        first.hold(600)
+        first.hold(600, pinned=500)
+        other.hold(10)
+        self.assertTrue(first.is_exceeded and second.is_exceeded)
+        first.hold(600, pinned=300)
+        self.assertFalse(first.is_exceeded or second.is_exceeded)
+        first.hold(600, pinned=600)
         other.hold(10)
         self.assertTrue(first.is_exceeded and second.is_exceeded)
         self.assertFalse(other.is_exceeded)

@@ -432,9 +432,10 @@ class Link(Protocol):
         self._note_memory()
 
     def _note_memory(self) -> None:
-        """Count what is held for this link. End it if its source holds too much: what can be shed
-        has been."""
-        self._account.hold(self.queue.bytes + self._decoder.held + self._unread + self._unsent)
+        """Count what is held for this link. End it if its source holds too much that cannot be
+        dropped."""
+        pinned = self._decoder.held + self._unread
+        self._account.hold(pinned + self.queue.bytes + self._unsent, pinned)
         if self._account.is_exceeded and self._is_open():
             self._fail(
                 PeerError(

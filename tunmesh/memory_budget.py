@@ -9,8 +9,9 @@ what is left for everybody. One source that hoards gets half of the budget, two 
 and there is always as much left for one more. A source is an IPv4 address or an IPv6 /64
 (tunmesh.strangers), since one member can have any number of identities but not of addresses.
 
-What waits is kept below that by shedding packets. A link of a source that is above it all the same,
-by messages that it does not read or frames that it does not finish, ends.
+Packets are kept below that by dropping them. What cannot be dropped is `pinned`: messages that a
+peer does not read, frames that it does not finish. A link of a source that is above the bound by
+that alone ends; one whose packets were within it before others came does not.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class MemoryBudget:
         self.held = 0
         self.is_ample = True
         self._sources: Counter[str] = Counter()
+        self._pinned: Counter[str] = Counter()
 
     def account(self, source: str) -> Account:
         """What one link from this source holds. It is to be emptied when the link is gone."""
@@ -39,23 +41,29 @@ class MemoryBudget:
         """Bytes that the links of one source hold."""
         return self._sources[source]
 
-    def change(self, source: str, size: int) -> None:
-        """A link from this source holds so many bytes more."""
+    def pinned_by(self, source: str) -> int:
+        """Bytes of them that cannot be dropped."""
+        return self._pinned[source]
+
+    def change(self, source: str, size: int, pinned: int) -> None:
+        """A link from this source holds so many bytes more, and so many more that are pinned."""
         self.held += size
         self.is_ample = 2 * self.held < self.limit
-        self._sources[source] += size
-        if not self._sources[source]:
-            del self._sources[source]
+        for counts, more in ((self._sources, size), (self._pinned, pinned)):
+            counts[source] += more
+            if not counts[source]:
+                del counts[source]
 
 
 class Account:
     """What is held for one link."""
 
-    __slots__ = ("_budget", "_source", "held")
+    __slots__ = ("_budget", "_pinned", "_source", "held")
 
     def __init__(self, budget: MemoryBudget, source: str) -> None:
         self._budget = budget
         self._source = source
+        self._pinned = 0
         self.held = 0
 
     @property
@@ -66,12 +74,12 @@ class Account:
 
     @property
     def is_exceeded(self) -> bool:
-        """Whether its source holds more than is left for everybody."""
+        """Whether its source has more pinned than is left for everybody."""
         budget = self._budget
-        return budget.held_by(self._source) > budget.limit - budget.held
+        return budget.pinned_by(self._source) > budget.limit - budget.held
 
-    def hold(self, size: int) -> None:
-        """It holds so many bytes now."""
-        if size != self.held:
-            self._budget.change(self._source, size - self.held)
-            self.held = size
+    def hold(self, size: int, pinned: int = 0) -> None:
+        """It holds so many bytes now, of which so many are pinned."""
+        if (size, pinned) != (self.held, self._pinned):
+            self._budget.change(self._source, size - self.held, pinned - self._pinned)
+            self.held, self._pinned = size, pinned
