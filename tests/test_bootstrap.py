@@ -36,7 +36,8 @@ class BootstrapTests(unittest.TestCase):
 
     def bootstrap(self, *groups: tuple[Target, ...], retries: int = -1) -> Bootstrap:
         named = [GroupSettings(str(n), targets, retries) for n, targets in enumerate(groups)]
-        return Bootstrap(named, OWN, self.make_dialer, draw=lambda: 0.5)
+        self.the_bootstrap = Bootstrap(named, OWN, self.make_dialer, draw=lambda: 0.5)
+        return self.the_bootstrap
 
     def make_dialer(self, group: GroupSettings) -> PeerFactory:
         dialer = PeerFactory(
@@ -62,16 +63,44 @@ class BootstrapTests(unittest.TestCase):
         bootstrap.update([])
         self.assertEqual(self.wanted(), [True, True])
 
-    def test_linked_at_its_url(self) -> None:
-        """A link to a node at one of its URLs makes a group content, whoever dialed it."""
-        bootstrap = self.bootstrap((ALICE, BALANCER))
-        bootstrap.update([])
-        bootstrap.update([record(1, "alice")])
+    def lead(self, dialer: PeerFactory, target: Target, record: NodeRecord) -> None:
+        """What this dialer dials there is that node."""
+        while dialer.target != target:
+            dialer.attempts += 1
+        self.the_bootstrap.found(dialer, record.id)
+
+    def test_dialed_at_its_url(self) -> None:
+        """A link to a node that was reached at one of its URLs makes a group content, whoever
+        dialed it and for whatever reason."""
+        self.bootstrap((ALICE, BALANCER), (OWN,))
+        alice, known = record(1, "alice"), self.make_dialer(GroupSettings("", (ALICE,)))
+        self.the_bootstrap.update([alice])
+        self.lead(known, ALICE, alice)
+        self.the_bootstrap.update([alice])
+        self.assertEqual(self.wanted(), [False, True, False])
+
+    def test_says_that_it_is_there(self) -> None:
+        """Who only says that its URL is one of the group's does not: it may be a lie. The group
+        goes on dialing, ever more rarely, until its URL has led to a linked node."""
+        self.bootstrap((ALICE,))
+        liar = record(1, "alice")
+        for _ in range(600):
+            self.the_bootstrap.update([liar])
+            self.clock.advance(1.0)
+        self.assertEqual(self.wanted(), [True])
+        self.assertLess(self.dialers[0].attempts, 50)
+        self.the_bootstrap.found(self.dialers[0], record(2, "alice").id)
+        self.the_bootstrap.update([liar])
+        self.assertEqual(self.wanted(), [True])
+        self.lead(self.dialers[0], ALICE, liar)
+        self.the_bootstrap.update([liar])
         self.assertEqual(self.wanted(), [False])
 
     def test_linked_elsewhere(self) -> None:
         """A link to a node that has nothing to do with a group does not."""
         bootstrap = self.bootstrap((ALICE,), (BALANCER,))
+        bootstrap.update([record(1, "alice")])
+        self.lead(self.dialers[0], ALICE, record(1, "alice"))
         bootstrap.update([record(1, "alice")])
         self.assertEqual(self.wanted(), [False, True])
 
@@ -100,7 +129,8 @@ class BootstrapTests(unittest.TestCase):
         whatever comes of it; one whose only URL is that of a linked node does not."""
         bootstrap = self.bootstrap((BALANCER,), (ALICE,))
         linked = [record(1, "alice"), record(2, "bob")]
-        bootstrap.found(self.dialers[0], linked[1].id)
+        self.lead(self.dialers[0], BALANCER, linked[1])
+        self.lead(self.dialers[1], ALICE, linked[0])
         looks = []
         while self.clock.seconds() < 1000:
             bootstrap.update(linked)
@@ -125,10 +155,12 @@ class BootstrapTests(unittest.TestCase):
         """A group that has a link does not look again for the sake of the node's own URL."""
         bootstrap = self.bootstrap((OWN, ALICE))
         linked = [record(1, "alice")]
+        self.lead(self.dialers[0], ALICE, linked[0])
+        attempts = self.dialers[0].attempts
         while self.clock.seconds() < 1000:
             bootstrap.update(linked)
             self.clock.advance(5)
-        self.assertEqual(self.dialers[0].attempts, 0)
+        self.assertEqual(self.dialers[0].attempts, attempts)
 
     def test_led_back(self) -> None:
         """When every URL leads back to the node, again and again, they are named, until one leads
@@ -152,6 +184,7 @@ class BootstrapTests(unittest.TestCase):
             self.clock.advance(1.0)
         self.assertEqual(self.wanted(), [False])
         self.assertEqual(self.dialers[0].attempts, 2)
+        self.lead(self.dialers[0], ALICE, record(1, "alice"))
         bootstrap.update([record(1, "alice")])
         bootstrap.update([])
         self.assertEqual(self.wanted(), [True])

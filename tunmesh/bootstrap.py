@@ -2,8 +2,12 @@
 
 A URL may be a load balancer. Whoever answers is a member like any other, says its own URL, and is
 reached there from then on; the group only remembers that it was found through it. A group is
-content while one of the nodes found through it, or at one of its URLs, is linked; then it does not
-dial. A URL that turns out to lead back to this node is no failure, but no help either. Behind a
+content while one of the nodes that were reached by dialing one of its URLs is linked; then it does
+not dial. Who dialed is of no importance: hearsay may have made this node dial the same URL. What a
+node says its URL is counts for nothing: a member that claims the URL of the bootstrap node would
+keep everybody from ever looking for that one. So where the bootstrap node dialed us first, its URL
+is dialed once all the same, and one of the two links is retired; where its URL cannot be reached
+from here, it is dialed for ever, as rarely as one that does not answer. A URL that turns out to lead back to this node is no failure, but no help either. Behind a
 name with many addresses that may happen by chance: only after LEADS_BACK times in a row is there
 taken to be nobody else. That does not make a node the first of its mesh: it was told to look for
 others, and the list may be wrong. A node's own URL is dialed like any other one: if it was copied
@@ -11,7 +15,7 @@ from another node, it leads there.
 
 Behind such a name, nodes that start together may find each other in pairs, each content with the
 other, and none would ever hear of the rest. So a content group looks again now and then, ever more
-rarely, unless all its URLs are those of linked nodes. Whom it reaches is most often linked already:
+rarely, unless each of its URLs led to a linked node that has this very URL. Whom it reaches is most often linked already:
 then one of the two links is retired, as after a race.
 """
 
@@ -47,6 +51,7 @@ class Group:
         self._own = own
         self.dialer = dialer
         self._found: set[str] = set()
+        self._led_to: dict[Target, str] = {}  # the node that was reached there last
         self._led_back: Counter[Target] = Counter()  # times in a row
         self._draw = draw
         self.is_content = False
@@ -59,10 +64,11 @@ class Group:
         targets = self.settings.targets
         return bool(targets) and all(self._led_back[each] >= LEADS_BACK for each in targets)
 
-    def found(self, node_id: str) -> None:
-        """A link to this node came of dialing the group."""
+    def found(self, target: Target, node_id: str) -> None:
+        """A link to this node came of dialing this URL of the group."""
         self._found.add(node_id)
-        del self._led_back[self.dialer.target]
+        self._led_to[target] = node_id
+        del self._led_back[target]
 
     def led_back(self) -> None:
         """Dialing the group led to this node itself."""
@@ -71,25 +77,25 @@ class Group:
     def update(self, linked: Sequence[NodeRecord]) -> None:
         """Dial if no link is left, unless that was given up; else stop, or look again. This is
         called often, and at least every groom_interval."""
-        urls = {record.host_port: record.id for record in linked}
-        here = self._found & {record.id for record in linked}
-        here |= {urls[target] for target in self.settings.targets if target in urls}
-        self._found &= here
-        was_content, self.is_content = self.is_content, bool(here)
-        if here:
+        urls = {record.id: record.host_port for record in linked}
+        self._found &= urls.keys()
+        was_content, self.is_content = self.is_content, bool(self._found)
+        if self.is_content:
             self._led_back.clear()
-            self._look_again(was_content, urls)
+            own_urls = {at for at, node_id in self._led_to.items() if urls.get(node_id) == at}
+            self._look_again(was_content, own_urls)
         elif not self.settings.targets:
             self.dialer.stop()
         elif was_content or not self.dialer.exhausted:
             self.dialer.start()
 
-    def _look_again(self, was_content: bool, urls: Container[Target]) -> None:
-        """Dial once in a while; what comes of it, the next update sees."""
+    def _look_again(self, was_content: bool, own_urls: Container[Target]) -> None:
+        """Dial once in a while; what comes of it, the next update sees. `own_urls` lead to nobody
+        but a linked node."""
         now = self.dialer.clock.seconds()
         if was_content and not self.dialer.continueTrying:
             others = (target for target in self.settings.targets if target != self._own)
-            if now >= self._next_look and any(target not in urls for target in others):
+            if now >= self._next_look and any(target not in own_urls for target in others):
                 self.dialer.start()
             return
         self._pause = min(2 * self._pause, LOOK_AGAIN_AT_LAST) if was_content else LOOK_AGAIN
@@ -153,14 +159,16 @@ class Bootstrap:
             group.dialer.abandon()
 
     def found(self, dialer: PeerFactory | None, node_id: str) -> None:
-        """A link to this node came of what this factory dialed."""
-        for group in self._dialed_by(dialer):
-            group.found(node_id)
+        """A link to this node came of what this factory dialed, for whatever reason."""
+        for group in self._groups:
+            if dialer is not None and dialer.target in group.settings.targets:
+                group.found(dialer.target, node_id)
 
     def led_back(self, dialer: PeerFactory | None) -> None:
         """What this factory dialed is this node itself."""
-        for group in self._dialed_by(dialer):
-            group.led_back()
+        for group in self._groups:
+            if group.dialer is dialer:
+                group.led_back()
 
     def update(self, linked: Sequence[NodeRecord]) -> None:
         """See to every group; those that have no link dial."""
@@ -171,6 +179,3 @@ class Bootstrap:
         """Dial no more."""
         for group in self._groups:
             group.dialer.abandon()
-
-    def _dialed_by(self, dialer: PeerFactory | None) -> list[Group]:
-        return [group for group in self._groups if group.dialer is dialer]
