@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.members import Mallory, mallory
 from tunmesh.bootstrap import GroupSettings
-from tunmesh.testing import PORT, Member, Mesh, split_url
+from tunmesh.messages import split_url
+from tunmesh.testing import PORT, Member, Mesh
 
 
 class BootstrapTests(SynchronousTestCase):

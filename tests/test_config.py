@@ -124,7 +124,7 @@ class WhatLoads(Case):
         """The original-style file above uses every key there is, but for the ones that are new."""
         new = {"node_name", "secret_file", "secrets", "format", "levels", "admin", "listen", "tls"}
         new |= {"max_nodes_per_source", "memory_budget", "listen_address", "expected_nodes"}
-        new |= {"guard", "allow_overlap", "secret_files"}
+        new |= {"dial_allow", "guard", "allow_overlap", "secret_files"}
         tree = yaml.safe_load(ORIGINAL)
         for path in key_paths():
             if new & set(path):

@@ -288,6 +288,14 @@ class Warnings(LintCase):
             self.assertIn("4: tun_mesh/clustering/control_api_advertise_url: is https://", warning)
             self.assertIn("give the host name or address at which other nodes reach", warning)
 
+    def test_dial_allow(self) -> None:
+        """A node whose own address is not in its dial_allow will not be dialed by others."""
+        text = GOOD.replace("alice.example", "192.0.2.1")
+        key = "    dial_allow: [192.0.2.0/24]\n    auth:\n"
+        self.assertEqual(self.warnings(text.replace("    auth:\n", key)), [])
+        (warning,) = self.warnings(text.replace("    auth:\n", key.replace("192.0", "10.0")))
+        self.assertIn("dial_allow: does not have 192.0.2.1, which is this node's own", warning)
+
     def test_only_itself(self) -> None:
         """A bootstrap list with nobody in it but the node does not make it the first one."""
         bob, alice = "- https://bob.example:4567", "- https://alice.example:4567"

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from ipaddress import ip_network
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectError, ConnectionDone
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import (
+    IHostnameResolver,
+    IProtocolFactory,
+    IResolutionReceiver,
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial import unittest
+from zope.interface import implementer
 
 from tunmesh import access
 from tunmesh.dialer import (
@@ -99,6 +105,17 @@ class Caller:
         return found
 
 
+@implementer(IHostnameResolver)
+class HeldNames:
+    """A resolver that answers when the test does."""
+
+    def __init__(self) -> None:
+        self.asked: list[IResolutionReceiver] = []
+
+    def resolveHostName(self, resolutionReceiver: IResolutionReceiver, *_: Any) -> Any:
+        self.asked.append(resolutionReceiver)
+
+
 class TurnTests(unittest.TestCase):
     def setUp(self) -> None:
         self.first, self.second = Caller((ONE,)), Caller((ONE,))
@@ -169,6 +186,27 @@ class TurnTests(unittest.TestCase):
         self.first.dialer.failed()
         self.assertEqual(self.dials(), [1, 0])
         self.assertEqual(self.first.turns._free, 1)
+
+    def test_lookup(self) -> None:
+        """A turn lasts as long as the lookup of a name, also when nobody wants the answer any more,
+        and then as long as any: whoever names thousands of names has no more lookups than turns."""
+        slow, waiting = Caller((("silent", 1),)), Caller((ONE,))
+        waiting.dialer._turns = slow.turns
+        names = HeldNames()
+        slow.dialer._names = names
+        for caller in (slow, waiting):
+            caller.dialer.start()
+            caller.clock.advance(10 * TURN)
+        self.assertEqual((len(names.asked), waiting.network.dials), (1, 0))
+        slow.dialer.abandon()
+        waiting.clock.advance(1)
+        self.assertEqual(waiting.network.dials, 0)
+        slow.dialer.start()
+        slow.clock.advance(1)
+        self.assertEqual(len(names.asked), 1)
+        names.asked[0].resolutionComplete()
+        waiting.clock.advance(1)
+        self.assertEqual((len(names.asked) - 1 + waiting.network.dials, slow.complaints), (1, []))
 
     def test_abandons(self) -> None:
         """An attempt that is broken off is over."""

@@ -50,7 +50,7 @@ FLOORS = {
     "machines": Floor(
         "handshake nodekey signing routing roster commands packetqueue budget status totals health "
         "expiry turns outside history report explain strangers standing keepalive waste memory "
-        "agreement namesakes fragments inspection memory_budget overlaps "
+        "agreement namesakes fragments inspection memory_budget overlaps dialbudget dialable "
         "devicestate reservations",
         "errors codecs machines",
         pure=True,
@@ -71,7 +71,7 @@ FLOORS = {
     ),
     "certificates": Floor("certificates", "errors internals adapters"),
     "interpreter": Floor(
-        "node peers connector datapath bootstrap redial digest introductions",
+        "node peers connector datapath bootstrap redial digest introductions learned",
         "errors codecs machines internals adapters interpreter",
     ),
     "configuration": Floor(

@@ -929,7 +929,7 @@ class HousekeepingTests(SynchronousTestCase):
             node = member.node
             self.assertEqual(len(node._peers), 2)
             self.assertEqual(len(node._connector), 2)
-            self.assertLessEqual(len(node._dialers), 2)
+            self.assertLessEqual(len(node._learned._dialers), 2)
             self.assertEqual(len(node._table.routes), 4)
 
 

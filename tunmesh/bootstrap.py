@@ -3,11 +3,13 @@
 A URL may be a load balancer. Whoever answers is a member like any other, says its own URL, and is
 reached there from then on; the group only remembers that it was found through it. A group is
 content while one of the nodes that were reached by dialing one of its URLs is linked; then it does
-not dial. Who dialed is of no importance: hearsay may have made this node dial the same URL. What a
-node says its URL is counts for nothing: a member that claims the URL of the bootstrap node would
-keep everybody from ever looking for that one. So where the bootstrap node dialed us first, its URL
-is dialed once all the same, and one of the two links is retired; where its URL cannot be reached
-from here, it is dialed for ever, as rarely as one that does not answer. A URL that turns out to lead back to this node is no failure, but no help either. Behind a
+not dial. Hearsay may have made this node dial the same URL: that is as good. What a node says its
+URL is counts for nothing: a member that claims the URL of the bootstrap node would keep everybody
+from ever looking for that one. So where the bootstrap node dialed us first, its URL is dialed once
+all the same, and one of the two links is retired; where its URL cannot be reached from here, it is
+dialed for ever, as rarely as one that does not answer.
+
+A URL that turns out to lead back to this node is no failure, but no help either. Behind a
 name with many addresses that may happen by chance: only after LEADS_BACK times in a row is there
 taken to be nobody else. That does not make a node the first of its mesh: it was told to look for
 others, and the list may be wrong. A node's own URL is dialed like any other one: if it was copied
@@ -15,8 +17,8 @@ from another node, it leads there.
 
 Behind such a name, nodes that start together may find each other in pairs, each content with the
 other, and none would ever hear of the rest. So a content group looks again now and then, ever more
-rarely, unless each of its URLs led to a linked node that has this very URL. Whom it reaches is most often linked already:
-then one of the two links is retired, as after a race.
+rarely, unless each of its URLs led to a linked node that has this very URL. Whom it reaches is
+most often linked already: then one of the two links is retired, as after a race.
 """
 
 from __future__ import annotations

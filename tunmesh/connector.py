@@ -8,11 +8,11 @@ itself, is to try again more and more rarely like one that nobody answers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IHostnameResolver, IProtocolFactory
 from twisted.protocols.policies import ProtocolWrapper
 
 from tunmesh import bugs, messages, tls
@@ -21,7 +21,7 @@ from tunmesh.handshake import Dialer, Key, Listener
 from tunmesh.link import Link, Owner
 from tunmesh.memory_budget import MemoryBudget
 from tunmesh.nodekey import NodeKey
-from tunmesh.outside import Outside
+from tunmesh.outside import Outside, Rule
 from tunmesh.turns import Turns
 
 
@@ -98,9 +98,14 @@ class Connector:
         max_delay: float = 15.0,
         begin_round: Callable[[], None] = lambda: None,
         is_quiet: bool = False,
+        rule: Rule | None = None,
+        sources: Callable[[], Collection[str]] = lambda: ("",),
+        names: IHostnameResolver | None = None,
     ) -> PeerFactory:
         """A reconnecting factory for these targets, not started. Without `turns` it never waits
-        for others; a quiet one does not tell of attempts that came to no connection."""
+        for others; a quiet one does not tell of attempts that came to no connection. `rule`: which
+        addresses are dialed, if not all outside the mesh; `names`: what looks up names, if not the
+        resolver of the reactor."""
 
         def unreachable(dialer: PeerFactory, why: str) -> None:
             if not is_quiet:
@@ -118,7 +123,9 @@ class Connector:
             max_delay=max_delay,
             begin_round=begin_round,
             dialing=self._dialing,
-            outside=self._outside,
+            outside=rule or self._outside,
+            sources=sources,
+            names=names,
         )
 
     def attempt(self, link: Link) -> PeerFactory | None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -31,6 +31,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IConnector,
     IDelayedCall,
+    IHostnameResolver,
     IHostResolution,
     IProtocolFactory,
     IResolutionReceiver,
@@ -41,13 +42,15 @@ from zope.interface import implementer
 
 from tunmesh import access, bugs
 from tunmesh.errors import PeerError
-from tunmesh.outside import Outside
-from tunmesh.turns import Turns
+from tunmesh.outside import Outside, Rule
+from tunmesh.turns import Turn, Turns
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
 ATTEMPT_DELAY = 0.3  # seconds from one address of a name to the next
 MAX_CONNECTIONS = 3  # in one attempt: who is turned away does not go round all of a large mesh
-TURN = 1.0  # seconds that an attempt which nobody answers may keep others waiting for their turn
+# Seconds, from when its name is resolved, that an attempt which nobody answers may keep others
+# waiting for their turn.
+TURN = 1.0
 SHORT_LIFE = 5.0  # seconds that a link must have lasted to be linked anew without a pause
 
 EVERYWHERE = Outside()  # of no mesh: nothing is inside
@@ -64,7 +67,10 @@ class PeerFactory(ReconnectingClientFactory):
     - `unreachable(self, text)`: told of attempts that ended before there was a connection;
     - `dialing(self, address)`: told of every address of a target that is tried;
     - `outside`: tells which addresses are never tried;
-    - `turns`: where it asks for its turn before each attempt;
+    - `turns`: where it asks for its turn before each attempt, and keeps it while the name is
+      looked up, even if nobody wants the answer any more;
+    - `sources()`: whose turn it may be (tunmesh.turns);
+    - `names`: looks up names, if not the resolver of the reactor;
     - `rounds`: how often the list is gone through again before it gives up, -1 for no end;
     - `begin_round()`: called before the first target of each round. It may stop the dialing.
     """
@@ -89,7 +95,9 @@ class PeerFactory(ReconnectingClientFactory):
         max_delay: float = 15.0,
         begin_round: Callable[[], None] = lambda: None,
         dialing: Callable[[PeerFactory, str], None] = lambda dialer, address: None,
-        outside: Outside = EVERYWHERE,
+        outside: Rule = EVERYWHERE,
+        sources: Callable[[], Collection[str]] = lambda: ("",),
+        names: IHostnameResolver | None = None,
     ) -> None:
         self.clock = reactor
         self.targets = tuple(targets)
@@ -104,11 +112,13 @@ class PeerFactory(ReconnectingClientFactory):
         self._unreachable = unreachable
         self._dialing = dialing
         self._outside = outside
+        self._sources = sources
+        self._names = names
         self._begin_round = begin_round
         self._turns = turns
         self._scheduled: IDelayedCall | None = None  # the next attempt asks for its turn
         self._connecting: Attempt | None = None
-        self._has_turn = False
+        self._turn: Turn | None = None  # the last one
         self._silence: IDelayedCall | None = None  # ends the turn of an attempt that nobody answers
         self._linked = -SHORT_LIFE  # when the last link came up
         self._pause = self.initialDelay  # the longest one before a link like the last one
@@ -167,8 +177,8 @@ class PeerFactory(ReconnectingClientFactory):
         """An attempt came to nothing, before or after it was connected: try again later, unless
         there are addresses left to try now."""
         if self.continueTrying and self._connecting is not None and self._connecting.go_on():
-            if self._has_turn:
-                self._silence = self.clock.callLater(TURN, self._end_turn)
+            if self._turn is not None and not self._turn.is_over:
+                self._silence = self.clock.callLater(TURN, self._turn.end)
             return
         self._settle()
         if self.continueTrying:
@@ -177,6 +187,8 @@ class PeerFactory(ReconnectingClientFactory):
     def authenticated(self) -> None:
         """An attempt ended in a link."""
         self._settle()
+        if self._turn is not None:
+            self._turn.proved()
         self.why = ""
         self._linked = self.clock.seconds()
         self.delay = self.initialDelay
@@ -211,26 +223,32 @@ class PeerFactory(ReconnectingClientFactory):
             with bugs.logged("before a round of dialing"):
                 self._begin_round()
         if self.continueTrying:
-            self._turns.ask(self._attempt, has_failed=self.retries > 0)
+            self._turns.ask(self._attempt, self.retries > 0, self._sources())
 
-    def _end_turn(self) -> None:
-        if self._has_turn:
-            self._has_turn = False
-            self._turns.end()
+    def vouched(self, source: str) -> None:
+        """It may go with this source, too, if it waits for its turn."""
+        self._turns.also(self._attempt, source)
 
     def _settle(self) -> None:
-        """The attempt is over."""
-        self._connecting = None
+        """The attempt is over. Its turn lasts until the lookup has ended that it began."""
+        attempt, self._connecting = self._connecting, None
         self._stop_silence()
-        self._end_turn()
+        if self._turn is not None and (attempt is None or not attempt.is_resolving):
+            self._turn.end()
+
+    def _resolved(self, turn: Turn) -> None:
+        """The lookup of an attempt has ended."""
+        if turn is self._turn and self._connecting is not None:
+            self._silence = self.clock.callLater(TURN, turn.end)
+        else:
+            turn.end()
 
     def _stop_silence(self) -> None:
         if self._silence is not None and self._silence.active():
             self._silence.cancel()
 
-    def _attempt(self) -> None:
-        self._has_turn = True
-        self._silence = self.clock.callLater(TURN, self._end_turn)
+    def _attempt(self, turn: Turn) -> None:
+        self._turn = turn
         self.attempts += 1
         self._connecting = attempt = Attempt(
             self.clock,
@@ -239,6 +257,8 @@ class PeerFactory(ReconnectingClientFactory):
             self._not_connected,
             lambda address: self._dialing(self, address),
             self._outside,
+            lambda: self._resolved(turn),
+            self._names,
         )
         try:
             attempt.begin(self._secure(self.target[0], attempt))
@@ -262,7 +282,8 @@ class Attempt(ClientFactory):
     """One attempt to connect. The addresses of a name are tried in turn, the next one when one has
     failed or ATTEMPT_DELAY has passed (RFC 8305, section 5); the first that answers wins, and the
     others are broken off, to be tried again should it `go_on`. `failed(error)` is told when none
-    answered, `trying(address)` of each. Those that are not `outside` the mesh are left out."""
+    answered, `trying(address)` of each, `resolved()` of the end of the lookup, whatever has become
+    of the attempt. Addresses that `outside` objects to are left out."""
 
     noisy = False
 
@@ -273,9 +294,14 @@ class Attempt(ClientFactory):
         build: Callable[[IAddress | None], Protocol],
         failed: Callable[[BaseException | None], None],
         trying: Callable[[str], None],
-        outside: Outside,
+        outside: Rule,
+        resolved: Callable[[], None],
+        names: IHostnameResolver | None,
     ) -> None:
         self.is_over = False  # connected, failed, or broken off
+        self.is_resolving = True
+        self._resolved = resolved
+        self._names = names
         self._reactor = reactor
         self._target = target
         self._build = build
@@ -292,11 +318,12 @@ class Attempt(ClientFactory):
     def begin(self, outer: IProtocolFactory) -> None:
         """Connect for `outer`, a factory that wraps this one."""
         self._outer = outer
+        names = self._names or self._reactor.nameResolver
         try:
-            self._reactor.nameResolver.resolveHostName(self, *self._target)
+            names.resolveHostName(self, *self._target)
         except Exception as error:  # a name may be such that already to speak of it is an error
             self._error = error
-            self._go_on()
+            self.resolutionComplete()
 
     def go_on(self) -> bool:
         """Nothing came of what it connected to. Whether there are addresses left to be tried."""
@@ -347,12 +374,15 @@ class Attempt(ClientFactory):
     def addressResolved(self, address: Any) -> None:
         why = self._outside.why_not(address.host)
         if why:
-            self._error = PeerError("through_mesh", why)  # unless there is another one to try
+            self._error = PeerError("not_dialed", why)  # unless there is another one to try
         else:
             self._waiting.append(address.host)
 
     def resolutionComplete(self) -> None:
-        self._go_on()
+        if self.is_resolving:
+            self.is_resolving = False
+            self._resolved()
+            self._go_on()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         built = self._build(addr)  # if it raises, this connection has failed like any other

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IHostnameResolver, IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
@@ -26,6 +26,7 @@ from tunmesh import (
     agreement,
     bugs,
     commands,
+    dialbudget,
     health,
     memory_budget,
     messages,
@@ -39,12 +40,14 @@ from tunmesh.bootstrap import Bootstrap, GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.datapath import DataPath, Peer, Tap
 from tunmesh.devicestate import Unwatched, Watch
+from tunmesh.dialable import Dialable
 from tunmesh.dialer import PeerFactory, Target, shown_target
 from tunmesh.digest import Digest
 from tunmesh.errors import PeerError
 from tunmesh.explain import Explainer
 from tunmesh.handshake import Key
 from tunmesh.introductions import Introductions
+from tunmesh.learned import LearnedDials
 from tunmesh.link import Link, Timing
 from tunmesh.log import Journal
 from tunmesh.memory import Memory
@@ -76,9 +79,7 @@ GATHER = 0.2  # seconds that news is gathered before it is told
 # either end, and is not to be what a node does when a large mesh starts as a whole.
 GATHER_PER_LINK = 0.02
 GATHER_VOUCHES_PER_LINK = 0.1  # when all the news is that nodes are linked which others vouch for
-# Attempts to link with known nodes at a time. Few, because in a mesh that starts as a whole each
-# node makes so many, and all of them together must not take longer than a handshake may.
-MAX_DIALS = 4
+MAX_REDIALS = 4  # attempts at a time to link with nodes that are remembered
 PATIENCE = 1.0  # the node with the larger id lets the other one dial first, for so many seconds
 PATIENCE_PER_NODE = 0.02  # and the longer the more nodes there are that the other one may dial
 HEARSAY = "hearsay"  # what causes lines about nodes that were dialed because somebody said so
@@ -127,6 +128,7 @@ class Settings:
     metric_ttl: float = 3600.0
     memory_budget: int = memory_budget.DEFAULT  # bytes
     max_nodes_per_source: int = 512
+    dial_allow: tuple[Network, ...] | None = None
     local: Timing = field(default_factory=Timing)  # for links within the local subnet
     mesh: Timing = field(default_factory=Timing)  # for all others
 
@@ -153,7 +155,8 @@ class Node:
     `transport` runs TLS on each connection.
     `worked()` and `waited()` give the seconds so far that this thread had a processor, and was in
     want of one, by which strangers are kept short; `is_debugging()` whether somebody reads events
-    of level debug; `watch` sees what others do to the device.
+    of level debug; `watch` sees what others do to the device; `own_names` looks up the names of
+    bootstrap URLs, so that those that other nodes named keep nobody waiting.
     """
 
     def __init__(
@@ -172,6 +175,7 @@ class Node:
         waited: Callable[[], float] = lambda: 0.0,
         is_debugging: Callable[[], bool] = lambda: False,
         watch: Watch | None = None,
+        own_names: IHostnameResolver | None = None,
     ) -> None:
         self.record = settings.record
         self._signed = signing.sign(settings.record, settings.node_key)
@@ -216,15 +220,23 @@ class Node:
             Outside(settings.networks),
             self._memory,
         )
-        self._dialers: dict[str, PeerFactory] = {}
-        self._turns = Turns(MAX_DIALS, draw, bugs.caught("a dial could not begin"))
+        self._own_names = own_names
+        dialable = Dialable(
+            Outside(settings.networks), settings.dial_allow, self.record.host_port[0]
+        )
+        self._learned = LearnedDials(
+            reactor, self._connector, dialable, draw, self._introducers, self._note_spent
+        )
+        redial_turns = Turns(MAX_REDIALS, draw, bugs.caught("a dial could not begin"))
         self._bootstrap = Bootstrap(
             settings.reloadable.groups, self.record.host_port, self._group_dialer, draw
         )
         self._redialer = Redialer(
             reactor,
             Memory(self.record.host_port, draw),
-            lambda target: self._connector.dialer((target,), rounds=0, is_quiet=True),
+            lambda target: self._connector.dialer(
+                (target,), redial_turns, rounds=0, is_quiet=True, rule=dialable
+            ),
             lambda: self._bootstrap.is_content,
             self._dialed_targets,
         )
@@ -304,8 +316,7 @@ class Node:
                 timer.cancel()
         self._bootstrap.abandon()
         self._redialer.abandon()
-        for dialer in self._dialers.values():
-            dialer.abandon()
+        self._learned.abandon()
         closed = maybeDeferred(self._port.stopListening) if self._port is not None else None
         for link in self._connector:
             link.close(messages.LEAVING)
@@ -378,8 +389,7 @@ class Node:
             self._bootstrap.found(dialer, record.id)
             self._redialer.answered(dialer, record)
             self._note_misled(dialer, record)
-            if record.id in self._dialers:
-                self._dialers[record.id].stop()
+            self._learned.stop(record.id)
             self._tend_groups()
             self._connector.settled(link)
 
@@ -401,9 +411,9 @@ class Node:
 
     def _note_misled(self, dialer: PeerFactory | None, record: NodeRecord) -> None:
         """A dialer for one node reached another one: both say that they are at that URL."""
-        if dialer is None or self._dialers.get(record.id) is dialer:
+        if dialer is None or self._learned.is_for(record.id, dialer):
             return
-        wanted = next((each for each, other in self._dialers.items() if other is dialer), None)
+        wanted = self._learned.wanted(dialer)
         meant = self._roster.record_of(wanted) if wanted is not None else None
         if meant is None or namesakes.are_two_lives(meant, record):
             return
@@ -462,6 +472,8 @@ class Node:
     def gossip_received(self, link: Link, gossip: Gossip) -> None:
         self._digest.heard += 1
         self._run(self._roster.told(link, gossip))
+        for source in self._peers.sources((link.node.id,)):
+            self._learned.vouched(gossip.linked, source)
         if gossip.full and self._roster.hears(link):
             peer = self._peers.get(link)
             if peer is not None:
@@ -559,9 +571,7 @@ class Node:
             case commands.Dial(record, patient):
                 self._dial(record, patient)
             case commands.Forget(node_id):
-                dialer = self._dialers.pop(node_id, None)
-                if dialer is not None:
-                    dialer.abandon()
+                self._learned.forget(node_id)
 
     def _join(self, link: Link) -> None:
         record = link.node
@@ -695,12 +705,22 @@ class Node:
         self._run(self._roster.probed(link, alive))
 
     def _dial(self, record: NodeRecord, patient: bool) -> None:
-        dialer = self._dialers.get(record.id)
-        if dialer is None:
-            dialer = self._connector.dialer((record.host_port,), self._turns)
-            self._dialers[record.id] = dialer
         patience = PATIENCE + PATIENCE_PER_NODE * self._roster.nodes_known
-        dialer.start(patience * (1 + self._draw()) if patient else 0.0)
+        self._learned.dial(record, patience * (1 + self._draw()) if patient else 0.0)
+
+    def _introducers(self, node_id: str) -> set[str]:
+        """Where those come from who vouch for a node, and where it does itself if it is linked."""
+        return self._peers.sources((node_id, *self._roster.vouchers(node_id)))
+
+    def _note_spent(self, source: str) -> None:
+        self._journal.warn(
+            ("dials spent", source),
+            "nodes that are heard of from {source} are dialed more slowly from now on: {count} "
+            "dials led to no member",
+            event="dials_spent",
+            source=source,
+            count=dialbudget.BURST,
+        )
 
     # --- looking after things ---
 
@@ -740,7 +760,7 @@ class Node:
 
     def _dialed_targets(self) -> set[Target]:
         """Where nodes are looked for that somebody vouches for, or groups that have no link."""
-        dialers = [dialer for dialer in self._dialers.values() if dialer.continueTrying]
+        dialers = [dialer for _, dialer in self._learned]
         dialers += [dialer for _, dialer in self._bootstrap.dialing()]
         return {target for dialer in dialers for target in dialer.targets}
 
@@ -751,6 +771,7 @@ class Node:
             rounds=group.retries,
             max_delay=longest,
             begin_round=self._before_bootstrap,
+            names=self._own_names,
         )
 
     # --- what goes into the log rarely ---
@@ -912,13 +933,13 @@ class Node:
 
     def _renewals(self) -> Iterator[DialStatus]:
         """Sessions that are to be renewed, and that has failed so far."""
-        for node_id, dialer in self._dialers.items():
-            if dialer.continueTrying and dialer.retries and self._roster.is_linked(node_id):
+        for node_id, dialer in self._learned:
+            if dialer.retries and self._roster.is_linked(node_id):
                 yield _dial_status(self._peers.link(node_id).node.name, False, dialer)
 
     def _dials(self) -> Iterator[DialStatus]:
-        for node_id, dialer in self._dialers.items():
-            if dialer.continueTrying and not self._roster.is_linked(node_id):
+        for node_id, dialer in self._learned:
+            if not self._roster.is_linked(node_id):
                 record = self._roster.record_of(node_id)
                 yield _dial_status(record.name if record else node_id, False, dialer)
         for name, dialer in self._bootstrap.dialing():

@@ -13,9 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Protocol
 
 from tunmesh.routing import Network
 from tunmesh.strangers import plain_host
+
+
+class Rule(Protocol):
+    """Tells which addresses are dialed: Outside, and tunmesh.dialable.Dialable."""
+
+    def why_not(self, host: str) -> str:
+        """Why this address is not dialed; empty if it is."""
 
 
 class Outside:

@@ -7,7 +7,7 @@ packets are routed by, and kept for the status.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tunmesh.agreement import View
@@ -68,6 +68,10 @@ class Peers:
         """The source of this link, and how many nodes have joined from there."""
         source = _source_of(link)
         return source, self._per_source[source]
+
+    def sources(self, node_ids: Iterable[str]) -> set[str]:
+        """Where those of these nodes come from that are linked."""
+        return {self._sources[each] for each in node_ids if each in self._sources}
 
     # --- what the roster decides ---
 

@@ -217,6 +217,10 @@ class Roster(Generic[Link]):
         known = self._peers.get(node_id) or self._known.get(node_id)
         return known.record if known is not None else None
 
+    def vouchers(self, node_id: str) -> list[str]:
+        """The ids of the linked nodes that vouch for it."""
+        return [each for each, peer in self._peers.items() if node_id in peer.vouches]
+
     @property
     def nodes_known(self) -> int:
         """How many other nodes are linked or vouched for."""

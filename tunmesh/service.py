@@ -308,6 +308,7 @@ def settings_of(reading: Reading) -> Settings:
         metric_ttl=loaded.monitoring.metric_ttl,
         memory_budget=loaded.process.memory_budget,
         max_nodes_per_source=clustering.max_nodes_per_source,
+        dial_allow=clustering.dial_allow,
         local=_timing(timing, timing.registrations.local, timing.network.local),
         mesh=_timing(timing, timing.registrations.mesh, timing.network.mesh),
     )
@@ -443,6 +444,7 @@ class NodeService(Service):
             worked=time.thread_time,
             waited=waited,
             watch=watch,
+            own_names=Names(self._reactor, random.shuffle),
             is_debugging=lambda: self._output is not None and self._output.debugs,
         )
         node.listen(bound)

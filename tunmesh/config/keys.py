@@ -26,6 +26,7 @@ from tunmesh.config.values import (
     RELOADED,
     WEEK,
     AdvertiseUrl,
+    AnyNetwork,
     BootstrapUrl,
     Duration,
     File,
@@ -154,6 +155,14 @@ class Clustering(Section):
         le=4096,
         description="How many nodes may be linked from one IPv4 address, or one IPv6 /64. Nodes "
         "behind one NAT count together. The log warns when half of it is reached.",
+    )
+    dial_allow: tuple[AnyNetwork, ...] | None = Field(
+        default=None,
+        description="The only networks in which nodes are dialed that other nodes named. null: all "
+        "addresses but loopback, link-local and multicast ones, 0.0.0.0 and broadcast; loopback "
+        "and link-local ones, too, where control_api_advertise_url has such an address itself. "
+        "Bootstrap URLs are dialed wherever they are; addresses inside network_cidr are never.",
+        examples=[["10.0.0.0/8", "fd00::/8"]],
     )
     reload_config_on_bootstrap: bool = Field(
         default=False,

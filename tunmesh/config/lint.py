@@ -148,6 +148,15 @@ def _urls(clustering: Clustering, _now: float) -> Iterator[_Remark]:
         )
 
 
+def _dial_allow(clustering: Clustering, _now: float) -> Iterator[_Remark]:
+    allowed, own = clustering.dial_allow, clustering.control_api_advertise_url
+    if allowed is None or own.address is None:
+        return
+    if not any(own.address in network for network in allowed):
+        text = f"does not have {own.address}, which is this node's own address"
+        yield _Remark(("dial_allow",), f"{text}: nodes with the same list do not dial this one")
+
+
 def _is_loopback(url: Endpoint) -> bool:
     """RFC 6761, section 6.3, for the name."""
     if url.address is not None:
@@ -286,6 +295,7 @@ _Checks: TypeAlias = tuple[
 _CHECKS: _Checks = (
     (("tun_mesh", "clustering"), Clustering, _name),
     (("tun_mesh", "clustering"), Clustering, _urls),
+    (("tun_mesh", "clustering"), Clustering, _dial_allow),
     (("tun_mesh", "clustering", "auth"), Auth, _secrets),
     (("tun_mesh", "control_api", "ssl"), Ssl, _certificate),
     (("tun_mesh",), Config, _named),
