@@ -82,6 +82,7 @@ GATHER_VOUCHES_PER_LINK = 0.1  # when all the news is that nodes are linked whic
 MAX_REDIALS = 4  # attempts at a time to link with nodes that are remembered
 PATIENCE = 1.0  # the node with the larger id lets the other one dial first, for so many seconds
 PATIENCE_PER_NODE = 0.02  # and the longer the more nodes there are that the other one may dial
+MAX_PATIENCE = 10.0  # but a member that makes nodes up is not to keep it waiting for minutes
 HEARSAY = "hearsay"  # what causes lines about nodes that were dialed because somebody said so
 LEAVE_TIMEOUT = 1.5  # for the byes to reach the peers
 
@@ -705,7 +706,7 @@ class Node:
         self._run(self._roster.probed(link, alive))
 
     def _dial(self, record: NodeRecord, patient: bool) -> None:
-        patience = PATIENCE + PATIENCE_PER_NODE * self._roster.nodes_known
+        patience = min(PATIENCE + PATIENCE_PER_NODE * self._roster.nodes_known, MAX_PATIENCE)
         self._learned.dial(record, patience * (1 + self._draw()) if patient else 0.0)
 
     def _introducers(self, node_id: str) -> set[str]:
@@ -717,6 +718,7 @@ class Node:
             ("dials spent", source),
             "nodes that are heard of from {source} are dialed more slowly from now on: {count} "
             "dials led to no member",
+            by=source,
             event="dials_spent",
             source=source,
             count=dialbudget.BURST,

@@ -582,6 +582,9 @@ class Member:
 
     skew = 0.0  # seconds that its clock is ahead
     debugs = False  # whether its events of level debug are kept, too
+    # What looks up names for it, if not the table of the network, and those of bootstrap URLs.
+    names: Any = None
+    own_names: Any = None
 
     def __init__(self, mesh: Mesh, name: str, number: int) -> None:
         self.mesh = mesh
@@ -626,9 +629,11 @@ class Member:
         """Start a node here: a new process, with a new id. `changes` are to its settings."""
         self.settings.update(changes)
         self.mesh.network.gone.discard(self.host)
+        self.reactor = MemoryReactor(self.mesh.network, self.host)
+        if self.names is not None:
+            self.reactor.installNameResolver(self.names)
         self.tun = self.mesh.make_tun(self)
         self.watch = MemoryWatch()
-        self.reactor = MemoryReactor(self.mesh.network, self.host)
         self.node = Node(
             self.reactor,
             self.mesh.settings_of(self),
@@ -642,6 +647,7 @@ class Member:
             transport=self.mesh.transport,
             is_debugging=lambda: self.debugs,
             watch=self.watch,
+            own_names=self.own_names,
         )
         self.node.listen(MemoryPlace(PORT))
         self.node.start()
