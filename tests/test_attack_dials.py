@@ -15,12 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.members import Mallory, mallory
-from tunmesh import messages
+from tunmesh import messages, signing
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.dialbudget import ALL_BURST, ALL_RATE, BURST, RATE
-from tunmesh.messages import Gossip, NodeRecord
+from tunmesh.messages import Gossip, NodeRecord, SignedRecord
 from tunmesh.names import MAX_LOOKUPS
 from tunmesh.node import MAX_PATIENCE
+from tunmesh.nodekey import SEED_SIZE, NodeKey
 from tunmesh.testing import PORT, MemoryReactor, Mesh
 
 GIVES_UP = 10.0  # seconds until the C library gives up on a name server that does not answer
@@ -43,8 +44,10 @@ class Liar:
         self.member = member
         self._url = url
         self._made_up = 0
+        self._keys: dict[str, NodeKey] = {}
+        self.real: dict[str, SignedRecord] = {}  # nodes that exist, and that he vouches for, too
         self._answered = 0
-        member.pongs = True
+        member.answers_pings = True
 
     def dial(self, mesh: Mesh, node: Any, host: str = "198.51.100.66") -> Liar:
         self.member.dial(mesh, node, host)
@@ -52,8 +55,9 @@ class Liar:
 
     def vouch(self, many: int) -> None:
         """For so many new nodes."""
-        ids = tuple(secrets.token_hex(16) for _ in range(many))
-        self.member.say(messages.encode_gossip(Gossip(next(TELLINGS), ids)))
+        keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(many)]
+        self._keys |= {key.id: key for key in keys}
+        self.member.say(messages.encode_gossip(Gossip(next(TELLINGS), (*self._keys, *self.real))))
 
     def answer(self) -> None:
         """Whatever he was asked since the last time."""
@@ -63,11 +67,14 @@ class Liar:
                 self.member.say(messages.encode_introduction([self._record(each) for each in ids]))
         self._answered = len(self.member.heard)
 
-    def _record(self, node_id: str) -> NodeRecord:
+    def _record(self, node_id: str) -> SignedRecord:
+        if node_id in self.real:
+            return self.real[node_id]
         self._made_up += 1
         address = ip_interface(f"10.9.{self._made_up // 250 + 10}.{self._made_up % 250 + 1}/16")
         name = f"x{self._made_up}"
-        return NodeRecord(node_id, name, 1, self._url(self._made_up), (address,), "evil")
+        record = NodeRecord(node_id, name, 1, self._url(self._made_up), (address,), "evil")
+        return signing.sign(record, self._keys[node_id])
 
 
 @implementer(IHostnameResolver)
@@ -83,7 +90,7 @@ class SlowNames:
         self.most = 0  # that waited for a thread
 
     def resolveHostName(
-        self, resolutionReceiver: IResolutionReceiver, hostName: str, portNumber: int, *_: Any
+        self, resolutionReceiver: IResolutionReceiver, hostName: str, portNumber: int = 0, *_: Any
     ) -> Any:
         if hostName[-1].isdigit():
             self._known.resolveHostName(resolutionReceiver, hostName, portNumber)
@@ -232,11 +239,8 @@ class LookupTests(DialsCase):
         c.start()
         self.mesh.advance(1)
         (each,) = self.liars
-        record = c.node.record
-        ids = (*(secrets.token_hex(16) for _ in range(100)), record.id)
-        each.member.say(messages.encode_gossip(Gossip(0, ids)))
-        self.mesh.advance(0.1)
-        each.member.say(messages.encode_introduction([record]))
+        each.real[c.node.record.id] = c.node._signed
+        each.vouch(100)
         self.advance(1)
         self.mesh.network.heal()
         self.until(lambda: "a" in self.b.linked_with, within=60)
