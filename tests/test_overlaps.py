@@ -80,6 +80,45 @@ class OverlapTests(unittest.SynchronousTestCase):
         texts = self.complaints_of(route("10.77.3.9/32", 2), route("10.77.4.0/28", 2))
         self.assertEqual(len(texts), 2)
 
+    def test_rules(self) -> None:
+        """A rule before the main table counts if it may match what this machine sends to the mesh:
+        without a mark, from its mesh address or none."""
+        elsewhere = route("0.0.0.0/0", 2, table=52)
+        rule = Rule(4, 100, rtnetlink.TO_TABLE, 52)
+        network, other = MESH.network, ip_network("192.0.2.0/24")
+        concerned = (
+            rule,
+            replace(rule, source=ip_network("10.77.1.0/24"), destination=network),
+            replace(rule, mark=0x51820, mask=0xFFFFFFFF, is_inverted=True),  # wg-quick
+            replace(rule, incoming="lo"),
+        )
+        others = (
+            replace(rule, source=other),
+            replace(rule, destination=other),
+            replace(rule, mark=1, mask=1),
+            replace(rule, incoming="eth0"),
+            replace(rule, is_partial=True),
+            replace(rule, version=6),
+            replace(rule, priority=40000),
+        )
+        for each in concerned:
+            self.assertEqual(len(self.complaints_of(elsewhere, rules=(each,))), 1, each)
+        for each in others:
+            self.assertEqual(self.complaints_of(elsewhere, rules=(each,)), (), each)
+
+    def test_refusing_rule(self) -> None:
+        """A rule that refuses packets is named by what it is for; one that is for what the config
+        allows to overlap is none of the mesh's business."""
+        part = ip_network("10.77.200.0/24")
+        rule = Rule(4, 100, rtnetlink.REFUSING_ACTIONS[0], 0)
+        (text,) = self.complaints_of(rules=(rule,))
+        self.assertIn("10.77.0.0/16 is sent nowhere", text)
+        rule = replace(rule, destination=part)
+        (text,) = self.complaints_of(rules=(rule,))
+        self.assertIn("10.77.200.0/24 is sent nowhere", text)
+        state = replace(HEALTHY, rules=(rule, *HEALTHY.rules))
+        self.assertEqual(taken("tun1", replace(MESH, allowed=(part,)), state), [])
+
     def test_renamed(self) -> None:
         """A device that is not there under its name is one complaint, not many."""
         (text,) = complaints("tun1", [MESH], State({5: Link(5, "tun2", True)}))
