@@ -280,7 +280,7 @@ class Life:
             self.dialing.discard(end.target)
         if end.sought is not None:
             self.seeking.discard(end.sought)
-            self.memory.answered(end.sought, end.peer)
+            self.memory.answered(end.sought)
 
     def link_lost(self, end: End, was: State) -> None:
         self.ends.remove(end)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.members import ADDRESS, HOST, Mallory, mallory
-from tunmesh import messages, roster, waste
+from tunmesh import memory, messages, roster, waste
 from tunmesh.link import MAX_UNREAD
 from tunmesh.log import ROOM
 from tunmesh.messages import Gossip, NodeRecord, Refusal
@@ -447,6 +447,52 @@ class FloodsTests(MemberCase):
         self.assertEqual(self.a.linked_with, ["b", "mallory"])
         self.assertEqual(self.a.status.nodes_known, 2)
         self.assert_unharmed(most_lines=64)
+
+
+class SplitTests(SynchronousTestCase):
+    """a and b lose each other, and nobody else knows where they are. Mallory wants them to forget
+    each other before the cable is back."""
+
+    def setUp(self) -> None:
+        self.mesh = Mesh()
+        self.a, self.b = self.mesh.add("a"), self.mesh.add("b")
+        self.mesh.until(self.mesh.is_complete)
+        self.b.reload(groups=())
+        self.mesh.network.cut(self.a.host, self.b.host)
+        self.mesh.until(lambda: not self.a.linked_with and not self.b.linked_with)
+        self.number = 200
+
+    def tell(self, told: Member, **changes: Any) -> Mallory:
+        self.number += 1
+        return mallory(self.number, **changes).dial(self.mesh, told)
+
+    def assert_found(self) -> None:
+        self.mesh.network.heal()
+        wanted = self.b.node.record.id
+        self.mesh.until(lambda: wanted in [peer.record.id for peer in self.a.node._peers])
+
+    def test_same_url(self) -> None:
+        """By saying to each that he is at the URL of the other one."""
+        self.tell(self.a, url=self.b.url)
+        self.tell(self.b, url=self.a.url)
+        self.assert_found()
+
+    def test_later_life(self) -> None:
+        """By saying to each that he is the other one, which has moved."""
+        for told, other in ((self.a, self.b), (self.b, self.a)):
+            record = other.node.record
+            self.tell(told, name=record.name, addresses=record.addresses, started=1 << 60)
+        self.assert_found()
+
+    def test_crowd(self) -> None:
+        """By being more nodes that come and go than can be remembered."""
+        self.patch(memory, "MAX_REMEMBERED", 8)
+        for told in (self.a, self.b):
+            for _ in range(10):
+                url = f"https://{HOST}:{self.number}"
+                self.tell(told, name=f"m{self.number}", url=url).transport.abortConnection()
+        self.mesh.advance(1)
+        self.assert_found()
 
 
 class CrowdTests(MemberCase):

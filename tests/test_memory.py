@@ -186,12 +186,56 @@ class WhoTests(MemoryCase):
         self.assertEqual(self.remembered(), [])
 
     def test_somebody_else_there(self) -> None:
-        """Where another node has moved in, the one that was there is not looked for."""
+        """Where somebody answers, be it another node that has moved in, nobody is looked for."""
         self.lose(BOB)
-        self.memory.answered(URL, BOB_AGAIN)
+        self.memory.answered(CAROL.host_port)
         self.assertEqual(self.remembered(), ["bob"])
-        self.memory.answered(URL, CAROL)
+        self.memory.answered(URL)
         self.assertEqual(self.remembered(), [])
+
+    def test_claims(self) -> None:
+        """Who comes from elsewhere, and says that it is at the URL of a lost node or a later life
+        of it, does not end the search; who was reached at that URL does, or the node itself."""
+        at_his_url = replace(node(66, "mallory"), url=BOB.url)
+        moved = replace(BOB_AGAIN, url="https://elsewhere:1")
+        for liar in (at_his_url, BOB_AGAIN, moved):
+            for comes_first in (False, True):
+                self.memory = Memory(ALICE.host_port, lambda: 1.0)
+                if comes_first:
+                    self.memory.linked(liar, self.now, "mallory's")
+                self.memory.linked(BOB, self.now, "bob's")
+                self.memory.parted(BOB, False, self.now)
+                if not comes_first:
+                    self.memory.linked(liar, self.now, "mallory's")
+                self.assertEqual(self.remembered(), ["bob"])
+        for source, is_there, found in (
+            ("bob's", False, BOB_AGAIN),
+            ("bob's", False, moved),
+            ("elsewhere", True, BOB_AGAIN),
+            ("elsewhere", False, BOB),
+        ):
+            self.memory = Memory(ALICE.host_port, lambda: 1.0)
+            self.memory.linked(BOB, self.now, "bob's")
+            self.memory.parted(BOB, False, self.now)
+            self.memory.linked(found, self.now, source, is_there)
+            self.assertEqual(self.remembered(), [])
+
+    def test_is_elsewhere(self) -> None:
+        """One that seems to live elsewhere is dialed, and not shown as lost."""
+        self.lose(BOB)
+        self.assertFalse(self.memory.is_elsewhere(BOB))
+        self.memory.linked(replace(BOB_AGAIN, url="https://elsewhere:1"), self.now, "elsewhere")
+        self.assertTrue(self.memory.is_elsewhere(BOB))
+        self.assertEqual(self.remembered(), ["bob"])
+
+    def test_crowd(self) -> None:
+        """Many identities from one source displace each other, not the nodes of other sources."""
+        self.patch(memory, "MAX_REMEMBERED", 4)
+        self.lose(BOB)
+        for number in range(10, 20):
+            self.memory.linked(node(number, f"m{number}"), self.now, "mallory's")
+            self.memory.parted(node(number, f"m{number}"), False, self.now)
+        self.assertEqual(self.remembered(), ["m19", "m18", "m17", "bob"])
 
     def test_at_most(self) -> None:
         """Of too many those are forgotten that said that they leave, and then those that were

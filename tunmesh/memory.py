@@ -14,14 +14,22 @@ What is remembered is a URL: a node that was started again has another id. Only 
 is remembered, and what is remembered is told to nobody and counts as knowledge of nobody: the dead
 cannot be kept alive by it.
 
-**Cost.** There are at most MAX_REMEMBERED, those that were linked last. The pauses between two
-attempts at a node double, up to 15 s, as often as a bootstrap group is dialed; up to two minutes
-where every group has a link, since the lost node will most likely come by itself. The more nodes
-are remembered the longer the pauses are: all together cost about one attempt a second at most, and
-never more than BURST at once. A node that said that it leaves is most often gone for good, or back
-within a minute: it begins with a longer pause, and is the first to be forgotten when there are too
-many. A link that does not last does not shorten the pauses: two nodes that break each other's links
-would otherwise link and part as fast as they can.
+**Who is found.** Names, addresses and URLs in records are claims. A member that says that it is at
+the URL of a lost node, or is a later life of it, could make two nodes forget each other. So a lost
+node is found only when it is linked itself, when somebody answers at its URL, or when who says so
+comes from the same source as it did (tunmesh.strangers). Else it is dialed further, ever more
+rarely: that costs a node that moved for good some attempts in a DAY.
+
+**Cost.** There are at most MAX_REMEMBERED. When there are more, one of the source that most of them
+came from is forgotten, so that many identities of one member do not displace the others: of those
+that said that they leave, or else the one that was lost first. A node that said so is most often
+gone for good, or back within a minute: it begins with a longer pause.
+
+The pauses between two attempts at a node double, up to 15 s, as often as a bootstrap group is
+dialed; up to two minutes where every group has a link, since the lost node will most likely come by
+itself. The more nodes are remembered the longer the pauses are: all together cost about one attempt
+a second at most, and never more than BURST at once. A link that does not last does not shorten the
+pauses: two nodes that break each other's links would otherwise link and part as fast as they can.
 
 The machine does no I/O and reads no clock.
 """
@@ -29,6 +37,7 @@ The machine does no I/O and reads no clock.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
@@ -54,6 +63,7 @@ class Remembered:
     """A node that is not linked. Times are seconds of the node's clock."""
 
     record: NodeRecord  # what it said last of itself
+    source: str  # where it came from
     lost: float  # when it was no longer linked
     left: bool  # it said that it leaves
     draw: float  # 0 to 1, of the pause that goes on
@@ -61,11 +71,13 @@ class Remembered:
     tries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Linked:
     """A node that is linked: since when, and how often it had been tried before."""
 
     record: NodeRecord
+    source: str
+    is_there: bool  # it was reached at its URL
     since: float
     tries: int
 
@@ -92,36 +104,42 @@ class Memory:
 
     # --- facts ---
 
-    def linked(self, record: NodeRecord, now: float) -> None:
-        """A node is linked. If it was remembered, perhaps from an earlier life, it is found."""
-        url, tries = record.host_port, 0
+    def linked(
+        self, record: NodeRecord, now: float, source: str = "", is_there: bool = False
+    ) -> None:
+        """A node is linked, from this source. `is_there`: it was reached by its URL. If it was
+        remembered, perhaps from an earlier life, it is found."""
+        linked = _Linked(record, source, is_there, now, 0)
         found = [
-            at for at, each in self._lost.items() if at == url or are_two_lives(each.record, record)
+            at for at, each in self._lost.items() if _is_found(each.record, each.source, linked)
         ]
         for target in found:
-            tries = self._lost.pop(target).tries
-        self._linked[record.id] = _Linked(record, now, tries)
+            linked.tries = self._lost.pop(target).tries
+        self._linked[record.id] = linked
 
     def parted(self, record: NodeRecord, left: bool, now: float) -> None:
         """A node is no longer linked."""
         was, target = self._linked.pop(record.id), record.host_port
-        others = (other.record for other in self._linked.values())
-        if target == self._own or any(
-            other.host_port == target or are_two_lives(record, other) for other in others
-        ):
+        others = self._linked.values()
+        if target == self._own or any(_is_found(record, was.source, other) for other in others):
             return  # another life of it is linked
         self._lost.pop(target, None)
         tries = was.tries + 1 if now - was.since < SHORT_LIFE else 0
-        self._lost[target] = Remembered(record, now, left, self._draw(), now, tries)
+        self._lost[target] = Remembered(record, was.source, now, left, self._draw(), now, tries)
         if len(self._lost) > MAX_REMEMBERED:
-            excess = next((at for at, each in self._lost.items() if each.left), None)
-            del self._lost[excess or next(iter(self._lost))]
+            sources = Counter(each.source for each in self._lost.values())
+            most = max(sources, key=sources.__getitem__)
+            crowd = [(at, each.left) for at, each in self._lost.items() if each.source == most]
+            del self._lost[next((at for at, left in crowd if left), crowd[0][0])]
 
-    def answered(self, target: Target, record: NodeRecord) -> None:
-        """This node, perhaps oneself, is who was reached at a remembered URL. If it is to be dialed
-        elsewhere, then the one that was remembered is not there any more."""
-        if record.host_port != target:
-            self._lost.pop(target, None)
+    def answered(self, target: Target) -> None:
+        """Somebody, perhaps oneself, was reached at a remembered URL: the one that was remembered,
+        or else it is not there any more."""
+        self._lost.pop(target, None)
+
+    def is_elsewhere(self, record: NodeRecord) -> bool:
+        """Whether a node that says that it is a life of this remembered one is linked."""
+        return any(are_two_lives(record, other.record) for other in self._linked.values())
 
     # --- what to do ---
 
@@ -171,3 +189,13 @@ def _due(each: Remembered, longest: float) -> float:
     first = FIRST_LEFT if each.left else FIRST_LOST
     pause = min(math.ldexp(first, min(each.tries, 16)), longest)
     return each.tried + pause * (1 + each.draw) / 2
+
+
+def _is_found(lost: NodeRecord, source: str, linked: _Linked) -> bool:
+    """Whether a node that was lost, and came from this source, is found in one that is linked."""
+    if lost.id == linked.record.id:
+        return True
+    is_at_its_url = lost.host_port == linked.record.host_port
+    if is_at_its_url and linked.is_there:
+        return True
+    return source == linked.source and (is_at_its_url or are_two_lives(lost, linked.record))

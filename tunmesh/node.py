@@ -371,7 +371,7 @@ class Node:
         dialer = self._connector.attempt(link)
         if record.id == self.record.id:
             self._led_back(dialer)
-            self._redialer.answered(dialer, record)
+            self._redialer.answered(dialer)
             link.close(messages.SELF)
             self._note_readiness()
             return
@@ -383,16 +383,21 @@ class Node:
         link.adopt(self._settings.local if is_local else self._settings.mesh)
         self._note_standing()  # what it is to go by, however long ago it was looked at
         self._introductions.compare(record, link.source)
-        is_reached = dialer is not None and dialer.target == record.host_port
+        is_reached = self._is_reached(link)
         self._run(self._roster.authenticated(link, record, link.dialed, link.shown, is_reached))
         if self._roster.is_linked(record.id):
             link.peer = self._peers.get(link)
             self._bootstrap.found(dialer, record.id)
-            self._redialer.answered(dialer, record)
+            self._redialer.answered(dialer)
             self._note_misled(dialer, record)
             self._learned.stop(record.id)
             self._tend_groups()
             self._connector.settled(link)
+
+    def _is_reached(self, link: Link) -> bool:
+        """Whether this new link came of dialing the URL of the node that it leads to."""
+        dialer = self._connector.attempt(link)
+        return dialer is not None and dialer.target == link.node.host_port
 
     def _led_back(self, dialer: PeerFactory | None) -> None:
         """What was dialed is this node."""
@@ -576,7 +581,7 @@ class Node:
 
     def _join(self, link: Link) -> None:
         record = link.node
-        self._redialer.linked(record)
+        self._redialer.linked(record, link.source, self._is_reached(link))
         view = agreement.View.of(self.record, record)
         self._peers.join(link, view, self._roster.was_first(record.id))
         self._agreed = None

@@ -36,9 +36,9 @@ class Redialer:
         self._timer: Any = None
         self._is_over = False
 
-    def linked(self, record: NodeRecord) -> None:
-        """A node is linked."""
-        self._memory.linked(record, self._reactor.seconds())
+    def linked(self, record: NodeRecord, source: str, is_there: bool) -> None:
+        """A node is linked, from this source; `is_there`: it was reached by its URL."""
+        self._memory.linked(record, self._reactor.seconds(), source, is_there)
         self._drop_dialers()
 
     def parted(self, record: NodeRecord, reason: str) -> None:
@@ -46,10 +46,10 @@ class Redialer:
         self._memory.parted(record, reason == LEAVING, self._reactor.seconds())
         self.tend()
 
-    def answered(self, dialer: PeerFactory | None, record: NodeRecord) -> None:
-        """This node, perhaps oneself, is who was reached by what this factory dialed."""
+    def answered(self, dialer: PeerFactory | None) -> None:
+        """A node, perhaps oneself, was reached by what this factory dialed."""
         if dialer is not None and dialer is self._dialers.get(dialer.target):
-            self._memory.answered(dialer.target, record)
+            self._memory.answered(dialer.target)
             self._drop_dialers()
 
     def tend(self) -> None:
@@ -68,11 +68,11 @@ class Redialer:
             self._wake_in(wait)
 
     def lost(self) -> Iterator[LostNode]:
-        """Every node that is remembered and that nothing else dials, the one that was linked last
-        first."""
+        """Every node that is remembered, of which no other life is linked, and that nothing else
+        dials, the one that was linked last first."""
         now, is_helped, busy = self._reactor.seconds(), self._is_helped(), self._busy()
         for target, each in self._memory:
-            if target in busy:
+            if target in busy or self._memory.is_elsewhere(each.record):
                 continue
             dialer = self._dialers.get(target)
             yield LostNode(
