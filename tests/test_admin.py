@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from click import unstyle
 from click.testing import CliRunner, Result
 from twisted.internet import reactor as trial_reactor
 from twisted.internet import unix
@@ -30,14 +31,14 @@ from tests.test_flows import FOUR, PORTS, ipv4
 from tests.test_metrics import a_status, sample_of
 from tests.test_web import Connection
 from tunmesh import admin, reading, unixport
-from tunmesh.cli import main
+from tunmesh.cli import main, views
 from tunmesh.cli.client import Client
 from tunmesh.errors import OperatorError
 from tunmesh.explain import Explainer
 from tunmesh.history import History
 from tunmesh.log import Recent
 from tunmesh.messages import NodeRecord
-from tunmesh.status import DialStatus, Dropped, Health, LostNode, Sight, Status
+from tunmesh.status import Check, DialStatus, Dropped, Health, LostNode, Sight, Status
 
 reactor: Any = trial_reactor
 EPOCH = 1_795_644_500.0
@@ -161,6 +162,20 @@ class Commands(unittest.TestCase):
             ],
         )
         self.assertEqual(lines[-1].split(), ["delta", "192.0.2.4:4567", "down"])
+
+    async def test_status_fits_the_terminal(self) -> None:
+        """On a terminal long sentences are broken between words, and a command in one stays whole
+        words; elsewhere each is a line."""
+        reason = "tun1 has no address 10.77.1.1: " + "ip addr add 10.77.1.1/24 dev tun1; " * 5
+        bad = Check("device", False, reason.strip())
+        self.standing.now = replace(self.standing.now, ready=(bad,))
+        tree = json.loads(await self.says("status", "-o", "json", code=2))
+        self.assertIn(f"! {bad.reason}", unstyle("\n".join(views.status(tree))).splitlines())
+        shown = unstyle("\n".join(views.status(tree, columns=80))).splitlines()
+        self.assertLessEqual(max(map(len, shown)), 80)
+        start = shown.index(next(line for line in shown if line.startswith("! tun1")))
+        again = " ".join(line.strip() for line in shown[start : shown.index("", start)])
+        self.assertTrue(again.startswith(f"! {bad.reason}"))
 
     async def test_status_lost(self) -> None:
         """Nodes that were linked are shown, the first few; that some went without a goodbye is a

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ipaddress import ip_network
+from shutil import get_terminal_size
 from typing import Any, TypeVar
 
 import click
@@ -79,7 +81,8 @@ def _show(tree: dict[str, Any], output: str) -> None:
     if output == "json":
         _say_json(tree)
     else:
-        _say(views.status(tree, output == "wide"))
+        columns = get_terminal_size().columns if sys.stdout.isatty() else None
+        _say(views.status(tree, output == "wide", columns))
 
 
 @click.command(cls=OneLineErrors)

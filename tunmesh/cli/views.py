@@ -5,6 +5,7 @@ Each function takes the tree that the control socket gives (docs/control.md) and
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,8 +20,9 @@ MAX_LOST = 5  # nodes that were linked, when not all is wanted
 _LEVELS = {"error": "red", "critical": "red", "warn": "yellow"}
 
 
-def status(tree: Tree, wide: bool = False) -> Iterator[str]:
-    """The node in a line, what is wrong, and a line for each peer."""
+def status(tree: Tree, wide: bool = False, columns: int | None = None) -> Iterator[str]:
+    """The node in a line, what is wrong, and a line for each peer. `columns`: of the terminal, at
+    whose end sentences are broken between words."""
     node = tree["node"]
     good = tree["ready"]
     state = click.style("ready" if good else "not ready", fg="green" if good else "red")
@@ -29,7 +31,7 @@ def status(tree: Tree, wide: bool = False) -> Iterator[str]:
     linked = "" if expected is None else f", linked {len(tree['peers'])} of {expected - 1} expected"
     yield f"{node['name']}  {addresses}  {state}, up {duration(node['uptime'])}{linked}"
     for problem in tree["problems"]:
-        yield click.style("! ", fg="yellow") + problem
+        yield click.style("! ", fg="yellow") + _broken(problem, columns)
     if len(tree["links_by_key"]) > 1:
         yield _keys(tree)
     yield ""
@@ -43,6 +45,16 @@ def status(tree: Tree, wide: bool = False) -> Iterator[str]:
     more = 0 if wide else len(tree["lost"]) - MAX_LOST
     if more > 0:
         yield f"and {more} more that were linked (-o wide shows them)"
+
+
+def _broken(text: str, columns: int | None) -> str:
+    """A sentence behind a mark of two characters, in lines of so many columns. Commands in it stay
+    whole words."""
+    if columns is None:
+        return text
+    return "\n  ".join(
+        textwrap.wrap(text, columns - 2, break_long_words=False, break_on_hyphens=False)
+    )
 
 
 def _keys(tree: Tree) -> str:

@@ -328,7 +328,9 @@ class Config(Section):
         default_factory=Admin, description="How those who run this node ask it and tell it things."
     )
     networking: Networking = Field(description="The private network, and the device for it.")
-    process: Process = Field(description="The process that the node is.")
+    process: Process = Field(
+        description="The process that the node is: at least the user that it becomes, `uid`."
+    )
 
 
 class ConfigFile(Section):
