@@ -39,6 +39,7 @@ from tunmesh.roster import Roster
 from tunmesh.routing import MISROUTED, SPOOFED_SOURCE, Table
 
 NETWORK = ip_network("10.0.0.0/24")
+INVENTED = f"{777:032x}"  # the id of a node that never was
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class End:
         return self.other.owner.record
 
     def send(self, message: Message) -> None:
+        message = self.owner.says(message)
         if not self.cut and self.state not in (State.CLOSED, State.GONE):
             self.other.inbox.append(message)
 
@@ -231,6 +233,12 @@ def are_lives(one: NodeRecord, other: NodeRecord) -> bool:
 
 class Life:
     """One life of a node: tunmesh.node without packets."""
+
+    listens = True  # at its URL
+
+    def says(self, message: Message) -> Message:
+        """What it says when it should say this."""
+        return message
 
     def __init__(self, record: NodeRecord) -> None:
         self.record = record
@@ -374,3 +382,30 @@ class Life:
                 end.close(reason)
             case Probe(end):
                 end.probe()
+
+
+class Liar(Life):
+    """A member that keeps its links, and lies in what it says on them about others. One that poses
+    says that it is at the URL of another node, where it is not."""
+
+    def __init__(self, record: NodeRecord, poses: bool) -> None:
+        super().__init__(record)
+        self.listens = not poses
+        self.manner = "truth"  # in which it introduces nodes
+
+    def says(self, message: Message) -> Message:
+        if not isinstance(message, Introduction) or self.manner == "truth":
+            return message
+        if self.manner == "silence":
+            return Introduction(())
+        wrong = [
+            Signed(replace(self.record, id=each.record.id), self.record.id)
+            for each in message.introduced
+        ]
+        return Introduction(tuple(wrong))
+
+    def tell(self, ids: Iterable[str]) -> None:
+        """Vouch for exactly these to everybody."""
+        self.roster._tellings += 1
+        for end in self.peers.values():
+            end.send(Gossip(self.roster._tellings, tuple(ids)))

@@ -16,7 +16,9 @@ from tests.members import HOST, Mallory, mallory
 from tunmesh import messages, signing
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.messages import Gossip, NodeRecord, SignedRecord
+from tunmesh.node import MAX_PATIENCE
 from tunmesh.nodekey import SEED_SIZE, NodeKey
+from tunmesh.roster import MAX_NODES
 from tunmesh.testing import PORT, Member, Mesh
 
 NOWHERE = "https://192.0.2.250:4567"
@@ -63,7 +65,10 @@ class LiarCase(SynchronousTestCase):
     """a and c are linked. b is new: mallory is the only one that it is linked with."""
 
     def setUp(self) -> None:
-        self.mesh = Mesh()
+        self.begin(0)
+
+    def begin(self, seed: int) -> None:
+        self.mesh = Mesh(seed)
         self.c = self.mesh.add("c")
         self.a = self.mesh.add("a", url=NOWHERE)
         self.mesh.until(self.mesh.is_complete)
@@ -203,6 +208,42 @@ class SilenceTests(LiarCase):
         self.mesh.advance(3)
         self.liar.leave()
         self.until_linked(within=1)
+
+
+class CrowdTests(LiarCase):
+    """He vouches for as many nodes as there may be, and none of them is there."""
+
+    def crowd(self, liar: Liar) -> list[str]:
+        return [f"{liar.mesh.random.getrandbits(128):032x}" for _ in range(MAX_NODES)]
+
+    def test_room(self) -> None:
+        """All places are his, and a newcomer that others vouch for gets one of them; when he takes
+        his word back there is nobody but those that are linked."""
+        ids = self.crowd(self.liar)
+        self.liar.vouch(self.a, *ids)
+        self.assertGreaterEqual(self.a.status.nodes_known, MAX_NODES)
+        self.meet()
+        self.until_linked(within=2 * MAX_PATIENCE + 2)
+        self.assertLessEqual(self.a.status.nodes_known, MAX_NODES + 3)
+        self.liar.vouch(self.a)
+        self.assertEqual(self.a.status.nodes_known, 3)
+
+    def test_many_crowds(self) -> None:
+        """The same when there are many who share the places."""
+        for number in range(10):
+            liar = Liar(self.mesh, self.a, seed=100 + number, name=f"m{number}")
+            liar.vouch(self.a, *self.crowd(liar))
+        self.meet()
+        self.mesh.until(lambda: "b" in self.a.linked_with, 2 * MAX_PATIENCE + 2)
+
+    def test_patience(self) -> None:
+        """Who lets the other one dial first does not wait for as long as so many would take."""
+        seeds = count(1)
+        while self.a.node.record.id < self.b_id:
+            self.begin(next(seeds))
+        self.liar.vouch(self.a, *self.crowd(self.liar))
+        self.meet()
+        self.until_linked(within=2 * MAX_PATIENCE + 2)
 
 
 class ImpostorTests(LiarCase):

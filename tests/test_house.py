@@ -50,8 +50,8 @@ FLOORS = {
     "machines": Floor(
         "handshake nodekey signing routing roster commands packetqueue budget status totals health "
         "expiry turns outside history report explain strangers standing keepalive waste memory "
-        "agreement namesakes fragments inspection memory_budget overlaps dialbudget dialable "
-        "devicestate reservations",
+        "agreement namesakes shares fragments inspection memory_budget overlaps dialbudget "
+        "dialable devicestate reservations",
         "errors codecs machines",
         pure=True,
     ),
@@ -91,8 +91,8 @@ FLOORS = {
     "twins": Floor("fakeclock testing", "errors codecs machines adapters interpreter twins"),
     "simulator": Floor(
         "simulator simulator.run simulator.scenarios simulator.invariants simulator.story "
-        "simulator.world simulator.net simulator.plain",
-        "adapters interpreter machines twins simulator",
+        "simulator.world simulator.net simulator.plain simulator.liar",
+        "errors codecs adapters interpreter machines twins simulator",
     ),
     "service": Floor(
         "service reload control monitor",

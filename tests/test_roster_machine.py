@@ -6,6 +6,9 @@ in any order, but for the one in which a connection keeps them. After every step
 be sane, and no packet may have come to or from the wrong node; once the world calms down, the mesh
 must be whole, and carry packets between all.
 
+Some of the nodes may lie about others, or pose as others. They do so to the end, and all others
+have to find each other all the same; the rest is looked at when the liars are gone.
+
 The world is as small as it can be: see tests/roster_world.py. TUNMESH_EXAMPLES=5000 tries so many
 histories, in place of the few that every run of the tests has time for.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from itertools import count, permutations
 
@@ -30,13 +34,15 @@ from hypothesis.stateful import (
 )
 from twisted.trial import unittest
 
-from tests.roster_world import End, Life, State, are_lives, born
+from tests.roster_world import INVENTED, End, Liar, Life, State, are_lives, born
 from tunmesh.memory import Target
 from tunmesh.messages import LEAVING, NodeRecord
 from tunmesh.reservations import KEPT, TENURE
-from tunmesh.roster import MAX_NODES, MAX_SPARES
+from tunmesh.roster import MAX_NODES, MAX_SPARES, Roster
 
 NAMES = 5
+AT = st.sampled_from(["its own", "elsewhere", "own name"])  # where a liar says that it is
+MANNERS = ["truth", "silence", "forgery"]
 MAX_LIVES = 6
 CALM = 300  # rounds of everything, after which the mesh must be at rest
 EXAMPLES = int(os.environ.get("TUNMESH_EXAMPLES", "250"))
@@ -52,6 +58,7 @@ class World(RuleBasedStateMachine):
         self.faulty = False  # whether anything happened for which a node may lose another one
         self.has_bootstrap = True
         self.acquainted: list[set[Life]] = []  # in the end: those that must find each other
+        self.dead: list[str] = []
 
     @initialize(has_bootstrap=st.booleans())
     def begin(self, has_bootstrap: bool) -> None:
@@ -75,7 +82,7 @@ class World(RuleBasedStateMachine):
         number = next(self.ids)
         for life in self.lives:
             self.faulty |= life.record.name == f"n{name}"
-            if life.record.url == url:
+            if life.record.url == url and life.listens:
                 self.remove(life, None)
         self.lives.append(
             Life(
@@ -91,6 +98,37 @@ class World(RuleBasedStateMachine):
                 )
             )
         )
+
+    @precondition(lambda self: len(self.lives) < MAX_LIVES and self.honest())
+    @rule(model=st.integers(0, 99), late=st.integers(-9, 9), id_first=st.booleans(), at=AT)
+    def start_liar(self, model: int, late: int, id_first: bool, at: str) -> None:
+        """A liar starts: with a place of its own, or as another life of a node at the same URL or
+        elsewhere."""
+        number = next(self.ids)
+        honest = self.honest()
+        record = honest[model % len(honest)].record
+        if at != "its own":
+            record = replace(record, url=f"https://n{number}-liar:1")
+        if at == "own name":
+            address = (ip_interface("10.0.0.99/24"),)
+            record = replace(record, name=f"liar{number}", addresses=address)
+        record = replace(
+            record,
+            id=f"{999 - number if id_first else number:032x}",
+            started=max(0, record.started + late),
+        )
+        self.lives.append(Liar(record, poses=at == "its own"))
+        self.faulty = True
+
+    @precondition(lambda self: self.liars())
+    @rule(which=st.integers(0, 99), manner=st.sampled_from(MANNERS), mask=st.integers(0, 2**9 - 1))
+    def lie(self, which: int, manner: str, mask: int) -> None:
+        """A liar vouches for nodes that are there, that are dead, or that never were."""
+        liars = self.liars()
+        liar = liars[which % len(liars)]
+        liar.manner = manner
+        ids = [*self.dead[-2:], INVENTED, *(life.record.id for life in self.lives)]
+        liar.tell(each for bit, each in enumerate(ids) if mask >> bit & 1)
 
     @precondition(lambda self: len(self.lives) > 1)
     @rule(one=st.integers(0, 99), other=st.integers(1, 99))
@@ -210,8 +248,14 @@ class World(RuleBasedStateMachine):
 
     # --- the world ---
 
+    def honest(self) -> list[Life]:
+        return [life for life in self.lives if not isinstance(life, Liar)]
+
+    def liars(self) -> list[Liar]:
+        return [life for life in self.lives if isinstance(life, Liar)]
+
     def connect(self, life: Life, other: Life, target: str) -> None:
-        if life.side == other.side:
+        if life.side == other.side and other.listens:
             life.dial(other, target)
 
     def ends(self) -> list[End]:
@@ -229,7 +273,7 @@ class World(RuleBasedStateMachine):
             for life in self.lives
             for record in life.dials.values()
             if record.id not in life.dialing
-            and any(o.record.url == record.url and o.side == life.side for o in self.lives)
+            and any(o.record.url == record.url and can_dial(life, o) for o in self.lives)
         ]
 
     def attempt(self, life: Life, record: NodeRecord) -> None:
@@ -246,13 +290,13 @@ class World(RuleBasedStateMachine):
             for target, _ in life.memory
             if target not in life.seeking
             and target not in [record.host_port for record in life.dials.values()]
-            and any(o.record.host_port == target and o.side == life.side for o in self.lives)
+            and any(o.record.host_port == target and can_dial(life, o) for o in self.lives)
         ]
 
     def seek(self, life: Life, target: Target) -> None:
         """Whoever listens where a node is remembered to be is dialed."""
         for other in self.lives:
-            if other.record.host_port == target and other.side == life.side:
+            if other.record.host_port == target and can_dial(life, other):
                 life.seeking.add(target)
                 life.dial(other, "").sought = target
 
@@ -260,13 +304,24 @@ class World(RuleBasedStateMachine):
         life.end(reason)
         self.faulty = True
         self.lives = [other for other in self.lives if other is not life]
+        self.dead.append(life.record.id)
 
     def settle(self) -> None:
         """No more faults: everything on its way arrives, every dialer gets its turn."""
         self.heal()
-        self.acquainted = connected(self.lives, remembered_by)
+        self.acquainted = connected(self.honest(), remembered_by)
+        if self.liars():
+            self._come_to_rest()
+            self.check_honest()
+        for liar in self.liars():
+            self.remove(liar, None)
+        self._come_to_rest()
+
+    def _come_to_rest(self) -> None:
+        for liar in self.liars():
+            liar.manner = "silence" if liar.manner == "forgery" else liar.manner
         for _ in range(CALM):
-            if not (self._talk() or self._bootstrap() or self._give_up_retiring()):
+            if not (self._talk() or self._bootstrap() or self._time_passes()):
                 return
         raise AssertionError("the mesh does not come to rest")
 
@@ -291,16 +346,22 @@ class World(RuleBasedStateMachine):
         """Everybody's bootstrap URL is that of the first node, unless that is gone for good."""
         if not self.has_bootstrap:
             return False
-        lonely = [life for life in self.lives[1:] if self.lives[0].record.id not in life.peers]
+        if not self.honest():
+            return False
+        first, *others = self.honest()
+        lonely = [life for life in others if first.record.id not in life.peers]
         for life in lonely:
-            self.connect(life, self.lives[0], "")
+            self.connect(life, first, "")
         return bool(lonely)
 
-    def _give_up_retiring(self) -> bool:
+    def _time_passes(self) -> bool:
+        """What is retired is given up, who does not answer is not waited for."""
+        for life in self.lives:
+            life.run([*life.roster.ask_again(), *life.roster.ask_again()])
         stuck = [end for end in self.ends() if end.state is State.RETIRING]
         for end in stuck:
             end.lose(in_flight=True)
-        return bool(stuck)
+        return bool(stuck or self.waiting())
 
     # --- what must be so ---
 
@@ -334,6 +395,7 @@ class World(RuleBasedStateMachine):
                 # Who was asked who that is can still answer.
                 asked = roster._peers.get(known.asked)
                 assert known.record or asked is None or node_id in asked.vouches
+            check_shares(roster)
             assert life.dials.keys() <= roster._known.keys()
             assert life.dials.keys().isdisjoint(life.peers)
 
@@ -361,6 +423,17 @@ class World(RuleBasedStateMachine):
                     each.host_port == target or are_lives(each, met) for each in known
                 )
             assert all(target not in life.memory for target in map(where, life.peers.values()))
+
+    def check_honest(self) -> None:
+        """Whatever liars say, who can find another one is linked with it."""
+        for group in self.acquainted:
+            for life, other in permutations(group, 2):
+                assert other.record.id in life.peers
+        assert len(self.acquainted) <= 1 or not self.has_bootstrap or self._all_linked()
+
+    def _all_linked(self) -> bool:
+        pairs = permutations(self.honest(), 2)
+        return all(other.record.id in life.peers for life, other in pairs)
 
     def check_whole(self, life: Life, others: list[Life]) -> None:
         """This life is linked with all the others, and they agree on everything."""
@@ -399,6 +472,21 @@ class World(RuleBasedStateMachine):
                 other.peers[life.record.id].receive()
                 (frame,) = other.accepted
                 assert frame[22:30] == source.packed + destination.packed
+
+
+def can_dial(life: Life, other: Life) -> bool:
+    return other.listens and other.side == life.side
+
+
+def check_shares(roster: Roster[End]) -> None:
+    """Each node that is not linked takes a place of one who vouches for it."""
+    places = Counter(
+        known.charged for node_id, known in roster._known.items() if node_id not in roster._peers
+    )
+    assert roster._shares._places == places
+    assert roster._shares._total == places.total()
+    for node_id, known in roster._known.items():
+        assert node_id in roster._peers[known.charged].vouches
 
 
 def remembered_by(life: Life, lives: list[Life]) -> set[Life]:

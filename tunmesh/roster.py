@@ -107,6 +107,7 @@ from tunmesh.messages import (
 from tunmesh.namesakes import are_two_lives
 from tunmesh.reservations import Reservations
 from tunmesh.routing import Network, is_host
+from tunmesh.shares import Shares
 from tunmesh.status import Sight
 
 # The most nodes that are linked, and that hearsay can make known; more are sent away, or ignored. A
@@ -155,6 +156,7 @@ class _Hearsay:
     record: NodeRecord | None  # who it is, once we know
     # The id of the node that we asked last, or one of the following.
     asked: str
+    charged: str  # one of those who vouch for it: it takes a place of his
     vouchers: int = 0
     is_late: bool = False  # whoever was asked has had some time for the answer
 
@@ -169,6 +171,7 @@ class Roster(Generic[Link]):
         self._peers: dict[str, _Peer[Link]] = {}
         self._links: dict[Link, str] = {}
         self._known: dict[str, _Hearsay] = {}
+        self._shares = Shares()  # in those of `_known` that are not linked
         # Address → the ids that claim it. The first holds it, the others wait in line.
         self._claims: dict[Address, list[str]] = {a.ip: [me.id] for a in me.addresses}
         self._reservations: Reservations[Address] = Reservations()
@@ -280,6 +283,7 @@ class Roster(Generic[Link]):
         self._is_urgent |= record.id not in self._known
         if record.id in self._known:
             self._known[record.id].record = record
+            self._shares.give_back(self._known[record.id].charged)
         commands = [Join(link)]
         lives = [peer for peer in self._peers.values() if are_two_lives(peer.record, record)]
         claims = self._claim(record, link)
@@ -344,8 +348,10 @@ class Roster(Generic[Link]):
             return []  # what was told by another link is later
         now = set(gossip.linked) - {self._me.id, peer.record.id}
         gone = peer.vouches - now if gossip.full else peer.vouches & set(gossip.lost)
-        unknown = [node_id for node_id in gossip.linked if self._vouched(peer, node_id)]
-        commands = self._ask(peer, unknown)
+        displaced: list[str] = []
+        unknown = [node_id for node_id in gossip.linked if self._vouched(peer, node_id, displaced)]
+        commands: list[Command[Link]] = [Forget(node_id) for node_id in displaced]
+        commands += self._ask(peer, unknown)
         for node_id in sorted(gone):  # a set of texts has another order in each process
             commands += self._doubted(peer, node_id)
         if gossip.full and gone:
@@ -484,6 +490,8 @@ class Roster(Generic[Link]):
         commands += [Close(spare, reason) for spare in peer.spares]
         self._news[node_id] = False
         self._is_urgent = True
+        if node_id in self._known:
+            self._shares.take(self._known[node_id].charged)
         commands += self._give_up_claims(peer)
         for vouched in sorted(peer.vouches):
             commands += self._doubted(peer, vouched)
@@ -625,23 +633,42 @@ class Roster(Generic[Link]):
 
     # --- hearsay ---
 
-    def _vouched(self, peer: _Peer[Link], node_id: str) -> bool:
-        """A node vouches for another one. Whether it is to be asked who that is: that is so when it
-        is the first, or says everything anew, the answer having perhaps been lost with a link."""
+    def _vouched(self, peer: _Peer[Link], node_id: str, displaced: list[str]) -> bool:
+        """A node vouches for another one, which may displace a third one. Whether it is to be asked
+        who that is: that is so when it is the first, or says everything anew, the answer having
+        perhaps been lost with a link."""
         if node_id in (self._me.id, peer.record.id):
             return False
         known = self._known.get(node_id)
         if known is None:
-            if len(self._known) >= MAX_NODES:
-                return False
             linked = self._peers.get(node_id)
+            if len(self._known) >= MAX_NODES and not self._make_room(peer, displaced):
+                return False
             record = linked.record if linked is not None else None
             known_id = record.id if record is not None else node_id
-            known = self._known[known_id] = _Hearsay(known_id, record, peer.record.id)
+            known = _Hearsay(known_id, record, peer.record.id, peer.record.id)
+            self._known[known_id] = known
+            if linked is None:
+                self._shares.take(known.charged)
         if node_id not in peer.vouches:
             peer.vouches.add(known.id)
             known.vouchers += 1
         return self._owes(peer, node_id)
+
+    def _make_room(self, peer: _Peer[Link], displaced: list[str]) -> bool:
+        """Forget a node that only the one vouches for who has filled more places than all others,
+        the latest of them, if this one has filled few. Whether there was one."""
+        if not self._shares.has_less(peer.record.id):
+            return False
+        most = self._shares.most()
+        for node_id, known in reversed(self._known.items()):
+            if known.charged == most and known.vouchers == 1 and node_id not in self._peers:
+                del self._known[node_id]
+                self._peers[most].vouches.discard(node_id)
+                self._shares.give_back(most)
+                displaced.append(node_id)
+                return True
+        return False
 
     def _is_unknown(self, node_id: str) -> bool:
         """Whether somebody vouches for it, and nobody has said who it is."""
@@ -666,12 +693,25 @@ class Roster(Generic[Link]):
         known.vouchers -= 1
         if not known.vouchers:
             del self._known[node_id]
-            return [] if node_id in self._peers else [Forget(node_id)]
-        if known.record is not None or known.asked != peer.record.id:
+            if node_id in self._peers:
+                return []
+            self._shares.give_back(known.charged)
+            return [Forget(node_id)]
+        if peer.record.id not in (known.charged, known.asked):
             return []
         voucher = next(other for other in self._peers.values() if node_id in other.vouches)
+        if known.charged == peer.record.id:
+            self._charge(known, voucher)
+        if known.record is not None or known.asked != peer.record.id:
+            return []
         known.asked, known.is_late = voucher.record.id, False
         return self._ask(voucher, [node_id])
+
+    def _charge(self, known: _Hearsay, voucher: _Peer[Link]) -> None:
+        if known.id not in self._peers:
+            self._shares.give_back(known.charged)
+            self._shares.take(voucher.record.id)
+        known.charged = voucher.record.id
 
     def _unvouch(self, node_id: str) -> None:
         """A node said itself that it goes: whoever vouches for it is only late."""

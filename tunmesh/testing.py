@@ -592,6 +592,7 @@ class Member:
         self.move(number)
         self.prefixes: tuple[int, ...] = (16, 64)
         self.settings: dict[str, Any] = {}  # what differs from the mesh's settings
+        self.hidden_at = ""  # instead of its URL: it is behind a NAT, and cannot be dialed
         self.before_bootstrap: Callable[[], None] = lambda: None
         self.events: list[LogEvent] = []
         self.node: Node
@@ -611,6 +612,11 @@ class Member:
     @property
     def url(self) -> str:
         return f"https://{self.host}:{PORT}"
+
+    @property
+    def advertised(self) -> str:
+        """The URL that it says it has."""
+        return self.hidden_at or self.url
 
     @property
     def status(self) -> Status:
@@ -722,7 +728,7 @@ class Mesh:
             id=node_key.id,
             name=member.name,
             started=1_700_000_000_000 + int((self.clock.seconds() + member.skew) * 1000),
-            url=member.settings.pop("url", member.url),
+            url=member.settings.pop("url", member.advertised),
             addresses=tuple(
                 ip_interface(f"{text}/{prefix}")
                 for text, prefix in zip(member.addresses, member.prefixes, strict=True)

@@ -24,6 +24,7 @@ class Wholeness:
 
     def __init__(self, world: World) -> None:
         members = list(world.running())
+        self._liars = set[str]().union(*(liar.ids for liar in world.liars))
         self._linked = {
             one: {other.node.record.id for other in members if world.reach(one, other)}
             for one in members
@@ -50,10 +51,12 @@ class Wholeness:
 
     def _problem_of(self, member: Member, status: Status) -> str:
         expected = self._linked[member]
-        linked = {peer.record.id for peer in status.peers}
+        linked = {peer.record.id for peer in status.peers} - self._liars
         if linked != expected:
             lacks, stale = len(expected - linked), len(linked - expected)
             return f"has {len(linked)} links, {lacks} missing and {stale} that should not be"
+        if self._liars:
+            return ""  # they may make it believe in nodes, and dial
         if status.nodes_known != self._known[member]:
             return f"knows of {status.nodes_known} nodes, not of {self._known[member]}"
         counts = {state: count for state, count in status.links.items() if count}

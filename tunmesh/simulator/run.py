@@ -8,15 +8,19 @@ from ipaddress import ip_network
 from tunmesh.routing import Network
 from tunmesh.simulator import invariants
 from tunmesh.simulator.invariants import Wholeness
+from tunmesh.simulator.liar import Liar
 from tunmesh.simulator.scenarios import (
     FLOOD,
     Add,
     CutOneWay,
     Divide,
+    Expose,
     FailDials,
     FindNames,
     Heal,
+    Hide,
     Intrude,
+    Lie,
     LoseNames,
     Misconfigure,
     Readdress,
@@ -33,7 +37,7 @@ from tunmesh.simulator.scenarios import (
 )
 from tunmesh.simulator.story import Story
 from tunmesh.simulator.world import World
-from tunmesh.testing import IPV4, IPV6, Member
+from tunmesh.testing import IPV4, IPV6, PORT, Member, host_address
 
 MOVED = 10_000  # the numbers of hosts that moved begin here
 LOOK = 0.1  # seconds from one look at the mesh to the next
@@ -101,6 +105,8 @@ class Simulation:
                 self._restart(step)
             case Readdress():
                 self._readdress(step)
+            case Hide(share):
+                self._hide(share)
             case Divide(share):
                 self._divide(share)
             case Scatter(parts):
@@ -125,6 +131,10 @@ class Simulation:
                 self._intrude()
             case Misconfigure():
                 self._misconfigure()
+            case Lie():
+                self._lie()
+            case Expose():
+                self._expose()
             case Wait(seconds):
                 self._world.advance(seconds)
             case Whole(within):
@@ -184,6 +194,14 @@ class Simulation:
             self._moves += 1
             member.readdress(MOVED + self._moves)
 
+    def _hide(self, share: float) -> None:
+        others = [member for member in self._world.members if member not in self._world.seeds()]
+        hidden = self._random.sample(others, round(share * len(others)))
+        for member in hidden:
+            self._moves += 1
+            member.hidden_at = f"https://{host_address(MOVED + self._moves)}:{PORT}"
+        self._story.tell(f"{len(hidden)} nodes are behind NATs")
+
     def _intrude(self) -> None:
         [victim] = self._some(0.0)
         [intruder] = self._add(1)
@@ -199,6 +217,22 @@ class Simulation:
         self._world.misconfigured.append(member)
         self._story.tell(f"{member.name} starts with {' and '.join(map(str, networks))}")
         self._start_one(member)
+
+    def _lie(self) -> None:
+        liar = Liar(self._world, len(self._world.liars))
+        self._world.liars.append(liar)
+        liar.start()
+        names = sorted({identity.record.name for identity in liar.identities[1:]})
+        self._story.tell(f"{liar.name} begins to lie, and poses as {' and '.join(names)}")
+
+    def _expose(self) -> None:
+        for liar in self._world.liars:
+            self._story.tell(f"{liar.name} is switched off")
+            liar.crash()
+            network = self._world.network
+            for counts in (network.dials_by, network.writes_by, network.bytes_by):
+                del counts[liar.host]  # what it costs is what it costs the others
+        self._world.liars.clear()
 
     # --- the network ---
 

@@ -70,6 +70,14 @@ class Readdress:
 
 
 @dataclass(frozen=True, slots=True)
+class Hide:
+    """Of the nodes that nobody bootstraps from this share is behind NATs: from their next start on,
+    nobody can dial them where they say that they are."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Divide:
     """The hosts are in two parts, and nothing gets from one to the other."""
 
@@ -136,6 +144,17 @@ class Misconfigure:
 
 
 @dataclass(frozen=True, slots=True)
+class Lie:
+    """A machine that holds the secret begins to lie (tunmesh.simulator.liar). From now on `Whole`
+    is about all others: each pair of them that can be is linked, whatever else they believe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expose:
+    """It is switched off."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Time passes."""
 
@@ -157,6 +176,7 @@ Step = (
     | StopSeeds
     | Restart
     | Readdress
+    | Hide
     | Divide
     | Scatter
     | CutOneWay
@@ -167,6 +187,8 @@ Step = (
     | ReadSlowly
     | Intrude
     | Misconfigure
+    | Lie
+    | Expose
     | Wait
     | Whole
 )
@@ -386,6 +408,24 @@ SCENARIOS = {
                 *(Add(0.5), Whole(15), Wait(20), Restart(0.3), Whole(15)),
             ),
             Limits(6, 100, 25),
+        ),
+        Scenario(
+            "liar",
+            "a member lies to all others from the start, while nodes come, go and restart",
+            (
+                *(Lie(), Start(), Whole(40), Add(0.3), Whole(40), Restart(0.3), Whole(40)),
+                *(Restart(0.3, "vanish", moved=True), Whole(60), Expose(), Whole(40)),
+            ),
+            Limits(60, 600, 1500, lost=2.0),
+        ),
+        Scenario(
+            "liar-nat",
+            "the same, among nodes of which some cannot be dialed",
+            (
+                *(Hide(0.5), Lie(), Start(), Whole(40), Add(0.3), Whole(40)),
+                *(Restart(0.3), Whole(40), Restart(0.3, "vanish"), Whole(60), Expose(), Whole(40)),
+            ),
+            Limits(60, 600, 1500, lost=2.0),
         ),
         Scenario(
             "ghosts",

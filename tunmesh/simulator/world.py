@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from tunmesh.bootstrap import GroupSettings
 from tunmesh.routing import Drop
+from tunmesh.simulator.liar import Liar
 from tunmesh.simulator.net import BALANCER, FaultyNetwork
 from tunmesh.simulator.plain import PlainTransport
 from tunmesh.testing import PORT, Member, MemoryTun, Mesh, frame, host_address
@@ -80,6 +81,7 @@ class World(Mesh):
         self.post = Post()
         self.intruders: dict[Member, Member] = {}  # with whose address they claim
         self.misconfigured: list[Member] = []
+        self.liars: list[Liar] = []
 
     def make_network(self) -> FaultyNetwork:
         self.faults = FaultyNetwork(
