@@ -27,9 +27,11 @@ from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
+from typing import Any
 
 from OpenSSL import SSL
 
+from bench.hoarding import HOARDERS, OwnTls
 from tunmesh import certificates, messages, signing, tls
 from tunmesh.handshake import Dialer, Key
 from tunmesh.localmesh import plan
@@ -78,9 +80,14 @@ class Target:
     def browser(self) -> SSL.Connection:
         return self.secure(SSL.Context(SSL.TLS_METHOD))
 
-    def join(self, name: str = "mallory", address: str = OWN) -> SSL.Connection:
-        """A link that is up: he knows the secret."""
-        connection = self.secure()
+    def join(
+        self,
+        name: str = "mallory",
+        address: str = OWN,
+        connection: SSL.Connection | OwnTls | None = None,
+    ) -> Any:
+        """A link that is up: he knows the secret. It is made over this connection, or a new one."""
+        connection = connection or self.secure()
         node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
         record = NodeRecord(
             id=node_key.id,
@@ -439,7 +446,7 @@ MEMBERS: tuple[Attack, ...] = (
     many_links,
     claims,
 )
-ATTACKS = {attack.__name__: attack for attack in (nothing, *STRANGERS, *MEMBERS)}
+ATTACKS = {attack.__name__: attack for attack in (nothing, *STRANGERS, *MEMBERS, *HOARDERS)}
 
 
 def _await_end(over: threading.Event) -> None:

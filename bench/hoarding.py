@@ -1,0 +1,230 @@
+"""Members, and strangers, who have a node keep what it has for them: attacks for `bench.attacker`.
+
+Each identity holds little and reads nothing, and there are many identities.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import itertools
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Protocol
+
+from OpenSSL import SSL
+
+from tunmesh import headers, icmp, messages, tls
+from tunmesh.localmesh import plan
+from tunmesh.netstring import encode
+
+GONE = (OSError, SSL.Error)
+VICTIM = plan.NodePlan(1)
+ANNOUNCERS, ECHOERS = 300, 100
+DRIP = 2.0  # seconds between two bytes
+ECHO = 60_000  # bytes
+FRAGMENT = 1400  # bytes
+FRAGMENTS_A_SECOND = 3400
+MORE = 0x2000  # more fragments follow
+
+
+class Target(Protocol):
+    """What they use of bench.attacker.Target."""
+
+    def connect(self) -> socket.socket: ...
+    def join(self, name: str = ..., address: str = ..., connection: Any = ...) -> Any: ...
+
+
+def address_of(number: int) -> str:
+    return f"10.77.{1 + number // 250}.{1 + number % 250}"
+
+
+def _crowd(
+    target: Target, count: int, begin: Callable[[Any], None], go_on: Callable[[Any, int], None]
+) -> Iterator[int]:
+    """So many links. Those that end are made anew. What it yields is how many are up."""
+    links: dict[int, Any] = {}
+    while True:
+        for number in range(count):
+            try:
+                if number not in links:
+                    links[number] = link = target.join(f"mallory{number}", address_of(number))
+                    begin(link)
+                go_on(links[number], number)
+            except GONE:
+                link = links.pop(number, None)
+                if link is not None:
+                    _end(link)
+            yield len(links)
+
+
+def _end(connection: Any) -> None:
+    with suppress(*GONE):
+        connection.close()
+
+
+def announced(target: Target) -> Iterator[int]:
+    """300 nodes that each announce a message of 1 MiB, which takes nine bytes, and send one more
+    every two seconds."""
+    turn = DRIP / ANNOUNCERS
+
+    def drip(link: Any, number: int) -> None:
+        time.sleep(turn)
+        link.sendall(b"x")
+
+    return _crowd(target, ANNOUNCERS, lambda link: link.sendall(b"1048576:G"), drip)
+
+
+def unfinished(target: Target) -> Iterator[int]:
+    """300 nodes that each send a message of 1 MiB but for its end, and a byte more every two
+    seconds."""
+    turn = DRIP / ANNOUNCERS
+
+    def drip(link: Any, number: int) -> None:
+        time.sleep(turn)
+        link.sendall(b"x")
+
+    body = b"1048576:G" + bytes(1_048_000)
+    return _crowd(target, ANNOUNCERS, lambda link: link.sendall(body), drip)
+
+
+def again(target: Target) -> Iterator[int]:
+    """150 nodes that each send half a message of 1 MiB, hang up all at once, and come again."""
+    body = b"1048576:G" + bytes(1 << 19)
+    while True:
+        links: list[Any] = []
+        for number in range(150):
+            with suppress(*GONE):
+                links.append(target.join(f"mallory{number}", address_of(number)))
+                links[-1].sendall(body)
+            yield len(links)
+        for link in links:
+            _end(link)
+
+
+def echoes(target: Target) -> Iterator[int]:
+    """100 nodes that ping with 60 KB, again and again, and do not read what comes back."""
+
+    def ask(link: Any, number: int) -> None:
+        link.sendall(requests[number])
+
+    requests = [encode(b"D" + _echo(address_of(number))) * 4 for number in range(ECHOERS)]
+    return _crowd(target, ECHOERS, lambda link: None, ask)
+
+
+def _echo(source: str) -> bytes:
+    message = icmp.echo_request(icmp.IPV4, 1, 1, bytes(ECHO))
+    return _packet(source, VICTIM.ipv4, headers.ICMP, message)
+
+
+def _packet(
+    source: str, destination: str, protocol: int, body: bytes, number: int = 0, field: int = 0
+) -> bytes:
+    """Behind an empty virtio header."""
+    ends = socket.inet_aton(source) + socket.inet_aton(destination)
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), number, field, 64, protocol, 0) + ends
+    head = head[:10] + icmp.checksum(head).to_bytes(2, "big") + head[12:]
+    return bytes(10) + head + body
+
+
+def fragments(target: Target) -> Iterator[int]:
+    """4.8 MB/s of first fragments of datagrams that never become whole."""
+    source = address_of(0)
+    link = target.join(address=source)
+    began = time.monotonic()
+    for number in itertools.count():
+        piece = _packet(source, VICTIM.ipv4, 17, bytes(FRAGMENT), number & 0xFFFF, MORE)
+        link.sendall(encode(b"D" + piece))
+        time.sleep(max(0.0, began + number / FRAGMENTS_A_SECOND - time.monotonic()))
+        yield 1
+
+
+# --- KeyUpdates ---
+
+
+class OwnTls:
+    """A TLS 1.3 client by libssl itself, which can ask for new keys. Blocking."""
+
+    REQUESTED = 1  # SSL_KEY_UPDATE_REQUESTED
+
+    def __init__(self, plain: socket.socket, alpn: bytes) -> None:
+        plain.settimeout(None)
+        self._plain = plain
+        self._lib = lib = ctypes.CDLL(ctypes.util.find_library("ssl") or "libssl.so.3")
+        for name in ("TLS_client_method", "SSL_CTX_new", "SSL_new"):
+            getattr(lib, name).restype = ctypes.c_void_p
+        context = ctypes.c_void_p(lib.SSL_CTX_new(ctypes.c_void_p(lib.TLS_client_method())))
+        self._ssl = ctypes.c_void_p(lib.SSL_new(context))
+        names = bytes([len(alpn)]) + alpn
+        lib.SSL_set_alpn_protos(self._ssl, names, len(names))
+        lib.SSL_set_fd(self._ssl, plain.fileno())
+        if lib.SSL_connect(self._ssl) != 1:
+            raise ConnectionError("no TLS")
+
+    def ask_for_new_keys(self) -> None:
+        lib = self._lib
+        if (
+            lib.SSL_key_update(self._ssl, self.REQUESTED) != 1
+            or lib.SSL_do_handshake(self._ssl) != 1
+        ):
+            raise ConnectionError("ended")
+
+    def sendall(self, data: bytes) -> None:
+        if self._lib.SSL_write(self._ssl, data, len(data)) <= 0:
+            raise ConnectionError("ended")
+
+    def recv(self, size: int) -> bytes:
+        buffer = ctypes.create_string_buffer(size)
+        count = self._lib.SSL_read(self._ssl, buffer, size)
+        if count <= 0:
+            raise ConnectionError("ended")
+        return buffer.raw[:count]
+
+    def export_keying_material(self, label: bytes, size: int, context: bytes) -> bytes:
+        out = ctypes.create_string_buffer(size)
+        self._lib.SSL_export_keying_material(
+            self._ssl, out, ctypes.c_size_t(size), label, ctypes.c_size_t(len(label)),
+            context, ctypes.c_size_t(len(context)), 1,
+        )  # fmt: skip
+        return out.raw
+
+    def close(self) -> None:
+        self._plain.close()
+
+
+def key_updates(target: Target) -> Iterator[int]:
+    """Has TLS answer for ever with new keys, and reads nothing. A ping now and then says that he
+    lives."""
+
+    def begin() -> OwnTls:
+        link: OwnTls = target.join(connection=OwnTls(target.connect(), tls.ALPN))
+        return link
+
+    return _ask_for_keys(begin, encode(bytes([messages.PING]) + bytes(8)))
+
+
+def web_key_updates(target: Target) -> Iterator[int]:
+    """The same by a stranger, over HTTPS."""
+    return _ask_for_keys(lambda: OwnTls(target.connect(), b"http/1.1"), b"")
+
+
+def _ask_for_keys(begin: Callable[[], OwnTls], sign_of_life: bytes) -> Iterator[int]:
+    while True:
+        with suppress(*GONE):
+            connection = begin()
+            try:
+                while True:
+                    for _ in range(1000):
+                        connection.ask_for_new_keys()
+                    if sign_of_life:
+                        connection.sendall(sign_of_life)
+                    yield 1
+            finally:
+                _end(connection)
+        yield 0
+
+
+HOARDERS = (announced, unfinished, again, echoes, fragments, key_updates, web_key_updates)
