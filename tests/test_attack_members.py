@@ -535,6 +535,26 @@ class CrowdTests(MemberCase):
         self.assertEqual(self.a.logged("unlinked")[-1]["peer"], "b")
         self.assertTrue(self.a.logged("left_out"))
 
+    def test_slow_crowd(self) -> None:
+        """Peers behind one address that all read nothing at the same time, and are sent much, lose
+        packets, and none of them its link."""
+        crowd = [self.member(number).dial(self.mesh, self.a) for number in range(1, 8)]
+        self.mesh.network.cut(self.a.host, HOST, both_ways=False)
+        for _ in range(40):
+            for member in crowd:
+                destination = str(member.record.addresses[0].ip)
+                self.a.tun.inject(*[frame(self.a.address, destination, bytes(4000))] * 10)
+            self.mesh.advance(0.02)
+        self.assertLess(self.a.status.buffered_bytes, (1 << 19) + (1 << 16))
+        self.assertGreater(self.a.status.dropped["queue_full"], 0)
+        self.assertEqual(self.a.logged("unlinked"), [])
+        self.assertTrue(self.mesh.send(self.a, self.b))
+        self.mesh.network.heal()
+        for member in crowd:
+            member.transport.abortConnection()
+        self.mesh.advance(1)
+        self.assert_unharmed(most_lines=60)
+
     def test_too_many_from_one_source(self) -> None:
         """So many nodes may be linked from one address, and at half of that the log warns. One from
         elsewhere still comes in, and when one has left there is room for another."""

@@ -871,6 +871,17 @@ class EndTests(LinkCase):
         self.link.tell(Gossip(2))
         self.assertEqual(self.memory.held, 0)
 
+    def test_memory_taken_by_others(self) -> None:
+        """While others take much of the memory, what there is room for is still written at once:
+        in the queue it might wait for so long that it expires."""
+        hoard = self.memory.account("somebody else")
+        hoard.hold(self.memory.limit * 2 // 3)
+        self.assertFalse(self.memory.is_ample)
+        self.link.send([PACKET])
+        self.assertEqual(self.memory.held, hoard.held)
+        self.advance(LATENCY)
+        self.assertEqual(self.other.packets(), [PACKET])
+
     def test_bye_while_they_send(self) -> None:
         """Packets that are under way when we say bye do not take the bye back: what is left of
         them, read on its own, would look like a broken rule."""

@@ -67,6 +67,17 @@ class MemoryBudgetTests(unittest.SynchronousTestCase):
         account.hold(LIMIT // 2)
         self.assertFalse(self.budget.is_ample)
 
+    def test_fallen(self) -> None:
+        """It is known when much was given back."""
+        account = self.budget.account("a")
+        account.hold(500)
+        self.assertFalse(self.budget.has_fallen(100))
+        account.hold(450)
+        self.assertFalse(self.budget.has_fallen(100))
+        account.hold(300)
+        self.assertTrue(self.budget.has_fallen(100))
+        self.assertFalse(self.budget.has_fallen(100))
+
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, LIMIT)), max_size=50))
     def test_never_more(self, wishes: list[tuple[int, int]]) -> None:
         """Whoever takes no more than its room: all of them hold less than the limit, nobody is

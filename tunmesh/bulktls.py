@@ -29,6 +29,7 @@ import OpenSSL
 from OpenSSL import SSL
 from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -113,6 +114,12 @@ class BulkTransport(TLSMemoryBIOProtocol):
         super().makeConnection(transport)
         # pyOpenSSL asks OpenSSL to return after each record.
         _lib.SSL_clear_mode(self.getHandle()._ssl, _lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        below = self.transport
+        super().connectionLost(reason)
+        if self._is_tcp:  # which stays until a collection of garbage
+            below.dataBuffer, below._tempDataBuffer = b"", []
 
     def _write(self, data: bytes) -> None:
         if self._lostTLSConnection or not data:

@@ -232,10 +232,12 @@ class Link(Protocol):
         if self.state is not State.UP:
             self._drop("link_lost", len(frames))
             return
-        is_free = not (self._paused or self.queue) and self._memory.is_ample
-        if is_free and sum(map(len, frames)) <= self._budget.bytes:
-            self._write_frames(frames)
-            return
+        if not (self._paused or self.queue):
+            size = sum(map(len, frames))
+            has_room = self._memory.is_ample or size <= self._account.room
+            if has_room and size <= self._budget.bytes:
+                self._write_frames(frames)
+                return
         most = self.queue.bytes + self._account.room
         dropped = self.queue.push(self._clock.seconds(), frames, most)
         self._drop("queue_full", dropped)
@@ -435,7 +437,7 @@ class Link(Protocol):
         """Count what is held for this link. End it if its source holds too much that cannot be
         dropped."""
         pinned = self._decoder.held + self._unread
-        self._account.hold(pinned + self.queue.bytes + self._unsent, pinned)
+        self._account.hold(pinned + self.queue.held + self._unsent, pinned)
         if self._account.is_exceeded and self._is_open():
             self._fail(
                 PeerError(

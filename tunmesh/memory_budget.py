@@ -28,7 +28,7 @@ class MemoryBudget:
 
     def __init__(self, limit: int = DEFAULT) -> None:
         self.limit = limit
-        self.held = 0
+        self.held = self._peak = 0
         self.is_ample = True
         self._sources: Counter[str] = Counter()
         self._pinned: Counter[str] = Counter()
@@ -45,9 +45,15 @@ class MemoryBudget:
         """Bytes of them that cannot be dropped."""
         return self._pinned[source]
 
+    def has_fallen(self, size: int) -> bool:
+        """Whether, since this was asked last, so much more was held at some time than is now."""
+        peak, self._peak = self._peak, self.held
+        return peak - self.held >= size
+
     def change(self, source: str, size: int, pinned: int) -> None:
         """A link from this source holds so many bytes more, and so many more that are pinned."""
         self.held += size
+        self._peak = max(self._peak, self.held)
         self.is_ample = 2 * self.held < self.limit
         for counts, more in ((self._sources, size), (self._pinned, pinned)):
             counts[source] += more

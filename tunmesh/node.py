@@ -28,6 +28,7 @@ from tunmesh import (
     commands,
     dialbudget,
     health,
+    heap,
     memory_budget,
     messages,
     namesakes,
@@ -78,6 +79,7 @@ GATHER = 0.2  # seconds that news is gathered before it is told
 # Seconds, for each link, from one telling to the next: telling everybody costs about 0.1 ms each at
 # either end, and is not to be what a node does when a large mesh starts as a whole.
 GATHER_PER_LINK = 0.02
+TRIM = 4 << 20  # bytes that peers have given back, after which free memory goes back to the kernel
 GATHER_VOUCHES_PER_LINK = 0.1  # when all the news is that nodes are linked which others vouch for
 MAX_REDIALS = 4  # attempts at a time to link with nodes that are remembered
 PATIENCE = 1.0  # the node with the larger id lets the other one dial first, for so many seconds
@@ -745,6 +747,8 @@ class Node:
             self._digest.tell(self._path.dropped, dropped_by_peer, self._roster.nodes_known)
         with bugs.logged("nobody is asked again who others are"):
             self._run(self._roster.ask_again())
+        if self._memory.has_fallen(TRIM) or not self._memory.is_ample:
+            heap.trim()
         with bugs.logged("bootstrap groups are not looked after"):
             self._tend_groups()
         with bugs.logged("readiness is not looked after"):

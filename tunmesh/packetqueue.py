@@ -29,6 +29,7 @@ LINES = 1024
 MAX_BYTES = 2 << 20
 # Bytes of one flow's turn: the largest packet there is, so that each turn gives one.
 QUANTUM = 65_546
+OVERHEAD = 150  # bytes of memory that a packet takes in Python beside its own
 _BYTES = attrgetter("bytes")
 
 
@@ -49,7 +50,7 @@ class PacketQueue:
     be packets that could be routed: their addresses are read."""
 
     def __init__(self, max_age: float, max_bytes: int = MAX_BYTES) -> None:
-        self.bytes = 0
+        self.bytes = self._count = 0
         self.max_age = max_age
         self._max_bytes = max_bytes
         self._flows: dict[int, _Flow] = {}
@@ -61,6 +62,11 @@ class PacketQueue:
 
     def __bool__(self) -> bool:
         return self.bytes > 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that it takes."""
+        return self.bytes + OVERHEAD * self._count
 
     def push(self, now: float, frames: Iterable[bytes], most: int | None = None) -> int:
         """Take them in; how many packets, of these or older ones, had to go to make room. `most`:
@@ -77,6 +83,7 @@ class PacketQueue:
             flow.packets.append((now, frame))
             flow.bytes += len(frame)
             self.bytes += len(frame)
+            self._count += 1
         return self._shed(limit) if self.bytes > limit else 0
 
     def pop(self, now: float, budget: int) -> tuple[list[bytes], int]:
@@ -105,7 +112,7 @@ class PacketQueue:
         self._flows.clear()
         self._new.clear()
         self._old.clear()
-        self.bytes = 0
+        self.bytes = self._count = 0
         return count
 
     def _end_turn(self, line: deque[_Flow]) -> None:
@@ -134,4 +141,5 @@ class PacketQueue:
         since, frame = flow.packets.popleft()
         flow.bytes -= len(frame)
         self.bytes -= len(frame)
+        self._count -= 1
         return since, frame
