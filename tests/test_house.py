@@ -66,7 +66,7 @@ FLOORS = {
     "adapters": Floor(
         "tun link tls dialer names metrics web admin page unixport netadmin privileges log outlet "
         "namespaces apart aside issuing keyfiles seccomp sdnotify runqueue listening heap "
-        "devicewatch",
+        "descriptors devicewatch",
         "errors codecs machines internals reading drawing",
     ),
     "certificates": Floor("certificates", "errors internals adapters"),

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -253,6 +254,16 @@ class MachineTests(FaultCase):
         self.ground.start(1)
         await second.logged("linked", peer="node1")
         await self.exchange(1, 2)
+
+    async def test_soft_limit_of_descriptors(self) -> None:
+        """A node takes all the descriptors that it may have: the members of a mesh can need more
+        than the 1,024 that programs start with."""
+        limits = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 2048))\n"
+        node = self.ground.start(1, before=limits)
+        await node.logged("listening")
+        said = Path(f"/proc/{node.pid}/limits").read_text().splitlines()
+        (files,) = [line.split() for line in said if line.startswith("Max open files")]
+        self.assertEqual(files[3:5], ["2048", "2048"])
 
     def stranger(self, number: int) -> socket.socket:
         """Connects and says nothing."""

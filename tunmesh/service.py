@@ -37,6 +37,7 @@ from tunmesh import (
     bulktls,
     certificates,
     configured,
+    descriptors,
     heap,
     lines,
     metrics,
@@ -388,6 +389,7 @@ class NodeService(Service):
                 event="stock_transport",
                 why=bulktls.why_stock,
             )
+        descriptors.raise_limit()
         try:
             self._node = self._set_up()
             privileges.drop(self._config.process.uid, self._config.process.gid)
