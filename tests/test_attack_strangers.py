@@ -31,7 +31,7 @@ def hello(version: int = messages.VERSION, key_id: bytes = KEY.id_for(bytes(32))
     return encode(messages.encode_hello(messages.Hello((version,), (key_id,), bytes(32))))
 
 
-PROOF = encode(messages.encode_proof(messages.Proof(bytes(32), bytes(114))))
+PROOF = encode(messages.encode_proof(messages.Proof(bytes(32), bytes(messages.PROOF_SIZE))))
 
 # What is said over TLS instead of a handshake, and what it is counted as.
 LIES = (

@@ -128,7 +128,7 @@ class OnTheWire(Case):
             URL_KEY,
             f"node_name: {'n' * 65}\n    {URL_KEY}",
             "4: tun_mesh/clustering/node_name: must be 1 to 64 letters, digits, dots, dashes or "
-            f'underscores, not "{"n" * 60}…"',
+            f'underscores, not "{"n" * 60}…", which has 65 characters',
         )
 
     def test_scope(self) -> None:

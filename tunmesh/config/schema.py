@@ -100,7 +100,7 @@ def _plain(annotation: Any) -> dict[str, Any]:
 
 def _or_null(inner: dict[str, Any]) -> dict[str, Any]:
     types = inner["type"] if isinstance(inner["type"], list) else [inner["type"]]
-    return {**inner, "type": [*types, "null"]}
+    return {**inner, "type": [*types, *(["null"] if "null" not in types else [])]}
 
 
 def _bounds(metadata: Sequence[Any]) -> dict[str, Any]:
