@@ -44,6 +44,7 @@ class Inspection:
         seconds: Callable[[], float],
     ) -> None:
         self._own = frozenset(own)
+        # By length of an address: the first and the last of the mesh's network.
         self._ranges = {
             network.max_prefixlen // 8: (
                 network.network_address.packed,
@@ -95,9 +96,10 @@ class Inspection:
             or len(addresses) < 2 * half
             or quoted[0] >> 4 != version
             or addresses[:half] not in self._own
-            or not self._is_in_mesh(addresses[half:])
+            or not self.is_in_mesh(addresses[half:])
         )
 
-    def _is_in_mesh(self, address: bytes) -> bool:
+    def is_in_mesh(self, address: bytes) -> bool:
+        """Whether this address is in the mesh's networks."""
         first, last = self._ranges.get(len(address), (b"\xff", b""))
         return first <= address <= last

@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, TypeVar
 
 from tunmesh import packet
-from tunmesh.inspection import Inspection
+from tunmesh.inspection import MALFORMED, Inspection
 from tunmesh.messages import Interface
 
 Network = IPv4Network | IPv6Network
@@ -34,8 +34,6 @@ BROADCAST = "broadcast"  # not allowed by the config, or nobody is there to hear
 SPOOFED_SOURCE = "spoofed_source"  # the source address is not one that is routed to that peer
 MISROUTED = "misrouted"  # the destination is not an address of this node
 # (and those of tunmesh.inspection)
-# Either way
-MALFORMED = "malformed"
 
 _IPV4_ALL = b"\xff\xff\xff\xff"
 
@@ -61,14 +59,6 @@ class Table(Generic[Peer]):
         )
         self._accepted = {address.packed for address in own} | self._hearers.keys()
         self._inspection = Inspection((address.packed for address in own), networks, seconds)
-        # By length of an address: the first and the last of the mesh's network.
-        self._ranges = {
-            network.max_prefixlen // 8: (
-                network.network_address.packed,
-                network.broadcast_address.packed,
-            )
-            for network in networks
-        }
 
     def is_local(self, addresses: Iterable[Interface]) -> bool:
         """Whether a node with these addresses is in this node's local subnet, in every address
@@ -155,10 +145,9 @@ class Table(Generic[Peer]):
             return MALFORMED
         if key[0] == 0xFF if len(key) == 16 else 224 <= key[0] < 240:
             return MULTICAST
-        first, last = self._ranges.get(len(key), (b"\xff", b""))
         if key in self._broadcasts:
             return BROADCAST
-        return NO_ROUTE if first <= key <= last else OUTSIDE_NETWORK
+        return NO_ROUTE if self._inspection.is_in_mesh(key) else OUTSIDE_NETWORK
 
 
 def _broadcasts(
