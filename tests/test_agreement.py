@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
+from tunmesh.addresses import is_host
 from tunmesh.agreement import AGREED, MOST_DIFFERENCES, Agreement, View, judge
 from tunmesh.messages import NodeRecord
-from tunmesh.routing import is_host
 from tunmesh.standing import SETTLING
 from tunmesh.testing import IPV4, IPV6, Member, Mesh
 

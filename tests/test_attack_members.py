@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.members import ADDRESS, HOST, Mallory, mallory
 from tunmesh import memory, messages, roster, waste
+from tunmesh.addresses import Interface
 from tunmesh.link import MAX_UNREAD
 from tunmesh.log import ROOM
 from tunmesh.messages import Gossip, NodeRecord, Refusal
@@ -119,7 +120,7 @@ class FramesTests(MemberCase):
         self.assert_unharmed()
 
 
-def _address(number: int) -> tuple[messages.Interface, ...]:
+def _address(number: int) -> tuple[Interface, ...]:
     return (ip_interface(f"10.9.1.{number}/16"),)
 
 

@@ -13,9 +13,10 @@ from twisted.trial import unittest
 from tests.test_metrics import a_status, peer_of, record_of
 from tests.test_packet import PLAIN, ip_packet
 from tunmesh import packet
+from tunmesh.addresses import Network
 from tunmesh.explain import Explainer
 from tunmesh.messages import NodeRecord
-from tunmesh.routing import Network, Table
+from tunmesh.routing import Table
 from tunmesh.status import DialStatus, Sight, Status, Traffic
 
 NETWORKS = (ip_network("10.77.0.0/16"),)

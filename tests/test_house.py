@@ -39,7 +39,7 @@ class Floor:
 
 # From the bottom up.
 FLOORS = {
-    "errors": Floor("errors", "", pure=True),
+    "errors": Floor("errors addresses", "", pure=True),
     "figures": Floor("figures", "", pure=True),
     "stdio": Floor("stdio", ""),
     "codecs": Floor(

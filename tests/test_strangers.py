@@ -10,16 +10,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh import tls
-from tunmesh.strangers import (
-    BURST,
-    MAX_SOURCES,
-    MAX_STRANGERS,
-    SHARE,
-    THIS_HOST,
-    Allowance,
-    Places,
-    source_of,
-)
+from tunmesh.addresses import THIS_HOST, source_of
+from tunmesh.strangers import BURST, MAX_SOURCES, MAX_STRANGERS, SHARE, Allowance, Places
 
 
 class PlacesTests(SynchronousTestCase):

@@ -25,7 +25,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tunmesh.messages import Network, NodeRecord
+from tunmesh.addresses import Network
+from tunmesh.messages import NodeRecord
 from tunmesh.status import Check
 
 MOST_NAMES = 3  # in one sentence

@@ -20,9 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from tunmesh.addresses import Network, plain_host
 from tunmesh.outside import Outside
-from tunmesh.routing import Network
-from tunmesh.strangers import plain_host
 
 _BROADCAST = IPv4Address("255.255.255.255")
 _LOCAL = ("loopback", "link-local")  # as good as any where a node advertises one itself

@@ -13,9 +13,10 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol, TypeVar
 
 from tunmesh import packet, routing, rtnetlink
+from tunmesh.addresses import Network
 from tunmesh.devicestate import Way
 from tunmesh.messages import NodeRecord
-from tunmesh.routing import Network, Table
+from tunmesh.routing import Table
 from tunmesh.status import DialStatus, PeerStatus, Sight, Status
 
 Address = IPv4Address | IPv6Address

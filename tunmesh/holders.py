@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-from tunmesh.strangers import plain_host
+from tunmesh.addresses import plain_host
 
 _LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h
 _TUN_DEVICE = "/dev/net/tun"

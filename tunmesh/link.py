@@ -41,6 +41,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunmesh import messages
+from tunmesh.addresses import source_of
 from tunmesh.budget import MIN_BUDGET, Budget
 from tunmesh.errors import PeerError
 from tunmesh.handshake import Dialer, Key, Listener, Step
@@ -49,7 +50,6 @@ from tunmesh.memory_budget import MemoryBudget
 from tunmesh.messages import Gossip, NodeRecord, Refusal, SignedRecord
 from tunmesh.netstring import Decoder, encode
 from tunmesh.packetqueue import PacketQueue
-from tunmesh.strangers import source_of
 from tunmesh.waste import Waste
 
 RETIRE_TIMEOUT = 2.0  # how long the other end may take to say its bye, or to close

@@ -34,6 +34,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from tunmesh.addresses import Interface, Network
 from tunmesh.errors import PeerError
 
 PROTOCOL = "tunmesh/1"
@@ -79,9 +80,6 @@ BYE_REASONS = frozenset({LEAVING, REPLACED, SILENT, SELF, CROWDED, REVOKED})
 
 _NODE_ID = re.compile(r"[0-9a-f]{32}")
 _PRINTABLE = re.compile(r"[!-~]+")
-
-Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)

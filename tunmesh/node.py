@@ -37,6 +37,7 @@ from tunmesh import (
     status,
     tls,
 )
+from tunmesh.addresses import Network, plain_host
 from tunmesh.bootstrap import Bootstrap, GroupSettings
 from tunmesh.connector import Connector
 from tunmesh.datapath import DataPath, Peer, Tap
@@ -57,7 +58,7 @@ from tunmesh.nodekey import NodeKey
 from tunmesh.outside import Outside
 from tunmesh.peers import Peers
 from tunmesh.redial import Redialer
-from tunmesh.routing import Network, Table
+from tunmesh.routing import Table
 from tunmesh.standing import Standing
 from tunmesh.status import (
     DeviceStatus,
@@ -70,7 +71,6 @@ from tunmesh.status import (
     Traffic,
     key_labels,
 )
-from tunmesh.strangers import plain_host
 from tunmesh.tun import Tun
 from tunmesh.turns import Turns
 

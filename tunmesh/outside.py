@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Protocol
 
-from tunmesh.routing import Network
-from tunmesh.strangers import plain_host
+from tunmesh.addresses import Network, plain_host
 
 
 class Rule(Protocol):

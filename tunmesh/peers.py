@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from tunmesh.addresses import source_of
 from tunmesh.agreement import View
 from tunmesh.datapath import Peer
 from tunmesh.handshake import Key
@@ -17,7 +18,6 @@ from tunmesh.link import Link
 from tunmesh.roster import MAX_NODES
 from tunmesh.routing import Table
 from tunmesh.status import REVOKED, NodeStatus, PeerSample, PeerStatus, Traffic, key_labels
-from tunmesh.strangers import source_of
 from tunmesh.totals import Totals
 
 

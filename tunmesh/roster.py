@@ -76,6 +76,7 @@ from ipaddress import ip_address
 from math import inf
 from typing import Generic
 
+from tunmesh.addresses import Network, is_host
 from tunmesh.commands import (
     Address,
     Ask,
@@ -106,7 +107,6 @@ from tunmesh.messages import (
 )
 from tunmesh.namesakes import are_two_lives
 from tunmesh.reservations import Reservations
-from tunmesh.routing import Network, is_host
 from tunmesh.shares import Shares
 from tunmesh.status import Sight
 

@@ -14,14 +14,12 @@ Every packet that is not carried has a reason, one of the words below.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, TypeVar
 
 from tunmesh import packet
+from tunmesh.addresses import Interface, Network, has_broadcast
 from tunmesh.inspection import MALFORMED, Inspection
-from tunmesh.messages import Interface
 
-Network = IPv4Network | IPv6Network
 Peer = TypeVar("Peer")
 Drop = tuple[str, bytes | memoryview]  # why, and what
 
@@ -157,16 +155,3 @@ def _broadcasts(
     mesh = {network.broadcast_address.packed for network in networks if has_broadcast(network)}
     local = {subnet.broadcast_address.packed for subnet in subnets if has_broadcast(subnet)}
     return frozenset((local | {_IPV4_ALL}) - mesh), frozenset(mesh)
-
-
-def is_host(address: IPv4Address | IPv6Address, network: Network) -> bool:
-    """Whether a single node may have this address of the network."""
-    if address not in network:
-        return False
-    reserved = (network.network_address, network.broadcast_address)
-    return not (has_broadcast(network) and address in reserved)
-
-
-def has_broadcast(network: Network) -> bool:
-    """Whether the last address of a network is for everybody in it (RFC 3021 for /31)."""
-    return network.version == 4 and network.prefixlen < 31

@@ -21,16 +21,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import lru_cache
-from ipaddress import IPv6Address
 from typing import Generic, TypeVar
+
+from tunmesh.addresses import THIS_HOST, source_of
 
 MAX_STRANGERS = 256  # connections that have not authenticated, HTTPS included
 MAX_VISIT = 60.0  # seconds that an HTTPS connection may take a place, however it is used
 SHARE = 1 / 3  # of the time, when links want it too
 BURST = 0.005  # seconds of work for strangers before any of it is paid back
 MAX_SOURCES = 1024  # whose turns are counted; when there are more, the count begins anew
-THIS_HOST = "loopback"
 
 Guest = TypeVar("Guest")
 
@@ -88,23 +87,6 @@ class Places(Generic[Guest]):
         if surplus < (1 if own == THIS_HOST else 2):
             return False, None
         return True, next(guest for guest, source in self._sources.items() if source == worst)
-
-
-@lru_cache(MAX_SOURCES)  # to take an address apart takes as long as to turn somebody away
-def source_of(host: str) -> str:
-    """Where somebody comes from, as far as that can be told apart."""
-    host = plain_host(host)
-    if host == "::1" or host.startswith("127."):
-        return THIS_HOST
-    try:
-        return IPv6Address(host).packed[:8].hex()
-    except ValueError:
-        return host
-
-
-def plain_host(host: str) -> str:
-    """An address as people know it: the port listens on both families at once."""
-    return host.removeprefix("::ffff:") if "." in host else host
 
 
 class Allowance:

@@ -14,10 +14,10 @@ from ipaddress import ip_interface, ip_network
 
 from fuzz.choices import Choices
 from tunmesh import commands, roster
+from tunmesh.addresses import is_host
 from tunmesh.commands import Address, Command
 from tunmesh.messages import BYE_REASONS, MAX_INTRODUCED, Gossip, NodeRecord
 from tunmesh.roster import Roster
-from tunmesh.routing import is_host
 
 NETWORK = ip_network("10.0.0.0/24")
 IDS = tuple(f"{number:032x}" for number in range(8))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_network
 
-from tunmesh.routing import Network
+from tunmesh.addresses import Network
 from tunmesh.simulator import invariants
 from tunmesh.simulator.invariants import Wholeness
 from tunmesh.simulator.liar import Liar
