@@ -29,7 +29,7 @@ def ip_packet(source: str, destination: str, payload: bytes = b"", protocol: int
     return fixed + ends + payload
 
 
-def virtio(
+def virtio_header(
     flags: int = 0,
     gso_type: int = 0,
     hdr_len: int = 0,
@@ -41,7 +41,7 @@ def virtio(
     return struct.pack("<BBHHHH", flags, gso_type, hdr_len, gso_size, csum_start, csum_offset)
 
 
-PLAIN = virtio()
+PLAIN = virtio_header()
 SEGMENT4 = ip_packet(ALICE, BOB, bytes(20 + 4000), TCP)
 SEGMENT6 = ip_packet(ALICE6, BOB6, bytes(20 + 4000), TCP)
 OFFLOAD4 = {"flags": 1, "gso_type": 1, "hdr_len": 40, "gso_size": 1448, "csum_start": 20}
@@ -50,12 +50,12 @@ OFFLOAD6 = {"flags": 1, "gso_type": 4, "hdr_len": 60, "gso_size": 1428, "csum_st
 
 def segment4(**changes: int) -> bytes:
     """A large TCP segment over IPv4, as the kernel hands it over, with some fields changed."""
-    return virtio(**{**OFFLOAD4, "csum_offset": 16, **changes}) + SEGMENT4
+    return virtio_header(**{**OFFLOAD4, "csum_offset": 16, **changes}) + SEGMENT4
 
 
 def segment6(**changes: int) -> bytes:
     """The same over IPv6."""
-    return virtio(**{**OFFLOAD6, "csum_offset": 16, **changes}) + SEGMENT6
+    return virtio_header(**{**OFFLOAD6, "csum_offset": 16, **changes}) + SEGMENT6
 
 
 def allowed(frame: bytes) -> bool:
@@ -116,7 +116,7 @@ def frames(draw: st.DrawFn) -> bytes:
     fields = {"csum_offset": 16, **kind, **draw(CHANGES)}
     ip[0] = draw(st.sampled_from([ip[0]] * 9 + FIRST_BYTES))
     ip[9] = draw(st.sampled_from([ip[9], ip[9], UDP]))
-    frame = virtio(**fields) + bytes(ip)
+    frame = virtio_header(**fields) + bytes(ip)
     return frame[: draw(st.sampled_from([65546] * 9 + [len(frame) - 1, 31, 30, 29, 10]))]
 
 
@@ -192,22 +192,22 @@ class WellFormed(unittest.SynchronousTestCase):
     def test_flags(self) -> None:
         """A checksum may be asked for or declared valid; no other flag is known."""
         ip = ip_packet(ALICE, BOB, bytes(20))
-        self.accepts(*(virtio(flags=flags, csum_start=20) + ip for flags in range(4)))
-        self.refuses(*(virtio(flags=flags, csum_start=20) + ip for flags in range(4, 256)))
+        self.accepts(*(virtio_header(flags=flags, csum_start=20) + ip for flags in range(4)))
+        self.refuses(*(virtio_header(flags=flags, csum_start=20) + ip for flags in range(4, 256)))
 
     def test_checksum_offsets(self) -> None:
         """A checksum lies behind the IP header and inside the packet."""
         ip, ip6 = ip_packet(ALICE, BOB, bytes(8)), ip_packet(ALICE6, BOB6, bytes(8))
-        self.accepts(virtio(flags=1, csum_start=20, csum_offset=6) + ip)
-        self.accepts(virtio(flags=1, csum_start=40, csum_offset=6) + ip6)
+        self.accepts(virtio_header(flags=1, csum_start=20, csum_offset=6) + ip)
+        self.accepts(virtio_header(flags=1, csum_start=40, csum_offset=6) + ip6)
         for start, offset in ((19, 6), (0, 0), (20, 7), (27, 0), (20, 65515), (65515, 0)):
-            self.refuses(virtio(flags=1, csum_start=start, csum_offset=offset) + ip)
-            self.refuses(virtio(flags=1, csum_start=start + 20, csum_offset=offset) + ip6)
+            self.refuses(virtio_header(flags=1, csum_start=start, csum_offset=offset) + ip)
+            self.refuses(virtio_header(flags=1, csum_start=start + 20, csum_offset=offset) + ip6)
 
     def test_header_length(self) -> None:
         """The headers of a packet are not longer than the packet."""
-        self.accepts(virtio(hdr_len=28) + ip_packet(ALICE, BOB, bytes(8)))
-        self.refuses(virtio(hdr_len=29) + ip_packet(ALICE, BOB, bytes(8)))
+        self.accepts(virtio_header(hdr_len=28) + ip_packet(ALICE, BOB, bytes(8)))
+        self.refuses(virtio_header(hdr_len=29) + ip_packet(ALICE, BOB, bytes(8)))
 
     def test_segments(self) -> None:
         """Large TCP segments pass as the kernel hands them over."""
@@ -229,7 +229,7 @@ class WellFormed(unittest.SynchronousTestCase):
         self.refuses(segment4(csum_offset=6), segment6(csum_offset=6), segment4(csum_start=24))
         self.refuses(segment6(csum_start=39), segment6(csum_start=len(SEGMENT6) - 19))
         short = ip_packet(ALICE, BOB, bytes(19), TCP)
-        self.refuses(virtio(**{**OFFLOAD4, "hdr_len": 39, "csum_offset": 16}) + short)
+        self.refuses(virtio_header(**{**OFFLOAD4, "hdr_len": 39, "csum_offset": 16}) + short)
 
     @settings(max_examples=200, deadline=None)
     @given(st.binary(max_size=100))

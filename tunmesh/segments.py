@@ -67,10 +67,10 @@ def split(frame: bytes | memoryview) -> list[bytes]:
     ip = bytes(frame[packet.HEADER : packet.HEADER + start])
     udp = bytes(frame[packet.HEADER + start :][:UDP_HEADER])
     payload = bytes(frame[packet.HEADER + start + UDP_HEADER :])
-    virtio = VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, start, UDP_CSUM_OFFSET)
+    header = VIRTIO.pack(packet.NEEDS_CSUM, packet.GSO_NONE, 0, 0, start, UDP_CSUM_OFFSET)
     pieces = [payload[at : at + size] for at in range(0, len(payload), size)]
     return [
-        virtio + _headers(ip, udp, len(piece), index) + piece for index, piece in enumerate(pieces)
+        header + _headers(ip, udp, len(piece), index) + piece for index, piece in enumerate(pieces)
     ]
 
 
@@ -94,12 +94,12 @@ def _segment(run: list[bytes]) -> bytes:
     start = 20 if first[10] == 0x45 else 40
     payload = packet.HEADER + start + UDP_HEADER
     size = len(first) - payload
-    virtio = VIRTIO.pack(
+    header = VIRTIO.pack(
         packet.NEEDS_CSUM, packet.GSO_UDP_L4, start + UDP_HEADER, size, start, UDP_CSUM_OFFSET
     )
     ip, udp = first[packet.HEADER :][:start], first[packet.HEADER + start :][:UDP_HEADER]
     headers = _headers(ip, udp, size * len(run), 0)
-    return b"".join([virtio, headers, *[frame[payload:] for frame in run]])
+    return b"".join([header, headers, *[frame[payload:] for frame in run]])
 
 
 def _headers(ip: bytes, udp: bytes, payload: int, index: int) -> bytes:
