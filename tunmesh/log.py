@@ -170,9 +170,9 @@ class Room:
 
     def _give_back(self) -> None:
         now = self._seconds()
-        lines = int((now - self._since) / self._pace)
-        self._since += lines * self._pace
-        for _ in range(min(lines, self._total)):
+        count = int((now - self._since) / self._pace)
+        self._since += count * self._pace
+        for _ in range(min(count, self._total)):
             by = next(iter(self._taken))
             taken = self._taken.pop(by) - 1
             if taken:
