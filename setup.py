@@ -14,7 +14,7 @@ setup(
     packages=[*find_packages(include=["tunmesh", "tunmesh.*"]), "twisted.plugins"],
     package_data={
         "tunmesh": ["py.typed"],
-        "tunmesh.page": ["*.html", "*.css", "*.js", "*.svg"],
+        "tunmesh.api.page": ["*.html", "*.css", "*.js", "*.svg"],
     },
     install_requires=[
         "twisted>=24.7",
@@ -44,7 +44,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "tunmesh = tunmesh.cli:main",
+            "tunmesh = tunmesh.cli.main:main",
             "generate_tun_mesh_example_config = tunmesh.cli.configs:generate_example",
             "parse_tun_mesh_config = tunmesh.cli.configs:parse",
         ]

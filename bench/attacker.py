@@ -32,13 +32,15 @@ from typing import Any
 from OpenSSL import SSL
 
 from bench.hoarding import HOARDERS, OwnTls
-from tunmesh import certificates, messages, signing, tls
-from tunmesh.handshake import Dialer, Key
+from tunmesh.auth import signing
+from tunmesh.auth.handshake import Dialer, Key
+from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.localmesh import plan
-from tunmesh.messages import Gossip, NodeRecord, Refusal
-from tunmesh.netstring import Decoder, encode
-from tunmesh.nodekey import SEED_SIZE, NodeKey
-from tunmesh.testing import frame
+from tunmesh.testing.mesh import frame
+from tunmesh.tls import certificates, tls
+from tunmesh.wire import messages
+from tunmesh.wire.messages import Gossip, NodeRecord, Refusal
+from tunmesh.wire.netstring import Decoder, encode
 
 PATIENCE = 2.0  # seconds that a blow may take
 VICTIM, OTHER = plan.NodePlan(1), plan.NodePlan(2)

@@ -8,7 +8,7 @@ nodes, from number 1 on, and COUNT others. MODE is
 - `star`: extras, all in one process. Each has a port, a real link to the real node and says that it
   is linked to all others, which it is not. The real node cannot tell this from joining a mesh of so
   many.
-- `mesh`: whole nodes (tunmesh.node) with the tun in memory, a process each, forked from one that
+- `mesh`: whole nodes (node.node) with the tun in memory, a process each, forked from one that
   has imported everything. Everybody links with everybody.
 - `join`: such nodes too, in a few processes, but they do not dial each other: what each is to be
   linked with are the REALS real nodes, of which it is told the first one only.
@@ -36,18 +36,22 @@ from twisted.internet.interfaces import IAddress, IReadDescriptor
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
-from tunmesh import certificates, listening, messages, signing, tls, web
-from tunmesh.bootstrap import GroupSettings
-from tunmesh.connector import Connector
+from tunmesh.api import public
+from tunmesh.auth import signing
+from tunmesh.auth.handshake import Key
+from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.dialing.connections import Connector
+from tunmesh.dialing.resolver import Names
 from tunmesh.errors import PeerError
-from tunmesh.handshake import Key
-from tunmesh.link import Link
+from tunmesh.host import tcp_ports
+from tunmesh.link.link import Link
 from tunmesh.localmesh import plan
-from tunmesh.messages import Gossip, NodeRecord, Refusal, SignedRecord
-from tunmesh.names import Names
-from tunmesh.node import Node, Reloadable, Settings
-from tunmesh.nodekey import SEED_SIZE, NodeKey
-from tunmesh.testing import MemoryTun
+from tunmesh.node.node import Node, Reloadable, Settings
+from tunmesh.testing.mesh import MemoryTun
+from tunmesh.tls import certificates, tls
+from tunmesh.wire import messages
+from tunmesh.wire.messages import Gossip, NodeRecord, Refusal, SignedRecord
 
 REALS = 3  # real nodes in `join`; one in the other modes
 HOST = plan.NodePlan(REALS + 1).underlay
@@ -121,7 +125,7 @@ class Extra:
     def dial(self) -> None:
         self._dialer.start()
 
-    # tunmesh.link.Owner
+    # link.link.Owner
 
     def link_up(self, link: Link) -> None:
         self._dialer.stop()
@@ -218,13 +222,13 @@ class Whole:
             reactor,
             settings,
             MemoryTun(),
-            make_site=lambda node: web.site(node.health, None, reactor),
+            make_site=lambda node: public.site(node.health, None, reactor),
             random_bytes=secrets.token_bytes,
             draw=random.random,
             failed=partial(say, "failed"),
             log=Logger(namespace="tunmesh", observer=_Links(self._count)),
         )
-        self._node.listen(listening.bind(ip_address(HOST), record.host_port[1]))
+        self._node.listen(tcp_ports.bind(ip_address(HOST), record.host_port[1]))
 
     def go(self) -> None:
         self._node.start()

@@ -29,10 +29,10 @@ from bench.realmesh import RealMesh, run_reactor
 from bench.tools import insist_on
 from bench.watch import Watch
 from tunmesh.errors import OperatorError
+from tunmesh.host.namespaces import CLONE_NEWNS, unshare
 from tunmesh.localmesh.plan import NodePlan
 from tunmesh.localmesh.processes import MeshError
 from tunmesh.localmesh.transfers import TrafficError
-from tunmesh.namespaces import CLONE_NEWNS, unshare
 
 BYSTANDER_LIMIT = 1.0
 

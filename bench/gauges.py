@@ -21,9 +21,9 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from bench.realmesh import RealMesh, descriptors, resident
+from tunmesh.host.namespaces import Namespace
 from tunmesh.localmesh.plan import LISTEN_PORT
 from tunmesh.localmesh.transfers import NamespaceEndpoint
-from tunmesh.namespaces import Namespace
 
 PATIENCE = 10.0
 _CALLS = re.compile(rb"^tunmesh_delayed_calls (\S+)$", re.MULTILINE)

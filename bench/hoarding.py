@@ -17,9 +17,11 @@ from typing import Any, Protocol
 
 from OpenSSL import SSL
 
-from tunmesh import headers, icmp, messages, tls
 from tunmesh.localmesh import plan
-from tunmesh.netstring import encode
+from tunmesh.packets import icmp, ip_headers
+from tunmesh.tls import tls
+from tunmesh.wire import messages
+from tunmesh.wire.netstring import encode
 
 GONE = (OSError, SSL.Error)
 VICTIM = plan.NodePlan(1)
@@ -117,7 +119,7 @@ def echoes(target: Target) -> Iterator[int]:
 
 def _echo(source: str) -> bytes:
     message = icmp.echo_request(icmp.IPV4, 1, 1, bytes(ECHO))
-    return _packet(source, VICTIM.ipv4, headers.ICMP, message)
+    return _packet(source, VICTIM.ipv4, ip_headers.ICMP, message)
 
 
 def _packet(

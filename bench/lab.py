@@ -24,9 +24,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 from bench.errors import BenchError
 from bench.way import Way, lay
 from tunmesh.errors import OperatorError
+from tunmesh.host.namespaces import Namespace
 from tunmesh.localmesh.janitor import Janitor
 from tunmesh.localmesh.underlay import Underlay
-from tunmesh.namespaces import Namespace
 
 TOOL_PATIENCE = 30.0
 END_PATIENCE = 5.0

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from bench.errors import BenchError
 from bench.lab import Ground
-from tunmesh import icmp
+from tunmesh.packets import icmp
 
 INTERVAL = 0.005
 PATIENCE = 20.0

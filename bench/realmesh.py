@@ -27,13 +27,13 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from bench.errors import BenchError
+from tunmesh.host.namespaces import Namespace
 from tunmesh.localmesh import machine
 from tunmesh.localmesh.janitor import Janitor
 from tunmesh.localmesh.plan import NodePlan, Owner, node_config, write_files
 from tunmesh.localmesh.processes import MeshError, NodeProcess, Nodes
 from tunmesh.localmesh.transfers import Place
 from tunmesh.localmesh.underlay import CABLE, PREFIX_LENGTH, Underlay
-from tunmesh.namespaces import Namespace
 
 PATIENCE = 60.0  # seconds until something that must happen is given up
 TUN = "tun1"

@@ -35,11 +35,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import crowd
+from tunmesh.host.namespaces import Namespace
 from tunmesh.localmesh import machine, plan
 from tunmesh.localmesh.janitor import Janitor
 from tunmesh.localmesh.plan import NodePlan
 from tunmesh.localmesh.underlay import CABLE, Underlay
-from tunmesh.namespaces import Namespace
 
 SETTLE = 8.0  # seconds after the last link until news has been told and answered
 IDLE = 10.0  # seconds that an idle node is watched

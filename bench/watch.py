@@ -17,8 +17,8 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh import icmp
-from tunmesh.namespaces import Namespace
+from tunmesh.host.namespaces import Namespace
+from tunmesh.packets import icmp
 
 INTERVAL = 0.01
 

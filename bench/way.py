@@ -15,7 +15,7 @@ from pathlib import Path
 from pyroute2 import IPRoute
 
 from bench.tools import compile_program
-from tunmesh.namespaces import Namespace
+from tunmesh.host.namespaces import Namespace
 
 _TUNSETIFF = 0x400454CA
 _IFF_TUN_NO_PI = 0x1001

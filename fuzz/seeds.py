@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fuzz.corpus import CORPUS
-from tests import configs
-from tests.test_handshake import DIALER, HONEST, LISTENER
-from tests.test_messages import PAYLOADS, RECORD_BYTES
-from tests.test_packet import PLAIN, ip_packet, segment4, segment6
-from tests.test_segments import datagram
-from tunmesh.messages import decode_claim, decode_shown, encode_record
-from tunmesh.netstring import encode
+from tests.auth.test_handshake import DIALER, HONEST, LISTENER
+from tests.packets.test_udp_segments import datagram
+from tests.packets.test_virtio import PLAIN, ip_packet, segment4, segment6
+from tests.support import configs
+from tests.wire.test_messages import PAYLOADS, RECORD_BYTES
+from tunmesh.wire.messages import decode_claim, decode_shown, encode_record
+from tunmesh.wire.netstring import encode
 
 
 def seeds() -> Mapping[str, Mapping[str, bytes]]:

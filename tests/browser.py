@@ -26,10 +26,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from tests import netns
-from tests.realnode import Ground, RealNode
+from tests.support import netns
+from tests.support.realnode import Ground, RealNode
+from tunmesh.host.namespaces import Namespace
 from tunmesh.localmesh.plan import PAGE_PORT
-from tunmesh.namespaces import Namespace
 
 PATIENCE = 20.0
 PHONE = (360, 740)

@@ -34,7 +34,7 @@ from bench.results import Results, Sample, Summary
 from bench.targets import Target, Verdict
 from bench.tools import TOOLS, missing
 from bench.way import Way
-from tests import netns
+from tests.support import netns
 
 PING = """\
 PING 10.77.0.2 (10.77.0.2) 56(84) bytes of data.

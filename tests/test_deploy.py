@@ -16,9 +16,9 @@ from twisted.internet import reactor as trial_reactor
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
-from tests.test_metrics import ALWAYS, BY_NODE
-from tunmesh.datapath import DROP_REASONS
-from tunmesh.node import HANDSHAKE_FAILURES
+from tests.observe.test_metrics import ALWAYS, BY_NODE
+from tunmesh.dataplane.forwarder import DROP_REASONS
+from tunmesh.node.node import HANDSHAKE_FAILURES
 
 reactor: Any = trial_reactor
 

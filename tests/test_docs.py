@@ -7,9 +7,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-import tests.test_metrics
-from tunmesh.datapath import DROP_REASONS
-from tunmesh.node import HANDSHAKE_FAILURES
+import tests.observe.test_metrics
+from tunmesh.dataplane.forwarder import DROP_REASONS
+from tunmesh.node.node import HANDSHAKE_FAILURES
 
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
@@ -20,7 +20,7 @@ class DocsTests(SynchronousTestCase):
 
     def test_every_metric_is_documented(self) -> None:
         """docs/monitoring.md names every metric, and none that does not exist."""
-        promised = tests.test_metrics.ALWAYS | tests.test_metrics.BY_NODE
+        promised = tests.observe.test_metrics.ALWAYS | tests.observe.test_metrics.BY_NODE
         names = {re.sub(r"_(bucket|count|sum)$", "", name) for name in promised}
         documented = set(re.findall(r"`(tunmesh_\w+)`", self.read("docs/monitoring.md")))
         self.assertEqual(documented, names)

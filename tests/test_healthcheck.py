@@ -12,15 +12,15 @@ from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
-from tests.configs import MINIMAL
-from tests.places import short_directory
-from tests.realnode import reactor
-from tests.test_admin import Standing, command
-from tests.test_metrics import LIVE, a_status
-from tests.test_web import DEAD, LONELY
+from tests.api.test_control import Standing, command
+from tests.api.test_public import DEAD, LONELY
+from tests.observe.test_metrics import LIVE, a_status
+from tests.support.configs import MINIMAL
+from tests.support.places import short_directory
+from tests.support.realnode import reactor
+from tunmesh.api.public import site
 from tunmesh.localmesh.plan import self_signed_certificate
 from tunmesh.status import Health
-from tunmesh.web import site
 
 
 class AtThePort(unittest.TestCase):

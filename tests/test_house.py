@@ -1,7 +1,8 @@
-"""The house: which module lives on which floor, and who may import whom.
+"""The house: folders are floors, and imports lead down.
 
-The table is the rule. A module that is not in it does not belong to the house: whoever adds one has
-to decide where it lives.
+`ls tunmesh/` shows the architecture. FLOORS lists the folders, and the few modules beside them,
+from the bottom up: each may import from those before it and from itself. A folder has one purpose,
+which its `__init__.py` says in one line.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -19,122 +19,70 @@ import tunmesh
 
 PACKAGE = Path(tunmesh.__file__).parent
 PLUGIN = PACKAGE.parent / "twisted" / "plugins" / "tunmesh_plugin.py"
+TESTS = Path(__file__).parent
 
-# What reads a clock, draws a number, writes a log or talks to somebody.
+# From the bottom up.
+FLOORS = """
+    errors addresses units
+    packets wire status
+    logs pki host netlink
+    auth tls link
+    membership dialing dataplane
+    observe node config
+    api service doctor
+    testing localmesh simulator
+    healthcheck cli
+""".split()  # noqa: SIM905
+
+# What has no clock, no randomness, no log and no I/O: the formats, and the machines that decide.
+PURE = """
+    errors addresses units status packets wire
+    logs.events
+    auth
+    tls.admission tls.pacing tls.underlay
+    link.fair_queue link.keepalive link.memory_budget link.penalty
+    membership.agreement membership.commands membership.namesakes membership.remembered
+    membership.reservations membership.roster membership.seniority membership.shares
+    dialing.dial_budget dialing.dial_limit dialing.dialable
+    dataplane.fragments dataplane.inspection dataplane.table
+    netlink.codec netlink.device_state netlink.overlaps
+    observe.expiry observe.explain observe.health observe.node_totals observe.samples
+    observe.status_json
+    api.page.view
+""".split()  # noqa: SIM905
 IMPURE = """
     twisted zope OpenSSL pyroute2 prometheus_client asyncio concurrent ctypes datetime fcntl io
     logging multiprocessing os pathlib random secrets select selectors shutil signal socket ssl
     subprocess sys tempfile threading time warnings
-"""
+""".split()  # noqa: SIM905
 
-
-@dataclass(frozen=True)
-class Floor:
-    """Some modules, and the floors that they may import from: their own too, if it is named."""
-
-    modules: str
-    imports: str
-    pure: bool = False  # imports nothing of IMPURE
-
-
-# From the bottom up.
-FLOORS = {
-    "errors": Floor("errors addresses", "", pure=True),
-    "figures": Floor("figures", "", pure=True),
-    "stdio": Floor("stdio", ""),
-    "codecs": Floor(
-        "netstring messages packet headers segments flows pcapng icmp events rtnetlink",
-        "errors codecs",
-        pure=True,
-    ),
-    "machines": Floor(
-        "handshake nodekey signing routing roster commands packetqueue budget status totals health "
-        "expiry turns outside history report explain strangers standing keepalive waste memory "
-        "agreement namesakes shares fragments inspection memory_budget overlaps dialbudget "
-        "dialable devicestate reservations",
-        "errors codecs machines",
-        pure=True,
-    ),
-    # What adapters are made of: the part of `tls` that knows private names, certificates in files,
-    # what every web site has in common.
-    "internals": Floor(
-        "access bugs bulktls holders pem sites capture lines admission netlink",
-        "errors codecs machines internals",
-    ),
-    "reading": Floor("reading", "machines internals"),
-    "drawing": Floor("page.view", "figures machines", pure=True),
-    "adapters": Floor(
-        "tun link tls dialer names metrics web admin page unixport netadmin privileges log outlet "
-        "namespaces apart aside issuing keyfiles seccomp sdnotify runqueue listening heap "
-        "descriptors devicewatch",
-        "errors codecs machines internals reading drawing",
-    ),
-    "certificates": Floor("certificates", "errors internals adapters"),
-    "interpreter": Floor(
-        "node peers connector datapath bootstrap redial digest introductions learned",
-        "errors codecs machines internals adapters interpreter",
-    ),
-    "configuration": Floor(
-        "config config.accounts config.file config.keys config.networking config.process "
-        "config.values config.schema config.example config.reference config.words config.changes "
-        "config.secrecy config.plain configured socketpath",
-        "errors codecs machines configuration",
-    ),
-    "lint": Floor("config.lint", "errors machines internals certificates configuration adapters"),
-    "preflight": Floor("preflight", "errors machines internals adapters configuration"),
-    "harness": Floor(
-        "localmesh localmesh.run localmesh.story localmesh.measuring localmesh.processes "
-        "localmesh.plan localmesh.screen localmesh.machine localmesh.underlay localmesh.transfers "
-        "localmesh.pinger localmesh.janitor localmesh.forward",
-        "errors codecs adapters configuration harness",
-    ),
-    "twins": Floor("fakeclock testing", "errors codecs machines adapters interpreter twins"),
-    "simulator": Floor(
-        "simulator simulator.run simulator.scenarios simulator.invariants simulator.story "
-        "simulator.world simulator.net simulator.plain simulator.liar",
-        "errors codecs adapters interpreter machines twins simulator",
-    ),
-    "service": Floor(
-        "service reload control monitor",
-        "errors stdio codecs machines internals reading adapters interpreter certificates "
-        "configuration lint preflight service",
-    ),
-    "doctor": Floor(
-        "doctor reaching",
-        "errors codecs machines internals adapters certificates configuration lint "
-        "preflight doctor",
-    ),
-    "healthcheck": Floor("healthcheck", "errors stdio configuration"),
-    "cli": Floor(
-        "cli cli.base cli.configs cli.harness cli.asking cli.client cli.views cli.waiting "
-        "cli.completion cli.guarding cli.looking cli.echo cli.doctoring cli.keys cli.simulation "
-        "cli.rotation",
-        "errors figures stdio codecs internals adapters certificates configuration lint doctor "
-        "healthcheck harness simulator cli",
-    ),
-}
+# Of the configuration a node imports these values and nothing else: pydantic takes 10 MB, so a
+# child process reads the file.
+PLAIN_CONFIG = "tunmesh.config.values"
+NODE = ("membership", "dialing", "dataplane", "observe", "node", "api", "service")
 # Beside the standard library; annotated_types is where pydantic has its bounds from.
-CONFIGURATION_USES = {"pydantic", "pydantic_core", "annotated_types", "yaml"}
+CONFIG_USES = {"pydantic", "pydantic_core", "annotated_types", "yaml"}
+
+MOST_MODULES = 14  # in one folder
 
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of the package by its dotted name in it, parsed. The package's own is
-    `__init__`, those of the packages inside have these packages' names."""
+    """Every module by its dotted name in the package, parsed. A folder's own has its name."""
     return {
         name_of(path.relative_to(PACKAGE)): ast.parse(path.read_text())
         for path in sorted(PACKAGE.rglob("*.py"))
+        if path != PACKAGE / "__init__.py"
     }
 
 
 def name_of(path: Path) -> str:
-    parts = path.with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" and parts[:-1] else parts)
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
 def floor_of(module: str) -> str:
-    """The name of the floor that a module lives on; empty if it does not live here."""
-    return next((name for name, floor in FLOORS.items() if module in floor.modules.split()), "")
+    """The folder that a module is in, or the module itself if it is beside the folders."""
+    return module.partition(".")[0]
 
 
 def outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
@@ -166,15 +114,12 @@ def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
 
 
 def inside(tree: ast.AST) -> set[str]:
-    """The modules of this package that are imported anywhere in the tree."""
-    names = {
-        name.removeprefix("tunmesh.")
+    """The floors of this package that are imported from anywhere in the tree."""
+    return {
+        floor_of(name.removeprefix("tunmesh."))
         for name in imported(ast.walk(tree))
         if name.startswith("tunmesh.")
-    }
-    # `from a import b` may name a module or what is in one.
-    candidates = names | {name.rpartition(".")[0] for name in names}
-    return candidates & modules().keys()
+    } & set(FLOORS)
 
 
 def outside(tree: ast.AST) -> set[str]:
@@ -183,45 +128,64 @@ def outside(tree: ast.AST) -> set[str]:
 
 
 class House(unittest.SynchronousTestCase):
-    """The modules of the package, and what they import."""
+    """The folders of the package, and what they import."""
 
-    def test_everybody_lives_somewhere(self) -> None:
-        """Every module is in the table, once, and nothing else is."""
-        listed = [module for floor in FLOORS.values() for module in floor.modules.split()]
-        self.assertEqual(sorted(listed), sorted(set(modules()) - {"__init__"}))
+    def test_floors(self) -> None:
+        """Every folder and every module beside them is a floor, and nothing else is."""
+        self.assertEqual(sorted(FLOORS), sorted({floor_of(module) for module in modules()}))
 
     def test_direction(self) -> None:
-        """A module imports from the floors that its own may look at, and from no other."""
-        for module in set(modules()) - {"__init__"}:
-            visible = FLOORS[floor_of(module)].imports.split()
-            for name in inside(modules()[module]):
-                self.assertIn(floor_of(name), visible, f"{module} imports {name}")
+        """Imports lead down: to the floors below, or to the same one."""
+        for module, tree in modules().items():
+            height = FLOORS.index(floor_of(module))
+            for floor in inside(tree):
+                self.assertLessEqual(FLOORS.index(floor), height, f"{module} imports {floor}")
 
     def test_bottom(self) -> None:
         """The package itself and the plugin import nothing of the package."""
-        self.assertEqual(inside(modules()["__init__"]), set())
+        self.assertEqual(inside(ast.parse((PACKAGE / "__init__.py").read_text())), set())
         self.assertEqual(inside(ast.parse(PLUGIN.read_text())), set())
 
+    def test_folders(self) -> None:
+        """A folder says its purpose in one line, has no code of its own, and is not too full."""
+        for folder in {path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE}:
+            tree = ast.parse((folder / "__init__.py").read_text())
+            purpose = ast.get_docstring(tree)
+            self.assertTrue(purpose and "\n" not in purpose, folder)
+            self.assertEqual(len(tree.body), 1, folder)
+            self.assertLessEqual(len(list(folder.glob("*.py"))) - 1, MOST_MODULES, folder)
+
+    def test_tests(self) -> None:
+        """The tests are in the same folders as what they test; `attacks` and `real` go through all
+        of them, and `support` is what they share."""
+        folders = {path.parent.name for path in TESTS.glob("*/test_*.py")}
+        self.assertEqual(folders - set(FLOORS), {"attacks", "real"})
+
     def test_pure(self) -> None:
-        """Codecs and machines do no I/O, read no clock, draw no numbers and log nothing."""
+        """Formats and machines do no I/O, read no clock, draw no numbers and log nothing."""
         for module, tree in modules().items():
-            if floor_of(module) and FLOORS[floor_of(module)].pure:
-                self.assertEqual(outside(tree) & set(IMPURE.split()), set(), module)
+            if module in PURE or floor_of(module) in PURE:
+                self.assertEqual(outside(tree) & set(IMPURE), set(), module)
+
+    def test_pure_exists(self) -> None:
+        """Each that is called pure exists."""
+        self.assertEqual(set(PURE) - set(modules()), set())
 
     def test_configuration(self) -> None:
         """The configuration is made with the standard library, pydantic and YAML."""
-        for module in FLOORS["configuration"].modules.split():
-            strange = outside(modules()[module]) - sys.stdlib_module_names - CONFIGURATION_USES
-            self.assertEqual(strange, set(), module)
+        for module, tree in modules().items():
+            if floor_of(module) == "config":
+                strange = outside(tree) - sys.stdlib_module_names - CONFIG_USES
+                self.assertEqual(strange, set(), module)
 
     def test_no_configuration_in_a_node(self) -> None:
-        """Nothing that a node imports when it starts imports the configuration: it takes 10 MB, so
-        a child process reads it. Type checkers may, and functions."""
-        node = "machines internals reading adapters interpreter service"
-        for module in [name for floor in node.split() for name in FLOORS[floor].modules.split()]:
-            for name in imported(at_run_time(modules()[module])):
-                self.assertFalse(name.startswith("tunmesh.config."), f"{module}: {name}")
-                self.assertNotEqual(name, "tunmesh.config", module)
+        """Nothing that a node imports when it starts imports pydantic's part of the configuration.
+        Type checkers may, and functions."""
+        for module, tree in modules().items():
+            if floor_of(module) in NODE:
+                for name in imported(at_run_time(tree)):
+                    if name.startswith("tunmesh.config"):
+                        self.assertTrue(name.startswith(PLAIN_CONFIG), f"{module}: {name}")
 
     def test_absolute(self) -> None:
         """Imports are absolute and name what they import, so that they can be read here."""

@@ -19,9 +19,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tunmesh import stdio
+from tunmesh.config.paths import socket_path
 from tunmesh.errors import OperatorError
-from tunmesh.socketpath import socket_path
+from tunmesh.host import stdio
 
 TIMEOUT = 4.0  # seconds; less than the image gives us, so that we can still say why
 LONGEST = 4096  # bytes of a page that are shown: Docker keeps no more of an answer
@@ -80,9 +80,9 @@ def _place(environ: Mapping[str, str]) -> tuple[str, int]:
     """Where the node listens: an address, and the port."""
     import random
 
-    from tunmesh import config
+    from tunmesh.config import loading
 
-    loaded = config.load(config.path_of(None, environ), environ, random.uniform)
+    loaded = loading.load(loading.path_of(None, environ), environ, random.uniform)
     address, port = loaded.control_api.listen_address, loaded.control_api.listen_port
     if address is None or address.is_unspecified:
         return "::1" if address is not None and address.version == 6 else "127.0.0.1", port

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from tunmesh.config import Config, ConfigError, dump, load
+from tunmesh.config.loading import Config, ConfigError, dump, load
 
 ENVIRON = {"X": "x", "PORT": "4567"}
 

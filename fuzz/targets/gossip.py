@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from ipaddress import ip_interface, ip_network
 
 from fuzz.choices import Choices
-from tunmesh import commands, roster
 from tunmesh.addresses import is_host
-from tunmesh.commands import Address, Command
-from tunmesh.messages import BYE_REASONS, MAX_INTRODUCED, Gossip, NodeRecord
-from tunmesh.roster import Roster
+from tunmesh.membership import commands, roster
+from tunmesh.membership.commands import Address, Command
+from tunmesh.membership.roster import Roster
+from tunmesh.wire.messages import BYE_REASONS, MAX_INTRODUCED, Gossip, NodeRecord
 
 NETWORK = ip_network("10.0.0.0/24")
 IDS = tuple(f"{number:032x}" for number in range(8))

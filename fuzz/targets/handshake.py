@@ -9,7 +9,7 @@ record, or seals nonsense.
 from __future__ import annotations
 
 from fuzz.choices import Choices
-from tests.test_handshake import (
+from tests.auth.test_handshake import (
     BINDING,
     DIALER,
     HONEST,
@@ -26,10 +26,10 @@ from tests.test_handshake import (
     listener,
     tell,
 )
-from tunmesh import messages
+from tunmesh.auth.handshake import Dialer, Listener
 from tunmesh.errors import PeerError
-from tunmesh.handshake import Dialer, Listener
-from tunmesh.messages import SignedRecord, decode_record, encode_shown
+from tunmesh.wire import messages
+from tunmesh.wire.messages import SignedRecord, decode_record, encode_shown
 
 _KEYS = ((KEY,), (NEW_KEY, KEY), (KEY, NEW_KEY))
 _FRESH = b"x" * 32  # a nonce that nothing recorded was made for

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tunmesh import messages
 from tunmesh.errors import PeerError
+from tunmesh.wire import messages
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from itertools import cycle
 
 from fuzz.choices import Choices
 from tunmesh.errors import PeerError
-from tunmesh.netstring import Decoder, encode
+from tunmesh.wire.netstring import Decoder, encode
 
 Outcome = tuple[list[bytes], str | None]  # payloads, and why it ended there
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import struct
 
-from tests.test_packet import allowed
-from tests.test_routing import ALICE, BOB, ROUTES, ends, table, way_in
-from tunmesh import packet
+from tests.dataplane.test_table import ALICE, BOB, ROUTES, ends, table, way_in
+from tests.packets.test_virtio import allowed
+from tunmesh.packets import virtio
 
 
 def check(data: bytes) -> None:
     frame = mended(data[1:]) if data[:1] == b"\1" else data[1:]
-    is_good = packet.well_formed(frame)
+    is_good = virtio.well_formed(frame)
     assert is_good == allowed(frame), "the quick check and the slow one disagree"
-    assert packet.well_formed(memoryview(frame)) == is_good
+    assert virtio.well_formed(memoryview(frame)) == is_good
     if is_good:
         _check_good(frame)
     routes = table(ROUTES)
@@ -31,7 +31,7 @@ def check(data: bytes) -> None:
 
 def mended(frame: bytes) -> bytes:
     """With the length that it has, where it claims to be IP."""
-    size = len(frame) - packet.HEADER
+    size = len(frame) - virtio.HEADER
     if 20 <= size < 1 << 16 and frame[10] >> 4 == 4:
         return frame[:12] + struct.pack(">H", size) + frame[14:]
     if 40 <= size < 1 << 16 and frame[10] >> 4 == 6:
@@ -41,12 +41,12 @@ def mended(frame: bytes) -> bytes:
 
 def _check_good(frame: bytes) -> None:
     """It is all of one packet, and what its header asks for stays inside."""
-    size = len(frame) - packet.HEADER
-    assert packet.read(frame)[:2] == tuple(address.packed for address in ends(frame))
-    assert not packet.well_formed(frame + b"\0")
-    assert not packet.well_formed(frame[:-1])
-    flags, kind, headers, _, start, offset = packet.VIRTIO.unpack_from(frame)
+    size = len(frame) - virtio.HEADER
+    assert virtio.read(frame)[:2] == tuple(address.packed for address in ends(frame))
+    assert not virtio.well_formed(frame + b"\0")
+    assert not virtio.well_formed(frame[:-1])
+    flags, kind, headers, _, start, offset = virtio.VIRTIO.unpack_from(frame)
     assert headers <= size
-    assert not flags & packet.NEEDS_CSUM or 20 <= start <= start + offset + 2 <= size
-    assert kind == packet.GSO_NONE or flags & packet.NEEDS_CSUM
-    assert packet.well_formed(bytes(packet.HEADER) + frame[packet.HEADER :]), "plain it is good too"
+    assert not flags & virtio.NEEDS_CSUM or 20 <= start <= start + offset + 2 <= size
+    assert kind == virtio.GSO_NONE or flags & virtio.NEEDS_CSUM
+    assert virtio.well_formed(bytes(virtio.HEADER) + frame[virtio.HEADER :]), "plain it is good too"

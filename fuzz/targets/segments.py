@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from fuzz.choices import Choices
 from fuzz.targets.packet import mended
-from tests.test_segments import datagram
-from tunmesh import packet, segments
+from tests.packets.test_udp_segments import datagram
+from tunmesh.packets import udp_segments, virtio
 
 _SIZES = (0, 1, 2, 3, 100, 1200, 1472, 9000, 40_000, 65_000, 65_400)
 
@@ -26,14 +26,14 @@ def _join(choices: Choices) -> None:
     frames: list[bytes] = []
     while choices and len(frames) < 400 and sum(map(len, frames)) < 1 << 18:
         frames += _burst(choices)
-    joined = segments.join(frames)
+    joined = udp_segments.join(frames)
     assert len(joined) <= len(frames)
     cut: list[bytes] = []
     for frame in joined:
-        assert packet.well_formed(frame) or frame in frames, "a frame that no peer would accept"
+        assert virtio.well_formed(frame) or frame in frames, "a frame that no peer would accept"
         assert len(frame) <= 65_545
-        pieces = segments.split(frame) if frame[1] == packet.GSO_UDP_L4 else [frame]
-        assert len(pieces) <= segments.MAX_JOINED
+        pieces = udp_segments.split(frame) if frame[1] == virtio.GSO_UDP_L4 else [frame]
+        assert len(pieces) <= udp_segments.MAX_JOINED
         cut += pieces
     assert list(map(_told_apart, cut)) == list(map(_told_apart, frames))
 
@@ -63,15 +63,15 @@ def _told_apart(frame: bytes) -> bytes:
 
 
 def _cut(frame: bytes) -> None:
-    if not packet.well_formed(frame) or frame[1] != packet.GSO_UDP_L4:
+    if not virtio.well_formed(frame) or frame[1] != virtio.GSO_UDP_L4:
         return
-    _, _, _, size, start, _ = packet.VIRTIO.unpack_from(frame)
-    pieces = segments.split(memoryview(frame))
-    assert 1 <= len(pieces) <= packet.MAX_SEGMENTS
-    head = packet.HEADER + start + packet.UDP_HEADER
+    _, _, _, size, start, _ = virtio.VIRTIO.unpack_from(frame)
+    pieces = udp_segments.split(memoryview(frame))
+    assert 1 <= len(pieces) <= virtio.MAX_SEGMENTS
+    head = virtio.HEADER + start + virtio.UDP_HEADER
     assert b"".join(piece[head:] for piece in pieces) == frame[head:]
     assert all(len(piece) == head + size for piece in pieces[:-1])
     for piece in pieces:
-        assert packet.well_formed(piece), "cut, it is good no more"
-        assert packet.read(piece) == packet.read(frame), "cut, it is somebody else's"
-        assert piece[1] == packet.GSO_NONE
+        assert virtio.well_formed(piece), "cut, it is good no more"
+        assert virtio.read(piece) == virtio.read(frame), "cut, it is somebody else's"
+        assert piece[1] == virtio.GSO_NONE

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import click
 
 from tunmesh import healthcheck as health
-from tunmesh import stdio
 from tunmesh.cli import views
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client
+from tunmesh.config.paths import DEFAULT_SOCKET, SOCKET_VARIABLE, socket_path
 from tunmesh.errors import OperatorError
-from tunmesh.socketpath import DEFAULT_SOCKET, SOCKET_VARIABLE, socket_path
+from tunmesh.host import stdio
 
 WATCH = 2.0  # seconds
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -164,13 +164,13 @@ def drain(node: Client, keep_guard: bool) -> None:
 
 def _remove_guard(networks: Iterable[str]) -> None:
     """The node could not: it has given up NET_ADMIN. Whoever drains it may have that."""
-    from tunmesh import netadmin  # with netlink, which other commands do not need
+    from tunmesh.netlink import setup
 
-    guarded = netadmin.guarded([ip_network(network) for network in networks])
+    guarded = setup.guarded([ip_network(network) for network in networks])
     if not guarded:
         return
     try:
-        netadmin.remove_guard(guarded)
+        setup.remove_guard(guarded)
     except OperatorError as error:
         names = ", ".join(map(str, guarded))
         click.echo(f"packets to {names} are still refused: {error} (tunmesh guard --remove)")

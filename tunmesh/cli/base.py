@@ -11,8 +11,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from tunmesh import stdio
 from tunmesh.errors import OperatorError
+from tunmesh.host import stdio
 
 # Why a write to standard output fails. EPIPE is not among them: click ends in silence then.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)

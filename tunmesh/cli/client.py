@@ -19,8 +19,8 @@ from http.client import (
 from pathlib import Path
 from typing import IO, Any
 
+from tunmesh.config.paths import SOCKET_VARIABLE
 from tunmesh.errors import OperatorError
-from tunmesh.socketpath import SOCKET_VARIABLE
 
 FUTURE = 2**52  # later than every event that has been
 

@@ -10,8 +10,8 @@ import time
 import click
 import yaml
 
-from tunmesh import config
 from tunmesh.cli.base import Group, OneLineErrors
+from tunmesh.config import loading
 from tunmesh.config.example import example as example_config
 from tunmesh.config.reference import reference as reference_page
 from tunmesh.config.schema import schema as json_schema
@@ -34,7 +34,7 @@ def config_group() -> None:
 def check(file: str | None, redact: bool) -> None:
     """Say whether FILE can be used, or everything that is wrong with it."""
     _lint(file)
-    click.echo(f"{config.path_of(file, os.environ)}: ok")
+    click.echo(f"{loading.path_of(file, os.environ)}: ok")
 
 
 @config_group.command()
@@ -42,8 +42,8 @@ def check(file: str | None, redact: bool) -> None:
 @_redact
 def show(file: str | None, redact: bool) -> None:
     """Print what FILE amounts to, defaults filled in."""
-    path = config.path_of(file, os.environ)
-    _print_effective(config.load(path, os.environ, _draw), redact)
+    path = loading.path_of(file, os.environ)
+    _print_effective(loading.load(path, os.environ, _draw), redact)
 
 
 @config_group.command()
@@ -78,22 +78,22 @@ def parse(file: str | None, redact: bool) -> None:
     _print_effective(_lint(file), redact)
 
 
-def _lint(file: str | None) -> config.Config:
+def _lint(file: str | None) -> loading.Config:
     """The config, if there is nothing wrong with it; warnings are printed."""
     # Importing it takes OpenSSL and netlink, which few commands need.
     from tunmesh.config.lint import lint
 
-    path = config.path_of(file, os.environ)
+    path = loading.path_of(file, os.environ)
     findings = lint(path, os.environ, _draw, time.time())
     for warning in findings.warnings:
         click.echo(f"warning: {warning.at(path)}", err=True)
     if findings.config is None:
-        raise config.ConfigError(path, findings.errors)
+        raise loading.ConfigError(path, findings.errors)
     return findings.config
 
 
-def _print_effective(loaded: config.Config, redact: bool) -> None:
-    tree = config.dump(loaded, reveal=not redact)
+def _print_effective(loaded: loading.Config, redact: bool) -> None:
+    tree = loading.dump(loaded, reveal=not redact)
     click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
 
 

@@ -26,22 +26,23 @@ def doctor(node: Client, file: str | None) -> None:
     node runs, or is to run. Exit code 0 if nothing is wrong, 2 if something is.
     """
     # Importing it takes OpenSSL and netlink, which few commands need.
-    from tunmesh import config, doctor
+    from tunmesh.config import loading
+    from tunmesh.doctor import diagnosis
 
     status = _status(node)
     running = None
     if not isinstance(status, OperatorError):
-        running = doctor.Running(status["device"]["name"], status["node"]["port"])
+        running = diagnosis.Running(status["device"]["name"], status["node"]["port"])
     bad = 0
-    path = config.path_of(file, os.environ)
+    path = loading.path_of(file, os.environ)
     part = ""
-    for found in doctor.examine(
+    for found in diagnosis.examine(
         path, os.environ, random.SystemRandom().uniform, time.time(), running
     ):
         if found.part != part:
             part = found.part
             click.echo(part)
-        bad += found.verdict == doctor.BAD
+        bad += found.verdict == diagnosis.BAD
         _say(found.verdict, found.text)
     click.echo("node")
     if isinstance(status, NoNodeError):

@@ -12,7 +12,7 @@ import socket
 import time
 from ipaddress import IPv4Address, IPv6Address
 
-from tunmesh import icmp
+from tunmesh.packets import icmp
 
 PAYLOAD = bytes(56)  # as `ping` sends
 _NOBODY = 33434  # where traceroute sends to, for the same reason

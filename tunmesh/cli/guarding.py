@@ -27,17 +27,18 @@ def guard(file: str | None, remove: bool, show: bool) -> None:
     FILE is $TUNMESH_CONFIG_PATH or /etc/tunmesh/config.yaml when it is not given.
     """
     # Importing it takes netlink, which few commands need.
-    from tunmesh import config, netadmin
+    from tunmesh.config import loading
+    from tunmesh.netlink import setup
 
-    networking = config.load(config.path_of(file, os.environ), os.environ, _draw).networking
+    networking = loading.load(loading.path_of(file, os.environ), os.environ, _draw).networking
     families = (networking.ipv4, networking.ipv6)
     networks = [family.network_cidr for family in families if family is not None]
     if remove:
-        removed = netadmin.remove_guard(networks)
+        removed = setup.remove_guard(networks)
         click.echo(f"removed: {', '.join(removed)}" if removed else "there was none")
         return
     if not show:
-        netadmin.put_guard(networks)
-    there = netadmin.guarded(networks)
+        setup.put_guard(networks)
+    there = setup.guarded(networks)
     for network in networks:
         click.echo(f"{network} {'is guarded' if network in there else 'has no guard'}")

@@ -7,7 +7,7 @@ import sys
 import click
 
 from tunmesh.cli.base import OneLineErrors
-from tunmesh.localmesh import FEWEST_NODES, MOST_NODES
+from tunmesh.localmesh.size import FEWEST_NODES, MOST_NODES
 
 
 @click.command(cls=OneLineErrors)

@@ -18,7 +18,7 @@ from tunmesh.cli.client import Client
 
 if TYPE_CHECKING:
     from tunmesh.cli.rotation import Configured
-    from tunmesh.issuing import Issued
+    from tunmesh.pki.issue import Issued
 
 SECRET_BYTES = 32
 _path = click.Path(path_type=Path)
@@ -38,15 +38,15 @@ def secret(ctx: click.Context, out: Path | None, group: str | None, force: bool)
 
     `tunmesh secret rotate` changes the one that a mesh has.
     """
-    from tunmesh import keyfiles
+    from tunmesh.pki import write
 
     if ctx.invoked_subcommand is not None:
         return
     if out is None:
         click.echo(_new_secret())
         return
-    gid = None if group is None else keyfiles.group_number(group)
-    keyfiles.write(out, f"{_new_secret()}\n".encode(), keyfiles.SECRET, gid, force)
+    gid = None if group is None else write.group_number(group)
+    write.write(out, f"{_new_secret()}\n".encode(), write.SECRET, gid, force)
 
 
 @secret.command(cls=OneLineErrors)
@@ -60,11 +60,11 @@ def rotate(node: Client, config_path: str | None, make: bool) -> None:
     what to do next, and who has not done it yet. Nothing is changed but for --make: run it again
     as often as you like, on any node. No secret is shown.
     """
-    from tunmesh import config
     from tunmesh.cli import rotation
+    from tunmesh.config import loading
 
-    path = config.path_of(config_path, os.environ).absolute()
-    loaded = config.load(path, os.environ, lambda _low, high: high)
+    path = loading.path_of(config_path, os.environ).absolute()
+    loaded = loading.load(path, os.environ, lambda _low, high: high)
     configured = rotation.Configured.of(path, loaded)
     if make:
         click.echo(f"made {_make_next(configured)}: on this node; do not make another one")
@@ -75,8 +75,8 @@ def rotate(node: Client, config_path: str | None, make: bool) -> None:
 
 def _make_next(configured: Configured) -> Path:
     """Make the secret that follows, readable for whom the old one is. Raises OperatorError."""
-    from tunmesh import keyfiles
     from tunmesh.errors import OperatorError
+    from tunmesh.pki import write
 
     if configured.count > 1:
         raise OperatorError(
@@ -88,7 +88,7 @@ def _make_next(configured: Configured) -> Path:
         raise OperatorError(f"{path}: is made already; tunmesh secret rotate says what comes next")
     old = (configured.files or (configured.path,))[0].stat()
     gid = old.st_gid if old.st_mode & stat.S_IRGRP else None
-    keyfiles.write(path, f"{_new_secret()}\n".encode(), keyfiles.SECRET, gid, replace=False)
+    write.write(path, f"{_new_secret()}\n".encode(), write.SECRET, gid, replace=False)
     if os.geteuid() == 0:
         os.chown(path, old.st_uid, -1)
     return path
@@ -131,32 +131,32 @@ def certificate(
     once (--ca), keep its key off the nodes, and sign one for each node with it (--ca-cert and
     --ca-key), for the names and addresses of the URLs that others reach the node at.
     """
-    from tunmesh import issuing, keyfiles
+    from tunmesh.pki import issue, write
 
     if (ca_cert is None) != (ca_key is None):
         raise click.UsageError("--ca-cert and --ca-key go together")
     if ca and (ca_cert is not None or names or addresses):
         raise click.UsageError("--ca makes an authority of its own, which is for no host")
-    hosts = issuing.host_names(names, addresses)
+    hosts = issue.host_names(names, addresses)
     cert_path = out_cert or directory / ("ca.pem" if ca else "cert.pem")
     key_path = out_key or directory / ("ca-key.pem" if ca else "key.pem")
-    gid = None if group is None else keyfiles.group_number(group)
+    gid = None if group is None else write.group_number(group)
     if not force:
-        keyfiles.insist_on_free(key_path, cert_path)
+        write.insist_on_free(key_path, cert_path)
     now = datetime.datetime.now(datetime.UTC)
     authority = _authority(ca_cert, ca_key)
-    made = issuing.issue(hosts, days, now, authority, is_authority=ca)
+    made = issue.issue(hosts, days, now, authority, is_authority=ca)
     if authority is not None:
         _prove(made, authority, cert_path, ca_cert)
-    keyfiles.write(key_path, made.key_pem, keyfiles.SECRET, gid, force)
-    keyfiles.write(cert_path, made.certificate_pem, keyfiles.PUBLIC, gid, force)
+    write.write(key_path, made.key_pem, write.SECRET, gid, force)
+    write.write(cert_path, made.certificate_pem, write.PUBLIC, gid, force)
     until = made.certificate.not_valid_after_utc
     click.echo(f"{cert_path} and {key_path}: valid until {until:%Y-%m-%d}")
 
 
 def _prove(made: Issued, authority: Issued, cert: Path, ca: Path | None) -> None:
     """Peers that trust the authority will accept it. Raises OperatorError."""
-    from tunmesh import certificates, tls
+    from tunmesh.tls import certificates, tls
 
     trusted = (authority.certificate,)
     shown = tls.Credentials((made.certificate,), made.key, trusted, verify_hostname=False)
@@ -164,9 +164,9 @@ def _prove(made: Issued, authority: Issued, cert: Path, ca: Path | None) -> None
 
 
 def _authority(cert: Path | None, key: Path | None) -> Issued | None:
-    from tunmesh import issuing, pem
+    from tunmesh.pki import issue, pem
 
     if cert is None or key is None:
         return None
     chain, private = pem.read_pair(cert, key)
-    return issuing.Issued(chain[0], private)
+    return issue.Issued(chain[0], private)

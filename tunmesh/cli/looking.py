@@ -16,13 +16,13 @@ from urllib.parse import urlencode
 
 import click
 
-from tunmesh import stdio
 from tunmesh.cli.asking import node_option
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client
 from tunmesh.cli.echo import Echo
 from tunmesh.errors import OperatorError
-from tunmesh.figures import milliseconds
+from tunmesh.host import stdio
+from tunmesh.units import milliseconds
 
 TIMEOUT = 1.0  # seconds
 Tree = dict[str, Any]

@@ -28,15 +28,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunmesh.cli import views
-from tunmesh.figures import duration
+from tunmesh.units import duration
 
 if TYPE_CHECKING:
-    from tunmesh.config import Config
+    from tunmesh.config.loading import Config
 
 Tree = dict[str, Any]
 WIDTH = 80
-GRACE = 60.0  # seconds after its session that a link by a revoked secret may last: tunmesh.node
-NOTICED = 5.0  # seconds until a node goes by changed files: tunmesh.reload
+GRACE = 60.0  # seconds after its session that a link by a revoked secret may last: node.node
+NOTICED = 5.0  # seconds until a node goes by changed files: service.reload
 AGAIN = "Then, here again: tunmesh secret rotate"
 _NUMBERED = re.compile(r"(.+)-(\d{1,4})")
 

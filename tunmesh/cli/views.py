@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tunmesh.figures import duration, milliseconds, size
+from tunmesh.units import duration, milliseconds, size
 
 Tree = dict[str, Any]
 _COLUMNS = ("PEER", "ADDRESS", "LINK", "SINCE", "RTT", "LOSS", "RX/s", "TX/s", "DROPS")

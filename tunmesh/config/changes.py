@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunmesh.config.keys import Config, has_effect, is_reloaded, section_in
-from tunmesh.config.values import Section
-from tunmesh.configured import Plain
+from tunmesh.config.types import Section
+from tunmesh.config.values import Plain
 
 
 def fixed_changes(old: Config, new: Config) -> list[str]:

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from tunmesh.config.file import Loc
 from tunmesh.config.networking import Networking
 from tunmesh.config.process import Process
-from tunmesh.config.values import (
+from tunmesh.config.types import (
     NO_EFFECT,
     NULL_IS_EMPTY,
     RELOADED,

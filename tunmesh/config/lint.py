@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from tunmesh import certificates, config, listening, pem
+from tunmesh.config import loading
 from tunmesh.config.file import Document, Loc, Problem, printable
 from tunmesh.config.keys import (
     Auth,
@@ -37,18 +37,14 @@ from tunmesh.config.keys import (
 from tunmesh.config.networking import Networking
 from tunmesh.config.process import LocalRegistration, MeshRegistration
 from tunmesh.config.secrecy import weakness
-from tunmesh.config.values import (
-    NODE_NAME_FORM,
-    Loading,
-    SecretFile,
-    Section,
-    is_node_name,
-    shown,
-)
-from tunmesh.configured import Endpoint
+from tunmesh.config.types import NODE_NAME_FORM, Loading, SecretFile, Section, is_node_name, shown
+from tunmesh.config.values import Endpoint
 from tunmesh.errors import OperatorError
-from tunmesh.keepalive import PING_INTERVAL, SILENCE
-from tunmesh.overlaps import Overlay
+from tunmesh.host import tcp_ports
+from tunmesh.link.keepalive import PING_INTERVAL, SILENCE
+from tunmesh.netlink.overlaps import Overlay
+from tunmesh.pki import pem
+from tunmesh.tls import certificates
 
 MIN_PATIENCE = 3  # stale_threshold by reregistration_interval, as the original advised
 
@@ -85,7 +81,7 @@ def lint(
     """Check a file; the arguments are those of `config.load`, and the time in seconds since the
     epoch. To compare it `with_networks` of this machine takes memory that a node has no use for;
     `with_port`: who has it here. Raises ConfigError when the file cannot be read at all."""
-    loaded, document = config.examine(path, environ, draw)
+    loaded, document = loading.examine(path, environ, draw)
     errors, warnings = list(document.problems), list(_without_effect(document))
     doubts = []
     for loc, kind, check in (
@@ -93,7 +89,7 @@ def lint(
         *_NETWORK_CHECKS * with_networks,
         *_PORT_CHECKS * with_port,
     ):
-        section = _alone(kind, document.part(loc), config.loading(path, draw))
+        section = _alone(kind, document.part(loc), loading.loading(path, draw))
         for remark in check(section, now) if section is not None else ():
             problem = document.problem((*loc, *remark.key), remark.text)
             (errors if remark.is_error else warnings).append(problem)
@@ -199,7 +195,7 @@ def _certificate(ssl: Ssl, now: float) -> Iterator[_Remark]:
         return
     has_begun = way[0].not_valid_before_utc.timestamp() <= now
     for depth, text in certificates.untimely(way, now):
-        # That its own expires is logged by the node as it comes: tunmesh.expiry.
+        # That its own expires is logged by the node as it comes: observe.expiry.
         yield _Remark(("cert_file_path",), text, is_logged=depth > 0 or not has_begun)
 
 
@@ -227,7 +223,7 @@ def _named(whole: Config, _now: float) -> Iterator[_Remark]:
 
 
 def _room(networking: Networking, _now: float) -> Iterator[_Remark]:
-    from tunmesh import netadmin  # with pyroute2, 8 MB
+    from tunmesh.netlink import setup
 
     families = {"ipv4": networking.ipv4, "ipv6": networking.ipv6}
     for name, family in families.items():
@@ -237,8 +233,8 @@ def _room(networking: Networking, _now: float) -> Iterator[_Remark]:
             family.network_cidr, family.node_address_cidr, allowed=networking.allow_overlap
         )
         try:
-            clash = netadmin.clash(networking.tun_device_id, overlay)
-            remark = netadmin.remark(networking.tun_device_id, overlay)
+            clash = setup.clash(networking.tun_device_id, overlay)
+            remark = setup.remark(networking.tun_device_id, overlay)
         except OperatorError as error:
             text = f"could not be compared with the networks of this machine: {error}"
             yield _Remark((name, "network_cidr"), text)
@@ -251,7 +247,7 @@ def _room(networking: Networking, _now: float) -> Iterator[_Remark]:
 
 def _port(api: ControlApi, _now: float) -> Iterator[_Remark]:
     """No error: a file may be checked where the node is not to run."""
-    others = listening.taken_by_others(api.listen_address, api.listen_port)
+    others = tcp_ports.taken_by_others(api.listen_address, api.listen_port)
     if others:
         whose = "; ".join(map(str, others))
         yield _Remark(

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from tunmesh.config.values import (
+from tunmesh.config.types import (
     NULL_IS_EMPTY,
     AnyNetwork,
     DeviceName,

@@ -1,4 +1,4 @@
-"""A config without its declarations: the same values, as `tunmesh.configured` has them."""
+"""A config without its declarations: the same values, as `config.values` has them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, cast
 from pydantic import SecretStr
 
 from tunmesh.config.keys import Config
-from tunmesh.config.values import REDACTED, SecretFile, Section
-from tunmesh.configured import Plain
+from tunmesh.config.types import REDACTED, SecretFile, Section
+from tunmesh.config.values import Plain
 
 
 def plain(config: Config) -> Config:
@@ -29,8 +29,8 @@ def _plain(value: Any) -> Any:
         case tuple():
             return tuple(map(_plain, value))
     origin = type(value).__module__
-    if origin.startswith(("pydantic", "tunmesh.config.")):
-        raise TypeError(f"{type(value)} leads back to {origin}: it belongs into tunmesh.configured")
+    if origin.startswith(("pydantic", "tunmesh.config.")) and origin != Plain.__module__:
+        raise TypeError(f"{type(value)} leads back to {origin}: it belongs into config.values")
     return value
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from tunmesh import memory_budget
 from tunmesh.config.accounts import Group, User, group_of
-from tunmesh.config.values import NO_EFFECT, WEEK, Duration, Integer, Section, Size, wrong
-from tunmesh.keepalive import PING_INTERVAL, SILENCE
+from tunmesh.config.types import NO_EFFECT, WEEK, Duration, Integer, Section, Size, wrong
+from tunmesh.link import memory_budget
+from tunmesh.link.keepalive import PING_INTERVAL, SILENCE
 
 MAX_ID = 2**32 - 2  # the kernel's -1 means "no id"
 

@@ -26,7 +26,7 @@ from pydantic_core import PydanticUndefined
 
 from tunmesh.config.file import REFERENCE
 from tunmesh.config.keys import ConfigFile, has_effect, section_in
-from tunmesh.config.values import Kind, Section
+from tunmesh.config.types import Kind, Section
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -1,458 +1,75 @@
-"""The kinds of value that a config key may have: text in, a plain checked value out.
+"""A config as plain values: what a running node keeps of it.
 
-A validator raises ValueError with the whole sentence a person reads, made by `wrong`: what would be
-right, and what stands there. Secrets are never part of a sentence.
-
-What a value needs to know from outside (the directory of the file, a source of randomness) comes in
-the pydantic context, a `Loading`.
+The config is checked by pydantic, which takes 10 MB and is of no use afterwards. So a node has it
+read by a child process (host.helper_process), and what comes back must not lead to pydantic again:
+these are the only kinds of value of ours in it, and importing this module imports nothing but the
+standard library.
 """
 
 from __future__ import annotations
 
-import codecs
-import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    ip_address,
-    ip_interface,
-    ip_network,
-)
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Any, NoReturn
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    SecretStr,
-    SerializationInfo,
-    ValidationInfo,
-    model_validator,
-)
-
-from tunmesh.config.file import REFERENCE, printable
-from tunmesh.config.secrecy import MIN_SECRET, is_binary, is_none, secret_in
-from tunmesh.configured import Endpoint, SocketAddress
-from tunmesh.messages import MAX_HOST, MAX_NAME, split_url
-
-MAX_SECRET_FILE = 4096  # characters
-_MAX_SECRET_BYTES = 4 * MAX_SECRET_FILE + 8  # of UTF-8, and some that make it too long
-MAX_SOCKET_PATH = 107  # bytes: unix(7), without the zero at the end
-HTTPS_PORT = 443
-WEEK = 7 * 86400  # seconds; the upper bound of durations
-REDACTED = "(redacted)"
-
-_UNIT_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-# No leading zeros: YAML takes 010 for 8. The original's queue keys are written 0x80000000.
-INTEGER = re.compile(r"[+-]?(?:0x[0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,18})")
-_NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,12})?)"
-_SIZE = re.compile(r"([0-9]{1,15})\s*(|B|KiB|MiB|GiB)")
-_DURATION = re.compile(rf"{_NUMBER}(?:\.\.{_NUMBER})?\s*([SMHDsmhd]?)")
-# RFC 1035 with the underscore, which names of Compose services have.
-_LABEL = r"[A-Za-z0-9_-]{1,63}"
-_HOST_NAME = rf"(?!-)(?=[^/:]{{1,{MAX_HOST - 1}}}\.?(?:[/:]|$)){_LABEL}(?:\.{_LABEL})*\.?"
-_HOST = rf"(?:\[([0-9A-Fa-f:.]+)\]|({_HOST_NAME}))"
-_URL = re.compile(rf"[Hh][Tt][Tt][Pp][Ss]://{_HOST}(?::([0-9]{{1,5}}))?/?")
-_ANY_HOST = re.compile(r"[Hh][Tt][Tt][Pp][Ss]://([^/:@?#\[\]\s]+)(?::[0-9]{1,5})?/?")
-_SOCKET_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
-_NODE_NAME = rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}"
-_GROUP_NAME = r"[^\x00-\x1f\x7f]{1,64}"
-# The kernel's dev_valid_name(), and no %, which TUNSETIFF would take for a pattern to number.
-_DEVICE_NAME = r"(?!\.{1,2}$)[^\s/:%]{1,15}"
-_LABEL_NAME = r"(?!__)[A-Za-z_][A-Za-z0-9_]*"
-
-NODE_NAME_FORM = f"1 to {MAX_NAME} letters, digits, dots, dashes or underscores"
-
-NO_EFFECT: dict[str, Any] = {"no_effect": True}
-"""Marks a key that files of the original have and that steers nothing here."""
-
-RELOADED: dict[str, Any] = {"reloaded": True}
-"""Marks a key, or a section with all that is in it, that a running node reads anew."""
+DEFAULT_PATH = "/etc/tunmesh/config.yaml"
+PATH_VARIABLE = "TUNMESH_CONFIG_PATH"
 
 
-class Section(BaseModel):
-    """A mapping of declared keys. Frozen; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    one_of: ClassVar[tuple[str, ...]] = ()
-    """Keys with a default of which one must be given all the same; the first is the usual one."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_under_it(cls, value: Any) -> Any:
-        return {} if value is None else value
+def path_of(option: str | None, environ: Mapping[str, str]) -> Path:
+    """The config file to use: the option, else `$TUNMESH_CONFIG_PATH`, else the fixed place."""
+    return Path(option or environ.get(PATH_VARIABLE) or DEFAULT_PATH)
 
 
-@dataclass(frozen=True, eq=False)
-class Kind:
-    """What people call a type of value, and the JSON schema of what may be written for it. Put on
-    a type for the documentation; it checks nothing."""
+class Plain:
+    """A section: its keys, and what is made of them, as attributes. Frozen. For a type checker it
+    is the section of `tunmesh.config.keys` that it was made of (`tunmesh.config.plain`)."""
 
-    name: str
-    schema: Mapping[str, Any]
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{name} is part of a config, which does not change")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plain) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Plain({', '.join(vars(self))})"  # the names only: some values are secrets
 
 
 @dataclass(frozen=True)
-class Loading:
-    """What reading a file needs besides the file: where relative paths start, and
-    draw(low, high), a random number between its arguments."""
+class Endpoint:
+    """Where a node answers: `https://HOST:PORT`. `host` is a name or an address, without brackets,
+    in lower case."""
 
-    directory: Path
-    draw: Callable[[float, float], float]
-
-
-@dataclass(frozen=True)
-class SecretFile:
-    """A file that holds one secret; `text` is the secret, without what is around it."""
-
-    path: Path
-    text: str = field(repr=False)
+    host: str
+    port: int
 
     def __str__(self) -> str:
-        return str(self.path)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"https://{host}:{self.port}"
 
-
-def is_node_name(text: str) -> bool:
-    """Whether a node may have this name."""
-    return re.fullmatch(_NODE_NAME, text) is not None
-
-
-def wrong(expected: str, value: object) -> str:
-    """The sentence for a value that is not what it must be."""
-    return f"must be {expected}, not {shown(value)}"
-
-
-def shown(value: object) -> str:
-    """A value as an error message names it: text is quoted and cut, containers are not spelled
-    out."""
-    match value:
-        case None:
-            return "empty"
-        case str():
-            return f'"{printable(value)}"'
-        case dict():
-            return "a mapping of keys"
-        case list() | tuple():
-            return "a list"
-        case float() if value.is_integer():
-            return str(int(value))
-        case _:
-            return str(value)
-
-
-def _loading(info: ValidationInfo) -> Loading:
-    return cast(Loading, info.context)
-
-
-def _integer(value: object) -> int:
-    if not isinstance(value, str) or not INTEGER.fullmatch(value):
-        raise ValueError(wrong("a whole number", value))
-    return int(value, 0)
-
-
-def _duration(value: object, info: ValidationInfo) -> float:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(wrong("a duration such as 10, 10s, 5m, 1h, 2d or 10..20s", value))
-    unit = _UNIT_SECONDS[match[3].lower()]
-    low = float(match[1]) * unit
-    if match[2] is not None:
-        high = float(match[2]) * unit
-        if high < low:
-            raise ValueError(wrong("a range from the smaller to the larger number", value))
-        low = _loading(info).draw(low, high)
-    # Whole milliseconds, which are written as they are read: not as 5e-05, not with 15 digits.
-    return round(low, 3)
-
-
-def _size(value: object) -> int:
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(wrong("a size such as 67108864, 512KiB, 64MiB or 1GiB", value))
-    return int(match[1]) * _UNIT_BYTES[match[2]]
-
-
-def _file(value: object, info: ValidationInfo) -> Path:
-    if not isinstance(value, str) or not value:
-        raise ValueError(wrong("the path of a file", value))
-    path = _loading(info).directory / value
-    try:
-        if path.is_file():
-            return path
-        found = "is not a file" if path.exists() else "does not exist"
-    except OSError as error:
-        found = f"cannot be looked at ({error.strerror})"
-    raise ValueError(f"must be the path of a file; {printable(str(path), 200)} {found}")
-
-
-def _secret_file(value: object, info: ValidationInfo) -> SecretFile:
-    path = _file(value, info)
-    name = printable(str(path), 200)
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_SECRET_BYTES)
-        text = data.decode("utf-8-sig").rstrip("\r\n")
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror}"
-        raise ValueError(f"must be a file with a secret; {name} {reason}") from None
-    except UnicodeDecodeError:
-        is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        reason = "is UTF-16, as PowerShell writes it" if is_utf_16 else "is not UTF-8 text"
-        raise ValueError(f"must be a file with a secret in UTF-8; {name} {reason}") from None
-    if is_binary(secret_in(text)):
-        raise ValueError(f"must be a file with a secret; {name} has control characters")
-    if not MIN_SECRET <= len(text) <= MAX_SECRET_FILE:
-        form = f"a file with a secret of {MIN_SECRET} to {MAX_SECRET_FILE} characters"
-        raise ValueError(f"must be {form}; {name} is not")
-    return SecretFile(path, _secret(text))
-
-
-def _secret(text: str) -> str:
-    """The secret in a text that is long enough."""
-    secret = secret_in(text)
-    if is_none(secret):
-        what = "one character again and again" if secret else "white space"
-        raise ValueError(f"must be a secret, as `tunmesh secret` makes them, not {what}")
-    return secret
-
-
-def _socket(value: object, info: ValidationInfo) -> Path:
-    if not isinstance(value, str) or not value:
-        raise ValueError(wrong("the path of a socket", value))
-    path = _loading(info).directory / value
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-        limit = f"at most {MAX_SOCKET_PATH} bytes long, as the kernel wants it"
-        raise ValueError(f"must be {limit}, not {printable(str(path), 200)}")
-    return path
-
-
-def _endpoint(value: object, default_port: int | None, form: str) -> Endpoint:
-    expected = f"a URL of the form {form}, with nothing after it"
-    match = _URL.fullmatch(value) if isinstance(value, str) else None
-    if match is None and "@" in str(value):
-        raise ValueError(f"must be {expected}, without a user name or password")
-    if match is None and _ANY_HOST.fullmatch(str(value)):
-        expected = _right_host(str(value))
-    port = int(match[3] or default_port or 0) if match else 0
-    if match is None or not 1 <= port <= 65535:
-        raise ValueError(wrong(expected, value))
-    endpoint = Endpoint((match[1] or match[2]).lower(), port)
-    if match[1] and not isinstance(endpoint.address, IPv6Address):
-        raise ValueError(wrong(expected, value))
-    split_url(str(endpoint))  # as peers do
-    return endpoint
-
-
-def _right_host(url: str) -> str:
-    """What the host of a URL must be, when that is what is wrong with it."""
-    if not url.isascii():
-        return "a URL in ASCII, with an international host name in its xn-- form"
-    return (
-        "a URL with a host name of letters, digits, dashes and underscores, with 1 to 63 "
-        f"characters between dots and {MAX_HOST - 1} in all"
-    )
-
-
-def _advertised(value: object) -> Endpoint:
-    endpoint = _endpoint(value, None, "https://HOST:PORT")
-    if endpoint.address is not None and endpoint.address.is_unspecified:
-        raise ValueError(wrong("the https://HOST:PORT at which other nodes reach this one", value))
-    return endpoint
-
-
-def _bootstrap(value: object) -> Endpoint:
-    return _endpoint(value, HTTPS_PORT, "https://HOST or https://HOST:PORT")
-
-
-def _ip_address(value: object) -> IPv4Address | IPv6Address:
-    if isinstance(value, IPv4Address | IPv6Address):
-        return value
-    try:
-        address = ip_address(value if isinstance(value, str) else "")
-        if address.is_multicast or getattr(address, "scope_id", None):
-            raise ValueError
-    except ValueError:
-        form = "an IP address of this machine such as 192.0.2.10, without brackets, prefix or port"
-        raise ValueError(wrong(form, value)) from None
-    return address
-
-
-def _cidr(kind: Callable[[str], Any], expected: str) -> BeforeValidator:
-    def parse(value: object) -> Any:
-        # An address alone would quietly be a network of one.
-        if not isinstance(value, str) or "/" not in value:
-            raise ValueError(wrong(f"{expected}, with its prefix", value))
-        if "%" in value:
-            raise ValueError(wrong(f"{expected}, without a scope", value))
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """The host as an address, None when it is a name."""
         try:
-            return kind(value)
-        except ValueError as error:
-            if "host bits" in str(error):
-                expected_here = f"{ip_interface(value).network}, the network itself"
-                raise ValueError(wrong(expected_here, value)) from None
-            raise ValueError(wrong(expected, value)) from None
-
-    return BeforeValidator(parse)
+            return ip_address(self.host)
+        except ValueError:
+            return None
 
 
-def _like(pattern: str, expected: str, longest: int | None = None) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            is_too_long = longest is not None and len(text) > longest
-            length = f", which has {len(text)} characters" if is_too_long else ""
-            raise ValueError(wrong(expected, text) + length)
-        return text
+@dataclass(frozen=True)
+class SocketAddress:
+    """An address of this machine, and a TCP port of it: `127.0.0.1:9464`, `[::]:9464`."""
 
-    return AfterValidator(check)
+    address: IPv4Address | IPv6Address
+    port: int
 
-
-def _stripped(secret: SecretStr) -> SecretStr:
-    return SecretStr(_secret(secret.get_secret_value()))
-
-
-def _show_secret(secret: SecretStr, info: SerializationInfo) -> str:
-    return secret.get_secret_value() if info.context == {"reveal": True} else REDACTED
-
-
-def _socket_address(value: object) -> SocketAddress:
-    found = _SOCKET_ADDRESS.fullmatch(value) if isinstance(value, str) else None
-    try:
-        if found is None or not 1 <= int(found[3]) <= 65535:
-            raise ValueError
-        return SocketAddress(ip_address(found[1] or found[2]), int(found[3]))
-    except ValueError:
-        expected = 'an address of this machine and a port, such as 127.0.0.1:9464 or "[::]:9464"'
-        raise ValueError(wrong(expected, value)) from None
-
-
-def _text(pattern: str) -> dict[str, Any]:
-    """The JSON schema of text that is, as a whole, like the pattern, or has a ${NAME} in it."""
-    return {"type": "string", "pattern": f"^(?:{pattern})$|{REFERENCE.pattern}"}
-
-
-def or_text(json_type: str, pattern: str) -> dict[str, Any]:
-    """The same for what YAML may take for a value of another type."""
-    return {**_text(pattern), "type": [json_type, "string"]}
-
-
-_AS_TEXT = PlainSerializer(str, return_type=str)
-_FILE = Kind("file", {"type": "string", "minLength": 1})
-_URL_KIND = Kind("URL", _text(_URL.pattern))
-_V4, _V6 = r"[0-9.]+/[0-9]{1,2}", r"[0-9A-Fa-f:.]+/[0-9]{1,3}"
-_ANY_ADDRESS = r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
-
-NULL_IS_EMPTY = BeforeValidator(lambda value: () if value is None else value)
-
-Integer = Annotated[
-    int,
-    BeforeValidator(_integer),
-    Kind("whole number", or_text("integer", INTEGER.pattern)),
-]
-Duration = Annotated[
-    float,
-    BeforeValidator(_duration),
-    Kind("duration", or_text("number", _DURATION.pattern)),
-]
-"""Seconds."""
-Size = Annotated[
-    int,
-    BeforeValidator(_size),
-    Kind("size", or_text("integer", _SIZE.pattern)),
-]
-"""Bytes."""
-File = Annotated[Path, BeforeValidator(_file), _FILE]
-"""An existing file; relative paths start at the config file's directory."""
-SocketPath = Annotated[
-    Path, BeforeValidator(_socket), Kind("path", {"type": "string", "minLength": 1})
-]
-"""Where a Unix socket is to be; relative paths start at the config file's directory."""
-ListenAddress = Annotated[
-    SocketAddress,
-    PlainValidator(_socket_address),
-    _AS_TEXT,
-    Kind("address and port", _text(_SOCKET_ADDRESS.pattern)),
-]
-Secret = Annotated[
-    SecretStr,
-    Field(min_length=MIN_SECRET),
-    AfterValidator(_stripped),
-    PlainSerializer(_show_secret),
-    Kind(
-        f"text of {MIN_SECRET} characters or more",
-        {
-            "type": "string",
-            "anyOf": [{"minLength": MIN_SECRET}, {"pattern": REFERENCE.pattern}],
-        },
-    ),
-]
-SecretInFile = Annotated[SecretFile, PlainValidator(_secret_file), _AS_TEXT, _FILE]
-AdvertiseUrl = Annotated[Endpoint, PlainValidator(_advertised), _AS_TEXT, _URL_KIND]
-BootstrapUrl = Annotated[Endpoint, PlainValidator(_bootstrap), _AS_TEXT, _URL_KIND]
-IpAddress = Annotated[
-    IPv4Address | IPv6Address,
-    BeforeValidator(_ip_address),
-    Kind("IP address", _text(_ANY_ADDRESS)),
-]
-Ipv4Network = Annotated[
-    IPv4Network,
-    _cidr(IPv4Network, "an IPv4 network such as 10.77.0.0/16"),
-    Kind("IPv4 network", _text(_V4)),
-]
-Ipv4Address = Annotated[
-    IPv4Interface,
-    _cidr(IPv4Interface, "an IPv4 address such as 10.77.0.1/24"),
-    Kind("IPv4 address with prefix", _text(_V4)),
-]
-Ipv6Network = Annotated[
-    IPv6Network,
-    _cidr(IPv6Network, "an IPv6 network such as fd77::/48"),
-    Kind("IPv6 network", _text(_V6)),
-]
-Ipv6Address = Annotated[
-    IPv6Interface,
-    _cidr(IPv6Interface, "an IPv6 address such as fd77::1/64"),
-    Kind("IPv6 address with prefix", _text(_V6)),
-]
-AnyNetwork = Annotated[
-    IPv4Network | IPv6Network,
-    _cidr(ip_network, "a network such as 10.0.0.0/8 or fd00::/8"),
-    Kind("network", _text(f"{_V4}|{_V6}")),
-]
-NodeName = Annotated[
-    str,
-    _like(_NODE_NAME, NODE_NAME_FORM, MAX_NAME),
-    Kind("name", _text(_NODE_NAME)),
-]
-GroupName = Annotated[
-    str,
-    _like(_GROUP_NAME, "a name of 1 to 64 characters, on one line", 64),
-    Kind("name", _text(_GROUP_NAME)),
-]
-DeviceName = Annotated[
-    str,
-    _like(_DEVICE_NAME, "1 to 15 characters without spaces, /, : or %", 15),
-    Kind("name", _text(_DEVICE_NAME)),
-]
-LabelName = Annotated[
-    str,
-    _like(
-        _LABEL_NAME,
-        "a Prometheus label name (letters, digits and _, not beginning with a digit or __)",
-    ),
-    Kind("name", _text(_LABEL_NAME)),
-]
-Version = Annotated[Literal["1.1"], Kind("1.1", {"enum": [1.1, "1.1"]})]
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.port}"

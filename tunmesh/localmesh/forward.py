@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
 
-from tunmesh.namespaces import Namespace
+from tunmesh.host.namespaces import Namespace
 
 
 class _Passage(ProxyServer):

@@ -12,10 +12,10 @@ import errno
 import os
 import sys
 
-from tunmesh import privileges
 from tunmesh.errors import OperatorError
+from tunmesh.host import privileges
+from tunmesh.host.namespaces import Namespace, become_own_user
 from tunmesh.localmesh.plan import Owner
-from tunmesh.namespaces import Namespace, become_own_user
 
 TUN_DEVICE = "/dev/net/tun"
 NOBODY = 65534

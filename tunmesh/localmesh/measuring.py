@@ -9,13 +9,13 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 
+from tunmesh.host.namespaces import Namespace
 from tunmesh.localmesh import screen
 from tunmesh.localmesh.pinger import Pinger, PingReactor, Pings
 from tunmesh.localmesh.plan import NodePlan
 from tunmesh.localmesh.processes import MeshError
 from tunmesh.localmesh.screen import PairResult, View
 from tunmesh.localmesh.transfers import Place, TrafficReactor, fetch, transfer
-from tunmesh.namespaces import Namespace
 
 PINGS_PER_PAIR = 5
 MEGABYTE = 1_000_000

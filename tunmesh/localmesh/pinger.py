@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescri
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh import icmp
-from tunmesh.namespaces import Namespace
+from tunmesh.host.namespaces import Namespace
+from tunmesh.packets import icmp
 
 ECHO_PAYLOAD = bytes(56)  # as `ping` sends
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from tunmesh import issuing
+from tunmesh.pki import issue
 
 LISTEN_PORT = 4567
 PAGE_PORT = 8600
@@ -121,5 +121,5 @@ def node_config(plan: NodePlan, first: NodePlan, owner: Owner) -> dict[str, obje
 
 def self_signed_certificate() -> tuple[bytes, bytes]:
     """A certificate that is good for two months and its private key, both PEM."""
-    made = issuing.issue([], 60, datetime.datetime.now(datetime.UTC))
+    made = issue.issue([], 60, datetime.datetime.now(datetime.UTC))
     return made.certificate_pem, made.key_pem

@@ -30,9 +30,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutput
 from twisted.python.failure import Failure
 
+from tunmesh.host.namespaces import Namespace
 from tunmesh.localmesh.janitor import Janitor
 from tunmesh.localmesh.plan import NodePlan
-from tunmesh.namespaces import Namespace
 
 SHOWN_LINES = 12
 

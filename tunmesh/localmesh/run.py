@@ -26,17 +26,18 @@ from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.python.failure import Failure
 
 from tunmesh.errors import OperatorError
-from tunmesh.localmesh import FEWEST_NODES, MOST_NODES, machine, screen
+from tunmesh.host.namespaces import Namespace
+from tunmesh.localmesh import machine, screen
 from tunmesh.localmesh.forward import forward
 from tunmesh.localmesh.janitor import Janitor
 from tunmesh.localmesh.measuring import CrossingReactor, MeshTraffic
 from tunmesh.localmesh.plan import PAGE_PORT, NodePlan, Owner, write_files
 from tunmesh.localmesh.processes import MeshError, MeshReactor, Nodes
 from tunmesh.localmesh.screen import View
+from tunmesh.localmesh.size import FEWEST_NODES, MOST_NODES
 from tunmesh.localmesh.story import MeshStory
 from tunmesh.localmesh.transfers import TrafficError
 from tunmesh.localmesh.underlay import Underlay
-from tunmesh.namespaces import Namespace
 
 INTERRUPTED = 130  # as a shell reports a program that was ended by Ctrl-C
 MOST_LOGS_SHOWN = 3

@@ -14,12 +14,12 @@ from itertools import combinations
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from tunmesh.host.namespaces import Namespace
 from tunmesh.localmesh import screen
 from tunmesh.localmesh.measuring import MeshTraffic
 from tunmesh.localmesh.plan import NodePlan
 from tunmesh.localmesh.processes import MeshError, NodeProcess, Nodes
 from tunmesh.localmesh.screen import View
-from tunmesh.namespaces import Namespace
 
 PATIENCE = 20.0  # seconds, for every chapter
 PATIENCE_PER_NODE = 2.0  # seconds more, for chapters in which processes start

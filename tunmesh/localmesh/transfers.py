@@ -34,7 +34,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
-from tunmesh.namespaces import Namespace
+from tunmesh.host.namespaces import Namespace
 
 CONNECT_TIMEOUT = 5
 HTTP_PORT = 8080

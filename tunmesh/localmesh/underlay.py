@@ -7,7 +7,7 @@
     node1      node2     node3       a namespace each, loopback up
 
 This is what a container host looks like to its containers, made with netlink alone: no `ip`, no
-Docker, nothing to install. It all lives in unnamed namespaces (see `tunmesh.namespaces`), so it is
+Docker, nothing to install. It all lives in unnamed namespaces (see `host.namespaces`), so it is
 gone when the process that made it is gone.
 """
 
@@ -19,7 +19,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from tunmesh.errors import OperatorError
-from tunmesh.namespaces import Namespace
+from tunmesh.host.namespaces import Namespace
 
 BRIDGE = "bridge0"
 CABLE = "eth0"

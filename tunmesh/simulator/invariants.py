@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tunmesh.simulator.scenarios import FLOOD, ReadSlowly, Scenario
 from tunmesh.simulator.world import TRAFFIC_INTERVAL, World
 from tunmesh.status import Status
-from tunmesh.testing import Member
+from tunmesh.testing.mesh import Member
 
 BOOTSTRAP = 0.4  # dials a second of a group of which nobody else answers, at three addresses
 # Messages a second that each end of a link sends in any case, pings and pongs, and a host sends in

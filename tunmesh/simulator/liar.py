@@ -14,14 +14,16 @@ from dataclasses import replace
 from ipaddress import ip_interface
 from typing import Any
 
-from tunmesh import handshake, messages, signing, tls
-from tunmesh.connector import Connector
+from tunmesh.auth import handshake, signing
+from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from tunmesh.dialing.connections import Connector
 from tunmesh.errors import PeerError
-from tunmesh.link import Link
-from tunmesh.messages import Gossip, NodeRecord, Refusal, SignedRecord
-from tunmesh.nodekey import SEED_SIZE, NodeKey
+from tunmesh.link.link import Link
 from tunmesh.simulator.plain import PlainTransport
-from tunmesh.testing import PORT, SECRET, Member, MemoryReactor, Mesh, credentials
+from tunmesh.testing.mesh import PORT, SECRET, Member, MemoryReactor, Mesh, credentials
+from tunmesh.tls import tls
+from tunmesh.wire import messages
+from tunmesh.wire.messages import Gossip, NodeRecord, Refusal, SignedRecord
 
 POSES = 2  # identities that pose as members; there is one more, which says that it is itself
 INVENTED = 6  # nodes that are nowhere, with keys
@@ -206,7 +208,7 @@ class Identity:
         """Try to link with a member, once."""
         self._connector.dialer(((member.host, PORT),), rounds=0, is_quiet=True).start()
 
-    # --- tunmesh.link.Owner ---
+    # --- link.link.Owner ---
 
     def link_up(self, link: Link) -> None:
         dialer = self._connector.attempt(link)

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tunmesh.fakeclock import FakeClock
-from tunmesh.testing import Dialing, Network
+from tunmesh.testing.clock import FakeClock
+from tunmesh.testing.mesh import Dialing, Network
 
 SHORTEST, LONGEST = 0.0005, 0.05  # seconds, one way
 BALANCER = "198.51.100.1"  # what connects here is led to any host, the one that dials included
@@ -35,7 +35,7 @@ class FaultyNetwork(Network):
         return self._latencies[way]
 
     def lookup(self, name: str) -> list[str]:
-        """In another order each time, as tunmesh.names gives them."""
+        """In another order each time, as dialing.resolver gives them."""
         found = super().lookup(name)
         if name[0].isdigit():
             return found

@@ -37,7 +37,7 @@ from tunmesh.simulator.scenarios import (
 )
 from tunmesh.simulator.story import Story
 from tunmesh.simulator.world import World
-from tunmesh.testing import IPV4, IPV6, PORT, Member, host_address
+from tunmesh.testing.mesh import IPV4, IPV6, PORT, Member, host_address
 
 MOVED = 10_000  # the numbers of hosts that moved begin here
 LOOK = 0.1  # seconds from one look at the mesh to the next

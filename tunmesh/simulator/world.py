@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tunmesh.bootstrap import GroupSettings
-from tunmesh.routing import Drop
+from tunmesh.dataplane.table import Drop
+from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.simulator.liar import Liar
 from tunmesh.simulator.net import BALANCER, FaultyNetwork
 from tunmesh.simulator.plain import PlainTransport
-from tunmesh.testing import PORT, Member, MemoryTun, Mesh, frame, host_address
+from tunmesh.testing.mesh import PORT, Member, MemoryTun, Mesh, frame, host_address
 
 SEEDS = "seeds.test"  # the name of the first hosts that there are
 SEED_COUNT = 3

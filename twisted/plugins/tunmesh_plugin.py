@@ -2,4 +2,6 @@
 
 from twisted.application.service import ServiceMaker
 
-tunmesh = ServiceMaker("tunmesh", "tunmesh.service", "A node of a layer-3 mesh VPN", "tunmesh")
+tunmesh = ServiceMaker(
+    "tunmesh", "tunmesh.service.composition", "A node of a layer-3 mesh VPN", "tunmesh"
+)

@@ -1,0 +1,324 @@
+"""The live page: what it shows, and to whom. In a browser it is tried by `make test-browser`."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+from twisted.internet import reactor as trial_reactor
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.logger import Logger, LogPublisher
+from twisted.python.failure import Failure
+from twisted.trial import unittest
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from tests.api.test_public import Connection, Response
+from tests.observe.test_metrics import a_status, sample_of
+from tunmesh.api import read_only
+from tunmesh.api.page import resource
+from tunmesh.errors import OperatorError
+from tunmesh.logs.journal import Recent
+from tunmesh.observe.samples import History
+from tunmesh.status import DialStatus, Sight
+
+EPOCH = 1_795_644_500.0
+OURS = "localhost:8600"
+FILES = ("/page.css", "/main.js", "/picture.js", "/tables.js", "/figures.js", "/icon.svg")
+DATA = ("/v1/status", "/v1/mesh", "/v1/events", "/v1/stream")
+NASTY = "<script>alert(1)</script>\"'&"
+
+
+class Case(unittest.SynchronousTestCase):
+    """The site of a node, without a reactor or a socket."""
+
+    def setUp(self) -> None:
+        self.status = a_status()
+        self.sights: tuple[Sight, ...] = ()
+        self.recent = Recent()
+        self.log = Logger(namespace="tunmesh", observer=LogPublisher(self.recent))
+        self.clock = Clock()
+        self.history = History()
+        account = read_only.Account(
+            lambda: self.status, lambda _: self.sights, self.recent, self.history, lambda: EPOCH
+        )
+        self.site = resource.site(account, self.clock)
+
+    def connect(self) -> Connection:
+        return Connection(self.site.buildProtocol(None))
+
+    def ask(self, path: str, method: str = "GET", host: str = OURS, **headers: str) -> Response:
+        """The answer to a request with these headers, of which _ are -."""
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        return self.connect().send("\r\n".join([*lines, "", ""]).encode())
+
+    def follow(self) -> Connection:
+        """Somebody whose page is open; `heard` tells what it is sent."""
+        connection = self.connect()
+        self.first = connection.say(f"GET /v1/stream HTTP/1.1\r\nHost: {OURS}\r\n\r\n".encode())
+        return connection
+
+
+def heard(data: bytes) -> list[tuple[str, Any]]:
+    """The events in what a stream sent, with their kind."""
+    found = re.findall(rb"event: (\w+)\ndata: (.+)\n\n", data)
+    return [(kind.decode(), json.loads(tree)) for kind, tree in found]
+
+
+class Refusals(Case):
+    """Who may not look, and that nothing can be done."""
+
+    def test_strange_hosts(self) -> None:
+        """A name that was made to lead to loopback is refused, whatever is asked for."""
+        for host in (
+            "evil.example",
+            "evil.example:8600",
+            "localhost.evil.example:8600",
+            "127.0.0.1.evil.example",
+            "192.0.2.1:8600",
+            "localhost:8600@evil.example",
+            "localhost:",
+            "",
+        ):
+            for path in ("/", *FILES, *DATA):
+                self.assertEqual(self.ask(path, host=host).code, 421, (host, path))
+
+    def test_no_host(self) -> None:
+        """Neither is a request without a host answered, nor one with two."""
+        self.assertEqual(self.connect().send(b"GET / HTTP/1.0\r\n\r\n").code, 421)
+        self.assertIn(self.ask("/", **{"Host": "evil.example"}).code, (400, 421))
+
+    def test_our_hosts(self) -> None:
+        """Loopback is we, by every name of it, at whatever port a forward has."""
+        for host in ("localhost", "LOCALHOST:8600", "127.0.0.1:9999", "[::1]:8600", "[::1]"):
+            self.assertEqual(self.ask("/v1/status", host=host).code, 200, host)
+
+    def test_other_sites(self) -> None:
+        """A page from elsewhere cannot ask, even one from another port of this machine."""
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Origin": "http://localhost:3000"},
+            {"Origin": "null"},
+            {"Sec_Fetch_Site": "cross-site"},
+            {"Sec_Fetch_Site": "same-site"},
+            {"Origin": f"http://{OURS}", "Sec_Fetch_Site": "cross-site"},
+        ):
+            for path in (*FILES, *DATA):
+                self.assertEqual(self.ask(path, **headers).code, 403, (headers, path))
+
+    def test_our_site(self) -> None:
+        """The page itself can, and who types an address, and a link from elsewhere leads to it."""
+        self.assertEqual(self.ask("/v1/status", Sec_Fetch_Site="same-origin").code, 200)
+        self.assertEqual(self.ask("/v1/status", Sec_Fetch_Site="none").code, 200)
+        self.assertEqual(self.ask("/v1/status", Origin=f"http://{OURS}").code, 200)
+        self.assertEqual(self.ask("/", Sec_Fetch_Site="cross-site").code, 200)
+
+    def test_reading_only(self) -> None:
+        """Nothing can be done here, and what the control socket can do is not here at all."""
+        for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"):
+            for path in ("/", "/v1/drain", *DATA):
+                response = self.ask(path, method)
+                self.assertEqual(response.code, 405, (method, path))
+                self.assertEqual(response.headers["allow"], "get, head")
+        self.assertEqual(self.ask("/v1/drain").code, 404)
+
+    def test_headers(self) -> None:
+        """Every answer, a refusal too, says what a browser must not do with it."""
+        for path, host in (("/", OURS), ("/main.js", OURS), ("/none", OURS), ("/", "evil.example")):
+            headers = self.ask(path, host=host).headers
+            for name, value in resource.HEADERS.items():
+                self.assertEqual(headers[name], value.lower(), path)
+            self.assertNotIn("server", headers)
+
+    def test_policy(self) -> None:
+        """Nothing is inline or from elsewhere: the policy would keep it from working."""
+        self.assertIn("default-src 'none'", resource.HEADERS["content-security-policy"])
+        self.assertNotIn("unsafe", resource.HEADERS["content-security-policy"])
+        html = self.ask("/").body.decode()
+        self.assertNotRegex(html, r"<script(?![^>]*\bsrc=\"/)|<style|\son\w+=|\bstyle=|https?://")
+        for path in FILES:
+            source = self.ask(path).body.decode().replace("http://www.w3.org/2000/svg", "")
+            self.assertNotRegex(source, r"https?://|innerHTML|\beval\b|@import", path)
+
+
+class Shown(Case):
+    """What is on the page before any script runs."""
+
+    def html(self) -> str:
+        return self.ask("/").body.decode()
+
+    def text(self) -> str:
+        return " ".join(re.sub(r"<[^>]+>", " ", self.html()).split())
+
+    def test_a_mesh(self) -> None:
+        """This node, its peers with their figures, what was not carried and what happened."""
+        self.log.info("linked with {peer}", event="linked", peer="bravo")
+        text = self.text()
+        for part in (
+            "alpha 10.77.1.1/24 ready up 1m30s",
+            "Linked 2 of 5",
+            "bravo 10.77.1.2 out, 1m40s 1.00ms 0% 0B/s 0B/s 0B 0 0.1.0",
+            "packets: no_route 30",
+            "connections: bad_proof 40",
+            "linked with bravo",
+        ):
+            self.assertIn(part, text)
+
+    def test_problems(self) -> None:
+        """What is wrong is said in words, above everything else."""
+        dial = DialStatus("delta", False, "192.0.2.4:4567", 3, "Connection refused", 4.2)
+        bad = replace(self.status.ready[0], ok=False, reason="not linked to any node")
+        self.status = replace(self.status, ready=(bad,), dials=(dial,))
+        text = self.text()
+        self.assertIn("not ready", text)
+        self.assertLess(text.index("not linked to any node"), text.index("Linked"))
+        self.assertIn("delta 192.0.2.4:4567 Connection refused", text)
+
+    def test_names_are_text(self) -> None:
+        """Whatever a peer calls itself, or says of itself, is shown and not obeyed."""
+        first, second = self.status.peers
+        record = replace(first.record, name=NASTY, version=NASTY)
+        dial = DialStatus(NASTY, False, NASTY, 3, NASTY, 4.2)
+        self.status = replace(
+            self.status,
+            record=replace(self.status.record, name=NASTY),
+            peers=(replace(first, record=record), second),
+            dials=(dial,),
+        )
+        self.log.info("linked with {peer}", event="linked", peer=NASTY)
+        html = self.html()
+        self.assertNotIn("<script>", html)
+        self.assertNotIn("\"'&<", html)
+        self.assertEqual(html.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;"), 11)
+
+    def test_head(self) -> None:
+        """HEAD has the head of everything, and ends."""
+        for path in ("/", *FILES, *DATA, "/v1/events?follow=1"):
+            response = self.ask(path, "HEAD")
+            self.assertEqual((response.code, response.body), (200, b""), path)
+
+    def test_types(self) -> None:
+        """A browser that is told not to guess is told what it gets."""
+        self.assertEqual(
+            self.ask("/main.js").headers["content-type"], "text/javascript; charset=utf-8"
+        )
+        self.assertEqual(self.ask("/page.css").headers["content-type"], "text/css; charset=utf-8")
+        for path in DATA[:2]:
+            self.assertEqual(self.ask(path).headers["content-type"], "application/json")
+
+
+class Live(Case):
+    """The stream that keeps a page live."""
+
+    def test_from_the_start(self) -> None:
+        """At first: whose stream it is, how things went lately, what happened, what there is."""
+        self.history.sample(sample_of(self.status))
+        self.log.info("linked with {peer}", event="linked", peer="bravo")
+        self.follow()
+        (_, hello), (_, log), (_, status) = events = heard(self.first)
+        self.assertEqual([kind for kind, _ in events], ["hello", "log", "status"])
+        self.assertEqual(hello["id"], self.status.record.id)
+        bravo = self.status.peers[0].record.id
+        self.assertEqual(hello["series"][bravo], {"rx": [0], "tx": [0], "rtt": [0.001]})
+        self.assertEqual((log["text"], log["sequence"]), ("linked with bravo", 1))
+        self.assertEqual(status["report"]["node"]["name"], "alpha")
+        self.assertEqual(len(status["mesh"]["nodes"]), 1)
+
+    def test_from_then_on(self) -> None:
+        """Every two seconds what there is, and at once what happens; until the page is closed."""
+        connection = self.follow()
+        self.clock.advance(2)
+        self.log.info("ready", event="ready")
+        self.clock.advance(2)
+        kinds = [kind for kind, _ in heard(connection.transport.value())]
+        self.assertEqual(kinds, ["hello", "status", "status", "log", "status"])
+        connection.protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual((self.recent.listeners, self.clock.getDelayedCalls()), (set(), []))
+
+    def test_slow_page(self) -> None:
+        """A page that does not read is not written to: nothing piles up."""
+        connection = self.follow()
+        channel: Any = connection.transport.producer
+        channel.pauseProducing()
+        connection.transport.clear()
+        self.clock.advance(2)
+        self.log.info("ready", event="ready")
+        self.assertEqual(connection.transport.value(), b"")
+
+    def test_many_pages(self) -> None:
+        """Only so many are served at a time; when one is closed there is room for another."""
+        pages = [self.follow() for _ in range(resource.MOST_STREAMS)]
+        self.assertEqual(self.ask("/v1/stream").code, 503)
+        pages[0].protocol.connectionLost(Failure(ConnectionDone()))
+        self.follow()
+        self.assertEqual([kind for kind, _ in heard(self.first)], ["hello", "status"])
+
+    def test_many_followers(self) -> None:
+        """Events that are followed count as well: whoever asks for them has no other bound."""
+
+        def follow() -> bytes:
+            return self.connect().say(
+                f"GET /v1/events?follow=1 HTTP/1.1\r\nHost: {OURS}\r\n\r\n".encode()
+            )
+
+        for _ in range(resource.MOST_STREAMS - 1):
+            self.assertIn(b" 200 ", follow())
+        self.follow()
+        self.assertIn(b" 503 ", follow())
+        self.assertEqual(self.ask("/v1/stream").code, 503)
+        self.assertEqual(self.ask("/v1/events").code, 200)
+        self.assertEqual(self.ask("/v1/events?follow=1", "HEAD").code, 200)
+        self.assertEqual(len(self.recent.listeners), resource.MOST_STREAMS)
+
+    def links(self, count: int) -> int:
+        """How many links a page is told of in a full mesh with so many others."""
+        others = [f"{number:032x}" for number in range(100, 100 + count)]
+        me = self.status.record.id
+        self.sights = tuple(Sight(one, None, (me, *others)) for one in others)
+        self.follow()
+        return len(heard(self.first)[-1][1]["mesh"]["links"])
+
+    def test_large_mesh(self) -> None:
+        """Of a mesh that is too large to be drawn only this node's own links are sent."""
+        few, many = resource.CROWD, resource.CROWD + 1
+        # With itself each is counted once: an artefact of how this test makes them.
+        self.assertEqual(self.links(few), few + len(list(combinations(range(few), 2))) + few)
+        self.assertEqual(self.links(many), many)
+        self.assertTrue(heard(self.first)[-1][1]["mesh"]["links_left_out"])
+
+
+class ThePort(unittest.TestCase):
+    """Where it listens."""
+
+    def setUp(self) -> None:
+        self.reactor: Any = trial_reactor
+        self.site = Site(Resource())
+
+    def free(self) -> int:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port: int = probe.getsockname()[1]
+            return port
+
+    async def test_loopback(self) -> None:
+        """On loopback and nowhere else."""
+        ports: list[Any] = resource.listen(self.reactor, self.free(), self.site)
+        hosts = [port.getHost().host for port in ports]
+        for port in ports:
+            await port.stopListening()
+        self.assertIn(hosts, (["127.0.0.1", "::1"], ["127.0.0.1"]))
+
+    def test_taken(self) -> None:
+        """A port that somebody has is named, with the key."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            error = self.assertRaises(OperatorError, resource.listen, self.reactor, port, self.site)
+        self.assertEqual(
+            str(error),
+            f"admin/http_port: cannot listen at 127.0.0.1:{port}: Address already in use",
+        )

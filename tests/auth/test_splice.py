@@ -1,0 +1,179 @@
+"""The attacker in the middle: he holds the mesh's certificate and its key, but not the secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IHandshakeListener, IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from tests.attacks.test_strangers import Tape
+from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.testing.mesh import PORT, Member, MemoryReactor, Mesh, credentials
+from tunmesh.tls import tls
+from tunmesh.wire.messages import MAX_HANDSHAKE_FRAME, Challenge, decode_hello, encode_challenge
+from tunmesh.wire.netstring import Decoder, encode
+
+ATTACKER = "192.0.2.66"
+
+
+@implementer(IHandshakeListener)
+class Splice(Protocol):
+    """One of two TLS sessions; what comes out of one goes into the other."""
+
+    transport: Any
+    other: Splice | None = None
+
+    def __init__(self, attack: Attack) -> None:
+        self.attack = attack
+        self.waiting = b""
+
+    def handshakeCompleted(self) -> None:
+        self.attack.established(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.attack.seen.append(data)
+        if self.other is None:
+            self.waiting += data
+        else:
+            self.other.transport.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.other is not None:
+            self.other.transport.loseConnection()
+
+
+class Attack(Factory):
+    """Sits at ATTACKER, shows the mesh's own certificate, and passes everything on to a victim."""
+
+    noisy = False
+
+    def __init__(self, mesh: Mesh, victim: str) -> None:
+        self.reactor = MemoryReactor(mesh.network, ATTACKER)
+        self.victim = victim
+        self.near: Splice | None = None
+        self.seen: list[bytes] = []
+        self.spliced = 0
+        self.reactor.listenTCP(
+            PORT, tls.server_factory(tls.Identity(credentials()), self, self.reactor)
+        )
+
+    def buildProtocol(self, addr: object) -> Splice:
+        return Splice(self)
+
+    def established(self, side: Splice) -> None:
+        if self.near is None:
+            self.near = side
+            endpoint = HostnameEndpoint(self.reactor, self.victim.encode(), PORT)
+            endpoint.connect(
+                tls.client_factory(tls.Identity(credentials()), self.victim, self, self.reactor)
+            )
+            return
+        self.near.other, side.other = side, self.near
+        side.transport.write(self.near.waiting)
+        self.near = None
+        self.spliced += 1
+
+
+class Poser(Protocol):
+    """Takes a dialer's messages, and has it go on as far as that goes without the secret: the ids
+    of keys are in the hello, so that he can choose one."""
+
+    transport: Any
+
+    def __init__(self, heard: list[bytes]) -> None:
+        self._heard = heard
+        self._decoder = Decoder(MAX_HANDSHAKE_FRAME)
+
+    def dataReceived(self, data: bytes) -> None:
+        for payload in map(bytes, self._decoder.feed(data)):
+            self._heard.append(payload)
+            if payload[:1] == b"H":
+                hello = decode_hello(payload)
+                challenge = Challenge(hello.versions[0], hello.key_ids[0], bytes(32))
+                self.transport.write(encode(encode_challenge(challenge)))
+            else:
+                self.transport.write(encode(payload))  # what else can he say?
+
+
+class Taped(Factory):
+    """The same as another factory, with a tape on the way of the bytes."""
+
+    noisy = False
+
+    def __init__(self, inner: IProtocolFactory, seen: list[bytes]) -> None:
+        self._inner, self._seen = inner, seen
+
+    def buildProtocol(self, addr: Any) -> Tape:
+        inner: Any = self._inner.buildProtocol(addr)
+        return Tape(inner, self._seen)
+
+
+class PoserTests(SynchronousTestCase):
+    """Somebody who stands at the address of a node, and shows the certificate of the mesh."""
+
+    def test_learns_nothing(self) -> None:
+        """What he is sent by who dials him has neither name, address, URL, version nor id of the
+        dialer in it, and neither has what everybody sees of TLS."""
+        said: list[bytes] = []  # inside TLS
+        seen: list[bytes] = []  # of TLS
+        mesh = Mesh(groups=())
+        reactor = MemoryReactor(mesh.network, ATTACKER)
+        posers = Factory.forProtocol(lambda: Poser(said))
+        secured = tls.server_factory(tls.Identity(credentials()), posers, reactor)
+        reactor.listenTCP(PORT, Taped(secured, seen))
+        trap = (GroupSettings("trap", ((ATTACKER, PORT),)),)
+        dialer = mesh.add("a-name-that-is-seen", groups=trap)
+        mesh.advance(10)
+        kinds = {message[:1] for message in said}
+        self.assertEqual(kinds, {b"H", b"P"})  # it came as far as the proof
+        self.assertGreater(sum(map(len, seen)), sum(map(len, said)))
+        self.assertEqual(set(dialer.status.handshake_failures.values()) - {0}, {len(said) // 2})
+        told = self.of(dialer)
+        for data in (b"".join(said), b"".join(seen)):
+            for what, needle in told:
+                self.assertNotIn(needle, data, what)
+
+    def of(self, dialer: Member) -> list[tuple[str, bytes]]:
+        """What a record tells, as text and as bytes."""
+        record = dialer.status.record
+        ips = [address.ip for address in record.addresses]
+        texts = (record.id, record.name, record.url, dialer.host, record.version, '"name"')
+        return [
+            *((text, text.encode()) for text in (*texts, *map(str, ips), str(record.started))),
+            *((str(ip), ip.packed) for ip in ips),
+            ("id", bytes.fromhex(record.id)),
+        ]
+
+
+class SpliceTests(SynchronousTestCase):
+    """Two honest nodes that are joined by somebody else are not linked."""
+
+    def test_two_tls_sessions_are_not_one(self) -> None:
+        """Passing every byte on faithfully between two TLS sessions authenticates nobody: the
+        proofs are bound to the session that they are made for."""
+        mesh = Mesh(groups=())
+        a = mesh.add("a")
+        attack = Attack(mesh, a.host)
+        b = mesh.add("b", groups=(GroupSettings("trap", ((ATTACKER, PORT),)),))
+        mesh.advance(60)
+        self.assertGreater(attack.spliced, 3)
+        self.assertIn(b"P", b"".join(attack.seen))  # it came as far as b's proof
+        self.assertEqual((a.linked_with, b.linked_with), ([], []))
+        self.assertEqual(a.status.handshake_failures["bad_proof"], attack.spliced)
+        self.assertEqual(b.status.handshake_failures["closed"], attack.spliced)
+        self.assertEqual((a.status.nodes_known, b.status.nodes_known), (0, 0))
+
+    def test_the_trap_itself_works(self) -> None:
+        """With one TLS session end to end, over the same detour, the two nodes are linked: it is
+        the second session that fails them and nothing else."""
+        mesh = Mesh(groups=())
+        a = mesh.add("a")
+        mesh.network.listeners[ATTACKER, PORT] = mesh.network.listeners[a.host, PORT]
+        b = mesh.add("b", groups=(GroupSettings("detour", ((ATTACKER, PORT),)),))
+        mesh.until(mesh.is_complete)
+        self.assertEqual(b.linked_with, ["a"])

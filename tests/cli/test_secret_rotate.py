@@ -1,0 +1,225 @@
+"""`tunmesh secret rotate`: which step it says a change of the secret is at, beside a node that is
+linked by this secret or that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from click.testing import CliRunner
+from twisted.internet.threads import deferToThread
+from twisted.trial import unittest
+
+from tests.api.test_control import EPOCH, Standing
+from tests.support.configs import MINIMAL, SECRET
+from tunmesh.cli import rotation
+from tunmesh.cli.main import main
+from tunmesh.node import node
+from tunmesh.status import REVOKED, DialStatus, LostNode, key_labels
+
+
+class RotateCase(unittest.TestCase):
+    """A node with two peers, and its config."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.standing = Standing(self)
+        self.directory, self.socket = self.standing.directory, self.standing.path
+        for name in ("cert.pem", "key.pem"):
+            (self.directory / name).write_text("")
+        self.path = self.directory / "config.yaml"
+        self.old = self.directory / "secret"
+        self.old.write_text(SECRET)
+        self.old.chmod(0o640)
+        self.configure("secret_file: secret")
+
+    def configure(self, source: str) -> None:
+        self.path.write_text(MINIMAL.replace(f"secret: {SECRET}", source))
+
+    def links(self, valid: int, *key_ids: str, age: float = 60.0) -> None:
+        """So many secrets are valid in the node, by which the peers are linked."""
+        now = self.standing.now
+        peers = tuple(
+            replace(peer, key_id=key_id, since=now.now - age)
+            for peer, key_id in zip(now.peers, key_ids, strict=True)
+        )
+        self.standing.now = replace(now, key_ids=key_labels(valid), peers=peers)
+
+    async def rotate(self, *options: str, code: int = 0) -> str:
+        """What it says, in one line; on the way it is looked at as a whole."""
+        line = ["secret", "rotate", "--config", str(self.path), *options]
+        line += ["--socket", str(self.socket)]
+        result = await deferToThread(CliRunner().invoke, main, line)
+        said: str = result.output
+        self.assertEqual(result.exit_code, code, said)
+        self.assertNotIn("Traceback", said)
+        for file in self.directory.glob("secret*"):
+            self.assertNotIn(file.read_text().strip(), said)
+        if code == 0:
+            long = [each for each in said.splitlines() if len(each) > 80]
+            self.assertEqual([each for each in long if str(self.directory) not in each], [])
+        return " ".join(said.split())
+
+
+class StepTests(RotateCase):
+    """From one secret to the next."""
+
+    async def test_none(self) -> None:
+        """With one secret, by which all are linked, there is none under way; nothing is made."""
+        self.links(1, "1", "1")
+        before = sorted(self.directory.iterdir())
+        said = await self.rotate()
+        self.assertIn("This node is linked with 2 peers, all by the one secret", said)
+        self.assertIn("tunmesh secret rotate --make", said)
+        self.assertEqual(sorted(self.directory.iterdir()), before)
+
+    async def test_make(self) -> None:
+        """The new one is in a file beside the old one, for those who may read that, and what to put
+        into the config is shown. It is made once; the next look says where things are."""
+        self.links(1, "1", "1")
+        said = await self.rotate("--make")
+        new = self.directory / "secret-2"
+        self.assertIn(f"made {new}: on this node", said)
+        self.assertIn("secret_files: - secret-2 # the new one - secret # accepted", said)
+        self.assertRegex(new.read_text(), r"\A[0-9a-f]{64}\n\Z")
+        found, old = new.stat(), self.old.stat()
+        self.assertEqual(found.st_mode, old.st_mode)
+        self.assertEqual((found.st_uid, found.st_gid), (old.st_uid, old.st_gid))
+        first = new.read_text()
+        self.assertIn(f"{new}: is made already", await self.rotate("--make", code=1))
+        self.assertEqual(new.read_text(), first)
+        said = await self.rotate()
+        self.assertIn("Step 1 of 4: the new secret is made, and not in the config yet.", said)
+        self.assertIn("secret_files: - secret-2", said)
+        self.configure("secret_files: [secret-2, secret]")
+        self.assertIn("a change is under way", await self.rotate("--make", code=1))
+
+    async def test_make_without_a_node(self) -> None:
+        """A file can be made beside a node that does not run; a look needs one that does."""
+        self.socket = self.directory / "nobody"
+        self.assertIn("made ", await self.rotate("--make"))
+        self.assertIn("no node answers", await self.rotate(code=1))
+
+    async def test_make_next(self) -> None:
+        """After `secret-2` comes `secret-3`, after `secret` of another directory one there."""
+        (self.directory / "secret-2").write_text(SECRET[::-1])
+        self.configure("secret_file: secret-2")
+        self.assertIn("- secret-3 # the new one - secret-2 #", await self.rotate("--make"))
+        self.assertTrue((self.directory / "secret-3").exists())
+        other = self.directory / "elsewhere"
+        other.mkdir()
+        (other / "mesh").write_text(SECRET)
+        self.configure(f"secret_file: {other}/mesh")
+        self.assertIn(f"- {other}/mesh-2 # the new one", await self.rotate("--make"))
+
+    async def test_cannot_be_made(self) -> None:
+        """A file that cannot be written is named, and nothing is left of it."""
+        long = self.directory / ("s" * 255)
+        self.old.rename(long)
+        self.configure(f"secret_file: {long.name}")
+        before = sorted(self.directory.iterdir())
+        said = await self.rotate("--make", code=1)
+        self.assertIn(f"{long}-2: cannot be written: File name too long", said)
+        self.assertEqual(sorted(self.directory.iterdir()), before)
+
+    async def test_inline(self) -> None:
+        """With the secret in the config itself, the new one is made beside the config, and what is
+        shown has no secret."""
+        self.old.unlink()
+        self.configure(f"secret: {SECRET}")
+        said = await self.rotate("--make")
+        self.assertIn(f"made {self.directory}/secret-2", said)
+        self.assertIn('secrets: - "…" # what is in', said)
+        self.links(2, "1", "1")
+        new = (self.directory / "secret-2").read_text().strip()
+        self.configure(f"secrets: [{new}, {SECRET}]")
+        said = await self.rotate()
+        self.assertIn("Step 3 of 4", said)
+        self.assertIn('secret: "…" # the one that is first now', said)
+        self.assertNotIn(SECRET, said)
+
+    async def test_not_read_yet(self) -> None:
+        """A node that goes by less than the config has is named as what is waited for."""
+        (self.directory / "secret-2").write_text(SECRET[::-1])
+        self.configure("secret_files: [secret-2, secret]")
+        self.links(1, "1", "1")
+        self.assertIn("has 2 secrets, and this node goes by 1", await self.rotate())
+
+    async def test_order(self) -> None:
+        """With the new one behind the old one nobody can tell who has it: it is to be the first."""
+        (self.directory / "secret-2").write_text(SECRET[::-1])
+        self.configure("secret_files: [secret, secret-2]")
+        self.links(2, "1", "1")
+        self.assertIn(
+            "secret-2 (place 2) is the new secret, but not the first", await self.rotate()
+        )
+
+    async def test_wait(self) -> None:
+        """Peers that are linked by the old one are named, with the time until the next link; those
+        that took it after the config had changed are marked."""
+        (self.directory / "secret-2").write_text(SECRET[::-1])
+        self.configure("secret_files: [secret-2, secret]")
+        self.links(2, "2", "1", age=600.0)
+        of = rotation.Configured.of
+
+        def changed(ago: float) -> None:
+            """The files are of now, but the node's clock says EPOCH."""
+            self.patch(
+                rotation.Configured,
+                "of",
+                lambda path, config: replace(of(path, config), changed=EPOCH - ago),
+            )
+
+        changed(300.0)
+        said = await self.rotate()
+        self.assertIn("Step 2 of 4", said)
+        self.assertIn("By the new one, secret-2 (place 1): 1 peer.", said)
+        self.assertRegex(said, r" bravo 2 10m 51m ")
+        self.assertNotIn("*", said)
+        self.assertIn("What ends then: links with nodes that do not have the new one, 1h1m", said)
+        changed(900.0)
+        self.assertRegex(await self.rotate(), r" bravo 2 10m 51m \* ")
+
+    async def test_all_have_it(self) -> None:
+        """Once all are linked by the new one the old one may go, and what ends then is said."""
+        (self.directory / "secret-2").write_text(SECRET[::-1])
+        self.configure("secret_files: [secret-2, secret]")
+        self.links(2, "1", "1")
+        self.standing.now = replace(self.standing.now, expected_nodes=3)
+        said = await self.rotate()
+        self.assertIn("Step 3 of 4: the old secret may go.", said)
+        self.assertIn("secret_file: secret-2 and delete", said)
+        self.assertIn(f"delete {self.old}.", said)
+        self.standing.now = replace(self.standing.now, expected_nodes=4)
+        self.assertIn("may go, as far as this node sees. All links", await self.rotate())
+
+    async def test_alone(self) -> None:
+        """A node without peers does not say that the old one may go."""
+        (self.directory / "secret-2").write_text(SECRET[::-1])
+        self.configure("secret_files: [secret-2, secret]")
+        self.standing.now = replace(self.standing.now, key_ids=key_labels(2), peers=())
+        said = await self.rotate()
+        self.assertIn("linked with nobody, so it cannot say who has the new secret", said)
+        self.assertNotIn("may go", said)
+
+    async def test_unseen(self) -> None:
+        """Nodes that are not linked with this one are named, and if known, it is said how many."""
+        self.links(1, "1", "1")
+        dial = DialStatus("delta", False, "192.0.2.4:4567", 3, "refused", 4.2)
+        lost = LostNode("echo", "192.0.2.5:4567", 60.0, False, 1, "refused", 4.2)
+        now = replace(self.standing.now, expected_nodes=5, dials=(dial,), lost=(lost,))
+        self.standing.now = now
+        said = await self.rotate()
+        self.assertIn("Not linked with this node, so not seen by it: delta, echo.", said)
+        self.assertIn("Of 5 nodes that are expected, 3 are in this mesh.", said)
+
+    async def test_ending(self) -> None:
+        """Links by the secret that was taken away are listed until they are over."""
+        self.links(1, "1", REVOKED, age=600.0)
+        said = await self.rotate()
+        self.assertIn("Step 4 of 4", said)
+        self.assertRegex(said, r" charlie 10m 51m ")
+
+    def test_grace(self) -> None:
+        """The minute that is told is the node's."""
+        self.assertEqual(rotation.GRACE, node.REVOCATION)

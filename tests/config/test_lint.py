@@ -1,0 +1,353 @@
+"""What the lint finds beyond what a file must be to load."""
+
+from __future__ import annotations
+
+import random
+import socket
+import string
+import time
+from datetime import timedelta
+
+from tests.config.test_reference import filled
+from tests.support.configs import MINIMAL, ORIGINAL, SECRET, Case, middle
+from tests.tls.test_tls import Holder
+from tunmesh.config.example import example
+from tunmesh.config.lint import Findings, lint
+from tunmesh.netlink import query
+
+# A network for benchmarks (RFC 2544) that no machine should have.
+GOOD = MINIMAL.replace("10.77.0.0/16", "198.18.0.0/16").replace("10.77.1.2/24", "198.18.1.2/24")
+DAY = timedelta(days=1)
+
+
+class LintCase(Case):
+    """A directory with a certificate that fits its key."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.certificate(Holder("mesh", end=365 * DAY))
+
+    def certificate(self, holder: Holder) -> None:
+        (self.directory / "cert.pem").write_bytes(holder.pem())
+        (self.directory / "key.pem").write_bytes(holder.key_pem())
+
+    def findings(self, text: str, days: float = 0) -> Findings:
+        """What the lint finds, so many days from now."""
+        self.path.write_text(text)
+        return lint(self.path, {}, middle, time.time() + days * DAY.total_seconds())
+
+    def errors(self, text: str) -> list[str]:
+        findings = self.findings(text)
+        self.assertIsNone(findings.config)
+        self.assertEqual(findings.warnings, ())
+        return [f"{problem.line}: {problem.key}: {problem.text}" for problem in findings.errors]
+
+    def warnings(self, text: str, days: float = 0) -> list[str]:
+        findings = self.findings(text, days)
+        self.assertEqual(findings.errors, ())
+        self.assertIsNotNone(findings.config)
+        lines = [f"{problem.line}: {problem.key}: {problem.text}" for problem in findings.warnings]
+        self.assertNotIn(SECRET, str(lines))
+        return lines
+
+
+class Silence(LintCase):
+    """Files about which there is nothing to say."""
+
+    def test_minimal(self) -> None:
+        """A good file gets no warning."""
+        self.assertEqual(self.warnings(GOOD), [])
+
+    def test_example(self) -> None:
+        """Nor does the example, once its REQUIRED values are filled in."""
+        self.assertEqual(self.warnings(filled(example())), [])
+
+
+class Errors(LintCase):
+    """What a node would refuse to start with."""
+
+    def test_not_pem(self) -> None:
+        """A certificate, a key or a CA file that is not PEM is named, with its key and line."""
+        for name, line, key, what in (
+            ("cert.pem", 13, "cert_file_path", "holds no certificate in PEM form"),
+            ("key.pem", 14, "key_file_path", "holds no private key in PEM form"),
+            ("ca.pem", 15, "ca_file_path", "holds no certificate in PEM form"),
+        ):
+            self.certificate(Holder("mesh", end=365 * DAY))
+            (self.directory / name).write_text("not PEM")
+            text = GOOD.replace(
+                "key_file_path: key.pem", "key_file_path: key.pem\n      ca_file_path: ca.pem"
+            )
+            if name != "ca.pem":
+                text = GOOD
+            (error,) = self.errors(text)
+            start = f"{line}: tun_mesh/control_api/ssl/{key}: {self.directory / name}: {what}"
+            self.assertTrue(error.startswith(start), error)
+
+    def test_not_its_key(self) -> None:
+        """A key that belongs to another certificate is refused."""
+        (self.directory / "key.pem").write_bytes(Holder("other").key_pem())
+        self.assertEqual(
+            self.errors(GOOD),
+            [
+                f"14: tun_mesh/control_api/ssl/key_file_path: {self.directory}/key.pem: is not the "
+                f"private key of the certificate in {self.directory}/cert.pem"
+            ],
+        )
+
+    def test_host_without_a_name(self) -> None:
+        """Where the host's name is none that peers take, the config must have one."""
+        self.patch(socket, "gethostname", lambda: "büro pc")
+        self.assertEqual(
+            self.errors(GOOD),
+            [
+                '3: tun_mesh/clustering/node_name: is not given, and the host name "büro pc" '
+                "cannot be a node's name; set it to 1 to 64 letters, digits, dots, dashes or "
+                "underscores"
+            ],
+        )
+        named = GOOD.replace("clustering:", "clustering:\n    node_name: office")
+        self.assertEqual(self.warnings(named), [])
+
+    def test_network_of_this_machine(self) -> None:
+        """A mesh that would take a network away from this machine is refused."""
+        text = GOOD.replace("198.18.0.0/16", "127.7.0.0/16").replace("198.18.1.2", "127.7.1.2")
+        (error,) = self.errors(text)
+        self.assertIn(
+            "17: tun_mesh/networking/ipv4/network_cidr: 127.7.0.0/16 overlaps 127.0", error
+        )
+        self.assertIn("which lo uses", error)
+
+    def test_network_of_this_node(self) -> None:
+        """A network that the configured device has is no clash: the node runs already."""
+        text = GOOD.replace("198.18.0.0/16", "127.7.0.0/16").replace("198.18.1.2", "127.7.1.2")
+        text = text.replace("    ipv4:", "    tun_device_id: lo\n    ipv4:")
+        self.assertEqual(self.warnings(text), [])
+
+    def test_everything_at_once(self) -> None:
+        """One mistake does not hide another, of whatever kind, and their order is the file's."""
+        (self.directory / "key.pem").write_text("not PEM")
+        text = GOOD.replace("198.18.0.0/16", "127.7.0.0/16").replace("198.18.1.2", "127.7.1.2")
+        text = text.replace("uid: 1000", "uid: 0").replace(
+            "config_version: 1.1", "config_version: 2"
+        )
+        findings = self.findings(text.replace(SECRET, "xy" * 16))
+        self.assertEqual([problem.line for problem in findings.errors], [2, 14, 17, 20])
+        self.assertEqual([problem.line for problem in findings.warnings], [6])
+
+
+class Warnings(LintCase):
+    """What a node would start with all the same."""
+
+    def test_without_effect(self) -> None:
+        """Keys of the original that steer nothing here are named, each with its line."""
+        text = ORIGINAL.replace("10.77.0.0/16", "198.18.0.0/16")
+        text = text.replace("10.77.1.2/24", "198.18.1.2/24").replace("ca_file_path: ca.pem", "")
+        text = text.replace("verify_hostname: true", "")
+        warnings = [line for line in self.warnings(text) if "has no effect" in line]
+        self.assertEqual(
+            [warning.split(": ")[1].split("/")[-1] for warning in warnings],
+            [
+                "pub_key_size",
+                "max_batch_size",
+                "max_init_attempts",
+                "key_range_min",
+                "key_range_max",
+                "early_validity_window",
+                "validity_window",
+                "heartbeat_interval",
+                "fault_delay",
+            ],
+        )
+        self.assertEqual(
+            warnings[0],
+            "8: tun_mesh/clustering/auth/pub_key_size: has no effect here; it can be removed",
+        )
+
+    def test_monotonous_secrets(self) -> None:
+        """A secret that is long but of few different characters is doubtful, wherever it is."""
+        (self.directory / "secret").write_text("ab" * 20)
+        (self.directory / "secret").chmod(0o600)
+        for source, key in (
+            (f"secret: {'abc' * 20}", "secret"),
+            (f"secrets: [{SECRET}, {'ab' * 20}]", "secrets/1"),
+            ("secret_file: secret", "secret_file"),
+        ):
+            (warning,) = self.warnings(GOOD.replace(f"secret: {SECRET}", source))
+            self.assertTrue(
+                warning.startswith(f"6: tun_mesh/clustering/auth/{key}: has too little ")
+            )
+
+    def test_patterns(self) -> None:
+        """A secret that repeats or counts up is doubtful, however many characters it is made of."""
+        counting = "0123456789abcdefghijklmnopqrstuvwxyz"
+        for pattern in (
+            "abcdefgh" * 4,
+            "password1" * 4,
+            counting,
+            counting[::-1],
+            "Mesh-2026!" * 4,
+        ):
+            (warning,) = self.warnings(GOOD.replace(SECRET, pattern))
+            self.assertIn("/auth/secret: is a pattern that repeats or counts up", warning)
+
+    def test_short_without_white_space(self) -> None:
+        """A secret of the original that is long enough only with the white space around it."""
+        (warning,) = self.warnings(GOOD.replace(SECRET, f"'{SECRET[:30]}  '"))
+        self.assertIn("has 30 characters without the white space around it, not 32", warning)
+
+    def test_random_secrets(self) -> None:
+        """Random ones are good, of whatever characters."""
+        chance = random.Random(11)
+        for alphabet in (string.digits, string.hexdigits, string.ascii_letters):
+            for _ in range(20):
+                secret = "".join(chance.choices(alphabet, k=39))
+                self.assertEqual(self.warnings(GOOD.replace(SECRET, f"'{secret}'")), [], secret)
+
+    def test_public_secret_file(self) -> None:
+        """A secret file that everybody on the machine can read is doubtful."""
+        file = self.directory / "secret"
+        file.write_text(SECRET)
+        text = GOOD.replace(f"secret: {SECRET}", "secret_file: secret")
+        file.chmod(0o644)
+        self.assertEqual(
+            self.warnings(text),
+            [
+                "6: tun_mesh/clustering/auth/secret_file: can be read by everybody on this machine "
+                f"(mode 0644); take that away, as with chmod o= {file}"
+            ],
+        )
+        listed = text.replace("secret_file: secret", "secret_files: [secret]")
+        (warning,) = self.warnings(listed)
+        self.assertIn("6: tun_mesh/clustering/auth/secret_files/0: can be read", warning)
+        file.chmod(0o640)
+        self.assertEqual(self.warnings(text), [])
+
+    def test_certificate_dates(self) -> None:
+        """A certificate that has expired, expires within 30 days or is not valid yet is named."""
+        key = "13: tun_mesh/control_api/ssl/cert_file_path"
+        self.certificate(Holder("mesh", begin=DAY, end=100 * DAY))
+        (early,) = self.warnings(GOOD)
+        self.assertTrue(early.startswith(f"{key}: is not valid before 2"), early)
+        self.assertEqual(self.warnings(GOOD, 69), [])
+        self.assertEqual(self.warnings(GOOD, 75), [f"{key}: expires in 25 days; renew it"])
+        self.assertEqual(
+            self.warnings(GOOD, 105),
+            [f"{key}: expired 5 days ago; no peer accepts it any more, renew it"],
+        )
+
+    def test_public_metrics(self) -> None:
+        """Metrics that strangers can read are named, with what they say; at an address of their own
+        they are not."""
+        text = f"{GOOD}  monitoring:\n    method: prometheus\n"
+        told = (
+            "shows /metrics to strangers on the mesh's port: name, version and counts of this node"
+        )
+        right = "; give it an address of its own with monitoring/listen"
+        (warning,) = self.warnings(text)
+        self.assertTrue(warning.endswith(f"tun_mesh/monitoring/method: {told}{right}"), warning)
+        (warning,) = self.warnings(text + "    enable_node_packet_metrics: true\n")
+        self.assertTrue(warning.endswith(f", and the names of its peers{right}"), warning)
+        self.assertEqual(self.warnings(text + "    listen: 127.0.0.1:9464\n"), [])
+
+    def test_name_of_the_host(self) -> None:
+        """Where host names are verified, the certificate should be for the advertised one; a final
+        dot makes no difference."""
+        text = GOOD.replace(
+            "      key_file_path", "      verify_hostname: true\n      key_file_path"
+        )
+        self.certificate(Holder("mesh", "bob.example", end=365 * DAY))
+        self.assertEqual(
+            self.warnings(text),
+            [
+                "13: tun_mesh/control_api/ssl/cert_file_path: is not for alice.example, the host "
+                "of control_api_advertise_url; peers that verify_hostname, as this node does, "
+                "refuse it"
+            ],
+        )
+        self.assertEqual(self.warnings(text.replace("alice.example", "bob.example.")), [])
+        self.certificate(Holder("mesh", "192.0.2.1", end=365 * DAY))
+        self.assertEqual(self.warnings(text.replace("alice.example", "192.0.2.1")), [])
+
+    def test_issuer_that_has_expired(self) -> None:
+        """The dates of the issuers count as well, and are logged at the start."""
+        root = Holder("root", begin=-9 * DAY, end=-5 * DAY)
+        self.certificate(Holder("node", "alice.example", issuer=root, end=90 * DAY))
+        (self.directory / "ca.pem").write_bytes(root.pem())
+        findings = self.findings(GOOD.replace("key.pem", "key.pem\n      ca_file_path: ca.pem"))
+        (warning,) = findings.warnings
+        self.assertIn("is by CN=root, whose certificate expired 5 days ago", warning.text)
+        self.assertEqual((findings.errors, findings.doubts), ((), (warning,)))
+
+    def test_loopback(self) -> None:
+        """A node that advertises loopback is reached by nobody on another machine."""
+        for host in ("localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]"):
+            text = self.with_line("https://alice.example:4567", f'"https://{host}:4567"', GOOD)
+            (warning,) = self.warnings(text)
+            self.assertEqual(len(self.findings(text).doubts), 1)  # so the log has it, too
+            self.assertIn("4: tun_mesh/clustering/control_api_advertise_url: is https://", warning)
+            self.assertIn("give the host name or address at which other nodes reach", warning)
+
+    def test_dial_allow(self) -> None:
+        """A node whose own address is not in its dial_allow will not be dialed by others."""
+        text = GOOD.replace("alice.example", "192.0.2.1")
+        key = "    dial_allow: [192.0.2.0/24]\n    auth:\n"
+        self.assertEqual(self.warnings(text.replace("    auth:\n", key)), [])
+        (warning,) = self.warnings(text.replace("    auth:\n", key.replace("192.0", "10.0")))
+        self.assertIn("dial_allow: does not have 192.0.2.1, which is this node's own", warning)
+
+    def test_only_itself(self) -> None:
+        """A bootstrap list with nobody in it but the node does not make it the first one."""
+        bob, alice = "- https://bob.example:4567", "- https://alice.example:4567"
+        (warning,) = self.warnings(self.with_line(bob, alice, GOOD))
+        self.assertIn("bootstrap_groups/default/bootstrap_node_urls: leads only to this", warning)
+        self.assertEqual(self.warnings(self.with_line(bob, f"{alice}\n          {bob}", GOOD)), [])
+
+    def test_patience(self) -> None:
+        """A peer that is given up after fewer than three times the interval may only be slow."""
+        text = GOOD + (
+            "    timing:\n      registrations:\n        local:\n"
+            "          reregistration_interval: 4\n          stale_threshold: 11\n"
+        )
+        self.assertEqual(
+            self.warnings(text),
+            [
+                "25: tun_mesh/process/timing/registrations/local/stale_threshold: is 11 s, less "
+                "than 3 times reregistration_interval (4 s), so a peer that is slow once may be "
+                "given up; make it 12 or more"
+            ],
+        )
+        self.assertEqual(self.warnings(text.replace("11", "12")), [])
+
+    def test_more_patience_than_there_is(self) -> None:
+        """What the two count as is said where the file asks for more, and only there: their
+        defaults are more, too. What counts is then what is compared."""
+        text = GOOD + (
+            "    timing:\n      registrations:\n        mesh:\n"
+            "          reregistration_interval: 30\n          stale_threshold: 120\n"
+        )
+        key = "tun_mesh/process/timing/registrations/mesh"
+        more = "links are not more patient than that"
+        self.assertEqual(
+            self.warnings(text),
+            [
+                f"24: {key}/reregistration_interval: is 30 s and counts as 5 s: {more}",
+                f"25: {key}/stale_threshold: is 120 s and counts as 15 s: {more}",
+            ],
+        )
+        self.assertEqual(self.warnings(text.replace("30", "5").replace("120", "15")), [])
+
+    def test_machine_that_does_not_tell(self) -> None:
+        """Where the networks of the machine cannot be read, the file is not to blame."""
+
+        def refusing(groups: int = 0) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        self.patch(query, "open_socket", refusing)
+        self.assertEqual(
+            self.warnings(GOOD),
+            [
+                "17: tun_mesh/networking/ipv4/network_cidr: could not be compared with the "
+                "networks of this machine: cannot use netlink: Permission denied"
+            ],
+        )

@@ -1,0 +1,563 @@
+"""The line that each mistake in a config file gets: file, line, key path, what would be right."""
+
+from __future__ import annotations
+
+from tests.support.configs import MINIMAL, ORIGINAL, SECRET, Case, middle, timing
+from tunmesh.config.loading import ConfigError, load
+
+
+class WhatIsRefused(Case):
+    """One line for each mistake: file, line, key path, and what would be right."""
+
+    def test_missing_file(self) -> None:
+        """A file that is not there is named, without a line."""
+        error = self.assertRaises(ConfigError, load, self.directory / "none.yaml", {}, middle)
+        self.assertEqual(
+            str(error),
+            f"{self.directory}/none.yaml: cannot be read: No such file or directory; "
+            "must be a readable file",
+        )
+
+    def test_directory(self) -> None:
+        """A directory is no config file."""
+        error = self.assertRaises(ConfigError, load, self.directory, {}, middle)
+        self.assertIn("cannot be read: Is a directory", str(error))
+
+    def test_not_a_text(self) -> None:
+        """Files that are too large, not UTF-8 or not printable are refused as such."""
+        self.assertEqual(
+            self.refusal(b"#" * (1 << 20) + b"\n"),
+            [" is larger than 1 MiB; a config file is a few KiB of YAML"],
+        )
+        self.assertEqual(
+            self.refusal(b"a: 1\nb: \xff\n"), ["2: is not UTF-8 text; save the file as UTF-8"]
+        )
+        self.assertEqual(
+            self.refusal(b"a: 1\nb: \x07\n"), ["2: has a control character; remove it"]
+        )
+
+    def test_not_yaml(self) -> None:
+        """A syntax error is named with its line."""
+        self.assertEqual(
+            self.refusal("tun_mesh:\n  a: [1, 2\n  b: 3\n"),
+            [
+                "3: is not valid YAML: while parsing a flow sequence, "
+                "expected ',' or ']', but got ':'"
+            ],
+        )
+        self.assertEqual(
+            self.refusal('a: "\\UFFFFFFFF"\n'), ["1: is not valid YAML: no such character"]
+        )
+
+    def test_several_documents(self) -> None:
+        """One file is one document."""
+        self.assertEqual(
+            self.refusal("a: 1\n---\nb: 2\n"),
+            [
+                "2: is not valid YAML: expected a single document in the stream, "
+                "but found another document"
+            ],
+        )
+
+    def test_anchors(self) -> None:
+        """Anchors and aliases are refused, so a small file cannot stand for a huge tree."""
+        for text in ("a: &x 1\nb: *x\n", "a: &x 1\n", "a: [&x [1, 1]]\n"):
+            self.assertEqual(
+                self.refusal(text), ["1: has a YAML anchor or alias; write the value out instead"]
+            )
+
+    def test_depth(self) -> None:
+        """A tower of brackets is refused, not climbed."""
+        self.assertEqual(
+            self.refusal("[" * 100_000), ["1: is nested too deeply; no key is this deep"]
+        )
+
+    def test_tags(self) -> None:
+        """YAML tags are refused: nothing in a config file names a class."""
+        self.refused(
+            "level: debug",
+            "level: !!python/name:os.system debug",
+            "29: tun_mesh/logging/level: has a YAML tag; remove it, the key decides the type",
+            text=ORIGINAL,
+        )
+
+    def test_secret_that_looks_like_a_tag(self) -> None:
+        """An unquoted secret that yaml takes for a tag is not repeated, not even in part."""
+        self.refused(
+            f"secret: {SECRET}",
+            f"secret: !hunter2!{SECRET}",
+            "6: is not valid YAML: a value that begins with ! must be quoted",
+        )
+
+    def test_top_key(self) -> None:
+        """There is one top key, and it must be there."""
+        missing = "1: tun_mesh: is missing. The one top key; everything is under it."
+        self.assertEqual(self.refusal(""), [missing])
+        self.assertEqual(
+            self.refusal("# nothing\n\ntunmesh: {}\n"),
+            [
+                "3: tun_mesh: is missing. The one top key; everything is under it.",
+                "3: tunmesh: is not a key; did you mean tun_mesh?",
+            ],
+        )
+        self.assertEqual(self.refusal("- a\n"), ["1: must be a mapping of keys, not a list"])
+        self.assertEqual(self.refusal("hello\n"), ["1: must be a mapping of keys, not text"])
+
+    def test_missing_keys(self) -> None:
+        """A missing key is blamed on the line of the section it belongs in."""
+        self.refused(
+            "    uid: 1000\n",
+            "    gid: 1000\n",
+            "19: tun_mesh/process/uid: is missing. User to run as once the tun device is set up; "
+            "best one of its own. Running as root (0) is not supported.",
+        )
+        self.assertEqual(
+            [line.split(": ")[1] for line in self.refusal("tun_mesh:\n")],
+            [
+                f"tun_mesh/{name}"
+                for name in (
+                    "clustering",
+                    "config_version",
+                    "control_api",
+                    "networking",
+                    "process",
+                )
+            ],
+        )
+
+    def test_unknown_keys(self) -> None:
+        """An unknown key is refused with the nearest right one."""
+        self.refused(
+            "cert_file_path",
+            "cert_file",
+            "12: tun_mesh/control_api/ssl/cert_file_path: is missing. Certificate, with its chain, "
+            "in PEM.",
+            "13: tun_mesh/control_api/ssl/cert_file: is not a key; did you mean cert_file_path?",
+        )
+        self.refused(
+            "  process:",
+            "  logging: {colour: true}\n  process:",
+            "19: tun_mesh/logging/colour: is not a key; the keys here are level, levels, format",
+        )
+        self.refused(
+            "  process:",
+            "  logging: {levels: {links: error, link: loud}}\n  process:",
+            "19: tun_mesh/logging/levels/link: must be 'error', 'warn', 'info' or 'debug', not "
+            '"loud"',
+            "19: tun_mesh/logging/levels/links: must be 'node', 'link', 'address', 'config' or "
+            "'other', not \"links\"",
+        )
+
+    def test_misplaced_keys(self) -> None:
+        """A key in the wrong section is told where it belongs, as in files older than 1.1."""
+        self.refused(
+            "    auth:",
+            "    bootstrap_node_urls: []\n    auth:",
+            "5: tun_mesh/clustering/bootstrap_node_urls: is not a key; it belongs at "
+            "tun_mesh/clustering/bootstrap_groups/NAME/bootstrap_node_urls",
+        )
+
+    def test_unknown_key_in_a_group(self) -> None:
+        """Inside a group of the operator's naming, keys are checked all the same."""
+        self.refused(
+            "        bootstrap_node_urls:",
+            "        bootstrap_retry: 1\n        bootstrap_node_urls:",
+            "9: tun_mesh/clustering/bootstrap_groups/default/bootstrap_retry: is not a key; "
+            "did you mean bootstrap_retries?",
+        )
+
+    def test_twice(self) -> None:
+        """A key that is given twice is refused; YAML would silently take the last."""
+        self.refused(
+            "    uid: 1000",
+            "    uid: 1000\n    uid: 1001",
+            "21: tun_mesh/process/uid: is given twice (line 20); keep one",
+        )
+
+    def test_keys_are_names(self) -> None:
+        """A key must be a name, not a list or a mapping."""
+        self.refused(
+            "    uid: 1000",
+            "    uid: 1000\n    [1, 2]: 3",
+            "21: tun_mesh/process: has a key that is not text; keys are names",
+        )
+
+    def test_unset_variable(self) -> None:
+        """A variable that is not set is named, and its key is not blamed for anything else."""
+        self.refused(
+            "uid: 1000",
+            "uid: ${MESH_UID}",
+            "20: tun_mesh/process/uid: uses ${MESH_UID}, which is not set; "
+            "set it in the environment",
+        )
+
+    def test_numbers(self) -> None:
+        """Numbers must be numbers, and within bounds."""
+        key = "20: tun_mesh/process/uid: must be"
+        for value, text in {
+            "0": "1 or more, not 0",
+            "root": "1 or more, not 0",
+            "1.5": 'a whole number or the name of a user, not "1.5"',
+            "": "a whole number or the name of a user, not empty",
+            "[1]": "a whole number or the name of a user, not a list",
+            "010": 'a whole number or the name of a user, not "010"',
+            "no-such": "a user of this machine, or a number; there is no user no-such "
+            "(useradd --system no-such)",
+            "99999999999": "4294967294 or less, not 99999999999",
+        }.items():
+            self.refused("uid: 1000", f"uid: {value}", f"{key} {text}")
+        self.refused(
+            "  control_api:",
+            "  control_api:\n    listen_port: 70000",
+            "12: tun_mesh/control_api/listen_port: must be 65535 or less, not 70000",
+        )
+
+    def test_listen_address(self) -> None:
+        """One address that is no name, has neither port nor prefix, and is not inside the mesh."""
+        key = "12: tun_mesh/control_api/listen_address: must be"
+        form = "an IP address of this machine such as 192.0.2.10, without brackets, prefix or port"
+        outside = "outside the mesh's own network_cidr, at an address of the host network"
+        for value, expected in {
+            "alice.example": form,
+            "10.0.0.1:4567": form,
+            "10.0.0.1/24": form,
+            "[::1]": form,
+            "fe80::1%eth0": form,
+            "224.0.0.1": form,
+            "10.77.1.2": outside,
+        }.items():
+            address = f"  control_api:\n    listen_address: '{value}'"
+            self.refused("  control_api:", address, f'{key} {expected}, not "{value}"')
+
+    def test_choices(self) -> None:
+        """A word must be one of the choices, a flag true or false."""
+        self.refused(
+            "level: debug",
+            "level: loud",
+            "29: tun_mesh/logging/level: must be 'error', 'warn', 'info' or 'debug', not \"loud\"",
+            text=ORIGINAL,
+        )
+        self.refused(
+            "verify_hostname: true",
+            "verify_hostname: maybe",
+            '27: tun_mesh/control_api/ssl/verify_hostname: must be true or false, not "maybe"',
+            text=ORIGINAL,
+        )
+        self.refused(
+            "config_version: 1.1",
+            "config_version: 1.10",
+            "2: tun_mesh/config_version: must be '1.1', not \"1.10\"",
+        )
+
+    def test_shapes(self) -> None:
+        """A section must be a section and a list a list; text there is not repeated, it may be
+        a secret."""
+        self.refused(
+            f"    auth:\n      secret: {SECRET}\n",
+            f"    auth: {SECRET}\n",
+            "5: tun_mesh/clustering/auth: must be a mapping of keys, not text",
+        )
+        self.refused(
+            f"secret: {SECRET}",
+            f"secrets: {SECRET}",
+            "6: tun_mesh/clustering/auth/secrets: must be a list, not text",
+        )
+        self.refused(
+            "    bootstrap_groups:\n      default:\n        bootstrap_node_urls:\n"
+            "          - https://bob.example:4567\n",
+            "    bootstrap_groups:\n",
+            "7: tun_mesh/clustering/bootstrap_groups: must be a mapping of keys, not empty",
+        )
+
+    def test_durations(self) -> None:
+        """A duration must be one, and within bounds."""
+        key = "22: tun_mesh/process/timing/request_timeout: must be"
+        form = "a duration such as 10, 10s, 5m, 1h, 2d or 10..20s"
+        for value, text in {
+            "fast": f'{form}, not "fast"',
+            "-1": f'{form}, not "-1"',
+            "5w": f'{form}, not "5w"',
+            "1..2..3": f'{form}, not "1..2..3"',
+            "nan": f'{form}, not "nan"',
+            "20..10s": 'a range from the smaller to the larger number, not "20..10s"',
+            "0.01": "0.1 or more, not 0.01",
+            "30d": "604800 or less, not 2592000",
+        }.items():
+            self.refused("uid: 1000", timing("request_timeout", value), f"{key} {text}")
+
+    def test_secret_length(self) -> None:
+        """A secret that is too short is refused without being shown."""
+        self.refused(
+            SECRET, "hunter2", "6: tun_mesh/clustering/auth/secret: must be 32 characters or more"
+        )
+        self.refused(
+            f"secret: {SECRET}",
+            f"secrets: [{SECRET}, hunter2]",
+            "6: tun_mesh/clustering/auth/secrets/1: must be 32 characters or more",
+        )
+
+    def test_one_secret(self) -> None:
+        """There is exactly one source of secrets, and no secret is in it twice."""
+        key = "tun_mesh/clustering/auth: must have"
+        one = "exactly one of secret, secret_file, secrets and secret_files"
+        self.refused(f"secret: {SECRET}", "pub_key_size: 2048", f"5: {key} {one}, not none")
+        self.refused(
+            f"secret: {SECRET}",
+            f"secret: {SECRET}\n      secrets: [{SECRET}]",
+            f"5: {key} {one}, not 2",
+        )
+        self.refused(
+            f"secret: {SECRET}",
+            f"secrets: [{SECRET}, {SECRET}]",
+            f"5: {key} different secrets in its list; one is there twice",
+        )
+        for name in ("secret", "same"):
+            (self.directory / name).write_text(SECRET)
+        self.refused(
+            f"secret: {SECRET}",
+            "secret_files: [secret, same]",
+            f"5: {key} different secrets in its list; one is there twice",
+        )
+
+    def test_secret_files(self) -> None:
+        """A secret file that is missing, short or binary is refused by its name only."""
+        text = self.with_line(f"secret: {SECRET}", "secret_file: secret")
+        file = self.directory / "secret"
+        key = "6: tun_mesh/clustering/auth/secret_file: must be"
+        self.assertEqual(self.refusal(text), [f"{key} the path of a file; {file} does not exist"])
+        file.write_text("hunter2\n")
+        self.assertEqual(
+            self.refusal(text),
+            [f"{key} a file with a secret of 32 to 4096 characters; {file} is not"],
+        )
+        file.write_bytes(b"\xff" * 40)
+        self.assertEqual(
+            self.refusal(text),
+            [f"{key} a file with a secret in UTF-8; {file} is not UTF-8 text"],
+        )
+        file.write_text(SECRET, encoding="utf-16")
+        self.assertEqual(
+            self.refusal(text),
+            [f"{key} a file with a secret in UTF-8; {file} is UTF-16, as PowerShell writes it"],
+        )
+        for binary in (bytes(64), SECRET.encode("utf-16-le"), f"{SECRET}\x1b[2J".encode()):
+            file.write_bytes(binary)
+            form = f"{key} a file with a secret; {file} has control characters"
+            self.assertEqual(self.refusal(text), [form])
+
+    def test_no_secret(self) -> None:
+        """White space, or one character again and again, is no secret, wherever it is."""
+        key, what = "6: tun_mesh/clustering/auth", "a secret, as `tunmesh secret` makes them, not"
+        for text, found in {
+            "a" * 39: "one character again and again",
+            " " * 40: "white space",
+        }.items():
+            (self.directory / "secret").write_text(text)
+            for source, name in (
+                (f"secret: '{text}'", "secret"),
+                (f"secrets: [{SECRET}, '{text}']", "secrets/1"),
+                ("secret_file: secret", "secret_file"),
+                ("secret_files: [secret]", "secret_files/0"),
+            ):
+                self.refused(f"secret: {SECRET}", source, f"{key}/{name}: must be {what} {found}")
+
+    def test_files(self) -> None:
+        """Files that a config names must be there."""
+        key = "13: tun_mesh/control_api/ssl/cert_file_path: must be the path of a file"
+        for value, text in {
+            "other.pem": f"; {self.directory}/other.pem does not exist",
+            ".": f"; {self.directory} is not a file",
+            "''": ', not ""',
+        }.items():
+            self.refused("cert_file_path: cert.pem", f"cert_file_path: {value}", f"{key}{text}")
+
+    def test_advertise_url(self) -> None:
+        """The advertised URL is https with a host and a port, and nothing more."""
+        key = "4: tun_mesh/clustering/control_api_advertise_url: must be a URL of the form "
+        form = f"{key}https://HOST:PORT, with nothing after it"
+        for url in (
+            "http://alice.example:4567",
+            "https://alice.example",
+            "https://alice.example:0",
+            "https://alice.example:65536",
+            "https://alice.example:4567/path",
+            "https://:4567",
+            "https://[::1:4567",
+            "https://[1.2.3.4]:4567",
+            "alice.example:4567",
+        ):
+            self.refused("https://alice.example:4567", f"'{url}'", f'{form}, not "{url}"')
+        self.refused(
+            "https://alice.example:4567",
+            "https://me:hunter2@alice.example:4567",
+            f"{form}, without a user name or password",
+        )
+
+    def test_unspecified_url(self) -> None:
+        """No other machine reaches a node at the address that stands for all of its addresses."""
+        right = "must be the https://HOST:PORT at which other nodes reach this one"
+        for url in ("https://0.0.0.0:4567", "https://[::]:4567"):
+            self.refused(
+                "https://alice.example:4567",
+                f'"{url}"',
+                f'4: tun_mesh/clustering/control_api_advertise_url: {right}, not "{url}"',
+            )
+
+    def test_bootstrap_urls(self) -> None:
+        """Each bootstrap URL is checked, and blamed by its place in the list."""
+        self.refused(
+            "          - https://bob.example:4567",
+            "          - https://bob.example:4567\n          - bob",
+            "11: tun_mesh/clustering/bootstrap_groups/default/bootstrap_node_urls/1: must be a URL "
+            'of the form https://HOST or https://HOST:PORT, with nothing after it, not "bob"',
+        )
+
+    def test_urls_inside_the_mesh(self) -> None:
+        """A node cannot be reached through the tunnel that is to be built by reaching it."""
+        text = MINIMAL.replace("alice.example", "10.77.1.2").replace("bob.example", "10.77.3.4")
+        right = "must be outside the mesh's own network_cidr, at an address of the host network"
+        self.assertEqual(
+            self.refusal(text),
+            [
+                "4: tun_mesh/clustering/control_api_advertise_url: "
+                f'{right}, not "https://10.77.1.2:4567"',
+                "10: tun_mesh/clustering/bootstrap_groups/default/bootstrap_node_urls/0: "
+                f'{right}, not "https://10.77.3.4:4567"',
+            ],
+        )
+
+    def test_networks(self) -> None:
+        """A network is an address range with its prefix, of the right family."""
+        key = "17: tun_mesh/networking/ipv4/network_cidr: must be"
+        form = "an IPv4 network such as 10.77.0.0/16"
+        for value, text in {
+            "10.77.0.0": f'{form}, with its prefix, not "10.77.0.0"',
+            "10.77.0.1/16": '10.77.0.0/16, the network itself, not "10.77.0.1/16"',
+            "10.77.0.0/33": f'{form}, not "10.77.0.0/33"',
+            "fd77::/48": f'{form}, not "fd77::/48"',
+            "null": f"{form}, with its prefix, not empty",
+        }.items():
+            self.refused("network_cidr: 10.77.0.0/16", f"network_cidr: {value}", f"{key} {text}")
+
+    def test_node_address(self) -> None:
+        """The node's address lies in the network and is neither its first nor its last."""
+        key = "18: tun_mesh/networking/ipv4/node_address_cidr: must be"
+        for value, text in {
+            "10.78.1.2/24": "an address inside network_cidr 10.77.0.0/16",
+            "10.77.1.2/8": "in a subnet no larger than network_cidr 10.77.0.0/16",
+            "10.77.0.0/16": "an address for a node, which 10.77.0.0 in 10.77.0.0/16 cannot be",
+            "10.77.255.255/16": (
+                "an address for a node, which 10.77.255.255 in 10.77.0.0/16 cannot be"
+            ),
+            "10.77.1.0/24": "an address for a node, which 10.77.1.0 in 10.77.1.0/24 cannot be",
+            "10.77.1.255/24": (
+                "an address for a node, which 10.77.1.255 in 10.77.1.0/24 cannot be"
+            ),
+        }.items():
+            self.refused("10.77.1.2/24", value, f'{key} {text}, not "{value}"')
+        self.refused(
+            "fd77::2/64",
+            "fd77::/64",
+            "46: tun_mesh/networking/ipv6/node_address_cidr: must be an address for a node, "
+            'which fd77:: in fd77::/48 cannot be, not "fd77::/64"',
+            text=ORIGINAL,
+        )
+
+    def test_no_network(self) -> None:
+        """A mesh without any network is none."""
+        start = MINIMAL.index("    ipv4:")
+        text = MINIMAL[:start] + "    tun_device_id: tun1\n" + MINIMAL[MINIMAL.index("  proc") :]
+        self.assertEqual(
+            self.refusal(text),
+            ["15: tun_mesh/networking: must have ipv4, ipv6 or both, not none of them"],
+        )
+
+    def test_names(self) -> None:
+        """Names of devices, nodes and labels must be ones that their users take."""
+        right = "must be 1 to 15 characters without spaces, /, : or %"
+        for name in ("a-name-too-long0", "a/b", "tun%d", "..", "a b", ""):
+            length = ", which has 16 characters" * (len(name) > 15)
+            self.refused(
+                "tun_device_id: mesh0",
+                f"tun_device_id: '{name}'",
+                f'39: tun_mesh/networking/tun_device_id: {right}, not "{name}"{length}',
+                text=ORIGINAL,
+            )
+        self.refused(
+            "  clustering:\n",
+            "  clustering:\n    node_name: a b\n",
+            "4: tun_mesh/clustering/node_name: must be 1 to 64 letters, digits, dots, dashes or "
+            'underscores, not "a b"',
+        )
+        self.refused(
+            "  clustering:\n",
+            f"  clustering:\n    node_name: {'n' * 65}\n",
+            "4: tun_mesh/clustering/node_name: must be 1 to 64 letters, digits, dots, dashes or "
+            f'underscores, not "{"n" * 60}…", which has 65 characters',
+        )
+        self.refused(
+            "environment: production",
+            "env-name: production",
+            "36: tun_mesh/monitoring/prometheus/base_labels/env-name: must be a Prometheus label "
+            'name (letters, digits and _, not beginning with a digit or __), not "env-name"',
+            text=ORIGINAL,
+        )
+
+    def test_monitoring_address(self) -> None:
+        """Where monitoring listens is an address of this machine and a port that is free."""
+        right = (
+            'must be an address of this machine and a port, such as 127.0.0.1:9464 or "[::]:9464"'
+        )
+        where = "tun_mesh/monitoring/listen"
+        for value in (
+            "9464",
+            ":9464",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:65536",
+            "localhost:9464",
+            "::1:9464",
+            "[127.0.0.1]:9464x",
+            "300.0.0.1:9464",
+            "http://127.0.0.1:9464",
+            "[::1%lo]:1",
+        ):
+            self.refused(
+                "method: prometheus",
+                f"listen: '{value}'",
+                f'31: {where}: {right}, not "{value}"',
+                text=ORIGINAL,
+            )
+        self.refused(
+            "method: prometheus",
+            "listen: 0.0.0.0:14567",
+            f"31: {where}: must be at another port than control_api/listen_port, not "
+            '"0.0.0.0:14567"',
+            text=ORIGINAL,
+        )
+
+    def test_thresholds(self) -> None:
+        """A peer cannot be given up before it could have been heard of again."""
+        for value in ("36", "6"):
+            text = ORIGINAL.replace("reregistration_interval: 6", "reregistration_interval: 36")
+            self.refused(
+                "stale_threshold: 36",
+                f"stale_threshold: {value}",
+                "67: tun_mesh/process/timing/registrations/local/stale_threshold: must be more "
+                f"than reregistration_interval 36, not {value}",
+                text=text,
+            )
+
+    def test_control_characters(self) -> None:
+        """A value with control characters is refused before anything uses it."""
+        self.refused(
+            "cert_file_path: cert.pem",
+            'cert_file_path: "cert\\0.pem"',
+            "13: tun_mesh/control_api/ssl/cert_file_path: has a control character; remove it",
+        )
+
+    def test_all_at_once(self) -> None:
+        """Every mistake is reported, in the order of the file."""
+        text = MINIMAL.replace("1.1", "2", 1).replace("https://bob", "bob")
+        lines = self.refusal(text.replace("uid: 1000", "uid: 0").replace("/16", ""))
+        self.assertEqual([line.split(":")[0] for line in lines], ["2", "10", "17", "20"])

@@ -1,0 +1,184 @@
+"""ICMP errors and fragments of peers: which reach the kernel."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import ip_address, ip_interface, ip_network
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from tests.packets.test_virtio import PLAIN, UDP, ip_packet
+from tunmesh.dataplane.inspection import Inspection
+from tunmesh.packets import ip_headers, virtio
+from tunmesh.packets.virtio import HEADER
+
+ME, PEER, OTHER, OUTSIDE = "10.77.0.1", "10.77.0.2", "10.77.3.4", "192.0.2.9"
+ME6, PEER6, OTHER6, OUTSIDE6 = "fd77::1", "fd77::2", "fd77::3:4", "2001:db8::9"
+OWN = (ip_interface(f"{ME}/24"), ip_interface(f"{ME6}/64"))
+NETWORKS = (ip_network("10.77.0.0/16"), ip_network("fd77::/64"))
+ERRORS4, ERRORS6 = (3, 4, 11, 12), (1, 2, 3, 4, 100, 127)
+
+
+def error(source: str, kind: int, quoted: bytes) -> bytes:
+    """A frame with an ICMP message to this node."""
+    is_four = ip_address(source).version == 4
+    message = struct.pack("!BBHI", kind, 4, 0, 552) + quoted
+    protocol = ip_headers.ICMP if is_four else ip_headers.ICMPV6
+    return PLAIN + ip_packet(source, ME if is_four else ME6, message, protocol)
+
+
+def extended(number: int, length: int, following: int, payload: bytes) -> bytes:
+    """An IPv6 frame with one extension header, of `length` times 8 bytes beyond the first 8."""
+    header = bytes((following, length)) + bytes(6 + 8 * length)
+    return PLAIN + ip_packet(PEER6, ME6, header + payload, number)
+
+
+def fragment(frame: bytes, start: int, is_last: bool) -> bytes:
+    """An IPv4 frame made a fragment."""
+    field = (start // 8 | (0 if is_last else 0x2000)).to_bytes(2, "big")
+    return frame[:16] + field + frame[18:]
+
+
+class InspectionCase(unittest.SynchronousTestCase):
+    def setUp(self) -> None:
+        own = [address.packed for address in OWN]
+        self.inspection = Inspection(own, NETWORKS, lambda: 0.0)
+
+    def why(self, frame: bytes) -> str:
+        """Why a frame is refused; it is looked at only if it is marked as special."""
+        self.assertTrue(virtio.well_formed(frame))
+        is_special = virtio.read(memoryview(frame))[2]
+        return self.inspection.refuses("peer", memoryview(frame)) if is_special else ""
+
+
+class IcmpErrorTests(InspectionCase):
+    """An error is carried when it is about a packet that this machine sent into the mesh."""
+
+    def test_about_our_packets(self) -> None:
+        """From our address in the mesh to the peer or to another node."""
+        for kind in ERRORS4:
+            for destination in (PEER, OTHER):
+                frame = error(PEER, kind, ip_packet(ME, destination, b"8 bytes."))
+                self.assertEqual(self.why(frame), "")
+        for kind in ERRORS6:
+            for destination in (PEER6, OTHER6):
+                frame = error(PEER6, kind, ip_packet(ME6, destination, b"8 bytes."))
+                self.assertEqual(self.why(frame), "")
+
+    def test_about_others(self) -> None:
+        """From an address of the underlay, to one, of another node, or of nobody."""
+        for kind in ERRORS4:
+            for ends in ((OUTSIDE, PEER), (ME, OUTSIDE), (PEER, ME), (OUTSIDE, OUTSIDE)):
+                self.assertEqual(self.why(error(PEER, kind, ip_packet(*ends))), "icmp_error")
+        for kind in ERRORS6:
+            for ends in ((OUTSIDE6, PEER6), (ME6, OUTSIDE6), (PEER6, ME6)):
+                self.assertEqual(self.why(error(PEER6, kind, ip_packet(*ends))), "icmp_error")
+
+    def test_quotes_that_cannot_be_read(self) -> None:
+        """Cut off, empty, or of the other family."""
+        whole, whole6 = ip_packet(ME, PEER), ip_packet(ME6, PEER6)
+        for quoted in (b"", whole[:19], b"\0" + whole[1:], whole6):
+            self.assertEqual(self.why(error(PEER, 3, quoted)), "icmp_error")
+        for quoted in (b"", whole6[:39], b"\0" + whole6[1:], whole):
+            self.assertEqual(self.why(error(PEER6, 1, quoted)), "icmp_error")
+
+    def test_redirects(self) -> None:
+        """Nobody redirects in a mesh."""
+        self.assertEqual(self.why(error(PEER, 5, ip_packet(ME, PEER))), "icmp_error")
+        self.assertEqual(self.why(error(PEER6, 137, ip_packet(ME6, PEER6))), "icmp_error")
+
+    def test_no_errors(self) -> None:
+        """Pings and their answers, and whatever else is not an error, are carried."""
+        for kind in {*range(256)} - {*ERRORS4, 5}:
+            self.assertEqual(self.why(error(PEER, kind, b"payload")), "")
+        for kind in {*range(128, 256)} - {137}:
+            self.assertEqual(self.why(error(PEER6, kind, b"payload")), "")
+
+    def test_behind_options(self) -> None:
+        """An error is one also behind the options of IPv4 and the extensions of IPv6."""
+        message = struct.pack("!BBHI", 3, 4, 0, 552) + ip_packet(OUTSIDE, PEER)
+        plain = ip_packet(PEER, ME, b"\1\1\1\1" + message, ip_headers.ICMP)
+        self.assertEqual(self.why(PLAIN + b"\x46" + plain[1:]), "icmp_error")
+        message6 = struct.pack("!BBHI", 2, 0, 0, 552) + ip_packet(OUTSIDE6, PEER6)
+        for number in (ip_headers.HOP_BY_HOP, ip_headers.ROUTING, ip_headers.DESTINATION):
+            for length in (0, 3):
+                frame = extended(number, length, ip_headers.ICMPV6, message6)
+                self.assertEqual(self.why(frame), "icmp_error")
+        inner = extended(ip_headers.DESTINATION, 0, ip_headers.ICMPV6, message6)[HEADER + 40 :]
+        frame = extended(ip_headers.HOP_BY_HOP, 1, ip_headers.DESTINATION, inner)
+        self.assertEqual(self.why(frame), "icmp_error")
+
+    def test_in_fragments(self) -> None:
+        """One that comes in fragments is refused: it could quote what is in another fragment."""
+        whole = error(PEER, 3, ip_packet(ME, PEER, bytes(60)))
+        self.assertEqual(self.why(fragment(whole, 0, False)), "icmp_error")
+        self.assertEqual(self.why(fragment(whole, 48, True)), "")
+        message = struct.pack("!BBHI", 2, 0, 0, 552) + ip_packet(ME6, PEER6)
+        head = struct.pack("!BBHI", ip_headers.ICMPV6, 0, 1, 7)
+        frame = PLAIN + ip_packet(PEER6, ME6, head + message, ip_headers.FRAGMENT)
+        self.assertEqual(self.why(frame), "icmp_error")
+
+    def test_extensions_without_end(self) -> None:
+        """Headers that end outside the packet, or are more than anybody needs, are malformed."""
+        self.assertEqual(self.why(extended(ip_headers.ROUTING, 0, 0, b"")), "malformed")
+        frame = extended(ip_headers.ROUTING, 1, ip_headers.ICMPV6, b"")
+        cut = frame[: HEADER + 4] + (8).to_bytes(2, "big") + frame[HEADER + 6 : HEADER + 48]
+        self.assertEqual(self.why(cut), "malformed")
+        chain = b"".join(bytes((ip_headers.DESTINATION, 0)) + bytes(6) for _ in range(20))
+        frame = PLAIN + ip_packet(PEER6, ME6, chain, ip_headers.DESTINATION)
+        self.assertEqual(self.why(frame), "malformed")
+
+
+class FragmentTests(InspectionCase):
+    """Fragments are counted against what the kernel has room for."""
+
+    def test_a_flood(self) -> None:
+        """First fragments of ever new datagrams are refused after a while; what is whole is not."""
+        frame = PLAIN + ip_packet(PEER, ME, bytes(1480), UDP)
+        whys = [
+            self.why(fragment(frame[:14] + number.to_bytes(2, "big") + frame[16:], 0, False))
+            for number in range(2000)
+        ]
+        self.assertEqual(set(whys), {"", "fragments"})
+        self.assertEqual(whys[-1], "fragments")
+        self.assertEqual(self.why(frame), "")
+
+    def test_families_apart(self) -> None:
+        """What one family has taken is not missing in the other: the kernel keeps them apart."""
+        self.test_a_flood()
+        head = struct.pack("!BBHI", UDP, 0, 1, 7)
+        frame = PLAIN + ip_packet(PEER6, ME6, head + bytes(1000), ip_headers.FRAGMENT)
+        self.assertEqual(self.why(frame), "")
+
+
+class HeadersTests(unittest.SynchronousTestCase):
+    """Headers as they are read."""
+
+    @given(st.binary(max_size=120))
+    def test_garbage(self, data: bytes) -> None:
+        """Whatever comes, something is answered, and it points into the packet if it is whole."""
+        for first in (b"\x45", b"\x60", b""):
+            read = ip_headers.read(first + data)
+            if read is not None and read.is_whole:
+                self.assertLessEqual(read.at, len(first + data))
+
+    def test_fragment(self) -> None:
+        """Offset, size and end of a fragment, in both families."""
+        four = ip_packet(PEER, ME, bytes(100), UDP)
+        read = ip_headers.read(fragment(PLAIN + four, 1480, True)[HEADER:])
+        assert read is not None and read.fragment is not None
+        self.assertEqual((read.protocol, read.at), (UDP, 20))
+        self.assertEqual(read.fragment[1:], (1480, 100, True))
+        head = struct.pack("!BBHI", UDP, 0, 1448 | 1, 7)
+        read = ip_headers.read(ip_packet(PEER6, ME6, head + bytes(72), ip_headers.FRAGMENT))
+        assert read is not None and read.fragment is not None
+        self.assertEqual((read.protocol, read.at), (UDP, 48))
+        self.assertEqual(read.fragment[1:], (1448, 72, False))
+
+    def test_atomic(self) -> None:
+        """A fragment header around a whole datagram (RFC 6946) makes it no fragment."""
+        head = struct.pack("!BBHI", UDP, 0, 0, 7)
+        read = ip_headers.read(ip_packet(PEER6, ME6, head + bytes(72), ip_headers.FRAGMENT))
+        self.assertEqual(read, ip_headers.Headers(UDP, 48))

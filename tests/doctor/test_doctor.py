@@ -1,0 +1,173 @@
+"""`tunmesh doctor`: each thing that keeps a node from joining is found, and told with its fix."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from twisted.internet import reactor as trial_reactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial import unittest
+
+from tests.real.test_inside import hosts_of
+from tests.support import netns
+from tests.support.realnode import THEN_EXEC, Ground
+from tests.tls.test_tls import DAY, Holder
+from tunmesh.doctor.probe import reach
+from tunmesh.localmesh.plan import CERTIFICATE, KEY
+from tunmesh.tls.underlay import Outside
+
+reactor: Any = trial_reactor
+TUNMESH = str(Path(sys.executable).with_name("tunmesh"))
+
+
+class _Clock(Factory):
+    """A server that says the time, as anything might at a port."""
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        return _Saying()
+
+
+class _Saying(Protocol):
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(b"it is late, good night, and that is all that there is to say\r\n")
+
+
+class DoctorCase(unittest.TestCase):
+    """Two machines."""
+
+    skip = netns.skip_reason()
+    timeout = 60
+    maxDiff = None
+
+    def setUp(self) -> None:
+        self.ground = Ground(self, 2)
+
+    async def says(
+        self, code: int, before: str = "", socket_path: str = "/nowhere/control.sock"
+    ) -> str:
+        """What the doctor says of node 2. `before` is Python that its process runs first."""
+        arguments = [TUNMESH, "doctor", "--socket", socket_path]
+        arguments = ["-c", before + THEN_EXEC, *arguments, str(self.ground.config(2))]
+        with self.ground.namespace(2):
+            running = getProcessOutputAndValue(
+                sys.executable, arguments, os.environ, reactor=reactor
+            )
+        out, err, exit_code = await running
+        self.assertEqual((err, exit_code), (b"", code), out.decode())
+        text: str = out.decode()
+        self.assertNotIn(self.ground.secret, text)
+        return text
+
+
+class TcpTests(unittest.SynchronousTestCase):
+    """Why a connection fails."""
+
+    @staticmethod
+    def fail_with(number: int, *_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def test_hints(self) -> None:
+        """What the kernel says in two words has what to look for behind it."""
+        for number, hint in (
+            (errno.EHOSTUNREACH, "No route to host; is that host up, its address right"),
+            (errno.ENETUNREACH, "Network is unreachable; this machine has no route there"),
+        ):
+            self.patch(socket, "create_connection", partial(self.fail_with, number))
+            (stage,) = reach("10.99.0.9", 4567, Holder("a").credentials(), [], Outside())
+            self.assertFalse(stage.ok)
+            self.assertIn(f"10.99.0.9 port 4567: {hint}", stage.text)
+
+
+class DoctorTests(DoctorCase):
+    """Node 1 runs; node 2 is to join it and is examined first."""
+
+    async def test_all_is_well(self) -> None:
+        """Where nothing is wrong every step says so."""
+        node = self.ground.start(1)
+        await node.logged("ready")
+        text = await self.says(0)
+        for word in ("can be used", "tun1 can be made", "TCP:", "TLS:", "certificate:"):
+            self.assertIn(word, text)
+        self.assertIn("handshake: it holds the same secret", text)
+        self.assertNotIn("NO", text)
+
+    async def test_nobody_listens(self) -> None:
+        """A port that refuses."""
+        text = await self.says(2)
+        self.assertIn("NO  TCP: 10.99.0.1 port 4567: refused; is the node up", text)
+
+    async def test_wrong_secret(self) -> None:
+        """Another secret: TLS is fine, the handshake is not."""
+        node = self.ground.start(1)
+        await node.logged("ready")
+        self.ground.change(2, clustering__auth={"secret": "another-0123456789-abcdefghijklmn"})
+        text = await self.says(2)
+        self.assertIn("ok  certificate:", text)
+        self.assertIn("NO  handshake: it hung up: it holds none of this node's secrets", text)
+        self.assertEqual((await node.logged("handshake_failed"))["reason"], "unknown_key")
+
+    async def test_wrong_certificate(self) -> None:
+        """A certificate that this node does not trust."""
+        node = self.ground.start(1)
+        await node.logged("ready")
+        other = Holder("other")
+        (self.ground.directory / "other.pem").write_bytes(other.pem())
+        (self.ground.directory / "other-key.pem").write_bytes(other.key_pem())
+        files = {"cert_file_path": "other.pem", "key_file_path": "other-key.pem"}
+        self.ground.change(2, control_api__ssl=files)
+        self.assertIn("NO  certificate: TLS: ", await self.says(2))
+
+    async def test_expired_certificate(self) -> None:
+        """The config's own certificate is too old."""
+        old = Holder("old", begin=-90 * DAY, end=-2 * DAY)
+        (self.ground.directory / KEY).write_bytes(old.key_pem())
+        (self.ground.directory / CERTIFICATE).write_bytes(old.pem())
+        self.assertIn("?   ", text := await self.says(2))
+        self.assertIn("expired 2 days ago", text)
+        self.assertNotIn("so can its certificate", text)
+
+    async def test_clashing_network(self) -> None:
+        """The mesh wants addresses that this machine has."""
+        with self.ground.namespace(2), IPRoute() as ip:
+            (index,) = ip.link_lookup(ifname="lo")
+            ip.addr("add", index=index, address="10.77.3.4", prefixlen=24)
+        self.assertIn("NO  ", text := await self.says(2))
+        self.assertIn("10.77.3.0/24", text)
+
+    async def test_inside_the_mesh(self) -> None:
+        """Names that resolve to addresses of the mesh, one of them that of the node itself."""
+        url = "https://two.test:4567"
+        urls = ["https://one.test:4567"]
+        self.ground.change(
+            2,
+            clustering__control_api_advertise_url=url,
+            clustering__bootstrap_groups={"first": {"bootstrap_node_urls": urls}},
+        )
+        before = hosts_of(self.ground, one="10.77.0.1", two="10.77.0.2")
+        text = await self.says(2, before)
+        self.assertIn("NO  advertised by this node: 10.77.0.2 is inside the mesh", text)
+        self.assertIn(
+            "ok  resolve: one.test is 10.77.0.1\n  NO  resolve: 10.77.0.1 is inside", text
+        )
+        self.assertNotIn("TCP:", text)
+
+    async def test_something_else(self) -> None:
+        """A name that nobody knows, and a port where something else answers."""
+        urls = ["https://node.invalid:4567", "https://10.99.0.2:4599"]
+        self.ground.change(2, clustering__bootstrap_groups={"far": {"bootstrap_node_urls": urls}})
+        with self.ground.namespace(2):
+            port = reactor.listenTCP(4599, _Clock(), interface="10.99.0.2")
+        self.addCleanup(port.stopListening)
+        text = await self.says(2)
+        self.assertIn("NO  resolve: node.invalid does not resolve", text)
+        self.assertIn("NO  TLS: ", text)
+        self.assertIn("is that a tunmesh node", text)

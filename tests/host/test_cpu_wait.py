@@ -1,0 +1,42 @@
+"""What the kernel says of how long a thread had to wait for a processor."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tunmesh.host.cpu_wait import RunQueue
+
+
+class RunQueueTests(SynchronousTestCase):
+    """Read from a file of its form, and from the kernel's own."""
+
+    def queue(self, path: Path) -> RunQueue:
+        queue = RunQueue(path)
+        if queue._fd >= 0:
+            self.addCleanup(os.close, queue._fd)
+        return queue
+
+    def test_again_and_again(self) -> None:
+        """The second number counts, in nanoseconds, and is read anew each time."""
+        path = Path(self.mktemp())
+        path.write_text("1471000000 522500000 17\n")
+        queue = self.queue(path)
+        self.assertEqual(queue.waited(), 0.5225)
+        path.write_text("9223372036854775807 9223372036854775807 9223372036854775807\n")
+        self.assertApproximates(queue.waited(), 9223372036.85, 0.01)
+
+    def test_no_count(self) -> None:
+        """Where the kernel keeps no count nothing was waited for."""
+        self.assertEqual(self.queue(Path(self.mktemp())).waited(), 0.0)
+
+    def test_real(self) -> None:
+        """What this thread waits for and what it works is no more than the time that passes."""
+        queue = self.queue(Path("/proc/thread-self/schedstat"))
+        began = time.monotonic() - time.thread_time() - queue.waited()
+        while time.thread_time() % 0.02 < 0.01:
+            pass
+        self.assertGreaterEqual(time.monotonic() - time.thread_time() - queue.waited(), began - 0.1)

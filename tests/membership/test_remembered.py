@@ -1,0 +1,257 @@
+"""Which lost nodes are dialed, and when: told by literals, and by chance."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import count
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from tests.membership.test_roster import ALICE, BOB, BOB_AGAIN, CAROL, node
+from tunmesh.membership import remembered
+from tunmesh.membership.remembered import (
+    BURST,
+    DAY,
+    FIRST_LEFT,
+    FIRST_LOST,
+    LONGEST_ALONE,
+    LONGEST_HELPED,
+    MAX_REMEMBERED,
+    PAUSE_PER_NODE,
+    SHORT_LIFE,
+    Memory,
+    Target,
+)
+from tunmesh.wire.messages import NodeRecord
+
+URL = BOB.host_port
+LONG = 2 * SHORT_LIFE
+
+
+class MemoryCase(unittest.SynchronousTestCase):
+    """Alice's memory. Chance always says 1: every pause is as long as it may be."""
+
+    def setUp(self) -> None:
+        self.now = 0.0
+        self.memory = Memory(ALICE.host_port, lambda: 1.0)
+        self.is_helped = False
+        self.busy: set[Target] = set()
+
+    def lose(self, record: NodeRecord, left: bool = False, after: float = LONG) -> None:
+        self.memory.linked(record, self.now)
+        self.now += after
+        self.memory.parted(record, left, self.now)
+
+    def dialed(self, seconds: float) -> list[tuple[float, Target]]:
+        """What is dialed in so many seconds, and how long after their beginning."""
+        begin, dialed = self.now, []
+        while (wait := self.memory.wait(self.now, self.is_helped)) is not None:
+            if self.now + wait > begin + seconds:
+                break
+            self.now += wait
+            due = self.memory.due(self.now, self.is_helped, self.busy)
+            dialed += [(self.now - begin, target) for target in due]
+        self.now = begin + seconds
+        return dialed
+
+    def times(self, seconds: float) -> list[float]:
+        return [round(time, 3) for time, _ in self.dialed(seconds)]
+
+
+class PauseTests(MemoryCase):
+    def test_lost(self) -> None:
+        """A node that is lost is dialed after ever longer pauses, 15 s at last."""
+        self.lose(BOB)
+        self.assertEqual(self.times(50), [1, 3, 7, 15, 30, 45])
+        self.assertEqual(self.memory.retry_in(URL, self.now, False), 10)
+
+    def test_left(self) -> None:
+        """One that said that it leaves is not expected at once."""
+        self.lose(BOB, left=True)
+        self.assertEqual(self.times(50), [15, 30, 45])
+        self.lose(CAROL, left=True)
+        self.is_helped = True
+        self.assertEqual(self.memory.retry_in(CAROL.host_port, self.now, True), 15)
+
+    def test_helped(self) -> None:
+        """Where every bootstrap group has a link the pauses grow longer; when one has lost its
+        link, a long pause that has begun is as short as any."""
+        self.lose(BOB)
+        self.is_helped = True
+        self.assertEqual(self.times(300), [1, 3, 7, 15, 31, 63, 127, 247])
+        self.is_helped = False
+        self.assertEqual(self.times(15), [0, 15])
+
+    def test_at_once(self) -> None:
+        """Few are dialed at once, whoever waits longest first."""
+        records = [node(number, f"n{number}") for number in range(2, 12)]
+        for record in records:
+            self.memory.linked(record, 0.0)
+        self.now = LONG
+        for record in records:
+            self.memory.parted(record, False, self.now)
+        first = self.dialed(3.5)
+        self.assertEqual([round(time) for time, _ in first[:10]], [1] * 4 + [2] * 4 + [3] * 2)
+        self.assertEqual(len({target for _, target in first[:10]}), 10)
+
+    def test_short_life(self) -> None:
+        """A link that does not last does not make the pauses short again; one that does, does."""
+        self.lose(BOB)
+        self.assertEqual(self.times(7), [1, 3, 7])
+        self.lose(BOB, after=1.0)
+        self.is_helped = True
+        self.assertEqual(self.times(40), [16])
+        self.lose(BOB, after=1.0)
+        self.assertEqual(self.times(70), [64])
+        self.lose(BOB)
+        self.assertEqual(self.times(3), [1, 3])
+
+    def test_dialed_anyhow(self) -> None:
+        """A node that is dialed for other reasons is treated like one that was lost just then."""
+        self.lose(BOB)
+        self.busy = {URL}
+        self.assertEqual(self.times(100), [])
+        self.busy = set()
+        self.assertEqual(self.times(7), [1, 3, 7])
+
+    @settings(max_examples=8, deadline=None)
+    @given(st.integers(1, 2 * MAX_REMEMBERED), st.integers(), st.booleans())
+    def test_cost(self, many: int, seed: int, left: bool) -> None:
+        """However many are lost: everybody has been dialed within a minute or so, nobody is left
+        out later, and in the end it is about a dial a second."""
+        self.memory = Memory(ALICE.host_port, random.Random(seed).random)
+        self.now = 0.0
+        records = [node(2, f"n{number}", "10.0.0.2/24") for number in range(many)]
+        records = [replace(each, id=f"{n:032x}") for n, each in enumerate(records)]
+        for record in records:
+            self.memory.linked(record, self.now)
+        self.now += LONG
+        for record in records:
+            self.memory.parted(record, left, self.now)
+        kept = min(many, MAX_REMEMBERED)
+        first = self.dialed(FIRST_LEFT + kept / BURST + 1)
+        self.assertEqual(len({target for _, target in first}), kept)
+        self.dialed(3600)
+        longest = max(LONGEST_ALONE, kept * PAUSE_PER_NODE)
+        later = self.dialed(2 * longest)
+        self.assertEqual(len({target for _, target in later}), kept)
+        self.assertLess(len(later), 2 * longest * 2 / PAUSE_PER_NODE)
+
+
+class WhoTests(MemoryCase):
+    def remembered(self) -> list[str]:
+        return [each.record.name for _, each in self.memory]
+
+    def test_day(self) -> None:
+        """It is remembered for a day."""
+        self.lose(BOB)
+        self.dialed(DAY)
+        self.assertEqual(self.remembered(), ["bob"])
+        self.dialed(LONGEST_ALONE)
+        self.assertEqual(self.remembered(), [])
+        self.assertIsNone(self.memory.wait(self.now, False))
+
+    def test_linked_again(self) -> None:
+        """A node that is linked is not looked for: by its URL, whatever id it has now."""
+        self.lose(BOB)
+        self.memory.linked(BOB_AGAIN, self.now)
+        self.assertEqual(self.remembered(), [])
+
+    def test_moved(self) -> None:
+        """Nor one that came back with its name and an address at another URL."""
+        self.lose(BOB)
+        self.memory.linked(replace(BOB_AGAIN, url="https://elsewhere:1"), self.now)
+        self.assertEqual(self.remembered(), [])
+        self.lose(CAROL)
+        self.memory.linked(node(9, "carol"), self.now)  # the name alone is not enough: replicas
+        self.memory.linked(node(3, "dora"), self.now)  # nor is the address
+        self.memory.linked(replace(BOB, id=f"{77:032x}"), self.now)
+        self.assertEqual(self.remembered(), [])
+
+    def test_past_life_goes_late(self) -> None:
+        """When the link of a past life goes only after the new one came, nobody is lost."""
+        self.memory.linked(BOB, self.now)
+        self.memory.linked(BOB_AGAIN, self.now)
+        self.memory.parted(BOB, False, self.now)
+        self.assertEqual(self.remembered(), [])
+        self.memory.parted(BOB_AGAIN, False, self.now)
+        self.assertEqual(self.remembered(), ["bob"])
+
+    def test_own_url(self) -> None:
+        """A node that says it is where this one is cannot be dialed."""
+        self.lose(replace(BOB, url=ALICE.url))
+        self.assertEqual(self.remembered(), [])
+
+    def test_somebody_else_there(self) -> None:
+        """Where somebody answers, be it another node that has moved in, nobody is looked for."""
+        self.lose(BOB)
+        self.memory.answered(CAROL.host_port)
+        self.assertEqual(self.remembered(), ["bob"])
+        self.memory.answered(URL)
+        self.assertEqual(self.remembered(), [])
+
+    def test_claims(self) -> None:
+        """Who comes from elsewhere, and says that it is at the URL of a lost node or a later life
+        of it, does not end the search; who was reached at that URL does, or the node itself."""
+        at_his_url = replace(node(66, "mallory"), url=BOB.url)
+        moved = replace(BOB_AGAIN, url="https://elsewhere:1")
+        for liar in (at_his_url, BOB_AGAIN, moved):
+            for comes_first in (False, True):
+                self.memory = Memory(ALICE.host_port, lambda: 1.0)
+                if comes_first:
+                    self.memory.linked(liar, self.now, "mallory's")
+                self.memory.linked(BOB, self.now, "bob's")
+                self.memory.parted(BOB, False, self.now)
+                if not comes_first:
+                    self.memory.linked(liar, self.now, "mallory's")
+                self.assertEqual(self.remembered(), ["bob"])
+        for source, is_there, found in (
+            ("bob's", False, BOB_AGAIN),
+            ("bob's", False, moved),
+            ("elsewhere", True, BOB_AGAIN),
+            ("elsewhere", False, BOB),
+        ):
+            self.memory = Memory(ALICE.host_port, lambda: 1.0)
+            self.memory.linked(BOB, self.now, "bob's")
+            self.memory.parted(BOB, False, self.now)
+            self.memory.linked(found, self.now, source, is_there)
+            self.assertEqual(self.remembered(), [])
+
+    def test_is_elsewhere(self) -> None:
+        """One that seems to live elsewhere is dialed, and not shown as lost."""
+        self.lose(BOB)
+        self.assertFalse(self.memory.is_elsewhere(BOB))
+        self.memory.linked(replace(BOB_AGAIN, url="https://elsewhere:1"), self.now, "elsewhere")
+        self.assertTrue(self.memory.is_elsewhere(BOB))
+        self.assertEqual(self.remembered(), ["bob"])
+
+    def test_crowd(self) -> None:
+        """Many identities from one source displace each other, not the nodes of other sources."""
+        self.patch(remembered, "MAX_REMEMBERED", 4)
+        self.lose(BOB)
+        for number in range(10, 20):
+            self.memory.linked(node(number, f"m{number}"), self.now, "mallory's")
+            self.memory.parted(node(number, f"m{number}"), False, self.now)
+        self.assertEqual(self.remembered(), ["m19", "m18", "m17", "bob"])
+
+    def test_at_most(self) -> None:
+        """Of too many those are forgotten that said that they leave, and then those that were
+        linked longest ago."""
+        self.patch(remembered, "MAX_REMEMBERED", 2)
+        numbers = count(2)
+        for name, left in (("a", False), ("b", True), ("c", False)):
+            self.lose(node(next(numbers), name), left)
+        self.assertEqual(self.remembered(), ["c", "a"])
+        self.lose(node(next(numbers), "d"), left=True)
+        self.assertEqual(self.remembered(), ["c", "a"])
+        self.lose(node(next(numbers), "e"))
+        self.assertEqual(self.remembered(), ["e", "c"])
+
+    def test_pauses(self) -> None:
+        """The bounds are what the documentation says."""
+        self.assertEqual((MAX_REMEMBERED, DAY), (256, 24 * 3600))
+        self.assertEqual((FIRST_LOST, FIRST_LEFT), (1, 15))
+        self.assertEqual((LONGEST_ALONE, LONGEST_HELPED), (15, 120))

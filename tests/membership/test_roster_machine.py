@@ -1,0 +1,566 @@
+"""Rosters and tables against a world that does its worst.
+
+Hypothesis starts, kills and restarts nodes, dials, cuts connections, cuts the network in two and
+heals it, sends packets that are honest and packets that are not, and delivers messages one by one:
+in any order, but for the one in which a connection keeps them. After every step each roster must
+be sane, and no packet may have come to or from the wrong node; once the world calms down, the mesh
+must be whole, and carry packets between all.
+
+Some of the nodes may lie about others, or pose as others. They do so to the end, and all others
+have to find each other all the same; the rest is looked at when the liars are gone.
+
+The world is as small as it can be: see tests/roster_world.py. TUNMESH_EXAMPLES=5000 tries so many
+histories, in place of the few that every run of the tests has time for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+from itertools import count, permutations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from twisted.trial import unittest
+
+from tests.support.roster_world import INVENTED, End, Liar, Life, State, are_lives, born
+from tunmesh.membership.remembered import Target
+from tunmesh.membership.reservations import KEPT, TENURE
+from tunmesh.membership.roster import MAX_NODES, MAX_SPARES, Roster
+from tunmesh.wire.messages import LEAVING, NodeRecord
+
+NAMES = 5
+AT = st.sampled_from(["its own", "elsewhere", "own name"])  # where a liar says that it is
+MANNERS = ["truth", "silence", "forgery"]
+MAX_LIVES = 6
+CALM = 300  # rounds of everything, after which the mesh must be at rest
+EXAMPLES = int(os.environ.get("TUNMESH_EXAMPLES", "250"))
+
+
+class World(RuleBasedStateMachine):
+    """The lives that there are, and everything that may happen to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lives: list[Life] = []
+        self.ids: Iterator[int] = count(1)
+        self.faulty = False  # whether anything happened for which a node may lose another one
+        self.has_bootstrap = True
+        self.acquainted: list[set[Life]] = []  # in the end: those that must find each other
+        self.dead: list[str] = []
+
+    @initialize(has_bootstrap=st.booleans())
+    def begin(self, has_bootstrap: bool) -> None:
+        """In the end there is a node that all bootstrap from, or it is gone for good."""
+        self.has_bootstrap = has_bootstrap
+
+    # --- what may happen ---
+
+    @precondition(lambda self: len(self.lives) < MAX_LIVES)
+    @rule(
+        name=st.integers(1, NAMES),
+        claim=st.none() | st.integers(1, NAMES),
+        host=st.integers(0, 1),
+        late=st.integers(-2, 2),
+        id_first=st.booleans(),
+    )
+    def start(self, name: int, claim: int | None, host: int, late: int, id_first: bool) -> None:
+        """A node starts, perhaps while an earlier life of it goes on at another host, perhaps with
+        somebody else's address too, perhaps with a clock that is wrong."""
+        url = f"https://n{name}-{host}:1"
+        number = next(self.ids)
+        for life in self.lives:
+            self.faulty |= life.record.name == f"n{name}"
+            if life.record.url == url and life.listens:
+                self.remove(life, None)
+        self.lives.append(
+            Life(
+                NodeRecord(
+                    id=f"{999 - number if id_first else number:032x}",
+                    name=f"n{name}",
+                    started=number + late,
+                    url=url,
+                    addresses=tuple(
+                        ip_interface(f"10.0.0.{last}/24") for last in (name, claim) if last
+                    ),
+                    version="0",
+                )
+            )
+        )
+
+    @precondition(lambda self: len(self.lives) < MAX_LIVES and self.honest())
+    @rule(model=st.integers(0, 99), late=st.integers(-9, 9), id_first=st.booleans(), at=AT)
+    def start_liar(self, model: int, late: int, id_first: bool, at: str) -> None:
+        """A liar starts: with a place of its own, or as another life of a node at the same URL or
+        elsewhere."""
+        number = next(self.ids)
+        honest = self.honest()
+        record = honest[model % len(honest)].record
+        if at != "its own":
+            record = replace(record, url=f"https://n{number}-liar:1")
+        if at == "own name":
+            address = (ip_interface("10.0.0.99/24"),)
+            record = replace(record, name=f"liar{number}", addresses=address)
+        record = replace(
+            record,
+            id=f"{999 - number if id_first else number:032x}",
+            started=max(0, record.started + late),
+        )
+        self.lives.append(Liar(record, poses=at == "its own"))
+        self.faulty = True
+
+    @precondition(lambda self: self.liars())
+    @rule(which=st.integers(0, 99), manner=st.sampled_from(MANNERS), mask=st.integers(0, 2**9 - 1))
+    def lie(self, which: int, manner: str, mask: int) -> None:
+        """A liar vouches for nodes that are there, that are dead, or that never were."""
+        liars = self.liars()
+        liar = liars[which % len(liars)]
+        liar.manner = manner
+        ids = [*self.dead[-2:], INVENTED, *(life.record.id for life in self.lives)]
+        liar.tell(each for bit, each in enumerate(ids) if mask >> bit & 1)
+
+    @precondition(lambda self: len(self.lives) > 1)
+    @rule(one=st.integers(0, 99), other=st.integers(1, 99))
+    def bootstrap(self, one: int, other: int) -> None:
+        """A node dials any other: by a bootstrap URL, or to renew the link."""
+        one %= len(self.lives)
+        other = (one + 1 + other % (len(self.lives) - 1)) % len(self.lives)
+        self.connect(self.lives[one], self.lives[other], "")
+
+    @precondition(lambda self: self.dials())
+    @rule(which=st.integers(0, 99))
+    def dial(self, which: int) -> None:
+        """A dialer tries again."""
+        dials = self.dials()
+        self.attempt(*dials[which % len(dials)])
+
+    @precondition(lambda self: self.redials())
+    @rule(which=st.integers(0, 99))
+    def redial(self, which: int) -> None:
+        """A node that lost another one dials it."""
+        redials = self.redials()
+        self.seek(*redials[which % len(redials)])
+
+    @precondition(lambda self: self.waiting())
+    @rule(which=st.integers(0, 99), many=st.integers(1, 4))
+    def deliver(self, which: int, many: int) -> None:
+        """Some messages arrive."""
+        ends = self.waiting()
+        end = ends[which % len(ends)]
+        for _ in range(many):
+            if end.inbox:
+                end.receive()
+
+    @precondition(lambda self: self.ends())
+    @rule(which=st.integers(0, 99), in_flight=st.booleans())
+    def cut(self, which: int, in_flight: bool) -> None:
+        """A connection breaks, or a timeout gives it up."""
+        ends = self.ends()
+        ends[which % len(ends)].lose(in_flight)
+        self.faulty = True
+
+    @precondition(lambda self: len(self.lives) > 1)
+    @rule(rounds=st.integers(1, 6))
+    def calm(self, rounds: int) -> None:
+        """For a while nothing is in the way, else hardly anybody would ever have a link to lose."""
+        for _ in range(rounds):
+            if not self._talk():
+                self._bootstrap()
+
+    @precondition(lambda self: len(self.lives) > 1)
+    @rule(sides=st.integers(1, 2**MAX_LIVES - 1))
+    def part(self, sides: int) -> None:
+        """The network falls into two: what crosses is lost, and nobody can be dialed over there."""
+        for bit, life in enumerate(self.lives):
+            life.side = sides >> bit & 1
+        for end in self.ends():
+            if end.owner.side != end.other.owner.side and not end.cut:
+                end.lose(in_flight=False)
+        self.faulty = True
+
+    @precondition(lambda self: any(life.side for life in self.lives))
+    @rule()
+    def heal(self) -> None:
+        """It is one again."""
+        for life in self.lives:
+            life.side = 0
+
+    @precondition(lambda self: len(self.lives) > 1)
+    @rule(which=st.integers(0, 99), third=st.none() | st.integers(1, NAMES), astray=st.booleans())
+    def send(self, which: int, third: int | None, astray: bool) -> None:
+        """A node sends a packet to everybody, perhaps in the name of a third, perhaps by links that
+        do not lead there."""
+        sender = self.lives[which % len(self.lives)]
+        source = ip_interface(f"10.0.0.{third}/24") if third else sender.record.addresses[0]
+        for last in range(1, NAMES + 1):
+            sender.send(source.ip, ip_address(f"10.0.0.{last}"), astray)
+
+    @precondition(lambda self: self.deaf_probes())
+    @rule(which=st.integers(0, 99))
+    def time_out(self, which: int) -> None:
+        """A probe remains without an answer."""
+        ends = self.deaf_probes()
+        ends[which % len(ends)].answered(False)
+
+    @precondition(lambda self: self.lives)
+    @rule(which=st.integers(0, 99), is_new=st.booleans(), is_settled=st.booleans())
+    def stand(self, which: int, is_new: bool, is_settled: bool) -> None:
+        """A node has been there for a while, or is new again; what it says of that may be a lie."""
+        self.lives[which % len(self.lives)].stands(is_new, is_settled)
+
+    @precondition(lambda self: self.lives)
+    @rule(which=st.integers(0, 99), seconds=st.sampled_from([1.0, TENURE, KEPT]))
+    def wait(self, which: int, seconds: float) -> None:
+        """Time passes for a node."""
+        roster = self.lives[which % len(self.lives)].roster
+        roster.time_passed(roster._now + seconds)
+
+    @precondition(lambda self: self.lives)
+    @rule(which=st.integers(0, 99))
+    def flush(self, which: int) -> None:
+        """A node tells its news."""
+        life = self.lives[which % len(self.lives)]
+        life.run(life.roster.gossip())
+
+    @precondition(lambda self: self.lives)
+    @rule(which=st.integers(0, 99))
+    def ask_again(self, which: int) -> None:
+        """A node looks whether its questions were answered."""
+        life = self.lives[which % len(self.lives)]
+        life.run(life.roster.ask_again())
+
+    @precondition(lambda self: self.lives)
+    @rule(which=st.integers(0, 99), reason=st.sampled_from([None, LEAVING]))
+    def stop(self, which: int, reason: str | None) -> None:
+        """A node dies, or leaves."""
+        self.remove(self.lives[which % len(self.lives)], reason)
+
+    # --- the world ---
+
+    def honest(self) -> list[Life]:
+        return [life for life in self.lives if not isinstance(life, Liar)]
+
+    def liars(self) -> list[Liar]:
+        return [life for life in self.lives if isinstance(life, Liar)]
+
+    def connect(self, life: Life, other: Life, target: str) -> None:
+        if life.side == other.side and other.listens:
+            life.dial(other, target)
+
+    def ends(self) -> list[End]:
+        return [end for life in self.lives for end in life.ends]
+
+    def waiting(self) -> list[End]:
+        return [end for end in self.ends() if end.inbox]
+
+    def deaf_probes(self) -> list[End]:
+        return [end for end in self.ends() if end.probing and end.deaf]
+
+    def dials(self) -> list[tuple[Life, NodeRecord]]:
+        return [
+            (life, record)
+            for life in self.lives
+            for record in life.dials.values()
+            if record.id not in life.dialing
+            and any(o.record.url == record.url and can_dial(life, o) for o in self.lives)
+        ]
+
+    def attempt(self, life: Life, record: NodeRecord) -> None:
+        """Whoever listens at that URL now is dialed."""
+        life.dialing.add(record.id)
+        for other in self.lives:
+            if other.record.url == record.url:
+                self.connect(life, other, record.id)
+
+    def redials(self) -> list[tuple[Life, Target]]:
+        return [
+            (life, target)
+            for life in self.lives
+            for target, _ in life.memory
+            if target not in life.seeking
+            and target not in [record.host_port for record in life.dials.values()]
+            and any(o.record.host_port == target and can_dial(life, o) for o in self.lives)
+        ]
+
+    def seek(self, life: Life, target: Target) -> None:
+        """Whoever listens where a node is remembered to be is dialed."""
+        for other in self.lives:
+            if other.record.host_port == target and can_dial(life, other):
+                life.seeking.add(target)
+                life.dial(other, "").sought = target
+
+    def remove(self, life: Life, reason: str | None) -> None:
+        life.end(reason)
+        self.faulty = True
+        self.lives = [other for other in self.lives if other is not life]
+        self.dead.append(life.record.id)
+
+    def settle(self) -> None:
+        """No more faults: everything on its way arrives, every dialer gets its turn."""
+        self.heal()
+        self.acquainted = connected(self.honest(), remembered_by)
+        if self.liars():
+            self._come_to_rest()
+            self.check_honest()
+        for liar in self.liars():
+            self.remove(liar, None)
+        self._come_to_rest()
+
+    def _come_to_rest(self) -> None:
+        for liar in self.liars():
+            liar.manner = "silence" if liar.manner == "forgery" else liar.manner
+        for _ in range(CALM):
+            if not (self._talk() or self._bootstrap() or self._time_passes()):
+                return
+        raise AssertionError("the mesh does not come to rest")
+
+    def _talk(self) -> bool:
+        for life in self.lives:
+            life.run(life.roster.gossip())
+        dials, waiting, probes = self.dials(), self.waiting(), self.deaf_probes()
+        for end in waiting:
+            while end.inbox:
+                end.receive()
+        for end in probes:
+            end.answered(False)
+        for life, record in dials:
+            if record.id in life.dials:
+                self.attempt(life, record)
+        redials = self.redials()
+        for life, target in redials:
+            self.seek(life, target)
+        return bool(dials or waiting or probes or redials)
+
+    def _bootstrap(self) -> bool:
+        """Everybody's bootstrap URL is that of the first node, unless that is gone for good."""
+        if not self.has_bootstrap:
+            return False
+        if not self.honest():
+            return False
+        first, *others = self.honest()
+        lonely = [life for life in others if first.record.id not in life.peers]
+        for life in lonely:
+            self.connect(life, first, "")
+        return bool(lonely)
+
+    def _time_passes(self) -> bool:
+        """What is retired is given up, who does not answer is not waited for."""
+        for life in self.lives:
+            life.run([*life.roster.ask_again(), *life.roster.ask_again()])
+        stuck = [end for end in self.ends() if end.state is State.RETIRING]
+        for end in stuck:
+            end.lose(in_flight=True)
+        return bool(stuck or self.waiting())
+
+    # --- what must be so ---
+
+    @invariant()
+    def nobody_is_routed_without_a_link(self) -> None:
+        for life in self.lives:
+            assert set(life.routes.values()) <= life.peers.keys()
+            assert all(end.state is State.UP for end in life.peers.values())
+            assert {r.id for r in life.roster.linked()} == life.peers.keys()
+            own = {address.ip for address in life.record.addresses}
+            assert own.isdisjoint(life.routes)
+            assert life.table.routes.keys() == {address.packed for address in life.routes}
+
+    @invariant()
+    def nothing_is_kept_without_a_reason(self) -> None:
+        for life in self.lives:
+            roster = life.roster
+            assert all(end.state is State.UP for end in roster._links)
+            assert life.peers.keys() == set(roster._links.values())
+            assert len(roster._links) <= (1 + MAX_SPARES) * len(life.peers)
+            for line in roster._claims.values():
+                assert line
+                assert len(line) == len(set(line))
+                assert set(line) <= {life.record.id} | life.peers.keys()
+            vouches = Counter(
+                node_id for peer in roster._peers.values() for node_id in peer.vouches
+            )
+            assert vouches == {i: known.vouchers for i, known in roster._known.items()}
+            assert len(roster._known) <= MAX_NODES
+            for node_id, known in roster._known.items():
+                # Who was asked who that is can still answer.
+                asked = roster._peers.get(known.asked)
+                assert known.record or asked is None or node_id in asked.vouches
+            check_shares(roster)
+            assert life.dials.keys() <= roster._known.keys()
+            assert life.dials.keys().isdisjoint(life.peers)
+
+    def teardown(self) -> None:
+        self.settle()
+        self.nobody_is_routed_without_a_link()
+        self.nothing_is_kept_without_a_reason()
+        meshes = connected(self.lives, lambda life, lives: set())
+        assert len(meshes) <= 1 or not self.has_bootstrap
+        for group in self.acquainted:
+            assert any(group <= mesh for mesh in meshes)
+        for mesh in meshes:
+            for life in mesh:
+                self.check_whole(life, [other for other in mesh if other is not life])
+            self.check_carried([life for life in self.lives if life in mesh])
+        assert self.faulty or not any(life.parted for life in self.lives)
+
+    @invariant()
+    def whoever_was_linked_is_linked_or_remembered(self) -> None:
+        for life in self.lives:
+            known = [end.peer for end in life.peers.values()]
+            known += [each.record for _, each in life.memory]
+            for target, met in life.met.items():
+                assert target == life.record.host_port or any(
+                    each.host_port == target or are_lives(each, met) for each in known
+                )
+            assert all(target not in life.memory for target in map(where, life.peers.values()))
+
+    def check_honest(self) -> None:
+        """Whatever liars say, who can find another one is linked with it."""
+        for group in self.acquainted:
+            for life, other in permutations(group, 2):
+                assert other.record.id in life.peers
+        assert len(self.acquainted) <= 1 or not self.has_bootstrap or self._all_linked()
+
+    def _all_linked(self) -> bool:
+        pairs = permutations(self.honest(), 2)
+        return all(other.record.id in life.peers for life, other in pairs)
+
+    def check_whole(self, life: Life, others: list[Life]) -> None:
+        """This life is linked with all the others, and they agree on everything."""
+        assert life.peers.keys() == {other.record.id for other in others}
+        assert life.roster.nodes_known == len(others)
+        assert all(known.record is not None for known in life.roster._known.values())
+        assert not life.dials
+        assert set(life.ends) == set(life.peers.values())
+        for other in others:
+            assert life.peers[other.record.id].other is other.peers[life.record.id]
+            assert other.refusals.get(life.record.id, ()) == refused_addresses(life, other)
+        for address in {a.ip for other in others for a in other.record.addresses}:
+            claimants = {
+                other.record.id
+                for other in (life, *others)
+                if address in [a.ip for a in other.record.addresses]
+            }
+            if life.record.id not in claimants:
+                holder = life.routes[address]
+                assert holder in claimants
+                records = {other.record.id: other.record for other in others}
+                for each in claimants - {holder}:
+                    if are_lives(records[each], records[holder]):
+                        assert born(records[holder]) > born(records[each])
+
+    def check_carried(self, standing: list[Life]) -> None:
+        """A packet comes from every address that is one node's alone to every other that is."""
+        claims = Counter(a.ip for life in standing for a in life.record.addresses)
+        places = [
+            (life, a) for life in standing for a in life.record.addresses if claims[a.ip] == 1
+        ]
+        for (life, source), (other, destination) in permutations(places, 2):
+            if life is not other:
+                other.accepted.clear()
+                life.send(source.ip, destination.ip)
+                other.peers[life.record.id].receive()
+                (frame,) = other.accepted
+                assert frame[22:30] == source.packed + destination.packed
+
+
+def can_dial(life: Life, other: Life) -> bool:
+    return other.listens and other.side == life.side
+
+
+def check_shares(roster: Roster[End]) -> None:
+    """Each node that is not linked takes a place of one who vouches for it."""
+    places = Counter(
+        known.charged for node_id, known in roster._known.items() if node_id not in roster._peers
+    )
+    assert roster._shares._places == places
+    assert roster._shares._total == places.total()
+    for node_id, known in roster._known.items():
+        assert node_id in roster._peers[known.charged].vouches
+
+
+def remembered_by(life: Life, lives: list[Life]) -> set[Life]:
+    """Those that are where this one remembers somebody."""
+    return {other for other in lives if other.record.host_port in life.memory}
+
+
+def connected(lives: list[Life], near: Callable[[Life, list[Life]], set[Life]]) -> list[set[Life]]:
+    """The lives in groups that are connected by links or in this way."""
+    groups: list[set[Life]] = []
+    for life in lives:
+        by_link = {end.other.owner for end in life.peers.values()} & set(lives)
+        group = {life} | by_link | near(life, lives)
+        touched = [other for other in groups if not group.isdisjoint(other)]
+        groups = [other for other in groups if other not in touched]
+        groups.append(group.union(*touched))
+    return groups
+
+
+def where(end: End) -> Target:
+    return end.peer.host_port
+
+
+def refused_addresses(life: Life, other: Life) -> tuple[str, ...]:
+    """What `life` should tell `other`. Who came after it does not complain to a rival."""
+    refused = {a.ip for a in other.record.addresses if life.routes.get(a.ip) != other.record.id}
+    if life.after[other.record.id]:
+        refused -= {a.ip for a in life.record.addresses}
+    return tuple(sorted(map(str, refused)))
+
+
+class Meshes(unittest.TestCase):
+    def test_any_history(self) -> None:
+        """Whatever happened before, a mesh that is left in peace becomes whole."""
+        run_state_machine_as_test(
+            World, settings=settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)
+        )
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.sampled_from(["dial", "be dialed", *range(8)]), max_size=40))
+    def test_peace(self, steps: list[str | int]) -> None:
+        """Two nodes that dial each other again and again (four at once), and lose no
+        connection, are never without a link once they have one."""
+        world = World()
+        for name in (1, 2):
+            world.start(name=name, claim=None, host=0, late=0, id_first=False)
+        for step in steps:
+            if isinstance(step, str) and len(world.ends()) < 8:
+                world.bootstrap(one=step == "be dialed", other=1)
+            elif isinstance(step, int) and world.waiting():
+                world.deliver(which=step, many=1)
+        world.settle()
+        for life in world.lives:
+            self.assertEqual(life.parted, 0)
+            self.assertEqual(len(life.ends), 1)
+
+    def test_told_last_by_the_first_link(self) -> None:
+        """Two links come up in another order at each end. What the first one told arrives last; the
+        node hears what is said to it by the other one all the same: here, a refusal."""
+        world = World()
+        for name, claim in ((1, None), (3, None), (2, 3)):
+            world.start(name=name, claim=claim, host=0, late=0, id_first=False)
+            if name == 3:
+                world.settle()  # it has the address that the next one claims as well
+        dialer, _, listener = world.lives
+        dialer.dial(listener, "")
+        dialer.dial(listener, "")
+        first, second = listener.ends
+        second.receive()
+        first.receive()
+        first.other.receive()
+        second.other.receive()
+        for end in (second, first):
+            while end.inbox:
+                end.receive()
+        world.teardown()
+        self.assertEqual(listener.refusals[dialer.record.id], ("10.0.0.3",))

@@ -1,0 +1,176 @@
+"""When the watch looks at the device: soon after news, rarely when there is always news, and again
+when it could not. Real sockets in a namespace, and a clock that is turned by hand."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+from pyroute2 import IPRoute
+from twisted.internet.task import Clock
+from twisted.trial import unittest
+
+from tests.support import netns
+from tunmesh.dataplane.tun import open_tun
+from tunmesh.host.namespaces import Namespace
+from tunmesh.netlink import query
+from tunmesh.netlink.device_watch import PAUSE, PAUSE_AFTER_FAILURE, REST, DeviceWatch
+from tunmesh.netlink.overlaps import Overlay
+from tunmesh.netlink.setup import configure
+
+MESH = Overlay(ip_network("10.77.0.0/16"), ip_interface("10.77.0.1/16"))
+CHANGES = 500
+
+
+class Loop(Clock):
+    """A reactor that reads when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[Any] = set()
+        self.addReader = self.readers.add
+        self.removeReader = self.readers.discard
+        self.turns = 0
+
+    def read(self) -> None:
+        """Read until there is nothing to read."""
+        while ready := select.select(list(self.readers), [], [], 0)[0]:
+            self.turns += 1
+            for reader in ready:
+                reader.doRead()
+
+
+class WatchTests(unittest.TestCase):
+    """A namespace with a tun, and somebody who changes routes there."""
+
+    skip = netns.skip_reason()
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.pod = Namespace.create()
+        self.addCleanup(self.pod.close)
+        self.loop = Loop()
+        self.told: list[tuple[str, ...]] = []
+        self.worked = 0.0
+        self.cost = 0.0
+        with self.pod:
+            netns.loopback_up()
+            self.addCleanup(os.close, open_tun("tun1"))
+            configure("tun1", [MESH], 1400)
+            self.watch = DeviceWatch(self.loop, "tun1", [MESH], self.work)
+            self.addCleanup(self.watch.stop)
+            self.watch.start(lambda: self.told.append(tuple(self.watch.complaints)))
+            self.loop.read()
+
+    def work(self) -> float:
+        self.worked += self.cost
+        return self.worked
+
+    def take_address(self) -> None:
+        with self.pod, IPRoute() as ip:
+            index = socket.if_nametoindex("tun1")
+            ip.addr("del", index=index, address="10.77.0.1", prefixlen=16)
+
+    def change_elsewhere(self) -> None:
+        with self.pod, IPRoute() as ip:
+            lo = socket.if_nametoindex("lo")
+            for _ in range(CHANGES):
+                ip.route("add", dst="198.18.0.0/24", oif=lo)
+                ip.route("del", dst="198.18.0.0/24", oif=lo)
+
+    def advance(self, seconds: float) -> None:
+        with self.pod:
+            self.loop.advance(seconds)
+            self.loop.read()
+
+    def test_news(self) -> None:
+        """What is wrong is told when the pause after the news is over, once."""
+        self.assertEqual(self.told, [])
+        self.take_address()
+        self.loop.read()
+        self.advance(PAUSE * 0.9)
+        self.assertEqual(self.told, [])
+        self.advance(PAUSE * 0.2)
+        ((complaint,),) = self.told  # the route went with the address, and comes back with it
+        self.assertIn("the address 10.77.0.1/16 is gone", complaint)
+        self.advance(60.0)
+        self.assertEqual(len(self.told), 1)
+
+    def test_much_news(self) -> None:
+        """A thousand changes elsewhere are read as one piece of news, and what is lost among them
+        is seen all the same."""
+        with self.pod:
+            self.watch._news.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.loop.turns = 0
+        self.change_elsewhere()
+        self.take_address()
+        self.loop.read()
+        self.assertEqual(self.loop.turns, 1)
+        self.advance(PAUSE)
+        self.assertEqual(len(self.told), 1)
+        self.assertLess(self.loop.turns, 20)
+
+    def test_expensive(self) -> None:
+        """Where a look takes long, because there are many routes, the next one waits for long."""
+        self.cost = 0.1
+        self.change_elsewhere()
+        self.loop.read()
+        before = self.worked
+        self.advance(PAUSE)
+        took = (self.worked - before) / 2  # each step asks twice for what was worked
+        self.take_address()
+        self.loop.read()
+        self.advance(REST * took * 0.9)
+        self.assertEqual(self.told, [])
+        self.advance(REST * took * 0.2)
+        self.assertEqual(len(self.told), 1)
+
+    def test_no_socket(self) -> None:
+        """A look that fails is made up for later."""
+        self.take_address()
+        self.loop.read()
+
+        def refusing(_groups: int = 0) -> socket.socket:
+            raise OSError(errno.EMFILE, "too many")
+
+        patch = self.patch(query, "open_socket", refusing)
+        self.advance(PAUSE)
+        patch.restore()
+        self.assertEqual(self.told, [])
+        self.advance(PAUSE_AFTER_FAILURE)
+        self.assertEqual(len(self.told), 1)
+
+    def test_bug(self) -> None:
+        """When who is told fails, that is logged, and there is one look in a while, whatever news
+        comes before it."""
+        self.patch(self.watch, "_changed", lambda: 1 // 0)
+        self.take_address()
+        self.loop.read()
+        self.advance(PAUSE)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.change_elsewhere()
+        self.loop.read()
+        (call,) = self.loop.getDelayedCalls()
+        self.assertAlmostEqual(call.getTime() - self.loop.seconds(), PAUSE_AFTER_FAILURE)
+
+    def test_stop(self) -> None:
+        """When it is stopped nothing is left of it, whatever it was doing."""
+        self.take_address()
+        self.loop.read()
+        self.watch.stop()
+        self.assertEqual((self.loop.readers, self.loop.getDelayedCalls()), (set(), []))
+
+    def test_way(self) -> None:
+        """The kernel says which way it would take, or that there is none."""
+        source = ip_address("10.77.0.1")
+        with self.pod:
+            way = self.watch.way(ip_address("10.77.0.9"), source)
+            assert way is not None
+            self.assertEqual((way.interface, way.table, way.why), ("tun1", 254, ""))
+            way = self.watch.way(ip_address("192.0.2.1"), source)
+            assert way is not None
+            self.assertEqual((way.interface, way.why), ("", "Network is unreachable"))

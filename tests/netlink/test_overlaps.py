@@ -1,0 +1,169 @@
+"""What is in the mesh's way, by literals; what the kernel says is in test_netadmin and
+test_real_device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+from twisted.trial import unittest
+
+from tunmesh.netlink import codec
+from tunmesh.netlink.codec import InterfaceAddress, Link, Route, Rule, State
+from tunmesh.netlink.device_state import complaints
+from tunmesh.netlink.overlaps import Overlay, clash, taken
+
+MESH = Overlay(ip_network("10.77.0.0/16"), ip_interface("10.77.1.1/24"))
+LOCAL = Rule(4, 0, codec.TO_TABLE, codec.TABLE_LOCAL)
+MAIN = Rule(4, 32766, codec.TO_TABLE, codec.TABLE_MAIN)
+
+
+def route(network: str, interface: int, table: int = codec.TABLE_MAIN, metric: int = 0) -> Route:
+    return Route(ip_network(network), table, codec.UNICAST, 4, metric, interface)
+
+
+HEALTHY = State(
+    {2: Link(2, "eth0", True), 5: Link(5, "tun1", True)},
+    (
+        InterfaceAddress(2, ip_address("192.0.2.7"), ip_network("192.0.2.0/24")),
+        InterfaceAddress(5, ip_address("10.77.1.1"), ip_network("10.77.1.0/24")),
+    ),
+    (route("0.0.0.0/0", 2), route("10.77.1.0/24", 5), route("10.77.0.0/16", 5)),
+    (LOCAL, MAIN),
+)
+
+
+class OverlapTests(unittest.SynchronousTestCase):
+    """A device that is as it should be, and what is changed about that."""
+
+    def complaints_of(self, *routes: Route, rules: tuple[Rule, ...] = ()) -> tuple[str, ...]:
+        state = replace(HEALTHY, routes=HEALTHY.routes + routes, rules=(*rules, *HEALTHY.rules))
+        return complaints("tun1", [MESH], state)
+
+    def test_healthy(self) -> None:
+        """Nothing is said of what is as it should be, also where the kernel tells no rules."""
+        self.assertEqual(self.complaints_of(), ())
+        self.assertEqual(complaints("tun1", [MESH], replace(HEALTHY, rules=())), ())
+        self.assertIsNone(clash("tun1", MESH, HEALTHY))
+
+    def test_commands(self) -> None:
+        """The commands of the complaints can be run one after the other: none puts back a route
+        that another one has already put back."""
+        mesh = Overlay(ip_network("10.77.0.0/16"), ip_interface("10.77.1.1/16"))
+        mesh6 = Overlay(ip_network("fd77::/64"), ip_interface("fd77::1/64"))
+        own = InterfaceAddress(5, ip_address("10.77.1.1"), ip_network("10.77.0.0/16"))
+        down = State({5: Link(5, "tun1", False)}, (own,), ())
+        self.assertEqual(
+            complaints("tun1", [mesh, mesh6], down),
+            (
+                "tun1 is down (to mend it: ip link set tun1 up)",
+                "the address fd77::1/64 is gone from tun1 (to mend it: ip -6 address add "
+                "fd77::1/64 dev tun1 nodad)",
+            ),
+        )
+        up = replace(down, links={5: Link(5, "tun1", True)})
+        (text,) = complaints("tun1", [mesh], up)
+        self.assertIn("ip route add 10.77.0.0/16 dev tun1 src 10.77.1.1", text)
+        (_, text) = complaints("tun1", [MESH], down)  # whose route is no address's own
+        self.assertIn("ip route add 10.77.0.0/16 dev tun1 src 10.77.1.1", text)
+
+    def test_address_elsewhere(self) -> None:
+        """An address inside the mesh's network is one complaint together with its subnet."""
+        (text,) = self.complaints_of(
+            route("10.77.3.9/32", 2, codec.TABLE_LOCAL),
+            route("10.77.3.0/28", 2),
+            rules=(LOCAL,),
+        )
+        self.assertEqual(text, "10.77.3.0/28 is sent to eth0, not to tun1")
+        texts = self.complaints_of(route("10.77.3.9/32", 2), route("10.77.4.0/28", 2))
+        self.assertEqual(len(texts), 2)
+
+    def test_rules(self) -> None:
+        """A rule before the main table counts if it may match what this machine sends to the mesh:
+        without a mark, from its mesh address or none."""
+        elsewhere = route("0.0.0.0/0", 2, table=52)
+        rule = Rule(4, 100, codec.TO_TABLE, 52)
+        network, other = MESH.network, ip_network("192.0.2.0/24")
+        concerned = (
+            rule,
+            replace(rule, source=ip_network("10.77.1.0/24"), destination=network),
+            replace(rule, mark=0x51820, mask=0xFFFFFFFF, is_inverted=True),  # wg-quick
+            replace(rule, incoming="lo"),
+        )
+        others = (
+            replace(rule, source=other),
+            replace(rule, destination=other),
+            replace(rule, mark=1, mask=1),
+            replace(rule, incoming="eth0"),
+            replace(rule, is_partial=True),
+            replace(rule, version=6),
+            replace(rule, priority=40000),
+        )
+        for each in concerned:
+            self.assertEqual(len(self.complaints_of(elsewhere, rules=(each,))), 1, each)
+        for each in others:
+            self.assertEqual(self.complaints_of(elsewhere, rules=(each,)), (), each)
+
+    def test_refusing_rule(self) -> None:
+        """A rule that refuses packets is named by what it is for; one that is for what the config
+        allows to overlap is none of the mesh's business."""
+        part = ip_network("10.77.200.0/24")
+        rule = Rule(4, 100, codec.REFUSING_ACTIONS[0], 0)
+        (text,) = self.complaints_of(rules=(rule,))
+        self.assertIn("10.77.0.0/16 is sent nowhere", text)
+        rule = replace(rule, destination=part)
+        (text,) = self.complaints_of(rules=(rule,))
+        self.assertIn("10.77.200.0/24 is sent nowhere", text)
+        state = replace(HEALTHY, rules=(rule, *HEALTHY.rules))
+        self.assertEqual(taken("tun1", replace(MESH, allowed=(part,)), state), [])
+
+    def test_renamed(self) -> None:
+        """A device that is not there under its name is one complaint, not many."""
+        (text,) = complaints("tun1", [MESH], State({5: Link(5, "tun2", True)}))
+        self.assertIn("there is no interface tun1", text)
+
+    def test_equal_route(self) -> None:
+        """A route of the same length wins by its metric while the device is there; before, it is
+        in use, whatever that is."""
+        self.assertEqual(self.complaints_of(route("10.77.0.0/16", 2, metric=100)), ())
+        worse = replace(HEALTHY, routes=(route("10.77.0.0/16", 2, metric=100),))
+        self.assertIsNotNone(clash("tun1", MESH, worse))
+
+    def test_metric_of_ours(self) -> None:
+        """It is compared with the metric that the mesh's own route has, which the kernel chose."""
+        mesh = Overlay(ip_network("fd77::/64"), ip_interface("fd77::1/64"))
+        links = {2: Link(2, "eth0", True), 5: Link(5, "tun1", True)}
+        for metric, count in ((100, 1), (512, 0)):
+            routes = (route("fd77::/64", 5, metric=256), route("fd77::/64", 2, metric=metric))
+            self.assertEqual(len(taken("tun1", mesh, State(links, (), routes))), count)
+
+    def test_goto(self) -> None:
+        """A rule that says goto leaves out those in between."""
+        other = Rule(4, 200, codec.TO_TABLE, 52)
+        jump = Rule(4, 100, codec.GOTO, 0, target=300)
+        there = route("10.77.3.0/24", 2, table=52)
+        self.assertEqual(len(self.complaints_of(there, rules=(other,))), 1)
+        self.assertEqual(self.complaints_of(there, rules=(jump, other)), ())
+
+    def test_throw(self) -> None:
+        """A route that says throw sends the kernel on to the next table."""
+        rule = Rule(4, 200, codec.TO_TABLE, 52)
+        there = replace(route("10.77.0.0/16", 0, table=52), kind=codec.THROW)
+        self.assertEqual(self.complaints_of(there, rules=(rule,)), ())
+
+    def test_after_the_main_table(self) -> None:
+        """What comes after the main table is never asked for the mesh."""
+        rule = Rule(4, 32767, codec.TO_TABLE, 253)
+        self.assertEqual(self.complaints_of(route("10.77.3.0/24", 2, 253), rules=(rule,)), ())
+
+    def test_partial_rule(self) -> None:
+        """A rule for some users or ports is left to `explain`."""
+        rule = Rule(4, 200, codec.TO_TABLE, 52, is_partial=True)
+        self.assertEqual(self.complaints_of(route("10.77.3.0/24", 2, 52), rules=(rule,)), ())
+
+    def test_allowed(self) -> None:
+        """What is allowed is no complaint while the node runs, either."""
+        state = replace(HEALTHY, routes=(*HEALTHY.routes, route("10.77.3.0/24", 2)))
+        self.assertEqual(len(taken("tun1", MESH, state)), 1)
+        allowing = replace(MESH, allowed=(ip_network("10.77.3.0/24"),))
+        self.assertEqual(taken("tun1", allowing, state), [])

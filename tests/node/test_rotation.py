@@ -1,0 +1,200 @@
+"""Secrets, certificates and bootstrap lists that change while a mesh in memory is at work."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tunmesh.auth.handshake import Key
+from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.status import REVOKED
+from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh, credentials, frame
+from tunmesh.wire.messages import split_url
+
+OLD, NEW = Key.derive(SECRET), Key.derive(b"a secret that nobody was told before")
+
+
+class Traffic:
+    """Packets between all nodes, in both directions, for as long as it lasts."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.expected: dict[Member, list[bytes]] = {member: [] for member in mesh.members}
+
+    def flow(self, seconds: float) -> None:
+        """A packet for each pair every 10 ms."""
+        for number in range(round(seconds / 0.01)):
+            for sender in self.mesh.members:
+                for receiver in self.mesh.members:
+                    if sender is not receiver:
+                        packet = frame(sender.address, receiver.address, b"%d" % number)
+                        self.expected[receiver].append(packet)
+                        sender.tun.inject(packet)
+            self.mesh.advance(0.01)
+
+    def lost(self) -> int:
+        """How many did not arrive, or not exactly once."""
+        self.mesh.advance(1.0)
+        return sum(
+            member.tun.written.count(packet) != packets.count(packet)
+            for member, packets in self.expected.items()
+            for packet in set(packets)
+        )
+
+
+class RotationCase(SynchronousTestCase):
+    """Three linked nodes, whose links are renewed every 10 s."""
+
+    def setUp(self) -> None:
+        self.mesh = Mesh(session_max_age=10.0, groom_interval=1.0)
+        self.a, self.b, self.c = (self.mesh.add(name) for name in "abc")
+        self.mesh.until(self.mesh.is_complete)
+
+    def links_by(self, key_id: str) -> list[int]:
+        """How many links of each node came up with the secret at that place."""
+        return [member.status.links_by_key.get(key_id, 0) for member in self.mesh.running()]
+
+
+class SecretTests(RotationCase):
+    """A secret takes another one's place."""
+
+    def test_step_by_step_under_traffic(self) -> None:
+        """Old first, new first, new alone: told to one node after the other, while packets flow all
+        the time between all of them, and not one is lost, or comes twice."""
+        traffic = Traffic(self.mesh)
+        for keys in ((OLD, NEW), (NEW, OLD), (NEW,)):
+            for member in self.mesh.members:
+                member.reload(keys=keys)
+                traffic.flow(1.0)
+            traffic.flow(12.0)
+        self.assertEqual(self.links_by(REVOKED), [0, 0, 0])
+        self.assertEqual(self.links_by("1"), [2, 2, 2])
+        self.assertEqual(traffic.lost(), 0)
+        for member in self.mesh.members:
+            self.assertEqual(member.logged("unlinked"), [])
+            self.assertEqual(len(member.logged("linked")), 2)
+
+    def test_links_stay_up(self) -> None:
+        """A secret is for new links: those that are up stay up, and the metric says which key each
+        came up with, and that nobody uses the new one yet."""
+        for member in self.mesh.members:
+            member.reload(keys=(NEW, OLD))
+        self.assertEqual(self.a.status.links_by_key, {"1": 0, "2": 2})
+        self.assertTrue(self.mesh.is_complete())
+        self.mesh.advance(15)
+        self.assertEqual(self.a.status.links_by_key, {"1": 2, "2": 0})
+
+    def test_newcomer(self) -> None:
+        """A node that is told of the new secret only gets in once the others accept it."""
+        d = self.mesh.add("d", keys=(NEW,))
+        self.mesh.advance(20)
+        self.assertEqual(d.linked_with, [])
+        for member in (self.a, self.b, self.c):
+            member.reload(keys=(OLD, NEW))
+        self.mesh.until(self.mesh.is_complete, within=30)
+
+    def test_revoked(self) -> None:
+        """A node that was not told of the new secret is out when its session is over, whichever
+        side dialed; the others are not disturbed."""
+        traffic = Traffic(self.mesh)
+        for member in (self.a, self.b):
+            member.reload(keys=(NEW,))
+        self.mesh.advance(5)
+        self.assertEqual(self.c.linked_with, ["a", "b"])
+        self.assertEqual(self.a.status.links_by_key, {"1": 0, REVOKED: 2})
+        self.mesh.advance(80)
+        self.assertEqual(self.c.linked_with, [])
+        self.assertEqual((self.a.linked_with, self.b.linked_with), (["b"], ["a"]))
+        traffic.expected.pop(self.c)
+        self.mesh.members.remove(self.c)
+        traffic.flow(1.0)
+        self.assertEqual(traffic.lost(), 0)
+        (event,) = self.a.logged("unlinked")
+        self.assertEqual(event["reason"], "revoked")
+
+
+class CertificateTests(RotationCase):
+    """A certificate takes another one's place."""
+
+    def test_new_authority(self) -> None:
+        """A new authority: first trusted by all, then used by all, while packets flow. No link is
+        dropped, and the date of expiry is that of the new certificate."""
+        old, new = credentials(), credentials("new")
+        both = old.trusted + new.trusted
+        traffic = Traffic(self.mesh)
+        for shown, trusted in ((old, both), (new, both), (new, new.trusted)):
+            changed = type(old)(shown.chain, shown.key, trusted, verify_hostname=False)
+            for member in self.mesh.members:
+                member.reload(credentials=changed)
+                traffic.flow(0.5)
+            traffic.flow(12.0)
+        self.assertEqual(traffic.lost(), 0)
+        self.assertEqual(self.a.status.certificate_expiry, new.expiry)
+        for member in self.mesh.members:
+            self.assertEqual(member.logged("unlinked") + member.logged("handshake_failed"), [])
+
+    def test_used_from_now_on(self) -> None:
+        """A node that still trusts the old one only cannot link with one that shows the new one,
+        and then can, without a new start."""
+        self.a.reload(credentials=credentials("new"))
+        d = self.mesh.add("d")
+        self.mesh.until(lambda: d.logged("handshake_failed") != [])
+        self.assertEqual(d.logged("handshake_failed")[0]["reason"], "certificate")
+        d.reload(credentials=credentials("new"))
+        self.mesh.until(lambda: "a" in d.linked_with, within=30)
+
+
+class BootstrapTests(SynchronousTestCase):
+    """A bootstrap list that is written anew."""
+
+    def test_list_was_wrong(self) -> None:
+        """A node that looks for the mesh in the wrong place is told of the right one."""
+        mesh = Mesh()
+        mesh.add("a")
+        lost = mesh.add("b", groups=(GroupSettings("first", (("192.0.2.99", PORT),)),))
+        mesh.advance(30)
+        self.assertEqual(lost.linked_with, [])
+        lost.reload(groups=(GroupSettings("first", (split_url(mesh.members[0].url),)),))
+        mesh.until(mesh.is_complete, within=5)
+
+    def test_before_each_round(self) -> None:
+        """What the list says is asked for before each round of attempts, and the round is made with
+        what it says then."""
+        mesh = Mesh()
+        a = mesh.add("a")
+        right = (GroupSettings("first", (split_url(a.url),)),)
+        wrong = (("192.0.2.98", PORT), ("192.0.2.99", PORT))
+        asked: list[float] = []
+        b = mesh.add("b", start=False, groups=(GroupSettings("first", wrong),))
+
+        def ask() -> None:
+            asked.append(mesh.clock.seconds())
+            if len(asked) == 3:
+                b.reload(groups=right)
+
+        b.before_bootstrap = ask
+        b.start()
+        mesh.until(mesh.is_complete)
+        self.assertEqual(len(asked), 4)  # the round that was put off begins anew
+        self.assertEqual(len(b.logged("unreachable")), 2)
+
+    def test_others_are_left_alone(self) -> None:
+        """A group that is added to the list is dialed; links and other groups are not touched."""
+        mesh = Mesh()
+        a, b = mesh.add("a"), mesh.add("b")
+        island = mesh.add("c", groups=())
+        mesh.advance(20)
+        self.assertEqual(island.linked_with, [])
+        first = GroupSettings("first", (split_url(a.url),))
+        b.reload(groups=(first, GroupSettings("second", (split_url(island.url),))))
+        mesh.until(mesh.is_complete, within=5)
+        self.assertEqual((a.logged("unlinked"), b.logged("unlinked")), ([], []))
+
+    def test_while_leaving(self) -> None:
+        """A node that leaves does not come back because its list changes."""
+        mesh = Mesh()
+        a, b = mesh.add("a"), mesh.add("b")
+        mesh.until(mesh.is_complete)
+        b.leave()
+        b.reload(groups=(GroupSettings("again", (split_url(a.url),)),))
+        mesh.advance(20)
+        self.assertEqual(a.linked_with, [])

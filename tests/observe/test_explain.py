@@ -1,0 +1,232 @@
+"""The way of a packet in sentences; the last one says why it ends, with the reason in metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from tests.observe.test_metrics import a_status, peer_of, record_of
+from tests.packets.test_virtio import PLAIN, ip_packet
+from tunmesh.addresses import Network
+from tunmesh.dataplane.table import Table
+from tunmesh.observe.explain import Explainer
+from tunmesh.packets import virtio
+from tunmesh.status import DialStatus, Sight, Status, Traffic
+from tunmesh.wire.messages import NodeRecord
+
+NETWORKS = (ip_network("10.77.0.0/16"),)
+DIAL = DialStatus("delta", False, "192.0.2.4:4567", 1, "Connection refused", 1.0)
+SIGHTS = (
+    Sight("4" * 32, record_of("delta", 4), ()),
+    Sight(a_status().peers[0].record.id, record_of("bravo", 2), ()),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Linked:
+    """A node that a table routes to: equal to nothing but itself."""
+
+    record: NodeRecord
+
+
+def table_of(
+    status: Status, networks: Sequence[Network] = NETWORKS, broadcasts: bool = False
+) -> Table[Linked]:
+    """The table of the node that has this status."""
+    table: Table[Linked] = Table(status.record.addresses, networks, broadcasts)
+    for peer in status.peers:
+        linked = Linked(peer.record)
+        table.join(linked, peer.record.addresses)
+        table.routes.update((ip_address(address).packed, linked) for address in peer.routed)
+    return table
+
+
+class Explanations(unittest.SynchronousTestCase):
+    """Of a node with 10.77.1.1 that is linked with bravo (.2) and charlie (.3)."""
+
+    def setUp(self) -> None:
+        self.status: Status = replace(a_status(), dials=(DIAL,))
+
+    def last(self, source: str, destination: str, carried: bool, broadcasts: bool = False) -> str:
+        table = table_of(self.status, broadcasts=broadcasts)
+        explainer = Explainer(self.status, SIGHTS, table, NETWORKS)
+        steps = explainer.explain(ip_address(source), ip_address(destination))
+        self.assertEqual([step.ok for step in steps], [True] * (len(steps) - 1) + [carried])
+        return steps[-1].text
+
+    def test_out(self) -> None:
+        """A packet of this machine's to a linked node arrives."""
+        text = self.last("10.77.1.1", "10.77.1.2", True)
+        self.assertIn("10.77.1.2 is bravo's own", text)
+
+    def test_in(self) -> None:
+        """A packet of a linked node's arrives here."""
+        self.assertIn("goes to the tun", self.last("10.77.1.3", "10.77.1.1", True))
+
+    def test_no_route(self) -> None:
+        """Nobody has the address; or somebody has, who is not linked, and why; or another one."""
+        text = self.last("10.77.1.1", "10.77.1.9", False)
+        self.assertIn("(no_route). No node that this one knows of has it", text)
+        text = self.last("10.77.1.1", "10.77.1.4", False)
+        self.assertIn("no link with delta: 192.0.2.4:4567: Connection refused", text)
+        bravo = replace(self.status.peers[0], routed=())
+        self.status = replace(self.status, peers=(bravo, self.status.peers[1]))
+        text = self.last("10.77.1.1", "10.77.1.2", False)
+        self.assertIn("bravo claims it, but another node holds it", text)
+
+    def test_not_ours(self) -> None:
+        """Addresses that are no node's, or not to be carried."""
+        for destination, reason in {
+            "8.8.8.8": "outside_network",
+            "224.0.0.1": "multicast",
+            "10.77.255.255": "broadcast",
+        }.items():
+            self.assertIn(f"({reason})", self.last("10.77.1.1", destination, False))
+        self.assertIn("never sends it out", self.last("10.77.1.1", "10.77.1.1", False))
+
+    def test_broadcast(self) -> None:
+        """Each of the three destinations of a broadcast leads to those who hear it, and nowhere
+        where broadcast is off or nobody hears it; one that comes is taken where it is on."""
+        distant = replace(peer_of("far", 9, Traffic()), routed=("10.77.9.9",))
+        record = replace(distant.record, addresses=(ip_interface("10.77.9.9/24"),))
+        self.status = replace(
+            self.status, peers=(*self.status.peers, replace(distant, record=record))
+        )
+        for destination, hearers in {
+            "255.255.255.255": "bravo, charlie",
+            "10.77.1.255": "bravo, charlie",
+            "10.77.255.255": "bravo, charlie, far",
+        }.items():
+            off = self.last("10.77.1.1", destination, False)
+            self.assertIn("(broadcast)", off)
+            on = self.last("10.77.1.1", destination, True, broadcasts=True)
+            self.assertTrue(on.endswith(f"where enable_broadcast is on: {hearers}"), on)
+            off = self.last("10.77.1.2", destination, False)
+            self.assertIn("broadcast is off here", off)
+            self.assertIn("(misrouted)", off)
+            on = self.last("10.77.1.2", destination, True, broadcasts=True)
+            self.assertIn("a broadcast that this node hears", on)
+        many = [replace(peer_of(f"n{n}", n, Traffic())) for n in range(2, 12)]
+        self.status = replace(self.status, peers=tuple(many))
+        text = self.last("10.77.1.1", "10.77.1.255", True, broadcasts=True)
+        self.assertIn("n10, n11, n2, n3, n4 and 5 more", text)
+        self.status = replace(self.status, peers=())
+        text = self.last("10.77.1.1", "10.77.1.255", False, broadcasts=True)
+        self.assertIn("nobody hears it (broadcast)", text)
+
+    def test_spoofed(self) -> None:
+        """Sources that nobody would believe, here or there."""
+        self.assertIn("(spoofed_source)", self.last("192.0.2.1", "10.77.1.2", False))
+        self.assertIn("(spoofed_source)", self.last("10.77.1.9", "10.77.1.1", False))
+        refusing = replace(self.status.peers[0], refuses=("10.77.1.1",))
+        self.status = replace(self.status, peers=(refusing,))
+        text = self.last("10.77.1.1", "10.77.1.2", False)
+        self.assertIn("bravo does not route 10.77.1.1 to this node", text)
+        text = self.last("10.77.1.2", "10.77.1.1", False)
+        self.assertIn("bravo does not route 10.77.1.1 to this node: it sends it elsewhere", text)
+
+    def test_elsewhere(self) -> None:
+        """Between two others, and between families."""
+        self.assertIn("ask bravo", self.last("10.77.1.2", "10.77.1.3", False))
+        self.assertIn("different families", self.last("10.77.1.1", "fd77::1", False))
+
+
+POOL = """
+    10.77.1.1 10.77.1.2 10.77.1.3 10.77.9.9 10.77.1.77 10.77.8.8 10.77.1.0 10.77.1.255 10.77.9.255
+    10.77.255.255 255.255.255.255 0.0.0.0 127.0.0.1 8.8.8.8 224.0.0.1 240.0.0.1 fd77::1 fd77::2
+    fd77::9 fd77::ffff:ffff:ffff:ffff fd78::1 :: ff02::1 fe80::1
+"""
+ADDRESSES = st.sampled_from(POOL.split())
+OWN = (ip_interface("10.77.1.1/24"), ip_interface("fd77::1/64"))
+MESHES = (ip_network("10.77.0.0/16"), ip_network("fd77::/64"))
+# Of each peer: the addresses that it claims, those that are routed to it, those that it refuses.
+PEERS = st.lists(
+    st.tuples(
+        st.sampled_from(["10.77.1.2/24", "10.77.1.3/24", "10.77.9.9/24", "fd77::2/64"]),
+        st.booleans(),
+        st.sets(st.sampled_from(["10.77.1.1", "fd77::1"])),
+    ),
+    max_size=3,
+    unique_by=lambda peer: peer[0],
+)
+
+
+class BesideTheTable(unittest.SynchronousTestCase):
+    """What is told, beside what is done with such a packet."""
+
+    @settings(max_examples=600, deadline=None)
+    @given(PEERS, st.sampled_from([1, 2]), st.booleans(), ADDRESSES, ADDRESSES)
+    def test_same(
+        self,
+        peers: list[tuple[str, bool, set[str]]],
+        families: int,
+        broadcasts: bool,
+        start: str,
+        end: str,
+    ) -> None:
+        """A packet is told to arrive exactly where the table carries it and the other end has not
+        said that it refuses it; else the table's own reason is told. In both directions, with
+        addresses of all kinds, in a mesh with IPv6 and in one without."""
+        status = replace(
+            a_status(),
+            record=replace(record_of("alpha", 1), addresses=OWN[:families]),
+            peers=tuple(
+                replace(
+                    peer_of(f"peer{number}", number, Traffic()),
+                    record=replace(
+                        record_of(f"peer{number}", number), addresses=(ip_interface(address),)
+                    ),
+                    routed=(address.split("/")[0],) if routed else (),
+                    refuses=tuple(refuses),
+                )
+                for number, (address, routed, refuses) in enumerate(peers, 2)
+            ),
+        )
+        table = table_of(status, MESHES[:families], broadcasts)
+        source, destination = ip_address(start), ip_address(end)
+        steps = Explainer(status, (), table, MESHES[:families]).explain(source, destination)
+        *_, last = steps
+        self.assertTrue(all(step.ok for step in steps[:-1]), steps)
+        mine = [address.ip for address in OWN[:families]]
+        if source.version != destination.version or (source in mine and destination in mine):
+            self.assertFalse(last.ok)
+            return
+        frame = PLAIN + ip_packet(start, end, b"payload")
+        refuses = {peer.record.name: peer.refuses for peer in status.peers}
+        if source in mine:
+            batches, drops = table.outbound([frame])
+            reasons = {reason for reason, _ in drops}
+            takers = {
+                each.record.name for each in batches if start not in refuses[each.record.name]
+            }
+            reasons |= {"spoofed_source"} if batches else set()
+        else:
+            fates = {
+                linked.record.name: table.inbound(linked, [memoryview(frame)])
+                for linked in table.routes.values()
+            }
+            takers = {name for name, (taken, _) in fates.items() if taken}
+            takers = {name for name in takers if end not in refuses[name]}
+            owner = table.routes.get(source.packed)
+            reasons = {"spoofed_source"} if owner is None else {"no_route"}
+            if owner is not None:
+                reasons |= {reason for reason, _ in fates[owner.record.name][1]}
+        self.assertEqual(last.ok, bool(takers), steps)
+        text = " ".join(step.text for step in steps)
+        if takers:
+            self.assertEqual([name for name in takers if name not in text], [])
+        else:
+            self.assertTrue(any(f"({reason})" in last.text for reason in reasons), last)
+
+    def test_packets(self) -> None:
+        """The packets that it asks about are whole ones with these addresses."""
+        for source, destination in (("10.77.1.1", "10.77.1.2"), ("fd77::1", "fd77::2")):
+            ends = ip_address(source).packed, ip_address(destination).packed
+            frame = virtio.between(*ends)
+            self.assertTrue(virtio.well_formed(frame))
+            self.assertEqual(virtio.read(frame), (*ends, False))

@@ -1,0 +1,298 @@
+"""What Prometheus reads, parsed with Prometheus' own parser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_interface
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.trial import unittest
+
+from tunmesh.observe.health import liveness, readiness
+from tunmesh.observe.metrics import exposition
+from tunmesh.status import (
+    RTT_BUCKETS,
+    DeviceStatus,
+    Histogram,
+    LostNode,
+    NodeStatus,
+    PeerSample,
+    PeerStatus,
+    Sample,
+    Status,
+    Traffic,
+)
+from tunmesh.wire.messages import NodeRecord
+
+LIVE = liveness(tun_lost="", listening=True, leaving=False)
+READY = readiness(LIVE, 2, 0.0, True, False, ())
+
+# Name of each sample, with its type and its own labels (le: of a histogram's buckets).
+ALWAYS = {
+    "tunmesh_build_info": ("gauge", {"version", "node_name"}),
+    "tunmesh_start_time_seconds": ("gauge", set()),
+    "tunmesh_links": ("gauge", {"state"}),
+    "tunmesh_links_by_key": ("gauge", {"key_id"}),
+    "tunmesh_nodes_known": ("gauge", set()),
+    "tunmesh_nodes_lost": ("gauge", set()),
+    "tunmesh_addresses_refused": ("gauge", set()),
+    "tunmesh_device_complaints": ("gauge", set()),
+    "tunmesh_network_mismatches": ("gauge", set()),
+    "tunmesh_name_conflicts": ("gauge", set()),
+    "tunmesh_url_conflicts": ("gauge", set()),
+    "tunmesh_expected_nodes": ("gauge", set()),
+    "tunmesh_tun_rx_packets_total": ("counter", set()),
+    "tunmesh_tun_rx_bytes_total": ("counter", set()),
+    "tunmesh_tun_tx_packets_total": ("counter", set()),
+    "tunmesh_tun_tx_bytes_total": ("counter", set()),
+    "tunmesh_link_rx_packets_total": ("counter", set()),
+    "tunmesh_link_rx_bytes_total": ("counter", set()),
+    "tunmesh_link_tx_packets_total": ("counter", set()),
+    "tunmesh_link_tx_bytes_total": ("counter", set()),
+    "tunmesh_dropped_packets_total": ("counter", {"reason"}),
+    "tunmesh_handshake_failures_total": ("counter", {"reason"}),
+    "tunmesh_false_introductions_total": ("counter", set()),
+    "tunmesh_link_rtt_seconds_bucket": ("histogram", {"le"}),
+    "tunmesh_link_rtt_seconds_count": ("histogram", set()),
+    "tunmesh_link_rtt_seconds_sum": ("histogram", set()),
+    "tunmesh_certificate_expiry_timestamp_seconds": ("gauge", set()),
+    "tunmesh_buffered_bytes": ("gauge", set()),
+    "tunmesh_memory_budget_bytes": ("gauge", set()),
+    "tunmesh_delayed_calls": ("gauge", set()),
+}
+BY_NODE = {
+    "tunmesh_node_rx_packets_total": ("counter", {"node"}),
+    "tunmesh_node_rx_bytes_total": ("counter", {"node"}),
+    "tunmesh_node_tx_packets_total": ("counter", {"node"}),
+    "tunmesh_node_tx_bytes_total": ("counter", {"node"}),
+    "tunmesh_node_latency_seconds_bucket": ("histogram", {"node", "le"}),
+    "tunmesh_node_latency_seconds_count": ("histogram", {"node"}),
+    "tunmesh_node_latency_seconds_sum": ("histogram", {"node"}),
+}
+
+
+def record_of(name: str, number: int) -> NodeRecord:
+    address = ip_interface(f"10.77.1.{number}/24")
+    return NodeRecord(
+        f"{number:032x}", name, 1795644308125, f"https://{name}:4567", (address,), "0.1.0"
+    )
+
+
+def peer_of(name: str, number: int, traffic: Traffic) -> PeerStatus:
+    return PeerStatus(
+        record=record_of(name, number),
+        dialed=True,
+        since=0.0,
+        rtt=0.001,
+        queued_bytes=0,
+        key_id="1",
+        traffic=traffic,
+        refuses=(),
+        routed=(f"10.77.1.{number}",),
+        pings=20,
+        pongs=20,
+        dropped=0,
+    )
+
+
+def sample_of(status: Status) -> Sample:
+    """What the history is told of a node with this status."""
+    peers = tuple(
+        PeerSample(
+            peer.record.id, peer.since, peer.rtt, peer.traffic.rx_bytes, peer.traffic.tx_bytes
+        )
+        for peer in status.peers
+    )
+    return Sample(status.now, peers, status.dropped, status.handshake_failures)
+
+
+def a_status() -> Status:
+    """A node that has seen something, with the peers bravo and charlie."""
+    latency = Histogram(RTT_BUCKETS)
+    latency.observe(0.003)
+    rtt = Histogram(RTT_BUCKETS)
+    for seconds in (0.0004, 0.0005, 0.02, 60.0):
+        rtt.observe(seconds)
+    return Status(
+        record=record_of("alpha", 1),
+        now=100.0,
+        started=10.0,
+        live=LIVE,
+        ready=READY,
+        peers=(
+            peer_of("bravo", 2, Traffic(1, 2, 3, 4)),
+            peer_of("charlie", 3, Traffic(5, 6, 7, 8)),
+        ),
+        dials=(),
+        renewals=(),
+        nodes={
+            "bravo": NodeStatus(Traffic(1, 2, 3, 4), latency),
+            "charlie": NodeStatus(Traffic(5, 6, 7, 8), latency),
+        },
+        links={"up": 2, "handshake": 1},
+        nodes_known=5,
+        device=DeviceStatus("tun1", ("10.77.0.0/16",)),
+        tun=Traffic(10, 11, 12, 13),
+        link=Traffic(20, 21, 22, 23),
+        dropped={"no_route": 30, "spoofed_source": 31},
+        handshake_failures={"bad_proof": 40},
+        false_introductions=0,
+        rtt=rtt,
+        key_ids=("1", "2"),
+        buffered_bytes=1000,
+        memory_budget=4000,
+        certificate_expiry=1800000000.0,
+        port=4567,
+        delayed_calls=7,
+        expected_nodes=5,
+    )
+
+
+class Exposition(unittest.SynchronousTestCase):
+    """The text behind /metrics."""
+
+    maxDiff = None
+
+    def families(
+        self, status: Status, labels: dict[str, str] | None = None, by_node: bool = False
+    ) -> list[Metric]:
+        text = exposition(lambda: status, labels or {}, by_node)().decode()
+        return list(text_string_to_metric_families(text))
+
+    def samples(
+        self, status: Status, labels: dict[str, str] | None = None, by_node: bool = False
+    ) -> dict[str, dict[str, float]]:
+        """Values by name of the sample and its labels' values."""
+        found: dict[str, dict[str, float]] = {}
+        for family in self.families(status, labels, by_node):
+            for sample in family.samples:
+                found.setdefault(sample.name, {})[" ".join(sample.labels.values())] = sample.value
+        return found
+
+    def described(self, by_node: bool, labels: dict[str, str]) -> dict[str, tuple[str, set[str]]]:
+        """Type and own labels of every sample; base labels must be on each."""
+        found: dict[str, tuple[str, set[str]]] = {}
+        for family in self.families(a_status(), labels, by_node):
+            for sample in family.samples:
+                own = dict(sample.labels)
+                self.assertEqual({name: own.pop(name, None) for name in labels}, labels)
+                self.assertEqual(
+                    found.setdefault(sample.name, (family.type, set(own)))[1], set(own)
+                )
+        return found
+
+    def test_names(self) -> None:
+        """The metrics are exactly those that are promised, with their types and labels."""
+        self.assertEqual(self.described(False, {}), ALWAYS)
+
+    def test_names_by_node(self) -> None:
+        """With packet metrics by node there are five more; only they have a node label."""
+        self.assertEqual(self.described(True, {}), ALWAYS | BY_NODE)
+
+    def test_base_labels(self) -> None:
+        """Base labels are on every sample of every metric."""
+        labels = {"cluster": "blue", "zone": "eu-1"}
+        self.assertEqual(self.described(True, labels), ALWAYS | BY_NODE)
+
+    def test_documented(self) -> None:
+        """Every metric says what it is, and is there once."""
+        families = self.families(a_status(), by_node=True)
+        self.assertTrue(all(family.documentation.strip() for family in families))
+        names = [family.name for family in families]
+        self.assertEqual(len(names), len(set(names)))
+
+    def test_values(self) -> None:
+        """The values are those of the status."""
+        lost = LostNode("delta", "192.0.2.4:4567", 5.0, True, 1, "refused", 2.0)
+        samples = self.samples(replace(a_status(), lost=(lost,)), by_node=True)
+        self.assertEqual(samples["tunmesh_build_info"], {"alpha 0.1.0": 1})
+        self.assertEqual(samples["tunmesh_start_time_seconds"], {"": 1795644308.125})
+        self.assertEqual(samples["tunmesh_certificate_expiry_timestamp_seconds"], {"": 1.8e9})
+        self.assertEqual(samples["tunmesh_buffered_bytes"], {"": 1000})
+        self.assertEqual(samples["tunmesh_memory_budget_bytes"], {"": 4000})
+        self.assertEqual(samples["tunmesh_delayed_calls"], {"": 7.0})
+        self.assertEqual(samples["tunmesh_links"], {"handshake": 1, "up": 2, "retiring": 0})
+        self.assertEqual(samples["tunmesh_nodes_known"], {"": 5})
+        self.assertEqual(samples["tunmesh_nodes_lost"], {"": 1})
+        dropped = {"no_route": 30, "spoofed_source": 31}
+        self.assertEqual(samples["tunmesh_dropped_packets_total"], dropped)
+        self.assertEqual(samples["tunmesh_handshake_failures_total"], {"bad_proof": 40})
+        for index, field in enumerate(("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")):
+            self.assertEqual(samples[f"tunmesh_tun_{field}_total"], {"": 10 + index})
+            self.assertEqual(samples[f"tunmesh_link_{field}_total"], {"": 20 + index})
+            self.assertEqual(
+                samples[f"tunmesh_node_{field}_total"], {"bravo": 1 + index, "charlie": 5 + index}
+            )
+
+    def test_refused_addresses(self) -> None:
+        """An address that several peers refuse counts once."""
+        self.assertEqual(self.samples(a_status())["tunmesh_addresses_refused"], {"": 0})
+        status = a_status()
+        refusing = tuple(replace(peer, refuses=("10.77.1.1",)) for peer in status.peers)
+        samples = self.samples(replace(status, peers=refusing))
+        self.assertEqual(samples["tunmesh_addresses_refused"], {"": 1})
+
+    def test_device(self) -> None:
+        """Each thing that is wrong with the device counts."""
+        self.assertEqual(self.samples(a_status())["tunmesh_device_complaints"], {"": 0})
+        damaged = DeviceStatus("tun1", ("10.77.0.0/16",), ("no route", "no address"))
+        samples = self.samples(replace(a_status(), device=damaged))
+        self.assertEqual(samples["tunmesh_device_complaints"], {"": 2})
+
+    def test_round_trips(self) -> None:
+        """Round trips are a cumulative histogram; a bound belongs to its bucket."""
+        samples = self.samples(a_status())
+        buckets = {
+            float(le): count for le, count in samples["tunmesh_link_rtt_seconds_bucket"].items()
+        }
+        self.assertEqual(set(buckets), {*RTT_BUCKETS, float("inf")})
+        self.assertEqual([buckets[0.0005], buckets[0.01], buckets[0.025]], [2, 2, 3])
+        self.assertEqual([buckets[2.5], buckets[float("inf")]], [3, 4])
+        self.assertEqual(samples["tunmesh_link_rtt_seconds_count"], {"": 4})
+        self.assertEqual(samples["tunmesh_link_rtt_seconds_sum"], {"": 60.0209})
+
+    def test_latency(self) -> None:
+        """The latency of each node is a histogram of its own."""
+        samples = self.samples(a_status(), by_node=True)
+        self.assertEqual(samples["tunmesh_node_latency_seconds_count"], {"bravo": 1, "charlie": 1})
+        self.assertEqual(samples["tunmesh_node_latency_seconds_bucket"]["0.0025 bravo"], 0)
+        self.assertEqual(samples["tunmesh_node_latency_seconds_bucket"]["0.005 bravo"], 1)
+
+    def test_scraping_changes_nothing(self) -> None:
+        """The node's own counters are the same after a scrape as before."""
+        status = a_status()
+        first = exposition(lambda: status, {}, True)()
+        self.assertEqual(exposition(lambda: status, {}, True)(), first)
+        self.assertEqual(status.peers[0].traffic, Traffic(1, 2, 3, 4))
+
+    def test_fresh(self) -> None:
+        """Every scrape asks the node anew, and none is made before."""
+        asked: list[Status] = []
+
+        def status() -> Status:
+            asked.append(replace(a_status(), nodes_known=len(asked)))
+            return asked[-1]
+
+        expose = exposition(status, {}, False)
+        self.assertEqual(asked, [])
+        self.assertIn(b"\ntunmesh_nodes_known 0.0\n", expose())
+        self.assertIn(b"\ntunmesh_nodes_known 1.0\n", expose())
+
+    def test_escaped(self) -> None:
+        """A name with quotes and backslashes stays one label, and adds no line."""
+        name = 'br"avo\\\\n{x="y"}'
+        nodes = {name: NodeStatus(Traffic(1, 2, 3, 4), Histogram(RTT_BUCKETS))}
+        samples = self.samples(replace(a_status(), nodes=nodes), by_node=True)
+        self.assertEqual(samples["tunmesh_node_rx_packets_total"], {name: 1})
+        zone = 'eu\n"1"\\'
+        samples = self.samples(a_status(), {"zone": zone})
+        self.assertEqual(samples["tunmesh_nodes_known"], {zone: 5})
+
+    def test_nobody(self) -> None:
+        """A node alone in the world has the same metrics, without peers."""
+        status = replace(
+            a_status(), peers=(), nodes={}, links={}, dropped={}, handshake_failures={}
+        )
+        names = {family.name for family in self.families(status, by_node=True)}
+        self.assertEqual(names, {family.name for family in self.families(a_status(), by_node=True)})

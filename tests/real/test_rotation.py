@@ -1,0 +1,131 @@
+"""Five real nodes change their secret as `tunmesh secret rotate` says, and throw one out by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from click.testing import CliRunner
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from tests.real.test_mesh import PATIENCE, MeshCase
+from tests.support.realnode import OWNER, reactor
+from tunmesh.cli.main import main
+from tunmesh.localmesh.pinger import Pinger
+
+SHORT_SESSIONS: dict[str, Any] = {
+    "process__timing": {
+        "auth": {"session_max_age": 2.0},
+        "registrations": {"groom_interval": 0.25},
+    }
+}
+STAYING = (1, 2, 3, 4)
+OUT = 5  # keeps the old secret
+
+
+class Traffic:
+    """Pings between all who stay, in one direction for each pair, until it is stopped."""
+
+    def __init__(self, case: MeshCase) -> None:
+        self.answered = self.lost = 0
+        self._goes_on = True
+        self._ways: list[Deferred[None]] = []
+        for sender in STAYING:
+            pinger = Pinger(reactor, case.ground.namespace(sender), 4)
+            case.addCleanup(pinger.close)
+            for receiver in STAYING:
+                if receiver > sender:
+                    way = self._ping(pinger, case.address(receiver))
+                    self._ways.append(ensureDeferred(way))
+
+    async def _ping(self, pinger: Pinger, address: str) -> None:
+        while self._goes_on:
+            if await pinger.ping_once(address, PATIENCE) is None:
+                self.lost += 1
+            else:
+                self.answered += 1
+            await deferLater(reactor, 0.02)
+
+    async def stop(self) -> None:
+        self._goes_on = False
+        for way in self._ways:
+            await way
+
+
+class RotationTests(MeshCase):
+    """A mesh of five."""
+
+    nodes = 5
+    timeout = 240
+
+    async def rotate(self, *options: str) -> str:
+        """What the command says beside the first node."""
+        plan = self.ground.plans[0]
+        line = ["secret", "rotate", "--config", str(self.ground.config(1)), *options]
+        line += ["--socket", str(self.ground.directory / plan.socket)]
+        result = await deferToThread(CliRunner().invoke, main, line)
+        self.assertEqual(result.exit_code, 0, result.output)
+        said: str = result.output
+        self.assertLessEqual(max(map(len, said.splitlines())), 80, said)
+        for file in self.ground.directory.glob("secret*"):
+            self.assertNotIn(file.read_text().strip(), said)
+        return said
+
+    async def until(self, text: str) -> str:
+        """What it says once that is in it."""
+        while text not in (said := await self.rotate()):
+            await deferLater(reactor, 0.2)
+        return said
+
+    def configure(self, number: int, **auth: object) -> None:
+        self.ground.change(number, clustering__auth=auth, **SHORT_SESSIONS)
+
+    async def test_throw_out(self) -> None:
+        """Step by step by what the command says, while pings go on among the four who stay: none is
+        lost, in the end they are linked by the new secret, and the fifth is out."""
+        kept = self.ground.directory / "kept"
+        kept.write_text(self.ground.secret)
+        for number in STAYING:
+            self.configure(number, secret_file="secret")
+        self.configure(OUT, secret_file="kept")
+        nodes = await self.ground.linked(5)
+        traffic = Traffic(self)
+        self.addCleanup(traffic.stop)
+        self.assertIn("This node is linked with 4 peers, all by", await self.rotate())
+
+        said = await self.rotate("--make")
+        new = self.ground.directory / "secret-2"
+        self.assertIn(f"made {new}", said)
+        self.assertIn("    - secret-2  # the new one\n    - secret  # accepted", said)
+        self.assertEqual((new.stat().st_uid, new.stat().st_mode & 0o777), (OWNER.uid, 0o600))
+        self.assertIn("Step 1 of 4", await self.rotate())
+
+        self.configure(1, secret_files=["secret-2", "secret"])
+        self.assertIn("has 2 secrets, and this node goes by 1", await self.rotate())
+        said = await self.until("Step 2 of 4")
+        self.assertIn("By the new one, secret-2 (place 1): 0 peers.", said)
+        for number in STAYING[1:]:
+            self.configure(number, secret_files=["secret-2", "secret"])
+        said = await self.until("By the new one, secret-2 (place 1): 3 peers.")
+        listed = [line.split()[0] for line in said.splitlines() if line.startswith("  node")]
+        self.assertEqual(listed, ["node5"], said)
+        await self.until("* linked after the change here")
+        self.assertIn("  secret_file: secret-2\n", said)
+
+        for number in STAYING:
+            self.configure(number, secret_file="secret-2")
+        said = await self.until("Step 4 of 4")
+        self.assertIn("node5", said)
+        for node in nodes[:4]:
+            self.assertEqual((await node.logged("unlinked", peer="node5"))["reason"], "revoked")
+        self.assertIn("This node is linked with 3 peers, all by", await self.rotate())
+
+        await traffic.stop()
+        self.assertEqual(traffic.lost, 0)
+        self.assertGreater(traffic.answered, 1000)
+        for number in STAYING:
+            status = await self.ground.status(number)
+            self.assertEqual(status["links_by_key"], {"1": 3})
+            self.assertEqual(len(nodes[number - 1].all_logged("unlinked")), 1)
+        self.assertEqual((await self.ground.status(OUT))["peers"], [])

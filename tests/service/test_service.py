@@ -1,0 +1,565 @@
+"""One real node, started as users start it: how it refuses, what it is while it runs, how it
+ends."""
+
+from __future__ import annotations
+
+import contextlib  # trial takes a module's own `suppress` for a list of warnings
+import json
+import os
+import re
+import select
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+from twisted.trial import unittest
+
+from tests.api.test_control import command
+from tests.support import netns
+from tests.support.places import short_directory
+from tests.support.realnode import OWNER, TUN, Ground, RealNode, interfaces, reactor, state
+from tunmesh import __version__
+from tunmesh.dataplane.tun import open_tun
+from tunmesh.localmesh.plan import CERTIFICATE, KEY, NodePlan, self_signed_certificate, write_files
+from twisted import __version__ as twisted_version
+
+DOCKERFILE = Path(__file__).parent.parent.parent / "Dockerfile"
+# Runs the command that follows as process 1 of a pid namespace, see pid_namespaces(7).
+AS_PROCESS_1 = """
+import ctypes, os, sys
+CLONE_NEWPID = 0x20000000
+if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWPID):
+    sys.exit(f"unshare: {os.strerror(ctypes.get_errno())}")
+child = os.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+class CommandLineTests(unittest.TestCase):
+    """What twistd is told before and after the word `tunmesh`."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.directory = short_directory(self)
+        self.config = self.directory / "config.yaml"
+        plan = NodePlan(1)
+        write_files(self.directory, [plan], OWNER)
+        self.config = self.directory / plan.config_file
+
+    async def twistd(
+        self, *arguments: str, closed: bool = False, program: str = "twistd"
+    ) -> tuple[int, str]:
+        """Its exit code, and what it printed."""
+        told = Told()
+        command = [str(Path(sys.executable).with_name(program)), *arguments]
+        streams: dict[int, Any] = {0: "w", 2: "r"} if closed else {0: "w", 1: "r", 2: "r"}
+        reactor.spawnProcess(
+            told, command[0], command, os.environ, str(self.directory), childFDs=streams
+        )
+        return await told.ended, told.text
+
+    async def test_version(self) -> None:
+        """The version is that of tunmesh."""
+        code, text = await self.twistd("tunmesh", "--version")
+        self.assertEqual((code, text), (0, f"tunmesh {__version__} (Twisted {twisted_version})\n"))
+
+    async def test_twist(self) -> None:
+        """twist, which would never call what has to be done as root, is refused."""
+        code, text = await self.twistd("tunmesh", "--config", str(self.config), program="twist")
+        self.assertEqual(code, 78)
+        self.assertEqual(text, "start it with twistd: twist does not let a node begin as root\n")
+
+    async def test_background(self) -> None:
+        """In the background there is no standard output to log to: it is refused in a line that
+        says what to do, before anything is touched, and no pidfile is left."""
+        code, text = await self.twistd("tunmesh", "--config", str(self.config))
+        self.assertEqual(
+            (code, text),
+            (
+                78,
+                "the log would go nowhere, as twistd goes to the background: start it with twistd "
+                "--nodaemon, or with --logfile FILE or --syslog\n",
+            ),
+        )
+        self.assertFalse((self.directory / "twistd.pid").exists())
+
+    async def test_closed_output(self) -> None:
+        """Nor is there any when it is closed."""
+        code, text = await self.twistd(
+            "--nodaemon", "tunmesh", "--config", str(self.config), closed=True
+        )
+        self.assertEqual(code, 78)
+        self.assertEqual(
+            text,
+            "the log would go nowhere, as standard output is closed: redirect it to a file, or "
+            "give twistd --logfile FILE\n",
+        )
+
+
+class Told(ProcessProtocol):
+    """What a process says, and its exit code."""
+
+    def __init__(self) -> None:
+        self.ended: Deferred[int] = Deferred()
+        self.text = ""
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        self.text += data.decode()
+
+    def processEnded(self, reason: Failure) -> None:
+        value: Any = reason.value
+        self.ended.callback(value.exitCode)
+
+
+class NodeCase(unittest.TestCase):
+    """A machine with a network cable, and the config of one node."""
+
+    skip = netns.skip_reason()
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.ground = Ground(self)
+        self.namespace = self.ground.namespace()
+
+
+class UnusableConfigTests(unittest.TestCase):
+    """What is wrong with the files is said in one line, before anything is touched."""
+
+    skip = netns.skip_reason()
+    timeout = 90  # seven nodes at once
+
+    def _grounds(self) -> Iterator[tuple[Ground, str]]:
+        """Machines with something wrong, and what is to be said of it."""
+        missing = Ground(self)
+        missing.config().unlink()
+        yield missing, f"{missing.config()}: cannot be read: No such file or directory"
+        garbled = Ground(self)
+        garbled.config().write_text("tun_mesh: [\n")
+        yield garbled, f"{garbled.config()}:2: is not valid YAML"
+        unknown = Ground(self)
+        unknown.change(networking__tun_device="tun7")
+        yield unknown, "tun_mesh/networking/tun_device: is not a key"
+        incomplete = Ground(self)
+        incomplete.change(process={})
+        yield incomplete, "tun_mesh/process/uid: is missing"
+        weak = Ground(self)
+        weak.change(clustering__auth={"secret": "hunter2"})
+        yield weak, "tun_mesh/clustering/auth/secret: must be"
+        mismatched = Ground(self)
+        (mismatched.directory / KEY).write_bytes(self_signed_certificate()[1])
+        yield mismatched, f"{KEY}: is not the private key of the certificate in "
+        lost = Ground(self)
+        (lost.directory / CERTIFICATE).unlink()
+        yield lost, "tun_mesh/control_api/ssl/cert_file_path: must be the path of a file"
+
+    async def test_every_problem(self) -> None:
+        """All that is wrong is said at once, as `tunmesh config check` says it, with what was meant
+        by a key that does not exist."""
+        ground = Ground(self)
+        (ground.directory / KEY).write_bytes(b"")
+        network = {"network_cidr": "127.0.0.0/8", "node_address_cidr": "127.7.0.1/16"}
+        ground.change(clustering__nod_name="a", process__uid=0, networking={"ipv4": network})
+        node = ground.start()
+        check = "from tunmesh.cli.main import main; main()", "config", "check", str(ground.config())
+        with ground.namespace():
+            checking = netns.run_python(reactor, *check)
+        self.assertEqual(await node.ended, 78)
+        _, told, _ = await checking
+        lines = node.complaint.splitlines()
+        errors = [line for line in told.decode().splitlines() if not line.startswith("warning")]
+        self.assertEqual(lines, errors)
+        for line, what in zip(
+            lines,
+            (
+                "did you mean node_name?",
+                "is empty",
+                "127.0.0.0/8 overlaps 127.0.0.0/8",
+                "must be 1 or more",
+            ),
+            strict=True,
+        ):
+            self.assertIn(what, line)
+
+    async def test_refusals(self) -> None:
+        """A config that cannot be used ends the start with code 78 and one line that names the
+        file or key; no interface, address, route or port is made, and no secret is shown."""
+        grounds = list(self._grounds())
+        before = [state(ground.namespace()) for ground, _ in grounds]
+        nodes = [ground.start() for ground, _ in grounds]
+        codes = await gatherResults([node.ended for node in nodes])
+        for (ground, complaint), node, unchanged in zip(grounds, nodes, before, strict=True):
+            self.assertIn(complaint, node.complaint)
+            self.assertEqual(node.complaint.count("\n"), 1, node.complaint)
+            self.assertEqual(node.output[1], b"")
+            self.assertNotIn("hunter2", node.text)
+            self.assertEqual(state(ground.namespace()), unchanged, complaint)
+        self.assertEqual(codes, [78] * len(nodes))
+
+
+class FailedStartTests(NodeCase):
+    """What the machine denies is said in one line, and what was made until then is removed."""
+
+    async def fails(self, *pieces: str, before: str = "") -> RealNode:
+        """The node ends with code 1, one critical event that has these pieces in its text, and
+        the machine as it was."""
+        unchanged = state(self.namespace)
+        node = self.ground.start(before=before)
+        self.assertEqual(await node.ended, 1)
+        (failure,) = node.all_logged("failed")
+        self.assertEqual(failure["level"], "critical")
+        for piece in pieces:
+            self.assertIn(piece, failure["text"])
+        self.assertEqual(node.complaint, "")
+        self.assertNotIn("Traceback", node.text)
+        self.assertEqual(state(self.namespace), unchanged)
+        return node
+
+    async def test_name_taken(self) -> None:
+        """A device of that name is left alone, and the key that would change the name is named."""
+        with self.namespace:
+            self.addCleanup(os.close, open_tun(TUN))
+        await self.fails("tun1 exists already", "networking/tun_device_id")
+
+    async def test_port_in_use(self) -> None:
+        """A port that somebody else listens on is named with who that is; no tun was made."""
+        with self.namespace:
+            other = socket.create_server(("::", 4567), family=socket.AF_INET6, dualstack_ipv6=True)
+        self.addCleanup(other.close)
+        holder = f"by pid {os.getpid()} ("
+        node = await self.fails("control_api/listen_port", "Address already in use", holder)
+        self.assertEqual(node.all_logged("tun_up"), [])
+
+    async def test_no_net_admin(self) -> None:
+        """Root of a container without NET_ADMIN is told of the capability and how to get it."""
+        await self.fails("CAP_NET_ADMIN is missing", "--cap-add NET_ADMIN", before=LOSE_NET_ADMIN)
+
+    async def test_network_clash(self) -> None:
+        """A mesh network that a cable of this machine uses is refused."""
+        self.ground.change(
+            networking__ipv4={
+                "network_cidr": "10.99.0.0/16",
+                "node_address_cidr": "10.99.7.1/16",
+            },
+            clustering__control_api_advertise_url="https://node1.example:4567",
+        )
+        await self.fails("networking/ipv4/network_cidr", "10.99.0.0/24, which eth0 uses")
+
+    async def test_no_tun_device(self) -> None:
+        """Without /dev/net/tun, the line says how to give it to a container."""
+        await self.fails("/dev/net/tun does not exist", "--device", before=HIDE_TUN)
+
+
+class RunningTests(NodeCase):
+    """A node that has nobody to talk to is a node all the same."""
+
+    async def test_privileges_are_gone(self) -> None:
+        """No thread of a running node holds any privilege or can get one back, says the kernel."""
+        # A name to look up makes the node start threads.
+        self.ground.change(
+            clustering__bootstrap_groups={"g": {"bootstrap_node_urls": ["https://a.invalid:1"]}}
+        )
+        node = self.ground.start()
+        self.assertEqual((await node.logged("privileges"))["capabilities"], 0)
+        await node.logged("unreachable", host="a.invalid")
+        threads = list(Path(f"/proc/{node.pid}/task").iterdir())
+        self.assertGreater(len(threads), 1)
+        for thread in threads:
+            self.assertEqual(privileges_of(thread / "status"), NO_PRIVILEGES)
+
+    async def test_nothing_is_executed(self) -> None:
+        """Once it has started, even a node that wants to can execute no program, start no process
+        and make no namespace; and it can still look up names."""
+        with self.namespace:
+            running = netns.run_python(reactor, INTRUDER, "--config", str(self.ground.config()))
+        out, err, code = await running
+        self.assertEqual((err, code), (b"", 0))
+        self.assertEqual(
+            out.decode().splitlines()[-4:],
+            ["execv: EPERM", "fork: EPERM", "unshare: EPERM", "127.0.0.1"],
+        )
+
+    async def test_closed_to_its_own_uid(self) -> None:
+        """An application beside it, with the same uid, cannot look into it, and no core dump has
+        its secrets."""
+        node = self.ground.start()
+        await node.logged("ready")
+        limits = Path(f"/proc/{node.pid}/limits").read_text()
+        self.assertRegex(limits, r"(?m)^Max core file size +0 +0 ")
+        out, err, code = await netns.run_python(reactor, NEIGHBOUR, str(node.pid))
+        self.assertEqual((err, code), (b"", 0))
+        self.assertEqual(set(out.decode().splitlines()), {"EACCES", "EPERM"})
+        self.assertEqual(len(out.splitlines()), 5)
+
+    async def test_pages(self) -> None:
+        """The port answers HTTPS clients, old and new ones, with its four pages and no other."""
+        node = self.ground.start()
+        await node.logged("ready")
+        for path in ("/livez", "/readyz", "/health"):
+            status, body = await self.ground.get(path)
+            self.assertEqual(status, 200)
+            self.assertIn('"status": "ok"', body)
+        self.assertEqual((await self.ground.get("/livez", tls="TLSv1_2"))[0], 200)
+        for path in ("/", "/nodes"):
+            self.assertEqual((await self.ground.get(path))[0], 404, path)
+        metrics = await self.ground.metrics()
+        self.assertEqual(metrics['tunmesh_links{state="up"}'], 0)
+        self.assertEqual(metrics["tunmesh_nodes_known"], 0)
+
+    async def test_old_tls_is_no_link(self) -> None:
+        """Who asks for a mesh link over TLS 1.2 is hung up on, and that is counted."""
+        node = self.ground.start()
+        await node.logged("ready")
+        answer = await self.ground.get("/livez", tls="TLSv1_2", alpn="tunmesh/1")
+        self.assertEqual(answer, (0, ""))
+        failure = await node.logged("handshake_failed")
+        self.assertEqual((failure["reason"], failure["level"]), ("tls", "warn"))
+        metrics = await self.ground.metrics()
+        self.assertEqual(metrics['tunmesh_handshake_failures_total{reason="tls"}'], 1)
+
+    async def test_config_from_the_environment(self) -> None:
+        """Without --config, TUNMESH_CONFIG_PATH says which file; without metrics configured, there
+        are none; and even a node that tells everything does not tell the secret."""
+        self.ground.change(monitoring={}, logging={"level": "debug", "format": "json"})
+        path = {"TUNMESH_CONFIG_PATH": str(self.ground.config())}
+        node = self.ground.run(1, environ={**os.environ, **path})
+        await node.logged("ready")
+        self.assertEqual((await self.ground.get("/metrics"))[0], 404)
+        node.signal("TERM")
+        self.assertEqual(await node.ended, 0)
+        self.assertNotIn(self.ground.secret, node.text)
+
+    async def test_monotonic_timers(self) -> None:
+        """The node's timers do not run on the wall clock, which somebody may set."""
+        self.assertEqual(
+            await netns.run_python(reactor, TIMER, "--config", str(self.ground.config())),
+            (b"fired\n", b"", 0),
+        )
+
+
+class EndTests(NodeCase):
+    """However a node ends, its exit code says why, and its interface is gone."""
+
+    async def ends(self, node: RealNode, code: int) -> None:
+        self.assertEqual(await node.ended, code, node.text)
+        self.assertEqual(interfaces(self.namespace), {"lo", "eth0"})
+        self.assertEqual(node.complaint, "")
+        self.assertNotIn("Traceback", node.text)
+
+    async def test_term(self) -> None:
+        """TERM ends a node with code 0."""
+        node = self.ground.start()
+        await node.logged("ready")
+        self.assertIn(TUN, interfaces(self.namespace))
+        node.signal("TERM")
+        await self.ends(node, 0)
+
+    async def test_interrupt(self) -> None:
+        """Ctrl-C ends a node with code 0, also one that is still starting."""
+        node = self.ground.start()
+        await node.logged("tun_up")
+        node.signal("INT")
+        await self.ends(node, 0)
+
+    async def test_term_while_python_starts(self) -> None:
+        """Started as the image starts it, as process 1, a node takes also a TERM that comes before
+        Python has begun to look for the plugin."""
+        (line,) = re.findall(r"(?m)^CMD (.*)", DOCKERFILE.read_text())
+        command = json.loads(line)
+        wrapper = command[: command.index("/opt/tunmesh/bin/twistd")]
+        node = self.ground.run(
+            1,
+            "--config",
+            str(self.ground.config()),
+            before='print(\'{"event": "born"}\', flush=True)',
+            through=(sys.executable, "-c", AS_PROCESS_1, *wrapper),
+        )
+        await node.logged("born")
+        children = Path(f"/proc/{node.pid}/task/{node.pid}/children").read_text()
+        process = os.pidfd_open(int(children))
+        self.addCleanup(kill, process)
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        await self.ends(node, 0)
+        self.assertEqual(len(node.all_logged("leaving")), 1)
+
+    async def test_pidfile(self) -> None:
+        """A node without the option --pidfile leaves none behind: it may not remove it at its end,
+        and the next start would take it for that of a node that runs."""
+        node = self.ground.run(1, "--config", str(self.ground.config()), options=["--nodaemon"])
+        await node.logged("ready")
+        self.assertFalse(Path("twistd.pid").exists())
+        node.signal("TERM")
+        await self.ends(node, 0)
+
+    async def test_logfile_in_background(self) -> None:
+        """In the background, with a log file, it runs, logs there, and ends at TERM."""
+        log, pidfile = self.ground.directory / "log", self.ground.directory / "pid"
+        node = self.ground.run(
+            1,
+            "--config",
+            str(self.ground.config()),
+            options=[f"--logfile={log}", f"--pidfile={pidfile}"],
+        )
+        self.assertEqual(await node.ended, 0)
+        process = os.pidfd_open(int(pidfile.read_text()))
+        self.addCleanup(kill, process)
+        socket_path = self.ground.directory / self.ground.plans[0].socket
+        self.assertEqual((await command(socket_path, "wait", "--for", "ready")).exit_code, 0)
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        await deferToThread(select.select, [process], [], [])
+        self.assertIn("gone", log.read_text())
+
+    async def test_second_term(self) -> None:
+        """An impatient second TERM, while a peer that hangs is waited for, changes nothing."""
+        self.ground = Ground(self, 2)
+        self.namespace = self.ground.namespace()
+        node, peer = await self.ground.linked(2)
+        peer.signal("STOP")
+        node.signal("TERM")
+        await node.logged("leaving")
+        node.signal("TERM")
+        await self.ends(node, 0)
+        self.assertEqual((len(node.all_logged("leaving")), len(node.all_logged("gone"))), (1, 1))
+
+    async def test_hup(self) -> None:
+        """HUP, also while the node starts, is not the end: its files are read anew, and a line says
+        what came of it."""
+        node = self.ground.start()
+        await node.logged("tun_up")
+        node.signal("HUP")
+        self.assertEqual((await node.logged("reloaded"))["changed"], "")
+        await node.logged("ready")
+        node.signal("HUP")
+        await node.logged("reloaded")
+        node.signal("TERM")
+        await self.ends(node, 0)
+
+    async def test_tun_deleted(self) -> None:
+        """Who deletes the interface under a node gets a line that says so, and code 1, so that
+        whoever looks after the node starts it anew."""
+        node = self.ground.start()
+        await node.logged("ready")
+        with self.namespace, IPRoute() as ip:
+            ip.link("del", index=socket.if_nametoindex(TUN))
+        await self.ends(node, 1)
+        (lost,) = node.all_logged("tun_lost")
+        self.assertEqual(lost["text"], "tun1 is gone: somebody deleted the interface")
+
+
+def kill(process: int) -> None:
+    """Kill the process of a pidfd, if it is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    os.close(process)
+
+
+def privileges_of(status: Path) -> dict[str, list[str]]:
+    """What a status file in /proc says of privileges."""
+    lines = (line.partition(":") for line in status.read_text().splitlines())
+    return {name: value.split() for name, _, value in lines if name in NO_PRIVILEGES}
+
+
+NO_PRIVILEGES = {
+    "Uid": [str(OWNER.uid)] * 4,
+    "Gid": [str(OWNER.gid)] * 4,
+    "Groups": [],
+    **{name: ["0" * 16] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")},
+    "NoNewPrivs": ["1"],
+    "Seccomp": ["2"],  # a filter
+}
+
+LOSE_NET_ADMIN = """
+import ctypes
+PR_CAPBSET_DROP, CAP_NET_ADMIN = 24, 12
+assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0) == 0
+"""
+
+HIDE_TUN = """
+import ctypes
+from tunmesh.host.namespaces import CLONE_NEWNS, unshare
+MS_PRIVATE_RECURSIVELY = 1 << 18 | 1 << 14
+unshare(CLONE_NEWNS)
+mount = ctypes.CDLL(None).mount
+assert mount(None, b"/", None, MS_PRIVATE_RECURSIVELY, None) == 0
+assert mount(b"none", b"/dev/net", b"tmpfs", 0, None) == 0
+"""
+
+INTRUDER = """
+import errno, os, sys
+from twisted.internet import reactor
+from tunmesh.host.namespaces import CLONE_NEWUSER, unshare
+from tunmesh.service.composition import Options, makeService
+
+def intrude():
+    for name, attempt in (
+        ("execv", lambda: os.execv("/bin/true", ["true"])),
+        ("fork", os.fork),
+        ("unshare", lambda: unshare(CLONE_NEWUSER)),
+    ):
+        try:
+            attempt()
+        except OSError as error:
+            print(f"{name}: {errno.errorcode[error.errno]}", flush=True)
+    reactor.resolve("localhost").addBoth(print).addBoth(lambda _: reactor.stop())
+
+options = Options()
+options.parseOptions(sys.argv[1:])
+service = makeService(options)
+service.privilegedStartService()
+service.startService()
+reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+reactor.callWhenRunning(intrude)
+reactor.run()
+"""
+
+NEIGHBOUR = f"""
+import ctypes, errno, os, sys
+pid = int(sys.argv[1])
+os.setgroups([])
+os.setresgid(*[{OWNER.gid}] * 3)
+os.setresuid(*[{OWNER.uid}] * 3)
+libc = ctypes.CDLL(None, use_errno=True)
+
+def attach():
+    PTRACE_SEIZE = 0x4206
+    if libc.ptrace(PTRACE_SEIZE, pid, None, None) != 0:
+        raise OSError(ctypes.get_errno(), "")
+
+for attempt in (
+    lambda: open(f"/proc/{{pid}}/mem", "rb"),
+    lambda: open(f"/proc/{{pid}}/environ").read(),
+    lambda: os.listdir(f"/proc/{{pid}}/fd"),
+    lambda: os.readlink(f"/proc/{{pid}}/exe"),
+    attach,
+):
+    try:
+        attempt()
+        print("done")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
+
+TIMER = """
+import sys, time
+from twisted.internet import reactor
+from tunmesh.service.composition import Options, makeService
+
+options = Options()
+options.parseOptions(sys.argv[1:])
+makeService(options)
+began = time.monotonic()
+timer = reactor.callLater(0.05, lambda: (print("fired"), reactor.stop()))
+assert 0 <= timer.getTime() - began - 0.05 < 5
+reactor.run()
+assert time.monotonic() - began >= 0.05
+"""

@@ -1,0 +1,165 @@
+"""Meshes that go through every scenario: with seeds that stay the same, and with fresh ones."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import traceback
+from dataclasses import replace
+
+from click.testing import CliRunner
+from twisted.trial import unittest
+
+from tunmesh.cli.main import main
+from tunmesh.simulator.run import simulate
+from tunmesh.simulator.scenarios import (
+    SCENARIOS,
+    Limits,
+    Scenario,
+    Start,
+    Stop,
+    Whole,
+)
+from tunmesh.simulator.world import World
+from tunmesh.testing.mesh import frame
+
+NODES = 6
+SEED = 17  # behind a balancer it makes two islands, each content with itself, for a while
+FIXED = (
+    (SEED, NODES),
+    (1, NODES),
+    # What fresh seeds found once: a node that came upon itself again and again behind a name, a
+    # process that was dead while it dialed, nobody there but a slow reader and its sender.
+    (70005, NODES),
+    (70007, NODES),
+    (300015, 2),
+)
+FRESH = int(os.environ.get("TUNMESH_FRESH_SEEDS", "1"))  # of each scenario, others each time
+FEWEST, MOST = 2, 8  # nodes with a fresh seed
+PLENTY = Limits(100, 1000, 1000)
+
+
+def story_of(scenario: Scenario, seed: int, nodes: int = NODES) -> tuple[bool, str]:
+    """Whether all held, and what was told."""
+    lines: list[str] = []
+    try:
+        held = simulate(scenario, nodes, seed, lines.append)
+    except Exception:
+        again = f"tunmesh simulate {scenario.name} --nodes {nodes} --seed {seed}"
+        lines += [traceback.format_exc(), f"    {again}"]
+        held = False
+    return held, "\n".join(lines)
+
+
+class ScenarioTests(unittest.SynchronousTestCase):
+    """Every scenario, small."""
+
+    def hold(self, scenario: Scenario) -> None:
+        chance = random.SystemRandom()
+        fresh = [(chance.randrange(100_000), chance.randint(FEWEST, MOST)) for _ in range(FRESH)]
+        for seed, nodes in (*FIXED, *fresh):
+            held, story = story_of(scenario, seed, nodes)
+            self.assertTrue(held, f"\n{story}")
+            self.assertLessEqual(max(map(len, story.splitlines())), 80)
+
+
+def _add_scenarios() -> None:
+    for scenario in SCENARIOS.values():
+
+        def test(self: ScenarioTests, scenario: Scenario = scenario) -> None:
+            self.hold(scenario)
+
+        test.__doc__ = f"All invariants hold when {scenario.about}."
+        setattr(ScenarioTests, f"test_{scenario.name.replace('-', '_')}", test)
+
+
+_add_scenarios()
+
+
+class VerdictTests(unittest.SynchronousTestCase):
+    """The simulator finds what is wrong."""
+
+    def test_not_whole(self) -> None:
+        """A mesh that is not whole in time is told of, with the command that shows it again."""
+        scenario = Scenario("late", "too soon", (Start(), Stop(0.3, "vanish"), Whole(1)), PLENTY)
+        held, story = story_of(scenario, 3)
+        self.assertFalse(held)
+        self.assertIn("✘ not whole within 1 s: node", story)
+        self.assertTrue(story.endswith("tunmesh simulate late --nodes 6 --seed 3"))
+
+    def test_breaks(self) -> None:
+        """A scenario that cannot even be carried out fails with the command that shows it again."""
+        impossible = Scenario("none", "nobody is there", (Stop(1.0, "crash"),), PLENTY)
+        held, story = story_of(impossible, 5)
+        self.assertFalse(held)
+        self.assertIn("Traceback", story)
+        self.assertTrue(story.endswith("tunmesh simulate none --nodes 6 --seed 5"))
+
+    def test_storm(self) -> None:
+        """More dials, messages or bytes than the scenario allows are a failure."""
+        for limits, what in (
+            (replace(PLENTY, dials=-100), "dials"),
+            (replace(PLENTY, writes=-100), "messages"),
+            (replace(PLENTY, kilobytes=-100), "kilobytes"),
+        ):
+            held, story = story_of(Scenario("storm", "none", (Start(), Whole(9)), limits), 1)
+            self.assertFalse(held)
+            self.assertRegex(story, f"✘ a node had [0-9,]+ {what}, more than")
+
+    def test_wrong_node(self) -> None:
+        """A packet that comes out of another tun than it was meant for is noticed."""
+        world = World(seed=1, behind_balancer=False)
+        a, b, c = (world.add(name) for name in "abc")
+        number = world.post.send(a, b)
+        self.assertTrue(world.post.waits(number))
+        c.tun.write([frame(a.address, b.address, number.to_bytes(8, "big"))])
+        self.assertEqual(world.post.strays, ["c got a packet that was for b"])
+
+    def test_equal_seeds(self) -> None:
+        """Equal seeds tell equal stories to the byte, in processes that hash otherwise; others tell
+        others."""
+        stories = [
+            self.told_by_a_process(seed, hashing) for seed, hashing in ((7, 1), (7, 2), (8, 1))
+        ]
+        self.assertEqual(stories[0], stories[1])
+        self.assertNotEqual(stories[0].replace("seed 7", "seed 8"), stories[2])
+
+    def told_by_a_process(self, seed: int, hashing: int) -> str:
+        run = "from tunmesh.cli.main import main; main()"
+        command = (sys.executable, "-c", run, "simulate", "move")
+        told = subprocess.run(
+            (*command, "--nodes", "8", "--seed", str(seed)),
+            env={**os.environ, "PYTHONHASHSEED": str(hashing)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return told.stdout
+
+
+class CommandTests(unittest.SynchronousTestCase):
+    """`tunmesh simulate`."""
+
+    def test_list(self) -> None:
+        """Every scenario is named, with what it is about."""
+        result = CliRunner().invoke(main, ["simulate", "--list"])
+        self.assertEqual(result.exit_code, 0)
+        for scenario in SCENARIOS.values():
+            self.assertIn(scenario.name, result.output)
+
+    def test_runs(self) -> None:
+        """A run ends with the verdict, and the command that repeats it with its random seed."""
+        result = CliRunner().invoke(main, ["simulate", "join", "--nodes", "3"])
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertRegex(
+            result.output, r"all invariants hold\n    tunmesh simulate join --nodes 3 --seed \d+\n$"
+        )
+
+    def test_no_such_scenario(self) -> None:
+        """A name that is not a scenario's is answered with those that are."""
+        for arguments in (["simulate"], ["simulate", "peace"]):
+            result = CliRunner().invoke(main, arguments)
+            self.assertEqual((result.exit_code, result.stdout), (1, ""))
+            self.assertIn("there are join, partition,", result.stderr)

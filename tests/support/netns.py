@@ -1,0 +1,76 @@
+"""What tests need of real network namespaces: whether they may, wires between them, children.
+
+class RealTests(unittest.TestCase):
+    skip = netns.skip_reason()
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import sys
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorProcess
+from twisted.internet.utils import getProcessOutputAndValue
+
+import tunmesh
+from tunmesh.dataplane.tun import open_tun
+from tunmesh.errors import OperatorError
+from tunmesh.host.namespaces import Namespace
+
+
+@functools.cache
+def skip_reason() -> str | None:
+    """Why tests with namespaces and tun devices cannot run here; None when they can."""
+    try:
+        namespace = Namespace.create()
+    except OSError as error:
+        return f"no network namespaces for uid {os.geteuid()}: {error.strerror}; run as root"
+    try:
+        with namespace:
+            os.close(open_tun("probe"))
+    except OperatorError as error:
+        return f"no tun device: {error}"
+    finally:
+        namespace.close()
+    return None
+
+
+def loopback_up() -> None:
+    """Bring up `lo` of the namespace that the caller is in."""
+    with IPRoute() as ip:
+        ip.link("set", index=socket.if_nametoindex("lo"), state="up")
+
+
+def wire(left: Namespace, left_address: str, right: Namespace, right_address: str) -> None:
+    """Join two namespaces by a veth pair, `eth0` in both, addresses like "10.1.2.3/24"."""
+    with left, IPRoute() as ip:
+        ip.link(
+            "add",
+            kind="veth",
+            ifname="eth0",
+            peer={"ifname": "eth0", "net_ns_fd": right.fd},
+        )
+    for namespace, address in ((left, left_address), (right, right_address)):
+        with namespace, IPRoute() as ip:
+            index = socket.if_nametoindex("eth0")
+            ip.addr("add", index=index, address=address)
+            ip.link("set", index=index, state="up")
+
+
+def run_python(
+    reactor: IReactorProcess, code: str, *arguments: str
+) -> Deferred[tuple[bytes, bytes, int]]:
+    """Run `code` in a fresh interpreter that can import tunmesh: its stdout, stderr, exit code."""
+    package_parent = str(Path(tunmesh.__file__).parent.parent)
+    result: Deferred[tuple[bytes, bytes, int]] = getProcessOutputAndValue(
+        sys.executable,
+        ["-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": package_parent},
+        reactor=reactor,
+    )
+    return result

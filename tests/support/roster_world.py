@@ -1,0 +1,411 @@
+"""Nodes without bytes and without time, for rosters and tables to be tried in.
+
+A connection is two `End`s with a queue of messages each, which do what link.link does
+(handshake, probe, retire, close); a `Life` is one process of a node, which carries out commands as
+node.node does and routes packets by a real table. Whatever a timer would do may happen at any
+moment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from ipaddress import ip_network
+
+from tests.packets.test_virtio import PLAIN, ip_packet
+from tunmesh.dataplane.table import MISROUTED, SPOOFED_SOURCE, Table
+from tunmesh.membership.commands import (
+    Address,
+    Ask,
+    Close,
+    Command,
+    Dial,
+    Forget,
+    Introduce,
+    Join,
+    Part,
+    Probe,
+    Refuse,
+    Retire,
+    Route,
+    Switch,
+    Tell,
+    Unroute,
+)
+from tunmesh.membership.remembered import Memory, Target
+from tunmesh.membership.roster import Roster
+from tunmesh.wire.messages import LEAVING, REPLACED, Gossip, NodeRecord, Refusal
+
+NETWORK = ip_network("10.0.0.0/24")
+INVENTED = f"{777:032x}"  # the id of a node that never was
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The last message of the handshake in either direction: who the sender is."""
+
+
+@dataclass(frozen=True)
+class Ping:
+    pass
+
+
+@dataclass(frozen=True)
+class Pong:
+    pass
+
+
+@dataclass(frozen=True)
+class Bye:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What somebody says of a node, and the id of whoever signed it: believed only of itself."""
+
+    record: NodeRecord
+    signer: str
+
+
+@dataclass(frozen=True)
+class Introduction:
+    introduced: tuple[Signed, ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A packet behind its virtio header."""
+
+    frame: bytes
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The connection is gone. It comes last, after whatever still arrives."""
+
+
+Message = Hello | Ping | Pong | Bye | Gossip | Inquiry | Introduction | Refusal | Data | Lost
+
+
+class State(Enum):
+    HANDSHAKE = auto()
+    UP = auto()
+    RETIRING = auto()
+    CLOSED = auto()
+    GONE = auto()
+
+
+class End:
+    """One end of a connection: link.link without bytes and time."""
+
+    other: End
+
+    def __init__(self, owner: Life, target: str) -> None:
+        self.owner = owner
+        self.target = target  # the id that it was dialed for
+        self.sought: Target | None = None  # where a node was remembered to be
+        self.dialed = False
+        self.state = State.HANDSHAKE
+        self.settled = owner.is_settled  # as it says in the handshake
+        self.inbox: deque[Message] = deque()
+        self.cut = False
+        self.probing = False
+        self._bye_said = False
+        self._bye_heard = False
+        owner.ends.append(self)
+
+    @property
+    def deaf(self) -> bool:
+        """Whether a probe will never be answered."""
+        return self.cut or self.other.state in (State.CLOSED, State.GONE)
+
+    @property
+    def peer(self) -> NodeRecord:
+        return self.other.owner.record
+
+    def send(self, message: Message) -> None:
+        message = self.owner.says(message)
+        if not self.cut and self.state not in (State.CLOSED, State.GONE):
+            self.other.inbox.append(message)
+
+    def probe(self) -> None:
+        if not self.probing:
+            self.probing = True
+            self.send(Ping())
+
+    def retire(self) -> None:
+        if self.state is State.UP:
+            self.state = State.RETIRING
+            self._bye_said = True
+            self.send(Bye(REPLACED))
+            if self._bye_heard:
+                self._hang_up()
+
+    def close(self, reason: str) -> None:
+        if self.state in (State.UP, State.RETIRING):
+            self.send(Bye(reason))
+        if self.state not in (State.CLOSED, State.GONE):
+            self._hang_up()
+
+    def lose(self, in_flight: bool) -> None:
+        """The connection breaks; each end learns of it in its own time."""
+        for end in (self, self.other):
+            end.cut = True
+            if not in_flight:
+                end.inbox.clear()
+            end.inbox.append(Lost())
+
+    def _hang_up(self) -> None:
+        self.send(Lost())
+        self.state = State.CLOSED
+        self.inbox.clear()
+        self.inbox.append(Lost())
+
+    def receive(self) -> None:
+        """Take the next message."""
+        message = self.inbox.popleft()
+        if self.state is State.GONE:
+            return
+        if isinstance(message, Lost):
+            was, self.state = self.state, State.GONE
+            self.owner.link_lost(self, was)
+            self.answered(False)
+        elif self.state is not State.CLOSED:
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
+        roster = self.owner.roster
+        match message:
+            case Hello():
+                if not self.dialed:
+                    self.send(Hello())
+                self.state = State.UP
+                self.owner.link_up(self)
+            case Ping():
+                self.send(Pong())
+            case Pong():
+                self.answered(True)
+            case Gossip():
+                self.owner.run(roster.told(self, message))
+                if message.full and roster.hears(self):
+                    self.owner.refusals.pop(self.peer.id, None)  # said anew, right behind
+            case Inquiry(ids):
+                self.owner.run(roster.asked(self, ids))
+            case Introduction(introduced):
+                wanted = [each for each in introduced if roster.wants(self, each.record.id)]
+                if all(each.signer == each.record.id for each in wanted):
+                    self.owner.run(roster.introduced(self, [each.record for each in wanted]))
+                else:
+                    self.lose(in_flight=False)
+            case Refusal():
+                self.owner.refused(self, message)
+            case Data(frame):
+                self.owner.packet_arrived(self, frame)
+            case Bye(reason):
+                self._bye_heard = True
+                self.owner.run(roster.bye(self, reason))
+                if reason != REPLACED or self._bye_said:
+                    self.close("")
+
+    def answered(self, alive: bool) -> None:
+        if self.probing:
+            self.probing = False
+            self.owner.run(self.owner.roster.probed(self, alive))
+
+
+def born(record: NodeRecord) -> tuple[int, str]:
+    return record.started, record.id
+
+
+def are_lives(one: NodeRecord, other: NodeRecord) -> bool:
+    """Whether both are lives of one node."""
+    addresses = {a.ip for a in one.addresses} & {a.ip for a in other.addresses}
+    return one.name == other.name and bool(addresses)
+
+
+class Life:
+    """One life of a node: node.node without packets."""
+
+    listens = True  # at its URL
+
+    def says(self, message: Message) -> Message:
+        """What it says when it should say this."""
+        return message
+
+    def __init__(self, record: NodeRecord) -> None:
+        self.record = record
+        self.roster: Roster[End] = Roster(record, [NETWORK])
+        self.alive = True
+        self.ends: list[End] = []
+        self.peers: dict[str, End] = {}
+        self.routes: dict[Address, str] = {}
+        self.table: Table[NodeRecord] = Table(record.addresses, [NETWORK])
+        self.accepted: list[bytes] = []  # what reached the tun
+        self.is_new = True
+        self.is_settled = False
+        self.after: dict[str, bool] = {}  # by peer, whether we came after it
+        self.side = 0  # of a network that is cut in two
+        self.refusals: dict[str, tuple[str, ...]] = {}  # by peer, of our addresses
+        self.dials: dict[str, NodeRecord] = {}
+        self.dialing: set[str] = set()  # those with an attempt under way
+        self.memory = Memory(record.host_port, lambda: 0.5)
+        self.seeking: set[Target] = set()  # where a remembered node is being dialed
+        self.met: dict[Target, NodeRecord] = {}  # all that it ever was linked with
+        self.parted = 0
+
+    def dial(self, other: Life, target: str) -> End:
+        ours, theirs = End(self, target), End(other, "")
+        ours.other, theirs.other = theirs, ours
+        ours.dialed = True
+        ours.send(Hello())
+        return ours
+
+    def stands(self, is_new: bool, is_settled: bool) -> None:
+        self.is_new, self.is_settled = is_new, is_settled
+        self.roster.stands(is_new, is_settled)
+
+    def link_up(self, end: End) -> None:
+        said = replace(end.peer, settled=end.other.settled)
+        if end.peer.id not in self.peers:
+            ours, theirs = self.record, end.peer
+            later = born(ours) > born(theirs)
+            if are_lives(ours, theirs):
+                self.after[theirs.id] = not later
+            else:
+                self.after[theirs.id] = said.settled if said.settled != self.is_settled else later
+        reached = end.dialed and (bool(end.target) or end.sought is not None)
+        self.run(self.roster.authenticated(end, said, end.dialed, is_reached=reached))
+        self.dials.pop(end.peer.id, None)
+        if end.peer.id == end.target:
+            self.dialing.discard(end.target)
+        if end.sought is not None:
+            self.seeking.discard(end.sought)
+            self.memory.answered(end.sought)
+
+    def link_lost(self, end: End, was: State) -> None:
+        self.ends.remove(end)
+        if was is State.HANDSHAKE:
+            self.dialing.discard(end.target)
+            if end.sought is not None:
+                self.seeking.discard(end.sought)
+        self.run(self.roster.link_lost(end, "lost"))
+
+    def refused(self, end: End, refusal: Refusal) -> None:
+        if self.roster.hears(end):
+            self.refusals[end.peer.id] = refusal.addresses
+
+    def send(self, source: Address, destination: Address, astray: bool = False) -> None:
+        """A packet from this machine, with its own or somebody else's source address; astray: by
+        every link, wherever it leads."""
+        frame = PLAIN + ip_packet(str(source), str(destination), b"payload")
+        batches, _ = self.table.outbound([frame])
+        for record in batches:
+            assert destination in [address.ip for address in record.addresses]
+        for node_id in self.peers if astray else [record.id for record in batches]:
+            self.peers[node_id].send(Data(frame))
+
+    def packet_arrived(self, end: End, frame: bytes) -> None:
+        """Whatever state the mesh is in: a packet is taken only from who has its source address,
+        and only by who has its destination."""
+        accepted, drops = self.table.inbound(end.peer, [memoryview(frame)])
+        reasons = [reason for reason, _ in drops]
+        source, destination = frame[22:26], frame[26:30]
+        if accepted:
+            self.accepted.append(frame)
+            assert source in [address.ip.packed for address in end.peer.addresses]
+            assert destination in [address.ip.packed for address in self.record.addresses]
+        elif source not in [address.ip.packed for address in end.peer.addresses]:
+            assert reasons == [SPOOFED_SOURCE]
+        else:
+            assert reasons in ([SPOOFED_SOURCE], [MISROUTED])
+
+    def end(self, reason: str | None) -> None:
+        """Leave with a bye, or just die."""
+        for end in self.ends:
+            if reason is not None:
+                end.close(reason)
+            else:
+                end.lose(in_flight=True)
+        self.alive = False
+
+    def run(self, commands: Iterable[Command[End]]) -> None:
+        for command in commands:
+            self._do(command)
+
+    def _do(self, command: Command[End]) -> None:
+        match command:
+            case Dial(record):
+                self.dials[record.id] = record
+            case Forget(node_id):
+                self.dials.pop(node_id, None)
+                self.dialing.discard(node_id)
+            case Join(end):
+                assert end.peer.id not in self.peers
+                self.peers[end.peer.id] = end
+                self.memory.linked(end.peer, 0.0)
+                self.met[end.peer.host_port] = end.peer
+            case Switch(end):
+                assert end.peer.id in self.peers
+                self.peers[end.peer.id] = end
+            case Part(end, reason):
+                self.memory.parted(end.peer, reason == LEAVING, 0.0)
+                assert self.peers.pop(end.peer.id) is end
+                self.refusals.pop(end.peer.id, None)
+                self.parted += 1
+            case Route(address, end):
+                assert end.peer.id in self.peers
+                assert address in [claimed.ip for claimed in end.peer.addresses]
+                self.routes[address] = end.peer.id
+                self.table.routes[address.packed] = end.peer
+            case Unroute(address):
+                del self.routes[address]
+                del self.table.routes[address.packed]
+            case Tell(end, gossip):
+                end.send(gossip)
+            case Ask(end, ids):
+                end.send(Inquiry(ids))
+            case Introduce(end, ids):
+                end.send(Introduction(tuple(Signed(self.peers[i].peer, i) for i in ids)))
+            case Refuse(end, refusal):
+                end.send(refusal)
+            case Retire(end):
+                end.retire()
+            case Close(end, reason):
+                end.close(reason)
+            case Probe(end):
+                end.probe()
+
+
+class Liar(Life):
+    """A member that keeps its links, and lies in what it says on them about others. One that poses
+    says that it is at the URL of another node, where it is not."""
+
+    def __init__(self, record: NodeRecord, poses: bool) -> None:
+        super().__init__(record)
+        self.listens = not poses
+        self.manner = "truth"  # in which it introduces nodes
+
+    def says(self, message: Message) -> Message:
+        if not isinstance(message, Introduction) or self.manner == "truth":
+            return message
+        if self.manner == "silence":
+            return Introduction(())
+        wrong = [
+            Signed(replace(self.record, id=each.record.id), self.record.id)
+            for each in message.introduced
+        ]
+        return Introduction(tuple(wrong))
+
+    def tell(self, ids: Iterable[str]) -> None:
+        """Vouch for exactly these to everybody."""
+        self.roster._tellings += 1
+        for end in self.peers.values():
+            end.send(Gossip(self.roster._tellings, tuple(ids)))

@@ -1,0 +1,609 @@
+"""The messages as bytes on the wire, and what becomes of bytes that are none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv6Address,
+    IPv6Interface,
+    ip_interface,
+    ip_network,
+)
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial import unittest
+
+from tunmesh.errors import PeerError
+from tunmesh.wire import messages
+from tunmesh.wire.messages import (
+    BYE_REASONS,
+    Challenge,
+    Claim,
+    Gossip,
+    Hello,
+    NodeRecord,
+    Proof,
+    Refusal,
+    SignedRecord,
+    decode_bye,
+    decode_challenge,
+    decode_claim,
+    decode_gossip,
+    decode_hello,
+    decode_inquiry,
+    decode_introduction,
+    decode_proof,
+    decode_record,
+    decode_refusal,
+    decode_shown,
+    decode_token,
+    encode_bye,
+    encode_challenge,
+    encode_claim,
+    encode_gossip,
+    encode_hello,
+    encode_inquiry,
+    encode_introduction,
+    encode_proof,
+    encode_record,
+    encode_refusal,
+    encode_shown,
+    split_url,
+)
+
+KEY_ID, NONCE, MAC = b"key id 1", bytes(range(32)), bytes(range(32, 64))
+PUBLIC_KEY, SIGNATURE = bytes(range(64, 96)), bytes(range(96, 160))
+RECORD = NodeRecord(
+    id="00112233445566778899aabbccddeeff",
+    name="alpha",
+    started=1795644308123,
+    url="https://alpha.example:4567",
+    addresses=(ip_interface("10.77.1.2/24"), ip_interface("fd77::2/64")),
+    version="0.1.0",
+)
+RECORD_BYTES = (
+    b'{"id":"00112233445566778899aabbccddeeff","name":"alpha","started":1795644308123,'
+    b'"url":"https://alpha.example:4567","addresses":["10.77.1.2/24","fd77::2/64"],'
+    b'"version":"0.1.0"}'
+)
+SIGNED = SignedRecord(PUBLIC_KEY, SIGNATURE, RECORD_BYTES)
+SIGNED_BYTES = PUBLIC_KEY + SIGNATURE + RECORD_BYTES
+SEALED = bytes(range(64 + 1 + 32 + 64 + 16 + 1))  # nobody looks into it
+OTHER_ID = "ffeeddccbbaa99887766554433221100"
+HELLO = b"H\x01\x01\x01" + KEY_ID + NONCE
+CHALLENGE = b"C\x01" + KEY_ID + NONCE
+GOSSIP = b"G\0\0\0\0\0\0\1\2\x00\x01" + bytes.fromhex(RECORD.id + OTHER_ID)
+INQUIRY = b"W" + bytes.fromhex(RECORD.id + OTHER_ID)
+INTRODUCTION = b"N" + len(SIGNED_BYTES).to_bytes(2, "big") + SIGNED_BYTES
+REFUSAL = b'R{"addresses":["10.77.1.2"],"holder":"beta"}'
+
+# Every payload that has a decoder, by that decoder.
+PAYLOADS: dict[Callable[[bytes], object], bytes] = {
+    decode_hello: HELLO,
+    decode_challenge: CHALLENGE,
+    decode_proof: b"P" + MAC + SEALED,
+    decode_claim: SIGNATURE + b"\1" + SIGNED_BYTES,
+    decode_shown: b"\1" + SIGNED_BYTES,
+    decode_record: RECORD_BYTES,
+    decode_gossip: GOSSIP,
+    decode_inquiry: INQUIRY,
+    decode_introduction: INTRODUCTION,
+    decode_refusal: REFUSAL,
+    decode_bye: b"Bleaving",
+    decode_token: b"itokentok",
+}
+
+# Values that are wrong for any field that is not about truth or lists.
+NEVER: tuple[object, ...] = (None, True, 1.5, float("nan"), float("inf"), [], {}, ["x"])
+WRONG_FIELDS: dict[str, tuple[object, ...]] = {
+    "id": (*NEVER, 1, "", "0" * 31, "0" * 33, "A" * 32, "g" * 32, "0" * 32 + "\n", "٠" * 32),
+    "name": (*NEVER, 1, "", "two words", "tab\t", "line\n", "\x1b[2J", "\x7f", "ä", "\ud800"),
+    "started": (*NEVER, "1", -1, 1 << 63, 1 << 64, 10**4000),
+    "url": (*NEVER, 1, "", "alpha", "http://alpha:4567", "https://alpha", "https://:4567"),
+    "addresses": (None, True, 1, "10.77.1.2/24", {}, {"10.77.1.2/24": 1}, [], [None], [1], [[]]),
+    "version": (*NEVER, 1, "", "0.1 beta", "0.1\0", "0.1ä"),
+}
+NO_LISTS: tuple[object, ...] = (None, True, 1, "", {}, [None], [1], ["x"], [[]], [{}])
+WRONG_ADDRESSES = (
+    "",
+    "alpha",
+    "10.77.1",
+    "10.77.1.256/24",
+    "10.77.1.2/33",
+    "10.77.1.2/-1",
+    "10.77.1.2/" + "9" * 5000,
+    "10.77.1.2/24/24",
+    " 10.77.1.2/24",
+    "fd77::2/129",
+    "fd77::2::/64",
+    "fe80::1%eth0/64",
+)
+TOO_LONG: dict[str, object] = {
+    "name": "n" * 65,
+    "url": "https://" + "h" * 256 + ":4567",
+    "addresses": [f"10.77.1.{host}/24" for host in range(9)],
+    "version": "1" * 65,
+}
+LONGEST: dict[str, object] = {
+    "name": "n" * 64,
+    "url": "https://" + "h" * 255 + ":4567",
+    "addresses": [f"10.77.1.{host}/24" for host in range(8)],
+    "version": "1" * 64,
+    "started": (1 << 63) - 1,
+}
+
+
+def outcome(decode: Callable[[bytes], object], payload: bytes) -> object:
+    """What the payload means, or the reason why it is refused. Anything else raised is a bug."""
+    try:
+        return decode(payload)
+    except PeerError as error:
+        return error.reason
+
+
+def record_with(**fields: object) -> bytes:
+    """The record's JSON with some fields replaced."""
+    return json.dumps({**json.loads(RECORD_BYTES), **fields}).encode()
+
+
+def record_without(field: str) -> bytes:
+    fields = json.loads(RECORD_BYTES)
+    del fields[field]
+    return json.dumps(fields).encode()
+
+
+# --- random values ---
+
+WORDS = st.text(alphabet=[chr(code) for code in range(0x21, 0x7F)], min_size=1, max_size=64)
+NODE_IDS = st.binary(min_size=16, max_size=16).map(bytes.hex)
+HOSTS = st.sampled_from(["alpha", "alpha.example", "192.0.2.1", "[2001:db8::1]"])
+URLS = st.builds("https://{}:{}".format, HOSTS, st.integers(1, 65535))
+
+
+def interface(address: IPv4Address | IPv6Address) -> st.SearchStrategy[Any]:
+    return st.integers(0, address.max_prefixlen).map(lambda size: ip_interface((address, size)))
+
+
+INTERFACES: st.SearchStrategy[IPv4Interface | IPv6Interface] = st.ip_addresses().flatmap(interface)
+RECORDS = st.builds(
+    NodeRecord,
+    id=NODE_IDS,
+    name=WORDS,
+    started=st.integers(0, (1 << 63) - 1),
+    url=URLS,
+    addresses=st.lists(INTERFACES, min_size=1, max_size=8).map(tuple),
+    version=WORDS,
+    settled=st.booleans(),
+    networks=st.lists(INTERFACES.map(lambda interface: interface.network), max_size=8).map(tuple),
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+
+
+class Wire(unittest.SynchronousTestCase):
+    """Every message, byte for byte, both ways."""
+
+    def is_wire(self, value: object, encoded: bytes, expected: bytes, decoded: object) -> None:
+        self.assertEqual(encoded, expected)
+        self.assertEqual(decoded, value)
+
+    def test_tags(self) -> None:
+        """The first byte says what a message is."""
+        handshake = (messages.HELLO, messages.CHALLENGE, messages.PROOF)
+        self.assertEqual(bytes(handshake), b"HCP")
+        alive = (messages.DATA, messages.PING, messages.PONG)
+        self.assertEqual(bytes(alive), b"Dio")
+        about_nodes = (messages.GOSSIP, messages.REFUSAL, messages.BYE)
+        self.assertEqual(bytes(about_nodes), b"GRB")
+
+    def test_bounds(self) -> None:
+        """Frames are at most 2 KiB before authentication, a largest IP packet and 1 MiB after."""
+        self.assertEqual(messages.MAX_HANDSHAKE_FRAME, 2048)
+        self.assertEqual(messages.MAX_DATA_FRAME, 1 + 10 + 65535)
+        self.assertEqual(messages.MAX_FRAME, 1024 * 1024)
+
+    def test_hello(self) -> None:
+        """A hello lists protocol versions and key ids, each behind its count, and a nonce."""
+        hello = Hello((1,), (KEY_ID,), NONCE)
+        self.is_wire(hello, encode_hello(hello), HELLO, decode_hello(HELLO))
+        hello = Hello((1, 7), (KEY_ID, b"key id 2"), NONCE)
+        payload = b"H\x02\x01\x07\x02key id 1key id 2" + NONCE
+        self.is_wire(hello, encode_hello(hello), payload, decode_hello(payload))
+
+    def test_challenge(self) -> None:
+        """A challenge names the version and the key that were chosen, and has a nonce."""
+        challenge = Challenge(1, KEY_ID, NONCE)
+        decoded = decode_challenge(CHALLENGE)
+        self.is_wire(challenge, encode_challenge(challenge), CHALLENGE, decoded)
+
+    def test_proof(self) -> None:
+        """A proof is a MAC and sealed bytes, which are not looked into here."""
+        proof, payload = Proof(MAC, SEALED), b"P" + MAC + SEALED
+        self.is_wire(proof, encode_proof(proof), payload, decode_proof(payload))
+
+    def test_claim(self) -> None:
+        """What is sealed is a signature and what is signed, which is not looked into here."""
+        claim = Claim(SIGNATURE, b"\xff{")
+        payload = SIGNATURE + b"\xff{"
+        self.is_wire(claim, encode_claim(claim), payload, decode_claim(payload))
+
+    def test_record(self) -> None:
+        """A record is an object of six fields."""
+        self.is_wire(RECORD, encode_record(RECORD), RECORD_BYTES, decode_record(RECORD_BYTES))
+        self.assertEqual(RECORD.host_port, ("alpha.example", 4567))
+
+    def test_gossip(self) -> None:
+        """Gossip has the ids of linked nodes and of lost ones, and is all there is or changes."""
+        gossip = Gossip(0x102, (RECORD.id,), (OTHER_ID,))
+        self.is_wire(gossip, encode_gossip(gossip), GOSSIP, decode_gossip(GOSSIP))
+        self.assertTrue(gossip.full)
+        empty, payload = Gossip(0), b"G" + bytes(10)
+        self.assertFalse(empty.full)
+        self.is_wire(empty, encode_gossip(empty), payload, decode_gossip(payload))
+
+    def test_inquiry(self) -> None:
+        """Who does not know a node asks by its id, and is given its record."""
+        ids, introduced = (RECORD.id, OTHER_ID), (SIGNED,)
+        self.is_wire(ids, encode_inquiry(ids), INQUIRY, decode_inquiry(INQUIRY))
+        wire = encode_introduction(introduced)
+        self.is_wire(introduced, wire, INTRODUCTION, decode_introduction(INTRODUCTION))
+        odd = SignedRecord(PUBLIC_KEY, SIGNATURE, b"\xff{")
+        self.assertEqual(decode_introduction(encode_introduction([SIGNED, odd])), (SIGNED, odd))
+        self.assertEqual(outcome(decode_introduction, b"N"), "malformed")
+
+    def test_longest_introduction(self) -> None:
+        """As many records as one introduction may have fit into a frame, however long they are."""
+        longest = SignedRecord(PUBLIC_KEY, SIGNATURE, bytes(messages.MAX_RECORD))
+        payload = encode_introduction([longest] * messages.MAX_INTRODUCED)
+        self.assertLessEqual(len(payload), messages.MAX_FRAME)
+        self.assertEqual(len(decode_introduction(payload)), messages.MAX_INTRODUCED)
+        more = encode_introduction([SIGNED] * (messages.MAX_INTRODUCED + 1))
+        self.assertEqual(outcome(decode_introduction, more), "malformed")
+        longer = replace(longest, record=bytes(messages.MAX_RECORD + 1))
+        self.assertEqual(outcome(decode_introduction, encode_introduction([longer])), "malformed")
+
+    def test_refusal(self) -> None:
+        """A refusal names addresses and who holds them, or neither."""
+        refusal = Refusal(("10.77.1.2",), "beta")
+        self.is_wire(refusal, encode_refusal(refusal), REFUSAL, decode_refusal(REFUSAL))
+        none, payload = Refusal((), ""), b'R{"addresses":[],"holder":""}'
+        self.is_wire(none, encode_refusal(none), payload, decode_refusal(payload))
+
+    def test_bye(self) -> None:
+        """A bye has one of five reasons."""
+        expected = {"leaving", "replaced", "silent", "self", "crowded", "revoked"}
+        self.assertEqual(set(BYE_REASONS), expected)
+        for reason in expected:
+            payload = b"B" + reason.encode()
+            self.is_wire(reason, encode_bye(reason), payload, decode_bye(payload))
+
+    def test_token(self) -> None:
+        """A ping has a token of eight bytes, and its pong the same."""
+        self.assertEqual(decode_token(b"i\x00\x01\x02\x03\x04\x05\x06\x07"), bytes(range(8)))
+        self.assertEqual(decode_token(b"o\xff\xff\xff\xff\xff\xff\xff\xff"), b"\xff" * 8)
+
+
+class RoundTrips(unittest.SynchronousTestCase):
+    """What is said is what is heard."""
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.lists(st.integers(0, 255), min_size=1, max_size=16).map(tuple),
+        st.lists(st.binary(min_size=8, max_size=8), min_size=1, max_size=16).map(tuple),
+        st.binary(min_size=32, max_size=32),
+    )
+    def test_hello(self, versions: tuple[int], key_ids: tuple[bytes], nonce: bytes) -> None:
+        """Any hello of up to sixteen versions and keys."""
+        hello = Hello(versions, key_ids, nonce)
+        self.assertEqual(decode_hello(encode_hello(hello)), hello)
+
+    @settings(max_examples=150, deadline=None)
+    @given(RECORDS)
+    def test_record(self, record: NodeRecord) -> None:
+        """Any record; it always fits into a proof that fits into a handshake frame."""
+        encoded = encode_record(record)
+        self.assertEqual(decode_record(encoded), replace(record, settled=False))
+        shown = encode_shown(SignedRecord(PUBLIC_KEY, SIGNATURE, encoded), record.settled)
+        claim = Claim(SIGNATURE, shown)
+        self.assertEqual(decode_claim(encode_claim(claim)), claim)
+        proof = Proof(MAC, encode_claim(claim) + bytes(messages.SEAL_SIZE))
+        self.assertLessEqual(len(encode_proof(proof)), messages.MAX_HANDSHAKE_FRAME)
+
+    @settings(max_examples=50, deadline=None)
+    @given(
+        st.integers(0, 2**64 - 1), st.lists(NODE_IDS, max_size=3), st.lists(NODE_IDS, max_size=3)
+    )
+    def test_gossip(self, telling: int, linked: list[str], lost: list[str]) -> None:
+        """Any gossip."""
+        gossip = Gossip(telling, tuple(linked), tuple(lost))
+        self.assertEqual(decode_gossip(encode_gossip(gossip)), gossip)
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(RECORDS, min_size=1, max_size=3))
+    def test_introduction(self, records: list[NodeRecord]) -> None:
+        """Any introduction, and the inquiry before it."""
+        signed = tuple(SignedRecord(PUBLIC_KEY, SIGNATURE, encode_record(r)) for r in records)
+        self.assertEqual(decode_introduction(encode_introduction(signed)), signed)
+        ids = tuple(record.id for record in records)
+        self.assertEqual(decode_inquiry(encode_inquiry(ids)), ids)
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.ip_addresses().map(str), max_size=8).map(tuple), WORDS | st.just(""))
+    def test_refusal(self, addresses: tuple[str, ...], holder: str) -> None:
+        """Any refusal."""
+        refusal = Refusal(addresses, holder)
+        self.assertEqual(decode_refusal(encode_refusal(refusal)), refusal)
+
+
+class Broken(unittest.SynchronousTestCase):
+    """Bytes that are not quite a message: always the peer's error, never one of ours."""
+
+    def refuses(self, decode: Callable[[bytes], object], *payloads: bytes) -> None:
+        for payload in payloads:
+            self.assertEqual(outcome(decode, payload), "malformed", (decode.__name__, payload))
+
+    def test_truncated(self) -> None:
+        """A message that ends anywhere before its end is malformed; a list of ids ends behind any
+        of them."""
+        shortest: dict[object, int] = {
+            decode_proof: 1 + 32 + len(SEALED),
+            decode_claim: 64 + 1,
+            decode_shown: 1 + 32 + 64 + 1,
+            decode_gossip: 20,
+            decode_inquiry: 0,
+        }
+        for decode, payload in PAYLOADS.items():
+            sizes = range(shortest.get(decode, len(payload)))
+            self.refuses(decode, *(payload[:size] for size in sizes))
+
+    def test_trailing(self) -> None:
+        """A message with anything behind its end is malformed; JSON may be followed by space."""
+        for decode, payload in PAYLOADS.items():
+            if decode in (decode_proof, decode_claim, decode_shown):
+                continue
+            for byte in range(256):
+                if payload.endswith((b"}", b"]")) and byte in b" \t\r\n":
+                    continue
+                self.refuses(decode, payload + bytes((byte,)))
+
+    def test_counts(self) -> None:
+        """A hello offers between one and sixteen versions and keys."""
+        sixteen = Hello(tuple(range(16)), (KEY_ID,) * 16, NONCE)
+        self.assertEqual(decode_hello(encode_hello(sixteen)), sixteen)
+        for versions, keys in ((0, 1), (1, 0), (17, 1), (1, 17), (255, 1), (1, 255)):
+            hello = Hello((1,) * versions, (KEY_ID,) * keys, NONCE)
+            self.refuses(decode_hello, encode_hello(hello))
+
+    def test_counts_that_lie(self) -> None:
+        """A count that does not fit what follows is malformed."""
+        for position in (1, 3):
+            for count in set(range(256)) - {1}:
+                payload = bytearray(HELLO)
+                payload[position] = count
+                self.refuses(decode_hello, bytes(payload))
+
+    def test_bye_for_no_reason(self) -> None:
+        """A bye for a reason that we do not know is malformed."""
+        self.refuses(decode_bye, b"B", b"BLEAVING", b"Bleaving ", b"Bnothing", b"B\xff")
+
+    def test_not_json(self) -> None:
+        """JSON that is broken, too deep, too long a number or not text is malformed."""
+        for broken in (
+            b"",
+            b"{",
+            b"{}}",
+            b"{'id':1}",
+            b"\xff\xfe",
+            b'{"id":"\xff"}',
+            b"[" * 100_000,
+            b'{"x":' * 100_000,
+            b"9" * 5000,
+        ):
+            self.refuses(decode_record, broken)
+            self.refuses(decode_refusal, b"R" + broken)
+
+    def test_not_an_object(self) -> None:
+        """JSON that is anything but an object, with all it takes, is malformed."""
+        for other in (b"null", b"true", b"0", b'""', b"[{}]", b"{}", b"NaN", b'"id"'):
+            self.refuses(decode_record, other)
+            self.refuses(decode_refusal, b"R" + other)
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.binary(max_size=100))
+    def test_garbage(self, garbage: bytes) -> None:
+        """Random bytes are a message or malformed, to every decoder."""
+        for decode, payload in PAYLOADS.items():
+            for data in (garbage, payload[:1] + garbage):
+                result = outcome(decode, data)
+                self.assertTrue(result == "malformed" or not isinstance(result, str), result)
+
+    @settings(max_examples=200, deadline=None)
+    @given(JSON)
+    def test_random_json(self, value: object) -> None:
+        """Any JSON at all is malformed as a record and as a refusal."""
+        data = json.dumps(value).encode()
+        self.refuses(decode_record, data)
+        self.refuses(decode_refusal, b"R" + data)
+
+
+class Records(unittest.SynchronousTestCase):
+    """A node record, field by field."""
+
+    def refuses(self, *records: bytes) -> None:
+        for data in records:
+            self.assertEqual(outcome(decode_record, data), "malformed", data[:200])
+
+    def accepts(self, data: bytes) -> NodeRecord:
+        record = outcome(decode_record, data)
+        assert isinstance(record, NodeRecord), (record, data)
+        return record
+
+    def test_missing(self) -> None:
+        """No field may be missing."""
+        self.refuses(*map(record_without, WRONG_FIELDS))
+
+    def test_wrong(self) -> None:
+        """No field may have a wrong type or value."""
+        for field, values in WRONG_FIELDS.items():
+            self.refuses(*(record_with(**{field: value}) for value in values))
+
+    def test_wrong_addresses(self) -> None:
+        """Every address must be one, without a scope."""
+        for address in WRONG_ADDRESSES:
+            self.refuses(record_with(addresses=[address]))
+            self.refuses(record_with(addresses=["10.77.1.2/24", address]))
+
+    def test_too_long(self) -> None:
+        """Every field has a longest value, and nothing is longer."""
+        self.assertEqual(self.accepts(record_with(**LONGEST)).name, LONGEST["name"])
+        for field, value in TOO_LONG.items():
+            self.refuses(record_with(**{field: value}))
+
+    def test_longest_fits_the_handshake(self) -> None:
+        """The longest record there can be fits into a proof."""
+        full = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xF000, 0xF008)]
+        networks = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xE000, 0xE008)]
+        longest = {**LONGEST, "addresses": full, "networks": networks}
+        record = self.accepts(record_with(**longest))
+        self.assertLessEqual(len(encode_record(record)), messages.MAX_RECORD)
+
+    def test_raw_bytes(self) -> None:
+        """A name in UTF-8, with a NUL or a line end inside is no name."""
+        for name in ("älpha".encode(), b"al\x00pha", b"al\npha", b"al\\npha", b"\\ud83d"):
+            self.refuses(RECORD_BYTES.replace(b"alpha", name, 1))
+
+    def test_numbers(self) -> None:
+        """A start time is a whole number as JSON writes it."""
+        for number in (b"1e3", b"1.0", b"NaN", b"-Infinity", b"01", b"0x1", b"1_0", b"9" * 5000):
+            self.refuses(RECORD_BYTES.replace(b"1795644308123", number))
+
+    def test_settled(self) -> None:
+        """That a node is settled is not of its record, which is signed once: it is a byte before
+        it, in the handshake."""
+        self.assertEqual(encode_record(replace(RECORD, settled=True)), RECORD_BYTES)
+        self.assertEqual(self.accepts(record_with(settled=True)), RECORD)
+        for settled in (False, True):
+            shown = bytes((settled,)) + SIGNED_BYTES
+            self.assertEqual((encode_shown(SIGNED, settled)), shown)
+            self.assertEqual(decode_shown(shown), (SIGNED, settled))
+        for wrong in (b"", b"\2" + SIGNED_BYTES, b"\xff" + SIGNED_BYTES, b"\1"):
+            self.assertEqual(outcome(decode_shown, wrong), "malformed")
+
+    def test_networks(self) -> None:
+        """Up to eight networks are said, as the config has them; or none."""
+        said = RECORD_BYTES[:-1] + b',"networks":["10.77.0.0/16","fd77::/48"]}'
+        networks = (ip_network("10.77.0.0/16"), ip_network("fd77::/48"))
+        record = replace(RECORD, networks=networks)
+        self.assertEqual((encode_record(record), self.accepts(said)), (said, record))
+        self.assertEqual(self.accepts(record_with(networks=[])), RECORD)
+        wrong: tuple[object, ...] = (
+            *(None, 1, "10.77.0.0/16", {}, [None], [1], [""], ["10.77.0.1/16"], ["10.77.0.0/33"]),
+            *(["fe80::%eth0/64"], ["fd77::/129"], ["10.77.0.0/16 "], [[]]),
+            [f"10.{number}.0.0/16" for number in range(9)],
+        )
+        for value in wrong:
+            self.refuses(record_with(networks=value))
+
+    def test_duplicate_keys(self) -> None:
+        """Of a field that is given twice the last one counts, and is checked."""
+        twice = RECORD_BYTES[:-1] + b',"name":"beta"}'
+        self.assertEqual(self.accepts(twice).name, "beta")
+        self.refuses(RECORD_BYTES[:-1] + b',"name":"two words"}')
+
+    def test_unknown_fields(self) -> None:
+        """Fields that a later version may add are passed over."""
+        self.assertEqual(self.accepts(record_with(colour="red", more=[None])), RECORD)
+
+    def test_deep_unknown_field(self) -> None:
+        """A field that is passed over must still be readable."""
+        deep = b"[" * 100_000 + b"]" * 100_000
+        self.refuses(RECORD_BYTES[:-1] + b',"more":' + deep + b"}")
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.sampled_from(sorted(WRONG_FIELDS)), JSON)
+    def test_any_value(self, field: str, value: object) -> None:
+        """A field with any value makes a record that says the same again, or is malformed."""
+        result = outcome(decode_record, record_with(**{field: value}))
+        if isinstance(result, NodeRecord):
+            self.assertEqual(decode_record(encode_record(result)), result)
+        else:
+            self.assertEqual(result, "malformed")
+
+
+class Urls(unittest.SynchronousTestCase):
+    """Where a node says that it can be dialed."""
+
+    def test_right(self) -> None:
+        """A host name or an address and a port."""
+        self.assertEqual(split_url("https://alpha.example:4567"), ("alpha.example", 4567))
+        self.assertEqual(split_url("https://192.0.2.1:1"), ("192.0.2.1", 1))
+        self.assertEqual(split_url("https://[2001:db8::1]:65535"), ("2001:db8::1", 65535))
+
+    def test_wrong(self) -> None:
+        """Another scheme, no port, no host and no URL at all."""
+        for url in (
+            "",
+            "alpha:4567",
+            "http://alpha:4567",
+            "https://alpha",
+            "https://alpha:",
+            "https://:4567",
+            "https://alpha:65536",
+            "https://alpha:-1",
+            "https://alpha:port",
+            "https://[2001:db8::1:4567",
+            "https://2001:db8::1:4567:",
+        ):
+            self.assertRaises(ValueError, split_url, url)
+
+    def test_more_than_host_and_port(self) -> None:
+        """A port that cannot be dialed, a user, a path or a query: that is not https://host:port."""
+        for url in (
+            "https://alpha:0",
+            "https://user:word@alpha:4567",
+            "https://alpha:4567/path",
+            "https://alpha:4567?query",
+            "https://alpha:4567#part",
+        ):
+            self.assertRaises(ValueError, split_url, url)
+
+
+class GossipAndRefusals(unittest.SynchronousTestCase):
+    """What an authentic peer says is not trusted either."""
+
+    def refuses(self, decode: Callable[[bytes], object], tag: bytes, **fields: object) -> None:
+        payload = tag + json.dumps(fields).encode()
+        self.assertEqual(outcome(decode, payload), "malformed", payload)
+
+    def test_gossip(self) -> None:
+        """Gossip that is cut off, or has ids that are, is malformed."""
+        for length in range(len(GOSSIP)):
+            if (length - 11) % 16 or length < 27:
+                self.assertEqual(outcome(decode_gossip, GOSSIP[:length]), "malformed", length)
+        self.assertEqual(outcome(decode_gossip, GOSSIP + b"x"), "malformed")
+        self.assertEqual(outcome(decode_inquiry, INQUIRY + b"x"), "malformed")
+
+    def test_refusal(self) -> None:
+        """A refusal without one of its parts, or with one of a wrong kind, is malformed."""
+        self.refuses(decode_refusal, b"R", addresses=[])
+        self.refuses(decode_refusal, b"R", holder="beta")
+        for value in (*NO_LISTS, "10.77.1.2"):
+            self.refuses(decode_refusal, b"R", addresses=value, holder="beta")
+        for value in (None, True, 1, [], {}, "two words", "n" * 65, "ä", "\n"):
+            self.refuses(decode_refusal, b"R", addresses=["10.77.1.2"], holder=value)
+
+    def test_too_many_addresses(self) -> None:
+        """Nobody has more than eight addresses that could be refused."""
+        nine = [f"10.77.1.{host}" for host in range(9)]
+        self.refuses(decode_refusal, b"R", addresses=nine, holder="beta")
+        payload = encode_refusal(Refusal(tuple(nine[:8]), "beta"))
+        self.assertEqual(decode_refusal(payload).addresses, tuple(nine[:8]))

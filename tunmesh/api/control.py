@@ -1,0 +1,154 @@
+"""What those who run a node may ask it and tell it: pages on a Unix socket, and nowhere else.
+
+    GET  /v1/status, mesh, events   as `reading` has them
+    POST /v1/ping?node=ID        the round trip on the link with that node
+    GET  /v1/explain?source=A&destination=B
+                                 the way of such a packet, and the last drops like it; with
+                                 &protocol= and &port= only the drops of that
+    GET  /v1/capture             packets as they pass, as pcapng, for ever; of one &peer=NAME or ID,
+                                 &host=, &protocol=, &port=
+    POST /v1/drain               leave the mesh, and end
+    GET  /livez, /readyz, /health
+                                 as on the mesh's port, with every check and its reason
+
+The socket belongs to whoever started the node and is open to nobody else (mode 0600): that is all
+the authentication there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from tunmesh.api import read_only
+from tunmesh.api.capture import CapturePage
+from tunmesh.api.http import (
+    StreamLimit,
+    answer_json,
+    filter_of,
+    put_health,
+    quiet_site,
+    refuse,
+    text_of,
+)
+from tunmesh.observe import status_json
+from tunmesh.observe.explain import Explainer
+from tunmesh.packets.flow import flow_of
+from tunmesh.status import Dropped, Health, Sight, Status
+
+MOST_STREAMS = 64  # followed events and captures together: each holds a descriptor
+
+
+class Node(Protocol):
+    """What the pages are about; node.node.Node is one."""
+
+    def health(self) -> Health: ...
+    def status(self) -> Status: ...
+    def sights(self, crowd: float) -> tuple[Sight, ...]: ...
+    def explainer(self) -> Explainer: ...
+    def ping(self, node_id: str) -> Deferred[float | None]: ...
+    @property
+    def drops(self) -> Sequence[Dropped]: ...
+    @property
+    def taps(self) -> set[Any]: ...
+
+
+class _Ping(Resource):
+    """The round trip on one link, by the id of the node at its other end."""
+
+    isLeaf = True
+
+    def __init__(self, ping: Callable[[str], Deferred[float | None]]) -> None:
+        super().__init__()
+        self._ping = ping
+
+    def render_POST(self, request: Request) -> bytes | int:
+        node_id = text_of(request, b"node")
+        try:
+            answer = self._ping(node_id)
+        except KeyError:
+            return refuse(request, f"no node with the id {node_id!r} is linked")
+        answer.addCallback(lambda rtt: self._answer(request, rtt))
+        return NOT_DONE_YET
+
+    def _answer(self, request: Request, rtt: float | None) -> None:
+        if request.channel is not None:  # as it is once the connection is lost
+            request.write(answer_json(request, {"rtt": rtt}))
+            request.finish()
+
+
+class _Explain(Resource):
+    """The way of one packet, and the last drops that look like it."""
+
+    isLeaf = True
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._node = node
+
+    def render_GET(self, request: Request) -> bytes:
+        try:
+            source, destination = (
+                ip_address(text_of(request, name)) for name in (b"source", b"destination")
+            )
+            wanted = filter_of(request)
+        except ValueError as error:
+            return refuse(request, str(error))
+        explainer = self._node.explainer()
+        steps = explainer.explain(source, destination)
+        ends = {source, destination}
+        return answer_json(
+            request,
+            {
+                "version": status_json.VERSION,
+                "carried": all(step.ok for step in steps),
+                "steps": [{"ok": step.ok, "text": step.text} for step in steps],
+                "drops": [
+                    {
+                        "ago": round(explainer.now - drop.seconds, 3),
+                        "reason": drop.reason,
+                        "sender": drop.sender,
+                        "packet": str(flow),
+                    }
+                    for drop in self._node.drops
+                    if (flow := flow_of(drop.start)) is not None
+                    and {flow.source, flow.destination} == ends
+                    and wanted.matches(flow)
+                ],
+            },
+        )
+
+
+class _Drain(Resource):
+    isLeaf = True
+
+    def __init__(self, drain: Callable[[], None]) -> None:
+        super().__init__()
+        self._drain = drain
+
+    def render_POST(self, request: Request) -> bytes:
+        request.notifyFinish().addBoth(lambda _: self._drain())
+        return answer_json(request, {"leaving": True})
+
+
+def site(
+    node: Node,
+    drain: Callable[[], None],
+    account: read_only.Account,
+    reactor: Any,
+) -> Site:
+    """The pages; `account` is this node's."""
+    streams = StreamLimit(MOST_STREAMS)
+    root, first = Resource(), read_only.pages(account, reactor, streams)
+    root.putChild(b"v1", first)
+    put_health(root, node.health, explains=True)
+    first.putChild(b"ping", _Ping(node.ping))
+    first.putChild(b"explain", _Explain(node))
+    first.putChild(b"capture", CapturePage(node.taps, account.epoch, reactor, streams))
+    first.putChild(b"drain", _Drain(drain))
+    return quiet_site(root, reactor)

@@ -1,0 +1,42 @@
+"""The address that is for monitoring alone (`monitoring.listen`): metrics, and health with reasons.
+
+It is bound while privileges are there, so that any port may be had, and goes with the process: who
+watches the node leave can see it. With TLS it shows the node's certificate, also a renewed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+from twisted.web.server import Site
+
+from tunmesh.api.admission import Admission
+from tunmesh.host import tcp_ports
+from tunmesh.node.node import Node
+from tunmesh.tls.admission import MAX_VISIT
+
+if TYPE_CHECKING:
+    from tunmesh.config.keys import Monitoring
+
+
+def listen(
+    reactor: Any,
+    config: Monitoring,
+    node: Node,
+    site: Site,
+    worked: Callable[[], float],
+    waited: Callable[[], float],
+    log: Logger,
+) -> None:
+    """Serve the site at the address in the config. Raises OperatorError when it cannot be had."""
+    wanted = config.listen
+    if wanted is None:
+        return
+    factory = node.over_tls(site) if config.tls else site
+    admission = Admission(reactor, factory, worked, waited, MAX_VISIT)
+    bound = tcp_ports.bind(wanted.address, wanted.port, tcp_ports.MONITORING)
+    admission.ports.append(bound.listen(reactor, admission))
+    url = f"http{'s' * config.tls}://{wanted}"
+    log.info("health and metrics with details at {url}", event="monitoring", url=url)

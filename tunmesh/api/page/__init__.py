@@ -1,0 +1,1 @@
+"""The live page: what a person looks at in a browser."""

@@ -1,0 +1,207 @@
+"""The live page: what a person looks at in a browser, on loopback and for reading only.
+
+    GET  /               the mesh as a page; without JavaScript, a table that reloads itself
+    GET  /v1/…           as `reading` has it
+    GET  /v1/stream      server-sent events: `hello` (whose stream this is, and the series of its
+                         peers), `log` (those of the past first), and `status` every two seconds
+
+There is no password, so where it is and who may ask is everything. It is bound to 127.0.0.1 and
+::1. What a browser on the same machine could be made to do by a page from elsewhere is refused:
+
+    a Host that is not localhost (DNS rebinding)             421
+    an Origin or Sec-Fetch-Site that is not ours             403, but for a link that leads to /
+    anything that is not GET or HEAD                         405
+
+and by the headers below the page loads nothing from elsewhere, runs nothing that is not in the
+files beside this one, and cannot be framed. The port in Host is not looked at: a forward may have
+another, and rebinding is about names. Names that peers have chosen are escaped in the HTML, and
+never more than text in the scripts.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from tunmesh.api import read_only
+from tunmesh.api.http import StreamLimit, answer_json, quiet_site
+from tunmesh.api.page.view import document
+from tunmesh.errors import OperatorError
+from tunmesh.observe.samples import INTERVAL, series_tree
+
+LOOPBACK = ("127.0.0.1", "::1")
+MOST_STREAMS = 16  # open pages and followed events together: each costs some work
+CROWD = 40  # nodes; with more, a picture of the links between others would be a blot
+PAST = 200  # events that a page is shown of the time before it was opened
+SAFE_METHODS = (b"GET", b"HEAD")
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+_HERE = Path(__file__).parent
+_TYPES = {".css": b"text/css", ".js": b"text/javascript", ".svg": b"image/svg+xml"}
+_OUR_HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+
+
+class _Root(Resource):
+    """Lets nobody by who is not allowed, and gives every answer its headers."""
+
+    def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
+        for name, value in HEADERS.items():
+            request.setHeader(name, value)
+        code, why = refusal(request)
+        if code:
+            return _Refusal(code, why)
+        child: IResource = super().getChildWithDefault(path, request)
+        return child
+
+
+def refusal(request: Request) -> tuple[int, str]:
+    """A status and in words why this request is refused; 0 when it is not."""
+    headers = request.requestHeaders
+    hosts = headers.getRawHeaders(b"host", [])
+    if len(hosts) != 1 or not _OUR_HOST.fullmatch(hosts[0]):
+        return 421, "this page is at localhost, 127.0.0.1 and [::1] only"
+    if request.method not in SAFE_METHODS:
+        return 405, "there is nothing here but to read"
+    origins = headers.getRawHeaders(b"origin", [])
+    sites = headers.getRawHeaders(b"sec-fetch-site", [])
+    is_ours = set(sites) <= {b"same-origin", b"none"} and set(origins) <= {b"http://" + hosts[0]}
+    if not is_ours and request.path != b"/":
+        return 403, "pages from elsewhere may not ask"
+    return 0, ""
+
+
+class _Refusal(Resource):
+    isLeaf = True
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__()
+        self._code, self._why = code, why
+
+    def render(self, request: Request) -> bytes:
+        request.setResponseCode(self._code, HTTPStatus(self._code).phrase.encode())
+        if self._code == 405:
+            request.setHeader(b"allow", b", ".join(SAFE_METHODS))
+        return answer_json(request, {"error": self._why})
+
+
+class _Page(Resource):
+    """The page as it is now: what there is to see without JavaScript."""
+
+    isLeaf = True
+
+    def __init__(self, account: read_only.Account) -> None:
+        super().__init__()
+        self._account = account
+        self._template = Template((_HERE / "page.html").read_text(encoding="utf-8"))
+
+    def render_GET(self, request: Request) -> bytes:
+        request.setHeader(b"content-type", b"text/html; charset=utf-8")
+        events = self._account.events.since(0)
+        return document(self._template, self._account.report(), events).encode()
+
+
+class _File(Resource):
+    isLeaf = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._content = path.read_bytes()
+        self._type = _TYPES[path.suffix] + b"; charset=utf-8"
+
+    def render_GET(self, request: Request) -> bytes:
+        request.setHeader(b"content-type", self._type)
+        return self._content
+
+
+class _Stream(Resource):
+    """What the page lives on."""
+
+    isLeaf = True
+
+    def __init__(self, account: read_only.Account, reactor: Any, streams: StreamLimit) -> None:
+        super().__init__()
+        self._account = account
+        self._reactor = reactor
+        self._streams = streams
+
+    def render_GET(self, request: Request) -> bytes | int:
+        is_stream = request.method != b"HEAD"
+        if is_stream and not self._streams.admit(request):
+            return self._streams.refusal(request)
+        request.setHeader(b"content-type", b"text/event-stream")
+        if not is_stream:
+            return b""
+        events, form = self._account.events, partial(_sent, "log")
+        followed = read_only.Followed(request, self._reactor, INTERVAL, self._now, events, form)
+        followed.begin(self._past())
+        return NOT_DONE_YET
+
+    def _past(self) -> bytes:
+        status = self._account.status()
+        ids = [peer.record.id for peer in status.peers]
+        history = self._account.history
+        series = {node_id: series_tree(history.of(node_id)) for node_id in ids}
+        hello = _sent("hello", {"id": status.record.id, "series": series})
+        return hello + b"".join(_sent("log", e) for e in self._account.events.since(0)[-PAST:])
+
+    def _now(self) -> bytes:
+        return _sent(
+            "status", {"report": self._account.report(), "mesh": self._account.mesh(CROWD)}
+        )
+
+
+def _sent(kind: str, tree: object) -> bytes:
+    """An event of a stream. JSON has no line ends, so it is one line of data."""
+    return f"event: {kind}\ndata: {json.dumps(tree)}\n\n".encode()
+
+
+def site(account: read_only.Account, reactor: Any) -> Site:
+    """The page and what belongs to it."""
+    streams = StreamLimit(MOST_STREAMS)
+    root, first = _Root(), read_only.pages(account, reactor, streams)
+    root.putChild(b"", _Page(account))
+    root.putChild(b"v1", first)
+    first.putChild(b"stream", _Stream(account, reactor, streams))
+    for path in _HERE.iterdir():
+        if path.suffix in _TYPES:
+            root.putChild(path.name.encode(), _File(path))
+    return quiet_site(root, reactor)
+
+
+def listen(reactor: Any, port: int, factory: IProtocolFactory) -> list[IListeningPort]:
+    """Listen on this port of every loopback address that this machine has. Raises OperatorError
+    when one of them is somebody else's: the browser could end up there."""
+    ports: list[IListeningPort] = []
+    for address in LOOPBACK:
+        try:
+            ports.append(reactor.listenTCP(port, factory, interface=address))
+        except CannotListenError as error:
+            if ports and error.socketError.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                continue  # a machine without IPv6
+            for bound in ports:
+                bound.stopListening()
+            why = error.socketError.strerror
+            raise OperatorError(
+                f"admin/http_port: cannot listen at {address}:{port}: {why}"
+            ) from None
+    return ports

@@ -1,0 +1,97 @@
+"""The page as it is sent: what there is to see at this moment, in plain tables.
+
+A browser with JavaScript takes it from there (main.js draws the mesh and keeps everything live);
+one without shows it as it is. Whatever comes from the tree is escaped: names are of peers' choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from string import Template
+from typing import Any
+
+from tunmesh.observe.status_json import Tree
+from tunmesh.units import duration, milliseconds, size
+
+SHOWN_EVENTS = 50
+_WIDE, _MEDIUM = "wide", "medium"  # columns that a narrow screen has no room for
+
+
+def document(template: Template, tree: Tree, events: Sequence[Mapping[str, object]]) -> str:
+    """`tree` as `report.report` gives it, `events` the oldest first."""
+    node, ready = tree["node"], tree["ready"]
+    return template.substitute(
+        name=escape(node["name"]),
+        addresses=escape(", ".join(node["addresses"])),
+        state="ready" if ready else "not ready",
+        state_class="good" if ready else "bad",
+        uptime=duration(node["uptime"]),
+        version=escape(node["version"]),
+        problems="".join(f"<li>{escape(problem)}</li>" for problem in tree["problems"]),
+        figures="".join(_figures(tree)),
+        peers="".join(map(_peer, tree["peers"])) + "".join(_unlinked(tree)),
+        drops="".join(_drops(tree)),
+        events="".join(map(_event, reversed(events[-SHOWN_EVENTS:]))),
+    )
+
+
+def _figures(tree: Tree) -> Iterator[str]:
+    """What is to be seen at a glance: of all peers together."""
+    peers = tree["peers"]
+    received = sum(peer["rx"]["bytes_per_second"] for peer in peers)
+    sent = sum(peer["tx"]["bytes_per_second"] for peer in peers)
+    for name, value in (
+        ("Linked", f"{len(peers)} of {tree['others']}"),
+        ("Received", f"{size(received)}/s"),
+        ("Sent", f"{size(sent)}/s"),
+        ("Not carried", f"{sum(tree['dropped_packets'].values())} packets"),
+    ):
+        yield f"<div><dt>{name}</dt><dd>{value}</dd></div>"
+
+
+def _peer(peer: Tree) -> str:
+    unanswered = max(0, peer["pings"] - peer["pongs"] - 1)
+    loss = f"{100 * unanswered / peer['pings']:.0f}%" if peer["pings"] else "–"
+    direction = "out" if peer["direction"] == "dialed" else "in"
+    cells = (
+        (f"{direction}, {duration(peer['linked_for'])}", _WIDE),
+        ("–" if peer["rtt"] is None else milliseconds(peer["rtt"]), ""),
+        (loss, ""),
+        (f"{size(peer['rx']['bytes_per_second'])}/s", ""),
+        (f"{size(peer['tx']['bytes_per_second'])}/s", _MEDIUM),
+        (size(peer["queued_bytes"]), _WIDE),
+        (str(peer["dropped_packets"]), _MEDIUM),
+        (peer["version"], _WIDE),
+    )
+    head = _name(peer["name"], ", ".join(peer["addresses"]))
+    return f"<tr>{head}{''.join(_cell(*cell) for cell in cells)}</tr>"
+
+
+def _unlinked(tree: Tree) -> Iterator[str]:
+    for dial in tree["dials"]:
+        why = escape(dial["why"] or "being dialed")
+        head = _name(dial["name"], dial["target"])
+        yield f'<tr class="gone">{head}<td colspan="8">{why}</td></tr>'
+
+
+def _name(name: str, addresses: str) -> str:
+    return f'<th scope="row">{escape(name)}<small>{escape(addresses)}</small></th>'
+
+
+def _cell(text: str, kind: str) -> str:
+    return f'<td class="{kind}">{escape(text)}</td>' if kind else f"<td>{escape(text)}</td>"
+
+
+def _drops(tree: Tree) -> Iterator[str]:
+    for what, counts in (
+        ("packets", tree["dropped_packets"]),
+        ("connections", tree["handshake_failures"]),
+    ):
+        for reason, count in sorted(counts.items()):
+            yield f'<tr><th scope="row">{what}: {escape(reason)}</th><td>{count}</td></tr>'
+
+
+def _event(event: Mapping[str, Any]) -> str:
+    time, level, text = (escape(str(event[name])) for name in ("time", "level", "text"))
+    return f'<li class="{level}"><time datetime="{time}">{time[11:19]}</time> {text}</li>'

@@ -1,0 +1,59 @@
+"""Health for orchestrators and metrics for Prometheus: over HTTPS on the mesh's port, and at
+`monitoring.listen`. Nothing else is there.
+
+    /livez    200 while restarting would not help      GET and HEAD only
+    /readyz   200 while others can count on this node; /health is the same
+    /metrics  Prometheus text, if it is switched on
+
+The port is open to strangers: they get a status code and one word, such as {"status": "ok"} or
+{"status": "unavailable"}. The reasons are for those who run the node, at the control socket and at
+`monitoring.listen`. Where that is set, metrics are there and not on the mesh's port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.web.server import Request, Site
+
+from tunmesh.api.http import Page, put_health, quiet_site
+from tunmesh.status import Health
+
+TEXT = b"text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
+
+
+class MetricsPage(Page):
+    """What `expose()` gives, as Prometheus reads it."""
+
+    def __init__(self, expose: Callable[[], bytes]) -> None:
+        super().__init__()
+        self._expose = expose
+
+    def render_GET(self, request: Request) -> bytes:
+        request.setHeader(b"content-type", TEXT)
+        return self._expose()
+
+
+def site(health: Callable[[], Health], expose: Callable[[], bytes] | None, reactor: object) -> Site:
+    """The pages for strangers. Without `expose` there are no metrics."""
+    return _site(health, expose, reactor, explains=False)
+
+
+def details(
+    health: Callable[[], Health], expose: Callable[[], bytes] | None, reactor: object
+) -> Site:
+    """The same pages for those who run the node: health with each check and its reason."""
+    return _site(health, expose, reactor, explains=True)
+
+
+def _site(
+    health: Callable[[], Health],
+    expose: Callable[[], bytes] | None,
+    reactor: object,
+    explains: bool,
+) -> Site:
+    root = Page()
+    put_health(root, health, explains)
+    if expose is not None:
+        root.putChild(b"metrics", MetricsPage(expose))
+    return quiet_site(root, reactor)

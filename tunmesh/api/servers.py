@@ -1,0 +1,78 @@
+"""Where those who run a node look at it, from the privileged start to the end: the control socket,
+and the page.
+
+A node without either carries packets as well, so that one cannot be had is a warning and no more:
+on a read-only root file system there may be no place for a socket, and the port may be somebody's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+
+from tunmesh.api import control, read_only
+from tunmesh.api.admission import Admission
+from tunmesh.api.page import resource
+from tunmesh.errors import OperatorError
+from tunmesh.host import unix_port
+from tunmesh.logs.journal import Recent
+from tunmesh.status import Sample
+
+if TYPE_CHECKING:
+    from tunmesh.config.keys import Admin
+
+
+class Node(control.Node, Protocol):
+    """Whom they look at; node.node.Node is one."""
+
+    def sample(self) -> Sample: ...
+
+
+class Control:
+    """Binds what the config asks for when it is made, which may need privileges."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: Admin,
+        node: Node,
+        drain: Callable[[], None],
+        recent: Recent,
+        log: Logger,
+        worked: Callable[[], float],
+        waited: Callable[[], float],
+    ) -> None:
+        self._sampler = read_only.Sampler(reactor, node.sample)
+        self._ports: list[IListeningPort] = []
+        history = self._sampler.history
+        account = read_only.Account(node.status, node.sights, recent, history, time.time)
+        if config.socket is not None:
+            site = control.site(node, drain, account, reactor)
+            try:
+                self._ports.append(unix_port.listen(reactor, config.socket, site))
+            except OperatorError as error:
+                log.warn("no control socket: {error}", event="no_control_socket", error=str(error))
+        if config.http_port is not None:
+            # Whoever shares the network namespace may connect: as many, and as much, as strangers.
+            visitors = Admission(reactor, resource.site(account, reactor), worked, waited)
+            try:
+                visitors.ports += resource.listen(reactor, config.http_port, visitors)
+            except OperatorError as error:
+                log.warn("no page: {error}", event="no_page", error=str(error))
+            else:
+                self._ports += visitors.ports
+                url = f"http://localhost:{config.http_port}/"
+                log.info("there is a page at {url}", event="page", url=url)
+
+    def start(self) -> None:
+        if self._ports:
+            self._sampler.start()
+
+    def stop(self) -> None:
+        """The node leaves. The ports stay until the process ends, and go with it: who waits for
+        that can watch."""
+        self._sampler.stop()

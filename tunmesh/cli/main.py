@@ -1,0 +1,47 @@
+"""The command line: `tunmesh …`, and the original's two commands.
+
+Commands are thin: they parse options, call one function and print. Each group of them has a file
+here, which is imported when one of them is used. An `OperatorError` from anywhere is one line on
+stderr and exit code 1, never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from tunmesh import __version__
+from tunmesh.cli.base import Front
+
+
+class _Tunmesh(Front):
+    places = {  # noqa: RUF012 (as the base class declares it)
+        "capture": "tunmesh.cli.looking:capture",
+        "certificate": "tunmesh.cli.keys:certificate",
+        "completion": "tunmesh.cli.completion:completion",
+        "config": "tunmesh.cli.configs:config_group",
+        "doctor": "tunmesh.cli.doctoring:doctor",
+        "drain": "tunmesh.cli.asking:drain",
+        "events": "tunmesh.cli.asking:events",
+        "explain": "tunmesh.cli.looking:explain",
+        "graph": "tunmesh.cli.asking:graph",
+        "guard": "tunmesh.cli.guarding:guard",
+        "healthcheck": "tunmesh.cli.asking:healthcheck",
+        "mesh": "tunmesh.cli.harness:mesh",
+        "ping": "tunmesh.cli.looking:ping",
+        "routes": "tunmesh.cli.asking:routes",
+        "secret": "tunmesh.cli.keys:secret",
+        "simulate": "tunmesh.cli.simulation:simulate",
+        "status": "tunmesh.cli.asking:status",
+        "wait": "tunmesh.cli.waiting:wait",
+    }
+
+
+@click.group(cls=_Tunmesh)
+@click.version_option(__version__, prog_name="tunmesh")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """A layer-3 mesh VPN that runs as a sidecar container."""
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        ctx.color = False

@@ -1,0 +1,199 @@
+"""The front door to the configuration: `load` reads a file and gives a frozen `Config`, or says
+everything that is wrong with it.
+
+    file           the file: YAML to a tree of text with line numbers, `${NAME}`, the problems
+    values         the kinds of value: durations, URLs, networks, secrets, files
+    keys           the keys: one declaration each, and the rules inside a section
+    networking, process
+                   the parts of them under `networking` and `process`
+    plain          the same values without the declarations, for a node to keep
+    here           puts them together: load, the rules across sections, problems in plain words
+
+From the same declarations are made:
+
+    schema         the JSON schema, for editors
+    example        the commented example
+    reference
+                   docs/configuration.md
+    words          what is common to both: types, bounds and defaults in words
+
+And beyond what a file must be to load, `lint` says what else is wrong or doubtful.
+
+Nothing outside the file, the files it names and the arguments decides the result; nothing on the
+machine is changed by it. pydantic does the checking but not the talking: what it finds is put into
+one sentence per key here, and a secret's value is never part of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tunmesh.config.file import ConfigError, Document, Loc, Problem, key_path, read
+from tunmesh.config.keys import Config, ConfigFile, key_paths, section_around
+from tunmesh.config.types import Loading, shown, wrong
+from tunmesh.config.values import DEFAULT_PATH, PATH_VARIABLE, Endpoint, path_of
+
+__all__ = [
+    "DEFAULT_PATH",
+    "PATH_VARIABLE",
+    "Config",
+    "ConfigError",
+    "Endpoint",
+    "Problem",
+    "dump",
+    "load",
+    "path_of",
+]
+
+# By pydantic's error type; the braces are filled from the error's context. Its releases differ in
+# some of them (mapping_type or dict_type, string_too_short or too_short).
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "literal_error": "{expected}",
+    "string_too_short": "{min_length} characters or more",
+    "string_type": "text",
+    "too_long": "a list of at most {max_length}",
+    "too_short": "{min_length} characters or more",
+}
+_EXPECTED_CONTAINER = {
+    "dict_type": "a mapping of keys",
+    "mapping_type": "a mapping of keys",
+    "model_type": "a mapping of keys",
+    "tuple_type": "a list",
+}
+_KEY_PATHS = tuple(key_paths())
+_SECRET_KEYS = frozenset({"secret", "secrets"})
+
+
+def load(path: Path, environ: Mapping[str, str], draw: Callable[[float, float], float]) -> Config:
+    """Read and check one config file.
+
+    `environ` fills `${NAME}`; `draw(low, high)` gives the value of a range such as `10..20s`.
+    Durations in the result are seconds. Raises ConfigError with every problem found.
+    """
+    config, document = examine(path, environ, draw)
+    if config is None:
+        raise ConfigError(path, document.problems)
+    return config
+
+
+def examine(
+    path: Path, environ: Mapping[str, str], draw: Callable[[float, float], float]
+) -> tuple[Config | None, Document]:
+    """Like `load`, but what the file says is handed out too, and with it the problems found; there
+    is no config if there are any. The rules inside a section are checked once its keys are right,
+    those across sections once all are.
+
+    Raises ConfigError when the file cannot be read at all.
+    """
+    document = read(path, environ)
+    config: Config | None = None
+    try:
+        whole = ConfigFile.model_validate(document.tree, context=loading(path, draw))
+    except ValidationError as error:
+        _blame(document, error)
+    else:
+        config = whole.tun_mesh
+        for loc, text in _across_sections(config):
+            document.blame(loc, text)
+    return (None if document.problems else config), document
+
+
+def loading(path: Path, draw: Callable[[float, float], float]) -> Loading:
+    """What the values of the file at `path` need to be checked."""
+    return Loading(directory=path.absolute().parent, draw=draw)
+
+
+def dump(config: Config, reveal: bool = False) -> dict[str, Any]:
+    """The config as a tree of plain values, defaults filled in, that could be written to a file and
+    loaded again. Secrets are replaced by `(redacted)` unless they are to be revealed."""
+    return {"tun_mesh": config.model_dump(mode="json", context={"reveal": reveal})}
+
+
+def _across_sections(config: Config) -> Iterator[tuple[Loc, str]]:
+    """What no section can see alone: the mesh's port is the mesh's, and a node cannot be reached
+    through the tunnel that reaching it is to build."""
+    listen = config.monitoring.listen
+    if listen is not None and listen.port == config.control_api.listen_port:
+        yield (
+            ("tun_mesh", "monitoring", "listen"),
+            wrong("at another port than control_api/listen_port", str(listen)),
+        )
+    address = config.control_api.listen_address
+    if _in_overlay(config, address):
+        yield ("tun_mesh", "control_api", "listen_address"), _outside_text(address)
+    clustering: Loc = ("tun_mesh", "clustering")
+    url = config.clustering.control_api_advertise_url
+    if _in_overlay(config, url.address):
+        yield (*clustering, "control_api_advertise_url"), _outside_text(url)
+    for name, group in config.clustering.bootstrap_groups.items():
+        for index, url in enumerate(group.bootstrap_node_urls):
+            if _in_overlay(config, url.address):
+                place = ("bootstrap_groups", name, "bootstrap_node_urls", index)
+                yield (*clustering, *place), _outside_text(url)
+
+
+def _in_overlay(config: Config, address: IPv4Address | IPv6Address | None) -> bool:
+    families = (config.networking.ipv4, config.networking.ipv6)
+    return address is not None and any(
+        address in family.network_cidr for family in families if family is not None
+    )
+
+
+def _outside_text(found: object) -> str:
+    form = "outside the mesh's own network_cidr, at an address of the host network"
+    return wrong(form, str(found))
+
+
+def _blame(document: Document, error: ValidationError) -> None:
+    known = {problem.key for problem in document.problems}
+    for details in error.errors(include_url=False):
+        loc = tuple(name for name in details["loc"] if name != "[key]")
+        # A value that is already known to be bad is not blamed again for what it was not.
+        if details["type"] == "default_factory_not_called" or key_path(loc) in known:
+            continue
+        document.blame(
+            loc, _sentence(loc, details["type"], details["input"], details.get("ctx", {}))
+        )
+
+
+def _sentence(loc: Loc, kind: str, value: object, context: Mapping[str, Any]) -> str:
+    """One pydantic error in plain words: what would be right, and what is there."""
+    if kind == "missing":
+        return f"is missing. {_description(loc)}"
+    if kind == "extra_forbidden":
+        return f"is not a key; {_suggestion(loc)}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in _EXPECTED_CONTAINER:
+        # Text here may be a secret that slipped to the wrong place.
+        expected = _EXPECTED_CONTAINER[kind]
+        return f"must be {expected}, not text" if isinstance(value, str) else wrong(expected, value)
+    bounds = {name: shown(context[name]) for name in ("ge", "le") if name in context}
+    expected = _EXPECTED[kind].format_map({**context, **bounds})
+    return f"must be {expected}" if _SECRET_KEYS & set(loc) else wrong(expected, value)
+
+
+def _description(loc: Loc) -> str:
+    return section_around(loc).model_fields[str(loc[-1])].description or ""
+
+
+def _suggestion(loc: Loc) -> str:
+    name = str(loc[-1])
+    here = list(section_around(loc).model_fields)
+    elsewhere = next((path for path in _KEY_PATHS if path[-1] == name), None)
+    if elsewhere:
+        return f"it belongs at {key_path(elsewhere)}"
+    close = get_close_matches(name, here, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"the keys here are {', '.join(here)}"

@@ -1,0 +1,105 @@
+"""What a peer may not send although source and destination are right.
+
+**ICMP errors** ("too big", "unreachable", redirects …) change what the kernel knows of the way to
+the destination of the packet that they quote, whoever sends them and on whatever interface they
+come in. One that quotes a packet of the underlay would put an MTU of 552 on the way to a name
+server for ten minutes. So an error is carried only when the packet that it quotes is one that this
+machine may have sent into the mesh: from one of its mesh addresses to an address of the mesh. In a
+mesh every node is one hop away, so nobody has cause to redirect.
+
+**Fragments** take the kernel's memory: dataplane.fragments.
+
+Only for packets that `packet.read` calls special; the others are neither.
+
+Sources: RFC 792, RFC 4443, icmp_unreach and ip_rt_update_pmtu in net/ipv4, icmpv6_notify in
+net/ipv6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Network
+
+from tunmesh.dataplane.fragments import TIMEOUT4, TIMEOUT6, Reassembly
+from tunmesh.packets import ip_headers
+from tunmesh.packets.virtio import HEADER
+
+ICMP_ERROR = "icmp_error"  # about a packet that this machine did not send into the mesh
+FRAGMENTS = "fragments"  # too many fragments of datagrams that do not become whole
+MALFORMED = "malformed"
+
+_ERRORS4 = {3, 4, 5, 11, 12}  # unreachable, source quench, redirect, time exceeded, bad parameter
+_REDIRECT4, _REDIRECT6 = 5, 137
+_FIRST_INFORMATIONAL6 = 128  # RFC 4443, section 2.1: below it are errors
+_ICMP_HEADER = 8
+
+
+class Inspection:
+    """`own`: this node's mesh addresses; `networks`: the mesh's; `seconds` reads the clock."""
+
+    def __init__(
+        self,
+        own: Iterable[bytes],
+        networks: Sequence[IPv4Network | IPv6Network],
+        seconds: Callable[[], float],
+    ) -> None:
+        self._own = frozenset(own)
+        # By length of an address: the first and the last of the mesh's network.
+        self._ranges = {
+            network.max_prefixlen // 8: (
+                network.network_address.packed,
+                network.broadcast_address.packed,
+            )
+            for network in networks
+        }
+        self._seconds = seconds
+        self._reassembly = {4: Reassembly(TIMEOUT4), 6: Reassembly(TIMEOUT6)}
+
+    def refuses(self, peer: Hashable, frame: bytes | memoryview) -> str:
+        """Why this well-formed frame of a peer must not reach the kernel, or "" if it may."""
+        packet = frame[HEADER:]
+        version = packet[0] >> 4
+        read = ip_headers.read(packet)
+        if read is None or not read.is_whole:
+            return MALFORMED
+        is_first = read.fragment is None or read.fragment.start == 0
+        if is_first and self._is_foreign_error(version, packet, read):
+            return ICMP_ERROR
+        if read.fragment is not None and not self._reassembly[version].admit(
+            self._seconds(), peer, read.fragment
+        ):
+            return FRAGMENTS
+        return ""
+
+    def _is_foreign_error(
+        self, version: int, packet: bytes | memoryview, read: ip_headers.Headers
+    ) -> bool:
+        """Whether it is an ICMP error, and not about a packet of this machine to the mesh."""
+        if read.protocol != (ip_headers.ICMP if version == 4 else ip_headers.ICMPV6):
+            return False
+        if len(packet) <= read.at:
+            return True  # a fragment so short that its type is in another one
+        kind = packet[read.at]
+        if version == 4:
+            is_error, redirect, ends = kind in _ERRORS4, _REDIRECT4, slice(12, 20)
+        else:
+            is_error = kind < _FIRST_INFORMATIONAL6 or kind == _REDIRECT6
+            redirect, ends = _REDIRECT6, slice(8, 40)
+        if not is_error:
+            return False
+        quoted = packet[read.at + _ICMP_HEADER :]
+        addresses = bytes(quoted[ends])
+        half = (ends.stop - ends.start) // 2
+        return (
+            kind == redirect
+            or read.fragment is not None
+            or len(addresses) < 2 * half
+            or quoted[0] >> 4 != version
+            or addresses[:half] not in self._own
+            or not self.is_in_mesh(addresses[half:])
+        )
+
+    def is_in_mesh(self, address: bytes) -> bool:
+        """Whether this address is in the mesh's networks."""
+        first, last = self._ranges.get(len(address), (b"\xff", b""))
+        return first <= address <= last

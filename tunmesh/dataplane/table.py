@@ -1,0 +1,157 @@
+"""Which packet goes to which peer, and which peer may send which packet: one table for both.
+
+The keys are the raw bytes of single addresses (4 for IPv4, 16 for IPv6), so that a route is one
+dict lookup on a slice of the packet. There are no prefixes to match: a node owns addresses, not
+networks. Peers are whatever objects the caller routes to; they are compared by identity.
+
+Where broadcast is allowed (IPv4 only), three destinations lead to many peers: 255.255.255.255 and
+the local subnet's broadcast address to those in the local subnet, the mesh's broadcast address to
+all. They are looked for only when there is no route.
+
+Every packet that is not carried has a reason, one of the words below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
+
+from tunmesh.addresses import Interface, Network, has_broadcast
+from tunmesh.dataplane.inspection import MALFORMED, Inspection
+from tunmesh.packets import virtio
+
+Peer = TypeVar("Peer")
+Drop = tuple[str, bytes | memoryview]  # why, and what
+
+# Leaving this node
+NO_ROUTE = "no_route"  # inside the mesh's network, but no linked node has this address
+OUTSIDE_NETWORK = "outside_network"  # not an address of the mesh
+MULTICAST = "multicast"
+BROADCAST = "broadcast"  # not allowed by the config, or nobody is there to hear it
+# Arriving from a peer
+SPOOFED_SOURCE = "spoofed_source"  # the source address is not one that is routed to that peer
+MISROUTED = "misrouted"  # the destination is not an address of this node
+# (and those of dataplane.inspection)
+
+_IPV4_ALL = b"\xff\xff\xff\xff"
+
+
+class Table(Generic[Peer]):
+    """The routes of one node. `seconds` reads the clock, by which fragments are forgotten."""
+
+    def __init__(
+        self,
+        own: Sequence[Interface],
+        networks: Sequence[Network],
+        broadcast: bool = False,
+        seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.routes: dict[bytes, Peer] = {}
+        self._subnets = [address.network for address in own]
+        self._local_broadcasts, self._mesh_broadcasts = _broadcasts(self._subnets, networks)
+        self._broadcasts = self._local_broadcasts | self._mesh_broadcasts
+        self.allows_broadcast = broadcast
+        # Who hears what. Where broadcast is not allowed, nobody hears anything.
+        self._hearers: dict[bytes, dict[Peer, None]] = (
+            {address: {} for address in self._broadcasts} if broadcast else {}
+        )
+        self._accepted = {address.packed for address in own} | self._hearers.keys()
+        self._inspection = Inspection((address.packed for address in own), networks, seconds)
+
+    def is_local(self, addresses: Iterable[Interface]) -> bool:
+        """Whether a node with these addresses is in this node's local subnet, in every address
+        family that both have."""
+        near = [
+            address.ip in subnet
+            for address in addresses
+            for subnet in self._subnets
+            if address.version == subnet.version
+        ]
+        return bool(near) and all(near)
+
+    def join(self, peer: Peer, addresses: Iterable[Interface]) -> None:
+        """A node is there: it hears broadcasts from now on."""
+        heard = self._mesh_broadcasts
+        if self.is_local(addresses):
+            heard = heard | self._local_broadcasts
+        for address in heard & self._hearers.keys():
+            self._hearers[address][peer] = None
+
+    def part(self, peer: Peer) -> None:
+        """A node is gone. Its routes are withdrawn one by one."""
+        for hearers in self._hearers.values():
+            hearers.pop(peer, None)
+
+    def outbound(self, frames: Iterable[bytes]) -> tuple[dict[Peer, list[bytes]], list[Drop]]:
+        """Sort what the tun gave by peer; the rest, with the reason why it goes nowhere.
+
+        The frames come from our own kernel: only their length is in doubt (a device may be fed by
+        hand).
+        """
+        routes = self.routes
+        batches: dict[Peer, list[bytes]] = {}
+        drops: list[Drop] = []
+        for frame in frames:
+            # packet.read, written out: a call here would be a tenth of the whole cost.
+            if frame[10:11] < b"\x50":
+                key = frame[26:30]
+            elif len(frame) >= 50:
+                key = frame[34:50]
+            else:
+                key = b""  # not what is left of frame[34:50]: it may be as long as an IPv4 address
+            peer = routes.get(key)
+            if peer is not None:
+                batches.setdefault(peer, []).append(frame)
+                continue
+            hearers = self._hearers.get(key)
+            for peer in hearers or ():
+                batches.setdefault(peer, []).append(frame)
+            if not hearers:
+                drops.append((self._unroutable(key), frame))
+        return batches, drops
+
+    def inbound(
+        self, peer: Peer, frames: Iterable[memoryview]
+    ) -> tuple[list[memoryview], list[Drop]]:
+        """The frames from this peer that may reach the tun; the rest, with the reason why it must
+        not."""
+        routes, ours = self.routes, self._accepted
+        accepted: list[memoryview] = []
+        drops: list[Drop] = []
+        for frame in frames:
+            if not virtio.well_formed(frame):
+                drops.append((MALFORMED, frame))
+                continue
+            source, destination, is_special = virtio.read(frame)
+            if routes.get(source) is not peer:
+                drops.append((SPOOFED_SOURCE, frame))
+            elif destination not in ours:
+                drops.append((MISROUTED, frame))
+            elif is_special and (why := self._inspection.refuses(peer, frame)):
+                drops.append((why, frame))
+            else:
+                accepted.append(frame)
+        return accepted, drops
+
+    def is_broadcast(self, key: bytes) -> bool:
+        """Whether a destination is for all of the local subnet or of the mesh, if allowed."""
+        return key in self._broadcasts
+
+    def _unroutable(self, key: bytes) -> str:
+        """Why there is no route to this destination."""
+        if len(key) not in (4, 16):
+            return MALFORMED
+        if key[0] == 0xFF if len(key) == 16 else 224 <= key[0] < 240:
+            return MULTICAST
+        if key in self._broadcasts:
+            return BROADCAST
+        return NO_ROUTE if self._inspection.is_in_mesh(key) else OUTSIDE_NETWORK
+
+
+def _broadcasts(
+    subnets: Iterable[Network], networks: Iterable[Network]
+) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """The destinations that all of the local subnet hears, and those that all of the mesh does."""
+    mesh = {network.broadcast_address.packed for network in networks if has_broadcast(network)}
+    local = {subnet.broadcast_address.packed for subnet in subnets if has_broadcast(subnet)}
+    return frozenset((local | {_IPV4_ALL}) - mesh), frozenset(mesh)

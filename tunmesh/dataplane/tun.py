@@ -1,0 +1,303 @@
+"""The tun device: one file descriptor, registered with the reactor, that carries whole IP packets.
+
+What is read and written is always `virtio_net_hdr (10 bytes, little-endian) || IP packet`. Because
+of that header the kernel may hand over TCP data in packets of up to 64 KB with the checksum left
+to be filled in, and takes the same back; one read does the work of 45. A frame is never changed
+here: the other end writes to its own tun what this end has read from its.
+
+Reading: one turn of the reactor is one batch. The device is drained until it is empty or
+`TURN_BYTES` have been read, and the batch goes to `receive` in one call, so that everybody after
+us (routing, framing, TLS) pays per batch and not per packet. `os.read` allocates per packet; a
+buffer used again and again was measured too and is slower, since a packet must outlive the turn.
+
+Writing: at once or not at all. A packet that the kernel does not take is dropped, like on any
+other network, and `write` says why. So there is no queue here and nothing to bound.
+
+Counters are those of the interface as `ip -s link` shows them: `rx` is what this machine received
+out of the mesh (our writes), `tx` is what it sent into the mesh (our reads). A large segment
+counts as one packet, headers of ours do not count as bytes; the kernel counts the same way.
+
+Sources: Documentation/networking/tuntap.rst, include/uapi/linux/{if_tun,virtio_net}.h and
+drivers/net/tun.c in the Linux tree.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tunmesh.dataplane.table import Drop
+from tunmesh.errors import OperatorError
+from tunmesh.host import holders
+from tunmesh.packets import udp_segments, virtio
+
+# What a turn reads at most: more than a link writes in one, so that what cannot be sent in time
+# waits where flows take turns and not in the kernel's ring, where it waits in line.
+TURN_BYTES = 384 * 1024
+TURN_FRAMES = 256
+# The largest IP packet there is, and its header.
+_FRAME_MAX = 65535 + virtio.HEADER
+
+# ioctl numbers as asm-generic has them: x86, arm, riscv, s390.
+_TUNSETIFF = 0x400454CA
+_TUNSETOFFLOAD = 0x400454D0
+_TUNSETVNETHDRSZ = 0x400454D8
+_TUNSETVNETLE = 0x400454DC
+
+_IFF_TUN = 0x0001
+_IFF_NO_PI = 0x1000
+_IFF_VNET_HDR = 0x4000
+# Without it, a persistent tun of the same name would be taken over in silence.
+_IFF_TUN_EXCL = 0x8000
+
+_OFFLOADS = 0x01 | 0x02 | 0x04  # TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6
+_OFFLOADS_UDP = _OFFLOADS | 0x20 | 0x40  # TUN_F_USO4, TUN_F_USO6, since Linux 6.2
+
+_DROP_REASONS = {
+    errno.EAGAIN: "tun_full",
+    errno.ENOBUFS: "tun_full",
+    errno.ENOMEM: "tun_full",
+    errno.EIO: "tun_down",
+    errno.EBADF: "tun_down",
+    errno.EBADFD: "tun_down",
+}
+
+
+class Tun(Protocol):
+    """What a node needs of a tun device. `testing.mesh` has a twin in memory.
+
+    A frame is `virtio_net_hdr || IP packet`, as read from a tun.
+    """
+
+    name: str
+    rx_packets: int
+    rx_bytes: int
+    tx_packets: int
+    tx_bytes: int
+
+    def start(self, receive: Callable[[list[bytes]], None], lost: Callable[[str], None]) -> None:
+        """Begin to read: each batch of frames goes to `receive`. `lost` is called at most once,
+        with one line for a person, when the device went away; nothing is received after it."""
+
+    def write(self, frames: Iterable[bytes | memoryview]) -> list[Drop]:
+        """Hand frames to the kernel; those that it did not take, and why. Only what it took is
+        counted.
+
+        The reasons: "tun_full" (the kernel has no room), "tun_refused" (it does not accept this
+        frame: a bad header or not an IP packet), "tun_down" (the interface is down or gone).
+        """
+
+    def poll(self) -> None:
+        """Receive what is there now, a turn's worth at most, without waiting for the reactor."""
+
+    def stop(self) -> None:
+        """Close the device, and with it remove the interface, its addresses and its routes."""
+
+
+def open_tun(name: str, device: str = "/dev/net/tun") -> int:
+    """A new tun interface called `name`: its file descriptor, non-blocking. The interface is
+    down and without address, and lives until the descriptor is closed.
+
+    Raises OperatorError when the device or the privilege is missing, or the name is no good.
+    """
+    request = struct.pack(
+        "16sH22x", _encoded(name), _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR | _IFF_TUN_EXCL
+    )
+    fd = _open_device(device)
+    try:
+        fcntl.ioctl(fd, _TUNSETIFF, request)
+        _set_frame_format(fd)
+    except OSError as error:
+        os.close(fd)
+        raise OperatorError(_why_not_created(name, device, error)) from None
+    return fd
+
+
+def _encoded(name: str) -> bytes:
+    """The name as the kernel takes it (dev_valid_name in net/core/dev.c); "%" is a template."""
+    encoded = name.encode()
+    if (
+        not 1 <= len(encoded) <= 15
+        or name in (".", "..")
+        or any(character in "/:%\0" or character.isspace() for character in name)
+    ):
+        raise OperatorError(
+            f"{name!r} cannot be the name of an interface: it takes 1 to 15 characters, "
+            "without space, slash, colon or percent sign"
+        )
+    return encoded
+
+
+def _open_device(device: str) -> int:
+    try:
+        return os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise OperatorError(_why_not_opened(device, error)) from None
+
+
+def _why_not_opened(device: str, error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            return (
+                f"{device} does not exist: give it to the container with --device {device}, "
+                f"or make it with: mknod {device} c 10 200"
+            )
+        case errno.ENODEV | errno.ENXIO:
+            return f"{device} has no driver behind it: load it on the host with: modprobe tun"
+        case errno.EACCES | errno.EPERM:
+            return (
+                f"{device} may not be opened by uid {os.geteuid()}: start as root, make it mode "
+                f"0666, or (in a container) allow it with --device {device}"
+            )
+        case _:
+            return f"{device} cannot be opened: {error.strerror}"
+
+
+def _set_frame_format(fd: int) -> None:
+    """Fix the 10-byte little-endian header: the wire of the mesh has it so on every machine."""
+    fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", virtio.HEADER))
+    fcntl.ioctl(fd, _TUNSETVNETLE, struct.pack("i", 1))
+
+
+def _ask_for_segments(fd: int) -> bool:
+    """Ask for large segments; whether the kernel knows those of UDP. All is correct without them,
+    only slower: the kernel then cuts packets to the MTU for us."""
+    for offloads in (_OFFLOADS_UDP, _OFFLOADS):
+        try:
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, offloads)
+        except OSError:
+            continue
+        return offloads == _OFFLOADS_UDP
+    return False
+
+
+def _why_not_created(name: str, device: str, error: OSError) -> str:
+    match error.errno:
+        case errno.EPERM:
+            return (
+                f"{name} cannot be created: CAP_NET_ADMIN is missing; start as root, "
+                "or the container with --cap-add NET_ADMIN"
+            )
+        case errno.EBUSY:
+            holder = holders.of_tun(name)
+            return (
+                f"{name} exists already{f', held by {holder}' if holder else ''}: set "
+                "networking/tun_device_id to another name, or remove it with: "
+                f"ip link delete {name}"
+            )
+        case errno.ENOTTY:
+            return f"{device} is not the tun device: make it with: mknod {device} c 10 200"
+        case _:
+            return f"{name} cannot be created: {error.strerror}"
+
+
+def _without_udp_segments(frames: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    for frame in frames:
+        if len(frame) > virtio.HEADER and frame[1] == virtio.GSO_UDP_L4:
+            yield from udp_segments.split(frame)
+        else:
+            yield frame
+
+
+@implementer(IReadDescriptor)
+class TunDevice:
+    """A tun device of the kernel, read by the reactor. Owns `fd`: `stop` closes it."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: IReactorFDSet, fd: int, name: str) -> None:
+        self._reactor = reactor
+        self._fd = fd
+        self._knows_udp_segments = _ask_for_segments(fd)
+        self.name = name
+        self.rx_packets = 0
+        self.rx_bytes = 0
+        self.tx_packets = 0
+        self.tx_bytes = 0
+
+    def start(self, receive: Callable[[list[bytes]], None], lost: Callable[[str], None]) -> None:
+        self._receive = receive
+        self._lost = lost
+        self._reactor.addReader(self)
+
+    def write(self, frames: Iterable[bytes | memoryview]) -> list[Drop]:
+        if not self._knows_udp_segments:
+            frames = _without_udp_segments(frames)
+        fd, write, count, size = self._fd, os.write, 0, 0
+        drops: list[Drop] = []
+        for frame in frames:
+            try:
+                size += write(fd, frame)
+                count += 1
+            except OSError as error:
+                drops.append((_DROP_REASONS.get(error.errno or 0, "tun_refused"), frame))
+        self.rx_packets += count
+        self.rx_bytes += size - virtio.HEADER * count
+        return drops
+
+    def poll(self) -> None:
+        if self._fd >= 0:
+            self.doRead()
+
+    def stop(self) -> None:
+        if self._fd >= 0:
+            self._reactor.removeReader(self)
+            os.close(self._fd)
+            self._fd = -1
+
+    def doRead(self) -> None:
+        frames: list[bytes] = []
+        alive = self._drain(frames)
+        if frames:
+            self._deliver(frames)
+        if not alive:
+            self._gone()
+
+    def _drain(self, frames: list[bytes]) -> bool:
+        """Read until nothing is there or a turn's worth is; False when the device is no more."""
+        size, alive = 0, True
+        try:
+            while size < TURN_BYTES and len(frames) < TURN_FRAMES:
+                frame = os.read(self._fd, _FRAME_MAX)
+                frames.append(frame)
+                size += len(frame)
+        except BlockingIOError:
+            pass
+        except OSError:
+            alive = False
+        self.tx_packets += len(frames)
+        self.tx_bytes += size - virtio.HEADER * len(frames)
+        return alive
+
+    def _deliver(self, frames: list[bytes]) -> None:
+        # Anything raised here is a bug of ours. Left to the reactor, it would disconnect the
+        # device and with it this machine from the mesh, for one bad packet.
+        try:
+            self._receive(frames)
+        except Exception:
+            self._log.failure("a batch from {name} was lost to a bug", event="bug", name=self.name)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor gave up on the descriptor: poll reported it as dead."""
+        self._gone()
+
+    def _gone(self) -> None:
+        # Poll and a failing read say the same thing; whichever comes first is told, once.
+        if self._fd >= 0:
+            self.stop()
+            self._lost(f"{self.name} is gone: somebody deleted the interface")
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def logPrefix(self) -> str:
+        return self.name

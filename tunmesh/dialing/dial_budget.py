@@ -1,0 +1,90 @@
+"""How many dials a member may cause that lead to no member.
+
+A node dials whom others vouch for, and a member can vouch for whatever it likes: without a bound it
+could have all others knock at any address and port, to find out what is there or to flood it. A
+dial that ends in a link is given back, so a mesh that starts as a whole never pays. Of the others
+each source of introductions has `BURST` at once and then `RATE` a second, and all sources together
+`ALL_BURST` and `ALL_RATE`: a member may be vouched for by many honest ones, and any of them pays
+for dialing it.
+
+A source is where the linked node comes from that vouches (tls.admission), so all identities of
+one member that have one address share one budget. It is charged to one source only, so whom several
+sources vouch for is dialed as long as one of them can pay.
+
+Bootstrap URLs are not charged, they are the operator's own. Nor are nodes that are remembered:
+these have a pace for themselves (membership.remembered).
+
+The machine does no I/O and reads no clock but `seconds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+BURST, RATE = 100, 1.0  # dials of one source; a second
+ALL_BURST, ALL_RATE = 256, 8.0  # of all sources together
+MAX_SOURCES = 1024  # that are remembered; those that have spent least are forgotten
+_NEXT_TO_NOTHING = 1e-6
+
+
+class _Bucket:
+    """What is left, and since when it is that much."""
+
+    __slots__ = ("_burst", "_level", "_rate", "_since")
+
+    def __init__(self, burst: float, rate: float, now: float) -> None:
+        self._burst, self._rate = burst, rate
+        self._level, self._since = burst, now
+
+    def level(self, now: float) -> float:
+        return min(self._burst, self._level + (now - self._since) * self._rate)
+
+    def wait(self, now: float) -> float:
+        missing = 1.0 - self.level(now)
+        return missing / self._rate if missing > _NEXT_TO_NOTHING else 0.0
+
+    def change(self, now: float, by: float) -> None:
+        self._level, self._since = min(self._burst, self.level(now) + by), now
+
+
+class DialBudget:
+    """The budgets of one node. `spent(source)` is told when a source has nothing left."""
+
+    def __init__(self, seconds: Callable[[], float], spent: Callable[[str], None]) -> None:
+        self._seconds = seconds
+        self._spent = spent
+        self._all = _Bucket(ALL_BURST, ALL_RATE, seconds())
+        self._sources: dict[str, _Bucket] = {}
+
+    def wait(self, source: str) -> float:
+        """Seconds until this source can pay for a dial."""
+        now = self._seconds()
+        bucket = self._sources.get(source)
+        return max(self._all.wait(now), bucket.wait(now) if bucket is not None else 0.0)
+
+    def take(self, source: str) -> None:
+        """It pays for one."""
+        now = self._seconds()
+        bucket = self._sources.get(source)
+        if bucket is None:
+            self._make_room(now)
+            bucket = self._sources[source] = _Bucket(BURST, RATE, now)
+        self._all.change(now, -1)
+        bucket.change(now, -1)
+        if bucket.wait(now):
+            self._spent(source)
+
+    def give_back(self, source: str) -> None:
+        """What it paid for led to a member."""
+        now = self._seconds()
+        self._all.change(now, 1)
+        bucket = self._sources.get(source)
+        if bucket is not None:
+            bucket.change(now, 1)
+
+    def _make_room(self, now: float) -> None:
+        if len(self._sources) < MAX_SOURCES:
+            return
+        by_level = sorted(self._sources, key=lambda each: self._sources[each].level(now))
+        for source in by_level[MAX_SOURCES // 2 :]:
+            del self._sources[source]

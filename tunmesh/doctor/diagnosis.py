@@ -1,0 +1,162 @@
+"""What may keep a node from working here, looked at in the order in which it would hit it.
+
+The config (all that the lint finds), every step of a start (service.preflight; but what a node that
+runs here has already), and the way to every bootstrap URL. Nothing is changed: a port and a tun are
+taken and given back, a child process becomes another user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunmesh.auth.handshake import Key
+from tunmesh.config.lint import lint
+from tunmesh.config.loading import Config
+from tunmesh.config.values import Endpoint
+from tunmesh.dataplane import tun
+from tunmesh.doctor.probe import addresses_of, reach
+from tunmesh.errors import OperatorError
+from tunmesh.host import access
+from tunmesh.service import preflight
+from tunmesh.service.preflight import Plan
+from tunmesh.tls import certificates
+from tunmesh.tls.underlay import Outside
+
+OK, DOUBT, BAD = "ok", "?", "NO"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a node that runs here says that it has."""
+
+    device: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`verdict`: OK, DOUBT or BAD. `text` says what is, and if that is not good, what helps."""
+
+    part: str
+    verdict: str
+    text: str
+
+
+def examine(
+    path: Path,
+    environ: Mapping[str, str],
+    draw: Callable[[float, float], float],
+    now: float,
+    running: Running | None,
+) -> Iterator[Finding]:
+    """Everything. `running`: a node answers here, so what it needed at its start it had."""
+    findings = lint(path, environ, draw, now, with_port=False)
+    for problem in findings.errors:
+        yield Finding("config", BAD, problem.at(path))
+    for problem in findings.warnings:
+        yield Finding("config", DOUBT, problem.at(path))
+    if not findings.errors:
+        # A certificate that has expired is no error of the config, but it is of no use.
+        too = "" if findings.warnings else ", and so can its certificate"
+        yield Finding("config", OK, f"{path} can be used{too}")
+    if findings.config is not None:
+        yield from _machine(Plan.of(findings.config), running)
+    elif running is None:
+        yield _any_device()
+    if findings.config is not None:
+        yield from _names(findings.config)
+        yield from _urls(findings.config, running is not None)
+
+
+def _machine(plan: Plan, running: Running | None) -> Iterator[Finding]:
+    """What a start needs, by what a start does."""
+    for step in preflight.STEPS:
+        if running is not None:
+            ours = {"port": running.port == plan.listen_port, "tun": running.device == plan.device}
+            if ours.get(step.name, True):
+                continue  # it has that, or has had it at its start
+        try:
+            said = step.attempt(plan)
+        except OperatorError as error:
+            is_node = any(holder.is_node for holder in preflight.holders_of(step.name, plan))
+            hint = "; if that is the node that you ask about, all is well" if is_node else ""
+            yield Finding(step.name, DOUBT if is_node else BAD, f"{error}{hint}")
+        else:
+            if said:
+                yield Finding(step.name, OK, said)
+
+
+def _any_device() -> Finding:
+    """What can be said without a config that is right."""
+    try:
+        os.close(tun.open_tun("tmdoctor"))
+    except OperatorError as error:
+        return Finding("tun", BAD, str(error))
+    return Finding("tun", OK, "a tun device can be made")
+
+
+def _own_url(own: Endpoint, outside: Outside) -> Iterator[Finding]:
+    """What can be said of it from here: that its name resolves to addresses inside the mesh. A name
+    that does not resolve here may do so at the peers."""
+    with contextlib.suppress(OSError):
+        for why in map(outside.why_not, addresses_of(own.host, own.port)):
+            if why:
+                yield Finding(str(own), BAD, f"advertised by this node: {why}")
+
+
+def _names(config: Config) -> Iterator[Finding]:
+    """Whether the node, which is another user than root by then, may look names up."""
+    uid, gid = config.process.uid, config.process.gid
+    groups = config.clustering.bootstrap_groups.values()
+    urls = [url for group in groups for url in group.bootstrap_node_urls]
+    if any(url.address is None for url in urls):
+        for file in access.locked_lookups(can=access.as_user(uid, gid)):
+            text = f"the node's uid {uid} may not read {file}: chmod 644. Until then, names that "
+            yield Finding("names", BAD, f"{text}resolve below may not resolve for the node")
+
+
+def _urls(config: Config, is_running: bool) -> Iterator[Finding]:
+    """Each bootstrap URL, step by step."""
+    ssl, clustering = config.control_api.ssl, config.clustering
+    try:
+        credentials = certificates.load(
+            ssl.cert_file_path, ssl.key_file_path, ssl.ca_file_path, ssl.verify_hostname
+        )
+    except OperatorError:
+        return  # the lint has said so
+    keys = tuple(Key.derive(secret) for secret in clustering.auth.accepted)
+    own = clustering.control_api_advertise_url
+    families = (config.networking.ipv4, config.networking.ipv6)
+    outside = Outside([family.network_cidr for family in families if family is not None])
+    yield from _own_url(own, outside)
+    groups = clustering.bootstrap_groups.values()
+    is_alone = all(url == own for group in groups for url in group.bootstrap_node_urls)
+    for name, group in clustering.bootstrap_groups.items():
+        if not group.bootstrap_node_urls:
+            yield Finding(name, OK, "an empty group: this may be the first node of its mesh")
+        for url in group.bootstrap_node_urls:
+            if url == own:
+                is_answered = not is_running and all(
+                    stage.ok for stage in reach(url.host, url.port, credentials, keys, outside)
+                )
+                yield _at_own_url(str(url), is_alone, is_answered)
+                continue
+            for stage in reach(url.host, url.port, credentials, keys, outside):
+                yield Finding(str(url), OK if stage.ok else BAD, f"{stage.name}: {stage.text}")
+
+
+def _at_own_url(url: str, is_alone: bool, is_answered: bool) -> Finding:
+    """A bootstrap URL that is what the node advertises. `is_answered`: by another node."""
+    if is_answered:
+        text = "it is what this node advertises, but no node runs here and one answers there: "
+        return Finding(url, BAD, f"{text}give this node a control_api_advertise_url of its own")
+    if is_alone:
+        text = (
+            "the bootstrap list leads only to this node: it or control_api_advertise_url is wrong"
+        )
+        return Finding(url, BAD, f"{text}; on the first node of a mesh leave the list empty")
+    return Finding(url, OK, "it is what this node advertises")

@@ -1,0 +1,182 @@
+"""Reaching another node's port, one step after the other, to find out at which one it fails.
+
+    resolve ── TCP ── TLS ── certificate ── handshake
+
+Of the handshake only as much as tells whether both ends hold the same secret: hello, and the
+challenge that only somebody who knows one of our key ids sends. The proof is not given, so nobody
+becomes a member; at the other end it counts as a handshake that was broken off.
+
+This blocks, and is for the command line.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from OpenSSL import SSL
+
+from tunmesh.auth import handshake
+from tunmesh.auth.handshake import Key
+from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from tunmesh.errors import PeerError
+from tunmesh.host import access
+from tunmesh.tls import tls
+from tunmesh.tls.underlay import Outside
+from tunmesh.wire import messages
+from tunmesh.wire.netstring import Decoder, encode
+
+TIMEOUT = 5.0  # seconds for each step
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step: what it is, whether it was made, and in words how it went or what would help."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def addresses_of(host: str, port: int) -> list[str]:
+    """Every address of a host, once. Raises OSError when its name does not resolve."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def reach(
+    host: str, port: int, credentials: tls.Credentials, keys: Sequence[Key], outside: Outside
+) -> Iterator[Stage]:
+    """The steps, up to the first that fails. Of several addresses the first that answers counts;
+    those that are not `outside` the mesh are not tried."""
+    try:
+        found = addresses_of(host, port)
+    except OSError as error:
+        why = access.names_are_locked() or "is the name right?"
+        text = f"{host} does not resolve ({error.strerror}): {why}"
+        yield Stage("resolve", False, text)
+        return
+    if found != [host]:
+        yield Stage("resolve", True, f"{host} is {', '.join(found)}")
+    addresses = [address for address in found if not outside.why_not(address)]
+    for address in found:
+        if address not in addresses:
+            yield Stage("resolve", False, outside.why_not(address))
+    if not addresses:
+        return
+    connection, failures = _connect(addresses, port)
+    if connection is None:
+        yield Stage("TCP", False, f"{'; '.join(failures)}")
+        return
+    with connection:
+        why = outside.why_not(connection.getsockname()[0])
+        if why:
+            yield Stage("TCP", False, f"the connection runs through the mesh: its end {why}")
+            return
+        yield Stage("TCP", True, f"connected to {connection.getpeername()[0]} port {port}")
+        yield from _over_tls(connection, host, credentials, keys)
+
+
+_TCP_HINTS = {
+    errno.EHOSTUNREACH: "; is that host up, its address right, and the cable or interface in?",
+    errno.ENETUNREACH: "; this machine has no route there",
+}
+
+
+def _connect(addresses: Sequence[str], port: int) -> tuple[socket.socket | None, list[str]]:
+    failures: list[str] = []
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), TIMEOUT), failures
+        except TimeoutError:
+            hint = "a firewall that drops, or a wrong address?"
+            failures.append(f"{address} port {port}: no answer within {TIMEOUT:.0f} s; {hint}")
+        except ConnectionRefusedError:
+            hint = "is the node up, and is this the port that it is published at?"
+            failures.append(f"{address} port {port}: refused; {hint}")
+        except OSError as error:
+            hint = _TCP_HINTS.get(error.errno or 0, "")
+            failures.append(f"{address} port {port}: {error.strerror or error}{hint}")
+    return None, failures
+
+
+def _over_tls(
+    connection: socket.socket, host: str, credentials: tls.Credentials, keys: Sequence[Key]
+) -> Iterator[Stage]:
+    connection.setblocking(False)
+    secure = SSL.Connection(credentials.client_context(), connection)
+    secure.set_connect_state()
+    deadline = time.monotonic() + TIMEOUT
+    try:
+        _do(secure.do_handshake, connection, deadline)
+    except PeerError as error:
+        name = "certificate" if error.reason == "certificate" else "TLS"
+        yield Stage(name, False, f"{error}{_TLS_HINTS.get(error.reason, '')}")
+        return
+    version = secure.get_protocol_version_name()
+    yield Stage("TLS", True, f"{version}, {secure.get_cipher_name()}")
+    channel = tls.Channel(host if credentials.verify_hostname else None)
+    try:
+        binding = channel.bind(secure)
+    except PeerError as error:
+        name = "certificate" if error.reason == "certificate" else "TLS"
+        yield Stage(name, False, str(error))
+        return
+    yield Stage("certificate", True, "it is one that this node trusts")
+    try:
+        version_number = _shake_hands(secure, connection, binding, keys)
+    except PeerError as error:
+        yield Stage("handshake", False, f"{error}{_HINTS.get(error.reason, '')}")
+        return
+    yield Stage("handshake", True, f"it holds the same secret; protocol version {version_number}")
+
+
+_HINTS = {
+    "closed": ": it holds none of this node's secrets, or has too many strangers at its port",
+    "tls": ": is that a tunmesh node, and no proxy that ends TLS before it?",
+}
+_LARGE = ": does the way lose large packets (MTU), or has it too many strangers at its port?"
+_TLS_HINTS = {"closed": _LARGE, "timeout": _LARGE, "tls": _HINTS["tls"]}
+
+
+def _shake_hands(
+    secure: SSL.Connection, connection: socket.socket, binding: bytes, keys: Sequence[Key]
+) -> int:
+    """The protocol version that the other end chose. Raises PeerError."""
+    nobody = NodeKey.of(secrets.token_bytes(SEED_SIZE))  # the proof that it signs is never sent
+    dialer = handshake.Dialer(keys, nobody, b"", secrets.token_bytes(messages.NONCE_SIZE), binding)
+    deadline = time.monotonic() + TIMEOUT
+    hello = encode(dialer.hello)
+    _do(lambda: secure.send(hello), connection, deadline)
+    decoder = Decoder(messages.MAX_HANDSHAKE_FRAME)
+    while True:
+        data = _do(lambda: secure.recv(4096), connection, deadline)
+        for payload in decoder.feed(data):
+            dialer.receive(bytes(payload))  # raises when it is not what it should be
+            return messages.decode_challenge(bytes(payload)).version
+
+
+def _do(call: Callable[[], Result], connection: socket.socket, deadline: float) -> Result:
+    """Do it as soon as the other end lets it be done. Raises PeerError."""
+    while True:
+        try:
+            return call()
+        except SSL.WantReadError:
+            event = select.POLLIN
+        except SSL.WantWriteError:
+            event = select.POLLOUT
+        except (SSL.ZeroReturnError, SSL.SysCallError):
+            raise PeerError("closed", "it hung up") from None
+        except SSL.Error as error:
+            raise tls.error_of(error) from None
+        poll = select.poll()
+        poll.register(connection, event)
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise PeerError("timeout", f"it says nothing for {TIMEOUT:.0f} s")

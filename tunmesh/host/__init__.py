@@ -1,0 +1,1 @@
+"""The machine that a node runs on: privileges, processes, files, ports."""

@@ -1,0 +1,202 @@
+"""System calls that a node never makes again, refused by the kernel.
+
+Once it has started, a node reads and writes descriptors, opens sockets and files, and starts
+threads for names. It executes nothing, starts no process, makes no namespace, looks into no other
+process, changes nothing of its tun device, and touches no part of the kernel that has nothing to do
+with that. Somebody who has made it run code of his own would begin with just those, and a namespace
+of one's own is where most holes of the kernel are reached from.
+
+    another architecture's calls (32 bits, x32)    EPERM
+    clone without CLONE_THREAD, fork, vfork        EPERM
+    clone3, whose flags a filter cannot see        ENOSYS: the C library falls back to clone
+    those of REFUSED                               EPERM
+    ioctl of a tun device                          EPERM
+    socket, but for FAMILIES and NETLINK_ROUTE     EAFNOSUPPORT
+    all others                                     go on
+
+It names what is refused, not what is allowed: what a C library, OpenSSL or Python call differs
+between releases, and a node that ends on a call that somebody forgot is worse than one that may
+make a call too many. The kernel remembers for each call that it is always allowed (since 5.11), so
+the way of a packet does not run the program.
+
+Needs no_new_privs, and holds for threads that start later: so it comes after
+`host.privileges.drop`, with one thread.
+
+Sources: seccomp(2), clone(2), linux/{seccomp,filter,audit,if_tun}.h, the kernel's tables of system
+calls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from dataclasses import dataclass
+
+# Numbers on x86-64, and in the table that newer architectures share.
+REFUSED = {
+    "execve": (59, 221),
+    "execveat": (322, 281),
+    "fork": (57, None),
+    "vfork": (58, None),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
+    "pidfd_getfd": (438, 438),
+    "kcmp": (312, 272),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "open_by_handle_at": (304, 265),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "reboot": (169, 142),
+    "personality": (135, 92),
+    "modify_ldt": (154, None),
+}
+CLONE_THREAD = 0x10000
+# What a node opens once it has started. Of netlink only what tells of interfaces and routes
+# (netlink.device_watch; the C library asks it, too), and nothing of netfilter, audit or xfrm.
+FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
+# The lower half of an ioctl number is its type and its number: TUNSETNOCSUM is the lowest of the
+# tun's, 'T' and 200; what terminals have of that type is below. A persistent tun would outlive the
+# node, and one that belongs to somebody else could be taken over.
+_TUN_IOCTLS = (0x54C8, 0x54FF)
+
+_SECCOMP_SET_MODE_FILTER = 1
+# Without it, kernels before 5.16 would slow down everything else that the process does.
+_SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
+_ALLOW = 0x7FFF0000
+_ERRNO = 0x00050000
+# Offsets in struct seccomp_data; of the first argument, the half with the flags of clone.
+_NUMBER, _ARCHITECTURE = 0, 4
+_FIRST_ARGUMENT, _SECOND_ARGUMENT, _THIRD_ARGUMENT = 16, 24, 32
+_LOAD, _IF_EQUAL, _IF_MORE, _IF_AT_LEAST, _IF_ANY_BIT = 0x20, 0x15, 0x25, 0x35, 0x45
+_AND, _RETURN = 0x54, 0x06
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How the kernel calls it (linux/audit.h), and what the calls are called there."""
+
+    audit: int
+    column: int  # of REFUSED
+    clone: int
+    seccomp: int
+    ioctl: int
+    socket: int
+    clone3: int = 435
+    beyond: int = 0  # numbers from here on are another architecture's; 0 if there is none
+
+
+ARCHITECTURES = {
+    "x86_64": Architecture(
+        0xC000003E, 0, clone=56, seccomp=317, ioctl=16, socket=41, beyond=0x40000000
+    ),
+    "aarch64": Architecture(0xC00000B7, 1, clone=220, seccomp=277, ioctl=29, socket=198),
+}
+
+
+Instruction = tuple[int, int, int, int]  # operation, jump if true, jump if false, value
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
+
+
+def filter_of(architecture: Architecture) -> bytes:
+    """The program, as an array of struct sock_filter. Each test goes on where it says something
+    about this call, and else skips what it would have done."""
+    code = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_IF_EQUAL, 1, 0, architecture.audit),
+        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
+        (_LOAD, 0, 0, _NUMBER),
+    ]
+    if architecture.beyond:
+        code += _answer(_IF_AT_LEAST, architecture.beyond, errno.EPERM)
+    code += _answer(_IF_EQUAL, architecture.clone3, errno.ENOSYS)
+    for numbers in REFUSED.values():
+        number = numbers[architecture.column]
+        if number is not None:
+            code += _answer(_IF_EQUAL, number, errno.EPERM)
+    allow, refuse = (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _ERRNO | errno.EPERM)
+    code += _block(
+        architecture.clone,
+        (_LOAD, 0, 0, _FIRST_ARGUMENT),
+        (_IF_ANY_BIT, 1, 0, CLONE_THREAD),
+        refuse,
+        allow,
+    )
+    code += _block(
+        architecture.ioctl,
+        (_LOAD, 0, 0, _SECOND_ARGUMENT),
+        (_AND, 0, 0, 0xFFFF),
+        (_IF_AT_LEAST, 0, 2, _TUN_IOCTLS[0]),
+        (_IF_MORE, 1, 0, _TUN_IOCTLS[1]),
+        refuse,
+        allow,
+    )
+    code += _block(
+        architecture.socket,
+        (_LOAD, 0, 0, _FIRST_ARGUMENT),
+        *((_IF_EQUAL, 3 + len(FAMILIES) - at, 0, family) for at, family in enumerate(FAMILIES)),
+        (_IF_EQUAL, 0, 2, socket.AF_NETLINK),
+        (_LOAD, 0, 0, _THIRD_ARGUMENT),
+        (_IF_EQUAL, 1, 0, socket.NETLINK_ROUTE),
+        (_RETURN, 0, 0, _ERRNO | errno.EAFNOSUPPORT),
+        allow,
+    )
+    code.append(allow)
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+
+
+def _block(number: int, *instructions: Instruction) -> list[Instruction]:
+    """What decides about one system call, looking at its arguments. Each way through it returns:
+    the number of the call is no longer in the accumulator."""
+    return [(_IF_EQUAL, 0, len(instructions), number), *instructions]
+
+
+def _answer(test: int, value: int, error: int) -> list[Instruction]:
+    return [(test, 0, 1, value), (_RETURN, 0, 0, _ERRNO | error)]
+
+
+def refuse() -> str:
+    """Have the kernel refuse them to this thread and those that it starts. Returns why it does
+    not, or nothing: it is one more fence, and where it cannot be had the others stand."""
+    machine = os.uname().machine
+    architecture = ARCHITECTURES.get(machine)
+    if architecture is None or struct.calcsize("P") != 8:
+        return f"there is none for {machine}"
+    code = filter_of(architecture)
+    program = _Program(len(code) // 8, code)
+    libc = ctypes.CDLL(None, use_errno=True)
+    arguments = (_SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW)
+    if libc.syscall(architecture.seccomp, *arguments, ctypes.byref(program)) != 0:
+        return os.strerror(ctypes.get_errno())
+    return ""

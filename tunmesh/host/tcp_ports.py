@@ -1,0 +1,140 @@
+"""TCP ports that a node listens on, bound before privileges are dropped.
+
+Without an address it is one socket for every address of both families, whatever the sysctl
+net.ipv6.bindv6only says (IPV6_V6ONLY of ipv6(7) is set on each). Only where the machine has no IPv6
+at all is it IPv4 alone, and `where` says so: when somebody else has one of the addresses, that is
+an error, and he is named.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, TypeAlias
+
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+from tunmesh.errors import OperatorError
+from tunmesh.host import holders
+
+BACKLOG = 512  # a mesh that dials all at once; not more, since behind a flood one waits in it
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+Address: TypeAlias = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A socket that listens. `address`: the only one that it listens on, None for all."""
+
+    socket: socket.socket
+    address: Address | None
+    port: int
+
+    @property
+    def where(self) -> str:
+        """What it listens on, in words."""
+        if self.address is not None:
+            return f"TCP port {self.port} of {self.address}"
+        if self.socket.family == socket.AF_INET:
+            return f"TCP port {self.port}, over IPv4 alone: this machine has no IPv6"
+        return f"TCP port {self.port}"
+
+    def listen(self, reactor: Any, factory: IProtocolFactory) -> IListeningPort:
+        """Let the reactor accept connections for this factory. To be called once."""
+        port: IListeningPort = reactor.adoptStreamPort(
+            self.socket.fileno(), self.socket.family, factory
+        )
+        self.socket.close()  # the reactor has a descriptor of its own
+        return port
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Those of the config that say where to listen."""
+
+    port: str = "control_api/listen_port"
+    address: str = "control_api/listen_address"
+
+
+PORT = Keys()
+MONITORING = Keys("monitoring/listen", "monitoring/listen")
+
+
+def bind(address: Address | None, port: int, keys: Keys = PORT) -> Bound:
+    """Listen on this port of one address, or of all. Raises OperatorError naming the key, and who
+    has the port. `::` is both families, too."""
+    try:
+        return Bound(_bound(address, port), address, port)
+    except OSError as error:
+        raise OperatorError(_why_not(address, port, keys, error)) from None
+
+
+def taken_by_others(address: Address | None, port: int) -> list[holders.Holder]:
+    """Who keeps a node from this port, other than a tunmesh node."""
+    rivals = [
+        holder
+        for holder in holders.of_port(port)
+        if address is None or holder.address == address or _is_any(holder.address)
+    ]
+    return [] if any(holder.is_node for holder in rivals) else rivals
+
+
+def _bound(address: Address | None, port: int) -> socket.socket:
+    if address is not None:
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        return _listening(family, str(address), port)
+    try:
+        return _listening(socket.AF_INET6, "::", port)
+    except OSError as error:
+        if error.errno not in _NO_IPV6:
+            raise
+    return _listening(socket.AF_INET, "0.0.0.0", port)  # noqa: S104
+
+
+def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        made.bind((host, port))
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def shown(address: Address, port: int) -> str:
+    """How address and port are written in a config and a URL."""
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def _why_not(address: Address | None, port: int, keys: Keys, error: OSError) -> str:
+    place = f"on TCP port {port}" if address is None else f"at {shown(address, port)}"
+    start = f"{keys.port}: cannot listen {place}: {error.strerror}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            rivals = holders.of_port(port)
+            by = f" by {'; '.join(map(str, rivals))}" if rivals else ""
+            return (
+                f"{start}{by}; end that, choose another port, or have each listen on an address of "
+                f"its own ({keys.address})"
+            )
+        case errno.EADDRNOTAVAIL:
+            return (
+                f"{keys.address}: {address} is no address of this machine; "
+                "it must be one that it has"
+            )
+        case errno.EACCES:
+            return f"{start}; a port below 1024 needs the capability NET_BIND_SERVICE"
+        case _:
+            return start
+
+
+def _is_any(address: Address | None) -> bool:
+    return address is not None and address.is_unspecified

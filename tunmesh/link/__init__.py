@@ -1,0 +1,1 @@
+"""One connection between two nodes: its messages, its queue, its end."""

@@ -1,0 +1,91 @@
+"""How much memory is for what waits for peers, or has come from them only in part.
+
+Each link has bounds of its own, but a member may have thousands of links. So all of them share one
+budget: queues of packets, messages and packets that a socket did not take, frames that are not
+whole yet.
+
+The rule (dynamic threshold, Choudhury and Hahne 1998): what one source holds may not be more than
+what is left for everybody. One source that hoards gets half of the budget, two get a third each,
+and there is always as much left for one more. A source is an IPv4 address or an IPv6 /64
+(tls.admission), since one member can have any number of identities but not of addresses.
+
+Packets are kept below that by dropping them. What cannot be dropped is `pinned`: messages that a
+peer does not read, frames that it does not finish. A link of a source that is above the bound by
+that alone ends; one whose packets were within it before others came does not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+DEFAULT = 64 << 20  # bytes
+LEAST = 4 << 20  # less would not do for a few busy links
+
+
+class MemoryBudget:
+    """`limit` bytes for all links of one node; `held` of them are taken now. `is_ample`: less than
+    half of them are, so nobody need look at the room that is left before each write."""
+
+    def __init__(self, limit: int = DEFAULT) -> None:
+        self.limit = limit
+        self.held = self._peak = 0
+        self.is_ample = True
+        self._sources: Counter[str] = Counter()
+        self._pinned: Counter[str] = Counter()
+
+    def account(self, source: str) -> Account:
+        """What one link from this source holds. It is to be emptied when the link is gone."""
+        return Account(self, source)
+
+    def held_by(self, source: str) -> int:
+        """Bytes that the links of one source hold."""
+        return self._sources[source]
+
+    def pinned_by(self, source: str) -> int:
+        """Bytes of them that cannot be dropped."""
+        return self._pinned[source]
+
+    def has_fallen(self, size: int) -> bool:
+        """Whether, since this was asked last, so much more was held at some time than is now."""
+        peak, self._peak = self._peak, self.held
+        return peak - self.held >= size
+
+    def change(self, source: str, size: int, pinned: int) -> None:
+        """A link from this source holds so many bytes more, and so many more that are pinned."""
+        self.held += size
+        self._peak = max(self._peak, self.held)
+        self.is_ample = 2 * self.held < self.limit
+        for counts, more in ((self._sources, size), (self._pinned, pinned)):
+            counts[source] += more
+            if not counts[source]:
+                del counts[source]
+
+
+class Account:
+    """What is held for one link."""
+
+    __slots__ = ("_budget", "_pinned", "_source", "held")
+
+    def __init__(self, budget: MemoryBudget, source: str) -> None:
+        self._budget = budget
+        self._source = source
+        self._pinned = 0
+        self.held = 0
+
+    @property
+    def room(self) -> int:
+        """How many bytes more it may hold."""
+        budget = self._budget
+        return max(0, (budget.limit - budget.held - budget.held_by(self._source)) // 2)
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether its source has more pinned than is left for everybody."""
+        budget = self._budget
+        return budget.pinned_by(self._source) > budget.limit - budget.held
+
+    def hold(self, size: int, pinned: int = 0) -> None:
+        """It holds so many bytes now, of which so many are pinned."""
+        if (size, pinned) != (self.held, self._pinned):
+            self._budget.change(self._source, size - self.held, pinned - self._pinned)
+            self.held, self._pinned = size, pinned

@@ -1,0 +1,1 @@
+"""The log: what is written, how it looks, and how often."""

@@ -1,0 +1,1 @@
+"""Who is in the mesh: nodes, their links and addresses, and what they say of each other."""

@@ -1,0 +1,264 @@
+"""Whether a node and its peers agree on the mesh's networks and on who has which address.
+
+Every node says in its record which networks it is configured with, and tells a peer which of the
+peer's addresses it does not route to it. What one of them has wrong in its config, all of them see
+as a disagreement. It is the business of the one that is wrong: a mesh must not lose its healthy
+nodes to it. So each node judges itself by the majority of the nodes that it sees: its peers, and
+itself.
+
+- **Cut off**: most of them do not route an address of this node to it, because another node holds
+  it or because it is outside their networks. Not ready, however long the node has been there.
+- **Out of step**: most of them have a network that no network of this node covers. Not ready,
+  unless it is settled (membership.seniority): who was there before is in order when others change,
+  so a rolling update that adds a family, or makes a network larger, never takes the old nodes out.
+  Nor the new ones: who has more than the others is in step.
+- Anything else is a warning, at both ends.
+
+Half against half, the half with the node that was there first is in order. Of two nodes that is one
+of them: both find the same (membership.roster).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tunmesh.addresses import Network
+from tunmesh.status import Check
+from tunmesh.wire.messages import NodeRecord
+
+MOST_NAMES = 3  # in one sentence
+MOST_DIFFERENCES = 8  # sets of networks that are told apart
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the record of a peer says of this node's place in the mesh. Addresses are text."""
+
+    claims: frozenset[str]  # addresses of this node that the peer says are its own
+    outside: frozenset[str]  # those outside its networks, though it has some of that family
+    apart: frozenset[str]  # those of a family of which it has no network
+    differs: bool  # its networks are other ones
+    networks: frozenset[Network]  # that it has
+    lacking: frozenset[Network]  # those of them that no network of this node covers
+
+    @classmethod
+    def of(cls, me: NodeRecord, record: NodeRecord) -> View:
+        theirs = {address.ip for address in record.addresses}
+        claims, outside, apart = set(), set(), set()
+        for ip in (address.ip for address in me.addresses):
+            family = [network for network in record.networks if network.version == ip.version]
+            if ip in theirs:
+                claims.add(str(ip))
+            if record.networks and not family:
+                apart.add(str(ip))
+            elif family and not any(ip in network for network in family):
+                outside.add(str(ip))
+        networks = frozenset(record.networks)
+        differs = have_other_networks(me, record)
+        lacking = frozenset(
+            network
+            for network in networks
+            if differs and not any(_covers(ours, network) for ours in me.networks)
+        )
+        return cls(
+            frozenset(claims), frozenset(outside), frozenset(apart), differs, networks, lacking
+        )
+
+    def held_elsewhere(self, refuses: Iterable[str]) -> frozenset[str]:
+        """Of the addresses of this node that the peer refuses to route here, those that it could
+        route: it has them routed to another node."""
+        return frozenset(refuses) - self.outside - self.apart
+
+    @property
+    def is_odd(self) -> bool:
+        return self.differs or bool(self.claims)
+
+
+def have_other_networks(one: NodeRecord, other: NodeRecord) -> bool:
+    """Whether both say which networks they are configured with, and these are not the same."""
+    ours, theirs = one.networks, other.networks
+    return bool(ours and theirs) and ours != theirs and set(ours) != set(theirs)
+
+
+class Peer(Protocol):
+    """A linked node."""
+
+    @property
+    def record(self) -> NodeRecord: ...
+    @property
+    def view(self) -> View: ...
+    @property
+    def was_first(self) -> bool:
+        """Whether it was in the mesh before this node."""
+        ...
+
+    @property
+    def refuses(self) -> tuple[str, ...]:
+        """Addresses of this node that it does not route to it."""
+        ...
+
+    @property
+    def holder(self) -> str:
+        """The name of the node that it routes them to, or ""."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What there is to say of this node's addresses and networks, in sentences."""
+
+    cut_off: tuple[str, ...] = ()
+    contested: tuple[str, ...] = ()  # addresses that only some do not route here
+    differences: tuple[str, ...] = ()  # networks, for each set of networks that peers have
+    is_out_of_step: bool = False
+    is_claimed: bool = False  # some peer says that an address of this node is another one's
+
+    @property
+    def has_objections(self) -> bool:
+        """Whether a node that is not settled cannot be."""
+        return bool(self.cut_off) or self.is_out_of_step or self.is_claimed
+
+    @property
+    def is_outvoted(self) -> bool:
+        """Whether most of the mesh is against the node."""
+        return bool(self.cut_off) or self.is_out_of_step
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether most of the mesh say that another node has an address of this one."""
+        return self.is_claimed and bool(self.cut_off)
+
+    def checks(self, is_settled: bool) -> tuple[Check, ...]:
+        """The conditions of being ready. Their reasons tell the warnings, too."""
+        addresses = "; ".join((*self.cut_off, *self.contested)) or "every peer routes them here"
+        networks = "; ".join(self.differences) or "every peer has the same"
+        in_step = is_settled or not self.is_out_of_step
+        return (
+            Check("addresses", not self.cut_off, addresses),
+            Check("networks", in_step, networks if in_step else f"out of step: {networks}"),
+        )
+
+    def warnings(self, is_settled: bool) -> tuple[str, ...]:
+        """What does not keep the node from being ready. What does is in the checks."""
+        addresses = () if self.cut_off else self.contested
+        networks = self.differences if is_settled or not self.is_out_of_step else ()
+        return (*addresses, *networks)
+
+
+AGREED = Agreement()
+
+
+def judge(me: NodeRecord, peers: Sequence[Peer]) -> Agreement:
+    """How this node stands with its peers."""
+    odd = [peer for peer in peers if peer.refuses or peer.view.is_odd]
+    if not odd:
+        return AGREED
+    cut_off: list[str] = []
+    contested: list[str] = []
+    for address in (str(each.ip) for each in me.addresses):
+        opposed = [peer for peer in odd if _is_opposed(peer, address)]
+        if opposed:
+            is_cut_off = _is_lost(address, opposed, peers)
+            (cut_off if is_cut_off else contested).append(_not_routed(address, opposed, peers))
+    return Agreement(
+        tuple(cut_off),
+        tuple(contested),
+        tuple(_differences(me, odd)),
+        _is_out_of_step(odd, peers),
+        any(peer.view.held_elsewhere(peer.refuses) for peer in odd),
+    )
+
+
+def _is_opposed(peer: Peer, address: str) -> bool:
+    view = peer.view
+    refuses = address in peer.refuses and address not in view.apart
+    return refuses or address in view.claims or address in view.outside
+
+
+def _is_lost(address: str, opposed: Sequence[Peer], peers: Sequence[Peer]) -> bool:
+    """Whether the mesh has decided against this node."""
+    voters = [peer for peer in peers if address not in peer.view.apart]
+    view = opposed[0].view
+    if len(voters) == 1 and address not in view.claims | view.outside:
+        return True  # our only peer says that a third node has it
+    return _is_outvoted(opposed, voters)
+
+
+def _is_outvoted(opposed: Sequence[Peer], voters: Sequence[Peer]) -> bool:
+    against, in_favour = len(opposed), len(voters) + 1 - len(opposed)
+    if against != in_favour:
+        return against > in_favour
+    first = min(opposed, key=lambda peer: _seniority(peer.record))
+    allies = [peer.record for peer in voters if peer not in opposed]
+    return first.was_first and all(_seniority(first.record) < _seniority(ally) for ally in allies)
+
+
+def _seniority(record: NodeRecord) -> tuple[bool, int, str]:
+    """Less: there before, as membership.roster has it."""
+    return (not record.settled, record.started, record.id)
+
+
+def _is_out_of_step(odd: Sequence[Peer], peers: Sequence[Peer]) -> bool:
+    """Many peers may each have other networks, so each of them is looked at once."""
+    having = Counter(network for peer in odd for network in peer.view.lacking)
+    return any(
+        _is_outvoted([peer for peer in odd if network in peer.view.lacking], peers)
+        for network, count in having.items()
+        if 2 * count > len(peers)
+    )
+
+
+def _covers(network: Network, other: Network) -> bool:
+    return (
+        network.version == other.version
+        and other.network_address in network
+        and other.broadcast_address in network
+    )
+
+
+# --- in words ---
+
+
+def _not_routed(address: str, opposed: Sequence[Peer], peers: Sequence[Peer]) -> str:
+    claimants = [peer for peer in opposed if address in peer.view.claims]
+    count = f"not routed to this node by {len(opposed)} of {len(peers)} peers"
+    if claimants:
+        both = f"this node and {names(claimants)}"
+        return f"two nodes have the address {address}: {both} ({count})"
+    why = "outside the network there"
+    held = [peer for peer in opposed if address not in peer.view.outside]
+    if held:
+        why = f"{held[0].holder or 'another node'} holds it there"
+    return f"{address} is {count} ({names(opposed)}): {why}"
+
+
+def _differences(me: NodeRecord, odd: Sequence[Peer]) -> Iterator[str]:
+    by_networks: dict[frozenset[Network], list[Peer]] = {}
+    for peer in odd:
+        if peer.view.differs:
+            by_networks.setdefault(peer.view.networks, []).append(peer)
+    groups = sorted(by_networks.values(), key=len, reverse=True)
+    ours = network_texts(me)
+    for group in groups[:MOST_DIFFERENCES]:
+        theirs = network_texts(group[0].record)
+        count = f"{len(group)} peers: " if len(group) > 1 else ""
+        yield f"network_cidr is {ours} here, {theirs} on {count}{names(group)}"
+    more = sum(map(len, groups[MOST_DIFFERENCES:]))
+    if more:
+        yield f"network_cidr is {ours} here, others again on {more} more peers"
+
+
+def network_texts(record: NodeRecord) -> str:
+    """The networks of a node, IPv4 first."""
+    found = sorted(record.networks, key=lambda network: (network.version, str(network)))
+    return " and ".join(map(str, found))
+
+
+def names(peers: Iterable[Peer]) -> str:
+    """Who that is, a few of them by name."""
+    found = sorted(peer.record.name for peer in peers)
+    more = len(found) - MOST_NAMES
+    return ", ".join([*found[:MOST_NAMES], *([f"{more} more"] if more > 0 else [])])

@@ -1,0 +1,134 @@
+"""What the roster wants done, as values. Its only reader is the node.
+
+`Link` is whatever object the caller uses for a link.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Generic, TypeVar
+
+from tunmesh.wire.messages import Gossip, NodeRecord, Refusal
+
+Address = IPv4Address | IPv6Address
+Link = TypeVar("Link")
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Keep trying to link with this node. The node with the smaller id goes first; the other one is
+    `patient`, so that most pairs never race."""
+
+    record: NodeRecord
+    patient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Stop dialing this node: it is gone, or another life of it answers at its URL."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join(Generic[Link]):
+    """A node came: this is its first link."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Switch(Generic[Link]):
+    """Send to this node by this link from now on."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[Link]):
+    """A node went: this was its last link."""
+
+    link: Link
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retire(Generic[Link]):
+    """Send no more data on this link and close it once the other end does the same."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Close(Generic[Link]):
+    """Say bye with this reason and close."""
+
+    link: Link
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Generic[Link]):
+    """Ask whether the other end is there, and report with `probed`."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[Link]):
+    """This address belongs to the node at the other end of this link."""
+
+    address: Address
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Unroute:
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Tell(Generic[Link]):
+    link: Link
+    gossip: Gossip
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Generic[Link]):
+    """Ask who the nodes with these ids are."""
+
+    link: Link
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce(Generic[Link]):
+    """Answer that: with what these nodes, all linked, have signed of themselves."""
+
+    link: Link
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse(Generic[Link]):
+    link: Link
+    refusal: Refusal
+
+
+Command = (
+    Dial
+    | Forget
+    | Join[Link]
+    | Switch[Link]
+    | Part[Link]
+    | Retire[Link]
+    | Close[Link]
+    | Probe[Link]
+    | Route[Link]
+    | Unroute
+    | Tell[Link]
+    | Ask[Link]
+    | Introduce[Link]
+    | Refuse[Link]
+)

@@ -1,0 +1,190 @@
+"""Watches the tun, and what else there is in its network namespace that has to do with the mesh.
+
+    news socket ── something changed ──> pause ──> look ──> complaints ──> changed()
+      (multicast)     read once, then          dumps, a part for each
+                      not until the look       turn of the reactor
+
+Netlink news needs no privilege, so this goes on when the node has none. The news itself is thrown
+away: it only says that it is time to look, and the look has everything, so nothing is lost when
+news is (ENOBUFS). Somebody who changes routes 10,000 times a second costs no more than one who does
+so once: after the first piece of news the socket is left alone until the look begins. A look is
+read in parts, of which one takes about a millisecond; the next one waits for PAUSE, and for 20
+times the processor time that the last one took. So with 100,000 routes that change all the time it
+takes 5 % of a processor, and with a few it notices within half a second.
+
+Also tells by which way the kernel would send a packet, which is one question and one answer.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tunmesh.logs import bugs
+from tunmesh.netlink import codec, device_state, query
+from tunmesh.netlink.codec import Address, NetlinkError, Snapshot
+from tunmesh.netlink.device_state import Way
+from tunmesh.netlink.overlaps import Overlay
+
+PAUSE = 0.2  # seconds from the first news to the look, in which more of it may come
+PAUSE_AFTER_FAILURE = 5.0
+REST = 20  # times what a look took: as much as one in 20 parts of the processor's time
+# How much news is read away before a look: what is in the socket's buffer; it holds a few hundred.
+_STALE_NEWS = 2000
+
+
+@implementer(IReadDescriptor)
+class _Readable:
+    """A socket that the reactor looks after, by a callable."""
+
+    def __init__(self, opened: socket.socket, readable: Callable[[], None]) -> None:
+        self.socket = opened
+        opened.setblocking(False)
+        self.doRead = readable
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Netlink sockets have no other end; an error in doRead would be a bug."""
+
+    def logPrefix(self) -> str:
+        return "netlink"
+
+
+class DeviceWatch:
+    """Watches one device. Takes its sockets when it is made: raises OSError when there are none.
+    `worked()` gives the processor time of this thread, in seconds."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        device: str,
+        overlays: Sequence[Overlay],
+        worked: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self.complaints: Sequence[str] = ()
+        self._reactor = reactor
+        self._device = device
+        self._overlays = tuple(overlays)
+        self._worked = worked
+        self._news = _Readable(query.open_socket(codec.NEWS_GROUPS), self._news_came)
+        self._questions = query.open_socket()
+        self._questions.setblocking(False)
+        self._asked: _Readable | None = None  # as long as a look takes
+        self._cost = 0.0
+        self._timer: IDelayedCall | None = None
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Look, and go on; `changed` is called whenever `complaints` has changed."""
+        self._changed = changed
+        self._look()
+
+    def stop(self) -> None:
+        """No more of it. May be called twice."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._end_look()
+        self._reactor.removeReader(self._news)
+        self._news.socket.close()
+        self._questions.close()
+
+    def way(self, destination: Address, source: Address) -> Way | None:
+        """Where the kernel would send a packet; None if it cannot be asked."""
+        try:
+            route = query.route_of(self._questions, destination, source)
+        except NetlinkError as error:
+            return Way("", why=os.strerror(error.errno))
+        except OSError:
+            return None
+        try:
+            name = socket.if_indextoname(route.interface)
+        except OSError:
+            name = f"interface {route.interface}"
+        return Way(name, route.table)
+
+    def _news_came(self) -> None:
+        self._look_in(max(PAUSE, REST * self._cost))
+
+    def _look_in(self, delay: float) -> None:
+        """Look after a pause, for which news is left alone. This ends a look that goes on."""
+        self._end_look()
+        self._reactor.removeReader(self._news)
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._reactor.callLater(delay, self._look)
+
+    def _look(self) -> None:
+        self._discard_news()
+        self._cost = 0.0
+        snapshot = Snapshot([overlay.network for overlay in self._overlays])
+        try:
+            # One of its own: what is left of a look that failed is not to be taken for an answer.
+            asked = self._asked = _Readable(
+                query.open_socket(), lambda: self._guarded(self._part_came, snapshot)
+            )
+        except OSError:
+            self._look_in(PAUSE_AFTER_FAILURE)
+            return
+        self._reactor.addReader(asked)
+        self._guarded(self._ask, snapshot)
+
+    def _discard_news(self) -> None:
+        for _ in range(_STALE_NEWS):
+            try:
+                self._news.socket.recv(1)
+            except BlockingIOError:
+                break
+            except OSError:  # ENOBUFS: some was lost
+                continue
+
+    def _guarded(self, step: Callable[[Snapshot], None], snapshot: Snapshot) -> None:
+        """A step of a look, its cost counted. If it fails, for want of memory perhaps, there will
+        be another look in a while."""
+        began = self._worked()
+        try:
+            step(snapshot)
+        except (OSError, NetlinkError):
+            self._look_in(PAUSE_AFTER_FAILURE)
+        except Exception as error:
+            bugs.caught(f"a look at {self._device} was lost to a bug")(error)
+            self._look_in(PAUSE_AFTER_FAILURE)
+        finally:
+            self._cost += self._worked() - began
+
+    def _ask(self, snapshot: Snapshot) -> None:
+        request = snapshot.request()
+        if request is None:
+            self._looked(snapshot)
+        elif self._asked is not None:
+            self._asked.socket.send(request)
+
+    def _part_came(self, snapshot: Snapshot) -> None:
+        if self._asked is None:
+            return
+        with suppress(BlockingIOError):
+            if snapshot.feed(self._asked.socket.recv(query.CHUNK)):
+                self._ask(snapshot)
+
+    def _looked(self, snapshot: Snapshot) -> None:
+        self._end_look()
+        # What came meanwhile is read now, and leads to the next look.
+        self._reactor.addReader(self._news)
+        found = device_state.complaints(self._device, self._overlays, snapshot.state)
+        if found != self.complaints:
+            self.complaints = found
+            self._changed()
+
+    def _end_look(self) -> None:
+        if self._asked is not None:
+            self._reactor.removeReader(self._asked)
+            self._asked.socket.close()
+            self._asked = None

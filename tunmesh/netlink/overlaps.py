@@ -1,0 +1,245 @@
+"""What else on this machine has to do with the mesh's networks: before the start, and later.
+
+The kernel goes through its policy rules in order of priority, each of which names a table; in a
+table the longest prefix wins, and among equals the lowest metric. The mesh's routes are in the main
+table. So what takes packets away from a mesh network N, or would lose packets to it, is
+
+    a route in the main table to N or to a part of it     it is as specific, or more so
+    a route that overlaps N in a table that a rule        whatever its length: that table is asked
+      before the main table's names                       first (Tailscale's 52, wg-quick's 51820)
+    such a rule that refuses packets
+    before the start: an address whose subnet overlaps    hosts on that link would not be reached
+      N, however large it is
+
+and what does not: a wider route in the main table, be it the default route, a part of one that
+other VPNs made, or 10.0.0.0/8 to somewhere. To be more specific than those is what the mesh's
+routes are for. Nor a route to N itself that refuses packets and has a worse metric than the mesh's:
+that is a guard (docs/operating.md), which counts only while the tun is not there.
+
+Rules are judged for packets that this machine sends, without a mark, from its mesh address or
+without one. Rules for some users or ports only are left out; `tunmesh explain` asks the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+
+from tunmesh.netlink import codec
+from tunmesh.netlink.codec import Network, Route, Rule, State
+
+_REFUSING = (codec.BLACKHOLE, codec.UNREACHABLE, codec.PROHIBIT)
+# What the kernel makes in its table `local` together with an address, and that no host loses by.
+_BESIDE_ADDRESSES = (codec.BROADCAST, codec.ANYCAST, codec.MULTICAST)
+_METRIC_ADDED = {4: 0, 6: 1024}  # what the kernel gives routes that are added without one
+# No block that somebody is given is larger: wider routes are parts of a default route.
+_LARGEST_BLOCK = {4: 8, 6: 7}
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One address family of the mesh: all of it, and our own address with its local prefix."""
+
+    network: IPv4Network | IPv6Network
+    address: IPv4Interface | IPv6Interface
+    broadcast: bool = False  # of the whole network; that of the local subnet comes with the address
+    allowed: tuple[Network, ...] = ()  # what lies in these may overlap, says the operator
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A network that overlaps the mesh's, and who has it."""
+
+    network: Network
+    interface: str
+    leads_nowhere: bool = False
+    rule: Rule | None = None  # that has it come before the main table
+
+    def refusal(self, device: str, overlay: Overlay) -> str:
+        """Why `device` cannot be set up, and what would help."""
+        network = overlay.network
+        advice = f"or say networking/allow_overlap: [{self.network}]"
+        if self.rule is not None:
+            return (
+                f"{network}: the rule {str(self.rule)!r} comes before the main table and sends "
+                f"{self.network} {self._whither()}, so {device} would miss packets; change that "
+                f"rule or its table, choose another network, {advice}"
+            )
+        if self.leads_nowhere:
+            return (
+                f"{network} overlaps the route to {self.network} that leads nowhere "
+                f"(blackhole or the like), so {device} would miss packets; remove that route, "
+                f"choose another network, {advice}"
+            )
+        return (
+            f"{network} overlaps {self.network}, which {self.interface} uses, so {device} would "
+            f"take its traffic or miss packets; choose a network that nothing on this machine "
+            f"uses, {advice}"
+        )
+
+    def complaint(self, device: str) -> str:
+        """What it means while `device` is there."""
+        by = f" by the rule {str(self.rule)!r}" if self.rule is not None else ""
+        return f"{self.network} is sent {self._whither()}{by}, not to {device}"
+
+    def _whither(self) -> str:
+        return "nowhere" if self.leads_nowhere else f"to {self.interface}"
+
+
+def clash(device: str, overlay: Overlay, state: State) -> Claim | None:
+    """What in this namespace keeps the mesh from being set up; None if nothing. What `device` has
+    itself does not count: it belongs to a node that runs already."""
+    return next(_clashes(device, overlay, state), None)
+
+
+def taken(device: str, overlay: Overlay, state: State) -> list[Claim]:
+    """What takes packets away from `device`, which has its addresses and routes. A part of another
+    claim, as an address is of its subnet, is left out."""
+    claims = list(dict.fromkeys(_before_ours(device, overlay, state, is_running=True)))
+    return [one for one in claims if not any(_is_part(one, other) for other in claims)]
+
+
+def around(device: str, overlay: Overlay, state: State) -> Claim | None:
+    """The narrowest wider route of the main table that is no (part of a) default route: this
+    machine does not use it for the mesh's network any more."""
+    network = overlay.network
+    wider = [
+        route
+        for route in state.routes
+        if route.table == codec.TABLE_MAIN
+        and route.kind == codec.UNICAST
+        and _overlap(network, route.network)
+        and _LARGEST_BLOCK[network.version] <= route.network.prefixlen < network.prefixlen
+        and state.name(route.interface) != device
+    ]
+    route = max(wider, key=lambda route: route.network.prefixlen, default=None)
+    return None if route is None else Claim(route.network, state.name(route.interface))
+
+
+def _is_part(one: Claim, other: Claim) -> bool:
+    inner, outer = one.network, other.network
+    is_inside = inner.prefixlen > outer.prefixlen and _overlap(inner, outer)
+    return is_inside and replace(one, network=outer) == other
+
+
+def _clashes(device: str, overlay: Overlay, state: State) -> Iterator[Claim]:
+    for one in state.addresses:
+        name = state.name(one.index)
+        if name == device:
+            continue
+        for claimed in (one.subnet, _alone(one.address)):
+            if _overlap(overlay.network, claimed) and not _is_allowed(overlay, claimed):
+                yield Claim(claimed, name)
+    yield from _before_ours(device, overlay, state, is_running=False)
+
+
+def _before_ours(device: str, overlay: Overlay, state: State, is_running: bool) -> Iterator[Claim]:
+    """What the kernel would follow before it comes to the mesh's own routes in the main table."""
+    version = overlay.network.version
+    rules = sorted(
+        (rule for rule in state.rules if rule.version == version), key=lambda rule: rule.priority
+    )
+    ours = _metric(device, overlay, state) if is_running else None
+    resume = 0  # where a rule that says goto goes on
+    for rule in rules or _usual_rules(version):
+        if rule.priority < resume or not _concerns(rule, overlay):
+            continue
+        if rule.action == codec.GOTO:
+            resume = rule.target
+        elif rule.action in codec.REFUSING_ACTIONS:
+            claimed = rule.destination or overlay.network
+            if not _is_allowed(overlay, claimed):
+                yield Claim(claimed, "no interface", leads_nowhere=True, rule=rule)
+        elif rule.action == codec.TO_TABLE:
+            decides = rule.table == codec.TABLE_MAIN and rule.suppressed < overlay.network.prefixlen
+            for route in _foreign(device, overlay, state, rule):
+                if not decides or _beats_ours(route, overlay, ours):
+                    yield _claim_of(route, state, None if decides else rule)
+            if decides:
+                return
+
+
+def _foreign(device: str, overlay: Overlay, state: State, rule: Rule) -> Iterator[Route]:
+    """The routes of the rule's table that overlap, are not `device`'s, and are followed."""
+    for route in state.routes:
+        if (
+            route.table == rule.table
+            and _overlap(overlay.network, route.network)
+            and route.network.prefixlen > rule.suppressed
+            and route.kind != codec.THROW
+            and route.kind not in _BESIDE_ADDRESSES
+            and state.name(route.interface) != device
+            and not _is_allowed(overlay, route.network)
+        ):
+            yield route
+
+
+def _claim_of(route: Route, state: State, rule: Rule | None) -> Claim:
+    # The table of local addresses is always asked first: nobody has made that rule.
+    by = None if rule is not None and rule.table == codec.TABLE_LOCAL else rule
+    return Claim(route.network, state.name(route.interface), route.kind in _REFUSING, by)
+
+
+def _metric(device: str, overlay: Overlay, state: State) -> int | None:
+    """That of the mesh's own route, as it is; None if there is none."""
+    return min(
+        (
+            route.metric
+            for route in state.routes
+            if route.network == overlay.network
+            and route.table == codec.TABLE_MAIN
+            and state.name(route.interface) == device
+        ),
+        default=None,
+    )
+
+
+def _beats_ours(route: Route, overlay: Overlay, ours: int | None) -> bool:
+    """Whether a route of the main table is followed rather than ours, whose metric is `ours`;
+    before ours is there, also whether something is reached by it."""
+    network = overlay.network
+    if route.network.prefixlen != network.prefixlen:
+        return route.network.prefixlen > network.prefixlen
+    if ours is None:
+        return route.kind not in _REFUSING or route.metric <= _METRIC_ADDED[network.version]
+    return route.metric <= ours
+
+
+def _concerns(rule: Rule, overlay: Overlay) -> bool:
+    """Whether a packet of this machine's to the mesh, without a mark, may match the rule."""
+    if rule.is_partial:
+        return False
+    own = overlay.address.ip
+    matches = (
+        (rule.source is None or rule.source.prefixlen == 0 or own in rule.source)
+        and (rule.destination is None or _overlap(overlay.network, rule.destination))
+        and rule.mark & rule.mask == 0
+        and rule.incoming in ("", "lo")
+    )
+    return matches != rule.is_inverted
+
+
+def _usual_rules(version: int) -> Sequence[Rule]:
+    """What a kernel without policy routing does."""
+    return (
+        Rule(version, 0, codec.TO_TABLE, codec.TABLE_LOCAL),
+        Rule(version, 32766, codec.TO_TABLE, codec.TABLE_MAIN),
+    )
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _is_allowed(overlay: Overlay, claimed: Network) -> bool:
+    return any(
+        claimed.version == network.version and claimed.subnet_of(network)  # type: ignore[arg-type]
+        for network in overlay.allowed
+    )
+
+
+def _alone(address: codec.Address) -> Network:
+    if address.version == 4:
+        return IPv4Network(address)
+    return IPv6Network(address)

@@ -1,0 +1,59 @@
+"""Asking the kernel for its interfaces, addresses, routes and rules; needs no privilege.
+
+Plain sockets, for netlink.codec to say what goes through them: pyroute2, with which the device
+is set up, makes an object of everything that it is told.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+
+from tunmesh.errors import OperatorError
+from tunmesh.netlink import codec
+from tunmesh.netlink.codec import NetlinkError, Network, Snapshot, State
+
+# What the kernel fills at most with one part of a dump.
+CHUNK = 1 << 16
+_TIMEOUT = 10.0  # seconds for one part
+
+
+def open_socket(groups: int = 0) -> socket.socket:
+    """A netlink socket that hears of these multicast groups. Raises OSError."""
+    opened = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+    )
+    try:
+        opened.bind((0, groups))
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def look(networks: Sequence[Network]) -> State:
+    """What there is now, with the routes that overlap the networks. Takes as long as it takes:
+    for before the reactor runs. Raises OperatorError."""
+    snapshot = Snapshot(networks)
+    try:
+        with open_socket() as asked:
+            asked.settimeout(_TIMEOUT)
+            while (request := snapshot.request()) is not None:
+                asked.send(request)
+                while not snapshot.feed(asked.recv(CHUNK)):
+                    pass
+    except NetlinkError as failure:
+        raise OperatorError(f"cannot use netlink: {os.strerror(failure.errno)}") from None
+    except OSError as error:
+        raise OperatorError(f"cannot use netlink: {error.strerror or error}") from None
+    return snapshot.state
+
+
+def route_of(
+    asked: socket.socket, destination: codec.Address, source: codec.Address | None = None
+) -> codec.Route:
+    """The route by which the kernel would send. The answer is there at once, so a socket that does
+    not block does. Raises OSError, and NetlinkError when it would not send."""
+    asked.send(codec.route_request(destination, source))
+    return codec.route_answer(asked.recv(CHUNK))

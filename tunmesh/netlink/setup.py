@@ -1,0 +1,265 @@
+"""Interface addresses, MTU and routes, over netlink, before the reactor runs.
+
+The machine is shared: a sidecar lives in the network namespace of the application it serves.
+So first `check` looks whether the mesh would take anything away from what is there, and refuses
+(netlink.overlaps has the rules); only then is the device opened, and `configure` sets it up.
+Nothing here undoes anything: address and routes belong to the device, and the kernel removes them
+all when the tun's file descriptor is closed.
+
+But for the guard. While there is no tun, what goes to the mesh would leave by the default route, in
+clear text. A guard is a route to the mesh's network that refuses packets, with the worst metric
+there is, so that the tun's own wins while it is there. It belongs to no device, so it outlives the
+node; by its protocol number it is known as ours.
+
+Sources: rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,if_addr}.h, net/ipv6/addrconf.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from pathlib import Path
+from typing import Any
+
+from pyroute2.iproute import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from tunmesh.errors import OperatorError
+from tunmesh.netlink import codec, overlaps, query
+from tunmesh.netlink.overlaps import Overlay
+
+_RT_SCOPE_LINK = 253
+_IFA_F_NODAD = 0x02
+_IN6_ADDR_GEN_MODE_NONE = 1
+_RTMGRP_IPV6_ROUTE = 0x400
+_GUARD: dict[str, Any] = {
+    "type": "unreachable",
+    "priority": 0xFFFFFFFF,
+    "proto": codec.PROTOCOL_GUARD,
+    "table": codec.TABLE_MAIN,
+}
+_ADDRESS_DEADLINE = 5.0  # seconds; it is a millisecond or two on an idle machine
+
+
+def check(device: str, overlays: Sequence[Overlay]) -> None:
+    """Refuse overlays that this network namespace has no room for. Changes nothing.
+
+    Raises OperatorError naming the config key, both networks and the interface.
+    """
+    for overlay in overlays:
+        if overlay.network.version == 6 and not _has_ipv6():
+            raise OperatorError(
+                "networking/ipv6 is configured, but IPv6 is disabled here: set sysctl "
+                "net.ipv6.conf.all.disable_ipv6=0 for this namespace, or remove networking/ipv6"
+            )
+    state = query.look([overlay.network for overlay in overlays])
+    for overlay in overlays:
+        claim = overlaps.clash(device, overlay, state)
+        if claim is not None:
+            text = claim.refusal(device, overlay)
+            raise OperatorError(f"networking/ipv{overlay.network.version}/network_cidr: {text}")
+
+
+def clash(device: str, overlay: Overlay) -> str | None:
+    """What in this network namespace an overlay clashes with, as a sentence; None if nothing. What
+    `device` has itself does not count: it belongs to a node that runs already. Changes nothing.
+
+    Raises OperatorError when netlink cannot be used.
+    """
+    claim = overlaps.clash(device, overlay, query.look([overlay.network]))
+    return None if claim is None else claim.refusal(device, overlay)
+
+
+def remark(device: str, overlay: Overlay) -> str | None:
+    """What is worth knowing of an overlay that clashes with nothing. Changes nothing."""
+    claim = overlaps.around(device, overlay, query.look([overlay.network]))
+    if claim is None:
+        return None
+    return (
+        f"{overlay.network} is a part of {claim.network}, which {claim.interface} uses: this "
+        f"machine sends what goes to that part to {device}"
+    )
+
+
+def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
+    """Give `device` (down, just created) its MTU and addresses, bring it up, route the mesh to it.
+    On return packets flow.
+
+    Raises OperatorError; what was done until then goes when the device is closed.
+    """
+    with _netlink() as ip:
+        with _explained(f"find {device}"):
+            index = socket.if_nametoindex(device)
+        with _explained(f"set the MTU of {device} to {mtu}"):
+            ip.link("set", index=index, mtu=mtu)
+        if _has_ipv6():
+            _forgo_link_local(ip, index, device)
+        for overlay in overlays:
+            _add_address(ip, index, device, overlay.address)
+        with _explained(f"bring {device} up"):
+            ip.link("set", index=index, state="up")
+        for overlay in overlays:
+            if overlay.broadcast:
+                _add_broadcast(ip, index, device, overlay)
+            # For the local subnet the kernel has made a route together with the address.
+            if overlay.network != overlay.address.network:
+                _add_route(ip, index, device, overlay)
+        _await_usable(device, overlays)
+
+
+def _has_ipv6() -> bool:
+    """Whether a new interface gets IPv6. Writing `all` also sets `default`, which new ones copy."""
+    try:
+        setting = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").read_text()
+    except FileNotFoundError:
+        return False
+    return setting.strip() == "0"
+
+
+def _forgo_link_local(ip: IPRoute, index: int, device: str) -> None:
+    """No link-local address: with one, the kernel would send router solicitations into the mesh."""
+    inet6 = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _IN6_ADDR_GEN_MODE_NONE)]}
+    with _explained(f"turn off link-local addresses of {device}"):
+        ip.link("set", index=index, af_spec={"attrs": [("AF_INET6", inet6)]})
+
+
+def _add_address(
+    ip: IPRoute, index: int, device: str, address: IPv4Interface | IPv6Interface
+) -> None:
+    # Duplicates are the roster's matter: nobody in the mesh answers neighbour discovery, and
+    # until that times out the address would be unusable.
+    flags = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
+    with _explained(f"add address {address} to {device}"):
+        ip.addr(
+            "add",
+            index=index,
+            address=str(address.ip),
+            prefixlen=address.network.prefixlen,
+            **flags,
+        )
+
+
+def _add_route(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
+    with _explained(f"route {overlay.network} to {device}"):
+        ip.route(
+            "add",
+            dst=str(overlay.network),
+            oif=index,
+            prefsrc=str(overlay.address.ip),
+            scope=_RT_SCOPE_LINK,
+        )
+
+
+def _add_broadcast(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
+    """Make the kernel take the mesh's broadcast address for one. It does that by itself for the
+    local subnet's, of which the address is configured with its prefix."""
+    if overlay.network.broadcast_address == overlay.address.network.broadcast_address:
+        return
+    with _explained(f"make {overlay.network.broadcast_address} a broadcast address of {device}"):
+        ip.route(
+            "add",
+            dst=f"{overlay.network.broadcast_address}/32",
+            oif=index,
+            prefsrc=str(overlay.address.ip),
+            type=codec.BROADCAST,
+            table=codec.TABLE_LOCAL,
+            scope=_RT_SCOPE_LINK,
+        )
+
+
+def _await_usable(device: str, overlays: Sequence[Overlay]) -> None:
+    """The kernel completes an IPv6 address later, in a work queue (addrconf_dad_work), even when
+    it need not look for duplicates; until then it drops what is sent to the address. Last of all it
+    makes the address's own route, and tells those who listen for routes. On a machine where routes
+    change all the time there is always news: that is no reason to wait for longer."""
+    deadline = time.monotonic() + _ADDRESS_DEADLINE
+    with query.open_socket(_RTMGRP_IPV6_ROUTE) as news, query.open_socket() as asked:
+        for overlay in overlays:
+            while not _is_local(asked, overlay.address):
+                left = deadline - time.monotonic()
+                if left <= 0 or not select.select([news], [], [], left)[0]:
+                    raise OperatorError(
+                        f"address {overlay.address} of {device} does not become usable: "
+                        "look for what else configures interfaces on this machine"
+                    )
+                with suppress(OSError):  # ENOBUFS: there was more of it than the socket holds
+                    news.recv(query.CHUNK)  # whether it is about ours, the next look tells
+
+
+def _is_local(asked: socket.socket, address: IPv4Interface | IPv6Interface) -> bool:
+    try:
+        return query.route_of(asked, address.ip).kind == codec.LOCAL
+    except codec.NetlinkError:
+        return False  # unreachable: not yet
+
+
+# --- the guard ---
+
+
+def put_guard(networks: Sequence[IPv4Network | IPv6Network]) -> list[str]:
+    """Have the kernel refuse what goes to these networks while no tun takes it. Returns those that
+    had no guard yet. Raises OperatorError."""
+    there = guarded(networks)
+    missing = [network for network in networks if network not in there]
+    for network in missing:
+        with _netlink() as ip, _explained(f"guard {network} by an unreachable route"):
+            ip.route("add", dst=str(network), **_GUARD)
+    return [str(network) for network in missing]
+
+
+def remove_guard(networks: Sequence[IPv4Network | IPv6Network]) -> list[str]:
+    """Remove the guards of these networks. Returns those that had one. Raises OperatorError."""
+    there = guarded(networks)
+    for network in there:
+        with _netlink() as ip, _explained(f"remove the unreachable route to {network}"):
+            ip.route("del", dst=str(network), **_GUARD)
+    return [str(network) for network in there]
+
+
+def guarded(networks: Sequence[IPv4Network | IPv6Network]) -> list[IPv4Network | IPv6Network]:
+    """Which of these networks have a guard. Needs no privilege. Raises OperatorError."""
+    return [route.network for route in query.look(networks).routes if _is_guard(route, networks)]
+
+
+def _is_guard(route: codec.Route, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    return (
+        route.network in networks
+        and route.kind == codec.UNREACHABLE
+        and route.protocol == codec.PROTOCOL_GUARD
+        and route.table == codec.TABLE_MAIN
+    )
+
+
+@contextmanager
+def _netlink() -> Iterator[IPRoute]:
+    with _explained("use netlink"), IPRoute() as ip:
+        yield ip
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """The kernel's refusal into one line for a person."""
+    try:
+        yield
+    except NetlinkError as error:
+        raise OperatorError(f"cannot {what}: {_reason(error.code, str(error.args[1]))}") from None
+    except OSError as error:
+        reason = _reason(error.errno or 0, error.strerror or str(error))
+        raise OperatorError(f"cannot {what}: {reason}") from None
+
+
+def _reason(code: int, text: str) -> str:
+    match code:
+        case errno.EPERM:
+            return (
+                "CAP_NET_ADMIN is missing; start as root, or the container with --cap-add NET_ADMIN"
+            )
+        case errno.EEXIST:
+            return "there is one already; remove it or choose another network"
+        case _:
+            return text

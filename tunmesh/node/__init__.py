@@ -1,0 +1,1 @@
+"""A node: what the machines below decide becomes effects here."""

@@ -1,0 +1,227 @@
+"""What would happen to a packet, step by step: here, on the link and at the other end.
+
+The table of routes decides: it is given such a packet, and what it answers is told in sentences,
+with the reason that a drop would be counted under. What the other end does is what it has told this
+node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol, TypeVar
+
+from tunmesh.addresses import Network
+from tunmesh.dataplane import table
+from tunmesh.dataplane.table import Table
+from tunmesh.netlink import codec
+from tunmesh.netlink.device_state import Way
+from tunmesh.packets import virtio
+from tunmesh.status import DialStatus, PeerStatus, Sight, Status
+from tunmesh.wire.messages import NodeRecord
+
+Address = IPv4Address | IPv6Address
+NAMED = 5  # of those who get a copy of a broadcast
+
+
+class Peer(Protocol):
+    """Whom the table routes to."""
+
+    @property
+    def record(self) -> NodeRecord: ...
+
+
+P = TypeVar("P", bound=Peer)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    ok: bool  # not: the packet ends here
+    text: str
+
+
+class Explainer:
+    """Tells the way of packets through one node, as it is now."""
+
+    def __init__(
+        self,
+        status: Status,
+        sights: Sequence[Sight],
+        table: Table[P],
+        networks: Sequence[Network],
+        way: Callable[[Address, Address], Way | None] = lambda *_: None,
+    ) -> None:
+        """`way(destination, source)`: where the kernel would send a packet, if it can be asked."""
+        self._way = way
+        self._status = status
+        self._sights = sights
+        self._table = table
+        self._networks = networks
+        self._mine = {address.ip for address in status.record.addresses}
+        self._peers = {peer.record.id: peer for peer in status.peers}
+
+    @property
+    def now(self) -> float:
+        """When things are as it tells them, by the node's clock."""
+        return self._status.now
+
+    def explain(self, source: Address, destination: Address) -> list[Step]:
+        """The steps, up to the one where the packet ends, or to the other end's tun."""
+        if source.version != destination.version:
+            return [Step(False, "the two addresses are of different families")]
+        frame = virtio.between(source.packed, destination.packed)
+        if source in self._mine:
+            return [
+                Step(True, f"{source} is an address of this node"),
+                *(self._detour(source, destination) or self._out(frame, source, destination)),
+            ]
+        return self._in(frame, source, destination)
+
+    def _detour(self, source: Address, destination: Address) -> list[Step]:
+        """The kernel's own word, if it would not send a packet to the mesh into the tun."""
+        device = self._status.device.name
+        is_to_mesh = any(destination in network for network in self._networks)
+        way = self._way(destination, source)
+        if way is None or destination in self._mine or not is_to_mesh or way.interface == device:
+            return []
+        if not way.interface:
+            text = f"the kernel does not send it anywhere: {way.why}"
+        else:
+            table = codec.table_name(way.table)
+            text = f"the kernel sends it to {way.interface} (routing table {table})"
+        return [Step(False, f"{text}; it does not come to {device}")]
+
+    def _out(self, frame: bytes, source: Address, destination: Address) -> list[Step]:
+        """A packet of this machine's."""
+        if destination in self._mine:
+            return [Step(False, f"{destination} is this node's too: the kernel never sends it out")]
+        batches, drops = self._table.outbound([frame])
+        if drops:
+            return [self._not_carried(drops[0][0], destination)]
+        peers = [self._peers[peer.record.id] for peer in batches]
+        if destination.packed not in self._table.routes:
+            return self._to_all(peers, source, destination)
+        (peer,) = peers
+        return [
+            Step(
+                True, f"the kernel routes {destination} into the tun: it is in the mesh's network"
+            ),
+            Step(True, f"{destination} belongs to {peer.record.name}, {self._link(peer)}"),
+            *self._there(peer, source, destination),
+        ]
+
+    def _to_all(
+        self, peers: Sequence[PeerStatus], source: Address, destination: Address
+    ) -> list[Step]:
+        """A broadcast of this machine's."""
+        takers = [peer for peer in peers if str(source) not in peer.refuses]
+        refusers = [peer for peer in peers if str(source) in peer.refuses]
+        steps = [
+            Step(True, f"{destination} is a broadcast: a copy goes to {_names(peers)}"),
+        ]
+        if refusers:
+            names = _names(refusers)
+            steps.append(
+                Step(
+                    bool(takers),
+                    f"{source} is not routed to this node by {names}, and so it is dropped there "
+                    f"({table.SPOOFED_SOURCE}): see the log for who holds it",
+                )
+            )
+        if takers:
+            text = f"those take it where enable_broadcast is on: {_names(takers)}"
+            steps.append(Step(True, text))
+        return steps
+
+    def _link(self, peer: PeerStatus) -> str:
+        rtt = "" if peer.rtt is None else f", round trip {peer.rtt * 1000:.2f} ms"
+        waits = f", {peer.queued_bytes} bytes wait in its queue" if peer.queued_bytes else ""
+        return f"linked since {self._status.now - peer.since:.0f} s{rtt}{waits}"
+
+    def _there(self, peer: PeerStatus, source: Address, destination: Address) -> list[Step]:
+        name = peer.record.name
+        if str(source) in peer.refuses:
+            why = f"{name} does not route {source} to this node, so it drops what comes from it"
+            return [Step(False, f"{why} ({table.SPOOFED_SOURCE}): see the log for who holds it")]
+        return [
+            Step(True, f"{name} routes {source} to this node, so it believes the source"),
+            Step(True, f"{destination} is {name}'s own: it goes to its tun and its kernel"),
+        ]
+
+    def _in(self, frame: bytes, source: Address, destination: Address) -> list[Step]:
+        """A packet of somebody else's, as this node would judge it if it came here."""
+        owner = self._table.routes.get(source.packed)
+        if owner is None:
+            why = f"no linked node has {source}: from whomever it came it would be dropped here"
+            return [Step(False, f"{why} ({table.SPOOFED_SOURCE}). {self._who(source)}")]
+        _, drops = self._table.inbound(owner, [memoryview(frame)])
+        sender = self._peers[owner.record.id]
+        name = sender.record.name
+        if drops:
+            return [self._not_for_us(drops[0][0], name, destination)]
+        if str(destination) in sender.refuses:
+            why = f"{name} does not route {destination} to this node: it sends it elsewhere"
+            return [Step(False, f"{why}, or drops it ({table.NO_ROUTE})")]
+        is_broadcast = destination not in self._mine
+        sends = "sends a copy, if enable_broadcast is on there" if is_broadcast else "sends it"
+        whose = "a broadcast that this node hears" if is_broadcast else "this node's"
+        return [
+            Step(True, f"{name} {sends}: {source} is its own"),
+            Step(True, f"{name} is {self._link(sender)}"),
+            Step(True, f"this node routes {source} to {name}, so it believes the source"),
+            Step(True, f"{destination} is {whose}: it goes to the tun, and to the kernel here"),
+        ]
+
+    def _not_for_us(self, reason: str, sender: str, destination: Address) -> Step:
+        """Why a packet that a linked node may send is not for this one."""
+        if destination.packed in self._table.routes:
+            text = f"this packet does not come past this node: ask {sender}, who sends it"
+            return Step(False, f"{text}. If it came here it would be dropped ({reason})")
+        if self._table.is_broadcast(destination.packed):
+            off = "broadcast is off here (networking/ipv4/enable_broadcast)"
+            return Step(False, f"{off}: if {sender} sends a copy, it is dropped ({reason})")
+        text = f"{destination} is not an address of this node: ask {sender} where it sends that"
+        return Step(False, f"{text}. If it came here it would be dropped ({reason})")
+
+    def _not_carried(self, reason: str, destination: Address) -> Step:
+        """Why a packet of this machine's is not carried."""
+        match reason:
+            case table.MULTICAST:
+                return Step(False, f"multicast is not carried ({reason})")
+            case table.BROADCAST if self._table.allows_broadcast:
+                return Step(False, f"{destination} is a broadcast, and nobody hears it ({reason})")
+            case table.BROADCAST:
+                off = "broadcast is off here: networking/ipv4/enable_broadcast"
+                return Step(False, f"{off} ({reason})")
+            case table.OUTSIDE_NETWORK:
+                all_of_them = ", ".join(map(str, self._networks))
+                return Step(
+                    False,
+                    f"{destination} is not in the mesh ({all_of_them}): the kernel sends it "
+                    f"another way, and if it came to the tun it would be dropped ({reason})",
+                )
+        no_route = f"no linked node has {destination} ({reason})"
+        return Step(False, f"{no_route}. {self._who(destination)}")
+
+    def _who(self, address: Address) -> str:
+        """What is known of who has an address that is not routed."""
+        for sight in self._sights:
+            record = sight.record
+            if record is not None and address in [one.ip for one in record.addresses]:
+                dial = next((d for d in self._status.dials if d.name == record.name), None)
+                linked = any(peer.record.id == sight.id for peer in self._status.peers)
+                if linked:
+                    return f"{record.name} claims it, but another node holds it"
+                return f"{record.name} has it, and there is no link with {record.name}{_why(dial)}"
+        return "No node that this one knows of has it"
+
+
+def _why(dial: DialStatus | None) -> str:
+    return f": {dial.target}: {dial.why}" if dial is not None and dial.why else ""
+
+
+def _names(peers: Iterable[PeerStatus]) -> str:
+    names = sorted(peer.record.name for peer in peers)
+    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + rest

@@ -1,0 +1,245 @@
+"""Prometheus metrics, made from the node's status when they are asked for.
+
+Nothing is counted here: the node counts in plain integers, and a scrape turns one `Status` into
+text. Base labels are on every metric; the only label that a peer can influence is `node`, the name
+its operator gave it, and it is off by default.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from tunmesh.membership.agreement import View, have_other_networks
+from tunmesh.membership.namesakes import conflicts
+from tunmesh.status import Histogram, Status
+
+_DIRECTIONS = {
+    "rx_packets": "Packets received from the mesh",
+    "rx_bytes": "Bytes of packets received from the mesh",
+    "tx_packets": "Packets sent into the mesh",
+    "tx_bytes": "Bytes of packets sent into the mesh",
+}
+
+
+def exposition(
+    status: Callable[[], Status], base_labels: Mapping[str, str], by_node: bool
+) -> Callable[[], bytes]:
+    """What gives the text of all metrics. `by_node`: also those with a `node` label."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_NodeCollector(status, base_labels, by_node))
+    return lambda: generate_latest(registry)
+
+
+class _NodeCollector(Collector):
+    def __init__(
+        self, status: Callable[[], Status], base_labels: Mapping[str, str], by_node: bool
+    ) -> None:
+        self._status = status
+        self._base_labels = dict(base_labels)
+        self._by_node = by_node
+
+    def describe(self) -> Sequence[Metric]:
+        """Nothing is asked of the node before it is scraped."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status()
+        record = status.record
+        yield self._gauge(
+            "tunmesh_build_info",
+            "The software and the name of this node",
+            {(record.version, record.name): 1},
+            ("version", "node_name"),
+        )
+        yield self._gauge(
+            "tunmesh_start_time_seconds",
+            "When the node started, in seconds since the epoch",
+            {(): record.started / 1000},
+        )
+        yield self._gauge(
+            "tunmesh_certificate_expiry_timestamp_seconds",
+            "When the node's certificate expires, in seconds since the epoch",
+            {(): status.certificate_expiry},
+        )
+        yield self._gauge(
+            "tunmesh_delayed_calls",
+            "Timers that run in this process",
+            {(): status.delayed_calls},
+        )
+        yield from self._mesh(status)
+        yield from self._packets(status)
+
+    def _mesh(self, status: Status) -> Iterator[Metric]:
+        held = (
+            View.of(status.record, peer.record).held_elsewhere(peer.refuses)
+            for peer in status.peers
+            if peer.refuses
+        )
+        yield self._gauge(
+            "tunmesh_links",
+            "Connections that are links, or try to be, by state",
+            {(state,): status.links.get(state, 0) for state in ("handshake", "up", "retiring")},
+            ("state",),
+        )
+        yield self._gauge(
+            "tunmesh_links_by_key",
+            "Linked nodes, by the key that the link came up with; also keys that nobody uses",
+            {(key_id,): count for key_id, count in status.links_by_key.items()},
+            ("key_id",),
+        )
+        yield self._gauge(
+            "tunmesh_nodes_known",
+            "Other nodes that are linked or vouched for by a linked one",
+            {(): status.nodes_known},
+        )
+        yield self._gauge(
+            "tunmesh_nodes_lost",
+            "Other nodes that were linked within a day, are not any more, and are looked for",
+            {(): len(status.lost)},
+        )
+        yield self._gauge(
+            "tunmesh_addresses_refused",
+            "Addresses of this node that some peer routes to another node",
+            {(): len(frozenset().union(*held))},
+        )
+        yield self._gauge(
+            "tunmesh_device_complaints",
+            "What the tun lacks of its addresses and routes, or what else takes its packets",
+            {(): len(status.device.complaints)},
+        )
+        yield self._gauge(
+            "tunmesh_expected_nodes",
+            "How many nodes the mesh should have, this one included, if its config says so",
+            {(): status.expected_nodes} if status.expected_nodes is not None else {},
+        )
+        doubles = Counter(
+            conflict.kind
+            for conflict in conflicts(status.record, (peer.record for peer in status.peers))
+        )
+        yield self._gauge(
+            "tunmesh_name_conflicts",
+            "Names that more than one node has, of this node and those that are linked",
+            {(): doubles["name"]},
+        )
+        yield self._gauge(
+            "tunmesh_url_conflicts",
+            "URLs that more than one node advertises, of this node and those that are linked",
+            {(): doubles["url"]},
+        )
+        yield self._gauge(
+            "tunmesh_network_mismatches",
+            "Linked nodes that are configured with other networks than this node",
+            {(): sum(have_other_networks(status.record, peer.record) for peer in status.peers)},
+        )
+        yield self._gauge(
+            "tunmesh_buffered_bytes",
+            "Bytes that wait for peers, or have come from them only in part",
+            {(): status.buffered_bytes},
+        )
+        yield self._gauge(
+            "tunmesh_memory_budget_bytes",
+            "The most bytes that may wait so",
+            {(): status.memory_budget},
+        )
+        yield self._counter(
+            "tunmesh_handshake_failures",
+            "Connections that did not become links, by reason",
+            {(reason,): count for reason, count in status.handshake_failures.items()},
+            ("reason",),
+        )
+        yield self._counter(
+            "tunmesh_false_introductions",
+            "Nodes that peers introduced by records that are not theirs, or cannot be read",
+            {(): status.false_introductions},
+        )
+        yield self._histogram(
+            "tunmesh_link_rtt_seconds", "Round trips of pings on links", {(): status.rtt}
+        )
+
+    def _packets(self, status: Status) -> Iterator[Metric]:
+        yield self._counter(
+            "tunmesh_dropped_packets",
+            "Packets that were not carried, by reason",
+            {(reason,): count for reason, count in status.dropped.items()},
+            ("reason",),
+        )
+        for field, text in _DIRECTIONS.items():
+            for part, traffic in (("tun", status.tun), ("link", status.link)):
+                yield self._counter(
+                    f"tunmesh_{part}_{field}",
+                    f"{text}, at the {part}",
+                    {(): getattr(traffic, field)},
+                )
+        if self._by_node:
+            yield from self._nodes(status)
+
+    def _nodes(self, status: Status) -> Iterator[Metric]:
+        for field, text in _DIRECTIONS.items():
+            yield self._counter(
+                f"tunmesh_node_{field}",
+                f"{text}, by node",
+                {(name,): getattr(node.traffic, field) for name, node in status.nodes.items()},
+                ("node",),
+            )
+        yield self._histogram(
+            "tunmesh_node_latency_seconds",
+            "One way of a ping on the link, half its round trip, by node",
+            {(name,): node.latency for name, node in status.nodes.items()},
+            ("node",),
+        )
+
+    def _gauge(
+        self,
+        name: str,
+        text: str,
+        samples: Mapping[tuple[str, ...], float],
+        labels: tuple[str, ...] = (),
+    ) -> Metric:
+        return self._fill(Metric(name, text, "gauge"), name, samples, labels)
+
+    def _counter(
+        self,
+        name: str,
+        text: str,
+        samples: Mapping[tuple[str, ...], float],
+        labels: tuple[str, ...] = (),
+    ) -> Metric:
+        return self._fill(Metric(name, text, "counter"), f"{name}_total", samples, labels)
+
+    def _fill(
+        self,
+        metric: Metric,
+        sample: str,
+        samples: Mapping[tuple[str, ...], float],
+        labels: tuple[str, ...],
+    ) -> Metric:
+        """The metric with its samples, each under the values of its own labels."""
+        for values, value in samples.items():
+            metric.add_sample(sample, self._labels(labels, values), value)
+        return metric
+
+    def _histogram(
+        self,
+        name: str,
+        text: str,
+        samples: Mapping[tuple[str, ...], Histogram],
+        labels: tuple[str, ...] = (),
+    ) -> Metric:
+        metric = Metric(name, text, "histogram")
+        for values, histogram in samples.items():
+            own = self._labels(labels, values)
+            buckets = histogram.cumulative()
+            for bound, count in buckets:
+                metric.add_sample(f"{name}_bucket", {**own, "le": bound}, count)
+            metric.add_sample(f"{name}_count", own, buckets[-1][1])
+            metric.add_sample(f"{name}_sum", own, histogram.sum)
+        return metric
+
+    def _labels(self, names: Sequence[str], values: Sequence[str]) -> dict[str, str]:
+        """Base labels and the metric's own; where both have a name, the metric's own counts."""
+        return {**self._base_labels, **dict(zip(names, values, strict=True))}

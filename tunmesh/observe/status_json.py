@@ -1,0 +1,264 @@
+"""A node's status as the tree that everybody is shown: `tunmesh status -o json`, the control socket
+and the page all have this one. docs/control.md describes it; VERSION changes when a field goes or
+means something else, not when one is added.
+
+And what is wrong, in sentences: the first thing that somebody who looks wants to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+from typing import Any
+
+from tunmesh.observe.samples import History, last
+from tunmesh.status import DialStatus, LostNode, PeerStatus, Sight, Status, Traffic
+from tunmesh.wire.messages import NodeRecord
+
+VERSION = 1
+SOON = 14 * 86400.0  # seconds before a certificate expires that it is a problem
+LATELY = 3600.0  # seconds for which a node that is gone without a goodbye is a problem
+MAX_NAMED = 5  # names in one sentence
+# Why connections do not become links, in the words of who looks for the reason.
+_FAILURES = {
+    "bad_proof": "a wrong proof: somebody sits in between",
+    "certificate": "a certificate that is not trusted",
+    "closed": "the other end hung up",
+    "crowded": "too many strangers at the port",
+    "through_mesh": "a link cannot run through the mesh itself",
+    "timeout": "too slow",
+    "tls": "no TLS as it should be",
+    "unknown_key": "another secret",
+    "version": "no version of the protocol in common",
+}
+# What is dropped without anybody having to do something about it: the application's own doing.
+_HARMLESS = {"multicast", "broadcast", "outside_network"}
+
+Tree = dict[str, Any]
+
+
+def report(status: Status, history: History, epoch: float) -> Tree:
+    """`epoch`: the time of day. Times are seconds since the epoch, durations seconds."""
+    record = status.record
+    return {
+        "version": VERSION,
+        "time": round(epoch, 3),
+        "node": {
+            "name": record.name,
+            "id": record.id,
+            "version": record.version,
+            "url": record.url,
+            "addresses": [str(address) for address in record.addresses],
+            "networks": [str(network) for network in record.networks],
+            "port": status.port,
+            "uptime": round(status.now - status.started, 3),
+        },
+        "live": status.is_live,
+        "ready": status.is_ready,
+        "checks": [
+            {"name": check.name, "ok": check.ok, "reason": check.reason} for check in status.ready
+        ],
+        "problems": list(problems(status, history, epoch)),
+        "peers": [
+            _peer(peer, status, history)
+            for peer in sorted(status.peers, key=lambda peer: (peer.record.name, peer.record.id))
+        ],
+        "dials": [_dial(dial) for dial in status.dials],
+        "renewals": [_dial(dial) for dial in status.renewals],
+        "lost": [_lost(node) for node in status.lost],
+        "nodes_known": status.nodes_known,
+        "expected_nodes": status.expected_nodes,
+        "others": _others(status),
+        "links": dict(status.links),
+        "device": {
+            "name": status.device.name,
+            "networks": list(status.device.networks),
+            "complaints": list(status.device.complaints),
+        },
+        "tun": _traffic(status.tun),
+        "dropped_packets": {reason: n for reason, n in status.dropped.items() if n},
+        "handshake_failures": {reason: n for reason, n in status.handshake_failures.items() if n},
+        "key_ids": list(status.key_ids),
+        "links_by_key": dict(status.links_by_key),
+        "buffered_bytes": status.buffered_bytes,
+        "memory_budget": status.memory_budget,
+        "certificate_expires": status.certificate_expiry,
+    }
+
+
+def _peer(peer: PeerStatus, status: Status, history: History) -> Tree:
+    series = history.of(peer.record.id)
+    return {
+        "name": peer.record.name,
+        "id": peer.record.id,
+        "version": peer.record.version,
+        "url": peer.record.url,
+        "addresses": [str(address.ip) for address in peer.record.addresses],
+        "networks": [str(network) for network in peer.record.networks],
+        "routed": list(peer.routed),
+        "refuses": list(peer.refuses),
+        "direction": "dialed" if peer.dialed else "accepted",
+        "linked_for": round(status.now - peer.since, 3),
+        "rtt": peer.rtt,
+        "pings": peer.pings,
+        "pongs": peer.pongs,
+        "key_id": peer.key_id,
+        "queued_bytes": peer.queued_bytes,
+        "dropped_packets": peer.dropped,
+        "rx": {
+            "packets": peer.traffic.rx_packets,
+            "bytes": peer.traffic.rx_bytes,
+            "bytes_per_second": round(last(series.rx)),
+        },
+        "tx": {
+            "packets": peer.traffic.tx_packets,
+            "bytes": peer.traffic.tx_bytes,
+            "bytes_per_second": round(last(series.tx)),
+        },
+    }
+
+
+def _dial(dial: DialStatus) -> Tree:
+    return {
+        "name": dial.name,
+        "kind": "group" if dial.is_group else "node",
+        "target": dial.target,
+        "failures": dial.failures,
+        "why": dial.why,
+        "retry_in": None if dial.retry_in is None else round(dial.retry_in, 1),
+    }
+
+
+def _lost(node: LostNode) -> Tree:
+    return {
+        "name": node.name,
+        "target": node.target,
+        "ago": round(node.ago, 1),
+        "left": node.left,
+        "attempts": node.attempts,
+        "why": node.why,
+        "retry_in": round(node.retry_in, 1),
+    }
+
+
+def _traffic(traffic: Traffic) -> Tree:
+    return {
+        "rx": {"packets": traffic.rx_packets, "bytes": traffic.rx_bytes},
+        "tx": {"packets": traffic.tx_packets, "bytes": traffic.tx_bytes},
+    }
+
+
+def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
+    """What somebody may want to do something about, the worst first."""
+    yield from (check.reason for check in (*status.live, *status.ready) if not check.ok)
+    yield from status.warnings
+    yield from (_unreached(dial) for dial in status.dials if dial.failures)
+    yield from (_not_renewed(dial) for dial in status.renewals)
+    yield from _gone(status)
+    left = status.certificate_expiry - epoch
+    if left < SOON:
+        yield "the certificate has expired" if left <= 0 else _expires(left)
+    yield from _duplicates(status)
+    stale = [peer.record.name for peer in status.peers if peer.key_id not in status.key_ids]
+    if stale:
+        yield f"linked by a secret that is valid here no more: {', '.join(sorted(stale))}"
+    if 4 * status.buffered_bytes > 3 * status.memory_budget:
+        yield (
+            f"{status.buffered_bytes >> 20} MiB wait for peers, of {status.memory_budget >> 20} "
+            "that process/memory_budget allows: the largest sources lose packets, then links"
+        )
+    seconds, dropped, failures = history.lately(status)
+    span = f"in the last {seconds:.0f} s"
+    for reason, count in failures.most_common():
+        yield f"{count} connection{_s(count)} did not become a link {span}: {_failure(reason)}"
+    for reason, count in dropped.most_common():
+        if reason not in _HARMLESS:
+            yield f"{count} packet{_s(count)} dropped {span}: {reason}"
+
+
+def _unreached(dial: DialStatus) -> str:
+    who = f"bootstrap group {dial.name}" if dial.is_group else dial.name
+    return f"no link with {who} at {_failed(dial)}"
+
+
+def _not_renewed(dial: DialStatus) -> str:
+    return f"the session with {dial.name} is not renewed at {_failed(dial)}"
+
+
+def _failed(dial: DialStatus) -> str:
+    again = "trying" if dial.retry_in is None else f"again in {dial.retry_in:.0f} s"
+    times = f"{dial.failures} time{_s(dial.failures)}"
+    return f"{dial.target}: {dial.why or 'it failed'} ({times}, {again})"
+
+
+def _gone(status: Status) -> Iterator[str]:
+    """Nodes that went without a goodbye, and that nobody knows anything of."""
+    names = [node.name for node in status.lost if not node.left and node.ago < LATELY]
+    if names:
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        first = ", ".join(names[:MAX_NAMED])
+        yield f"lost without a goodbye, and looked for: {first}{more}"
+
+
+def _others(status: Status) -> int:
+    """How many other nodes there are or should be: known, lost lately, or expected."""
+    dialed = {dial.target for dial in status.dials}
+    lost = {node.target for node in status.lost if not node.left and node.ago < LATELY} - dialed
+    return max(status.nodes_known + len(lost), (status.expected_nodes or 1) - 1)
+
+
+def _duplicates(status: Status) -> Iterator[str]:
+    """Addresses of a peer that are not routed to it because another node has them."""
+    holders: dict[str, str] = {}  # this node's own are told by membership.agreement
+    for peer in status.peers:
+        holders |= dict.fromkeys(peer.routed, peer.record.name)
+    for peer in status.peers:
+        for address in (str(interface.ip) for interface in peer.record.addresses):
+            if address in holders and address not in peer.routed:
+                both = f"{holders[address]} and {peer.record.name}"
+                yield f"two nodes have the address {address}: {both}"
+
+
+def _failure(reason: str) -> str:
+    return f"{_FAILURES.get(reason, 'it does not speak the protocol')} ({reason})"
+
+
+def _expires(left: float) -> str:
+    days = int(left // 86400)
+    when = f"in {days} day{_s(days)}" if days else f"in {left / 3600:.0f} h"
+    return f"the certificate expires {when}"
+
+
+def _s(count: int) -> str:
+    return "s" * (count != 1)
+
+
+def mesh(status: Status, sights: tuple[Sight, ...], crowd: float = inf) -> Tree:
+    """Every node that this one knows of, itself first, and every link between them; if there are
+    more than `crowd` others, or too many links, only its own: all grow with the square."""
+    me = status.record
+    linked = {peer.record.id for peer in status.peers}
+    nodes = [{"id": me.id, "name": me.name, "addresses": _addresses(me), "linked": True}]
+    pairs: set[tuple[str, str]] = set()
+    for sight in sights:
+        others = sight.linked_with if len(sights) <= crowd else {me.id} & {*sight.linked_with}
+        pairs |= {(min(sight.id, other), max(sight.id, other)) for other in others}
+        known = sight.record
+        nodes.append(
+            {
+                "id": sight.id,
+                "name": known.name if known is not None else "",
+                "addresses": _addresses(known) if known is not None else [],
+                "linked": sight.id in linked,
+            }
+        )
+    return {
+        "version": VERSION,
+        "nodes": nodes,
+        "links": [list(pair) for pair in sorted(pairs)],
+        "links_left_out": len(sights) > crowd or not all(sight.is_whole for sight in sights),
+    }
+
+
+def _addresses(record: NodeRecord) -> list[str]:
+    return [str(address.ip) for address in record.addresses]

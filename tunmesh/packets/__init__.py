@@ -1,0 +1,1 @@
+"""Formats of packets: IP behind a virtio header, ICMP, flows, captures."""

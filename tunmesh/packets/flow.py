@@ -1,0 +1,73 @@
+"""What a packet is about: its addresses, protocol and ports, read from its first bytes.
+
+For people who look (`explain`, `capture`), not for the way of a packet: nothing here runs unless
+somebody asked. A packet may be anything, so whatever cannot be read is left open.
+
+Source: IANA's protocol numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from tunmesh.packets import ip_headers
+
+ENOUGH = 128  # bytes of a packet that are looked at
+
+PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6", 132: "sctp"}
+_WITH_PORTS = {"tcp", "udp", "sctp"}
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Who speaks to whom. Ports are None where there are none, or out of sight in a fragment."""
+
+    source: Address
+    destination: Address
+    protocol: str  # a name of PROTOCOLS, or the number
+    source_port: int | None = None
+    destination_port: int | None = None
+
+    def __str__(self) -> str:
+        source = _end(self.source, self.source_port)
+        return f"{self.protocol} {source} > {_end(self.destination, self.destination_port)}"
+
+
+def _end(address: Address, port: int | None) -> str:
+    if port is None:
+        return str(address)
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def flow_of(packet: bytes) -> Flow | None:
+    """What the packet that begins with these bytes is about; None when that cannot be read."""
+    read = ip_headers.read(packet)
+    if read is None:
+        return None
+    at, is_first = read.at, read.fragment is None or read.fragment.start == 0
+    ends = packet[12:20] if packet[0] >> 4 == 4 else packet[8:40]
+    half = len(ends) // 2
+    protocol = PROTOCOLS.get(read.protocol, str(read.protocol))
+    ports: tuple[int | None, int | None] = (None, None)
+    if protocol in _WITH_PORTS and is_first and len(packet) >= at + 4:
+        ports = (packet[at] << 8 | packet[at + 1], packet[at + 2] << 8 | packet[at + 3])
+    return Flow(ip_address(ends[:half]), ip_address(ends[half:]), protocol, *ports)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which flows somebody wants to see: None stands for any."""
+
+    host: Address | None = None  # at either end
+    protocol: str | None = None
+    port: int | None = None  # at either end
+
+    def matches(self, flow: Flow) -> bool:
+        return (
+            (self.host is None or self.host in (flow.source, flow.destination))
+            and (self.protocol is None or flow.protocol.startswith(self.protocol))
+            and (self.port is None or self.port in (flow.source_port, flow.destination_port))
+        )

@@ -1,0 +1,111 @@
+"""IP packets as the tun device gives and takes them: a virtio_net_hdr before each.
+
+    offset  0      1         2        4         6           8            10
+            flags  gso_type  hdr_len  gso_size  csum_start  csum_offset  IP packet …
+            u8     u8        u16 le   u16 le    u16 le      u16 le
+
+The header lets the kernel hand over a TCP segment of up to 64 KB in one piece, with its checksum
+left partial. It is sent to the peer as it was read, and the peer's kernel takes it as one large
+segment again. So what a peer sends here is, in the end, an instruction to our kernel: every field
+is checked before it is passed on. (`frame` below is always header and packet together.)
+
+Offsets of the addresses inside a frame: IPv4 22:26 and 26:30, IPv6 18:34 and 34:50.
+
+Sources: linux/virtio_net.h, linux/tcp.h, RFC 791, RFC 8200.
+"""
+
+from __future__ import annotations
+
+import struct
+
+HEADER = 10
+_PLAIN = bytes(HEADER)  # no offload asked for: most small packets
+VIRTIO = struct.Struct("<BBHHHH")
+
+NEEDS_CSUM = 1
+DATA_VALID = 2
+GSO_NONE = 0
+GSO_TCPV4 = 1
+GSO_TCPV6 = 4
+GSO_UDP_L4 = 5
+_MIN_GSO_SIZE = 8  # TCP_MIN_GSO_SIZE
+_ICMP, _TCP = 1, 6
+_TCP_HEADER = 20
+_TCP_CSUM_OFFSET = 16
+UDP = 17
+_TRANSPORTS = {_TCP, UDP}
+_UNFRAGMENTED = {b"\0\0", b"\x40\0"}  # the field of IPv4 with or without "don't fragment"
+UDP_HEADER = 8
+UDP_CSUM_OFFSET = 6
+MAX_SEGMENTS = 128  # of UDP: what an application may make on Linux; 64 in older kernels
+
+
+def read(frame: bytes | memoryview) -> tuple[bytes, bytes, bool]:
+    """Source and destination, raw: 4 or 16 bytes each; and whether it is special: of those that
+    may be a fragment or an ICMP error (dataplane.inspection). The frame must be well formed."""
+    # One slice, since each look into a memoryview costs as much as that.
+    if frame[HEADER] < 0x50:
+        head = bytes(frame[16:30])
+        return head[6:10], head[10:], head[3] == _ICMP or head[:2] not in _UNFRAGMENTED
+    head = bytes(frame[16:50])
+    return head[2:18], head[18:], head[0] not in _TRANSPORTS
+
+
+def between(source: bytes, destination: bytes) -> bytes:
+    """A frame that holds an IP packet of UDP with these addresses and nothing in it."""
+    if len(source) == 4:
+        start = b"\x45\0\0\x14\0\0\0\0\x40\x11\0\0"
+    else:
+        start = b"\x60\0\0\0\0\0\x11\x40"
+    return _PLAIN + start + source + destination
+
+
+def well_formed(frame: bytes | memoryview) -> bool:
+    """Whether the frame is one IP packet, all of it and nothing else, and what its virtio header
+    asks for stays inside it."""
+    size = len(frame) - HEADER
+    if size < 20:
+        return False
+    version = frame[HEADER] >> 4
+    if version == 4:
+        transport = (frame[HEADER] & 15) * 4
+        if transport < 20 or transport > size or frame[12] << 8 | frame[13] != size:
+            return False
+    elif version == 6:
+        transport = 40
+        if size < 40 or (frame[14] << 8 | frame[15]) != size - 40:
+            return False
+    else:
+        return False
+    return frame[:HEADER] == _PLAIN or _offload_is_sane(frame, version, transport, size)
+
+
+def _offload_is_sane(frame: bytes | memoryview, version: int, transport: int, size: int) -> bool:
+    """`transport` is where the IP header ends at the earliest, `size` the length of the packet."""
+    flags, gso_type, header, gso_size, csum_start, csum_offset = VIRTIO.unpack_from(frame)
+    if flags & ~(NEEDS_CSUM | DATA_VALID) or header > size:
+        return False
+    if flags & NEEDS_CSUM and not transport <= csum_start <= size - csum_offset - 2:
+        return False
+    if gso_type == GSO_NONE:
+        return True
+    if not flags & NEEDS_CSUM:
+        return False
+    if gso_type == GSO_UDP_L4:
+        return (
+            (version == 6 or (frame[19] == UDP and csum_start == transport))
+            and csum_offset == UDP_CSUM_OFFSET
+            and 0 < size - csum_start - UDP_HEADER <= gso_size * MAX_SEGMENTS
+        )
+    if gso_type == GSO_TCPV4:
+        is_tcp = version == 4 and frame[19] == _TCP and csum_start == transport
+    elif gso_type == GSO_TCPV6:
+        is_tcp = version == 6
+    else:
+        return False
+    return (
+        is_tcp
+        and csum_offset == _TCP_CSUM_OFFSET
+        and csum_start + _TCP_HEADER <= size
+        and gso_size >= _MIN_GSO_SIZE
+    )

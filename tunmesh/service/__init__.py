@@ -1,0 +1,1 @@
+"""The composition root: `twistd tunmesh` starts here, and a reload."""

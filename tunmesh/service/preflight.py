@@ -1,0 +1,145 @@
+"""What a start takes from the machine: first what it would disturb there, then the port, the tun
+device, and another user to be.
+
+The node takes it all (`take`, and `privileges.drop` at the end). The doctor tries the same, one
+step after the other, and gives everything back at once (`STEPS`). So what keeps a node from
+starting is what the doctor finds, in the same words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tunmesh.dataplane import tun
+from tunmesh.host import holders, privileges, seccomp, tcp_ports
+from tunmesh.host.helper_process import open_apart
+from tunmesh.netlink.overlaps import Overlay
+
+if TYPE_CHECKING:
+    from tunmesh.config.loading import Config
+
+MTU = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a node wants of its machine."""
+
+    device: str
+    overlays: tuple[Overlay, ...]
+    guard: bool
+    listen_address: tcp_ports.Address | None
+    listen_port: int
+    monitoring: tuple[tcp_ports.Address, int] | None  # an address for that alone
+    uid: int
+    gid: int
+
+    @classmethod
+    def of(cls, config: Config) -> Plan:
+        networking, monitoring = config.networking, config.monitoring.listen
+        ipv4 = networking.ipv4
+        return cls(
+            device=networking.tun_device_id,
+            overlays=tuple(
+                Overlay(
+                    family.network_cidr,
+                    family.node_address_cidr,
+                    family is ipv4 and ipv4.enable_broadcast,
+                    networking.allow_overlap,
+                )
+                for family in (ipv4, networking.ipv6)
+                if family is not None
+            ),
+            guard=networking.guard,
+            listen_address=config.control_api.listen_address,
+            listen_port=config.control_api.listen_port,
+            monitoring=(monitoring.address, monitoring.port) if monitoring is not None else None,
+            uid=config.process.uid,
+            gid=config.process.gid,
+        )
+
+
+def take(plan: Plan) -> tuple[int, tcp_ports.Bound]:
+    """The tun device, up, with its addresses and routes, and the port. Raises OperatorError.
+
+    It imports netlink, which is 8 MB: to be called in a child process (host.helper_process)."""
+    from tunmesh.netlink import setup
+
+    setup.check(plan.device, plan.overlays)
+    bound = tcp_ports.bind(plan.listen_address, plan.listen_port)
+    if plan.guard:
+        setup.put_guard([overlay.network for overlay in plan.overlays])
+    fd = tun.open_tun(plan.device)
+    setup.configure(plan.device, plan.overlays, MTU)
+    return fd, bound
+
+
+# --- the same, tried ---
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that a start needs. `attempt(plan)` says in words that it is there, nothing if it
+    is not needed, or raises OperatorError; the machine is as before in any case."""
+
+    name: str
+    attempt: Callable[[Plan], str]
+
+
+def _networks(plan: Plan) -> str:
+    from tunmesh.netlink import setup
+
+    setup.check(plan.device, plan.overlays)
+    networks = ", ".join(str(overlay.network) for overlay in plan.overlays)
+    return f"nothing on this machine keeps it from {networks}"
+
+
+def _port(plan: Plan) -> str:
+    bound = tcp_ports.bind(plan.listen_address, plan.listen_port)
+    with contextlib.closing(bound.socket):
+        return f"{bound.where} can be listened on"
+
+
+def _monitoring(plan: Plan) -> str:
+    if plan.monitoring is None:
+        return ""
+    bound = tcp_ports.bind(*plan.monitoring, tcp_ports.MONITORING)
+    with contextlib.closing(bound.socket):
+        return f"{bound.where} can be listened on"
+
+
+def _tun(plan: Plan) -> str:
+    os.close(tun.open_tun(plan.device))
+    return f"{plan.device} can be made"
+
+
+def _privileges(plan: Plan) -> str:
+    def become() -> Sequence[int]:
+        privileges.drop(plan.uid, plan.gid)
+        seccomp.refuse()
+        return [os.open("/dev/null", os.O_RDONLY)]
+
+    for fd in open_apart(become):
+        os.close(fd)
+    return f"a process here can become uid {plan.uid}, gid {plan.gid} and keep no privilege"
+
+
+STEPS = (
+    Step("networks", _networks),
+    Step("port", _port),
+    Step("monitoring", _monitoring),
+    Step("tun", _tun),
+    Step("privileges", _privileges),
+)
+
+
+def holders_of(step: str, plan: Plan) -> list[holders.Holder]:
+    """Who has what this step is about."""
+    if step == "port":
+        return holders.of_port(plan.listen_port)
+    holder = holders.of_tun(plan.device) if step == "tun" else None
+    return [] if holder is None else [holder]

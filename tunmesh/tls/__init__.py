@@ -1,0 +1,1 @@
+"""TLS: contexts, transports, and the one port that a node listens on."""

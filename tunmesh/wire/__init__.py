@@ -1,0 +1,1 @@
+"""The bytes that nodes exchange: frames and messages."""
