@@ -7,6 +7,7 @@ import platform
 import signal
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -28,6 +29,7 @@ _CHOICES = {
     "scenario": (tuple(SCENARIOS), QUICK),
 }
 _PATH = click.Path(path_type=Path)
+_PROGRAM = click.Path(exists=True, dir_okay=False, executable=True, resolve_path=True)
 
 
 def _names(context: click.Context, option: click.Parameter, value: str | None) -> list[str]:
@@ -53,6 +55,23 @@ def _checkouts(
     return made
 
 
+def _binaries(paths: Mapping[str, Sequence[str]]) -> list[Contender]:
+    """Contenders of other binaries, by the name of their option: name#2, name#3 and so on."""
+    return [
+        make(f"{name}#{number}", path)
+        for name, make in contenders.BY_PATH.items()
+        for number, path in enumerate(paths[name.replace("-", "_")], start=2)
+    ]
+
+
+def _options_for_binaries(command: Callable[..., None]) -> Callable[..., None]:
+    for name in reversed(list(contenders.BY_PATH)):
+        text = f"Another binary of {name} as one more contender; may be repeated."
+        option = click.option(f"--{name}", multiple=True, metavar="PATH", type=_PROGRAM, help=text)
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.option("--quick", is_flag=True, is_eager=True, help="The essence, in less than a minute.")
 @click.option("--only", callback=_names, help="These contenders, comma-separated.")
@@ -67,6 +86,7 @@ def _checkouts(
     callback=_checkouts,
     help="tunmesh of another checkout as one more contender; may be repeated.",
 )
+@_options_for_binaries
 @click.option("--output", type=_PATH, help="Where to write the figures; a JSON file.")
 @click.option("--load", type=_PATH, help="Show the figures of this file and measure nothing.")
 @click.option("--save", is_flag=True, help="Make docs/performance.md and its plots anew.")
@@ -80,12 +100,14 @@ def main(
     output: Path | None,
     load: Path | None,
     save: bool,
+    **binaries: tuple[str, ...],
 ) -> None:
     """Measure tunmesh beside no VPN, the least relay there can be, and other VPNs. As root."""
     if load:
         results = Results.load(load)
     else:
-        chosen = [one for one in contenders.ALL if one.name in only] + checkouts
+        chosen = [one for one in contenders.ALL if one.name in only]
+        chosen += checkouts + _binaries(binaries)
         try:
             _check_machine()
             results = _measure(chosen, scenario, rounds or (1 if quick else 3), seconds, output)

@@ -29,7 +29,9 @@ class Contender:
     prepare: Callable[[Ground], None] = lambda ground: None
     """Writes its keys and files; not part of the time to the first packet."""
     version: tuple[str, ...] = ()
-    """The command that tells its version, if there is one."""
+    """The command that prints its version, if there is one."""
+    released: Mapping[str, int] | None = None
+    """For programs of others: by version the year of its release, unless the version is a date."""
     right: str = INNER_RIGHT
     """Where the left host reaches the right one through it."""
     is_mesh: bool = False

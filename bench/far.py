@@ -22,7 +22,7 @@ from bench.lab import Host, Lab
 from bench.ping import percentile
 from bench.running import Running, bring_up
 from bench.scenarios import ping_beside
-from bench.tools import COMPILER, TOOLS, insist_on
+from bench.tools import COMPILER, TOOLS, dated, insist_on, missing, version
 from bench.way import Way
 from tunmesh.errors import OperatorError
 from tunmesh.localmesh.underlay import CABLE
@@ -98,6 +98,13 @@ def choose(host: Host, carrier: str) -> None:
         raise BenchError(f"no {carrier} in this kernel (modprobe tcp_{carrier}): {error}") from None
 
 
+def versions() -> Iterator[str]:
+    """A line for each program of others that is installed: its version and year."""
+    for one in contenders.ALL:
+        if one.name in OTHERS and one.released is not None and not missing(one.needs):
+            yield f"{one.name} {dated(version(one.version), one.released)}"
+
+
 def line(name: str, figures: Figures) -> str:
     return (
         f"  {name:16} {figures.one / 1e6:8.1f} {figures.four / 1e6:8.1f} "
@@ -123,6 +130,8 @@ def main() -> int:
         return 1
     print(f"{'':18} {'1 stream':>8} {'4':>8} {'ping p50':>9} {'p99':>8} {'lost %':>7}")  # noqa: T201
     with Lab() as lab:
+        for text in versions():
+            print(text)  # noqa: T201
         for title, way in WAYS.items():
             print(title)  # noqa: T201
             for contender, carrier in takers():

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.plots import save_plots
 from bench.report import cell, sections, verdict_cells
 from bench.results import Results
-from bench.targets import verdicts
+from bench.targets import US, Verdict, verdicts
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, KEPT = DOCS / "performance.md", DOCS / "performance"
@@ -36,14 +36,25 @@ def renewed(page: str, results: Results) -> str:
 def figures(results: Results) -> str:
     """Markdown: the machine, the contenders, every table, the targets."""
     lines = [" · ".join(f"{what} {value}" for what, value in results.machine.items()), ""]
-    lines += _table(("contender", "what it is"), results.about.items())
+    who = ((name, results.versions.get(name, ""), about) for name, about in results.about.items())
+    lines += _table(("contender", "version", "what it is"), who)
     for title, columns, names in sections(results):
         headings = (title, *(column.heading for column in columns))
-        rows = ((name, *(cell(results, name, column) for column in columns)) for name in names)
+        rows = (
+            (results.label(name), *(cell(results, name, column) for column in columns))
+            for name in names
+        )
         lines += _table(headings, rows)
     lines += [f"* not measured: {what}: {why}" for what, why in results.skipped.items()]
-    targets = map(verdict_cells, verdicts(results))
+    targets = (_target(results, verdict) for verdict in verdicts(results))
     return "\n".join([*lines, "", *_table(("target", "limit", "measured", ""), targets)])
+
+
+def _target(results: Results, verdict: Verdict) -> tuple[str, ...]:
+    """The cells of a target, with the version of the program that it compares with."""
+    text, *cells = verdict_cells(verdict)
+    other = verdict.target.other[0] if verdict.target.other else US
+    return (text if other == US else text.replace(other, results.label(other)), *cells)
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:

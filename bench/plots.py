@@ -39,7 +39,7 @@ PLOTS: Mapping[str, Sequence[Panel]] = {
     ),
     "round-trip": (
         Panel("round trip, idle, ms", "rtt_median", 1e-3, 2),
-        Panel("… beside 4 TCP streams, 99th percentile, ms", "loaded_p99", 1e-3, 1),
+        Panel("… beside 4 TCP streams, p99, ms", "loaded_p99", 1e-3, 1),
     ),
     "cost": (
         Panel("processor seconds per GB, both ends", "cpu_per_gb", 1, 1),
@@ -66,7 +66,7 @@ def save_plots(results: Results, directory: Path) -> None:
 
     directory.mkdir(parents=True, exist_ok=True)
     for name, panels in PLOTS.items():
-        figure, axes = pyplot.subplots(1, len(panels), figsize=(9, 2.7), layout="constrained")
+        figure, axes = pyplot.subplots(1, len(panels), figsize=(9, 3), layout="constrained")
         for axis, panel in zip(axes, panels, strict=True):
             _draw(axis, results, panel)
         figure.savefig(directory / f"{name}.svg", metadata={"Date": None})
@@ -85,7 +85,8 @@ def _draw(axis: Any, results: Results, panel: Panel) -> None:
         axis.barh(row, middle, color=OURS if name == US else THEIRS, height=0.7)
         axis.hlines(row, min(values), max(values), color=INK, linewidth=1)
         axis.text(max(values), row, f" {middle:.{panel.digits}f}", va="center")
-    axis.set_yticks(range(len(names)), names)
+    labels = [f"{name}\n{results.versions.get(name, '')}".strip() for name in names]
+    axis.set_yticks(range(len(names)), labels)
     axis.invert_yaxis()
     axis.margins(x=0.15)
     axis.set_title(panel.title, loc="left", fontsize=10)

@@ -95,7 +95,7 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
 
 def table(results: Results) -> list[str]:
     """All that was measured, what was not, and what that says of the targets."""
-    lines = []
+    lines = [*_who(results), ""]
     for title, columns, names in sections(results):
         heading = f"{title:<{NAME}}" + "".join(f"{one.heading:>{CELL}}" for one in columns)
         lines += [heading, *(_row(results, name, columns) for name in names), ""]
@@ -106,6 +106,14 @@ def table(results: Results) -> list[str]:
     if unknown := len(TARGETS) - len(known):
         lines.append(f"unknown  {unknown} more targets: not measured in this run")
     return lines
+
+
+def _who(results: Results) -> Iterator[str]:
+    """Each contender, with its version and what it is."""
+    for name, about in results.about.items():
+        version = results.versions.get(name)
+        text = ", ".join(filter(None, (version, about)))
+        yield from wrap(f"{name:<{NAME}} {text}", WIDTH, subsequent_indent=" " * (NAME + 1))
 
 
 def sections(results: Results) -> Iterator[tuple[str, Sequence[Column], Sequence[str]]]:
@@ -124,7 +132,7 @@ def sections(results: Results) -> Iterator[tuple[str, Sequence[Column], Sequence
 
 def _row(results: Results, name: str, columns: Sequence[Column]) -> str:
     cells = (cell(results, name, column) for column in columns)
-    return f"{name[: NAME - 1]:<{NAME}}" + "".join(f"{text:>{CELL}}" for text in cells)
+    return f"{name[:NAME]:<{NAME}}" + "".join(f"{text:>{CELL}}" for text in cells)
 
 
 def cell(results: Results, contender: str, column: Column) -> str:

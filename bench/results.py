@@ -37,10 +37,16 @@ class Results:
 
     machine: Mapping[str, str]
     about: dict[str, str] = field(default_factory=dict)
-    """By contender: what it is, and its version."""
+    """By contender: what it is."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """By contender, of those that have one: its version, with the year if it is not ours."""
     skipped: dict[str, str] = field(default_factory=dict)
     """By contender, or "contender scenario": why there is nothing."""
     samples: list[Sample] = field(default_factory=list)
+
+    def label(self, contender: str) -> str:
+        """The contender's name, with its version if it has one."""
+        return " ".join(filter(None, (contender, self.versions.get(contender))))
 
     def values(self, contender: str, figure: str) -> dict[int, float]:
         """By round."""

@@ -14,7 +14,7 @@ from bench.lab import Lab
 from bench.results import Results, Sample
 from bench.running import Running, bring_up
 from bench.scenarios import OF_MESHES, Scenario
-from bench.tools import missing, version
+from bench.tools import dated, missing, version
 from tunmesh.errors import OperatorError
 
 FAULTS = (BenchError, OperatorError, OSError)
@@ -44,16 +44,19 @@ def _up(lab: Lab, contender: Contender, results: Results, say: Say) -> Running |
     if packages := missing(contender.needs):
         _skip(contender.name, f"not installed: apt install {' '.join(packages)}", results, say)
         return None
+    if contender.version:
+        number = version(contender.version)
+        named = number if contender.released is None else dated(number, contender.released)
+        results.versions[contender.name] = named
     ground = lab.ground(contender.name)
     try:
         took = bring_up(contender, ground)
     except FAULTS as error:
         lab.close_ground(ground)
-        _skip(contender.name, str(error), results, say)
+        _skip(results.label(contender.name), str(error), results, say)
         return None
-    say(f"{contender.name} is up: first packet after {took:.2f} s")
-    told = version(contender.version) if contender.version else ""
-    results.about[contender.name] = ", ".join(filter(None, (told, contender.about)))
+    say(f"{results.label(contender.name)} is up: first packet after {took:.2f} s")
+    results.about[contender.name] = contender.about
     return Running(contender, ground, lab)
 
 

@@ -35,14 +35,22 @@ def insist_on(programs: Mapping[str, str]) -> None:
 
 
 def version(command: Sequence[str]) -> str:
-    """What a program says of its version: the first number with a dot in it, else its first line;
-    empty if it says nothing."""
+    """The version that a program prints: the first number with a dot in it, else its first line;
+    empty if it prints nothing."""
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    except FileNotFoundError:
+        printed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:
         return ""
-    number = re.search(r"\d+(\.\w+)+", said)
-    return number[0] if number else said.partition("\n")[0]
+    number = re.search(r"\d+(\.\w+)+", printed)
+    return number[0] if number else printed.partition("\n")[0]
+
+
+def dated(number: str, released: Mapping[str, int]) -> str:
+    """A version with the year of its release, from the version if it has a date (0.0.20220316),
+    else from `released`: "2.6.14 (2025)"."""
+    date = re.search(r"\b(20\d\d)(0[1-9]|1[0-2])([0-2]\d|3[01])\b", number)
+    year = date[1] if date else released.get(number, "of unknown date")
+    return f"{number or 'version unknown'} ({year})"
 
 
 def compile_program(name: str, directory: Path, *libraries: str) -> str:

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from click.testing import CliRunner
 from twisted.trial import unittest
 
+from bench import __main__ as bench_command
 from bench import (
     blast,
     contenders,
@@ -32,7 +34,7 @@ from bench.lab import Ground, Lab
 from bench.probe import await_first_packet
 from bench.results import Results, Sample, Summary
 from bench.targets import Target, Verdict
-from bench.tools import TOOLS, missing
+from bench.tools import TOOLS, dated, missing, version
 from bench.way import Way
 from tests.support import netns
 
@@ -54,6 +56,7 @@ def made_of(*rounds: dict[tuple[str, str], float]) -> Results:
     for number, figures in enumerate(rounds, start=1):
         for (contender, figure), value in figures.items():
             made.about[contender] = "as it comes"
+            made.versions[contender] = "9.8.7 (2031)"
             made.samples.append(Sample(number, contender, figure, value))
     return made
 
@@ -121,6 +124,53 @@ class ToolsTests(unittest.SynchronousTestCase):
             "no-such-b": "a-package",
         }
         self.assertEqual(missing(wanted), ["a-package"])
+
+    def test_versions(self) -> None:
+        """A version stands with its year: that of the list, or that in a version that is a date. A
+        program that prints none is shown all the same."""
+        nebula, wireguard = contenders.BY_PATH["nebula"], contenders.BY_PATH["wireguard-go"]
+        for make, printed, shown in (
+            (nebula, "Version: 1.6.1", "1.6.1 (2022)"),
+            (nebula, "Version: 99.0.1", "99.0.1 (of unknown date)"),
+            (wireguard, "wireguard-go v0.0.20250522\n\nUserspace", "0.0.20250522 (2025)"),
+            (wireguard, "", "version unknown (of unknown date)"),
+        ):
+            one = make("any", self.script(f"printf '{printed}'"))
+            assert one.released is not None
+            self.assertEqual(dated(version(one.version), one.released), shown)
+
+    def test_no_such_program(self) -> None:
+        """A program that cannot be started has no version."""
+        self.assertEqual(version(("/no/such/program", "--version")), "")
+
+    def test_options(self) -> None:
+        """Another binary is given by its path, several of one program by repeating the option; a
+        path where no program is is refused before anything is measured."""
+        chosen: list[Contender] = []
+        self.patch(bench_command, "_check_machine", lambda: None)
+
+        def measure(given: list[Contender], *rest: object) -> Results:
+            chosen.extend(given)
+            return Results(machine={})
+
+        self.patch(bench_command, "_measure", measure)
+        program = self.script("echo")
+        options = ["--only", "relay", "--wireguard-go", program, "--wireguard-go", program]
+        outcome = CliRunner().invoke(bench_command.main, [*options, "--nebula", program])
+        self.assertEqual(outcome.exit_code, 0, outcome.output)
+        names = ["relay", "wireguard-go#2", "wireguard-go#3", "nebula#2"]
+        self.assertEqual([one.name for one in chosen], names)
+        self.assertEqual([program in one.needs for one in chosen], [False, True, True, True])
+        outcome = CliRunner().invoke(bench_command.main, ["--tinc", "/no/such/tincd"])
+        self.assertEqual(outcome.exit_code, 2)
+        self.assertIn("/no/such/tincd", outcome.output)
+
+    def script(self, body: str) -> str:
+        """The path of a program that is a shell script."""
+        path = Path(self.mktemp()).absolute()
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return str(path)
 
 
 class ResultsTests(unittest.SynchronousTestCase):
@@ -225,21 +275,36 @@ class ReportTests(unittest.SynchronousTestCase):
         found.skipped["tinc tcp1"] = "its process ended with 1: " + "no such thing " * 20
         lines = report.table(found)
         self.assertEqual([line for line in lines if len(line) > 80], [])
-        cells = [line[report.NAME :] for line in lines if line.startswith("relay")]
+        rows = lines[lines.index("") :]
+        cells = [line[report.NAME :] for line in rows if line.startswith("relay")]
         self.assertEqual(len(cells), len(report.SECTIONS))
         for line in cells:
             starts = range(0, len(line), report.CELL)
             self.assertEqual({line[start] for start in starts}, {" "}, line)
 
+    def test_versions(self) -> None:
+        """No figure of another program stands without its version: in the table on the terminal
+        they come first, on the page and in the plots each row has its own."""
+        found = wide()
+        lines = report.table(found)
+        self.assertIn("nebula         9.8.7 (2031), as it comes", lines[: lines.index("")])
+        rows = [line for line in page.figures(found).split("\n") if "wireguard-go" in line]
+        self.assertGreater(len(rows), len(report.SECTIONS))
+        for row in rows:
+            self.assertIn("9.8.7 (2031)", row)
+        for name in plots.PLOTS:
+            self.assertIn("0.0.20220316 (2022)", (page.KEPT / f"{name}.svg").read_text())
+
     def test_part(self) -> None:
         """After a run of a part, only that part is shown; what was not measured is a dash."""
         found = made_of({("tunmesh", "tcp1_there"): 2e9, ("relay", "tcp1_back"): 4e9})
-        heading, tunmesh, relay, *rest = report.table(found)
+        *_, blank, heading, tunmesh, relay, gap, last = report.table(found)
+        self.assertEqual((blank, gap), ("", ""))
         self.assertEqual(heading.split(), ["TCP,", "Gbit/s", "1", "→", "1", "←"])
         self.assertEqual(tunmesh.split(), ["tunmesh", "2.00", "±", "0%", "–"])
         self.assertEqual(relay.split(), ["relay", "–", "4.00", "±", "0%"])
         self.assertEqual(
-            rest, ["", f"unknown  {len(targets.TARGETS)} more targets: not measured in this run"]
+            last, f"unknown  {len(targets.TARGETS)} more targets: not measured in this run"
         )
 
     def test_verdict(self) -> None:
@@ -308,6 +373,26 @@ class RunTests(unittest.SynchronousTestCase):
             },
         )
         self.assertEqual([sample.contender for sample in found.samples], ["veth"])
+
+    def test_other_binary(self) -> None:
+        """A binary that was given by its path is what runs, and its version stands in the table."""
+        path = Path(self.mktemp()).absolute()
+        # Both ends are joined by a cable already: an address is all that this one needs.
+        path.write_text(
+            "#!/bin/sh\n"
+            "[ $1 = --version ] && echo OpenVPN 2.99.1 x86_64 && exit\n"
+            "ip address add $(awk '/^ifconfig/ {print $2}' $2)/24 dev eth0\n"
+            "exec sleep 600\n"
+        )
+        path.chmod(0o755)
+        found, said = Results(machine={}), list[str]()
+        fake = contenders.BY_PATH["openvpn"]("openvpn#2", str(path))
+        memory = {"memory": scenarios.SCENARIOS["memory"]}
+        run.run([fake], memory, 1, 1, found, said.append)
+        self.assertEqual(found.skipped, {})
+        self.assertEqual([sample.contender for sample in found.samples], ["openvpn#2"])
+        self.assertIn("openvpn#2 2.99.1 (of unknown date) is up", said[0])
+        self.assertIn("openvpn#2      2.99.1 (of unknown date)", report.table(found)[0])
 
     def test_nothing_is_left(self) -> None:
         """When a lab ends, so do the processes in it, and its files are gone."""

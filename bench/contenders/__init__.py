@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from bench.contender import Contender
 from bench.contenders import nebula, openvpn, relay, tinc, tunmesh, veth, wireguard
 
@@ -10,9 +12,16 @@ ALL: tuple[Contender, ...] = (
     relay.CONTENDER,
     tunmesh.contender("tunmesh"),
     *openvpn.CONTENDERS,
-    tinc.CONTENDER,
-    wireguard.CONTENDER,
-    nebula.CONTENDER,
+    tinc.contender(),
+    wireguard.contender(),
+    nebula.contender(),
 )
 NAMES = tuple(contender.name for contender in ALL)
 QUICK = ("veth", "relay", "tunmesh")
+BY_PATH: Mapping[str, Callable[[str, str], Contender]] = {
+    "openvpn": openvpn.contender,
+    "tinc": tinc.contender,
+    "wireguard-go": wireguard.contender,
+    "nebula": nebula.contender,
+}
+"""Those of which another binary can take part, made with its name in the table and its path."""

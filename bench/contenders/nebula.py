@@ -3,6 +3,9 @@ lighthouse."""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import yaml
 
 from bench.contender import INNER_LEFT, INNER_RIGHT, Contender
@@ -11,9 +14,10 @@ from bench.lab import Ground
 PORT = 4242
 
 
-def prepare(ground: Ground) -> None:
+def prepare(ground: Ground, issuer: str) -> None:
+    """Write certificates, which the program `issuer` makes, and configs."""
     left, right = ground.hosts
-    left.run("nebula-cert", "ca", "-name", "bench", *_files(ground, "ca"))
+    left.run(issuer, "ca", "-name", "bench", *_files(ground, "ca"))
     for host, own in (left, INNER_LEFT), (right, INNER_RIGHT):
         authority = (
             "-ca-crt",
@@ -21,7 +25,7 @@ def prepare(ground: Ground) -> None:
             "-ca-key",
             f"{ground.directory}/ca.key",
         )
-        sign = ("nebula-cert", "sign", "-name", own, "-ip", f"{own}/24")
+        sign = (issuer, "sign", "-name", own, "-ip", f"{own}/24")
         host.run(*sign, *authority, *_files(ground, own))
         config = yaml.safe_dump(_config(ground, own, left.address))
         (host.directory / "config.yml").write_text(config)
@@ -59,16 +63,21 @@ def _config(ground: Ground, own: str, lighthouse: str) -> dict[str, object]:
     }
 
 
-def start(ground: Ground) -> None:
-    for host in ground.hosts:
-        host.start_daemon("nebula", "-config", "config.yml")
+def contender(name: str = "nebula", program: str = "nebula") -> Contender:
+    """`program`: its name, or its path. The nebula-cert beside it is used if there is one."""
+    beside = str(Path(program).with_name("nebula-cert"))
+    issuer = beside if shutil.which(beside) else "nebula-cert"
 
+    def start(ground: Ground) -> None:
+        for host in ground.hosts:
+            host.start_daemon(program, "-config", "config.yml")
 
-CONTENDER = Contender(
-    name="nebula",
-    about="AES-256-GCM, MTU 1300, default settings",
-    version=("nebula", "-version"),
-    needs={"nebula": "nebula", "nebula-cert": "nebula"},
-    prepare=prepare,
-    start=start,
-)
+    return Contender(
+        name=name,
+        about="AES-256-GCM, MTU 1300, default settings",
+        version=(program, "-version"),
+        released={"1.6.1": 2022},
+        needs={program: "nebula", issuer: "nebula"},
+        prepare=lambda ground: prepare(ground, issuer),
+        start=start,
+    )

@@ -56,20 +56,22 @@ def prepare(protocol: str) -> Callable[[Ground], None]:
     return write
 
 
-def start(ground: Ground) -> None:
-    for host in ground.hosts:
-        host.start_daemon("openvpn", "--config", "openvpn.conf")
+def contender(name: str, program: str = "openvpn", protocol: str = "udp") -> Contender:
+    """`program`: its name, or its path."""
 
+    def start(ground: Ground) -> None:
+        for host in ground.hosts:
+            host.start_daemon(program, "--config", "openvpn.conf")
 
-def contender(name: str, protocol: str) -> Contender:
     return Contender(
         name=name,
         about=f"over {protocol}, AES-256-GCM, user space",
-        version=("openvpn", "--version"),
-        needs={"openvpn": "openvpn"},
+        version=(program, "--version"),
+        released={"2.6.3": 2023, "2.6.14": 2025},
+        needs={program: "openvpn"},
         prepare=prepare(protocol),
         start=start,
     )
 
 
-CONTENDERS = (contender("openvpn", "udp"), contender("openvpn-tcp", "tcp"))
+CONTENDERS = (contender("openvpn"), contender("openvpn-tcp", protocol="tcp"))

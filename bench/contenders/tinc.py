@@ -46,16 +46,19 @@ def _write_node(host: Host, name: str, own: str) -> str:
     return f"Address = {host.address}\nSubnet = {own}/32\n{public.decode()}"
 
 
-def start(ground: Ground) -> None:
-    for host in ground.hosts:
-        host.start_daemon("tincd", "-c", ".", "-D", "--pidfile=pid")
+def contender(name: str = "tinc", program: str = "tincd") -> Contender:
+    """`program`: its name, or its path."""
 
+    def start(ground: Ground) -> None:
+        for host in ground.hosts:
+            host.start_daemon(program, "-c", ".", "-D", "--pidfile=pid")
 
-CONTENDER = Contender(
-    name="tinc",
-    about="over udp, default settings",
-    version=("tincd", "--version"),
-    needs={"tincd": "tinc", "ip": "iproute2"},
-    prepare=prepare,
-    start=start,
-)
+    return Contender(
+        name=name,
+        about="over udp, default settings",
+        version=(program, "--version"),
+        released={"1.0.36": 2019},
+        needs={program: "tinc", "ip": "iproute2"},
+        prepare=prepare,
+        start=start,
+    )

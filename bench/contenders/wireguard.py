@@ -1,4 +1,4 @@
-"""wireguard-go as Debian has it, its MTU 1420 as `wg-quick` would choose for this cable.
+"""wireguard-go with the MTU 1420 that `wg-quick` would choose for this cable.
 
 It puts a control socket under /run, by the name of its interface and not by its namespace. So each
 gets a /run of its own, which also leaves nothing behind.
@@ -6,6 +6,7 @@ gets a /run of its own, which also leaves nothing behind.
 
 from __future__ import annotations
 
+import shlex
 from base64 import b64encode
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -23,19 +24,19 @@ PublicKey = {public}
 AllowedIPs = {other}/32
 Endpoint = {address}:{port}
 """
-# The daemon takes its keys over the socket that it makes, so somebody has to wait for that, and not
-# for ever.
+# The daemon is given its keys over the socket that it makes, which takes it a moment.
 START = """\
 mount -t tmpfs none /run && mkdir /run/wireguard || exit 1
 (
   for _ in $(seq 1000); do [ -S /run/wireguard/wg1.sock ] && break; sleep 0.005; done
   wg setconf wg1 wg.conf && ip address add {own}/24 dev wg1 && ip link set wg1 up
 ) &
-exec wireguard-go --foreground wg1
+exec {program} --foreground wg1
 """
 
 
-def prepare(ground: Ground) -> None:
+def prepare(ground: Ground, program: str) -> None:
+    """Write configs, and the script that starts `program`."""
     left, right = X25519PrivateKey.generate(), X25519PrivateKey.generate()
     for host, peer, own, other, mine, theirs in (
         (ground.left, ground.right, INNER_LEFT, INNER_RIGHT, left, right),
@@ -49,7 +50,7 @@ def prepare(ground: Ground) -> None:
             port=PORT,
         )
         (host.directory / "wg.conf").write_text(config)
-        (host.directory / "start").write_text(START.format(own=own))
+        (host.directory / "start").write_text(START.format(own=own, program=shlex.quote(program)))
 
 
 def start(ground: Ground) -> None:
@@ -57,11 +58,14 @@ def start(ground: Ground) -> None:
         host.start_daemon("unshare", "--mount", "sh", "start")
 
 
-CONTENDER = Contender(
-    name="wireguard-go",
-    about="user space, MTU 1420",
-    version=("wireguard-go", "--version"),
-    needs={"wireguard-go": "wireguard-go", "wg": "wireguard-tools", "ip": "iproute2"},
-    prepare=prepare,
-    start=start,
-)
+def contender(name: str = "wireguard-go", program: str = "wireguard-go") -> Contender:
+    """`program`: its name, or its path."""
+    return Contender(
+        name=name,
+        about="user space, MTU 1420",
+        version=(program, "--version"),
+        released={},
+        needs={program: "wireguard-go", "wg": "wireguard-tools", "ip": "iproute2"},
+        prepare=lambda ground: prepare(ground, program),
+        start=start,
+    )
