@@ -859,8 +859,9 @@ class EndTests(LinkCase):
         self.link.tell(Gossip(1))
         self.assertIs(self.link.state, State.UP)
         self.assertGreater(self.owner.dropped["queue_full"], dropped)
+        large = Gossip(1, tuple(f"{number:032x}" for number in range(400)))
         while self.link.state is State.UP:
-            self.link.tell(Gossip(1))
+            self.link.tell(large)
         self.assertIs(self.link.state, State.CLOSED)
 
     def test_nothing_is_kept(self) -> None:
