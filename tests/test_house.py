@@ -23,7 +23,7 @@ TESTS = Path(__file__).parent
 
 # From the bottom up.
 FLOORS = """
-    errors addresses units
+    errors addresses units rate_limit
     packets wire status
     logs pki host netlink
     auth tls link
@@ -36,7 +36,7 @@ FLOORS = """
 
 # What has no clock, no randomness, no log and no I/O: the formats, and the machines that decide.
 PURE = """
-    errors addresses units status packets wire
+    errors addresses units rate_limit status packets wire
     logs.events
     auth
     tls.admission tls.pacing tls.underlay

@@ -19,7 +19,7 @@ from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.auth.signing import sign
 from tunmesh.link import penalty
 from tunmesh.link.link import MAX_UNREAD
-from tunmesh.logs.journal import ROOM
+from tunmesh.logs.journal import BURST
 from tunmesh.membership import remembered, roster
 from tunmesh.membership.roster import MAX_NODES
 from tunmesh.membership.seniority import SETTLING
@@ -529,7 +529,7 @@ class CrowdTests(MemberCase):
     def test_log_without_room(self) -> None:
         """Who comes and goes until there is no room for lines does not keep the log from telling
         what happens to others."""
-        for number in range(ROOM):
+        for number in range(BURST):
             member = self.member(number % 8).dial(self.mesh, self.a)
             member.transport.abortConnection()
             self.mesh.advance(0.01)

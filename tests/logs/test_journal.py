@@ -19,10 +19,10 @@ from twisted.trial import unittest
 from tunmesh.cli import views
 from tunmesh.logs.formatting import coloured_line, fields_of, journal_line, terminal_line, text_line
 from tunmesh.logs.journal import (
+    BURST,
     DEBUG_PACE,
     MAX_THROTTLED,
     PACE,
-    ROOM,
     THROTTLE_INTERVAL,
     THROTTLE_LONGEST,
     Journal,
@@ -423,15 +423,15 @@ class Journals(unittest.SynchronousTestCase):
     def test_room(self) -> None:
         """Peers that come and go under ever new names make no more lines than there is room for;
         how many were left out is said when there is room again. Errors are always logged."""
-        for number in range(2 * ROOM):
+        for number in range(2 * BURST):
             self.journal.info("linked with {peer}", peer=f"m{number}")
             self.journal.warn(number, "refused by {peer}", peer=f"m{number}")
-        self.assertEqual(len(self.events), ROOM)
+        self.assertEqual(len(self.events), BURST)
         self.journal.error("no tun")
         self.assertEqual(self.texts()[-1], ("error", "no tun"))
         self.clock.advance(PACE)
         self.journal.info("ready")
-        left_out = f"{3 * ROOM} lines were left out: too many peers come and go"
+        left_out = f"{3 * BURST} lines were left out: too many peers come and go"
         self.assertEqual(self.texts()[-2:], [("warn", left_out), ("info", "ready")])
         self.journal.info("linked")
         self.assertEqual(self.texts()[-1], ("info", "ready"))
@@ -439,9 +439,9 @@ class Journals(unittest.SynchronousTestCase):
     def test_shares(self) -> None:
         """Who causes lines without end leaves room for those that others cause, and for the node's
         own, however long he goes on."""
-        for number in range(2 * ROOM):
+        for number in range(2 * BURST):
             self.journal.info("linked with {peer}", by="1.2.3.4", peer=f"m{number}")
-        self.assertEqual(len(self.events), ROOM // 2)
+        self.assertEqual(len(self.events), BURST // 2)
         self.journal.info("linked with {peer}", by="1.2.3.5", peer="beta")
         self.journal.info("ready")
         self.assertEqual(self.texts()[-2:], [("info", "linked with beta"), ("info", "ready")])
@@ -472,11 +472,11 @@ class Journals(unittest.SynchronousTestCase):
         """However much there is to debug, there are so many lines of it and no more, and none of
         the others is missing for that."""
         self.is_debugging = True
-        for number in range(2 * ROOM):
+        for number in range(2 * BURST):
             self.journal.debug("dialing {peer}", peer=f"m{number}")
-        self.assertEqual(len(self.events), ROOM)
+        self.assertEqual(len(self.events), BURST)
         self.journal.info("ready")
         self.clock.advance(DEBUG_PACE)
         self.journal.debug("dialing beta")
-        last = f"dialing beta ({ROOM} debug lines before this one were left out)"
+        last = f"dialing beta ({BURST} debug lines before this one were left out)"
         self.assertEqual(self.texts()[-2:], [("info", "ready"), ("debug", last)])

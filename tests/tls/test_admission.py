@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.addresses import THIS_HOST, source_of
 from tunmesh.tls import tls
-from tunmesh.tls.admission import BURST, MAX_SOURCES, MAX_STRANGERS, SHARE, Allowance, Places
+from tunmesh.tls.admission import BURST, MAX_SOURCES, MAX_STRANGERS, SHARE, Places
 
 
 class PlacesTests(SynchronousTestCase):
@@ -102,25 +102,6 @@ class PlacesTests(SynchronousTestCase):
         for host in ("127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"):
             self.assertEqual(source_of(host), THIS_HOST)
         self.assertEqual(source_of(""), "")
-
-
-class AllowanceTests(SynchronousTestCase):
-    """Work for strangers, and the time that it has to be paid with."""
-
-    def test_burst(self) -> None:
-        """A little may be done at once; then all of it is paid back."""
-        allowance = Allowance()
-        self.assertEqual(allowance.spend(0.0, BURST * 0.9), 0.0)
-        self.assertAlmostEqual(allowance.spend(0.0, BURST * 0.1), BURST / SHARE)
-        self.assertEqual(allowance.spend(BURST / SHARE, 0.0), 0.0)
-
-    def test_share(self) -> None:
-        """Whatever is asked for, over a long time strangers get their share and a burst."""
-        allowance, now, done = Allowance(), 0.0, 0.0
-        while now < 10:
-            done += 0.001
-            now += allowance.spend(now, 0.001)
-        self.assertApproximates(done, 10 * SHARE, 2 * BURST)
 
 
 class Transport:

@@ -19,7 +19,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
-from tunmesh.tls.admission import Allowance, Places
+from tunmesh.rate_limit import TokenBucket
+from tunmesh.tls.admission import BURST, SHARE, Places
 
 
 class _Visit(ProtocolWrapper):
@@ -69,7 +70,7 @@ class Admission(WrappingFactory):
         self._places: Places[_Visit] = Places()
         self._worked = worked
         self._waited = waited
-        self._allowance = Allowance()
+        self._work = TokenBucket(BURST, SHARE, clock.seconds() - waited())
         self._pause: IDelayedCall | None = None
 
     def buildProtocol(self, addr: Any) -> _Visit | None:  # type: ignore[override]
@@ -96,7 +97,8 @@ class Admission(WrappingFactory):
             task()
         finally:
             now = self.clock.seconds() - self._waited()
-            pause = self._allowance.spend(now, self._worked() - began)
+            self._work.take(now, self._worked() - began)
+            pause = self._work.pause(now)
             if pause and self._pause is None:
                 for port in self.ports:
                     port.pauseProducing()

@@ -21,30 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tunmesh.rate_limit import TokenBucket
+
 BURST, RATE = 100, 1.0  # dials of one source; a second
 ALL_BURST, ALL_RATE = 256, 8.0  # of all sources together
 MAX_SOURCES = 1024  # that are remembered; those that have spent least are forgotten
-_NEXT_TO_NOTHING = 1e-6
-
-
-class _Bucket:
-    """What is left, and since when it is that much."""
-
-    __slots__ = ("_burst", "_level", "_rate", "_since")
-
-    def __init__(self, burst: float, rate: float, now: float) -> None:
-        self._burst, self._rate = burst, rate
-        self._level, self._since = burst, now
-
-    def level(self, now: float) -> float:
-        return min(self._burst, self._level + (now - self._since) * self._rate)
-
-    def wait(self, now: float) -> float:
-        missing = 1.0 - self.level(now)
-        return missing / self._rate if missing > _NEXT_TO_NOTHING else 0.0
-
-    def change(self, now: float, by: float) -> None:
-        self._level, self._since = min(self._burst, self.level(now) + by), now
 
 
 class DialBudget:
@@ -53,8 +34,8 @@ class DialBudget:
     def __init__(self, seconds: Callable[[], float], spent: Callable[[str], None]) -> None:
         self._seconds = seconds
         self._spent = spent
-        self._all = _Bucket(ALL_BURST, ALL_RATE, seconds())
-        self._sources: dict[str, _Bucket] = {}
+        self._all = TokenBucket(ALL_BURST, ALL_RATE, seconds())
+        self._sources: dict[str, TokenBucket] = {}
 
     def wait(self, source: str) -> float:
         """Seconds until this source can pay for a dial."""
@@ -68,19 +49,19 @@ class DialBudget:
         bucket = self._sources.get(source)
         if bucket is None:
             self._make_room(now)
-            bucket = self._sources[source] = _Bucket(BURST, RATE, now)
-        self._all.change(now, -1)
-        bucket.change(now, -1)
+            bucket = self._sources[source] = TokenBucket(BURST, RATE, now)
+        self._all.take(now)
+        bucket.take(now)
         if bucket.wait(now):
             self._spent(source)
 
     def give_back(self, source: str) -> None:
         """What it paid for led to a member."""
         now = self._seconds()
-        self._all.change(now, 1)
+        self._all.give_back(now)
         bucket = self._sources.get(source)
         if bucket is not None:
-            bucket.change(now, 1)
+            bucket.give_back(now)
 
     def _make_room(self, now: float) -> None:
         if len(self._sources) < MAX_SOURCES:

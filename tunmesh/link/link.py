@@ -43,10 +43,11 @@ from zope.interface import implementer
 from tunmesh.addresses import source_of
 from tunmesh.auth.handshake import Dialer, Key, Listener, Step
 from tunmesh.errors import PeerError
+from tunmesh.link import penalty
 from tunmesh.link.fair_queue import PacketQueue
 from tunmesh.link.keepalive import PING_INTERVAL, SILENCE, KeepAlive
 from tunmesh.link.memory_budget import MemoryBudget
-from tunmesh.link.penalty import Waste
+from tunmesh.rate_limit import TokenBucket
 from tunmesh.tls.pacing import MIN_BUDGET, Budget
 from tunmesh.wire import messages
 from tunmesh.wire.messages import Gossip, NodeRecord, Refusal, SignedRecord
@@ -193,7 +194,7 @@ class Link(Protocol):
         self._probe_timer: IDelayedCall | None = None
         self._bye_said = False
         self._bye_heard = False
-        self._waste = Waste(self.since)
+        self._useless = TokenBucket(penalty.BURST, penalty.RATE, self.since)
         self._rest: IDelayedCall | None = None  # until the other end is read again
 
     @property
@@ -364,9 +365,11 @@ class Link(Protocol):
 
     def _note_useless(self, count: int) -> None:
         """Read the other end again when what is too much has been forgiven."""
-        rest = self._waste.note(self._clock.seconds(), count)
-        if rest > 0 and self._rest is None:
-            rest = min(rest, self.timing.silence / 4)
+        now = self._clock.seconds()
+        self._useless.take(now, count)
+        rest = self._useless.wait(now, 0)
+        if rest and self._rest is None:
+            rest = min(rest, penalty.MAX_REST, self.timing.silence / 4)
             self._rest = self._clock.callLater(rest, self._read_on)
             self.transport.pauseProducing()
             self._owner.wasteful(self)

@@ -20,6 +20,7 @@ from zope.interface import implementer
 from tunmesh.logs import formatting
 from tunmesh.logs.events import OTHER, PARTS
 from tunmesh.logs.formatting import level_of, part_of
+from tunmesh.rate_limit import SharedBucket, TokenBucket
 
 LEVELS = {
     "debug": LogLevel.debug,
@@ -30,11 +31,11 @@ LEVELS = {
 THROTTLE_INTERVAL = 60.0  # seconds between two lines of a kind at first
 THROTTLE_LONGEST = 3600.0  # and at last
 MAX_THROTTLED = 1024
-ROOM = (
-    1000  # lines that peers can cause at once, whatever they do: a mesh that starts makes hundreds
+BURST = (
+    1000  # lines that peers can cause at once, by all they do: a mesh that starts makes hundreds
 )
 PACE = 10.0  # seconds for one line more
-DEBUG_PACE = 1.0  # the same for what is logged at debug level, which has room of its own
+DEBUG_PACE = 1.0  # the same for lines at debug level, which have a bucket of their own
 
 
 @implementer(ILogObserver)
@@ -139,47 +140,6 @@ class Throttle:
         self._last.pop(kind, None)
 
 
-class Room:
-    """For how many lines there is room: that comes back with time, a line in `pace` seconds, to all
-    who took some in turns.
-
-    Who causes lines gets no more of it than is left for everybody, half if it is the only one (as
-    in link.memory_budget): so nobody can take all, and then do what nobody is told of."""
-
-    def __init__(self, seconds: Callable[[], float], pace: float) -> None:
-        self._seconds = seconds
-        self._pace = pace
-        self._since = seconds()
-        self._taken: dict[str, int] = {}  # by who took it; whose turn it is comes first
-        self._total = 0
-        self._left_out = 0
-
-    def take(self, by: str = "") -> int | None:
-        """None: there is none. Otherwise how many lines found none since the last that did. `by`:
-        who causes the line; empty for the node itself, which may have all that is left."""
-        self._give_back()
-        left = ROOM - self._total
-        taken = self._taken.get(by, 0)
-        if not left or (by and taken >= left):
-            self._left_out += 1
-            return None
-        self._taken[by] = taken + 1
-        self._total += 1
-        left_out, self._left_out = self._left_out, 0
-        return left_out
-
-    def _give_back(self) -> None:
-        now = self._seconds()
-        count = int((now - self._since) / self._pace)
-        self._since += count * self._pace
-        for _ in range(min(count, self._total)):
-            by = next(iter(self._taken))
-            taken = self._taken.pop(by) - 1
-            if taken:
-                self._taken[by] = taken
-            self._total -= 1
-
-
 class Journal:
     """The log of one node. Warnings are what peers can cause, so they go through a Throttle. Peers
     that come and go under ever new names cannot fill the disk either: but for errors there is only
@@ -195,13 +155,16 @@ class Journal:
         self.error = log.error
         self._log = log
         self._is_debugging = is_debugging
-        self._room = Room(seconds, PACE)
-        self._debug_room = Room(seconds, DEBUG_PACE)
+        self._seconds = seconds
+        self._lines = SharedBucket(BURST, 1 / PACE, seconds())
+        self._left_out = 0
+        self._debug_lines = TokenBucket(BURST, 1 / DEBUG_PACE, seconds())
+        self._debug_left_out = 0
         self._throttle = Throttle(seconds)
         self.over = self._throttle.forget
 
     def info(self, text: str, by: str = "", **fields: object) -> None:
-        if self._has_room(by):
+        if self._may_log(by):
             self._log.info(text, **fields)
 
     def warn(self, kind: Hashable, text: str, by: str = "", **fields: object) -> None:
@@ -209,7 +172,7 @@ class Journal:
         left_out = self._throttle.admit(kind)
         if left_out is None:
             self.debug(text, **fields)
-        elif self._has_room(by):
+        elif self._may_log(by):
             more = " ({left_out} more like it)" if left_out else ""
             self._log.warn(text + more, left_out=left_out, **fields)
 
@@ -217,14 +180,21 @@ class Journal:
         """Log what nobody but who debugs wants to read."""
         if not self._is_debugging():
             return
-        left_out = self._debug_room.take()
-        if left_out is not None:
-            more = " ({left_out} debug lines before this one were left out)" if left_out else ""
-            self._log.debug(text + more, left_out=left_out, **fields)
+        now = self._seconds()
+        if self._debug_lines.wait(now):
+            self._debug_left_out += 1
+            return
+        self._debug_lines.take(now)
+        left_out, self._debug_left_out = self._debug_left_out, 0
+        more = " ({left_out} debug lines before this one were left out)" if left_out else ""
+        self._log.debug(text + more, left_out=left_out, **fields)
 
-    def _has_room(self, by: str) -> bool:
-        left_out = self._room.take(by)
-        if left_out:
+    def _may_log(self, source: str) -> bool:
+        if not self._lines.try_take(self._seconds(), source):
+            self._left_out += 1
+            return False
+        if self._left_out:
             text = "{lines} lines were left out: too many peers come and go"
-            self._log.warn(text, event="left_out", lines=left_out)
-        return left_out is not None
+            self._log.warn(text, event="left_out", lines=self._left_out)
+            self._left_out = 0
+        return True

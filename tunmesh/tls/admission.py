@@ -87,17 +87,3 @@ class Places(Generic[Guest]):
         if surplus < (1 if own == THIS_HOST else 2):
             return False, None
         return True, next(guest for guest, source in self._sources.items() if source == worst)
-
-
-class Allowance:
-    """Seconds of work, against the seconds that pass."""
-
-    def __init__(self) -> None:
-        self._debt = 0.0
-        self._since = 0.0
-
-    def spend(self, now: float, seconds: float) -> float:
-        """So much was done; for how long nothing more may be."""
-        self._debt = max(0.0, self._debt - (now - self._since) * SHARE) + seconds
-        self._since = now
-        return self._debt / SHARE if self._debt >= BURST else 0.0

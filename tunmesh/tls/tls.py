@@ -48,7 +48,8 @@ from zope.interface import implementer
 
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.logs import bugs
-from tunmesh.tls.admission import MAX_VISIT, Allowance, Places
+from tunmesh.rate_limit import TokenBucket
+from tunmesh.tls.admission import BURST, MAX_VISIT, SHARE, Places
 from tunmesh.tls.bulk import transport_class
 from tunmesh.tls.pacing import MAX_BUDGET
 from tunmesh.tls.underlay import Outside
@@ -594,7 +595,7 @@ class Reception(Factory):
         self.strangers: Places[_Guest] = Places()
         self._worked = worked
         self._waited = waited
-        self._allowance = Allowance()
+        self._work = TokenBucket(BURST, SHARE, clock.seconds() - waited())
         self._waiting: dict[_Guest, bytes] = {}  # what arrived and was not looked at yet
         self._pause: IDelayedCall | None = None  # until more may be done for strangers
 
@@ -640,7 +641,9 @@ class Reception(Factory):
 
     def _spend(self, seconds: float) -> None:
         # Time in which the node could not have worked pays for nothing.
-        pause = self._allowance.spend(self.clock.seconds() - self._waited(), seconds)
+        now = self.clock.seconds() - self._waited()
+        self._work.take(now, seconds)
+        pause = self._work.pause(now)
         if pause and self._pause is None:
             if self.port is not None:
                 self.port.pauseProducing()
