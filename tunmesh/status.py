@@ -171,7 +171,7 @@ class LostNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class KnownNode:
     """Another node, as far as this one knows of it: linked, or vouched for by one that is."""
 
     id: str
@@ -192,7 +192,7 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeStatus:
+class NodeTraffic:
     """What was exchanged with the nodes of one name, over all their lives."""
 
     traffic: Traffic
@@ -211,7 +211,7 @@ class Status:
     peers: tuple[PeerStatus, ...]
     dials: tuple[DialStatus, ...]
     renewals: tuple[DialStatus, ...]  # of sessions with linked nodes: those that do not succeed
-    nodes: Mapping[str, NodeStatus]  # by name, also some that are gone
+    nodes: Mapping[str, NodeTraffic]  # by name, also some that are gone
     links: Mapping[str, int]  # by state
     nodes_known: int
     device: DeviceStatus

@@ -39,7 +39,7 @@ from tunmesh.host import unix_port
 from tunmesh.logs.journal import Recent
 from tunmesh.observe.explain import Explainer
 from tunmesh.observe.samples import History
-from tunmesh.status import Check, DialStatus, Dropped, Health, LostNode, Sight, Status
+from tunmesh.status import Check, DialStatus, Dropped, Health, KnownNode, LostNode, Status
 from tunmesh.wire.messages import NodeRecord
 
 reactor: Any = trial_reactor
@@ -62,7 +62,7 @@ class Standing:
         self.drops: list[Dropped] = []
         self.rtt: float | None = 0.0004
         self.account = read_only.Account(
-            self.status, self.sights, self.recent, self.history, lambda: EPOCH
+            self.status, self.known_nodes, self.recent, self.history, lambda: EPOCH
         )
         site = control.site(self, self.drain, self.account, reactor)
         self.port: IListeningPort = unix_port.listen(reactor, self.path, site)
@@ -84,22 +84,22 @@ class Standing:
         return self.now.health
 
     def explainer(self) -> Explainer:
-        return Explainer(self.now, self.sights(0), table_of(self.now), NETWORKS)
+        return Explainer(self.now, self.known_nodes(0), table_of(self.now), NETWORKS)
 
     def ping(self, node_id: str) -> Deferred[float | None]:
         if node_id not in [peer.record.id for peer in self.now.peers]:
             raise KeyError(node_id)
         return succeed(self.rtt)
 
-    def sights(self, crowd: float) -> tuple[Sight, ...]:
+    def known_nodes(self, crowd: float) -> tuple[KnownNode, ...]:
         """Two linked nodes, which are linked with each other, and one that nobody knows yet."""
         me, bravo, charlie = (record.id for record in self.records())
-        sights = (
-            Sight(bravo, self.records()[1], (me, charlie)),
-            Sight(charlie, self.records()[2], (me, bravo)),
-            Sight("9" * 32, None, (bravo,)),
+        known_nodes = (
+            KnownNode(bravo, self.records()[1], (me, charlie)),
+            KnownNode(charlie, self.records()[2], (me, bravo)),
+            KnownNode("9" * 32, None, (bravo,)),
         )
-        return tuple(replace(sight, is_whole=self.is_whole) for sight in sights)
+        return tuple(replace(node, is_whole=self.is_whole) for node in known_nodes)
 
     def records(self) -> list[NodeRecord]:
         return [self.now.record, *(peer.record for peer in self.now.peers)]

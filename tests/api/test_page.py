@@ -25,7 +25,7 @@ from tunmesh.api.page import resource
 from tunmesh.errors import OperatorError
 from tunmesh.logs.journal import Recent
 from tunmesh.observe.samples import History
-from tunmesh.status import DialStatus, Sight
+from tunmesh.status import DialStatus, KnownNode
 
 EPOCH = 1_795_644_500.0
 OURS = "localhost:8600"
@@ -39,13 +39,17 @@ class Case(unittest.SynchronousTestCase):
 
     def setUp(self) -> None:
         self.status = a_status()
-        self.sights: tuple[Sight, ...] = ()
+        self.known_nodes: tuple[KnownNode, ...] = ()
         self.recent = Recent()
         self.log = Logger(namespace="tunmesh", observer=LogPublisher(self.recent))
         self.clock = Clock()
         self.history = History()
         account = read_only.Account(
-            lambda: self.status, lambda _: self.sights, self.recent, self.history, lambda: EPOCH
+            lambda: self.status,
+            lambda _: self.known_nodes,
+            self.recent,
+            self.history,
+            lambda: EPOCH,
         )
         self.site = resource.site(account, self.clock)
 
@@ -280,7 +284,7 @@ class Live(Case):
         """How many links a page is told of in a full mesh with so many others."""
         others = [f"{number:032x}" for number in range(100, 100 + count)]
         me = self.status.record.id
-        self.sights = tuple(Sight(one, None, (me, *others)) for one in others)
+        self.known_nodes = tuple(KnownNode(one, None, (me, *others)) for one in others)
         self.follow()
         return len(heard(self.first)[-1][1]["mesh"]["links"])
 

@@ -282,7 +282,7 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.nodes_known, 2)
         self.assertFalse(self.alice.is_linked(CAROL.id))
 
-    def test_sights(self) -> None:
+    def test_known_nodes(self) -> None:
         """Who asks is told of all links, or with too many nodes or links of this node's own."""
         self.link(BOB)
         self.link(CAROL)
@@ -291,9 +291,9 @@ class HearsayTests(RosterCase):
         own = [(ALICE.id,), (ALICE.id,), ()]
         for crowd, most, linked_with in ((3, 2, all_of_them), (2, 2, own), (3, 1, own)):
             self.patch(roster, "MOST_TOLD", most)
-            sights = sorted(self.alice.sights(crowd), key=lambda sight: sight.id)
-            self.assertEqual([sight.linked_with for sight in sights], linked_with)
-            self.assertEqual({sight.is_whole for sight in sights}, {linked_with is all_of_them})
+            known_nodes = sorted(self.alice.known_nodes(crowd), key=lambda node: node.id)
+            self.assertEqual([node.linked_with for node in known_nodes], linked_with)
+            self.assertEqual({node.is_whole for node in known_nodes}, {linked_with is all_of_them})
 
     def test_patience(self) -> None:
         """Of two nodes the one with the larger id lets the other one dial first."""

@@ -179,7 +179,7 @@ class JoiningTests(SynchronousTestCase):
         a, b = mesh.add("a"), mesh.add("b")
         mesh.until(mesh.is_complete)
         status = a.status
-        for owner, name in ((node.Node, "status"), (Peers, "statuses"), (Roster, "sights")):
+        for owner, name in ((node.Node, "status"), (Peers, "statuses"), (Roster, "known_nodes")):
             self.patch(owner, name, None)
         self.assertEqual(a.node.health(), status.health)
         (peer,) = a.node.sample().peers
@@ -1066,7 +1066,7 @@ class DebuggingTests(SynchronousTestCase):
         mesh.until(mesh.is_complete)
         mesh.network.cut(b.host, c.host)
         mesh.until(lambda: "c" not in b.linked_with)
-        self.patch(b.node._roster, "sights", None)
+        self.patch(b.node._roster, "known_nodes", None)
         [dial] = b.status.dials
         self.assertEqual((dial.name, dial.target), ("c", f"{c.host}:{PORT}"))
 

@@ -16,14 +16,14 @@ from tunmesh.addresses import Network
 from tunmesh.dataplane.table import Table
 from tunmesh.observe.explain import Explainer
 from tunmesh.packets import virtio
-from tunmesh.status import DialStatus, Sight, Status, Traffic
+from tunmesh.status import DialStatus, KnownNode, Status, Traffic
 from tunmesh.wire.messages import NodeRecord
 
 NETWORKS = (ip_network("10.77.0.0/16"),)
 DIAL = DialStatus("delta", False, "192.0.2.4:4567", 1, "Connection refused", 1.0)
 SIGHTS = (
-    Sight("4" * 32, record_of("delta", 4), ()),
-    Sight(a_status().peers[0].record.id, record_of("bravo", 2), ()),
+    KnownNode("4" * 32, record_of("delta", 4), ()),
+    KnownNode(a_status().peers[0].record.id, record_of("bravo", 2), ()),
 )
 
 

@@ -16,7 +16,7 @@ from tunmesh.status import (
     DeviceStatus,
     Histogram,
     LostNode,
-    NodeStatus,
+    NodeTraffic,
     PeerSample,
     PeerStatus,
     Sample,
@@ -127,8 +127,8 @@ def a_status() -> Status:
         dials=(),
         renewals=(),
         nodes={
-            "bravo": NodeStatus(Traffic(1, 2, 3, 4), latency),
-            "charlie": NodeStatus(Traffic(5, 6, 7, 8), latency),
+            "bravo": NodeTraffic(Traffic(1, 2, 3, 4), latency),
+            "charlie": NodeTraffic(Traffic(5, 6, 7, 8), latency),
         },
         links={"up": 2, "handshake": 1},
         nodes_known=5,
@@ -282,7 +282,7 @@ class Exposition(unittest.SynchronousTestCase):
     def test_escaped(self) -> None:
         """A name with quotes and backslashes stays one label, and adds no line."""
         name = 'br"avo\\\\n{x="y"}'
-        nodes = {name: NodeStatus(Traffic(1, 2, 3, 4), Histogram(RTT_BUCKETS))}
+        nodes = {name: NodeTraffic(Traffic(1, 2, 3, 4), Histogram(RTT_BUCKETS))}
         samples = self.samples(replace(a_status(), nodes=nodes), by_node=True)
         self.assertEqual(samples["tunmesh_node_rx_packets_total"], {name: 1})
         zone = 'eu\n"1"\\'

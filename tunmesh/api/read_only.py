@@ -26,7 +26,7 @@ from tunmesh.api.http import Stream, StreamLimit, answer_json, number_of, refuse
 from tunmesh.observe import status_json
 from tunmesh.observe.samples import INTERVAL, History
 from tunmesh.observe.status_json import Tree
-from tunmesh.status import Sample, Sight, Status
+from tunmesh.status import KnownNode, Sample, Status
 
 Event = Mapping[str, object]
 
@@ -44,7 +44,8 @@ class Account:
     """What there is to read of a node."""
 
     status: Callable[[], Status]
-    sights: Callable[[float], tuple[Sight, ...]]  # with more nodes than that, without others' links
+    # With more nodes than that, links between other nodes are left out.
+    known_nodes: Callable[[float], tuple[KnownNode, ...]]
     events: Events
     history: History
     epoch: Callable[[], float]
@@ -53,7 +54,7 @@ class Account:
         return status_json.report(self.status(), self.history, self.epoch())
 
     def mesh(self, crowd: float = inf) -> Tree:
-        return status_json.mesh(self.status(), self.sights(crowd), crowd)
+        return status_json.mesh(self.status(), self.known_nodes(crowd), crowd)
 
 
 class Sampler:

@@ -49,7 +49,7 @@ class Control:
         self._sampler = read_only.Sampler(reactor, node.sample)
         self._ports: list[IListeningPort] = []
         history = self._sampler.history
-        account = read_only.Account(node.status, node.sights, recent, history, time.time)
+        account = read_only.Account(node.status, node.known_nodes, recent, history, time.time)
         if config.socket is not None:
             site = control.site(node, drain, account, reactor)
             try:

@@ -99,7 +99,7 @@ from tunmesh.membership.commands import (
 from tunmesh.membership.namesakes import are_two_lives
 from tunmesh.membership.reservations import Reservations
 from tunmesh.membership.shares import Shares
-from tunmesh.status import Sight
+from tunmesh.status import KnownNode
 from tunmesh.wire.messages import (
     LEAVING,
     MAX_INTRODUCED,
@@ -197,7 +197,7 @@ class Roster(Generic[Link]):
         peer = self._peers.get(self._links.get(link, ""))
         return peer is not None and peer.hears is link
 
-    def sights(self, crowd: float = inf) -> tuple[Sight, ...]:
+    def known_nodes(self, crowd: float = inf) -> tuple[KnownNode, ...]:
         """Every other node, and who is linked with it. If there are more than `crowd` others, or
         than MOST_TOLD links, only this one is told: links grow with the square, and members can say
         that there are any number."""
@@ -211,7 +211,7 @@ class Roster(Generic[Link]):
             for other in peer.vouches if is_whole else ():
                 vouchers[other].append(node_id)
         return tuple(
-            Sight(node_id, self.record_of(node_id), tuple(sorted(ids)), is_whole)
+            KnownNode(node_id, self.record_of(node_id), tuple(sorted(ids)), is_whole)
             for node_id, ids in vouchers.items()
         )
 

@@ -58,8 +58,8 @@ from tunmesh.status import (
     DialStatus,
     Dropped,
     Health,
+    KnownNode,
     Sample,
-    Sight,
     Status,
     Traffic,
     key_labels,
@@ -963,17 +963,17 @@ class Node:
         """The packets that were dropped last, the latest at the end."""
         return self._path.recent
 
-    def sights(self, crowd: float = math.inf) -> tuple[Sight, ...]:
+    def known_nodes(self, crowd: float = math.inf) -> tuple[KnownNode, ...]:
         """Every other node that this one knows of; with more than `crowd`, links between others are
         left out."""
-        return self._roster.sights(crowd)
+        return self._roster.known_nodes(crowd)
 
     def explainer(self) -> Explainer:
         """What tells the way of a packet as things are now."""
         settings = self._settings
         return Explainer(
             self.status(),
-            self.sights(crowd=0),
+            self.known_nodes(crowd=0),
             self._table,
             settings.networks,
             self._watch.way,

@@ -18,7 +18,7 @@ from tunmesh.link.link import Link
 from tunmesh.membership.agreement import View
 from tunmesh.membership.roster import MAX_NODES
 from tunmesh.observe.node_totals import Totals
-from tunmesh.status import REVOKED, NodeStatus, PeerSample, PeerStatus, Traffic, key_labels
+from tunmesh.status import REVOKED, NodeTraffic, PeerSample, PeerStatus, Traffic, key_labels
 
 
 class Peers:
@@ -147,10 +147,11 @@ class Peers:
             for peer in self
         )
 
-    def by_name(self) -> dict[str, NodeStatus]:
+    def by_name(self) -> dict[str, NodeTraffic]:
         """What was exchanged with each node, by its name, before and now."""
         nodes = {
-            name: NodeStatus(totals.traffic.copy(), totals.latency) for name, totals in self._totals
+            name: NodeTraffic(totals.traffic.copy(), totals.latency)
+            for name, totals in self._totals
         }
         for peer in self:
             if peer.record.name in nodes:

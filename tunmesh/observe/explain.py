@@ -18,7 +18,7 @@ from tunmesh.dataplane.table import Table
 from tunmesh.netlink import codec
 from tunmesh.netlink.device_state import Way
 from tunmesh.packets import virtio
-from tunmesh.status import DialStatus, PeerStatus, Sight, Status
+from tunmesh.status import DialStatus, KnownNode, PeerStatus, Status
 from tunmesh.wire.messages import NodeRecord
 
 Address = IPv4Address | IPv6Address
@@ -47,7 +47,7 @@ class Explainer:
     def __init__(
         self,
         status: Status,
-        sights: Sequence[Sight],
+        known_nodes: Sequence[KnownNode],
         table: Table[P],
         networks: Sequence[Network],
         way: Callable[[Address, Address], Way | None] = lambda *_: None,
@@ -55,7 +55,7 @@ class Explainer:
         """`way(destination, source)`: where the kernel would send a packet, if it can be asked."""
         self._way = way
         self._status = status
-        self._sights = sights
+        self._known_nodes = known_nodes
         self._table = table
         self._networks = networks
         self._mine = {address.ip for address in status.record.addresses}
@@ -206,11 +206,11 @@ class Explainer:
 
     def _who(self, address: Address) -> str:
         """What is known of who has an address that is not routed."""
-        for sight in self._sights:
-            record = sight.record
+        for known in self._known_nodes:
+            record = known.record
             if record is not None and address in [one.ip for one in record.addresses]:
                 dial = next((d for d in self._status.dials if d.name == record.name), None)
-                linked = any(peer.record.id == sight.id for peer in self._status.peers)
+                linked = any(peer.record.id == known.id for peer in self._status.peers)
                 if linked:
                     return f"{record.name} claims it, but another node holds it"
                 return f"{record.name} has it, and there is no link with {record.name}{_why(dial)}"

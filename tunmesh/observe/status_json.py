@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from tunmesh.observe.samples import History, last
-from tunmesh.status import DialStatus, LostNode, PeerStatus, Sight, Status, Traffic
+from tunmesh.status import DialStatus, KnownNode, LostNode, PeerStatus, Status, Traffic
 from tunmesh.wire.messages import NodeRecord
 
 VERSION = 1
@@ -233,30 +233,31 @@ def _s(count: int) -> str:
     return "s" * (count != 1)
 
 
-def mesh(status: Status, sights: tuple[Sight, ...], crowd: float = inf) -> Tree:
+def mesh(status: Status, known_nodes: tuple[KnownNode, ...], crowd: float = inf) -> Tree:
     """Every node that this one knows of, itself first, and every link between them; if there are
     more than `crowd` others, or too many links, only its own: all grow with the square."""
     me = status.record
     linked = {peer.record.id for peer in status.peers}
     nodes = [{"id": me.id, "name": me.name, "addresses": _addresses(me), "linked": True}]
     pairs: set[tuple[str, str]] = set()
-    for sight in sights:
-        others = sight.linked_with if len(sights) <= crowd else {me.id} & {*sight.linked_with}
-        pairs |= {(min(sight.id, other), max(sight.id, other)) for other in others}
-        known = sight.record
+    for known in known_nodes:
+        others = known.linked_with if len(known_nodes) <= crowd else {me.id} & {*known.linked_with}
+        pairs |= {(min(known.id, other), max(known.id, other)) for other in others}
+        record = known.record
         nodes.append(
             {
-                "id": sight.id,
-                "name": known.name if known is not None else "",
-                "addresses": _addresses(known) if known is not None else [],
-                "linked": sight.id in linked,
+                "id": known.id,
+                "name": record.name if record is not None else "",
+                "addresses": _addresses(record) if record is not None else [],
+                "linked": known.id in linked,
             }
         )
     return {
         "version": VERSION,
         "nodes": nodes,
         "links": [list(pair) for pair in sorted(pairs)],
-        "links_left_out": len(sights) > crowd or not all(sight.is_whole for sight in sights),
+        "links_left_out": len(known_nodes) > crowd
+        or not all(known.is_whole for known in known_nodes),
     }
 
 
