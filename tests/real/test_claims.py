@@ -15,7 +15,7 @@ CLAIMS = 3  # at intervals of 1.5 s
 
 
 class Attacker(RealNode):
-    """A process of bench.attacker. It goes on for as long as its standard input is open."""
+    """A process of bench.attack.attacker. It goes on for as long as its standard input is open."""
 
 
 class ClaimTests(MeshCase):
@@ -27,7 +27,7 @@ class ClaimTests(MeshCase):
     def claimant(self) -> None:
         attacker = Attacker(self.ground.namespace(3))
         directory, host = str(self.ground.directory), self.ground.plans[0].underlay
-        command = [sys.executable, "-m", "bench.attacker", "claims", directory, host]
+        command = [sys.executable, "-m", "bench.attack.attacker", "claims", directory, host]
         with self.ground.namespace(3):
             reactor.spawnProcess(
                 attacker, command[0], command, env={**os.environ, "PYTHONPATH": str(ROOT)}

@@ -3,7 +3,7 @@
     python -m bench.attack [--seconds 4] [--rate 300M] [--only pings,http] [--out DIRECTORY]
 
 Two real nodes, each in a network namespace of its own, with a TCP stream of a fixed rate and pings
-between them; in a third namespace somebody who attacks the first node (bench.attacker). The
+between them; in a third namespace somebody who attacks the first node (bench.attack.attacker). The
 attacked node has one processor to itself, and everybody else shares the other: so what is lost is
 lost to the attack and not to the attacker's own use of the machine. At a rate that it can just
 carry, everything that it does for the attacker is missing from the stream.
@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 
-from bench.attacker import ATTACKS
+from bench.attack.attacker import ATTACKS
 from bench.contenders.tunmesh import contender
 from bench.errors import BenchError
 from bench.iperf import Iperf, await_line
@@ -144,7 +144,7 @@ def failures(host: Host) -> int:
 def attacking(name: str, ground: Ground) -> Iterator[list[str]]:
     """The attack goes on within; afterwards what the attacker said is in the list."""
     said: list[str] = []
-    command = (sys.executable, "-m", "bench.attacker", name, str(ground.directory / "mesh"))
+    command = (sys.executable, "-m", "bench.attack.attacker", name, str(ground.directory / "mesh"))
     attacker = ground.hosts[2]
     with attacker.namespace:
         child = subprocess.Popen(
@@ -259,7 +259,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.attack")
     parser.add_argument("--seconds", type=int, default=4, help="for each attack")
     parser.add_argument("--rate", default="300M", help="of the stream, in bits a second")
-    parser.add_argument("--only", help="these attacks, by their names in bench.attacker")
+    parser.add_argument("--only", help="these attacks, by their names in bench.attack.attacker")
     parser.add_argument("--out", type=Path, help="directory for attack.json")
     options = parser.parse_args()
     try:
@@ -272,7 +272,3 @@ def main() -> int:
     if options.out is not None:
         save(rows, options.out / "attack.json")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

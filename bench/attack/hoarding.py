@@ -1,4 +1,4 @@
-"""Members, and strangers, who have a node keep what it has for them: attacks for `bench.attacker`.
+"""Members, and strangers, who have a node keep what it has for them: attacks for `bench.attack.attacker`.
 
 Each identity holds little and reads nothing, and there are many identities.
 """
@@ -34,7 +34,7 @@ MORE = 0x2000  # more fragments follow
 
 
 class Target(Protocol):
-    """What they use of bench.attacker.Target."""
+    """What they use of bench.attack.attacker.Target."""
 
     def connect(self) -> socket.socket: ...
     def join(self, name: str = ..., address: str = ..., connection: Any = ...) -> Any: ...

@@ -1,6 +1,6 @@
 """Who does harm to one node, for `bench.attack`: one attack, as fast as one process can.
 
-    python -m bench.attacker ATTACK DIRECTORY HOST
+    python -m bench.attack.attacker ATTACK DIRECTORY HOST
 
 `DIRECTORY` holds the mesh's certificate, key and secret; strangers take no more of it than they
 could get over the wire, members all. An attack is a generator: each step is one blow. It goes on
@@ -31,16 +31,14 @@ from typing import Any
 
 from OpenSSL import SSL
 
-from bench.hoarding import HOARDERS, OwnTls
-from tunmesh.auth import signing
-from tunmesh.auth.handshake import Dialer, Key
-from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from bench.attack.hoarding import HOARDERS, OwnTls
+from tunmesh import certificates, messages, signing, tls
+from tunmesh.handshake import Dialer, Key
 from tunmesh.localmesh import plan
-from tunmesh.testing.mesh import frame
-from tunmesh.tls import certificates, tls
-from tunmesh.wire import messages
-from tunmesh.wire.messages import Gossip, NodeRecord, Refusal
-from tunmesh.wire.netstring import Decoder, encode
+from tunmesh.messages import Gossip, NodeRecord, Refusal
+from tunmesh.netstring import Decoder, encode
+from tunmesh.nodekey import SEED_SIZE, NodeKey
+from tunmesh.testing import frame
 
 PATIENCE = 2.0  # seconds that a blow may take
 VICTIM, OTHER = plan.NodePlan(1), plan.NodePlan(2)
