@@ -1,6 +1,5 @@
-"""Members, and strangers, who have a node keep what it has for them: attacks for `bench.attack.attacker`.
-
-Each identity holds little and reads nothing, and there are many identities.
+"""Attacks on memory: members, and a stranger, that make a node buffer what they do not read or do
+not finish. Each identity takes little, and there are many of them.
 """
 
 from __future__ import annotations
@@ -13,17 +12,15 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
-from OpenSSL import SSL
-
+from bench.attack.target import GONE, Attack, Target, end, stream
 from tunmesh.localmesh import plan
 from tunmesh.packets import icmp, ip_headers
 from tunmesh.tls import tls
 from tunmesh.wire import messages
 from tunmesh.wire.netstring import encode
 
-GONE = (OSError, SSL.Error)
 VICTIM = plan.NodePlan(1)
 ANNOUNCERS, ECHOERS = 300, 100
 DRIP = 2.0  # seconds between two bytes
@@ -33,13 +30,6 @@ FRAGMENTS_A_SECOND = 3400
 MORE = 0x2000  # more fragments follow
 
 
-class Target(Protocol):
-    """What they use of bench.attack.attacker.Target."""
-
-    def connect(self) -> socket.socket: ...
-    def join(self, name: str = ..., address: str = ..., connection: Any = ...) -> Any: ...
-
-
 def address_of(number: int) -> str:
     return f"10.77.{1 + number // 250}.{1 + number % 250}"
 
@@ -47,7 +37,7 @@ def address_of(number: int) -> str:
 def _crowd(
     target: Target, count: int, begin: Callable[[Any], None], go_on: Callable[[Any, int], None]
 ) -> Iterator[int]:
-    """So many links. Those that end are made anew. What it yields is how many are up."""
+    """That many links at once; one that ends is made anew."""
     links: dict[int, Any] = {}
     while True:
         for number in range(count):
@@ -59,13 +49,8 @@ def _crowd(
             except GONE:
                 link = links.pop(number, None)
                 if link is not None:
-                    _end(link)
+                    end(link)
             yield len(links)
-
-
-def _end(connection: Any) -> None:
-    with suppress(*GONE):
-        connection.close()
 
 
 def announced(target: Target) -> Iterator[int]:
@@ -104,7 +89,7 @@ def again(target: Target) -> Iterator[int]:
                 links[-1].sendall(body)
             yield len(links)
         for link in links:
-            _end(link)
+            end(link)
 
 
 def echoes(target: Target) -> Iterator[int]:
@@ -119,10 +104,10 @@ def echoes(target: Target) -> Iterator[int]:
 
 def _echo(source: str) -> bytes:
     message = icmp.echo_request(icmp.IPV4, 1, 1, bytes(ECHO))
-    return _packet(source, VICTIM.ipv4, ip_headers.ICMP, message)
+    return packet(source, VICTIM.ipv4, ip_headers.ICMP, message)
 
 
-def _packet(
+def packet(
     source: str, destination: str, protocol: int, body: bytes, number: int = 0, field: int = 0
 ) -> bytes:
     """Behind an empty virtio header."""
@@ -135,13 +120,15 @@ def _packet(
 def fragments(target: Target) -> Iterator[int]:
     """4.8 MB/s of first fragments of datagrams that never become whole."""
     source = address_of(0)
-    link = target.join(address=source)
-    began = time.monotonic()
-    for number in itertools.count():
-        piece = _packet(source, VICTIM.ipv4, 17, bytes(FRAGMENT), number & 0xFFFF, MORE)
-        link.sendall(encode(b"D" + piece))
-        time.sleep(max(0.0, began + number / FRAGMENTS_A_SECOND - time.monotonic()))
-        yield 1
+
+    def pieces() -> Iterator[bytes]:
+        began = time.monotonic()
+        for number in itertools.count():
+            time.sleep(max(0.0, began + number / FRAGMENTS_A_SECOND - time.monotonic()))
+            piece = packet(source, VICTIM.ipv4, 17, bytes(FRAGMENT), number & 0xFFFF, MORE)
+            yield encode(b"D" + piece)
+
+    return stream(lambda: target.join(address=source), pieces())
 
 
 # --- KeyUpdates ---
@@ -198,8 +185,8 @@ class OwnTls:
 
 
 def key_updates(target: Target) -> Iterator[int]:
-    """Has TLS answer for ever with new keys, and reads nothing. A ping now and then says that he
-    lives."""
+    """Makes TLS answer with new keys without end, and reads nothing. A ping now and then keeps the
+    link alive."""
 
     def begin() -> OwnTls:
         link: OwnTls = target.join(connection=OwnTls(target.connect(), tls.ALPN))
@@ -225,8 +212,16 @@ def _ask_for_keys(begin: Callable[[], OwnTls], sign_of_life: bytes) -> Iterator[
                         connection.sendall(sign_of_life)
                     yield 1
             finally:
-                _end(connection)
+                end(connection)
         yield 0
 
 
-HOARDERS = (announced, unfinished, again, echoes, fragments, key_updates, web_key_updates)
+HOARDERS: tuple[Attack, ...] = (
+    announced,
+    unfinished,
+    again,
+    echoes,
+    fragments,
+    key_updates,
+    web_key_updates,
+)

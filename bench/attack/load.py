@@ -1,52 +1,48 @@
-"""What attacks cost those who are not attackers.
-
-    python -m bench.attack [--seconds 4] [--rate 300M] [--only pings,http] [--out DIRECTORY]
+"""What attacks cost those who are not attackers: throughput, latency, memory.
 
 Two real nodes, each in a network namespace of its own, with a TCP stream of a fixed rate and pings
-between them; in a third namespace somebody who attacks the first node (bench.attack.attacker). The
+between them; in a third namespace somebody attacks the first node (bench.attack.attacker). The
 attacked node has one processor to itself, and everybody else shares the other: so what is lost is
-lost to the attack and not to the attacker's own use of the machine. At a rate that it can just
-carry, everything that it does for the attacker is missing from the stream.
+lost to the attack and not to the attacker's own use of the machine. At a rate that the node can
+just carry, everything that it does for the attacker is missing from the stream.
 
-    kept     what the stream got, of what it got without an attack
-    p99      of the pings' round trips, in ms; 100 a second
-    livez    until /livez is answered to the other node's host, median in ms; - if it is not
-    grown    the most that the node's memory grew, in MB; what is freed may stay with the process
-    fds      the most file descriptors that the node had beyond those it had before
-    lines    that the node logged;  failed: handshake failures that it counted
-    blows    of the attacker, a second;  held: the most sockets that it held
+    throughput kept    of what the stream got without an attack
+    p99 ms             of the pings' round trips; 100 a second
+    livez ms           until /livez is answered to the other node's host, median; - if it is not
+    memory MB          the most that the node's memory grew; what is freed may stay with the process
+    files              the most file descriptors that the node had beyond those before
+    lines              that the node logged
+    failed             handshakes that it counted as failed
+    dials              connections that it opened
+    attacks/s          steps of the attack, a second
+    connections held   the most that the attacker had at a time
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPSConnection
-from pathlib import Path
 
-from bench.attack.attacker import ATTACKS
+from bench.attack.stage import attacking, connections_opened
 from bench.contenders.tunmesh import contender
 from bench.errors import BenchError
-from bench.iperf import Iperf, await_line
+from bench.iperf import Iperf
 from bench.lab import Ground, Host, Lab
 from bench.ping import parse_ping, percentile
 from bench.probe import await_first_packet
-from bench.scale import save
-from bench.tools import COMPILER, TOOLS, insist_on
 from tunmesh.localmesh import plan
 
 LEAD = 1.0  # seconds that an attack has before it is measured
 PING_INTERVAL = 0.01
 PATIENCE = 2.0  # seconds that an orchestrator waits for an answer
+STREAM_CONNECTIONS = 2  # that the stream itself opens: iperf3's control and its data
 
 
 @dataclass(frozen=True)
@@ -58,10 +54,11 @@ class Row:
     p99: float  # seconds; infinite when no ping came back
     livez: float  # seconds; infinite when it is not answered
     grown: int  # bytes
-    fds: int
+    files: int
     lines: int
     failed: int
-    blows: float  # a second
+    dials: int
+    attacks: float  # a second
     held: int
 
 
@@ -140,35 +137,15 @@ def failures(host: Host) -> int:
     raise BenchError("the node's metrics are not to be had")
 
 
-@contextmanager
-def attacking(name: str, ground: Ground) -> Iterator[list[str]]:
-    """The attack goes on within; afterwards what the attacker said is in the list."""
-    said: list[str] = []
-    command = (sys.executable, "-m", "bench.attack.attacker", name, str(ground.directory / "mesh"))
-    attacker = ground.hosts[2]
-    with attacker.namespace:
-        child = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *command, ground.left.address],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    try:
-        await_line(child, "ready")
-        yield said
-        said.append(child.communicate(timeout=10)[0])
-    finally:
-        child.kill()
-        child.wait()
-
-
 def measure(ground: Ground, name: str, seconds: int, rate: str) -> Row:
     """One attack."""
     victim = ground.left
+    assert victim.daemon  # noqa: S101
     failed, lines = -failures(victim), -victim.log.read_bytes().count(b"\n")
+    dials = -connections_opened(victim.daemon.pid)
     watch = Watch(victim)
     try:
-        with attacking(name, ground) as said:
+        with attacking(name, ground, victim.address) as said:
             time.sleep(LEAD)
             how = ("-b", rate, "-R")
             stream = Iperf(victim, ground.right, plan.NodePlan(2).ipv4, seconds, *how)
@@ -177,8 +154,9 @@ def measure(ground: Ground, name: str, seconds: int, rate: str) -> Row:
             ping = ("ping", "-i", f"{PING_INTERVAL}", "-c", count, "-W", "1")
             output = ground.right.run(*ping, plan.NodePlan(1).ipv4, accept=(0, 1))
             got, livez = _rate(stream), orchestrator.end()
+            dials += connections_opened(victim.daemon.pid) - STREAM_CONNECTIONS
     finally:
-        grown, fds = watch.end()
+        grown, files = watch.end()
     told = json.loads(said[0])
     ground.check_daemons()
     return Row(
@@ -187,10 +165,11 @@ def measure(ground: Ground, name: str, seconds: int, rate: str) -> Row:
         p99=_p99(output),
         livez=livez,
         grown=grown,
-        fds=fds,
+        files=files,
         lines=lines + victim.log.read_bytes().count(b"\n"),
         failed=failed + failures(victim),
-        blows=told["blows"] / (LEAD + seconds),
+        dials=dials,
+        attacks=told["attacks"] / (LEAD + seconds),
         held=told["held"],
     )
 
@@ -209,14 +188,16 @@ def _p99(output: str) -> float:
         return float("inf")
 
 
-HEAD = "attack          kept   p99 ms livez ms grown MB  fds lines  failed   blows held"
+HEAD = """\
+                 throughput                  memory                           attacks connections
+attack                 kept  p99 ms livez ms     MB files lines failed  dials      /s        held"""
 
 
 def line(row: Row, alone: Row) -> str:
     return (
-        f"{row.attack:<14}{row.rate / alone.rate:6.0%}{_milliseconds(row.p99):>9}"
-        f"{_milliseconds(row.livez):>9}{row.grown / 1e6:9.1f}"
-        f"{row.fds:5}{row.lines:6}{row.failed:8}{row.blows:8.0f}{row.held:5}"
+        f"{row.attack:<19}{row.rate / alone.rate:8.0%}{_milliseconds(row.p99):>8}"
+        f"{_milliseconds(row.livez):>9}{row.grown / 1e6:7.1f}{row.files:6}{row.lines:6}"
+        f"{row.failed:7}{row.dials:7}{row.attacks:8.0f}{row.held:12}"
     )
 
 
@@ -249,26 +230,7 @@ def run(names: Sequence[str], seconds: int, rate: str) -> list[Row]:
             try:
                 rows.append(measure(ground, name, seconds, rate))
             except BenchError as error:
-                print(f"{name:<15} {error}", flush=True)  # noqa: T201
+                print(f"{name:<19} {error}", flush=True)  # noqa: T201
                 continue
             print(line(rows[-1], rows[0]), flush=True)  # noqa: T201
     return rows
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="bench.attack")
-    parser.add_argument("--seconds", type=int, default=4, help="for each attack")
-    parser.add_argument("--rate", default="300M", help="of the stream, in bits a second")
-    parser.add_argument("--only", help="these attacks, by their names in bench.attack.attacker")
-    parser.add_argument("--out", type=Path, help="directory for attack.json")
-    options = parser.parse_args()
-    try:
-        insist_on(TOOLS | COMPILER)
-    except BenchError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    names = options.only.split(",") if options.only else [n for n in ATTACKS if n != "nothing"]
-    rows = run(names, options.seconds, options.rate)
-    if options.out is not None:
-        save(rows, options.out / "attack.json")
-    return 0

@@ -1,0 +1,145 @@
+"""Attacks by a member over its own links: floods, false messages, false claims."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from ipaddress import ip_interface
+
+from OpenSSL import SSL
+
+from bench.attack.target import CHUNK, CROWD, GONE, OWN_ADDRESS, Attack, Target, end, pour, stream
+from tunmesh.auth import signing
+from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from tunmesh.localmesh import plan
+from tunmesh.testing.mesh import frame
+from tunmesh.wire import messages
+from tunmesh.wire.messages import Gossip, NodeRecord, Refusal
+from tunmesh.wire.netstring import encode
+
+VICTIM, OTHER = plan.NodePlan(1), plan.NodePlan(2)
+CLAIM_INTERVAL = 1.5  # seconds
+
+
+def _tell(target: Target, *payloads: bytes) -> Iterator[int]:
+    batch = b"".join(map(encode, payloads))
+    return pour(target.join, batch * max(1, CHUNK // len(batch)))
+
+
+def small_packets(target: Target) -> Iterator[int]:
+    """Packets of his own, which nobody can tell from honest ones, as small as they can be."""
+    return _tell(target, b"D" + frame(OWN_ADDRESS, VICTIM.ipv4))
+
+
+def spoofed(target: Target) -> Iterator[int]:
+    """Packets from an address that is another node's."""
+    return _tell(target, b"D" + frame(OTHER.ipv4, VICTIM.ipv4, bytes(64)))
+
+
+def malformed(target: Target) -> Iterator[int]:
+    """Frames that are no packets, as small as they can be."""
+    return _tell(target, b"D")
+
+
+def pings(target: Target) -> Iterator[int]:
+    """Pings; no pong is read."""
+    return _tell(target, b"i" + bytes(8))
+
+
+def gossip(target: Target) -> Iterator[int]:
+    """Vouches for other nodes each time, none of which exists; no question is read."""
+
+    def lies() -> Iterator[bytes]:
+        for telling in itertools.count(1):
+            ids = tuple(secrets.token_hex(16) for _ in range(1000))
+            yield encode(messages.encode_gossip(Gossip(telling, ids)))
+
+    return stream(target.join, lies())
+
+
+def empty_gossip(target: Target) -> Iterator[int]:
+    """Vouches for thousands and takes it back, and back, and back."""
+    ids = tuple(secrets.token_hex(16) for _ in range(messages.MAX_FRAME // 32))
+
+    def lies() -> Iterator[bytes]:
+        yield encode(messages.encode_gossip(Gossip(1, ids)))
+        for start in itertools.count(2, 5000):
+            empty = (Gossip(telling) for telling in range(start, start + 5000))
+            yield b"".join(encode(messages.encode_gossip(each)) for each in empty)
+
+    return stream(target.join, lies())
+
+
+def inquiries(target: Target) -> Iterator[int]:
+    """Asks who a node is, and does not read the answer."""
+    return _tell(target, messages.encode_inquiry((secrets.token_hex(16),) * 4))
+
+
+def introductions(target: Target) -> Iterator[int]:
+    """Introduces nodes that nobody asked for."""
+    me = NodeRecord("0" * 32, "m", 0, "https://m:1", (ip_interface("10.77.0.1/16"),), "m")
+    keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(messages.MAX_INTRODUCED)]
+    crowd = [signing.sign(replace(me, id=key.id), key) for key in keys]
+    return _tell(target, messages.encode_introduction(crowd))
+
+
+def refusals(target: Target) -> Iterator[int]:
+    """Says that an address is somebody else's, whose name is another one each time."""
+    said = (
+        encode(messages.encode_refusal(Refusal((VICTIM.ipv4,), f"holder{number}")))
+        for number in itertools.count()
+    )
+    return stream(target.join, said)
+
+
+def comes_and_goes(target: Target) -> Iterator[int]:
+    """Joins and leaves, under another name each time."""
+    for number in itertools.count():
+        with suppress(*GONE):
+            end(target.join(f"mallory{number}"))
+        yield 1
+
+
+def many_links(target: Target) -> Iterator[int]:
+    """Joins as another node each time, and stays."""
+    held: list[SSL.Connection] = []
+    for number in itertools.count():
+        if len(held) < CROWD:
+            with suppress(*GONE):
+                held.append(target.join(f"mallory{number}", f"10.77.1.{number % 250 + 1}"))
+        else:
+            time.sleep(0.01)
+        yield len(held)
+
+
+def claims(target: Target) -> Iterator[int]:
+    """Joins with the address of the other node every 1.5 s, as another node each time, and leaves
+    when the next one has joined: there is always somebody who waits for the address."""
+    waiting: SSL.Connection | None = None
+    while True:
+        with suppress(*GONE):
+            before, waiting = waiting, target.join(address=OTHER.ipv4)
+            if before is not None:
+                end(before)
+        yield 1
+        time.sleep(CLAIM_INTERVAL)
+
+
+MEMBERS: tuple[Attack, ...] = (
+    small_packets,
+    spoofed,
+    malformed,
+    pings,
+    gossip,
+    empty_gossip,
+    inquiries,
+    introductions,
+    refusals,
+    comes_and_goes,
+    many_links,
+    claims,
+)

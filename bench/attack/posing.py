@@ -1,0 +1,67 @@
+"""Somebody with the certificate's key, but without the secret, poses as a node's port."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+
+from OpenSSL import SSL
+
+from bench.attack.stage import Figures, Stage
+from bench.attack.target import GONE
+from bench.lab import Lab
+from tunmesh.localmesh.plan import CERTIFICATE, KEY, LISTEN_PORT, NodePlan
+from tunmesh.tls import tls
+from tunmesh.wire import messages
+from tunmesh.wire.netstring import Decoder, encode
+
+ATTACKER = NodePlan(2)  # whose host has no node
+SECONDS = 10.0
+
+
+def posing_port(lab: Lab) -> Figures:
+    """Node 1 dials it: which of the things that a node says of itself can be read."""
+    stage = Stage(lab, 1)
+    stage.configure(
+        1, {"clustering__bootstrap_groups": {"first": {"bootstrap_node_urls": [ATTACKER.url]}}}
+    )
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.use_certificate_chain_file(str(stage.directory / CERTIFICATE))
+    context.use_privatekey_file(str(stage.directory / KEY))
+    context.set_alpn_select_callback(lambda *_: tls.ALPN)
+    with stage.attacker.namespace:
+        port = socket.create_server((ATTACKER.underlay, LISTEN_PORT))
+    with port:
+        port.settimeout(SECONDS)
+        stage.start(1)
+        caller, _ = port.accept()
+        heard = _converse(caller, context)
+    own = NodePlan(1)
+    secrets = (own.name, own.ipv4, own.ipv6, own.url, '"id"')
+    yield "messages heard", len(heard)
+    yield (
+        "of name, addresses, URL and id, readable",
+        sum(any(each.encode() in payload for payload in heard) for each in secrets),
+    )
+
+
+def _converse(caller: socket.socket, context: SSL.Context) -> list[bytes]:
+    """What a dialer says until it gives up on somebody who cannot prove anything."""
+    caller.settimeout(None)
+    limit = b"\1\0\0\0\0\0\0\0" + bytes(8)
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    connection = SSL.Connection(context, caller)
+    connection.set_accept_state()
+    decoder, heard = Decoder(messages.MAX_FRAME), list[bytes]()
+    end = time.monotonic() + SECONDS
+    with caller, suppress(*GONE):
+        connection.do_handshake()
+        while time.monotonic() < end:
+            for payload in map(bytes, decoder.feed(connection.recv(65536))):
+                heard.append(payload)
+                if payload[0] == messages.HELLO:
+                    key_id = messages.decode_hello(payload).key_ids[0]
+                    challenge = messages.Challenge(messages.VERSION, key_id, bytes(32))
+                    connection.sendall(encode(messages.encode_challenge(challenge)))
+    return heard

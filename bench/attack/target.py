@@ -1,0 +1,148 @@
+"""The node under attack, as its attacker reaches it: plain TCP, TLS, or a link.
+
+Blocking sockets, since an attacker waits for nobody: TLS by pyOpenSSL, the messages by the node's
+own codecs.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+
+from tunmesh.auth import signing
+from tunmesh.auth.handshake import Dialer, Key
+from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from tunmesh.localmesh import plan
+from tunmesh.tls import certificates, tls
+from tunmesh.wire import messages
+from tunmesh.wire.messages import NodeRecord, SignedRecord
+from tunmesh.wire.netstring import Decoder, encode
+
+TIMEOUT = 2.0  # seconds, of a connect, a read or a write
+OWN_ADDRESS = "10.77.0.66"
+OWN_URL = "https://10.99.0.3:1"
+NAME = "mallory"
+GONE = (OSError, SSL.Error)
+CHUNK = 1 << 16
+CROWD = 2000  # connections
+
+Attack = Callable[["Target"], Iterator[int]]
+"""One step is one attack, and yields how many connections the attacker holds at that moment."""
+
+
+class Target:
+    """The attacked node's port, and what the attacker has of the mesh: its certificate and key, and
+    its secret."""
+
+    def __init__(self, directory: Path, host: str) -> None:
+        self._directory = directory
+        self.place = (host, plan.LISTEN_PORT)
+        certificate, key = directory / plan.CERTIFICATE, directory / plan.KEY
+        self.context = tls.Identity(certificates.load(certificate, key, None, False)).client
+        self.key = Key.derive((directory / plan.SECRET).read_bytes())
+
+    def at(self, host: str) -> Target:
+        """Another node of the same mesh."""
+        return Target(self._directory, host)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.place, TIMEOUT)
+
+    def secure(self, context: SSL.Context | None = None) -> SSL.Connection:
+        """A TLS connection; by default one as for a link."""
+        plain = self.connect()
+        plain.settimeout(None)  # pyOpenSSL has no timeouts: the kernel's do
+        limit = int(TIMEOUT).to_bytes(8, "little") + bytes(8)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            plain.setsockopt(socket.SOL_SOCKET, option, limit)
+        connection = SSL.Connection(context or self.context, plain)
+        connection.set_connect_state()
+        try:
+            connection.do_handshake()
+        except SSL.Error:
+            plain.close()
+            raise
+        return connection
+
+    def browser(self) -> SSL.Connection:
+        """A TLS connection for HTTP."""
+        return self.secure(SSL.Context(SSL.TLS_METHOD))
+
+    def join(
+        self,
+        name: str = NAME,
+        address: str = OWN_ADDRESS,
+        connection: Any = None,
+        url: str = OWN_URL,
+    ) -> Any:
+        """A link, over this connection or a new one: the attacker is a member."""
+        return self.meet(name, address, connection, url)[0]
+
+    def meet(
+        self,
+        name: str = NAME,
+        address: str = OWN_ADDRESS,
+        connection: Any = None,
+        url: str = OWN_URL,
+    ) -> tuple[Any, SignedRecord]:
+        """A link, and what the node at its other end signed of itself."""
+        connection = connection or self.secure()
+        node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
+        record = NodeRecord(
+            id=node_key.id,
+            name=name,
+            started=int(time.time() * 1000),
+            url=url,
+            addresses=(ip_interface(f"{address}/16"),),
+            version="bench",
+        )
+        binding = connection.export_keying_material(tls.EXPORTER, 32, b"")
+        shown, nonce = signing.show(record, node_key), secrets.token_bytes(32)
+        machine = Dialer((self.key,), node_key, shown, nonce, binding)
+        decoder = Decoder(messages.MAX_FRAME)
+        connection.sendall(encode(machine.hello))
+        while True:
+            for payload in decoder.feed(connection.recv(CHUNK)):
+                step = machine.receive(bytes(payload))
+                if step.send is not None:
+                    connection.sendall(encode(step.send))
+                if step.signed is not None:
+                    return connection, step.signed
+
+
+def end(connection: Any) -> None:
+    """Close it without a goodbye."""
+    with suppress(*GONE):
+        connection.close()
+
+
+def pour(begin: Callable[[], Any], data: bytes) -> Iterator[int]:
+    """Send the same data again and again over one connection; a new one when that is closed."""
+
+    def forever() -> Iterator[bytes]:
+        while True:
+            yield data
+
+    return stream(begin, forever())
+
+
+def stream(begin: Callable[[], Any], data: Iterator[bytes]) -> Iterator[int]:
+    """Send this data over one connection; a new one when that is closed."""
+    while True:
+        with suppress(*GONE):
+            connection = begin()
+            try:
+                for piece in data:
+                    connection.sendall(piece)
+                    yield 1
+            finally:
+                end(connection)
+        yield 0

@@ -1,0 +1,193 @@
+"""Attacks by a member that says false things of other nodes, or of itself."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from ipaddress import ip_interface
+from itertools import count
+from typing import Any
+
+from OpenSSL import SSL
+
+from bench.attack.hoarding import packet
+from bench.attack.target import CHUNK, GONE, NAME, OWN_ADDRESS, Attack, Target, end
+from tunmesh.auth import signing
+from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from tunmesh.localmesh import plan
+from tunmesh.packets import icmp, ip_headers
+from tunmesh.wire import messages
+from tunmesh.wire.messages import Gossip, NodeRecord, SignedRecord
+from tunmesh.wire.netstring import Decoder, encode
+
+NAME_SERVER_PORT = 53
+MADE_UP = 4000  # nodes that a member may vouch for are 4,096
+REFUSING = "10.99.0.3"  # the attacker's own host: every port but few refuses
+BOOTSTRAP = "https://node1:4567"  # where the attacked node looks for its bootstrap node
+BEHIND_NAT, NEWCOMER = plan.NodePlan(2), plan.NodePlan(3)
+BEAT = 0.1  # seconds between two forged packets
+MTU = 552  # the least that Linux believes
+PING = encode(bytes([messages.PING]) + bytes(8))
+_generations = count(1)
+
+
+class _Link:
+    """A link over which the attacker vouches, and answers pings and inquiries. `introduce` makes
+    the records that answer an inquiry."""
+
+    def __init__(self, link: Any, introduce: Callable[[Sequence[str]], list[SignedRecord]]) -> None:
+        self._link = link
+        self._introduce = introduce
+        self._decoder = Decoder(messages.MAX_FRAME)
+
+    def vouch(self, ids: Sequence[str]) -> None:
+        gossip = Gossip(next(_generations), tuple(ids))
+        self._link.sendall(encode(messages.encode_gossip(gossip)))
+
+    def answer(self) -> int:
+        """Read once; how many nodes were introduced. Raises one of GONE when the link has ended."""
+        try:
+            data = self._link.recv(CHUNK)
+        except SSL.WantReadError:  # nothing was said for a while
+            self._link.sendall(PING)
+            return 0
+        answered = 0
+        for payload in map(bytes, self._decoder.feed(data)):
+            if payload[0] == messages.PING:
+                self._link.sendall(encode(bytes([messages.PONG]) + payload[1:]))
+            elif payload[0] == messages.INQUIRY:
+                ids = messages.decode_inquiry(payload)
+                answered += len(ids)
+                for at in range(0, len(ids), messages.MAX_INTRODUCED):
+                    records = self._introduce(ids[at : at + messages.MAX_INTRODUCED])
+                    self._link.sendall(encode(messages.encode_introduction(records)))
+        return answered
+
+
+def _vouch_for(target: Target, url: Callable[[int], str]) -> Iterator[int]:
+    """Vouch for MADE_UP nodes; the nth is said to be at `url(n)`."""
+    keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(MADE_UP)]
+    numbers = {key.id: number for number, key in enumerate(keys)}
+
+    def introduce(ids: Sequence[str]) -> list[SignedRecord]:
+        return [
+            made_up(number, keys[number], url(number))
+            for number in map(numbers.get, ids)
+            if number is not None
+        ]
+
+    while True:
+        with suppress(*GONE):
+            connection = target.join()
+            try:
+                link = _Link(connection, introduce)
+                link.vouch(tuple(numbers))
+                while True:
+                    link.answer()
+                    yield 1
+            finally:
+                end(connection)
+        yield 0
+
+
+def made_up(number: int, key: NodeKey, url: str) -> SignedRecord:
+    """The record of a node that does not exist."""
+    address = ip_interface(f"10.77.{10 + number // 250}.{1 + number % 250}/16")
+    return signing.sign(NodeRecord(key.id, f"x{number}", 1, url, (address,), "bench"), key)
+
+
+def dial_reflector(target: Target) -> Iterator[int]:
+    """Vouches for 4,000 made-up nodes, each at another port of a host that refuses connections."""
+    return _vouch_for(target, lambda number: f"https://{REFUSING}:{10_000 + number}")
+
+
+def silent_names(target: Target) -> Iterator[int]:
+    """Vouches for 4,000 made-up nodes at names whose name server, at the attacker's host, never
+    answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("", NAME_SERVER_PORT))
+        yield from _vouch_for(target, lambda number: f"https://n{number}.silent.test:1")
+
+
+def bootstrap_url(target: Target) -> Iterator[int]:
+    """Stays linked, and says that the URL of the bootstrap node is its own."""
+    while True:
+        with suppress(*GONE):
+            connection = target.join(url=BOOTSTRAP)
+            try:
+                link = _Link(connection, lambda ids: [])
+                while True:
+                    link.answer()
+                    yield 1
+            finally:
+                end(connection)
+        yield 0
+
+
+def false_introductions(target: Target) -> Iterator[int]:
+    """Learns a newcomer's id by a link with it, vouches for that id, and introduces it as the past
+    life of the attacker itself, which nobody has cause to dial."""
+    newcomer: Any = None
+    while newcomer is None:
+        with suppress(*GONE):
+            newcomer, genuine = target.at(NEWCOMER.underlay).meet()
+        yield 0
+    node = messages.decode_record(genuine.record)
+    own = (ip_interface(f"{OWN_ADDRESS}/16"),)
+    past = replace(node, name=NAME, started=1, addresses=own)
+    false = replace(genuine, record=messages.encode_record(past))
+    while True:
+        with suppress(*GONE):
+            connection = target.join()
+            try:
+                link = _Link(connection, lambda ids: [false])
+                link.vouch((node.id,))
+                while True:
+                    newcomer.sendall(PING)
+                    link.answer()
+                    yield 1
+            finally:
+                end(connection)
+        yield 0
+
+
+def icmp_quotes(target: Target) -> Iterator[int]:
+    """Says "fragmentation needed, 552 bytes" about packets between the node's underlay address and
+    its peer, and a public name server."""
+    underlay = target.place[0]
+    forged = b"".join(
+        encode(b"D" + _too_big(underlay, destination))
+        for destination in (plan.NodePlan(2).underlay, "8.8.8.8")
+    )
+    while True:
+        with suppress(*GONE):
+            connection = target.join()
+            try:
+                while True:
+                    connection.sendall(forged + PING)
+                    yield 1
+                    time.sleep(BEAT)
+            finally:
+                end(connection)
+        yield 0
+
+
+def _too_big(source: str, destination: str) -> bytes:
+    """The ICMP error to the attacked node about a packet that it is said to have sent."""
+    # A ping's answer is quoted: errors about other packets count only where a socket sent them.
+    quoted = packet(source, destination, ip_headers.ICMP, struct.pack("!BBHHH", 0, 0, 0, 1, 1))
+    body = struct.pack("!HH", 0, MTU) + quoted[10:]
+    message = struct.pack("!BBH", 3, 4, icmp.checksum(b"\3\4\0\0" + body)) + body
+    return packet(OWN_ADDRESS, plan.NodePlan(1).ipv4, ip_headers.ICMP, message)
+
+
+VOUCHERS: tuple[Attack, ...] = (dial_reflector, silent_names, icmp_quotes)
+AIMED: tuple[Attack, ...] = (
+    bootstrap_url,
+    false_introductions,
+)  # at what bench.attack.effects sets
