@@ -51,7 +51,8 @@ from tunmesh.node.node import Node, Reloadable, Settings
 from tunmesh.testing.mesh import MemoryTun
 from tunmesh.tls import certificates, tls
 from tunmesh.wire import messages
-from tunmesh.wire.messages import Gossip, NodeRecord, Refusal, SignedRecord
+from tunmesh.wire.gossip import Gossip, Refusal
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 REALS = 3  # real nodes in `join`; one in the other modes
 HOST = plan.NodePlan(REALS + 1).underlay

@@ -14,8 +14,8 @@ from tests.packets.test_udp_segments import datagram
 from tests.packets.test_virtio import PLAIN, ip_packet, segment4, segment6
 from tests.support import configs
 from tests.wire.test_messages import PAYLOADS, RECORD_BYTES
-from tunmesh.wire.messages import decode_claim, decode_shown, encode_record
 from tunmesh.wire.netstring import encode
+from tunmesh.wire.proofs import Claim, decode_shown
 
 
 def seeds() -> Mapping[str, Mapping[str, bytes]]:
@@ -25,7 +25,7 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
         "messages": {
             f"message-{payload[:1].hex()}": payload
             for decode, payload in PAYLOADS.items()
-            if decode not in (decode_claim, decode_shown)  # no tags: see the target `handshake`
+            if decode not in (Claim.decode, decode_shown)  # no tags: see the target `handshake`
         },
         "handshake": _handshake(),
         "packet": _packet(),
@@ -75,8 +75,8 @@ def _handshake() -> dict[str, bytes]:
         "reflected": b"\0\0\0\0\0\0\0" + b"\6\2",
         "stranger": b"\0\0\0\0" + b"\7",
         "garbage": b"\2\0" + b"\0\0" * 4,
-        "liar": b"\3" + encode_record(replace(DIALER, name="other")),
-        "impostor": b"\3" + encode_record(LISTENER),
+        "liar": b"\3" + replace(DIALER, name="other").encode(),
+        "impostor": b"\3" + LISTENER.encode(),
         "liar-nonsense": b"\3{",
         "sealed": b"\4\0" + bytes(3),
         "sealed-flipped": b"\4\1" + b"\2\0\x09\1",

@@ -17,9 +17,10 @@ from tunmesh.auth import signing
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.localmesh import plan
 from tunmesh.testing.mesh import frame
-from tunmesh.wire import messages
-from tunmesh.wire.messages import Gossip, NodeRecord, Refusal
+from tunmesh.wire import sizes
+from tunmesh.wire.gossip import Gossip, Refusal, encode_inquiry, encode_introduction
 from tunmesh.wire.netstring import encode
+from tunmesh.wire.records import NodeRecord
 
 VICTIM, OTHER = plan.NodePlan(1), plan.NodePlan(2)
 CLAIM_INTERVAL = 1.5  # seconds
@@ -54,43 +55,43 @@ def gossip(target: Target) -> Iterator[int]:
     """Vouches for other nodes each time, none of which exists; no question is read."""
 
     def lies() -> Iterator[bytes]:
-        for telling in itertools.count(1):
+        for generation in itertools.count(1):
             ids = tuple(secrets.token_hex(16) for _ in range(1000))
-            yield encode(messages.encode_gossip(Gossip(telling, ids)))
+            yield encode(Gossip(generation, ids).encode())
 
     return stream(target.join, lies())
 
 
 def empty_gossip(target: Target) -> Iterator[int]:
     """Vouches for thousands and takes it back, and back, and back."""
-    ids = tuple(secrets.token_hex(16) for _ in range(messages.MAX_FRAME // 32))
+    ids = tuple(secrets.token_hex(16) for _ in range(sizes.MAX_FRAME // 32))
 
     def lies() -> Iterator[bytes]:
-        yield encode(messages.encode_gossip(Gossip(1, ids)))
+        yield encode(Gossip(1, ids).encode())
         for start in itertools.count(2, 5000):
-            empty = (Gossip(telling) for telling in range(start, start + 5000))
-            yield b"".join(encode(messages.encode_gossip(each)) for each in empty)
+            empty = (Gossip(generation) for generation in range(start, start + 5000))
+            yield b"".join(encode(each.encode()) for each in empty)
 
     return stream(target.join, lies())
 
 
 def inquiries(target: Target) -> Iterator[int]:
     """Asks who a node is, and does not read the answer."""
-    return _tell(target, messages.encode_inquiry((secrets.token_hex(16),) * 4))
+    return _tell(target, encode_inquiry((secrets.token_hex(16),) * 4))
 
 
 def introductions(target: Target) -> Iterator[int]:
     """Introduces nodes that nobody asked for."""
     me = NodeRecord("0" * 32, "m", 0, "https://m:1", (ip_interface("10.77.0.1/16"),), "m")
-    keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(messages.MAX_INTRODUCED)]
+    keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(sizes.MAX_INTRODUCED)]
     crowd = [signing.sign(replace(me, id=key.id), key) for key in keys]
-    return _tell(target, messages.encode_introduction(crowd))
+    return _tell(target, encode_introduction(crowd))
 
 
 def refusals(target: Target) -> Iterator[int]:
     """Says that an address is somebody else's, whose name is another one each time."""
     said = (
-        encode(messages.encode_refusal(Refusal((VICTIM.ipv4,), f"holder{number}")))
+        encode(Refusal((VICTIM.ipv4,), f"holder{number}").encode())
         for number in itertools.count()
     )
     return stream(target.join, said)

@@ -13,8 +13,9 @@ from bench.attack.target import GONE
 from bench.lab import Lab
 from tunmesh.localmesh.plan import CERTIFICATE, KEY, LISTEN_PORT, NodePlan
 from tunmesh.tls import tls
-from tunmesh.wire import messages
+from tunmesh.wire import messages, sizes
 from tunmesh.wire.netstring import Decoder, encode
+from tunmesh.wire.proofs import Challenge, Hello
 
 ATTACKER = NodePlan(2)  # whose host has no node
 SECONDS = 10.0
@@ -53,7 +54,7 @@ def _converse(caller: socket.socket, context: SSL.Context) -> list[bytes]:
     caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     connection = SSL.Connection(context, caller)
     connection.set_accept_state()
-    decoder, heard = Decoder(messages.MAX_FRAME), list[bytes]()
+    decoder, heard = Decoder(sizes.MAX_FRAME), list[bytes]()
     end = time.monotonic() + SECONDS
     with caller, suppress(*GONE):
         connection.do_handshake()
@@ -61,7 +62,7 @@ def _converse(caller: socket.socket, context: SSL.Context) -> list[bytes]:
             for payload in map(bytes, decoder.feed(connection.recv(65536))):
                 heard.append(payload)
                 if payload[0] == messages.HELLO:
-                    key_id = messages.decode_hello(payload).key_ids[0]
-                    challenge = messages.Challenge(messages.VERSION, key_id, bytes(32))
-                    connection.sendall(encode(messages.encode_challenge(challenge)))
+                    key_id = Hello.decode(payload).key_ids[0]
+                    challenge = Challenge(sizes.VERSION, key_id, bytes(32))
+                    connection.sendall(encode(challenge.encode()))
     return heard

@@ -14,8 +14,9 @@ from OpenSSL import SSL
 
 from bench.attack.target import CHUNK, CROWD, GONE, Attack, Target, end, pour
 from tunmesh.tls import tls
-from tunmesh.wire import messages
+from tunmesh.wire import sizes
 from tunmesh.wire.netstring import encode
+from tunmesh.wire.proofs import Hello, Proof
 
 
 def nothing(target: Target) -> Iterator[int]:
@@ -113,8 +114,8 @@ def client_hellos(target: Target) -> Iterator[int]:
 
 def unknown_key(target: Target) -> Iterator[int]:
     """TLS, then a hello with a key that is not the mesh's."""
-    hello = messages.Hello((messages.VERSION,), (bytes(8),), bytes(32))
-    return _repeat(target, encode(messages.encode_hello(hello)))
+    hello = Hello((sizes.VERSION,), (bytes(8),), bytes(32))
+    return _repeat(target, encode(hello.encode()))
 
 
 def wrong_version(target: Target) -> Iterator[int]:
@@ -129,15 +130,15 @@ def huge_length(target: Target) -> Iterator[int]:
 
 def replay(target: Target) -> Iterator[int]:
     """TLS, then the hello and a proof of somebody else."""
-    hello = _hello(target, version=messages.VERSION)
-    proof = messages.encode_proof(messages.Proof(bytes(32), bytes(114)))
+    hello = _hello(target, version=sizes.VERSION)
+    proof = Proof(bytes(32), bytes(114)).encode()
     return _repeat(target, encode(hello) + encode(proof))
 
 
 def _hello(target: Target, version: int) -> bytes:
     """A hello by somebody who knows the secret."""
-    nonce = bytes(messages.NONCE_SIZE)
-    return messages.encode_hello(messages.Hello((version,), (target.key.id_for(nonce),), nonce))
+    nonce = bytes(sizes.NONCE_SIZE)
+    return Hello((version,), (target.key.id_for(nonce),), nonce).encode()
 
 
 def tls12(target: Target) -> Iterator[int]:

@@ -22,9 +22,9 @@ from tunmesh.auth.handshake import Dialer, Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.localmesh import plan
 from tunmesh.tls import certificates, tls
-from tunmesh.wire import messages
-from tunmesh.wire.messages import NodeRecord, SignedRecord
+from tunmesh.wire import sizes
 from tunmesh.wire.netstring import Decoder, encode
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 TIMEOUT = 2.0  # seconds, of a connect, a read or a write
 OWN_ADDRESS = "10.77.0.66"
@@ -107,7 +107,7 @@ class Target:
         binding = connection.export_keying_material(tls.EXPORTER, 32, b"")
         shown, nonce = signing.show(record, node_key), secrets.token_bytes(32)
         machine = Dialer((self.key,), node_key, shown, nonce, binding)
-        decoder = Decoder(messages.MAX_FRAME)
+        decoder = Decoder(sizes.MAX_FRAME)
         connection.sendall(encode(machine.hello))
         while True:
             for payload in decoder.feed(connection.recv(CHUNK)):

@@ -21,9 +21,10 @@ from tunmesh.auth import signing
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.localmesh import plan
 from tunmesh.packets import icmp, ip_headers
-from tunmesh.wire import messages
-from tunmesh.wire.messages import Gossip, NodeRecord, SignedRecord
+from tunmesh.wire import messages, sizes
+from tunmesh.wire.gossip import Gossip, decode_inquiry, encode_introduction
 from tunmesh.wire.netstring import Decoder, encode
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 NAME_SERVER_PORT = 53
 MADE_UP = 4000  # nodes that a member may vouch for are 4,096
@@ -43,11 +44,11 @@ class _Link:
     def __init__(self, link: Any, introduce: Callable[[Sequence[str]], list[SignedRecord]]) -> None:
         self._link = link
         self._introduce = introduce
-        self._decoder = Decoder(messages.MAX_FRAME)
+        self._decoder = Decoder(sizes.MAX_FRAME)
 
     def vouch(self, ids: Sequence[str]) -> None:
         gossip = Gossip(next(_generations), tuple(ids))
-        self._link.sendall(encode(messages.encode_gossip(gossip)))
+        self._link.sendall(encode(gossip.encode()))
 
     def answer(self) -> int:
         """Read once; how many nodes were introduced. Raises one of GONE when the link has ended."""
@@ -61,11 +62,11 @@ class _Link:
             if payload[0] == messages.PING:
                 self._link.sendall(encode(bytes([messages.PONG]) + payload[1:]))
             elif payload[0] == messages.INQUIRY:
-                ids = messages.decode_inquiry(payload)
+                ids = decode_inquiry(payload)
                 answered += len(ids)
-                for at in range(0, len(ids), messages.MAX_INTRODUCED):
-                    records = self._introduce(ids[at : at + messages.MAX_INTRODUCED])
-                    self._link.sendall(encode(messages.encode_introduction(records)))
+                for at in range(0, len(ids), sizes.MAX_INTRODUCED):
+                    records = self._introduce(ids[at : at + sizes.MAX_INTRODUCED])
+                    self._link.sendall(encode(encode_introduction(records)))
         return answered
 
 
@@ -137,10 +138,10 @@ def false_introductions(target: Target) -> Iterator[int]:
         with suppress(*GONE):
             newcomer, genuine = target.at(NEWCOMER.underlay).meet()
         yield 0
-    node = messages.decode_record(genuine.record)
+    node = NodeRecord.decode(genuine.record)
     own = (ip_interface(f"{OWN_ADDRESS}/16"),)
     past = replace(node, name=NAME, started=1, addresses=own)
-    false = replace(genuine, record=messages.encode_record(past))
+    false = replace(genuine, record=past.encode())
     while True:
         with suppress(*GONE):
             connection = target.join()

@@ -17,7 +17,10 @@ from tunmesh.addresses import is_host
 from tunmesh.membership import commands, roster
 from tunmesh.membership.commands import Address, Command
 from tunmesh.membership.roster import Roster
-from tunmesh.wire.messages import BYE_REASONS, MAX_INTRODUCED, Gossip, NodeRecord
+from tunmesh.wire.gossip import Gossip
+from tunmesh.wire.messages import BYE_REASONS
+from tunmesh.wire.records import NodeRecord
+from tunmesh.wire.sizes import MAX_INTRODUCED
 
 NETWORK = ip_network("10.0.0.0/24")
 IDS = tuple(f"{number:032x}" for number in range(8))
@@ -80,7 +83,7 @@ class Story:
         self.routes: dict[Address, str] = {}
         self.dials: set[str] = set()
         self.crowds = 0
-        self.tellings = 0
+        self.generations = 0
         self.honest = Line(NodeRecord(HONEST, "honest", 1, "https://h:1", ADDRESSES[1:2], "0"))
         self.run(self.roster.authenticated(self.honest, self.honest.record, True))
 
@@ -128,8 +131,8 @@ class Story:
             linked += tuple(f"{number:032x}" for number in range(first, first + CROWD))
         if kind % 2 == 0:
             return Gossip(0, linked, lost)
-        self.tellings += 1
-        return Gossip(1 if kind == STALE else self.tellings, linked, lost)
+        self.generations += 1
+        return Gossip(1 if kind == STALE else self.generations, linked, lost)
 
     def run(self, wanted: Iterable[Command[Line]]) -> None:
         for command in wanted:

@@ -28,8 +28,8 @@ from tests.auth.test_handshake import (
 )
 from tunmesh.auth.handshake import Dialer, Listener
 from tunmesh.errors import PeerError
-from tunmesh.wire import messages
-from tunmesh.wire.messages import SignedRecord, decode_record, encode_shown
+from tunmesh.wire.proofs import encode_shown
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 _KEYS = ((KEY,), (NEW_KEY, KEY), (KEY, NEW_KEY))
 _FRESH = b"x" * 32  # a nonce that nothing recorded was made for
@@ -114,7 +114,7 @@ def _liar(choices: Choices) -> None:
     shown = encode_shown(SignedRecord(KEY_D.public, signature, record), False)
     story = tell(Dialer((KEY,), KEY_D, shown, NONCE_D, BINDING), listener())
     try:
-        expected = decode_record(record) if record else None
+        expected = NodeRecord.decode(record) if record else None
     except PeerError as error:
         assert (error.reason, story.dialer_seen) == ("malformed", None)
         assert story.reason == "malformed"
@@ -127,7 +127,7 @@ def _liar(choices: Choices) -> None:
 def _sealed(choices: Choices) -> None:
     """A member may seal anything, in either role: only what that node has signed counts."""
     number = choices.pick((3, 4))
-    honest = messages.encode_claim(KNOWN.open(number, HONEST.carried[number - 1]))
+    honest = KNOWN.open(number, HONEST.carried[number - 1]).encode()
     claim = _changed(choices, honest, [honest])
     machine: Dialer | Listener = listener() if number == 3 else dialer()
     machine.receive(HONEST.carried[number - 3])

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunmesh.errors import PeerError
-from tunmesh.wire import messages
+from tunmesh.wire import messages, sizes
+from tunmesh.wire.gossip import (
+    Gossip,
+    Refusal,
+    decode_inquiry,
+    decode_introduction,
+    encode_inquiry,
+    encode_introduction,
+)
+from tunmesh.wire.proofs import Challenge, Hello, Proof
+from tunmesh.wire.records import NodeRecord
 
 
 @dataclass(frozen=True)
@@ -20,17 +30,17 @@ class Codec:
 
 # By tag. A record alone has none; it begins like this.
 CODECS = {
-    b"H": Codec(messages.decode_hello, messages.encode_hello),
-    b"C": Codec(messages.decode_challenge, messages.encode_challenge),
-    b"P": Codec(messages.decode_proof, messages.encode_proof),
+    b"H": Codec(Hello.decode, Hello.encode),
+    b"C": Codec(Challenge.decode, Challenge.encode),
+    b"P": Codec(Proof.decode, Proof.encode),
     b"i": Codec(messages.decode_token, lambda token: b"i" + token),
     b"o": Codec(messages.decode_token, lambda token: b"o" + token),
-    b"G": Codec(messages.decode_gossip, messages.encode_gossip),
-    b"W": Codec(messages.decode_inquiry, messages.encode_inquiry),
-    b"N": Codec(messages.decode_introduction, messages.encode_introduction),
-    b"R": Codec(messages.decode_refusal, messages.encode_refusal, messages.MAX_RECORD),
+    b"G": Codec(Gossip.decode, Gossip.encode),
+    b"W": Codec(decode_inquiry, encode_inquiry),
+    b"N": Codec(decode_introduction, encode_introduction),
+    b"R": Codec(Refusal.decode, Refusal.encode, sizes.MAX_RECORD),
     b"B": Codec(messages.decode_bye, messages.encode_bye),
-    b"{": Codec(messages.decode_record, messages.encode_record, messages.MAX_RECORD),
+    b"{": Codec(NodeRecord.decode, NodeRecord.encode, sizes.MAX_RECORD),
 }
 
 
@@ -52,17 +62,17 @@ def check(data: bytes) -> None:
         _check_record(record)
 
 
-def _records(value: object) -> list[messages.NodeRecord]:
+def _records(value: object) -> list[NodeRecord]:
     items = value if isinstance(value, tuple) else (value,)
-    return [item for item in items if isinstance(item, messages.NodeRecord)]
+    return [item for item in items if isinstance(item, NodeRecord)]
 
 
-def _check_record(record: messages.NodeRecord) -> None:
+def _check_record(record: NodeRecord) -> None:
     """What everybody relies on who has a record in his hands."""
     host, port = record.host_port
     assert host and 0 < port < 1 << 16
     assert bytes.fromhex(record.id).hex() == record.id
     assert (record.name + record.version + record.url).isascii()
     assert (record.name + record.version + record.url).isprintable()
-    assert 1 <= len(record.addresses) <= messages.MAX_ADDRESSES
-    assert len(messages.encode_record(record)) <= messages.MAX_RECORD
+    assert 1 <= len(record.addresses) <= sizes.MAX_ADDRESSES
+    assert len(record.encode()) <= sizes.MAX_RECORD

@@ -40,7 +40,7 @@ from tunmesh.logs.journal import Recent
 from tunmesh.observe.explain import Explainer
 from tunmesh.observe.samples import History
 from tunmesh.status import Check, DialStatus, Dropped, Health, KnownNode, LostNode, Status
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 reactor: Any = trial_reactor
 EPOCH = 1_795_644_500.0

@@ -22,8 +22,8 @@ from tunmesh.dialing.dial_budget import ALL_BURST, ALL_RATE, BURST, RATE
 from tunmesh.dialing.resolver import MAX_LOOKUPS
 from tunmesh.node.node import MAX_PATIENCE
 from tunmesh.testing.mesh import PORT, MemoryReactor, Mesh
-from tunmesh.wire import messages
-from tunmesh.wire.messages import Gossip, NodeRecord, SignedRecord
+from tunmesh.wire.gossip import Gossip, decode_inquiry, encode_introduction
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 GIVES_UP = 10.0  # seconds until the C library gives up on a name server that does not answer
 VICTIM = "203.0.113.9"
@@ -58,14 +58,14 @@ class Liar:
         """For so many new nodes."""
         keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(many)]
         self._keys |= {key.id: key for key in keys}
-        self.member.say(messages.encode_gossip(Gossip(next(TELLINGS), (*self._keys, *self.real))))
+        self.member.say(Gossip(next(TELLINGS), (*self._keys, *self.real)).encode())
 
     def answer(self) -> None:
         """Whatever he was asked since the last time."""
         for payload in self.member.heard[self._answered :]:
             if payload[:1] == b"W":
-                ids = messages.decode_inquiry(payload)
-                self.member.say(messages.encode_introduction([self._record(each) for each in ids]))
+                ids = decode_inquiry(payload)
+                self.member.say(encode_introduction([self._record(each) for each in ids]))
         self._answered = len(self.member.heard)
 
     def _record(self, node_id: str) -> SignedRecord:

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.members import Mallory, mallory
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.testing.mesh import PORT, Member, Mesh
-from tunmesh.wire.messages import split_url
+from tunmesh.wire.records import split_url
 
 
 class BootstrapTests(SynchronousTestCase):

@@ -19,8 +19,15 @@ from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.membership.roster import MAX_NODES
 from tunmesh.node.node import MAX_PATIENCE
 from tunmesh.testing.mesh import PORT, Member, Mesh
-from tunmesh.wire import messages
-from tunmesh.wire.messages import Gossip, NodeRecord, SignedRecord
+from tunmesh.wire.gossip import (
+    Gossip,
+    decode_inquiry,
+    decode_introduction,
+    encode_inquiry,
+    encode_introduction,
+)
+from tunmesh.wire.proofs import encode_shown
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 NOWHERE = "https://192.0.2.250:4567"
 ASKED_AGAIN = 2 * 5.0  # seconds: twice groom_interval
@@ -31,7 +38,7 @@ class Liar:
 
     def __init__(self, mesh: Mesh, *members: Member, **changes: Any) -> None:
         self.mesh = mesh
-        self.tellings = count(1)
+        self.generations = count(1)
         self.links: dict[str, Mallory] = {}
         for member in members:
             link = self.links[member.name] = mallory(**changes)
@@ -40,16 +47,16 @@ class Liar:
 
     def vouch(self, member: Member, *ids: str) -> None:
         """Say that he is linked with these."""
-        gossip = Gossip(next(self.tellings), ids)
-        self.links[member.name].say(messages.encode_gossip(gossip))
+        gossip = Gossip(next(self.generations), ids)
+        self.links[member.name].say(gossip.encode())
         self.mesh.advance(0.01)
 
     def was_asked(self, member: Member) -> list[str]:
         asked = [each for each in self.links[member.name].heard if each[:1] == b"W"]
-        return [node_id for each in asked for node_id in messages.decode_inquiry(each)]
+        return [node_id for each in asked for node_id in decode_inquiry(each)]
 
     def introduce(self, member: Member, *introduced: SignedRecord) -> None:
-        self.links[member.name].say(messages.encode_introduction(introduced))
+        self.links[member.name].say(encode_introduction(introduced))
         self.mesh.advance(0.1)
 
     def leave(self) -> None:
@@ -96,7 +103,7 @@ class LiarCase(SynchronousTestCase):
     def false(self, record: NodeRecord) -> SignedRecord:
         """A record for the id of b that b has not signed."""
         genuine = signed_by(self.b)
-        return replace(genuine, record=messages.encode_record(replace(record, id=self.b_id)))
+        return replace(genuine, record=replace(record, id=self.b_id).encode())
 
 
 class FalseRecordTests(LiarCase):
@@ -311,13 +318,13 @@ class OwnRecordTests(LiarCase):
         """A node passes on what another one has signed to the byte, with fields that it does not
         know itself."""
         newer = mallory(seed=81, name="newer")
-        record = messages.encode_record(newer.record)[:-1] + b',"colour": "red"}'
+        record = newer.record.encode()[:-1] + b',"colour": "red"}'
         signature = newer.node_key.sign(b"tunmesh/1 record" + record)
         signed = SignedRecord(newer.node_key.public, signature, record)
-        newer.shown = messages.encode_shown(signed, False)
+        newer.shown = encode_shown(signed, False)
         newer.dial(self.mesh, self.c)
         link = Liar(self.mesh, self.c, seed=82, name="curious").links["c"]
-        link.say(messages.encode_inquiry([newer.record.id]))
+        link.say(encode_inquiry([newer.record.id]))
         self.mesh.advance(0.1)
         [answer] = [each for each in link.heard if each[:1] == b"N"]
-        self.assertEqual(messages.decode_introduction(answer), (signed,))
+        self.assertEqual(decode_introduction(answer), (signed,))

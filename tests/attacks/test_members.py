@@ -25,8 +25,9 @@ from tunmesh.membership.roster import MAX_NODES
 from tunmesh.membership.seniority import SETTLING
 from tunmesh.packets.virtio import HEADER
 from tunmesh.testing.mesh import PORT, Member, Mesh, frame
-from tunmesh.wire import messages
-from tunmesh.wire.messages import Gossip, NodeRecord, Refusal
+from tunmesh.wire import messages, sizes
+from tunmesh.wire.gossip import Gossip, Refusal, encode_inquiry, encode_introduction
+from tunmesh.wire.records import NodeRecord
 
 PING = b"i" + bytes(8)
 WRONG = (
@@ -38,7 +39,7 @@ WRONG = (
     b"H" + bytes(42),
     b"C" + bytes(41),
     b"P" + bytes(99),
-    b"D" + bytes(messages.MAX_DATA_FRAME),
+    b"D" + bytes(sizes.MAX_DATA_FRAME),
     b"G",
     b"G" + bytes(9),
     b"G" + bytes(8) + b"\xff\xff",
@@ -60,7 +61,7 @@ TELLINGS = count(1)
 
 
 def lie(*ids: str, full: bool = True) -> bytes:
-    return messages.encode_gossip(Gossip(next(TELLINGS) if full else 0, ids))
+    return Gossip(next(TELLINGS) if full else 0, ids).encode()
 
 
 def new_ids(count: int) -> list[str]:
@@ -277,7 +278,7 @@ class IdsTests(MemberCase):
         c.start()
         self.mesh.until(lambda: "c" in self.a.linked_with)
         record = replace(c.node.record, id=absent, name="absent")
-        self.say(messages.encode_introduction([sign(record, absent_key)]))
+        self.say(encode_introduction([sign(record, absent_key)]))
         self.mesh.advance(5)
         self.assertIn("absent", [dial.name for dial in self.a.status.dials])
         self.assertEqual(self.a.linked_with, ["b", "c", "mallory"])
@@ -325,10 +326,10 @@ class AddressesTests(MemberCase):
 
     def test_refusals(self) -> None:
         """Who refuses addresses that are not ours makes us neither unready nor talkative."""
-        foreign = [messages.encode_refusal(Refusal(("10.9.9.9",), f"x{n}")) for n in range(1000)]
+        foreign = [Refusal(("10.9.9.9",), f"x{n}").encode() for n in range(1000)]
         self.say(lie(), *foreign)
         self.assert_unharmed()
-        own = [messages.encode_refusal(Refusal((self.a.address,), f"x{n}")) for n in range(1000)]
+        own = [Refusal((self.a.address,), f"x{n}").encode() for n in range(1000)]
         self.say(*own)
         self.assertEqual(len(self.a.logged("address_refused")), 1)
         self.assertTrue(self.a.status.is_ready)  # nobody else refuses it
@@ -368,7 +369,7 @@ class GossipTests(MemberCase):
         self.say(lie(*new_ids(2)))
         self.assertEqual(self.mallory.count(b"W"), 1)
         keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(3)]
-        self.say(messages.encode_introduction([sign(_node(key.id), key) for key in keys]))
+        self.say(encode_introduction([sign(_node(key.id), key) for key in keys]))
         self.assertTrue(self.mallory.has_ended)
         self.assert_unharmed()
 
@@ -417,7 +418,7 @@ class FloodsTests(MemberCase):
 
     def test_inquiries(self) -> None:
         """Thousands of questions after one node are answered a few times."""
-        inquiry = messages.encode_inquiry([self.b.node.record.id])
+        inquiry = encode_inquiry([self.b.node.record.id])
         self.assertLess(self.heard(b"N", [inquiry] * 10_000), 40)
 
     def test_unread(self) -> None:

@@ -20,19 +20,20 @@ from tunmesh.testing.mesh import PORT, SECRET, Mesh, credentials
 from tunmesh.tls import tls
 from tunmesh.tls.admission import MAX_STRANGERS
 from tunmesh.tls.tls import HANDSHAKE_TIMEOUT
-from tunmesh.wire import messages
+from tunmesh.wire import sizes
 from tunmesh.wire.netstring import encode
+from tunmesh.wire.proofs import Hello, Proof
 
 KEY = Key.derive(SECRET)
 ATTACKER, PASSER_BY = "198.51.100.1", "203.0.113.1"
 Secure = Callable[[Any], Any]
 
 
-def hello(version: int = messages.VERSION, key_id: bytes = KEY.id_for(bytes(32))) -> bytes:
-    return encode(messages.encode_hello(messages.Hello((version,), (key_id,), bytes(32))))
+def hello(version: int = sizes.VERSION, key_id: bytes = KEY.id_for(bytes(32))) -> bytes:
+    return encode(Hello((version,), (key_id,), bytes(32)).encode())
 
 
-PROOF = encode(messages.encode_proof(messages.Proof(bytes(32), bytes(messages.PROOF_SIZE))))
+PROOF = encode(Proof(bytes(32), bytes(sizes.PROOF_SIZE)).encode())
 
 # What is said over TLS instead of a handshake, and what it is counted as.
 LIES = (

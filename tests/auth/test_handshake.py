@@ -21,8 +21,9 @@ from tunmesh.auth.handshake import Dialer, Key, Listener
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey, id_of
 from tunmesh.auth.signing import show, sign
 from tunmesh.errors import PeerError
-from tunmesh.wire import messages
-from tunmesh.wire.messages import Claim, NodeRecord, encode_record
+from tunmesh.wire import sizes
+from tunmesh.wire.proofs import Claim
+from tunmesh.wire.records import NodeRecord
 
 SECRET = b"correct-horse-battery-staple-0123456789"
 KEY = Key.derive(SECRET)
@@ -151,7 +152,7 @@ class Conversation:
 
     def open(self, number: int, proof: bytes) -> Claim:
         sealed = proof[1 + 32 : -16]
-        return messages.decode_claim(self._cipher(number, proof[-16:]).decryptor().update(sealed))
+        return Claim.decode(self._cipher(number, proof[-16:]).decryptor().update(sealed))
 
     def _cipher(self, number: int, tag: bytes | None = None) -> Cipher[GCM]:
         role = b"dialer" if number == 3 else b"listener"
@@ -216,7 +217,7 @@ class Agreement(Case):
         challenge = b"C\x01" + key_id + NONCE_L
         shown_d, shown_l = (
             b"\0" + signed(seed, b"tunmesh/1 record" + record, with_key=True) + record
-            for seed, record in ((1, encode_record(DIALER)), (2, encode_record(LISTENER)))
+            for seed, record in ((1, DIALER.encode()), (2, LISTENER.encode()))
         )
         told = Conversation(hello, challenge)
         proof_d = told.proof(3, signed(1, told.about(3) + shown_d) + shown_d)
@@ -348,7 +349,7 @@ class Tampering(Case):
                 one, other = dialer(), listener()
                 story = tell(one, other, instead(number, message[:size]))
                 reason = "unexpected" if size == 0 else "malformed"
-                if number > 2 and size > messages.PROOF_SIZE:
+                if number > 2 and size > sizes.PROOF_SIZE:
                     reason = "bad_proof"
                 self.fails_at(number, reason, story)
                 self.refuses(other if number % 2 else one, message, "unexpected")
@@ -400,7 +401,7 @@ class Tampering(Case):
 
     def test_record_is_not_read_before_the_proof(self) -> None:
         """A record is parsed only when its proof is right, and then it has to be one."""
-        garbage = b"P" + bytes(messages.PROOF_SIZE - 1) + b"{"
+        garbage = b"P" + bytes(sizes.PROOF_SIZE - 1) + b"{"
         self.fails_at(3, "bad_proof", tell(dialer(), listener(), instead(3, garbage)))
         shown_d, shown_l = (
             b"\0" + signed(seed, b"tunmesh/1 record{", with_key=True) + b"{" for seed in (1, 2)
@@ -503,7 +504,7 @@ class Impersonation(Case):
     def forged(self, number: int, **fields: bytes) -> bytes:
         """The honest proof with something else in it, sealed and with a MAC as they should be."""
         claim = KNOWN.open(number, HONEST.carried[number - 1])
-        return KNOWN.proof(number, messages.encode_claim(replace(claim, **fields)))
+        return KNOWN.proof(number, replace(claim, **fields).encode())
 
     def refused(self, number: int, message: bytes, why: str) -> None:
         """The machine that gets this as the third or fourth message says why it refuses it."""
@@ -589,12 +590,12 @@ class Impersonation(Case):
     def test_not_to_be_passed_on(self) -> None:
         """Nor is a node linked whose record others would not believe: signed for this connection,
         and not for itself, or by another key."""
-        record = encode_record(DIALER)
+        record = DIALER.encode()
         about = KNOWN.about(3)
         for signature in (KEY_D.sign(about + record), KEY_D.sign(record), bytes(64)):
             shown = b"\0" + KEY_D.public + signature + record
             claim = Claim(KEY_D.sign(about + shown), shown)
-            message = KNOWN.proof(3, messages.encode_claim(claim))
+            message = KNOWN.proof(3, claim.encode())
             why = "its record is not signed by the key that comes with it"
             self.refused(3, message, why)
 
@@ -648,7 +649,7 @@ class Secrecy(Case):
         """Neither of them is in an error."""
         other = listener()
         other.receive(HONEST.carried[0])
-        error = self.assertRaises(PeerError, other.receive, b"P" + bytes(messages.PROOF_SIZE))
+        error = self.assertRaises(PeerError, other.receive, b"P" + bytes(sizes.PROOF_SIZE))
         self.assertEqual(
             str(error), "its proof is wrong: its secret is another one, or somebody sits in between"
         )

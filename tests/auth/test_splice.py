@@ -15,8 +15,9 @@ from tests.attacks.test_strangers import Tape
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.testing.mesh import PORT, Member, MemoryReactor, Mesh, credentials
 from tunmesh.tls import tls
-from tunmesh.wire.messages import MAX_HANDSHAKE_FRAME, Challenge, decode_hello, encode_challenge
 from tunmesh.wire.netstring import Decoder, encode
+from tunmesh.wire.proofs import Challenge, Hello
+from tunmesh.wire.sizes import MAX_HANDSHAKE_FRAME
 
 ATTACKER = "192.0.2.66"
 
@@ -93,9 +94,9 @@ class Poser(Protocol):
         for payload in map(bytes, self._decoder.feed(data)):
             self._heard.append(payload)
             if payload[:1] == b"H":
-                hello = decode_hello(payload)
+                hello = Hello.decode(payload)
                 challenge = Challenge(hello.versions[0], hello.key_ids[0], bytes(32))
-                self.transport.write(encode(encode_challenge(challenge)))
+                self.transport.write(encode(challenge.encode()))
             else:
                 self.transport.write(encode(payload))  # what else can he say?
 

@@ -17,16 +17,8 @@ from tunmesh.node.node import Reloadable
 from tunmesh.service import composition
 from tunmesh.service.reload import Reading
 from tunmesh.testing.mesh import Mesh, credentials
-from tunmesh.wire.messages import (
-    MAX_HANDSHAKE_FRAME,
-    MAX_HOST,
-    MAX_NAME,
-    MAX_URL,
-    PROOF_SIZE,
-    NodeRecord,
-    decode_record,
-    encode_record,
-)
+from tunmesh.wire.records import NodeRecord
+from tunmesh.wire.sizes import MAX_HANDSHAKE_FRAME, MAX_HOST, MAX_NAME, MAX_URL, PROOF_SIZE
 
 URL_KEY = "control_api_advertise_url: https://alice.example:4567"
 AT = "4: tun_mesh/clustering/control_api_advertise_url: must be"
@@ -90,15 +82,15 @@ class OnTheWire(Case):
             record = self.record(*values)
         except ConfigError:
             return
-        encoded = encode_record(record)
-        self.assertEqual(decode_record(encoded), record)
+        encoded = record.encode()
+        self.assertEqual(NodeRecord.decode(encoded), record)
         self.assertLessEqual(PROOF_SIZE + len(encoded), MAX_HANDSHAKE_FRAME)
 
     def test_longest(self) -> None:
         """The longest name and URL of a config are the longest on the wire."""
         record = self.record("n" * MAX_NAME, f"https://{LONG_HOST}.:65535", "fd77::1234:1/64")
         self.assertEqual((len(record.name), len(record.url)), (MAX_NAME, MAX_URL))
-        self.assertEqual(decode_record(encode_record(record)), record)
+        self.assertEqual(NodeRecord.decode(record.encode()), record)
         address = IPv6Address("fd77::1234:1")
         self.assertEqual(record.addresses[1], ip_interface((address, 64)))
 
@@ -106,7 +98,7 @@ class OnTheWire(Case):
         """A host may have a name as long as the kernel lets it: the default is no name too long."""
         self.patch(socket, "gethostname", lambda: "h" * 64)
         record = self.record(None, "https://alice.example:4567")
-        self.assertEqual(decode_record(encode_record(record)), record)
+        self.assertEqual(NodeRecord.decode(record.encode()), record)
 
     def test_refused(self) -> None:
         """A host that no resolver takes is refused, with what would be right."""

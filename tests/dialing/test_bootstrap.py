@@ -12,7 +12,7 @@ from tunmesh.dialing.bootstrap import LEADS_BACK, Bootstrap, GroupSettings
 from tunmesh.dialing.dial_limit import Turns
 from tunmesh.dialing.reconnect import PeerFactory, Target
 from tunmesh.testing.mesh import MemoryReactor, Network
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 OWN, ALICE, BALANCER = ("me", 1), ("alice", 1), ("balancer", 443)
 

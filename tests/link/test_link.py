@@ -24,9 +24,11 @@ from tunmesh.link.link import RETIRE_TIMEOUT, Link, LinkTransport, State, Timing
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.testing.mesh import HIGH_WATER, LATENCY, Network, frame
 from tunmesh.tls.pacing import MAX_BUDGET
-from tunmesh.wire import messages
-from tunmesh.wire.messages import Gossip, NodeRecord, Refusal, SignedRecord
+from tunmesh.wire import messages, sizes
+from tunmesh.wire.gossip import Gossip, Refusal, encode_inquiry, encode_introduction
 from tunmesh.wire.netstring import Decoder, encode
+from tunmesh.wire.proofs import Hello
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 HERE, THERE, PORT = "192.0.2.1", "192.0.2.2", 4567
 KEY = Key.derive(b"a secret that only tests are told")
@@ -35,8 +37,8 @@ TIMING = Timing()
 LATEST = TIMING.ping_interval * OTHERS_TURN  # until a ping of ours, when the other end sends none
 QUEUE = MAX_BYTES
 PACKET = bytes(10) + b"a packet"
-GOSSIP = messages.encode_gossip(Gossip(1))
-REFUSAL = messages.encode_refusal(Refusal((), ""))
+GOSSIP = Gossip(1).encode()
+REFUSAL = Refusal((), "").encode()
 PING, PONG = b"i" + bytes(8), b"o" + bytes(8)
 
 
@@ -152,7 +154,7 @@ class Other(Protocol):
     def __init__(self) -> None:
         self.heard: list[bytes] = []
         self.has_ended = False
-        self._decoder = Decoder(messages.MAX_FRAME)
+        self._decoder = Decoder(sizes.MAX_FRAME)
 
     def say(self, *payloads: bytes) -> None:
         self.transport.write(b"".join(map(encode, payloads)))
@@ -294,7 +296,7 @@ class BeforeAuthenticationTests(LinkCase):
         """Nothing can be said before TLS is up."""
         self.connect()
         self.other.say(
-            messages.encode_hello(messages.Hello((1,), (KEY.id_for(bytes(32)),), bytes(32)))
+            Hello((1,), (KEY.id_for(bytes(32)),), bytes(32)).encode()
         )
         self.advance(0.01)
         self.assert_ended("failed", "unexpected")
@@ -353,7 +355,7 @@ class WrongMessageTests(LinkCase):
         wrong = {
             "unexpected": [b"", b"Z", b"H" + bytes(42), b"C" + bytes(41), b"P" + bytes(99), b"d"],
             "malformed": [b"i", b"i" + bytes(9), b"o", b"G", b"G{}", b"G[", b"R[]", b"B", b"Bbye"],
-            "oversized": [b"D" + bytes(messages.MAX_DATA_FRAME)],
+            "oversized": [b"D" + bytes(sizes.MAX_DATA_FRAME)],
         }
         for reason, payloads in wrong.items():
             for payload in payloads:
@@ -369,7 +371,7 @@ class WrongMessageTests(LinkCase):
         for reason, data in (
             ("framing", b"hello"),
             ("framing", b"1:ZZ"),
-            ("oversized", b"%d:" % (messages.MAX_FRAME + 1)),
+            ("oversized", b"%d:" % (sizes.MAX_FRAME + 1)),
         ):
             self.setUp()
             self.come_up()
@@ -387,7 +389,7 @@ class DataTests(LinkCase):
 
     def test_both_ways(self) -> None:
         """Packets of all sizes arrive, in order, both ways."""
-        packets = [PACKET, bytes(11), bytes(messages.MAX_DATA_FRAME - 1)]
+        packets = [PACKET, bytes(11), bytes(sizes.MAX_DATA_FRAME - 1)]
         self.link.send(packets)
         self.other.say(*(b"D" + packet for packet in packets))
         self.advance(0.01)
@@ -398,7 +400,7 @@ class DataTests(LinkCase):
         """Gossip, questions, answers and refusals are passed on both ways."""
         records = (signed("bob"),)
         ids = (record("bob").id,)
-        said = [GOSSIP, messages.encode_inquiry(ids), messages.encode_introduction(records)]
+        said = [GOSSIP, encode_inquiry(ids), encode_introduction(records)]
         self.link.tell(Gossip(1))
         self.link.ask(ids)
         self.link.introduce(records)
@@ -417,7 +419,7 @@ class DataTests(LinkCase):
         self.network.heal()
         self.advance(1)
         answers = [payload for payload in self.other.heard if payload[:1] == b"N"]
-        self.assertEqual(answers, [messages.encode_introduction(records)])
+        self.assertEqual(answers, [encode_introduction(records)])
 
     def test_short_pause(self) -> None:
         """What waited only for a moment is delivered, in the order of its flow, and nothing was

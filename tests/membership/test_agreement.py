@@ -17,7 +17,7 @@ from tunmesh.addresses import is_host
 from tunmesh.membership.agreement import AGREED, MOST_DIFFERENCES, Agreement, View, judge
 from tunmesh.membership.seniority import SETTLING
 from tunmesh.testing.mesh import IPV4, IPV6, Member, Mesh
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 MESH, OTHER = ip_network("10.9.0.0/16"), ip_network("10.10.0.0/16")
 SMALL, SIX = ip_network("10.9.1.0/24"), ip_network("fd09::/64")

@@ -10,7 +10,7 @@ from twisted.trial import unittest
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.membership.namesakes import conflicts, conflicts_of
 from tunmesh.testing.mesh import PORT, Member, Mesh
-from tunmesh.wire.messages import NodeRecord, split_url
+from tunmesh.wire.records import NodeRecord, split_url
 
 
 def record(number: int, name: str, url: str = "") -> NodeRecord:

@@ -25,7 +25,7 @@ from tunmesh.membership.remembered import (
     Memory,
     Target,
 )
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 URL = BOB.host_port
 LONG = 2 * SHORT_LIFE

@@ -32,17 +32,10 @@ from tunmesh.membership.commands import (
 )
 from tunmesh.membership.reservations import KEPT, MAX_RESERVATIONS, TENURE, Reservations
 from tunmesh.membership.roster import Roster
-from tunmesh.wire.messages import (
-    LEAVING,
-    MAX_INTRODUCED,
-    REPLACED,
-    SILENT,
-    Gossip,
-    NodeRecord,
-    Refusal,
-    decode_gossip,
-    encode_gossip,
-)
+from tunmesh.wire.gossip import Gossip, Refusal
+from tunmesh.wire.messages import LEAVING, REPLACED, SILENT
+from tunmesh.wire.records import NodeRecord
+from tunmesh.wire.sizes import MAX_INTRODUCED
 
 NETWORKS = [ip_network("10.0.0.0/24"), ip_network("fd00::/64")]
 NOTHING = Refusal((), "")
@@ -66,8 +59,8 @@ BOB_AGAIN = node(22, "bob", "10.0.0.2/24")
 BOB_IP = ip_address("10.0.0.2")
 
 
-def everything(*linked: NodeRecord, telling: int = 1) -> Gossip:
-    return Gossip(telling, tuple(record.id for record in linked))
+def everything(*linked: NodeRecord, generation: int = 1) -> Gossip:
+    return Gossip(generation, tuple(record.id for record in linked))
 
 
 def told(end: Roster[str], link: str, gossip: Gossip, *records: NodeRecord) -> list[Command[str]]:
@@ -89,13 +82,13 @@ def named(commands: list[Command[str]], *kinds: type) -> list[Command[str]]:
 class RosterCase(unittest.TestCase):
     def setUp(self) -> None:
         self.alice: Roster[str] = Roster(ALICE, NETWORKS)
-        self.tellings = count(1)
+        self.generations = count(1)
 
     def link(self, record: NodeRecord, link: str = "", dialed: bool = True) -> list[Command[str]]:
         return self.alice.authenticated(link or record.name, record, dialed)
 
     def told(self, link: str, *records: NodeRecord) -> list[Command[str]]:
-        gossip = everything(*records, telling=next(self.tellings))
+        gossip = everything(*records, generation=next(self.generations))
         return told(self.alice, link, gossip, *records)
 
 
@@ -105,7 +98,7 @@ class LinkTests(RosterCase):
         self.assertEqual(
             self.link(BOB), [Join("bob"), Tell("bob", everything(BOB)), Route(BOB_IP, "bob")]
         )
-        self.assertIn(Tell("carol", everything(BOB, CAROL, telling=2)), self.link(CAROL))
+        self.assertIn(Tell("carol", everything(BOB, CAROL, generation=2)), self.link(CAROL))
         self.assertEqual(self.alice.linked(), [BOB, CAROL])
         self.assertTrue(self.alice.is_linked(BOB.id))
 
@@ -137,8 +130,8 @@ class LinkTests(RosterCase):
 
 
 class SecondLinkTests(RosterCase):
-    def switched(self, link: str, telling: int = 2) -> list[Command[str]]:
-        gossip = everything(BOB, telling=telling)
+    def switched(self, link: str, generation: int = 2) -> list[Command[str]]:
+        gossip = everything(BOB, generation=generation)
         return [Switch(link), Tell(link, gossip), Refuse(link, NOTHING)]
 
     def test_better(self) -> None:
@@ -356,8 +349,8 @@ class HearsayTests(RosterCase):
             self.link(record)
         others = (BOB.id, CAROL.id, DAVE.id, f"{5:032x}")
         for link in ("bob", "carol", "dave"):
-            gossip = encode_gossip(Gossip(next(self.tellings), others))
-            self.alice.told(link, decode_gossip(gossip))
+            gossip = Gossip(next(self.generations), others).encode()
+            self.alice.told(link, Gossip.decode(gossip))
         kept = [each for peer in self.alice._peers.values() for each in peer.vouches]
         self.assertEqual(len(kept), 9)
         self.assertEqual(len(set(map(id, kept))), 4)
@@ -366,7 +359,7 @@ class HearsayTests(RosterCase):
         """One record is found without a look at all the others."""
         self.link(BOB)
         self.told("bob", CAROL)
-        self.alice.told("bob", everything(CAROL, DAVE, telling=next(self.tellings)))
+        self.alice.told("bob", everything(CAROL, DAVE, generation=next(self.generations)))
         self.assertEqual(self.alice.record_of(BOB.id), BOB)
         self.assertEqual(self.alice.record_of(CAROL.id), CAROL)
         self.assertIsNone(self.alice.record_of(DAVE.id))
@@ -393,7 +386,7 @@ class HearsayTests(RosterCase):
     def test_asks_the_next(self) -> None:
         """When the one who was asked takes his word back, or goes, another voucher is asked."""
         for end in (
-            lambda: self.alice.told("bob", everything(telling=2)),
+            lambda: self.alice.told("bob", everything(generation=2)),
             lambda: named(self.alice.link_lost("bob", "lost"), Ask),
         ):
             self.setUp()
@@ -408,7 +401,7 @@ class HearsayTests(RosterCase):
         self.link(BOB, "old", dialed=False)
         self.alice.told("old", everything(DAVE))
         self.link(BOB, "new", dialed=False)
-        again = everything(DAVE, telling=2)
+        again = everything(DAVE, generation=2)
         self.assertEqual(self.alice.told("new", again), [Ask("new", (DAVE.id,))])
 
     def test_asks_by_the_other_link(self) -> None:
@@ -428,8 +421,8 @@ class HearsayTests(RosterCase):
         vouches for that node is asked, also who does so later; any answer will do."""
         self.link(BOB)
         self.link(CAROL)
-        self.alice.told("bob", everything(DAVE, telling=1))
-        self.alice.told("carol", everything(DAVE, telling=1))
+        self.alice.told("bob", everything(DAVE, generation=1))
+        self.alice.told("carol", everything(DAVE, generation=1))
         self.assertEqual(self.alice.ask_again(), [])
         self.assertEqual(self.alice.ask_again(), [Ask("carol", (DAVE.id,))])
         self.assertEqual(self.alice.ask_again(), [])
@@ -444,10 +437,11 @@ class HearsayTests(RosterCase):
         """Who has answered, or has only just been asked, or is the only one, is not made up for."""
         self.link(BOB)
         self.link(CAROL)
-        self.alice.told("bob", everything(DAVE, telling=1))
+        self.alice.told("bob", everything(DAVE, generation=1))
         self.alice.ask_again()
-        self.alice.told("carol", everything(DAVE, telling=1))
-        self.assertEqual(self.alice.told("bob", everything(telling=2)), [Ask("carol", (DAVE.id,))])
+        self.alice.told("carol", everything(DAVE, generation=1))
+        asked = self.alice.told("bob", everything(generation=2))
+        self.assertEqual(asked, [Ask("carol", (DAVE.id,))])
         self.assertEqual(self.alice.ask_again(), [])
         self.assertEqual(self.alice.ask_again(), [])  # nobody else vouches for it
         self.alice.introduced("carol", [DAVE])
@@ -458,10 +452,10 @@ class HearsayTests(RosterCase):
         nobody is asked again."""
         self.link(BOB)
         self.link(CAROL)
-        self.alice.told("bob", everything(DAVE, telling=1))
+        self.alice.told("bob", everything(DAVE, generation=1))
         self.alice.unreadable(DAVE.id)
-        self.assertEqual(self.alice.told("carol", everything(DAVE, telling=1)), [])
-        self.assertEqual(self.alice.told("bob", everything(telling=2)), [])
+        self.assertEqual(self.alice.told("carol", everything(DAVE, generation=1)), [])
+        self.assertEqual(self.alice.told("bob", everything(generation=2)), [])
         self.assertEqual(self.alice.ask_again() + self.alice.ask_again(), [])
         self.alice.unreadable(BOB.id)
         self.alice.unreadable("?")
@@ -508,24 +502,24 @@ class HearsayTests(RosterCase):
         so do the changes behind it."""
         self.link(BOB, "old", dialed=False)
         self.link(BOB, "new", dialed=False)
-        told(self.alice, "new", everything(CAROL, telling=2), CAROL)
-        self.assertEqual(self.alice.told("old", everything(DAVE, telling=1)), [])
+        told(self.alice, "new", everything(CAROL, generation=2), CAROL)
+        self.assertEqual(self.alice.told("old", everything(DAVE, generation=1)), [])
         self.assertEqual(self.alice.told("old", Gossip(0, (DAVE.id,))), [])
         self.assertEqual(self.alice.bye("old", REPLACED), [Retire("old")])
         self.assertTrue(self.alice.hears("new"))
         self.assertEqual(self.alice.told("new", Gossip(0, (), (CAROL.id,))), [Forget(CAROL.id)])
 
-    def test_tellings_go_on(self) -> None:
+    def test_generations_go_on(self) -> None:
         """The numbers go on when a node comes back: it may not have noticed that it was gone."""
-        for telling in (1, 2, 3):
-            self.assertIn(Tell("bob", everything(BOB, telling=telling)), self.link(BOB))
+        for generation in (1, 2, 3):
+            self.assertIn(Tell("bob", everything(BOB, generation=generation)), self.link(BOB))
             self.alice.link_lost("bob", "lost")
 
     def test_too_high_a_number(self) -> None:
         """Who says a number that is too high is not heard himself until his last link ends."""
         self.link(BOB)
         self.link(CAROL)
-        self.alice.told("bob", everything(telling=2**64 - 1))
+        self.alice.told("bob", everything(generation=2**64 - 1))
         self.assertEqual(self.told("bob", DAVE), [])
         self.assertEqual(self.told("carol", DAVE), [Dial(DAVE, patient=False)])
         self.alice.link_lost("bob", "lost")
@@ -569,7 +563,7 @@ class RestartTests(RosterCase):
             self.link(BOB_AGAIN, "bob again"),
             [
                 Join("bob again"),
-                Tell("bob again", everything(BOB, BOB_AGAIN, telling=2)),
+                Tell("bob again", everything(BOB, BOB_AGAIN, generation=2)),
                 Route(BOB_IP, "bob again"),
                 Probe("bob"),
             ],
@@ -588,7 +582,7 @@ class RestartTests(RosterCase):
             self.link(BOB, "bob again"),
             [
                 Join("bob again"),
-                Tell("bob again", everything(BOB_AGAIN, BOB, telling=2)),
+                Tell("bob again", everything(BOB_AGAIN, BOB, generation=2)),
                 Probe("bob"),
             ],
         )
@@ -746,7 +740,7 @@ class AddressTests(RosterCase):
             self.link(self.eve),
             [
                 Join("eve"),
-                Tell("eve", everything(BOB, self.eve, telling=2)),
+                Tell("eve", everything(BOB, self.eve, generation=2)),
                 Refuse("eve", self.refused),
             ],
         )

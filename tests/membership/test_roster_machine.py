@@ -38,7 +38,8 @@ from tests.support.roster_world import INVENTED, End, Liar, Life, State, are_liv
 from tunmesh.membership.remembered import Target
 from tunmesh.membership.reservations import KEPT, TENURE
 from tunmesh.membership.roster import MAX_NODES, MAX_SPARES, Roster
-from tunmesh.wire.messages import LEAVING, NodeRecord
+from tunmesh.wire.messages import LEAVING
+from tunmesh.wire.records import NodeRecord
 
 NAMES = 5
 AT = st.sampled_from(["its own", "elsewhere", "own name"])  # where a liar says that it is

@@ -8,7 +8,7 @@ from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.status import REVOKED
 from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh, credentials, frame
-from tunmesh.wire.messages import split_url
+from tunmesh.wire.records import split_url
 
 OLD, NEW = Key.derive(SECRET), Key.derive(b"a secret that nobody was told before")
 

@@ -17,7 +17,7 @@ from tunmesh.dataplane.table import Table
 from tunmesh.observe.explain import Explainer
 from tunmesh.packets import virtio
 from tunmesh.status import DialStatus, KnownNode, Status, Traffic
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 NETWORKS = (ip_network("10.77.0.0/16"),)
 DIAL = DialStatus("delta", False, "192.0.2.4:4567", 1, "Connection refused", 1.0)

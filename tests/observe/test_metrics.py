@@ -23,7 +23,7 @@ from tunmesh.status import (
     Status,
     Traffic,
 )
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 LIVE = liveness(tun_lost="", listening=True, leaving=False)
 READY = readiness(LIVE, 2, 0.0, True, False, ())

@@ -16,9 +16,9 @@ from tunmesh.auth.handshake import Dialer, Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh, credentials
 from tunmesh.tls import tls
-from tunmesh.wire import messages
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire import sizes
 from tunmesh.wire.netstring import Decoder, encode
+from tunmesh.wire.records import NodeRecord
 
 HOST = "198.51.100.66"
 ADDRESS = "10.9.0.66"
@@ -37,7 +37,7 @@ class Mallory(Protocol):
         self.heard: list[bytes] = []
         self.is_up = self.has_ended = False
         self.answers_pings = False
-        self._decoder = Decoder(messages.MAX_FRAME)
+        self._decoder = Decoder(sizes.MAX_FRAME)
 
     def dial(self, mesh: Mesh, node: Member, host: str = HOST) -> Mallory:
         """Link with this node."""

@@ -36,7 +36,9 @@ from tunmesh.membership.commands import (
 )
 from tunmesh.membership.remembered import Memory, Target
 from tunmesh.membership.roster import Roster
-from tunmesh.wire.messages import LEAVING, REPLACED, Gossip, NodeRecord, Refusal
+from tunmesh.wire.gossip import Gossip, Refusal
+from tunmesh.wire.messages import LEAVING, REPLACED
+from tunmesh.wire.records import NodeRecord
 
 NETWORK = ip_network("10.0.0.0/24")
 INVENTED = f"{777:032x}"  # the id of a node that never was
@@ -406,6 +408,6 @@ class Liar(Life):
 
     def tell(self, ids: Iterable[str]) -> None:
         """Vouch for exactly these to everybody."""
-        self.roster._tellings += 1
+        self.roster._generations += 1
         for end in self.peers.values():
-            end.send(Gossip(self.roster._tellings, tuple(ids)))
+            end.send(Gossip(self.roster._generations, tuple(ids)))

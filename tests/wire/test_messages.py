@@ -20,42 +20,18 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tunmesh.errors import PeerError
-from tunmesh.wire import messages
-from tunmesh.wire.messages import (
-    BYE_REASONS,
-    Challenge,
-    Claim,
+from tunmesh.wire import messages, sizes
+from tunmesh.wire.gossip import (
     Gossip,
-    Hello,
-    NodeRecord,
-    Proof,
     Refusal,
-    SignedRecord,
-    decode_bye,
-    decode_challenge,
-    decode_claim,
-    decode_gossip,
-    decode_hello,
     decode_inquiry,
     decode_introduction,
-    decode_proof,
-    decode_record,
-    decode_refusal,
-    decode_shown,
-    decode_token,
-    encode_bye,
-    encode_challenge,
-    encode_claim,
-    encode_gossip,
-    encode_hello,
     encode_inquiry,
     encode_introduction,
-    encode_proof,
-    encode_record,
-    encode_refusal,
-    encode_shown,
-    split_url,
 )
+from tunmesh.wire.messages import BYE_REASONS, decode_bye, decode_token, encode_bye
+from tunmesh.wire.proofs import Challenge, Claim, Hello, Proof, decode_shown, encode_shown
+from tunmesh.wire.records import NodeRecord, SignedRecord, split_url
 
 KEY_ID, NONCE, MAC = b"key id 1", bytes(range(32)), bytes(range(32, 64))
 PUBLIC_KEY, SIGNATURE = bytes(range(64, 96)), bytes(range(96, 160))
@@ -85,16 +61,16 @@ REFUSAL = b'R{"addresses":["10.77.1.2"],"holder":"beta"}'
 
 # Every payload that has a decoder, by that decoder.
 PAYLOADS: dict[Callable[[bytes], object], bytes] = {
-    decode_hello: HELLO,
-    decode_challenge: CHALLENGE,
-    decode_proof: b"P" + MAC + SEALED,
-    decode_claim: SIGNATURE + b"\1" + SIGNED_BYTES,
+    Hello.decode: HELLO,
+    Challenge.decode: CHALLENGE,
+    Proof.decode: b"P" + MAC + SEALED,
+    Claim.decode: SIGNATURE + b"\1" + SIGNED_BYTES,
     decode_shown: b"\1" + SIGNED_BYTES,
-    decode_record: RECORD_BYTES,
-    decode_gossip: GOSSIP,
+    NodeRecord.decode: RECORD_BYTES,
+    Gossip.decode: GOSSIP,
     decode_inquiry: INQUIRY,
     decode_introduction: INTRODUCTION,
-    decode_refusal: REFUSAL,
+    Refusal.decode: REFUSAL,
     decode_bye: b"Bleaving",
     decode_token: b"itokentok",
 }
@@ -207,48 +183,48 @@ class Wire(unittest.SynchronousTestCase):
 
     def test_bounds(self) -> None:
         """Frames are at most 2 KiB before authentication, a largest IP packet and 1 MiB after."""
-        self.assertEqual(messages.MAX_HANDSHAKE_FRAME, 2048)
-        self.assertEqual(messages.MAX_DATA_FRAME, 1 + 10 + 65535)
-        self.assertEqual(messages.MAX_FRAME, 1024 * 1024)
+        self.assertEqual(sizes.MAX_HANDSHAKE_FRAME, 2048)
+        self.assertEqual(sizes.MAX_DATA_FRAME, 1 + 10 + 65535)
+        self.assertEqual(sizes.MAX_FRAME, 1024 * 1024)
 
     def test_hello(self) -> None:
         """A hello lists protocol versions and key ids, each behind its count, and a nonce."""
         hello = Hello((1,), (KEY_ID,), NONCE)
-        self.is_wire(hello, encode_hello(hello), HELLO, decode_hello(HELLO))
+        self.is_wire(hello, hello.encode(), HELLO, Hello.decode(HELLO))
         hello = Hello((1, 7), (KEY_ID, b"key id 2"), NONCE)
         payload = b"H\x02\x01\x07\x02key id 1key id 2" + NONCE
-        self.is_wire(hello, encode_hello(hello), payload, decode_hello(payload))
+        self.is_wire(hello, hello.encode(), payload, Hello.decode(payload))
 
     def test_challenge(self) -> None:
         """A challenge names the version and the key that were chosen, and has a nonce."""
         challenge = Challenge(1, KEY_ID, NONCE)
-        decoded = decode_challenge(CHALLENGE)
-        self.is_wire(challenge, encode_challenge(challenge), CHALLENGE, decoded)
+        decoded = Challenge.decode(CHALLENGE)
+        self.is_wire(challenge, challenge.encode(), CHALLENGE, decoded)
 
     def test_proof(self) -> None:
         """A proof is a MAC and sealed bytes, which are not looked into here."""
         proof, payload = Proof(MAC, SEALED), b"P" + MAC + SEALED
-        self.is_wire(proof, encode_proof(proof), payload, decode_proof(payload))
+        self.is_wire(proof, proof.encode(), payload, Proof.decode(payload))
 
     def test_claim(self) -> None:
         """What is sealed is a signature and what is signed, which is not looked into here."""
         claim = Claim(SIGNATURE, b"\xff{")
         payload = SIGNATURE + b"\xff{"
-        self.is_wire(claim, encode_claim(claim), payload, decode_claim(payload))
+        self.is_wire(claim, claim.encode(), payload, Claim.decode(payload))
 
     def test_record(self) -> None:
         """A record is an object of six fields."""
-        self.is_wire(RECORD, encode_record(RECORD), RECORD_BYTES, decode_record(RECORD_BYTES))
+        self.is_wire(RECORD, RECORD.encode(), RECORD_BYTES, NodeRecord.decode(RECORD_BYTES))
         self.assertEqual(RECORD.host_port, ("alpha.example", 4567))
 
     def test_gossip(self) -> None:
         """Gossip has the ids of linked nodes and of lost ones, and is all there is or changes."""
         gossip = Gossip(0x102, (RECORD.id,), (OTHER_ID,))
-        self.is_wire(gossip, encode_gossip(gossip), GOSSIP, decode_gossip(GOSSIP))
+        self.is_wire(gossip, gossip.encode(), GOSSIP, Gossip.decode(GOSSIP))
         self.assertTrue(gossip.full)
         empty, payload = Gossip(0), b"G" + bytes(10)
         self.assertFalse(empty.full)
-        self.is_wire(empty, encode_gossip(empty), payload, decode_gossip(payload))
+        self.is_wire(empty, empty.encode(), payload, Gossip.decode(payload))
 
     def test_inquiry(self) -> None:
         """Who does not know a node asks by its id, and is given its record."""
@@ -262,21 +238,21 @@ class Wire(unittest.SynchronousTestCase):
 
     def test_longest_introduction(self) -> None:
         """As many records as one introduction may have fit into a frame, however long they are."""
-        longest = SignedRecord(PUBLIC_KEY, SIGNATURE, bytes(messages.MAX_RECORD))
-        payload = encode_introduction([longest] * messages.MAX_INTRODUCED)
-        self.assertLessEqual(len(payload), messages.MAX_FRAME)
-        self.assertEqual(len(decode_introduction(payload)), messages.MAX_INTRODUCED)
-        more = encode_introduction([SIGNED] * (messages.MAX_INTRODUCED + 1))
+        longest = SignedRecord(PUBLIC_KEY, SIGNATURE, bytes(sizes.MAX_RECORD))
+        payload = encode_introduction([longest] * sizes.MAX_INTRODUCED)
+        self.assertLessEqual(len(payload), sizes.MAX_FRAME)
+        self.assertEqual(len(decode_introduction(payload)), sizes.MAX_INTRODUCED)
+        more = encode_introduction([SIGNED] * (sizes.MAX_INTRODUCED + 1))
         self.assertEqual(outcome(decode_introduction, more), "malformed")
-        longer = replace(longest, record=bytes(messages.MAX_RECORD + 1))
+        longer = replace(longest, record=bytes(sizes.MAX_RECORD + 1))
         self.assertEqual(outcome(decode_introduction, encode_introduction([longer])), "malformed")
 
     def test_refusal(self) -> None:
         """A refusal names addresses and who holds them, or neither."""
         refusal = Refusal(("10.77.1.2",), "beta")
-        self.is_wire(refusal, encode_refusal(refusal), REFUSAL, decode_refusal(REFUSAL))
+        self.is_wire(refusal, refusal.encode(), REFUSAL, Refusal.decode(REFUSAL))
         none, payload = Refusal((), ""), b'R{"addresses":[],"holder":""}'
-        self.is_wire(none, encode_refusal(none), payload, decode_refusal(payload))
+        self.is_wire(none, none.encode(), payload, Refusal.decode(payload))
 
     def test_bye(self) -> None:
         """A bye has one of five reasons."""
@@ -304,34 +280,34 @@ class RoundTrips(unittest.SynchronousTestCase):
     def test_hello(self, versions: tuple[int], key_ids: tuple[bytes], nonce: bytes) -> None:
         """Any hello of up to sixteen versions and keys."""
         hello = Hello(versions, key_ids, nonce)
-        self.assertEqual(decode_hello(encode_hello(hello)), hello)
+        self.assertEqual(Hello.decode(hello.encode()), hello)
 
     @settings(max_examples=150, deadline=None)
     @given(RECORDS)
     def test_record(self, record: NodeRecord) -> None:
         """Any record; it always fits into a proof that fits into a handshake frame."""
-        encoded = encode_record(record)
-        self.assertEqual(decode_record(encoded), replace(record, settled=False))
+        encoded = record.encode()
+        self.assertEqual(NodeRecord.decode(encoded), replace(record, settled=False))
         shown = encode_shown(SignedRecord(PUBLIC_KEY, SIGNATURE, encoded), record.settled)
         claim = Claim(SIGNATURE, shown)
-        self.assertEqual(decode_claim(encode_claim(claim)), claim)
-        proof = Proof(MAC, encode_claim(claim) + bytes(messages.SEAL_SIZE))
-        self.assertLessEqual(len(encode_proof(proof)), messages.MAX_HANDSHAKE_FRAME)
+        self.assertEqual(Claim.decode(claim.encode()), claim)
+        proof = Proof(MAC, claim.encode() + bytes(sizes.SEAL_SIZE))
+        self.assertLessEqual(len(proof.encode()), sizes.MAX_HANDSHAKE_FRAME)
 
     @settings(max_examples=50, deadline=None)
     @given(
         st.integers(0, 2**64 - 1), st.lists(NODE_IDS, max_size=3), st.lists(NODE_IDS, max_size=3)
     )
-    def test_gossip(self, telling: int, linked: list[str], lost: list[str]) -> None:
+    def test_gossip(self, generation: int, linked: list[str], lost: list[str]) -> None:
         """Any gossip."""
-        gossip = Gossip(telling, tuple(linked), tuple(lost))
-        self.assertEqual(decode_gossip(encode_gossip(gossip)), gossip)
+        gossip = Gossip(generation, tuple(linked), tuple(lost))
+        self.assertEqual(Gossip.decode(gossip.encode()), gossip)
 
     @settings(max_examples=50, deadline=None)
     @given(st.lists(RECORDS, min_size=1, max_size=3))
     def test_introduction(self, records: list[NodeRecord]) -> None:
         """Any introduction, and the inquiry before it."""
-        signed = tuple(SignedRecord(PUBLIC_KEY, SIGNATURE, encode_record(r)) for r in records)
+        signed = tuple(SignedRecord(PUBLIC_KEY, SIGNATURE, r.encode()) for r in records)
         self.assertEqual(decode_introduction(encode_introduction(signed)), signed)
         ids = tuple(record.id for record in records)
         self.assertEqual(decode_inquiry(encode_inquiry(ids)), ids)
@@ -341,7 +317,7 @@ class RoundTrips(unittest.SynchronousTestCase):
     def test_refusal(self, addresses: tuple[str, ...], holder: str) -> None:
         """Any refusal."""
         refusal = Refusal(addresses, holder)
-        self.assertEqual(decode_refusal(encode_refusal(refusal)), refusal)
+        self.assertEqual(Refusal.decode(refusal.encode()), refusal)
 
 
 class Broken(unittest.SynchronousTestCase):
@@ -355,10 +331,10 @@ class Broken(unittest.SynchronousTestCase):
         """A message that ends anywhere before its end is malformed; a list of ids ends behind any
         of them."""
         shortest: dict[object, int] = {
-            decode_proof: 1 + 32 + len(SEALED),
-            decode_claim: 64 + 1,
+            Proof.decode: 1 + 32 + len(SEALED),
+            Claim.decode: 64 + 1,
             decode_shown: 1 + 32 + 64 + 1,
-            decode_gossip: 20,
+            Gossip.decode: 20,
             decode_inquiry: 0,
         }
         for decode, payload in PAYLOADS.items():
@@ -368,7 +344,7 @@ class Broken(unittest.SynchronousTestCase):
     def test_trailing(self) -> None:
         """A message with anything behind its end is malformed; JSON may be followed by space."""
         for decode, payload in PAYLOADS.items():
-            if decode in (decode_proof, decode_claim, decode_shown):
+            if decode in (Proof.decode, Claim.decode, decode_shown):
                 continue
             for byte in range(256):
                 if payload.endswith((b"}", b"]")) and byte in b" \t\r\n":
@@ -378,10 +354,10 @@ class Broken(unittest.SynchronousTestCase):
     def test_counts(self) -> None:
         """A hello offers between one and sixteen versions and keys."""
         sixteen = Hello(tuple(range(16)), (KEY_ID,) * 16, NONCE)
-        self.assertEqual(decode_hello(encode_hello(sixteen)), sixteen)
+        self.assertEqual(Hello.decode(sixteen.encode()), sixteen)
         for versions, keys in ((0, 1), (1, 0), (17, 1), (1, 17), (255, 1), (1, 255)):
             hello = Hello((1,) * versions, (KEY_ID,) * keys, NONCE)
-            self.refuses(decode_hello, encode_hello(hello))
+            self.refuses(Hello.decode, hello.encode())
 
     def test_counts_that_lie(self) -> None:
         """A count that does not fit what follows is malformed."""
@@ -389,7 +365,7 @@ class Broken(unittest.SynchronousTestCase):
             for count in set(range(256)) - {1}:
                 payload = bytearray(HELLO)
                 payload[position] = count
-                self.refuses(decode_hello, bytes(payload))
+                self.refuses(Hello.decode, bytes(payload))
 
     def test_bye_for_no_reason(self) -> None:
         """A bye for a reason that we do not know is malformed."""
@@ -408,14 +384,14 @@ class Broken(unittest.SynchronousTestCase):
             b'{"x":' * 100_000,
             b"9" * 5000,
         ):
-            self.refuses(decode_record, broken)
-            self.refuses(decode_refusal, b"R" + broken)
+            self.refuses(NodeRecord.decode, broken)
+            self.refuses(Refusal.decode, b"R" + broken)
 
     def test_not_an_object(self) -> None:
         """JSON that is anything but an object, with all it takes, is malformed."""
         for other in (b"null", b"true", b"0", b'""', b"[{}]", b"{}", b"NaN", b'"id"'):
-            self.refuses(decode_record, other)
-            self.refuses(decode_refusal, b"R" + other)
+            self.refuses(NodeRecord.decode, other)
+            self.refuses(Refusal.decode, b"R" + other)
 
     @settings(max_examples=300, deadline=None)
     @given(st.binary(max_size=100))
@@ -431,8 +407,8 @@ class Broken(unittest.SynchronousTestCase):
     def test_random_json(self, value: object) -> None:
         """Any JSON at all is malformed as a record and as a refusal."""
         data = json.dumps(value).encode()
-        self.refuses(decode_record, data)
-        self.refuses(decode_refusal, b"R" + data)
+        self.refuses(NodeRecord.decode, data)
+        self.refuses(Refusal.decode, b"R" + data)
 
 
 class Records(unittest.SynchronousTestCase):
@@ -440,10 +416,10 @@ class Records(unittest.SynchronousTestCase):
 
     def refuses(self, *records: bytes) -> None:
         for data in records:
-            self.assertEqual(outcome(decode_record, data), "malformed", data[:200])
+            self.assertEqual(outcome(NodeRecord.decode, data), "malformed", data[:200])
 
     def accepts(self, data: bytes) -> NodeRecord:
-        record = outcome(decode_record, data)
+        record = outcome(NodeRecord.decode, data)
         assert isinstance(record, NodeRecord), (record, data)
         return record
 
@@ -474,7 +450,7 @@ class Records(unittest.SynchronousTestCase):
         networks = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xE000, 0xE008)]
         longest = {**LONGEST, "addresses": full, "networks": networks}
         record = self.accepts(record_with(**longest))
-        self.assertLessEqual(len(encode_record(record)), messages.MAX_RECORD)
+        self.assertLessEqual(len(record.encode()), sizes.MAX_RECORD)
 
     def test_raw_bytes(self) -> None:
         """A name in UTF-8, with a NUL or a line end inside is no name."""
@@ -489,7 +465,7 @@ class Records(unittest.SynchronousTestCase):
     def test_settled(self) -> None:
         """That a node is settled is not of its record, which is signed once: it is a byte before
         it, in the handshake."""
-        self.assertEqual(encode_record(replace(RECORD, settled=True)), RECORD_BYTES)
+        self.assertEqual(replace(RECORD, settled=True).encode(), RECORD_BYTES)
         self.assertEqual(self.accepts(record_with(settled=True)), RECORD)
         for settled in (False, True):
             shown = bytes((settled,)) + SIGNED_BYTES
@@ -503,7 +479,7 @@ class Records(unittest.SynchronousTestCase):
         said = RECORD_BYTES[:-1] + b',"networks":["10.77.0.0/16","fd77::/48"]}'
         networks = (ip_network("10.77.0.0/16"), ip_network("fd77::/48"))
         record = replace(RECORD, networks=networks)
-        self.assertEqual((encode_record(record), self.accepts(said)), (said, record))
+        self.assertEqual((record.encode(), self.accepts(said)), (said, record))
         self.assertEqual(self.accepts(record_with(networks=[])), RECORD)
         wrong: tuple[object, ...] = (
             *(None, 1, "10.77.0.0/16", {}, [None], [1], [""], ["10.77.0.1/16"], ["10.77.0.0/33"]),
@@ -532,9 +508,9 @@ class Records(unittest.SynchronousTestCase):
     @given(st.sampled_from(sorted(WRONG_FIELDS)), JSON)
     def test_any_value(self, field: str, value: object) -> None:
         """A field with any value makes a record that says the same again, or is malformed."""
-        result = outcome(decode_record, record_with(**{field: value}))
+        result = outcome(NodeRecord.decode, record_with(**{field: value}))
         if isinstance(result, NodeRecord):
-            self.assertEqual(decode_record(encode_record(result)), result)
+            self.assertEqual(NodeRecord.decode(result.encode()), result)
         else:
             self.assertEqual(result, "malformed")
 
@@ -588,22 +564,22 @@ class GossipAndRefusals(unittest.SynchronousTestCase):
         """Gossip that is cut off, or has ids that are, is malformed."""
         for length in range(len(GOSSIP)):
             if (length - 11) % 16 or length < 27:
-                self.assertEqual(outcome(decode_gossip, GOSSIP[:length]), "malformed", length)
-        self.assertEqual(outcome(decode_gossip, GOSSIP + b"x"), "malformed")
+                self.assertEqual(outcome(Gossip.decode, GOSSIP[:length]), "malformed", length)
+        self.assertEqual(outcome(Gossip.decode, GOSSIP + b"x"), "malformed")
         self.assertEqual(outcome(decode_inquiry, INQUIRY + b"x"), "malformed")
 
     def test_refusal(self) -> None:
         """A refusal without one of its parts, or with one of a wrong kind, is malformed."""
-        self.refuses(decode_refusal, b"R", addresses=[])
-        self.refuses(decode_refusal, b"R", holder="beta")
+        self.refuses(Refusal.decode, b"R", addresses=[])
+        self.refuses(Refusal.decode, b"R", holder="beta")
         for value in (*NO_LISTS, "10.77.1.2"):
-            self.refuses(decode_refusal, b"R", addresses=value, holder="beta")
+            self.refuses(Refusal.decode, b"R", addresses=value, holder="beta")
         for value in (None, True, 1, [], {}, "two words", "n" * 65, "ä", "\n"):
-            self.refuses(decode_refusal, b"R", addresses=["10.77.1.2"], holder=value)
+            self.refuses(Refusal.decode, b"R", addresses=["10.77.1.2"], holder=value)
 
     def test_too_many_addresses(self) -> None:
         """Nobody has more than eight addresses that could be refused."""
         nine = [f"10.77.1.{host}" for host in range(9)]
-        self.refuses(decode_refusal, b"R", addresses=nine, holder="beta")
-        payload = encode_refusal(Refusal(tuple(nine[:8]), "beta"))
-        self.assertEqual(decode_refusal(payload).addresses, tuple(nine[:8]))
+        self.refuses(Refusal.decode, b"R", addresses=nine, holder="beta")
+        payload = Refusal(tuple(nine[:8]), "beta").encode()
+        self.assertEqual(Refusal.decode(payload).addresses, tuple(nine[:8]))

@@ -19,7 +19,7 @@ from tunmesh.api.http import Stream, StreamLimit, filter_of, refuse, text_of
 from tunmesh.packets import pcapng
 from tunmesh.packets.flow import ENOUGH, Filter, flow_of
 from tunmesh.packets.virtio import HEADER
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 
 class Peer(Protocol):

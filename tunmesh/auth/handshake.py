@@ -74,10 +74,11 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from tunmesh.auth import signing
 from tunmesh.auth.node_key import NodeKey, is_signed
 from tunmesh.errors import PeerError
-from tunmesh.wire import messages
-from tunmesh.wire.messages import Claim, NodeRecord, Proof, SignedRecord
+from tunmesh.wire import messages, sizes
+from tunmesh.wire.proofs import Challenge, Claim, Hello, Proof, decode_shown
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
-_PROTOCOL = messages.PROTOCOL.encode("ascii")
+_PROTOCOL = sizes.PROTOCOL.encode("ascii")
 _KEY_SIZE = 32
 _SEAL_NONCE = bytes(12)  # each key seals once
 MAX_KEYS = 16  # derived and remembered; more than a config can have
@@ -100,7 +101,7 @@ class Key:
 
     def id_for(self, nonce: bytes) -> bytes:
         """The id of this key in a handshake whose dialer chose this nonce."""
-        return hmac.digest(self.id_key, nonce, "sha256")[: messages.KEY_ID_SIZE]
+        return hmac.digest(self.id_key, nonce, "sha256")[: sizes.KEY_ID_SIZE]
 
 
 @lru_cache(MAX_KEYS)
@@ -136,15 +137,15 @@ class _Proofs:
     def make(self, role: bytes, message_3: bytes, me: NodeKey, shown: bytes) -> bytes:
         """Our proof, as a message."""
         about = self._about(role, message_3)
-        claim = messages.encode_claim(Claim(me.sign(about + shown), shown))
+        claim = Claim(me.sign(about + shown), shown).encode()
         sealed = self._seal(role).encrypt(_SEAL_NONCE, claim, None)
-        return messages.encode_proof(Proof(self._mac(about + sealed), sealed))
+        return Proof(self._mac(about + sealed), sealed).encode()
 
     def check(
         self, payload: bytes, role: bytes, message_3: bytes
     ) -> tuple[NodeRecord, SignedRecord]:
         """The peer's record, when its proof is right: only then it is parsed."""
-        proof = messages.decode_proof(payload)
+        proof = Proof.decode(payload)
         about = self._about(role, message_3)
         if not hmac.compare_digest(proof.mac, self._mac(about + proof.sealed)):
             raise PeerError(
@@ -155,8 +156,8 @@ class _Proofs:
             opened = self._seal(role).decrypt(_SEAL_NONCE, proof.sealed, None)
         except InvalidTag:
             raise PeerError("bad_proof", "what its proof seals cannot be opened") from None
-        claim = messages.decode_claim(opened)
-        signed, is_settled = messages.decode_shown(claim.shown)
+        claim = Claim.decode(opened)
+        signed, is_settled = decode_shown(claim.shown)
         if not is_signed(about + claim.shown, claim.signature, signed.public_key):
             raise PeerError("bad_proof", "its signature is wrong: the key it shows is not its own")
         return replace(signing.verify(signed), settled=is_settled), signed
@@ -173,7 +174,7 @@ class _Proofs:
 
 
 class _Machine:
-    """What both roles share. `shown` is what this end shows of itself (messages.encode_shown)."""
+    """What both roles share. `shown` is what this end shows of itself (encode_shown)."""
 
     _proofs: _Proofs  # once a key is agreed on
 
@@ -211,7 +212,7 @@ class Dialer(_Machine):
     ) -> None:
         super().__init__(keys, me, shown, nonce, binding)
         ids = tuple(key.id_for(nonce) for key in keys)
-        self.hello = messages.encode_hello(messages.Hello((messages.VERSION,), ids, nonce))
+        self.hello = Hello((sizes.VERSION,), ids, nonce).encode()
         self._message_3 = b""
         self._expected = messages.CHALLENGE
 
@@ -226,8 +227,8 @@ class Dialer(_Machine):
         return Step(None, *self._proofs.check(payload, b"listener", self._message_3))
 
     def _challenged(self, payload: bytes) -> Step:
-        challenge = messages.decode_challenge(payload)
-        if challenge.version != messages.VERSION:
+        challenge = Challenge.decode(payload)
+        if challenge.version != sizes.VERSION:
             raise PeerError("version", f"it chose protocol version {challenge.version}, not ours")
         key = _find(self._keys, (challenge.key_id,), self._nonce)
         if key is None:
@@ -254,15 +255,13 @@ class Listener(_Machine):
         return Step(self._proofs.make(b"listener", payload, self._me, self.shown), peer, signed)
 
     def _greeted(self, payload: bytes) -> Step:
-        hello = messages.decode_hello(payload)
-        if messages.VERSION not in hello.versions:
+        hello = Hello.decode(payload)
+        if sizes.VERSION not in hello.versions:
             raise PeerError("version", f"it speaks protocol versions {hello.versions}, not ours")
         key = _find(self._keys, hello.key_ids, hello.nonce)
         if key is None:
             raise PeerError("unknown_key", "it holds none of our secrets")
-        challenge = messages.encode_challenge(
-            messages.Challenge(messages.VERSION, key.id_for(hello.nonce), self._nonce)
-        )
+        challenge = Challenge(sizes.VERSION, key.id_for(hello.nonce), self._nonce).encode()
         self._agree(key, payload, challenge)
         self._expected = messages.PROOF
         return Step(send=challenge)

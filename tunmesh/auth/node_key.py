@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from tunmesh.wire.messages import NODE_ID_SIZE, PROTOCOL
+from tunmesh.wire.sizes import NODE_ID_SIZE, PROTOCOL
 
 SEED_SIZE = 32
 

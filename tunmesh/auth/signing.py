@@ -15,21 +15,22 @@ from __future__ import annotations
 
 from tunmesh.auth.node_key import NodeKey, id_of, is_signed
 from tunmesh.errors import PeerError
-from tunmesh.wire import messages
-from tunmesh.wire.messages import PROTOCOL, NodeRecord, SignedRecord
+from tunmesh.wire.proofs import encode_shown
+from tunmesh.wire.records import NodeRecord, SignedRecord
+from tunmesh.wire.sizes import PROTOCOL
 
 _LABEL = PROTOCOL.encode("ascii") + b" record"
 
 
 def sign(record: NodeRecord, node_key: NodeKey) -> SignedRecord:
     """What this node says of itself, for others to pass on."""
-    data = messages.encode_record(record)
+    data = record.encode()
     return SignedRecord(node_key.public, node_key.sign(_LABEL + data), data)
 
 
 def show(record: NodeRecord, node_key: NodeKey) -> bytes:
     """What this node shows in a handshake."""
-    return messages.encode_shown(sign(record, node_key), record.settled)
+    return encode_shown(sign(record, node_key), record.settled)
 
 
 def verify(signed: SignedRecord) -> NodeRecord:
@@ -37,7 +38,7 @@ def verify(signed: SignedRecord) -> NodeRecord:
     when the node itself has made it wrong."""
     if not is_signed(_LABEL + signed.record, signed.signature, signed.public_key):
         raise PeerError("bad_proof", "its record is not signed by the key that comes with it")
-    record = messages.decode_record(signed.record)
+    record = NodeRecord.decode(signed.record)
     if record.id != id_of(signed.public_key):
         raise PeerError("bad_proof", "its id is not of its key: it claims to be another node")
     return record

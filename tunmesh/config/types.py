@@ -45,7 +45,8 @@ from pydantic import (
 from tunmesh.config.file import REFERENCE, printable
 from tunmesh.config.secrecy import MIN_SECRET, is_binary, is_none, secret_in
 from tunmesh.config.values import Endpoint, SocketAddress
-from tunmesh.wire.messages import MAX_HOST, MAX_NAME, split_url
+from tunmesh.wire.records import split_url
+from tunmesh.wire.sizes import MAX_HOST, MAX_NAME
 
 MAX_SECRET_FILE = 4096  # characters
 _MAX_SECRET_BYTES = 4 * MAX_SECRET_FILE + 8  # of UTF-8, and some that make it too long

@@ -23,7 +23,7 @@ from tunmesh.link.link import Link
 from tunmesh.membership.agreement import View
 from tunmesh.packets import flow, udp_segments, virtio
 from tunmesh.status import Dropped, Traffic
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 KEPT = 100  # dropped packets that are remembered
 

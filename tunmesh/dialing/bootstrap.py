@@ -28,7 +28,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from tunmesh.dialing.reconnect import PeerFactory, Target
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 LEADS_BACK = 3
 LOOK_AGAIN, LOOK_AGAIN_AT_LAST = 60.0, 960.0  # seconds between two looks of a content group

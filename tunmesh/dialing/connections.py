@@ -24,7 +24,7 @@ from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.logs import bugs
 from tunmesh.tls import tls
 from tunmesh.tls.underlay import Outside, Rule
-from tunmesh.wire import messages
+from tunmesh.wire import sizes
 
 
 class Connector:
@@ -167,7 +167,7 @@ class Connector:
         return link
 
     def _machine(self, role: type[Dialer] | type[Listener], binding: bytes) -> Dialer | Listener:
-        nonce = self._random_bytes(messages.NONCE_SIZE)
+        nonce = self._random_bytes(sizes.NONCE_SIZE)
         return role(self.keys, self._node_key, self._record(), nonce, binding)
 
     def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:

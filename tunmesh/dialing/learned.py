@@ -16,7 +16,7 @@ from tunmesh.dialing.dial_limit import Turns
 from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.logs import bugs
 from tunmesh.tls.underlay import Rule
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 # Attempts at a time: for those whom one source vouches for, and in all. Few, because in a mesh that
 # starts as a whole each node makes so many, and all of them together must not take longer than a

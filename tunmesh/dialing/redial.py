@@ -8,7 +8,8 @@ from typing import Any
 from tunmesh.dialing.reconnect import PeerFactory, Target, shown_target
 from tunmesh.membership.remembered import Memory
 from tunmesh.status import LostNode
-from tunmesh.wire.messages import LEAVING, NodeRecord
+from tunmesh.wire.messages import LEAVING
+from tunmesh.wire.records import NodeRecord
 
 
 class Redialer:

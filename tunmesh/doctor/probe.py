@@ -29,8 +29,9 @@ from tunmesh.errors import PeerError
 from tunmesh.host import access
 from tunmesh.tls import tls
 from tunmesh.tls.underlay import Outside
-from tunmesh.wire import messages
+from tunmesh.wire import sizes
 from tunmesh.wire.netstring import Decoder, encode
+from tunmesh.wire.proofs import Challenge
 
 TIMEOUT = 5.0  # seconds for each step
 Result = TypeVar("Result")
@@ -151,16 +152,16 @@ def _shake_hands(
 ) -> int:
     """The protocol version that the other end chose. Raises PeerError."""
     nobody = NodeKey.of(secrets.token_bytes(SEED_SIZE))  # the proof that it signs is never sent
-    dialer = handshake.Dialer(keys, nobody, b"", secrets.token_bytes(messages.NONCE_SIZE), binding)
+    dialer = handshake.Dialer(keys, nobody, b"", secrets.token_bytes(sizes.NONCE_SIZE), binding)
     deadline = time.monotonic() + TIMEOUT
     hello = encode(dialer.hello)
     _do(lambda: secure.send(hello), connection, deadline)
-    decoder = Decoder(messages.MAX_HANDSHAKE_FRAME)
+    decoder = Decoder(sizes.MAX_HANDSHAKE_FRAME)
     while True:
         data = _do(lambda: secure.recv(4096), connection, deadline)
         for payload in decoder.feed(data):
             dialer.receive(bytes(payload))  # raises when it is not what it should be
-            return messages.decode_challenge(bytes(payload)).version
+            return Challenge.decode(bytes(payload)).version
 
 
 def _do(call: Callable[[], Result], connection: socket.socket, deadline: float) -> Result:

@@ -12,7 +12,7 @@ in seconds of any one clock.
 
 from __future__ import annotations
 
-from tunmesh.wire.messages import TOKEN_SIZE
+from tunmesh.wire.sizes import TOKEN_SIZE
 
 # Seconds, and the most that a config may make of them.
 PING_INTERVAL = 5.0

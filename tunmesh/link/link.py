@@ -49,9 +49,18 @@ from tunmesh.link.keepalive import PING_INTERVAL, SILENCE, KeepAlive
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.rate_limit import TokenBucket
 from tunmesh.tls.pacing import MIN_BUDGET, Budget
-from tunmesh.wire import messages
-from tunmesh.wire.messages import Gossip, NodeRecord, Refusal, SignedRecord
+from tunmesh.wire import messages, sizes
+from tunmesh.wire.gossip import (
+    Gossip,
+    Refusal,
+    decode_inquiry,
+    decode_introduction,
+    encode_inquiry,
+    encode_introduction,
+)
 from tunmesh.wire.netstring import Decoder, encode
+from tunmesh.wire.proofs import decode_shown
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 RETIRE_TIMEOUT = 2.0  # how long the other end may take to say its bye, or to close
 MAX_UNREAD = 1 << 20  # bytes of messages that the other end leaves unread
@@ -176,7 +185,7 @@ class Link(Protocol):
         self._timeout = timeout
         self._authenticated = authenticated
         self._machine: Dialer | Listener | None = None
-        self._decoder = Decoder(messages.MAX_HANDSHAKE_FRAME)
+        self._decoder = Decoder(sizes.MAX_HANDSHAKE_FRAME)
         self._timer: IDelayedCall | None = None
         self._budget = Budget()
         self._memory = memory or MemoryBudget()
@@ -209,8 +218,8 @@ class Link(Protocol):
         """Who this end has said that it is, on a link that is, or was, authentic."""
         if self._machine is None:
             raise ValueError("the link is not authentic")
-        signed, is_settled = messages.decode_shown(self._machine.shown)
-        return replace(messages.decode_record(signed.record), settled=is_settled)
+        signed, is_settled = decode_shown(self._machine.shown)
+        return replace(NodeRecord.decode(signed.record), settled=is_settled)
 
     @property
     def key(self) -> Key | None:
@@ -246,11 +255,11 @@ class Link(Protocol):
         self._pump_soon()
 
     def tell(self, gossip: Gossip) -> None:
-        self._write(messages.encode_gossip(gossip))
+        self._write(gossip.encode())
 
     def ask(self, ids: Sequence[str]) -> None:
         self._asked += len(ids)
-        self._write(messages.encode_inquiry(ids))
+        self._write(encode_inquiry(ids))
 
     def introduce(self, records: Iterable[SignedRecord]) -> None:
         """Send these records when all that was read is looked at and the other end has read what it
@@ -267,15 +276,15 @@ class Link(Protocol):
             token, self._pong_owed = self._pong_owed, None
             self._write(b"o" + token)
         records, self._introductions = list(self._introductions), {}
-        for at in range(0, len(records), messages.MAX_INTRODUCED):
-            self._write(messages.encode_introduction(records[at : at + messages.MAX_INTRODUCED]))
+        for at in range(0, len(records), sizes.MAX_INTRODUCED):
+            self._write(encode_introduction(records[at : at + sizes.MAX_INTRODUCED]))
 
     def excuse(self, seconds: float) -> None:
         """What the node does meanwhile is not to be held against the other end."""
         self.transport.excuse(seconds)
 
     def refuse(self, refusal: Refusal) -> None:
-        self._write(messages.encode_refusal(refusal))
+        self._write(refusal.encode())
 
     def probe(self, answered: Callable[[bool], None]) -> None:
         """Ping now; `answered` is told whether a pong came within `probe_timeout`."""
@@ -339,7 +348,7 @@ class Link(Protocol):
         useless = 0
         frames: list[memoryview] = []  # of data: a batch, up to a message of another kind
         is_open = self._is_open()
-        data_tag, most = messages.DATA, messages.MAX_DATA_FRAME
+        data_tag, most = messages.DATA, sizes.MAX_DATA_FRAME
         try:
             for payload in self._decoder.feed(data):
                 size = len(payload)
@@ -509,7 +518,7 @@ class Link(Protocol):
         self.state = State.UP
         self.record, self.signed = record, signed
         self.since = self._clock.seconds()
-        self._decoder.limit = messages.MAX_FRAME
+        self._decoder.limit = sizes.MAX_FRAME
         self._account.hold(0)
         self.source = source_of(self.transport.getPeer().host)
         self._account = self._memory.account(self.source)
@@ -534,13 +543,13 @@ class Link(Protocol):
         elif tag == messages.PONG:
             self._ponged(messages.decode_token(payload))
         elif tag == messages.GOSSIP:
-            self._owner.gossip_received(self, messages.decode_gossip(payload))
+            self._owner.gossip_received(self, Gossip.decode(payload))
         elif tag == messages.INQUIRY:
-            self._owner.inquiry_received(self, messages.decode_inquiry(payload))
+            self._owner.inquiry_received(self, decode_inquiry(payload))
         elif tag == messages.INTRODUCTION:
             self._introduced(payload)
         elif tag == messages.REFUSAL:
-            self._owner.refusal_received(self, messages.decode_refusal(payload))
+            self._owner.refusal_received(self, Refusal.decode(payload))
         elif tag == messages.BYE:
             self._bye(messages.decode_bye(payload))
         elif tag == messages.DATA:
@@ -550,7 +559,7 @@ class Link(Protocol):
 
     def _introduced(self, payload: bytes) -> None:
         """A record is much to verify, so nobody may send more of them than he was asked for."""
-        introduced = messages.decode_introduction(payload)
+        introduced = decode_introduction(payload)
         self._asked -= len(introduced)
         if self._asked < 0:
             raise PeerError("unexpected", "it introduces nodes that it was not asked for")

@@ -27,7 +27,7 @@ from typing import Protocol
 
 from tunmesh.addresses import Network
 from tunmesh.status import Check
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 MOST_NAMES = 3  # in one sentence
 MOST_DIFFERENCES = 8  # sets of networks that are told apart

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Generic, TypeVar
 
-from tunmesh.wire.messages import Gossip, NodeRecord, Refusal
+from tunmesh.wire.gossip import Gossip, Refusal
+from tunmesh.wire.records import NodeRecord
 
 Address = IPv4Address | IPv6Address
 Link = TypeVar("Link")

@@ -16,7 +16,7 @@ from tunmesh.errors import PeerError
 from tunmesh.link.link import Link
 from tunmesh.logs.journal import Journal
 from tunmesh.membership.roster import Roster
-from tunmesh.wire.messages import NodeRecord, SignedRecord
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 
 class Introductions:

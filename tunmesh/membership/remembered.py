@@ -42,7 +42,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
 from tunmesh.membership.namesakes import are_two_lives
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 Target = tuple[str, int]  # host, port
 

@@ -33,11 +33,11 @@ Of links dialed by the same node, the newest is best, but only the dialer knows 
 that come up together may do so in another order at the other end. So the listener uses the newcomer
 and keeps the old ones until the dialer has retired all but one.
 
-By a new link everything is said anew: what was said by the old one may never have arrived, or
-arrive late. These tellings are numbered, and a node is heard by the link that brought the highest
-number: links come up in any order, and what they carry arrives in any order, so neither says which
-was told last. One count serves all nodes, for it has to go on where we forgot a node that did not
-forget us.
+A new link begins with a full sync: what was sent by the old one may never have arrived, or may
+arrive late. Full syncs are numbered by their sender (the generation), and a node is heard by the
+link that brought its highest generation: links come up in any order, and so does what they carry,
+so neither says which sync is the latest. One count serves all nodes, for it has to go on where we
+forgot a node that did not forget us.
 
 **One node per address.** Whoever claims an address that is held waits in line and is told whose it
 is; when the holder's link ends, the next in line gets it. A claim is no reason to doubt the holder:
@@ -100,15 +100,10 @@ from tunmesh.membership.namesakes import are_two_lives
 from tunmesh.membership.reservations import Reservations
 from tunmesh.membership.shares import Shares
 from tunmesh.status import KnownNode
-from tunmesh.wire.messages import (
-    LEAVING,
-    MAX_INTRODUCED,
-    REPLACED,
-    SILENT,
-    Gossip,
-    NodeRecord,
-    Refusal,
-)
+from tunmesh.wire.gossip import Gossip, Refusal
+from tunmesh.wire.messages import LEAVING, REPLACED, SILENT
+from tunmesh.wire.records import NodeRecord
+from tunmesh.wire.sizes import MAX_INTRODUCED
 
 # The most nodes that are linked, and that hearsay can make known; more are sent away, or ignored. A
 # full mesh of so many would be far beyond what one link per pair is good for.
@@ -140,7 +135,7 @@ class _Peer(Generic[Link]):
     # Further links, the oldest first, and whether the smaller id dialed them: worse ones, waiting
     # for the outcome of a probe, and older ones of a dialer that has yet to retire all but one.
     spares: dict[Link, bool] = field(default_factory=dict)
-    telling: int = 0  # the number of its latest full gossip
+    generation: int = 0  # the number of its latest full gossip
     hears: Link | None = None  # the link that brought it
     refusal: Refusal = _ALL_ROUTED  # what we told it of its addresses
     vouches: set[str] = field(default_factory=set)
@@ -178,7 +173,7 @@ class Roster(Generic[Link]):
         self._now = 0.0
         self._news: dict[str, bool] = {}  # links made, or else lost, that nobody was told of
         self._is_urgent = False
-        self._tellings = 0
+        self._generations = 0
 
     # --- questions ---
 
@@ -342,8 +337,8 @@ class Roster(Generic[Link]):
         peer = self._peers.get(self._links.get(link, ""))
         if peer is None:
             return []
-        if gossip.telling > peer.telling:
-            peer.telling, peer.hears = gossip.telling, link
+        if gossip.generation > peer.generation:
+            peer.generation, peer.hears = gossip.generation, link
         elif gossip.full or peer.hears is not link:
             return []  # what was told by another link is later
         now = set(gossip.linked) - {self._me.id, peer.record.id}
@@ -744,8 +739,8 @@ class Roster(Generic[Link]):
         ]
 
     def _everything(self) -> Gossip:
-        self._tellings += 1
-        return Gossip(self._tellings, tuple(self._peers))
+        self._generations += 1
+        return Gossip(self._generations, tuple(self._peers))
 
 
 def _is_later_life(one: NodeRecord, other: NodeRecord) -> bool:

@@ -67,7 +67,9 @@ from tunmesh.status import (
 from tunmesh.tls import tls
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import messages
-from tunmesh.wire.messages import Gossip, NodeRecord, Refusal, SignedRecord
+from tunmesh.wire.gossip import Gossip, Refusal
+from tunmesh.wire.proofs import encode_shown
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 REVOCATION = 60.0  # seconds beyond its session that a link with a key that is valid no more has
 GATHER = 0.2  # seconds that news is gathered before it is told
@@ -877,7 +879,7 @@ class Node:
     def _introduction(self) -> bytes:
         """What this node says of itself in a handshake."""
         self._note_standing()
-        return messages.encode_shown(self._signed, self.record.settled)
+        return encode_shown(self._signed, self.record.settled)
 
     def _note_standing(self) -> None:
         """What this node says of itself, and what it believes of others, changes with time."""

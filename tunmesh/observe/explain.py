@@ -19,7 +19,7 @@ from tunmesh.netlink import codec
 from tunmesh.netlink.device_state import Way
 from tunmesh.packets import virtio
 from tunmesh.status import DialStatus, KnownNode, PeerStatus, Status
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 Address = IPv4Address | IPv6Address
 NAMED = 5  # of those who get a copy of a broadcast

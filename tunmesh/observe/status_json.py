@@ -13,7 +13,7 @@ from typing import Any
 
 from tunmesh.observe.samples import History, last
 from tunmesh.status import DialStatus, KnownNode, LostNode, PeerStatus, Status, Traffic
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 VERSION = 1
 SOON = 14 * 86400.0  # seconds before a certificate expires that it is a problem

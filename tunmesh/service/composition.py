@@ -58,7 +58,7 @@ from tunmesh.service import preflight
 from tunmesh.service.preflight import Plan
 from tunmesh.service.reload import Reading, Reloader
 from tunmesh.tls import bulk, certificates
-from tunmesh.wire.messages import NodeRecord
+from tunmesh.wire.records import NodeRecord
 
 if TYPE_CHECKING:
     from tunmesh.config import process

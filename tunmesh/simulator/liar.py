@@ -22,8 +22,9 @@ from tunmesh.link.link import Link
 from tunmesh.simulator.plain import PlainTransport
 from tunmesh.testing.mesh import PORT, SECRET, Member, MemoryReactor, Mesh, credentials
 from tunmesh.tls import tls
-from tunmesh.wire import messages
-from tunmesh.wire.messages import Gossip, NodeRecord, Refusal, SignedRecord
+from tunmesh.wire import messages, sizes
+from tunmesh.wire.gossip import Gossip, Refusal
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 POSES = 2  # identities that pose as members; there is one more, which says that it is itself
 INVENTED = 6  # nodes that are nowhere, with keys
@@ -103,15 +104,15 @@ class Liar(Member):
         ids = [*self._ids, *self._invented, self._random.randbytes(16).hex()]
         told = self._random.sample(ids, self._random.randint(0, len(ids)))
         lost = self._random.sample(ids, self._random.randint(0, min(3, len(ids))))
-        identity.tellings += 1
-        telling = self._random.choice((0, identity.tellings))
-        link.tell(Gossip(telling, tuple(told), () if telling else tuple(lost)))
+        identity.generations += 1
+        generation = self._random.choice((0, identity.generations))
+        link.tell(Gossip(generation, tuple(told), () if generation else tuple(lost)))
 
     def flood(self, identity: Identity, link: Link) -> None:
         """Vouch for more nodes than anybody can know."""
-        identity.tellings += 1
+        identity.generations += 1
         ids = (self._random.randbytes(16).hex() for _ in range(CROWD))
-        link.tell(Gossip(identity.tellings, tuple(ids)))
+        link.tell(Gossip(identity.generations, tuple(ids)))
 
     def ask(self, identity: Identity, link: Link) -> None:
         """Ask for everybody, and again."""
@@ -140,7 +141,7 @@ class Liar(Member):
             return genuine
         model = self._random.choice(list(self.mesh.running())).node.record
         if lie == "forgery":
-            record = messages.encode_record(replace(model, id=node_id, started=1))
+            record = replace(model, id=node_id, started=1).encode()
             return replace(genuine, record=record)
         node_key = self.new_key()
         return signing.sign(replace(model, id=node_key.id), node_key)
@@ -170,7 +171,7 @@ class Identity:
 
     def __init__(self, liar: Liar, model: Member | None) -> None:
         self.links: dict[str, Link] = {}  # by the name of the node at the other end
-        self.tellings = 0
+        self.generations = 0
         self._liar = liar
         random = liar.mesh.random
         node_key = liar.new_key()
@@ -229,7 +230,7 @@ class Identity:
             del self.links[link.node.name]
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
-        answers = [self._liar.answer(link, node_id) for node_id in ids[: messages.MAX_INTRODUCED]]
+        answers = [self._liar.answer(link, node_id) for node_id in ids[: sizes.MAX_INTRODUCED]]
         link.introduce(answer for answer in answers if answer is not None)
 
     def data_received(self, link: Link, frames: list[memoryview]) -> int:

@@ -49,7 +49,7 @@ from tunmesh.node.node import Node, Reloadable, Settings
 from tunmesh.status import Status
 from tunmesh.testing.clock import FakeClock
 from tunmesh.tls.tls import Credentials, TunedTransport
-from tunmesh.wire.messages import NodeRecord, split_url
+from tunmesh.wire.records import NodeRecord, split_url
 
 LATENCY = 0.001  # seconds, one way
 HIGH_WATER = 1 << 16  # bytes under way in one direction at which a writer is told to pause

@@ -53,7 +53,7 @@ from tunmesh.tls.admission import BURST, MAX_VISIT, SHARE, Places
 from tunmesh.tls.bulk import transport_class
 from tunmesh.tls.pacing import MAX_BUDGET
 from tunmesh.tls.underlay import Outside
-from tunmesh.wire.messages import PROTOCOL
+from tunmesh.wire.sizes import PROTOCOL
 
 ALPN = PROTOCOL.encode("ascii")
 HTTP = b"http/1.1"

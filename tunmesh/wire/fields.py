@@ -1,0 +1,72 @@
+"""Fields of messages, parsed and checked. All raise PeerError("malformed") and nothing else."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from functools import lru_cache
+from typing import Any
+
+from tunmesh.addresses import Interface, Network
+from tunmesh.errors import PeerError
+
+_NODE_ID = re.compile(r"[0-9a-f]{32}")
+_PRINTABLE = re.compile(r"[!-~]+")
+
+
+def malformed(text: str) -> PeerError:
+    return PeerError("malformed", text)
+
+
+def parse_id(value: Any) -> str:
+    if not isinstance(value, str) or not _NODE_ID.fullmatch(value):
+        raise malformed("a node id that is not 32 hexadecimal digits")
+    return value
+
+
+def parse_word(value: Any, longest: int, what: str) -> str:
+    """Printable ASCII without spaces: what may go into a log line and a metric label as it is."""
+    if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
+        raise malformed(f"{what} is not printable ASCII without spaces")
+    if len(value) > longest:
+        raise malformed(f"{what} has {len(value)} characters, more than {longest}")
+    return value
+
+
+def parse_interface(value: Any) -> Interface:
+    try:
+        if not isinstance(value, str):
+            raise ValueError
+        address = ipaddress.ip_interface(value)
+    except ValueError:
+        raise malformed("an overlay address that is not one") from None
+    if isinstance(address, ipaddress.IPv6Interface) and address.scope_id is not None:
+        raise malformed("an overlay address with a scope")
+    return address
+
+
+@lru_cache(256)
+def _cached_network(text: str) -> Network:
+    """Of all nodes of a mesh it is one object: they say the same."""
+    return ipaddress.ip_network(text)
+
+
+def parse_network(value: Any) -> Network:
+    try:
+        if not isinstance(value, str) or "%" in value:
+            raise ValueError
+        return _cached_network(value)
+    except ValueError:
+        raise malformed("a network that is not one") from None
+
+
+def dump_json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def load_json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise malformed("JSON that is not JSON") from None

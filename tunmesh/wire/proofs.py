@@ -1,0 +1,112 @@
+"""The messages before authentication, each of which occurs once: hello, challenge, proof."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunmesh.wire.fields import (
+    malformed,
+)
+from tunmesh.wire.records import SignedRecord
+from tunmesh.wire.sizes import (
+    KEY_ID_SIZE,
+    MAC_SIZE,
+    MAX_OFFERS,
+    NONCE_SIZE,
+    PROOF_SIZE,
+    SIGNATURE_SIZE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    versions: tuple[int, ...]
+    key_ids: tuple[bytes, ...]
+    nonce: bytes
+
+    def encode(self) -> bytes:
+        return b"".join(
+            (
+                b"H",
+                bytes((len(self.versions), *self.versions)),
+                bytes((len(self.key_ids),)),
+                *self.key_ids,
+                self.nonce,
+            )
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Hello:
+        versions, rest = _counted(payload[1:], 1)
+        key_ids, nonce = _counted(rest, KEY_ID_SIZE)
+        if len(nonce) != NONCE_SIZE:
+            raise malformed("a hello of a wrong size")
+        return cls(tuple(version[0] for version in versions), tuple(key_ids), nonce)
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    version: int
+    key_id: bytes
+    nonce: bytes
+
+    def encode(self) -> bytes:
+        return b"C" + bytes((self.version,)) + self.key_id + self.nonce
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Challenge:
+        if len(payload) != 2 + KEY_ID_SIZE + NONCE_SIZE:
+            raise malformed("a challenge of a wrong size")
+        return cls(payload[1], payload[2 : 2 + KEY_ID_SIZE], payload[2 + KEY_ID_SIZE :])
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    mac: bytes
+    sealed: bytes  # a claim that is not opened until the mac is found right
+
+    def encode(self) -> bytes:
+        return b"P" + self.mac + self.sealed
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Proof:
+        if len(payload) <= PROOF_SIZE:
+            raise malformed("a proof of a wrong size")
+        return cls(payload[1 : 1 + MAC_SIZE], payload[1 + MAC_SIZE :])
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who a node says it is, on one connection."""
+
+    signature: bytes
+    shown: bytes  # settled ‖ signed record; not looked at until the signature is found right
+
+    def encode(self) -> bytes:
+        return self.signature + self.shown
+
+    @classmethod
+    def decode(cls, opened: bytes) -> Claim:
+        if len(opened) <= SIGNATURE_SIZE:
+            raise malformed("a claim of a wrong size")
+        return cls(opened[:SIGNATURE_SIZE], opened[SIGNATURE_SIZE:])
+
+
+def encode_shown(signed: SignedRecord, settled: bool) -> bytes:
+    """What a node shows in a handshake."""
+    return bytes((settled,)) + signed.encode()
+
+
+def decode_shown(shown: bytes) -> tuple[SignedRecord, bool]:
+    if not shown or shown[0] > 1:
+        raise malformed("a node that is settled neither true nor false")
+    return SignedRecord.decode(shown[1:]), shown[0] == 1
+
+
+def _counted(data: bytes, size: int) -> tuple[list[bytes], bytes]:
+    """A list of `size`-byte items behind its one-byte count, and the rest."""
+    count = data[0] if data else 0
+    end = 1 + count * size
+    if not 1 <= count <= MAX_OFFERS or len(data) < end:
+        raise malformed("a hello of a wrong size")
+    return [data[start : start + size] for start in range(1, end, size)], data[end:]
