@@ -91,8 +91,7 @@ def introductions(target: Target) -> Iterator[int]:
 def refusals(target: Target) -> Iterator[int]:
     """Says that an address is somebody else's, whose name is another one each time."""
     said = (
-        encode(Refusal((VICTIM.ipv4,), f"holder{number}").encode())
-        for number in itertools.count()
+        encode(Refusal((VICTIM.ipv4,), f"holder{number}").encode()) for number in itertools.count()
     )
     return stream(target.join, said)
 

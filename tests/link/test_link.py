@@ -295,9 +295,7 @@ class BeforeAuthenticationTests(LinkCase):
     def test_before_tls(self) -> None:
         """Nothing can be said before TLS is up."""
         self.connect()
-        self.other.say(
-            Hello((1,), (KEY.id_for(bytes(32)),), bytes(32)).encode()
-        )
+        self.other.say(Hello((1,), (KEY.id_for(bytes(32)),), bytes(32)).encode())
         self.advance(0.01)
         self.assert_ended("failed", "unexpected")
 
