@@ -48,7 +48,7 @@ from tunmesh.host import tcp_ports
 from tunmesh.link.link import Link
 from tunmesh.localmesh import plan
 from tunmesh.node.node import Node, Reloadable, Settings
-from tunmesh.testing.mesh import MemoryTun
+from tunmesh.testing.tun import MemoryTun
 from tunmesh.tls import certificates, tls
 from tunmesh.wire import messages
 from tunmesh.wire.gossip import Gossip, Refusal

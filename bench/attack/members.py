@@ -16,7 +16,7 @@ from bench.attack.target import CHUNK, CROWD, GONE, OWN_ADDRESS, Attack, Target,
 from tunmesh.auth import signing
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.localmesh import plan
-from tunmesh.testing.mesh import frame
+from tunmesh.testing.tun import frame
 from tunmesh.wire import sizes
 from tunmesh.wire.gossip import Gossip, Refusal, encode_inquiry, encode_introduction
 from tunmesh.wire.netstring import encode

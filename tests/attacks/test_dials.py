@@ -21,7 +21,8 @@ from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.dialing.dial_budget import ALL_BURST, ALL_RATE, BURST, RATE
 from tunmesh.dialing.resolver import MAX_LOOKUPS
 from tunmesh.node.node import MAX_PATIENCE
-from tunmesh.testing.mesh import PORT, MemoryReactor, Mesh
+from tunmesh.testing.mesh import PORT, Mesh
+from tunmesh.testing.reactor import MemoryReactor
 from tunmesh.wire.gossip import Gossip, decode_inquiry, encode_introduction
 from tunmesh.wire.records import NodeRecord, SignedRecord
 

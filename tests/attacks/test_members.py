@@ -24,7 +24,8 @@ from tunmesh.membership import remembered, roster
 from tunmesh.membership.roster import MAX_NODES
 from tunmesh.membership.seniority import SETTLING
 from tunmesh.packets.virtio import HEADER
-from tunmesh.testing.mesh import PORT, Member, Mesh, frame
+from tunmesh.testing.mesh import PORT, Member, Mesh
+from tunmesh.testing.tun import frame
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import Gossip, Refusal, encode_inquiry, encode_introduction
 from tunmesh.wire.records import NodeRecord

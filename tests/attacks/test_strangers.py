@@ -16,7 +16,8 @@ from tests.support.members import Mallory
 from tests.tls.test_tls import Stranger, web_server
 from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
-from tunmesh.testing.mesh import PORT, SECRET, Mesh, credentials
+from tunmesh.testing.credentials import credentials
+from tunmesh.testing.mesh import PORT, SECRET, Mesh
 from tunmesh.tls import tls
 from tunmesh.tls.admission import MAX_STRANGERS
 from tunmesh.tls.tls import HANDSHAKE_TIMEOUT

@@ -13,7 +13,9 @@ from zope.interface import implementer
 
 from tests.attacks.test_strangers import Tape
 from tunmesh.dialing.bootstrap import GroupSettings
-from tunmesh.testing.mesh import PORT, Member, MemoryReactor, Mesh, credentials
+from tunmesh.testing.credentials import credentials
+from tunmesh.testing.mesh import PORT, Member, Mesh
+from tunmesh.testing.reactor import MemoryReactor
 from tunmesh.tls import tls
 from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.proofs import Challenge, Hello

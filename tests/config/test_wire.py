@@ -16,7 +16,8 @@ from tunmesh.config.types import _NODE_NAME, _URL
 from tunmesh.node.node import Reloadable
 from tunmesh.service import composition
 from tunmesh.service.reload import Reading
-from tunmesh.testing.mesh import Mesh, credentials
+from tunmesh.testing.credentials import credentials
+from tunmesh.testing.mesh import Mesh
 from tunmesh.wire.records import NodeRecord
 from tunmesh.wire.sizes import MAX_HANDSHAKE_FRAME, MAX_HOST, MAX_NAME, MAX_URL, PROOF_SIZE
 

@@ -11,7 +11,8 @@ from twisted.trial import unittest
 from tunmesh.dialing.bootstrap import LEADS_BACK, Bootstrap, GroupSettings
 from tunmesh.dialing.dial_limit import Turns
 from tunmesh.dialing.reconnect import PeerFactory, Target
-from tunmesh.testing.mesh import MemoryReactor, Network
+from tunmesh.testing.network import Network
+from tunmesh.testing.reactor import MemoryReactor
 from tunmesh.wire.records import NodeRecord
 
 OWN, ALICE, BALANCER = ("me", 1), ("alice", 1), ("balancer", 443)

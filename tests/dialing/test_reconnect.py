@@ -32,7 +32,8 @@ from tunmesh.dialing.reconnect import (
     reason_of,
 )
 from tunmesh.host import access
-from tunmesh.testing.mesh import MemoryReactor, Network
+from tunmesh.testing.network import Network
+from tunmesh.testing.reactor import MemoryReactor
 from tunmesh.tls.underlay import Outside
 
 ONE, TWO = ("10.9.0.1", 1), ("10.9.0.2", 2)

@@ -22,7 +22,8 @@ from tunmesh.link.fair_queue import MAX_BYTES
 from tunmesh.link.keepalive import OTHERS_TURN
 from tunmesh.link.link import RETIRE_TIMEOUT, Link, LinkTransport, State, Timing
 from tunmesh.link.memory_budget import MemoryBudget
-from tunmesh.testing.mesh import HIGH_WATER, LATENCY, Network, frame
+from tunmesh.testing.network import HIGH_WATER, LATENCY, Network
+from tunmesh.testing.tun import frame
 from tunmesh.tls.pacing import MAX_BUDGET
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import Gossip, Refusal, encode_inquiry, encode_introduction

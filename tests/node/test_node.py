@@ -19,7 +19,9 @@ from tunmesh.node import node
 from tunmesh.node.peers import Peers
 from tunmesh.observe.samples import History
 from tunmesh.observe.status_json import problems
-from tunmesh.testing.mesh import LATENCY, PORT, Member, Mesh, frame
+from tunmesh.testing.mesh import PORT, Member, Mesh
+from tunmesh.testing.network import LATENCY
+from tunmesh.testing.tun import frame
 from tunmesh.tls.underlay import Outside
 
 

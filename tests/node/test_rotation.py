@@ -7,7 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.status import REVOKED
-from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh, credentials, frame
+from tunmesh.testing.credentials import credentials
+from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh
+from tunmesh.testing.tun import frame
 from tunmesh.wire.records import split_url
 
 OLD, NEW = Key.derive(SECRET), Key.derive(b"a secret that nobody was told before")

@@ -23,7 +23,7 @@ from tunmesh.simulator.scenarios import (
     Whole,
 )
 from tunmesh.simulator.world import World
-from tunmesh.testing.mesh import frame
+from tunmesh.testing.tun import frame
 
 NODES = 6
 SEED = 17  # behind a balancer it makes two islands, each content with itself, for a while

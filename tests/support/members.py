@@ -14,7 +14,8 @@ from zope.interface import implementer
 from tunmesh.auth import signing
 from tunmesh.auth.handshake import Dialer, Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
-from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh, credentials
+from tunmesh.testing.credentials import credentials
+from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh
 from tunmesh.tls import tls
 from tunmesh.wire import sizes
 from tunmesh.wire.netstring import Decoder, encode

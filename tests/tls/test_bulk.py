@@ -23,7 +23,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from tunmesh.testing.mesh import PORT, Network, credentials
+from tunmesh.testing.credentials import credentials
+from tunmesh.testing.mesh import PORT
+from tunmesh.testing.network import Network
 from tunmesh.tls import bulk, tls
 from tunmesh.tls.bulk import BulkTransport
 

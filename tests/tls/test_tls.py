@@ -32,7 +32,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.dialing.bootstrap import GroupSettings
-from tunmesh.testing.mesh import LATENCY, PORT, Member, Mesh, Network, credentials
+from tunmesh.testing.credentials import credentials
+from tunmesh.testing.mesh import PORT, Member, Mesh
+from tunmesh.testing.network import LATENCY, Network
 from tunmesh.tls import bulk, tls
 from tunmesh.tls.admission import MAX_STRANGERS, MAX_VISIT
 from tunmesh.tls.tls import HANDSHAKE_TIMEOUT, Credentials

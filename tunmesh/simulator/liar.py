@@ -20,7 +20,9 @@ from tunmesh.dialing.connections import Connector
 from tunmesh.errors import PeerError
 from tunmesh.link.link import Link
 from tunmesh.simulator.plain import PlainTransport
-from tunmesh.testing.mesh import PORT, SECRET, Member, MemoryReactor, Mesh, credentials
+from tunmesh.testing.credentials import credentials
+from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh
+from tunmesh.testing.reactor import MemoryReactor
 from tunmesh.tls import tls
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import Gossip, Refusal

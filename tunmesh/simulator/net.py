@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tunmesh.testing.clock import FakeClock
-from tunmesh.testing.mesh import Dialing, Network
+from tunmesh.testing.network import Dialing, Network
 
 SHORTEST, LONGEST = 0.0005, 0.05  # seconds, one way
 BALANCER = "198.51.100.1"  # what connects here is led to any host, the one that dials included

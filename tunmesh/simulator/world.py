@@ -13,7 +13,8 @@ from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.simulator.liar import Liar
 from tunmesh.simulator.net import BALANCER, FaultyNetwork
 from tunmesh.simulator.plain import PlainTransport
-from tunmesh.testing.mesh import PORT, Member, MemoryTun, Mesh, frame, host_address
+from tunmesh.testing.mesh import PORT, Member, Mesh, host_address
+from tunmesh.testing.tun import MemoryTun, frame
 
 SEEDS = "seeds.test"  # the name of the first hosts that there are
 SEED_COUNT = 3
