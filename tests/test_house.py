@@ -45,7 +45,7 @@ PURE = """
     membership.reservations membership.roster membership.seniority membership.shares
     dialing.dial_budget dialing.dial_limit dialing.dialable
     dataplane.fragments dataplane.inspection dataplane.table
-    netlink.codec netlink.device_state netlink.overlaps
+    netlink.codec netlink.device_state netlink.overlaps netlink.kernel
     observe.expiry observe.explain observe.health observe.node_totals observe.samples
     observe.status_json
     api.page.view

@@ -8,14 +8,8 @@ from ipaddress import ip_network
 
 from twisted.trial import unittest
 
-from tunmesh.netlink.codec import (
-    MAX_ATTEMPTS,
-    NetlinkError,
-    Network,
-    Snapshot,
-    route_answer,
-    route_request,
-)
+from tunmesh.netlink.codec import MAX_ATTEMPTS, Snapshot, route_answer, route_request
+from tunmesh.netlink.kernel import NetlinkError, Network
 
 NETWORKS = (ip_network("10.77.0.0/16"), ip_network("fd77::/48"))
 INTERRUPTED = 0x10

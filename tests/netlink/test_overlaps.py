@@ -1,4 +1,4 @@
-"""What is in the mesh's way, by literals; what the kernel says is in test_netadmin and
+"""What is in the mesh's way, by literals; what the kernel says is in test_setup and
 test_real_device."""
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from twisted.trial import unittest
 
-from tunmesh.netlink import codec
-from tunmesh.netlink.codec import InterfaceAddress, Link, Route, Rule, State
+from tunmesh.netlink import kernel
 from tunmesh.netlink.device_state import complaints
+from tunmesh.netlink.kernel import InterfaceAddress, Link, Route, Rule, State
 from tunmesh.netlink.overlaps import Overlay, clash, taken
 
 MESH = Overlay(ip_network("10.77.0.0/16"), ip_interface("10.77.1.1/24"))
-LOCAL = Rule(4, 0, codec.TO_TABLE, codec.TABLE_LOCAL)
-MAIN = Rule(4, 32766, codec.TO_TABLE, codec.TABLE_MAIN)
+LOCAL = Rule(4, 0, kernel.TO_TABLE, kernel.TABLE_LOCAL)
+MAIN = Rule(4, 32766, kernel.TO_TABLE, kernel.TABLE_MAIN)
 
 
-def route(network: str, interface: int, table: int = codec.TABLE_MAIN, metric: int = 0) -> Route:
-    return Route(ip_network(network), table, codec.UNICAST, 4, metric, interface)
+def route(network: str, interface: int, table: int = kernel.TABLE_MAIN, metric: int = 0) -> Route:
+    return Route(ip_network(network), table, kernel.UNICAST, 4, metric, interface)
 
 
 HEALTHY = State(
@@ -70,7 +70,7 @@ class OverlapTests(unittest.SynchronousTestCase):
     def test_address_elsewhere(self) -> None:
         """An address inside the mesh's network is one complaint together with its subnet."""
         (text,) = self.complaints_of(
-            route("10.77.3.9/32", 2, codec.TABLE_LOCAL),
+            route("10.77.3.9/32", 2, kernel.TABLE_LOCAL),
             route("10.77.3.0/28", 2),
             rules=(LOCAL,),
         )
@@ -82,7 +82,7 @@ class OverlapTests(unittest.SynchronousTestCase):
         """A rule before the main table counts if it may match what this machine sends to the mesh:
         without a mark, from its mesh address or none."""
         elsewhere = route("0.0.0.0/0", 2, table=52)
-        rule = Rule(4, 100, codec.TO_TABLE, 52)
+        rule = Rule(4, 100, kernel.TO_TABLE, 52)
         network, other = MESH.network, ip_network("192.0.2.0/24")
         concerned = (
             rule,
@@ -108,7 +108,7 @@ class OverlapTests(unittest.SynchronousTestCase):
         """A rule that refuses packets is named by what it is for; one that is for what the config
         allows to overlap is none of the mesh's business."""
         part = ip_network("10.77.200.0/24")
-        rule = Rule(4, 100, codec.REFUSING_ACTIONS[0], 0)
+        rule = Rule(4, 100, kernel.REFUSING_ACTIONS[0], 0)
         (text,) = self.complaints_of(rules=(rule,))
         self.assertIn("10.77.0.0/16 is sent nowhere", text)
         rule = replace(rule, destination=part)
@@ -139,26 +139,26 @@ class OverlapTests(unittest.SynchronousTestCase):
 
     def test_goto(self) -> None:
         """A rule that says goto leaves out those in between."""
-        other = Rule(4, 200, codec.TO_TABLE, 52)
-        jump = Rule(4, 100, codec.GOTO, 0, target=300)
+        other = Rule(4, 200, kernel.TO_TABLE, 52)
+        jump = Rule(4, 100, kernel.GOTO, 0, target=300)
         there = route("10.77.3.0/24", 2, table=52)
         self.assertEqual(len(self.complaints_of(there, rules=(other,))), 1)
         self.assertEqual(self.complaints_of(there, rules=(jump, other)), ())
 
     def test_throw(self) -> None:
         """A route that says throw sends the kernel on to the next table."""
-        rule = Rule(4, 200, codec.TO_TABLE, 52)
-        there = replace(route("10.77.0.0/16", 0, table=52), kind=codec.THROW)
+        rule = Rule(4, 200, kernel.TO_TABLE, 52)
+        there = replace(route("10.77.0.0/16", 0, table=52), kind=kernel.THROW)
         self.assertEqual(self.complaints_of(there, rules=(rule,)), ())
 
     def test_after_the_main_table(self) -> None:
         """What comes after the main table is never asked for the mesh."""
-        rule = Rule(4, 32767, codec.TO_TABLE, 253)
+        rule = Rule(4, 32767, kernel.TO_TABLE, 253)
         self.assertEqual(self.complaints_of(route("10.77.3.0/24", 2, 253), rules=(rule,)), ())
 
     def test_partial_rule(self) -> None:
         """A rule for some users or ports is left to `explain`."""
-        rule = Rule(4, 200, codec.TO_TABLE, 52, is_partial=True)
+        rule = Rule(4, 200, kernel.TO_TABLE, 52, is_partial=True)
         self.assertEqual(self.complaints_of(route("10.77.3.0/24", 2, 52), rules=(rule,)), ())
 
     def test_allowed(self) -> None:

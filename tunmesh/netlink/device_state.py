@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tunmesh.netlink import codec, overlaps
-from tunmesh.netlink.codec import Address, Link, Network, State
+from tunmesh.netlink import kernel, overlaps
+from tunmesh.netlink.kernel import Address, Link, Network, State
 from tunmesh.netlink.overlaps import Overlay
 
 
@@ -96,7 +96,7 @@ def _is_routed(network: Network, index: int, state: State) -> bool:
     return any(
         route.network == network
         and route.interface == index
-        and route.table == codec.TABLE_MAIN
-        and route.kind == codec.UNICAST
+        and route.table == kernel.TABLE_MAIN
+        and route.kind == kernel.UNICAST
         for route in state.routes
     )

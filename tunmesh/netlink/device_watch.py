@@ -30,8 +30,9 @@ from zope.interface import implementer
 
 from tunmesh.logs import bugs
 from tunmesh.netlink import codec, device_state, query
-from tunmesh.netlink.codec import Address, NetlinkError, Snapshot
+from tunmesh.netlink.codec import Snapshot
 from tunmesh.netlink.device_state import Way
+from tunmesh.netlink.kernel import Address, NetlinkError
 from tunmesh.netlink.overlaps import Overlay
 
 PAUSE = 0.2  # seconds from the first news to the look, in which more of it may come

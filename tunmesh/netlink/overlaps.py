@@ -26,12 +26,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
-from tunmesh.netlink import codec
-from tunmesh.netlink.codec import Network, Route, Rule, State
+from tunmesh.netlink import kernel
+from tunmesh.netlink.kernel import Network, Route, Rule, State
 
-_REFUSING = (codec.BLACKHOLE, codec.UNREACHABLE, codec.PROHIBIT)
+_REFUSING = (kernel.BLACKHOLE, kernel.UNREACHABLE, kernel.PROHIBIT)
 # What the kernel makes in its table `local` together with an address, and that no host loses by.
-_BESIDE_ADDRESSES = (codec.BROADCAST, codec.ANYCAST, codec.MULTICAST)
+_BESIDE_ADDRESSES = (kernel.BROADCAST, kernel.ANYCAST, kernel.MULTICAST)
 _METRIC_ADDED = {4: 0, 6: 1024}  # what the kernel gives routes that are added without one
 # No block that somebody is given is larger: wider routes are parts of a default route.
 _LARGEST_BLOCK = {4: 8, 6: 7}
@@ -107,8 +107,8 @@ def around(device: str, overlay: Overlay, state: State) -> Claim | None:
     wider = [
         route
         for route in state.routes
-        if route.table == codec.TABLE_MAIN
-        and route.kind == codec.UNICAST
+        if route.table == kernel.TABLE_MAIN
+        and route.kind == kernel.UNICAST
         and _overlap(network, route.network)
         and _LARGEST_BLOCK[network.version] <= route.network.prefixlen < network.prefixlen
         and state.name(route.interface) != device
@@ -145,14 +145,16 @@ def _before_ours(device: str, overlay: Overlay, state: State, is_running: bool) 
     for rule in rules or _usual_rules(version):
         if rule.priority < resume or not _concerns(rule, overlay):
             continue
-        if rule.action == codec.GOTO:
+        if rule.action == kernel.GOTO:
             resume = rule.target
-        elif rule.action in codec.REFUSING_ACTIONS:
+        elif rule.action in kernel.REFUSING_ACTIONS:
             claimed = rule.destination or overlay.network
             if not _is_allowed(overlay, claimed):
                 yield Claim(claimed, "no interface", leads_nowhere=True, rule=rule)
-        elif rule.action == codec.TO_TABLE:
-            decides = rule.table == codec.TABLE_MAIN and rule.suppressed < overlay.network.prefixlen
+        elif rule.action == kernel.TO_TABLE:
+            decides = (
+                rule.table == kernel.TABLE_MAIN and rule.suppressed < overlay.network.prefixlen
+            )
             for route in _foreign(device, overlay, state, rule):
                 if not decides or _beats_ours(route, overlay, ours):
                     yield _claim_of(route, state, None if decides else rule)
@@ -167,7 +169,7 @@ def _foreign(device: str, overlay: Overlay, state: State, rule: Rule) -> Iterato
             route.table == rule.table
             and _overlap(overlay.network, route.network)
             and route.network.prefixlen > rule.suppressed
-            and route.kind != codec.THROW
+            and route.kind != kernel.THROW
             and route.kind not in _BESIDE_ADDRESSES
             and state.name(route.interface) != device
             and not _is_allowed(overlay, route.network)
@@ -177,7 +179,7 @@ def _foreign(device: str, overlay: Overlay, state: State, rule: Rule) -> Iterato
 
 def _claim_of(route: Route, state: State, rule: Rule | None) -> Claim:
     # The table of local addresses is always asked first: nobody has made that rule.
-    by = None if rule is not None and rule.table == codec.TABLE_LOCAL else rule
+    by = None if rule is not None and rule.table == kernel.TABLE_LOCAL else rule
     return Claim(route.network, state.name(route.interface), route.kind in _REFUSING, by)
 
 
@@ -188,7 +190,7 @@ def _metric(device: str, overlay: Overlay, state: State) -> int | None:
             route.metric
             for route in state.routes
             if route.network == overlay.network
-            and route.table == codec.TABLE_MAIN
+            and route.table == kernel.TABLE_MAIN
             and state.name(route.interface) == device
         ),
         default=None,
@@ -223,8 +225,8 @@ def _concerns(rule: Rule, overlay: Overlay) -> bool:
 def _usual_rules(version: int) -> Sequence[Rule]:
     """What a kernel without policy routing does."""
     return (
-        Rule(version, 0, codec.TO_TABLE, codec.TABLE_LOCAL),
-        Rule(version, 32766, codec.TO_TABLE, codec.TABLE_MAIN),
+        Rule(version, 0, kernel.TO_TABLE, kernel.TABLE_LOCAL),
+        Rule(version, 32766, kernel.TO_TABLE, kernel.TABLE_MAIN),
     )
 
 
@@ -239,7 +241,7 @@ def _is_allowed(overlay: Overlay, claimed: Network) -> bool:
     )
 
 
-def _alone(address: codec.Address) -> Network:
+def _alone(address: kernel.Address) -> Network:
     if address.version == 4:
         return IPv4Network(address)
     return IPv6Network(address)

@@ -11,8 +11,9 @@ import socket
 from collections.abc import Sequence
 
 from tunmesh.errors import OperatorError
-from tunmesh.netlink import codec
-from tunmesh.netlink.codec import NetlinkError, Network, Snapshot, State
+from tunmesh.netlink import codec, kernel
+from tunmesh.netlink.codec import Snapshot
+from tunmesh.netlink.kernel import NetlinkError, Network, State
 
 # What the kernel fills at most with one part of a dump.
 CHUNK = 1 << 16
@@ -51,8 +52,8 @@ def look(networks: Sequence[Network]) -> State:
 
 
 def route_of(
-    asked: socket.socket, destination: codec.Address, source: codec.Address | None = None
-) -> codec.Route:
+    asked: socket.socket, destination: kernel.Address, source: kernel.Address | None = None
+) -> kernel.Route:
     """The route by which the kernel would send. The answer is there at once, so a socket that does
     not block does. Raises OSError, and NetlinkError when it would not send."""
     asked.send(codec.route_request(destination, source))

@@ -30,7 +30,7 @@ from pyroute2.iproute import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from tunmesh.errors import OperatorError
-from tunmesh.netlink import codec, overlaps, query
+from tunmesh.netlink import kernel, overlaps, query
 from tunmesh.netlink.overlaps import Overlay
 
 _RT_SCOPE_LINK = 253
@@ -40,8 +40,8 @@ _RTMGRP_IPV6_ROUTE = 0x400
 _GUARD: dict[str, Any] = {
     "type": "unreachable",
     "priority": 0xFFFFFFFF,
-    "proto": codec.PROTOCOL_GUARD,
-    "table": codec.TABLE_MAIN,
+    "proto": kernel.PROTOCOL_GUARD,
+    "table": kernel.TABLE_MAIN,
 }
 _ADDRESS_DEADLINE = 5.0  # seconds; it is a millisecond or two on an idle machine
 
@@ -166,8 +166,8 @@ def _add_broadcast(ip: IPRoute, index: int, device: str, overlay: Overlay) -> No
             dst=f"{overlay.network.broadcast_address}/32",
             oif=index,
             prefsrc=str(overlay.address.ip),
-            type=codec.BROADCAST,
-            table=codec.TABLE_LOCAL,
+            type=kernel.BROADCAST,
+            table=kernel.TABLE_LOCAL,
             scope=_RT_SCOPE_LINK,
         )
 
@@ -193,8 +193,8 @@ def _await_usable(device: str, overlays: Sequence[Overlay]) -> None:
 
 def _is_local(asked: socket.socket, address: IPv4Interface | IPv6Interface) -> bool:
     try:
-        return query.route_of(asked, address.ip).kind == codec.LOCAL
-    except codec.NetlinkError:
+        return query.route_of(asked, address.ip).kind == kernel.LOCAL
+    except kernel.NetlinkError:
         return False  # unreachable: not yet
 
 
@@ -226,12 +226,12 @@ def guarded(networks: Sequence[IPv4Network | IPv6Network]) -> list[IPv4Network |
     return [route.network for route in query.look(networks).routes if _is_guard(route, networks)]
 
 
-def _is_guard(route: codec.Route, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+def _is_guard(route: kernel.Route, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
     return (
         route.network in networks
-        and route.kind == codec.UNREACHABLE
-        and route.protocol == codec.PROTOCOL_GUARD
-        and route.table == codec.TABLE_MAIN
+        and route.kind == kernel.UNREACHABLE
+        and route.protocol == kernel.PROTOCOL_GUARD
+        and route.table == kernel.TABLE_MAIN
     )
 
 

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from tunmesh.addresses import Network
 from tunmesh.dataplane import table
 from tunmesh.dataplane.table import Table
-from tunmesh.netlink import codec
+from tunmesh.netlink import kernel
 from tunmesh.netlink.device_state import Way
 from tunmesh.packets import virtio
 from tunmesh.status import DialStatus, KnownNode, PeerStatus, Status
@@ -88,7 +88,7 @@ class Explainer:
         if not way.interface:
             text = f"the kernel does not send it anywhere: {way.why}"
         else:
-            table = codec.table_name(way.table)
+            table = kernel.table_name(way.table)
             text = f"the kernel sends it to {way.interface} (routing table {table})"
         return [Step(False, f"{text}; it does not come to {device}")]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunmesh.simulator.scenarios import FLOOD, ReadSlowly, Scenario
+from tunmesh.simulator.scenarios import FLOOD, Scenario
+from tunmesh.simulator.steps import ReadSlowly
 from tunmesh.simulator.world import TRAFFIC_INTERVAL, World
 from tunmesh.status import Status
 from tunmesh.testing.mesh import Member

@@ -9,8 +9,8 @@ from tunmesh.addresses import Network
 from tunmesh.simulator import invariants
 from tunmesh.simulator.invariants import Wholeness
 from tunmesh.simulator.liar import Liar
-from tunmesh.simulator.scenarios import (
-    FLOOD,
+from tunmesh.simulator.scenarios import FLOOD, Scenario
+from tunmesh.simulator.steps import (
     Add,
     CutOneWay,
     Divide,
@@ -27,7 +27,6 @@ from tunmesh.simulator.scenarios import (
     ReadSlowly,
     Restart,
     Scatter,
-    Scenario,
     Start,
     Step,
     Stop,

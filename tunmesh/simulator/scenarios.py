@@ -7,191 +7,33 @@ simulated seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+
+from tunmesh.simulator.steps import (
+    Add,
+    CutOneWay,
+    Divide,
+    Expose,
+    FailDials,
+    FindNames,
+    Heal,
+    Hide,
+    Intrude,
+    Lie,
+    LoseNames,
+    Misconfigure,
+    Readdress,
+    ReadSlowly,
+    Restart,
+    Scatter,
+    Start,
+    Step,
+    Stop,
+    StopSeeds,
+    Wait,
+    Whole,
+)
 
 FLOOD = 0.02  # seconds between two packets to a slow reader, and between two among the others
-
-# How a process ends. Crash: its kernel closes its connections. Vanish: the machine is gone, nobody
-# closes anything and nobody answers. Leave: it is told to, and says bye.
-End = Literal["crash", "vanish", "leave"]
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """All nodes that have not run yet start, at random times."""
-
-    over: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Add:
-    """New nodes, as many as a share of those that run, start at random times."""
-
-    share: float
-    over: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Some nodes end, all at once."""
-
-    share: float
-    how: End
-
-
-@dataclass(frozen=True, slots=True)
-class StopSeeds:
-    """The nodes that everybody bootstraps from end, for good."""
-
-    how: End
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """Some nodes end at once, and start again after `pause`, at random times. Moved: with other
-    addresses, in the network and in the mesh. Behind: with clocks that are so many seconds behind.
-    """
-
-    share: float
-    how: End = "crash"
-    pause: float = 0.5
-    over: float = 0.5
-    moved: bool = False
-    behind: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Readdress:
-    """Some hosts, or the first one, get another address while their processes go on. From now on
-    they can be dialed by nobody, since they say what they said before; they can dial."""
-
-    share: float = 0.0
-    first: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Hide:
-    """Of the nodes that nobody bootstraps from this share is behind NATs: from their next start on,
-    nobody can dial them where they say that they are."""
-
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Divide:
-    """The hosts are in two parts, and nothing gets from one to the other."""
-
-    share: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Scatter:
-    """The hosts are in so many parts, and nothing gets from one to another."""
-
-    parts: int
-
-
-@dataclass(frozen=True, slots=True)
-class CutOneWay:
-    """Of this share of all pairs of hosts, nothing gets from the one to the other; what the other
-    one sends arrives."""
-
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Heal:
-    """All cuts are over."""
-
-
-@dataclass(frozen=True, slots=True)
-class FailDials:
-    """From now on this share of dials fails: refused, or not answered."""
-
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class LoseNames:
-    """From now on no name resolves."""
-
-
-@dataclass(frozen=True, slots=True)
-class FindNames:
-    """Names resolve again."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadSlowly:
-    """For a while some nodes read only `rate` bytes a second from each connection, and everybody
-    sends them `offered` bytes a second. Packets between the others have to arrive meanwhile."""
-
-    share: float
-    seconds: float
-    rate: float
-    offered: float
-
-
-@dataclass(frozen=True, slots=True)
-class Intrude:
-    """A new node claims the address of one that runs, which is to keep it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Misconfigure:
-    """A new node starts whose config has other networks than that of all others: another one, a
-    part of the right one, or no IPv6."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lie:
-    """A machine that holds the secret begins to lie (tunmesh.simulator.liar). From now on `Whole`
-    is about all others: each pair of them that can be is linked, whatever else they believe."""
-
-
-@dataclass(frozen=True, slots=True)
-class Expose:
-    """It is switched off."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Time passes."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """The mesh has to be whole within so many seconds: each pair of nodes of which one can reach
-    the other is linked, once, and nobody knows of a node that is not there."""
-
-    within: float
-
-
-Step = (
-    Start
-    | Add
-    | Stop
-    | StopSeeds
-    | Restart
-    | Readdress
-    | Hide
-    | Divide
-    | Scatter
-    | CutOneWay
-    | Heal
-    | FailDials
-    | LoseNames
-    | FindNames
-    | ReadSlowly
-    | Intrude
-    | Misconfigure
-    | Lie
-    | Expose
-    | Wait
-    | Whole
-)
 
 
 @dataclass(frozen=True, slots=True)

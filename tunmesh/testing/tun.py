@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, ip_address
 
 from tunmesh.dataplane.table import Drop
-from tunmesh.netlink.codec import Address
 from tunmesh.netlink.device_state import Unwatched, Way
+from tunmesh.netlink.kernel import Address
 
 
 class MemoryTun:
