@@ -41,7 +41,7 @@ PURE = """
     auth
     tls.admission tls.pacing tls.underlay
     link.fair_queue link.keepalive link.memory_budget link.penalty
-    membership.agreement membership.commands membership.namesakes membership.remembered
+    membership.agreement membership.commands membership.name_conflicts membership.lost_nodes
     membership.reservations membership.roster membership.seniority membership.shares
     dialing.dial_budget dialing.dial_limit dialing.dialable
     dataplane.fragments dataplane.inspection dataplane.table

@@ -159,7 +159,7 @@ class DialStatus:
 
 @dataclass(frozen=True, slots=True)
 class LostNode:
-    """A node that was linked, and that this node tries to find again: membership.remembered."""
+    """A node that was linked, and that this node tries to find again: membership.lost_nodes."""
 
     name: str
     target: str  # host:port where it was to be dialed

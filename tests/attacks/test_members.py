@@ -20,7 +20,7 @@ from tunmesh.auth.signing import sign
 from tunmesh.link import penalty
 from tunmesh.link.link import MAX_UNREAD
 from tunmesh.logs.journal import BURST
-from tunmesh.membership import remembered, roster
+from tunmesh.membership import lost_nodes, roster
 from tunmesh.membership.roster import MAX_NODES
 from tunmesh.membership.seniority import SETTLING
 from tunmesh.packets.virtio import HEADER

@@ -34,7 +34,7 @@ from tunmesh.membership.commands import (
     Tell,
     Unroute,
 )
-from tunmesh.membership.remembered import Memory, Target
+from tunmesh.membership.lost_nodes import Memory, Target
 from tunmesh.membership.roster import Roster
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.messages import LEAVING, REPLACED

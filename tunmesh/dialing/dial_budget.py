@@ -12,7 +12,7 @@ one member that have one address share one budget. It is charged to one source o
 sources vouch for is dialed as long as one of them can pay.
 
 Bootstrap URLs are not charged, they are the operator's own. Nor are nodes that are remembered:
-these have a pace for themselves (membership.remembered).
+these have a pace for themselves (membership.lost_nodes).
 
 The machine does no I/O and reads no clock but `seconds`.
 """

@@ -1,4 +1,4 @@
-"""Dials the nodes that are remembered (membership.remembered): one timer, a factory for each."""
+"""Dials the nodes that are remembered (membership.lost_nodes): one timer, a factory for each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 from tunmesh.dialing.reconnect import PeerFactory, Target, shown_target
-from tunmesh.membership.remembered import Memory
+from tunmesh.membership.lost_nodes import Memory
 from tunmesh.status import LostNode
 from tunmesh.wire.messages import LEAVING
 from tunmesh.wire.records import NodeRecord

@@ -11,7 +11,7 @@ What this node knows of the others has two sources that never mix:
   versions, no flooding.
 
 A third source is private: each node remembers where those were that it was linked with itself, and
-dials them (membership.remembered). The roster has no part in that, and nobody is told.
+dials them (membership.lost_nodes). The roster has no part in that, and nobody is told.
 
 **Ids first.** In a mesh of n nodes that starts as a whole, n³ times a node hears that another one
 is linked with a third, but only n² times is that news. So hearsay consists of ids, and who does not
@@ -96,7 +96,7 @@ from tunmesh.membership.commands import (
     Tell,
     Unroute,
 )
-from tunmesh.membership.namesakes import are_two_lives
+from tunmesh.membership.name_conflicts import are_two_lives
 from tunmesh.membership.reservations import Reservations
 from tunmesh.membership.shares import Shares
 from tunmesh.status import KnownNode

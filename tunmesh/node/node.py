@@ -35,7 +35,7 @@ from tunmesh.dialing.bootstrap import Bootstrap, GroupSettings
 from tunmesh.dialing.connections import Connector
 from tunmesh.dialing.dial_limit import Turns
 from tunmesh.dialing.dialable import Dialable
-from tunmesh.dialing.learned import LearnedDials
+from tunmesh.dialing.discovered import LearnedDials
 from tunmesh.dialing.reconnect import PeerFactory, Target, shown_target
 from tunmesh.dialing.redial import Redialer
 from tunmesh.errors import PeerError
@@ -44,9 +44,9 @@ from tunmesh.link import memory_budget
 from tunmesh.link.link import Link, Timing
 from tunmesh.logs import bugs
 from tunmesh.logs.journal import Journal
-from tunmesh.membership import agreement, commands, namesakes, roster
+from tunmesh.membership import agreement, commands, name_conflicts, roster
 from tunmesh.membership.introductions import Introductions
-from tunmesh.membership.remembered import Memory
+from tunmesh.membership.lost_nodes import Memory
 from tunmesh.membership.seniority import Standing
 from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.node.peers import Peers
@@ -420,7 +420,7 @@ class Node:
             return
         wanted = self._learned.wanted(dialer)
         meant = self._roster.record_of(wanted) if wanted is not None else None
-        if meant is None or namesakes.are_two_lives(meant, record):
+        if meant is None or name_conflicts.are_two_lives(meant, record):
             return
         there = "this node" if record.id == self.record.id else record.name
         dialer.why = f"it leads to {there}"
@@ -624,7 +624,7 @@ class Node:
     def _note_conflicts(self, link: Link) -> None:
         record = link.node
         peers = (peer.record for peer in self._peers)
-        for conflict in namesakes.conflicts_of(record, self.record, peers):
+        for conflict in name_conflicts.conflicts_of(record, self.record, peers):
             kind, text, nodes = (conflict.kind, conflict.value), str(conflict), list(conflict.nodes)
             if conflict.kind == "name":
                 self._journal.warn(
@@ -934,7 +934,7 @@ class Node:
     def _warnings(self) -> Iterator[str]:
         yield from self._agreement().warnings(self._standing.is_settled)
         peers = (peer.record for peer in self._peers)
-        yield from map(str, namesakes.conflicts(self.record, peers))
+        yield from map(str, name_conflicts.conflicts(self.record, peers))
         too_few = health.missing(len(self._peers), self._expected_nodes)
         if too_few:
             yield too_few

@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from tunmesh.membership.agreement import View, have_other_networks
-from tunmesh.membership.namesakes import conflicts
+from tunmesh.membership.name_conflicts import conflicts
 from tunmesh.status import Histogram, Status
 
 _DIRECTIONS = {

@@ -41,7 +41,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
-from tunmesh.membership.namesakes import are_two_lives
+from tunmesh.membership.name_conflicts import are_two_lives
 from tunmesh.wire.records import NodeRecord
 
 Target = tuple[str, int]  # host, port

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tests.membership.test_roster import ALICE, BOB, BOB_AGAIN, CAROL, node
-from tunmesh.membership import remembered
-from tunmesh.membership.remembered import (
+from tunmesh.membership import lost_nodes
+from tunmesh.membership.lost_nodes import (
     BURST,
     DAY,
     FIRST_LEFT,

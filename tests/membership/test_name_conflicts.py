@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial import unittest
 
 from tunmesh.dialing.bootstrap import GroupSettings
-from tunmesh.membership.namesakes import conflicts, conflicts_of
+from tunmesh.membership.name_conflicts import conflicts, conflicts_of
 from tunmesh.testing.mesh import PORT, Member, Mesh
 from tunmesh.wire.records import NodeRecord, split_url
 
