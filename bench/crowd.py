@@ -36,13 +36,14 @@ from twisted.internet.interfaces import IAddress, IReadDescriptor
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
+from tunmesh.addresses import Target
 from tunmesh.api import public
 from tunmesh.auth import signing
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.dialing.bootstrap import GroupSettings
-from tunmesh.dialing.connections import Connector
-from tunmesh.dialing.resolver import Names
+from tunmesh.dialing.connections import Connector, Proof, Unobserved
+from tunmesh.dialing.resolver import Resolver
 from tunmesh.errors import PeerError
 from tunmesh.host import tcp_ports
 from tunmesh.link.link import Link
@@ -92,6 +93,13 @@ class Crowd(Protocol):
     def go(self) -> None: ...
 
 
+class Complaints(Unobserved):
+    """Tells the parent who could not be reached."""
+
+    def unreachable(self, target: Target, why: str) -> None:
+        say("unreachable", target=target, why=why)
+
+
 class Extra:
     """A light-weight peer: one port, one link, answers to pings and nothing to decide."""
 
@@ -104,13 +112,15 @@ class Extra:
         self._connector = Connector(
             crowd.reactor,
             self,
-            crowd.keys,
-            crowd.identity,
-            node_key,
-            lambda: signing.show(record, node_key),
-            secrets.token_bytes,
+            Proof(
+                crowd.keys,
+                node_key,
+                lambda: signing.show(record, node_key),
+                secrets.token_bytes,
+                crowd.identity,
+            ),
             random.random,
-            lambda target, why: say("unreachable", target=target, why=why),
+            Complaints(),
         )
         self._dialer = self._connector.dialer(((REAL.underlay, plan.LISTEN_PORT),))
         reception = tls.Reception(
@@ -316,7 +326,7 @@ def live(make: Callable[[Any], Crowd], go: int, end: int) -> None:
 
     reactor: Any = default
     reactor.seconds = time.monotonic
-    reactor.installNameResolver(Names(reactor, random.shuffle))
+    reactor.installNameResolver(Resolver(reactor, random.shuffle))
     crowd = make(reactor)
     _Bell(reactor, go, crowd.go)
     _Bell(reactor, end, lambda: os._exit(0))  # without ado: nobody is to notice its end

@@ -14,9 +14,16 @@ from ipaddress import (
 
 Interface = IPv4Interface | IPv6Interface  # an address with the prefix of its subnet
 Network = IPv4Network | IPv6Network
+Target = tuple[str, int]  # what is dialed: a host (an address or a name) and a port
 
 THIS_HOST = "loopback"  # the source of what comes from the machine itself
 _MAX_SOURCES = 1024  # hosts whose source is remembered
+
+
+def shown_target(target: Target) -> str:
+    """host:port, with an IPv6 address in brackets."""
+    host, port = target
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def plain_host(host: str) -> str:

@@ -491,7 +491,7 @@ class SplitTests(SynchronousTestCase):
 
     def test_crowd(self) -> None:
         """By being more nodes that come and go than can be remembered."""
-        self.patch(remembered, "MAX_REMEMBERED", 8)
+        self.patch(lost_nodes, "MAX_LOST", 8)
         for told in (self.a, self.b):
             for _ in range(10):
                 url = f"https://{HOST}:{self.number}"

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from ipaddress import ip_interface
 
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
+from tunmesh.addresses import Target
+from tunmesh.dialing.attempt import DialPolicy
 from tunmesh.dialing.bootstrap import LEADS_BACK, Bootstrap, GroupSettings
-from tunmesh.dialing.dial_limit import Turns
-from tunmesh.dialing.reconnect import PeerFactory, Target
+from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.testing.network import Network
 from tunmesh.testing.reactor import MemoryReactor
 from tunmesh.wire.records import NodeRecord
 
 OWN, ALICE, BALANCER = ("me", 1), ("alice", 1), ("balancer", 443)
-
-
-def raised(error: Exception) -> None:
-    raise error
 
 
 def record(number: int, host: str) -> NodeRecord:
@@ -43,16 +41,24 @@ class BootstrapTests(unittest.TestCase):
     def make_dialer(self, group: GroupSettings) -> PeerFactory:
         dialer = PeerFactory(
             MemoryReactor(self.network, "10.9.0.9"),
+            self,
             group.targets,
-            build=lambda dialer, host: Protocol(),
-            secure=lambda host, factory: factory,
-            draw=lambda: 1.0,
-            unreachable=lambda dialer, text: None,
-            turns=Turns(1, lambda: 1.0, raised),
-            rounds=group.retries,
+            lambda: 1.0,
+            DialPolicy(rounds=group.retries),
         )
         self.dialers.append(dialer)
         return dialer
+
+    # --- dialing.reconnect.Owner ---
+
+    def build_link(self, dialer: PeerFactory, host: str) -> Protocol:
+        return Protocol()
+
+    def secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
+        return factory
+
+    def dialing(self, dialer: PeerFactory, address: str) -> None: ...
+    def unreachable(self, dialer: PeerFactory, why: str) -> None: ...
 
     def wanted(self) -> list[bool]:
         """Which groups are being dialed."""

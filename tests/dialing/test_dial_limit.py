@@ -1,4 +1,4 @@
-"""Taking turns: who may begin, and when."""
+"""Which dials may begin, and when."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from tunmesh.dialing.dial_budget import ALL_BURST, ALL_RATE, BURST, MAX_SOURCES, RATE, DialBudget
-from tunmesh.dialing.dial_limit import Begin, Turn, Turns
+from tunmesh.dialing.dial_limit import DialLimit, DialSlot, Granted
 
 
-class TurnsCase(unittest.TestCase):
-    """Two turns at a time. `held` are those that are not over, the oldest first."""
+class DialLimitCase(unittest.TestCase):
+    """Two slots. `held` are those that are not released, the oldest first."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.begun: list[str] = []
-        self.held: list[Turn] = []
-        self.begins: dict[str, Begin] = {}
-        self.turns = Turns(2, lambda: 0.0, self._raise)
+        self.held: list[DialSlot] = []
+        self.granted: dict[str, Granted] = {}
+        self.limit = DialLimit(2, lambda: 0.0, self._raise)
 
     def _raise(self, error: Exception) -> None:
         raise error
 
-    def begin(self, name: str, turn: Turn) -> None:
+    def begin(self, name: str, slot: DialSlot) -> None:
         self.begun.append(name)
-        self.held.append(turn)
+        self.held.append(slot)
 
     def ask(self, name: str, has_failed: bool = False, sources: str = " ") -> None:
-        begin = self.begins.setdefault(name, partial(self.begin, name))
-        self.turns.ask(begin, has_failed, sources)
+        granted = self.granted.setdefault(name, partial(self.begin, name))
+        self.limit.request(granted, has_failed, sources)
 
     def end(self) -> None:
-        """The oldest turn is over."""
-        self.held.pop(0).end()
+        """The oldest slot is released."""
+        self.held.pop(0).release()
 
 
-class TurnsTests(TurnsCase):
+class DialLimitTests(DialLimitCase):
     def test_at_once(self) -> None:
-        """While there are turns left nobody waits; then everybody does, until one is over."""
+        """While there are free slots nobody waits; then everybody does, until one is released."""
         for name in "abcd":
             self.ask(name)
         self.assertEqual(self.begun, ["a", "b"])
@@ -50,15 +50,15 @@ class TurnsTests(TurnsCase):
         self.assertEqual(self.begun, ["a", "b", "d"])
 
     def test_over_once(self) -> None:
-        """A turn is over once, however often that is said."""
+        """Releasing a slot again changes nothing."""
         for name in "abcd":
             self.ask(name)
         for _ in range(3):
-            self.held[0].end()
+            self.held[0].release()
         self.assertEqual(self.begun, ["a", "b", "d"])
 
     def test_fresh_first(self) -> None:
-        """Who has failed before waits for all who have not."""
+        """A dial that has failed before waits for all that have not."""
         self.ask("a")
         self.ask("b")
         self.ask("failed", has_failed=True)
@@ -68,20 +68,20 @@ class TurnsTests(TurnsCase):
         self.assertEqual(self.begun, ["a", "b", "fresh", "failed"])
 
     def test_withdrawn(self) -> None:
-        """Who withdraws is not called any more, and takes nobody's turn."""
+        """A request that was withdrawn is not granted, and costs no slot."""
         for name in "abcd":
             self.ask(name)
-        self.turns.withdraw(self.begins["d"])
-        self.turns.withdraw(self.begins["a"])
+        self.limit.withdraw(self.granted["d"])
+        self.limit.withdraw(self.granted["a"])
         self.end()
         self.assertEqual(self.begun, ["a", "b", "c"])
 
     def test_chance(self) -> None:
-        """Among equals chance decides."""
+        """Among equals the choice is random."""
         for draw, order in ((0.0, "xcba"), (0.4, "xabc"), (1.0, "xcba")):
             self.begun.clear()
             self.held.clear()
-            self.turns = Turns(1, lambda draw=draw: draw, self._raise)  # type: ignore[misc]
+            self.limit = DialLimit(1, lambda draw=draw: draw, self._raise)  # type: ignore[misc]
             for name in "xabc":
                 self.ask(name)
             for _ in "abc":
@@ -89,36 +89,36 @@ class TurnsTests(TurnsCase):
             self.assertEqual("".join(self.begun), order)
 
     def test_over_at_once(self) -> None:
-        """Thousands of turns that are over before they have begun are no deep recursion."""
-        turns = Turns(1, lambda: 0.5, self._raise)
-        turns.ask(partial(self.begin, "first"), has_failed=False)
+        """Thousands of slots that are released as soon as they are granted do not recurse."""
+        limit = DialLimit(1, lambda: 0.5, self._raise)
+        limit.request(partial(self.begin, "first"), has_failed=False)
         done: list[int] = []
 
-        def fail(number: int, turn: Turn) -> None:
+        def fail(number: int, slot: DialSlot) -> None:
             done.append(number)
-            turn.end()
+            slot.release()
 
         for number in range(5000):
-            turns.ask(partial(fail, number), has_failed=False)
+            limit.request(partial(fail, number), has_failed=False)
         self.end()
         self.assertEqual(sorted(done), list(range(5000)))
 
     def test_broken(self) -> None:
-        """A turn whose beginning raises is over: everybody else gets theirs, and the exception goes
-        to who was named for it, not to who happened to end a turn."""
+        """When the callback raises, its slot is released, the others are served, and the exception
+        goes to `failed`, not to whoever happened to release a slot."""
         errors: list[Exception] = []
-        turns = Turns(1, lambda: 0.0, errors.append)
+        limit = DialLimit(1, lambda: 0.0, errors.append)
 
-        def fail(turn: Turn) -> None:
+        def fail(slot: DialSlot) -> None:
             raise ValueError("injected")
 
-        turns.ask(partial(self.begin, "a"), has_failed=False)
-        turns.ask(partial(self.begin, "b"), has_failed=True)
-        turns.ask(fail, has_failed=False)
+        limit.request(partial(self.begin, "a"), has_failed=False)
+        limit.request(partial(self.begin, "b"), has_failed=True)
+        limit.request(fail, has_failed=False)
         self.end()
         self.assertEqual(self.begun, ["a", "b"])
         self.assertIsInstance(errors[0], ValueError)
-        turns.ask(partial(self.begin, "c"), has_failed=False)
+        limit.request(partial(self.begin, "c"), has_failed=False)
         self.end()
         self.assertEqual(self.begun, ["a", "b", "c"])
 
@@ -132,45 +132,45 @@ class TurnsTests(TurnsCase):
         )
     )
     def test_never_too_many(self, steps: list[tuple[str, set[str]]]) -> None:
-        """Whatever happens, no more than so many are at it, of one source as well, and nobody waits
-        without a reason."""
-        under_way: list[Turn] = []
-        waiting: dict[int, Callable[[Turn], None]] = {}
+        """Whatever happens, no more slots are held than there are, in all and by one source, and
+        nobody waits while there is one."""
+        under_way: list[DialSlot] = []
+        waiting: dict[int, Callable[[DialSlot], None]] = {}
         sources: dict[int, set[str]] = {}
-        turns = Turns(3, lambda: 0.5, self._raise, each=2)
+        limit = DialLimit(3, lambda: 0.5, self._raise, per_source=2)
 
-        def begin(number: int, turn: Turn) -> None:
+        def begin(number: int, slot: DialSlot) -> None:
             del waiting[number]
-            under_way.append(turn)
+            under_way.append(slot)
 
         for number, (step, names) in enumerate(steps):
             if step.startswith("ask"):
                 waiting[number] = partial(begin, number)
                 sources[number] = names or {""}
-                turns.ask(waiting[number], step == "ask again", names)
+                limit.request(waiting[number], step == "ask again", names)
             elif step == "withdraw" and waiting:
-                turns.withdraw(waiting.pop(min(waiting)))
+                limit.withdraw(waiting.pop(min(waiting)))
             elif step == "also" and waiting:
                 first = min(waiting)
                 sources[first] = sources[first] | {"y"}
-                turns.also(waiting[first], "y")
+                limit.add_source(waiting[first], "y")
             elif step == "end" and under_way:
-                under_way.pop(0).end()
-            held = turns._held
+                under_way.pop(0).release()
+            held = limit._held
             self.assertEqual(held.total(), len(under_way))
             self.assertLessEqual(len(under_way), 3)
             self.assertLessEqual(max(held.values(), default=0), 2)
             free = {source for each in waiting for source in sources[each] if held[source] < 2}
             self.assertTrue(len(under_way) == 3 or not free)
             self.assertEqual(
-                set(turns._sources), {source for each in waiting for source in sources[each]}
+                set(limit._sources), {source for each in waiting for source in sources[each]}
             )
 
 
-class SourcesTests(TurnsCase):
+class SourcesTests(DialLimitCase):
     def test_one_after_the_other(self) -> None:
-        """Whoever wants thousands of turns keeps nobody else waiting for more than one of them."""
-        self.turns = Turns(1, lambda: 0.0, self._raise)
+        """A source that wants thousands of slots delays the others by one of them."""
+        self.limit = DialLimit(1, lambda: 0.0, self._raise)
         for number in range(5000):
             self.ask(f"m{number}", sources="m")
         for name in "abc":
@@ -181,16 +181,16 @@ class SourcesTests(TurnsCase):
         self.assertEqual(self.begun[4:], ["c"])
 
     def test_at_most(self) -> None:
-        """Turns that take long are never all of one source."""
-        self.turns = Turns(3, lambda: 0.0, self._raise, each=2)
+        """One source never holds all slots."""
+        self.limit = DialLimit(3, lambda: 0.0, self._raise, per_source=2)
         for number in range(10):
             self.ask(f"m{number}", sources="m")
         self.ask("a", sources="a")
         self.assertEqual(self.begun, ["m0", "m1", "a"])
 
     def test_either(self) -> None:
-        """Who has several sources goes with the first of them, once."""
-        self.turns = Turns(1, lambda: 0.0, self._raise)
+        """A dial with several sources is served with the first of them, once."""
+        self.limit = DialLimit(1, lambda: 0.0, self._raise)
         for number in range(3):
             self.ask(f"m{number}", sources="m")
         self.ask("both", sources="ma")
@@ -202,40 +202,40 @@ class SourcesTests(TurnsCase):
         self.assertEqual(self.begun[-1], "m1")
 
     def test_later(self) -> None:
-        """Who waits with one source, and is vouched for from elsewhere then, goes with that."""
+        """A dial that waits with one source can be given another one, and be served with that."""
         for number in range(100):
             self.ask(f"m{number}", sources="m")
-        self.turns.also(self.begins["m7"], "a")
-        self.turns.also(self.begins["m0"], "a")  # it has its turn
+        self.limit.add_source(self.granted["m7"], "a")
+        self.limit.add_source(self.granted["m0"], "a")  # it has a slot already
         self.end()
         self.end()
         self.assertIn("m7", self.begun)
 
 
-class BudgetTests(TurnsCase):
-    """Turns that cost something."""
+class BudgetTests(DialLimitCase):
+    """Slots that cost something."""
 
     def setUp(self) -> None:
         super().setUp()
         self.spent: list[str] = []
         budget = DialBudget(self.clock.seconds, self.spent.append)
-        self.turns = Turns(4, lambda: 0.0, self._raise, 4, budget, self.clock)
+        self.limit = DialLimit(4, lambda: 0.0, self._raise, 4, budget, self.clock)
 
     def dial(self, source: str, count: int, proved: bool = False) -> None:
-        """So many dials, each of which is over at once."""
+        """So many dials, each of which ends at once."""
 
-        def begin(turn: Turn) -> None:
+        def begin(slot: DialSlot) -> None:
             self.begun.append(source)
             if proved:
-                turn.proved()
-            turn.end()
+                slot.refund()
+            slot.release()
 
         for _ in range(count):
-            self.turns.ask(partial(begin), False, (source,))
+            self.limit.request(partial(begin), False, (source,))
 
     def test_rate(self) -> None:
-        """A source has so many dials at once, then so many a second; another one is not kept
-        waiting by it."""
+        """A source may make so many dials at once, then so many a second, and does not delay other
+        sources."""
         self.dial("m", 4000)
         self.assertEqual(len(self.begun), BURST)
         self.assertEqual(self.spent, ["m"])
@@ -246,13 +246,13 @@ class BudgetTests(TurnsCase):
         self.assertEqual(self.begun[-20:], ["a"] * 20)
 
     def test_given_back(self) -> None:
-        """What leads to members costs nothing, however much it is."""
+        """Dials that lead to members cost nothing, however many there are."""
         self.dial("a", 4000, proved=True)
         self.assertEqual(len(self.begun), 4000)
         self.assertEqual(self.spent, [])
 
     def test_all(self) -> None:
-        """There is a bound for all sources together."""
+        """All sources together are bounded, too."""
         for number in range(10):
             self.dial(f"m{number}", 400)
         self.assertEqual(len(self.begun), ALL_BURST)
@@ -261,13 +261,13 @@ class BudgetTests(TurnsCase):
         self.assertApproximates(len(self.begun), ALL_BURST + 60 * ALL_RATE, 2)
 
     def test_stop(self) -> None:
-        """Nobody is called any more, and no timer is left."""
+        """Once stopped, nothing is granted, and no timer is left."""
         self.dial("m", 4000)
-        self.turns.stop()
+        self.limit.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_sources_are_forgotten(self) -> None:
-        """Only so many sources are remembered, and those that have spent most."""
+        """A bounded number of sources is remembered: those that have spent most."""
         budget = DialBudget(self.clock.seconds, self.spent.append)
         for _ in range(BURST):
             budget.take("m")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
@@ -20,21 +21,21 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 from zope.interface import implementer
 
-from tunmesh.dialing.dial_limit import Turns
-from tunmesh.dialing.reconnect import (
+from tunmesh.addresses import Target
+from tunmesh.dialing.attempt import (
     ATTEMPT_DELAY,
     CONNECT_TIMEOUT,
     MAX_CONNECTIONS,
-    SHORT_LIFE,
-    TURN,
-    PeerFactory,
-    Target,
+    SILENCE,
+    DialPolicy,
     reason_of,
 )
+from tunmesh.dialing.dial_limit import DialLimit
+from tunmesh.dialing.reconnect import SHORT_LIFE, PeerFactory
 from tunmesh.host import access
 from tunmesh.testing.network import Network
 from tunmesh.testing.reactor import MemoryReactor
-from tunmesh.tls.underlay import Outside
+from tunmesh.tls.underlay import Outside, Rule
 
 ONE, TWO = ("10.9.0.1", 1), ("10.9.0.2", 2)
 LATENCY = 0.001
@@ -54,6 +55,10 @@ class Caller:
         rounds: int = -1,
         draw: float = 1.0,
         longest: float = 15.0,
+        limit: DialLimit | None = None,
+        rule: Rule | None = None,
+        resolver: IHostnameResolver | None = None,
+        begin_round: Callable[[], None] = lambda: None,
     ) -> None:
         self.clock = Clock()
         self.network = Network(self.clock, LATENCY)
@@ -61,26 +66,45 @@ class Caller:
         self.complaints: list[tuple[Target, str]] = []
         self.tried: list[str] = []  # addresses
         self.draw = draw
-        self.turns = Turns(1, lambda: 0.0, raised)
+        self.limit = limit or DialLimit(1, lambda: 0.0, raised)
+        self.bug: Callable[[], None] = lambda: None  # raises in `failing_in`
+        self.failing_in = ""
         self.dialer = PeerFactory(
             MemoryReactor(self.network, "10.9.0.9"),
+            self,
             targets,
-            build=self._build,
-            secure=self._secure,
-            draw=lambda: self.draw,
-            unreachable=lambda dialer, text: self.complaints.append((dialer.target, text)),
-            dialing=lambda dialer, address: self.tried.append(address),
-            turns=self.turns,
-            rounds=rounds,
-            max_delay=longest,
+            lambda: self.draw,
+            DialPolicy(
+                self.limit,
+                rule=rule,
+                resolver=resolver,
+                rounds=rounds,
+                max_delay=longest,
+                begin_round=begin_round,
+            ),
         )
 
-    def _build(self, dialer: PeerFactory, host: str) -> Protocol:
+    # --- dialing.reconnect.Owner ---
+
+    def build_link(self, dialer: PeerFactory, host: str) -> Protocol:
+        self._fail_in("build_link")
         self.links.append(host)
         return Protocol()
 
-    def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
+    def secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
+        self._fail_in("secure")
         return factory
+
+    def dialing(self, dialer: PeerFactory, address: str) -> None:
+        self.tried.append(address)
+
+    def unreachable(self, dialer: PeerFactory, why: str) -> None:
+        self._fail_in("unreachable")
+        self.complaints.append((dialer.target, why))
+
+    def _fail_in(self, method: str) -> None:
+        if method == self.failing_in:
+            self.bug()
 
     def listen(self, target: Target) -> None:
         self.network.listeners[target] = Factory.forProtocol(Protocol)
@@ -117,10 +141,10 @@ class HeldNames:
         self.asked.append(resolutionReceiver)
 
 
-class TurnTests(unittest.TestCase):
+class SlotTests(unittest.TestCase):
     def setUp(self) -> None:
-        self.first, self.second = Caller((ONE,)), Caller((ONE,))
-        self.second.dialer._turns = self.first.turns
+        self.first = Caller((ONE,))
+        self.second = Caller((ONE,), limit=self.first.limit)
         for caller in (self.first, self.second):
             caller.listen(ONE)
             caller.dialer.start()
@@ -130,25 +154,25 @@ class TurnTests(unittest.TestCase):
         return [self.first.network.dials, self.second.network.dials]
 
     def test_waits(self) -> None:
-        """Who has no turn dials when somebody else's attempt has come to an end, good or bad."""
+        """Without a slot it dials when another attempt has ended, in a link or not."""
         for end in ("authenticated", "failed"):
             self.setUp()
             self.assertEqual(self.dials(), [1, 0])
             getattr(self.first.dialer, end)()
             self.assertEqual(self.dials(), [1, 1])
 
-    def test_one_turn(self) -> None:
-        """An attempt gives its turn back once, whatever is said of it later."""
+    def test_released_once(self) -> None:
+        """An attempt releases its slot once, whatever is reported of it later."""
         self.first.dialer.authenticated()
         self.first.dialer.failed()
         self.second.dialer.authenticated()
-        self.assertEqual(self.first.turns._free, 1)
+        self.assertEqual(self.first.limit._free, 1)
 
     def test_next_address(self) -> None:
-        """An attempt that goes on to the next address of a name has its turn until that one has
+        """An attempt that goes on to the next address of a name keeps its slot until that one has
         been silent for a second."""
-        first, waiting = Caller((("alice", 1),)), Caller((ONE,))
-        waiting.dialer._turns = first.turns
+        first = Caller((("alice", 1),))
+        waiting = Caller((ONE,), limit=first.limit)
         first.network.names["alice"] = ["10.9.0.1", "10.9.0.2"]
         first.listen(ONE)
         first.network.cut("10.9.0.9", "10.9.0.2")
@@ -158,46 +182,46 @@ class TurnTests(unittest.TestCase):
         waiting.clock.advance(TICK)
         first.dialer.failed()
         self.assertEqual((first.network.dials, waiting.network.dials), (2, 0))
-        first.clock.advance(TURN)
+        first.clock.advance(SILENCE)
         self.assertEqual(waiting.network.dials, 1)
         first.clock.advance(CONNECT_TIMEOUT)
-        self.assertEqual(first.turns._free, 0)
+        self.assertEqual(first.limit._free, 0)
 
     def test_silence(self) -> None:
-        """An attempt that nobody answers keeps nobody waiting for longer than a second, and goes
-        on; one that is answered keeps its turn for as long as it takes."""
-        slow, waiting = Caller((ONE,)), Caller((ONE,))
-        waiting.dialer._turns = slow.turns
+        """An attempt that nobody answers gives up its slot after a second, and goes on without; one
+        that is answered keeps it for as long as it takes."""
+        slow = Caller((ONE,))
+        waiting = Caller((ONE,), limit=slow.limit)
         slow.network.cut("10.9.0.9", ONE[0])
         for caller in (slow, waiting):
             caller.dialer.start()
             caller.clock.advance(0)
         self.assertEqual(waiting.network.dials, 0)
-        slow.clock.advance(TURN)
+        slow.clock.advance(SILENCE)
         self.assertEqual(waiting.network.dials, 1)
-        self.assertIsNotNone(slow.dialer._connecting)
-        self.first.clock.advance(TURN)
+        self.assertEqual((slow.complaints, slow.dialer.retry_in), ([], None))  # still at it
+        self.first.clock.advance(SILENCE)
         self.assertEqual(self.dials(), [1, 0])
 
     def test_stops(self) -> None:
-        """Who stops while he waits is not called; who stops while he dials keeps his turn."""
+        """A dialer that is stopped while it waits gets no slot; one that is stopped during an
+        attempt keeps its slot."""
         self.first.dialer.stop()
         self.assertEqual(self.dials(), [1, 0])
         self.second.dialer.stop()
         self.first.dialer.failed()
         self.assertEqual(self.dials(), [1, 0])
-        self.assertEqual(self.first.turns._free, 1)
+        self.assertEqual(self.first.limit._free, 1)
 
     def test_lookup(self) -> None:
-        """A turn lasts as long as the lookup of a name, also when nobody wants the answer any more,
-        and then as long as any: whoever names thousands of names has no more lookups than turns."""
-        slow, waiting = Caller((("silent", 1),)), Caller((ONE,))
-        waiting.dialer._turns = slow.turns
+        """A slot is kept as long as the lookup of a name takes, also when the answer is not wanted
+        any more: thousands of names cause no more lookups at once than there are slots."""
         names = HeldNames()
-        slow.dialer._names = names
+        slow = Caller((("silent", 1),), resolver=names)
+        waiting = Caller((ONE,), limit=slow.limit)
         for caller in (slow, waiting):
             caller.dialer.start()
-            caller.clock.advance(10 * TURN)
+            caller.clock.advance(10 * SILENCE)
         self.assertEqual((len(names.asked), waiting.network.dials), (1, 0))
         slow.dialer.abandon()
         waiting.clock.advance(1)
@@ -215,7 +239,7 @@ class TurnTests(unittest.TestCase):
         caller.dialer.start()
         caller.clock.advance(0)
         caller.dialer.abandon()
-        self.assertEqual(caller.turns._free, 1)
+        self.assertEqual(caller.limit._free, 1)
 
 
 class PauseTests(unittest.TestCase):
@@ -339,9 +363,9 @@ class OutsideTests(unittest.TestCase):
     """Addresses inside the mesh are never tried, whatever name resolves to them."""
 
     def caller(self, *addresses: str) -> Caller:
-        caller = Caller((("alice", 1),))
+        rule = Outside([ip_network("10.77.0.0/16"), ip_network("fd77::/64")])
+        caller = Caller((("alice", 1),), rule=rule)
         caller.network.names["alice"] = list(addresses)
-        caller.dialer._outside = Outside([ip_network("10.77.0.0/16"), ip_network("fd77::/64")])
         caller.listen(ONE)
         caller.dialer.start()
         caller.settle()
@@ -378,9 +402,14 @@ class BugTests(unittest.TestCase):
     """An exception in what is ours ends one attempt. It is logged, and the dialing goes on."""
 
     def setUp(self) -> None:
-        self.caller = Caller((ONE,))
-        self.caller.listen(ONE)
+        self.caller = self.make_caller()
         self.raising = True
+
+    def make_caller(self, begin_round: Callable[[], None] = lambda: None) -> Caller:
+        caller = Caller((ONE,), begin_round=begin_round)
+        caller.listen(ONE)
+        caller.bug = self.bug
+        return caller
 
     def bug(self) -> None:
         if self.raising:
@@ -399,20 +428,15 @@ class BugTests(unittest.TestCase):
 
     def test_before_a_round(self) -> None:
         """Before a round: the round is dialed all the same."""
-        self.caller.dialer._begin_round = self.bug
+        self.caller = self.make_caller(self.bug)
         self.caller.dialer.start()
         self.caller.clock.pump([0.0, LATENCY])
         self.assertEqual(self.caller.links, [ONE[0]])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_securing(self) -> None:
-        """While TLS is prepared: that attempt has failed, its turn is over, another one follows."""
-
-        def secure(host: str, factory: IProtocolFactory) -> IProtocolFactory:
-            self.bug()
-            return factory
-
-        self.caller.dialer._secure = secure
+        """While TLS is prepared: the attempt fails, its slot is released, another one follows."""
+        self.caller.failing_in = "secure"
         self.goes_on()
         self.assertEqual(self.caller.complaints, [(ONE, "injected")])
 
@@ -432,7 +456,7 @@ class BugTests(unittest.TestCase):
     def test_noting(self) -> None:
         """While a failure is noted."""
         self.caller.network.listeners.clear()
-        self.caller.dialer._unreachable = lambda dialer, text: self.bug()
+        self.caller.failing_in = "unreachable"
         self.caller.dialer.start()
         self.caller.clock.pump([0.0, LATENCY])
         self.caller.listen(ONE)
@@ -440,17 +464,12 @@ class BugTests(unittest.TestCase):
 
     def test_building(self) -> None:
         """While the link is made: Twisted takes that for a connection that failed."""
-
-        def build(dialer: PeerFactory, host: str) -> Protocol:
-            self.bug()
-            return self.caller._build(dialer, host)
-
-        self.caller.dialer._build = build
+        self.caller.failing_in = "build_link"
         self.caller.dialer.start()
         self.caller.clock.advance(0)
-        attempt = self.caller.dialer._connecting
+        attempt = self.caller.dialer._last
         assert attempt is not None
-        (connector,) = attempt._tried
+        (connector,) = attempt._connecting
         self.assertRaises(ZeroDivisionError, attempt.buildProtocol, None)
         attempt.clientConnectionFailed(connector, Failure(ConnectError()))
         self.assertIsNotNone(self.caller.pause)

@@ -55,7 +55,7 @@ def fail(error):
 socket.getaddrinfo = lambda host, port, *_, **__: {getaddrinfo}
 
 from twisted.internet import reactor
-from tunmesh.dialing.resolver import Names
+from tunmesh.dialing.resolver import Resolver
 
 class Answer:
     def __init__(self, name):
@@ -74,7 +74,7 @@ def ask():
     for name in sys.argv[1:]:
         reactor.nameResolver.resolveHostName(Answer(name), name, 4567)
 
-reactor.installNameResolver(Names(reactor, list.reverse))
+reactor.installNameResolver(Resolver(reactor, list.reverse))
 reactor.callWhenRunning(ask)
 reactor.run()
 """

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tests.membership.test_roster import ALICE, BOB, BOB_AGAIN, CAROL, node
+from tunmesh.addresses import Target
 from tunmesh.membership import lost_nodes
 from tunmesh.membership.lost_nodes import (
     BURST,
@@ -18,12 +19,11 @@ from tunmesh.membership.lost_nodes import (
     FIRST_LEFT,
     FIRST_LOST,
     LONGEST_ALONE,
-    LONGEST_HELPED,
-    MAX_REMEMBERED,
+    LONGEST_BOOTSTRAPPED,
+    MAX_LOST,
     PAUSE_PER_NODE,
     SHORT_LIFE,
-    Memory,
-    Target,
+    LostNodes,
 )
 from tunmesh.wire.records import NodeRecord
 
@@ -36,8 +36,8 @@ class MemoryCase(unittest.SynchronousTestCase):
 
     def setUp(self) -> None:
         self.now = 0.0
-        self.memory = Memory(ALICE.host_port, lambda: 1.0)
-        self.is_helped = False
+        self.memory = LostNodes(ALICE.host_port, lambda: 1.0)
+        self.is_bootstrapped = False
         self.busy: set[Target] = set()
 
     def lose(self, record: NodeRecord, left: bool = False, after: float = LONG) -> None:
@@ -48,11 +48,11 @@ class MemoryCase(unittest.SynchronousTestCase):
     def dialed(self, seconds: float) -> list[tuple[float, Target]]:
         """What is dialed in so many seconds, and how long after their beginning."""
         begin, dialed = self.now, []
-        while (wait := self.memory.wait(self.now, self.is_helped)) is not None:
+        while (wait := self.memory.wait(self.now, self.is_bootstrapped)) is not None:
             if self.now + wait > begin + seconds:
                 break
             self.now += wait
-            due = self.memory.due(self.now, self.is_helped, self.busy)
+            due = self.memory.due(self.now, self.is_bootstrapped, self.busy)
             dialed += [(self.now - begin, target) for target in due]
         self.now = begin + seconds
         return dialed
@@ -73,16 +73,16 @@ class PauseTests(MemoryCase):
         self.lose(BOB, left=True)
         self.assertEqual(self.times(50), [15, 30, 45])
         self.lose(CAROL, left=True)
-        self.is_helped = True
+        self.is_bootstrapped = True
         self.assertEqual(self.memory.retry_in(CAROL.host_port, self.now, True), 15)
 
     def test_helped(self) -> None:
         """Where every bootstrap group has a link the pauses grow longer; when one has lost its
         link, a long pause that has begun is as short as any."""
         self.lose(BOB)
-        self.is_helped = True
+        self.is_bootstrapped = True
         self.assertEqual(self.times(300), [1, 3, 7, 15, 31, 63, 127, 247])
-        self.is_helped = False
+        self.is_bootstrapped = False
         self.assertEqual(self.times(15), [0, 15])
 
     def test_at_once(self) -> None:
@@ -102,7 +102,7 @@ class PauseTests(MemoryCase):
         self.lose(BOB)
         self.assertEqual(self.times(7), [1, 3, 7])
         self.lose(BOB, after=1.0)
-        self.is_helped = True
+        self.is_bootstrapped = True
         self.assertEqual(self.times(40), [16])
         self.lose(BOB, after=1.0)
         self.assertEqual(self.times(70), [64])
@@ -118,11 +118,11 @@ class PauseTests(MemoryCase):
         self.assertEqual(self.times(7), [1, 3, 7])
 
     @settings(max_examples=8, deadline=None)
-    @given(st.integers(1, 2 * MAX_REMEMBERED), st.integers(), st.booleans())
+    @given(st.integers(1, 2 * MAX_LOST), st.integers(), st.booleans())
     def test_cost(self, many: int, seed: int, left: bool) -> None:
         """However many are lost: everybody has been dialed within a minute or so, nobody is left
         out later, and in the end it is about a dial a second."""
-        self.memory = Memory(ALICE.host_port, random.Random(seed).random)
+        self.memory = LostNodes(ALICE.host_port, random.Random(seed).random)
         self.now = 0.0
         records = [node(2, f"n{number}", "10.0.0.2/24") for number in range(many)]
         records = [replace(each, id=f"{n:032x}") for n, each in enumerate(records)]
@@ -131,7 +131,7 @@ class PauseTests(MemoryCase):
         self.now += LONG
         for record in records:
             self.memory.parted(record, left, self.now)
-        kept = min(many, MAX_REMEMBERED)
+        kept = min(many, MAX_LOST)
         first = self.dialed(FIRST_LEFT + kept / BURST + 1)
         self.assertEqual(len({target for _, target in first}), kept)
         self.dialed(3600)
@@ -200,7 +200,7 @@ class WhoTests(MemoryCase):
         moved = replace(BOB_AGAIN, url="https://elsewhere:1")
         for liar in (at_his_url, BOB_AGAIN, moved):
             for comes_first in (False, True):
-                self.memory = Memory(ALICE.host_port, lambda: 1.0)
+                self.memory = LostNodes(ALICE.host_port, lambda: 1.0)
                 if comes_first:
                     self.memory.linked(liar, self.now, "mallory's")
                 self.memory.linked(BOB, self.now, "bob's")
@@ -214,7 +214,7 @@ class WhoTests(MemoryCase):
             ("elsewhere", True, BOB_AGAIN),
             ("elsewhere", False, BOB),
         ):
-            self.memory = Memory(ALICE.host_port, lambda: 1.0)
+            self.memory = LostNodes(ALICE.host_port, lambda: 1.0)
             self.memory.linked(BOB, self.now, "bob's")
             self.memory.parted(BOB, False, self.now)
             self.memory.linked(found, self.now, source, is_there)
@@ -230,7 +230,7 @@ class WhoTests(MemoryCase):
 
     def test_crowd(self) -> None:
         """Many identities from one source displace each other, not the nodes of other sources."""
-        self.patch(remembered, "MAX_REMEMBERED", 4)
+        self.patch(lost_nodes, "MAX_LOST", 4)
         self.lose(BOB)
         for number in range(10, 20):
             self.memory.linked(node(number, f"m{number}"), self.now, "mallory's")
@@ -240,7 +240,7 @@ class WhoTests(MemoryCase):
     def test_at_most(self) -> None:
         """Of too many those are forgotten that said that they leave, and then those that were
         linked longest ago."""
-        self.patch(remembered, "MAX_REMEMBERED", 2)
+        self.patch(lost_nodes, "MAX_LOST", 2)
         numbers = count(2)
         for name, left in (("a", False), ("b", True), ("c", False)):
             self.lose(node(next(numbers), name), left)
@@ -252,6 +252,6 @@ class WhoTests(MemoryCase):
 
     def test_pauses(self) -> None:
         """The bounds are what the documentation says."""
-        self.assertEqual((MAX_REMEMBERED, DAY), (256, 24 * 3600))
+        self.assertEqual((MAX_LOST, DAY), (256, 24 * 3600))
         self.assertEqual((FIRST_LOST, FIRST_LEFT), (1, 15))
-        self.assertEqual((LONGEST_ALONE, LONGEST_HELPED), (15, 120))
+        self.assertEqual((LONGEST_ALONE, LONGEST_BOOTSTRAPPED), (15, 120))

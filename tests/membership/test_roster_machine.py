@@ -35,7 +35,7 @@ from hypothesis.stateful import (
 from twisted.trial import unittest
 
 from tests.support.roster_world import INVENTED, End, Liar, Life, State, are_lives, born
-from tunmesh.membership.lost_nodes import Target
+from tunmesh.addresses import Target
 from tunmesh.membership.reservations import KEPT, TENURE
 from tunmesh.membership.roster import MAX_NODES, MAX_SPARES, Roster
 from tunmesh.wire.messages import LEAVING

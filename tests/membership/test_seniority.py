@@ -5,14 +5,14 @@ from __future__ import annotations
 from twisted.trial import unittest
 
 from tunmesh.membership.agreement import AGREED, Agreement
-from tunmesh.membership.seniority import SETTLING, Standing
+from tunmesh.membership.seniority import SETTLING, Seniority
 
 SOON, LATE = SETTLING - 1, SETTLING
 
 
-class StandingTests(unittest.SynchronousTestCase):
+class SeniorityTests(unittest.SynchronousTestCase):
     def setUp(self) -> None:
-        self.standing = Standing()
+        self.seniority = Seniority()
 
     def look(
         self, now: float, in_mesh: bool = True, refused: bool = False, replaced: bool = False
@@ -20,8 +20,8 @@ class StandingTests(unittest.SynchronousTestCase):
         """Whether it is new, and whether it is settled. `refused`: by some peer; `replaced`: by
         most."""
         cut_off = ("10.0.0.1",) if replaced else ()
-        self.standing.look(now, in_mesh, Agreement(cut_off, is_claimed=refused or replaced))
-        return self.standing.is_new, self.standing.is_settled
+        self.seniority.update(now, in_mesh, Agreement(cut_off, is_claimed=refused or replaced))
+        return self.seniority.is_new, self.seniority.is_settled
 
     def test_settles(self) -> None:
         """A node is new until it has been in the mesh for a while, and settled from then on."""
@@ -78,5 +78,5 @@ class StandingTests(unittest.SynchronousTestCase):
     def test_changes(self) -> None:
         """It says when that changes anything."""
         times = (0.0, 1.0, LATE, LATE + 1)
-        changes = [self.standing.look(now, True, AGREED) for now in times]
+        changes = [self.seniority.update(now, True, AGREED) for now in times]
         self.assertEqual(changes, [False, False, True, False])

@@ -15,6 +15,7 @@ from enum import Enum, auto
 from ipaddress import ip_network
 
 from tests.packets.test_virtio import PLAIN, ip_packet
+from tunmesh.addresses import Target
 from tunmesh.dataplane.table import MISROUTED, SPOOFED_SOURCE, Table
 from tunmesh.membership.commands import (
     Address,
@@ -34,7 +35,7 @@ from tunmesh.membership.commands import (
     Tell,
     Unroute,
 )
-from tunmesh.membership.lost_nodes import Memory, Target
+from tunmesh.membership.lost_nodes import LostNodes
 from tunmesh.membership.roster import Roster
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.messages import LEAVING, REPLACED
@@ -258,7 +259,7 @@ class Life:
         self.refusals: dict[str, tuple[str, ...]] = {}  # by peer, of our addresses
         self.dials: dict[str, NodeRecord] = {}
         self.dialing: set[str] = set()  # those with an attempt under way
-        self.memory = Memory(record.host_port, lambda: 0.5)
+        self.memory = LostNodes(record.host_port, lambda: 0.5)
         self.seeking: set[Target] = set()  # where a remembered node is being dialed
         self.met: dict[Target, NodeRecord] = {}  # all that it ever was linked with
         self.parted = 0

@@ -27,7 +27,8 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
-from tunmesh.dialing.reconnect import PeerFactory, Target
+from tunmesh.addresses import Target
+from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.wire.records import NodeRecord
 
 LEADS_BACK = 3

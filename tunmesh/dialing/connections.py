@@ -1,69 +1,92 @@
-"""Connections in the making: what accepts them, what dials them, and all that there are.
+"""Makes the links of one node, accepted and dialed, and keeps track of those that are open.
 
-An attempt to dial is settled when a link of use came of it (`settled`), and has failed when its
-connection ends before that, authenticated or not: a node that is told to stay away, or that reached
-itself, is to try again more and more rarely like one that nobody answers.
+A dialed link is settled when it turned out to be of use (`settled`). If it ends before that, its
+attempt has failed, authenticated or not: a node that is sent away, or that reached itself, must
+retry with growing pauses like one that gets no answer.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from typing import Protocol as Interface
 
-from twisted.internet.interfaces import IHostnameResolver, IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.protocols.policies import ProtocolWrapper
 
+from tunmesh.addresses import Target
 from tunmesh.auth.handshake import Dialer, Key, Listener
 from tunmesh.auth.node_key import NodeKey
-from tunmesh.dialing.dial_limit import Turns
-from tunmesh.dialing.reconnect import EVERYWHERE, PeerFactory, Target
+from tunmesh.dialing.attempt import DialPolicy
+from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.link.link import Link, Owner
 from tunmesh.link.memory_budget import MemoryBudget
-from tunmesh.logs import bugs
 from tunmesh.tls import tls
-from tunmesh.tls.underlay import Outside, Rule
+from tunmesh.tls.underlay import Outside
 from tunmesh.wire import sizes
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a node proves its membership with in handshakes, to be carried out over this TLS.
+
+    `keys`: the first is offered, all are accepted; `record()`: what the node says of itself;
+    `random_bytes(n)`: for nonces; `transport` runs TLS on each connection.
+    """
+
+    keys: tuple[Key, ...]
+    node_key: NodeKey
+    record: Callable[[], bytes]
+    random_bytes: Callable[[int], bytes]
+    identity: tls.Identity
+    transport: type[ProtocolWrapper] = tls.TunedTransport
+
+    def begin(self, role: type[Dialer] | type[Listener], binding: bytes) -> Dialer | Listener:
+        """The handshake on a new connection, bound to its TLS."""
+        nonce = self.random_bytes(sizes.NONCE_SIZE)
+        return role(self.keys, self.node_key, self.record(), nonce, binding)
+
+
+class DialObserver(Interface):
+    """Is told of dials, for the log."""
+
+    def dialing(self, dialer: PeerFactory, address: str) -> None:
+        """An address of the dialer's target is tried."""
+
+    def unreachable(self, target: Target, why: str) -> None:
+        """An attempt came to no connection."""
+
+
+class Unobserved:
+    def dialing(self, dialer: PeerFactory, address: str) -> None: ...
+    def unreachable(self, target: Target, why: str) -> None: ...
+
+
 class Connector:
-    """Makes the links of one node. `keys` may be set anew, for the handshakes from then on.
-    `record()` is what the node says of itself, as bytes; `node_key` proves its id;
-    `unreachable(target, why)` is told of attempts that came to no connection, `dialing(dialer,
-    address)` of every address that is tried; `transport` runs TLS; links have both ends `outside`
-    the mesh, and share `memory`."""
+    """Makes links for `owner`. Both ends of a link are `outside` the mesh; what all links buffer is
+    bounded by `memory`. `draw()`: a random number from 0 to 1."""
 
     def __init__(
         self,
         reactor: Any,
         owner: Owner,
-        keys: tuple[Key, ...],
-        identity: tls.Identity,
-        node_key: NodeKey,
-        record: Callable[[], bytes],
-        random_bytes: Callable[[int], bytes],
+        proof: Proof,
         draw: Callable[[], float],
-        unreachable: Callable[[Target, str], None],
-        transport: type[ProtocolWrapper] = tls.TunedTransport,
-        dialing: Callable[[PeerFactory, str], None] = lambda dialer, address: None,
-        outside: Outside = EVERYWHERE,
+        observer: DialObserver | None = None,
+        outside: Outside | None = None,
         memory: MemoryBudget | None = None,
     ) -> None:
         self._reactor = reactor
         self._owner = owner
-        self.keys = keys
-        self._identity = identity
-        self._node_key = node_key
-        self._record = record
-        self._random_bytes = random_bytes
+        self._proof = proof
         self._draw = draw
-        self._unreachable = unreachable
-        self._dialing = dialing
-        self._outside = outside
+        self._observer = observer or Unobserved()
+        self._outside = outside or Outside()
         self._memory = memory or MemoryBudget()
-        self._transport = transport
-        self._links: dict[Link, PeerFactory | None] = {}  # with the attempt that is not settled
+        self._links: dict[Link, PeerFactory | None] = {}  # and the dialer, until it is settled
 
     def __iter__(self) -> Iterator[Link]:
         return iter(tuple(self._links))
@@ -71,20 +94,26 @@ class Connector:
     def __len__(self) -> int:
         return len(self._links)
 
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        return self._proof.keys
+
+    def use_keys(self, keys: tuple[Key, ...]) -> None:
+        """Prove these keys in the handshakes from now on."""
+        self._proof = replace(self._proof, keys=keys)
+
     def states(self) -> Mapping[str, int]:
         """How many links there are in each state."""
         return Counter(link.state.name.lower() for link in self._links)
 
     def accept(self, timeout: float, authenticated: Callable[[], None]) -> Link:
         """The protocol for an accepted connection; see tls.Reception."""
-        begin = partial(self._machine, Listener)
-        channel = tls.Channel(None, self._outside)
         link = Link(
             self._owner,
             self._reactor,
             False,
-            begin,
-            channel,
+            partial(self._begin, Listener),
+            tls.Channel(None, self._outside),
             timeout,
             authenticated,
             memory=self._memory,
@@ -92,51 +121,20 @@ class Connector:
         self._links[link] = None
         return link
 
-    def dialer(
-        self,
-        targets: tuple[Target, ...],
-        turns: Turns | None = None,
-        rounds: int = -1,
-        max_delay: float = 15.0,
-        begin_round: Callable[[], None] = lambda: None,
-        is_quiet: bool = False,
-        rule: Rule | None = None,
-        sources: Callable[[], Collection[str]] = lambda: ("",),
-        names: IHostnameResolver | None = None,
-    ) -> PeerFactory:
-        """A reconnecting factory for these targets, not started. Without `turns` it never waits
-        for others; a quiet one does not tell of attempts that came to no connection. `rule`: which
-        addresses are dialed, if not all outside the mesh; `names`: what looks up names, if not the
-        resolver of the reactor."""
-
-        def unreachable(dialer: PeerFactory, why: str) -> None:
-            if not is_quiet:
-                self._unreachable(dialer.target, why)
-
-        return PeerFactory(
-            self._reactor,
-            targets,
-            build=self._dialed,
-            secure=self._secure,
-            draw=self._draw,
-            unreachable=unreachable,
-            turns=turns or Turns(1, self._draw, bugs.caught("a dial could not begin")),
-            rounds=rounds,
-            max_delay=max_delay,
-            begin_round=begin_round,
-            dialing=self._dialing,
-            outside=rule or self._outside,
-            sources=sources,
-            names=names,
-        )
+    def dialer(self, targets: tuple[Target, ...], policy: DialPolicy | None = None) -> PeerFactory:
+        """A reconnecting factory for these targets, not started."""
+        policy = policy or DialPolicy()
+        if policy.rule is None:
+            policy = replace(policy, rule=self._outside)
+        return PeerFactory(self._reactor, self, targets, self._draw, policy)
 
     def attempt(self, link: Link) -> PeerFactory | None:
-        """What dialed the link, until that is settled."""
+        """The dialer of the link, until it is settled."""
         return self._links.get(link)
 
     def settled(self, link: Link) -> None:
-        """The link is of use, and whoever wanted it has stopped dialing. An attempt that still goes
-        on was meant for a node that somebody else answered for."""
+        """The link is of use, and whoever wanted it has stopped dialing. A dialer that was not
+        stopped was meant for another node than the one that answered."""
         dialer = self._links[link]
         self._links[link] = None
         if dialer is not None and dialer.continueTrying:
@@ -145,30 +143,36 @@ class Connector:
             dialer.authenticated()
 
     def closed(self, link: Link) -> None:
-        """The link is no more."""
+        """The link has ended."""
         dialer = self._links.pop(link)
         if dialer is not None:
             dialer.failed()
 
-    def _dialed(self, dialer: PeerFactory, host: str) -> Link:
-        begin = partial(self._machine, Dialer)
-        verified = host if self._identity.credentials.verify_hostname else None
-        channel = tls.Channel(verified, self._outside)
+    def _begin(self, role: type[Dialer] | type[Listener], binding: bytes) -> Dialer | Listener:
+        return self._proof.begin(role, binding)  # by the keys of now, not of when it connected
+
+    # --- what dialers need (dialing.reconnect.Owner) ---
+
+    def build_link(self, dialer: PeerFactory, host: str) -> Link:
+        verified = host if self._proof.identity.credentials.verify_hostname else None
         link = Link(
             self._owner,
             self._reactor,
             True,
-            begin,
-            channel,
+            partial(self._begin, Dialer),
+            tls.Channel(verified, self._outside),
             tls.HANDSHAKE_TIMEOUT,
             memory=self._memory,
         )
         self._links[link] = dialer
         return link
 
-    def _machine(self, role: type[Dialer] | type[Listener], binding: bytes) -> Dialer | Listener:
-        nonce = self._random_bytes(sizes.NONCE_SIZE)
-        return role(self.keys, self._node_key, self._record(), nonce, binding)
+    def secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
+        proof = self._proof
+        return tls.client_factory(proof.identity, host, factory, self._reactor, proof.transport)
 
-    def _secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
-        return tls.client_factory(self._identity, host, factory, self._reactor, self._transport)
+    def dialing(self, dialer: PeerFactory, address: str) -> None:
+        self._observer.dialing(dialer, address)
+
+    def unreachable(self, dialer: PeerFactory, why: str) -> None:
+        self._observer.unreachable(dialer.target, why)

@@ -1,19 +1,19 @@
-"""Who may dial now: so many at a time, the others wait for their turn.
+"""Limits how many dials are under way at once; the others wait in queues, one for each source.
 
-A mesh that starts as a whole would otherwise have every node dial all others in the same moment:
-more handshakes than the machines can do before they time out, and so to be done again. And a member
-that vouches for thousands of nodes that do not exist would cost a socket for each.
+When a whole mesh starts, every node would otherwise dial all others at the same moment: more
+handshakes than the machines can complete before they time out, and all of them to be repeated. And
+a member that vouches for thousands of nodes that do not exist would cost a socket for each.
 
-**Sources.** Each dial has sources: where those come from who vouch for the node that is dialed
-(tls.admission: one member can have many identities, but not many addresses). Sources are served one
-after the other, so thousands of nodes that one member made up keep nobody waiting whom others vouch
-for, and no source has more than `each` turns. A node that several sources vouch for waits with all
-of them, and goes with the first. Each dial is charged to the budget of the source that it went with
-(dialing.dial_budget); a source that has spent its budget is passed over until it has some.
+**Sources.** A dial has one or more sources: where the nodes connect from that vouch for its target
+(addresses.source_of; one member can have many identities, but not many addresses). Sources are
+served round-robin, so thousands of nodes invented by one member delay nobody that others vouch for,
+and no source has more than `per_source` slots. A dial with several sources waits in all their
+queues and is charged to the source that reaches it first (dialing.dial_budget). A source whose
+budget is spent is skipped until it has some again.
 
-Of one source, whoever has not failed yet goes first, so that nodes that do not answer, once tried,
-are in nobody's way. Among equals chance decides: everybody hears of the others in the same order,
-and would call on them in that order, all on the same one.
+Within a source, dials that have not failed yet go first, so targets that turned out not to answer
+delay nobody. Among equals the choice is random: all nodes hear of the others in the same order, and
+would otherwise all dial the same node first.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
-MAX_SOURCES = 16  # that one dial waits with
+MAX_SOURCES = 16  # of one dial
 
 
 class Budget(Protocol):
-    """What sources may spend. dialing.dial_budget.DialBudget is one."""
+    """What sources may spend on dials; implemented by dialing.dial_budget.DialBudget."""
 
     def wait(self, source: str) -> float:
         """Seconds until this source can pay for a dial."""
@@ -37,153 +37,155 @@ class Budget(Protocol):
 
 
 class Unlimited:
-    """The budget of who dials for its own reasons."""
+    """For dials that nobody else asked for."""
 
     def wait(self, source: str) -> float:
         return 0.0
 
     def take(self, source: str) -> None:
-        """It costs nothing."""
+        """Costs nothing."""
 
     def give_back(self, source: str) -> None:
         """Nothing was taken."""
 
 
-class Turn:
-    """A turn, to be ended once by whoever has it; `ended` and `paid` do what that takes."""
+class DialSlot:
+    """The permission to make one attempt. Whoever has it must release it."""
 
-    def __init__(self, ended: Callable[[], None], paid: Callable[[], None]) -> None:
-        self._ended = ended
-        self._paid = paid
-        self.is_over = self._is_proved = False
+    def __init__(self, released: Callable[[], None], refunded: Callable[[], None]) -> None:
+        self._released = released
+        self._refunded = refunded
+        self.is_released = self._is_refunded = False
 
-    def end(self) -> None:
-        """Others may have their turn. To say it again does no harm."""
-        if not self.is_over:
-            self.is_over = True
-            self._ended()
+    def release(self) -> None:
+        """The slot is free for the next dial. Idempotent."""
+        if not self.is_released:
+            self.is_released = True
+            self._released()
 
-    def proved(self) -> None:
-        """The dial led to a member, so it costs its source nothing; also after the end."""
-        if not self._is_proved:
-            self._is_proved = True
-            self._paid()
-
-
-Begin = Callable[[Turn], None]
+    def refund(self) -> None:
+        """The dial led to a member, so it costs its source nothing; also after the release."""
+        if not self._is_refunded:
+            self._is_refunded = True
+            self._refunded()
 
 
-class Turns:
-    """At most `most` turns at a time, and of one source at most `each`. `draw()`: a random number
-    from 0 to 1. `broke(error)` is told of an exception that a `begin` raised: that turn is over,
-    and the others get theirs. `reactor` is needed where the budget has an end."""
+Granted = Callable[[DialSlot], None]
+
+
+class DialLimit:
+    """`slots` in all, and at most `per_source` for one source. `draw()`: a random number from 0 to
+    1. `failed(error)` is told of an exception that a `granted` callback raised; its slot is
+    released. `reactor` is needed only with a finite budget."""
 
     def __init__(
         self,
-        most: int,
+        slots: int,
         draw: Callable[[], float],
-        broke: Callable[[Exception], None],
-        each: int | None = None,
+        failed: Callable[[Exception], None],
+        per_source: int | None = None,
         budget: Budget | None = None,
         reactor: Any = None,
     ) -> None:
-        self._free = most
-        self._each = most if each is None else each
+        self._free = slots
+        self._per_source = slots if per_source is None else per_source
         self._draw = draw
-        self._broke = broke
+        self._failed = failed
         self._budget = budget or Unlimited()
         self._reactor = reactor
-        self._sources: dict[str, _Source] = {}  # the one that was served last at the end
-        self._waiting: dict[Begin, _Waiting] = {}
-        self._held: Counter[str] = Counter()  # turns, by source
-        self._is_giving = False
-        self._wake: Any = None  # when the budget of a source comes back
+        self._sources: dict[str, _Source] = {}  # in the order in which they are served
+        self._waiting: dict[Granted, _Request] = {}
+        self._held: Counter[str] = Counter()  # slots, by source
+        self._is_granting = False
+        self._wake: Any = None  # when a source has some budget again
 
-    def ask(self, begin: Begin, has_failed: bool, sources: Collection[str] = ("",)) -> None:
-        """`begin` is called with a turn when that has come, perhaps at once."""
-        self._waiting[begin] = waiting = _Waiting(has_failed)
+    def request(self, granted: Granted, has_failed: bool, sources: Collection[str] = ("",)) -> None:
+        """`granted` is called with a slot when there is one, perhaps at once."""
+        self._waiting[granted] = request = _Request(has_failed)
         for source in tuple(sources)[:MAX_SOURCES] or ("",):
-            self._enqueue(begin, waiting, source)
-        self._give()
+            self._enqueue(granted, request, source)
+        self._grant()
 
-    def also(self, begin: Begin, source: str) -> None:
-        """If it waits still, it may go with this source, too."""
-        waiting = self._waiting.get(begin)
-        if waiting is not None and len(waiting.sources) < MAX_SOURCES:
-            self._enqueue(begin, waiting, source)
-            self._give()
+    def add_source(self, granted: Granted, source: str) -> None:
+        """If this request still waits, it waits with this source as well."""
+        request = self._waiting.get(granted)
+        if request is not None and len(request.sources) < MAX_SOURCES:
+            self._enqueue(granted, request, source)
+            self._grant()
 
-    def withdraw(self, begin: Begin) -> None:
-        """Do not call it, in case it still waits."""
-        waiting = self._waiting.pop(begin, None)
-        for source in waiting.sources if waiting is not None else ():
+    def withdraw(self, granted: Granted) -> None:
+        """Drop this request if it still waits."""
+        request = self._waiting.pop(granted, None)
+        for source in request.sources if request is not None else ():
             queues = self._sources[source]
-            queues.discard(begin)
+            queues.discard(granted)
             if not len(queues):
                 del self._sources[source]
 
     def stop(self) -> None:
-        """Nobody gets a turn any more."""
-        for begin in tuple(self._waiting):
-            self.withdraw(begin)
+        """Grant no more slots."""
+        for granted in tuple(self._waiting):
+            self.withdraw(granted)
         if self._wake is not None and self._wake.active():
             self._wake.cancel()
 
-    def _enqueue(self, begin: Begin, waiting: _Waiting, source: str) -> None:
-        if source not in waiting.sources:
-            waiting.sources.append(source)
+    def _enqueue(self, granted: Granted, request: _Request, source: str) -> None:
+        if source not in request.sources:
+            request.sources.append(source)
             queues = self._sources.setdefault(source, _Source())
-            (queues.failed if waiting.has_failed else queues.fresh).add(begin)
+            (queues.failed if request.has_failed else queues.fresh).add(granted)
 
-    def _give(self) -> None:
-        """A turn may be over before `begin` returns: then the loop goes on, and not deeper."""
-        if self._is_giving:
+    def _grant(self) -> None:
+        """A slot may be released before `granted` returns: then the loop goes on, and does not
+        recurse."""
+        if self._is_granting:
             return
-        self._is_giving = True
+        self._is_granting = True
         while self._free and (source := self._next()) is not None:
             queues = self._sources[source]
-            begin = (queues.fresh if len(queues.fresh) else queues.failed).pick(self._draw())
-            self.withdraw(begin)
+            granted = (queues.fresh if len(queues.fresh) else queues.failed).pick(self._draw())
+            self.withdraw(granted)
             if source in self._sources:
-                self._sources[source] = self._sources.pop(source)  # now it is the last
-            turn = self._begun(source)
+                self._sources[source] = self._sources.pop(source)  # served last from now on
+            slot = self._take_slot(source)
             try:
-                begin(turn)
-            except Exception as error:  # in the call stack of somebody else who is not to suffer
-                turn.end()
-                self._broke(error)
-        self._is_giving = False
+                granted(slot)
+            except Exception as error:  # must not reach whoever happened to release a slot
+                slot.release()
+                self._failed(error)
+        self._is_granting = False
 
-    def _begun(self, source: str) -> Turn:
-        def ended() -> None:
+    def _take_slot(self, source: str) -> DialSlot:
+        def released() -> None:
             self._free += 1
             self._held[source] -= 1
             if not self._held[source]:
                 del self._held[source]
-            self._give()
+            self._grant()
 
         self._free -= 1
         self._held[source] += 1
         self._budget.take(source)
-        return Turn(ended, lambda: self._budget.give_back(source))
+        return DialSlot(released, lambda: self._budget.give_back(source))
 
     def _next(self) -> str | None:
-        """Whose turn it is. If all who wait have spent their budgets, look again later."""
+        """The source that gets the next slot. If all that wait have spent their budgets, a timer
+        is set."""
         soonest = math.inf
         for source in self._sources:
-            if self._held[source] >= self._each:
+            if self._held[source] >= self._per_source:
                 continue
             wait = self._budget.wait(source)
             if not wait:
                 return source
             soonest = min(soonest, wait)
         if soonest < math.inf and (self._wake is None or not self._wake.active()):
-            self._wake = self._reactor.callLater(soonest, self._give)
+            self._wake = self._reactor.callLater(soonest, self._grant)
         return None
 
 
-class _Waiting:
-    """Somebody who has no turn yet, and the sources whose turn it may be."""
+class _Request:
+    """A dial that has no slot yet, and the sources in whose queues it waits."""
 
     __slots__ = ("has_failed", "sources")
 
@@ -193,7 +195,7 @@ class _Waiting:
 
 
 class _Source:
-    """Who waits with one source."""
+    """The requests that wait with one source."""
 
     __slots__ = ("failed", "fresh")
 
@@ -203,29 +205,29 @@ class _Source:
     def __len__(self) -> int:
         return len(self.fresh) + len(self.failed)
 
-    def discard(self, begin: Begin) -> None:
-        self.fresh.discard(begin)
-        self.failed.discard(begin)
+    def discard(self, granted: Granted) -> None:
+        self.fresh.discard(granted)
+        self.failed.discard(granted)
 
 
 class _Bag:
-    """A set of which any one can be picked by its number, and removed at no cost."""
+    """A set from which a random item is picked, and any item removed, in constant time."""
 
     __slots__ = ("_at", "_items")
 
     def __init__(self) -> None:
-        self._items: list[Begin] = []
-        self._at: dict[Begin, int] = {}
+        self._items: list[Granted] = []
+        self._at: dict[Granted, int] = {}
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def add(self, item: Begin) -> None:
+    def add(self, item: Granted) -> None:
         if item not in self._at:
             self._at[item] = len(self._items)
             self._items.append(item)
 
-    def discard(self, item: Begin) -> None:
+    def discard(self, item: Granted) -> None:
         at = self._at.pop(item, None)
         if at is None:
             return
@@ -234,6 +236,6 @@ class _Bag:
             self._items[at] = last
             self._at[last] = at
 
-    def pick(self, draw: float) -> Begin:
-        """From -1, the last, to the one before it: a draw of exactly 1 is in the list as well."""
+    def pick(self, draw: float) -> Granted:
+        """Indices run from -1 to length - 2, so that a draw of exactly 1.0 is valid, too."""
         return self._items[int(draw * len(self._items)) - 1]

@@ -1,8 +1,8 @@
 """Dials the nodes that other nodes vouch for, and those whose session is to be renewed.
 
-Who vouches has the target dialed, so what one member may cost is bounded: dialing.dial_limit has
-the fairness among those who vouch, dialing.dial_budget how many dials that lead to nobody they may
-cause, dialing.dialable which addresses are left out.
+Whoever vouches for a node causes it to be dialed, so what one member may cause is bounded:
+dialing.dial_limit shares the attempts fairly among those who vouch, dialing.dial_budget limits the
+dials that lead to no member, dialing.dialable excludes addresses.
 """
 
 from __future__ import annotations
@@ -10,23 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
+from tunmesh.dialing.attempt import DialPolicy
 from tunmesh.dialing.connections import Connector
 from tunmesh.dialing.dial_budget import DialBudget
-from tunmesh.dialing.dial_limit import Turns
+from tunmesh.dialing.dial_limit import DialLimit
 from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.logs import bugs
 from tunmesh.tls.underlay import Rule
 from tunmesh.wire.records import NodeRecord
 
-# Attempts at a time: for those whom one source vouches for, and in all. Few, because in a mesh that
-# starts as a whole each node makes so many, and all of them together must not take longer than a
-# handshake may.
+# Attempts under way at once: for the nodes that one source vouches for, and in all. Few, because in
+# a mesh that starts as a whole every node makes as many, and together they must not take longer
+# than a handshake may.
 MAX_DIALS, MAX_ALL_DIALS = 4, 6
 
 
-class LearnedDials:
-    """The dialers of one node, by the id of whom they are for. `sources(id)`: where those come from
-    who vouch for it; `spent(source)` is told when a source has used up its budget."""
+class DiscoveredNodes:
+    """The dialers of one node, by the id of the node that they are for. `sources(id)`: where the
+    nodes connect from that vouch for it; `spent(source)` is told when a source has used up its
+    budget."""
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class LearnedDials:
         self._rule = rule
         self._sources = sources
         self._dialers: dict[str, PeerFactory] = {}
-        self._turns = Turns(
+        self._limit = DialLimit(
             MAX_ALL_DIALS,
             draw,
             bugs.caught("a dial could not begin"),
@@ -54,49 +56,48 @@ class LearnedDials:
         return node_id in self._dialers
 
     def __iter__(self) -> Iterator[tuple[str, PeerFactory]]:
-        """Those that are at it."""
+        """The nodes that are being dialed."""
         return ((each, dialer) for each, dialer in self._dialers.items() if dialer.continueTrying)
 
     def is_for(self, node_id: str, dialer: PeerFactory) -> bool:
-        """Whether this factory is the one that dials this node."""
+        """Whether this dialer is the one for this node."""
         return self._dialers.get(node_id) is dialer
 
     def wanted(self, dialer: PeerFactory) -> str | None:
-        """The id of the node that this factory is to reach."""
+        """The id of the node that this dialer is for."""
         return next((each for each, other in self._dialers.items() if other is dialer), None)
 
     def dial(self, record: NodeRecord, delay: float) -> None:
-        """Try to link with this node until that is stopped."""
+        """Keep trying to link with this node."""
         dialer = self._dialers.get(record.id)
         if dialer is None:
-            dialer = self._dialers[record.id] = self._connector.dialer(
-                (record.host_port,),
-                self._turns,
-                rule=self._rule,
-                sources=lambda: self._sources(record.id),
+            policy = DialPolicy(
+                self._limit, sources=lambda: self._sources(record.id), rule=self._rule
             )
+            dialer = self._connector.dialer((record.host_port,), policy)
+            self._dialers[record.id] = dialer
         dialer.start(delay)
 
     def vouched(self, node_ids: Iterable[str], source: str) -> None:
-        """Somebody who comes from there vouches for these, too."""
+        """A node that connects from there vouches for these, too."""
         for node_id in node_ids:
             dialer = self._dialers.get(node_id)
             if dialer is not None:
-                dialer.vouched(source)
+                dialer.add_source(source)
 
     def stop(self, node_id: str) -> None:
-        """It is linked."""
+        """This node is linked."""
         if node_id in self._dialers:
             self._dialers[node_id].stop()
 
     def forget(self, node_id: str) -> None:
-        """Nobody vouches for it any more."""
+        """Nobody vouches for this node any more."""
         dialer = self._dialers.pop(node_id, None)
         if dialer is not None:
             dialer.abandon()
 
     def abandon(self) -> None:
-        """Dial no more."""
+        """Stop dialing."""
         for dialer in self._dialers.values():
             dialer.abandon()
-        self._turns.stop()
+        self._limit.stop()

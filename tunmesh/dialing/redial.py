@@ -1,79 +1,80 @@
-"""Dials the nodes that are remembered (membership.lost_nodes): one timer, a factory for each."""
+"""Dials lost nodes, as membership.lost_nodes says: one timer, and one dialer for each of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from typing import Any
 
-from tunmesh.dialing.reconnect import PeerFactory, Target, shown_target
-from tunmesh.membership.lost_nodes import Memory
+from tunmesh.addresses import Target, shown_target
+from tunmesh.dialing.reconnect import PeerFactory
+from tunmesh.membership.lost_nodes import LostNodes
 from tunmesh.status import LostNode
 from tunmesh.wire.messages import LEAVING
 from tunmesh.wire.records import NodeRecord
 
 
 class Redialer:
-    """What reaches lost nodes again.
+    """Reaches lost nodes again.
 
-    - `make_dialer(target)`: a factory that makes one attempt each time it is started;
-    - `is_helped()`: whether every bootstrap group has a link;
-    - `busy()`: what is dialed for other reasons.
+    - `make_dialer(target)`: a dialer that makes one attempt each time it is started;
+    - `is_bootstrapped()`: whether every bootstrap group has a link;
+    - `busy()`: the targets that are dialed for other reasons.
     """
 
     def __init__(
         self,
         reactor: Any,
-        memory: Memory,
+        nodes: LostNodes,
         make_dialer: Callable[[Target], PeerFactory],
-        is_helped: Callable[[], bool],
+        is_bootstrapped: Callable[[], bool],
         busy: Callable[[], Container[Target]],
     ) -> None:
         self._reactor = reactor
-        self._memory = memory
+        self._nodes = nodes
         self._make_dialer = make_dialer
-        self._is_helped = is_helped
+        self._is_bootstrapped = is_bootstrapped
         self._busy = busy
         self._dialers: dict[Target, PeerFactory] = {}
         self._timer: Any = None
-        self._is_over = False
+        self._is_abandoned = False
 
-    def linked(self, record: NodeRecord, source: str, is_there: bool) -> None:
-        """A node is linked, from this source; `is_there`: it was reached by its URL."""
-        self._memory.linked(record, self._reactor.seconds(), source, is_there)
+    def linked(self, record: NodeRecord, source: str, is_reached: bool) -> None:
+        """A node is linked, from this source; `is_reached`: it answered at its URL."""
+        self._nodes.linked(record, self._reactor.seconds(), source, is_reached)
         self._drop_dialers()
 
     def parted(self, record: NodeRecord, reason: str) -> None:
         """A node is no longer linked."""
-        self._memory.parted(record, reason == LEAVING, self._reactor.seconds())
-        self.tend()
+        self._nodes.parted(record, reason == LEAVING, self._reactor.seconds())
+        self.dial_due()
 
     def answered(self, dialer: PeerFactory | None) -> None:
-        """A node, perhaps oneself, was reached by what this factory dialed."""
+        """This dialer reached a node, perhaps this one."""
         if dialer is not None and dialer is self._dialers.get(dialer.target):
-            self._memory.answered(dialer.target)
+            self._nodes.answered(dialer.target)
             self._drop_dialers()
 
-    def tend(self) -> None:
-        """Dial whoever is due, and come back for the next. To be called, too, when it has changed
-        whether the node is helped."""
-        if self._is_over:
+    def dial_due(self) -> None:
+        """Dial the nodes that are due, and set the timer for the next ones. To be called as well
+        when `is_bootstrapped` has changed."""
+        if self._is_abandoned:
             return
-        now, is_helped = self._reactor.seconds(), self._is_helped()
-        for target in self._memory.due(now, is_helped, self._busy()):
+        now, is_bootstrapped = self._reactor.seconds(), self._is_bootstrapped()
+        for target in self._nodes.due(now, is_bootstrapped, self._busy()):
             if target not in self._dialers:
                 self._dialers[target] = self._make_dialer(target)
             self._dialers[target].start()
         self._drop_dialers()
-        wait = self._memory.wait(now, is_helped)
+        wait = self._nodes.wait(now, is_bootstrapped)
         if wait is not None:
             self._wake_in(wait)
 
-    def lost(self) -> Iterator[LostNode]:
-        """Every node that is remembered, of which no other life is linked, and that nothing else
-        dials, the one that was linked last first."""
-        now, is_helped, busy = self._reactor.seconds(), self._is_helped(), self._busy()
-        for target, each in self._memory:
-            if target in busy or self._memory.is_elsewhere(each.record):
+    def statuses(self) -> Iterator[LostNode]:
+        """Every lost node of which no other incarnation is linked, and that is not dialed for other
+        reasons, the latest first."""
+        now, is_bootstrapped, busy = self._reactor.seconds(), self._is_bootstrapped(), self._busy()
+        for target, each in self._nodes:
+            if target in busy or self._nodes.is_elsewhere(each.record):
                 continue
             dialer = self._dialers.get(target)
             yield LostNode(
@@ -83,25 +84,24 @@ class Redialer:
                 left=each.left,
                 attempts=each.tries,
                 why=dialer.why if dialer is not None else "",
-                retry_in=self._memory.retry_in(target, now, is_helped),
+                retry_in=self._nodes.retry_in(target, now, is_bootstrapped),
             )
 
     def abandon(self) -> None:
-        """Dial no more."""
-        self._is_over = True
+        """Stop dialing."""
+        self._is_abandoned = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         for dialer in self._dialers.values():
             dialer.abandon()
 
     def _drop_dialers(self) -> None:
-        """Those of nodes that are not remembered any more. An attempt that is under way ends as it
-        likes."""
-        for target in [target for target in self._dialers if target not in self._memory]:
+        """Those of nodes that are not lost any more. An attempt that is under way may go on."""
+        for target in [target for target in self._dialers if target not in self._nodes]:
             self._dialers.pop(target).stop()
 
     def _wake_in(self, delay: float) -> None:
         if self._timer is None or not self._timer.active():
-            self._timer = self._reactor.callLater(delay, self.tend)
+            self._timer = self._reactor.callLater(delay, self.dial_due)
         elif self._timer.getTime() > self._reactor.seconds() + delay:
             self._timer.reset(delay)

@@ -51,7 +51,7 @@ class _Lookup:
 
 
 @implementer(IHostnameResolver)
-class Names:
+class Resolver:
     """The resolver of a reactor, for TCP. To be given to `reactor.installNameResolver`.
 
     `shuffle(addresses)` changes the order of a list in place."""

@@ -1,35 +1,34 @@
 """Nodes that this one was linked with and is not any more: which of them to dial, and when.
 
-Hearsay forgets a node that nobody is linked with (membership.roster), and a bootstrap group knows
-no URLs but its own. Where the nodes that the mesh was bootstrapped from are gone for good, neither
-helps two halves of it that lost each other, nor a node that was started again. So every node
-remembers those that it was linked with itself, and dials each of them until it is linked again, or
-for a DAY.
+The roster forgets a node that nobody is linked with, and a bootstrap group knows no URLs but its
+own. If the nodes that the mesh was bootstrapped from are gone for good, neither helps two halves of
+a mesh that lost each other, nor a node that was restarted. So every node remembers the nodes that
+it was linked with itself, and dials each of them until it is linked again, or for a DAY.
 
-    linked ── no longer linked ──> remembered ── linked at its URL, whatever its id ──> linked
-                                       │
-                                       └── a DAY, too many others, another node there ──> forgotten
+    linked ── no longer linked ──> lost ── linked at its URL, whatever its id ──> linked
+                                    │
+                                    └── a DAY, too many others, another node there ──> forgotten
 
-What is remembered is a URL: a node that was started again has another id. Only a link of one's own
-is remembered, and what is remembered is told to nobody and counts as knowledge of nobody: the dead
-cannot be kept alive by it.
+What is remembered is a URL, since a restarted node has another id. Only links of one's own are
+remembered, and nobody is told: what is remembered cannot keep a dead node known to the mesh.
 
-**Who is found.** Names, addresses and URLs in records are claims. A member that says that it is at
-the URL of a lost node, or is a later life of it, could make two nodes forget each other. So a lost
-node is found only when it is linked itself, when somebody answers at its URL, or when who says so
-comes from the same source as it did (tls.admission). Else it is dialed further, ever more
-rarely: that costs a node that moved for good some attempts in a DAY.
+**When a node counts as found.** Names, addresses and URLs in records are claims. A member that
+claims the URL of a lost node, or to be a later incarnation of it, could make two nodes forget each
+other. So a lost node is found only when it is linked itself, when somebody answers at its URL, or
+when the claimant connects from the same source as the lost node did (addresses.source_of).
+Otherwise it is still dialed, more and more rarely: for a node that moved for good that costs a few
+attempts in a DAY.
 
-**Cost.** There are at most MAX_REMEMBERED. When there are more, one of the source that most of them
-came from is forgotten, so that many identities of one member do not displace the others: of those
-that said that they leave, or else the one that was lost first. A node that said so is most often
-gone for good, or back within a minute: it begins with a longer pause.
+**Cost.** At most MAX_LOST nodes are remembered. Beyond that, one is forgotten of the source that
+most of them came from, so that many identities of one member do not displace the others: one that
+said that it leaves, or else the one that was lost first. A node that left is most often gone for
+good, or back within a minute, so its first pause is longer.
 
-The pauses between two attempts at a node double, up to 15 s, as often as a bootstrap group is
-dialed; up to two minutes where every group has a link, since the lost node will most likely come by
-itself. The more nodes are remembered the longer the pauses are: all together cost about one attempt
-a second at most, and never more than BURST at once. A link that does not last does not shorten the
-pauses: two nodes that break each other's links would otherwise link and part as fast as they can.
+The pauses between two attempts at a node double up to 15 s, as often as a bootstrap group is
+dialed; up to two minutes while every group has a link, since the lost node will then most likely
+come by itself. The more nodes are lost the longer the pauses are: about one attempt a second for
+all together, and never more than BURST at once. A link that does not last does not reset the
+pauses: two nodes that keep ending each other's links would otherwise do so as fast as they can.
 
 The machine does no I/O and reads no clock.
 """
@@ -41,59 +40,58 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
-from tunmesh.membership.name_conflicts import are_two_lives
+from tunmesh.addresses import Target
+from tunmesh.membership.name_conflicts import are_incarnations
 from tunmesh.wire.records import NodeRecord
 
-Target = tuple[str, int]  # host, port
-
-MAX_REMEMBERED = 256
+MAX_LOST = 256
 DAY = 86400.0  # seconds
-# Seconds: the longest pause before the first attempt, by whether the node said that it leaves, and
-# what it grows to, by whether every bootstrap group has a link.
+# Seconds: the longest pause before the first attempt, for nodes that were lost and that left; and
+# the longest later, without and with a link for every bootstrap group.
 FIRST_LOST, FIRST_LEFT = 1.0, 15.0
-LONGEST_ALONE, LONGEST_HELPED = 15.0, 120.0
-# Seconds that one more node makes the longest pause longer. A pause is drawn from its upper half.
+LONGEST_ALONE, LONGEST_BOOTSTRAPPED = 15.0, 120.0
+# Seconds by which each lost node lengthens the longest pause. Pauses are drawn from the upper half.
 PAUSE_PER_NODE = 1.5
 BURST, PACE = 4, 1.0  # so many attempts at once, and the seconds from one burst to the next
-SHORT_LIFE = 5.0  # seconds that a link must have lasted for the pauses to begin anew
+SHORT_LIFE = 5.0  # seconds that a link must have lasted for the pauses to be reset
 
 
 @dataclass(slots=True)
-class Remembered:
-    """A node that is not linked. Times are seconds of the node's clock."""
+class _Lost:
+    """A node that is not linked any more. Times are seconds of this node's clock."""
 
-    record: NodeRecord  # what it said last of itself
-    source: str  # where it came from
+    record: NodeRecord  # the last that it said of itself
+    source: str  # where it connected from
     lost: float  # when it was no longer linked
     left: bool  # it said that it leaves
-    draw: float  # 0 to 1, of the pause that goes on
+    draw: float  # 0 to 1, for the length of the current pause
     tried: float  # the beginning of that pause
     tries: int = 0
 
 
 @dataclass(slots=True)
 class _Linked:
-    """A node that is linked: since when, and how often it had been tried before."""
+    """A node that is linked: since when, and how often it was tried before."""
 
     record: NodeRecord
     source: str
-    is_there: bool  # it was reached at its URL
+    is_reached: bool  # it answered at its URL
     since: float
     tries: int
 
 
-class Memory:
-    """The memory of one node, whose own URL leads to `own`. `draw()`: a random number, 0 to 1."""
+class LostNodes:
+    """Those of one node, whose own URL leads to `own`. `draw()`: a random number, 0 to 1."""
 
     def __init__(self, own: Target, draw: Callable[[], float]) -> None:
         self._own = own
         self._draw = draw
         self._linked: dict[str, _Linked] = {}
-        self._lost: dict[Target, Remembered] = {}  # the one that was lost last at the end
-        self._paced = 0.0  # no burst before
+        self._lost: dict[Target, _Lost] = {}  # in the order in which they were lost
+        self._paced = 0.0  # no burst before this time
 
-    def __iter__(self) -> Iterator[tuple[Target, Remembered]]:
-        """All that are remembered, the one that was linked last first."""
+    def __iter__(self) -> Iterator[tuple[Target, _Lost]]:
+        """All of them, the latest first."""
         return reversed(tuple(self._lost.items()))
 
     def __len__(self) -> int:
@@ -105,11 +103,11 @@ class Memory:
     # --- facts ---
 
     def linked(
-        self, record: NodeRecord, now: float, source: str = "", is_there: bool = False
+        self, record: NodeRecord, now: float, source: str = "", is_reached: bool = False
     ) -> None:
-        """A node is linked, from this source. `is_there`: it was reached by its URL. If it was
-        remembered, perhaps from an earlier life, it is found."""
-        linked = _Linked(record, source, is_there, now, 0)
+        """A node is linked, from this source. `is_reached`: it answered at its URL. If it was lost,
+        perhaps as an earlier incarnation, it is found."""
+        linked = _Linked(record, source, is_reached, now, 0)
         found = [
             at for at, each in self._lost.items() if _is_found(each.record, each.source, linked)
         ]
@@ -122,36 +120,36 @@ class Memory:
         was, target = self._linked.pop(record.id), record.host_port
         others = self._linked.values()
         if target == self._own or any(_is_found(record, was.source, other) for other in others):
-            return  # another life of it is linked
+            return  # another incarnation of it is linked
         self._lost.pop(target, None)
         tries = was.tries + 1 if now - was.since < SHORT_LIFE else 0
-        self._lost[target] = Remembered(record, was.source, now, left, self._draw(), now, tries)
-        if len(self._lost) > MAX_REMEMBERED:
+        self._lost[target] = _Lost(record, was.source, now, left, self._draw(), now, tries)
+        if len(self._lost) > MAX_LOST:
             sources = Counter(each.source for each in self._lost.values())
             most = max(sources, key=sources.__getitem__)
             crowd = [(at, each.left) for at, each in self._lost.items() if each.source == most]
             del self._lost[next((at for at, left in crowd if left), crowd[0][0])]
 
     def answered(self, target: Target) -> None:
-        """Somebody, perhaps oneself, was reached at a remembered URL: the one that was remembered,
-        or else it is not there any more."""
+        """A node answered at the URL of a lost one, perhaps this node itself: either it is the lost
+        one, or that is not there any more."""
         self._lost.pop(target, None)
 
     def is_elsewhere(self, record: NodeRecord) -> bool:
-        """Whether a node that says that it is a life of this remembered one is linked."""
-        return any(are_two_lives(record, other.record) for other in self._linked.values())
+        """Whether a node is linked that says it is an incarnation of this lost one."""
+        return any(are_incarnations(record, other.record) for other in self._linked.values())
 
     # --- what to do ---
 
-    def due(self, now: float, is_helped: bool, busy: Container[Target]) -> list[Target]:
-        """Whom to dial now. `is_helped`: every bootstrap group has a link; `busy`: what is dialed
-        anyhow, for other reasons."""
+    def due(self, now: float, is_bootstrapped: bool, busy: Container[Target]) -> list[Target]:
+        """Which targets to dial now. `is_bootstrapped`: every bootstrap group has a link; `busy`:
+        targets that are dialed for other reasons."""
         over = [target for target, each in self._lost.items() if now - each.lost > DAY]
         for target in over:
             del self._lost[target]
         if now < self._paced:
             return []
-        longest = self._longest(is_helped)
+        longest = self._longest(is_bootstrapped)
         waiting = sorted((_due(each, longest), target) for target, each in self._lost.items())
         chosen: list[Target] = []
         for due, target in waiting:
@@ -166,36 +164,36 @@ class Memory:
             self._paced = now + PACE
         return chosen
 
-    def wait(self, now: float, is_helped: bool) -> float | None:
-        """Seconds until `due` is to be asked; None while nobody is remembered."""
+    def wait(self, now: float, is_bootstrapped: bool) -> float | None:
+        """Seconds until `due` is to be called; None while no node is lost."""
         if not self._lost:
             return None
-        longest = self._longest(is_helped)
+        longest = self._longest(is_bootstrapped)
         first = min(_due(each, longest) for each in self._lost.values())
         return max(first, self._paced, now) - now
 
-    def retry_in(self, target: Target, now: float, is_helped: bool) -> float:
-        """Seconds until the next attempt at this one, if it is not dialed for other reasons."""
-        return max(0.0, _due(self._lost[target], self._longest(is_helped)) - now)
+    def retry_in(self, target: Target, now: float, is_bootstrapped: bool) -> float:
+        """Seconds until the next attempt at this target, if it is not dialed for other reasons."""
+        return max(0.0, _due(self._lost[target], self._longest(is_bootstrapped)) - now)
 
-    def _longest(self, is_helped: bool) -> float:
-        longest = LONGEST_HELPED if is_helped else LONGEST_ALONE
+    def _longest(self, is_bootstrapped: bool) -> float:
+        longest = LONGEST_BOOTSTRAPPED if is_bootstrapped else LONGEST_ALONE
         return max(longest, PAUSE_PER_NODE * len(self._lost))
 
 
-def _due(each: Remembered, longest: float) -> float:
-    """When to try the next time. It is reckoned anew each time: a pause that began when all was
-    well is not to go on when nobody is left."""
+def _due(each: _Lost, longest: float) -> float:
+    """When to try next. Computed anew each time: a pause that began while the node was bootstrapped
+    must not go on when it has no link left."""
     first = FIRST_LEFT if each.left else FIRST_LOST
     pause = min(math.ldexp(first, min(each.tries, 16)), longest)
     return each.tried + pause * (1 + each.draw) / 2
 
 
 def _is_found(lost: NodeRecord, source: str, linked: _Linked) -> bool:
-    """Whether a node that was lost, and came from this source, is found in one that is linked."""
+    """Whether a lost node that connected from this source is found in a linked one."""
     if lost.id == linked.record.id:
         return True
     is_at_its_url = lost.host_port == linked.record.host_port
-    if is_at_its_url and linked.is_there:
+    if is_at_its_url and linked.is_reached:
         return True
-    return source == linked.source and (is_at_its_url or are_two_lives(lost, linked.record))
+    return source == linked.source and (is_at_its_url or are_incarnations(lost, linked.record))

@@ -52,7 +52,7 @@ def conflicts_of(
 ) -> Iterator[Conflict]:
     """Those that a node has which has just been linked, each with one other node."""
     for other in (me, *peers):
-        if other.id == record.id or are_two_lives(record, other):
+        if other.id == record.id or are_incarnations(record, other):
             continue
         if other.name == record.name:
             yield Conflict("name", record.name, _addresses(me, (other, record)))
@@ -60,7 +60,7 @@ def conflicts_of(
             yield Conflict("url", record.url, _names(me, (other, record)))
 
 
-def are_two_lives(one: NodeRecord, other: NodeRecord) -> bool:
+def are_incarnations(one: NodeRecord, other: NodeRecord) -> bool:
     """Whether they are one node, before and after it was started again (each start has an id of its
     own): the same name, an address in common."""
     if one.name != other.name or one.id == other.id:

@@ -96,7 +96,7 @@ from tunmesh.membership.commands import (
     Tell,
     Unroute,
 )
-from tunmesh.membership.name_conflicts import are_two_lives
+from tunmesh.membership.name_conflicts import are_incarnations
 from tunmesh.membership.reservations import Reservations
 from tunmesh.membership.shares import Shares
 from tunmesh.status import KnownNode
@@ -280,7 +280,7 @@ class Roster(Generic[Link]):
             self._known[record.id].record = record
             self._shares.give_back(self._known[record.id].charged)
         commands = [Join(link)]
-        lives = [peer for peer in self._peers.values() if are_two_lives(peer.record, record)]
+        lives = [peer for peer in self._peers.values() if are_incarnations(peer.record, record)]
         claims = self._claim(record, link)
         probes = [self._doubt(peer) for peer in lives]
         # Past lives of it are most likely dead: they are told when they have answered.
@@ -515,9 +515,9 @@ class Roster(Generic[Link]):
         behind_lives = 0
         for place, node_id in enumerate(line):
             other = self._me if node_id == self._me.id else self._peers[node_id].record
-            if other is not self._me and _is_later_life(record, other):
+            if other is not self._me and _is_later_incarnation(record, other):
                 return behind_lives if is_kept else place
-            if _is_later_life(other, record):
+            if _is_later_incarnation(other, record):
                 behind_lives = place + 1
         if is_kept or behind_lives:
             return behind_lives
@@ -548,13 +548,13 @@ class Roster(Generic[Link]):
             heir = self._peers[line[0]]
             heirs[line[0]] = None
             commands.append(Route(address, heir.link))
-            if any(are_two_lives(heir.record, self._peers[each].record) for each in line[1:]):
+            if any(are_incarnations(heir.record, self._peers[each].record) for each in line[1:]):
                 commands.append(self._doubt(heir))
         for node_id in heirs:
             lives = {
                 each.id
                 for each in self.linked()
-                if are_two_lives(each, self._peers[node_id].record)
+                if are_incarnations(each, self._peers[node_id].record)
             }
             commands += [*self._refusal(node_id), *self._refuse_waiting(node_id, lives)]
         return commands
@@ -583,7 +583,7 @@ class Roster(Generic[Link]):
         routable = self._routable(record)
         holders = {self._claims[address][0] for address in routable} - {record.id}
         is_refused = any(
-            holder == self._me.id or not are_two_lives(self._peers[holder].record, record)
+            holder == self._me.id or not are_incarnations(self._peers[holder].record, record)
             for holder in holders
         )
         return (
@@ -601,7 +601,7 @@ class Roster(Generic[Link]):
         """A node has shown that it lives: tell those who wait for an address of it, and itself if a
         later life of it has one."""
         commands = self._refuse_waiting(peer.record.id)
-        if any(_is_later_life(other, peer.record) for other in self.linked()):
+        if any(_is_later_incarnation(other, peer.record) for other in self.linked()):
             commands += self._refusal(peer.record.id)
         return commands
 
@@ -743,19 +743,19 @@ class Roster(Generic[Link]):
         return Gossip(self._generations, tuple(self._peers))
 
 
-def _is_later_life(one: NodeRecord, other: NodeRecord) -> bool:
-    return are_two_lives(one, other) and _later(one, other)
+def _is_later_incarnation(one: NodeRecord, other: NodeRecord) -> bool:
+    return are_incarnations(one, other) and _later(one, other)
 
 
 def _is_at_the_same_url(one: NodeRecord, other: NodeRecord) -> bool:
     """Whether they are two lives of one node, one after the other at the same place."""
-    return one.url == other.url and are_two_lives(one, other)
+    return one.url == other.url and are_incarnations(one, other)
 
 
 def _earlier(one: NodeRecord, other: NodeRecord) -> bool:
     """Whether it has the better right to an address that both claim: of two lives of one node the
     later one, else the one that had it first. Both must find the same."""
-    if are_two_lives(one, other):
+    if are_incarnations(one, other):
         return _later(one, other)
     return one.settled if one.settled != other.settled else _later(other, one)
 

@@ -31,7 +31,7 @@ from tunmesh.membership.agreement import Agreement
 SETTLING = 15.0
 
 
-class Standing:
+class Seniority:
     """Of one node, which starts as a new one."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Standing:
         self._was_settled = False  # even if it is new again
         self._since: float | None = None  # in the mesh
 
-    def look(self, now: float, is_in_mesh: bool, found: Agreement) -> bool:
+    def update(self, now: float, is_in_mesh: bool, found: Agreement) -> bool:
         """Whether that changes anything. `is_in_mesh`: linked with somebody, or there is nobody
         else; `found`: how far the mesh agrees with it."""
         before = self.is_new, self.is_settled

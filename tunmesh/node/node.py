@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
 from tunmesh import status
-from tunmesh.addresses import Network, plain_host
+from tunmesh.addresses import Network, Target, plain_host, shown_target
 from tunmesh.auth import signing
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import NodeKey
@@ -31,12 +31,13 @@ from tunmesh.dataplane.forwarder import DataPath, Peer, Tap
 from tunmesh.dataplane.table import Table
 from tunmesh.dataplane.tun import Tun
 from tunmesh.dialing import dial_budget
+from tunmesh.dialing.attempt import DialPolicy
 from tunmesh.dialing.bootstrap import Bootstrap, GroupSettings
-from tunmesh.dialing.connections import Connector
-from tunmesh.dialing.dial_limit import Turns
+from tunmesh.dialing.connections import Connector, Proof
+from tunmesh.dialing.dial_limit import DialLimit
 from tunmesh.dialing.dialable import Dialable
-from tunmesh.dialing.discovered import LearnedDials
-from tunmesh.dialing.reconnect import PeerFactory, Target, shown_target
+from tunmesh.dialing.discovered import DiscoveredNodes
+from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.dialing.redial import Redialer
 from tunmesh.errors import PeerError
 from tunmesh.host import heap
@@ -46,8 +47,8 @@ from tunmesh.logs import bugs
 from tunmesh.logs.journal import Journal
 from tunmesh.membership import agreement, commands, name_conflicts, roster
 from tunmesh.membership.introductions import Introductions
-from tunmesh.membership.lost_nodes import Memory
-from tunmesh.membership.seniority import Standing
+from tunmesh.membership.lost_nodes import LostNodes
+from tunmesh.membership.seniority import Seniority
 from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.node.peers import Peers
 from tunmesh.observe import health
@@ -190,7 +191,7 @@ class Node:
         self._journal = Journal(log, reactor.seconds, is_debugging)
         self._digest = Digest(self._journal)
         self._roster: roster.Roster[Link] = roster.Roster(settings.record, settings.networks)
-        self._standing = Standing()
+        self._seniority = Seniority()
         self._agreed: agreement.Agreement | None = None  # None: to be judged anew
         self._expected_nodes = settings.reloadable.expected_nodes
         self._table: Table[Peer] = Table(
@@ -208,15 +209,16 @@ class Node:
         self._connector = Connector(
             reactor,
             self,
-            settings.reloadable.keys,
-            self._identity,
-            settings.node_key,
-            self._introduction,
-            random_bytes,
+            Proof(
+                settings.reloadable.keys,
+                settings.node_key,
+                self._introduction,
+                random_bytes,
+                self._identity,
+                transport,
+            ),
             draw,
-            self._unreachable,
-            transport,
-            self._dialing,
+            self,
             Outside(settings.networks),
             self._memory,
         )
@@ -224,18 +226,18 @@ class Node:
         dialable = Dialable(
             Outside(settings.networks), settings.dial_allow, self.record.host_port[0]
         )
-        self._learned = LearnedDials(
+        self._learned = DiscoveredNodes(
             reactor, self._connector, dialable, draw, self._introducers, self._note_spent
         )
-        redial_turns = Turns(MAX_REDIALS, draw, bugs.caught("a dial could not begin"))
+        redial_limit = DialLimit(MAX_REDIALS, draw, bugs.caught("a dial could not begin"))
         self._bootstrap = Bootstrap(
             settings.reloadable.groups, self.record.host_port, self._group_dialer, draw
         )
         self._redialer = Redialer(
             reactor,
-            Memory(self.record.host_port, draw),
+            LostNodes(self.record.host_port, draw),
             lambda target: self._connector.dialer(
-                (target,), redial_turns, rounds=0, is_quiet=True, rule=dialable
+                (target,), DialPolicy(redial_limit, rule=dialable, rounds=0, is_quiet=True)
             ),
             lambda: self._bootstrap.is_content,
             self._dialed_targets,
@@ -285,7 +287,7 @@ class Node:
         return tls.https_factory(self._identity, site, self._reactor)
 
     def start(self) -> None:
-        """Begin to carry packets and to look for peers."""
+        """Granted to carry packets and to look for peers."""
         self._tun.start(self._path.sent, self._device_lost)
         self._watch.start(self._device_changed)
         self._groom()
@@ -296,7 +298,7 @@ class Node:
             return
         if new.credentials != self._identity.credentials:
             self._identity.renew(new.credentials)
-        self._connector.keys = new.keys
+        self._connector.use_keys(new.keys)
         self._expected_nodes = new.expected_nodes
         self._bootstrap.change(new.groups)
         self._tend_groups()
@@ -402,7 +404,7 @@ class Node:
         """What was dialed is this node."""
         self._bootstrap.led_back(dialer)
         if dialer is not None:
-            dialer.why = "it leads to this node"
+            dialer.set_reason("it leads to this node")
             self._note_misled(dialer, self.record)
         targets = self._bootstrap.leads_back
         if targets and not len(self._peers):
@@ -420,10 +422,10 @@ class Node:
             return
         wanted = self._learned.wanted(dialer)
         meant = self._roster.record_of(wanted) if wanted is not None else None
-        if meant is None or name_conflicts.are_two_lives(meant, record):
+        if meant is None or name_conflicts.are_incarnations(meant, record):
             return
         there = "this node" if record.id == self.record.id else record.name
-        dialer.why = f"it leads to {there}"
+        dialer.set_reason(f"it leads to {there}")
         self._journal.warn(
             ("url", meant.url),
             "{conflict}",
@@ -437,13 +439,13 @@ class Node:
     def link_failed(self, link: Link, error: PeerError) -> None:
         dialer = self._connector.attempt(link)
         if dialer is not None:
-            dialer.why = str(error)
+            dialer.set_reason(str(error))
         self._closed(link)
         if error.reason not in messages.BYE_REASONS:  # those are ours, when leaving
             if dialer is None:
                 self._stranger_failed(link.transport.getPeer().host, error)
             else:
-                self._count_failure(target := "{}:{}".format(*dialer.target), target, error)
+                self._count_failure(target := shown_target(dialer.target), target, error)
 
     def link_lost(self, link: Link, error: PeerError) -> None:
         self._closed(link)
@@ -764,7 +766,7 @@ class Node:
     def _tend_groups(self) -> None:
         if self._leaving is None:
             self._bootstrap.update(self._roster.linked())
-            self._redialer.tend()
+            self._redialer.dial_due()
 
     def _dialed_targets(self) -> set[Target]:
         """Where nodes are looked for that somebody vouches for, or groups that have no link."""
@@ -776,15 +778,17 @@ class Node:
         longest = self._settings.bootstrap_retry_interval
         return self._connector.dialer(
             group.targets,
-            rounds=group.retries,
-            max_delay=longest,
-            begin_round=self._before_bootstrap,
-            names=self._own_names,
+            DialPolicy(
+                rounds=group.retries,
+                max_delay=longest,
+                begin_round=self._before_bootstrap,
+                resolver=self._own_names,
+            ),
         )
 
     # --- what goes into the log rarely ---
 
-    def _unreachable(self, target: Target, why: str) -> None:
+    def unreachable(self, target: Target, why: str) -> None:
         if target == self.record.host_port:
             return  # behind NAT a node need not reach itself by the address that others use
         host, port = target
@@ -799,7 +803,7 @@ class Node:
             why=why,
         )
 
-    def _dialing(self, dialer: PeerFactory, address: str) -> None:
+    def dialing(self, dialer: PeerFactory, address: str) -> None:
         host, port = dialer.target
         at = "" if address == host else " at {address}"
         again = ", attempt {attempt}" if dialer.retries else ""
@@ -836,7 +840,7 @@ class Node:
         leaving = self._leaving is not None
         live = health.liveness(self._tun_lost, self._port is not None, leaving)
         grace = self._started + self._settings.startup_grace - self._reactor.seconds()
-        checks = self._agreement().checks(self._standing.is_settled)
+        checks = self._agreement().checks(self._seniority.is_settled)
         ready = health.readiness(
             live,
             len(self._peers),
@@ -886,10 +890,10 @@ class Node:
         is_in_mesh = len(self._peers) > 0 or self._bootstrap.is_empty
         now = self._reactor.seconds()
         self._roster.time_passed(now)
-        if self._standing.look(now, is_in_mesh, self._agreement()):
-            self.record = replace(self.record, settled=self._standing.is_settled)
-            self._roster.stands(self._standing.is_new, self._standing.is_settled)
-            if self._standing.is_settled:
+        if self._seniority.update(now, is_in_mesh, self._agreement()):
+            self.record = replace(self.record, settled=self._seniority.is_settled)
+            self._roster.stands(self._seniority.is_new, self._seniority.is_settled)
+            if self._seniority.is_settled:
                 self._journal.debug("settled: newcomers go by what this node has", event="settled")
 
     def status(self) -> Status:
@@ -928,11 +932,11 @@ class Node:
             certificate_expiry=self._identity.credentials.expiry,
             port=self._port_number,
             delayed_calls=len(self._reactor.getDelayedCalls()),
-            lost=tuple(self._redialer.lost()),
+            lost=tuple(self._redialer.statuses()),
         )
 
     def _warnings(self) -> Iterator[str]:
-        yield from self._agreement().warnings(self._standing.is_settled)
+        yield from self._agreement().warnings(self._seniority.is_settled)
         peers = (peer.record for peer in self._peers)
         yield from map(str, name_conflicts.conflicts(self.record, peers))
         too_few = health.missing(len(self._peers), self._expected_nodes)

@@ -39,7 +39,7 @@ from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.config import values
 from tunmesh.dataplane import tun
 from tunmesh.dialing.bootstrap import GroupSettings
-from tunmesh.dialing.resolver import Names
+from tunmesh.dialing.resolver import Resolver
 from tunmesh.errors import OperatorError
 from tunmesh.host import access, descriptors, heap, privileges, seccomp, stdio
 from tunmesh.host.cpu_wait import RunQueue
@@ -438,7 +438,7 @@ class NodeService(Service):
             worked=time.thread_time,
             waited=waited,
             watch=watch,
-            own_names=Names(self._reactor, random.shuffle),
+            own_names=Resolver(self._reactor, random.shuffle),
             is_debugging=lambda: self._output is not None and self._output.debugs,
         )
         node.listen(bound)
@@ -542,5 +542,5 @@ def makeService(options: Options) -> NodeService:
     heap.share()
     # Timers run on the wall clock by default: setting it back an hour would stop them for an hour.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
-    reactor.installNameResolver(Names(reactor, random.shuffle))  # type: ignore[attr-defined]
+    reactor.installNameResolver(Resolver(reactor, random.shuffle))  # type: ignore[attr-defined]
     return NodeService(reactor, options.path, options.reading, options.output)

@@ -16,7 +16,8 @@ from typing import Any
 
 from tunmesh.auth import handshake, signing
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
-from tunmesh.dialing.connections import Connector
+from tunmesh.dialing.attempt import DialPolicy
+from tunmesh.dialing.connections import Connector, Proof
 from tunmesh.errors import PeerError
 from tunmesh.link.link import Link
 from tunmesh.simulator.plain import PlainTransport
@@ -188,14 +189,15 @@ class Identity:
         self._connector = Connector(
             liar.reactor,
             self,
-            (handshake.Key.derive(SECRET),),
-            self._identity,
-            node_key,
-            lambda: signing.show(replace(self.record, settled=random.random() < 0.5), node_key),
-            random.randbytes,
+            Proof(
+                (handshake.Key.derive(SECRET),),
+                node_key,
+                lambda: signing.show(replace(self.record, settled=random.random() < 0.5), node_key),
+                random.randbytes,
+                self._identity,
+                PlainTransport,
+            ),
             random.random,
-            lambda target, why: None,
-            PlainTransport,
         )
 
     def listen(self) -> None:
@@ -209,7 +211,7 @@ class Identity:
 
     def dial(self, member: Member) -> None:
         """Try to link with a member, once."""
-        self._connector.dialer(((member.host, PORT),), rounds=0, is_quiet=True).start()
+        self._connector.dialer(((member.host, PORT),), DialPolicy(rounds=0)).start()
 
     # --- link.link.Owner ---
 
