@@ -15,9 +15,9 @@ from tunmesh import __version__
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.configs import generate_example, parse
 from tunmesh.cli.main import main
-from tunmesh.config.example import example
-from tunmesh.config.reference import reference
-from tunmesh.config.schema import schema
+from tunmesh.config.docs.example import example
+from tunmesh.config.docs.reference import reference
+from tunmesh.config.docs.schema import schema
 from tunmesh.errors import OperatorError
 
 # One error that any file can have, and one that only the lint looks for.

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from tests.support.configs import MINIMAL, ORIGINAL, SECRET, Case, as_deployed, timing
-from tunmesh.config.keys import key_paths
+from tunmesh.config.keys.root import key_paths
 from tunmesh.config.loading import ConfigError, Endpoint, dump, path_of
 
 

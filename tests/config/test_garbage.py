@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.configs import ORIGINAL, SECRET, Case
-from tunmesh.config.keys import key_paths
+from tunmesh.config.keys.root import key_paths
 from tunmesh.config.lint import lint
 from tunmesh.config.loading import Config, ConfigError, load
 

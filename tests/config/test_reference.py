@@ -8,11 +8,11 @@ from pathlib import Path
 import yaml
 
 from tests.support.configs import SECRET, Case
-from tunmesh.config.describe import duration
-from tunmesh.config.example import WIDTH, example
-from tunmesh.config.keys import key_paths
+from tunmesh.config.docs.describe import duration
+from tunmesh.config.docs.example import WIDTH, example
+from tunmesh.config.docs.reference import reference
+from tunmesh.config.keys.root import key_paths
 from tunmesh.config.loading import dump
-from tunmesh.config.reference import reference
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "configuration.md"
 

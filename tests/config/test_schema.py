@@ -10,9 +10,9 @@ from jsonschema import Draft202012Validator
 
 from tests.config.test_reference import ANSWERS_FOR_IPV6, filled, uncommented
 from tests.support.configs import MINIMAL, ORIGINAL, SECRET, Case, as_deployed, timing
-from tunmesh.config.example import example
-from tunmesh.config.keys import key_paths
-from tunmesh.config.schema import DRAFT, schema
+from tunmesh.config.docs.example import example
+from tunmesh.config.docs.schema import DRAFT, schema
+from tunmesh.config.keys.root import key_paths
 
 
 class Schema(Case):

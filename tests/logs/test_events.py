@@ -11,7 +11,7 @@ from typing import get_args
 
 from twisted.trial import unittest
 
-from tunmesh.config.keys import LogPart
+from tunmesh.config.keys.serving import LogPart
 from tunmesh.logs.events import OTHER, PART_OF, PARTS
 
 PACKAGE = Path(__file__).parent.parent.parent / "tunmesh"

@@ -23,7 +23,7 @@ from tests.tls.test_tls import DAY, Holder
 from tunmesh.auth.handshake import Key
 from tunmesh.config.loading import load
 from tunmesh.config.plain import plain
-from tunmesh.config.types import Section
+from tunmesh.config.section import Section
 from tunmesh.errors import OperatorError
 from tunmesh.host.file_thread import Aside
 from tunmesh.service.composition import complaints, read, read_apart

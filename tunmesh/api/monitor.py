@@ -18,7 +18,7 @@ from tunmesh.node.node import Node
 from tunmesh.tls.admission import MAX_VISIT
 
 if TYPE_CHECKING:
-    from tunmesh.config.keys import Monitoring
+    from tunmesh.config.keys.serving import Monitoring
 
 
 def listen(

@@ -23,7 +23,7 @@ from tunmesh.logs.journal import Recent
 from tunmesh.status import Sample
 
 if TYPE_CHECKING:
-    from tunmesh.config.keys import Admin
+    from tunmesh.config.keys.serving import Admin
 
 
 class Node(control.Node, Protocol):

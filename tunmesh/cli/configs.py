@@ -12,9 +12,9 @@ import yaml
 
 from tunmesh.cli.base import Group, OneLineErrors
 from tunmesh.config import loading
-from tunmesh.config.example import example as example_config
-from tunmesh.config.reference import reference as reference_page
-from tunmesh.config.schema import schema as json_schema
+from tunmesh.config.docs.example import example as example_config
+from tunmesh.config.docs.reference import reference as reference_page
+from tunmesh.config.docs.schema import schema as json_schema
 
 _file = click.argument("file", required=False)
 _redact = click.option("--redact/--no-redact", default=True, help="Hide secrets (the default).")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunmesh.config.keys import Config, has_effect, is_reloaded, section_in
-from tunmesh.config.types import Section
+from tunmesh.config.keys.root import Config, has_effect, is_reloaded, section_in
+from tunmesh.config.section import Section
 from tunmesh.config.values import Plain
 
 

@@ -23,21 +23,14 @@ from pydantic import ValidationError
 
 from tunmesh.config import loading
 from tunmesh.config.file import Document, Loc, Problem, printable
-from tunmesh.config.keys import (
-    Auth,
-    Clustering,
-    Config,
-    ControlApi,
-    Monitoring,
-    Ssl,
-    has_effect,
-    section_around,
-    section_in,
-)
-from tunmesh.config.networking import Networking
-from tunmesh.config.process import LocalRegistration, MeshRegistration
+from tunmesh.config.keys.clustering import Auth, Clustering
+from tunmesh.config.keys.networking import Networking
+from tunmesh.config.keys.process import LocalRegistration, MeshRegistration
+from tunmesh.config.keys.root import Config, has_effect, section_around, section_in
+from tunmesh.config.keys.serving import ControlApi, Monitoring, Ssl
 from tunmesh.config.secrecy import weakness
-from tunmesh.config.types import NODE_NAME_FORM, Loading, SecretFile, Section, is_node_name, shown
+from tunmesh.config.section import Loading, SecretFile, Section, shown
+from tunmesh.config.types import NODE_NAME_FORM, is_node_name
 from tunmesh.config.values import Endpoint
 from tunmesh.errors import OperatorError
 from tunmesh.host import tcp_ports

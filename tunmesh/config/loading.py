@@ -1,23 +1,13 @@
-"""The front door to the configuration: `load` reads a file and gives a frozen `Config`, or says
-everything that is wrong with it.
+"""Loading the configuration: `load` reads a file and gives a frozen `Config`, or says everything
+that is wrong with it.
 
-    file           the file: YAML to a tree of text with line numbers, `${NAME}`, the problems
-    values         the kinds of value: durations, URLs, networks, secrets, files
-    keys           the keys: one declaration each, and the rules inside a section
-    networking, process
-                   the parts of them under `networking` and `process`
-    plain          the same values without the declarations, for a node to keep
-    here           puts them together: load, the rules across sections, problems in plain words
-
-From the same declarations are made:
-
-    schema         the JSON schema, for editors
-    example        the commented example
-    reference
-                   docs/configuration.md
-    words          what is common to both: types, bounds and defaults in words
-
-And beyond what a file must be to load, `lint` says what else is wrong or doubtful.
+    file                  YAML to a tree of text with line numbers, `${NAME}`, the problems
+    section, types, urls  the kinds of value: durations, networks, secrets, files, URLs
+    keys/                 the keys: one declaration each, and the rules inside a section
+    here                  load, the rules across sections, problems in plain words
+    lint                  what else is wrong or doubtful in a file that loads
+    plain, values         the same config without the declarations, for a running node
+    docs/                 made from the declarations: example, JSON schema, reference page
 
 Nothing outside the file, the files it names and the arguments decides the result; nothing on the
 machine is changed by it. pydantic does the checking but not the talking: what it finds is put into
@@ -35,8 +25,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunmesh.config.file import ConfigError, Document, Loc, Problem, key_path, read
-from tunmesh.config.keys import Config, ConfigFile, key_paths, section_around
-from tunmesh.config.types import Loading, shown, wrong
+from tunmesh.config.keys.root import Config, ConfigFile, key_paths, section_around
+from tunmesh.config.section import Loading, shown, wrong
 from tunmesh.config.values import DEFAULT_PATH, PATH_VARIABLE, Endpoint, path_of
 
 __all__ = [

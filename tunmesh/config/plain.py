@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from pydantic import SecretStr
 
-from tunmesh.config.keys import Config
-from tunmesh.config.types import REDACTED, SecretFile, Section
+from tunmesh.config.keys.root import Config
+from tunmesh.config.section import REDACTED, SecretFile, Section
 from tunmesh.config.values import Plain
 
 

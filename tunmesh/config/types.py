@@ -12,8 +12,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -26,34 +25,29 @@ from ipaddress import (
     ip_network,
 )
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
     SecretStr,
     SerializationInfo,
     ValidationInfo,
-    model_validator,
 )
 
 from tunmesh.config.file import REFERENCE, printable
 from tunmesh.config.secrecy import MIN_SECRET, is_binary, is_none, secret_in
-from tunmesh.config.values import Endpoint, SocketAddress
-from tunmesh.wire.records import split_url
-from tunmesh.wire.sizes import MAX_HOST, MAX_NAME
+from tunmesh.config.section import REDACTED, Kind, SecretFile, loading_of, wrong
+from tunmesh.config.values import SocketAddress
+from tunmesh.wire.sizes import MAX_NAME
 
 MAX_SECRET_FILE = 4096  # characters
 _MAX_SECRET_BYTES = 4 * MAX_SECRET_FILE + 8  # of UTF-8, and some that make it too long
 MAX_SOCKET_PATH = 107  # bytes: unix(7), without the zero at the end
-HTTPS_PORT = 443
 WEEK = 7 * 86400  # seconds; the upper bound of durations
-REDACTED = "(redacted)"
 
 _UNIT_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -62,12 +56,6 @@ INTEGER = re.compile(r"[+-]?(?:0x[0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,18})")
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,12})?)"
 _SIZE = re.compile(r"([0-9]{1,15})\s*(|B|KiB|MiB|GiB)")
 _DURATION = re.compile(rf"{_NUMBER}(?:\.\.{_NUMBER})?\s*([SMHDsmhd]?)")
-# RFC 1035 with the underscore, which names of Compose services have.
-_LABEL = r"[A-Za-z0-9_-]{1,63}"
-_HOST_NAME = rf"(?!-)(?=[^/:]{{1,{MAX_HOST - 1}}}\.?(?:[/:]|$)){_LABEL}(?:\.{_LABEL})*\.?"
-_HOST = rf"(?:\[([0-9A-Fa-f:.]+)\]|({_HOST_NAME}))"
-_URL = re.compile(rf"[Hh][Tt][Tt][Pp][Ss]://{_HOST}(?::([0-9]{{1,5}}))?/?")
-_ANY_HOST = re.compile(r"[Hh][Tt][Tt][Pp][Ss]://([^/:@?#\[\]\s]+)(?::[0-9]{1,5})?/?")
 _SOCKET_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 _NODE_NAME = rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}"
 _GROUP_NAME = r"[^\x00-\x1f\x7f]{1,64}"
@@ -84,79 +72,9 @@ RELOADED: dict[str, Any] = {"reloaded": True}
 """Marks a key, or a section with all that is in it, that a running node reads anew."""
 
 
-class Section(BaseModel):
-    """A mapping of declared keys. Frozen; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    one_of: ClassVar[tuple[str, ...]] = ()
-    """Keys with a default of which one must be given all the same; the first is the usual one."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_under_it(cls, value: Any) -> Any:
-        return {} if value is None else value
-
-
-@dataclass(frozen=True, eq=False)
-class Kind:
-    """What people call a type of value, and the JSON schema of what may be written for it. Put on
-    a type for the documentation; it checks nothing."""
-
-    name: str
-    schema: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Loading:
-    """What reading a file needs besides the file: where relative paths start, and
-    draw(low, high), a random number between its arguments."""
-
-    directory: Path
-    draw: Callable[[float, float], float]
-
-
-@dataclass(frozen=True)
-class SecretFile:
-    """A file that holds one secret; `text` is the secret, without what is around it."""
-
-    path: Path
-    text: str = field(repr=False)
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-
 def is_node_name(text: str) -> bool:
     """Whether a node may have this name."""
     return re.fullmatch(_NODE_NAME, text) is not None
-
-
-def wrong(expected: str, value: object) -> str:
-    """The sentence for a value that is not what it must be."""
-    return f"must be {expected}, not {shown(value)}"
-
-
-def shown(value: object) -> str:
-    """A value as an error message names it: text is quoted and cut, containers are not spelled
-    out."""
-    match value:
-        case None:
-            return "empty"
-        case str():
-            return f'"{printable(value)}"'
-        case dict():
-            return "a mapping of keys"
-        case list() | tuple():
-            return "a list"
-        case float() if value.is_integer():
-            return str(int(value))
-        case _:
-            return str(value)
-
-
-def _loading(info: ValidationInfo) -> Loading:
-    return cast(Loading, info.context)
 
 
 def _integer(value: object) -> int:
@@ -175,7 +93,7 @@ def _duration(value: object, info: ValidationInfo) -> float:
         high = float(match[2]) * unit
         if high < low:
             raise ValueError(wrong("a range from the smaller to the larger number", value))
-        low = _loading(info).draw(low, high)
+        low = loading_of(info).draw(low, high)
     # Whole milliseconds, which are written as they are read: not as 5e-05, not with 15 digits.
     return round(low, 3)
 
@@ -190,7 +108,7 @@ def _size(value: object) -> int:
 def _file(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError(wrong("the path of a file", value))
-    path = _loading(info).directory / value
+    path = loading_of(info).directory / value
     try:
         if path.is_file():
             return path
@@ -234,49 +152,11 @@ def _secret(text: str) -> str:
 def _socket(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError(wrong("the path of a socket", value))
-    path = _loading(info).directory / value
+    path = loading_of(info).directory / value
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         limit = f"at most {MAX_SOCKET_PATH} bytes long, as the kernel wants it"
         raise ValueError(f"must be {limit}, not {printable(str(path), 200)}")
     return path
-
-
-def _endpoint(value: object, default_port: int | None, form: str) -> Endpoint:
-    expected = f"a URL of the form {form}, with nothing after it"
-    match = _URL.fullmatch(value) if isinstance(value, str) else None
-    if match is None and "@" in str(value):
-        raise ValueError(f"must be {expected}, without a user name or password")
-    if match is None and _ANY_HOST.fullmatch(str(value)):
-        expected = _right_host(str(value))
-    port = int(match[3] or default_port or 0) if match else 0
-    if match is None or not 1 <= port <= 65535:
-        raise ValueError(wrong(expected, value))
-    endpoint = Endpoint((match[1] or match[2]).lower(), port)
-    if match[1] and not isinstance(endpoint.address, IPv6Address):
-        raise ValueError(wrong(expected, value))
-    split_url(str(endpoint))  # as peers do
-    return endpoint
-
-
-def _right_host(url: str) -> str:
-    """What the host of a URL must be, when that is what is wrong with it."""
-    if not url.isascii():
-        return "a URL in ASCII, with an international host name in its xn-- form"
-    return (
-        "a URL with a host name of letters, digits, dashes and underscores, with 1 to 63 "
-        f"characters between dots and {MAX_HOST - 1} in all"
-    )
-
-
-def _advertised(value: object) -> Endpoint:
-    endpoint = _endpoint(value, None, "https://HOST:PORT")
-    if endpoint.address is not None and endpoint.address.is_unspecified:
-        raise ValueError(wrong("the https://HOST:PORT at which other nodes reach this one", value))
-    return endpoint
-
-
-def _bootstrap(value: object) -> Endpoint:
-    return _endpoint(value, HTTPS_PORT, "https://HOST or https://HOST:PORT")
 
 
 def _ip_address(value: object) -> IPv4Address | IPv6Address:
@@ -340,19 +220,18 @@ def _socket_address(value: object) -> SocketAddress:
         raise ValueError(wrong(expected, value)) from None
 
 
-def _text(pattern: str) -> dict[str, Any]:
+def text_of(pattern: str) -> dict[str, Any]:
     """The JSON schema of text that is, as a whole, like the pattern, or has a ${NAME} in it."""
     return {"type": "string", "pattern": f"^(?:{pattern})$|{REFERENCE.pattern}"}
 
 
 def or_text(json_type: str, pattern: str) -> dict[str, Any]:
     """The same for what YAML may take for a value of another type."""
-    return {**_text(pattern), "type": [json_type, "string"]}
+    return {**text_of(pattern), "type": [json_type, "string"]}
 
 
-_AS_TEXT = PlainSerializer(str, return_type=str)
+AS_TEXT = PlainSerializer(str, return_type=str)
 _FILE = Kind("file", {"type": "string", "minLength": 1})
-_URL_KIND = Kind("URL", _text(_URL.pattern))
 _V4, _V6 = r"[0-9.]+/[0-9]{1,2}", r"[0-9A-Fa-f:.]+/[0-9]{1,3}"
 _ANY_ADDRESS = r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 
@@ -384,8 +263,8 @@ SocketPath = Annotated[
 ListenAddress = Annotated[
     SocketAddress,
     PlainValidator(_socket_address),
-    _AS_TEXT,
-    Kind("address and port", _text(_SOCKET_ADDRESS.pattern)),
+    AS_TEXT,
+    Kind("address and port", text_of(_SOCKET_ADDRESS.pattern)),
 ]
 Secret = Annotated[
     SecretStr,
@@ -400,53 +279,51 @@ Secret = Annotated[
         },
     ),
 ]
-SecretInFile = Annotated[SecretFile, PlainValidator(_secret_file), _AS_TEXT, _FILE]
-AdvertiseUrl = Annotated[Endpoint, PlainValidator(_advertised), _AS_TEXT, _URL_KIND]
-BootstrapUrl = Annotated[Endpoint, PlainValidator(_bootstrap), _AS_TEXT, _URL_KIND]
+SecretInFile = Annotated[SecretFile, PlainValidator(_secret_file), AS_TEXT, _FILE]
 IpAddress = Annotated[
     IPv4Address | IPv6Address,
     BeforeValidator(_ip_address),
-    Kind("IP address", _text(_ANY_ADDRESS)),
+    Kind("IP address", text_of(_ANY_ADDRESS)),
 ]
 Ipv4Network = Annotated[
     IPv4Network,
     _cidr(IPv4Network, "an IPv4 network such as 10.77.0.0/16"),
-    Kind("IPv4 network", _text(_V4)),
+    Kind("IPv4 network", text_of(_V4)),
 ]
 Ipv4Address = Annotated[
     IPv4Interface,
     _cidr(IPv4Interface, "an IPv4 address such as 10.77.0.1/24"),
-    Kind("IPv4 address with prefix", _text(_V4)),
+    Kind("IPv4 address with prefix", text_of(_V4)),
 ]
 Ipv6Network = Annotated[
     IPv6Network,
     _cidr(IPv6Network, "an IPv6 network such as fd77::/48"),
-    Kind("IPv6 network", _text(_V6)),
+    Kind("IPv6 network", text_of(_V6)),
 ]
 Ipv6Address = Annotated[
     IPv6Interface,
     _cidr(IPv6Interface, "an IPv6 address such as fd77::1/64"),
-    Kind("IPv6 address with prefix", _text(_V6)),
+    Kind("IPv6 address with prefix", text_of(_V6)),
 ]
 AnyNetwork = Annotated[
     IPv4Network | IPv6Network,
     _cidr(ip_network, "a network such as 10.0.0.0/8 or fd00::/8"),
-    Kind("network", _text(f"{_V4}|{_V6}")),
+    Kind("network", text_of(f"{_V4}|{_V6}")),
 ]
 NodeName = Annotated[
     str,
     _like(_NODE_NAME, NODE_NAME_FORM, MAX_NAME),
-    Kind("name", _text(_NODE_NAME)),
+    Kind("name", text_of(_NODE_NAME)),
 ]
 GroupName = Annotated[
     str,
     _like(_GROUP_NAME, "a name of 1 to 64 characters, on one line", 64),
-    Kind("name", _text(_GROUP_NAME)),
+    Kind("name", text_of(_GROUP_NAME)),
 ]
 DeviceName = Annotated[
     str,
     _like(_DEVICE_NAME, "1 to 15 characters without spaces, /, : or %", 15),
-    Kind("name", _text(_DEVICE_NAME)),
+    Kind("name", text_of(_DEVICE_NAME)),
 ]
 LabelName = Annotated[
     str,
@@ -454,6 +331,6 @@ LabelName = Annotated[
         _LABEL_NAME,
         "a Prometheus label name (letters, digits and _, not beginning with a digit or __)",
     ),
-    Kind("name", _text(_LABEL_NAME)),
+    Kind("name", text_of(_LABEL_NAME)),
 ]
 Version = Annotated[Literal["1.1"], Kind("1.1", {"enum": [1.1, "1.1"]})]

@@ -25,7 +25,7 @@ def path_of(option: str | None, environ: Mapping[str, str]) -> Path:
 
 class Plain:
     """A section: its keys, and what is made of them, as attributes. Frozen. For a type checker it
-    is the section of `tunmesh.config.keys` that it was made of (`tunmesh.config.plain`)."""
+    is the section of `config.keys.root` that it was made of (`tunmesh.config.plain`)."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.__dict__.update(values)

@@ -61,7 +61,7 @@ from tunmesh.tls import bulk, certificates
 from tunmesh.wire.records import NodeRecord
 
 if TYPE_CHECKING:
-    from tunmesh.config import process
+    from tunmesh.config.keys import process
     from tunmesh.config.loading import Config
 
 EX_CONFIG = 78

@@ -44,7 +44,7 @@ from tunmesh.node.node import Reloadable
 from tunmesh.observe.expiry import Countdown
 
 if TYPE_CHECKING:
-    from tunmesh.config.keys import Logging
+    from tunmesh.config.keys.serving import Logging
     from tunmesh.config.loading import Config
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from annotated_types import Ge, Le, MaxLen
 from pydantic.fields import FieldInfo
 
-from tunmesh.config.types import Kind
+from tunmesh.config.section import Kind
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 

@@ -13,7 +13,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from tunmesh.config.types import INTEGER, Kind, or_text, wrong
+from tunmesh.config.section import Kind, wrong
+from tunmesh.config.types import INTEGER, or_text
 
 # useradd(8), with the capitals and dots that directories of users have. Root is never meant.
 _NAME = r"(?!root$)[A-Za-z_][A-Za-z0-9_.-]{0,31}"

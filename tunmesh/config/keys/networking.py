@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from tunmesh.config.section import Section, wrong
 from tunmesh.config.types import (
     NULL_IS_EMPTY,
     AnyNetwork,
@@ -18,8 +19,6 @@ from tunmesh.config.types import (
     Ipv4Network,
     Ipv6Address,
     Ipv6Network,
-    Section,
-    wrong,
 )
 
 

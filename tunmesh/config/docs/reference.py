@@ -12,10 +12,10 @@ from typing import get_origin
 
 from pydantic.fields import FieldInfo
 
-from tunmesh.config.describe import default_of, example_of, type_of
-from tunmesh.config.keys import ConfigFile, has_effect, is_reloaded, section_in
+from tunmesh.config.docs.describe import default_of, example_of, type_of
+from tunmesh.config.keys.root import ConfigFile, has_effect, is_reloaded, section_in
 from tunmesh.config.secrecy import MIN_SECRET
-from tunmesh.config.types import Section
+from tunmesh.config.section import Section
 
 _HEAD = f"""\
 <!-- Made by `make docs` from the declarations in tunmesh/config*.py: change those, not this. -->

@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from tunmesh.config.accounts import Group, User, group_of
-from tunmesh.config.types import NO_EFFECT, WEEK, Duration, Integer, Section, Size, wrong
+from tunmesh.config.keys.accounts import Group, User, group_of
+from tunmesh.config.section import Section, wrong
+from tunmesh.config.types import NO_EFFECT, WEEK, Duration, Integer, Size
 from tunmesh.link import memory_budget
 from tunmesh.link.keepalive import PING_INTERVAL, SILENCE
 

@@ -25,8 +25,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tunmesh.config.file import REFERENCE
-from tunmesh.config.keys import ConfigFile, has_effect, section_in
-from tunmesh.config.types import Kind, Section
+from tunmesh.config.keys.root import ConfigFile, has_effect, section_in
+from tunmesh.config.section import Kind, Section
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

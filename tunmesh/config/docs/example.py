@@ -14,9 +14,9 @@ from typing import Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from tunmesh import __version__
-from tunmesh.config.describe import default_of, example_of, type_of
-from tunmesh.config.keys import ConfigFile, has_effect, section_in
-from tunmesh.config.types import Section
+from tunmesh.config.docs.describe import default_of, example_of, type_of
+from tunmesh.config.keys.root import ConfigFile, has_effect, section_in
+from tunmesh.config.section import Section
 
 WIDTH = 100
 PLACEHOLDER = "REQUIRED"

@@ -1,0 +1,1 @@
+"""What is made from the declarations of the keys: the example, the schema, the reference."""

@@ -1,0 +1,1 @@
+"""The keys: one declaration each, and the rules inside a section."""

@@ -1,0 +1,95 @@
+"""Every config key, declared once: its type, default, bounds and what it is for.
+
+The tree is schema 1.1 of the original, and more: a file of the original loads unchanged and means
+what it meant. Keys that steered parts which do not exist here (its batches, its queues between
+processes, its request tokens with their wall clock windows) are accepted and marked `NO_EFFECT`.
+
+The first sentence of a description stands alone; what follows it is detail. A section that is
+written without anything under it is an empty section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_origin
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+from tunmesh.config.file import Loc
+from tunmesh.config.keys.clustering import Clustering
+from tunmesh.config.keys.networking import Networking
+from tunmesh.config.keys.process import Process
+from tunmesh.config.keys.serving import Admin, ControlApi, Logging, Monitoring
+from tunmesh.config.section import Section
+from tunmesh.config.types import (
+    NO_EFFECT,
+    RELOADED,
+    Version,
+)
+
+
+class Config(Section):
+    """Everything under `tun_mesh`."""
+
+    config_version: Version = Field(description="Version of this tree of keys: 1.1.")
+    clustering: Clustering = Field(description="Who this node is, and how it finds the others.")
+    control_api: ControlApi = Field(description="The one port that this node listens on.")
+    logging: Logging = Field(
+        default_factory=Logging,
+        description="What the log says, and in what form.",
+        json_schema_extra=RELOADED,
+    )
+    monitoring: Monitoring = Field(
+        default_factory=Monitoring, description="How this node can be watched."
+    )
+    admin: Admin = Field(
+        default_factory=Admin, description="How those who run this node ask it and tell it things."
+    )
+    networking: Networking = Field(description="The private network, and the device for it.")
+    process: Process = Field(
+        description="The process that the node is: at least the user that it becomes, `uid`."
+    )
+
+
+class ConfigFile(Section):
+    """The whole file."""
+
+    tun_mesh: Config = Field(description="The one top key; everything is under it.")
+
+
+def key_paths(section: type[Section] = ConfigFile) -> Iterator[tuple[str, ...]]:
+    """The path of every key that exists, sections included; NAME stands for a name of the
+    operator's choice."""
+    for name, declaration in section.model_fields.items():
+        yield (name,)
+        inner = section_in(declaration.annotation)
+        if inner is not None:
+            chosen = ("NAME",) if get_origin(declaration.annotation) is Mapping else ()
+            yield from ((name, *chosen, *path) for path in key_paths(inner))
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section that a key of this type holds, directly, optionally or by name."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(section_in, get_args(annotation))), None)
+
+
+def section_around(loc: Loc) -> type[Section]:
+    """The section that the key at `loc` is, or would be, in."""
+    section: type[Section] = ConfigFile
+    for name in loc[:-1]:
+        declaration = section.model_fields.get(str(name))
+        section = section_in(declaration.annotation) or section if declaration else section
+    return section
+
+
+def has_effect(declaration: FieldInfo) -> bool:
+    """Whether a key steers anything here, or is only accepted."""
+    return declaration.json_schema_extra != NO_EFFECT
+
+
+def is_reloaded(declaration: FieldInfo) -> bool:
+    """Whether a running node reads a key, or what is in a section, anew."""
+    return declaration.json_schema_extra == RELOADED
