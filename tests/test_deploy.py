@@ -17,7 +17,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
 from tests.observe.test_metrics import ALWAYS, BY_NODE
-from tunmesh.dataplane.forwarder import DROP_REASONS
+from tunmesh.dataplane.drops import DropReason
 from tunmesh.node.node import HANDSHAKE_FAILURES
 
 reactor: Any = trial_reactor
@@ -50,7 +50,7 @@ class Deployed(unittest.TestCase):
         for name in re.findall(r"\btunmesh_\w+", query):
             self.assertIn(name, ALWAYS | BY_NODE)
         for reasons in re.findall(r'reason=~?"([^"]*)"', query):
-            known = {*DROP_REASONS, *HANDSHAKE_FAILURES}
+            known = {*DropReason, *HANDSHAKE_FAILURES}
             self.assertEqual(set(reasons.split("|")) - known, set())
 
 

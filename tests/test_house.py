@@ -26,8 +26,8 @@ FLOORS = """
     errors addresses units rate_limit
     packets wire status
     logs pki host netlink
-    auth tls link
-    membership dialing dataplane
+    auth tls dataplane link
+    membership dialing
     observe node config
     api service doctor
     testing localmesh simulator
@@ -44,7 +44,8 @@ PURE = """
     membership.agreement membership.commands membership.name_conflicts membership.lost_nodes
     membership.reservations membership.roster membership.seniority membership.shares
     dialing.dial_budget dialing.dial_limit dialing.dialable
-    dataplane.fragments dataplane.inspection dataplane.table
+    dataplane.carrier dataplane.drops dataplane.fragments dataplane.inspection dataplane.peer
+    dataplane.table
     netlink.codec netlink.device_state netlink.overlaps netlink.kernel
     observe.expiry observe.explain observe.health observe.node_totals observe.samples
     observe.status_json

@@ -50,7 +50,7 @@ class InspectionCase(unittest.SynchronousTestCase):
         """Why a frame is refused; it is looked at only if it is marked as special."""
         self.assertTrue(virtio.well_formed(frame))
         is_special = virtio.read(memoryview(frame))[2]
-        return self.inspection.refuses("peer", memoryview(frame)) if is_special else ""
+        return self.inspection.refuses("peer", memoryview(frame)) or "" if is_special else ""
 
 
 class IcmpErrorTests(InspectionCase):

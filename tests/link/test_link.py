@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import ip_interface
 from typing import Any
 
@@ -16,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh.auth import signing
 from tunmesh.auth.handshake import Dialer, Key, Listener
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from tunmesh.dataplane.drops import DropReason
 from tunmesh.errors import PeerError
 from tunmesh.link import penalty
 from tunmesh.link.fair_queue import MAX_BYTES
@@ -108,6 +110,7 @@ class Owner:
         self.ups += 1
         if not self.wants:
             link.close(messages.SELF)
+        link.deliver_to(partial(self.receive, link), lambda: None)
 
     def link_failed(self, link: Link, error: PeerError) -> None:
         self.ends.append(("failed", error.reason))
@@ -116,7 +119,7 @@ class Owner:
     def link_lost(self, link: Link, error: PeerError) -> None:
         self.ends.append(("lost", error.reason))
 
-    def data_received(self, link: Link, frames: list[memoryview]) -> int:
+    def receive(self, link: Link, frames: list[memoryview]) -> int:
         self.packets += map(bytes, frames)
         return len(frames) if self.drops else 0
 
@@ -143,7 +146,7 @@ class Owner:
     def round_trip(self, link: Link, seconds: float) -> None:
         self.trips.append(seconds)
 
-    def packets_dropped(self, reason: str, count: int) -> None:
+    def packets_dropped(self, reason: DropReason, count: int) -> None:
         self.dropped[reason] += count
 
 
@@ -909,7 +912,7 @@ class EndTests(LinkCase):
 
         for behind in (GOSSIP, b"?"):
             self.setUp()
-            self.owner.data_received = leave  # type: ignore[method-assign]
+            self.owner.receive = leave  # type: ignore[method-assign]
             self.other.say(b"D" + PACKET, behind)
             self.advance(0.01)
             self.assertEqual(self.owner.told, [])

@@ -9,6 +9,7 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.auth.handshake import Key
+from tunmesh.dataplane.drops import DropReason
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link.fair_queue import MAX_BYTES
 from tunmesh.link.link import Timing
@@ -828,7 +829,7 @@ class BackpressureTests(SynchronousTestCase):
     def test_tun_that_takes_no_more(self) -> None:
         """What the tun refuses is dropped and counted by its reason; the link lives on."""
         mesh, (a, b) = complete("a", "b")
-        b.tun.refuses = "tun_full"
+        b.tun.refuses = DropReason.TUN_FULL
         self.assertFalse(mesh.send(a, b))
         self.assertEqual(b.status.dropped["tun_full"], 1)
         b.tun.refuses = None
@@ -838,7 +839,8 @@ class BackpressureTests(SynchronousTestCase):
         """What arrives is either counted as received or as dropped, with a reason, never as both;
         and the totals of the tun, the links, the peers and the names are the same."""
         mesh, (a, b, c) = complete("a", "b", "c")
-        b.tun.refuses = lambda each: {0: "tun_full", 1: "tun_refused"}.get(each[-1] % 4)
+        reasons = {0: DropReason.TUN_FULL, 1: DropReason.TUN_REFUSED}
+        b.tun.refuses = lambda each: reasons.get(each[-1] % 4)
         for number in range(100):
             for sender in (a, c):
                 source = sender.address if number % 10 else "10.77.9.9"  # one that b drops

@@ -13,6 +13,7 @@ from twisted.trial import unittest
 from tests.observe.test_metrics import a_status, peer_of, record_of
 from tests.packets.test_virtio import PLAIN, ip_packet
 from tunmesh.addresses import Network
+from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.table import Table
 from tunmesh.observe.explain import Explainer
 from tunmesh.packets import virtio
@@ -204,7 +205,7 @@ class BesideTheTable(unittest.SynchronousTestCase):
             takers = {
                 each.record.name for each in batches if start not in refuses[each.record.name]
             }
-            reasons |= {"spoofed_source"} if batches else set()
+            reasons |= {DropReason.SPOOFED_SOURCE} if batches else set()
         else:
             fates = {
                 linked.record.name: table.inbound(linked, [memoryview(frame)])
@@ -213,7 +214,7 @@ class BesideTheTable(unittest.SynchronousTestCase):
             takers = {name for name, (taken, _) in fates.items() if taken}
             takers = {name for name in takers if end not in refuses[name]}
             owner = table.routes.get(source.packed)
-            reasons = {"spoofed_source"} if owner is None else {"no_route"}
+            reasons = {DropReason.SPOOFED_SOURCE} if owner is None else {DropReason.NO_ROUTE}
             if owner is not None:
                 reasons |= {reason for reason, _ in fates[owner.record.name][1]}
         self.assertEqual(last.ok, bool(takers), steps)

@@ -16,7 +16,8 @@ from ipaddress import ip_network
 
 from tests.packets.test_virtio import PLAIN, ip_packet
 from tunmesh.addresses import Target
-from tunmesh.dataplane.table import MISROUTED, SPOOFED_SOURCE, Table
+from tunmesh.dataplane.drops import DropReason
+from tunmesh.dataplane.table import Table
 from tunmesh.membership.commands import (
     Address,
     Ask,
@@ -326,9 +327,9 @@ class Life:
             assert source in [address.ip.packed for address in end.peer.addresses]
             assert destination in [address.ip.packed for address in self.record.addresses]
         elif source not in [address.ip.packed for address in end.peer.addresses]:
-            assert reasons == [SPOOFED_SOURCE]
+            assert reasons == [DropReason.SPOOFED_SOURCE]
         else:
-            assert reasons in ([SPOOFED_SOURCE], [MISROUTED])
+            assert reasons in ([DropReason.SPOOFED_SOURCE], [DropReason.MISROUTED])
 
     def end(self, reason: str | None) -> None:
         """Leave with a bye, or just die."""

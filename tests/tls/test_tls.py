@@ -418,21 +418,27 @@ class TurnsTests(SynchronousTestCase):
         self.assertTrue(self.plain.is_read)
         self.assertEqual(self.plain.reactor.getDelayedCalls(), [])
 
-    def test_excused(self) -> None:
-        """A read that takes long makes the next ones small, but for what was done for others."""
-        spent = [100.0]
-        for_others = [2.9 * tls.TURN, 0.0]
+    def test_after_reads(self) -> None:
+        """A read that takes long makes the next ones small. What is done after it is not charged
+        to the other end."""
+        now, takes = [100.0], [0.1 * tls.TURN, 3 * tls.TURN]
+        done: list[str] = []
+
+        def spend(seconds: float, what: str) -> None:
+            now[0] += seconds
+            done.append(what)
 
         def take(transport: tls.TunedTransport, data: bytes) -> None:
-            spent[0] += 3 * tls.TURN
-            transport.excuse(for_others.pop(0))
+            spend(takes.pop(0), "read")
 
-        self.patch(time, "thread_time", lambda: spent[0])
+        self.patch(time, "thread_time", lambda: now[0])
         self.patch(bulk.transport_class, "dataReceived", take)
+        self.tuned.call_after_reads(lambda: spend(3 * tls.TURN, "answered"))
         self.tuned.dataReceived(bytes(tls.READ_SIZE))
         self.assertEqual(self.plain.bufferSize, tls.READ_SIZE)
         self.tuned.dataReceived(bytes(tls.READ_SIZE))
         self.assertAlmostEqual(self.plain.bufferSize, tls.READ_SIZE // 3, delta=1)
+        self.assertEqual(done, ["read", "answered"] * 2)
 
     def test_paused_meanwhile(self) -> None:
         """Who pauses it meanwhile is the one who resumes it, and not before it is its turn."""

@@ -1,100 +1,73 @@
 """The way of a packet through a node, and the count of those that went no further.
 
-    tun ── a turn's frames ──> Table.outbound ── a batch for each peer ──> Link.send ──> TLS
-    tun <── write ── Table.inbound <── a chunk's frames ── Link.dataReceived <── TLS
+    tun ── a turn's frames ──> Table.outbound ── a batch for each peer ──> Carrier.send
+    tun <── write ── Table.inbound <── a batch of one peer's frames ── Carrier
 
-What arrives is often answered before the kernel has taken it: an echo, an acknowledgement, the next
-data that an acknowledgement allows. So the tun is looked at as soon as it was written to, which
-saves that answer a turn of the reactor.
+What arrives is often answered before the write to the tun returns: an echo, an acknowledgement, the
+data that an acknowledgement allows. So the tun is read as soon as the read that the packets came
+with is over (`read_ended`), which saves the answer an iteration of the reactor. Not before: the
+answer would be sent from inside the reading of a connection, often of the one that it goes to, and
+the time that it takes would be charged to the peer that was read.
 
-This is the only code besides the link that runs for every packet. It moves bytes and integers: no
-object is made per packet, nothing is logged, every drop is counted under its reason.
+This is the only code besides the carrier that runs for every packet. It moves bytes and integers:
+no object is made per packet, nothing is logged, every drop is counted under its reason.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
 
-from tunmesh.dataplane.table import Drop, Table
+from tunmesh.dataplane.drops import Drop, DropReason
+from tunmesh.dataplane.peer import Peer
+from tunmesh.dataplane.table import Table
 from tunmesh.dataplane.tun import Tun
-from tunmesh.link.link import Link
-from tunmesh.membership.agreement import View
 from tunmesh.packets import flow, udp_segments, virtio
-from tunmesh.status import Dropped, Traffic
-from tunmesh.wire.records import NodeRecord
+from tunmesh.status import Dropped
 
-KEPT = 100  # dropped packets that are remembered
+RECENT = 100  # dropped packets that are remembered
 
-DROP_REASONS = (
-    # leaving this node
-    "no_route",
-    "outside_network",
-    "multicast",
-    "broadcast",
-    "queue_full",
-    "expired",
-    "link_lost",
-    # arriving at it
-    "malformed",
-    "spoofed_source",
-    "misrouted",
-    "icmp_error",
-    "fragments",
-    "tun_full",
-    "tun_refused",
-    "tun_down",
-)
+P = TypeVar("P", bound=Peer)
 
-
-class Peer:
-    """A linked node: what routes point at. Its link may change under it."""
-
-    __slots__ = ("holder", "link", "record", "refuses", "traffic", "view", "was_first")
-
-    def __init__(self, record: NodeRecord, link: Link, view: View, was_first: bool) -> None:
-        self.record = record
-        self.link = link
-        self.traffic = Traffic()
-        self.view = view
-        self.was_first = was_first  # it was in the mesh before us
-        self.refuses: tuple[str, ...] = ()  # addresses of ours that it does not route to us
-        self.holder = ""  # the node that it routes the first of them to, if to any
-
-
-# Looks at what passes: to (True) or from this peer, as frames.
+# Is called with every batch that is carried: to (True) or from this peer, the frames.
 Tap = Callable[[Peer, bool, Sequence[bytes | memoryview]], None]
 
 
-class DataPath:
+class Forwarder(Generic[P]):
     """Between one tun and many peers. `table` says who is who; `taps` see every packet that is
-    carried, `recent` are the last KEPT that were not."""
+    carried; `recent` are the last RECENT that were dropped here. `seconds` reads the clock."""
 
-    def __init__(self, tun: Tun, table: Table[Peer], seconds: Callable[[], float]) -> None:
-        self.table = table
-        self.dropped = dict.fromkeys(DROP_REASONS, 0)
-        self.recent: deque[Dropped] = deque(maxlen=KEPT)
+    def __init__(self, tun: Tun, table: Table[P], seconds: Callable[[], float]) -> None:
         self.taps: set[Tap] = set()
+        self.recent: deque[Dropped] = deque(maxlen=RECENT)
         self._tun = tun
+        self._table = table
         self._seconds = seconds
+        self._dropped: dict[str, int] = dict.fromkeys(DropReason, 0)
+        self._has_written = False  # to the tun, since it was read
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """How many packets were dropped for each reason."""
+        return self._dropped
 
     def sent(self, frames: list[bytes]) -> None:
         """This machine sends packets into the mesh."""
-        batches, drops = self.table.outbound(udp_segments.join(frames))
+        batches, drops = self._table.outbound(udp_segments.join(frames))
         for peer, batch in batches.items():
             traffic = peer.traffic
             traffic.tx_packets += len(batch)
             traffic.tx_bytes += sum(map(len, batch)) - virtio.HEADER * len(batch)
             for tap in self.taps:
                 tap(peer, True, batch)
-            peer.link.send(batch)
+            peer.carrier.send(batch)
         if drops:
             self._note(None, drops)
 
-    def received(self, peer: Peer, frames: list[memoryview]) -> int:
+    def received(self, peer: P, frames: list[memoryview]) -> int:
         """A peer sends packets to this machine. How many of them it should not have sent."""
-        accepted, drops = self.table.inbound(peer, frames)
+        accepted, drops = self._table.inbound(peer, frames)
         for tap in self.taps:
             tap(peer, False, accepted)
         tun, traffic = self._tun, peer.traffic
@@ -103,21 +76,28 @@ class DataPath:
         # The tun counts what the kernel took: no more than that has been received.
         traffic.rx_packets += tun.rx_packets - packets
         traffic.rx_bytes += tun.rx_bytes - size
+        if accepted:
+            self._has_written = True
         if drops or refused:
             self._note(peer, drops + refused)
         return len(drops)
 
-    def answer(self) -> float:
-        """Send what this machine has answered by now. How many seconds of this thread it took."""
-        began = time.thread_time()
-        self._tun.poll()
-        return time.thread_time() - began
+    def read_ended(self) -> None:
+        """All that a carrier had to deliver at once has been received: send what this machine has
+        answered by now."""
+        if self._has_written:
+            self._has_written = False
+            self._tun.poll()
 
-    def _note(self, peer: Peer | None, drops: list[Drop]) -> None:
-        """Count them, and keep what those that are dropped most lately were about."""
+    def count_drops(self, reason: DropReason, count: int) -> None:
+        """A carrier has dropped so many packets."""
+        self._dropped[reason] += count
+
+    def _note(self, peer: P | None, drops: list[Drop]) -> None:
+        """Count them, and remember the beginnings of the latest."""
         now = self._seconds()
         for reason, _ in drops:
-            self.dropped[reason] += 1
-        for reason, frame in drops[-KEPT:]:
+            self._dropped[reason] += 1
+        for reason, frame in drops[-RECENT:]:
             start = bytes(frame[virtio.HEADER : virtio.HEADER + flow.ENOUGH])
             self.recent.append(Dropped(now, reason, peer.record.name if peer else None, start))

@@ -20,13 +20,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
+from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.fragments import TIMEOUT4, TIMEOUT6, Reassembly
 from tunmesh.packets import ip_headers
 from tunmesh.packets.virtio import HEADER
-
-ICMP_ERROR = "icmp_error"  # about a packet that this machine did not send into the mesh
-FRAGMENTS = "fragments"  # too many fragments of datagrams that do not become whole
-MALFORMED = "malformed"
 
 _ERRORS4 = {3, 4, 5, 11, 12}  # unreachable, source quench, redirect, time exceeded, bad parameter
 _REDIRECT4, _REDIRECT6 = 5, 137
@@ -55,21 +52,21 @@ class Inspection:
         self._seconds = seconds
         self._reassembly = {4: Reassembly(TIMEOUT4), 6: Reassembly(TIMEOUT6)}
 
-    def refuses(self, peer: Hashable, frame: bytes | memoryview) -> str:
-        """Why this well-formed frame of a peer must not reach the kernel, or "" if it may."""
+    def refuses(self, peer: Hashable, frame: bytes | memoryview) -> DropReason | None:
+        """Why this well-formed frame of a peer must not reach the kernel, or None if it may."""
         packet = frame[HEADER:]
         version = packet[0] >> 4
         read = ip_headers.read(packet)
         if read is None or not read.is_whole:
-            return MALFORMED
+            return DropReason.MALFORMED
         is_first = read.fragment is None or read.fragment.start == 0
         if is_first and self._is_foreign_error(version, packet, read):
-            return ICMP_ERROR
+            return DropReason.ICMP_ERROR
         if read.fragment is not None and not self._reassembly[version].admit(
             self._seconds(), peer, read.fragment
         ):
-            return FRAGMENTS
-        return ""
+            return DropReason.FRAGMENTS
+        return None
 
     def _is_foreign_error(
         self, version: int, packet: bytes | memoryview, read: ip_headers.Headers

@@ -8,7 +8,7 @@ Where broadcast is allowed (IPv4 only), three destinations lead to many peers: 2
 the local subnet's broadcast address to those in the local subnet, the mesh's broadcast address to
 all. They are looked for only when there is no route.
 
-Every packet that is not carried has a reason, one of the words below.
+Every packet that is not carried has a reason (dataplane.drops).
 """
 
 from __future__ import annotations
@@ -17,21 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from tunmesh.addresses import Interface, Network, has_broadcast
-from tunmesh.dataplane.inspection import MALFORMED, Inspection
+from tunmesh.dataplane.drops import Drop, DropReason
+from tunmesh.dataplane.inspection import Inspection
 from tunmesh.packets import virtio
 
 Peer = TypeVar("Peer")
-Drop = tuple[str, bytes | memoryview]  # why, and what
-
-# Leaving this node
-NO_ROUTE = "no_route"  # inside the mesh's network, but no linked node has this address
-OUTSIDE_NETWORK = "outside_network"  # not an address of the mesh
-MULTICAST = "multicast"
-BROADCAST = "broadcast"  # not allowed by the config, or nobody is there to hear it
-# Arriving from a peer
-SPOOFED_SOURCE = "spoofed_source"  # the source address is not one that is routed to that peer
-MISROUTED = "misrouted"  # the destination is not an address of this node
-# (and those of dataplane.inspection)
 
 _IPV4_ALL = b"\xff\xff\xff\xff"
 
@@ -120,13 +110,13 @@ class Table(Generic[Peer]):
         drops: list[Drop] = []
         for frame in frames:
             if not virtio.well_formed(frame):
-                drops.append((MALFORMED, frame))
+                drops.append((DropReason.MALFORMED, frame))
                 continue
             source, destination, is_special = virtio.read(frame)
             if routes.get(source) is not peer:
-                drops.append((SPOOFED_SOURCE, frame))
+                drops.append((DropReason.SPOOFED_SOURCE, frame))
             elif destination not in ours:
-                drops.append((MISROUTED, frame))
+                drops.append((DropReason.MISROUTED, frame))
             elif is_special and (why := self._inspection.refuses(peer, frame)):
                 drops.append((why, frame))
             else:
@@ -137,15 +127,16 @@ class Table(Generic[Peer]):
         """Whether a destination is for all of the local subnet or of the mesh, if allowed."""
         return key in self._broadcasts
 
-    def _unroutable(self, key: bytes) -> str:
+    def _unroutable(self, key: bytes) -> DropReason:
         """Why there is no route to this destination."""
         if len(key) not in (4, 16):
-            return MALFORMED
+            return DropReason.MALFORMED
         if key[0] == 0xFF if len(key) == 16 else 224 <= key[0] < 240:
-            return MULTICAST
+            return DropReason.MULTICAST
         if key in self._broadcasts:
-            return BROADCAST
-        return NO_ROUTE if self._inspection.is_in_mesh(key) else OUTSIDE_NETWORK
+            return DropReason.BROADCAST
+        is_in_mesh = self._inspection.is_in_mesh(key)
+        return DropReason.NO_ROUTE if is_in_mesh else DropReason.OUTSIDE_NETWORK
 
 
 def _broadcasts(

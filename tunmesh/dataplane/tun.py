@@ -35,7 +35,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh.dataplane.table import Drop
+from tunmesh.dataplane.drops import Drop, DropReason
 from tunmesh.errors import OperatorError
 from tunmesh.host import holders
 from tunmesh.packets import udp_segments, virtio
@@ -63,12 +63,12 @@ _OFFLOADS = 0x01 | 0x02 | 0x04  # TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6
 _OFFLOADS_UDP = _OFFLOADS | 0x20 | 0x40  # TUN_F_USO4, TUN_F_USO6, since Linux 6.2
 
 _DROP_REASONS = {
-    errno.EAGAIN: "tun_full",
-    errno.ENOBUFS: "tun_full",
-    errno.ENOMEM: "tun_full",
-    errno.EIO: "tun_down",
-    errno.EBADF: "tun_down",
-    errno.EBADFD: "tun_down",
+    errno.EAGAIN: DropReason.TUN_FULL,
+    errno.ENOBUFS: DropReason.TUN_FULL,
+    errno.ENOMEM: DropReason.TUN_FULL,
+    errno.EIO: DropReason.TUN_DOWN,
+    errno.EBADF: DropReason.TUN_DOWN,
+    errno.EBADFD: DropReason.TUN_DOWN,
 }
 
 
@@ -90,11 +90,7 @@ class Tun(Protocol):
 
     def write(self, frames: Iterable[bytes | memoryview]) -> list[Drop]:
         """Hand frames to the kernel; those that it did not take, and why. Only what it took is
-        counted.
-
-        The reasons: "tun_full" (the kernel has no room), "tun_refused" (it does not accept this
-        frame: a bad header or not an IP packet), "tun_down" (the interface is down or gone).
-        """
+        counted."""
 
     def poll(self) -> None:
         """Receive what is there now, a turn's worth at most, without waiting for the reactor."""
@@ -239,7 +235,8 @@ class TunDevice:
                 size += write(fd, frame)
                 count += 1
             except OSError as error:
-                drops.append((_DROP_REASONS.get(error.errno or 0, "tun_refused"), frame))
+                reason = _DROP_REASONS.get(error.errno or 0, DropReason.TUN_REFUSED)
+                drops.append((reason, frame))
         self.rx_packets += count
         self.rx_bytes += size - virtio.HEADER * count
         return drops

@@ -42,6 +42,8 @@ from zope.interface import implementer
 
 from tunmesh.addresses import source_of
 from tunmesh.auth.handshake import Dialer, Key, Listener, Step
+from tunmesh.dataplane.carrier import Receive
+from tunmesh.dataplane.drops import DropReason
 from tunmesh.errors import PeerError
 from tunmesh.link import penalty
 from tunmesh.link.fair_queue import PacketQueue
@@ -89,10 +91,6 @@ class Owner(Interface):
     def link_up(self, link: Link) -> None: ...
     def link_failed(self, link: Link, error: PeerError) -> None: ...
     def link_lost(self, link: Link, error: PeerError) -> None: ...
-    def data_received(self, link: Link, frames: list[memoryview]) -> int:
-        """How many of them were dropped by the other end's fault."""
-        ...
-
     def wasteful(self, link: Link) -> None:
         """So much of what the other end sends leads nowhere that it is not read for a while."""
         ...
@@ -106,7 +104,7 @@ class Owner(Interface):
     def refusal_received(self, link: Link, refusal: Refusal) -> None: ...
     def bye_received(self, link: Link, reason: str) -> None: ...
     def round_trip(self, link: Link, seconds: float) -> None: ...
-    def packets_dropped(self, reason: str, count: int) -> None: ...
+    def packets_dropped(self, reason: DropReason, count: int) -> None: ...
 
 
 class LinkTransport(Interface):
@@ -121,8 +119,8 @@ class LinkTransport(Interface):
     def resumeProducing(self) -> None: ...
     def getPeer(self) -> Any: ...
 
-    def excuse(self, seconds: float) -> None:
-        """So much of the time that a read takes is not for the other end."""
+    def call_after_reads(self, call: Callable[[], None]) -> None:
+        """Call this whenever all that one read gave has been delivered."""
         ...
 
 
@@ -148,18 +146,17 @@ class Channel(Interface):
 
 @implementer(IHandshakeListener, IPushProducer)
 class Link(Protocol):
-    """One end of a link.
+    """One end of a link; a carrier (dataplane.carrier) as soon as it is up.
 
     `begin(channel binding)` makes the handshake machine of this end. `timeout` is how long the
-    handshake may take, in seconds. `peer` is for the owner: whom the link leads to.
+    handshake may take, in seconds.
     """
 
     transport: LinkTransport  # type: ignore[assignment]
-    peer: object = None
     record: NodeRecord | None = None  # who is at the other end, once it is authentic
     signed: SignedRecord  # the same as others may be told, from then on
     source = ""  # where the other end comes from (tls.admission), from then on
-    dropped = 0  # packets that were to go this way
+    dropped = 0
 
     def __init__(
         self,
@@ -179,6 +176,7 @@ class Link(Protocol):
         self.timing = Timing()
         self.queue = PacketQueue(self.timing.packet_expiration)
         self._owner = owner
+        self._deliver: Receive = len  # until the owner has somebody who takes them
         self._clock = clock
         self._begin = begin
         self._channel = channel
@@ -237,10 +235,23 @@ class Link(Protocol):
         if self.state is State.UP:
             self._look_in(self.keepalive.begin(self._clock.seconds(), self.dialed))
 
+    def deliver_to(self, receive: Receive, read_ended: Callable[[], None]) -> None:
+        """What takes the packets of the other end, and is told when a read has no more of them."""
+        self._deliver = receive
+        self.transport.call_after_reads(read_ended)
+
+    @property
+    def queued_bytes(self) -> int:
+        return self.queue.bytes
+
+    @property
+    def round_trip(self) -> float | None:
+        return self.keepalive.rtt
+
     def send(self, frames: list[bytes]) -> None:
         """Send packets (each virtio header and IP packet) now, or queue them, or drop them."""
         if self.state is not State.UP:
-            self._drop("link_lost", len(frames))
+            self._drop(DropReason.LINK_LOST, len(frames))
             return
         if not (self._paused or self.queue):
             size = sum(map(len, frames))
@@ -250,7 +261,7 @@ class Link(Protocol):
                 return
         most = self.queue.bytes + self._account.room
         dropped = self.queue.push(self._clock.seconds(), frames, most)
-        self._drop("queue_full", dropped)
+        self._drop(DropReason.QUEUE_FULL, dropped)
         self._note_memory()
         self._pump_soon()
 
@@ -278,10 +289,6 @@ class Link(Protocol):
         records, self._introductions = list(self._introductions), {}
         for at in range(0, len(records), sizes.MAX_INTRODUCED):
             self._write(encode_introduction(records[at : at + sizes.MAX_INTRODUCED]))
-
-    def excuse(self, seconds: float) -> None:
-        """What the node does meanwhile is not to be held against the other end."""
-        self.transport.excuse(seconds)
 
     def refuse(self, refusal: Refusal) -> None:
         self._write(refusal.encode())
@@ -356,7 +363,7 @@ class Link(Protocol):
                     frames.append(payload[1:])
                     continue
                 if frames:
-                    useless += self._owner.data_received(self, frames)
+                    useless += self._deliver(frames)
                     frames = []
                     if self.state is State.CLOSED:
                         return  # the tun is gone
@@ -368,7 +375,7 @@ class Link(Protocol):
         except PeerError as error:
             self._fail(error)
         if frames:
-            useless += self._owner.data_received(self, frames)
+            useless += self._deliver(frames)
         if useless and self._is_open():
             self._note_useless(useless)
 
@@ -393,7 +400,7 @@ class Link(Protocol):
         self._stop_pump()
         _cancel(self._rest)
         dropped = self.queue.clear()
-        self._drop("link_lost", dropped)
+        self._drop(DropReason.LINK_LOST, dropped)
         self._decoder.clear()  # the link itself may stay until a collection of garbage
         self._account.hold(0)
         if self.record is not None:
@@ -434,7 +441,7 @@ class Link(Protocol):
             return
         budget = min(self._budget.bytes, max(self._account.room, MIN_BUDGET))
         frames, expired = self.queue.pop(self._clock.seconds(), budget)
-        self._drop("expired", expired)
+        self._drop(DropReason.EXPIRED, expired)
         if frames:
             self._write_frames(frames)
         if self.queue and not self._paused:
@@ -461,7 +468,7 @@ class Link(Protocol):
         _cancel(self._pump_call)
         self._pump_call = None
 
-    def _drop(self, reason: str, count: int) -> None:
+    def _drop(self, reason: DropReason, count: int) -> None:
         if count:
             self.dropped += count
             self._owner.packets_dropped(reason, count)

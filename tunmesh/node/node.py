@@ -27,7 +27,8 @@ from tunmesh.addresses import Network, Target, plain_host, shown_target
 from tunmesh.auth import signing
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import NodeKey
-from tunmesh.dataplane.forwarder import DataPath, Peer, Tap
+from tunmesh.dataplane.drops import DropReason
+from tunmesh.dataplane.forwarder import Forwarder, Tap
 from tunmesh.dataplane.table import Table
 from tunmesh.dataplane.tun import Tun
 from tunmesh.dialing import dial_budget
@@ -50,7 +51,7 @@ from tunmesh.membership.introductions import Introductions
 from tunmesh.membership.lost_nodes import LostNodes
 from tunmesh.membership.seniority import Seniority
 from tunmesh.netlink.device_state import Unwatched, Watch
-from tunmesh.node.peers import Peers
+from tunmesh.node.peers import LinkedNode, Peers
 from tunmesh.observe import health
 from tunmesh.observe.debug_summary import Digest
 from tunmesh.observe.explain import Explainer
@@ -194,13 +195,13 @@ class Node:
         self._seniority = Seniority()
         self._agreed: agreement.Agreement | None = None  # None: to be judged anew
         self._expected_nodes = settings.reloadable.expected_nodes
-        self._table: Table[Peer] = Table(
+        self._table: Table[LinkedNode] = Table(
             settings.record.addresses,
             settings.networks,
             settings.enable_broadcast,
             reactor.seconds,
         )
-        self._path = DataPath(tun, self._table, reactor.seconds)
+        self._forwarder = Forwarder(tun, self._table, reactor.seconds)
         self._peers = Peers(
             self._table, settings.metric_ttl, reactor.seconds, settings.max_nodes_per_source
         )
@@ -287,8 +288,8 @@ class Node:
         return tls.https_factory(self._identity, site, self._reactor)
 
     def start(self) -> None:
-        """Granted to carry packets and to look for peers."""
-        self._tun.start(self._path.sent, self._device_lost)
+        """Begin to carry packets and to look for peers."""
+        self._tun.start(self._forwarder.sent, self._device_lost)
         self._watch.start(self._device_changed)
         self._groom()
 
@@ -387,7 +388,8 @@ class Node:
         is_reached = self._is_reached(link)
         self._run(self._roster.authenticated(link, record, link.dialed, link.shown, is_reached))
         if self._roster.is_linked(record.id):
-            link.peer = self._peers.get(link)
+            peer = self._peers.of(link)
+            link.deliver_to(partial(self._forwarder.received, peer), self._forwarder.read_ended)
             self._bootstrap.found(dialer, record.id)
             self._redialer.answered(dialer)
             self._note_misled(dialer, record)
@@ -458,12 +460,6 @@ class Node:
         if last is not None and not last.called and not len(self._connector):
             last.callback(None)
 
-    def data_received(self, link: Link, frames: list[memoryview]) -> int:
-        useless = self._path.received(link.peer, frames)  # type: ignore[arg-type]
-        if useless < len(frames):
-            link.excuse(self._path.answer())
-        return useless
-
     def wasteful(self, link: Link) -> None:
         self._journal.warn(
             ("wasteful", link.node.id),
@@ -473,8 +469,8 @@ class Node:
             peer=link.node.name,
         )
 
-    def packets_dropped(self, reason: str, count: int) -> None:
-        self._path.dropped[reason] += count
+    def packets_dropped(self, reason: DropReason, count: int) -> None:
+        self._forwarder.count_drops(reason, count)
 
     def gossip_received(self, link: Link, gossip: Gossip) -> None:
         self._digest.heard += 1
@@ -742,8 +738,8 @@ class Node:
         with bugs.logged("peers are not looked after"):
             self._peers.groom()
         with bugs.logged("no digest"):
-            dropped_by_peer = {peer.record.name: peer.link.dropped for peer in self._peers}
-            self._digest.tell(self._path.dropped, dropped_by_peer, self._roster.nodes_known)
+            dropped_by_peer = {peer.record.name: peer.carrier.dropped for peer in self._peers}
+            self._digest.tell(self._forwarder.dropped, dropped_by_peer, self._roster.nodes_known)
         with bugs.logged("nobody is asked again who others are"):
             self._run(self._roster.ask_again())
         if self._memory.has_fallen(TRIM) or not self._memory.is_ample:
@@ -864,7 +860,7 @@ class Node:
         return Sample(
             now=self._reactor.seconds(),
             peers=self._peers.samples(),
-            dropped=dict(self._path.dropped),
+            dropped=dict(self._forwarder.dropped),
             handshake_failures=dict(self._failures),
         )
 
@@ -922,7 +918,7 @@ class Node:
                 self._tun.rx_packets, self._tun.rx_bytes, self._tun.tx_packets, self._tun.tx_bytes
             ),
             link=self._peers.traffic(),
-            dropped=dict(self._path.dropped),
+            dropped=dict(self._forwarder.dropped),
             handshake_failures=dict(self._failures),
             rtt=self._rtt,
             false_introductions=self._introductions.false,
@@ -962,12 +958,12 @@ class Node:
     @property
     def taps(self) -> set[Tap]:
         """Who looks at the packets that are carried."""
-        return self._path.taps
+        return self._forwarder.taps
 
     @property
     def drops(self) -> Sequence[Dropped]:
         """The packets that were dropped last, the latest at the end."""
-        return self._path.recent
+        return self._forwarder.recent
 
     def known_nodes(self, crowd: float = math.inf) -> tuple[KnownNode, ...]:
         """Every other node that this one knows of; with more than `crowd`, links between others are

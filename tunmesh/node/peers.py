@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tunmesh.addresses import source_of
 from tunmesh.auth.handshake import Key
-from tunmesh.dataplane.forwarder import Peer
+from tunmesh.dataplane.peer import Peer
 from tunmesh.dataplane.table import Table
 from tunmesh.link.link import Link
 from tunmesh.membership.agreement import View
@@ -21,35 +21,57 @@ from tunmesh.observe.node_totals import Totals
 from tunmesh.status import REVOKED, NodeTraffic, PeerSample, PeerStatus, Traffic, key_labels
 
 
+class LinkedNode(Peer):
+    """A peer, and what the membership has to know of it. Its carrier is its link."""
+
+    __slots__ = ("holder", "link", "refuses", "view", "was_first")
+
+    def __init__(self, link: Link, view: View, was_first: bool) -> None:
+        super().__init__(link.node, link)
+        self.link = link
+        self.view = view
+        self.was_first = was_first  # it was in the mesh before us
+        self.refuses: tuple[str, ...] = ()  # addresses of ours that it does not route to us
+        self.holder = ""  # the node that it routes the first of them to, if to any
+
+    def switch(self, link: Link) -> None:
+        """What goes to this node goes by this link from now on."""
+        self.carrier = self.link = link
+
+
 class Peers:
     """Every node that is linked, by its id; from one source (tls.admission) at most
     `max_per_source` of them."""
 
     def __init__(
         self,
-        table: Table[Peer],
+        table: Table[LinkedNode],
         ttl: float,
         seconds: Callable[[], float],
         max_per_source: int = MAX_NODES,
     ) -> None:
         self._table = table
         self._seconds = seconds
-        self._by_id: dict[str, Peer] = {}
+        self._by_id: dict[str, LinkedNode] = {}
         self._sources: dict[str, str] = {}  # where each of them came from when it joined, by id
         self._per_source: Counter[str] = Counter()
         self._max_per_source = max_per_source
         self._totals = Totals(ttl)
         self._past = Traffic()  # with nodes that are gone
 
-    def __iter__(self) -> Iterator[Peer]:
+    def __iter__(self) -> Iterator[LinkedNode]:
         return iter(tuple(self._by_id.values()))
 
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def get(self, link: Link) -> Peer | None:
+    def get(self, link: Link) -> LinkedNode | None:
         """The linked node at the other end, if it is one still."""
         return self._by_id.get(link.node.id)
+
+    def of(self, link: Link) -> LinkedNode:
+        """The same for one that is."""
+        return self._by_id[link.node.id]
 
     def link(self, node_id: str) -> Link:
         """The link to this node. Raises KeyError when there is none."""
@@ -77,7 +99,7 @@ class Peers:
 
     def join(self, link: Link, view: View, was_first: bool) -> None:
         """A node is linked by this link. `was_first`: it was in the mesh before this node."""
-        peer = self._by_id[link.node.id] = Peer(link.node, link, view, was_first)
+        peer = self._by_id[link.node.id] = LinkedNode(link, view, was_first)
         source = self._sources[link.node.id] = _source_of(link)
         self._per_source[source] += 1
         self._table.join(peer, link.node.addresses)
@@ -94,7 +116,7 @@ class Peers:
 
     def switch(self, link: Link) -> None:
         """What goes to this node goes by this link from now on."""
-        self._by_id[link.node.id].link = link
+        self._by_id[link.node.id].switch(link)
 
     def route(self, address: IPv4Address | IPv6Address, link: Link) -> None:
         """An address belongs to the node at the other end."""
@@ -122,7 +144,7 @@ class Peers:
 
     def statuses(self, keys: Sequence[Key]) -> tuple[PeerStatus, ...]:
         """`keys`: those that are valid now."""
-        routes: dict[Peer, list[str]] = {}
+        routes: dict[LinkedNode, list[str]] = {}
         for packed, peer in self._table.routes.items():
             routes.setdefault(peer, []).append(str(ip_address(packed)))
         labels = dict(zip(keys, key_labels(len(keys)), strict=True))
@@ -140,7 +162,7 @@ class Peers:
             PeerSample(
                 id=peer.record.id,
                 since=peer.link.since,
-                rtt=peer.link.keepalive.rtt,
+                rtt=peer.carrier.round_trip,
                 rx_bytes=peer.traffic.rx_bytes,
                 tx_bytes=peer.traffic.tx_bytes,
             )
@@ -170,18 +192,18 @@ def _source_of(link: Link) -> str:
     return source_of(link.transport.getPeer().host)
 
 
-def _status(peer: Peer, routed: tuple[str, ...], key_id: str) -> PeerStatus:
+def _status(peer: LinkedNode, routed: tuple[str, ...], key_id: str) -> PeerStatus:
     return PeerStatus(
         record=peer.record,
         dialed=peer.link.dialed,
         since=peer.link.since,
-        rtt=peer.link.keepalive.rtt,
-        queued_bytes=peer.link.queue.bytes,
+        rtt=peer.carrier.round_trip,
+        queued_bytes=peer.carrier.queued_bytes,
         key_id=key_id,
         traffic=peer.traffic.copy(),
         refuses=peer.refuses,
         routed=routed,
         pings=peer.link.keepalive.pings,
         pongs=peer.link.keepalive.pongs,
-        dropped=peer.link.dropped,
+        dropped=peer.carrier.dropped,
     )

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol, TypeVar
 
 from tunmesh.addresses import Network
-from tunmesh.dataplane import table
+from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.table import Table
 from tunmesh.netlink import kernel
 from tunmesh.netlink.device_state import Way
@@ -126,7 +126,7 @@ class Explainer:
                 Step(
                     bool(takers),
                     f"{source} is not routed to this node by {names}, and so it is dropped there "
-                    f"({table.SPOOFED_SOURCE}): see the log for who holds it",
+                    f"({DropReason.SPOOFED_SOURCE}): see the log for who holds it",
                 )
             )
         if takers:
@@ -143,7 +143,8 @@ class Explainer:
         name = peer.record.name
         if str(source) in peer.refuses:
             why = f"{name} does not route {source} to this node, so it drops what comes from it"
-            return [Step(False, f"{why} ({table.SPOOFED_SOURCE}): see the log for who holds it")]
+            why = f"{why} ({DropReason.SPOOFED_SOURCE})"
+            return [Step(False, f"{why}: see the log for who holds it")]
         return [
             Step(True, f"{name} routes {source} to this node, so it believes the source"),
             Step(True, f"{destination} is {name}'s own: it goes to its tun and its kernel"),
@@ -154,7 +155,7 @@ class Explainer:
         owner = self._table.routes.get(source.packed)
         if owner is None:
             why = f"no linked node has {source}: from whomever it came it would be dropped here"
-            return [Step(False, f"{why} ({table.SPOOFED_SOURCE}). {self._who(source)}")]
+            return [Step(False, f"{why} ({DropReason.SPOOFED_SOURCE}). {self._who(source)}")]
         _, drops = self._table.inbound(owner, [memoryview(frame)])
         sender = self._peers[owner.record.id]
         name = sender.record.name
@@ -162,7 +163,7 @@ class Explainer:
             return [self._not_for_us(drops[0][0], name, destination)]
         if str(destination) in sender.refuses:
             why = f"{name} does not route {destination} to this node: it sends it elsewhere"
-            return [Step(False, f"{why}, or drops it ({table.NO_ROUTE})")]
+            return [Step(False, f"{why}, or drops it ({DropReason.NO_ROUTE})")]
         is_broadcast = destination not in self._mine
         sends = "sends a copy, if enable_broadcast is on there" if is_broadcast else "sends it"
         whose = "a broadcast that this node hears" if is_broadcast else "this node's"
@@ -187,14 +188,14 @@ class Explainer:
     def _not_carried(self, reason: str, destination: Address) -> Step:
         """Why a packet of this machine's is not carried."""
         match reason:
-            case table.MULTICAST:
+            case DropReason.MULTICAST:
                 return Step(False, f"multicast is not carried ({reason})")
-            case table.BROADCAST if self._table.allows_broadcast:
+            case DropReason.BROADCAST if self._table.allows_broadcast:
                 return Step(False, f"{destination} is a broadcast, and nobody hears it ({reason})")
-            case table.BROADCAST:
+            case DropReason.BROADCAST:
                 off = "broadcast is off here: networking/ipv4/enable_broadcast"
                 return Step(False, f"{off} ({reason})")
-            case table.OUTSIDE_NETWORK:
+            case DropReason.OUTSIDE_NETWORK:
                 all_of_them = ", ".join(map(str, self._networks))
                 return Step(
                     False,

@@ -7,6 +7,7 @@ channel binding that no other connection has: its number.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
@@ -25,6 +26,10 @@ class PlainTransport(ProtocolWrapper):
     negotiatedProtocol = ALPN
     _is_greeted = False
 
+    def __init__(self, factory: Any, wrapped: Any) -> None:
+        super().__init__(factory, wrapped)
+        self._after_reads: Callable[[], None] = lambda: None
+
     def makeConnection(self, transport: Any) -> None:
         super().makeConnection(transport)
         transport.write(GREETING)
@@ -32,13 +37,14 @@ class PlainTransport(ProtocolWrapper):
     def dataReceived(self, data: bytes) -> None:
         if self._is_greeted:
             super().dataReceived(data)
+            self._after_reads()
             return
         self._is_greeted = True
         if IHandshakeListener.providedBy(self.wrappedProtocol):
             self.wrappedProtocol.handshakeCompleted()
 
-    def excuse(self, seconds: float) -> None:
-        """Nobody counts how long it takes."""
+    def call_after_reads(self, call: Callable[[], None]) -> None:
+        self._after_reads = call
 
     def getHandle(self) -> PlainTransport:
         return self

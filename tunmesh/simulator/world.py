@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tunmesh.dataplane.table import Drop
+from tunmesh.dataplane.drops import Drop
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.simulator.liar import Liar
 from tunmesh.simulator.net import BALANCER, FaultyNetwork

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import address, error, interfaces
@@ -36,6 +37,7 @@ class Wire:
         self._producer: Any = None
         self._paused = False
         self._reads = True
+        self._after_reads: Callable[[], None] = lambda: None
 
     # ITCPTransport
 
@@ -84,6 +86,11 @@ class Wire:
     def getHost(self) -> address.IPv4Address:
         return address.IPv4Address("TCP", self.here, self.port)
 
+    # link.link.LinkTransport, for links without TLS
+
+    def call_after_reads(self, call: Callable[[], None]) -> None:
+        self._after_reads = call
+
     # the cable
 
     def _send(self, what: bytes | Failure, size: int) -> None:
@@ -108,6 +115,7 @@ class Wire:
             if isinstance(what, bytes):
                 self._under_way -= len(what)
                 self.peer.protocol.dataReceived(what)
+                self.peer._after_reads()
             else:
                 self.peer._lost(what)
                 clock.callLater(self._latency, self._lost, what)

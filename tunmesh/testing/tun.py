@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, ip_address
 
-from tunmesh.dataplane.table import Drop
+from tunmesh.dataplane.drops import Drop, DropReason
 from tunmesh.netlink.device_state import Unwatched, Way
 from tunmesh.netlink.kernel import Address
 
@@ -20,7 +20,7 @@ class MemoryTun:
         self.written: list[bytes] = []
         self.answers: list[bytes] = []
         # Why a frame is not taken: the same for all, or a function of the frame.
-        self.refuses: str | Callable[[bytes | memoryview], str | None] | None = None
+        self.refuses: DropReason | Callable[[bytes | memoryview], DropReason | None] | None = None
         self.is_open = True
         self._receive: Callable[[list[bytes]], None] | None = None
         self._lost: Callable[[str], None] | None = None

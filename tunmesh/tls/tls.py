@@ -247,7 +247,7 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
     _is_paused = False  # by whom it carries bytes for
     _sits_out = False
     _waits: IDelayedCall | None = None
-    _excused = 0.0  # seconds of the read that is under way
+    _after_reads: Callable[[], None] | None = None
 
     def makeConnection(self, transport: ITransport) -> None:
         _tune(transport)
@@ -256,18 +256,20 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
     def dataReceived(self, data: bytes) -> None:
         began = time.thread_time()
         super().dataReceived(data)
-        took, size = time.thread_time() - began - self._excused, len(data)
-        self._excused = 0.0
+        took, size = time.thread_time() - began, len(data)
         if took > TURN:
             self._read_at_most(max(MIN_READ, int(size * TURN / took)))
             if isinstance(self.transport, tcp.Connection) and not self._sits_out:
                 self.sit_out(round(REST * took / TURN))
         elif size >= self._most < READ_SIZE:
             self._read_at_most(min(2 * self._most, READ_SIZE))
+        if self._after_reads is not None:
+            self._after_reads()
 
-    def excuse(self, seconds: float) -> None:
-        """So much of the time that this read takes is not for who is read."""
-        self._excused += seconds
+    def call_after_reads(self, call: Callable[[], None]) -> None:
+        """Call this whenever what was read has been dealt with. What it does is not charged to the
+        other end."""
+        self._after_reads = call
 
     def sit_out(self, turns: int) -> None:
         """Nothing is read for so many turns of the reactor."""
