@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from ipaddress import ip_interface
 from typing import Any
 
@@ -110,7 +109,7 @@ class Owner:
         self.ups += 1
         if not self.wants:
             link.close(messages.SELF)
-        link.deliver_to(partial(self.receive, link), lambda: None)
+        link.deliver_to(lambda frames: self.receive(link, frames), lambda: None)
 
     def link_failed(self, link: Link, error: PeerError) -> None:
         self.ends.append(("failed", error.reason))
