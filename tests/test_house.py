@@ -41,7 +41,8 @@ PURE = """
     auth
     tls.admission tls.pacing tls.underlay
     link.fair_queue link.keepalive link.memory_budget link.penalty
-    membership.agreement membership.commands membership.name_conflicts membership.lost_nodes
+    membership.agreement membership.claims membership.commands membership.hearsay
+    membership.lost_nodes membership.name_conflicts membership.node_links membership.precedence
     membership.reservations membership.roster membership.seniority membership.shares
     dialing.dial_budget dialing.dial_limit dialing.dialable
     dataplane.carrier dataplane.drops dataplane.fragments dataplane.inspection dataplane.peer

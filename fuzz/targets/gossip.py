@@ -102,15 +102,15 @@ class Story:
         line = choices.pick(self.lines)
         match kind:
             case 2 | 3:
-                self.run(self.roster.told(line, self.gossip()))
+                self.run(self.roster.gossip_received(line, self.gossip()))
             case 4:
                 ids = choices.some(IDS) * choices.number(4)
-                self.run(self.roster.asked(line, ids))
+                self.run(self.roster.inquiry_received(line, ids))
             case 5 | 6:
                 records = [record_of(node_id, choices) for node_id in choices.some(IDS)]
-                self.run(self.roster.introduced(line, records))
+                self.run(self.roster.introduction_received(line, records))
             case 7:
-                self.run(self.roster.bye(line, choices.pick(_REASONS)))
+                self.run(self.roster.bye_received(line, choices.pick(_REASONS)))
             case 8:
                 self.run(self.roster.probed(line, bool(choices.number(2))))
             case 9:
@@ -119,7 +119,7 @@ class Story:
         if choices.number(4) == 0:
             self.run(self.roster.gossip())
         if choices.number(8) == 0:
-            self.run(self.roster.ask_again())
+            self.run(self.roster.hearsay.answers_overdue())
 
     def gossip(self) -> Gossip:
         linked = tuple(self.choices.some(IDS))
@@ -191,20 +191,22 @@ class Story:
         assert self.routes[ADDRESSES[1].ip] == HONEST
 
     def check_bounds(self) -> None:
-        inside = self.roster
+        inside, hearsay, claims = self.roster, self.roster.hearsay, self.roster._claims
         assert {record.id for record in inside.linked()} == self.joined.keys()
         assert set(self.routes.values()) <= self.joined.keys()
         assert len(inside._links) <= 2 * len(self.joined)
-        assert len(inside._known) <= roster.MAX_NODES
-        assert len(inside._claims) <= len(ADDRESSES)
-        assert self.dials <= inside._known.keys()
+        assert len(hearsay._known) <= roster.MAX_NODES
+        assert len(claims._queues) <= len(ADDRESSES)
+        assert self.dials <= hearsay._known.keys()
         assert self.dials.isdisjoint(self.joined)
-        vouches = Counter(node_id for peer in inside._peers.values() for node_id in peer.vouches)
-        assert vouches == {node_id: known.vouchers for node_id, known in inside._known.items()}
-        for node_id, known in inside._known.items():
+        vouches = Counter(
+            node_id for each in hearsay._vouchers.values() for node_id in each.vouches
+        )
+        assert vouches == {node_id: known.vouchers for node_id, known in hearsay._known.items()}
+        for node_id, known in hearsay._known.items():
             # Who is asked can answer: he still vouches for it.
-            asked = inside._peers.get(known.asked)
+            asked = hearsay._vouchers.get(known.asked)
             assert known.record or asked is None or node_id in asked.vouches
-        for line in inside._claims.values():
+        for line in claims._queues.values():
             assert line and len(line) == len(set(line))
             assert set(line) <= {ME} | self.joined.keys()

@@ -16,7 +16,7 @@ from tests.support.members import HOST, Mallory, mallory
 from tunmesh.auth import signing
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.dialing.bootstrap import GroupSettings
-from tunmesh.membership.roster import MAX_NODES
+from tunmesh.membership.hearsay import MAX_NODES
 from tunmesh.node.node import MAX_PATIENCE
 from tunmesh.testing.mesh import PORT, Member, Mesh
 from tunmesh.wire.gossip import (

@@ -12,7 +12,7 @@ from itertools import count, permutations, product
 
 from twisted.trial import unittest
 
-from tunmesh.membership import roster
+from tunmesh.membership import hearsay, roster
 from tunmesh.membership.commands import (
     Ask,
     Close,
@@ -30,8 +30,9 @@ from tunmesh.membership.commands import (
     Tell,
     Unroute,
 )
+from tunmesh.membership.node_links import MAX_SPARES
 from tunmesh.membership.reservations import KEPT, MAX_RESERVATIONS, TENURE, Reservations
-from tunmesh.membership.roster import Roster
+from tunmesh.membership.roster import News, Roster
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.messages import LEAVING, REPLACED, SILENT
 from tunmesh.wire.records import NodeRecord
@@ -66,10 +67,10 @@ def everything(*linked: NodeRecord, generation: int = 1) -> Gossip:
 def told(end: Roster[str], link: str, gossip: Gossip, *records: NodeRecord) -> list[Command[str]]:
     """What it does about gossip, when its questions are answered at once with these records."""
     commands: list[Command[str]] = []
-    for command in end.told(link, gossip):
+    for command in end.gossip_received(link, gossip):
         if isinstance(command, Ask):
             asked = [record for record in records if record.id in command.ids]
-            commands += end.introduced(command.link, asked)
+            commands += end.introduction_received(command.link, asked)
         else:
             commands.append(command)
     return commands
@@ -115,7 +116,7 @@ class LinkTests(RosterCase):
     def test_unknown_links(self) -> None:
         """What is heard of a link that was never up, or is up no more, changes nothing."""
         self.assertEqual(self.alice.link_lost("?", "lost"), [])
-        self.assertEqual(self.alice.bye("?", LEAVING), [])
+        self.assertEqual(self.alice.bye_received("?", LEAVING), [])
         self.assertEqual(self.alice.probed("?", False), [])
         self.assertEqual(self.told("?", BOB), [])
 
@@ -124,7 +125,7 @@ class LinkTests(RosterCase):
         self.link(BOB)
         self.link(CAROL)
         self.told("carol", BOB)
-        commands = self.alice.bye("bob", LEAVING)
+        commands = self.alice.bye_received("bob", LEAVING)
         self.assertEqual(commands, [Part("bob", LEAVING), Unroute(BOB_IP), Forget(BOB.id)])
         self.assertEqual(self.alice.nodes_known, 1)
 
@@ -167,12 +168,12 @@ class SecondLinkTests(RosterCase):
             self.setUp()
             self.link(BOB, "mine")
             self.link(BOB, "his", dialed=False)
-            self.assertEqual(self.alice.bye(retired, REPLACED), [*kept, Retire(retired)])
+            self.assertEqual(self.alice.bye_received(retired, REPLACED), [*kept, Retire(retired)])
 
     def test_yields(self) -> None:
         """A link that the other end has retired gives way to any newcomer, even a worse one."""
         self.link(BOB, "mine")
-        self.assertEqual(self.alice.bye("mine", REPLACED), [])
+        self.assertEqual(self.alice.bye_received("mine", REPLACED), [])
         self.assertTrue(self.alice.is_linked(BOB.id))
         commands = self.link(BOB, "his", dialed=False)
         self.assertEqual(commands, [*self.switched("his"), Retire("mine")])
@@ -188,7 +189,7 @@ class SecondLinkTests(RosterCase):
             self.setUp()
             self.link(BOB, "old", dialed=False)
             self.assertEqual(self.link(BOB, "new", dialed=False), self.switched("new"))
-            self.assertEqual(self.alice.bye(retired, REPLACED), [*then, Retire(retired)])
+            self.assertEqual(self.alice.bye_received(retired, REPLACED), [*then, Retire(retired)])
 
     def test_probe_does_not_choose_for_the_dialer(self) -> None:
         """A probe for another reason leaves both links of one dialer alone."""
@@ -226,7 +227,7 @@ class SecondLinkTests(RosterCase):
         for link in ("kept", "given up"):
             bob.authenticated(link, ALICE, dialed=False)
         self.assertEqual(bob.authenticated("own", ALICE, dialed=True), [Probe("given up")])
-        commands = bob.bye("given up", REPLACED)
+        commands = bob.bye_received("given up", REPLACED)
         self.assertEqual(
             named(commands, Switch, Retire, Probe),
             [Switch("kept"), Probe("kept"), Retire("given up")],
@@ -237,7 +238,7 @@ class SecondLinkTests(RosterCase):
     def test_so_many_at_most(self) -> None:
         """Who makes more and more links loses the oldest; the worse ones first."""
         bob: Roster[str] = Roster(BOB, NETWORKS)
-        names = [f"link {number}" for number in range(roster.MAX_SPARES + 3)]
+        names = [f"link {number}" for number in range(MAX_SPARES + 3)]
         retired = [named(bob.authenticated(name, ALICE, dialed=False), Retire) for name in names]
         self.assertEqual(retired[-2:], [[Retire(names[0])], [Retire(names[1])]])
         self.assertFalse(any(retired[:-2]))
@@ -258,7 +259,7 @@ class SecondLinkTests(RosterCase):
                     heard += bob.authenticated(link, ALICE, link == "ba")
                 for commands, end in ((said, bob), (heard, alice)):
                     for _ in named(commands, Retire):
-                        end.bye("ba", REPLACED)
+                        end.bye_received("ba", REPLACED)
                     self.assertNotIn(Retire("ab"), commands)
                 for end, other in ((alice, BOB), (bob, ALICE)):
                     end.probed("ab", True)
@@ -283,7 +284,7 @@ class HearsayTests(RosterCase):
         all_of_them = [(ALICE.id,), (ALICE.id, BOB.id), (BOB.id,)]
         own = [(ALICE.id,), (ALICE.id,), ()]
         for crowd, most, linked_with in ((3, 2, all_of_them), (2, 2, own), (3, 1, own)):
-            self.patch(roster, "MOST_TOLD", most)
+            self.patch(roster, "MAX_LISTED", most)
             known_nodes = sorted(self.alice.known_nodes(crowd), key=lambda node: node.id)
             self.assertEqual([node.linked_with for node in known_nodes], linked_with)
             self.assertEqual({node.is_whole for node in known_nodes}, {linked_with is all_of_them})
@@ -308,7 +309,7 @@ class HearsayTests(RosterCase):
         self.link(CAROL)
         self.told("bob", DAVE)
         self.told("carol", DAVE)
-        self.assertEqual(self.alice.told("bob", Gossip(0, (), (DAVE.id,))), [])
+        self.assertEqual(self.alice.gossip_received("bob", Gossip(0, (), (DAVE.id,))), [])
         self.assertIn(Forget(DAVE.id), self.alice.link_lost("carol", "lost"))
         self.assertEqual(self.alice.nodes_known, 1)
 
@@ -338,7 +339,7 @@ class HearsayTests(RosterCase):
     def test_at_most(self) -> None:
         """Hearsay makes only so many nodes known."""
         self.link(BOB)
-        self.patch(roster, "MAX_NODES", 1)
+        self.patch(hearsay, "MAX_NODES", 1)
         self.assertEqual(self.told("bob", CAROL, DAVE), [Dial(CAROL, patient=False)])
         self.assertEqual(self.told("bob", DAVE), [Forget(CAROL.id)])
         self.assertEqual(self.told("bob", DAVE), [Dial(DAVE, patient=False)])
@@ -350,8 +351,10 @@ class HearsayTests(RosterCase):
         others = (BOB.id, CAROL.id, DAVE.id, f"{5:032x}")
         for link in ("bob", "carol", "dave"):
             gossip = Gossip(next(self.generations), others).encode()
-            self.alice.told(link, Gossip.decode(gossip))
-        kept = [each for peer in self.alice._peers.values() for each in peer.vouches]
+            self.alice.gossip_received(link, Gossip.decode(gossip))
+        kept = [
+            each for voucher in self.alice.hearsay._vouchers.values() for each in voucher.vouches
+        ]
         self.assertEqual(len(kept), 9)
         self.assertEqual(len(set(map(id, kept))), 4)
 
@@ -359,7 +362,9 @@ class HearsayTests(RosterCase):
         """One record is found without a look at all the others."""
         self.link(BOB)
         self.told("bob", CAROL)
-        self.alice.told("bob", everything(CAROL, DAVE, generation=next(self.generations)))
+        self.alice.gossip_received(
+            "bob", everything(CAROL, DAVE, generation=next(self.generations))
+        )
         self.assertEqual(self.alice.record_of(BOB.id), BOB)
         self.assertEqual(self.alice.record_of(CAROL.id), CAROL)
         self.assertIsNone(self.alice.record_of(DAVE.id))
@@ -369,40 +374,44 @@ class HearsayTests(RosterCase):
         """Hearsay is ids: whoever is the first to vouch for a node is asked who that is."""
         self.link(BOB)
         self.link(CAROL)
-        self.assertEqual(self.alice.told("bob", everything(DAVE)), [Ask("bob", (DAVE.id,))])
-        self.assertEqual(self.alice.told("carol", everything(DAVE)), [])
-        self.assertEqual(self.alice.introduced("bob", [DAVE]), [Dial(DAVE, patient=False)])
-        self.assertEqual(self.alice.introduced("carol", [DAVE]), [])
+        self.assertEqual(
+            self.alice.gossip_received("bob", everything(DAVE)), [Ask("bob", (DAVE.id,))]
+        )
+        self.assertEqual(self.alice.gossip_received("carol", everything(DAVE)), [])
+        self.assertEqual(
+            self.alice.introduction_received("bob", [DAVE]), [Dial(DAVE, patient=False)]
+        )
+        self.assertEqual(self.alice.introduction_received("carol", [DAVE]), [])
 
     def test_answers(self) -> None:
         """A node says who those are that it is linked to, and nothing of others."""
         self.link(BOB)
         self.link(CAROL)
         ids = (BOB.id, DAVE.id, ALICE.id)
-        self.assertEqual(self.alice.asked("carol", ids), [Introduce("carol", (BOB.id,))])
-        self.assertEqual(self.alice.asked("carol", (DAVE.id,)), [])
-        self.assertEqual(self.alice.asked("?", ids), [])
+        self.assertEqual(self.alice.inquiry_received("carol", ids), [Introduce("carol", (BOB.id,))])
+        self.assertEqual(self.alice.inquiry_received("carol", (DAVE.id,)), [])
+        self.assertEqual(self.alice.inquiry_received("?", ids), [])
 
     def test_asks_the_next(self) -> None:
         """When the one who was asked takes his word back, or goes, another voucher is asked."""
         for end in (
-            lambda: self.alice.told("bob", everything(generation=2)),
+            lambda: self.alice.gossip_received("bob", everything(generation=2)),
             lambda: named(self.alice.link_lost("bob", "lost"), Ask),
         ):
             self.setUp()
             self.link(BOB)
             self.link(CAROL)
-            self.alice.told("bob", everything(DAVE))
-            self.alice.told("carol", everything(DAVE))
+            self.alice.gossip_received("bob", everything(DAVE))
+            self.alice.gossip_received("carol", everything(DAVE))
             self.assertEqual(end(), [Ask("carol", (DAVE.id,))])
 
     def test_asks_again(self) -> None:
         """A new link may have cost an answer: with everything else the question is repeated."""
         self.link(BOB, "old", dialed=False)
-        self.alice.told("old", everything(DAVE))
+        self.alice.gossip_received("old", everything(DAVE))
         self.link(BOB, "new", dialed=False)
         again = everything(DAVE, generation=2)
-        self.assertEqual(self.alice.told("new", again), [Ask("new", (DAVE.id,))])
+        self.assertEqual(self.alice.gossip_received("new", again), [Ask("new", (DAVE.id,))])
 
     def test_asks_by_the_other_link(self) -> None:
         """A link that the other end has given up carries no answer: by the one that stays it is
@@ -410,10 +419,10 @@ class HearsayTests(RosterCase):
         self.link(BOB, "stays", dialed=False)
         self.link(BOB, "goes", dialed=False)
         gossip = everything(CAROL, DAVE)
-        asked = self.alice.told("stays", gossip)
+        asked = self.alice.gossip_received("stays", gossip)
         self.assertEqual(asked, [Ask("goes", (CAROL.id, DAVE.id))])
-        self.alice.introduced("goes", [CAROL])
-        commands = self.alice.bye("goes", REPLACED)
+        self.alice.introduction_received("goes", [CAROL])
+        commands = self.alice.bye_received("goes", REPLACED)
         self.assertEqual(named(commands, Ask), [Ask("stays", (DAVE.id,))])
 
     def test_asks_everybody(self) -> None:
@@ -421,68 +430,74 @@ class HearsayTests(RosterCase):
         vouches for that node is asked, also who does so later; any answer will do."""
         self.link(BOB)
         self.link(CAROL)
-        self.alice.told("bob", everything(DAVE, generation=1))
-        self.alice.told("carol", everything(DAVE, generation=1))
-        self.assertEqual(self.alice.ask_again(), [])
-        self.assertEqual(self.alice.ask_again(), [Ask("carol", (DAVE.id,))])
-        self.assertEqual(self.alice.ask_again(), [])
+        self.alice.gossip_received("bob", everything(DAVE, generation=1))
+        self.alice.gossip_received("carol", everything(DAVE, generation=1))
+        self.assertEqual(self.alice.hearsay.answers_overdue(), [])
+        self.assertEqual(self.alice.hearsay.answers_overdue(), [Ask("carol", (DAVE.id,))])
+        self.assertEqual(self.alice.hearsay.answers_overdue(), [])
         eve = node(5, "eve")
         self.link(eve)
-        self.assertEqual(self.alice.told("eve", everything(DAVE)), [Ask("eve", (DAVE.id,))])
+        self.assertEqual(
+            self.alice.gossip_received("eve", everything(DAVE)), [Ask("eve", (DAVE.id,))]
+        )
         self.assertEqual(named(self.alice.link_lost("bob", "lost"), Ask), [])
-        self.assertEqual(self.alice.introduced("carol", [DAVE]), [Dial(DAVE, patient=False)])
-        self.assertEqual(self.alice.introduced("eve", [DAVE]), [])
+        self.assertEqual(
+            self.alice.introduction_received("carol", [DAVE]), [Dial(DAVE, patient=False)]
+        )
+        self.assertEqual(self.alice.introduction_received("eve", [DAVE]), [])
 
     def test_in_time(self) -> None:
         """Who has answered, or has only just been asked, or is the only one, is not made up for."""
         self.link(BOB)
         self.link(CAROL)
-        self.alice.told("bob", everything(DAVE, generation=1))
-        self.alice.ask_again()
-        self.alice.told("carol", everything(DAVE, generation=1))
-        asked = self.alice.told("bob", everything(generation=2))
+        self.alice.gossip_received("bob", everything(DAVE, generation=1))
+        self.alice.hearsay.answers_overdue()
+        self.alice.gossip_received("carol", everything(DAVE, generation=1))
+        asked = self.alice.gossip_received("bob", everything(generation=2))
         self.assertEqual(asked, [Ask("carol", (DAVE.id,))])
-        self.assertEqual(self.alice.ask_again(), [])
-        self.assertEqual(self.alice.ask_again(), [])  # nobody else vouches for it
-        self.alice.introduced("carol", [DAVE])
-        self.assertEqual(self.alice.ask_again(), [])
+        self.assertEqual(self.alice.hearsay.answers_overdue(), [])
+        self.assertEqual(self.alice.hearsay.answers_overdue(), [])  # nobody else vouches for it
+        self.alice.introduction_received("carol", [DAVE])
+        self.assertEqual(self.alice.hearsay.answers_overdue(), [])
 
     def test_unreadable(self) -> None:
         """What a node has signed of itself is the same from everybody: if that cannot be read,
         nobody is asked again."""
         self.link(BOB)
         self.link(CAROL)
-        self.alice.told("bob", everything(DAVE, generation=1))
-        self.alice.unreadable(DAVE.id)
-        self.assertEqual(self.alice.told("carol", everything(DAVE, generation=1)), [])
-        self.assertEqual(self.alice.told("bob", everything(generation=2)), [])
-        self.assertEqual(self.alice.ask_again() + self.alice.ask_again(), [])
-        self.alice.unreadable(BOB.id)
-        self.alice.unreadable("?")
+        self.alice.gossip_received("bob", everything(DAVE, generation=1))
+        self.alice.hearsay.malformed(DAVE.id)
+        self.assertEqual(self.alice.gossip_received("carol", everything(DAVE, generation=1)), [])
+        self.assertEqual(self.alice.gossip_received("bob", everything(generation=2)), [])
+        self.assertEqual(
+            self.alice.hearsay.answers_overdue() + self.alice.hearsay.answers_overdue(), []
+        )
+        self.alice.hearsay.malformed(BOB.id)
+        self.alice.hearsay.malformed("?")
 
     def test_asks_in_parts(self) -> None:
         """No question is longer than the answer may be."""
         self.link(BOB)
         ids = tuple(f"{number:032x}" for number in range(100, 100 + MAX_INTRODUCED + 1))
-        asked = self.alice.told("bob", Gossip(1, ids))
+        asked = self.alice.gossip_received("bob", Gossip(1, ids))
         self.assertEqual(asked, [Ask("bob", ids[:-1]), Ask("bob", ids[-1:])])
 
     def test_uncalled_for(self) -> None:
         """Nobody can introduce a node that he does not vouch for, or one that is known."""
         self.link(BOB)
         self.link(CAROL)
-        self.alice.told("bob", everything(DAVE))
-        self.assertEqual(self.alice.introduced("carol", [DAVE]), [])
-        self.assertEqual(self.alice.introduced("?", [DAVE]), [])
-        self.alice.introduced("bob", [DAVE])
-        self.assertEqual(self.alice.introduced("bob", [DAVE]), [])
+        self.alice.gossip_received("bob", everything(DAVE))
+        self.assertEqual(self.alice.introduction_received("carol", [DAVE]), [])
+        self.assertEqual(self.alice.introduction_received("?", [DAVE]), [])
+        self.alice.introduction_received("bob", [DAVE])
+        self.assertEqual(self.alice.introduction_received("bob", [DAVE]), [])
 
     def test_linked_meanwhile(self) -> None:
         """Who links by himself need not be introduced, and is dialed when that link is lost."""
         self.link(BOB)
-        self.alice.told("bob", everything(DAVE))
+        self.alice.gossip_received("bob", everything(DAVE))
         self.link(DAVE)
-        self.assertEqual(self.alice.introduced("bob", [DAVE]), [])
+        self.assertEqual(self.alice.introduction_received("bob", [DAVE]), [])
         lost = self.alice.link_lost("dave", "lost")
         self.assertEqual(named(lost, Dial, Ask), [Dial(DAVE, patient=False)])
 
@@ -491,10 +506,10 @@ class HearsayTests(RosterCase):
         self.link(BOB, "old", dialed=False)
         self.told("old", CAROL)
         self.link(BOB, "new", dialed=False)
-        self.assertTrue(self.alice.hears("old"))
+        self.assertTrue(self.alice.is_current("old"))
         self.told("new", CAROL)
-        self.assertFalse(self.alice.hears("old"))
-        self.assertEqual(self.alice.told("old", Gossip(0, (), (CAROL.id,))), [])
+        self.assertFalse(self.alice.is_current("old"))
+        self.assertEqual(self.alice.gossip_received("old", Gossip(0, (), (CAROL.id,))), [])
         self.assertEqual(self.alice.nodes_known, 2)
 
     def test_overtaken(self) -> None:
@@ -503,11 +518,13 @@ class HearsayTests(RosterCase):
         self.link(BOB, "old", dialed=False)
         self.link(BOB, "new", dialed=False)
         told(self.alice, "new", everything(CAROL, generation=2), CAROL)
-        self.assertEqual(self.alice.told("old", everything(DAVE, generation=1)), [])
-        self.assertEqual(self.alice.told("old", Gossip(0, (DAVE.id,))), [])
-        self.assertEqual(self.alice.bye("old", REPLACED), [Retire("old")])
-        self.assertTrue(self.alice.hears("new"))
-        self.assertEqual(self.alice.told("new", Gossip(0, (), (CAROL.id,))), [Forget(CAROL.id)])
+        self.assertEqual(self.alice.gossip_received("old", everything(DAVE, generation=1)), [])
+        self.assertEqual(self.alice.gossip_received("old", Gossip(0, (DAVE.id,))), [])
+        self.assertEqual(self.alice.bye_received("old", REPLACED), [Retire("old")])
+        self.assertTrue(self.alice.is_current("new"))
+        self.assertEqual(
+            self.alice.gossip_received("new", Gossip(0, (), (CAROL.id,))), [Forget(CAROL.id)]
+        )
 
     def test_generations_go_on(self) -> None:
         """The numbers go on when a node comes back: it may not have noticed that it was gone."""
@@ -519,13 +536,13 @@ class HearsayTests(RosterCase):
         """Who says a number that is too high is not heard himself until his last link ends."""
         self.link(BOB)
         self.link(CAROL)
-        self.alice.told("bob", everything(generation=2**64 - 1))
+        self.alice.gossip_received("bob", everything(generation=2**64 - 1))
         self.assertEqual(self.told("bob", DAVE), [])
         self.assertEqual(self.told("carol", DAVE), [Dial(DAVE, patient=False)])
         self.alice.link_lost("bob", "lost")
         self.link(BOB)
         self.told("bob", DAVE)
-        self.assertTrue(self.alice.hears("bob"))
+        self.assertTrue(self.alice.is_current("bob"))
 
     def test_news(self) -> None:
         """Links made and lost are told once, to everybody."""
@@ -533,9 +550,9 @@ class HearsayTests(RosterCase):
         self.link(CAROL)
         news = Gossip(0, (BOB.id, CAROL.id))
         self.assertEqual(self.alice.gossip(), [Tell("bob", news), Tell("carol", news)])
-        self.assertFalse(self.alice.has_news)
+        self.assertIs(self.alice.news, News.NONE)
         self.alice.link_lost("carol", "lost")
-        self.assertTrue(self.alice.has_news)
+        self.assertIs(self.alice.news, News.URGENT)
         self.assertEqual(self.alice.gossip(), [Tell("bob", Gossip(0, (), (CAROL.id,)))])
         self.assertEqual(self.alice.gossip(), [])
 
@@ -543,15 +560,15 @@ class HearsayTests(RosterCase):
         """A node that nobody has told us of is urgent news, and so is one that is lost; a link to
         one that others vouch for is not."""
         self.link(BOB)
-        self.assertTrue(self.alice.is_urgent)
+        self.assertIs(self.alice.news, News.URGENT)
         self.alice.gossip()
         self.told("bob", CAROL)
         self.link(CAROL)
-        self.assertEqual((self.alice.has_news, self.alice.is_urgent), (True, False))
+        self.assertIs(self.alice.news, News.ROUTINE)
         self.alice.link_lost("carol", "lost")
-        self.assertTrue(self.alice.is_urgent)
+        self.assertIs(self.alice.news, News.URGENT)
         self.alice.gossip()
-        self.assertFalse(self.alice.is_urgent)
+        self.assertIs(self.alice.news, News.NONE)
 
 
 class RestartTests(RosterCase):
@@ -624,7 +641,7 @@ class RestartTests(RosterCase):
                     known = record.id in (lives[0].id, lives[2].id)
                     said = replace(record, settled=settled[known] or record is eve)
                     alice.authenticated(record.id, said, dialed=True)
-                line = [each for each in alice._claims[BOB_IP] if each != eve.id]
+                line = [each for each in alice._claims._queues[BOB_IP] if each != eve.id]
                 self.assertEqual(line, [record.id for record in reversed(lives)])
 
     def test_heard_of_at_the_same_url(self) -> None:
@@ -658,7 +675,7 @@ class RestartTests(RosterCase):
             self.assertEqual(self.alice.probed("bob", True), [])
             reached = self.alice.authenticated("again", BOB_AGAIN, True, is_reached=True)
             self.assertEqual(named(reached, Forget), [Forget(BOB.id)])
-            self.assertEqual(named(self.alice.bye("bob", REPLACED), Dial), [])
+            self.assertEqual(named(self.alice.bye_received("bob", REPLACED), Dial), [])
             self.assertIn(Dial(BOB, patient=False), self.alice.link_lost("again", "lost"))
 
     def test_reached_first(self) -> None:
@@ -775,7 +792,7 @@ class AddressTests(RosterCase):
         """A node that has been here for a while knows whom it was linked with first, and believes
         nobody who says that he is settled."""
         self.link(BOB)
-        self.alice.stands(is_new=False, is_settled=True)
+        self.alice.seniority_changed(is_new=False, is_settled=True)
         commands = self.link(replace(self.eve, settled=True))
         refuse = Refuse("eve", self.refused)
         self.assertEqual(named(commands, Route, Unroute, Refuse, Probe), [refuse])
@@ -793,14 +810,14 @@ class AddressTests(RosterCase):
         the other one says nothing."""
         settled = replace(node(7, "eve", "10.0.0.1/24"), settled=True)
         self.assertEqual(named(self.link(settled), Route, Refuse), [])
-        self.alice.stands(is_new=False, is_settled=True)
+        self.alice.seniority_changed(is_new=False, is_settled=True)
         early = node(8, "mallory", "10.0.0.1/24", started=0)
         refused = Refusal(("10.0.0.1",), "alice")
         self.assertEqual(named(self.link(early), Route, Refuse), [Refuse("mallory", refused)])
 
     def test_own_address_settled_meanwhile(self) -> None:
         """What counts is what either end has shown on the link: the other end knows no more."""
-        self.alice.stands(is_new=False, is_settled=True)
+        self.alice.seniority_changed(is_new=False, is_settled=True)
         early = node(8, "mallory", "10.0.0.1/24", started=0)
         commands = self.alice.authenticated("mallory", early, True, shown=ALICE)
         self.assertEqual(named(commands, Route, Refuse), [])
@@ -905,7 +922,7 @@ class ReservationTests(RosterCase):
         running."""
         for again in (BOB_AGAIN, replace(BOB_AGAIN, started=0)):
             self.setUp()
-            self.alice.bye("bob", LEAVING)
+            self.alice.bye_received("bob", LEAVING)
             self.assertIn(Route(BOB_IP, "mallory"), self.link(self.mallory))
             commands = self.link(again)
             self.assertEqual(named(commands, Route, Refuse), [Route(BOB_IP, "bob"), self.told_bob])
@@ -931,7 +948,7 @@ class ReservationTests(RosterCase):
                 self.alice.link_lost("bob", "silent")
                 self.link(self.mallory)
                 self.alice.time_passed(400.0)
-                self.alice.bye("mallory", reason)
+                self.alice.bye_received("mallory", reason)
                 self.link(again)
                 commands = self.link(self.mallory)
                 self.assertEqual(named(commands, Route, Refuse), [self.told_bob])

@@ -36,8 +36,9 @@ from twisted.trial import unittest
 
 from tests.support.roster_world import INVENTED, End, Liar, Life, State, are_lives, born
 from tunmesh.addresses import Target
+from tunmesh.membership.hearsay import MAX_NODES, Hearsay
+from tunmesh.membership.node_links import MAX_SPARES
 from tunmesh.membership.reservations import KEPT, TENURE
-from tunmesh.membership.roster import MAX_NODES, MAX_SPARES, Roster
 from tunmesh.wire.messages import LEAVING
 from tunmesh.wire.records import NodeRecord
 
@@ -225,7 +226,7 @@ class World(RuleBasedStateMachine):
     def wait(self, which: int, seconds: float) -> None:
         """Time passes for a node."""
         roster = self.lives[which % len(self.lives)].roster
-        roster.time_passed(roster._now + seconds)
+        roster.time_passed(roster._claims._now + seconds)
 
     @precondition(lambda self: self.lives)
     @rule(which=st.integers(0, 99))
@@ -239,7 +240,7 @@ class World(RuleBasedStateMachine):
     def ask_again(self, which: int) -> None:
         """A node looks whether its questions were answered."""
         life = self.lives[which % len(self.lives)]
-        life.run(life.roster.ask_again())
+        life.run(life.roster.hearsay.answers_overdue())
 
     @precondition(lambda self: self.lives)
     @rule(which=st.integers(0, 99), reason=st.sampled_from([None, LEAVING]))
@@ -358,7 +359,9 @@ class World(RuleBasedStateMachine):
     def _time_passes(self) -> bool:
         """What is retired is given up, who does not answer is not waited for."""
         for life in self.lives:
-            life.run([*life.roster.ask_again(), *life.roster.ask_again()])
+            life.run(
+                [*life.roster.hearsay.answers_overdue(), *life.roster.hearsay.answers_overdue()]
+            )
         stuck = [end for end in self.ends() if end.state is State.RETIRING]
         for end in stuck:
             end.lose(in_flight=True)
@@ -379,25 +382,25 @@ class World(RuleBasedStateMachine):
     @invariant()
     def nothing_is_kept_without_a_reason(self) -> None:
         for life in self.lives:
-            roster = life.roster
+            roster, hearsay = life.roster, life.roster.hearsay
             assert all(end.state is State.UP for end in roster._links)
             assert life.peers.keys() == set(roster._links.values())
             assert len(roster._links) <= (1 + MAX_SPARES) * len(life.peers)
-            for line in roster._claims.values():
+            for line in roster._claims._queues.values():
                 assert line
                 assert len(line) == len(set(line))
                 assert set(line) <= {life.record.id} | life.peers.keys()
             vouches = Counter(
-                node_id for peer in roster._peers.values() for node_id in peer.vouches
+                node_id for each in hearsay._vouchers.values() for node_id in each.vouches
             )
-            assert vouches == {i: known.vouchers for i, known in roster._known.items()}
-            assert len(roster._known) <= MAX_NODES
-            for node_id, known in roster._known.items():
+            assert vouches == {i: known.vouchers for i, known in hearsay._known.items()}
+            assert len(hearsay._known) <= MAX_NODES
+            for node_id, known in hearsay._known.items():
                 # Who was asked who that is can still answer.
-                asked = roster._peers.get(known.asked)
+                asked = hearsay._vouchers.get(known.asked)
                 assert known.record or asked is None or node_id in asked.vouches
-            check_shares(roster)
-            assert life.dials.keys() <= roster._known.keys()
+            check_shares(hearsay)
+            assert life.dials.keys() <= hearsay._known.keys()
             assert life.dials.keys().isdisjoint(life.peers)
 
     def teardown(self) -> None:
@@ -440,7 +443,7 @@ class World(RuleBasedStateMachine):
         """This life is linked with all the others, and they agree on everything."""
         assert life.peers.keys() == {other.record.id for other in others}
         assert life.roster.nodes_known == len(others)
-        assert all(known.record is not None for known in life.roster._known.values())
+        assert all(known.record is not None for known in life.roster.hearsay._known.values())
         assert not life.dials
         assert set(life.ends) == set(life.peers.values())
         for other in others:
@@ -479,15 +482,17 @@ def can_dial(life: Life, other: Life) -> bool:
     return other.listens and other.side == life.side
 
 
-def check_shares(roster: Roster[End]) -> None:
+def check_shares(hearsay: Hearsay[End]) -> None:
     """Each node that is not linked takes a place of one who vouches for it."""
     places = Counter(
-        known.charged for node_id, known in roster._known.items() if node_id not in roster._peers
+        known.charged
+        for node_id, known in hearsay._known.items()
+        if node_id not in hearsay._vouchers
     )
-    assert roster._shares._places == places
-    assert roster._shares._total == places.total()
-    for node_id, known in roster._known.items():
-        assert node_id in roster._peers[known.charged].vouches
+    assert hearsay._shares._places == places
+    assert hearsay._shares._total == places.total()
+    for node_id, known in hearsay._known.items():
+        assert node_id in hearsay._vouchers[known.charged].vouches
 
 
 def remembered_by(life: Life, lives: list[Life]) -> set[Life]:

@@ -198,15 +198,21 @@ class End:
             case Pong():
                 self.answered(True)
             case Gossip():
-                self.owner.run(roster.told(self, message))
-                if message.full and roster.hears(self):
+                self.owner.run(roster.gossip_received(self, message))
+                if message.full and roster.is_current(self):
                     self.owner.refusals.pop(self.peer.id, None)  # said anew, right behind
             case Inquiry(ids):
-                self.owner.run(roster.asked(self, ids))
+                self.owner.run(roster.inquiry_received(self, ids))
             case Introduction(introduced):
-                wanted = [each for each in introduced if roster.wants(self, each.record.id)]
+                wanted = [
+                    each
+                    for each in introduced
+                    if roster.hearsay.awaits(self.peer.id, each.record.id)
+                ]
                 if all(each.signer == each.record.id for each in wanted):
-                    self.owner.run(roster.introduced(self, [each.record for each in wanted]))
+                    self.owner.run(
+                        roster.introduction_received(self, [each.record for each in wanted])
+                    )
                 else:
                     self.lose(in_flight=False)
             case Refusal():
@@ -215,7 +221,7 @@ class End:
                 self.owner.packet_arrived(self, frame)
             case Bye(reason):
                 self._bye_heard = True
-                self.owner.run(roster.bye(self, reason))
+                self.owner.run(roster.bye_received(self, reason))
                 if reason != REPLACED or self._bye_said:
                     self.close("")
 
@@ -274,7 +280,7 @@ class Life:
 
     def stands(self, is_new: bool, is_settled: bool) -> None:
         self.is_new, self.is_settled = is_new, is_settled
-        self.roster.stands(is_new, is_settled)
+        self.roster.seniority_changed(is_new, is_settled)
 
     def link_up(self, end: End) -> None:
         said = replace(end.peer, settled=end.other.settled)
@@ -303,7 +309,7 @@ class Life:
         self.run(self.roster.link_lost(end, "lost"))
 
     def refused(self, end: End, refusal: Refusal) -> None:
-        if self.roster.hears(end):
+        if self.roster.is_current(end):
             self.refusals[end.peer.id] = refusal.addresses
 
     def send(self, source: Address, destination: Address, astray: bool = False) -> None:
@@ -410,6 +416,6 @@ class Liar(Life):
 
     def tell(self, ids: Iterable[str]) -> None:
         """Vouch for exactly these to everybody."""
-        self.roster._generations += 1
+        self.roster._generation += 1
         for end in self.peers.values():
-            end.send(Gossip(self.roster._generations, tuple(ids)))
+            end.send(Gossip(self.roster._generation, tuple(ids)))

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tunmesh.addresses import Network
+from tunmesh.membership.precedence import seniority
 from tunmesh.status import Check
 from tunmesh.wire.records import NodeRecord
 
@@ -191,14 +192,9 @@ def _is_outvoted(opposed: Sequence[Peer], voters: Sequence[Peer]) -> bool:
     against, in_favour = len(opposed), len(voters) + 1 - len(opposed)
     if against != in_favour:
         return against > in_favour
-    first = min(opposed, key=lambda peer: _seniority(peer.record))
+    first = min(opposed, key=lambda peer: seniority(peer.record))
     allies = [peer.record for peer in voters if peer not in opposed]
-    return first.was_first and all(_seniority(first.record) < _seniority(ally) for ally in allies)
-
-
-def _seniority(record: NodeRecord) -> tuple[bool, int, str]:
-    """Less: there before, as membership.roster has it."""
-    return (not record.settled, record.started, record.id)
+    return first.was_first and all(seniority(first.record) < seniority(ally) for ally in allies)
 
 
 def _is_out_of_step(odd: Sequence[Peer], peers: Sequence[Peer]) -> bool:

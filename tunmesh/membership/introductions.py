@@ -33,7 +33,7 @@ class Introductions:
         records: list[NodeRecord] = []
         for signed in introduced:
             node_id = id_of(signed.public_key)
-            if not self._roster.wants(link, node_id):
+            if not self._roster.hearsay.awaits(link.node.id, node_id):
                 continue  # somebody else was faster, or nobody vouches for it any more
             try:
                 records.append(signing.verify(signed))
@@ -42,7 +42,7 @@ class Introductions:
                 if error.reason != "malformed":
                     why = f"it introduced a node falsely: {error}"
                     raise PeerError("false_introduction", why) from None
-                self._roster.unreadable(node_id)
+                self._roster.hearsay.malformed(node_id)
         return records
 
     def compare(self, record: NodeRecord, by: str) -> None:

@@ -41,7 +41,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
 from tunmesh.addresses import Target
-from tunmesh.membership.name_conflicts import are_incarnations
+from tunmesh.membership.precedence import are_incarnations
 from tunmesh.wire.records import NodeRecord
 
 MAX_LOST = 256

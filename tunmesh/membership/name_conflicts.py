@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from tunmesh.membership.precedence import are_incarnations
 from tunmesh.wire.records import NodeRecord
 
 
@@ -58,14 +59,6 @@ def conflicts_of(
             yield Conflict("name", record.name, _addresses(me, (other, record)))
         if other.url == record.url:
             yield Conflict("url", record.url, _names(me, (other, record)))
-
-
-def are_incarnations(one: NodeRecord, other: NodeRecord) -> bool:
-    """Whether they are one node, before and after it was started again (each start has an id of its
-    own): the same name, an address in common."""
-    if one.name != other.name or one.id == other.id:
-        return False
-    return not {a.ip for a in one.addresses}.isdisjoint(a.ip for a in other.addresses)
 
 
 def _names(me: NodeRecord, records: Iterable[NodeRecord]) -> tuple[str, ...]:

@@ -46,9 +46,10 @@ from tunmesh.link import memory_budget
 from tunmesh.link.link import Link, Timing
 from tunmesh.logs import bugs
 from tunmesh.logs.journal import Journal
-from tunmesh.membership import agreement, commands, name_conflicts, roster
+from tunmesh.membership import agreement, commands, name_conflicts, precedence, roster
 from tunmesh.membership.introductions import Introductions
 from tunmesh.membership.lost_nodes import LostNodes
+from tunmesh.membership.roster import News
 from tunmesh.membership.seniority import Seniority
 from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.node.peers import LinkedNode, Peers
@@ -424,7 +425,7 @@ class Node:
             return
         wanted = self._learned.wanted(dialer)
         meant = self._roster.record_of(wanted) if wanted is not None else None
-        if meant is None or name_conflicts.are_incarnations(meant, record):
+        if meant is None or precedence.are_incarnations(meant, record):
             return
         there = "this node" if record.id == self.record.id else record.name
         dialer.set_reason(f"it leads to {there}")
@@ -474,10 +475,10 @@ class Node:
 
     def gossip_received(self, link: Link, gossip: Gossip) -> None:
         self._digest.heard += 1
-        self._run(self._roster.told(link, gossip))
+        self._run(self._roster.gossip_received(link, gossip))
         for source in self._peers.sources((link.node.id,)):
             self._learned.vouched(gossip.linked, source)
-        if gossip.full and self._roster.hears(link):
+        if gossip.full and self._roster.is_current(link):
             peer = self._peers.get(link)
             if peer is not None:
                 # A new beginning: what it still refuses it says right behind.
@@ -486,14 +487,16 @@ class Node:
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         self._digest.was_asked += len(ids)
-        self._run(self._roster.asked(link, ids))
+        self._run(self._roster.inquiry_received(link, ids))
 
     def introduction_received(self, link: Link, introduced: Sequence[SignedRecord]) -> None:
-        self._run(self._roster.introduced(link, self._introductions.read(link, introduced)))
+        self._run(
+            self._roster.introduction_received(link, self._introductions.read(link, introduced))
+        )
 
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         peer = self._peers.get(link)
-        if peer is None or not self._roster.hears(link):
+        if peer is None or not self._roster.is_current(link):
             return  # said on a link that another one has replaced
         refuses = tuple(each for each in refusal.addresses if each in self._own)
         if refuses == peer.refuses:
@@ -522,7 +525,7 @@ class Node:
                 event="crowded_source",
                 peer=link.node.name,
             )
-        self._run(self._roster.bye(link, reason))
+        self._run(self._roster.bye_received(link, reason))
 
     def round_trip(self, link: Link, seconds: float) -> None:
         self._rtt.observe(seconds)
@@ -534,8 +537,10 @@ class Node:
         if self._leaving is None:
             for command in wanted:
                 self._do(command)
-            if self._roster.has_news:
-                each = GATHER_PER_LINK if self._roster.is_urgent else GATHER_VOUCHES_PER_LINK
+            if self._roster.news is not News.NONE:
+                each = (
+                    GATHER_PER_LINK if self._roster.news is News.URGENT else GATHER_VOUCHES_PER_LINK
+                )
                 pause = self._told + each * len(self._peers) - self._reactor.seconds()
                 self._later("gossip", max(GATHER, pause), self._tell_news)
 
@@ -713,7 +718,7 @@ class Node:
 
     def _introducers(self, node_id: str) -> set[str]:
         """Where those come from who vouch for a node, and where it does itself if it is linked."""
-        return self._peers.sources((node_id, *self._roster.vouchers(node_id)))
+        return self._peers.sources((node_id, *self._roster.hearsay.vouchers(node_id)))
 
     def _note_spent(self, source: str) -> None:
         self._journal.warn(
@@ -741,7 +746,7 @@ class Node:
             dropped_by_peer = {peer.record.name: peer.carrier.dropped for peer in self._peers}
             self._digest.tell(self._forwarder.dropped, dropped_by_peer, self._roster.nodes_known)
         with bugs.logged("nobody is asked again who others are"):
-            self._run(self._roster.ask_again())
+            self._run(self._roster.hearsay.answers_overdue())
         if self._memory.has_fallen(TRIM) or not self._memory.is_ample:
             heap.trim()
         with bugs.logged("bootstrap groups are not looked after"):
@@ -888,7 +893,7 @@ class Node:
         self._roster.time_passed(now)
         if self._seniority.update(now, is_in_mesh, self._agreement()):
             self.record = replace(self.record, settled=self._seniority.is_settled)
-            self._roster.stands(self._seniority.is_new, self._seniority.is_settled)
+            self._roster.seniority_changed(self._seniority.is_new, self._seniority.is_settled)
             if self._seniority.is_settled:
                 self._journal.debug("settled: newcomers go by what this node has", event="settled")
 

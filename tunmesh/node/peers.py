@@ -16,7 +16,7 @@ from tunmesh.dataplane.peer import Peer
 from tunmesh.dataplane.table import Table
 from tunmesh.link.link import Link
 from tunmesh.membership.agreement import View
-from tunmesh.membership.roster import MAX_NODES
+from tunmesh.membership.hearsay import MAX_NODES
 from tunmesh.observe.node_totals import Totals
 from tunmesh.status import REVOKED, NodeTraffic, PeerSample, PeerStatus, Traffic, key_labels
 

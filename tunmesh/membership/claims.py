@@ -1,0 +1,226 @@
+"""Who has which address: one node for each.
+
+The claimants of an address form a queue. The first one holds the address; the others wait and are
+told who holds it. When the holder's last link ends, the next one gets it. A claim is no reason to
+doubt the holder: otherwise a member that claims an address again and again would get it as soon as
+the holder pauses for more than a second. For a while the address stays reserved for a holder that
+went (membership.reservations): when it is back, or was restarted, it goes before whoever got the
+address meanwhile.
+
+**Incarnations.** A newcomer with the name and an address of a linked node is most likely that node,
+restarted (membership.precedence). The roster probes the other one, whatever their clocks say; the
+clocks only decide who waits meanwhile. A newcomer that started later is put right before the other
+one, so that it has the address at once. One that started earlier, because its clock is behind,
+waits right behind it for the outcome of the probe. If both live, both stay linked, and everybody
+finds the same one to have the address: of two incarnations the later one always goes first.
+
+**On probation.** A node that has just come cannot know who was first. So it lets claimants that say
+they are settled go before those that did not, whichever it was linked with first
+(membership.seniority). An incumbent believes only what it saw itself.
+
+**This node's own addresses** are never routed. Of two nodes that claim the same address and are
+linked with each other, the one that takes precedence refuses it to the other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Generic
+
+from tunmesh.addresses import Network, is_host
+from tunmesh.membership.commands import Address, Command, Link, Refuse, Route, Unroute
+from tunmesh.membership.precedence import are_incarnations, is_later_incarnation
+from tunmesh.membership.reservations import Reservations
+from tunmesh.wire.gossip import Refusal
+from tunmesh.wire.records import NodeRecord
+
+_ALL_ROUTED = Refusal((), "")
+
+
+@dataclass(slots=True)
+class _Claimant(Generic[Link]):
+    """A linked node."""
+
+    record: NodeRecord
+    link: Link
+    was_first: bool  # it takes precedence over this node
+    since: float
+    refusal: Refusal = _ALL_ROUTED  # the last that it was told
+
+
+class Claims(Generic[Link]):
+    """The claims of this node and of those that it is linked with. `networks` are the mesh's: no
+    other address is ever routed. Time is in seconds, and only goes forward."""
+
+    def __init__(self, me: NodeRecord, networks: Iterable[Network]) -> None:
+        self._me = me
+        self._is_new = True
+        self._networks = tuple(networks)
+        self._claimants: dict[str, _Claimant[Link]] = {}
+        self._queues: dict[Address, list[str]] = {each.ip: [me.id] for each in me.addresses}
+        self._reservations: Reservations[Address] = Reservations()
+        self._now = 0.0
+
+    def was_first(self, node_id: str) -> bool:
+        """Whether this linked node takes precedence over this node."""
+        return self._claimants[node_id].was_first
+
+    # --- facts ---
+
+    def probation_changed(self, is_new: bool) -> None:
+        """Whether this node has only just come."""
+        self._is_new = is_new
+
+    def time_passed(self, now: float) -> None:
+        self._now = now
+        self._reservations.expire(now)
+
+    def linked(self, record: NodeRecord, link: Link, was_first: bool) -> list[Command[Link]]:
+        """A node is linked, and claims its addresses."""
+        self._claimants[record.id] = _Claimant(record, link, was_first, self._now)
+        commands: list[Command[Link]] = []
+        for address in self._routable(record):
+            queue = self._queues.setdefault(address, [])
+            queue.insert(self._place(address, queue, record), record.id)
+            if queue[0] == record.id:
+                commands.append(Route(address, link))
+        # Its past incarnations are most likely dead: they are told when they have answered.
+        past = self._incarnations_of(record)
+        return [*commands, *self._refuse_newcomer(record), *self._refuse_waiting(record.id, past)]
+
+    def switched(self, node_id: str, link: Link) -> list[Command[Link]]:
+        """A linked node is sent to on this link from now on: that it lives is proved, and what was
+        said on the old link may not have arrived."""
+        claimant = self._claimants[node_id]
+        claimant.link = link
+        return [Refuse(link, claimant.refusal), *self.answered(node_id)]
+
+    def answered(self, node_id: str) -> list[Command[Link]]:
+        """A linked node has shown that it lives: those that wait for an address of it are told, and
+        the node itself if a later incarnation of it holds one."""
+        record = self._claimants[node_id].record
+        commands = self._refuse_waiting(node_id)
+        others = (other.record for other in self._claimants.values())
+        if any(is_later_incarnation(other, record) for other in others):
+            commands += self._refusal(node_id)
+        return commands
+
+    def parted(self, node_id: str) -> list[Command[Link]]:
+        """A node is no longer linked: the next ones inherit its addresses."""
+        went = self._claimants.pop(node_id)
+        commands: list[Command[Link]] = []
+        heirs: dict[str, None] = {}
+        for address in self._routable(went.record):
+            queue = self._queues[address]
+            was_holder = queue[0] == node_id
+            queue.remove(node_id)
+            if not queue:
+                del self._queues[address]
+            if not was_holder:
+                continue
+            linked_for = self._now - went.since
+            self._reservations.holder_went(address, went.record.name, linked_for, self._now)
+            if not queue:
+                commands.append(Unroute(address))
+                continue
+            self._let_owner_inherit(address, queue)
+            heirs[queue[0]] = None
+            commands.append(Route(address, self._claimants[queue[0]].link))
+        for heir in heirs:
+            past = self._incarnations_of(self._claimants[heir].record)
+            commands += [*self._refusal(heir), *self._refuse_waiting(heir, past)]
+        return commands
+
+    # --- the queues ---
+
+    def _place(self, address: Address, queue: list[str], record: NodeRecord) -> int:
+        """Where a newcomer stands: before its earlier incarnations and right behind its later ones;
+        first, if the address is reserved for it; else at the end, or, for a node on probation,
+        before those that are not settled if it is."""
+        is_reserved = self._reservations.is_for(address, record.name, self._now)
+        behind_later = 0
+        for place, node_id in enumerate(queue):
+            other = self._record_of(node_id)
+            if node_id != self._me.id and is_later_incarnation(record, other):
+                return behind_later if is_reserved else place
+            if is_later_incarnation(other, record):
+                behind_later = place + 1
+        if is_reserved or behind_later:
+            return behind_later
+        if self._is_new and record.settled:
+            for place, node_id in enumerate(queue):
+                if node_id != self._me.id and not self._record_of(node_id).settled:
+                    return place
+        return len(queue)
+
+    def _let_owner_inherit(self, address: Address, queue: list[str]) -> None:
+        """The holder went: an incarnation of the node that the address is reserved for inherits."""
+        for place, node_id in enumerate(queue):
+            if self._reservations.is_for(address, self._name_of(node_id), self._now):
+                queue.insert(0, queue.pop(place))
+                return
+
+    def _routable(self, record: NodeRecord) -> list[Address]:
+        """Those of its addresses that a single node may have in the mesh's networks, each once."""
+        return list(
+            dict.fromkeys(
+                address.ip
+                for address in record.addresses
+                if any(is_host(address.ip, network) for network in self._networks)
+            )
+        )
+
+    def _record_of(self, node_id: str) -> NodeRecord:
+        return self._me if node_id == self._me.id else self._claimants[node_id].record
+
+    def _name_of(self, node_id: str) -> str:
+        return self._record_of(node_id).name if node_id else ""
+
+    def _incarnations_of(self, record: NodeRecord) -> set[str]:
+        """The linked ones."""
+        return {
+            node_id
+            for node_id, other in self._claimants.items()
+            if are_incarnations(other.record, record)
+        }
+
+    # --- who is told what ---
+
+    def _refuse_newcomer(self, record: NodeRecord) -> list[Command[Link]]:
+        """Tell it which addresses it does not get: those outside the networks, and those that are
+        held, unless the holder is another incarnation of it, which may be dead."""
+        routable = self._routable(record)
+        holders = {self._queues[address][0] for address in routable} - {record.id}
+        is_refused = any(
+            holder == self._me.id or not are_incarnations(self._record_of(holder), record)
+            for holder in holders
+        )
+        if is_refused or len(routable) < len(record.addresses):
+            return self._refusal(record.id)
+        return []
+
+    def _refuse_waiting(self, holder: str, but: Container[str] = ()) -> list[Command[Link]]:
+        """Tell those that wait for an address of this node that it holds it."""
+        queues = [queue for queue in self._queues.values() if queue[0] == holder]
+        waiting = dict.fromkeys(node_id for queue in queues for node_id in queue[1:])
+        told = [node_id for node_id in waiting if node_id not in but]
+        return [command for node_id in told for command in self._refusal(node_id)]
+
+    def _refusal(self, node_id: str) -> list[Command[Link]]:
+        """Tell a node which of its addresses are not routed to it, if that has changed."""
+        claimant = self._claimants[node_id]
+        holders = {
+            address.ip: self._queues.get(address.ip, [""])[0]
+            for address in claimant.record.addresses
+        }
+        yielded = {node_id, self._me.id} if claimant.was_first else {node_id}
+        refused = frozenset(each for each, holder in holders.items() if holder not in yielded)
+        texts = sorted(map(str, refused))
+        holder = self._name_of(holders[ip_address(texts[0])]) if texts else ""
+        refusal = Refusal(tuple(texts), holder)
+        if refusal == claimant.refusal:
+            return []
+        claimant.refusal = refusal
+        return [Refuse(claimant.link, refusal)]
