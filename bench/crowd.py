@@ -50,7 +50,8 @@ from tunmesh.link.link import Link
 from tunmesh.localmesh import plan
 from tunmesh.node.node import Node, Reloadable, Settings
 from tunmesh.testing.tun import MemoryTun
-from tunmesh.tls import certificates, tls
+from tunmesh.tls import certificates
+from tunmesh.tls import transport as tls
 from tunmesh.wire import messages
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.records import NodeRecord, SignedRecord

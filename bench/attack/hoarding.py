@@ -17,7 +17,7 @@ from typing import Any
 from bench.attack.target import GONE, Attack, Target, end, stream
 from tunmesh.localmesh import plan
 from tunmesh.packets import icmp, ip_headers
-from tunmesh.tls import tls
+from tunmesh.tls import transport as tls
 from tunmesh.wire import messages
 from tunmesh.wire.netstring import encode
 

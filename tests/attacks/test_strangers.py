@@ -18,9 +18,9 @@ from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, SECRET, Mesh
-from tunmesh.tls import tls
+from tunmesh.tls import transport as tls
 from tunmesh.tls.admission import MAX_STRANGERS
-from tunmesh.tls.tls import HANDSHAKE_TIMEOUT
+from tunmesh.tls.transport import HANDSHAKE_TIMEOUT
 from tunmesh.wire import sizes
 from tunmesh.wire.netstring import encode
 from tunmesh.wire.proofs import Hello, Proof

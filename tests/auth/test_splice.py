@@ -16,7 +16,7 @@ from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, Member, Mesh
 from tunmesh.testing.reactor import MemoryReactor
-from tunmesh.tls import tls
+from tunmesh.tls import transport as tls
 from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.proofs import Challenge, Hello
 from tunmesh.wire.sizes import MAX_HANDSHAKE_FRAME

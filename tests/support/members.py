@@ -16,7 +16,7 @@ from tunmesh.auth.handshake import Dialer, Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh
-from tunmesh.tls import tls
+from tunmesh.tls import transport as tls
 from tunmesh.wire import sizes
 from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.records import NodeRecord

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.addresses import THIS_HOST, source_of
-from tunmesh.tls import tls
+from tunmesh.tls import transport as tls
 from tunmesh.tls.admission import BURST, MAX_SOURCES, MAX_STRANGERS, SHARE, Places
 
 

@@ -26,7 +26,8 @@ from zope.interface import implementer
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT
 from tunmesh.testing.network import Network
-from tunmesh.tls import bulk, tls
+from tunmesh.tls import bulk
+from tunmesh.tls import transport as tls
 from tunmesh.tls.bulk import BulkTransport
 
 reactor: Any = trial_reactor

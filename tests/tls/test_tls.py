@@ -35,9 +35,10 @@ from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, Member, Mesh
 from tunmesh.testing.network import LATENCY, Network
-from tunmesh.tls import bulk, tls
+from tunmesh.tls import bulk
+from tunmesh.tls import transport as tls
 from tunmesh.tls.admission import MAX_STRANGERS, MAX_VISIT
-from tunmesh.tls.tls import HANDSHAKE_TIMEOUT, Credentials
+from tunmesh.tls.transport import HANDSHAKE_TIMEOUT, Credentials
 
 STRANGER = "198.51.100.1"
 DAY = timedelta(days=1)

@@ -156,7 +156,8 @@ def certificate(
 
 def _prove(made: Issued, authority: Issued, cert: Path, ca: Path | None) -> None:
     """Peers that trust the authority will accept it. Raises OperatorError."""
-    from tunmesh.tls import certificates, tls
+    from tunmesh.tls import certificates
+    from tunmesh.tls import transport as tls
 
     trusted = (authority.certificate,)
     shown = tls.Credentials((made.certificate,), made.key, trusted, verify_hostname=False)

@@ -24,7 +24,7 @@ from tunmesh.dialing.attempt import DialPolicy
 from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.link.link import Link, Owner
 from tunmesh.link.memory_budget import MemoryBudget
-from tunmesh.tls import tls
+from tunmesh.tls import transport as tls
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import sizes
 

@@ -27,7 +27,7 @@ from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.errors import PeerError
 from tunmesh.host import access
-from tunmesh.tls import tls
+from tunmesh.tls import transport as tls
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import sizes
 from tunmesh.wire.netstring import Decoder, encode

@@ -67,7 +67,7 @@ from tunmesh.status import (
     Traffic,
     key_labels,
 )
-from tunmesh.tls import tls
+from tunmesh.tls import transport as tls
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import messages
 from tunmesh.wire.gossip import Gossip, Refusal

@@ -25,7 +25,7 @@ from tunmesh.simulator.plain import PlainTransport
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh
 from tunmesh.testing.reactor import MemoryReactor
-from tunmesh.tls import tls
+from tunmesh.tls import transport as tls
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.records import NodeRecord, SignedRecord

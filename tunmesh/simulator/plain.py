@@ -14,7 +14,7 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.protocols.policies import ProtocolWrapper
 
-from tunmesh.tls.tls import ALPN
+from tunmesh.tls.transport import ALPN
 
 GREETING = bytes(800)  # a TLS 1.3 handshake is about twice as much, both ways together
 

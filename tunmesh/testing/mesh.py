@@ -39,7 +39,7 @@ from tunmesh.testing.credentials import credentials
 from tunmesh.testing.network import Network
 from tunmesh.testing.reactor import MemoryPlace, MemoryReactor
 from tunmesh.testing.tun import MemoryTun, MemoryWatch, frame
-from tunmesh.tls.tls import TunedTransport
+from tunmesh.tls.transport import TunedTransport
 from tunmesh.wire.records import NodeRecord, split_url
 
 PORT = 4567

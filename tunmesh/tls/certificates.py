@@ -29,8 +29,8 @@ from service_identity.cryptography import (
 
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.pki import pem
-from tunmesh.tls import tls
-from tunmesh.tls.tls import Credentials
+from tunmesh.tls import transport as tls
+from tunmesh.tls.transport import Credentials
 
 SOON = 30 * 86400.0  # seconds
 DAY = 86400.0
