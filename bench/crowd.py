@@ -51,7 +51,8 @@ from tunmesh.localmesh import plan
 from tunmesh.node.node import Node, Reloadable, Settings
 from tunmesh.testing.tun import MemoryTun
 from tunmesh.tls import certificates
-from tunmesh.tls import transport as tls
+from tunmesh.tls.credentials import Contexts, Credentials
+from tunmesh.tls.listener import Reception, listening_factory
 from tunmesh.wire import messages
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.records import NodeRecord, SignedRecord
@@ -118,20 +119,20 @@ class Extra:
                 node_key,
                 lambda: signing.show(record, node_key),
                 secrets.token_bytes,
-                crowd.identity,
+                crowd.contexts,
             ),
             random.random,
             Complaints(),
         )
         self._dialer = self._connector.dialer(((REAL.underlay, plan.LISTEN_PORT),))
-        reception = tls.Reception(
+        reception = Reception(
             crowd.reactor,
             self._connector.accept,
             _no_http,
             lambda host, error: say("tls", why=str(error)),
             lambda: 0.0,
         )
-        factory = tls.server_factory(crowd.identity, reception, crowd.reactor)
+        factory = listening_factory(crowd.contexts, reception, crowd.reactor)
         crowd.reactor.listenTCP(record.host_port[1], factory, BACKLOG, HOST)
 
     def dial(self) -> None:
@@ -184,7 +185,7 @@ class Stars:
     def __init__(self, reactor: Any, directory: Path, numbers: range) -> None:
         self.reactor = reactor
         self.keys, credentials = secret_of(directory)
-        self.identity = tls.Identity(credentials)
+        self.contexts = Contexts(credentials)
         self._extras = [Extra(self, number) for number in numbers]
         self.records = {extra.record.id: extra.signed for extra in self._extras}
         self._linked = 0
@@ -291,7 +292,7 @@ class _Links:
             self._count(1 if kind == "linked" else -1)
 
 
-def secret_of(directory: Path) -> tuple[tuple[Key, ...], tls.Credentials]:
+def secret_of(directory: Path) -> tuple[tuple[Key, ...], Credentials]:
     secret = (directory / plan.SECRET).read_bytes()
     certificate, key = directory / plan.CERTIFICATE, directory / plan.KEY
     return (Key.derive(secret),), certificates.load(certificate, key, None, False)

@@ -10,6 +10,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
+    ip_address,
 )
 
 Interface = IPv4Interface | IPv6Interface  # an address with the prefix of its subnet
@@ -30,6 +31,14 @@ def plain_host(host: str) -> str:
     """The usual form of an address: an IPv4 peer of a dual-stack socket is seen as
     ::ffff:192.0.2.1."""
     return host.removeprefix("::ffff:") if "." in host else host
+
+
+def literal_address(host: str) -> IPv4Address | IPv6Address | None:
+    """The host of a URL as an address; None when it is a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 @lru_cache(_MAX_SOURCES)  # parsing an address costs as much as refusing a connection

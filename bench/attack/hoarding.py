@@ -17,7 +17,7 @@ from typing import Any
 from bench.attack.target import GONE, Attack, Target, end, stream
 from tunmesh.localmesh import plan
 from tunmesh.packets import icmp, ip_headers
-from tunmesh.tls import transport as tls
+from tunmesh.tls.credentials import ALPN
 from tunmesh.wire import messages
 from tunmesh.wire.netstring import encode
 
@@ -189,7 +189,7 @@ def key_updates(target: Target) -> Iterator[int]:
     link alive."""
 
     def begin() -> OwnTls:
-        link: OwnTls = target.join(connection=OwnTls(target.connect(), tls.ALPN))
+        link: OwnTls = target.join(connection=OwnTls(target.connect(), ALPN))
         return link
 
     return _ask_for_keys(begin, encode(bytes([messages.PING]) + bytes(8)))

@@ -12,7 +12,7 @@ from bench.attack.stage import Figures, Stage
 from bench.attack.target import GONE
 from bench.lab import Lab
 from tunmesh.localmesh.plan import CERTIFICATE, KEY, LISTEN_PORT, NodePlan
-from tunmesh.tls import tls
+from tunmesh.tls.credentials import ALPN
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.proofs import Challenge, Hello
@@ -30,7 +30,7 @@ def posing_port(lab: Lab) -> Figures:
     context = SSL.Context(SSL.TLS_METHOD)
     context.use_certificate_chain_file(str(stage.directory / CERTIFICATE))
     context.use_privatekey_file(str(stage.directory / KEY))
-    context.set_alpn_select_callback(lambda *_: tls.ALPN)
+    context.set_alpn_select_callback(lambda *_: ALPN)
     with stage.attacker.namespace:
         port = socket.create_server((ATTACKER.underlay, LISTEN_PORT))
     with port:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from OpenSSL import SSL
 
 from bench.attack.target import CHUNK, CROWD, GONE, Attack, Target, end, pour
-from tunmesh.tls import tls
+from tunmesh.tls.credentials import ALPN
 from tunmesh.wire import sizes
 from tunmesh.wire.netstring import encode
 from tunmesh.wire.proofs import Hello, Proof
@@ -145,7 +145,7 @@ def tls12(target: Target) -> Iterator[int]:
     """A link over TLS 1.2."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
-    context.set_alpn_protos([tls.ALPN])
+    context.set_alpn_protos([ALPN])
     return _repeat(target, b"", context)
 
 

@@ -21,7 +21,9 @@ from tunmesh.auth import signing
 from tunmesh.auth.handshake import Dialer, Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.localmesh import plan
-from tunmesh.tls import certificates, tls
+from tunmesh.tls import certificates
+from tunmesh.tls.binding import EXPORTER
+from tunmesh.tls.credentials import Contexts
 from tunmesh.wire import sizes
 from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.records import NodeRecord, SignedRecord
@@ -46,7 +48,7 @@ class Target:
         self._directory = directory
         self.place = (host, plan.LISTEN_PORT)
         certificate, key = directory / plan.CERTIFICATE, directory / plan.KEY
-        self.context = tls.Identity(certificates.load(certificate, key, None, False)).client
+        self.context = Contexts(certificates.load(certificate, key, None, False)).client
         self.key = Key.derive((directory / plan.SECRET).read_bytes())
 
     def at(self, host: str) -> Target:
@@ -104,7 +106,7 @@ class Target:
             addresses=(ip_interface(f"{address}/16"),),
             version="bench",
         )
-        binding = connection.export_keying_material(tls.EXPORTER, 32, b"")
+        binding = connection.export_keying_material(EXPORTER, 32, b"")
         shown, nonce = signing.show(record, node_key), secrets.token_bytes(32)
         machine = Dialer((self.key,), node_key, shown, nonce, binding)
         decoder = Decoder(sizes.MAX_FRAME)

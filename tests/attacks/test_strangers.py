@@ -18,9 +18,10 @@ from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, SECRET, Mesh
-from tunmesh.tls import transport as tls
 from tunmesh.tls.admission import MAX_STRANGERS
-from tunmesh.tls.transport import HANDSHAKE_TIMEOUT
+from tunmesh.tls.credentials import ALPN, Contexts
+from tunmesh.tls.listener import HANDSHAKE_TIMEOUT
+from tunmesh.tls.transport import client_factory
 from tunmesh.wire import sizes
 from tunmesh.wire.netstring import encode
 from tunmesh.wire.proofs import Hello, Proof
@@ -107,21 +108,21 @@ class AttackCase(SynchronousTestCase):
         return stranger
 
     def as_link(self, factory: Any) -> Any:
-        identity = tls.Identity(credentials())
-        return tls.client_factory(identity, self.a.host, factory, self.mesh.clock)
+        contexts = Contexts(credentials())
+        return client_factory(contexts, self.a.host, factory, self.mesh.clock)
 
     def as_old_link(self, factory: Any) -> Any:
         """With the protocol of links, over TLS 1.2."""
-        identity = tls.Identity(credentials())
-        identity.client.set_min_proto_version(SSL.TLS1_2_VERSION)
-        identity.client.set_max_proto_version(SSL.TLS1_2_VERSION)
-        return tls.client_factory(identity, self.a.host, factory, self.mesh.clock)
+        contexts = Contexts(credentials())
+        contexts.client.set_min_proto_version(SSL.TLS1_2_VERSION)
+        contexts.client.set_max_proto_version(SSL.TLS1_2_VERSION)
+        return client_factory(contexts, self.a.host, factory, self.mesh.clock)
 
     def as_browser(self, factory: Any) -> Any:
         """Without a word of which protocol it wants."""
-        identity = tls.Identity(credentials())
-        identity.client = SSL.Context(SSL.TLS_METHOD)
-        return tls.client_factory(identity, self.a.host, factory, self.mesh.clock)
+        contexts = Contexts(credentials())
+        contexts.client = SSL.Context(SSL.TLS_METHOD)
+        return client_factory(contexts, self.a.host, factory, self.mesh.clock)
 
     def failures(self) -> dict[str, int]:
         counts = self.a.status.handshake_failures
@@ -198,7 +199,7 @@ class LiesTests(AttackCase):
 def mirror() -> Any:
     """TLS of somebody who speaks the protocol of links and has the certificate."""
     options = web_server(credentials())
-    options.getContext().set_alpn_select_callback(lambda *_: tls.ALPN)
+    options.getContext().set_alpn_select_callback(lambda *_: ALPN)
     return options
 
 

@@ -16,7 +16,8 @@ from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, Member, Mesh
 from tunmesh.testing.reactor import MemoryReactor
-from tunmesh.tls import transport as tls
+from tunmesh.tls.credentials import Contexts
+from tunmesh.tls.transport import client_factory, server_factory
 from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.proofs import Challenge, Hello
 from tunmesh.wire.sizes import MAX_HANDSHAKE_FRAME
@@ -61,9 +62,7 @@ class Attack(Factory):
         self.near: Splice | None = None
         self.seen: list[bytes] = []
         self.spliced = 0
-        self.reactor.listenTCP(
-            PORT, tls.server_factory(tls.Identity(credentials()), self, self.reactor)
-        )
+        self.reactor.listenTCP(PORT, server_factory(Contexts(credentials()), self, self.reactor))
 
     def buildProtocol(self, addr: object) -> Splice:
         return Splice(self)
@@ -73,7 +72,7 @@ class Attack(Factory):
             self.near = side
             endpoint = HostnameEndpoint(self.reactor, self.victim.encode(), PORT)
             endpoint.connect(
-                tls.client_factory(tls.Identity(credentials()), self.victim, self, self.reactor)
+                client_factory(Contexts(credentials()), self.victim, self, self.reactor)
             )
             return
         self.near.other, side.other = side, self.near
@@ -127,7 +126,7 @@ class PoserTests(SynchronousTestCase):
         mesh = Mesh(groups=())
         reactor = MemoryReactor(mesh.network, ATTACKER)
         posers = Factory.forProtocol(lambda: Poser(said))
-        secured = tls.server_factory(tls.Identity(credentials()), posers, reactor)
+        secured = server_factory(Contexts(credentials()), posers, reactor)
         reactor.listenTCP(PORT, Taped(secured, seen))
         trap = (GroupSettings("trap", ((ATTACKER, PORT),)),)
         dialer = mesh.add("a-name-that-is-seen", groups=trap)

@@ -20,7 +20,7 @@ from tests.tls.test_tls import Holder, Meeting
 from tunmesh.errors import OperatorError
 from tunmesh.pki import issue
 from tunmesh.tls import certificates
-from tunmesh.tls.transport import Credentials
+from tunmesh.tls.credentials import Credentials
 
 
 class Workshop(Meeting):

@@ -16,7 +16,9 @@ from tunmesh.auth.handshake import Dialer, Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh
-from tunmesh.tls import transport as tls
+from tunmesh.tls.binding import EXPORTER
+from tunmesh.tls.credentials import Contexts
+from tunmesh.tls.transport import client_factory
 from tunmesh.wire import sizes
 from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.records import NodeRecord
@@ -43,7 +45,7 @@ class Mallory(Protocol):
     def dial(self, mesh: Mesh, node: Member, host: str = HOST) -> Mallory:
         """Link with this node."""
         plain: Any = ClientFactory.forProtocol(lambda: self)
-        factory = tls.client_factory(tls.Identity(credentials()), node.host, plain, mesh.clock)
+        factory = client_factory(Contexts(credentials()), node.host, plain, mesh.clock)
         mesh.network.connect(host, node.host, PORT, factory, timeout=5)
         mesh.advance(0.1)
         return self
@@ -52,7 +54,7 @@ class Mallory(Protocol):
         self.transport.write(b"".join(map(encode, payloads)))
 
     def handshakeCompleted(self) -> None:
-        binding = self.transport.getHandle().export_keying_material(tls.EXPORTER, 32, b"")
+        binding = self.transport.getHandle().export_keying_material(EXPORTER, 32, b"")
         self._machine = Dialer((Key.derive(SECRET),), self.node_key, self.shown, bytes(32), binding)
         self.say(self._machine.hello)
 

@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.addresses import THIS_HOST, source_of
-from tunmesh.tls import transport as tls
 from tunmesh.tls.admission import BURST, MAX_SOURCES, MAX_STRANGERS, SHARE, Places
+from tunmesh.tls.listener import ACCEPTS, Reception
 
 
 class PlacesTests(SynchronousTestCase):
@@ -148,7 +148,7 @@ class ReceptionTests(SynchronousTestCase):
         self.taken: list[tuple[str, bytes]] = []
         unused: Any = None
         self.waited = 0.0
-        self.reception = tls.Reception(
+        self.reception = Reception(
             self.clock, unused, unused, unused, lambda: self.seconds, lambda: self.waited
         )
         self.port = self.reception.port = Port()
@@ -179,7 +179,7 @@ class ReceptionTests(SynchronousTestCase):
         self.assertEqual([name for name, _ in self.taken], sorted(name for name, _ in self.taken))
         self.assertTrue(all(transport.is_read for transport in crowd))
         self.assertTrue(self.port.is_open)
-        self.assertEqual(self.port.numberAccepts, tls.ACCEPTS)
+        self.assertEqual(self.port.numberAccepts, ACCEPTS)
 
     def test_share(self) -> None:
         """A crowd that never ends gets its share of the time and no more."""

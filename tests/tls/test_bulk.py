@@ -27,8 +27,9 @@ from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT
 from tunmesh.testing.network import Network
 from tunmesh.tls import bulk
-from tunmesh.tls import transport as tls
 from tunmesh.tls.bulk import BulkTransport
+from tunmesh.tls.credentials import Contexts
+from tunmesh.tls.transport import TunedTransport, client_factory, server_factory
 
 reactor: Any = trial_reactor
 LIBSSL = ctypes.util.find_library("ssl")
@@ -144,11 +145,11 @@ class StockTests(SynchronousTestCase):
         """Two ends of a TLS connection; nothing has travelled yet."""
         client, server = client or End(), server or End()
         network = Network(self.clock)
-        identity = tls.Identity(credentials())
-        dialing = tls.client_factory(
-            identity, "mesh.test", ClientFactory.forProtocol(lambda: client), self.clock
+        contexts = Contexts(credentials())
+        dialing = client_factory(
+            contexts, "mesh.test", ClientFactory.forProtocol(lambda: client), self.clock
         )
-        listening = tls.server_factory(identity, Factory.forProtocol(lambda: server), self.clock)
+        listening = server_factory(contexts, Factory.forProtocol(lambda: server), self.clock)
         dialing.protocol = listening.protocol = self.transport_class
         network.listeners[SERVER, PORT] = listening
         network.connect(CLIENT, SERVER, PORT, dialing, timeout=5)
@@ -358,7 +359,7 @@ class BulkTests(StockTests):
     def test_it_is_in_use(self) -> None:
         """This Twisted has what it takes: links do use it."""
         self.assertIs(bulk.transport_class, BulkTransport)
-        self.assertTrue(issubclass(tls.TunedTransport, BulkTransport))
+        self.assertTrue(issubclass(TunedTransport, BulkTransport))
 
 
 class StockSocketTests(TestCase):
@@ -371,10 +372,10 @@ class StockSocketTests(TestCase):
         """More than the sockets hold arrives whole and in order; meanwhile the producer pauses."""
         total = 80 * 150_000
         stream, sink = Stream(total, 150_000), Listener(total)
-        identity = tls.Identity(credentials())
-        listening = tls.server_factory(identity, Factory.forProtocol(lambda: sink), reactor)
-        dialing = tls.client_factory(
-            identity, "127.0.0.1", ClientFactory.forProtocol(lambda: stream), reactor
+        contexts = Contexts(credentials())
+        listening = server_factory(contexts, Factory.forProtocol(lambda: sink), reactor)
+        dialing = client_factory(
+            contexts, "127.0.0.1", ClientFactory.forProtocol(lambda: stream), reactor
         )
         listening.protocol = dialing.protocol = self.transport_class
         port = reactor.listenTCP(0, listening, interface="127.0.0.1")
@@ -397,8 +398,8 @@ class SocketTests(StockSocketTests):
     async def test_key_updates(self) -> None:
         """Who has TLS answer again and again, and does not read the answers, is hung up on."""
         end = End()
-        listening = tls.server_factory(
-            tls.Identity(credentials()), Factory.forProtocol(lambda: end), reactor
+        listening = server_factory(
+            Contexts(credentials()), Factory.forProtocol(lambda: end), reactor
         )
         port = reactor.listenTCP(0, listening, interface="127.0.0.1")
         self.addCleanup(port.stopListening)

@@ -36,9 +36,18 @@ from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, Member, Mesh
 from tunmesh.testing.network import LATENCY, Network
 from tunmesh.tls import bulk
-from tunmesh.tls import transport as tls
 from tunmesh.tls.admission import MAX_STRANGERS, MAX_VISIT
-from tunmesh.tls.transport import HANDSHAKE_TIMEOUT, Credentials
+from tunmesh.tls.binding import Channel
+from tunmesh.tls.credentials import ALPN, Contexts, Credentials, _select_protocol
+from tunmesh.tls.listener import HANDSHAKE_TIMEOUT, Reception
+from tunmesh.tls.transport import (
+    MIN_READ,
+    READ_SIZE,
+    TURN,
+    TunedTransport,
+    client_factory,
+    server_factory,
+)
 
 STRANGER = "198.51.100.1"
 DAY = timedelta(days=1)
@@ -234,14 +243,14 @@ class TrustTests(Meeting):
     def test_server_name(self) -> None:
         """Each connection asks for the name that it dials, as it stands in the URL, although all
         have one context; who dials an address asks for none."""
-        clock, identity, asked = Clock(), tls.Identity(credentials()), []
-        identity.server.set_tlsext_servername_callback(lambda c: asked.append(c.get_servername()))
+        clock, contexts, asked = Clock(), Contexts(credentials()), []
+        contexts.server.set_tlsext_servername_callback(lambda c: asked.append(c.get_servername()))
         network = Network(clock)
-        listening = tls.server_factory(identity, Factory.forProtocol(Protocol), clock)
+        listening = server_factory(contexts, Factory.forProtocol(Protocol), clock)
         network.listeners["192.0.2.1", PORT] = listening
         for host in ("a.test", "my_app", "192.0.2.1", "b.test."):
             dialing = ClientFactory.forProtocol(Protocol)
-            wrapped = tls.client_factory(identity, host, dialing, clock)
+            wrapped = client_factory(contexts, host, dialing, clock)
             network.connect(STRANGER, "192.0.2.1", PORT, wrapped, timeout=5)
         clock.pump([LATENCY] * 5)
         self.assertEqual(asked, [b"a.test", b"my_app", None, b"b.test"])
@@ -332,7 +341,7 @@ class SessionTests(SynchronousTestCase):
         server = SSL.Context(SSL.TLS_METHOD)
         server.use_certificate(crypto.X509.from_cryptography(shown.chain[0]))
         server.use_privatekey(crypto.PKey.from_cryptography_key(shown.key))  # type: ignore
-        server.set_alpn_select_callback(tls._select_protocol)
+        server.set_alpn_select_callback(_select_protocol)
         client = shown.client_context()
         session, sizes, _ = self.shake_hands(client, server)
         self.assertGreater(min(sizes), 200)
@@ -375,7 +384,7 @@ class WhyLostTests(SynchronousTestCase):
             (SSL.ZeroReturnError(), "closed", "closed the connection"),
             (ConnectionDone(), "closed", "closed the connection"),
         ):
-            found = tls.Channel().why_lost(Failure(error))
+            found = Channel().why_lost(Failure(error))
             self.assertEqual(found.reason, reason)
             self.assertIn(text, str(found))
 
@@ -386,7 +395,7 @@ class Read:
     def __init__(self) -> None:
         self.reactor = Clock()
         self.is_read = True
-        self.bufferSize = tls.READ_SIZE
+        self.bufferSize = READ_SIZE
 
     def pauseProducing(self) -> None:
         self.is_read = False
@@ -399,8 +408,8 @@ class TurnsTests(SynchronousTestCase):
     """A connection that keeps the node busy, and is not read for some turns of the reactor."""
 
     def setUp(self) -> None:
-        factory = tls.client_factory(tls.Identity(credentials()), "a", Factory(), Clock())
-        self.tuned = tls.TunedTransport(factory, Protocol())
+        factory = client_factory(Contexts(credentials()), "a", Factory(), Clock())
+        self.tuned = TunedTransport(factory, Protocol())
         self.plain = self.tuned.transport = Read()
 
     def turn(self) -> None:
@@ -422,23 +431,23 @@ class TurnsTests(SynchronousTestCase):
     def test_after_reads(self) -> None:
         """A read that takes long makes the next ones small. What is done after it is not charged
         to the other end."""
-        now, takes = [100.0], [0.1 * tls.TURN, 3 * tls.TURN]
+        now, takes = [100.0], [0.1 * TURN, 3 * TURN]
         done: list[str] = []
 
         def spend(seconds: float, what: str) -> None:
             now[0] += seconds
             done.append(what)
 
-        def take(transport: tls.TunedTransport, data: bytes) -> None:
+        def take(transport: TunedTransport, data: bytes) -> None:
             spend(takes.pop(0), "read")
 
         self.patch(time, "thread_time", lambda: now[0])
         self.patch(bulk.transport_class, "dataReceived", take)
-        self.tuned.call_after_reads(lambda: spend(3 * tls.TURN, "answered"))
-        self.tuned.dataReceived(bytes(tls.READ_SIZE))
-        self.assertEqual(self.plain.bufferSize, tls.READ_SIZE)
-        self.tuned.dataReceived(bytes(tls.READ_SIZE))
-        self.assertAlmostEqual(self.plain.bufferSize, tls.READ_SIZE // 3, delta=1)
+        self.tuned.call_after_reads(lambda: spend(3 * TURN, "answered"))
+        self.tuned.dataReceived(bytes(READ_SIZE))
+        self.assertEqual(self.plain.bufferSize, READ_SIZE)
+        self.tuned.dataReceived(bytes(READ_SIZE))
+        self.assertAlmostEqual(self.plain.bufferSize, READ_SIZE // 3, delta=1)
         self.assertEqual(done, ["read", "answered"] * 2)
 
     def test_paused_meanwhile(self) -> None:
@@ -469,7 +478,7 @@ class ReceptionTests(SynchronousTestCase):
             left.append(timeout)
             return Protocol()
 
-        reception = tls.Reception(
+        reception = Reception(
             clock, accept, lambda address: None, lambda host, error: None, lambda: 0.0
         )
         guest = reception.buildProtocol(None)
@@ -483,7 +492,7 @@ class ReceptionTests(SynchronousTestCase):
 class LinkTransport(StringTransport):
     """A connection on which both ends have agreed to speak of links."""
 
-    negotiatedProtocol = tls.ALPN
+    negotiatedProtocol = ALPN
 
 
 class StrangersTests(SynchronousTestCase):
@@ -505,9 +514,7 @@ class StrangersTests(SynchronousTestCase):
         return stranger
 
     def as_link(self, factory: Any) -> Any:
-        return tls.client_factory(
-            tls.Identity(credentials()), self.a.host, factory, self.mesh.clock
-        )
+        return client_factory(Contexts(credentials()), self.a.host, factory, self.mesh.clock)
 
     def as_browser(self, factory: Any) -> Any:
         return TLSMemoryBIOFactory(CertificateOptions(), True, factory, self.mesh.clock)
@@ -562,9 +569,9 @@ class StrangersTests(SynchronousTestCase):
         self.mesh.advance(1)
         (wire,) = (each for each in self.mesh.network.wires if each.here == self.a.host)
         for _ in range(3):
-            stranger.transport.write(b"X: " + b"x" * tls.MIN_READ + b"\r\n")
+            stranger.transport.write(b"X: " + b"x" * MIN_READ + b"\r\n")
             self.mesh.advance(0.1)
-            self.assertEqual(vars(wire)["bufferSize"], tls.MIN_READ)
+            self.assertEqual(vars(wire)["bufferSize"], MIN_READ)
         self.assertIsNone(stranger.ended)
 
     def test_garbage_instead_of_hello(self) -> None:

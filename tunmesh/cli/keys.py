@@ -157,10 +157,10 @@ def certificate(
 def _prove(made: Issued, authority: Issued, cert: Path, ca: Path | None) -> None:
     """Peers that trust the authority will accept it. Raises OperatorError."""
     from tunmesh.tls import certificates
-    from tunmesh.tls import transport as tls
+    from tunmesh.tls.credentials import Credentials
 
     trusted = (authority.certificate,)
-    shown = tls.Credentials((made.certificate,), made.key, trusted, verify_hostname=False)
+    shown = Credentials((made.certificate,), made.key, trusted, verify_hostname=False)
     certificates.prove(shown, cert, ca)
 
 

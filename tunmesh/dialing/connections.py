@@ -24,7 +24,10 @@ from tunmesh.dialing.attempt import DialPolicy
 from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.link.link import Link, Owner
 from tunmesh.link.memory_budget import MemoryBudget
-from tunmesh.tls import transport as tls
+from tunmesh.tls.binding import Channel
+from tunmesh.tls.credentials import Contexts
+from tunmesh.tls.listener import HANDSHAKE_TIMEOUT
+from tunmesh.tls.transport import TunedTransport, client_factory
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import sizes
 
@@ -41,8 +44,8 @@ class Proof:
     node_key: NodeKey
     record: Callable[[], bytes]
     random_bytes: Callable[[int], bytes]
-    identity: tls.Identity
-    transport: type[ProtocolWrapper] = tls.TunedTransport
+    contexts: Contexts
+    transport: type[ProtocolWrapper] = TunedTransport
 
     def begin(self, role: type[Dialer] | type[Listener], binding: bytes) -> Dialer | Listener:
         """The handshake on a new connection, bound to its TLS."""
@@ -113,7 +116,7 @@ class Connector:
             self._reactor,
             False,
             partial(self._begin, Listener),
-            tls.Channel(None, self._outside),
+            Channel(None, self._outside),
             timeout,
             authenticated,
             memory=self._memory,
@@ -154,14 +157,14 @@ class Connector:
     # --- what dialers need (dialing.reconnect.Owner) ---
 
     def build_link(self, dialer: PeerFactory, host: str) -> Link:
-        verified = host if self._proof.identity.credentials.verify_hostname else None
+        verified = host if self._proof.contexts.credentials.verify_hostname else None
         link = Link(
             self._owner,
             self._reactor,
             True,
             partial(self._begin, Dialer),
-            tls.Channel(verified, self._outside),
-            tls.HANDSHAKE_TIMEOUT,
+            Channel(verified, self._outside),
+            HANDSHAKE_TIMEOUT,
             memory=self._memory,
         )
         self._links[link] = dialer
@@ -169,7 +172,7 @@ class Connector:
 
     def secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
         proof = self._proof
-        return tls.client_factory(proof.identity, host, factory, self._reactor, proof.transport)
+        return client_factory(proof.contexts, host, factory, self._reactor, proof.transport)
 
     def dialing(self, dialer: PeerFactory, address: str) -> None:
         self._observer.dialing(dialer, address)

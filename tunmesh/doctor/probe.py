@@ -27,7 +27,8 @@ from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.errors import PeerError
 from tunmesh.host import access
-from tunmesh.tls import transport as tls
+from tunmesh.tls.binding import Channel, error_of
+from tunmesh.tls.credentials import Credentials
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import sizes
 from tunmesh.wire.netstring import Decoder, encode
@@ -53,7 +54,7 @@ def addresses_of(host: str, port: int) -> list[str]:
 
 
 def reach(
-    host: str, port: int, credentials: tls.Credentials, keys: Sequence[Key], outside: Outside
+    host: str, port: int, credentials: Credentials, keys: Sequence[Key], outside: Outside
 ) -> Iterator[Stage]:
     """The steps, up to the first that fails. Of several addresses the first that answers counts;
     those that are not `outside` the mesh are not tried."""
@@ -109,7 +110,7 @@ def _connect(addresses: Sequence[str], port: int) -> tuple[socket.socket | None,
 
 
 def _over_tls(
-    connection: socket.socket, host: str, credentials: tls.Credentials, keys: Sequence[Key]
+    connection: socket.socket, host: str, credentials: Credentials, keys: Sequence[Key]
 ) -> Iterator[Stage]:
     connection.setblocking(False)
     secure = SSL.Connection(credentials.client_context(), connection)
@@ -123,7 +124,7 @@ def _over_tls(
         return
     version = secure.get_protocol_version_name()
     yield Stage("TLS", True, f"{version}, {secure.get_cipher_name()}")
-    channel = tls.Channel(host if credentials.verify_hostname else None)
+    channel = Channel(host if credentials.verify_hostname else None)
     try:
         binding = channel.bind(secure)
     except PeerError as error:
@@ -176,7 +177,7 @@ def _do(call: Callable[[], Result], connection: socket.socket, deadline: float) 
         except (SSL.ZeroReturnError, SSL.SysCallError):
             raise PeerError("closed", "it hung up") from None
         except SSL.Error as error:
-            raise tls.error_of(error) from None
+            raise error_of(error) from None
         poll = select.poll()
         poll.register(connection, event)
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):

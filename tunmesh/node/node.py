@@ -67,7 +67,9 @@ from tunmesh.status import (
     Traffic,
     key_labels,
 )
-from tunmesh.tls import transport as tls
+from tunmesh.tls.credentials import Contexts, Credentials
+from tunmesh.tls.listener import Reception, listening_factory
+from tunmesh.tls.transport import TunedTransport, https_factory
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import messages
 from tunmesh.wire.gossip import Gossip, Refusal
@@ -110,7 +112,7 @@ class Reloadable:
     """What a node may be told anew while it runs. The first key is offered, all are accepted."""
 
     keys: tuple[Key, ...]
-    credentials: tls.Credentials
+    credentials: Credentials
     groups: tuple[GroupSettings, ...] = ()
     expected_nodes: int | None = None
 
@@ -173,7 +175,7 @@ class Node:
         failed: Callable[[str], None],
         log: Logger,
         before_bootstrap: Callable[[], None] = lambda: None,
-        transport: type[ProtocolWrapper] = tls.TunedTransport,
+        transport: type[ProtocolWrapper] = TunedTransport,
         worked: Callable[[], float] = lambda: 0.0,
         waited: Callable[[], float] = lambda: 0.0,
         is_debugging: Callable[[], bool] = lambda: False,
@@ -207,7 +209,7 @@ class Node:
             self._table, settings.metric_ttl, reactor.seconds, settings.max_nodes_per_source
         )
         self._memory = memory_budget.MemoryBudget(settings.memory_budget)
-        self._identity = tls.Identity(settings.reloadable.credentials)
+        self._contexts = Contexts(settings.reloadable.credentials)
         self._connector = Connector(
             reactor,
             self,
@@ -216,7 +218,7 @@ class Node:
                 settings.node_key,
                 self._introduction,
                 random_bytes,
-                self._identity,
+                self._contexts,
                 transport,
             ),
             draw,
@@ -244,7 +246,7 @@ class Node:
             lambda: self._bootstrap.is_content,
             self._dialed_targets,
         )
-        self._reception = tls.Reception(
+        self._reception = Reception(
             reactor,
             self._connector.accept,
             make_site(self).buildProtocol,
@@ -270,9 +272,7 @@ class Node:
 
     def listen(self, bound: Place) -> None:
         """Accept connections at this place from now on."""
-        factory = tls.server_factory(
-            self._identity, self._reception, self._reactor, self._transport
-        )
+        factory = listening_factory(self._contexts, self._reception, self._reactor, self._transport)
         self._reception.own_address = str(bound.address or "")
         self._port = self._reception.port = bound.listen(self._reactor, factory)
         self._port_number = bound.port
@@ -286,7 +286,7 @@ class Node:
 
     def over_tls(self, site: IProtocolFactory) -> IProtocolFactory:
         """A web site for a port of its own, with this node's certificate, also a renewed one."""
-        return tls.https_factory(self._identity, site, self._reactor)
+        return https_factory(self._contexts, site, self._reactor)
 
     def start(self) -> None:
         """Begin to carry packets and to look for peers."""
@@ -298,8 +298,8 @@ class Node:
         """Go by this from now on. Links stay up; those to come prove these keys over this TLS."""
         if self._leaving is not None:
             return
-        if new.credentials != self._identity.credentials:
-            self._identity.renew(new.credentials)
+        if new.credentials != self._contexts.credentials:
+            self._contexts.renew(new.credentials)
         self._connector.use_keys(new.keys)
         self._expected_nodes = new.expected_nodes
         self._bootstrap.change(new.groups)
@@ -930,7 +930,7 @@ class Node:
             key_ids=key_labels(len(self._connector.keys)),
             buffered_bytes=self._memory.held,
             memory_budget=self._memory.limit,
-            certificate_expiry=self._identity.credentials.expiry,
+            certificate_expiry=self._contexts.credentials.expiry,
             port=self._port_number,
             delayed_calls=len(self._reactor.getDelayedCalls()),
             lost=tuple(self._redialer.statuses()),

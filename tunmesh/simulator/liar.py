@@ -25,7 +25,9 @@ from tunmesh.simulator.plain import PlainTransport
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh
 from tunmesh.testing.reactor import MemoryReactor
-from tunmesh.tls import transport as tls
+from tunmesh.tls.credentials import Contexts
+from tunmesh.tls.listener import Reception
+from tunmesh.tls.transport import server_factory
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.records import NodeRecord, SignedRecord
@@ -186,7 +188,7 @@ class Identity:
             for text, prefix in zip(host.addresses, host.prefixes, strict=True)
         )
         self.record = replace(record, addresses=addresses)
-        self._identity = tls.Identity(credentials())
+        self._contexts = Contexts(credentials())
         self._connector = Connector(
             liar.reactor,
             self,
@@ -195,7 +197,7 @@ class Identity:
                 node_key,
                 lambda: signing.show(replace(self.record, settled=random.random() < 0.5), node_key),
                 random.randbytes,
-                self._identity,
+                self._contexts,
                 PlainTransport,
             ),
             random.random,
@@ -204,10 +206,10 @@ class Identity:
     def listen(self) -> None:
         """Accept whoever comes to this host."""
         reactor = self._liar.reactor
-        reception = tls.Reception(
+        reception = Reception(
             reactor, self._connector.accept, _nothing, lambda host, error: None, lambda: 0.0
         )
-        factory = tls.server_factory(self._identity, reception, reactor, PlainTransport)
+        factory = server_factory(self._contexts, reception, reactor, PlainTransport)
         reception.port = reactor.listenTCP(PORT, factory)
 
     def dial(self, member: Member) -> None:

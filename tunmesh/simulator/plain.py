@@ -14,13 +14,13 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.protocols.policies import ProtocolWrapper
 
-from tunmesh.tls.transport import ALPN
+from tunmesh.tls.credentials import ALPN
 
 GREETING = bytes(800)  # a TLS 1.3 handshake is about twice as much, both ways together
 
 
 class PlainTransport(ProtocolWrapper):
-    """As much of `tls.TunedTransport` as a link sees. It is its own handle."""
+    """As much of `tls.transport.TunedTransport` as a link sees. It is its own handle."""
 
     transport: Any
     negotiatedProtocol = ALPN

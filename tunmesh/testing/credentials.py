@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
-from tunmesh.tls.tls import Credentials
+from tunmesh.tls.credentials import Credentials
 
 
 @cache

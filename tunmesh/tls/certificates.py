@@ -27,10 +27,11 @@ from service_identity.cryptography import (
     verify_certificate_ip_address,
 )
 
+from tunmesh.addresses import literal_address
 from tunmesh.errors import OperatorError, PeerError
 from tunmesh.pki import pem
-from tunmesh.tls import transport as tls
-from tunmesh.tls.transport import Credentials
+from tunmesh.tls.binding import Channel
+from tunmesh.tls.credentials import Credentials, verify_error
 
 SOON = 30 * 86400.0  # seconds
 DAY = 86400.0
@@ -116,7 +117,7 @@ def is_for(certificate: x509.Certificate, host: str) -> bool:
     """Whether a peer that verifies host names takes it for the one of this name or address."""
     check: Callable[[x509.Certificate, str], None] = (
         verify_certificate_hostname
-        if tls.ip_address(host) is None
+        if literal_address(host) is None
         else verify_certificate_ip_address
     )
     try:
@@ -137,7 +138,7 @@ def _shake_hands(client_context: SSL.Context, server_context: SSL.Context) -> No
                 one.do_handshake()
             with suppress(SSL.WantReadError):
                 other.bio_write(one.bio_read(_BIO))
-    tls.Channel().bind(client)
+    Channel().bind(client)
 
 
 def _unusable(certificate: x509.Certificate, said: str) -> str:
@@ -151,7 +152,7 @@ def _unaccepted(flaw: int, credentials: Credentials, cert: Path, ca: Path | None
     """Of a certificate that peers do not accept."""
     if flaw in _UNTRUSTED and ca is not None:
         return f"peers refuse it: {_unknown_issuer(credentials, cert, ca)}"
-    return f"peers refuse it: {tls.verify_error(flaw)}"
+    return f"peers refuse it: {verify_error(flaw)}"
 
 
 def _unknown_issuer(credentials: Credentials, cert: Path, ca: Path) -> str:

@@ -1,0 +1,111 @@
+"""What a link must know of its TLS connection: whether it will do, its binding, why it ended.
+
+Source: RFC 9266 (channel binding).
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from OpenSSL import SSL
+from service_identity import CertificateError, VerificationError
+from service_identity.pyopenssl import verify_hostname, verify_ip_address
+from twisted.python.failure import Failure
+
+from tunmesh.addresses import literal_address
+from tunmesh.errors import PeerError
+from tunmesh.tls.credentials import ALPN
+from tunmesh.tls.transport import TCP_NOTSENT_LOWAT, _socket_of
+from tunmesh.tls.underlay import Outside
+from tunmesh.wire.sizes import PROTOCOL
+
+EXPORTER = b"EXPORTER-Channel-Binding"
+
+
+class Channel:
+    """What a link must know of the TLS connection that it runs on. With `host`, the certificate at
+    the other end must be for that name or address. Both ends must be `outside` the mesh."""
+
+    def __init__(self, host: str | None = None, outside: Outside | None = None) -> None:
+        self._host = host
+        self._outside = outside or Outside()
+
+    def admit(self, transport: Any) -> None:
+        """Raises PeerError("through_mesh") for a connection that runs through the mesh itself."""
+        why = self._outside.why_not(transport.getPeer().host)
+        if why:
+            raise PeerError("through_mesh", why)
+        why = self._outside.why_not(transport.getHost().host)
+        if why:
+            raise PeerError("through_mesh", f"the connection runs through the mesh: its end {why}")
+
+    def binding(self, transport: object) -> bytes:
+        """The channel binding, 32 bytes, of a connection that is good enough for a link.
+
+        Raises PeerError("tls") or PeerError("certificate").
+        """
+        return self.bind(transport.getHandle())  # type: ignore[attr-defined]
+
+    def bind(self, connection: SSL.Connection) -> bytes:
+        """The same for a connection of pyOpenSSL."""
+        if connection.get_alpn_proto_negotiated() != ALPN:
+            else_what = "something else answers, or a proxy that ends TLS on the way"
+            raise PeerError("tls", f"it does not speak {PROTOCOL} on that port: {else_what}")
+        if connection.get_protocol_version() < SSL.TLS1_3_VERSION:
+            raise PeerError("tls", "it does not speak TLS 1.3")
+        if self._host is not None:
+            _check_host(connection, self._host)
+        return connection.export_keying_material(EXPORTER, 32, b"")
+
+    def why_lost(self, reason: Failure) -> PeerError:
+        """Why a connection ended before anybody was authenticated on it."""
+        error = reason.value
+        if isinstance(error, PeerError):
+            return PeerError("unexpected", str(error))
+        if isinstance(error, SSL.SysCallError):
+            return PeerError("tls", f"TLS: {error.args[-1]}")
+        if isinstance(error, SSL.Error) and error.args and error.args[0]:
+            return error_of(error)
+        return PeerError("closed", "it closed the connection during the handshake")
+
+    def limit_unsent(self, transport: object, size: int) -> None:
+        """Have the kernel keep no more bytes than that unsent, ciphertext as it is."""
+        below = transport.transport  # type: ignore[attr-defined]
+        handle = _socket_of(below) if below.connected else None
+        if handle is not None:
+            handle.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, size)
+
+
+def error_of(error: SSL.Error) -> PeerError:
+    """What OpenSSL found wrong with the other end."""
+    text = _words(error)
+    for alert, meaning in _ALERTS.items():
+        if text.endswith(alert):
+            text = f"{meaning} ({text})"
+    return PeerError("certificate" if "certificate" in text else "tls", f"TLS: {text}")
+
+
+_ALERTS = {  # RFC 8446, 6.2; what stands before these words depends on the release of OpenSSL
+    "alert unknown ca": "it does not trust this node's certificate",
+    "alert certificate expired": "this node's certificate has expired, it says",
+    "alert unsupported certificate": "this node's certificate is not for servers, it says",
+    "alert bad certificate": "it refuses this node's certificate; its log says why",
+}
+
+
+def _words(error: SSL.Error) -> str:
+    """What OpenSSL says of its latest error."""
+    return str(error.args[0][-1][-1])
+
+
+def _check_host(connection: SSL.Connection, host: str) -> None:
+    try:
+        if literal_address(host) is not None:
+            verify_ip_address(connection, host)
+        else:
+            # A final dot is for the resolver, and in no certificate.
+            verify_hostname(connection, host.removesuffix("."))
+    except (VerificationError, CertificateError, ValueError):
+        # The certificate names another host, or none at all; or this can be in no certificate.
+        raise PeerError("certificate", f"its certificate is not for {host}") from None
