@@ -1,4 +1,4 @@
-# The newcomer's front door. `make mesh` shows it work, `make test` proves it.
+# `make mesh` shows tunmesh at work, `make test` runs the tests.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -10,26 +10,27 @@ SECONDS ?= 60
 
 .PHONY: help mesh test test-container test-browser bench bench-scale bench-far bench-attack soak faults fuzz lint types format docs clean
 help:
-	@echo "make mesh           a mesh of real nodes on this machine (NODES=3, from 2 to 50;"
-	@echo "                    KEEP=1 leaves it up, and says how to look around)"
-	@echo "make test           the whole test suite, on trial (TESTS=tests.test_x: a part)"
-	@echo "make test-container image and deployment examples, for real, with podman"
-	@echo "make test-browser   the live page in Debian's chromium, as root"
-	@echo "                    (PICTURES=DIRECTORY)"
-	@echo "make bench          beside no VPN, a C relay and other VPNs, as root (QUICK=1)"
-	@echo "make bench-scale    what a node costs, up to 500 peers, by packet size (QUICK=1)"
-	@echo "make bench-far      long, narrow and lossy ways, as root (5 minutes)"
-	@echo "make bench-attack   what attacks cost those who are not attackers, as root"
-	@echo "make fuzz           bytes against what reads them, by coverage (SECONDS=60)"
-	@echo "make soak           mixed traffic and churn: nothing may grow (MINUTES=60)"
-	@echo "make faults         how soon nodes are whole after faults, as root (10 minutes)"
+	@echo "make mesh           run a mesh of real nodes on this machine (NODES=3, 2 to 50;"
+	@echo "                    KEEP=1 leaves it up and prints how to look around)"
+	@echo "make test           run the test suite (TESTS=tests.wire runs a part)"
+	@echo "make test-container test image and deployment examples with podman, as root"
+	@echo "make test-browser   test the live page in Debian's chromium, as root"
+	@echo "                    (PICTURES=DIRECTORY saves screenshots)"
+	@echo "make bench          measure beside no VPN, a C relay and other VPNs, as root"
+	@echo "                    (QUICK=1: less than a minute)"
+	@echo "make bench-scale    measure up to 500 peers, and by packet size (QUICK=1)"
+	@echo "make bench-far      measure long-distance and lossy paths, as root (5 minutes)"
+	@echo "make bench-attack   measure what attacks cost the other nodes, as root"
+	@echo "make faults         measure recovery from faults, as root (10 minutes)"
+	@echo "make soak           mixed traffic and churn; nothing may grow (MINUTES=60)"
+	@echo "make fuzz           fuzz everything that reads outside bytes (SECONDS=60)"
 	@echo "make lint           ruff;  make types  mypy;  make format  ruff format"
-	@echo "make docs           docs/configuration.md, from the declarations of the keys"
+	@echo "make docs           generate docs/configuration.md"
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e .
-	@# pip does not compile what it only points to, and not everybody lets Python do it (0.2 s a start).
+	@# pip does not compile an editable install, and Python may not be allowed to (0.2 s per start).
 	@$(BIN)/python -m compileall -q tunmesh twisted
 	@touch $@
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +13,15 @@ from tunmesh.dataplane.drops import DropReason
 from tunmesh.node.node import HANDSHAKE_FAILURES
 
 ROOT = Path(__file__).parent.parent
-LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
+CODE = re.compile(r"(?ms)^```.*?^```$")
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments that lead to the headings of a page, as GitHub makes them."""
+    text = CODE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"(?m)^#+ (.*)$", text)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
 
 
 class DocsTests(SynchronousTestCase):
@@ -33,27 +42,40 @@ class DocsTests(SynchronousTestCase):
 
     def test_drop_reasons(self) -> None:
         """docs/monitoring.md has a row for each reason to drop a packet, as the code has it."""
-        section = self.read("docs/monitoring.md").partition("### Why packets are dropped\n")[2]
-        rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \|", section.partition("###")[0], re.M)
+        section = self.read("docs/monitoring.md").partition("## Why packets are dropped\n")[2]
+        rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \|", section.partition("\n## ")[0], re.M)
         self.assertEqual(rows[1:], [(each.value, each.where, each.meaning) for each in DropReason])
 
     def test_links_lead_somewhere(self) -> None:
-        """Every relative link in the documentation leads to a file."""
-        for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
-            for target in LINK.findall(page.read_text(encoding="utf-8")):
-                self.assertTrue((page.parent / target).exists(), f"{page.name}: {target}")
+        """Every relative link in the documentation leads to a file and, in a page, to a heading."""
+        for page in self.pages():
+            for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+                path = page.parent / target if target else page
+                self.assertTrue(path.exists(), f"{page.name}: {target}")
+                if anchor:
+                    self.assertIn(anchor, anchors(path), f"{page.name}: {target}#{anchor}")
 
-    def test_every_module_is_in_the_house(self) -> None:
-        """docs/architecture.md names every file of the node."""
+    def test_every_folder_is_in_the_picture(self) -> None:
+        """docs/architecture.md names every folder of the package."""
         text = self.read("docs/architecture.md")
-        for path in (ROOT / "tunmesh").glob("[a-z]*.py"):
-            self.assertIn(path.name, text)
+        for init in (ROOT / "tunmesh").glob("*/__init__.py"):
+            self.assertIn(f"`{init.parent.name}/`", text)
+
+    def test_every_page_is_in_the_index(self) -> None:
+        """docs/README.md leads to every page."""
+        text = self.read("docs/README.md")
+        for page in (ROOT / "docs").glob("[a-z]*.md"):
+            self.assertIn(f"]({page.name})", text)
 
     def test_named_tests_exist(self) -> None:
-        """docs/security.md names what shows a claim: each such test is there."""
+        """docs/security.md names the test that shows a claim: each of them exists."""
         named = set(re.findall(r"[\w/]*\btest_\w+\.py", self.read("docs/security.md")))
         self.assertGreater(len(named), 20)
         self.assertEqual([name for name in named if not (ROOT / "tests" / name).exists()], [])
+
+    def pages(self) -> Iterator[Path]:
+        yield from ROOT.glob("*.md")
+        yield from (ROOT / "docs").glob("*.md")
 
     def read(self, name: str) -> str:
         return (ROOT / name).read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from tests.support.configs import SECRET, Case
-from tunmesh.config.docs.describe import duration
+from tunmesh.config.docs.describe import duration, size
 from tunmesh.config.docs.example import WIDTH, example
 from tunmesh.config.docs.reference import reference
 from tunmesh.config.keys.root import key_paths
@@ -138,3 +138,8 @@ class Reference(Case):
             6e5: "10000m",
         }.items():
             self.assertEqual(duration(seconds), text)
+
+    def test_sizes(self) -> None:
+        """A size is shown in the largest unit that it is a whole number of."""
+        for count, text in {0: "0", 1000: "1000", 2048: "2KiB", 67108864: "64MiB"}.items():
+            self.assertEqual(size(count), text)

@@ -108,8 +108,8 @@ class WhatIsRefused(Case):
         self.refused(
             "    uid: 1000\n",
             "    gid: 1000\n",
-            "19: tun_mesh/process/uid: is missing. User to run as once the tun device is set up; "
-            "best one of its own. Running as root (0) is not supported.",
+            "19: tun_mesh/process/uid: is missing. User to run as once the tun device is set up, "
+            "preferably one of its own. Root (0) is refused.",
         )
         self.assertEqual(
             [line.split(": ")[1] for line in self.refusal("tun_mesh:\n")],

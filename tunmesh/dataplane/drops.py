@@ -1,4 +1,4 @@
-"""Why a packet goes no further: every reason there is, and what each of them means.
+"""Why packets are dropped: every reason, and what it means.
 
 The values are the labels of `tunmesh_dropped_packets_total`; docs/monitoring.md has this table, and
 a test compares the two.
@@ -12,8 +12,8 @@ LEAVING, ARRIVING, BOTH = "leaving", "arriving", "both"
 
 
 class DropReason(StrEnum):
-    """`where`: whether the packet was leaving this node or arriving at it. `meaning`: what is the
-    matter with it, in Markdown."""
+    """`where`: whether the packet was leaving this node or arriving at it. `meaning`: what is
+    wrong with it, in Markdown."""
 
     where: str
     meaning: str
@@ -27,11 +27,11 @@ class DropReason(StrEnum):
     NO_ROUTE = "no_route", LEAVING, "inside the mesh's network, but no linked node has that address"
     OUTSIDE_NETWORK = "outside_network", LEAVING, "not an address of the mesh"
     MULTICAST = "multicast", LEAVING, "multicast is not carried"
-    BROADCAST = "broadcast", LEAVING, "not allowed by the config, or nobody is there to hear it"
-    QUEUE_FULL = "queue_full", LEAVING, "the peer takes less than it is sent"
+    BROADCAST = "broadcast", LEAVING, "not allowed by the config, or no node to receive it"
+    QUEUE_FULL = "queue_full", LEAVING, "more is sent to the peer than it accepts"
     EXPIRED = "expired", LEAVING, "waited longer than `packet_expiration` for a slow peer"
-    LINK_LOST = "link_lost", LEAVING, "the link closed while they waited"
-    MALFORMED = "malformed", BOTH, "not one whole IP packet, or a header that lies"
+    LINK_LOST = "link_lost", LEAVING, "the link closed while packets waited"
+    MALFORMED = "malformed", BOTH, "not exactly one IP packet, or a header with impossible values"
     SPOOFED_SOURCE = (
         "spoofed_source",
         ARRIVING,
@@ -41,15 +41,12 @@ class DropReason(StrEnum):
     ICMP_ERROR = (
         "icmp_error",
         ARRIVING,
-        "an ICMP error about a packet that this machine did not send into the mesh, or a redirect",
+        "an ICMP redirect, or an ICMP error about a packet that this machine did not send into the "
+        "mesh",
     )
-    FRAGMENTS = (
-        "fragments",
-        ARRIVING,
-        "the peer has too many datagrams under way of which fragments are missing",
-    )
+    FRAGMENTS = "fragments", ARRIVING, "the peer has too many incomplete datagrams"
     TUN_FULL = "tun_full", ARRIVING, "the kernel has no room for it"
-    TUN_REFUSED = "tun_refused", ARRIVING, "the kernel does not accept it"
+    TUN_REFUSED = "tun_refused", ARRIVING, "the kernel rejects the packet"
     TUN_DOWN = "tun_down", ARRIVING, "the tun device is down or gone"
 
 

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from tunmesh.config.section import Kind
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
+_SIZES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 
 def type_of(key: FieldInfo) -> str:
@@ -26,17 +27,12 @@ def default_of(key: FieldInfo) -> str:
     """The default of an optional key as YAML on one line, empty when it depends on other keys."""
     if key.default_factory_takes_validated_data:
         return ""
-    return _yaml(key.get_default(call_default_factory=True), is_duration(key))
+    return _yaml(key.get_default(call_default_factory=True), _written(key))
 
 
 def example_of(key: FieldInfo) -> str:
     """A likely value as YAML on one line, empty when none is declared."""
-    return _yaml(key.examples[0], False) if key.examples else ""
-
-
-def is_duration(key: FieldInfo) -> bool:
-    """Whether the value is a number of seconds, which has forms of its own."""
-    return any(isinstance(note, Kind) and note.name == "duration" for note in key.metadata)
+    return _yaml(key.examples[0], str) if key.examples else ""
 
 
 def duration(seconds: float) -> str:
@@ -46,6 +42,20 @@ def duration(seconds: float) -> str:
             if seconds % length == 0:
                 return f"{seconds / length:g}{unit}"
     return f"{seconds:g}s"
+
+
+def size(count: int) -> str:
+    """A number of bytes in its largest unit: 67108864 is `64MiB`."""
+    for unit, length in _SIZES:
+        if count and count % length == 0:
+            return f"{count // length}{unit}"
+    return str(count)
+
+
+def _written(key: FieldInfo) -> Callable[[Any], str]:
+    """How a number is written: durations and sizes have units."""
+    kinds = {note.name for note in key.metadata if isinstance(note, Kind)}
+    return duration if "duration" in kinds else size if "size" in kinds else str
 
 
 def _type(annotation: Any, metadata: Sequence[Any] = ()) -> str:
@@ -67,7 +77,7 @@ def _type(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 
 
 def _bounds(key: FieldInfo) -> str:
-    show: Callable[[Any], str] = duration if is_duration(key) else str
+    show = _written(key)
     low = next((show(note.ge) for note in key.metadata if isinstance(note, Ge)), None)
     high = next((show(note.le) for note in key.metadata if isinstance(note, Le)), None)
     most = next((note.max_length for note in key.metadata if isinstance(note, MaxLen)), None)
@@ -78,7 +88,7 @@ def _bounds(key: FieldInfo) -> str:
     return f"at most {most} items" if most is not None else ""
 
 
-def _yaml(value: object, is_seconds: bool) -> str:
+def _yaml(value: object, number: Callable[[Any], str]) -> str:
     match value:
         case None:
             return "null"
@@ -88,7 +98,7 @@ def _yaml(value: object, is_seconds: bool) -> str:
             return f"[{', '.join(map(str, value))}]"
         case Mapping():
             return "{}"
-        case float() if is_seconds:
-            return duration(value)
+        case int() | float():
+            return number(value)
         case _:
             return str(value)

@@ -30,31 +30,31 @@ class Auth(Section):
 
     secret: Secret | None = Field(
         default=None,
-        description="The secret that all nodes share. At least 32 characters, random, and unique "
-        "to this mesh, as `tunmesh secret` makes them.",
+        description="The secret that all nodes share: at least 32 random characters, unique to "
+        "this mesh, as `tunmesh secret` creates them.",
     )
     secret_file: SecretInFile | None = Field(
         default=None,
-        description="File that holds the secret. White space around it does not count.",
+        description="File that contains the secret. White space around it does not count.",
         examples=["secret"],
     )
     secrets: Annotated[tuple[Secret, ...], NULL_IS_EMPTY] = Field(
         default=(),
         max_length=8,
-        description="Several secrets, to change over without downtime. The first is offered to "
-        "peers, all are accepted.",
+        description="Several secrets, to change the secret without downtime. The first is offered "
+        "to peers, all are accepted.",
     )
     secret_files: Annotated[tuple[SecretInFile, ...], NULL_IS_EMPTY] = Field(
         default=(),
         max_length=8,
-        description="Several secrets likewise, each in a file of its own. `tunmesh secret rotate` "
-        "shows how to change a secret.",
+        description="Several secrets, each in a file of its own. `tunmesh secret rotate` guides "
+        "through a change.",
         examples=[["secret-2", "secret"]],
     )
     pub_key_size: Integer = Field(
         default=2048,
         ge=2048,
-        description="Length of the original's session keys, in bits. No effect here.",
+        description="Length of session keys in the original, in bits. No effect here.",
         json_schema_extra=NO_EFFECT,
     )
 
@@ -101,8 +101,8 @@ class BootstrapGroup(Section):
     bootstrap_retries: Integer = Field(
         default=-1,
         ge=-1,
-        description="How often to try again while no node of the group is linked. "
-        "0: one attempt; -1: for ever.",
+        description="How often to retry while no node of the group is linked. 0: one attempt; -1: "
+        "forever.",
     )
 
 
@@ -114,7 +114,7 @@ class Clustering(Section):
         description="Name of this node in logs, metrics and status. null: the host name.",
     )
     control_api_advertise_url: AdvertiseUrl = Field(
-        description="The https://HOST:PORT at which all other nodes reach this one. Unique to this "
+        description="The https://HOST:PORT at which other nodes reach this one. Unique to this "
         "node: it cannot be a load balancer.",
         examples=["https://192.0.2.10:4567"],
     )
@@ -122,8 +122,8 @@ class Clustering(Section):
         description="How nodes prove that they belong to the mesh.", json_schema_extra=RELOADED
     )
     bootstrap_groups: Mapping[GroupName, BootstrapGroup] = Field(
-        description="Ways into the mesh, by a name for the log. Each group is tried until one of "
-        "its URLs answers.",
+        description="How to find the mesh: groups of URLs, each with a name for the log. A group "
+        "is dialed until one of its URLs leads to a node.",
         examples=["default"],
         json_schema_extra=RELOADED,
     )
@@ -131,20 +131,20 @@ class Clustering(Section):
         default=512,
         ge=1,
         le=4096,
-        description="How many nodes may be linked from one IPv4 address, or one IPv6 /64. Nodes "
-        "behind one NAT count together. The log warns when half of it is reached.",
+        description="How many nodes may be linked from one IPv4 address or IPv6 /64. Nodes behind "
+        "one NAT count together. The log warns at half of it.",
     )
     dial_allow: tuple[AnyNetwork, ...] | None = Field(
         default=None,
-        description="The only networks in which nodes are dialed that other nodes named. null: all "
-        "addresses but loopback, link-local and multicast ones, 0.0.0.0 and broadcast; loopback "
-        "and link-local ones, too, where control_api_advertise_url has such an address itself. "
-        "Bootstrap URLs are dialed wherever they are; addresses inside network_cidr are never.",
+        description="The only networks in which to dial nodes that were learned from other nodes. "
+        "null: all addresses except loopback, link-local, multicast and broadcast ones and "
+        "0.0.0.0; loopback and link-local ones too if control_api_advertise_url has such an "
+        "address. Bootstrap URLs are dialed anywhere, addresses inside network_cidr never.",
         examples=[["10.0.0.0/8", "fd00::/8"]],
     )
     reload_config_on_bootstrap: bool = Field(
         default=False,
-        description="Look whether this file has changed before each attempt to bootstrap, and not "
+        description="Check before each attempt to bootstrap whether this file has changed, not "
         "only every few seconds.",
         json_schema_extra=RELOADED,
     )

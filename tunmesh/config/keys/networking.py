@@ -26,18 +26,18 @@ class Ipv4(Section):
     """The IPv4 side of the mesh."""
 
     network_cidr: Ipv4Network = Field(
-        description="Every address the mesh may use. All of it is routed into the tunnel.",
+        description="All addresses that the mesh may use. They are routed into the tunnel.",
         examples=["10.77.0.0/16"],
     )
     node_address_cidr: Ipv4Address = Field(
-        description="This node's own address, with the prefix of its local subnet. The subnet sets "
-        "who hears local broadcast and which timing applies.",
+        description="This node's own address, with the prefix of its local subnet. The subnet "
+        "determines which nodes receive local broadcasts and which timing applies.",
         examples=["10.77.1.2/24"],
     )
     enable_broadcast: bool = Field(
         default=False,
         description="Carry broadcasts. 255.255.255.255 and the last address of the local subnet "
-        "reach the nodes of that subnet, the last address of network_cidr reaches all nodes.",
+        "reach the nodes of that subnet, the last address of network_cidr all nodes.",
     )
 
     @field_validator("node_address_cidr")
@@ -51,12 +51,12 @@ class Ipv6(Section):
     """The IPv6 side of the mesh."""
 
     network_cidr: Ipv6Network = Field(
-        description="Every address the mesh may use. All of it is routed into the tunnel.",
+        description="All addresses that the mesh may use. They are routed into the tunnel.",
         examples=["fd77::/48"],
     )
     node_address_cidr: Ipv6Address = Field(
-        description="This node's own address, with the prefix of its local subnet. The subnet sets "
-        "which timing applies.",
+        description="This node's own address, with the prefix of its local subnet. The subnet "
+        "determines which timing applies.",
         examples=["fd77:0:0:1::2/64"],
     )
 
@@ -85,15 +85,14 @@ class Networking(Section):
     )
     guard: bool = Field(
         default=False,
-        description="Put unreachable routes to the mesh's networks there, which outlive the node: "
-        "while it restarts, packets to the mesh are refused and do not leave by the default route, "
-        "in clear text. `tunmesh guard --remove` and `tunmesh drain` remove them.",
+        description="Add unreachable routes to the mesh's networks that outlive the node: while "
+        "it restarts, packets to the mesh are refused instead of leaving by the default route, in "
+        "clear text. `tunmesh guard --remove` and `tunmesh drain` remove them.",
     )
     allow_overlap: Annotated[tuple[AnyNetwork, ...], NULL_IS_EMPTY] = Field(
         default=(),
-        description="Networks of this machine that may overlap the mesh's. What is as specific as "
-        "the mesh's networks, or more so, keeps its traffic, and does not keep the node from "
-        "starting.",
+        description="Networks of this machine that may overlap the mesh's. A route in them that "
+        "is at least as specific as the mesh's keeps its traffic and does not prevent the start.",
         examples=[["10.77.200.0/24"]],
     )
 

@@ -20,7 +20,7 @@ MAX_ID = 2**32 - 2  # the kernel's -1 means "no id"
 
 _EVERY = f"Above {PING_INTERVAL:g} s it counts as {PING_INTERVAL:g} s."
 _AFTER = (
-    "More than reregistration_interval, best three times as much. "
+    "More than reregistration_interval, preferably three times. "
     f"Above {SILENCE:g} s it counts as {SILENCE:g} s."
 )
 
@@ -31,7 +31,7 @@ class IpcGroup(Section):
     max_init_attempts: Integer = Field(
         default=3,
         ge=0,
-        description="Attempts of the original to make its queues. No effect here.",
+        description="Attempts of the original to create its queues. No effect here.",
         json_schema_extra=NO_EFFECT,
     )
     key_range_min: Integer = Field(
@@ -68,8 +68,8 @@ class AuthTiming(Section):
         default=5.0,
         ge=0.0,
         le=WEEK,
-        description="Clock error that the original forgave. No effect here: wall clocks are never "
-        "compared.",
+        description="Clock error that the original tolerated. No effect here: wall clocks are "
+        "never compared.",
         json_schema_extra=NO_EFFECT,
     )
     validity_window: Duration = Field(
@@ -89,13 +89,13 @@ class LocalRegistration(Section):
         default=5.0,
         ge=0.1,
         le=WEEK,
-        description=f"How often peers in the local subnet hear from this node. {_EVERY}",
+        description=f"How often this node contacts peers in the local subnet. {_EVERY}",
     )
     stale_threshold: Duration = Field(
         default=30.0,
         ge=0.1,
         le=WEEK,
-        description=f"Silence after which a peer in the local subnet is given up. {_AFTER}",
+        description=f"Silence after which a peer in the local subnet is considered dead. {_AFTER}",
     )
 
     @field_validator("stale_threshold")
@@ -114,13 +114,14 @@ class MeshRegistration(LocalRegistration):
         default=30.0,
         ge=0.1,
         le=WEEK,
-        description=f"How often peers outside the local subnet hear from this node. {_EVERY}",
+        description=f"How often this node contacts peers outside the local subnet. {_EVERY}",
     )
     stale_threshold: Duration = Field(
         default=120.0,
         ge=0.1,
         le=WEEK,
-        description=f"Silence after which a peer outside the local subnet is given up. {_AFTER}",
+        description="Silence after which a peer outside the local subnet is considered dead. "
+        f"{_AFTER}",
     )
 
 
@@ -128,14 +129,14 @@ class Registrations(Section):
     """How the members of the mesh keep in touch."""
 
     groom_interval: Duration = Field(
-        default=5.0, ge=0.1, le=WEEK, description="How often the list of members is looked through."
+        default=5.0, ge=0.1, le=WEEK, description="How often the list of members is cleaned up."
     )
     startup_grace: Duration = Field(
         default=0.0,
         ge=0.0,
         le=WEEK,
-        description="How long after its start a node without links counts as ready. Lets the first "
-        "nodes of a mesh enter service discovery.",
+        description="How long a node without links counts as ready after its start, so that the "
+        "first nodes of a mesh can enter service discovery.",
     )
     bootstrap_retry_interval: Duration = Field(
         default=15.0, ge=0.1, le=WEEK, description="Pause between attempts to bootstrap."
@@ -155,8 +156,8 @@ class PacketTiming(Section):
         default=0.1,
         ge=0.01,
         le=3600.0,
-        description="Age at which a waiting packet is dropped. Below 0.2 s, or TCP sends it again "
-        "meanwhile.",
+        description="Age at which a waiting packet is dropped. Keep it below 0.2 s, or TCP "
+        "retransmits it meanwhile.",
     )
 
 
@@ -201,7 +202,7 @@ class Timing(Section):
         default_factory=AuthTiming, description="How long authentication lasts."
     )
     registrations: Registrations = Field(
-        default_factory=Registrations, description="How the members of the mesh keep in touch."
+        default_factory=Registrations, description="How members keep in contact."
     )
     network: NetworkTiming = Field(
         default_factory=NetworkTiming, description="How long packets may wait."
@@ -219,30 +220,29 @@ class Process(Section):
     uid: User = Field(
         ge=1,
         le=MAX_ID,
-        description="User to run as once the tun device is set up; best one of its own. Running as "
-        "root (0) is not supported.",
+        description="User to run as once the tun device is set up, preferably one of its own. "
+        "Root (0) is refused.",
         examples=["tunmesh"],
     )
     gid: Group = Field(
         default_factory=lambda checked: checked.get("uid"),
         ge=1,
         le=MAX_ID,
-        description="Group to run as. Without it: the user's own if uid is a name, the same number "
-        "as uid if it is a number.",
+        description="Group to run as. Default: the user's own group if uid is a name, the same "
+        "number if uid is a number.",
         examples=[65532],
     )
     ipc: Ipc = Field(
         default_factory=Ipc,
-        description="The original's traffic between its processes. No effect here.",
+        description="Communication between the original's processes. No effect here.",
         json_schema_extra=NO_EFFECT,
     )
     memory_budget: Size = Field(
         default=memory_budget.DEFAULT,
         ge=memory_budget.LEAST,
         le=64 << 30,
-        description="Memory for all that waits for peers, or has come from them in part. One "
-        "source of peers gets what is left for everybody at most: half of it, if it is alone.",
-        examples=["64MiB"],
+        description="Limit for everything buffered for and from peers. One source address may use "
+        "at most as much as it leaves for all others: half of it if it is the only one.",
     )
     timing: Timing = Field(default_factory=Timing, description="All durations.")
 

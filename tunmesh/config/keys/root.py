@@ -32,23 +32,21 @@ from tunmesh.config.types import (
 class Config(Section):
     """Everything under `tun_mesh`."""
 
-    config_version: Version = Field(description="Version of this tree of keys: 1.1.")
-    clustering: Clustering = Field(description="Who this node is, and how it finds the others.")
+    config_version: Version = Field(description="Version of this schema: 1.1.")
+    clustering: Clustering = Field(description="Which node this is, and how it finds the others.")
     control_api: ControlApi = Field(description="The one port that this node listens on.")
     logging: Logging = Field(
         default_factory=Logging,
-        description="What the log says, and in what form.",
+        description="What is logged, and in which format.",
         json_schema_extra=RELOADED,
     )
     monitoring: Monitoring = Field(
-        default_factory=Monitoring, description="How this node can be watched."
+        default_factory=Monitoring, description="How this node is monitored."
     )
-    admin: Admin = Field(
-        default_factory=Admin, description="How those who run this node ask it and tell it things."
-    )
-    networking: Networking = Field(description="The private network, and the device for it.")
+    admin: Admin = Field(default_factory=Admin, description="Access for those who run this node.")
+    networking: Networking = Field(description="The private network and its tun device.")
     process: Process = Field(
-        description="The process that the node is: at least the user that it becomes, `uid`."
+        description="The node's process; at least `uid`, the user that it becomes."
     )
 
 

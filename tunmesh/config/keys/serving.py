@@ -31,7 +31,8 @@ class Ssl(Section):
 
     ca_file_path: File | None = Field(
         default=None,
-        description="Certificates that peers' must chain to. null: the certificate itself.",
+        description="Certificates that peers' certificates must chain to. null: this node's own "
+        "certificate.",
     )
     cert_file_path: File = Field(
         description="Certificate, with its chain, in PEM.", examples=["cert.pem"]
@@ -41,8 +42,8 @@ class Ssl(Section):
     )
     verify_hostname: bool = Field(
         default=False,
-        description="Check that a peer's certificate names the host of its URL. Off because "
-        "advertised URLs are dynamic.",
+        description="Check that a peer's certificate names the host of its URL. Off by default "
+        "because advertised URLs are dynamic.",
     )
 
     @property
@@ -59,20 +60,19 @@ class ControlApi(Section):
         default=4567,
         ge=1,
         le=65535,
-        description="TCP port to listen on. May differ from the advertised one behind NAT.",
+        description="TCP port to listen on. Behind NAT it may differ from the advertised one.",
     )
     listen_address: IpAddress | None = Field(
         default=None,
-        description="The only address to listen on, such as that of the pod. null: all of both "
-        "families. Then no program beside this node can listen on listen_port, whatever its "
-        "address.",
+        description="The only address to listen on, such as the pod's. null: all addresses of "
+        "both families, so that no other program in the network namespace can use listen_port.",
         examples=["${POD_IP}"],
     )
     max_batch_size: Integer = Field(
         default=64,
         ge=1,
         le=1024,
-        description="Packets in one request of the original. No effect here.",
+        description="Packets per request in the original. No effect here.",
         json_schema_extra=NO_EFFECT,
     )
     ssl: Ssl = Field(description="The TLS certificate of the port.", json_schema_extra=RELOADED)
@@ -81,13 +81,10 @@ class ControlApi(Section):
 class Logging(Section):
     """What the log says, and in what form."""
 
-    level: LogLevel = Field(
-        default="info", description="The least important messages that are logged."
-    )
+    level: LogLevel = Field(default="info", description="The lowest level that is logged.")
     levels: Mapping[LogPart, LogLevel] = Field(
         default_factory=dict,
-        description="Other levels for some parts. `other` is what libraries say: from warn on, if "
-        "not told otherwise.",
+        description="Levels for single parts. `other` is what libraries log; its default is warn.",
     )
     format: Literal["text", "json"] = Field(
         default="text", description="Lines for people, or one JSON object per line."
@@ -98,7 +95,7 @@ class Prometheus(Section):
     """What Prometheus gets to see."""
 
     base_labels: Mapping[LabelName, str] = Field(
-        default_factory=dict, description="Labels that are put on every metric, by name."
+        default_factory=dict, description="Labels that are added to every metric."
     )
 
 
@@ -106,39 +103,40 @@ class Monitoring(Section):
     """How this node can be watched."""
 
     method: Literal["none", "prometheus"] = Field(
-        default="none", description="Whether /metrics answers. none: it is not found."
+        default="none", description="prometheus: /metrics is served. none: it answers 404."
     )
     listen: ListenAddress | None = Field(
         default=None,
-        description="Address and port where monitoring alone is served: /metrics, and /livez, "
-        "/readyz and /health with the reasons. null: /metrics is on the port of the mesh, where "
-        "strangers can read it. On that port, health is one word in either case.",
+        description="Address and port for monitoring only: /metrics, and /livez, /readyz and "
+        "/health with reasons. null: /metrics is on the mesh's port, where strangers can read it. "
+        "Health on the mesh's port is one word in either case.",
         examples=["127.0.0.1:9464"],
     )
     tls: bool = Field(
         default=False,
-        description="Whether monitoring.listen answers over HTTPS, with the certificate of the "
-        "mesh's port, or over HTTP.",
+        description="Serve monitoring.listen over HTTPS, with the certificate of the mesh's port, "
+        "instead of HTTP.",
     )
     enable_node_packet_metrics: bool = Field(
-        default=False, description="Count packets and bytes for each peer by its name."
+        default=False, description="Count packets and bytes per peer, by its name."
     )
     metric_ttl: Duration = Field(
         default=3600.0,
         ge=0.5,
         le=WEEK,
-        description="How long the metrics of a peer that is gone are kept.",
+        description="How long to keep the metrics of a peer that is gone.",
     )
     expected_nodes: Integer | None = Field(
         default=None,
         ge=1,
         le=4097,
-        description="How many nodes the mesh should have, this one included. While there are "
-        "fewer, status, the page and an alert say so; it makes no node unready. null: unknown.",
+        description="How many nodes the mesh should have, including this one. While there are "
+        "fewer, status, the live page and an alert say so; readiness is not affected. null: "
+        "unknown.",
         json_schema_extra=RELOADED,
     )
     prometheus: Prometheus = Field(
-        default_factory=Prometheus, description="What Prometheus gets to see."
+        default_factory=Prometheus, description="Settings for Prometheus."
     )
 
 
@@ -147,14 +145,14 @@ class Admin(Section):
 
     socket: SocketPath | None = Field(
         default=Path("/run/tunmesh/control.sock"),
-        description="Unix socket that `tunmesh status` and the other commands speak to. Only who "
-        "started the node may use it. null: there is none.",
+        description="Unix socket for `tunmesh status` and the other commands. Only the user who "
+        "started the node may use it. null: no socket.",
     )
     http_port: Integer | None = Field(
         default=None,
         ge=1,
         le=65535,
-        description="TCP port of a page that shows the mesh live, on 127.0.0.1 and ::1 and for "
-        "reading only. Whoever is in this node's network namespace may look. null: there is none.",
+        description="TCP port of a read-only live page of the mesh, on 127.0.0.1 and ::1. Any "
+        "process in this node's network namespace may read it. null: no page.",
         examples=[8600],
     )
