@@ -19,11 +19,12 @@ from pathlib import Path
 
 from bench.attack.hoarding import HOARDERS
 from bench.attack.members import MEMBERS
+from bench.attack.mobs import MOBS
 from bench.attack.strangers import STRANGERS, nothing
 from bench.attack.target import Attack, Target
 from bench.attack.vouching import AIMED, VOUCHERS
 
-FLOODS = {attack.__name__: attack for attack in (*STRANGERS, *MEMBERS, *HOARDERS, *VOUCHERS)}
+FLOODS = {attack.__name__: attack for attack in (*STRANGERS, *MEMBERS, *HOARDERS, *MOBS, *VOUCHERS)}
 ATTACKS: dict[str, Attack] = FLOODS | {each.__name__: each for each in (nothing, *AIMED)}
 
 
@@ -39,9 +40,9 @@ def main(name: str, directory: str, host: str) -> None:
     steps = ATTACKS[name](Target(Path(directory), host))
     over = threading.Event()
     threading.Thread(target=_await_end, args=(over,), daemon=True).start()
+    attacks, held = 0, next(steps)  # the first step may be to have many identities join
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    attacks = held = 0
     while not over.is_set():
         held = max(held, next(steps))
         attacks += 1

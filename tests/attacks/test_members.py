@@ -325,6 +325,20 @@ class AddressesTests(MemberCase):
         self.assertEqual(len(self.b.logged("address_refused")), 1)
         self.assertEqual(len(self.a.logged("address_conflict")), 1)
 
+    def test_outvoted(self) -> None:
+        """More identities at one address than there are honest nodes do not make a node unready by
+        saying that its address is another one's, not even when it has only just come."""
+        for number in range(5):
+            member = self.join(seed=number, name=f"m{number}", addresses=_address(number))
+            member.answers_pings = True
+            refusal = Refusal((self.a.address,), "mallory")
+            member.say(lie(), refusal.encode())
+        self.mesh.advance(1)
+        self.assertEqual(len(self.a.linked_with), 7)
+        self.assert_unharmed(most_lines=16)
+        self.mesh.advance(SETTLING)
+        self.assert_unharmed(most_lines=32)
+
     def test_refusals(self) -> None:
         """Who refuses addresses that are not ours makes us neither unready nor talkative."""
         foreign = [Refusal(("10.9.9.9",), f"x{n}").encode() for n in range(1000)]

@@ -46,6 +46,7 @@ class OnePeer:
     was_first: bool
     refuses: tuple[str, ...] = ()
     holder: str = ""
+    source: str = ""
 
 
 def seniority(record: NodeRecord) -> tuple[bool, int]:
@@ -64,6 +65,7 @@ def seen_by(me: NodeRecord, *others: NodeRecord) -> list[OnePeer]:
                 for address in me.addresses
                 if not any(is_host(address.ip, network) for network in other.networks)
             ),
+            source=other.id,
         )
         for other in others
     ]
@@ -115,6 +117,58 @@ class Crowds(unittest.SynchronousTestCase):
         self.assertEqual(
             said[-1], "network_cidr is 10.9.0.0/16 here, others again on 56 more peers"
         )
+
+
+class Identities(unittest.SynchronousTestCase):
+    """Nodes that come from one source, whose word is that of one."""
+
+    def against(self, *numbers: int, source: str) -> list[OnePeer]:
+        """They say that another node has the address of the first one."""
+        me = node(1, MESH)
+        return [
+            replace(peer, refuses=(str(me.addresses[0].ip),), holder="other", source=source)
+            for peer in seen_by(me, *(node(number, MESH) for number in numbers))
+        ]
+
+    def is_ready_with(self, opposed: list[OnePeer], *allies: OnePeer) -> bool:
+        return is_ready(judge(node(1, MESH), [*opposed, *allies]), is_settled=True)
+
+    def test_outnumbered(self) -> None:
+        """A hundred identities of one source are one vote, against that of one honest peer and the
+        node itself; those of two sources are two."""
+        crowd = self.against(*range(10, 110), source="a")
+        (ally,) = seen_by(node(1, MESH), node(2, MESH))
+        self.assertTrue(self.is_ready_with(crowd, ally))
+        more = self.against(*range(200, 210), source="b")
+        other = self.against(300, source="c")
+        self.assertFalse(self.is_ready_with([*crowd, *more, *other], ally))
+
+    def test_disunited(self) -> None:
+        """The vote of a source is that of most who come from there."""
+        honest = [
+            replace(peer, source="a")
+            for peer in seen_by(node(1, MESH), *(node(number, MESH) for number in (2, 3)))
+        ]
+        crowd = self.against(10, source="a")
+        others = self.against(11, source="b")
+        self.assertTrue(self.is_ready_with([*crowd, *others], *honest))
+        crowd = self.against(10, 12, 13, source="a")
+        self.assertFalse(self.is_ready_with([*crowd, *others], *honest))
+
+    def test_networks(self) -> None:
+        """They cannot have a node out of step either."""
+        crowd = [
+            replace(peer, source="a")
+            for peer in seen_by(node(1, MESH), *(node(n, MESH, OTHER) for n in range(10, 20)))
+        ]
+        allies = seen_by(node(1, MESH), node(2, MESH), node(3, MESH))
+        self.assertTrue(is_ready(judge(node(1, MESH), [*crowd, *allies])))
+
+    def test_all_from_one_source(self) -> None:
+        """Where all peers come from one source, as behind a load balancer, each has a vote."""
+        allies = [replace(p, source="a") for p in seen_by(node(1, MESH), node(2, MESH))]
+        self.assertFalse(self.is_ready_with(self.against(10, 11, 12, source="a"), *allies))
+        self.assertTrue(self.is_ready_with(self.against(10, source="a"), *allies))
 
 
 class Networks(unittest.SynchronousTestCase):

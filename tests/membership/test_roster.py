@@ -969,8 +969,45 @@ class ReservationTests(RosterCase):
         self.link(replace(self.mallory, addresses=passing.addresses))
         self.assertEqual(named(self.link(passing), Route), [])
 
+    def test_crowd(self) -> None:
+        """512 identities with eight addresses each, which come for as long as it takes and go,
+        again and again, displace each other and not a node that was there for longer."""
+        kept: Reservations[int] = Reservations()
+        kept.holder_went(-1, "bob", 600.0, 0.0)
+        addresses = count()
+        for now in range(0, int(KEPT), int(2 * TENURE)):
+            for number in range(512):
+                for _ in range(8):
+                    kept.holder_went(next(addresses), f"m{number}", 2 * TENURE, now)
+            kept.expire(now)
+        self.assertEqual(len(kept), MAX_RESERVATIONS)
+        self.assertTrue(kept.is_for(-1, "bob", KEPT - 1))
+
+    def test_tenure(self) -> None:
+        """The shortest tenure goes first. It is the sum of those of one holder that came and went,
+        so a short return takes nothing from it."""
+        kept: Reservations[int] = Reservations(most=2)
+        kept.holder_went(1, "bob", 100.0, 0.0)
+        kept.holder_went(2, "carol", 101.0, 1.0)
+        kept.holder_went(1, "bob", 2.0, 2.0)
+        kept.holder_went(3, "dave", 101.5, 3.0)
+        self.assertFalse(kept.is_for(2, "carol", 4.0))
+        self.assertTrue(kept.is_for(1, "bob", 4.0))
+        kept.holder_went(4, "eve", 50.0, 5.0)
+        self.assertFalse(kept.is_for(4, "eve", 6.0))
+
+    def test_returned_often(self) -> None:
+        """A node that comes and goes for a day leaves nothing behind but its reservation."""
+        kept: Reservations[int] = Reservations()
+        for now in range(10_000):
+            kept.holder_went(1, "bob", 1.0 + TENURE, now)
+            if now % 100 == 0:
+                kept.expire(now)
+        self.assertLessEqual(len(kept._shortest), 101)
+
     def test_at_most(self) -> None:
-        """So many are kept, the newest; and what is too old is forgotten."""
+        """So many are kept, of those with the same tenure the newest; and what is too old is
+        forgotten."""
         kept: Reservations[int] = Reservations()
         for address in range(MAX_RESERVATIONS + 1):
             kept.holder_went(address, "bob", TENURE, 1.0)

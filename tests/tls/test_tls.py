@@ -40,10 +40,10 @@ from tunmesh.tls.admission import MAX_STRANGERS, MAX_VISIT
 from tunmesh.tls.binding import Channel
 from tunmesh.tls.credentials import ALPN, Contexts, Credentials, _select_protocol
 from tunmesh.tls.listener import HANDSHAKE_TIMEOUT, Reception
+from tunmesh.tls.read_quota import QUOTA
 from tunmesh.tls.transport import (
     MIN_READ,
     READ_SIZE,
-    TURN,
     TunedTransport,
     client_factory,
     server_factory,
@@ -393,7 +393,6 @@ class Read:
     """A connection, and whether it is read."""
 
     def __init__(self) -> None:
-        self.reactor = Clock()
         self.is_read = True
         self.bufferSize = READ_SIZE
 
@@ -404,34 +403,18 @@ class Read:
         self.is_read = True
 
 
-class TurnsTests(SynchronousTestCase):
-    """A connection that keeps the node busy, and is not read for some turns of the reactor."""
+class ReadingTests(SynchronousTestCase):
+    """How much of a connection is read, and when."""
 
     def setUp(self) -> None:
         factory = client_factory(Contexts(credentials()), "a", Factory(), Clock())
         self.tuned = TunedTransport(factory, Protocol())
         self.plain = self.tuned.transport = Read()
 
-    def turn(self) -> None:
-        """Of the reactor: what is put off meanwhile has to wait for the next one."""
-        calls = self.plain.reactor.calls[:]
-        for call in calls:
-            self.plain.reactor.calls.remove(call)
-            call.func(*call.args, **call.kw)
-
-    def test_turns(self) -> None:
-        """It is read again after so many turns, however long these are."""
-        self.tuned.sit_out(3)
-        for _ in range(3):
-            self.assertFalse(self.plain.is_read)
-            self.turn()
-        self.assertTrue(self.plain.is_read)
-        self.assertEqual(self.plain.reactor.getDelayedCalls(), [])
-
     def test_after_reads(self) -> None:
         """A read that takes long makes the next ones small. What is done after it is not charged
         to the other end."""
-        now, takes = [100.0], [0.1 * TURN, 3 * TURN]
+        now, takes = [100.0], [0.1 * QUOTA, 3 * QUOTA]
         done: list[str] = []
 
         def spend(seconds: float, what: str) -> None:
@@ -443,7 +426,7 @@ class TurnsTests(SynchronousTestCase):
 
         self.patch(time, "thread_time", lambda: now[0])
         self.patch(bulk.transport_class, "dataReceived", take)
-        self.tuned.call_after_reads(lambda: spend(3 * TURN, "answered"))
+        self.tuned.call_after_reads(lambda: spend(3 * QUOTA, "answered"))
         self.tuned.dataReceived(bytes(READ_SIZE))
         self.assertEqual(self.plain.bufferSize, READ_SIZE)
         self.tuned.dataReceived(bytes(READ_SIZE))
@@ -452,17 +435,14 @@ class TurnsTests(SynchronousTestCase):
 
     def test_paused_meanwhile(self) -> None:
         """Who pauses it meanwhile is the one who resumes it, and not before it is its turn."""
-        self.tuned.sit_out(1)
+        self.tuned.pause_reading()
         self.tuned.pauseProducing()
-        self.turn()
+        self.tuned.resume_reading()
         self.assertFalse(self.plain.is_read)
-        self.tuned.resumeProducing()
-        self.assertTrue(self.plain.is_read)
-        self.tuned.pauseProducing()
-        self.tuned.sit_out(1)
+        self.tuned.pause_reading()
         self.tuned.resumeProducing()
         self.assertFalse(self.plain.is_read)
-        self.turn()
+        self.tuned.resume_reading()
         self.assertTrue(self.plain.is_read)
 
 

@@ -27,6 +27,7 @@ from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.tls.binding import Channel
 from tunmesh.tls.credentials import Contexts
 from tunmesh.tls.listener import HANDSHAKE_TIMEOUT
+from tunmesh.tls.read_quota import ReadQuotas
 from tunmesh.tls.transport import TunedTransport, client_factory
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import sizes
@@ -89,6 +90,7 @@ class Connector:
         self._observer = observer or Unobserved()
         self._outside = outside or Outside()
         self._memory = memory or MemoryBudget()
+        self._quotas = ReadQuotas(partial(reactor.callLater, 0))
         self._links: dict[Link, PeerFactory | None] = {}  # and the dialer, until it is settled
 
     def __iter__(self) -> Iterator[Link]:
@@ -138,6 +140,7 @@ class Connector:
     def settled(self, link: Link) -> None:
         """The link is of use, and whoever wanted it has stopped dialing. A dialer that was not
         stopped was meant for another node than the one that answered."""
+        link.transport.share(self._quotas.of(link.source))
         dialer = self._links[link]
         self._links[link] = None
         if dialer is not None and dialer.continueTrying:

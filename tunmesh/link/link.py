@@ -51,6 +51,7 @@ from tunmesh.link.keepalive import PING_INTERVAL, SILENCE, KeepAlive
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.rate_limit import TokenBucket
 from tunmesh.tls.pacing import MIN_BUDGET, Budget
+from tunmesh.tls.read_quota import ReadQuota
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import (
     Gossip,
@@ -121,6 +122,10 @@ class LinkTransport(Interface):
 
     def call_after_reads(self, call: Callable[[], None]) -> None:
         """Call this whenever all that one read gave has been delivered."""
+        ...
+
+    def share(self, quota: ReadQuota) -> None:
+        """Be read as one of those that this quota is for."""
         ...
 
 

@@ -4,7 +4,9 @@ Every node says in its record which networks it is configured with, and tells a 
 peer's addresses it does not route to it. What one of them has wrong in its config, all of them see
 as a disagreement. It is the business of the one that is wrong: a mesh must not lose its healthy
 nodes to it. So each node judges itself by the majority of the nodes that it sees: its peers, and
-itself.
+itself. All peers from one source (tunmesh.addresses) have one vote, that of most of them: a member
+has as many identities as it likes, but not as many addresses. Only when all peers come from one
+source does each have a vote.
 
 - **Cut off**: most of them do not route an address of this node to it, because another node holds
   it or because it is outside their networks. Not ready, however long the node has been there.
@@ -89,6 +91,11 @@ class Peer(Protocol):
 
     @property
     def record(self) -> NodeRecord: ...
+    @property
+    def source(self) -> str:
+        """Where it comes from (tunmesh.addresses)."""
+        ...
+
     @property
     def view(self) -> View: ...
     @property
@@ -181,30 +188,53 @@ def _is_opposed(peer: Peer, address: str) -> bool:
 
 def _is_lost(address: str, opposed: Sequence[Peer], peers: Sequence[Peer]) -> bool:
     """Whether the mesh has decided against this node."""
-    voters = [peer for peer in peers if address not in peer.view.apart]
+    voters = _Voters([peer for peer in peers if address not in peer.view.apart])
     view = opposed[0].view
-    if len(voters) == 1 and address not in view.claims | view.outside:
+    if voters.count == 1 and address not in view.claims | view.outside:
         return True  # our only peer says that a third node has it
-    return _is_outvoted(opposed, voters)
-
-
-def _is_outvoted(opposed: Sequence[Peer], voters: Sequence[Peer]) -> bool:
-    against, in_favour = len(opposed), len(voters) + 1 - len(opposed)
-    if against != in_favour:
-        return against > in_favour
-    first = min(opposed, key=lambda peer: seniority(peer.record))
-    allies = [peer.record for peer in voters if peer not in opposed]
-    return first.was_first and all(seniority(first.record) < seniority(ally) for ally in allies)
+    return voters.decide_for(opposed)
 
 
 def _is_out_of_step(odd: Sequence[Peer], peers: Sequence[Peer]) -> bool:
     """Many peers may each have other networks, so each of them is looked at once."""
-    having = Counter(network for peer in odd for network in peer.view.lacking)
-    return any(
-        _is_outvoted([peer for peer in odd if network in peer.view.lacking], peers)
-        for network, count in having.items()
-        if 2 * count > len(peers)
-    )
+    having: dict[Network, list[Peer]] = {}
+    for peer in odd:
+        for network in peer.view.lacking:
+            having.setdefault(network, []).append(peer)
+    voters = _Voters(peers)
+    return any(map(voters.decide_for, having.values()))
+
+
+class _Voters:
+    """Those whose majority counts, beside this node itself."""
+
+    def __init__(self, peers: Sequence[Peer]) -> None:
+        self._peers = peers
+        self._by_source = Counter(peer.source for peer in peers)
+
+    @property
+    def count(self) -> int:
+        """How many votes they have."""
+        sources = len(self._by_source)
+        return sources if sources > 1 else len(self._peers)
+
+    def decide_for(self, opposed: Sequence[Peer]) -> bool:
+        """Whether those of them that are against this node have the majority, or half of the votes
+        and the node that was there first."""
+        against = self._votes(opposed)
+        in_favour = self.count + 1 - against
+        if against != in_favour:
+            return against > in_favour
+        first = min(opposed, key=lambda peer: seniority(peer.record))
+        ids = {peer.record.id for peer in opposed}
+        allies = [peer.record for peer in self._peers if peer.record.id not in ids]
+        return first.was_first and all(seniority(first.record) < seniority(ally) for ally in allies)
+
+    def _votes(self, opposed: Sequence[Peer]) -> int:
+        if len(self._by_source) == 1:
+            return len(opposed)
+        found = Counter(peer.source for peer in opposed)
+        return sum(2 * count > self._by_source[source] for source, count in found.items())
 
 
 def _covers(network: Network, other: Network) -> bool:

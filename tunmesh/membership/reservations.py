@@ -10,27 +10,47 @@ rule for nodes that are linked: there, too, the later life of a name has the add
 for `KEPT` seconds. Who holds the address meanwhile gets no reservation of its own by going: so a
 thief that held it once cannot take it back from the node that it is reserved for.
 
+When there are too many, the one of the shortest tenure goes: the time for which its holder was
+linked. So identities that come and go by the hundred displace each other, and not the reservation
+of a node that was there for longer than they.
+
 Time is an argument, in seconds of any clock that only goes forward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from heapq import heapify, heappop, heappush
+from typing import Generic, NamedTuple, TypeVar
 
 Address = TypeVar("Address", bound=Hashable)
 
 KEPT = 600.0  # longer than a machine takes to boot, or a scheduler to replace a pod
 TENURE = 10.0  # so that nobody reserves addresses in passing
-MAX_RESERVATIONS = 16384  # the oldest go first
+MAX_RESERVATIONS = 16384  # those of the shortest tenure go first
+
+
+class _Reservation(NamedTuple):
+    """The order of those that are to go."""
+
+    tenure: float  # seconds
+    number: int  # of two with the same tenure the earlier one goes
+    since: float
+    name: str
 
 
 class Reservations(Generic[Address]):
-    def __init__(self) -> None:
-        self._names: dict[Address, tuple[str, float]] = {}  # and since when, the oldest first
+    """Those of one node, at most `most`."""
+
+    def __init__(self, most: int = MAX_RESERVATIONS) -> None:
+        self._most = most
+        self._by_address: dict[Address, _Reservation] = {}
+        # What is not in `_by_address` any more is passed over.
+        self._shortest: list[tuple[_Reservation, Address]] = []
+        self._count = 0  # all that were ever made
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._by_address)
 
     def is_for(self, address: Address, name: str, now: float) -> bool:
         """Whether the address is kept for a node of this name."""
@@ -39,17 +59,32 @@ class Reservations(Generic[Address]):
     def holder_went(self, address: Address, name: str, linked_for: float, now: float) -> None:
         """Its holder is no longer linked."""
         owner = self._owner(address, now)
-        if owner == name or (not owner and linked_for >= TENURE):
-            self._names.pop(address, None)
-            self._names[address] = name, now
-            if len(self._names) > MAX_RESERVATIONS:
-                del self._names[next(iter(self._names))]
+        if owner == name:
+            linked_for += self._by_address[address].tenure
+        elif owner or linked_for < TENURE:
+            return
+        self._count += 1
+        made = self._by_address[address] = _Reservation(linked_for, self._count, now, name)
+        heappush(self._shortest, (made, address))
+        if len(self._by_address) > self._most:
+            self._drop_shortest()
 
     def expire(self, now: float) -> None:
         """Forget those that are too old."""
-        for address in [each for each in self._names if not self._owner(each, now)]:
-            del self._names[address]
+        old = [each for each in self._by_address if not self._owner(each, now)]
+        for address in old:
+            del self._by_address[address]
+        if len(self._shortest) > 2 * len(self._by_address):
+            self._shortest = [(made, address) for address, made in self._by_address.items()]
+            heapify(self._shortest)
+
+    def _drop_shortest(self) -> None:
+        while True:
+            made, address = heappop(self._shortest)
+            if self._by_address.get(address) is made:
+                del self._by_address[address]
+                return
 
     def _owner(self, address: Address, now: float) -> str:
-        name, since = self._names.get(address, ("", now))
-        return name if now - since < KEPT else ""
+        made = self._by_address.get(address)
+        return made.name if made is not None and now - made.since < KEPT else ""

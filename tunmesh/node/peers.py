@@ -24,11 +24,12 @@ from tunmesh.status import REVOKED, NodeTraffic, PeerSample, PeerStatus, Traffic
 class LinkedNode(Peer):
     """A peer, and what the membership has to know of it. Its carrier is its link."""
 
-    __slots__ = ("holder", "link", "refuses", "view", "was_first")
+    __slots__ = ("holder", "link", "refuses", "source", "view", "was_first")
 
     def __init__(self, link: Link, view: View, was_first: bool) -> None:
         super().__init__(link.node, link)
         self.link = link
+        self.source = link.source  # where it came from when it joined
         self.view = view
         self.was_first = was_first  # it was in the mesh before us
         self.refuses: tuple[str, ...] = ()  # addresses of ours that it does not route to us

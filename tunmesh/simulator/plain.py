@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IHandshakeListener
 from twisted.protocols.policies import ProtocolWrapper
 
 from tunmesh.tls.credentials import ALPN
+from tunmesh.tls.read_quota import ReadQuota
 
 GREETING = bytes(800)  # a TLS 1.3 handshake is about twice as much, both ways together
 
@@ -45,6 +46,9 @@ class PlainTransport(ProtocolWrapper):
 
     def call_after_reads(self, call: Callable[[], None]) -> None:
         self._after_reads = call
+
+    def share(self, quota: ReadQuota) -> None:
+        """As often as it likes."""
 
     def getHandle(self) -> PlainTransport:
         return self

@@ -12,12 +12,13 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import tcp
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
@@ -33,11 +34,10 @@ from tunmesh.addresses import literal_address
 from tunmesh.tls.bulk import transport_class
 from tunmesh.tls.credentials import Contexts, Credentials, _select_http
 from tunmesh.tls.pacing import MAX_BUDGET
+from tunmesh.tls.read_quota import QUOTA, ReadQuota
 
 READ_SIZE = 1 << 18
 MIN_READ = 1 << 12  # and what is read of a stranger
-TURN = 0.001  # seconds that what is read of one connection should take: then others have theirs
-REST = 2  # turns of the reactor that it sits out for each TURN that it took, when that was more
 SEND_LIMIT = 1 << 20
 # Bytes that wait unsent in the kernel, at first. The rest waits in our queue, where it can expire.
 NOTSENT_LOWAT = MAX_BUDGET
@@ -96,30 +96,47 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
     """The TLS transport of both kinds of connection, on a socket set up for links.
 
     A read of many small frames takes a hundred times as long as one of few large ones. Whoever
-    sends them is read less at a time, so that he holds up nobody but himself. Whoever takes longer
-    even so (a frame of gossip is looked at as a whole) sits out some turns of the reactor. When
-    others want the processor these are long, and when nobody does they are over at once."""
+    sends them is read less at a time, and all connections of one source share a quota
+    (tls.read_quota), so that a source that keeps the node busy holds up nobody but itself."""
 
     _most = READ_SIZE
     _is_paused = False  # by whom it carries bytes for
-    _sits_out = False
-    _waits: IDelayedCall | None = None
+    _is_waiting = False  # for a turn of its source
+    _quota: ReadQuota | None = None  # None: not over TCP
     _after_reads: Callable[[], None] | None = None
 
     def makeConnection(self, transport: ITransport) -> None:
         _tune(transport)
+        if isinstance(transport, tcp.Connection):
+            below: Any = transport
+            self.share(ReadQuota(partial(below.reactor.callLater, 0)))
+            self._read, below.doRead = below.doRead, self._do_read
         super().makeConnection(transport)
+
+    def share(self, quota: ReadQuota) -> None:
+        """Be read as one of those that this quota is for."""
+        if self._quota is not None:
+            self._quota.leave(self)
+        quota.join()
+        self._quota = quota
+
+    def _do_read(self) -> Any:
+        """What the reactor calls when there is something to read."""
+        quota = self._quota
+        if quota is None or quota.is_open or quota.admits(self):
+            return self._read()
+        return None
 
     def dataReceived(self, data: bytes) -> None:
         began = time.thread_time()
         super().dataReceived(data)
         took, size = time.thread_time() - began, len(data)
-        if took > TURN:
-            self._read_at_most(max(MIN_READ, int(size * TURN / took)))
-            if isinstance(self.transport, tcp.Connection) and not self._sits_out:
-                self.sit_out(round(REST * took / TURN))
+        if took > QUOTA:
+            self._read_at_most(max(MIN_READ, int(size * QUOTA / took)))
         elif size >= self._most < READ_SIZE:
             self._read_at_most(min(2 * self._most, READ_SIZE))
+        if self._quota is not None:
+            self._quota.charge(began, took)
         if self._after_reads is not None:
             self._after_reads()
 
@@ -128,25 +145,20 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
         other end."""
         self._after_reads = call
 
-    def sit_out(self, turns: int) -> None:
-        """Nothing is read for so many turns of the reactor."""
-        self._sits_out = True
-        self.transport.pauseProducing()
-        self._wait(turns)
+    def connectionLost(self, reason: Failure) -> None:
+        if self._quota is not None:
+            self._quota.leave(self)
+            self._quota = None
+        super().connectionLost(reason)
 
-    def _wait(self, turns: int) -> None:
-        if turns:
-            self._waits = self.transport.reactor.callLater(0, self._wait, turns - 1)
-            return
-        self._waits = None
-        self._sits_out = False
+    def pause_reading(self) -> None:
+        self._is_waiting = True
+        self.transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        self._is_waiting = False
         if not self._is_paused:
             self.transport.resumeProducing()
-
-    def connectionLost(self, reason: Failure) -> None:
-        if self._waits is not None and self._waits.active():
-            self._waits.cancel()
-        super().connectionLost(reason)
 
     def pauseProducing(self) -> None:
         self._is_paused = True
@@ -154,7 +166,7 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
 
     def resumeProducing(self) -> None:
         self._is_paused = False
-        if not self._sits_out:
+        if not self._is_waiting:
             self.transport.resumeProducing()
 
     def _read_at_most(self, size: int) -> None:
