@@ -49,13 +49,14 @@ from tunmesh.host import tcp_ports
 from tunmesh.link.link import Link
 from tunmesh.localmesh import plan
 from tunmesh.node.node import Node, Reloadable, Settings
+from tunmesh.testing.owner import IgnoringOwner
 from tunmesh.testing.tun import MemoryTun
 from tunmesh.tls import certificates
 from tunmesh.tls.credentials import Contexts, Credentials
 from tunmesh.tls.listener import Reception, listening_factory
 from tunmesh.wire import messages
-from tunmesh.wire.gossip import Gossip, Refusal
-from tunmesh.wire.records import NodeRecord, SignedRecord
+from tunmesh.wire.gossip import Gossip
+from tunmesh.wire.records import NodeRecord
 
 REALS = 3  # real nodes in `join`; one in the other modes
 HOST = plan.NodePlan(REALS + 1).underlay
@@ -102,7 +103,7 @@ class Complaints(Unobserved):
         say("unreachable", target=target, why=why)
 
 
-class Extra:
+class Extra(IgnoringOwner):
     """A light-weight peer: one port, one link, answers to pings and nothing to decide."""
 
     def __init__(self, crowd: Stars, number: int) -> None:
@@ -160,19 +161,8 @@ class Extra:
             self.link = None
             say("lost", node=self.record.name, why=str(error))
 
-    def data_received(self, link: Link, frames: list[memoryview]) -> int:
-        return 0
-
-    def wasteful(self, link: Link) -> None: ...
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         link.introduce([self._crowd.records[each] for each in ids if each in self._crowd.records])
-
-    def gossip_received(self, link: Link, gossip: Gossip) -> None: ...
-    def introduction_received(self, link: Link, introduced: Sequence[SignedRecord]) -> None: ...
-    def refusal_received(self, link: Link, refusal: Refusal) -> None: ...
-    def bye_received(self, link: Link, reason: str) -> None: ...
-    def round_trip(self, link: Link, seconds: float) -> None: ...
-    def packets_dropped(self, reason: str, count: int) -> None: ...
 
 
 def _no_http(address: IAddress) -> None:

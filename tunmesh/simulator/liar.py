@@ -16,7 +16,6 @@ from typing import Any
 
 from tunmesh.auth import handshake, signing
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
-from tunmesh.dataplane.drops import DropReason
 from tunmesh.dialing.attempt import DialPolicy
 from tunmesh.dialing.connections import Connector, Proof
 from tunmesh.errors import PeerError
@@ -24,6 +23,7 @@ from tunmesh.link.link import Link
 from tunmesh.simulator.plain import PlainTransport
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh
+from tunmesh.testing.owner import IgnoringOwner
 from tunmesh.testing.reactor import MemoryReactor
 from tunmesh.tls.credentials import Contexts
 from tunmesh.tls.listener import Reception
@@ -171,7 +171,7 @@ _SHARES: dict[Deed, float] = {
 }
 
 
-class Identity:
+class Identity(IgnoringOwner):
     """One of the nodes that it says it is: a member, a later life of which it says it is, or, with
     no such model, just itself."""
 
@@ -239,14 +239,6 @@ class Identity:
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         answers = [self._liar.answer(link, node_id) for node_id in ids[: sizes.MAX_INTRODUCED]]
         link.introduce(answer for answer in answers if answer is not None)
-
-    def wasteful(self, link: Link) -> None: ...
-    def gossip_received(self, link: Link, gossip: Gossip) -> None: ...
-    def introduction_received(self, link: Link, introduced: Sequence[SignedRecord]) -> None: ...
-    def refusal_received(self, link: Link, refusal: Refusal) -> None: ...
-    def bye_received(self, link: Link, reason: str) -> None: ...
-    def round_trip(self, link: Link, seconds: float) -> None: ...
-    def packets_dropped(self, reason: DropReason, count: int) -> None: ...
 
 
 def _nothing(address: object) -> None:
