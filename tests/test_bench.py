@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -28,6 +30,9 @@ from bench import (
     scenarios,
     targets,
 )
+from bench.attack import __main__ as attack_command
+from bench.attack import load
+from bench.attack.load import Row
 from bench.contender import Contender
 from bench.errors import BenchError
 from bench.lab import Ground, Lab
@@ -171,6 +176,28 @@ class ToolsTests(unittest.SynchronousTestCase):
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
         return str(path)
+
+
+class AttackTests(unittest.SynchronousTestCase):
+    """`python -m bench.attack`."""
+
+    def test_unknown_attack(self) -> None:
+        """A name that is no attack's is refused in one line, which has those that are."""
+        complaint = io.StringIO()
+        self.patch(sys, "stderr", complaint)
+        self.assertEqual(attack_command.main(["--only", "pings,nonsense"]), 1)
+        self.assertEqual(complaint.getvalue().count("\n"), 1)
+        self.assertIn("no attack is called nonsense; there are half_open", complaint.getvalue())
+
+    def test_row(self) -> None:
+        """A row stands under its head, and what never came is a dash."""
+        row = Row("pings", 30.0, float("inf"), 0.0042, 12_300_000, 3, 2, 1, 0, 17.4, 256)
+        alone = replace(row, rate=60.0)
+        shown = load.line(row, alone)
+        self.assertEqual(
+            shown.split(), ["pings", "50%", "-", "4.2", "12.3", "3", "2", "1", "0", "17", "256"]
+        )
+        self.assertEqual(len(shown), max(map(len, load.HEAD.splitlines())))
 
 
 class ResultsTests(unittest.SynchronousTestCase):

@@ -42,7 +42,10 @@ def own_names(directory: Path) -> None:
     hosts.write_text("".join(f"{NodePlan(n).underlay} {NodePlan(n).name}\n" for n in (1, 2, 3)))
     resolver.write_text(f"nameserver {NAME_SERVER}\n")
     directory.chmod(0o755)
-    unshare(CLONE_NEWNS)
+    try:
+        unshare(CLONE_NEWNS)
+    except OSError as error:
+        raise BenchError(f"no mount namespace ({error.strerror}): run it as root") from None
     for command in (
         "mount --make-rprivate /",
         f"mount --bind {hosts} /etc/hosts",
