@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from bench.attack.target import GONE, Attack, Target, end, stream
+from bench.attack.target import GONE, Attack, Target, end, limit_waiting, stream
 from tunmesh.localmesh import plan
 from tunmesh.packets import icmp, ip_headers
 from tunmesh.tls.credentials import ALPN
@@ -140,7 +140,7 @@ class OwnTls:
     REQUESTED = 1  # SSL_KEY_UPDATE_REQUESTED
 
     def __init__(self, plain: socket.socket, alpn: bytes) -> None:
-        plain.settimeout(None)
+        limit_waiting(plain)
         self._plain = plain
         self._lib = lib = ctypes.CDLL(ctypes.util.find_library("ssl") or "libssl.so.3")
         for name in ("TLS_client_method", "SSL_CTX_new", "SSL_new"):

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from bench.contenders.tunmesh import NOBODY, prepare
+from bench.errors import BenchError
 from bench.iperf import await_line
 from bench.lab import Ground, Host, Lab
 from tunmesh.localmesh.plan import NodePlan, Owner, node_config
@@ -131,7 +132,10 @@ def attacking(name: str, ground: Ground, victim: str) -> Iterator[list[str]]:
     try:
         await_line(child, "ready")
         yield said
-        said.append(child.communicate(timeout=10)[0])
+        try:
+            said.append(child.communicate(timeout=PATIENCE)[0])
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"the attacker does not end within {PATIENCE:.0f} s") from None
     finally:
         child.kill()
         child.wait()

@@ -61,10 +61,7 @@ class Target:
     def secure(self, context: SSL.Context | None = None) -> SSL.Connection:
         """A TLS connection; by default one as for a link."""
         plain = self.connect()
-        plain.settimeout(None)  # pyOpenSSL has no timeouts: the kernel's do
-        limit = int(TIMEOUT).to_bytes(8, "little") + bytes(8)
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            plain.setsockopt(socket.SOL_SOCKET, option, limit)
+        limit_waiting(plain)
         connection = SSL.Connection(context or self.context, plain)
         connection.set_connect_state()
         try:
@@ -118,6 +115,14 @@ class Target:
                     connection.sendall(encode(step.send))
                 if step.signed is not None:
                     return connection, step.signed
+
+
+def limit_waiting(plain: socket.socket) -> None:
+    """Have the kernel end a read or a write after TIMEOUT: TLS libraries know no time limits."""
+    plain.settimeout(None)
+    limit = int(TIMEOUT).to_bytes(8, "little") + bytes(8)  # a struct timeval
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        plain.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
 def end(connection: Any) -> None:
