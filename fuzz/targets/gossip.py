@@ -16,6 +16,7 @@ from fuzz.choices import Choices
 from tunmesh.addresses import is_host
 from tunmesh.membership import commands, roster
 from tunmesh.membership.commands import Address, Command
+from tunmesh.membership.me import Me
 from tunmesh.membership.roster import Roster
 from tunmesh.wire.gossip import Gossip
 from tunmesh.wire.messages import BYE_REASONS
@@ -76,7 +77,7 @@ class Story:
     def __init__(self, choices: Choices) -> None:
         self.choices = choices
         self.me = NodeRecord(ME, "me", 2, "https://me:1", ADDRESSES[:1], "0")
-        self.roster: Roster[Line] = Roster(self.me, [NETWORK])
+        self.roster: Roster[Line] = Roster(Me(self.me), [NETWORK])
         self.lines: list[Line] = []
         self.joined: dict[str, Line] = {}
         self.records: dict[str, NodeRecord] = {}  # by which each of them joined

@@ -30,6 +30,7 @@ from tunmesh.membership.commands import (
     Tell,
     Unroute,
 )
+from tunmesh.membership.me import Me
 from tunmesh.membership.node_links import MAX_SPARES
 from tunmesh.membership.reservations import KEPT, MAX_RESERVATIONS, TENURE, Reservations
 from tunmesh.membership.roster import News, Roster
@@ -82,7 +83,8 @@ def named(commands: list[Command[str]], *kinds: type) -> list[Command[str]]:
 
 class RosterCase(unittest.TestCase):
     def setUp(self) -> None:
-        self.alice: Roster[str] = Roster(ALICE, NETWORKS)
+        self.me = Me(ALICE)
+        self.alice: Roster[str] = Roster(self.me, NETWORKS)
         self.generations = count(1)
 
     def link(self, record: NodeRecord, link: str = "", dialed: bool = True) -> list[Command[str]]:
@@ -213,7 +215,7 @@ class SecondLinkTests(RosterCase):
 
     def test_our_own_worse_ones(self) -> None:
         """When the better link is lost we keep the newest of those that we dialed."""
-        bob: Roster[str] = Roster(BOB, NETWORKS)
+        bob: Roster[str] = Roster(Me(BOB), NETWORKS)
         bob.authenticated("his", ALICE, dialed=False)
         bob.authenticated("mine", ALICE, dialed=True)
         bob.authenticated("mine too", ALICE, dialed=True)
@@ -223,7 +225,7 @@ class SecondLinkTests(RosterCase):
     def test_three_at_once(self) -> None:
         """Of two links that the smaller id has dialed the larger one uses the one that is given up,
         and then comes a link of its own: it does not give up the other one for that."""
-        bob: Roster[str] = Roster(BOB, NETWORKS)
+        bob: Roster[str] = Roster(Me(BOB), NETWORKS)
         for link in ("kept", "given up"):
             bob.authenticated(link, ALICE, dialed=False)
         self.assertEqual(bob.authenticated("own", ALICE, dialed=True), [Probe("given up")])
@@ -237,7 +239,7 @@ class SecondLinkTests(RosterCase):
 
     def test_so_many_at_most(self) -> None:
         """Who makes more and more links loses the oldest; the worse ones first."""
-        bob: Roster[str] = Roster(BOB, NETWORKS)
+        bob: Roster[str] = Roster(Me(BOB), NETWORKS)
         names = [f"link {number}" for number in range(MAX_SPARES + 3)]
         retired = [named(bob.authenticated(name, ALICE, dialed=False), Retire) for name in names]
         self.assertEqual(retired[-2:], [[Retire(names[0])], [Retire(names[1])]])
@@ -250,8 +252,8 @@ class SecondLinkTests(RosterCase):
         order the links come up at either end."""
         for at_alice in (("ab", "ba"), ("ba", "ab")):
             for at_bob in (("ab", "ba"), ("ba", "ab")):
-                alice: Roster[str] = Roster(ALICE, NETWORKS)
-                bob: Roster[str] = Roster(BOB, NETWORKS)
+                alice: Roster[str] = Roster(Me(ALICE), NETWORKS)
+                bob: Roster[str] = Roster(Me(BOB), NETWORKS)
                 said, heard = [], []
                 for link in at_alice:
                     said += alice.authenticated(link, BOB, link == "ab")
@@ -291,7 +293,7 @@ class HearsayTests(RosterCase):
 
     def test_patience(self) -> None:
         """Of two nodes the one with the larger id lets the other one dial first."""
-        carol: Roster[str] = Roster(CAROL, NETWORKS)
+        carol: Roster[str] = Roster(Me(CAROL), NETWORKS)
         carol.authenticated("bob", BOB, True)
         commands = told(carol, "bob", everything(ALICE, DAVE), ALICE, DAVE)
         self.assertEqual(commands, [Dial(ALICE, patient=True), Dial(DAVE, patient=False)])
@@ -636,7 +638,7 @@ class RestartTests(RosterCase):
         eve = replace(node(7, "eve", "10.0.0.2/24"), settled=True)
         for order in permutations([*lives, eve]):
             for settled in product((False, True), repeat=2):
-                alice: Roster[str] = Roster(ALICE, NETWORKS)
+                alice: Roster[str] = Roster(Me(ALICE), NETWORKS)
                 for record in order:
                     known = record.id in (lives[0].id, lives[2].id)
                     said = replace(record, settled=settled[known] or record is eve)
@@ -792,7 +794,7 @@ class AddressTests(RosterCase):
         """A node that has been here for a while knows whom it was linked with first, and believes
         nobody who says that he is settled."""
         self.link(BOB)
-        self.alice.seniority_changed(is_new=False, is_settled=True)
+        self.me.stands(is_new=False, is_settled=True)
         commands = self.link(replace(self.eve, settled=True))
         refuse = Refuse("eve", self.refused)
         self.assertEqual(named(commands, Route, Unroute, Refuse, Probe), [refuse])
@@ -810,14 +812,14 @@ class AddressTests(RosterCase):
         the other one says nothing."""
         settled = replace(node(7, "eve", "10.0.0.1/24"), settled=True)
         self.assertEqual(named(self.link(settled), Route, Refuse), [])
-        self.alice.seniority_changed(is_new=False, is_settled=True)
+        self.me.stands(is_new=False, is_settled=True)
         early = node(8, "mallory", "10.0.0.1/24", started=0)
         refused = Refusal(("10.0.0.1",), "alice")
         self.assertEqual(named(self.link(early), Route, Refuse), [Refuse("mallory", refused)])
 
     def test_own_address_settled_meanwhile(self) -> None:
         """What counts is what either end has shown on the link: the other end knows no more."""
-        self.alice.seniority_changed(is_new=False, is_settled=True)
+        self.me.stands(is_new=False, is_settled=True)
         early = node(8, "mallory", "10.0.0.1/24", started=0)
         commands = self.alice.authenticated("mallory", early, True, shown=ALICE)
         self.assertEqual(named(commands, Route, Refuse), [])

@@ -80,3 +80,11 @@ class SeniorityTests(unittest.SynchronousTestCase):
         times = (0.0, 1.0, LATE, LATE + 1)
         changes = [self.seniority.update(now, True, AGREED) for now in times]
         self.assertEqual(changes, [False, False, True, False])
+
+    def test_wait(self) -> None:
+        """While it is new it says when it will not be any more, if nothing happens."""
+        self.assertIsNone(self.seniority.wait(0.0))
+        self.look(10.0)
+        self.assertAlmostEqual(self.seniority.wait(11.0) or 0.0, LATE - 1, 2)
+        self.look(10.0 + LATE)
+        self.assertIsNone(self.seniority.wait(10.0 + LATE))

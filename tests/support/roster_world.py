@@ -37,6 +37,7 @@ from tunmesh.membership.commands import (
     Unroute,
 )
 from tunmesh.membership.lost_nodes import LostNodes
+from tunmesh.membership.me import Me
 from tunmesh.membership.roster import Roster
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.messages import LEAVING, REPLACED
@@ -252,7 +253,8 @@ class Life:
 
     def __init__(self, record: NodeRecord) -> None:
         self.record = record
-        self.roster: Roster[End] = Roster(record, [NETWORK])
+        self.me = Me(record)
+        self.roster: Roster[End] = Roster(self.me, [NETWORK])
         self.alive = True
         self.ends: list[End] = []
         self.peers: dict[str, End] = {}
@@ -280,7 +282,7 @@ class Life:
 
     def stands(self, is_new: bool, is_settled: bool) -> None:
         self.is_new, self.is_settled = is_new, is_settled
-        self.roster.seniority_changed(is_new, is_settled)
+        self.me.stands(is_new, is_settled)
 
     def link_up(self, end: End) -> None:
         said = replace(end.peer, settled=end.other.settled)

@@ -31,6 +31,7 @@ from typing import Generic
 
 from tunmesh.addresses import Network, is_host
 from tunmesh.membership.commands import Address, Command, Link, Refuse, Route, Unroute
+from tunmesh.membership.me import Me
 from tunmesh.membership.precedence import are_incarnations, is_later_incarnation
 from tunmesh.membership.reservations import Reservations
 from tunmesh.wire.gossip import Refusal
@@ -54,12 +55,11 @@ class Claims(Generic[Link]):
     """The claims of this node and of those that it is linked with. `networks` are the mesh's: no
     other address is ever routed. Time is in seconds, and only goes forward."""
 
-    def __init__(self, me: NodeRecord, networks: Iterable[Network]) -> None:
+    def __init__(self, me: Me, networks: Iterable[Network]) -> None:
         self._me = me
-        self._is_new = True
         self._networks = tuple(networks)
         self._claimants: dict[str, _Claimant[Link]] = {}
-        self._queues: dict[Address, list[str]] = {each.ip: [me.id] for each in me.addresses}
+        self._queues: dict[Address, list[str]] = {each.ip: [me.id] for each in me.record.addresses}
         self._reservations: Reservations[Address] = Reservations()
         self._now = 0.0
 
@@ -68,10 +68,6 @@ class Claims(Generic[Link]):
         return self._claimants[node_id].was_first
 
     # --- facts ---
-
-    def probation_changed(self, is_new: bool) -> None:
-        """Whether this node has only just come."""
-        self._is_new = is_new
 
     def time_passed(self, now: float) -> None:
         self._now = now
@@ -149,7 +145,7 @@ class Claims(Generic[Link]):
                 behind_later = place + 1
         if is_reserved or behind_later:
             return behind_later
-        if self._is_new and record.settled:
+        if self._me.is_new and record.settled:
             for place, node_id in enumerate(queue):
                 if node_id != self._me.id and not self._record_of(node_id).settled:
                     return place
@@ -173,7 +169,7 @@ class Claims(Generic[Link]):
         )
 
     def _record_of(self, node_id: str) -> NodeRecord:
-        return self._me if node_id == self._me.id else self._claimants[node_id].record
+        return self._me.record if node_id == self._me.id else self._claimants[node_id].record
 
     def _name_of(self, node_id: str) -> str:
         return self._record_of(node_id).name if node_id else ""

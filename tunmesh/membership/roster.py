@@ -30,7 +30,7 @@ object of the caller's, which is only compared here. Commands are to be carried 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from math import inf
 from typing import Generic
@@ -54,6 +54,7 @@ from tunmesh.membership.commands import (
     Tell,
 )
 from tunmesh.membership.hearsay import Hearsay
+from tunmesh.membership.me import Me
 from tunmesh.membership.node_links import Change, NodeLinks
 from tunmesh.membership.precedence import are_incarnations, takes_precedence
 from tunmesh.status import KnownNode
@@ -89,8 +90,8 @@ class _Peer(Generic[Link]):
 class Roster(Generic[Link]):
     """The membership of one node. `me` is what it says of itself; `networks` are the mesh's."""
 
-    def __init__(self, me: NodeRecord, networks: Iterable[Network]) -> None:
-        self.me = me
+    def __init__(self, me: Me, networks: Iterable[Network]) -> None:
+        self._me = me
         self.hearsay: Hearsay[Link] = Hearsay(me.id)
         self._claims: Claims[Link] = Claims(me, networks)
         self._peers: dict[str, _Peer[Link]] = {}
@@ -122,7 +123,7 @@ class Roster(Generic[Link]):
         is_whole = self.nodes_known <= crowd and self.hearsay.vouches <= MAX_LISTED
         neighbors: dict[str, list[str]] = {node_id: [] for node_id in (*self.hearsay, *self._peers)}
         for node_id in self._peers:
-            neighbors[node_id].append(self.me.id)
+            neighbors[node_id].append(self._me.id)
             for other in self.hearsay.vouches_of(node_id) if is_whole else ():
                 neighbors[other].append(node_id)
         return tuple(
@@ -149,11 +150,6 @@ class Roster(Generic[Link]):
 
     # --- facts ---
 
-    def seniority_changed(self, is_new: bool, is_settled: bool) -> None:
-        """This node is on probation or not any more, settled or not any more."""
-        self.me = replace(self.me, settled=is_settled)
-        self._claims.probation_changed(is_new)
-
     def time_passed(self, now: float) -> None:
         """The time, in seconds. To be called at least every few seconds."""
         self._claims.time_passed(now)
@@ -169,7 +165,7 @@ class Roster(Generic[Link]):
         """A link came up. `dialed`: by us; `shown`: what we said of ourselves on it, if that is
         not what we would say now; `is_reached`: we dialed the very URL that it claims. Both ends
         must come to the same result from the same two records."""
-        is_smaller = self.me.id < record.id
+        is_smaller = self._me.id < record.id
         by_smaller = dialed == is_smaller
         peer = self._peers.get(record.id)
         if peer is not None:
@@ -184,7 +180,7 @@ class Roster(Generic[Link]):
         self._untold[record.id] = True
         self._is_urgent |= record.id not in self.hearsay
         self.hearsay.linked(record, link)
-        was_first = takes_precedence(record, shown or self.me)
+        was_first = takes_precedence(record, shown or self._me.record)
         commands = [Join(link), Tell(link, self._full_sync())]
         commands += self._claims.linked(record, link, was_first)
         commands += [each.links.doubt() for each in incarnations]
@@ -222,7 +218,7 @@ class Roster(Generic[Link]):
             return [Close(link, SILENT), *self.link_lost(link, SILENT)]
         # Hearsay ends no link. But if another incarnation is there, only dialing it will tell.
         return [
-            Dial(other, patient=self.me.id > other.id)
+            Dial(other, patient=self._me.id > other.id)
             for other in self._heard_of_at_the_url_of(peer.record)
         ]
 
@@ -311,12 +307,12 @@ class Roster(Generic[Link]):
         it does not answer the other one is dialed. If the linked one merely claims that URL it is
         probed as well, and the URL dialed: that tells who is there. Most often that would be an
         earlier incarnation of the linked one, which everybody is about to forget."""
-        if _are_at_the_same_url(record, self.me):
+        if _are_at_the_same_url(record, self._me.record):
             return []
         rivals = [p for p in self._peers.values() if _are_at_the_same_url(record, p.record)]
         commands: list[Command[Link]] = [Probe(peer.links.in_use) for peer in rivals]
         if not any(peer.is_reached for peer in rivals):
-            commands.append(Dial(record, patient=bool(rivals) or self.me.id > record.id))
+            commands.append(Dial(record, patient=bool(rivals) or self._me.id > record.id))
         return commands
 
     def _heard_of_at_the_url_of(self, record: NodeRecord) -> list[NodeRecord]:

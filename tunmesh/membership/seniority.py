@@ -56,3 +56,9 @@ class Seniority:
         self.is_settled = not self.is_new and not is_opposed
         self._was_settled = (self._was_settled or self.is_settled) and not found.is_replaced
         return before != (self.is_new, self.is_settled)
+
+    def wait(self, now: float) -> float | None:
+        """In how many seconds time alone may change that; None: it will not."""
+        if self._since is None or not self.is_new:
+            return None
+        return max(0.0, self._since + SETTLING - now) + 0.001  # sums of floats are not exact

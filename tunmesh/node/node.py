@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -49,6 +49,7 @@ from tunmesh.logs.journal import Journal
 from tunmesh.membership import agreement, commands, name_conflicts, precedence, roster
 from tunmesh.membership.introductions import Introductions
 from tunmesh.membership.lost_nodes import LostNodes
+from tunmesh.membership.me import Me
 from tunmesh.membership.roster import News
 from tunmesh.membership.seniority import Seniority
 from tunmesh.netlink.device_state import Unwatched, Watch
@@ -182,7 +183,7 @@ class Node:
         watch: Watch | None = None,
         own_names: IHostnameResolver | None = None,
     ) -> None:
-        self.record = settings.record
+        self._me = Me(settings.record)
         self._signed = signing.sign(settings.record, settings.node_key)
         self._own = frozenset(str(address.ip) for address in settings.record.addresses)
         self._settings = settings
@@ -194,7 +195,7 @@ class Node:
         self._failed = failed
         self._journal = Journal(log, reactor.seconds, is_debugging)
         self._digest = Digest(self._journal)
-        self._roster: roster.Roster[Link] = roster.Roster(settings.record, settings.networks)
+        self._roster: roster.Roster[Link] = roster.Roster(self._me, settings.networks)
         self._seniority = Seniority()
         self._agreed: agreement.Agreement | None = None  # None: to be judged anew
         self._expected_nodes = settings.reloadable.expected_nodes
@@ -267,6 +268,11 @@ class Node:
         self._failures = dict.fromkeys(HANDSHAKE_FAILURES, 0)
         self._introductions = Introductions(self._roster, self._journal)
         self._rtt = status.Histogram(status.RTT_BUCKETS)
+
+    @property
+    def record(self) -> NodeRecord:
+        """What this node says of itself."""
+        return self._me.record
 
     # --- life ---
 
@@ -883,7 +889,6 @@ class Node:
 
     def _introduction(self) -> bytes:
         """What this node says of itself in a handshake."""
-        self._note_standing()
         return encode_shown(self._signed, self.record.settled)
 
     def _note_standing(self) -> None:
@@ -892,10 +897,12 @@ class Node:
         now = self._reactor.seconds()
         self._roster.time_passed(now)
         if self._seniority.update(now, is_in_mesh, self._agreement()):
-            self.record = replace(self.record, settled=self._seniority.is_settled)
-            self._roster.seniority_changed(self._seniority.is_new, self._seniority.is_settled)
+            self._me.stands(self._seniority.is_new, self._seniority.is_settled)
             if self._seniority.is_settled:
                 self._journal.debug("settled: newcomers go by what this node has", event="settled")
+        wait = self._seniority.wait(now)
+        if wait is not None:
+            self._later("seniority", wait, self._note_readiness)
 
     def status(self) -> Status:
         """Everything there is to know about this node now."""
