@@ -1,14 +1,14 @@
-"""Ask the node of this container how it is: `python -m tunmesh.healthcheck [/livez]`, which is the
-HEALTHCHECK of the image, or `tunmesh healthcheck`.
+"""Asks the node of this container for its health: `python -m tunmesh.healthcheck [/livez]`, which
+is the HEALTHCHECK of the image, or `tunmesh healthcheck`.
 
-It runs every few seconds in every container, so it is to cost little: it speaks to the control
-socket, with nothing but the socket module. Where there is no socket that answers, or it is somebody
-else's, it asks the port in the config file, found as the node finds it, which takes seven times as
-much of the processor and gives no reasons. The answer is one line, the page or why there is none,
-and the exit code that Docker wants: 0 healthy, 1 not.
+It runs every few seconds in every container, so it must be cheap: it speaks to the control socket
+and imports little more than the socket module. If no socket answers, or it is not the node's, it
+asks the port in the config file, found as the node finds it; that takes seven times the CPU time
+and gives no reasons. The answer is one line, the page or why there is none, and the exit code that
+Docker expects: 0 healthy, 1 not.
 
-The port's certificate is not verified: nobody can stand between this process and its own loopback,
-and the names in the certificate, if any, are those of the nodes and not of 127.0.0.1.
+The port's certificate is not verified: nobody can intercept loopback, and the names in the
+certificate, if any, are the nodes' and not 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from tunmesh.config.paths import socket_path
 from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
 
-TIMEOUT = 4.0  # seconds; less than the image gives us, so that we can still say why
-LONGEST = 4096  # bytes of a page that are shown: Docker keeps no more of an answer
+TIMEOUT = 4.0  # seconds; less than the image's timeout, so that the reason can be printed
+LONGEST = 4096  # bytes of a page that are shown: Docker keeps no more
 _OK = 200
 
 
 class _NobodyError(Exception):
-    """There is no socket that can be asked."""
+    """No socket answers."""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Print what the page says, by default /livez, and return the exit code."""
+    """Print the answer of the page (/livez by default) and return the exit code."""
     stdio.open_closed()
     page = arguments[0] if arguments else "/livez"
     try:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _ask(page: str, environ: Mapping[str, str]) -> tuple[int, str]:
-    """The status code of the page, and its beginning. Raises OperatorError when nobody answers."""
+    """The page's status code and the start of its body. Raises OperatorError if nothing answers."""
     path = socket_path(None, environ)
     try:
         if path is not None:
@@ -77,7 +77,7 @@ def _ask_socket(path: Path, page: str) -> tuple[int, str]:
 
 
 def _place(environ: Mapping[str, str]) -> tuple[str, int]:
-    """Where the node listens: an address, and the port."""
+    """The address and port that the node listens on."""
     import random
 
     from tunmesh.config import loading

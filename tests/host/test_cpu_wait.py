@@ -8,14 +8,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tunmesh.host.cpu_wait import RunQueue
+from tunmesh.host.cpu_wait import CpuWait
 
 
 class RunQueueTests(SynchronousTestCase):
     """Read from a file of its form, and from the kernel's own."""
 
-    def queue(self, path: Path) -> RunQueue:
-        queue = RunQueue(path)
+    def queue(self, path: Path) -> CpuWait:
+        queue = CpuWait(path)
         if queue._fd >= 0:
             self.addCleanup(os.close, queue._fd)
         return queue

@@ -9,7 +9,7 @@ import sys
 from twisted.trial import unittest
 
 from tunmesh.errors import OperatorError
-from tunmesh.host.helper_process import open_apart
+from tunmesh.host.helper_process import open_in_child
 
 
 class ApartTests(unittest.SynchronousTestCase):
@@ -23,7 +23,7 @@ class ApartTests(unittest.SynchronousTestCase):
             os.write(writing, b"from %d" % os.getpid())
             return [reading]
 
-        (fd,) = open_apart(open_pipe)
+        (fd,) = open_in_child(open_pipe)
         self.addCleanup(os.close, fd)
         text = os.read(fd, 100)
         self.assertTrue(text.startswith(b"from "))
@@ -38,7 +38,7 @@ class ApartTests(unittest.SynchronousTestCase):
 
             return [os.open(colorsys.__file__, os.O_RDONLY)]
 
-        (fd,) = open_apart(open_here)
+        (fd,) = open_in_child(open_here)
         os.close(fd)
         self.assertNotIn("colorsys", sys.modules)
         self.assertRaises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
@@ -49,12 +49,12 @@ class ApartTests(unittest.SynchronousTestCase):
         def refuse() -> list[int]:
             raise OperatorError("networking/ipv4: no – not that one")
 
-        error = self.assertRaises(OperatorError, open_apart, refuse)
+        error = self.assertRaises(OperatorError, open_in_child, refuse)
         self.assertEqual(str(error), "networking/ipv4: no – not that one")
 
     def test_death(self) -> None:
         """A child that dies without a word is an error too, not a wait for ever."""
-        error = self.assertRaises(OperatorError, open_apart, lambda: os._exit(9))
+        error = self.assertRaises(OperatorError, open_in_child, lambda: os._exit(9))
         self.assertIn("ended without a result", str(error))
 
     def test_what_it_is_for(self) -> None:

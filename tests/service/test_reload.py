@@ -25,7 +25,7 @@ from tunmesh.config.loading import load
 from tunmesh.config.plain import plain
 from tunmesh.config.section import Section
 from tunmesh.errors import OperatorError
-from tunmesh.host.file_thread import Aside
+from tunmesh.host.file_thread import FileThread
 from tunmesh.service.composition import complaints, read, read_apart
 from tunmesh.service.reload import LOOK, PATIENCE, Reading, Reloader
 
@@ -431,7 +431,7 @@ class Hanging(unittest.TestCase):
     async def test_order(self) -> None:
         """Functions run one behind the other in one thread, which is not the reactor's. One that
         hangs keeps up those behind it and nobody else."""
-        aside, held, log = Aside(reactor, "test"), Event(), list[str]()
+        aside, held, log = FileThread(reactor, "test"), Event(), list[str]()
 
         def hang() -> int:
             log.append("hangs")

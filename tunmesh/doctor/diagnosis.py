@@ -1,8 +1,9 @@
-"""What may keep a node from working here, looked at in the order in which it would hit it.
+"""What may keep a node from working on this machine, checked in the order in which a start would
+meet it.
 
-The config (all that the lint finds), every step of a start (service.preflight; but what a node that
-runs here has already), and the way to every bootstrap URL. Nothing is changed: a port and a tun are
-taken and given back, a child process becomes another user.
+Checked are the config (all lint findings), every step of a start (service.preflight; except what a
+running node holds already), and the path to every bootstrap URL. Nothing is changed: a port and a
+tun are taken and released, and a child process changes its user.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ OK, DOUBT, BAD = "ok", "?", "NO"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a node that runs here says that it has."""
+    """What the node that runs here reports."""
 
     device: str
     port: int
@@ -39,7 +40,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`verdict`: OK, DOUBT or BAD. `text` says what is, and if that is not good, what helps."""
+    """`verdict` is OK, DOUBT or BAD; `text` says what was found and, unless OK, what helps."""
 
     part: str
     verdict: str
@@ -53,14 +54,14 @@ def examine(
     now: float,
     running: Running | None,
 ) -> Iterator[Finding]:
-    """Everything. `running`: a node answers here, so what it needed at its start it had."""
+    """All checks. `running`: a node answers here, so it had what it needed at its start."""
     findings = lint(path, environ, draw, now, with_port=False)
     for problem in findings.errors:
         yield Finding("config", BAD, problem.at(path))
     for problem in findings.warnings:
         yield Finding("config", DOUBT, problem.at(path))
     if not findings.errors:
-        # A certificate that has expired is no error of the config, but it is of no use.
+        # An expired certificate is no config error, but nobody accepts it.
         too = "" if findings.warnings else ", and so can its certificate"
         yield Finding("config", OK, f"{path} can be used{too}")
     if findings.config is not None:
@@ -73,7 +74,7 @@ def examine(
 
 
 def _machine(plan: Plan, running: Running | None) -> Iterator[Finding]:
-    """What a start needs, by what a start does."""
+    """What a start needs, checked by doing what a start does."""
     for step in preflight.STEPS:
         if running is not None:
             ours = {"port": running.port == plan.listen_port, "tun": running.device == plan.device}
@@ -91,7 +92,7 @@ def _machine(plan: Plan, running: Running | None) -> Iterator[Finding]:
 
 
 def _any_device() -> Finding:
-    """What can be said without a config that is right."""
+    """What can be checked without a valid config."""
     try:
         os.close(tun.open_tun("tmdoctor"))
     except OperatorError as error:
@@ -100,8 +101,8 @@ def _any_device() -> Finding:
 
 
 def _own_url(own: Endpoint, outside: Outside) -> Iterator[Finding]:
-    """What can be said of it from here: that its name resolves to addresses inside the mesh. A name
-    that does not resolve here may do so at the peers."""
+    """The one fault of the node's own URL that can be seen from here: its name resolves to an
+    address inside the mesh. A name that does not resolve here may well resolve at the peers."""
     with contextlib.suppress(OSError):
         for why in map(outside.why_not, addresses_of(own.host, own.port)):
             if why:
@@ -109,7 +110,7 @@ def _own_url(own: Endpoint, outside: Outside) -> Iterator[Finding]:
 
 
 def _names(config: Config) -> Iterator[Finding]:
-    """Whether the node, which is another user than root by then, may look names up."""
+    """Whether the node may resolve names once it runs as its own user."""
     uid, gid = config.process.uid, config.process.gid
     groups = config.clustering.bootstrap_groups.values()
     urls = [url for group in groups for url in group.bootstrap_node_urls]
@@ -150,7 +151,7 @@ def _urls(config: Config, is_running: bool) -> Iterator[Finding]:
 
 
 def _at_own_url(url: str, is_alone: bool, is_answered: bool) -> Finding:
-    """A bootstrap URL that is what the node advertises. `is_answered`: by another node."""
+    """A bootstrap URL that is the node's own. `is_answered`: another node answers there."""
     if is_answered:
         text = "it is what this node advertises, but no node runs here and one answers there: "
         return Finding(url, BAD, f"{text}give this node a control_api_advertise_url of its own")

@@ -1,12 +1,12 @@
-"""Reaching another node's port, one step after the other, to find out at which one it fails.
+"""Connects to another node's port step by step, to find out which step fails.
 
     resolve ── TCP ── TLS ── certificate ── handshake
 
-Of the handshake only as much as tells whether both ends hold the same secret: hello, and the
-challenge that only somebody who knows one of our key ids sends. The proof is not given, so nobody
-becomes a member; at the other end it counts as a handshake that was broken off.
+The handshake goes only far enough to show whether both ends hold the same secret: hello, and the
+challenge that only a holder of one of our keys can send. No proof is sent, so nobody becomes a
+member; the other end counts an aborted handshake.
 
-This blocks, and is for the command line.
+It blocks; it is for the command line.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step: what it is, whether it was made, and in words how it went or what would help."""
+    """One step: its name, whether it succeeded, and how it went or what would help."""
 
     name: str
     ok: bool
@@ -48,7 +48,7 @@ class Stage:
 
 
 def addresses_of(host: str, port: int) -> list[str]:
-    """Every address of a host, once. Raises OSError when its name does not resolve."""
+    """All distinct addresses of a host. Raises OSError if its name does not resolve."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
@@ -57,7 +57,7 @@ def reach(
     host: str, port: int, credentials: Credentials, keys: Sequence[Key], outside: Outside
 ) -> Iterator[Stage]:
     """The steps, up to the first that fails. Of several addresses the first that answers counts;
-    those that are not `outside` the mesh are not tried."""
+    addresses inside the mesh are not tried (`outside`)."""
     try:
         found = addresses_of(host, port)
     except OSError as error:
@@ -166,7 +166,7 @@ def _shake_hands(
 
 
 def _do(call: Callable[[], Result], connection: socket.socket, deadline: float) -> Result:
-    """Do it as soon as the other end lets it be done. Raises PeerError."""
+    """Retry a TLS operation until the other end has sent what it needs. Raises PeerError."""
     while True:
         try:
             return call()

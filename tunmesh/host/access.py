@@ -1,7 +1,7 @@
-"""What keeps a user from reading a file: the file itself, or a directory on the way to it.
+"""Why a user may not read a file: the file's own mode, or that of a directory above it.
 
-The kernel says "permission denied" of either, and the C library says only that a name does not
-resolve when it may not read resolv.conf. Here it is found out which it is, to be told to somebody.
+The kernel reports "permission denied" for both, and the C library reports an unreadable resolv.conf
+only as a name that does not resolve. The functions here find the culprit, for error messages.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 Can: TypeAlias = Callable[[Path, int], bool]
-"""Whether a user may do this with that: os.R_OK with a file, os.X_OK with a directory."""
+"""Whether a user has this access to a path: os.R_OK to a file, os.X_OK to a directory."""
 
 # What the C library reads to look a name up: resolv.conf(5), hosts(5), nsswitch.conf(5).
 LOOKUP_FILES = (Path("/etc/resolv.conf"), Path("/etc/hosts"), Path("/etc/nsswitch.conf"))
 
 
 def as_user(uid: int, gid: int) -> Can:
-    """For another user than that of this process; as the modes say, without regard to ACLs."""
+    """The check for another user than this process's: by mode bits only, ACLs are ignored."""
 
     def can(path: Path, mode: int) -> bool:
         found = path.stat()
@@ -32,8 +32,8 @@ def as_user(uid: int, gid: int) -> Can:
 
 
 def obstacle(path: Path, can: Can = os.access) -> Path | None:
-    """The first directory on the way that may not be entered, or the file if it may not be read;
-    None if it may, or if it is not there. Without `can`, for this process."""
+    """The first directory above the file that may not be entered, or the file itself if it may not
+    be read; None if it may be read or does not exist. `can` defaults to this process's access."""
     with suppress(OSError):
         path = path.resolve()  # a link is followed, as by open(2)
     try:
@@ -46,18 +46,18 @@ def obstacle(path: Path, can: Can = os.access) -> Path | None:
 
 
 def locked_lookups(files: Sequence[Path] = LOOKUP_FILES, can: Can = os.access) -> list[str]:
-    """Which of the files that are needed to look names up may not be read."""
+    """The files needed for name lookups that may not be read."""
     return [str(path) for path in files if obstacle(path, can) is not None]
 
 
 def names_are_locked() -> str:
-    """Why this process may be unable to look names up, as half a sentence; empty if it is not."""
+    """Why this process may be unable to resolve names, for a message; "" if it is able."""
     locked = locked_lookups()
     return f"uid {os.geteuid()} may not read {', '.join(locked)} (chmod 644)" if locked else ""
 
 
 def remedy(path: Path, uid: int, gid: int) -> str:
-    """What lets a user's group read a file that this process may not."""
+    """The commands that give a user's group read access to a file."""
     found = obstacle(path)
     if found is not None and found.is_dir():
         return f"uid {uid} gid {gid} may not enter {found}: chgrp {gid}, chmod 750"

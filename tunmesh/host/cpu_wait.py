@@ -1,9 +1,9 @@
-"""How long this thread was ready to run and did not get a processor.
+"""How long this thread was runnable but waited for a CPU.
 
-A share of the time that passes is no measure where others run on the same processor, or where a
-container is given a tenth of one: a third of all time may then be all that the node has. The kernel
-keeps count in `/proc/thread-self/schedstat`: nanoseconds on the processor, nanoseconds of waiting
-for it (for a quota to be renewed included), and how often the thread ran.
+A share of wall-clock time is a poor budget on a busy machine, or in a container with a tenth of a
+CPU: a third of wall-clock time may be all the CPU time that the node gets. The kernel counts in
+`/proc/thread-self/schedstat`: nanoseconds on the CPU, nanoseconds of waiting for it (including
+for a CPU quota to be refilled), and how often the thread was scheduled.
 
 Source: Documentation/scheduler/sched-stats.rst in the Linux tree.
 """
@@ -17,17 +17,17 @@ _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 _LONGEST = 80  # bytes: three numbers of 64 bits
 
 
-class RunQueue:
-    """Of the thread that makes it. It keeps one file open, for as long as the process lives."""
+class CpuWait:
+    """The counter of the thread that creates it. Keeps one file open for the process's life."""
 
     def __init__(self, schedstat: Path = _SCHEDSTAT) -> None:
         try:
             self._fd = os.open(schedstat, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            self._fd = -1  # a kernel that does not keep count: then it never waited
+            self._fd = -1  # a kernel without the counter: no waiting is reported
 
     def waited(self) -> float:
-        """Seconds, so far."""
+        """Seconds that the thread has waited so far."""
         if self._fd < 0:
             return 0.0
         _, waited, _ = os.pread(self._fd, _LONGEST, 0).split()

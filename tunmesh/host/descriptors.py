@@ -1,9 +1,9 @@
-"""How many file descriptors a node may have.
+"""The limit on a node's open file descriptors.
 
-Programs start with a soft limit of 1,024 in most places, for the sake of select(2), which a node
-does not use; the hard limit is far higher (systemd.exec(5), LimitNOFILE). Each link takes one, and
-members decide how many there are: the identities of one of them may take more than 1,024, and then
-nobody gets in, probes of health neither.
+Most programs start with a soft limit of 1,024, because select(2) can handle no more. A node does
+not use select; the hard limit is far higher (systemd.exec(5), LimitNOFILE). Each link takes a
+descriptor, and one member may open more than 1,024 of them under different identities. With the
+soft limit, nobody else could then connect, health probes included.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 
 
 def raise_limit() -> int:
-    """Have as many as may be had without a privilege; how many that are."""
+    """Raise the soft limit to the hard one, which needs no privilege. Returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # then it stays as it is
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,8 +1,8 @@
-"""One thread for what may never come back: stat(2) and read(2) on a mount whose server is gone.
+"""One thread for file access that may block for ever: stat(2) and read(2) on a mount whose server
+is gone.
 
-Nothing can interrupt such a call. So there is no pool of threads, which hung calls would use up one
-by one, but a single thread that may hang; what is asked for behind a call that hangs waits for it.
-The end of the process does not wait.
+Nothing can interrupt such a call. A thread pool would be used up by hung calls one by one, so there
+is a single thread that may hang; later calls wait behind it. The end of the process does not.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class Runner(Protocol):
-    """Runs functions elsewhere, in the order in which they came."""
+    """Runs functions outside the reactor's thread, in order."""
 
     def run(self, function: Callable[[], T]) -> Deferred[T]:
-        """What the function returned or raised, when it has."""
+        """Fires with what the function returns or raises."""
 
 
-class Aside:
-    """A thread of its own, which begins with the first function."""
+class FileThread:
+    """A thread that starts with the first function."""
 
     def __init__(self, reactor: IReactorFromThreads, name: str) -> None:
         self._reactor = reactor

@@ -1,14 +1,14 @@
-"""Does something in a child process, for the sake of what that leaves behind.
+"""Runs set-up work in a child process, so that its memory is released.
 
-To read the config takes pydantic, and to set up the tun device pyroute2, once: 18 MB of modules
-that a node has no use for afterwards and would keep for good, as Python gives no module back. In a
-child they go with it. What is to stay of the device is a file descriptor, and that can be handed
-over (unix(7), SCM_RIGHTS); of the config it is plain values.
+Reading the config needs pydantic, and setting up the tun device needs pyroute2, once: 18 MB of
+modules that a node never uses again, and Python does not unload modules. In a child they go away
+with it. What remains of the device is a file descriptor, which can be passed (unix(7),
+SCM_RIGHTS); what remains of the config is plain values.
 
     node ── fork ──> child: open_fds()          imports, talks to the kernel
       │ <── descriptors, or one line why not ──┘ exits
 
-Only for the time before the reactor runs: the node waits for it.
+For use before the reactor runs only: the node blocks until the child is done.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _LONGEST = 4096  # bytes of the line
 _MOST = 8  # descriptors
 
 
-def open_apart(open_fds: Callable[[], Sequence[int]]) -> Sequence[int]:
-    """The file descriptors that `open_fds` returns, called in a child process; at least one.
+def open_in_child(open_fds: Callable[[], Sequence[int]]) -> Sequence[int]:
+    """Call `open_fds` in a child process and return the file descriptors (at least one).
 
-    Raises the OperatorError that it raises there, and another one if the child dies of anything
-    else; what it was then is on standard error.
+    An OperatorError in the child is raised here. If the child dies of anything else, the traceback
+    is on standard error and another OperatorError is raised.
     """
     ours, theirs = socket.socketpair()
     child = os.fork()
@@ -49,9 +49,9 @@ def open_apart(open_fds: Callable[[], Sequence[int]]) -> Sequence[int]:
     return fds
 
 
-def made_apart(make: Callable[[], bytes]) -> bytes:
-    """What `make` returns, called in a child process. Nothing if it raises anything: then the
-    caller does the same without a child, and hears why."""
+def run_in_child(make: Callable[[], bytes]) -> bytes:
+    """Call `make` in a child process and return its result, or b"" if it raised: the caller then
+    does the same without a child and gets the exception."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -67,7 +67,7 @@ def made_apart(make: Callable[[], bytes]) -> bytes:
 
 
 def _serve(open_fds: Callable[[], Sequence[int]], parent: socket.socket) -> NoReturn:
-    """The child's whole life. It must not return into the copy of the node that it is."""
+    """Everything that the child does. It must not return: it is a copy of the node."""
     try:
         socket.send_fds(parent, [b"\0"], list(open_fds()))
     except OperatorError as error:

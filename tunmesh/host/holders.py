@@ -1,6 +1,7 @@
-"""Who holds what a node wants: a TCP port, a tun device. As /proc says, as far as this process may
-look: root sees the processes of its PID namespace, others only their own, and of a port at least
-the uid of who has it.
+"""Which process holds a resource that a node needs: a TCP port or a tun device.
+
+Read from /proc, within this process's permissions: root sees all processes of its PID namespace,
+others see only their own. For a port at least the owner's uid is known.
 
 Sources: proc_net(5) (tcp, tcp6), proc_pid_fd(5), and tun_chr_show_fdinfo in drivers/net/tun.c.
 """
@@ -22,7 +23,7 @@ _TUN_DEVICE = "/dev/net/tun"
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process; of one that cannot be seen, its uid alone."""
+    """A process. Of one that this process may not inspect, only the uid is known."""
 
     uid: int
     pid: int | None = None
@@ -64,7 +65,7 @@ def of_tun(device: str) -> Holder | None:
 
 
 def _open_files() -> Iterator[tuple[int, str, Path]]:
-    """The pid, what it leads to, and the information on it, of every open file that can be seen."""
+    """Of every visible open file: the pid, what the link leads to, and its fdinfo file."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             for file in (process / "fd").iterdir():
@@ -85,7 +86,7 @@ def _holder(pid: int | None, uid: int, address: IPv4Address | IPv6Address | None
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:
-    """Of hexadecimal words of 32 bits, each in the order of the machine."""
+    """An address written as 32-bit hexadecimal words in the machine's byte order."""
     packed = bytes.fromhex(text)
     if sys.byteorder == "little":
         packed = b"".join(packed[at : at + 4][::-1] for at in range(0, len(packed), 4))

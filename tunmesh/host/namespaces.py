@@ -1,18 +1,18 @@
-"""Network namespaces without names: each lives as long as somebody holds its file descriptor.
+"""Anonymous network namespaces: each exists as long as a process holds its file descriptor.
 
 Nothing is mounted under /run/netns, so nothing can be left behind: when the process that made the
-namespaces ends, however it ends, the kernel takes them away with every device in them.
+namespaces ends, however it ends, the kernel removes them with every device in them.
 
 A namespace is a property of a thread. `with namespace:` moves the calling thread into it and back;
-what is created meanwhile (a socket, a child process, a netlink connection) stays there for good.
-That is all the local mesh and the tests need to be in several places at once:
+what is created meanwhile (a socket, a child process, a netlink connection) stays in it. That is all
+that the local mesh and the tests need:
 
     alice = Namespace.create()
     with alice:
         reactor.spawnProcess(...)          # the child lives in alice
         socket = reactor.listenTCP(80, f)  # and so does this listener
 
-Others enter from outside with `nsenter --net=/proc/PID/fd/FD`; `Namespace.path` is that path.
+Other processes enter with `nsenter --net=/proc/PID/fd/FD`; `Namespace.path` is that path.
 
 Sources: namespaces(7), network_namespaces(7), user_namespaces(7), capabilities(7).
 """
@@ -73,11 +73,11 @@ class Namespace:
 
     @property
     def path(self) -> str:
-        """Where any process that may see this one finds the namespace."""
+        """The namespace's path for any process that may inspect this one."""
         return f"/proc/{os.getpid()}/fd/{self.fd}"
 
     def close(self) -> None:
-        """Let go of it. The kernel removes it when no process is left inside."""
+        """Close the descriptor. The kernel removes the namespace when no process is left in it."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -129,7 +129,7 @@ def become_own_user() -> None:
 
 
 def _what_forbids_it() -> str:
-    """The setting that most likely stands in the way, by name."""
+    """The name of the setting that most likely forbids it."""
     for name, blocked, advice in (
         ("user/max_user_namespaces", "0", "raise it with sysctl"),
         ("kernel/unprivileged_userns_clone", "0", "set it to 1"),

@@ -4,10 +4,10 @@ A node needs CAP_NET_ADMIN once, to make and configure its tun device. From then
 file descriptors that are open already, so everything else is given up before the first byte comes
 in from the network: other uid and gid, no supplementary groups, all capability sets empty, no way
 to gain anything by execve (`no_new_privs`), no core dump with secrets in it. Afterwards the kernel
-is asked what is left (/proc/self/status), and anything left is an error: a half-dropped process
-must not go on.
+is asked what is left (/proc/self/status), and anything left is an error: a process with some
+privileges left must not go on.
 
-It works from each of these starts, because each is a way that people run containers:
+It works from each of these starting points, since people run containers in all of these ways:
 
     root with all capabilities, or only NET_ADMIN, SETUID and SETGID
     the right uid already, with NET_ADMIN as ambient or file capability

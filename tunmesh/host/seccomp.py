@@ -2,9 +2,9 @@
 
 Once it has started, a node reads and writes descriptors, opens sockets and files, and starts
 threads for names. It executes nothing, starts no process, makes no namespace, looks into no other
-process, changes nothing of its tun device, and touches no part of the kernel that has nothing to do
-with that. Somebody who has made it run code of his own would begin with just those, and a namespace
-of one's own is where most holes of the kernel are reached from.
+process, changes nothing of its tun device, and uses no unrelated kernel subsystem. An attacker
+who executes code in the node would start with exactly these calls; a namespace of one's own is
+where most kernel vulnerabilities are reached from.
 
     another architecture's calls (32 bits, x32)    EPERM
     clone without CLONE_THREAD, fork, vfork        EPERM
@@ -12,12 +12,11 @@ of one's own is where most holes of the kernel are reached from.
     those of REFUSED                               EPERM
     ioctl of a tun device                          EPERM
     socket, but for FAMILIES and NETLINK_ROUTE     EAFNOSUPPORT
-    all others                                     go on
+    all others                                     allowed
 
-It names what is refused, not what is allowed: what a C library, OpenSSL or Python call differs
-between releases, and a node that ends on a call that somebody forgot is worse than one that may
-make a call too many. The kernel remembers for each call that it is always allowed (since 5.11), so
-the way of a packet does not run the program.
+It is a deny list: which calls a C library, OpenSSL or Python make differs between releases, and a
+node that dies of a call that was forgotten is worse than one that may make a call too many. The
+kernel caches which calls are always allowed (since 5.11), so the data path does not run the filter.
 
 Needs no_new_privs, and holds for threads that start later: so it comes after
 `host.privileges.drop`, with one thread.
@@ -130,8 +129,8 @@ class _Program(ctypes.Structure):
 
 
 def filter_of(architecture: Architecture) -> bytes:
-    """The program, as an array of struct sock_filter. Each test goes on where it says something
-    about this call, and else skips what it would have done."""
+    """The BPF program, an array of struct sock_filter. Each test falls through when it matches the
+    call, and otherwise skips its own instructions."""
     code = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_IF_EQUAL, 1, 0, architecture.audit),
@@ -177,8 +176,8 @@ def filter_of(architecture: Architecture) -> bytes:
 
 
 def _block(number: int, *instructions: Instruction) -> list[Instruction]:
-    """What decides about one system call, looking at its arguments. Each way through it returns:
-    the number of the call is no longer in the accumulator."""
+    """The instructions that decide about one system call by its arguments. Every path returns,
+    since the accumulator no longer holds the call's number."""
     return [(_IF_EQUAL, 0, len(instructions), number), *instructions]
 
 
@@ -187,8 +186,8 @@ def _answer(test: int, value: int, error: int) -> list[Instruction]:
 
 
 def refuse() -> str:
-    """Have the kernel refuse them to this thread and those that it starts. Returns why it does
-    not, or nothing: it is one more fence, and where it cannot be had the others stand."""
+    """Install the filter for this thread and those it starts. Returns why it could not be
+    installed, or "". It is an additional defence: the node also runs without it."""
     machine = os.uname().machine
     architecture = ARCHITECTURES.get(machine)
     if architecture is None or struct.calcsize("P") != 8:

@@ -1,11 +1,11 @@
-"""Standard input, output and error that are closed, full, or read by nobody.
+"""Standard streams that are closed, full, or not read by anybody.
 
-A program that starts with one of the descriptors 0, 1 and 2 closed gives that number to the first
-file or socket that it opens, and whatever is printed then goes there; Python has None in place of
-`sys.stdout`. So /dev/null is put there first, as sshd does it (sanitise_stdfd).
+If descriptor 0, 1 or 2 is closed at the start, the first file or socket that the program opens gets
+that number, and everything printed goes there; `sys.stdout` is then None. So /dev/null is opened in
+their place first, as sshd does (sanitise_stdfd).
 
-Output that cannot be written stays in Python's buffer, is tried again when the program ends, and
-changes its exit code to 120; after `discard` it does not.
+Output that cannot be written stays in Python's buffer, is retried at exit, and changes the exit
+code to 120. `discard` prevents that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LAST = 2
 
 
 def open_closed() -> frozenset[int]:
-    """Open /dev/null in place of each standard descriptor that is closed; which ones they were."""
+    """Open /dev/null for each standard descriptor that is closed. Returns which ones were."""
     closed = set()
     fd = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
     while fd <= _LAST:
@@ -39,7 +39,7 @@ def open_closed() -> frozenset[int]:
 
 
 def discard() -> None:
-    """Send what standard output still has, and gets from now on, to /dev/null."""
+    """Send what standard output has buffered, and all later output, to /dev/null."""
     if sys.stdout is not sys.__stdout__:
         return  # a test took its place: nothing is left over in the real one
     null = os.open(os.devnull, os.O_WRONLY)

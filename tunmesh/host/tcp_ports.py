@@ -1,9 +1,9 @@
 """TCP ports that a node listens on, bound before privileges are dropped.
 
-Without an address it is one socket for every address of both families, whatever the sysctl
-net.ipv6.bindv6only says (IPV6_V6ONLY of ipv6(7) is set on each). Only where the machine has no IPv6
-at all is it IPv4 alone, and `where` says so: when somebody else has one of the addresses, that is
-an error, and he is named.
+Without an address, one dual-stack socket listens on every address, whatever the sysctl
+net.ipv6.bindv6only says (IPV6_V6ONLY of ipv6(7) is set explicitly). Only a machine without any
+IPv6 gets an IPv4 socket, and `where` says so. If another process has one of the addresses, that is
+an error that names the process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from tunmesh.errors import OperatorError
 from tunmesh.host import holders
 
-BACKLOG = 512  # a mesh that dials all at once; not more, since behind a flood one waits in it
+BACKLOG = 512  # enough for a whole mesh dialing at once; in a flood, longer means longer waits
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -27,7 +27,7 @@ Address: TypeAlias = IPv4Address | IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A socket that listens. `address`: the only one that it listens on, None for all."""
+    """A listening socket. `address` is the only one it listens on; None means all."""
 
     socket: socket.socket
     address: Address | None
@@ -35,7 +35,7 @@ class Bound:
 
     @property
     def where(self) -> str:
-        """What it listens on, in words."""
+        """What it listens on, for messages."""
         if self.address is not None:
             return f"TCP port {self.port} of {self.address}"
         if self.socket.family == socket.AF_INET:
@@ -43,7 +43,7 @@ class Bound:
         return f"TCP port {self.port}"
 
     def listen(self, reactor: Any, factory: IProtocolFactory) -> IListeningPort:
-        """Let the reactor accept connections for this factory. To be called once."""
+        """Hand the socket to the reactor, which accepts connections for `factory`. Call once."""
         port: IListeningPort = reactor.adoptStreamPort(
             self.socket.fileno(), self.socket.family, factory
         )
@@ -53,7 +53,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Those of the config that say where to listen."""
+    """The config keys that say where to listen, for error messages."""
 
     port: str = "control_api/listen_port"
     address: str = "control_api/listen_address"
@@ -64,8 +64,8 @@ MONITORING = Keys("monitoring/listen", "monitoring/listen")
 
 
 def bind(address: Address | None, port: int, keys: Keys = PORT) -> Bound:
-    """Listen on this port of one address, or of all. Raises OperatorError naming the key, and who
-    has the port. `::` is both families, too."""
+    """Listen on this port of one address, or of all. Raises OperatorError that names the key and
+    the process that has the port. `::` also means both families."""
     try:
         return Bound(_bound(address, port), address, port)
     except OSError as error:
@@ -73,7 +73,7 @@ def bind(address: Address | None, port: int, keys: Keys = PORT) -> Bound:
 
 
 def taken_by_others(address: Address | None, port: int) -> list[holders.Holder]:
-    """Who keeps a node from this port, other than a tunmesh node."""
+    """The processes that hold this port, tunmesh nodes excepted."""
     rivals = [
         holder
         for holder in holders.of_port(port)
@@ -110,7 +110,7 @@ def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.soc
 
 
 def shown(address: Address, port: int) -> str:
-    """How address and port are written in a config and a URL."""
+    """Address and port as they are written in a config and in a URL."""
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 

@@ -20,9 +20,9 @@ BACKLOG = 16
 
 
 class _Port(unix.Port):
-    """A socket whose mode is what the umask leaves of it: Twisted's own sets the mode by the name,
-    of whatever is there by then, and where others can write to the directory they choose what that
-    is. At the end it takes its socket away only if it still may: privileges are gone by then."""
+    """A socket whose mode comes from the umask. Twisted's own port sets the mode by path, on
+    whatever is there by then; where others can write to the directory, they choose what that is.
+    At the end the socket is removed only if that is still permitted: privileges are gone then."""
 
     def __init__(self, path: Path, factory: IProtocolFactory, reactor: Any) -> None:
         super().__init__(os.fsencode(path), factory, BACKLOG, reactor=reactor)
@@ -50,9 +50,10 @@ class _Port(unix.Port):
 
 
 def listen(reactor: Any, path: Path, factory: IProtocolFactory) -> IListeningPort:
-    """Answer at a Unix socket at `path`, for this user alone; its directory is made if need be.
+    """Listen on a Unix socket at `path` that only this user can open. Its directory is created if
+    needed.
 
-    One that a node left behind is taken over. Raises OperatorError when it cannot be had.
+    A socket left behind by a node is replaced. Raises OperatorError if the path cannot be used.
     """
     port: IListeningPort = _Port(path, factory, reactor)
     mask = os.umask(0o022)
@@ -74,8 +75,8 @@ def _unavailable(path: Path, error: OSError) -> OperatorError:
 
 
 def _clear(path: Path) -> None:
-    """Make the directory, and remove a socket that nobody listens at. Raises OSError when there is
-    something else."""
+    """Create the directory, and remove a socket that nobody listens on. Raises OSError if
+    something else is there."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True)
     try:
@@ -85,7 +86,7 @@ def _clear(path: Path) -> None:
     if not is_socket:
         raise OSError(errno.EEXIST, "there is something else that is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # whoever listens and accepts nothing would keep us for ever
+        probe.setblocking(False)  # a listener that never accepts would block us for ever
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:

@@ -4,13 +4,13 @@
     header    rtmsg, ifaddrmsg, ifinfomsg or fib_rule_hdr                   8 to 16 bytes
     rtattr    length u16, type u16, value, padded to 4 bytes; until the message's end
 
-A machine may have a full routing table: parsed as a whole into objects, 100,000 routes take 13 s
-and hundreds of megabytes. So of routes only those are kept that overlap a network of the mesh, and
-all others are told by a few bytes. Snapshot asks for one thing after the other (links, addresses,
-routes, rules) and is fed with what comes back, by whoever has the socket.
+A machine may have a full routing table: parsed into objects, 100,000 routes take 13 s and hundreds
+of megabytes. So only routes that overlap a network of the mesh are kept; a few bytes are enough to
+skip the others. Snapshot requests one dump after another (links, addresses, routes, rules); whoever
+has the socket feeds it the answers.
 
-The kernel marks a dump that a change came in between with NLM_F_DUMP_INTR: it may lack entries, so
-it is asked for again; on a machine that changes all the time not for ever.
+The kernel marks a dump that was interrupted by a change with NLM_F_DUMP_INTR. It may lack entries,
+so it is requested again, a limited number of times where the tables change all the time.
 
 Sources: netlink(7), rtnetlink(7), linux/{netlink,rtnetlink,if_link,if_addr,fib_rules}.h.
 """
@@ -39,7 +39,7 @@ from tunmesh.netlink.kernel import (
 # Multicast groups to bind to for news of all that a Snapshot holds: RTNLGRP_LINK,
 # IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE.
 NEWS_GROUPS = 1 << 0 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 18
-MAX_ATTEMPTS = 10  # at a dump that changes come in between
+MAX_ATTEMPTS = 10  # at a dump that is interrupted by changes
 
 _NEW_LINK, _GET_LINK = 16, 18
 _NEW_ADDRESS, _GET_ADDRESS = 20, 22
@@ -50,7 +50,7 @@ _REQUEST, _DUMP, _DUMP_INTERRUPTED = 0x1, 0x300, 0x10
 _RTM_F_CLONED, _RTM_F_LOOKUP_TABLE = 0x200, 0x1000
 _RULE_INVERT = 2
 _ANY, _IPV4, _IPV6 = 0, 2, 10
-# Kernels without policy routing, or without IPv6, know nothing of the kind: that is no entries.
+# What kernels without policy routing or without IPv6 answer: there are no entries.
 _UNKNOWN_KIND = (95, 97)  # EOPNOTSUPP, EAFNOSUPPORT
 
 _HEADER = struct.Struct("=IHHII")
@@ -64,7 +64,7 @@ _ROUTE_ATTRIBUTES = _ROUTE_AT + _ROUTE.size
 
 
 class Snapshot:
-    """Everything that is asked for to know a State, one dump after the other.
+    """The dumps that make up a State, one after the other.
 
     while (request := snapshot.request()) is not None:
         send(request)
@@ -93,7 +93,7 @@ class Snapshot:
         self._kept: list[Link | InterfaceAddress | Route | Rule] = []
 
     def request(self) -> bytes | None:
-        """The next dump to ask for; None when everything is known."""
+        """The next dump request; None when the snapshot is complete."""
         if self._step == len(self._steps):
             return None
         self._sequence += 1
@@ -104,7 +104,7 @@ class Snapshot:
         return _message(what, _DUMP, self._sequence, body)
 
     def feed(self, data: bytes) -> bool:
-        """What the socket gave; whether that was the last of this dump. Raises NetlinkError."""
+        """Take what was read from the socket. True if it ends this dump. Raises NetlinkError."""
         position, size = 0, len(data)
         while position + _HEADER.size <= size:
             length, kind, flags, sequence, _ = _HEADER.unpack_from(data, position)
@@ -143,7 +143,7 @@ class Snapshot:
         self._attempts = 0
 
     def _take_route(self, data: bytes, start: int, end: int) -> None:
-        """Keep it if it overlaps. This is run for every route of the machine."""
+        """Keep the route if it overlaps. Called for every route of the machine."""
         family, length = data[start + _ROUTE_AT], data[start + _ROUTE_AT + 1]
         wanted = self._wanted.get(family)
         if wanted is None:
@@ -191,7 +191,7 @@ class Snapshot:
 
 
 def route_request(destination: Address, source: Address | None = None) -> bytes:
-    """The question by which way the kernel would send a packet of this machine's."""
+    """The request for the route that the kernel would use for a packet of this machine."""
     family = _IPV4 if destination.version == 4 else _IPV6
     width = destination.max_prefixlen
     header = _ROUTE.pack(family, width, width if source else 0, 0, 0, 0, 0, 0, _RTM_F_LOOKUP_TABLE)
@@ -202,14 +202,10 @@ def route_request(destination: Address, source: Address | None = None) -> bytes:
 
 
 def route_answer(data: bytes) -> Route:
-    """What the kernel answers to `route_request`. Raises NetlinkError: it would not send it."""
-    length, kind, _, _, _ = _HEADER.unpack_from(data)
-    if kind == _ERROR:
-        raise NetlinkError(_error_of(data, 0, length))
-    route = _route(data, 0, length, is_answer=True)
-    if route is None:
-        raise NetlinkError(_UNKNOWN_KIND[0])
-    return route
+    """The answer to `route_request`. Raises NetlinkError if the kernel would not send the
+    packet.""" length, kind, _, _, _ = _HEADER.unpack_from(data) if kind == _ERROR: raise
+    NetlinkError(_error_of(data, 0, length)) route = _route(data, 0, length, is_answer=True) if
+    route is None: raise NetlinkError(_UNKNOWN_KIND[0]) return route
 
 
 def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
@@ -262,36 +258,21 @@ def _route(data: bytes, start: int, end: int, is_answer: bool = False) -> Route 
     )
 
 
-def _rule(data: bytes, start: int, end: int) -> Rule:
-    family, to_length, from_length, tos, table, _, _, action, flags = _ROUTE.unpack_from(
-        data, start + _ROUTE_AT
-    )
-    given = _attributes(data, start + _ROUTE_ATTRIBUTES, end)
-    mark = _u32(given.get(10), 0)
-    # Who asks for more: FRA_TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT_RANGE, DPORT_RANGE.
-    asks_more = any(
-        any(given.get(kind, b"")) for kind in (12, 17, 19, 22, 23, 24)
-    ) or _limits_users(given.get(20, b""))
-    suppressed = given.get(14)
-    return Rule(
-        4 if family == _IPV4 else 6,
-        _u32(given.get(6), 0),
-        action,
-        _u32(given.get(15), table),
-        ip_network((given[2], from_length)) if 2 in given else None,
-        ip_network((given[1], to_length)) if 1 in given else None,
-        mark,
-        _u32(given.get(16), 0xFFFFFFFF if mark else 0),
-        given.get(3, b"").rstrip(b"\0").decode(errors="replace"),
-        struct.unpack("=i", suppressed)[0] if suppressed else -1,
-        _u32(given.get(4), 0),
-        bool(flags & _RULE_INVERT),
-        asks_more or bool(tos),
-    )
+def _rule(data: bytes, start: int, end: int) -> Rule: family, to_length, from_length, tos, table, _,
+    _, action, flags = _ROUTE.unpack_from( data, start + _ROUTE_AT ) given = _attributes(data, start
+    + _ROUTE_ATTRIBUTES, end) mark = _u32(given.get(10), 0) # Attributes that make a rule partial:
+    FRA_TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT_RANGE, DPORT_RANGE. asks_more = any(
+    any(given.get(kind, b"")) for kind in (12, 17, 19, 22, 23, 24) ) or _limits_users(given.get(20,
+    b"")) suppressed = given.get(14) return Rule( 4 if family == _IPV4 else 6, _u32(given.get(6),
+    0), action, _u32(given.get(15), table), ip_network((given[2], from_length)) if 2 in given else
+    None, ip_network((given[1], to_length)) if 1 in given else None, mark, _u32(given.get(16),
+    0xFFFFFFFF if mark else 0), given.get(3, b"").rstrip(b"\0").decode(errors="replace"),
+    struct.unpack("=i", suppressed)[0] if suppressed else -1, _u32(given.get(4), 0), bool(flags &
+    _RULE_INVERT), asks_more or bool(tos), )
 
 
 def _limits_users(value: bytes) -> bool:
-    """A range that is not all of them; the kernel tells also that one."""
+    """Whether a uid range excludes anybody; the kernel also reports the full range."""
     return len(value) == 8 and struct.unpack("=II", value) != (0, 0xFFFFFFFF)
 
 

@@ -1,9 +1,9 @@
-"""Whether the tun is as the node has set it up, and what is in its way: sentences.
+"""Whether the tun still has the state that the node set up, and what conflicts with it: complaints
+for log, status, readiness and doctor.
 
-Addresses, routes and the link itself are taken away by others: networkd and NetworkManager, which
-tidy up what they do not know, `ip link set down`, which takes all IPv6 addresses with it, or
-somebody's hand. The node cannot put them back, as it has given up NET_ADMIN, so each sentence has
-the command that does.
+Other programs remove addresses, routes or the link itself: networkd and NetworkManager, which clean
+up what they do not know; `ip link set down`, which removes all IPv6 addresses; a person. The node
+has given up NET_ADMIN and cannot restore them, so each complaint contains the command that does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tunmesh.netlink.overlaps import Overlay
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where the kernel sends a packet: the interface and the table that says so, or why nowhere."""
+    """The kernel's route for a packet: interface and table, or why there is none."""
 
     interface: str
     table: int = 0
@@ -27,24 +27,24 @@ class Way:
 
 
 class Watch(Protocol):
-    """What a node needs to know of its device; netlink.device_watch has the real one."""
+    """What a node needs to know of its device. netlink.device_watch implements it."""
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Look, and go on; `changed` is called whenever `complaints` has changed."""
+        """Check now and keep watching; `changed` is called whenever `complaints` changes."""
 
     def stop(self) -> None:
-        """No more of it."""
+        """Stop watching."""
 
     @property
     def complaints(self) -> Sequence[str]:
-        """What is wrong with the device now, in sentences."""
+        """What is wrong with the device now."""
 
     def way(self, destination: Address, source: Address) -> Way | None:
-        """Where the kernel would send a packet; None if it cannot be asked."""
+        """The kernel's route for a packet; None if the kernel cannot be asked."""
 
 
 class Unwatched:
-    """A device of which nothing is known."""
+    """For a device that cannot be watched."""
 
     complaints: Sequence[str] = ()
 
@@ -59,7 +59,7 @@ class Unwatched:
 
 
 def complaints(device: str, overlays: Sequence[Overlay], state: State) -> tuple[str, ...]:
-    """Everything that is wrong, the worst first; nothing when packets to the mesh go there."""
+    """All complaints, the worst first; none if packets to the mesh reach the device."""
     link = next((link for link in state.links.values() if link.name == device), None)
     if link is None:
         return (f"there is no interface {device}: it was renamed, or moved to another namespace",)

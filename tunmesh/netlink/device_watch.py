@@ -1,18 +1,17 @@
-"""Watches the tun, and what else there is in its network namespace that has to do with the mesh.
+"""Watches the tun, and everything in its network namespace that conflicts with the mesh.
 
-    news socket ── something changed ──> pause ──> look ──> complaints ──> changed()
-      (multicast)     read once, then          dumps, a part for each
-                      not until the look       turn of the reactor
+    notification socket ── change ──> pause ──> scan ──> complaints ──> changed()
+      (multicast)       read once, then     dumps, one part per
+                        not until the scan  reactor iteration
 
-Netlink news needs no privilege, so this goes on when the node has none. The news itself is thrown
-away: it only says that it is time to look, and the look has everything, so nothing is lost when
-news is (ENOBUFS). Somebody who changes routes 10,000 times a second costs no more than one who does
-so once: after the first piece of news the socket is left alone until the look begins. A look is
-read in parts, of which one takes about a millisecond; the next one waits for PAUSE, and for 20
-times the processor time that the last one took. So with 100,000 routes that change all the time it
-takes 5 % of a processor, and with a few it notices within half a second.
+Netlink notifications need no privilege. Their content is discarded: a notification only triggers a
+scan, which reads everything, so lost notifications (ENOBUFS) do no harm. 10,000 route changes a
+second cost no more than one: after the first notification the socket is not read until the scan
+begins. A scan is read in parts of about a millisecond; the next one waits for PAUSE, and for 20
+times the CPU time that the last one took. So with 100,000 routes that change all the time it takes
+5 % of a CPU, and with a few it notices within half a second.
 
-Also tells by which way the kernel would send a packet, which is one question and one answer.
+It also answers which route the kernel would use for a packet, with one request.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from tunmesh.netlink.device_state import Way
 from tunmesh.netlink.kernel import Address, NetlinkError
 from tunmesh.netlink.overlaps import Overlay
 
-PAUSE = 0.2  # seconds from the first news to the look, in which more of it may come
+PAUSE = 0.2  # seconds from the first notification to the scan, so that more of them share it
 PAUSE_AFTER_FAILURE = 5.0
 REST = 20  # times what a look took: as much as one in 20 parts of the processor's time
 # How much news is read away before a look: what is in the socket's buffer; it holds a few hundred.
@@ -44,7 +43,7 @@ _STALE_NEWS = 2000
 
 @implementer(IReadDescriptor)
 class _Readable:
-    """A socket that the reactor looks after, by a callable."""
+    """A socket that the reactor reads with a callable."""
 
     def __init__(self, opened: socket.socket, readable: Callable[[], None]) -> None:
         self.socket = opened
@@ -55,15 +54,15 @@ class _Readable:
         return self.socket.fileno()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Netlink sockets have no other end; an error in doRead would be a bug."""
+        """A netlink socket has no peer to lose; an error in doRead would be a bug."""
 
     def logPrefix(self) -> str:
         return "netlink"
 
 
 class DeviceWatch:
-    """Watches one device. Takes its sockets when it is made: raises OSError when there are none.
-    `worked()` gives the processor time of this thread, in seconds."""
+    """Watches one device. Opens its sockets in the constructor, which raises OSError if it cannot.
+    `worked()` returns the CPU time of this thread, in seconds."""
 
     def __init__(
         self,
@@ -85,12 +84,12 @@ class DeviceWatch:
         self._timer: IDelayedCall | None = None
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Look, and go on; `changed` is called whenever `complaints` has changed."""
+        """Check now and keep watching; `changed` is called whenever `complaints` changes."""
         self._changed = changed
         self._look()
 
     def stop(self) -> None:
-        """No more of it. May be called twice."""
+        """Stop watching. May be called twice."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._end_look()
@@ -99,7 +98,7 @@ class DeviceWatch:
         self._questions.close()
 
     def way(self, destination: Address, source: Address) -> Way | None:
-        """Where the kernel would send a packet; None if it cannot be asked."""
+        """The kernel's route for a packet; None if the kernel cannot be asked."""
         try:
             route = query.route_of(self._questions, destination, source)
         except NetlinkError as error:
@@ -116,7 +115,7 @@ class DeviceWatch:
         self._look_in(max(PAUSE, REST * self._cost))
 
     def _look_in(self, delay: float) -> None:
-        """Look after a pause, for which news is left alone. This ends a look that goes on."""
+        """Scan after a pause, in which notifications are not read. Cancels a scan under way."""
         self._end_look()
         self._reactor.removeReader(self._news)
         if self._timer is not None and self._timer.active():
@@ -128,7 +127,7 @@ class DeviceWatch:
         self._cost = 0.0
         snapshot = Snapshot([overlay.network for overlay in self._overlays])
         try:
-            # One of its own: what is left of a look that failed is not to be taken for an answer.
+            # A new socket: leftovers of a failed scan must not be taken for answers.
             asked = self._asked = _Readable(
                 query.open_socket(), lambda: self._guarded(self._part_came, snapshot)
             )
@@ -148,8 +147,8 @@ class DeviceWatch:
                 continue
 
     def _guarded(self, step: Callable[[Snapshot], None], snapshot: Snapshot) -> None:
-        """A step of a look, its cost counted. If it fails, for want of memory perhaps, there will
-        be another look in a while."""
+        """One step of a scan, with its cost accounted. If it fails (no memory, say), the scan is
+        repeated later."""
         began = self._worked()
         try:
             step(snapshot)
@@ -177,7 +176,7 @@ class DeviceWatch:
 
     def _looked(self, snapshot: Snapshot) -> None:
         self._end_look()
-        # What came meanwhile is read now, and leads to the next look.
+        # Notifications of the meantime are read now and trigger the next scan.
         self._reactor.addReader(self._news)
         found = device_state.complaints(self._device, self._overlays, snapshot.state)
         if found != self.complaints:

@@ -34,7 +34,7 @@ class NetlinkError(Exception):
 
 
 def table_name(table: int) -> str:
-    """A routing table as `ip rule` shows it where nobody has named others."""
+    """A routing table's name as `ip rule` shows it, without those of /etc/iproute2."""
     return _TABLE_NAMES.get(table, str(table))
 
 
@@ -47,7 +47,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceAddress:
-    """`address` is ours; `subnet` is what is on the link, of a point-to-point one the far end."""
+    """`address` is this machine's; `subnet` is on the link (point-to-point: the peer's address)."""
 
     index: int
     address: Address
@@ -56,7 +56,7 @@ class InterfaceAddress:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`interface` is the index of the one it leads to, of several the first, 0 if to none."""
+    """`interface` is the index of the outgoing interface (multipath: the first), or 0."""
 
     network: Network
     table: int
@@ -68,7 +68,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A policy rule. `is_partial`: it looks at more than what is here (ports, users, …)."""
+    """A policy rule. `is_partial`: it has selectors that are not modelled (ports, users, …)."""
 
     version: int
     priority: int
@@ -79,13 +79,13 @@ class Rule:
     mark: int = 0
     mask: int = 0
     incoming: str = ""
-    suppressed: int = -1  # routes of the table no longer than this are not taken; -1: all are
+    suppressed: int = -1  # suppress_prefixlength: routes this short or shorter are ignored; -1: off
     target: int = 0  # of GOTO
     is_inverted: bool = False
     is_partial: bool = False
 
     def __str__(self) -> str:
-        """As `ip rule` has it, as far as it is known here."""
+        """As `ip rule` prints it, as far as it is modelled."""
         parts = [f"{self.priority}:", *(["not"] if self.is_inverted else [])]
         parts += ["from", str(self.source or "all")]
         if self.destination is not None:
@@ -101,7 +101,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a network namespace has, and of its routes those that overlap the mesh."""
+    """The state of a network namespace; of its routes, those that overlap the mesh."""
 
     links: dict[int, Link] = field(default_factory=dict)
     addresses: tuple[InterfaceAddress, ...] = ()
@@ -111,5 +111,5 @@ class State:
     def name(self, index: int) -> str:
         if index == 0:
             return "no interface"
-        link = self.links.get(index)  # it may have come, or gone, between two dumps
+        link = self.links.get(index)  # it may have appeared or gone between two dumps
         return link.name if link is not None else f"interface {index}"

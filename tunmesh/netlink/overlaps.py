@@ -1,8 +1,8 @@
-"""What else on this machine has to do with the mesh's networks: before the start, and later.
+"""What else on this machine overlaps the mesh's networks, before the start and while it runs.
 
-The kernel goes through its policy rules in order of priority, each of which names a table; in a
-table the longest prefix wins, and among equals the lowest metric. The mesh's routes are in the main
-table. So what takes packets away from a mesh network N, or would lose packets to it, is
+The kernel evaluates its policy rules in order of priority; each names a table. In a table the
+longest prefix wins, then the lowest metric. The mesh's routes are in the main table. So these
+conflict with a mesh network N: they take packets from it, or would lose packets to it.
 
     a route in the main table to N or to a part of it     it is as specific, or more so
     a route that overlaps N in a table that a rule        whatever its length: that table is asked
@@ -11,13 +11,13 @@ table. So what takes packets away from a mesh network N, or would lose packets t
     before the start: an address whose subnet overlaps    hosts on that link would not be reached
       N, however large it is
 
-and what does not: a wider route in the main table, be it the default route, a part of one that
-other VPNs made, or 10.0.0.0/8 to somewhere. To be more specific than those is what the mesh's
-routes are for. Nor a route to N itself that refuses packets and has a worse metric than the mesh's:
-that is a guard (docs/operating.md), which counts only while the tun is not there.
+No conflict is a wider route in the main table: the default route, the halves of one that other VPNs
+use, 10.0.0.0/8 via some gateway. The mesh's routes are more specific, as intended. Nor is a route
+to N itself that refuses packets and has a worse metric: that is a guard (docs/operating.md), which
+takes effect only while there is no tun.
 
-Rules are judged for packets that this machine sends, without a mark, from its mesh address or
-without one. Rules for some users or ports only are left out; `tunmesh explain` asks the kernel.
+Rules are judged for packets that this machine sends, without a mark, from its mesh address or from
+no particular one. Rules for certain users or ports are ignored; `tunmesh explain` asks the kernel.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from tunmesh.netlink import kernel
 from tunmesh.netlink.kernel import Network, Route, Rule, State
 
 _REFUSING = (kernel.BLACKHOLE, kernel.UNREACHABLE, kernel.PROHIBIT)
-# What the kernel makes in its table `local` together with an address, and that no host loses by.
+# What the kernel adds to its table `local` with an address, without effect on other hosts.
 _BESIDE_ADDRESSES = (kernel.BROADCAST, kernel.ANYCAST, kernel.MULTICAST)
-_METRIC_ADDED = {4: 0, 6: 1024}  # what the kernel gives routes that are added without one
-# No block that somebody is given is larger: wider routes are parts of a default route.
+_METRIC_ADDED = {4: 0, 6: 1024}  # the metric of IPv6 routes that are added without one
+# No allocated block is larger: wider routes are parts of a default route.
 _LARGEST_BLOCK = {4: 8, 6: 7}
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """One address family of the mesh: all of it, and our own address with its local prefix."""
+    """One address family of the mesh: the network, and our address with its local prefix."""
 
     network: IPv4Network | IPv6Network
     address: IPv4Interface | IPv6Interface
     broadcast: bool = False  # of the whole network; that of the local subnet comes with the address
-    allowed: tuple[Network, ...] = ()  # what lies in these may overlap, says the operator
+    allowed: tuple[Network, ...] = ()  # networking.allow_overlap: what lies in these may overlap
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A network that overlaps the mesh's, and who has it."""
+    """A network that overlaps the mesh's, and what it belongs to."""
 
     network: Network
     interface: str
@@ -57,7 +57,7 @@ class Claim:
     rule: Rule | None = None  # that has it come before the main table
 
     def refusal(self, device: str, overlay: Overlay) -> str:
-        """Why `device` cannot be set up, and what would help."""
+        """The message why `device` cannot be set up, and what would help."""
         network = overlay.network
         advice = f"or say networking/allow_overlap: [{self.network}]"
         if self.rule is not None:
@@ -79,7 +79,7 @@ class Claim:
         )
 
     def complaint(self, device: str) -> str:
-        """What it means while `device` is there."""
+        """The message for a conflict while `device` is in use."""
         by = f" by the rule {str(self.rule)!r}" if self.rule is not None else ""
         return f"{self.network} is sent {self._whither()}{by}, not to {device}"
 
@@ -88,21 +88,21 @@ class Claim:
 
 
 def clash(device: str, overlay: Overlay, state: State) -> Claim | None:
-    """What in this namespace keeps the mesh from being set up; None if nothing. What `device` has
-    itself does not count: it belongs to a node that runs already."""
-    return next(_clashes(device, overlay, state), None)
+    """What in this namespace prevents the set-up of the mesh; None if nothing. The state of
+    `device` itself is ignored: it belongs to a node that is running already.""" return
+    next(_clashes(device, overlay, state), None)
 
 
 def taken(device: str, overlay: Overlay, state: State) -> list[Claim]:
-    """What takes packets away from `device`, which has its addresses and routes. A part of another
-    claim, as an address is of its subnet, is left out."""
+    """What takes packets away from `device`, which has its addresses and routes. A claim within
+    another one, such as an address in its subnet, is left out."""
     claims = list(dict.fromkeys(_before_ours(device, overlay, state, is_running=True)))
     return [one for one in claims if not any(_is_part(one, other) for other in claims)]
 
 
 def around(device: str, overlay: Overlay, state: State) -> Claim | None:
-    """The narrowest wider route of the main table that is no (part of a) default route: this
-    machine does not use it for the mesh's network any more."""
+    """The most specific wider route of the main table that is not (half of) a default route: the
+    mesh's network no longer follows it."""
     network = overlay.network
     wider = [
         route
@@ -135,7 +135,7 @@ def _clashes(device: str, overlay: Overlay, state: State) -> Iterator[Claim]:
 
 
 def _before_ours(device: str, overlay: Overlay, state: State, is_running: bool) -> Iterator[Claim]:
-    """What the kernel would follow before it comes to the mesh's own routes in the main table."""
+    """What the kernel would use before the mesh's own routes in the main table."""
     version = overlay.network.version
     rules = sorted(
         (rule for rule in state.rules if rule.version == version), key=lambda rule: rule.priority
@@ -163,18 +163,11 @@ def _before_ours(device: str, overlay: Overlay, state: State, is_running: bool) 
 
 
 def _foreign(device: str, overlay: Overlay, state: State, rule: Rule) -> Iterator[Route]:
-    """The routes of the rule's table that overlap, are not `device`'s, and are followed."""
-    for route in state.routes:
-        if (
-            route.table == rule.table
-            and _overlap(overlay.network, route.network)
-            and route.network.prefixlen > rule.suppressed
-            and route.kind != kernel.THROW
-            and route.kind not in _BESIDE_ADDRESSES
-            and state.name(route.interface) != device
-            and not _is_allowed(overlay, route.network)
-        ):
-            yield route
+    """The overlapping routes of the rule's table that the kernel uses and that are not
+    `device`'s.""" for route in state.routes: if ( route.table == rule.table and
+    _overlap(overlay.network, route.network) and route.network.prefixlen > rule.suppressed and
+    route.kind != kernel.THROW and route.kind not in _BESIDE_ADDRESSES and
+    state.name(route.interface) != device and not _is_allowed(overlay, route.network) ): yield route
 
 
 def _claim_of(route: Route, state: State, rule: Rule | None) -> Claim:
@@ -184,7 +177,7 @@ def _claim_of(route: Route, state: State, rule: Rule | None) -> Claim:
 
 
 def _metric(device: str, overlay: Overlay, state: State) -> int | None:
-    """That of the mesh's own route, as it is; None if there is none."""
+    """The metric of the mesh's own route; None if there is no such route."""
     return min(
         (
             route.metric
@@ -198,8 +191,8 @@ def _metric(device: str, overlay: Overlay, state: State) -> int | None:
 
 
 def _beats_ours(route: Route, overlay: Overlay, ours: int | None) -> bool:
-    """Whether a route of the main table is followed rather than ours, whose metric is `ours`;
-    before ours is there, also whether something is reached by it."""
+    """Whether the kernel prefers a route of the main table to ours, whose metric is `ours`. Before
+    ours exists: also whether that route leads to something."""
     network = overlay.network
     if route.network.prefixlen != network.prefixlen:
         return route.network.prefixlen > network.prefixlen
@@ -209,7 +202,7 @@ def _beats_ours(route: Route, overlay: Overlay, ours: int | None) -> bool:
 
 
 def _concerns(rule: Rule, overlay: Overlay) -> bool:
-    """Whether a packet of this machine's to the mesh, without a mark, may match the rule."""
+    """Whether an unmarked packet from this machine to the mesh may match the rule."""
     if rule.is_partial:
         return False
     own = overlay.address.ip
@@ -223,7 +216,7 @@ def _concerns(rule: Rule, overlay: Overlay) -> bool:
 
 
 def _usual_rules(version: int) -> Sequence[Rule]:
-    """What a kernel without policy routing does."""
+    """The rules that a kernel without policy routing behaves as if it had."""
     return (
         Rule(version, 0, kernel.TO_TABLE, kernel.TABLE_LOCAL),
         Rule(version, 32766, kernel.TO_TABLE, kernel.TABLE_MAIN),

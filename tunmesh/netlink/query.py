@@ -1,7 +1,7 @@
-"""Asking the kernel for its interfaces, addresses, routes and rules; needs no privilege.
+"""Queries the kernel for its interfaces, addresses, routes and rules. Needs no privilege.
 
-Plain sockets, for netlink.codec to say what goes through them: pyroute2, with which the device
-is set up, makes an object of everything that it is told.
+Plain sockets with netlink.codec: pyroute2, which sets up the device, would build an object of every
+entry.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tunmesh.netlink import codec, kernel
 from tunmesh.netlink.codec import Snapshot
 from tunmesh.netlink.kernel import NetlinkError, Network, State
 
-# What the kernel fills at most with one part of a dump.
+# The kernel fills at most this much with one part of a dump.
 CHUNK = 1 << 16
 _TIMEOUT = 10.0  # seconds for one part
 
 
 def open_socket(groups: int = 0) -> socket.socket:
-    """A netlink socket that hears of these multicast groups. Raises OSError."""
+    """A netlink socket that is subscribed to these multicast groups. Raises OSError."""
     opened = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
     )
@@ -34,8 +34,8 @@ def open_socket(groups: int = 0) -> socket.socket:
 
 
 def look(networks: Sequence[Network]) -> State:
-    """What there is now, with the routes that overlap the networks. Takes as long as it takes:
-    for before the reactor runs. Raises OperatorError."""
+    """The current state, with the routes that overlap the networks. It blocks: for use before the
+    reactor runs. Raises OperatorError."""
     snapshot = Snapshot(networks)
     try:
         with open_socket() as asked:
@@ -54,7 +54,7 @@ def look(networks: Sequence[Network]) -> State:
 def route_of(
     asked: socket.socket, destination: kernel.Address, source: kernel.Address | None = None
 ) -> kernel.Route:
-    """The route by which the kernel would send. The answer is there at once, so a socket that does
-    not block does. Raises OSError, and NetlinkError when it would not send."""
+    """The route that the kernel would use. The answer is there at once, so the socket may be
+    non-blocking. Raises OSError, and NetlinkError if the kernel would not send the packet."""
     asked.send(codec.route_request(destination, source))
     return codec.route_answer(asked.recv(CHUNK))

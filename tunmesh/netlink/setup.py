@@ -1,15 +1,15 @@
 """Interface addresses, MTU and routes, over netlink, before the reactor runs.
 
-The machine is shared: a sidecar lives in the network namespace of the application it serves.
-So first `check` looks whether the mesh would take anything away from what is there, and refuses
-(netlink.overlaps has the rules); only then is the device opened, and `configure` sets it up.
-Nothing here undoes anything: address and routes belong to the device, and the kernel removes them
-all when the tun's file descriptor is closed.
+The network namespace is shared: a sidecar lives in that of the application it serves. So `check`
+first refuses a mesh that would take anything away from what is there (the rules are in
+netlink.overlaps); only then is the device opened and set up by `configure`. Nothing needs to be
+undone: addresses and routes belong to the device, and the kernel removes them when the tun's file
+descriptor is closed.
 
-But for the guard. While there is no tun, what goes to the mesh would leave by the default route, in
+The guard is the exception. Without a tun, packets to the mesh would leave by the default route in
 clear text. A guard is a route to the mesh's network that refuses packets, with the worst metric
-there is, so that the tun's own wins while it is there. It belongs to no device, so it outlives the
-node; by its protocol number it is known as ours.
+possible, so that the tun's own route wins while it exists. It belongs to no device and outlives the
+node; its protocol number marks it as ours.
 
 Sources: rtnetlink(7), include/uapi/linux/{rtnetlink,if_link,if_addr}.h, net/ipv6/addrconf.c.
 """
@@ -47,7 +47,7 @@ _ADDRESS_DEADLINE = 5.0  # seconds; it is a millisecond or two on an idle machin
 
 
 def check(device: str, overlays: Sequence[Overlay]) -> None:
-    """Refuse overlays that this network namespace has no room for. Changes nothing.
+    """Refuse overlays that conflict with this network namespace. Changes nothing.
 
     Raises OperatorError naming the config key, both networks and the interface.
     """
@@ -76,7 +76,7 @@ def clash(device: str, overlay: Overlay) -> str | None:
 
 
 def remark(device: str, overlay: Overlay) -> str | None:
-    """What is worth knowing of an overlay that clashes with nothing. Changes nothing."""
+    """A remark on an overlay without conflicts, worth a log line; None if there is none."""
     claim = overlaps.around(device, overlay, query.look([overlay.network]))
     if claim is None:
         return None
@@ -90,7 +90,7 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
     """Give `device` (down, just created) its MTU and addresses, bring it up, route the mesh to it.
     On return packets flow.
 
-    Raises OperatorError; what was done until then goes when the device is closed.
+    Raises OperatorError; what was done until then is undone when the device is closed.
     """
     with _netlink() as ip:
         with _explained(f"find {device}"):
@@ -106,7 +106,7 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
         for overlay in overlays:
             if overlay.broadcast:
                 _add_broadcast(ip, index, device, overlay)
-            # For the local subnet the kernel has made a route together with the address.
+            # The kernel adds the route to the local subnet together with the address.
             if overlay.network != overlay.address.network:
                 _add_route(ip, index, device, overlay)
         _await_usable(device, overlays)
@@ -122,7 +122,7 @@ def _has_ipv6() -> bool:
 
 
 def _forgo_link_local(ip: IPRoute, index: int, device: str) -> None:
-    """No link-local address: with one, the kernel would send router solicitations into the mesh."""
+    """Prevent a link-local address: with one, the kernel sends router solicitations to the mesh."""
     inet6 = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _IN6_ADDR_GEN_MODE_NONE)]}
     with _explained(f"turn off link-local addresses of {device}"):
         ip.link("set", index=index, af_spec={"attrs": [("AF_INET6", inet6)]})
@@ -131,7 +131,7 @@ def _forgo_link_local(ip: IPRoute, index: int, device: str) -> None:
 def _add_address(
     ip: IPRoute, index: int, device: str, address: IPv4Interface | IPv6Interface
 ) -> None:
-    # Duplicates are the roster's matter: nobody in the mesh answers neighbour discovery, and
+    # The roster handles duplicates: nobody in the mesh answers neighbour discovery, and
     # until that times out the address would be unusable.
     flags = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
     with _explained(f"add address {address} to {device}"):
@@ -156,8 +156,8 @@ def _add_route(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
 
 
 def _add_broadcast(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
-    """Make the kernel take the mesh's broadcast address for one. It does that by itself for the
-    local subnet's, of which the address is configured with its prefix."""
+    """Make the kernel treat the mesh's broadcast address as one. For the local subnet's it does so
+    by itself, since the address has that prefix."""
     if overlay.network.broadcast_address == overlay.address.network.broadcast_address:
         return
     with _explained(f"make {overlay.network.broadcast_address} a broadcast address of {device}"):
@@ -202,7 +202,7 @@ def _is_local(asked: socket.socket, address: IPv4Interface | IPv6Interface) -> b
 
 
 def put_guard(networks: Sequence[IPv4Network | IPv6Network]) -> list[str]:
-    """Have the kernel refuse what goes to these networks while no tun takes it. Returns those that
+    """Make the kernel refuse packets to these networks while there is no tun. Returns those that
     had no guard yet. Raises OperatorError."""
     there = guarded(networks)
     missing = [network for network in networks if network not in there]
@@ -243,7 +243,7 @@ def _netlink() -> Iterator[IPRoute]:
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """The kernel's refusal into one line for a person."""
+    """Turn the kernel's refusal into an OperatorError."""
     try:
         yield
     except NetlinkError as error:

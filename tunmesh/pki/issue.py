@@ -1,13 +1,14 @@
-"""Makes certificates that nodes can use: one that all of them share, an authority, or one for each.
+"""Issues certificates for nodes: one that all of them share, an authority, or one for each node.
 
-    shared      signed by its own key, and trusted as it is by all nodes
-    authority   signs those of the nodes, and is what they trust (`ca_file_path`)
-    for a node  signed by an authority, for the names and addresses that the node is reached at
+    shared      self-signed; all nodes trust it as it is
+    authority   signs the nodes' certificates; nodes trust it (`ca_file_path`)
+    node        signed by an authority, for the names and addresses at which the node is reached
 
-Keys are on the curve P-256: every TLS stack has it, and its signatures cost a handshake the least.
-A certificate says no more than it must: that of a node cannot sign others and is for servers only
-(no node is asked for one as a client). Each names its own key and its issuer's (RFC 5280, 4.2.1.1),
-which is what tells an old certificate from its successor of the same name while both are trusted.
+Keys are on the curve P-256: every TLS stack supports it, and its signatures are the cheapest in a
+handshake. Certificates carry as little as possible: a node's cannot sign others and is for servers
+only (nodes do not ask for client certificates). Each has key identifiers for itself and its issuer
+(RFC 5280, 4.2.1.1), which distinguish a certificate from its successor of the same name while both
+are trusted.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _HOST += r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 # Keys that sign a hash; all newer ones sign what is to be signed.
 _WITH_HASH = (rsa.RSAPrivateKey, dsa.DSAPrivateKey, ec.EllipticCurvePrivateKey)
 _LONGEST_COMMON_NAME = 64  # RFC 5280, ub-common-name
-# A machine whose clock is a little behind must not see a certificate of tomorrow.
+# On a machine whose clock is slightly behind, the certificate must be valid already.
 _CLOCKS_DIFFER = datetime.timedelta(days=1)
 
 
@@ -54,8 +55,8 @@ class Issued:
 
 
 def host_names(names: Iterable[str], addresses: Iterable[str]) -> list[x509.GeneralName]:
-    """What a certificate is for, as it stands in it. Raises OperatorError for what is no name, or
-    no address."""
+    """The subject alternative names for these hosts. Raises OperatorError for one that is neither
+    a name nor an address."""
     return [*map(_dns_name, names), *map(_ip_address, addresses)]
 
 
@@ -66,9 +67,8 @@ def issue(
     issuer: Issued | None = None,
     is_authority: bool = False,
 ) -> Issued:
-    """A certificate for these hosts and its new key, signed by `issuer` or by itself. It is valid
-    for so many days, but not for longer than its issuer. Raises OperatorError when the issuer may
-    not sign."""
+    """A certificate for these hosts with a new key, signed by `issuer` or self-signed. It is valid
+    for `days`, but not longer than its issuer. Raises OperatorError if the issuer may not sign."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(hosts, is_authority)
     public = key.public_key()
@@ -108,7 +108,7 @@ def issue(
 
 
 def _subject(hosts: Sequence[x509.GeneralName], is_authority: bool) -> x509.Name:
-    """For people: what is checked are the hosts."""
+    """The subject, for people to read: only the hosts are checked."""
     name = "tunmesh authority" if is_authority else str(hosts[0].value) if hosts else "tunmesh"
     short = name if len(name) <= _LONGEST_COMMON_NAME else "tunmesh"
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, short)])
@@ -144,7 +144,7 @@ def _insist_on_authority(certificate: x509.Certificate, now: datetime.datetime) 
 
 
 def _key_id(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier | None:
-    """By which an authority calls its key. It need not be made of it, nor be there."""
+    """The authority's own key identifier. It need not be derived from the key, nor be present."""
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:

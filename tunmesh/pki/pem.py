@@ -1,7 +1,7 @@
 """Certificates and private keys in files, in PEM form (RFC 7468).
 
-A file that holds something else is named with what it holds and what would be right: keys with a
-passphrase, swapped files, DER, requests and public keys are what people have by mistake.
+An error names the file, what it holds instead, and what would be right: people have keys with a
+passphrase, swapped files, DER, signing requests and public keys there by mistake.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PUBLIC = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 _RSA_PSS = "1.2.840.113549.1.1.10"  # RFC 4055; cryptography takes such a key for a plain RSA one
 _DER = b"\x30"  # the first byte of every certificate and key in DER form
 
-# By the mark of what a file holds instead; the first that is found counts.
+# Markers of what a file holds instead; the first one found counts.
 _NO_CERTIFICATE = {
     b"PRIVATE KEY-----": "a private key, not a certificate: are the two files swapped?",
     b"BEGIN CERTIFICATE REQUEST": "a request; an authority makes the certificate of it",
@@ -78,8 +78,8 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
 
 
 def kind_of_key(certificate: x509.Certificate) -> str:
-    """What people call the kind of key that a certificate is of: `EC secp256r1`, `RSA, 2048 bits`;
-    the OID of one that is not known here."""
+    """The usual name of a certificate's key type: `EC secp256r1`, `RSA, 2048 bits`; the OID if the
+    type is unknown."""
     oid = certificate.public_key_algorithm_oid.dotted_string
     if oid == _RSA_PSS:
         return "RSA-PSS"
@@ -101,7 +101,7 @@ def _is_pair(certificate: x509.Certificate, private: PrivateKeyTypes) -> bool:
 
 
 def _public_key(certificate: x509.Certificate) -> PublicKeyTypes | None:
-    """The key that it certifies; None when it is of a kind that is not known here."""
+    """The certified key; None if its type is not supported."""
     try:
         return certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
@@ -118,7 +118,7 @@ def _read_private_key(path: Path) -> PrivateKeyTypes:
 
 
 def _held(data: bytes, wanted: str, command: str, marks: dict[bytes, str]) -> str:
-    """What a file holds that does not hold what is wanted."""
+    """What a file holds instead of what is wanted."""
     if not data.strip():
         return f"is empty; it must hold a {wanted} in PEM form"
     if data.startswith(_DER):

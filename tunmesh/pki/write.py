@@ -1,9 +1,8 @@
 """Writes files that hold secrets.
 
-A file has its whole content, its owner's group and its mode from the first moment that its name
-leads to it: it is made under another name beside it, closed to everybody else, and given its name
-last (link(2), which fails if the name is taken, or rename(2), which replaces what is there). The
-umask plays no part.
+A file appears under its name only with its whole content, group and mode: it is created under a
+temporary name beside it, closed to others, and renamed last (link(2), which fails if the name is
+taken, or rename(2), which replaces). The umask has no influence.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ PUBLIC = 0o644
 
 
 def group_number(group: str) -> int:
-    """Of a group by its name or number. Raises OperatorError."""
+    """The gid of a group given by name or number. Raises OperatorError."""
     if group.isdecimal():
         return int(group)
     try:
@@ -30,15 +29,15 @@ def group_number(group: str) -> int:
 
 
 def insist_on_free(*paths: Path) -> None:
-    """Raises OperatorError if one of them is there."""
+    """Raises OperatorError if one of the files exists already."""
     for path in paths:
         if os.path.lexists(path):
             raise OperatorError(f"{path}: exists already; --force replaces it")
 
 
 def write(path: Path, content: bytes, mode: int, group: int | None, replace: bool) -> None:
-    """Make a file of that mode. With a group, the file is its own and it may read it too. Raises
-    OperatorError, and leaves nothing behind then."""
+    """Create a file with this mode. With a group, the file belongs to it and it may read it. On
+    OperatorError nothing is left behind."""
     mode |= 0 if group is None else 0o040
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -42,9 +42,9 @@ from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.dialing.resolver import Resolver
 from tunmesh.errors import OperatorError
 from tunmesh.host import access, descriptors, heap, privileges, seccomp, stdio
-from tunmesh.host.cpu_wait import RunQueue
-from tunmesh.host.file_thread import Aside
-from tunmesh.host.helper_process import made_apart, open_apart
+from tunmesh.host.cpu_wait import CpuWait
+from tunmesh.host.file_thread import FileThread
+from tunmesh.host.helper_process import open_in_child, run_in_child
 from tunmesh.host.tcp_ports import Bound
 from tunmesh.link.link import Timing
 from tunmesh.logs import formatting
@@ -172,7 +172,7 @@ class _UnusableError(OperatorError):
 def read_apart(path: Path) -> Reading:
     """The same, without what it takes to check a config: that is imported by a child process, and
     here at the first reload. What could not be imported then, as root will be gone, is now."""
-    made = made_apart(partial(_pickled, path))
+    made = run_in_child(partial(_pickled, path))
     if not made:  # what the child died of shows here
         return read(path)
     found = pickle.loads(made)  # noqa: S301 (a child of ours made it)
@@ -353,7 +353,7 @@ class NodeService(Service):
             self._reload,
             time.time,
             self.log,
-            Aside(reactor, "files"),
+            FileThread(reactor, "files"),
         )
         self._supervisor = Supervisor(reactor, os.environ, os.getpid())
         self._node: Node | None = None
@@ -405,7 +405,7 @@ class NodeService(Service):
     def _set_up(self) -> Node:
         plan = Plan.of(self._config)
         # ---- from here on the machine is touched ----
-        fd, port = open_apart(partial(_take, plan))
+        fd, port = open_in_child(partial(_take, plan))
         bound = Bound(socket.socket(fileno=port), plan.listen_address, plan.listen_port)
         device = tun.TunDevice(self._reactor, fd, plan.device)
         self.log.info(
@@ -414,7 +414,7 @@ class NodeService(Service):
             device=plan.device,
             addresses=", ".join(map(str, self._settings.record.addresses)),
         )
-        waited = RunQueue().waited
+        waited = CpuWait().waited
         watch = None
         try:
             watch = DeviceWatch(self._reactor, plan.device, plan.overlays)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tunmesh.dataplane import tun
 from tunmesh.host import holders, privileges, seccomp, tcp_ports
-from tunmesh.host.helper_process import open_apart
+from tunmesh.host.helper_process import open_in_child
 from tunmesh.netlink.overlaps import Overlay
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _privileges(plan: Plan) -> str:
         seccomp.refuse()
         return [os.open("/dev/null", os.O_RDONLY)]
 
-    for fd in open_apart(become):
+    for fd in open_in_child(become):
         os.close(fd)
     return f"a process here can become uid {plan.uid}, gid {plan.gid} and keep no privilege"
 
