@@ -202,10 +202,14 @@ def route_request(destination: Address, source: Address | None = None) -> bytes:
 
 
 def route_answer(data: bytes) -> Route:
-    """The answer to `route_request`. Raises NetlinkError if the kernel would not send the
-    packet.""" length, kind, _, _, _ = _HEADER.unpack_from(data) if kind == _ERROR: raise
-    NetlinkError(_error_of(data, 0, length)) route = _route(data, 0, length, is_answer=True) if
-    route is None: raise NetlinkError(_UNKNOWN_KIND[0]) return route
+    """The answer to `route_request`. Raises NetlinkError if there is no way."""
+    length, kind, _, _, _ = _HEADER.unpack_from(data)
+    if kind == _ERROR:
+        raise NetlinkError(_error_of(data, 0, length))
+    route = _route(data, 0, length, is_answer=True)
+    if route is None:
+        raise NetlinkError(_UNKNOWN_KIND[0])
+    return route
 
 
 def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
@@ -258,17 +262,33 @@ def _route(data: bytes, start: int, end: int, is_answer: bool = False) -> Route 
     )
 
 
-def _rule(data: bytes, start: int, end: int) -> Rule: family, to_length, from_length, tos, table, _,
-    _, action, flags = _ROUTE.unpack_from( data, start + _ROUTE_AT ) given = _attributes(data, start
-    + _ROUTE_ATTRIBUTES, end) mark = _u32(given.get(10), 0) # Attributes that make a rule partial:
-    FRA_TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT_RANGE, DPORT_RANGE. asks_more = any(
-    any(given.get(kind, b"")) for kind in (12, 17, 19, 22, 23, 24) ) or _limits_users(given.get(20,
-    b"")) suppressed = given.get(14) return Rule( 4 if family == _IPV4 else 6, _u32(given.get(6),
-    0), action, _u32(given.get(15), table), ip_network((given[2], from_length)) if 2 in given else
-    None, ip_network((given[1], to_length)) if 1 in given else None, mark, _u32(given.get(16),
-    0xFFFFFFFF if mark else 0), given.get(3, b"").rstrip(b"\0").decode(errors="replace"),
-    struct.unpack("=i", suppressed)[0] if suppressed else -1, _u32(given.get(4), 0), bool(flags &
-    _RULE_INVERT), asks_more or bool(tos), )
+def _rule(data: bytes, start: int, end: int) -> Rule:
+    family, to_length, from_length, tos, table, _, _, action, flags = _ROUTE.unpack_from(
+        data, start + _ROUTE_AT
+    )
+    given = _attributes(data, start + _ROUTE_ATTRIBUTES, end)
+    mark = _u32(given.get(10), 0)
+    # What makes a rule partial: FRA_TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT_RANGE,
+    # DPORT_RANGE.
+    asks_more = any(
+        any(given.get(kind, b"")) for kind in (12, 17, 19, 22, 23, 24)
+    ) or _limits_users(given.get(20, b""))
+    suppressed = given.get(14)
+    return Rule(
+        4 if family == _IPV4 else 6,
+        _u32(given.get(6), 0),
+        action,
+        _u32(given.get(15), table),
+        ip_network((given[2], from_length)) if 2 in given else None,
+        ip_network((given[1], to_length)) if 1 in given else None,
+        mark,
+        _u32(given.get(16), 0xFFFFFFFF if mark else 0),
+        given.get(3, b"").rstrip(b"\0").decode(errors="replace"),
+        struct.unpack("=i", suppressed)[0] if suppressed else -1,
+        _u32(given.get(4), 0),
+        bool(flags & _RULE_INVERT),
+        asks_more or bool(tos),
+    )
 
 
 def _limits_users(value: bytes) -> bool:

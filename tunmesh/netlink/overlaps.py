@@ -89,8 +89,8 @@ class Claim:
 
 def clash(device: str, overlay: Overlay, state: State) -> Claim | None:
     """What in this namespace prevents the set-up of the mesh; None if nothing. The state of
-    `device` itself is ignored: it belongs to a node that is running already.""" return
-    next(_clashes(device, overlay, state), None)
+    `device` itself is ignored: it belongs to a node that is running already."""
+    return next(_clashes(device, overlay, state), None)
 
 
 def taken(device: str, overlay: Overlay, state: State) -> list[Claim]:
@@ -163,11 +163,18 @@ def _before_ours(device: str, overlay: Overlay, state: State, is_running: bool) 
 
 
 def _foreign(device: str, overlay: Overlay, state: State, rule: Rule) -> Iterator[Route]:
-    """The overlapping routes of the rule's table that the kernel uses and that are not
-    `device`'s.""" for route in state.routes: if ( route.table == rule.table and
-    _overlap(overlay.network, route.network) and route.network.prefixlen > rule.suppressed and
-    route.kind != kernel.THROW and route.kind not in _BESIDE_ADDRESSES and
-    state.name(route.interface) != device and not _is_allowed(overlay, route.network) ): yield route
+    """The overlapping routes of the rule's table that are used, and are not `device`'s."""
+    for route in state.routes:
+        if (
+            route.table == rule.table
+            and _overlap(overlay.network, route.network)
+            and route.network.prefixlen > rule.suppressed
+            and route.kind != kernel.THROW
+            and route.kind not in _BESIDE_ADDRESSES
+            and state.name(route.interface) != device
+            and not _is_allowed(overlay, route.network)
+        ):
+            yield route
 
 
 def _claim_of(route: Route, state: State, rule: Rule | None) -> Claim:
