@@ -36,7 +36,7 @@ from twisted.internet.interfaces import IAddress, IReadDescriptor
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
-from tunmesh.addresses import Target
+from tunmesh.addresses import Network, Target
 from tunmesh.api import public
 from tunmesh.auth import signing
 from tunmesh.auth.handshake import Key
@@ -48,7 +48,9 @@ from tunmesh.errors import PeerError
 from tunmesh.host import tcp_ports
 from tunmesh.link.link import Link
 from tunmesh.localmesh import plan
-from tunmesh.node.node import Node, Reloadable, Settings
+from tunmesh.logs.journal import Journal
+from tunmesh.node.node import Node
+from tunmesh.node.settings import Host, Reloadable, Settings
 from tunmesh.testing.owner import IgnoringOwner
 from tunmesh.testing.tun import MemoryTun
 from tunmesh.tls import certificates
@@ -196,7 +198,7 @@ class Stars:
 
 
 class Whole:
-    """A whole node, of a class that may be another one, which is to have so many links."""
+    """A whole node that is to have so many links. `dial_allow`: which nodes it dials."""
 
     def __init__(
         self,
@@ -205,7 +207,7 @@ class Whole:
         number: int,
         links: int,
         whole: Callable[[], None],
-        kind: type[Node] = Node,
+        dial_allow: tuple[Network, ...] | None = None,
     ) -> None:
         self._wanted = links
         self._whole = whole
@@ -220,16 +222,15 @@ class Whole:
             reloadable=Reloadable(
                 keys, credentials, (GroupSettings("first", ((REAL.underlay, plan.LISTEN_PORT),)),)
             ),
+            dial_allow=dial_allow,
         )
-        self._node = kind(
-            reactor,
+        log = Logger(namespace="tunmesh", observer=_Links(self._count))
+        self._node = Node(
             settings,
-            MemoryTun(),
+            Host(reactor, MemoryTun(), secrets.token_bytes, random.random),
+            Journal(log, reactor.seconds),
             make_site=lambda node: public.site(node.health, None, reactor),
-            random_bytes=secrets.token_bytes,
-            draw=random.random,
             failed=partial(say, "failed"),
-            log=Logger(namespace="tunmesh", observer=_Links(self._count)),
         )
         self._node.listen(tcp_ports.bind(ip_address(HOST), record.host_port[1]))
 
@@ -242,21 +243,15 @@ class Whole:
             self._whole()
 
 
-class _Shy(Node):
-    """A node that dials real nodes only."""
-
-    def _dial(self, record: NodeRecord, patient: bool) -> None:
-        if record.host_port[0] != HOST:
-            super()._dial(record, patient)
-
-
 class Joiners:
-    """Some nodes in one process, each of which is to be linked with all real ones."""
+    """Some nodes in one process, each of which is to be linked with all real ones, and dials no
+    others."""
 
     def __init__(self, reactor: Any, directory: Path, numbers: range) -> None:
         self._missing = len(numbers)
+        reals = tuple(ip_network(plan.NodePlan(each).underlay) for each in range(1, REALS + 1))
         self._nodes = [
-            Whole(reactor, directory, number, REALS, self._joined, _Shy) for number in numbers
+            Whole(reactor, directory, number, REALS, self._joined, reals) for number in numbers
         ]
 
     def go(self) -> None:

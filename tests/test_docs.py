@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import tests.observe.test_metrics
 from tunmesh.dataplane.drops import DropReason
-from tunmesh.node.node import HANDSHAKE_FAILURES
+from tunmesh.node.links import HANDSHAKE_FAILURES
 
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")

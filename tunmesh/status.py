@@ -80,6 +80,11 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
+    def copy(self) -> Histogram:
+        copied = Histogram(self.bounds)
+        copied.counts, copied.sum = list(self.counts), self.sum
+        return copied
+
     def observe(self, value: float) -> None:
         self.sum += value
         for index, bound in enumerate(self.bounds):

@@ -20,7 +20,7 @@ from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.dialing.dial_budget import ALL_BURST, ALL_RATE, BURST, RATE
 from tunmesh.dialing.resolver import MAX_LOOKUPS
-from tunmesh.node.node import MAX_PATIENCE
+from tunmesh.node.dials import MAX_PATIENCE
 from tunmesh.testing.mesh import PORT, Mesh
 from tunmesh.testing.reactor import MemoryReactor
 from tunmesh.wire.gossip import Gossip, decode_inquiry, encode_introduction
@@ -123,7 +123,7 @@ class DialsCase(SynchronousTestCase):
         self.a = self.mesh.add("a", groups=(), url=url)
         self.b = self.mesh.add("b", start=False)
         self.mesh.network.names["mesh.test"] = [self.a.host]
-        self.b.names, self.b.own_names = SlowNames(self.mesh), SlowNames(self.mesh)
+        self.b.names, self.b.bootstrap_names = SlowNames(self.mesh), SlowNames(self.mesh)
         self.b.start()
         self.mesh.until(self.mesh.is_complete)
         self.liars: list[Liar] = []
@@ -222,7 +222,7 @@ class LookupTests(DialsCase):
         self.advance(30)
         self.a.start(url=f"https://mesh.test:{PORT}")
         self.assertLess(self.until(lambda: "b" in self.a.linked_with, within=300), 20)
-        self.assertEqual((self.b.own_names.most, self.b.names.most), (0, 0))
+        self.assertEqual((self.b.bootstrap_names.most, self.b.names.most), (0, 0))
 
     def test_others(self) -> None:
         """A node with a name, for which others vouch, is dialed as soon as ever, though mallory
@@ -241,7 +241,7 @@ class LookupTests(DialsCase):
         c.start()
         self.mesh.advance(1)
         (each,) = self.liars
-        each.real[c.node.record.id] = c.node._signed
+        each.real[c.node.record.id] = c.node._links._signed
         each.vouch(100)
         self.advance(1)
         self.mesh.network.heal()

@@ -17,7 +17,7 @@ from tunmesh.auth import signing
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.membership.hearsay import MAX_NODES
-from tunmesh.node.node import MAX_PATIENCE
+from tunmesh.node.dials import MAX_PATIENCE
 from tunmesh.testing.mesh import PORT, Member, Mesh
 from tunmesh.wire.gossip import (
     Gossip,
@@ -66,7 +66,7 @@ class Liar:
 
 def signed_by(member: Member) -> SignedRecord:
     """What a node says of itself."""
-    return member.node._signed
+    return member.node._links._signed
 
 
 class LiarCase(SynchronousTestCase):
@@ -151,7 +151,7 @@ class FalseRecordTests(LiarCase):
         self.liar.vouch(self.a, self.b_id)
         self.liar.introduce(self.a, signing.sign(record, own.node_key))
         self.assertFalse(own.has_ended)
-        self.assertIsNone(self.a.node._roster.record_of(self.b_id))
+        self.assertIsNone(self.a.node._parts.roster.record_of(self.b_id))
         self.meet()
         self.until_linked(within=ASKED_AGAIN + 2)
 

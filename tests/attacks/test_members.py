@@ -376,7 +376,7 @@ class GossipTests(MemberCase):
         """To have vouched for thousands once does not make every later word cost as much."""
         self.say(lie(*new_ids(MAX_NODES)))
         self.say(lie())
-        vouchers = self.a.node._roster.hearsay._vouchers.values()
+        vouchers = self.a.node._parts.roster.hearsay._vouchers.values()
         (vouches,) = [each.vouches for each in vouchers if each.record.name == "mallory"]
         self.assertLess(vouches.__sizeof__(), 1000)
 
@@ -441,7 +441,7 @@ class FloodsTests(MemberCase):
         """Who makes the node ask more and more, and reads nothing, is hung up on before that is
         much."""
         self.mesh.network.cut(self.a.host, HOST, both_ways=False)
-        (link,) = [each for each in self.a.node._connector if each.node.name == "mallory"]
+        (link,) = [each for each in self.a.node.links if each.node.name == "mallory"]
         most = 0
         for _ in range(40):
             self.say(lie(*new_ids(4000)))
@@ -489,7 +489,7 @@ class SplitTests(SynchronousTestCase):
     def assert_found(self) -> None:
         self.mesh.network.heal()
         wanted = self.b.node.record.id
-        self.mesh.until(lambda: wanted in [peer.record.id for peer in self.a.node._peers])
+        self.mesh.until(lambda: wanted in [peer.record.id for peer in self.a.node._parts.peers])
 
     def test_same_url(self) -> None:
         """By saying to each that he is at the URL of the other one."""

@@ -180,7 +180,7 @@ class LiesTests(AttackCase):
 
     def test_own_id(self) -> None:
         """Who is the node itself is sent away, be it the node: its own key proves its own id."""
-        me = self.a.node._settings
+        me = self.a.node._parts.settings
         member = Mallory(me.record, me.node_key).dial(self.mesh, self.a)
         self.assertTrue(member.has_ended)
         self.assertEqual(member.heard[-1], b"Bself")

@@ -13,7 +13,7 @@ from tests.api.test_control import EPOCH, Standing
 from tests.support.configs import MINIMAL, SECRET
 from tunmesh.cli import rotation
 from tunmesh.cli.main import main
-from tunmesh.node import node
+from tunmesh.node import links
 from tunmesh.status import REVOKED, DialStatus, LostNode, key_labels
 
 
@@ -222,4 +222,4 @@ class StepTests(RotateCase):
 
     def test_grace(self) -> None:
         """The minute that is told is the node's."""
-        self.assertEqual(rotation.GRACE, node.REVOCATION)
+        self.assertEqual(rotation.GRACE, links.REVOCATION)

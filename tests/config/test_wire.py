@@ -14,7 +14,7 @@ from tests.support.configs import Case
 from tunmesh.config.loading import ConfigError
 from tunmesh.config.types import _NODE_NAME
 from tunmesh.config.urls import _URL
-from tunmesh.node.node import Reloadable
+from tunmesh.node.settings import Reloadable
 from tunmesh.service import composition
 from tunmesh.service.reload import Reading
 from tunmesh.testing.credentials import credentials

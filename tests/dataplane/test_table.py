@@ -68,7 +68,8 @@ PACKETS = PAIRS.map(lambda pair: PLAIN + ip_packet(*pair, b"payload"))
 
 def table(routes: Routes) -> Table[Neighbour]:
     made: Table[Neighbour] = Table(OWN, NETWORKS)
-    made.routes.update((ip_address(address).packed, peer) for address, peer in routes.items())
+    for address, peer in routes.items():
+        made.route(ip_address(address).packed, peer)
     return made
 
 
@@ -174,9 +175,9 @@ class Outbound(unittest.SynchronousTestCase):
     def test_a_route_that_changes(self) -> None:
         """A route that is replaced or removed holds no longer for the next packet."""
         routes, frame = table(ROUTES), PLAIN + ip_packet("10.77.0.1", "10.77.0.2")
-        routes.routes[ip_address("10.77.0.2").packed] = BOB
+        routes.route(ip_address("10.77.0.2").packed, BOB)
         self.assertEqual(routes.outbound([frame]), ({BOB: [frame]}, []))
-        del routes.routes[ip_address("10.77.0.2").packed]
+        routes.unroute(ip_address("10.77.0.2").packed)
         self.assertEqual(routes.outbound([frame]), ({}, [("no_route", frame)]))
 
     def test_short_frames(self) -> None:

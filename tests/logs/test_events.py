@@ -37,9 +37,9 @@ def logged(tree: ast.AST) -> Iterator[Event]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             given = {keyword.arg or "": keyword.value for keyword in node.keywords}
             level = node.func.attr
-            if "_journal" in ast.unparse(node.func):
+            if "journal" in ast.unparse(node.func):
                 given.pop("by", None)  # whose share of the room it takes: no field
-            if level in ("warn", "debug") and "_journal" in ast.unparse(node.func):
+            if level in ("warn", "debug") and "journal" in ast.unparse(node.func):
                 given["left_out"] = ast.Constant(0)
         elif isinstance(node, ast.Dict):
             keys = [key.value if isinstance(key, ast.Constant) else "" for key in node.keys]

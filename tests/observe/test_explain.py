@@ -43,7 +43,8 @@ def table_of(
     for peer in status.peers:
         linked = Linked(peer.record)
         table.join(linked, peer.record.addresses)
-        table.routes.update((ip_address(address).packed, linked) for address in peer.routed)
+        for address in peer.routed:
+            table.route(ip_address(address).packed, linked)
     return table
 
 

@@ -376,10 +376,10 @@ class Life:
                 assert end.peer.id in self.peers
                 assert address in [claimed.ip for claimed in end.peer.addresses]
                 self.routes[address] = end.peer.id
-                self.table.routes[address.packed] = end.peer
+                self.table.route(address.packed, end.peer)
             case Unroute(address):
                 del self.routes[address]
-                del self.table.routes[address.packed]
+                self.table.unroute(address.packed)
             case Tell(end, gossip):
                 end.send(gossip)
             case Ask(end, ids):

@@ -13,7 +13,7 @@ Every packet that is not carried has a reason (dataplane.drops).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from tunmesh.addresses import Interface, Network, has_broadcast
@@ -36,7 +36,7 @@ class Table(Generic[Peer]):
         broadcast: bool = False,
         seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self.routes: dict[bytes, Peer] = {}
+        self._routes: dict[bytes, Peer] = {}
         self._subnets = [address.network for address in own]
         self._local_broadcasts, self._mesh_broadcasts = _broadcasts(self._subnets, networks)
         self._broadcasts = self._local_broadcasts | self._mesh_broadcasts
@@ -72,13 +72,26 @@ class Table(Generic[Peer]):
         for hearers in self._hearers.values():
             hearers.pop(peer, None)
 
+    @property
+    def routes(self) -> Mapping[bytes, Peer]:
+        """The peer that has each address."""
+        return self._routes
+
+    def route(self, address: bytes, peer: Peer) -> None:
+        """Packets to this address go to this peer, which alone may send from it."""
+        self._routes[address] = peer
+
+    def unroute(self, address: bytes) -> None:
+        """Nobody has this address."""
+        self._routes.pop(address, None)
+
     def outbound(self, frames: Iterable[bytes]) -> tuple[dict[Peer, list[bytes]], list[Drop]]:
         """Sort what the tun gave by peer; the rest, with the reason why it goes nowhere.
 
         The frames come from our own kernel: only their length is in doubt (a device may be fed by
         hand).
         """
-        routes = self.routes
+        routes = self._routes
         batches: dict[Peer, list[bytes]] = {}
         drops: list[Drop] = []
         for frame in frames:
@@ -105,7 +118,7 @@ class Table(Generic[Peer]):
     ) -> tuple[list[memoryview], list[Drop]]:
         """The frames from this peer that may reach the tun; the rest, with the reason why it must
         not."""
-        routes, ours = self.routes, self._accepted
+        routes, ours = self._routes, self._accepted
         accepted: list[memoryview] = []
         drops: list[Drop] = []
         for frame in frames:

@@ -1,7 +1,7 @@
-"""The linked nodes of one node: their links, their routes, and what was exchanged with them.
+"""The linked nodes: their links, their routes, what they refuse, and the traffic with them.
 
-The roster decides who joins and parts and whose an address is; here that is put into the table that
-packets are routed by, and kept for the status.
+The roster decides who joins and parts and who holds an address. Here that is entered into the
+table that packets are routed by, and kept for the status.
 """
 
 from __future__ import annotations
@@ -10,15 +10,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from tunmesh.addresses import source_of
 from tunmesh.auth.handshake import Key
 from tunmesh.dataplane.peer import Peer
 from tunmesh.dataplane.table import Table
 from tunmesh.link.link import Link
-from tunmesh.membership.agreement import View
+from tunmesh.membership.agreement import Agreement, View, judge
 from tunmesh.membership.hearsay import MAX_NODES
+from tunmesh.membership.me import Me
 from tunmesh.observe.node_totals import Totals
-from tunmesh.status import REVOKED, NodeTraffic, PeerSample, PeerStatus, Traffic, key_labels
+from tunmesh.status import (
+    REVOKED,
+    RTT_BUCKETS,
+    Histogram,
+    NodeTraffic,
+    PeerSample,
+    PeerStatus,
+    Traffic,
+    key_labels,
+)
+from tunmesh.wire.records import NodeRecord
 
 
 class LinkedNode(Peer):
@@ -41,24 +51,27 @@ class LinkedNode(Peer):
 
 
 class Peers:
-    """Every node that is linked, by its id; from one source (tls.admission) at most
-    `max_per_source` of them."""
+    """Every node that is linked with this one, by its id. At most `max_per_source` of them come
+    from one source (tls.admission); totals of nodes that are gone are kept for `ttl` seconds."""
 
     def __init__(
         self,
+        me: Me,
         table: Table[LinkedNode],
         ttl: float,
         seconds: Callable[[], float],
         max_per_source: int = MAX_NODES,
     ) -> None:
+        self._me = me
         self._table = table
         self._seconds = seconds
         self._by_id: dict[str, LinkedNode] = {}
-        self._sources: dict[str, str] = {}  # where each of them came from when it joined, by id
         self._per_source: Counter[str] = Counter()
-        self._max_per_source = max_per_source
+        self.max_per_source = max_per_source
         self._totals = Totals(ttl)
         self._past = Traffic()  # with nodes that are gone
+        self._rtt = Histogram(RTT_BUCKETS)
+        self._agreement: Agreement | None = None  # None: to be judged anew
 
     def __iter__(self) -> Iterator[LinkedNode]:
         return iter(tuple(self._by_id.values()))
@@ -66,82 +79,104 @@ class Peers:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def get(self, link: Link) -> LinkedNode | None:
-        """The linked node at the other end, if it is one still."""
-        return self._by_id.get(link.node.id)
-
     def of(self, link: Link) -> LinkedNode:
-        """The same for one that is."""
+        """The node at the other end, which is linked."""
         return self._by_id[link.node.id]
 
     def link(self, node_id: str) -> Link:
         """The link to this node. Raises KeyError when there is none."""
         return self._by_id[node_id].link
 
+    def agreement(self) -> Agreement:
+        """How far this node and its peers agree on addresses and networks."""
+        if self._agreement is None:
+            self._agreement = judge(self._me.record, tuple(self))
+        return self._agreement
+
+    def has_name(self, name: str) -> bool:
+        """Whether a node of this name is linked."""
+        return any(peer.record.name == name for peer in self._by_id.values())
+
+    def records(self) -> list[NodeRecord]:
+        return [peer.record for peer in self._by_id.values()]
+
     def has_room(self, link: Link) -> bool:
-        """Whether the node at the other end may join: it has, or few others from there have."""
+        """Whether the node at the other end may join: it has joined, or its source has room."""
         is_known = link.node.id in self._by_id
-        return is_known or self._per_source[_source_of(link)] < self._max_per_source
+        return is_known or self._per_source[link.source] < self.max_per_source
 
     def is_getting_crowded(self, link: Link) -> bool:
-        """Whether the node that has just joined by this link is one too many to say nothing."""
-        return self._per_source[_source_of(link)] == max(2, self._max_per_source // 2)
+        """Whether the node that has just joined by this link is the one at which to warn."""
+        return self._per_source[link.source] == max(2, self.max_per_source // 2)
 
-    def crowd(self, link: Link) -> tuple[str, int]:
-        """The source of this link, and how many nodes have joined from there."""
-        source = _source_of(link)
-        return source, self._per_source[source]
+    def count_from(self, source: str) -> int:
+        """How many linked nodes come from this source."""
+        return self._per_source[source]
 
     def sources(self, node_ids: Iterable[str]) -> set[str]:
-        """Where those of these nodes come from that are linked."""
-        return {self._sources[each] for each in node_ids if each in self._sources}
+        """The sources of those of these nodes that are linked."""
+        return {self._by_id[each].source for each in node_ids if each in self._by_id}
 
     # --- what the roster decides ---
 
-    def join(self, link: Link, view: View, was_first: bool) -> None:
+    def join(self, link: Link, was_first: bool) -> None:
         """A node is linked by this link. `was_first`: it was in the mesh before this node."""
+        view = View.of(self._me.record, link.node)
         peer = self._by_id[link.node.id] = LinkedNode(link, view, was_first)
-        source = self._sources[link.node.id] = _source_of(link)
-        self._per_source[source] += 1
+        self._per_source[peer.source] += 1
         self._table.join(peer, link.node.addresses)
         self._totals.join(link.node.name)
+        self._agreement = None
 
     def part(self, link: Link) -> None:
-        """A node is linked no more."""
+        """A node is no longer linked."""
+        self._agreement = None
         peer = self._by_id.pop(link.node.id)
-        self._leave_source(self._sources.pop(link.node.id))
+        self._per_source[peer.source] -= 1
+        self._per_source += Counter()  # drops the zeros
         self._table.part(peer)
         self._past.add(peer.traffic)
         linked = [other.record.name for other in self]
         self._totals.part(self._seconds(), peer.record.name, peer.traffic, linked)
 
     def switch(self, link: Link) -> None:
-        """What goes to this node goes by this link from now on."""
+        """Packets to this node go by this link from now on."""
         self._by_id[link.node.id].switch(link)
 
     def route(self, address: IPv4Address | IPv6Address, link: Link) -> None:
         """An address belongs to the node at the other end."""
-        self._table.routes[address.packed] = self._by_id[link.node.id]
+        self._table.route(address.packed, self._by_id[link.node.id])
 
     def unroute(self, address: IPv4Address | IPv6Address) -> None:
         """An address belongs to nobody."""
-        self._table.routes.pop(address.packed, None)
-
-    def _leave_source(self, source: str) -> None:
-        self._per_source[source] -= 1
-        if not self._per_source[source]:
-            del self._per_source[source]
+        self._table.unroute(address.packed)
 
     # --- what else happens ---
 
+    def refuses(self, link: Link, addresses: tuple[str, ...], holder: str) -> bool:
+        """The node at the other end does not route these addresses of this node to it, but to
+        `holder`, or to nobody. Returns whether that is news."""
+        peer = self._by_id.get(link.node.id)
+        if peer is None or addresses == peer.refuses:
+            return False
+        peer.refuses, peer.holder = addresses, holder if addresses else ""
+        self._agreement = None
+        return True
+
     def round_trip(self, link: Link, seconds: float) -> None:
+        self._rtt.observe(seconds)
         self._totals.round_trip(link.node.name, seconds)
 
     def groom(self) -> None:
         """Forget what nobody needs to know any more."""
         self._totals.groom(self._seconds())
 
-    # --- what is asked ---
+    # --- for the status ---
+
+    @property
+    def rtt(self) -> Histogram:
+        """The round trips of all pings."""
+        return self._rtt
 
     def statuses(self, keys: Sequence[Key]) -> tuple[PeerStatus, ...]:
         """`keys`: those that are valid now."""
@@ -173,7 +208,7 @@ class Peers:
     def by_name(self) -> dict[str, NodeTraffic]:
         """What was exchanged with each node, by its name, before and now."""
         nodes = {
-            name: NodeTraffic(totals.traffic.copy(), totals.latency)
+            name: NodeTraffic(totals.traffic.copy(), totals.latency.copy())
             for name, totals in self._totals
         }
         for peer in self:
@@ -187,10 +222,6 @@ class Peers:
         for peer in self:
             total.add(peer.traffic)
         return total
-
-
-def _source_of(link: Link) -> str:
-    return source_of(link.transport.getPeer().host)
 
 
 def _status(peer: LinkedNode, routed: tuple[str, ...], key_id: str) -> PeerStatus:

@@ -1,5 +1,5 @@
-"""What happened in the last seconds, in a line or two, for who debugs a node: gossip and dropped
-packets, of which each alone would be a line too many."""
+"""A line or two about the last few seconds, at debug level: gossip and dropped packets, of which
+a line for each would be too many."""
 
 from __future__ import annotations
 
@@ -9,46 +9,57 @@ from collections.abc import Mapping
 from tunmesh.logs.journal import Journal
 
 
-class Digest:
-    """Counts between two tellings. The node adds to what was said: gossip that was `told` and
-    `heard`, nodes that it `asked` about and `was_asked` about."""
+class DebugSummary:
+    """Counts from one `log` to the next."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._dropped: Counter[str] = Counter()
-        self._by_peer: Counter[str] = Counter()
-        self._begin()
+        self._dropped_by_peer: Counter[str] = Counter()
+        self._reset()
 
-    def _begin(self) -> None:
-        self.told = self.heard = self.asked = self.was_asked = 0
+    def _reset(self) -> None:
+        self._told = self._heard = self._asked = self._was_asked = 0
 
-    def tell(
+    def gossip_sent(self) -> None:
+        self._told += 1
+
+    def gossip_received(self) -> None:
+        self._heard += 1
+
+    def asked(self, nodes: int) -> None:
+        """This node asked another one who so many nodes are."""
+        self._asked += nodes
+
+    def was_asked(self, nodes: int) -> None:
+        """And the other way round."""
+        self._was_asked += nodes
+
+    def log(
         self, dropped: Mapping[str, int], dropped_by_peer: Mapping[str, int], known: int
     ) -> None:
-        """Log it, unless there was nothing. `dropped` are packets by reason, `dropped_by_peer`
-        those on the way to a linked node, both since the start; `known` nodes there are.
-        """
-        linked = len(dropped_by_peer)
-        if self.told or self.heard or self.asked or self.was_asked:
+        """Log what there was, if anything. `dropped`: packets by reason, `dropped_by_peer`: those
+        on the way to a linked node, both since the start; `known`: how many nodes are known."""
+        if self._told or self._heard or self._asked or self._was_asked:
             self._journal.debug(
-                "gossip: told {told} times, heard {heard}; asked about {asked} nodes, was asked "
-                "about {was_asked}; knows {known} nodes, linked with {linked}",
+                "gossip: sent {told} times, received {heard} times; asked about {asked} nodes, was "
+                "asked about {was_asked}; knows {known} nodes, linked with {linked}",
                 event="gossip",
-                told=self.told,
-                heard=self.heard,
-                asked=self.asked,
-                was_asked=self.was_asked,
+                told=self._told,
+                heard=self._heard,
+                asked=self._asked,
+                was_asked=self._was_asked,
                 known=known,
-                linked=linked,
+                linked=len(dropped_by_peer),
             )
-        self._begin()
+        self._reset()
         totals, by_peer = Counter(dropped), Counter(dropped_by_peer)
-        reasons, peers = _listed(totals - self._dropped), _listed(by_peer - self._by_peer)
-        self._dropped, self._by_peer = totals, by_peer
+        reasons = _listed(totals - self._dropped)
+        peers = _listed(by_peer - self._dropped_by_peer)
+        self._dropped, self._dropped_by_peer = totals, by_peer
         if reasons:
             self._journal.debug(
-                "packets were not carried: {reasons}"
-                + ("; on the way to {peers}" if peers else ""),
+                "packets dropped: {reasons}" + ("; on the way to {peers}" if peers else ""),
                 event="dropped",
                 reasons=reasons,
                 peers=peers,

@@ -48,10 +48,12 @@ from tunmesh.host.helper_process import open_in_child, run_in_child
 from tunmesh.host.tcp_ports import Bound
 from tunmesh.link.link import Timing
 from tunmesh.logs import formatting
-from tunmesh.logs.journal import Output, Recent
+from tunmesh.logs.journal import Journal, Output, Recent
 from tunmesh.logs.output import Outlet
+from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.netlink.device_watch import DeviceWatch
-from tunmesh.node.node import Node, Reloadable, Settings
+from tunmesh.node.node import Node
+from tunmesh.node.settings import Host, Reloadable, Settings
 from tunmesh.observe import metrics
 from tunmesh.observe.systemd import Supervisor
 from tunmesh.service import preflight
@@ -415,7 +417,7 @@ class NodeService(Service):
             addresses=", ".join(map(str, self._settings.record.addresses)),
         )
         waited = CpuWait().waited
-        watch = None
+        watch: Watch = Unwatched()
         try:
             watch = DeviceWatch(self._reactor, plan.device, plan.overlays)
         except OSError as error:
@@ -425,21 +427,23 @@ class NodeService(Service):
                 device=plan.device,
                 why=error.strerror or str(error),
             )
-        node = Node(
+        host = Host(
             self._reactor,
-            self._settings,
             device,
-            make_site=self._make_site,
-            random_bytes=secrets.token_bytes,
-            draw=random.random,
-            failed=self._failed,
-            log=self.log,
-            before_bootstrap=self._reloader.before_bootstrap,
+            secrets.token_bytes,
+            random.random,
+            watch,
             worked=time.thread_time,
             waited=waited,
-            watch=watch,
-            own_names=Resolver(self._reactor, random.shuffle),
-            is_debugging=lambda: self._output is not None and self._output.debugs,
+            bootstrap_resolver=Resolver(self._reactor, random.shuffle),
+        )
+        node = Node(
+            self._settings,
+            host,
+            Journal(self.log, self._reactor.seconds, self._is_debugging),
+            self._make_site,
+            self._failed,
+            self._reloader.before_bootstrap,
         )
         node.listen(bound)
         monitoring, expose = self._config.monitoring, self._expose(node)
@@ -463,6 +467,9 @@ class NodeService(Service):
             waited,
         )
         return node
+
+    def _is_debugging(self) -> bool:
+        return self._output is not None and self._output.debugs
 
     def _make_site(self, node: Node) -> Site:
         """What strangers see."""

@@ -40,7 +40,7 @@ from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.errors import OperatorError
 from tunmesh.host import access
 from tunmesh.host.file_thread import Runner
-from tunmesh.node.node import Reloadable
+from tunmesh.node.settings import Reloadable
 from tunmesh.observe.expiry import Countdown
 
 if TYPE_CHECKING:

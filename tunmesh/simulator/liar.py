@@ -154,7 +154,7 @@ class Liar(Member):
 
     def _genuine(self, node_id: str) -> SignedRecord | None:
         for member in self.mesh.running():
-            for link in member.node._connector:
+            for link in member.node.links:
                 if link.record is not None and link.record.id == node_id:
                     return link.signed
         return None

@@ -32,7 +32,9 @@ from tunmesh.api import public
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.dialing.bootstrap import GroupSettings
-from tunmesh.node.node import Node, Reloadable, Settings
+from tunmesh.logs.journal import Journal
+from tunmesh.node.node import Node
+from tunmesh.node.settings import Host, Reloadable, Settings
 from tunmesh.status import Status
 from tunmesh.testing.clock import FakeClock
 from tunmesh.testing.credentials import credentials
@@ -59,7 +61,7 @@ RELOADABLE = {field.name for field in fields(Reloadable)}
 
 
 @implementer(ILogObserver)
-class _Journal:
+class _Events:
     def __init__(self, events: list[LogEvent]) -> None:
         self._events = events
 
@@ -78,7 +80,7 @@ class Member:
     debugs = False  # whether its events of level debug are kept, too
     # What looks up names for it, if not the table of the network, and those of bootstrap URLs.
     names: Any = None
-    own_names: Any = None
+    bootstrap_names: Any = None
 
     def __init__(self, mesh: Mesh, name: str, number: int) -> None:
         self.mesh = mesh
@@ -134,20 +136,23 @@ class Member:
             self.reactor.installNameResolver(self.names)
         self.tun = self.mesh.make_tun(self)
         self.watch = MemoryWatch()
-        self.node = Node(
+        host = Host(
             self.reactor,
-            self.mesh.settings_of(self),
             self.tun,
-            make_site=lambda node: public.site(node.health, None, self.reactor),
-            random_bytes=self.mesh.random.randbytes,
-            draw=self.mesh.random.random,
-            failed=lambda why: None,
-            log=Logger(namespace="tunmesh", observer=_Journal(self.events)),
-            before_bootstrap=lambda: self.before_bootstrap(),
+            self.mesh.random.randbytes,
+            self.mesh.random.random,
+            self.watch,
             transport=self.mesh.transport,
-            is_debugging=lambda: self.debugs,
-            watch=self.watch,
-            own_names=self.own_names,
+            bootstrap_resolver=self.bootstrap_names,
+        )
+        log = Logger(namespace="tunmesh", observer=_Events(self.events))
+        self.node = Node(
+            self.mesh.settings_of(self),
+            host,
+            Journal(log, self.reactor.seconds, lambda: self.debugs),
+            make_site=lambda node: public.site(node.health, None, self.reactor),
+            failed=lambda why: None,
+            before_bootstrap=lambda: self.before_bootstrap(),
         )
         self.node.listen(MemoryPlace(PORT))
         self.node.start()

@@ -1,0 +1,221 @@
+"""Whom this node dials, and why: its bootstrap groups, the nodes that others vouch for, and lost
+nodes.
+
+    bootstrap groups ── dialing.bootstrap ──┐
+    nodes vouched for ── dialing.discovered ┼──> Connector.dialer ──> a link, and the interpreter
+    lost nodes ── dialing.redial ───────────┘
+
+A link that one of them dialed may be what another one of them is looking for; so whatever dialed
+it, all three are told whom it led to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from tunmesh.addresses import Target, shown_target
+from tunmesh.dialing.attempt import DialPolicy
+from tunmesh.dialing.bootstrap import Bootstrap, GroupSettings
+from tunmesh.dialing.connections import Connector
+from tunmesh.dialing.dial_limit import DialLimit
+from tunmesh.dialing.dialable import Dialable
+from tunmesh.dialing.discovered import DiscoveredNodes
+from tunmesh.dialing.reconnect import PeerFactory
+from tunmesh.dialing.redial import Redialer
+from tunmesh.errors import PeerError
+from tunmesh.link.link import Link
+from tunmesh.logs import bugs
+from tunmesh.membership.lost_nodes import LostNodes
+from tunmesh.membership.precedence import are_incarnations
+from tunmesh.node.log_story import DialStory
+from tunmesh.node.parts import Parts
+from tunmesh.status import DialStatus, LostNode
+from tunmesh.tls.underlay import Outside
+from tunmesh.wire import messages
+from tunmesh.wire.records import NodeRecord
+
+MAX_REDIALS = 4  # attempts at a time to link with lost nodes
+PATIENCE = 1.0  # seconds that the node with the larger id lets the other one dial first
+PATIENCE_PER_NODE = 0.02  # and so many more for each node that the other one may have to dial
+MAX_PATIENCE = 10.0  # a member that invents nodes must not delay dials by minutes
+
+
+class Dials:
+    """`before_bootstrap()` is called before the URLs of a group are dialed."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        story: DialStory,
+        connector: Connector,
+        before_bootstrap: Callable[[], None],
+    ) -> None:
+        host, settings, own = parts.host, parts.settings, parts.me.record.host_port
+        self._parts = parts
+        self._story = story
+        self._connector = connector
+        self._before_bootstrap = before_bootstrap
+        rule = Dialable(Outside(settings.networks), settings.dial_allow, own[0])
+        self._discovered = DiscoveredNodes(
+            host.reactor, connector, rule, host.draw, self._introducers, self._story.budget_spent
+        )
+        self._bootstrap = Bootstrap(settings.reloadable.groups, own, self._group_dialer, host.draw)
+        limit = DialLimit(MAX_REDIALS, host.draw, bugs.caught("a dial could not begin"))
+        redial = DialPolicy(limit, rule=rule, rounds=0, is_quiet=True)
+        self._redialer = Redialer(
+            host.reactor,
+            LostNodes(own, host.draw),
+            lambda target: connector.dialer((target,), redial),
+            lambda: self._bootstrap.is_content,
+            self._busy,
+        )
+
+    # --- what to dial ---
+
+    def dial(self, record: NodeRecord, patient: bool) -> None:
+        """Try to link with this node until that is stopped. `patient`: it should dial first."""
+        parts = self._parts
+        patience = min(PATIENCE + PATIENCE_PER_NODE * parts.roster.nodes_known, MAX_PATIENCE)
+        self._discovered.dial(record, patience * (1 + parts.host.draw()) if patient else 0.0)
+
+    def forget(self, node_id: str) -> None:
+        """Nobody vouches for this node any more."""
+        self._discovered.forget(node_id)
+
+    def vouched(self, node_ids: Iterable[str], source: str) -> None:
+        """A node from this source vouches for these."""
+        self._discovered.vouched(node_ids, source)
+
+    def update(self) -> None:
+        """Dial the groups that have no link, and the lost nodes that are due."""
+        self._bootstrap.update(self._parts.roster.linked())
+        self._redialer.dial_due()
+
+    def use_groups(self, groups: tuple[GroupSettings, ...]) -> None:
+        """Bootstrap from these groups from now on."""
+        self._bootstrap.change(groups)
+
+    def abandon(self) -> None:
+        """Stop dialing."""
+        self._bootstrap.abandon()
+        self._redialer.abandon()
+        self._discovered.abandon()
+
+    # --- what came of it ---
+
+    def is_reached(self, link: Link) -> bool:
+        """Whether this new link was dialed at the URL of the node that it leads to."""
+        dialer = self._connector.attempt(link)
+        return dialer is not None and dialer.target == link.node.host_port
+
+    def link_up(self, link: Link) -> None:
+        """A link came up that is of use."""
+        dialer = self._connector.attempt(link)
+        self._bootstrap.found(dialer, link.node.id)
+        self._redialer.answered(dialer)
+        self._note_misled(dialer, link.node)
+        self._discovered.stop(link.node.id)
+        self.update()
+        self._connector.settled(link)
+
+    def led_back(self, link: Link) -> None:
+        """A link leads to this node itself."""
+        dialer = self._connector.attempt(link)
+        self._bootstrap.led_back(dialer)
+        self._redialer.answered(dialer)
+        if dialer is not None:
+            dialer.set_reason("it leads to this node")
+            self._note_misled(dialer, link.node)
+        if self.leads_back and not len(self._parts.peers):
+            self._story.leads_back(self.leads_back)
+
+    def failed(self, link: Link, error: PeerError) -> None:
+        """A connection did not become a link."""
+        dialer = self._connector.attempt(link)
+        if dialer is not None:
+            dialer.set_reason(str(error))
+        if error.reason in messages.BYE_REASONS:
+            return  # this node's own, when it leaves
+        if dialer is not None:
+            self._story.dialed_in_vain(shown_target(dialer.target), error)
+        else:
+            self._story.stranger_failed(link.transport.getPeer().host, error)
+
+    def linked(self, link: Link) -> None:
+        """A node is linked, by its first link."""
+        self._redialer.linked(link.node, link.source, self.is_reached(link))
+
+    def parted(self, link: Link, reason: str) -> None:
+        """A node is no longer linked."""
+        self._redialer.parted(link.node, reason)
+
+    def _note_misled(self, dialer: PeerFactory | None, record: NodeRecord) -> None:
+        """A dialer for one node reached another one: both say that they are at that URL."""
+        if dialer is None or self._discovered.is_for(record.id, dialer):
+            return
+        node_id = self._discovered.wanted(dialer)
+        wanted = self._parts.roster.record_of(node_id) if node_id is not None else None
+        if wanted is None or are_incarnations(wanted, record):
+            return
+        there = "this node" if record.id == self._parts.me.id else record.name
+        dialer.set_reason(f"it leads to {there}")
+        self._story.misled(wanted, there)
+
+    # --- for the status ---
+
+    @property
+    def is_first(self) -> bool:
+        """Whether there is nobody to bootstrap from: this is the first node of its mesh."""
+        return self._bootstrap.is_empty
+
+    @property
+    def leads_back(self) -> tuple[str, ...]:
+        """All bootstrap URLs, if every one of them leads to this node; else none."""
+        return tuple(f"https://{shown_target(each)}" for each in self._bootstrap.leads_back)
+
+    def renewals(self) -> Iterator[DialStatus]:
+        """Sessions that are due to be renewed, which has failed so far."""
+        for node_id, dialer in self._discovered:
+            if dialer.retries and self._parts.roster.is_linked(node_id):
+                yield _status(self._parts.peers.link(node_id).node.name, False, dialer)
+
+    def wanted(self) -> Iterator[DialStatus]:
+        """Nodes and groups without a link that are being dialed."""
+        for node_id, dialer in self._discovered:
+            if not self._parts.roster.is_linked(node_id):
+                record = self._parts.roster.record_of(node_id)
+                yield _status(record.name if record else node_id, False, dialer)
+        for name, dialer in self._bootstrap.dialing():
+            yield _status(name, True, dialer)
+
+    def lost(self) -> Iterator[LostNode]:
+        return self._redialer.statuses()
+
+    # --- what the parts of it ask ---
+
+    def _introducers(self, node_id: str) -> set[str]:
+        """The sources of those who vouch for a node, and its own if it is linked."""
+        roster, peers = self._parts.roster, self._parts.peers
+        return peers.sources((node_id, *roster.hearsay.vouchers(node_id)))
+
+    def _busy(self) -> set[Target]:
+        """Targets that are dialed for other reasons than that a node is lost."""
+        dialers = [dialer for _, dialer in self._discovered]
+        dialers += [dialer for _, dialer in self._bootstrap.dialing()]
+        return {target for dialer in dialers for target in dialer.targets}
+
+    def _group_dialer(self, group: GroupSettings) -> PeerFactory:
+        return self._connector.dialer(
+            group.targets,
+            DialPolicy(
+                rounds=group.retries,
+                max_delay=self._parts.settings.bootstrap_retry_interval,
+                begin_round=self._before_bootstrap,
+                resolver=self._parts.host.bootstrap_resolver,
+            ),
+        )
+
+
+def _status(name: str, is_group: bool, dialer: PeerFactory) -> DialStatus:
+    target = shown_target(dialer.target)
+    return DialStatus(name, is_group, target, dialer.retries, dialer.why, dialer.retry_in)

@@ -1,0 +1,127 @@
+"""Carries out what the roster wants: its commands become effects on links, routes and dials.
+
+The roster decides, this acts. What is left to decide here is when news is sent: it is gathered
+first, the longer the more links there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from tunmesh.link.link import Link
+from tunmesh.membership import commands, name_conflicts
+from tunmesh.membership.roster import News
+from tunmesh.node.dials import Dials
+from tunmesh.node.log_story import LinkStory
+from tunmesh.node.parts import Parts
+from tunmesh.observe.debug_summary import DebugSummary
+
+GATHER = 0.2  # seconds for which news is gathered before it is sent
+# The least pause from one sending to the next, in seconds for each link: a message costs about 0.1
+# ms at either end, and news must not take most of the time when a large mesh starts as a whole.
+GATHER_PER_LINK = 0.02
+# The same when all the news is that a node is linked which others vouch for already.
+GATHER_VOUCHES_PER_LINK = 0.1
+
+
+class Interpreter:
+    """`changed()` is called when what makes the node ready may have changed."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        dials: Dials,
+        story: LinkStory,
+        summary: DebugSummary,
+        changed: Callable[[], None],
+    ) -> None:
+        self._parts = parts
+        self._roster, self._peers = parts.roster, parts.peers
+        self._dials = dials
+        self._story = story
+        self._summary = summary
+        self._changed = changed
+        self._news_sent = -math.inf
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Carry out nothing more."""
+        self._is_stopped = True
+
+    def run(self, wanted: Sequence[commands.Command[Link]]) -> None:
+        """Carry these out, and see to it that news is sent."""
+        if self._is_stopped:
+            return
+        for command in wanted:
+            self._do(command)
+        news = self._roster.news
+        if news is not News.NONE:
+            per_link = GATHER_PER_LINK if news is News.URGENT else GATHER_VOUCHES_PER_LINK
+            pause = self._news_sent + per_link * len(self._peers) - self._parts.now
+            self._parts.timers.call_within("news", max(GATHER, pause), self._send_news)
+
+    def _send_news(self) -> None:
+        self._news_sent = self._parts.now
+        self.run(self._roster.gossip())
+
+    def _do(self, command: commands.Command[Link]) -> None:
+        match command:
+            case commands.Join(link):
+                self._join(link)
+            case commands.Part(link, reason):
+                self._part(link, reason)
+            case commands.Switch(link):
+                self._peers.switch(link)
+            case commands.Route(address, link):
+                self._peers.route(address, link)
+            case commands.Unroute(address):
+                self._peers.unroute(address)
+            case commands.Tell(link, gossip):
+                self._summary.gossip_sent()
+                link.tell(gossip)
+            case commands.Ask(link, ids):
+                self._summary.asked(len(ids))
+                link.ask(ids)
+            case commands.Introduce(link, ids):
+                link.introduce(self._peers.link(node_id).signed for node_id in ids)
+            case commands.Refuse(link, refusal):
+                if refusal.addresses:
+                    self._story.refuse(link, refusal)
+                link.refuse(refusal)
+            case commands.Retire(link):
+                self._story.retired(link, self._parts.now - link.since)
+                link.retire()
+            case commands.Close(link, reason):
+                self._story.closed(link, reason)
+                link.close(reason)
+            case commands.Probe(link):
+                link.probe(partial(self._probed, link))
+            case commands.Dial(record, patient):
+                self._dials.dial(record, patient)
+            case commands.Forget(node_id):
+                self._dials.forget(node_id)
+
+    def _join(self, link: Link) -> None:
+        record = link.node
+        self._dials.linked(link)
+        self._peers.join(link, self._roster.was_first(record.id))
+        if self._peers.is_getting_crowded(link):
+            count, most = self._peers.count_from(link.source), self._peers.max_per_source
+            self._story.crowded_source(link, count, most)
+        conflicts = name_conflicts.conflicts_of(
+            record, self._parts.me.record, self._peers.records()
+        )
+        self._story.linked(link, conflicts)
+        self._changed()
+
+    def _part(self, link: Link, reason: str) -> None:
+        self._peers.part(link)
+        self._dials.parted(link, reason)
+        self._story.unlinked(link, reason, self._peers.has_name(link.node.name))
+        self._changed()
+
+    def _probed(self, link: Link, alive: bool) -> None:
+        self._story.probed(link, alive)
+        self.run(self._roster.probed(link, alive))

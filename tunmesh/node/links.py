@@ -1,0 +1,245 @@
+"""The links of a node: what they report goes to the roster as facts.
+
+    link up, link lost, gossip, bye ── facts ──> Roster ── commands ──> Interpreter
+      ^                                                                      │
+    Connector <── Dials <────────────────────────────────────────────────────┘
+
+Links whose session is too old are renewed here, and all are closed when the node leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from twisted.internet.defer import Deferred
+
+from tunmesh.auth import signing
+from tunmesh.dataplane.drops import DropReason
+from tunmesh.dialing.connections import Connector, Proof
+from tunmesh.errors import PeerError
+from tunmesh.link.link import Link
+from tunmesh.logs import bugs
+from tunmesh.membership.introductions import Introductions
+from tunmesh.node.dials import Dials
+from tunmesh.node.interpreter import Interpreter
+from tunmesh.node.log_story import DialStory, LinkStory
+from tunmesh.node.parts import Parts
+from tunmesh.observe.debug_summary import DebugSummary
+from tunmesh.tls.underlay import Outside
+from tunmesh.wire import messages
+from tunmesh.wire.gossip import Gossip, Refusal
+from tunmesh.wire.proofs import encode_shown
+from tunmesh.wire.records import SignedRecord
+
+REVOCATION = 60.0  # seconds that a link with a revoked key may be older than session_max_age
+LEAVE_TIMEOUT = 1.5  # seconds for the byes to reach the peers
+
+HANDSHAKE_FAILURES = (
+    "bad_proof",
+    "certificate",
+    "closed",
+    "crowded",
+    "framing",
+    "malformed",
+    "oversized",
+    "through_mesh",
+    "timeout",
+    "tls",
+    "unexpected",
+    "unknown_key",
+    "version",
+)
+
+
+class Links:
+    """What every link reports to (link.link.Owner). `changed()` is called when what makes the node
+    ready may have changed."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        before_bootstrap: Callable[[], None],
+        changed: Callable[[], None],
+    ) -> None:
+        settings, host = parts.settings, parts.host
+        self._parts = parts
+        self._roster, self._peers = parts.roster, parts.peers
+        self._changed = changed
+        self._signed = signing.sign(settings.record, settings.node_key)
+        self._own_addresses = {str(address.ip) for address in settings.record.addresses}
+        self._story = LinkStory(parts.journal, parts.me)
+        dial_story = DialStory(parts.journal, parts.me)
+        self._dial_story = dial_story
+        self.connector = Connector(
+            host.reactor,
+            self,
+            Proof(
+                settings.reloadable.keys,
+                settings.node_key,
+                self._introduction,
+                host.random_bytes,
+                parts.contexts,
+                host.transport,
+            ),
+            host.draw,
+            dial_story,
+            Outside(settings.networks),
+            parts.memory,
+        )
+        self.dials = Dials(parts, dial_story, self.connector, before_bootstrap)
+        self._introductions = Introductions(parts.roster, parts.journal)
+        self._summary = DebugSummary(parts.journal)
+        self._interpreter = Interpreter(parts, self.dials, self._story, self._summary, changed)
+        self._failures = dict.fromkeys(HANDSHAKE_FAILURES, 0)
+        self._is_leaving = False
+        self._last_closed: Deferred[None] | None = None
+
+    def _introduction(self) -> bytes:
+        """What this node says of itself in a handshake."""
+        return encode_shown(self._signed, self._parts.me.record.settled)
+
+    # --- what links report ---
+
+    def link_up(self, link: Link) -> None:
+        if self._is_leaving:
+            link.close(messages.LEAVING)
+        elif link.node.id == self._parts.me.id:
+            self.dials.led_back(link)
+            link.close(messages.SELF)
+            self._changed()
+        elif not self._peers.has_room(link):
+            count, most = self._peers.count_from(link.source), self._peers.max_per_source
+            self._story.crowded_source(link, count, most)
+            link.close(messages.CROWDED)
+        else:
+            self._admit(link)
+
+    def _admit(self, link: Link) -> None:
+        record, settings = link.node, self._parts.settings
+        is_local = self._parts.table.is_local(record.addresses)
+        link.adopt(settings.local if is_local else settings.mesh)
+        self._roster.time_passed(self._parts.now)
+        self._introductions.compare(record, link.source)
+        is_reached = self.dials.is_reached(link)
+        self._interpreter.run(
+            self._roster.authenticated(link, record, link.dialed, link.shown, is_reached)
+        )
+        if self._roster.is_linked(record.id):
+            peer = self._peers.of(link)
+            forwarder = self._parts.forwarder
+            link.deliver_to(partial(forwarder.received, peer), forwarder.read_ended)
+            self.dials.link_up(link)
+
+    def link_failed(self, link: Link, error: PeerError) -> None:
+        if error.reason in self._failures:
+            self._failures[error.reason] += 1
+        self.dials.failed(link, error)
+        self._closed(link)
+
+    def stranger_failed(self, host: str, error: PeerError) -> None:
+        """An accepted connection ended before it got as far as a link."""
+        self._failures[error.reason] += 1
+        self._dial_story.stranger_failed(host, error)
+
+    def link_lost(self, link: Link, error: PeerError) -> None:
+        self._closed(link)
+        self._interpreter.run(self._roster.link_lost(link, str(error)))
+        if not self._is_leaving:
+            self.dials.update()
+
+    def _closed(self, link: Link) -> None:
+        self.connector.closed(link)
+        last = self._last_closed
+        if last is not None and not last.called and not len(self.connector):
+            last.callback(None)
+
+    def wasteful(self, link: Link) -> None:
+        self._story.wasteful(link)
+
+    def packets_dropped(self, reason: DropReason, count: int) -> None:
+        self._parts.forwarder.count_drops(reason, count)
+
+    def gossip_received(self, link: Link, gossip: Gossip) -> None:
+        self._summary.gossip_received()
+        self._interpreter.run(self._roster.gossip_received(link, gossip))
+        for source in self._peers.sources((link.node.id,)):
+            self.dials.vouched(gossip.linked, source)
+        if gossip.full and self._roster.is_current(link):
+            # A new start: what it still refuses it says right behind this.
+            self._peers.refuses(link, (), "")
+
+    def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
+        self._summary.was_asked(len(ids))
+        self._interpreter.run(self._roster.inquiry_received(link, ids))
+
+    def introduction_received(self, link: Link, introduced: Sequence[SignedRecord]) -> None:
+        records = self._introductions.read(link, introduced)
+        self._interpreter.run(self._roster.introduction_received(link, records))
+
+    def refusal_received(self, link: Link, refusal: Refusal) -> None:
+        if not self._roster.is_current(link):
+            return  # said on a link that another one has replaced
+        refused = tuple(each for each in refusal.addresses if each in self._own_addresses)
+        if self._peers.refuses(link, refused, refusal.holder):
+            if refused:
+                self._story.refused(link, refusal, refused)
+            self._changed()
+
+    def bye_received(self, link: Link, reason: str) -> None:
+        if reason == messages.CROWDED:
+            self._story.crowded_out(link)
+        self._interpreter.run(self._roster.bye_received(link, reason))
+
+    def round_trip(self, link: Link, seconds: float) -> None:
+        self._peers.round_trip(link, seconds)
+
+    # --- now and then ---
+
+    def renew_sessions(self) -> None:
+        """End the sessions that are old enough, each by itself: an error in one must not keep the
+        others from it."""
+        for peer in self._peers:
+            with bugs.logged(f"the link with {peer.record.name} is not looked after"):
+                self._renew(peer.link)
+
+    def _renew(self, link: Link) -> None:
+        """The side that dialed an old link replaces it by a new one. If that fails because the
+        secret it came up with has been replaced, the link ends all the same."""
+        overdue = self._parts.now - link.since - self._parts.settings.session_max_age
+        if overdue > REVOCATION and link.key not in self.connector.keys:
+            link.close(messages.REVOKED)
+        elif overdue > 0 and link.dialed:
+            self.dials.dial(link.node, patient=False)
+
+    def ask_again(self) -> None:
+        """Ask other nodes for records that the one that was asked has not sent."""
+        self._interpreter.run(self._roster.hearsay.answers_overdue())
+
+    def summarize(self) -> None:
+        """Log what happened since the last time, for debugging."""
+        dropped_by_peer = {peer.record.name: peer.carrier.dropped for peer in self._peers}
+        self._summary.log(self._parts.forwarder.dropped, dropped_by_peer, self._roster.nodes_known)
+
+    async def leave(self) -> None:
+        """Say bye to every peer and close all links."""
+        self._is_leaving = True
+        self._interpreter.stop()
+        self.dials.abandon()
+        for link in self.connector:
+            link.close(messages.LEAVING)
+        if len(self.connector):
+            self._last_closed = Deferred()
+            self._last_closed.addTimeout(LEAVE_TIMEOUT, self._parts.host.reactor, lambda *_: None)
+            await self._last_closed
+
+    # --- for the status ---
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """Connections that did not become links, by reason."""
+        return self._failures
+
+    @property
+    def false_introductions(self) -> int:
+        return self._introductions.false

@@ -1,0 +1,326 @@
+"""What a node logs, and when: a class for each part of the node that has something to tell.
+
+Each event is logged in one place. Its word and fields are documented in docs/logs.md and stay the
+same; its text may change. `by` is the source that caused a line (logs.journal): peers cannot fill
+the log. HEARSAY stands for all that strangers, and nodes named by others, may cause together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tunmesh.addresses import Target, plain_host
+from tunmesh.dialing import dial_budget
+from tunmesh.dialing.reconnect import PeerFactory
+from tunmesh.errors import PeerError
+from tunmesh.link.link import Link
+from tunmesh.logs.journal import Journal
+from tunmesh.membership.agreement import have_other_networks, network_texts
+from tunmesh.membership.me import Me
+from tunmesh.membership.name_conflicts import Conflict
+from tunmesh.node.settings import Place
+from tunmesh.status import Health
+from tunmesh.wire import messages
+from tunmesh.wire.gossip import Refusal
+from tunmesh.wire.records import NodeRecord
+
+HEARSAY = "hearsay"
+
+
+class NodeStory:
+    """The node as a whole."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def listening(self, place: Place) -> None:
+        self._journal.info(
+            "listening on {where}",
+            event="listening",
+            where=place.where,
+            port=place.port,
+            address=str(place.address or ""),
+        )
+
+    def leaving(self) -> None:
+        self._journal.info("leaving the mesh", event="leaving")
+
+    def tun_lost(self, why: str) -> None:
+        self._journal.error("{why}", event="tun_lost", why=why)
+
+    def device_changed(self, device: str, complaints: Sequence[str]) -> None:
+        """Somebody took something from the device, or gave it back."""
+        why = "; ".join(complaints)
+        if why:
+            self._journal.warn(
+                ("device", why),
+                "{device} is not as it was set up: {why}",
+                event="device_changed",
+                device=device,
+                why=why,
+            )
+        else:
+            text = "{device} has its addresses and routes again"
+            self._journal.info(text, event="device_whole", device=device)
+
+    def ready(self) -> None:
+        self._journal.info("ready", event="ready")
+
+    def not_ready(self, health: Health) -> None:
+        why = "; ".join(check.reason for check in health.ready if not check.ok)
+        self._journal.warn(("not ready", why), "not ready: {why}", event="not_ready", why=why)
+
+    def settled(self) -> None:
+        self._journal.debug("settled: new nodes believe this node's claims", event="settled")
+
+
+class LinkStory:
+    """Links, the nodes at their other ends, and the addresses that these claim."""
+
+    def __init__(self, journal: Journal, me: Me) -> None:
+        self._journal = journal
+        self._me = me
+
+    def linked(self, link: Link, conflicts: Iterable[Conflict]) -> None:
+        """A node is linked by this link. `conflicts`: names and URLs that another node has too."""
+        record = link.node
+        self._journal.over(("unreachable", record.host_port))
+        self._journal.info(
+            "linked with {peer} ({addresses}), {direction}: {url}",
+            by=link.source,
+            event="linked",
+            peer=record.name,
+            url=record.url,
+            direction="dialed" if link.dialed else "accepted",
+            addresses=", ".join(str(address.ip) for address in record.addresses),
+        )
+        for conflict in conflicts:
+            self._conflict(conflict, link.source)
+        if have_other_networks(self._me.record, record):
+            self._journal.warn(
+                ("networks", record.networks),
+                "network_cidr is {ours} here, {theirs} on {peer}",
+                by=link.source,
+                event="networks_differ",
+                peer=record.name,
+                ours=network_texts(self._me.record),
+                theirs=network_texts(record),
+            )
+
+    def _conflict(self, conflict: Conflict, source: str) -> None:
+        if conflict.kind == "url":
+            _log_url_conflict(self._journal, str(conflict), conflict.value, conflict.nodes, source)
+            return
+        self._journal.warn(
+            ("name", conflict.value),
+            "{conflict}",
+            by=source,
+            event="name_conflict",
+            conflict=str(conflict),
+            name=conflict.value,
+            nodes=list(conflict.nodes),
+        )
+
+    def unlinked(self, link: Link, reason: str, has_namesake: bool) -> None:
+        """`has_namesake`: another node of the same name is still linked."""
+        if reason == messages.LEAVING:
+            text = "{peer} left the mesh"
+        elif has_namesake:
+            text = "one of the nodes named {peer} is no longer linked: {reason}"
+        else:
+            text = "no longer linked with {peer}: {reason}"
+        self._journal.info(
+            text,
+            by=link.source,
+            event="unlinked",
+            peer=link.node.name,
+            reason=reason,
+        )
+
+    def retired(self, link: Link, age: float) -> None:
+        self._journal.debug(
+            "of two links with {peer} the one {direction} {age} s ago is retired",
+            event="retired",
+            peer=link.node.name,
+            direction="dialed" if link.dialed else "accepted",
+            age=round(age, 1),
+        )
+
+    def closed(self, link: Link, reason: str) -> None:
+        self._journal.debug(
+            "a link with {peer} is closed: {reason}",
+            event="closed",
+            peer=link.node.name,
+            reason=reason,
+        )
+
+    def probed(self, link: Link, alive: bool) -> None:
+        self._journal.debug(
+            "{peer} "
+            + ("answered a probe" if alive else "did not answer a probe within {patience:g} s"),
+            event="probed",
+            peer=link.node.name,
+            answered=alive,
+            patience=link.timing.probe_timeout,
+        )
+
+    def wasteful(self, link: Link) -> None:
+        self._journal.warn(
+            ("wasteful", link.node.id),
+            "{peer} sends very many packets that are dropped, or messages: it is read more slowly",
+            by=link.source,
+            event="wasteful",
+            peer=link.node.name,
+        )
+
+    def crowded_source(self, link: Link, count: int, most: int) -> None:
+        """This many nodes from the source of this link are linked."""
+        self._journal.warn(
+            ("crowded source", link.source, count),
+            "{count} nodes are linked from {source}, and clustering/max_nodes_per_source is {most}",
+            by=link.source,
+            event="crowded_source",
+            count=count,
+            source=link.source,
+            most=most,
+        )
+
+    def crowded_out(self, link: Link) -> None:
+        """The other end says the same of this node's source."""
+        self._journal.warn(
+            "crowded out",
+            "{peer} takes no more nodes from the address that this one comes from: see "
+            "clustering/max_nodes_per_source there",
+            by=link.source,
+            event="crowded_source",
+            peer=link.node.name,
+        )
+
+    def refuse(self, link: Link, refusal: Refusal) -> None:
+        """This node does not route addresses of the other end to it."""
+        self._journal.warn(
+            ("refuse", link.node.name, refusal),
+            "{addresses} is not routed to {peer}: {why}",
+            by=link.source,
+            event="address_conflict",
+            peer=link.node.name,
+            addresses=", ".join(refusal.addresses),
+            why=_why_refused(refusal, self._me.record, link.node, "here"),
+        )
+
+    def refused(self, link: Link, refusal: Refusal, addresses: tuple[str, ...]) -> None:
+        """The other end does not route these addresses of this node to it."""
+        self._journal.warn(
+            ("refused", addresses),
+            "{peer} does not route {addresses} to this node: {why}",
+            by=link.source,
+            event="address_refused",
+            peer=link.node.name,
+            addresses=", ".join(addresses),
+            why=_why_refused(refusal, link.node, self._me.record, "there"),
+        )
+
+
+class DialStory:
+    """Attempts to link with nodes (dialing.connections.DialObserver)."""
+
+    def __init__(self, journal: Journal, me: Me) -> None:
+        self._journal = journal
+        self._me = me
+
+    def dialing(self, dialer: PeerFactory, address: str) -> None:
+        host, port = dialer.target
+        at = "" if address == host else " at {address}"
+        again = ", attempt {attempt}" if dialer.retries else ""
+        self._journal.debug(
+            f"dialing {{host}}:{{port}}{at}{again}",
+            event="dialing",
+            host=host,
+            port=port,
+            address=address,
+            attempt=dialer.retries + 1,
+        )
+
+    def unreachable(self, target: Target, why: str) -> None:
+        if target == self._me.record.host_port:
+            return  # behind NAT a node need not reach itself by the address that others use
+        host, port = target
+        self._journal.warn(
+            ("unreachable", target),
+            "cannot reach {host}:{port}: {why}",
+            by=HEARSAY,
+            event="unreachable",
+            host=host,
+            port=port,
+            why=why,
+        )
+
+    def dialed_in_vain(self, target: str, error: PeerError) -> None:
+        """A connection that this node dialed did not become a link."""
+        self._handshake_failed(target, target, error)
+
+    def stranger_failed(self, host: str, error: PeerError) -> None:
+        """Nor did one that it accepted."""
+        # One kind for all of them, or whoever has many addresses could cause as many lines.
+        self._handshake_failed("a stranger", f"a stranger at {plain_host(host)}", error)
+
+    def _handshake_failed(self, kind: str, who: str, error: PeerError) -> None:
+        self._journal.warn(
+            ("handshake", kind, error.reason),
+            "no link with {who}: {why}",
+            by=HEARSAY,
+            event="handshake_failed",
+            who=who,
+            reason=error.reason,
+            why=str(error),
+        )
+
+    def leads_back(self, urls: Sequence[str]) -> None:
+        """All bootstrap URLs lead to this node."""
+        self._journal.warn(
+            "leads back",
+            "leads only to this node: {urls}; bootstrap_node_urls must name other nodes, or be "
+            "empty for the first node of a mesh",
+            event="leads_back",
+            urls=", ".join(urls),
+        )
+
+    def misled(self, wanted: NodeRecord, there: str) -> None:
+        """Another node than the wanted one answers at its URL: `there` is its name."""
+        text = f"{wanted.url}, which {wanted.name} advertises, leads to {there}"
+        _log_url_conflict(self._journal, text, wanted.url, (wanted.name, there), HEARSAY)
+
+    def budget_spent(self, source: str) -> None:
+        """Nodes from this source vouch for too many that cannot be reached."""
+        self._journal.warn(
+            ("dials spent", source),
+            "nodes that are heard of from {source} are dialed more slowly from now on: {count} "
+            "dials led to no member",
+            by=source,
+            event="dials_spent",
+            source=source,
+            count=dial_budget.BURST,
+        )
+
+
+def _log_url_conflict(
+    journal: Journal, text: str, url: str, nodes: Iterable[str], source: str
+) -> None:
+    journal.warn(
+        ("url", url),
+        "{conflict}",
+        by=source,
+        event="url_conflict",
+        conflict=text,
+        url=url,
+        nodes=list(nodes),
+    )
+
+
+def _why_refused(refusal: Refusal, refuser: NodeRecord, refused: NodeRecord, where: str) -> str:
+    if refusal.holder == refused.name:
+        return f"another {refused.name}, started later, holds it, and both are alive"
+    if refusal.holder:
+        return f"{refusal.holder} holds it"
+    networks = network_texts(refuser)
+    return f"it is outside the network {where}{': ' * bool(networks)}{networks}"

@@ -1,0 +1,59 @@
+"""The parts of a node that need nothing of the others above them, made once and handed around."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunmesh.dataplane.forwarder import Forwarder
+from tunmesh.dataplane.table import Table
+from tunmesh.link.link import Link
+from tunmesh.link.memory_budget import MemoryBudget
+from tunmesh.logs.journal import Journal
+from tunmesh.membership.me import Me
+from tunmesh.membership.roster import Roster
+from tunmesh.node.peers import LinkedNode, Peers
+from tunmesh.node.settings import Host, Settings
+from tunmesh.node.timers import Timers
+from tunmesh.tls.credentials import Contexts
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    settings: Settings
+    host: Host
+    journal: Journal
+    me: Me
+    roster: Roster[Link]
+    table: Table[LinkedNode]
+    forwarder: Forwarder[LinkedNode]
+    peers: Peers
+    memory: MemoryBudget
+    contexts: Contexts
+    timers: Timers
+
+    @classmethod
+    def make(cls, settings: Settings, host: Host, journal: Journal) -> Parts:
+        seconds = host.reactor.seconds
+        record, networks = settings.record, settings.networks
+        me = Me(record)
+        table: Table[LinkedNode] = Table(
+            record.addresses, networks, settings.enable_broadcast, seconds
+        )
+        return cls(
+            settings,
+            host,
+            journal,
+            me,
+            Roster(me, networks),
+            table,
+            Forwarder(host.tun, table, seconds),
+            Peers(me, table, settings.metric_ttl, seconds, settings.max_nodes_per_source),
+            MemoryBudget(settings.memory_budget),
+            Contexts(settings.reloadable.credentials),
+            Timers(host.reactor),
+        )
+
+    @property
+    def now(self) -> float:
+        """Seconds of the node's clock, which only goes forward."""
+        return float(self.host.reactor.seconds())

@@ -1,0 +1,90 @@
+"""What a node is given: its settings, and what it uses of the host that it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IHostnameResolver, IListeningPort, IProtocolFactory
+from twisted.protocols.policies import ProtocolWrapper
+
+from tunmesh.addresses import Network
+from tunmesh.auth.handshake import Key
+from tunmesh.auth.node_key import NodeKey
+from tunmesh.dataplane.tun import Tun
+from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.link import memory_budget
+from tunmesh.link.link import Timing
+from tunmesh.netlink.device_state import Unwatched, Watch
+from tunmesh.tls.credentials import Credentials
+from tunmesh.tls.transport import TunedTransport
+from tunmesh.wire.records import NodeRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Reloadable:
+    """Settings that may change while a node runs. The first key is offered, all are accepted."""
+
+    keys: tuple[Key, ...]
+    credentials: Credentials
+    groups: tuple[GroupSettings, ...] = ()
+    expected_nodes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a node, in plain values. Durations are seconds."""
+
+    record: NodeRecord  # its id is made of the node's key
+    node_key: NodeKey
+    networks: tuple[Network, ...]
+    reloadable: Reloadable
+    enable_broadcast: bool = False
+    bootstrap_retry_interval: float = 15.0
+    startup_grace: float = 0.0
+    session_max_age: float = 3600.0
+    groom_interval: float = 5.0
+    metric_ttl: float = 3600.0
+    memory_budget: int = memory_budget.DEFAULT  # bytes
+    max_nodes_per_source: int = 512
+    dial_allow: tuple[Network, ...] | None = None
+    local: Timing = field(default_factory=Timing)  # for links within the local subnet
+    mesh: Timing = field(default_factory=Timing)  # for all others
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a node uses of its host; tests have all of it in memory.
+
+    - `reactor`: time, names, connections and the listening port;
+    - `tun` carries packets to and from this host, `watch` notices what others do to it;
+    - `random_bytes(n)` and `draw()`, a number from 0 to 1, are the only sources of randomness;
+    - `transport` runs TLS on each connection;
+    - `worked()` and `waited()`: the seconds so far that this thread had a CPU, and that it waited
+      for one, by which the work for strangers is limited;
+    - `bootstrap_resolver` looks up the names in bootstrap URLs, so that lookups of names that other
+      nodes gave cannot delay them. None: the reactor's.
+    """
+
+    reactor: Any
+    tun: Tun
+    random_bytes: Callable[[int], bytes]
+    draw: Callable[[], float]
+    watch: Watch = field(default_factory=Unwatched)
+    transport: type[ProtocolWrapper] = TunedTransport
+    worked: Callable[[], float] = lambda: 0.0
+    waited: Callable[[], float] = lambda: 0.0
+    bootstrap_resolver: IHostnameResolver | None = None
+
+
+class Place(Protocol):
+    """Where a node listens; host.tcp_ports.Bound is one."""
+
+    @property
+    def address(self) -> object | None: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def where(self) -> str: ...
+    def listen(self, reactor: Any, factory: IProtocolFactory) -> IListeningPort: ...

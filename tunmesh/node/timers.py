@@ -1,0 +1,33 @@
+"""The delayed calls of one node, each under a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+class Timers:
+    """At most one call of each name is pending. After `stop` nothing is called any more."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._calls: dict[str, IDelayedCall] = {}
+        self._is_stopped = False
+
+    def call_within(self, name: str, delay: float, call: Callable[[], None]) -> None:
+        """Call after this delay, or sooner if a call of this name is due sooner."""
+        pending = self._calls.get(name)
+        if self._is_stopped:
+            return
+        if pending is None or not pending.active():
+            self._calls[name] = self._clock.callLater(delay, call)
+        elif pending.getTime() > self._clock.seconds() + delay:
+            pending.reset(delay)
+
+    def stop(self) -> None:
+        """Cancel all calls."""
+        self._is_stopped = True
+        for pending in self._calls.values():
+            if pending.active():
+                pending.cancel()
