@@ -34,7 +34,7 @@ from bench.attack.stage import attacking, connections_opened
 from bench.contenders.tunmesh import contender
 from bench.errors import BenchError
 from bench.iperf import Iperf
-from bench.lab import Ground, Host, Lab
+from bench.lab import TOOL_PATIENCE, Ground, Host, Lab, finish
 from bench.ping import parse_ping, percentile
 from bench.probe import await_first_packet
 from tunmesh.localmesh import plan
@@ -152,8 +152,11 @@ def measure(ground: Ground, name: str, seconds: int, rate: str) -> Row:
             orchestrator = Orchestrator(ground.right, victim.address)
             count = str(round(seconds / PING_INTERVAL))
             ping = ("ping", "-i", f"{PING_INTERVAL}", "-c", count, "-W", "1")
-            output = ground.right.run(*ping, plan.NodePlan(1).ipv4, accept=(0, 1))
-            got, livez = _rate(stream), orchestrator.end()
+            try:
+                tool = ground.right.start_tool(*ping, plan.NodePlan(1).ipv4)
+                output = finish(tool, accept=(0, 1), patience=seconds + TOOL_PATIENCE)
+            finally:
+                got, livez = _rate(stream), orchestrator.end()
             dials += connections_opened(victim.daemon.pid) - STREAM_CONNECTIONS
     finally:
         grown, files = watch.end()
