@@ -1,4 +1,4 @@
-"""`tunmesh status`, `routes`, `graph`, `events`, `healthcheck`, `drain`: asking the node."""
+"""`tunmesh status`, `routes`, `graph`, `events`, `healthcheck`, `drain`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def _client(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Client | None:
     if ctx.resilient_parsing:
-        return None  # a shell completes: nobody is asked
+        return None  # shell completion: no node is needed
     return Client(socket_path(value, os.environ) or DEFAULT_SOCKET)
 
 
 def node_option(command: Command) -> Command:
-    """The option that says which node is asked; the command gets a Client, `node`."""
+    """The --socket option; the command gets a Client as `node`."""
     return click.option(
         "--socket",
         "node",
@@ -103,7 +103,7 @@ def routes(node: Client, output: str) -> None:
 @_output("text", "dot", "json")
 @click.option("--dot", "output", flag_value="dot", help="The same as -o dot.")
 def graph(node: Client, output: str) -> None:
-    """Show who is linked with whom, as far as this node knows."""
+    """Show which nodes are linked with each other, as far as this node knows."""
     tree = node.get("/v1/mesh")
     if output == "json":
         _say_json(tree)
@@ -117,7 +117,7 @@ def graph(node: Client, output: str) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on, until Ctrl-C or the node's end.")
 @click.option("-n", "--last", type=click.IntRange(min=0), help="No more than so many of the past.")
 def events(node: Client, output: str, follow: bool, last: int | None) -> None:
-    """Show what happened: the node's log, from info on, as far as it is kept (1,000 lines)."""
+    """Show the node's recent log (level info and above, at most 1,000 lines)."""
     past = node.lines("/v1/events")
     for event in past[len(past) - min(last, len(past)) :] if last is not None else past:
         _say_event(event, output)
@@ -134,7 +134,7 @@ def _say_event(event: dict[str, Any], output: str) -> None:
 @click.option("--socket", "path", metavar="PATH", help="The node's control socket.")
 @click.option("--ready", is_flag=True, help="Whether others can count on it, not only its life.")
 def healthcheck(path: str | None, ready: bool) -> None:
-    """Say in a line whether the node is healthy: whether a new start would not help.
+    """Say in one line whether the node is live (whether a restart would help if not).
 
     It asks the control socket or, without one, the node's port. Exit code 0 if it is, 1 if not. The
     image's HEALTHCHECK is the same without the command line: python -m tunmesh.healthcheck /livez.
@@ -148,14 +148,14 @@ def healthcheck(path: str | None, ready: bool) -> None:
 @node_option
 @click.option("--keep-guard", is_flag=True, help="Go on to refuse packets to the mesh.")
 def drain(node: Client, keep_guard: bool) -> None:
-    """Make the node say bye to its peers and end, and wait until it has.
+    """Make the node say bye to its peers and exit, and wait for it.
 
     A guard (networking.guard) is removed, unless it is to be kept: the node is not to come back."""
     networks = node.get("/v1/status")["device"]["networks"]
     following = node.follow()
-    next(following, None)  # it listens now, so nothing is missed
-    # Not after its end, which in a container is the end of this process as well, where the node is
-    # process 1. Until then the tun's own routes win.
+    next(following, None)  # subscribed before the request, so nothing is missed
+    # Before it exits: in a container whose process 1 is the node, this process ends with it. Until
+    # then the tun's own routes win.
     if not keep_guard:
         _remove_guard(networks)
     node.post("/v1/drain")
@@ -163,7 +163,7 @@ def drain(node: Client, keep_guard: bool) -> None:
 
 
 def _remove_guard(networks: Iterable[str]) -> None:
-    """The node could not: it has given up NET_ADMIN. Whoever drains it may have that."""
+    """The node cannot do this, as it has given up NET_ADMIN; whoever drains it may have it."""
     from tunmesh.netlink import setup
 
     guarded = setup.guarded([ip_network(network) for network in networks])
@@ -183,4 +183,4 @@ def _say_all(events: Iterable[dict[str, Any] | None], output: str) -> None:
         if event is not None:
             _say_event(event, output)
         elif stdio.is_unread():
-            return  # as in `tunmesh events -f | head`: there may be no next event to find out by
+            return  # `tunmesh events -f | head`: there may be no next event whose write would fail

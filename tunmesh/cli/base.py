@@ -1,4 +1,4 @@
-"""What every command of `tunmesh` shares: how errors are told, and being imported when needed."""
+"""What all commands of `tunmesh` share: error messages, and imports on demand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
 
-# Why a write to standard output fails. EPIPE is not among them: click ends in silence then.
+# Why writing to standard output fails. Not EPIPE: click then exits silently.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
@@ -43,12 +43,12 @@ class OneLineErrors(click.Command):
 
 
 class Group(OneLineErrors, click.Group):
-    """Commands of which each may raise OperatorError."""
+    """A group of commands that may raise OperatorError."""
 
 
 class Front(Group):
-    """Commands that are imported when somebody uses them: asking a node how it is must not take
-    half a second of imports. `places` says where each is, as `module:name`."""
+    """Commands that are imported on first use: `tunmesh status` must not take half a second of
+    imports. `places` says where each is, as `module:name`."""
 
     places: Mapping[str, str]
 
@@ -56,7 +56,7 @@ class Front(Group):
         return sorted(self.places)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """As the base class does it, without importing every command for its help."""
+        """As in the base class, without importing every command for its help text."""
         names = [CompletionItem(name) for name in self.list_commands(ctx)]
         options = click.Command.shell_complete(self, ctx, incomplete)
         return [item for item in names if item.value.startswith(incomplete)] + options

@@ -1,6 +1,6 @@
-"""Asking the node on this machine: HTTP over its control socket.
+"""The client of a node's control socket: HTTP over a Unix socket.
 
-Nothing but the standard library is imported here, so that asking takes a tenth of a second.
+Only the standard library is imported here, so that a command takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from typing import IO, Any
 from tunmesh.config.paths import SOCKET_VARIABLE
 from tunmesh.errors import OperatorError
 
-FUTURE = 2**52  # later than every event that has been
+FUTURE = 2**52  # later than every past event
 
 Tree = dict[str, Any]
 
 
 class NoAnswerError(OperatorError):
-    """The node does not answer, or not any more."""
+    """The node does not answer, or has stopped answering."""
 
 
 class NoNodeError(NoAnswerError):
-    """Nobody listens at the socket."""
+    """Nothing listens on the socket."""
 
 
 class _Object(Tree):
@@ -58,27 +58,27 @@ class Client:
     """One node, by the path of its socket. Raises NoAnswerError when it does not answer, and
     OperatorError when it refuses. `patience` is in seconds."""
 
-    timeout = 10.0  # seconds, if nobody says how long
+    timeout = 10.0  # seconds by default
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def get(self, page: str, patience: float | None = None) -> Tree:
-        """What a page says."""
+        """The JSON object of a page."""
         return self._json("GET", page, self.timeout if patience is None else patience)
 
     def post(self, page: str) -> Tree:
-        """Have something done."""
+        """Make the node do something."""
         return self._json("POST", page, self.timeout)
 
     def lines(self, page: str) -> list[Tree]:
-        """What a page of JSON lines says."""
+        """The objects of a page of JSON lines."""
         with self._talking(self.timeout), self._open("GET", page, self.timeout) as response:
             return [_tree(line) for line in response if line.strip()]
 
     def copy(self, page: str, out: IO[bytes]) -> None:
-        """Write what a page gives, as it comes, until the node ends. Raises OSError if `out`
-        cannot be written."""
+        """Copy a streamed page to `out` until the node ends. Raises OSError if `out` cannot be
+        written."""
         with self._talking(self.timeout):
             response = self._open("GET", page, self.timeout, is_endless=True)
         with response:
@@ -89,8 +89,8 @@ class Client:
     def follow(
         self, since: int = FUTURE, interval: float = 5.0, patience: float | None = None
     ) -> Iterator[Tree | None]:
-        """Every event after `since`, those to come included, until the node ends; None whenever
-        `interval` seconds have passed. It may be late by `patience`."""
+        """Every event after `since`, future ones included, until the node ends; None whenever
+        `interval` seconds have passed without one, late by at most `patience`."""
         page = f"/v1/events?since={since}&follow={interval}"
         longest = interval + (self.timeout if patience is None else patience)
         with self._talking(longest), self._open("GET", page, longest) as response:
@@ -103,7 +103,7 @@ class Client:
 
     @contextmanager
     def _talking(self, patience: float) -> Iterator[None]:
-        """Say what went wrong in one line."""
+        """Turn what goes wrong into one line."""
         try:
             yield
         except TimeoutError:
@@ -121,7 +121,7 @@ class Client:
     def _open(
         self, method: str, page: str, patience: float, is_endless: bool = False
     ) -> HTTPResponse:
-        """The answer, or the beginning of one for which `patience` does not matter any more."""
+        """The response; once it has begun, `patience` no longer applies to it."""
         connection = _Connection(self.path, patience)
         try:
             connection.connect()
@@ -149,7 +149,7 @@ def _tree(text: bytes) -> Tree:
 
 
 def _until_end(read: Callable[[], bytes]) -> bytes:
-    """What comes next; nothing when the node ended, in the middle of the page, as it must."""
+    """The next part; none if the node ended in the middle of the stream, as it must."""
     try:
         return read()
     except (HTTPException, ConnectionError):

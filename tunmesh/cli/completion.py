@@ -1,4 +1,4 @@
-"""`tunmesh completion`: the script with which a shell completes `tunmesh …`."""
+"""`tunmesh completion`: the shell completion script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS: dict[str, type[ShellComplete]] = {
     "zsh": ZshComplete,
     "fish": FishComplete,
 }
-VARIABLE = "_TUNMESH_COMPLETE"  # where click looks for what the shell wants to know
+VARIABLE = "_TUNMESH_COMPLETE"  # the variable by which the shell asks click for completions
 
 
 @click.command(cls=OneLineErrors)
@@ -27,5 +27,5 @@ def completion(ctx: click.Context, shell: str) -> None:
     tunmesh completion fish | source        in ~/.config/fish/config.fish
     """
     made = KINDS[shell](ctx.find_root().command, {}, "tunmesh", VARIABLE)
-    # Not made.source(): for bash that runs the bash of this machine to complain of its age.
+    # Not made.source(), which runs the bash of this machine to check its version.
     click.echo(ShellComplete.source(made))

@@ -32,7 +32,7 @@ def config_group() -> None:
 @_file
 @click.option("--redact/--no-redact", default=True, help="As of show; no value is printed here.")
 def check(file: str | None, redact: bool) -> None:
-    """Say whether FILE can be used, or everything that is wrong with it."""
+    """Check whether FILE can be used, and list everything that is wrong with it."""
     _lint(file)
     click.echo(f"{loading.path_of(file, os.environ)}: ok")
 
@@ -41,7 +41,7 @@ def check(file: str | None, redact: bool) -> None:
 @_file
 @_redact
 def show(file: str | None, redact: bool) -> None:
-    """Print what FILE amounts to, defaults filled in."""
+    """Print the effective config of FILE, defaults included."""
     path = loading.path_of(file, os.environ)
     _print_effective(loading.load(path, os.environ, _draw), redact)
 
@@ -71,7 +71,7 @@ config_group.add_command(generate_example, "example")
 @_file
 @_redact
 def parse(file: str | None, redact: bool) -> None:
-    """Check FILE and print what it amounts to, defaults filled in.
+    """Check FILE and print its effective config, defaults included.
 
     FILE is $TUNMESH_CONFIG_PATH or /etc/tunmesh/config.yaml when it is not given.
     """
@@ -79,7 +79,7 @@ def parse(file: str | None, redact: bool) -> None:
 
 
 def _lint(file: str | None) -> loading.Config:
-    """The config, if there is nothing wrong with it; warnings are printed."""
+    """The config, if it has no errors; warnings are printed."""
     # Importing it takes OpenSSL and netlink, which few commands need.
     from tunmesh.config.lint import lint
 

@@ -1,4 +1,4 @@
-"""`tunmesh doctor`: why does it not work?"""
+"""`tunmesh doctor`: why a node does not work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLOURS = {"ok": "green", "?": "yellow", "NO": "red"}
 @node_option
 @click.argument("file", required=False)
 def doctor(node: Client, file: str | None) -> None:
-    """Look for what keeps a node from working: config, device, privileges, the way to its peers.
+    """Find what keeps a node from working: config, device, privileges, the path to its peers.
 
     FILE is $TUNMESH_CONFIG_PATH or /etc/tunmesh/config.yaml when it is not given. Run it where the
     node runs, or is to run. Exit code 0 if nothing is wrong, 2 if something is.
@@ -51,7 +51,7 @@ def doctor(node: Client, file: str | None) -> None:
         _say("NO", str(status))
         bad += 1
     else:
-        # A ready node may have lost a packet lately, or a stranger may have knocked: no defect.
+        # A ready node may have dropped a packet, or refused a client: no defect.
         verdict = "?" if status["ready"] else "NO"
         for problem in status["problems"]:
             _say(verdict, problem)

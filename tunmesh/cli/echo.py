@@ -1,8 +1,8 @@
-"""Echo requests through the tun, from a process that may have no privilege at all.
+"""Round trips through the tun, measured without privileges.
 
-With ICMP where an unprivileged socket may (the kernel's net.ipv4.ping_group_range; containers have
-it open). Where it may not, a datagram to a port that nobody listens at: the other end's kernel says
-that it is unreachable, which takes as long.
+With ICMP where unprivileged ICMP sockets are allowed (sysctl net.ipv4.ping_group_range; containers
+allow it). Elsewhere with a datagram to a closed port: the other kernel answers that it is
+unreachable, which takes as long.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ipaddress import IPv4Address, IPv6Address
 from tunmesh.packets import icmp
 
 PAYLOAD = bytes(56)  # as `ping` sends
-_NOBODY = 33434  # where traceroute sends to, for the same reason
+_NOBODY = 33434  # a closed port, as traceroute uses
 
 
 class Echo:
-    """Pings one address. `round_trip()` as often as wanted, then `close`."""
+    """Pings one address: call `round_trip()` any number of times, then `close`."""
 
     def __init__(self, address: IPv4Address | IPv6Address, timeout: float) -> None:
         self._family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -39,7 +39,7 @@ class Echo:
         self._socket.close()
 
     def round_trip(self) -> float | None:
-        """Seconds; None when there was no answer in time. Raises OSError when it cannot be sent."""
+        """Seconds; None if there was no answer in time. Raises OSError if sending fails."""
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._socket.settimeout(self._timeout)
         self._socket.connect((self._address, 0 if self.is_icmp else _NOBODY))

@@ -1,4 +1,4 @@
-"""`tunmesh guard`: packets to the mesh are refused while no node runs."""
+"""`tunmesh guard`: refuses packets to the mesh while no node runs."""
 
 from __future__ import annotations
 

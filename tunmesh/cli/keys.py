@@ -74,7 +74,7 @@ def rotate(node: Client, config_path: str | None, make: bool) -> None:
 
 
 def _make_next(configured: Configured) -> Path:
-    """Make the secret that follows, readable for whom the old one is. Raises OperatorError."""
+    """Create the next secret, with the same owner and mode. Raises OperatorError."""
     from tunmesh.errors import OperatorError
     from tunmesh.pki import write
 
@@ -155,7 +155,7 @@ def certificate(
 
 
 def _prove(made: Issued, authority: Issued, cert: Path, ca: Path | None) -> None:
-    """Peers that trust the authority will accept it. Raises OperatorError."""
+    """Check that peers that trust the authority will accept it. Raises OperatorError."""
     from tunmesh.tls import certificates
     from tunmesh.tls.credentials import Credentials
 

@@ -1,4 +1,4 @@
-"""`tunmesh ping`, `explain`, `capture`: looking closer at one way through the mesh."""
+"""`tunmesh ping`, `explain`, `capture`: a closer look at one path through the mesh."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 def _find(node: Client, target: str) -> tuple[Tree, IPv4Address | IPv6Address]:
-    """The linked node that is meant, and the address to ping. Raises OperatorError."""
+    """The linked node to ping, and its address. Raises OperatorError."""
     tree = node.get("/v1/status")
     refuse_ambiguous(target, tree)
     peers = tree["peers"]
@@ -112,7 +112,7 @@ def explain(
     port: int | None,
     output: str,
 ) -> None:
-    """Tell what would happen to a packet from SOURCE to DESTINATION, step by step.
+    """Explain what would happen to a packet from SOURCE to DESTINATION, step by step.
 
     With the last packets between the two that were dropped here; PROTOCOL (tcp, udp, icmp) and PORT
     narrow that down. Exit code 0 if the packet would arrive, 2 if not.
@@ -172,7 +172,7 @@ def capture(
     except KeyboardInterrupt:
         return
     except BrokenPipeError:
-        stdio.discard()  # who read it has seen enough
+        stdio.discard()  # the reader has closed the pipe
     except OSError as error:
         stdio.discard()
         raise OperatorError(f"{file or 'standard output'}: {error.strerror or error}") from None

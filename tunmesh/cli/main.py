@@ -1,8 +1,8 @@
 """The command line: `tunmesh …`, and the original's two commands.
 
-Commands are thin: they parse options, call one function and print. Each group of them has a file
-here, which is imported when one of them is used. An `OperatorError` from anywhere is one line on
-stderr and exit code 1, never a traceback.
+Commands are thin: they parse options, call one function and print. Each group has a module, which
+is imported when one of its commands is used. An `OperatorError` becomes one line on stderr and exit
+code 1, never a traceback.
 """
 
 from __future__ import annotations

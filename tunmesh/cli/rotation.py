@@ -1,21 +1,21 @@
-"""The steps of changing the secret of a mesh, as `tunmesh secret rotate` tells them.
+"""The steps of changing the secret of a mesh, as `tunmesh secret rotate` presents them.
 
-Nothing is remembered from one call to the next. Which step it is follows from the secrets in the
-config and from what the node says of its links:
+No state is kept between calls. The current step follows from the secrets in the config and from the
+keys of the node's links:
 
     secrets in the config   the node                           step
-    one                     has no link by a revoked one       none; or it is over
-    one, the next is made                                      1: put it into all configs
+    one                     has no link by a revoked one       none, or finished
+    one, the next exists                                       1: add it to all configs
     several                 has not read them yet              1
     several, the old first                                     1: put the new one first
     several                 has links by others than `1`       2: wait
-    several                 has links by `1` only              3: take the old one away
-    one                     has links by a revoked one         4: they end
+    several                 has links by `1` only              3: remove the old one
+    one                     has links by a revoked one         4: these links end
 
-The new secret comes first at once. A dialer offers all of its secrets and the listener takes the
-first of its own that was offered: two nodes with any secret in common are linked, in whatever order
-configs are changed. And a link by `1` shows that the peer has the new one, so that a node that is
-linked with all others sees who lacks it.
+The new secret is put first from the start. A dialer offers all of its secrets, and the listener
+chooses the first of its own list that was offered: two nodes with a secret in common can link, in
+whatever order configs are changed. A link by `1` shows that the peer has the new secret, so a node
+that is linked with all others sees which ones lack it.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _NUMBERED = re.compile(r"(.+)-(\d{1,4})")
 
 @dataclass(frozen=True)
 class Configured:
-    """What a config has of secrets, but for themselves."""
+    """What a config says about its secrets, without the secrets."""
 
     path: Path
-    key: str  # under which they are: secret, secret_file, secrets or secret_files
+    key: str  # the key in use: secret, secret_file, secrets or secret_files
     count: int
     files: tuple[Path, ...]  # empty when they are in the config itself
     session_max_age: float  # seconds, at most
@@ -66,13 +66,13 @@ class Configured:
 
     @property
     def newest(self) -> int:
-        """The place of the one that was made last, by the numbers of their files, from 1."""
+        """The place (from 1) of the newest secret, by the numbers in the file names."""
         numbers = [_number(file)[1] for file in self.files]
         return numbers.index(max(numbers)) + 1 if numbers else 1
 
     @property
     def next_file(self) -> Path:
-        """Where the secret that follows belongs: `secret-2` beside `secret`."""
+        """The path of the next secret: `secret-2` beside `secret`."""
         if not self.files:
             return self.path.parent / "secret-2"
         newest = self.files[self.newest - 1]
@@ -80,7 +80,7 @@ class Configured:
         return newest.with_name(f"{name}-{number + 1}")
 
     def shown(self, file: Path) -> str:
-        """A file as the config may name it."""
+        """A file's path as the config may write it."""
         is_beside = file.parent == self.path.parent
         return file.name if is_beside else str(file)
 
@@ -92,12 +92,12 @@ def _number(file: Path) -> tuple[str, int]:
 
 
 def made(configured: Configured) -> Iterator[str]:
-    """Behind the line that says which file was made: what to do with it."""
+    """What to do with the file that was just created."""
     yield from _to_deploy(configured)
 
 
 def steps(configured: Configured, tree: Tree) -> Iterator[str]:
-    """Where a change of the secret is, and what comes next. `tree` is the node's status."""
+    """The current step of the change, and what to do next. `tree` is the node's status."""
     known = len(tree["key_ids"])
     if known != configured.count:
         yield from _not_read(configured, known)
@@ -247,12 +247,12 @@ def _over(peer: Tree, configured: Configured) -> str:
 
 
 def _mark(peer: Tree, configured: Configured, tree: Tree) -> str:
-    """A mark when the link is younger than what the config says."""
+    """A mark for a link that is younger than the config change."""
     return "*" if tree["time"] - peer["linked_for"] > configured.changed + NOTICED else ""
 
 
 def _unseen(tree: Tree) -> Iterator[str]:
-    """Nodes that this one cannot answer for."""
+    """Nodes whose keys this node cannot see."""
     names = {node["name"] for node in tree["lost"]}
     names |= {dial["name"] for dial in tree["dials"] if dial["kind"] == "node"}
     if names:
@@ -277,7 +277,7 @@ def _secrets(count: int) -> str:
 
 
 def _name(configured: Configured, place: int) -> str:
-    """A secret, in words that say nothing of what it is."""
+    """How a secret is called without revealing it."""
     if configured.files:
         return f"{configured.shown(configured.files[place - 1])} (place {place})"
     return f"the one at place {place}"

@@ -21,7 +21,7 @@ def simulate(scenario: str | None, listing: bool, nodes: int | None, seed: int |
 
     The same seed gives the same run. The exit code is 0 when all invariants hold.
     """
-    # These take Twisted and TLS, which most commands do not need.
+    # Imports Twisted and TLS, which most commands do not need.
     from tunmesh.simulator import run
     from tunmesh.simulator.scenarios import SCENARIOS
 

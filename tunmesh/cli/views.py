@@ -1,6 +1,6 @@
-"""What a node says of itself, as text for people: at most 80 columns, aligned, in plain words.
+"""A node's status as text for people: at most 80 columns, aligned.
 
-Each function takes the tree that the control socket gives (docs/control.md) and gives lines.
+Each function takes the JSON tree of the control socket (docs/control.md) and returns lines.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tunmesh.units import duration, milliseconds, size
 Tree = dict[str, Any]
 _COLUMNS = ("PEER", "ADDRESS", "LINK", "SINCE", "RTT", "LOSS", "RX/s", "TX/s", "DROPS")
 _WIDE = ("RX", "TX", "QUEUE", "KEY", "VERSION", "URL")
-MAX_LOST = 5  # nodes that were linked, when not all is wanted
+MAX_LOST = 5  # lost nodes that are shown without --all
 _LEVELS = {"error": "red", "critical": "red", "warn": "yellow"}
 
 
 def status(tree: Tree, wide: bool = False, columns: int | None = None) -> Iterator[str]:
-    """The node in a line, what is wrong, and a line for each peer. `columns`: of the terminal, at
-    whose end sentences are broken between words."""
+    """The node in one line, its problems, and a line for each peer. Sentences are wrapped at
+    `columns`, the width of the terminal."""
     node = tree["node"]
     good = tree["ready"]
     state = click.style("ready" if good else "not ready", fg="green" if good else "red")
@@ -48,8 +48,8 @@ def status(tree: Tree, wide: bool = False, columns: int | None = None) -> Iterat
 
 
 def _broken(text: str, columns: int | None) -> str:
-    """A sentence behind a mark of two characters, in lines of so many columns. Commands in it stay
-    whole words."""
+    """A sentence after a two-character mark, wrapped at `columns`. Commands in it are not
+    hyphenated."""
     if columns is None:
         return text
     return "\n  ".join(
@@ -58,7 +58,7 @@ def _broken(text: str, columns: int | None) -> str:
 
 
 def _keys(tree: Tree) -> str:
-    """While the secret is changed: who uses which."""
+    """During a secret rotation: which peers use which key."""
     offered = tree["key_ids"][0]
     counts = (
         f"{key_id}{' (offered)' * (key_id == offered)} by {count} peer{'s' * (count != 1)}"
@@ -102,12 +102,12 @@ def _lost(node: Tree) -> list[str]:
 
 
 def routes(tree: Tree) -> Iterator[str]:
-    """Every address that has a route, and to whom."""
+    """Every address with a route, and the node it leads to."""
     yield from table(["ADDRESS", "NODE", "AT"], list(routed(tree)), left=3)
 
 
 def routed(tree: Tree) -> Iterator[list[str]]:
-    """Address, node and where that is, this node's own first."""
+    """Address, node and location; this node's own addresses first."""
     for address in tree["node"]["addresses"]:
         yield [address.partition("/")[0], tree["node"]["name"], "this node"]
     for peer in tree["peers"]:
@@ -115,7 +115,7 @@ def routed(tree: Tree) -> Iterator[list[str]]:
 
 
 def graph(tree: Tree) -> Iterator[str]:
-    """Who is linked with whom: a line for each node."""
+    """The links between nodes: a line for each node."""
     names = _names(tree)
     everybody = len(tree["nodes"]) - 1
     for node in tree["nodes"]:
@@ -159,14 +159,14 @@ def _others(tree: Tree, node_id: str) -> list[str]:
 
 
 def event(tree: Tree) -> str:
-    """One event as a line of the log on a terminal."""
+    """An event as a log line for a terminal."""
     level = tree["level"]
     word = click.style(f"{level:<5}", fg=_LEVELS.get(level))
     return f"{tree['time'][11:19]} {word} {tree['part']:<7} {tree['text']}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
-    """Columns as wide as they need to be, two blanks apart; the first `left` to the left."""
+    """Aligned columns, two spaces apart; the first `left` columns are left-aligned."""
     widths = [max(map(_width, column)) for column in _columns([head, *rows], len(head))]
     for row in [head, *rows]:
         cells = [

@@ -1,4 +1,4 @@
-"""`tunmesh wait`: let an application start when the mesh is there for it."""
+"""`tunmesh wait`: delays an application until the mesh is ready for it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client, NoAnswerError
 from tunmesh.errors import OperatorError
 
-KNOCK = 0.2  # seconds between two looks whether there is a node at all
-LOOK = 1.0  # seconds between two looks at it, if nothing happens meanwhile
+KNOCK = 0.2  # seconds between attempts to reach a node
+LOOK = 1.0  # seconds between status requests while there are no events
 
 Tree = dict[str, Any]
 
@@ -107,7 +107,7 @@ def wait(node: Client, conditions: tuple[Condition, ...], timeout: float) -> Non
 
 
 def _looks(node: Client, deadline: float) -> Iterator[Tree | NoAnswerError]:
-    """What the node says: at once, and whenever it may have changed."""
+    """The node's status: now, and whenever it may have changed."""
     while True:
         try:
             yield node.get("/v1/status", _patience(node, deadline))
@@ -115,9 +115,9 @@ def _looks(node: Client, deadline: float) -> Iterator[Tree | NoAnswerError]:
                 yield node.get("/v1/status", _patience(node, deadline))
         except NoAnswerError as error:
             yield error
-            time.sleep(KNOCK)  # there is nothing to be told of a socket that is yet to come
+            time.sleep(KNOCK)  # the socket may be created later
 
 
 def _patience(node: Client, deadline: float) -> float:
-    """Seconds for an answer: until the deadline, but long enough for a node that is there."""
+    """The timeout of a request in seconds: until the deadline, but enough for a live node."""
     return max(LOOK, min(node.timeout, deadline - time.monotonic()))

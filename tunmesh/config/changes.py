@@ -1,7 +1,7 @@
-"""What a config says differently from another one, as far as a running node cannot follow.
+"""The differences between two configs that need a restart.
 
-Every key is one of three kinds, told by its declaration: it has no effect, or a running node reads
-it anew (RELOADED), or it takes effect at the next start. Those of the last kind are told here.
+The declaration of a key says which of three kinds it is: it has no effect, a running node reloads
+it (RELOADED), or it takes effect at the next start. Keys of the last kind are reported here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tunmesh.config.values import Plain
 
 
 def fixed_changes(old: Config, new: Config) -> list[str]:
-    """The keys, or whole sections that came or went, that differ and need a new start. Both are
+    """The keys that differ and need a restart; whole sections where one came or went. Both are
     plain (tunmesh.config.plain)."""
     return list(_fixed(Config, old, new, "tun_mesh"))
 

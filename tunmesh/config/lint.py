@@ -1,11 +1,11 @@
 """The lint: what is wrong or doubtful about a config file, everything at once.
 
-An error is what a node would refuse to start with: all that `config.load` finds, certificates that
-do not do, a host whose name is no name for a node, a mesh that takes addresses of this machine. A
-warning is for what it would start with all the same, and somebody should look at.
+An error is what a node would refuse to start with: everything that `load` finds, unusable
+certificates, a host name that is no valid node name, a mesh that overlaps this machine's networks.
+A warning is for what a node starts with but somebody should look at.
 
-Each check is about one section and is made whenever that section is right by itself, so a
-misspelt key elsewhere does not hide a certificate that does not fit its key.
+Each check concerns one section and runs whenever that section is valid, so a misspelt key elsewhere
+does not hide a certificate that does not match its key.
 
 Nothing is changed, and no privilege is needed beyond reading the files that are named.
 """
@@ -55,7 +55,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class _Remark:
-    """What a check says of its section, or of a key in it."""
+    """A check's result for its section, or for a key in it."""
 
     key: Loc
     text: str
@@ -188,12 +188,12 @@ def _certificate(ssl: Ssl, now: float) -> Iterator[_Remark]:
         return
     has_begun = way[0].not_valid_before_utc.timestamp() <= now
     for depth, text in certificates.untimely(way, now):
-        # That its own expires is logged by the node as it comes: observe.expiry.
+        # The node itself logs when its certificate is about to expire: observe.expiry.
         yield _Remark(("cert_file_path",), text, is_logged=depth > 0 or not has_begun)
 
 
 def _key_of_file(ssl: Ssl, error: str) -> str:
-    """The key of the file that such an error begins with."""
+    """The config key of the file that the error message begins with."""
     keys = ("cert_file_path", "key_file_path", "ca_file_path")
     return next((key for key in keys if error.startswith(f"{getattr(ssl, key)}:")), keys[0])
 
@@ -205,7 +205,7 @@ def _named(whole: Config, _now: float) -> Iterator[_Remark]:
     try:
         (own, *_) = pem.read_certificates(ssl.cert_file_path)
     except OperatorError:
-        return  # _certificate has said so
+        return  # reported by _certificate
     if not certificates.is_for(own, url.host):
         text = f"is not for {url.host}, the host of control_api_advertise_url; peers that "
         yield _Remark(
@@ -239,7 +239,7 @@ def _room(networking: Networking, _now: float) -> Iterator[_Remark]:
 
 
 def _port(api: ControlApi, _now: float) -> Iterator[_Remark]:
-    """No error: a file may be checked where the node is not to run."""
+    """A warning only: a file may be checked on another machine."""
     others = tcp_ports.taken_by_others(api.listen_address, api.listen_port)
     if others:
         whose = "; ".join(map(str, others))

@@ -9,9 +9,9 @@ that is wrong with it.
     plain, values         the same config without the declarations, for a running node
     docs/                 made from the declarations: example, JSON schema, reference page
 
-Nothing outside the file, the files it names and the arguments decides the result; nothing on the
-machine is changed by it. pydantic does the checking but not the talking: what it finds is put into
-one sentence per key here, and a secret's value is never part of one.
+The result depends only on the file, the files that it names and the arguments; nothing on the
+machine is changed. pydantic validates, but the messages are written here: one sentence per key,
+which never contains the value of a secret.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ def load(path: Path, environ: Mapping[str, str], draw: Callable[[float, float], 
 def examine(
     path: Path, environ: Mapping[str, str], draw: Callable[[float, float], float]
 ) -> tuple[Config | None, Document]:
-    """Like `load`, but what the file says is handed out too, and with it the problems found; there
-    is no config if there are any. The rules inside a section are checked once its keys are right,
-    those across sections once all are.
+    """Like `load`, but returns the document with its problems as well; there is no config if there
+    are any. The rules within a section are checked once its keys are valid, those across sections
+    once all are.
 
     Raises ConfigError when the file cannot be read at all.
     """
@@ -99,7 +99,7 @@ def examine(
 
 
 def loading(path: Path, draw: Callable[[float, float], float]) -> Loading:
-    """What the values of the file at `path` need to be checked."""
+    """The context for checking the values of the file at `path`."""
     return Loading(directory=path.absolute().parent, draw=draw)
 
 
@@ -148,7 +148,7 @@ def _blame(document: Document, error: ValidationError) -> None:
     known = {problem.key for problem in document.problems}
     for details in error.errors(include_url=False):
         loc = tuple(name for name in details["loc"] if name != "[key]")
-        # A value that is already known to be bad is not blamed again for what it was not.
+        # A value with an error of its own gets no second one here.
         if details["type"] == "default_factory_not_called" or key_path(loc) in known:
             continue
         document.blame(
@@ -165,7 +165,7 @@ def _sentence(loc: Loc, kind: str, value: object, context: Mapping[str, Any]) ->
     if kind == "value_error":
         return str(context["error"])
     if kind in _EXPECTED_CONTAINER:
-        # Text here may be a secret that slipped to the wrong place.
+        # The text may be a secret in the wrong place.
         expected = _EXPECTED_CONTAINER[kind]
         return f"must be {expected}, not text" if isinstance(value, str) else wrong(expected, value)
     bounds = {name: shown(context[name]) for name in ("ge", "le") if name in context}

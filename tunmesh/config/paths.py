@@ -1,7 +1,7 @@
 """Where the control socket of this container's node is.
 
-Nothing but the standard library is imported until it must be: to read a config as the node does
-takes half a second of imports, and most say nothing of the socket.
+Only the standard library is imported until more is needed: reading a config as the node does takes
+half a second of imports, and most configs do not mention the socket.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What of a text is the secret, and whether it is hard to guess.
+"""Extracts the secret from a text, and estimates how hard it is to guess.
 
-White space and byte order marks around a secret are no part of it, wherever it comes from: editors
-and `echo` end a file with a line end, Windows with another one, `secret: |` keeps it, and so does a
-variable that a file was read into. Two nodes whose secrets differ by that alone hold the same one.
+White space and byte order marks around a secret are not part of it: editors and `echo` end a file
+with a line end, Windows with a different one, and `secret: |` and environment variables keep it.
+Two nodes whose secrets differ only in that hold the same secret.
 
-How hard it is to guess can only be estimated: nobody can tell a random text from one that somebody
-else knows. What repeats or counts up adds nothing, and the rest is worth no more than if each of
-the characters that occur were as likely as the others.
+The strength can only be estimated: random text cannot be told from text that somebody else knows.
+Repetitions and sequences add nothing; the rest counts as if every character that occurs were
+equally likely.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _AROUND = re.compile(r"\A[\s\ufeff]+|[\s\ufeff]+\Z")
 
 
 def secret_in(text: str) -> str:
-    """The secret in a text: what is around it does not count, and lines end as on Unix."""
+    """The secret in a text: stripped, with Unix line ends."""
     return _AROUND.sub("", text.replace("\r\n", "\n"))
 
 
 def is_binary(secret: str) -> bool:
-    """Whether it has characters that are no text."""
+    """Whether it contains characters that are not text."""
     return any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n" for char in secret)
 
 
 def is_none(secret: str) -> bool:
-    """Whether it is plainly no secret: nothing at all, or one character again and again."""
+    """Whether it is obviously no secret: empty, or a single repeated character."""
     return len(set(secret)) < 2
 
 
 def weakness(secret: str) -> str:
-    """Why it should not be used, as the predicate of a sentence; empty if there is no reason."""
+    """Why it should not be used, as the predicate of a sentence; "" if it is fine."""
     different = len(set(secret))
     if len(secret) < MIN_SECRET:
         return f"has {len(secret)} characters without the white space around it, not {MIN_SECRET}"
@@ -51,7 +51,7 @@ def weakness(secret: str) -> str:
 
 
 def _bits(secret: str) -> float:
-    """How much a secret may hold at most."""
+    """An upper estimate of the entropy, in bits."""
     unit = secret[: _period(secret)]
     codes = [ord(char) for char in unit]
     steps = [after - before for before, after in pairwise(codes)]
@@ -60,6 +60,6 @@ def _bits(secret: str) -> float:
 
 
 def _period(secret: str) -> int:
-    """The length of the shortest piece that, repeated, is the secret."""
+    """The length of the shortest piece whose repetition is the secret."""
     size = len(secret)
     return next(at for at in range(1, size + 1) if secret.startswith(secret[at:]))

@@ -1,4 +1,4 @@
-"""What a section of the config is, and the kinds and messages that all values share."""
+"""The base of all sections, and the kinds and error messages that all values share."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Section(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """What people call a type of value, and the JSON schema of what may be written for it. Put on
-    a type for the documentation; it checks nothing."""
+    """A value type's name for people and its JSON schema. An annotation for the documentation; it
+    validates nothing."""
 
     name: str
     schema: Mapping[str, Any]
@@ -44,8 +44,8 @@ class Kind:
 
 @dataclass(frozen=True)
 class Loading:
-    """What reading a file needs besides the file: where relative paths start, and
-    draw(low, high), a random number between its arguments."""
+    """The validation context: the directory of relative paths, and draw(low, high), a random
+    number between its arguments."""
 
     directory: Path
     draw: Callable[[float, float], float]
@@ -53,7 +53,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class SecretFile:
-    """A file that holds one secret; `text` is the secret, without what is around it."""
+    """A file that holds one secret; `text` is the secret, stripped."""
 
     path: Path
     text: str = field(repr=False)
@@ -63,7 +63,7 @@ class SecretFile:
 
 
 def wrong(expected: str, value: object) -> str:
-    """The sentence for a value that is not what it must be."""
+    """The message for a wrong value."""
     return f"must be {expected}, not {shown(value)}"
 
 

@@ -1,10 +1,10 @@
 """The kinds of value that a config key may have: text in, a plain checked value out.
 
-A validator raises ValueError with the whole sentence a person reads, made by `wrong`: what would be
-right, and what stands there. Secrets are never part of a sentence.
+A validator raises ValueError with the complete message for the person who wrote the file, made by
+`wrong`: what would be right, and what is there. It never contains a secret.
 
-What a value needs to know from outside (the directory of the file, a source of randomness) comes in
-the pydantic context, a `Loading`.
+What a validator needs from outside (the file's directory, a source of randomness) is in the
+pydantic context, a `Loading`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ WEEK = 7 * 86400  # seconds; the upper bound of durations
 
 _UNIT_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-# No leading zeros: YAML takes 010 for 8. The original's queue keys are written 0x80000000.
+# No leading zeros: YAML reads 010 as 8. The original's queue keys are written 0x80000000.
 INTEGER = re.compile(r"[+-]?(?:0x[0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,18})")
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,12})?)"
 _SIZE = re.compile(r"([0-9]{1,15})\s*(|B|KiB|MiB|GiB)")
@@ -94,7 +94,7 @@ def _duration(value: object, info: ValidationInfo) -> float:
         if high < low:
             raise ValueError(wrong("a range from the smaller to the larger number", value))
         low = loading_of(info).draw(low, high)
-    # Whole milliseconds, which are written as they are read: not as 5e-05, not with 15 digits.
+    # Whole milliseconds, so that a value is printed as it was written, not as 5e-05.
     return round(low, 3)
 
 
@@ -174,7 +174,7 @@ def _ip_address(value: object) -> IPv4Address | IPv6Address:
 
 def _cidr(kind: Callable[[str], Any], expected: str) -> BeforeValidator:
     def parse(value: object) -> Any:
-        # An address alone would quietly be a network of one.
+        # A bare address would silently become a network of one host.
         if not isinstance(value, str) or "/" not in value:
             raise ValueError(wrong(f"{expected}, with its prefix", value))
         if "%" in value:
@@ -221,12 +221,12 @@ def _socket_address(value: object) -> SocketAddress:
 
 
 def text_of(pattern: str) -> dict[str, Any]:
-    """The JSON schema of text that is, as a whole, like the pattern, or has a ${NAME} in it."""
+    """The JSON schema of text that matches the pattern as a whole, or contains a ${NAME}."""
     return {"type": "string", "pattern": f"^(?:{pattern})$|{REFERENCE.pattern}"}
 
 
 def or_text(json_type: str, pattern: str) -> dict[str, Any]:
-    """The same for what YAML may take for a value of another type."""
+    """The same for text that YAML may parse as another type."""
     return {**text_of(pattern), "type": [json_type, "string"]}
 
 

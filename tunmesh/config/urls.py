@@ -1,4 +1,4 @@
-"""The kinds of value that are URLs of nodes."""
+"""URLs of nodes, as values of config keys."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _endpoint(value: object, default_port: int | None, form: str) -> Endpoint:
 
 
 def _right_host(url: str) -> str:
-    """What the host of a URL must be, when that is what is wrong with it."""
+    """What the host of a URL must be, for a URL whose host is wrong."""
     if not url.isascii():
         return "a URL in ASCII, with an international host name in its xn-- form"
     return (

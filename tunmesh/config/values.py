@@ -1,9 +1,8 @@
 """A config as plain values: what a running node keeps of it.
 
-The config is checked by pydantic, which takes 10 MB and is of no use afterwards. So a node has it
-read by a child process (host.helper_process), and what comes back must not lead to pydantic again:
-these are the only kinds of value of ours in it, and importing this module imports nothing but the
-standard library.
+The config is validated by pydantic, which takes 10 MB and is not needed afterwards. So a child
+process reads it (host.helper_process), and what it returns must not refer to pydantic: these are
+the only classes of this package in it, and this module imports the standard library only.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ def path_of(option: str | None, environ: Mapping[str, str]) -> Path:
 
 
 class Plain:
-    """A section: its keys, and what is made of them, as attributes. Frozen. For a type checker it
-    is the section of `config.keys.root` that it was made of (`tunmesh.config.plain`)."""
+    """A section: its keys and derived properties, as attributes. Frozen. To a type checker it is
+    the section of `config.keys.root` that it was made of (`tunmesh.config.plain`)."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.__dict__.update(values)
@@ -44,7 +43,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a node answers: `https://HOST:PORT`. `host` is a name or an address, without brackets,
+    """The URL of a node: `https://HOST:PORT`. `host` is a name or an address, without brackets,
     in lower case."""
 
     host: str

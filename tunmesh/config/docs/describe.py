@@ -1,6 +1,6 @@
-"""Declarations in words, for people: what type a key has, within which bounds, and its default.
+"""Declarations described for people: a key's type, bounds and default.
 
-Defaults are written as they would be in a file, so that the example can be uncommented.
+Defaults are written as in a file, so that the example can be uncommented.
 """
 
 from __future__ import annotations

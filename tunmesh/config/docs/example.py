@@ -1,8 +1,8 @@
-"""The commented example: every key there is, in the order of the declarations.
+"""The commented example: every key, in the order of the declarations.
 
-Prose begins with "# ". A key that is commented out begins with "#" alone: take that one character
-away and the key is there, at its place and with its default. What must be filled in says REQUIRED,
-in the comment and in place of the value.
+Prose begins with "# ". A key that is commented out begins with "#" alone: remove that character and
+the key is set, at its place and to its default. Required keys say REQUIRED, in the comment and in
+place of the value.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _section(section: type[Section], indent: str, off: str) -> Iterator[str]:
             yield ""
         asked = key.is_required() or section.one_of[:1] == (name,)
         inner = section_in(key.annotation)
-        # A section that must be there has keys that must be there: they say so.
+        # A required section contains required keys, which say so themselves.
         mark = _mark(name, section) if asked and (inner is None or section.one_of) else ""
         if inner is None:
             yield from _prose(f"{mark}{key.description} {_form(key)}", indent)

@@ -7,8 +7,8 @@ its own type. What an editor cannot know (that files exist, that an address is i
 left to the lint. Where YAML sees a number or a flag in what is meant as text (`node_name: 5`), the
 editor asks for quotes that the node does without.
 
-Written out by hand rather than by pydantic's generator, which describes the values after they were
-parsed, and says so differently from release to release.
+Not made by pydantic's generator, which describes the values after parsing, and differently from
+release to release.
 
 Source: JSON Schema draft 2020-12 (core and validation).
 """
