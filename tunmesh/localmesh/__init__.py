@@ -1,1 +1,1 @@
-"""`tunmesh mesh`: a mesh of real nodes on one machine, shown at work. It begins in `run`."""
+"""`tunmesh mesh`: a mesh of real nodes on this machine, demonstrated. The entry point is `run`."""

@@ -1,4 +1,4 @@
-"""A way into a node's namespace: what connects to a port here is connected to one there."""
+"""Port forwarding into a node's namespace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tunmesh.host.namespaces import Namespace
 
 
 class _Passage(ProxyServer):
-    """One connection, and its continuation, whose socket is made inside."""
+    """One forwarded connection; the outgoing socket is created inside the namespace."""
 
     factory: _Entrance
 
@@ -29,5 +29,5 @@ class _Entrance(ProxyFactory):
 
 
 def forward(reactor: Any, namespace: Namespace, port: int) -> Any:
-    """A port of loopback here that leads to this port of loopback there."""
+    """Open a loopback port here that leads to this loopback port in the namespace."""
     return reactor.listenTCP(0, _Entrance(namespace, port), interface="127.0.0.1")

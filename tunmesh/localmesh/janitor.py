@@ -1,14 +1,13 @@
-"""The one who stays behind: ends a local mesh's processes and removes its directory.
+"""The clean-up process of a local mesh: kills its processes and removes its directory.
 
-The mesh starts it first, writes a line with each process id that it starts, and closes the pipe
-when it is done. A pipe is also closed when its owner is killed, so there is one way of cleaning
-up, and `kill -9` of the mesh takes it too.
+The mesh starts it first, writes each process id that it starts as a line into a pipe, and closes
+the pipe when it is done. The kernel closes the pipe when the mesh is killed, too, so there is only
+one way of cleaning up, and it also works after `kill -9`.
 
-A process id is turned into a pidfd as soon as it is read: what is killed later is that process and
-never a stranger that was given the same number. The janitor is in a session of its own, so Ctrl-C
-at the terminal does not reach it.
+A process id is turned into a pidfd as soon as it is read, so that a recycled number is never
+killed. The janitor runs in a session of its own, so Ctrl-C at the terminal does not reach it.
 
-`PR_SET_PDEATHSIG` would not do: the kernel forgets it when a node changes its uid.
+`PR_SET_PDEATHSIG` is no alternative: the kernel clears it when a node changes its uid.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ class Janitor:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
 
     def watch(self, pid: int) -> None:
-        """From now on this process does not outlive us."""
+        """Make sure that this process does not outlive the mesh."""
         assert self._process.stdin is not None  # noqa: S101
         self._process.stdin.write(b"%d\n" % pid)
         self._process.stdin.flush()
 
     def close(self) -> None:
-        """Kill what is left of the processes, remove the directory; returns when that is done."""
+        """Kill the remaining processes and remove the directory; returns when that is done."""
         self._process.communicate()
 
 

@@ -1,9 +1,9 @@
-"""What a local mesh needs of its host, found or said to be missing before anything starts.
+"""The requirements of a local mesh, checked before anything starts.
 
-It needs to open /dev/net/tun and to make network namespaces. Root may do the latter; an ordinary
-user may do it in a user namespace of its own (user_namespaces(7)), where the host allows that. The
-process then moves there and executes itself anew: its children shall inherit the capabilities that
-it got, and across execve a uid other than 0 keeps only ambient ones (capabilities(7)).
+It must open /dev/net/tun and create network namespaces. Root may do the latter; an ordinary user
+may do it in a user namespace of its own (user_namespaces(7)), where the host allows that. The
+process then moves there and executes itself again: its children must inherit the capabilities that
+it gained, and across execve a uid other than 0 keeps only ambient ones (capabilities(7)).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOVED = "TUNMESH_MESH_MOVED"
 
 
 def prepare() -> Owner:
-    """Make sure that this process may make tun devices and namespaces; who its nodes shall be.
+    """Make sure that this process may create tun devices and namespaces. Returns the nodes' user.
 
     Does not return when it first has to move: then the program starts again from the beginning.
     Raises OperatorError where the host does not allow it.
@@ -65,7 +65,7 @@ def _may_make_namespaces() -> bool:
 
 def _move_to_own_user_namespace() -> None:
     if os.getuid() == 0:
-        # A namespace in which 0 is the only uid would have nobody for the nodes to become.
+        # In a namespace whose only uid is 0 there is no user for the nodes.
         raise OperatorError(
             "root may not make network namespaces here: CAP_SYS_ADMIN or CAP_NET_ADMIN is missing "
             "(in a container: --cap-add SYS_ADMIN --cap-add NET_ADMIN); or run as an ordinary user"
@@ -80,7 +80,7 @@ def _move_to_own_user_namespace() -> None:
 
 
 def _owner() -> Owner:
-    """Ourselves; but whoever called sudo, or nobody, when we are root."""
+    """The current user; if that is root, whoever called sudo, or nobody."""
     if os.getuid() != 0:
         return Owner(os.getuid(), os.getgid())
     uid = int(os.environ.get("SUDO_UID", "0"))

@@ -1,6 +1,5 @@
-"""The chapters of a local mesh's story in which traffic crosses it, between all pairs of nodes.
-
-One pair after the other: what is measured for one is not disturbed by the next.
+"""The traffic of a local mesh: measured between all pairs of nodes, one pair after the other, so
+that measurements do not disturb each other.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from tunmesh.localmesh.transfers import Place, TrafficReactor, fetch, transfer
 
 PINGS_PER_PAIR = 5
 MEGABYTE = 1_000_000
-# All transfers together, so that many pairs do not take for ever; and the bounds of a single one.
+# Bytes of all transfers together, to bound the run time with many pairs; and of a single one.
 TRANSFERS_TOTAL = 256 * MEGABYTE
 TRANSFER_LEAST, TRANSFER_MOST = 1 * MEGABYTE, 32 * MEGABYTE
 PATIENCE = 20.0  # seconds, for one transfer or page
 PROBE_INTERVAL = 0.05
-MUST_FAIL_PATIENCE = 0.3  # how long an answer is awaited that must not come
+MUST_FAIL_PATIENCE = 0.3  # how long to wait for an answer that must not come
 
 Pair = tuple[NodePlan, NodePlan]
 
 
 class CrossingReactor(PingReactor, TrafficReactor):
-    """What traffic of all kinds asks of a reactor."""
+    """The reactor interfaces that traffic of all kinds needs."""
 
 
 class MeshTraffic:
@@ -130,7 +129,7 @@ def transfer_size(nodes: int) -> int:
 
 
 def _insist_on_answers(source: NodePlan, target: NodePlan, families: tuple[Pings, Pings]) -> None:
-    """Some loss is for the table to show; nothing but loss is a mesh that does not work."""
+    """Some loss is shown in the table; total loss means that the mesh does not work."""
     for address, pings in zip((target.ipv4, target.ipv6), families, strict=True):
         if not pings.round_trips:
             raise MeshError(

@@ -21,12 +21,12 @@ ECHO_PAYLOAD = bytes(56)  # as `ping` sends
 
 
 class PingReactor(IReactorFDSet, IReactorTime):
-    """What pinging asks of a reactor."""
+    """The reactor interfaces that pinging needs."""
 
 
 @dataclass(frozen=True)
 class Pings:
-    """What became of a number of echo requests; round-trip times in seconds."""
+    """The results of a number of echo requests; round-trip times in seconds."""
 
     sent: int
     round_trips: tuple[float, ...]

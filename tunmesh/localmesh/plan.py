@@ -1,8 +1,8 @@
-"""What a local mesh consists of on paper: names, addresses, and the files its nodes read.
+"""The plan of a local mesh: names, addresses, and the files that its nodes read.
 
-Node K is called nodeK, is reached by its peers at 10.99.0.K and is 10.77.0.K and fd77::K in the
-mesh. All nodes share one self-signed certificate and one secret, and everybody is told of the first
-node only: the rest they must find out from each other.
+Node K is called nodeK, is reached by its peers at 10.99.0.K, and has 10.77.0.K and fd77::K in the
+mesh. All nodes share one self-signed certificate and one secret, and bootstrap from the first node
+only: they must learn of the others from each other.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Owner:
-    """Who the nodes become after start, and so who may read their files."""
+    """The user that the nodes run as, who may therefore read their files."""
 
     uid: int
     gid: int

@@ -1,13 +1,13 @@
-"""Node processes as seen from outside: what they say, who they are linked to, how they end.
+"""Node processes as seen from outside: their log, their links, their exit.
 
-A node logs one JSON object a line, and names what happens by a stable `event`:
+A node logs one JSON object per line and names what happens by a stable `event`:
 
     {"event": "linked", "peer": "node2", "direction": "dialed", "level": "info", "text": "…", …}
 
-From a few of these (`listening`, `privileges`, `linked`, `unlinked`) the state of the whole mesh
-follows, and everything that one might wait for is a question about that state. It is asked again
-whenever a node says something or ends: nothing polls and nothing sleeps. Whatever else a node
-writes is kept, to be shown when something goes wrong.
+The state of the whole mesh follows from a few of these (`listening`, `privileges`, `linked`,
+`unlinked`), and everything to wait for is a condition on that state, evaluated whenever a node logs
+something or ends: nothing polls and nothing sleeps. Whatever else a node writes is kept, to be
+shown when something goes wrong.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ IN_OWN_SESSION = "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:
 
 
 class MeshReactor(IReactorProcess, IReactorTime):
-    """What running nodes asks of a reactor."""
+    """The reactor interfaces that running nodes needs."""
 
 
 class MeshError(Exception):
-    """The mesh did not do what it should have done: one line, and the nodes to look at."""
+    """The mesh did not do what it should: one line, and the nodes concerned."""
 
     def __init__(self, text: str, *names: str) -> None:
         super().__init__(text)

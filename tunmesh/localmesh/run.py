@@ -1,10 +1,10 @@
-"""A mesh of real nodes on this machine, shown at work: `tunmesh mesh`, `make mesh`.
+"""`tunmesh mesh`, `make mesh`: runs a mesh of real nodes on this machine and demonstrates it.
 
-Each node is a `twistd tunmesh` process in a network namespace of its own, cabled to one bridge: the
-image of a container deployment. `tunmesh.localmesh.story` tells what happens then.
+Each node is a `twistd tunmesh` process in a network namespace of its own, connected to one bridge,
+as in a container deployment. localmesh.story has the sequence of steps.
 
-Nothing outlives it. Namespaces have no names and vanish with their last process; node processes
-and the directory with their configs are left to a janitor process, which acts when this one ends,
+Nothing is left behind. Namespaces have no names and vanish with their last process; a janitor
+process removes the node processes and the directory with their configs when this process ends,
 however it ends.
 """
 
@@ -45,11 +45,11 @@ A_LONG_TIME = 366 * 86400.0  # seconds
 
 
 class HarnessReactor(IReactorCore, IReactorFromThreads, MeshReactor, CrossingReactor):
-    """What all of it together asks of a reactor."""
+    """The reactor interfaces that all of it needs."""
 
 
 def main(nodes: int, keep: bool) -> int:
-    """Run a mesh of so many nodes and show it; the exit code. With `keep` it stays up until Ctrl-C.
+    """Run a mesh of so many nodes; returns the exit code. With `keep` it stays up until Ctrl-C.
 
     Raises OperatorError for what the host lacks.
     """
@@ -69,7 +69,7 @@ def main(nodes: int, keep: bool) -> int:
 def _run_mesh(
     reactor: HarnessReactor, plans: Sequence[NodePlan], owner: Owner, keep: bool, view: View
 ) -> int:
-    """Build and connect everything, run it, take it away again."""
+    """Build and connect everything, run it, and remove it again."""
     view.title(f"tunmesh: a mesh of {len(plans)} real nodes on this machine")
     directory = Path(tempfile.mkdtemp(prefix="tunmesh-"))
     with (
@@ -95,13 +95,13 @@ def _run_mesh(
 
 
 class Interruption:
-    """Ctrl-C or TERM: the first cancels what is going on, later ones find it ending already."""
+    """Ctrl-C or TERM: the first one cancels the run, later ones have no effect."""
 
     def __init__(self) -> None:
         self.happened = False
 
     def cancels(self, told: Deferred[Any], reactor: HarnessReactor) -> None:
-        """From now on it cancels this, from inside the reactor."""
+        """Make the next signal cancel this Deferred, from inside the reactor."""
 
         def interrupt(number: int, frame: FrameType | None) -> None:
             if not self.happened:
@@ -115,8 +115,8 @@ class Interruption:
 async def _tell(
     story: MeshStory, nodes: Nodes, view: View, stay: Sequence[str], interruption: Interruption
 ) -> int:
-    """Tell the story to whatever end it comes; the exit code. With `stay`, lines that explain how
-    to look around, the mesh stays up until this is cancelled."""
+    """Run the story to its end, good or bad; returns the exit code. With `stay` (lines that explain
+    how to look around) the mesh stays up until this is cancelled."""
     try:
         await story.tell()
         if stay:
@@ -126,7 +126,7 @@ async def _tell(
                 await _stay(nodes, view)
         await story.leave()
     except (MeshError, TrafficError, CancelledError) as error:
-        # What was cancelled may also fail in a way of its own.
+        # A cancelled operation may also fail for a reason of its own.
         if interruption.happened:
             view.failed("interrupted")
             return INTERRUPTED
@@ -139,7 +139,7 @@ async def _tell(
 
 
 async def _stay(nodes: Nodes, view: View) -> None:
-    """Until it is cancelled. Whoever looks around may kill nodes, too: it is noted and no more."""
+    """Wait until cancelled. Nodes that die meanwhile are only reported: the user may kill some."""
     while True:
         try:
             await nodes.until(lambda: False, lambda: MeshError("the mesh stays up"), A_LONG_TIME)
@@ -150,7 +150,7 @@ async def _stay(nodes: Nodes, view: View) -> None:
 
 
 def _show_last_lines(nodes: Nodes, error: Exception, view: View) -> None:
-    """What the nodes that it is about, and those that have died, wrote last."""
+    """Show the last lines of the nodes concerned, and of those that have died."""
     concerned = error.names if isinstance(error, MeshError) else ()
     for name in list(dict.fromkeys((*concerned, *nodes.dead())))[:MOST_LOGS_SHOWN]:
         view.note(f"{name} wrote last:")
@@ -163,7 +163,7 @@ def _run_reactor(
     story: Callable[[], Coroutine[Any, Any, int]],
     interruption: Interruption,
 ) -> int:
-    """Run the reactor until the story is over; its exit code."""
+    """Run the reactor until the story is over. Returns the exit code."""
     outcome: list[int | Failure] = []
 
     def begin() -> None:
@@ -181,9 +181,9 @@ def _run_reactor(
 
 
 def _page(reactor: HarnessReactor, namespace: Namespace) -> list[str]:
-    """Where to look at the mesh in a browser."""
+    """How to open the live page in a browser."""
     inside = f"at http://127.0.0.1:{PAGE_PORT}/ in every node"
-    if machine.MOVED in os.environ:  # here is not where the browser is
+    if machine.MOVED in os.environ:  # the browser is on another machine
         return [f"  the live page is {inside}", ""]
     here = forward(reactor, namespace, PAGE_PORT).getHost()
     return [f"  the live page: http://{here.host}:{here.port}/ (it is {inside})", ""]

@@ -41,7 +41,7 @@ class PairResult:
 
 
 class View:
-    """Writes the story of a mesh to a stream. `elapsed` returns seconds since it began."""
+    """Writes the progress of a mesh to a stream. `elapsed` returns seconds since the start."""
 
     def __init__(self, stream: TextIO, elapsed: Callable[[], float], colour: bool) -> None:
         self._stream = stream
@@ -55,13 +55,13 @@ class View:
         self._line(self._paint(BOLD, text))
 
     def step(self, text: str) -> None:
-        """Something begins; `word` may follow."""
+        """A step begins; words may follow."""
         self._fresh_line()
         self._write(self._lead("…", DIM) + text)
         self._column = MARGIN + len(text)
 
     def word(self, text: str) -> None:
-        """Something arrived that belongs to the step that is going on."""
+        """Append a word to the current step."""
         if self._column + 2 + len(text) > WIDTH:
             self._write("\n" + " " * (MARGIN - 2))
             self._column = MARGIN - 2
@@ -77,12 +77,12 @@ class View:
         self._line(self._lead("✘", RED) + self._paint(RED, text))
 
     def note(self, text: str) -> None:
-        """Something about the step before, quietly."""
+        """A dimmed remark on the step before."""
         self._fresh_line()
         self._line(" " * MARGIN + self._paint(DIM, text))
 
     def block(self, lines: Sequence[str]) -> None:
-        """Prepared lines, such as a table, with air around them."""
+        """Prepared lines, such as a table, between blank lines."""
         self._fresh_line()
         for line in ("", *lines, ""):
             self._line(line)
@@ -108,7 +108,7 @@ class View:
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Colour is for terminals that can show it and people who do not mind it."""
+    """Whether to use colour: on a terminal that supports it, unless NO_COLOR is set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -131,8 +131,8 @@ def results_table(results: Sequence[PairResult]) -> list[str]:
 
 
 def shortened(line: str) -> str:
-    """A long line without its middle: what was going on is at its start, why it failed at the end
-    (a traceback, for one, if it has been put into one line)."""
+    """A long line without its middle: the context is at its start, the reason at its end (as in a
+    traceback on one line)."""
     return line if len(line) <= LONG_LINE else f"{line[:60]} … {line[-LONG_LINE + 60 :]}"
 
 

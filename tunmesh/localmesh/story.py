@@ -1,7 +1,7 @@
-"""The story of a local mesh: nodes start, find each other, carry traffic; one is killed and heals.
+"""The steps of a local mesh: nodes start, link, carry traffic; one is killed, and the mesh heals.
 
-Each chapter waits for what the nodes say (see `processes`) or for packets to arrive, and shows both
-as they come.
+Each step waits for log events of the nodes (see `processes`) or for packets, and shows them as they
+arrive.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from tunmesh.localmesh.plan import NodePlan
 from tunmesh.localmesh.processes import MeshError, NodeProcess, Nodes
 from tunmesh.localmesh.screen import View
 
-PATIENCE = 20.0  # seconds, for every chapter
-PATIENCE_PER_NODE = 2.0  # seconds more, for chapters in which processes start
+PATIENCE = 20.0  # seconds, for every step
+PATIENCE_PER_NODE = 2.0  # additional seconds for steps in which processes start
 LEAVING_PATIENCE = 10.0
 FORCED_LEAVING_PATIENCE = 3.0
 
 
 @dataclass(frozen=True)
 class Awaited:
-    """Something that will be true, the word to show when it is, and which nodes it is about."""
+    """A condition to wait for, the word to show when it holds, and the nodes concerned."""
 
     word: str
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class Awaited:
 
 
 class MeshStory:
-    """Told once, in the order `tell`, `leave`; `end_all` at any time."""
+    """Call `tell`, then `leave`, once each; `end_all` at any time."""
 
     def __init__(
         self,
@@ -82,8 +82,8 @@ class MeshStory:
         self._view.done(f"all {len(leaving)} left with exit code 0")
 
     async def end_all(self) -> None:
-        """Let no node go on, whatever happened. Who ignores this is killed by the janitor, and
-        so is everybody if this is cancelled."""
+        """End all nodes, whatever happened. The janitor kills those that ignore it, and all if this
+        is cancelled."""
         processes = list(self._nodes.processes.values())
         for process in processes:
             process.signal("TERM")
@@ -95,7 +95,7 @@ class MeshStory:
             )
 
     async def _start(self) -> None:
-        """The first node, whom all others know, and when it listens all others."""
+        """Start the first node, the bootstrap node; when it listens, start the others."""
         self._view.step("starting")
         for plans in self._plans[:1], self._plans[1:]:
             for plan in plans:
@@ -157,7 +157,7 @@ class MeshStory:
         return time.monotonic()
 
     async def _see(self, what: str, awaited: Sequence[Awaited], patience: float) -> None:
-        """Show each word as it comes true, until all have. Raises MeshError naming the missing."""
+        """Show each word when its condition holds, until all do. Raises MeshError otherwise."""
         pending = list(awaited)
 
         def all_hold() -> bool:

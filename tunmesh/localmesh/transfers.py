@@ -1,8 +1,7 @@
-"""Conversations between namespaces, to see what a mesh carries: bulk TCP and HTTP.
+"""Test traffic between namespaces: bulk TCP and HTTP.
 
-Every socket is made inside a namespace (`with namespace:`) and then belongs there, while all of
-them are served by one reactor. So one process plays both ends of every conversation, and one clock
-measures it.
+Every socket is created inside a namespace (`with namespace:`) and stays in it, while one reactor
+serves all of them. So one process is both ends of every transfer, and one clock measures it.
 """
 # mypy: disallow-untyped-calls=False
 # (twisted.web is typed only in part)
@@ -41,12 +40,12 @@ HTTP_PORT = 8080
 
 
 class TrafficReactor(IReactorTCP, IReactorTime):
-    """What conversations ask of a reactor."""
+    """The reactor interfaces that transfers need."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one end of a conversation is: a namespace and its IPv4 address there."""
+    """One end of a transfer: a namespace and its IPv4 address there."""
 
     namespace: Namespace
     address: str
@@ -85,13 +84,13 @@ class _Source(Protocol):
         self.transport.loseConnection()
 
     def abort(self) -> None:
-        """Give up, if there is anything to give up."""
+        """Close the connection, if there is one."""
         if self.transport is not None:
             cast(ITCPTransport, self.transport).abortConnection()
 
 
 class _Sink(Protocol):
-    """Takes everything, and looks at it only afterwards so as not to slow it down."""
+    """Collects everything; it is compared afterwards, so as not to slow the transfer down."""
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
@@ -199,5 +198,5 @@ async def fetch(reactor: TrafficReactor, source: Place, target: Place, patience:
 
 
 def _reason(error: Exception) -> str:
-    """Some exceptions have no text, a name they all have."""
+    """The text of an exception, or its class name if it has none."""
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The ground a local mesh stands on: one bridge, and per node a namespace with a cable to it.
+"""The underlay of a local mesh: a bridge, and for each node a namespace with a veth pair to it.
 
           hub namespace
      +------ bridge ------+
@@ -51,7 +51,7 @@ class Underlay:
         return made
 
     def close(self) -> None:
-        """Let go of every namespace; the kernel then removes those that no process is left in."""
+        """Close every namespace; the kernel removes those without processes."""
         for namespace in (*self.namespaces, self.hub):
             namespace.close()
 

@@ -1,1 +1,1 @@
-"""Hundreds of nodes on one fake clock and one source of chance: `tunmesh simulate`."""
+"""`tunmesh simulate`: hundreds of nodes on one fake clock and one source of randomness."""

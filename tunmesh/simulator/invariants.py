@@ -1,4 +1,4 @@
-"""What has to hold in every mesh, at the end of every scenario. Each check says what is wrong."""
+"""The invariants that hold at the end of every scenario. Each check returns what is violated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALLS_PER_LINK_END, CALLS_PER_NODE, CALLS_PER_DIALED = 1, 5, 2
 
 
 class Wholeness:
-    """Whether the mesh is what it should be, as long as nobody starts, ends, cuts or heals."""
+    """Whether the mesh is complete, as long as nothing starts, ends, is cut or heals."""
 
     def __init__(self, world: World) -> None:
         members = list(world.running())

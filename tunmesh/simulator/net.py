@@ -1,4 +1,4 @@
-"""The network of a simulation: ways of different length, and the faults that networks have."""
+"""The network of a simulation: paths of different latency, and network faults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLOSED, SILENT = "198.51.100.2", "198.51.100.3"  # where dials go that fail
 
 
 class FaultyNetwork(Network):
-    """Everything that happens by chance is drawn from `source`. `hosts()` is who there is."""
+    """All randomness is drawn from `source`. `hosts()` returns the existing hosts."""
 
     def __init__(
         self, clock: FakeClock, source: random.Random, hosts: Callable[[], list[str]]

@@ -1,8 +1,8 @@
-"""What stands in for TLS in a simulation, which is the only thing that is not real above the wires.
+"""The replacement for TLS in a simulation: the only part above the wires that is not real.
 
-With TLS a link would take 6 to 7 ms to make instead of 2.5, and its bytes would depend on the
-randomness of OpenSSL. Here both ends say a greeting about as long as what TLS says, and share a
-channel binding that no other connection has: its number.
+With TLS a link would take 6 to 7 ms of CPU time to set up instead of 2.5, and its bytes would
+depend on OpenSSL's randomness. Here both ends send a greeting of about the size of a TLS handshake,
+and share a channel binding that is unique to the connection: its number.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Carries out the steps of a scenario, watches over the invariants, and tells the story."""
+"""Runs the steps of a scenario, checks the invariants, and reports both."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from tunmesh.simulator.story import Story
 from tunmesh.simulator.world import World
 from tunmesh.testing.mesh import IPV4, IPV6, PORT, Member, host_address
 
-MOVED = 10_000  # the numbers of hosts that moved begin here
-LOOK = 0.1  # seconds from one look at the mesh to the next
-SETTLING, QUIET = 30.0, 60.0  # seconds, at the end: for what still goes on, then nothing may happen
-# What a wrong config has: networks, addresses, and the prefixes of these.
+MOVED = 10_000  # host numbers of moved hosts start here
+LOOK = 0.1  # seconds between two checks of the mesh
+SETTLING, QUIET = 30.0, 60.0  # seconds at the end: to settle, then with no activity allowed
+# A wrong config: networks, addresses, and their prefixes.
 _WRONG: tuple[tuple[tuple[Network, ...], tuple[str, ...], tuple[int, ...]], ...] = (
     ((ip_network("10.10.0.0/16"), IPV6), ("10.10.200.1", "fd09::c801"), (16, 64)),
     ((ip_network("10.9.200.0/24"), IPV6), ("10.9.200.1", "fd09::c801"), (24, 64)),

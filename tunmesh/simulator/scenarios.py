@@ -1,7 +1,7 @@
-"""What happens in a simulation, as data: steps, one after the other, and what they may cost.
+"""The scenarios as data: their steps, and limits for what they may cost.
 
-The share of a step is a part of the nodes that run, at least one, drawn by chance. Durations are
-simulated seconds.
+The share of a step is a fraction of the running nodes, at least one, chosen at random. Durations
+are simulated seconds.
 """
 
 from __future__ import annotations

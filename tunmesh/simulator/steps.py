@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# How a process ends. Crash: its kernel closes its connections. Vanish: the machine is gone, nobody
-# closes anything and nobody answers. Leave: it is told to, and says bye.
+# How a process ends. Crash: its kernel closes its connections. Vanish: the machine is gone, nothing
+# is closed and nothing answers. Leave: it is asked to, and says bye.
 End = Literal["crash", "vanish", "leave"]
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """All nodes that have not run yet start, at random times."""
+    """Start all nodes that have not run yet, at random times."""
 
     over: float = 0.5
 
@@ -27,7 +27,7 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Some nodes end, all at once."""
+    """End some nodes, all at once."""
 
     share: float
     how: End
@@ -35,7 +35,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class StopSeeds:
-    """The nodes that everybody bootstraps from end, for good."""
+    """End the nodes that all bootstrap from, for good."""
 
     how: End
 
@@ -73,14 +73,14 @@ class Hide:
 
 @dataclass(frozen=True, slots=True)
 class Divide:
-    """The hosts are in two parts, and nothing gets from one to the other."""
+    """Partition the hosts into two parts."""
 
     share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """The hosts are in so many parts, and nothing gets from one to another."""
+    """Partition the hosts into so many parts."""
 
     parts: int
 
@@ -95,12 +95,12 @@ class CutOneWay:
 
 @dataclass(frozen=True, slots=True)
 class Heal:
-    """All cuts are over."""
+    """End all partitions."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailDials:
-    """From now on this share of dials fails: refused, or not answered."""
+    """Make this share of dials fail from now on: refused, or not answered."""
 
     share: float
 
@@ -145,12 +145,12 @@ class Lie:
 
 @dataclass(frozen=True, slots=True)
 class Expose:
-    """It is switched off."""
+    """Switch the liar off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Time passes."""
+    """Let time pass."""
 
     seconds: float
 

@@ -1,6 +1,6 @@
-"""What a person reads of a simulation: what was done when, what came of it, and the verdict.
+"""The printed report of a simulation: what was done when, the results, and the verdict.
 
-Nothing in it depends on how long the computer took: equal seeds tell equal stories, to the byte.
+It does not depend on real time: equal seeds give equal reports, byte for byte.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Story:
             self._say(f"  {what:<14}{average:>14,.0f}{most:>14,.0f}{limit:>14,.0f}")
 
     def end(self, broken: list[str], again: str) -> None:
-        """The verdict, and how to see the same again."""
+        """The verdict, and how to reproduce the run."""
         self._say("")
         for what in broken:
             lines = textwrap.wrap(what, WIDTH - 4)

@@ -1,7 +1,7 @@
 """The mesh of a simulation, and the packets that are sent in it.
 
-Every packet carries a number, by which the tun that it comes out of knows for whom it was meant: so
-that one which comes out of another one is noticed, whenever that happens.
+Every packet carries a number that tells for whom it was meant, so a packet that comes out of the
+wrong tun is noticed whenever that happens.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRAFFIC_INTERVAL = 0.05  # seconds between two packets from anybody to anybody
 
 
 class Post:
-    """Packets under way."""
+    """The packets under way."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -55,7 +55,7 @@ class Post:
 
 
 class PostTun(MemoryTun):
-    """Gives what it gets to the post."""
+    """A tun that reports what it receives."""
 
     def __init__(self, post: Post, member: Member) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class PostTun(MemoryTun):
 
 
 class World(Mesh):
-    """A mesh with a faulty network. All its chance is drawn from `random`."""
+    """A mesh with a faulty network. All randomness is drawn from `random`."""
 
     transport = PlainTransport
 
@@ -98,11 +98,11 @@ class World(Mesh):
         self.network.names[SEEDS] = [seed.host for seed in self.seeds()]
 
     def seeds(self) -> list[Member]:
-        """Those that everybody bootstraps from."""
+        """The nodes that all others bootstrap from."""
         return self.members[: self._seed_count]
 
     def honest(self) -> Iterator[Member]:
-        """The running members whose config is right: their addresses are their own."""
+        """The running members with a correct config: their addresses are their own."""
         wrong = {*self.intruders, *self.misconfigured}
         return (member for member in self.running() if member not in wrong)
 

@@ -1,10 +1,10 @@
-"""A clock that stands still until it is told to go on, for whole meshes of hundreds of nodes.
+"""A fake clock for meshes of hundreds of nodes.
 
-It differs from Twisted's `task.Clock` in two ways. Each call happens at its own time, not all of
-them at the end of the step: how large the steps are makes no difference to what happens. And calls
-wait in a heap: `task.Clock` sorts all of them at every `callLater`, of which a mesh of a hundred
-nodes has some ten thousand waiting at any time. Calls that are due at the same time happen in the
-order in which they were made.
+It differs from Twisted's `task.Clock` in two ways. Each call runs at its own time, not at the end
+of the step, so the size of the steps makes no difference. And calls are kept in a heap:
+`task.Clock` sorts all of them at every `callLater`, and a mesh of a hundred nodes has some ten
+thousand waiting at any time. Calls that are due at the same time run in the order in which they
+were scheduled.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class FakeClock:
         return [call for _, _, call in self._waiting if call.active()]
 
     def advance(self, seconds: float) -> None:
-        """Let so much time pass, and do what falls due in it."""
+        """Advance by so many seconds, and run the calls that become due."""
         end = self._now + seconds
         while self._waiting and self._waiting[0][0] <= end:
             time, _, call = heappop(self._waiting)
             if call.active() and call.getTime() > time:
-                self._wait(call)  # it was put off
+                self._wait(call)  # it was delayed
             elif call.active():
                 self._now = max(self._now, time)
                 call.called = 1
@@ -63,4 +63,4 @@ class FakeClock:
 
 
 def _leave(_call: DelayedCall) -> None:
-    """What was cancelled stays where it is until it would have been due."""
+    """A cancelled call stays in the heap until it would have been due."""

@@ -74,9 +74,9 @@ def host_address(number: int) -> str:
 
 
 class Member:
-    """One host with one node on it, which may be started again."""
+    """A host with one node, which may be restarted."""
 
-    skew = 0.0  # seconds that its clock is ahead
+    skew = 0.0  # seconds by which its clock is ahead
     debugs = False  # whether its events of level debug are kept, too
     # What looks up names for it, if not the table of the network, and those of bootstrap URLs.
     names: Any = None

@@ -1,4 +1,4 @@
-"""TCP in memory: hosts, the wires between them, and what may happen to those."""
+"""TCP in memory: hosts, the connections between them, and faults."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Wire:
         clock.callLater(due - clock.seconds(), self.deliver)
 
     def deliver(self) -> None:
-        """Hand the peer everything that is due, unless the way is cut."""
+        """Deliver everything that is due, unless the path is cut."""
         if self.network.is_cut(self.here, self.there):
             return
         clock, soon = self.network.clock, self.network.clock.seconds() + 1e-9
@@ -139,7 +139,7 @@ class Wire:
                 self.protocol.connectionLost(reason)
 
     def crash(self, silently: bool) -> None:
-        """The process at this end is no more."""
+        """The process at this end is gone."""
         self.connected = False
         self.protocol = None
         self.network.wires.pop(self, None)
@@ -175,13 +175,13 @@ class Network:
         return self.dials_by.total()
 
     def cut(self, one: str, other: str, both_ways: bool = True) -> None:
-        """From now on nothing gets from one host to the other, and nobody is told."""
+        """Silently drop everything between two hosts from now on."""
         self._cuts.add((one, other))
         if both_ways:
             self._cuts.add((other, one))
 
     def heal(self) -> None:
-        """Take back all cuts: what was under way arrives."""
+        """End all cuts; what was under way arrives."""
         self._cuts.clear()
         for wire in list(self.wires):
             wire.deliver()
@@ -190,7 +190,7 @@ class Network:
         return (one, other) in self._cuts or one in self._abandoned or other in self._abandoned
 
     def abandon(self, host: str) -> None:
-        """Nobody has this address any more: nothing gets to it, or from it, ever."""
+        """Remove this address for good: nothing gets to it or from it."""
         self._abandoned.add(host)
 
     def latency_between(self, one: str, other: str) -> float:
@@ -201,7 +201,7 @@ class Network:
         return self.names.get(name, [name] if name[0].isdigit() else [])
 
     def connect(self, here: str, there: str, port: int, factory: Any, timeout: float) -> Dialing:
-        """What connectTCP does."""
+        """Implements connectTCP."""
         self.dials_by[here] += 1
         dialing = Dialing(self, here, there, port, factory)
         self.dialings[dialing] = None
@@ -227,7 +227,7 @@ class Dialing:
         self._pending = True
 
     def arrive(self) -> None:
-        """The SYN is at the other host."""
+        """The SYN arrives at the other host."""
         cut = self._network.is_cut
         if not self._pending or cut(self.here, self._there) or cut(self._there, self.here):
             return
@@ -262,7 +262,7 @@ class Dialing:
             self._factory.clientConnectionFailed(self, Failure(why))
 
     def crash(self) -> None:
-        """The process that dials is no more."""
+        """The dialing process is gone."""
         self._end()
 
     def _end(self) -> None:

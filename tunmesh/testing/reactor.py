@@ -21,7 +21,7 @@ class _Port:
         self._place = place
 
     def startListening(self) -> None:
-        """It does from the start."""
+        """It listens from the start."""
 
     def stopListening(self) -> None:
         self._network.listeners.pop(self._place, None)
@@ -44,12 +44,12 @@ class _Resolution:
         self.name = name
 
     def cancel(self) -> None:
-        """It is over before anybody could."""
+        """The lookup is over at once: there is nothing to cancel."""
 
 
 @implementer(interfaces.IHostnameResolver)
 class _Names:
-    """Looks names up in the network's table, which a test may change at any time."""
+    """Resolves names from the network's table, which a test may change at any time."""
 
     def __init__(self, network: Network) -> None:
         self._network = network

@@ -1,4 +1,4 @@
-"""A tun device in memory, the packets for it, and a watch of it that sees what it is told."""
+"""A tun device in memory, packets for it, and a device watch that tests control."""
 
 from __future__ import annotations
 
@@ -92,6 +92,6 @@ class MemoryWatch(Unwatched):
         return None if self.interface is None else Way(self.interface, 52)
 
     def complain(self, *complaints: str) -> None:
-        """This is wrong with the device from now on, and nothing else."""
+        """Set the complaints about the device."""
         self.complaints = complaints
         self._changed()
