@@ -150,7 +150,8 @@ class Extra(IgnoringOwner):
             link.close(messages.REPLACED)
             return
         self.link = link
-        link.tell(Gossip(1, tuple(self._crowd.records)))
+        link.deliver_to(lambda frames: 0, lambda: None)
+        link.conversation.tell(Gossip(1, tuple(self._crowd.records)))
         self._crowd.linked(link.node)
 
     def link_failed(self, link: Link, error: PeerError) -> None:
@@ -164,7 +165,8 @@ class Extra(IgnoringOwner):
             say("lost", node=self.record.name, why=str(error))
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
-        link.introduce([self._crowd.records[each] for each in ids if each in self._crowd.records])
+        records = self._crowd.records
+        link.conversation.introduce(records[each] for each in ids if each in records)
 
 
 def _no_http(address: IAddress) -> None:

@@ -18,7 +18,7 @@ from tunmesh.addresses import Interface
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.auth.signing import sign
 from tunmesh.link import penalty
-from tunmesh.link.link import MAX_UNREAD
+from tunmesh.link.sender import MAX_UNREAD
 from tunmesh.logs.journal import BURST
 from tunmesh.membership import lost_nodes, roster
 from tunmesh.membership.hearsay import MAX_NODES
@@ -452,7 +452,7 @@ class FloodsTests(MemberCase):
         self.assertGreater(most, MAX_UNREAD / 2)
         self.assertLess(most, 2 * MAX_UNREAD)
         self.assertNotIn("mallory", self.a.linked_with)
-        self.assertGreater(link._unread, MAX_UNREAD)
+        self.assertGreater(link._sender._unread, MAX_UNREAD)
         self.assertIn("does not read", self.a.logged("unlinked")[-1]["reason"])
         self.assert_unharmed()
 

@@ -19,9 +19,11 @@ from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.errors import PeerError
 from tunmesh.link import penalty
+from tunmesh.link.authentication import Authentication
 from tunmesh.link.fair_queue import MAX_BYTES
-from tunmesh.link.keepalive import OTHERS_TURN
-from tunmesh.link.link import RETIRE_TIMEOUT, Link, LinkTransport, State, Timing
+from tunmesh.link.interfaces import LinkTransport, State
+from tunmesh.link.keepalive import OTHERS_TURN, Timing
+from tunmesh.link.link import RETIRE_TIMEOUT, Link
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.testing.network import HIGH_WATER, LATENCY, Network
 from tunmesh.testing.tun import frame
@@ -188,16 +190,10 @@ class LinkCase(SynchronousTestCase):
     def connect(self, dialed: bool = False) -> None:
         """There is a connection; there is no TLS on it yet."""
         role = Dialer if dialed else Listener
-        self.link = Link(
-            self.owner,
-            self.clock,
-            dialed,
-            lambda binding: machine(role, "a", binding),
-            self.channel,
-            TIMEOUT,
-            self._admit,
-            self.memory,
+        authentication = Authentication(
+            lambda binding: machine(role, "a", binding), self.channel, TIMEOUT, self._admit
         )
+        self.link = Link(self.owner, self.clock, dialed, authentication, self.memory)
         self.network.listeners[THERE, PORT] = Factory.forProtocol(lambda: self.other)
         factory = ClientFactory.forProtocol(lambda: self.link)
         self.network.connect(HERE, THERE, PORT, factory, timeout=1)
@@ -235,7 +231,7 @@ class LinkCase(SynchronousTestCase):
     def block(self) -> None:
         """The other end takes nothing any more, and the link notices."""
         self.network.cut(HERE, THERE, both_ways=False)
-        while not self.link._paused:
+        while not self.link._sender.is_paused:
             self.link.send([bytes(HIGH_WATER // 4)])
 
     def assert_ended(self, *end: str) -> None:
@@ -402,10 +398,10 @@ class DataTests(LinkCase):
         records = (signed("bob"),)
         ids = (record("bob").id,)
         said = [GOSSIP, encode_inquiry(ids), encode_introduction(records)]
-        self.link.tell(Gossip(1))
-        self.link.ask(ids)
-        self.link.introduce(records)
-        self.link.refuse(Refusal((), ""))
+        self.link.conversation.tell(Gossip(1))
+        self.link.conversation.ask(ids)
+        self.link.conversation.introduce(records)
+        self.link.conversation.refuse(Refusal((), ""))
         self.other.say(*said, REFUSAL)
         self.advance(0.01)
         self.assertEqual(self.other.heard, [*said, REFUSAL])
@@ -416,7 +412,7 @@ class DataTests(LinkCase):
         self.block()
         records = (signed("bob"), signed("carol"))
         for _ in range(100):
-            self.link.introduce(records)
+            self.link.conversation.introduce(records)
         self.network.heal()
         self.advance(1)
         answers = [payload for payload in self.other.heard if payload[:1] == b"N"]
@@ -432,12 +428,12 @@ class DataTests(LinkCase):
         ]
         for start in range(0, 500, 10):
             self.link.send(packets[start : start + 10])
-        self.assertEqual(self.link.queue.bytes, sum(map(len, packets)))
+        self.assertEqual(self.link.queued_bytes, sum(map(len, packets)))
         self.advance(TIMING.packet_expiration / 2)
         self.network.heal()
         self.advance(0.05)
         self.assertEqual(self.other.packets()[-500:], packets)
-        self.assertEqual((self.owner.dropped, len(self.link.queue)), (Counter(), 0))
+        self.assertEqual((self.owner.dropped, self.link.queued_bytes), (Counter(), 0))
 
     def test_long_pause(self) -> None:
         """What has waited too long is dropped and counted; what comes afterwards passes."""
@@ -456,7 +452,7 @@ class DataTests(LinkCase):
         self.block()
         self.link.send([bytes(QUEUE // 4)] * 6)
         self.assertEqual(self.owner.dropped, {"queue_full": 2})
-        self.assertEqual(self.link.queue.bytes, QUEUE)
+        self.assertEqual(self.link.queued_bytes, QUEUE)
 
     def test_large_batch(self) -> None:
         """A batch too large for one write goes in several turns, and a ping that comes meanwhile
@@ -859,22 +855,22 @@ class EndTests(LinkCase):
         self.memory.account("elsewhere").hold(QUEUE // 4)
         dropped = self.owner.dropped["queue_full"]
         self.link.send([PACKET])
-        self.link.tell(Gossip(1))
+        self.link.conversation.tell(Gossip(1))
         self.assertIs(self.link.state, State.UP)
         self.assertGreater(self.owner.dropped["queue_full"], dropped)
         large = Gossip(1, tuple(f"{number:032x}" for number in range(400)))
         while self.link.state is State.UP:
-            self.link.tell(large)
+            self.link.conversation.tell(large)
         self.assertIs(self.link.state, State.CLOSED)
 
     def test_nothing_is_kept(self) -> None:
         """What waited for the other end takes no memory when the link is gone, whatever it is told
         afterwards."""
         self.block()
-        self.link.tell(Gossip(1))
+        self.link.conversation.tell(Gossip(1))
         self.assertGreater(self.memory.held, 0)
         self.link.connectionLost()
-        self.link.tell(Gossip(2))
+        self.link.conversation.tell(Gossip(2))
         self.assertEqual(self.memory.held, 0)
 
     def test_memory_taken_by_others(self) -> None:
@@ -951,7 +947,7 @@ class EndTests(LinkCase):
         self.other.transport.abortConnection()
         self.advance(0.01)
         self.link.send([PACKET])
-        self.link.tell(Gossip(1))
+        self.link.conversation.tell(Gossip(1))
         self.link.close(messages.LEAVING)
         self.assert_ended("lost", "lost")
         self.assertEqual(self.other.heard, [])

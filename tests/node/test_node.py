@@ -12,7 +12,7 @@ from tunmesh.auth.handshake import Key
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link.fair_queue import MAX_BYTES
-from tunmesh.link.link import Timing
+from tunmesh.link.keepalive import Timing
 from tunmesh.membership.reservations import KEPT
 from tunmesh.membership.roster import Roster
 from tunmesh.membership.seniority import SETTLING
@@ -512,7 +512,7 @@ class HealingTests(SynchronousTestCase):
             for _ in range(2000):
                 for link in rude.node.links:
                     if link.record is not None and link.record.name == one.name:
-                        link._write(b"? is no message")
+                        link._sender.write(b"? is no message")
                 mesh.advance(0.01)
             self.assertLess(mesh.network.dials - before, 20)
             mesh.until(mesh.is_complete, within=20)

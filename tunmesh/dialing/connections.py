@@ -22,7 +22,9 @@ from tunmesh.auth.handshake import Dialer, Key, Listener
 from tunmesh.auth.node_key import NodeKey
 from tunmesh.dialing.attempt import DialPolicy
 from tunmesh.dialing.reconnect import PeerFactory
-from tunmesh.link.link import Link, Owner
+from tunmesh.link.authentication import Authentication
+from tunmesh.link.interfaces import Owner
+from tunmesh.link.link import Link
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.tls.binding import Channel
 from tunmesh.tls.credentials import Contexts
@@ -113,16 +115,11 @@ class Connector:
 
     def accept(self, timeout: float, authenticated: Callable[[], None]) -> Link:
         """The protocol for an accepted connection; see tls.Reception."""
-        link = Link(
-            self._owner,
-            self._reactor,
-            False,
-            partial(self._begin, Listener),
-            Channel(None, self._outside),
-            timeout,
-            authenticated,
-            memory=self._memory,
+        channel = Channel(None, self._outside)
+        authentication = Authentication(
+            partial(self._begin, Listener), channel, timeout, authenticated
         )
+        link = Link(self._owner, self._reactor, False, authentication, self._memory)
         self._links[link] = None
         return link
 
@@ -161,15 +158,10 @@ class Connector:
 
     def build_link(self, dialer: PeerFactory, host: str) -> Link:
         verified = host if self._proof.contexts.credentials.verify_hostname else None
-        link = Link(
-            self._owner,
-            self._reactor,
-            True,
-            partial(self._begin, Dialer),
-            Channel(verified, self._outside),
-            HANDSHAKE_TIMEOUT,
-            memory=self._memory,
-        )
+        channel = Channel(verified, self._outside)
+        begin = partial(self._begin, Dialer)
+        authentication = Authentication(begin, channel, HANDSHAKE_TIMEOUT)
+        link = Link(self._owner, self._reactor, True, authentication, self._memory)
         self._links[link] = dialer
         return link
 

@@ -12,6 +12,8 @@ in seconds of any one clock.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tunmesh.wire.sizes import TOKEN_SIZE
 
 # Seconds, and the most that a config may make of them.
@@ -20,6 +22,16 @@ SILENCE = 15.0  # after which the other end is dead
 CLOCK_STEP = 0.001  # seconds: less is no time
 # An end that has pinged waits for so many intervals, longer than the other end needs for its turn.
 OTHERS_TURN = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How patient a link is, in seconds."""
+
+    ping_interval: float = PING_INTERVAL
+    silence: float = SILENCE
+    probe_timeout: float = 1.0  # for the answer to a ping that somebody waits for
+    packet_expiration: float = 0.1  # how long a packet may wait
 
 
 class KeepAlive:

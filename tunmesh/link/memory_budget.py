@@ -20,6 +20,7 @@ from collections import Counter
 
 DEFAULT = 64 << 20  # bytes
 LEAST = 4 << 20  # less would not do for a few busy links
+TOO_MUCH = "its address holds more than its share of process/memory_budget"
 
 
 class MemoryBudget:

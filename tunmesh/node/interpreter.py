@@ -80,16 +80,16 @@ class Interpreter:
                 self._peers.unroute(address)
             case commands.Tell(link, gossip):
                 self._summary.gossip_sent()
-                link.tell(gossip)
+                link.conversation.tell(gossip)
             case commands.Ask(link, ids):
                 self._summary.asked(len(ids))
-                link.ask(ids)
+                link.conversation.ask(ids)
             case commands.Introduce(link, ids):
-                link.introduce(self._peers.link(node_id).signed for node_id in ids)
+                link.conversation.introduce(self._peers.link(node_id).signed for node_id in ids)
             case commands.Refuse(link, refusal):
                 if refusal.addresses:
                     self._story.refuse(link, refusal)
-                link.refuse(refusal)
+                link.conversation.refuse(refusal)
             case commands.Retire(link):
                 self._story.retired(link, self._parts.now - link.since)
                 link.retire()

@@ -15,7 +15,7 @@ from tunmesh.auth.node_key import NodeKey
 from tunmesh.dataplane.tun import Tun
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link import memory_budget
-from tunmesh.link.link import Timing
+from tunmesh.link.keepalive import Timing
 from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.tls.credentials import Credentials
 from tunmesh.tls.transport import TunedTransport

@@ -46,7 +46,7 @@ from tunmesh.host.cpu_wait import CpuWait
 from tunmesh.host.file_thread import FileThread
 from tunmesh.host.helper_process import open_in_child, run_in_child
 from tunmesh.host.tcp_ports import Bound
-from tunmesh.link.link import Timing
+from tunmesh.link.keepalive import Timing
 from tunmesh.logs import formatting
 from tunmesh.logs.journal import Journal, Output, Recent
 from tunmesh.logs.output import Outlet

@@ -112,26 +112,26 @@ class Liar(Member):
         lost = self._random.sample(ids, self._random.randint(0, min(3, len(ids))))
         identity.generations += 1
         generation = self._random.choice((0, identity.generations))
-        link.tell(Gossip(generation, tuple(told), () if generation else tuple(lost)))
+        link.conversation.tell(Gossip(generation, tuple(told), () if generation else tuple(lost)))
 
     def flood(self, identity: Identity, link: Link) -> None:
         """Vouch for more nodes than anybody can know."""
         identity.generations += 1
         ids = (self._random.randbytes(16).hex() for _ in range(CROWD))
-        link.tell(Gossip(identity.generations, tuple(ids)))
+        link.conversation.tell(Gossip(identity.generations, tuple(ids)))
 
     def ask(self, identity: Identity, link: Link) -> None:
         """Ask for everybody, and again."""
-        link.ask([*self._ids] * self._random.randint(1, 5))
+        link.conversation.ask([*self._ids] * self._random.randint(1, 5))
 
     def refuse(self, identity: Identity, link: Link) -> None:
         """Say that an address of the node is another one's."""
         addresses = tuple(str(address.ip) for address in link.node.addresses)
-        link.refuse(Refusal(addresses, self._random.choice(self.mesh.members).name))
+        link.conversation.refuse(Refusal(addresses, self._random.choice(self.mesh.members).name))
 
     def intrude(self, identity: Identity, link: Link) -> None:
         """Introduce somebody without being asked."""
-        link.introduce(self._random.sample(list(self._invented.values()), 3))
+        link.conversation.introduce(self._random.sample(list(self._invented.values()), 3))
 
     def leave_link(self, identity: Identity, link: Link) -> None:
         """Hang up, with a word or without."""
@@ -223,6 +223,7 @@ class Identity(IgnoringOwner):
         if dialer is not None:
             dialer.stop()
         self._connector.settled(link)
+        link.deliver_to(lambda frames: 0, lambda: None)
         if link.node.name in self.links:
             link.close(messages.REPLACED)
         else:
@@ -238,7 +239,7 @@ class Identity(IgnoringOwner):
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         answers = [self._liar.answer(link, node_id) for node_id in ids[: sizes.MAX_INTRODUCED]]
-        link.introduce(answer for answer in answers if answer is not None)
+        link.conversation.introduce(answer for answer in answers if answer is not None)
 
 
 def _nothing(address: object) -> None:
