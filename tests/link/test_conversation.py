@@ -1,0 +1,129 @@
+"""What the other end of a link may say, and how much of it."""
+
+from __future__ import annotations
+
+from tests.support.links import (
+    PACKET,
+    REFUSAL,
+    LinkCase,
+)
+from tunmesh.link import penalty
+from tunmesh.link.interfaces import State
+from tunmesh.link.link import RETIRE_TIMEOUT
+from tunmesh.wire import sizes
+
+
+class WrongMessageTests(LinkCase):
+    """A member that breaks the rules."""
+
+    def test_wrong_messages(self) -> None:
+        """Any message that is not one of those that members exchange ends the link."""
+        wrong = {
+            "unexpected": [b"", b"Z", b"H" + bytes(42), b"C" + bytes(41), b"P" + bytes(99), b"d"],
+            "malformed": [b"i", b"i" + bytes(9), b"o", b"G", b"G{}", b"G[", b"R[]", b"B", b"Bbye"],
+            "oversized": [b"D" + bytes(sizes.MAX_DATA_FRAME)],
+        }
+        for reason, payloads in wrong.items():
+            for payload in payloads:
+                self.setUp()
+                self.come_up()
+                self.other.say(payload, b"D" + PACKET)
+                self.advance(0.01)
+                self.assert_ended("lost", reason)
+                self.assertEqual(self.owner.packets, [])
+
+    def test_wrong_frames(self) -> None:
+        """So does what is no frame, or one that is longer than any message."""
+        for reason, data in (
+            ("framing", b"hello"),
+            ("framing", b"1:ZZ"),
+            ("oversized", b"%d:" % (sizes.MAX_FRAME + 1)),
+        ):
+            self.setUp()
+            self.come_up()
+            self.other.transport.write(data)
+            self.advance(0.01)
+            self.assert_ended("lost", reason)
+
+
+class UselessTests(LinkCase):
+    """What the other end sends without any use."""
+
+    ROUND = 1_000  # frames that come at a time
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.come_up()
+
+    def flood(self, payload: bytes, seconds: float) -> float:
+        """The other end says this 100,000 times a second; how often it was heard."""
+        rounds = round(seconds * 100_000 / self.ROUND)
+        for _ in range(rounds):
+            self.other.say(*[payload] * self.ROUND)
+            self.clock.advance(seconds / rounds)
+        return len(self.owner.packets) + len(self.owner.told)
+
+    def assert_held_back(self, heard: float, seconds: float) -> None:
+        self.assertGreater(heard, penalty.BURST)
+        self.assertLess(heard, penalty.BURST + (seconds + penalty.MAX_REST) * penalty.RATE)
+        self.assertGreater(self.owner.complaints, 0)
+
+    def assert_all_is_well(self) -> None:
+        """Nobody complained, and all was read."""
+        self.advance(0.1)
+        self.assertEqual(self.owner.complaints, 0)
+        self.assertTrue(self.network.wires)
+        self.other.say(b"D" + PACKET)
+        self.advance(0.1)
+        self.assertEqual(self.owner.packets[-1], PACKET)
+
+    def test_packets(self) -> None:
+        """Whoever sends nothing but what is dropped is read only so fast. Nothing of it is lost,
+        and the link stays up."""
+        self.owner.drops = True
+        self.assert_held_back(self.flood(b"D" + PACKET, 2.0), 2.0)
+        self.assertIs(self.link.state, State.UP)
+        self.advance(20)
+        self.assertEqual(len(self.owner.packets), 200_000)
+        self.assertEqual(self.owner.ends, [])
+
+    def test_messages(self) -> None:
+        """So is who sends nothing but messages."""
+        self.assert_held_back(self.flood(REFUSAL, 2.0), 2.0)
+
+    def test_carried(self) -> None:
+        """Packets that are carried may be as many as they like."""
+        self.assertEqual(self.flood(b"D" + PACKET, 2.0), 200_000)
+        self.assert_all_is_well()
+
+    def test_route_change(self) -> None:
+        """For a tenth of a second all packets may be wrong, at the pace of the fastest, and again
+        when that was forgiven; and some may be wrong for ever."""
+        for _ in range(3):
+            self.owner.drops = True
+            self.flood(b"D" + PACKET, 0.19)
+            self.owner.drops = False
+            self.flood(b"D" + PACKET, 2.0)
+        for _ in range(100):
+            self.flood(b"D" + PACKET, 0.09)
+            self.owner.drops = True
+            self.flood(b"D" + PACKET, 0.01)
+            self.owner.drops = False
+        self.assert_all_is_well()
+
+    def test_bye(self) -> None:
+        """A bye behind all that is heard as soon as the other end is read again."""
+        self.owner.drops = True
+        self.flood(b"D" + PACKET, 0.25)
+        self.other.say(b"Bleaving")
+        self.advance(penalty.MAX_REST)
+        self.assertEqual(self.owner.byes, ["leaving"])
+
+    def test_end(self) -> None:
+        """A link that ends meanwhile leaves nothing behind."""
+        self.owner.drops = True
+        self.flood(b"D" + PACKET, 0.3)
+        self.link.close("leaving")
+        self.advance(RETIRE_TIMEOUT + 0.1)
+        self.assertEqual(self.owner.ends, [("lost", "leaving")])
+        self.assertEqual([str(call) for call in self.clock.getDelayedCalls()], [])
