@@ -32,7 +32,7 @@ class Host:
         there = ip_interface(f"10.9.0.{peer}/16")
         record = NodeRecord(f"{peer:032}", f"node{peer}", 1, "https://a:1", (there,), "test")
         self.peer = Peer(record, self.carrier)
-        table.routes[there.packed] = self.peer
+        table.route(there.packed, self.peer)
         self.tun.start(self.forwarder.sent, lambda why: None)
 
     def received(self, frames: list[memoryview]) -> int:

@@ -53,8 +53,8 @@ HANDSHAKE_FAILURES = (
 
 
 class Links:
-    """What every link reports to (link.link.Owner). `changed()` is called when what makes the node
-    ready may have changed."""
+    """What every link reports to (link.interfaces.Owner). `changed()` is called when what makes the
+    node ready may have changed."""
 
     def __init__(
         self,
