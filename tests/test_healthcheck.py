@@ -13,8 +13,8 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
 from tests.api.test_control import Standing, command
-from tests.api.test_public import DEAD, LONELY
-from tests.observe.test_metrics import LIVE, a_status
+from tests.api.test_public import DEAD, LIVE, LONELY
+from tests.observe.test_metrics import a_status
 from tests.support.configs import MINIMAL
 from tests.support.places import short_directory
 from tests.support.realnode import reactor
@@ -75,7 +75,7 @@ class AtThePort(unittest.TestCase):
 
     async def test_unhealthy(self) -> None:
         """A node that has lost its tun is not; the reason is not told at the port."""
-        self.status = replace(self.status, live=DEAD)
+        self.status = replace(self.status, live=DEAD.live)
         text, code = await self.check()
         self.assertEqual(code, 1)
         self.assertEqual(text, '/livez answers 503: { "status": "unavailable" }\n')

@@ -1,7 +1,7 @@
-"""What a node says about itself: frozen values, made on demand by `Node.status`.
+"""The status of a node: frozen values, made on demand by `Node.status`.
 
-Health, metrics and the command line read these and nothing else; nobody reaches into the node.
-Times are seconds of the node's monotonic clock unless a name says otherwise.
+Health, metrics, the command line and the page read these, and nothing else of the node. Times are
+seconds of the node's monotonic clock unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from tunmesh.wire.records import NodeRecord
 RTT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
-REVOKED = "revoked"  # the key id of a secret that is not valid any more
+REVOKED = "revoked"  # the key id of every secret that is not valid any more
 
 
 def key_labels(count: int) -> tuple[str, ...]:
-    """What the secrets are called in status and metrics: by their place in this node's config, "1"
-    being the one that is offered. Nothing that is derived from a secret is shown, since whoever
-    sees it could test guesses against it."""
+    """The key ids of this many secrets, for status and metrics: their places in this node's config.
+    "1" is the one that is offered. Nothing that is derived from a secret is shown: guesses could be
+    tested against it."""
     return tuple(str(place + 1) for place in range(count))
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One condition of health, and in words why it is met or not."""
+    """One condition of health, and why it is met or not, in words."""
 
     name: str
     ok: bool
@@ -37,8 +37,8 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The conditions of being live, and those of being ready. It costs far less than a Status, and
-    is what probes and supervisors ask for."""
+    """The conditions of being live and of being ready. It costs far less than a Status, so probes
+    and supervisors ask for it."""
 
     live: tuple[Check, ...]
     ready: tuple[Check, ...]
@@ -73,7 +73,7 @@ class Traffic:
 
 
 class Histogram:
-    """Counts of observations by bucket, in plain integers."""
+    """How many observations there were in each bucket."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
@@ -94,7 +94,7 @@ class Histogram:
         self.counts[-1] += 1
 
     def cumulative(self) -> list[tuple[str, int]]:
-        """(upper bound as Prometheus writes it, observations up to it), the last being "+Inf"."""
+        """(upper bound as Prometheus writes it, observations up to it); the last bound is +Inf."""
         total, rows = 0, []
         for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
             total += count
@@ -108,7 +108,7 @@ class DeviceStatus:
 
     name: str
     networks: tuple[str, ...]  # that are routed to it
-    complaints: tuple[str, ...] = ()  # what others have done to it, or put in its way
+    complaints: tuple[str, ...] = ()  # what others took from it, or what takes its packets
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +126,12 @@ class PeerStatus:
     routed: tuple[str, ...]  # its addresses that this node routes to it
     pings: int  # keepalives sent on this link
     pongs: int  # and answered in time
-    dropped: int  # packets to it that were dropped, by this link
+    dropped: int  # packets to it that this link dropped
 
 
 @dataclass(frozen=True, slots=True)
 class PeerSample:
-    """What of a linked node is sampled every few seconds."""
+    """The counters of a linked node that are sampled every few seconds."""
 
     id: str
     since: float
@@ -142,7 +142,7 @@ class PeerSample:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What of a node is sampled every few seconds: the counters whose recent past is shown."""
+    """The counters of a node that are sampled every few seconds, for rates."""
 
     now: float
     peers: tuple[PeerSample, ...]
@@ -156,39 +156,39 @@ class DialStatus:
 
     name: str  # of the node or of the group
     is_group: bool
-    target: str  # host:port that is tried, or will be next
+    target: str  # host:port that is being tried, or will be next
     failures: int  # in a row
     why: str  # of the last one
-    retry_in: float | None  # seconds; None: an attempt is under way, or it waits for its turn
+    retry_in: float | None  # seconds; None: an attempt is under way, or waits for a slot
 
 
 @dataclass(frozen=True, slots=True)
 class LostNode:
-    """A node that was linked, and that this node tries to find again: membership.lost_nodes."""
+    """A node that was linked and that this node tries to reach again (membership.lost_nodes)."""
 
     name: str
     target: str  # host:port where it was to be dialed
     ago: float  # seconds since it was linked
-    left: bool  # it said that it leaves
-    attempts: int  # to reach it there, since nobody else dials it
+    left: bool  # it said goodbye
+    attempts: int  # to reach it there that have failed
     why: str  # of the last one
     retry_in: float  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class KnownNode:
-    """Another node, as far as this one knows of it: linked, or vouched for by one that is."""
+    """Another node that this one knows of: linked, or vouched for by one that is."""
 
     id: str
-    record: NodeRecord | None  # None: nobody has said yet who it is
-    linked_with: tuple[str, ...]  # ids of the nodes that say, or know, that they are linked with it
-    is_whole: bool = True  # False: of these, only this node is told; there are too many links
+    record: NodeRecord | None  # None: its record has not arrived yet
+    linked_with: tuple[str, ...]  # ids of the nodes that are linked with it, or say so
+    is_whole: bool = True  # False: only this node is listed there, because there are too many links
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A packet that was dropped: when, by the node's clock, why, whose (None: this machine's), and
-    how it begins."""
+    """A packet that was dropped. `sender`: the name of the peer that sent it; None: this host did.
+    `start`: its first bytes."""
 
     seconds: float
     reason: str
@@ -198,15 +198,15 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class NodeTraffic:
-    """What was exchanged with the nodes of one name, over all their lives."""
+    """The traffic with the nodes of one name, in all their incarnations."""
 
     traffic: Traffic
-    latency: Histogram  # one way
+    latency: Histogram  # one way: half a round trip
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One node at one moment."""
+    """The state of one node at one moment."""
 
     record: NodeRecord
     now: float
@@ -215,8 +215,8 @@ class Status:
     ready: tuple[Check, ...]
     peers: tuple[PeerStatus, ...]
     dials: tuple[DialStatus, ...]
-    renewals: tuple[DialStatus, ...]  # of sessions with linked nodes: those that do not succeed
-    nodes: Mapping[str, NodeTraffic]  # by name, also some that are gone
+    renewals: tuple[DialStatus, ...]  # of sessions with linked nodes, which have failed so far
+    nodes: Mapping[str, NodeTraffic]  # by name; also nodes that left a while ago
     links: Mapping[str, int]  # by state
     nodes_known: int
     device: DeviceStatus
@@ -224,23 +224,21 @@ class Status:
     link: Traffic
     dropped: Mapping[str, int]  # by reason
     handshake_failures: Mapping[str, int]  # by reason
-    false_introductions: int  # of nodes, by peers, with records that these had not signed
+    false_introductions: int  # records that a peer sent of a node that had not signed them
     rtt: Histogram
     key_ids: tuple[str, ...]  # `key_labels` of the valid secrets; the first one is offered
-    buffered_bytes: int  # what waits for peers, or has come from them in part
-    memory_budget: int  # and the most that may
+    buffered_bytes: int  # what waits for peers, and what has arrived from them in part
+    memory_budget: int  # the upper limit of that
     certificate_expiry: float  # seconds since the epoch
     port: int  # that is listened on
     delayed_calls: int  # timers of the whole process
-    lost: tuple[LostNode, ...] = ()  # the one that was linked last first
-    # What is wrong in the mesh, and does not keep this node from being ready.
-    warnings: tuple[str, ...] = ()
+    lost: tuple[LostNode, ...] = ()  # the latest first
+    warnings: tuple[str, ...] = ()  # what is wrong in the mesh but does not make the node unready
     expected_nodes: int | None = None  # how many the mesh should have, this one included
 
     @property
     def links_by_key(self) -> Mapping[str, int]:
-        """How many peers are linked by each key: those that are valid here, and those still in
-        use that are not."""
+        """How many links came up with each key: the valid ones, and revoked ones still in use."""
         return {**dict.fromkeys(self.key_ids, 0), **Counter(peer.key_id for peer in self.peers)}
 
     @property

@@ -188,7 +188,7 @@ class Commands(unittest.TestCase):
         ]
         self.standing.now = replace(self.standing.now, lost=tuple(nodes))
         lines = (await self.says("status")).splitlines()
-        self.assertIn("! lost without a goodbye, and looked for: n3, n4, n5, n6", lines)
+        self.assertIn("! lost without a goodbye, being dialed: n3, n4, n5, n6", lines)
         self.assertEqual(lines[-6].split(), ["n1", "192.0.2.1:4567", "left", "1m"])
         self.assertEqual(lines[-2].split(), ["n5", "192.0.2.5:4567", "lost", "5m"])
         self.assertEqual(lines[-1], "and 2 more that were linked (-o wide shows them)")

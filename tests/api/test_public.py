@@ -12,17 +12,18 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.trial import unittest
 
-from tests.observe.test_metrics import LIVE, a_status
+from tests.observe.test_metrics import a_status
 from tunmesh import status
 from tunmesh.api.http import TIMEOUT
 from tunmesh.api.public import site
 from tunmesh.logs.journal import Recent
-from tunmesh.observe.health import liveness, readiness
+from tunmesh.observe.health import Condition, judge
 from tunmesh.observe.metrics import exposition
 
 HEALTH = ("/livez", "/readyz", "/health")
-DEAD = liveness("the tun is gone", True, False)
-LONELY = readiness(LIVE, 0, 0.0, False, False, ())
+LIVE = judge(Condition(1)).live
+DEAD = judge(Condition(1, tun_lost="the tun is gone"))
+LONELY = judge(Condition(0)).ready
 
 
 @dataclass
@@ -103,19 +104,22 @@ class Health(Case):
 
     def test_dead(self) -> None:
         """A node without a tun is not alive."""
-        self.status = replace(self.status, live=DEAD, ready=readiness(DEAD, 1, 0, False, False, ()))
+        self.status = replace(self.status, live=DEAD.live, ready=DEAD.ready)
         self.assertEqual([self.ask(path).code for path in HEALTH], [503, 503, 503])
 
     def test_one_word(self) -> None:
         """An answer is the code and one word, well or not: the reasons are not for strangers."""
-        for live, ready, word in ((LIVE, self.status.ready, "ok"), (DEAD, LONELY, "unavailable")):
+        for live, ready, word in (
+            (LIVE, self.status.ready, "ok"),
+            (DEAD.live, LONELY, "unavailable"),
+        ):
             self.status = replace(self.status, live=live, ready=ready)
             for path in HEALTH:
                 self.assertEqual(json.loads(self.ask(path).body), {"status": word})
 
     def test_now(self) -> None:
         """Every request asks the node anew."""
-        for live, code in ((LIVE, 200), (DEAD, 503), (LIVE, 200)):
+        for live, code in ((LIVE, 200), (DEAD.live, 503), (LIVE, 200)):
             self.status = replace(self.status, live=live)
             self.assertEqual(self.ask("/livez").code, code)
 

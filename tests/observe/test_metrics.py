@@ -9,7 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial import unittest
 
-from tunmesh.observe.health import liveness, readiness
+from tunmesh.observe.health import Condition, judge
 from tunmesh.observe.metrics import exposition
 from tunmesh.status import (
     RTT_BUCKETS,
@@ -25,8 +25,7 @@ from tunmesh.status import (
 )
 from tunmesh.wire.records import NodeRecord
 
-LIVE = liveness(tun_lost="", listening=True, leaving=False)
-READY = readiness(LIVE, 2, 0.0, True, False, ())
+HEALTH = judge(Condition(2))
 
 # Name of each sample, with its type and its own labels (le: of a histogram's buckets).
 ALWAYS = {
@@ -118,8 +117,8 @@ def a_status() -> Status:
         record=record_of("alpha", 1),
         now=100.0,
         started=10.0,
-        live=LIVE,
-        ready=READY,
+        live=HEALTH.live,
+        ready=HEALTH.ready,
         peers=(
             peer_of("bravo", 2, Traffic(1, 2, 3, 4)),
             peer_of("charlie", 3, Traffic(5, 6, 7, 8)),

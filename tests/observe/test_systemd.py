@@ -12,11 +12,11 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from tests.observe.test_metrics import LIVE, a_status
+from tests.observe.test_metrics import a_status
 from tests.support import netns
 from tests.support.places import short_directory
 from tests.support.realnode import Ground, reactor
-from tunmesh.observe.health import readiness
+from tunmesh.observe.health import Condition, judge
 from tunmesh.observe.systemd import PERIOD, Supervisor
 
 PID = 1234
@@ -57,7 +57,7 @@ class SupervisorTests(unittest.SynchronousTestCase):
         self.assertEqual(self.told(), ["READY=1", "STATUS=linked to 2 nodes"])
         self.clock.pump([PERIOD] * 3)
         self.assertEqual(self.told(), [])
-        self.status = replace(self.status, ready=readiness(LIVE, 0, 0.0, False, False, ()))
+        self.status = replace(self.status, ready=judge(Condition(0)).ready)
         self.clock.advance(PERIOD)
         self.assertEqual(self.told(), ["STATUS=not linked to any node"])
         supervisor.stopping()

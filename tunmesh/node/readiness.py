@@ -10,7 +10,7 @@ from tunmesh.membership.seniority import Seniority
 from tunmesh.node.dials import Dials
 from tunmesh.node.log_story import NodeStory
 from tunmesh.node.parts import Parts
-from tunmesh.observe import health
+from tunmesh.observe.health import Condition, judge, missing
 from tunmesh.status import Health
 
 
@@ -90,25 +90,26 @@ class Readiness:
     def health(self) -> Health:
         """Strangers ask for it, so it must cost little, however many peers there are."""
         parts = self._parts
-        live = health.liveness(self._tun_lost, bool(self._port), self._is_leaving)
-        ready = health.readiness(
-            live,
-            len(parts.peers),
-            self._started + parts.settings.startup_grace - parts.now,
-            self._dials.is_first,
-            self._is_leaving,
-            parts.peers.agreement().checks(self._seniority.is_settled),
-            parts.host.watch.complaints,
-            self._dials.leads_back,
-            self._expected_nodes,
+        return judge(
+            Condition(
+                links=len(parts.peers),
+                is_listening=bool(self._port),
+                tun_lost=self._tun_lost,
+                is_leaving=self._is_leaving,
+                is_first=self._dials.is_first,
+                leads_back=self._dials.leads_back,
+                grace_left=self._started + parts.settings.startup_grace - parts.now,
+                agreement=parts.peers.agreement().checks(self._seniority.is_settled),
+                device_complaints=parts.host.watch.complaints,
+                expected_nodes=self._expected_nodes,
+            )
         )
-        return Health(live, ready)
 
     def warnings(self) -> Iterator[str]:
         """What is wrong and does not keep the node from being ready."""
         peers = self._parts.peers
         yield from peers.agreement().warnings(self._seniority.is_settled)
         yield from map(str, name_conflicts.conflicts(self._parts.me.record, peers.records()))
-        too_few = health.missing(len(peers), self._expected_nodes)
+        too_few = missing(len(peers), self._expected_nodes)
         if too_few:
             yield too_few

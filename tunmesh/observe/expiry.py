@@ -1,7 +1,7 @@
-"""When to say that a certificate expires: 30, 7 and 1 days before, and when it has.
+"""When to warn that a certificate expires: 30, 7 and 1 days before, and when it has expired.
 
-Each is said once for each certificate, however often one asks; a node that starts late begins with
-the latest of them.
+There is one warning for each of these, however often one asks. A node that starts after some of
+them gives only the latest.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ _MARKS = (0.0, DAY, 7 * DAY, 30 * DAY)  # seconds before the end
 
 
 class Countdown:
-    """What is to be said of the certificate of one node, as time passes."""
+    """The warnings about the certificate of one node, as time passes."""
 
     def __init__(self) -> None:
-        self._said = (0.0, 0.0)  # the expiry, and the mark
+        self._warned = (0.0, 0.0)  # of this expiry, at this mark
 
     def due(self, expiry: float, now: float) -> str | None:
-        """What is to be said now of a certificate that expires then; None if nothing is. Both
+        """The warning that is due about a certificate that expires then; None: there is none. Both
         times are seconds since the epoch."""
         left = expiry - now
         mark = next((mark for mark in _MARKS if left <= mark), None)
-        if mark is None or self._said == (expiry, mark):
+        if mark is None or self._warned == (expiry, mark):
             return None
-        self._said = (expiry, mark)
+        self._warned = (expiry, mark)
         if mark == 0.0:
             return "has expired: no peer accepts it any more"
         days = int(left / DAY)

@@ -1,8 +1,8 @@
-"""What would happen to a packet, step by step: here, on the link and at the other end.
+"""The way of a packet, step by step: here, on the link and at the other end.
 
-The table of routes decides: it is given such a packet, and what it answers is told in sentences,
-with the reason that a drop would be counted under. What the other end does is what it has told this
-node.
+The real routing table decides about such a packet, and its decision is explained in sentences, with
+the reason that a drop would be counted under. What the other end does is known from what it has
+said to this node.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tunmesh.status import DialStatus, KnownNode, PeerStatus, Status
 from tunmesh.wire.records import NodeRecord
 
 Address = IPv4Address | IPv6Address
-NAMED = 5  # of those who get a copy of a broadcast
+NAMED = 5  # nodes that are named in one sentence
 
 
 class Peer(Protocol):
-    """Whom the table routes to."""
+    """What the table routes to."""
 
     @property
     def record(self) -> NodeRecord: ...
@@ -37,12 +37,12 @@ P = TypeVar("P", bound=Peer)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    ok: bool  # not: the packet ends here
+    ok: bool  # False: the packet gets no further
     text: str
 
 
 class Explainer:
-    """Tells the way of packets through one node, as it is now."""
+    """Explains the way of packets through one node, as things are now."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Explainer:
         networks: Sequence[Network],
         way: Callable[[Address, Address], Way | None] = lambda *_: None,
     ) -> None:
-        """`way(destination, source)`: where the kernel would send a packet, if it can be asked."""
+        """`way(destination, source)`: where the kernel would send a packet; None: unknown."""
         self._way = way
         self._status = status
         self._known_nodes = known_nodes
@@ -63,7 +63,7 @@ class Explainer:
 
     @property
     def now(self) -> float:
-        """When things are as it tells them, by the node's clock."""
+        """The moment that is explained, by the node's clock."""
         return self._status.now
 
     def explain(self, source: Address, destination: Address) -> list[Step]:
@@ -79,7 +79,7 @@ class Explainer:
         return self._in(frame, source, destination)
 
     def _detour(self, source: Address, destination: Address) -> list[Step]:
-        """The kernel's own word, if it would not send a packet to the mesh into the tun."""
+        """Where the kernel sends a packet to the mesh instead of into the tun, if it does."""
         device = self._status.device.name
         is_to_mesh = any(destination in network for network in self._networks)
         way = self._way(destination, source)
@@ -93,7 +93,7 @@ class Explainer:
         return [Step(False, f"{text}; it does not come to {device}")]
 
     def _out(self, frame: bytes, source: Address, destination: Address) -> list[Step]:
-        """A packet of this machine's."""
+        """A packet that this host sends."""
         if destination in self._mine:
             return [Step(False, f"{destination} is this node's too: the kernel never sends it out")]
         batches, drops = self._table.outbound([frame])
@@ -114,7 +114,7 @@ class Explainer:
     def _to_all(
         self, peers: Sequence[PeerStatus], source: Address, destination: Address
     ) -> list[Step]:
-        """A broadcast of this machine's."""
+        """A broadcast that this host sends."""
         takers = [peer for peer in peers if str(source) not in peer.refuses]
         refusers = [peer for peer in peers if str(source) in peer.refuses]
         steps = [
@@ -151,7 +151,7 @@ class Explainer:
         ]
 
     def _in(self, frame: bytes, source: Address, destination: Address) -> list[Step]:
-        """A packet of somebody else's, as this node would judge it if it came here."""
+        """A packet of another node, as this node would treat it if it arrived here."""
         owner = self._table.routes.get(source.packed)
         if owner is None:
             why = f"no linked node has {source}: from whomever it came it would be dropped here"
@@ -175,7 +175,7 @@ class Explainer:
         ]
 
     def _not_for_us(self, reason: str, sender: str, destination: Address) -> Step:
-        """Why a packet that a linked node may send is not for this one."""
+        """Why a packet with an allowed source is not for this node."""
         if destination.packed in self._table.routes:
             text = f"this packet does not come past this node: ask {sender}, who sends it"
             return Step(False, f"{text}. If it came here it would be dropped ({reason})")
@@ -186,7 +186,7 @@ class Explainer:
         return Step(False, f"{text}. If it came here it would be dropped ({reason})")
 
     def _not_carried(self, reason: str, destination: Address) -> Step:
-        """Why a packet of this machine's is not carried."""
+        """Why a packet that this host sends is not carried."""
         match reason:
             case DropReason.MULTICAST:
                 return Step(False, f"multicast is not carried ({reason})")
@@ -206,7 +206,7 @@ class Explainer:
         return Step(False, f"{no_route}. {self._who(destination)}")
 
     def _who(self, address: Address) -> str:
-        """What is known of who has an address that is not routed."""
+        """Which node has an address that is not routed, as far as is known."""
         for known in self._known_nodes:
             record = known.record
             if record is not None and address in [one.ip for one in record.addresses]:

@@ -1,64 +1,76 @@
-"""What makes a node live and what makes it ready, each condition with its reason in words.
+"""Whether a node is live and whether it is ready, each condition with its reason in words.
 
-**Live**: restarting would not help. The reactor turns (it answered), the tun is open, the port is
-bound. A lone or badly connected node is alive.
+**Live**: a restart would not help. The reactor runs (it answered), the tun is open, the port is
+bound. A node without links, or with bad ones, is alive.
 
-**Ready**: others can count on it. Live, and linked to somebody; or still within `startup_grace`; or
-there is nobody to bootstrap from, which makes it the first node of its mesh. And it agrees with the
-mesh on addresses and networks (membership.agreement), and its tun has the addresses and routes that
-it was given: a restart would give it them again, but whoever took them would take them again, so it
-is alive without them.
+**Ready**: others can rely on it. It is live, and linked with at least one node; or `startup_grace`
+has not passed yet; or it has nothing to bootstrap from, which makes it the first node of its mesh.
+And it agrees with the mesh on addresses and networks (membership.agreement), and its tun has the
+addresses and routes that it was given. Without these it is alive: a restart would restore them, but
+whatever removed them would do so again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from tunmesh.status import Check
-
-
-def liveness(tun_lost: str, listening: bool, leaving: bool) -> tuple[Check, ...]:
-    """`tun_lost` is why there is no tun, or empty."""
-    port = "the port is bound" if listening else "the port is not bound"
-    return (
-        Check("tun", not tun_lost, tun_lost or "the tun is open"),
-        Check("listener", listening or leaving, "leaving the mesh" if leaving else port),
-    )
+from tunmesh.status import Check, Health
 
 
-def readiness(
-    live: Sequence[Check],
-    links: int,
-    grace_left: float,
-    is_first: bool,
-    leaving: bool,
-    agreement: Sequence[Check],
-    device: Sequence[str] = (),
-    leads_back: Sequence[str] = (),
-    expected: int | None = None,
-) -> tuple[Check, ...]:
-    """`is_first`: there is nobody to bootstrap from; `agreement`: the checks of that name;
-    `device`: sentences about what keeps packets from the tun, or its addresses from this machine;
-    `leads_back`: the bootstrap URLs, if each of them leads to this node; `expected`: how many nodes
-    the mesh should have, this one included."""
-    alive = all(check.ok for check in live)
-    checks = [Check("live", alive, "the node works" if alive else "see the other checks")]
-    checks += [check for check in live if not check.ok]
-    if leaving:
-        checks.append(Check("membership", False, "leaving the mesh"))
-    elif links:
-        checks.append(Check("membership", True, f"linked to {_nodes(links, expected)}"))
-    elif is_first:
-        checks.append(Check("membership", True, "there is nobody to bootstrap from: first node"))
-    elif grace_left > 0:
-        checks.append(Check("membership", True, f"startup_grace: {grace_left:.0f} s left"))
-    elif leads_back:
-        text = f"the bootstrap URLs lead only to this node: {', '.join(leads_back)}"
-        checks.append(Check("membership", False, text))
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the health of a node depends on."""
+
+    links: int  # how many nodes it is linked with
+    is_listening: bool = True
+    tun_lost: str = ""  # why it has no tun
+    is_leaving: bool = False
+    is_first: bool = False  # it has nothing to bootstrap from
+    leads_back: Sequence[str] = ()  # its bootstrap URLs, if each of them leads to itself
+    grace_left: float = 0.0  # seconds of its startup_grace
+    agreement: Sequence[Check] = ()  # with the mesh
+    device_complaints: Sequence[str] = ()  # what keeps packets from the tun, or from this machine
+    expected_nodes: int | None = None  # how many the mesh should have, this one included
+
+
+def judge(node: Condition) -> Health:
+    live = tuple(_liveness(node))
+    return Health(live, tuple(_readiness(node, live)))
+
+
+def _liveness(node: Condition) -> Iterator[Check]:
+    yield Check("tun", not node.tun_lost, node.tun_lost or "the tun is open")
+    if node.is_leaving:
+        yield Check("listener", True, "leaving the mesh")
     else:
-        checks.append(Check("membership", False, "not linked to any node"))
-    text = "; ".join(device) or "it has its addresses and routes"
-    return (*checks, *agreement, Check("device", not device, text))
+        bound = "the port is bound" if node.is_listening else "the port is not bound"
+        yield Check("listener", node.is_listening, bound)
+
+
+def _readiness(node: Condition, live: Sequence[Check]) -> Iterator[Check]:
+    is_live = all(check.ok for check in live)
+    yield Check("live", is_live, "the node works" if is_live else "see the other checks")
+    yield from (check for check in live if not check.ok)
+    yield _membership(node)
+    yield from node.agreement
+    complaints = "; ".join(node.device_complaints)
+    yield Check("device", not complaints, complaints or "it has its addresses and routes")
+
+
+def _membership(node: Condition) -> Check:
+    is_ok, reason = False, "not linked to any node"
+    if node.is_leaving:
+        reason = "leaving the mesh"
+    elif node.links:
+        is_ok, reason = True, f"linked to {_nodes(node.links, node.expected_nodes)}"
+    elif node.is_first:
+        is_ok, reason = True, "there is nobody to bootstrap from: first node"
+    elif node.grace_left > 0:
+        is_ok, reason = True, f"startup_grace: {node.grace_left:.0f} s left"
+    elif node.leads_back:
+        reason = f"the bootstrap URLs lead only to this node: {', '.join(node.leads_back)}"
+    return Check("membership", is_ok, reason)
 
 
 def _nodes(links: int, expected: int | None) -> str:
@@ -68,7 +80,7 @@ def _nodes(links: int, expected: int | None) -> str:
 
 
 def missing(links: int, expected: int | None) -> str:
-    """In words how many nodes are not there; empty if all are."""
+    """How many nodes are missing, in words; empty if none are."""
     if expected is None or links + 1 >= expected:
         return ""
     return (

@@ -1,8 +1,8 @@
-"""Prometheus metrics, made from the node's status when they are asked for.
+"""Prometheus metrics, made from the node's status at each scrape.
 
 Nothing is counted here: the node counts in plain integers, and a scrape turns one `Status` into
-text. Base labels are on every metric; the only label that a peer can influence is `node`, the name
-its operator gave it, and it is off by default.
+text. Every metric has the base labels. The only label that a peer can influence is `node`, its
+name, which is off by default.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DIRECTIONS = {
 def exposition(
     status: Callable[[], Status], base_labels: Mapping[str, str], by_node: bool
 ) -> Callable[[], bytes]:
-    """What gives the text of all metrics. `by_node`: also those with a `node` label."""
+    """Returns what makes the text of all metrics. `by_node`: also those with a `node` label."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_NodeCollector(status, base_labels, by_node))
     return lambda: generate_latest(registry)
@@ -44,7 +44,7 @@ class _NodeCollector(Collector):
         self._by_node = by_node
 
     def describe(self) -> Sequence[Metric]:
-        """Nothing is asked of the node before it is scraped."""
+        """None: the node is asked for its status only when it is scraped."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
@@ -82,13 +82,13 @@ class _NodeCollector(Collector):
         )
         yield self._gauge(
             "tunmesh_links",
-            "Connections that are links, or try to be, by state",
+            "Connections with other nodes, by state",
             {(state,): status.links.get(state, 0) for state in ("handshake", "up", "retiring")},
             ("state",),
         )
         yield self._gauge(
             "tunmesh_links_by_key",
-            "Linked nodes, by the key that the link came up with; also keys that nobody uses",
+            "Linked nodes, by the key that the link came up with; unused keys included",
             {(key_id,): count for key_id, count in status.links_by_key.items()},
             ("key_id",),
         )
@@ -99,7 +99,7 @@ class _NodeCollector(Collector):
         )
         yield self._gauge(
             "tunmesh_nodes_lost",
-            "Other nodes that were linked within a day, are not any more, and are looked for",
+            "Other nodes that were linked within the last day and are being dialed",
             {(): len(status.lost)},
         )
         yield self._gauge(
@@ -109,27 +109,27 @@ class _NodeCollector(Collector):
         )
         yield self._gauge(
             "tunmesh_device_complaints",
-            "What the tun lacks of its addresses and routes, or what else takes its packets",
+            "Addresses and routes that the tun lacks, and routes and rules that take its packets",
             {(): len(status.device.complaints)},
         )
         yield self._gauge(
             "tunmesh_expected_nodes",
-            "How many nodes the mesh should have, this one included, if its config says so",
+            "How many nodes the mesh should have, this one included, if configured",
             {(): status.expected_nodes} if status.expected_nodes is not None else {},
         )
-        doubles = Counter(
+        kinds = Counter(
             conflict.kind
             for conflict in conflicts(status.record, (peer.record for peer in status.peers))
         )
         yield self._gauge(
             "tunmesh_name_conflicts",
-            "Names that more than one node has, of this node and those that are linked",
-            {(): doubles["name"]},
+            "Names that more than one node has, among this node and the linked ones",
+            {(): kinds["name"]},
         )
         yield self._gauge(
             "tunmesh_url_conflicts",
-            "URLs that more than one node advertises, of this node and those that are linked",
-            {(): doubles["url"]},
+            "URLs that more than one node advertises, among this node and the linked ones",
+            {(): kinds["url"]},
         )
         yield self._gauge(
             "tunmesh_network_mismatches",
@@ -138,12 +138,12 @@ class _NodeCollector(Collector):
         )
         yield self._gauge(
             "tunmesh_buffered_bytes",
-            "Bytes that wait for peers, or have come from them only in part",
+            "Bytes that wait for peers, or have arrived from them in part",
             {(): status.buffered_bytes},
         )
         yield self._gauge(
             "tunmesh_memory_budget_bytes",
-            "The most bytes that may wait so",
+            "The upper limit of tunmesh_buffered_bytes",
             {(): status.memory_budget},
         )
         yield self._counter(
@@ -154,7 +154,7 @@ class _NodeCollector(Collector):
         )
         yield self._counter(
             "tunmesh_false_introductions",
-            "Nodes that peers introduced by records that are not theirs, or cannot be read",
+            "Introductions by peers with a record that its node had not signed, or a malformed one",
             {(): status.false_introductions},
         )
         yield self._histogram(
@@ -164,7 +164,7 @@ class _NodeCollector(Collector):
     def _packets(self, status: Status) -> Iterator[Metric]:
         yield self._counter(
             "tunmesh_dropped_packets",
-            "Packets that were not carried, by reason",
+            "Packets dropped, by reason",
             {(reason,): count for reason, count in status.dropped.items()},
             ("reason",),
         )
@@ -188,7 +188,7 @@ class _NodeCollector(Collector):
             )
         yield self._histogram(
             "tunmesh_node_latency_seconds",
-            "One way of a ping on the link, half its round trip, by node",
+            "Half the round trip of pings on the link, by node",
             {(name,): node.latency for name, node in status.nodes.items()},
             ("node",),
         )
@@ -218,7 +218,7 @@ class _NodeCollector(Collector):
         samples: Mapping[tuple[str, ...], float],
         labels: tuple[str, ...],
     ) -> Metric:
-        """The metric with its samples, each under the values of its own labels."""
+        """Add samples, each by the values of the metric's own labels."""
         for values, value in samples.items():
             metric.add_sample(sample, self._labels(labels, values), value)
         return metric
@@ -241,5 +241,5 @@ class _NodeCollector(Collector):
         return metric
 
     def _labels(self, names: Sequence[str], values: Sequence[str]) -> dict[str, str]:
-        """Base labels and the metric's own; where both have a name, the metric's own counts."""
+        """The base labels and the metric's own, which win if both have a name."""
         return {**self._base_labels, **dict(zip(names, values, strict=True))}

@@ -1,8 +1,8 @@
-"""What was exchanged with each node, by its name, over all its lives and links.
+"""The traffic with each node, by its name, over all its incarnations and links.
 
 Counters must not go back to zero when a node restarts, and must not stay for ever when it is gone
-for good: an entry is kept until its node has not been linked for `ttl` seconds. Names are what
-operators gave their nodes, so there are few; there is a bound all the same.
+for good: an entry is kept until its node has not been linked for `ttl` seconds. Operators name
+their nodes, so there are few names; they are bounded all the same.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class NodeTotals:
     __slots__ = ("latency", "parted", "traffic")
 
     def __init__(self) -> None:
-        self.traffic = Traffic()  # by peers that are gone
+        self.traffic = Traffic()  # with its incarnations that are gone
         self.latency = Histogram(RTT_BUCKETS)  # one way: half a round trip
-        self.parted: float | None = None  # when its last link went; None while there is one
+        self.parted: float | None = None  # when its last link ended; None while there is one
 
 
 class Totals:
-    """`now` is in seconds of any one clock."""
+    """The totals by name. `now` is in seconds of any clock that only goes forward."""
 
     def __init__(self, ttl: float) -> None:
         self._ttl = ttl
@@ -41,7 +41,7 @@ class Totals:
             self._by_name.setdefault(name, NodeTotals()).parted = None
 
     def part(self, now: float, name: str, traffic: Traffic, still_linked: Iterable[str]) -> None:
-        """A node of this name is gone; what was exchanged with it."""
+        """A node of this name is no longer linked; `traffic` was exchanged with it."""
         totals = self._by_name.get(name)
         if totals is not None:
             totals.traffic.add(traffic)

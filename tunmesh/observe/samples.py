@@ -1,9 +1,9 @@
-"""How things went lately: the rates and round-trip times of each peer, and what was counted.
+"""The last minutes: rates and round-trip times of each peer, drops and failures of the node.
 
     sample ── every INTERVAL ──> History ── the last KEEP of them ──> sparklines, rates, problems
 
-A status says how much there was since the start; somebody who looks wants to know how much there is
-now. Of each peer three short rows of floats are kept (4 bytes a sample), of the node two counters.
+A status has totals since the start; people want to know the rate now. For each peer three short
+rows of floats are kept (4 bytes a sample), for the node two counters.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ KEEP = 90  # samples: three minutes
 
 
 class Series:
-    """The last KEEP samples of one peer, the newest at the end: bytes a second from it and to it,
-    and seconds of round trip (nan: none was measured)."""
+    """The last KEEP samples of one peer, the newest at the end: bytes per second received and sent,
+    and the round trip in seconds (nan: not measured)."""
 
     __slots__ = ("_bytes", "_time", "rtt", "rx", "tx")
 
@@ -41,7 +41,7 @@ class Series:
 
 
 def series_tree(series: Series) -> dict[str, list[float | None]]:
-    """It as JSON has it: rates in whole bytes, and null for what was not measured."""
+    """A series for JSON: rates in whole bytes, and null for what was not measured."""
     return {
         "rx": [round(rate) for rate in series.rx],
         "tx": [round(rate) for rate in series.tx],
@@ -56,7 +56,7 @@ def _append(row: array[float], value: float) -> None:
 
 
 class History:
-    """What `sample` was given in the last KEEP calls."""
+    """The last KEEP samples of a node and its peers."""
 
     def __init__(self) -> None:
         self._series: dict[str, Series] = {}
@@ -70,12 +70,12 @@ class History:
             series.sample(taken.now, peer)
 
     def of(self, node_id: str) -> Series:
-        """Of a linked node; empty when it was not there yet at the last sample."""
+        """The samples of a linked node; none if it came after the last sample."""
         return self._series.get(node_id) or Series()
 
     def lately(self, status: Status) -> tuple[float, Counter[str], Counter[str]]:
-        """Since how many seconds, and what has been dropped and has failed to link since then, by
-        reason."""
+        """How long ago the oldest sample was taken, in seconds, and the drops and handshake
+        failures since then, by reason."""
         if not self._counts:
             return 0.0, Counter(), Counter()
         since, dropped, failures = self._counts[0]

@@ -1,8 +1,7 @@
-"""A node's status as the tree that everybody is shown: `tunmesh status -o json`, the control socket
-and the page all have this one. docs/control.md describes it; VERSION changes when a field goes or
-means something else, not when one is added.
+"""The status of a node as a JSON tree, and its problems in sentences.
 
-And what is wrong, in sentences: the first thing that somebody who looks wants to know.
+`tunmesh status -o json`, the control socket and the page all show this tree. docs/control.md
+describes it. VERSION changes when a field is removed or its meaning changes, not when one is added.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from tunmesh.status import DialStatus, KnownNode, LostNode, PeerStatus, Status, 
 from tunmesh.wire.records import NodeRecord
 
 VERSION = 1
-SOON = 14 * 86400.0  # seconds before a certificate expires that it is a problem
-LATELY = 3600.0  # seconds for which a node that is gone without a goodbye is a problem
+SOON = 14 * 86400.0  # seconds before its expiry at which a certificate becomes a problem
+LATELY = 3600.0  # seconds for which a node that vanished without a goodbye is a problem
 MAX_NAMED = 5  # names in one sentence
-# Why connections do not become links, in the words of who looks for the reason.
+# Why connections do not become links, in words for people.
 _FAILURES = {
-    "bad_proof": "a wrong proof: somebody sits in between",
+    "bad_proof": "a wrong proof: a man in the middle?",
     "certificate": "a certificate that is not trusted",
     "closed": "the other end hung up",
     "crowded": "too many strangers at the port",
     "through_mesh": "a link cannot run through the mesh itself",
     "timeout": "too slow",
-    "tls": "no TLS as it should be",
+    "tls": "a TLS error",
     "unknown_key": "another secret",
-    "version": "no version of the protocol in common",
+    "version": "no common protocol version",
 }
-# What is dropped without anybody having to do something about it: the application's own doing.
+# Drops that need no action: applications on this host cause them.
 _HARMLESS = {"multicast", "broadcast", "outside_network"}
 
 Tree = dict[str, Any]
@@ -149,7 +148,7 @@ def _traffic(traffic: Traffic) -> Tree:
 
 
 def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
-    """What somebody may want to do something about, the worst first."""
+    """What may need action, in sentences, the worst first."""
     yield from (check.reason for check in (*status.live, *status.ready) if not check.ok)
     yield from status.warnings
     yield from (_unreached(dial) for dial in status.dials if dial.failures)
@@ -161,7 +160,7 @@ def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
     yield from _duplicates(status)
     stale = [peer.record.name for peer in status.peers if peer.key_id not in status.key_ids]
     if stale:
-        yield f"linked by a secret that is valid here no more: {', '.join(sorted(stale))}"
+        yield f"linked by a secret that is no longer valid here: {', '.join(sorted(stale))}"
     if 4 * status.buffered_bytes > 3 * status.memory_budget:
         yield (
             f"{status.buffered_bytes >> 20} MiB wait for peers, of {status.memory_budget >> 20} "
@@ -192,12 +191,12 @@ def _failed(dial: DialStatus) -> str:
 
 
 def _gone(status: Status) -> Iterator[str]:
-    """Nodes that went without a goodbye, and that nobody knows anything of."""
+    """Nodes that vanished without a goodbye."""
     names = [node.name for node in status.lost if not node.left and node.ago < LATELY]
     if names:
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
         first = ", ".join(names[:MAX_NAMED])
-        yield f"lost without a goodbye, and looked for: {first}{more}"
+        yield f"lost without a goodbye, being dialed: {first}{more}"
 
 
 def _others(status: Status) -> int:
@@ -208,8 +207,8 @@ def _others(status: Status) -> int:
 
 
 def _duplicates(status: Status) -> Iterator[str]:
-    """Addresses of a peer that are not routed to it because another node has them."""
-    holders: dict[str, str] = {}  # this node's own are told by membership.agreement
+    """Addresses of a peer that are routed to another peer, which claims them as well."""
+    holders: dict[str, str] = {}  # conflicts about this node's own are in membership.agreement
     for peer in status.peers:
         holders |= dict.fromkeys(peer.routed, peer.record.name)
     for peer in status.peers:
@@ -234,8 +233,9 @@ def _s(count: int) -> str:
 
 
 def mesh(status: Status, known_nodes: tuple[KnownNode, ...], crowd: float = inf) -> Tree:
-    """Every node that this one knows of, itself first, and every link between them; if there are
-    more than `crowd` others, or too many links, only its own: all grow with the square."""
+    """Every node that this one knows of, itself first, and every link between them. If there are
+    more than `crowd` others, or too many links, only its own are listed: their number grows with
+    the square."""
     me = status.record
     linked = {peer.record.id for peer in status.peers}
     nodes = [{"id": me.id, "name": me.name, "addresses": _addresses(me), "linked": True}]

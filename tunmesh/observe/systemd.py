@@ -1,16 +1,16 @@
-"""Tells who supervises the node how it is, as systemd wants to hear it (sd_notify(3)).
+"""Reports the state of the node to its supervisor by systemd's protocol (sd_notify(3)).
 
-A datagram with lines such as READY=1 to the socket that $NOTIFY_SOCKET names, a path or, with @ in
-front, an abstract name. It is connected while the node is still root: for what is sent over it
-afterwards, the kernel asks no permission. Without that variable, nobody is told anything.
+Datagrams with lines such as READY=1 go to the socket in $NOTIFY_SOCKET: a path or, with a leading
+@, an abstract name. It is connected while the node is still root; later sends need no permission.
+Without that variable nothing is reported.
 
-    READY=1         packets are carried, and the port is bound; not: linked to somebody
-    STATUS=…        for `systemctl status`: whom the node is linked to, or why it is not ready
-    WATCHDOG=1      the reactor turns; twice in each WATCHDOG_USEC
-    RELOADING=1     the files are being read anew; READY=1 when they have been
-    STOPPING=1      leaving the mesh
+    READY=1         packets are carried, and the port is bound; it may have no links yet
+    STATUS=…        for `systemctl status`: how many nodes it is linked to, or why it is not ready
+    WATCHDOG=1      the reactor runs; twice in each WATCHDOG_USEC
+    RELOADING=1     the files are being read again; READY=1 follows
+    STOPPING=1      the node is leaving the mesh
 
-Nothing waits for the supervisor: what he does not take is lost.
+Nothing waits for the supervisor: datagrams that it does not take are lost.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from tunmesh.status import Health
 
-PERIOD = 5.0  # seconds; how often the status is looked at if no watchdog asks for more
+PERIOD = 5.0  # seconds from one look at the health to the next, if the watchdog asks for no less
 
 
 class Supervisor:
-    """Who started this process `pid` and wants to hear of it. The variables that say so are taken
-    out of `environ`: they are for nobody else."""
+    """The supervisor of this process, `pid`. Its variables are removed from `environ`: child
+    processes must not use them."""
 
     def __init__(self, clock: IReactorTime, environ: MutableMapping[str, str], pid: int) -> None:
         self._clock = clock
@@ -39,43 +39,43 @@ class Supervisor:
         self._watchdog = ["WATCHDOG=1"] if patience else []
         self._period = min(PERIOD, patience / 2) if patience else PERIOD
         self._timer: IDelayedCall | None = None
-        self._said = ""
+        self._reported = ""
 
     def started(self, health: Callable[[], Health]) -> None:
-        """Say that the node is up, and from now on how it is."""
-        self._tell("READY=1")
+        """Report that the node is up, and its health from now on."""
+        self._send("READY=1")
         if self._socket is not None:
             self._look(health)
 
     def reloading(self) -> None:
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.seconds() * 1e6)}")
+        self._send("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.seconds() * 1e6)}")
 
     def reloaded(self) -> None:
-        self._tell("READY=1")
+        self._send("READY=1")
 
     def stopping(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._tell("STOPPING=1", "STATUS=leaving the mesh")
+        self._send("STOPPING=1", "STATUS=leaving the mesh")
 
     def failed(self, why: str) -> None:
-        self._tell(f"STATUS={why}")
+        self._send(f"STATUS={why}")
 
     def _look(self, health: Callable[[], Health]) -> None:
         self._timer = self._clock.callLater(self._period, self._look, health)
-        said, self._said = self._said, f"STATUS={_summary(health())}"
-        lines = self._watchdog + ([self._said] if self._said != said else [])
+        before, self._reported = self._reported, f"STATUS={_summary(health())}"
+        lines = self._watchdog + ([self._reported] if self._reported != before else [])
         if lines:
-            self._tell(*lines)
+            self._send(*lines)
 
-    def _tell(self, *lines: str) -> None:
+    def _send(self, *lines: str) -> None:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.send("\n".join(lines).encode())
 
 
 def _connected(address: str) -> socket.socket | None:
-    """To a supervisor, if there is one who can be reached."""
+    """A socket to the supervisor, if there is one and it can be reached."""
     if not address.startswith(("/", "@")):
         return None
     made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -88,7 +88,7 @@ def _connected(address: str) -> socket.socket | None:
 
 
 def _summary(health: Health) -> str:
-    """Why it is not ready, else what makes it so."""
+    """Why it is not ready, or how many links it has."""
     wrong = [check.reason for check in health.ready if not check.ok]
     member = [check.reason for check in health.ready if check.name == "membership"]
     return "; ".join(wrong or member)
