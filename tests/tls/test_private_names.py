@@ -176,7 +176,7 @@ class Fallback(SynchronousTestCase):
             "tests.tls.test_tls",
             "tests.auth.test_splice",
             "tests.link.test_link",
-            "tests.node.test_node",
+            "tests.node",
         ]
         code = "import sys; from tunmesh.tls.bulk import why_stock; sys.exit(not why_stock)"
         trial = ["-m", "twisted.trial", "--temp-directory", str(Path(self.mktemp()).absolute())]
