@@ -132,13 +132,13 @@ class Links:
             self.dials.link_up(link)
 
     def link_failed(self, link: Link, error: PeerError) -> None:
-        if error.reason in self._failures:
-            self._failures[error.reason] += 1
         self.dials.failed(link, error)
         self._closed(link)
+        if error.reason not in messages.BYE_REASONS:  # these are this node's own, when it leaves
+            self._failures[error.reason] += 1
 
     def stranger_failed(self, host: str, error: PeerError) -> None:
-        """An accepted connection ended before it got as far as a link."""
+        """An accepted connection ended before there was a link for it."""
         self._failures[error.reason] += 1
         self._dial_story.stranger_failed(host, error)
 
@@ -166,8 +166,8 @@ class Links:
         for source in self._peers.sources((link.node.id,)):
             self.dials.vouched(gossip.linked, source)
         if gossip.full and self._roster.is_current(link):
-            # A new start: what it still refuses it says right behind this.
-            self._peers.refuses(link, (), "")
+            # A full sync starts anew: a refusal that still holds follows it.
+            self._peers.note_refusal(link, (), "")
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
         self._summary.was_asked(len(ids))
@@ -179,9 +179,9 @@ class Links:
 
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         if not self._roster.is_current(link):
-            return  # said on a link that another one has replaced
+            return  # it came on a link that has been replaced
         refused = tuple(each for each in refusal.addresses if each in self._own_addresses)
-        if self._peers.refuses(link, refused, refusal.holder):
+        if self._peers.note_refusal(link, refused, refusal.holder):
             if refused:
                 self._story.refused(link, refusal, refused)
             self._changed()
@@ -197,15 +197,15 @@ class Links:
     # --- now and then ---
 
     def renew_sessions(self) -> None:
-        """End the sessions that are old enough, each by itself: an error in one must not keep the
-        others from it."""
+        """Renew the sessions that are too old. An error with one of them must not affect the
+        others."""
         for peer in self._peers:
-            with bugs.logged(f"the link with {peer.record.name} is not looked after"):
+            with bugs.logged(f"the session with {peer.record.name} is not renewed"):
                 self._renew(peer.link)
 
     def _renew(self, link: Link) -> None:
-        """The side that dialed an old link replaces it by a new one. If that fails because the
-        secret it came up with has been replaced, the link ends all the same."""
+        """The side that dialed the old link dials a new one, which replaces it. A link that came up
+        with a secret that is no longer valid is closed if that has not worked after a while."""
         overdue = self._parts.now - link.since - self._parts.settings.session_max_age
         if overdue > REVOCATION and link.key not in self.connector.keys:
             link.close(messages.REVOKED)
@@ -217,7 +217,7 @@ class Links:
         self._interpreter.run(self._roster.hearsay.answers_overdue())
 
     def summarize(self) -> None:
-        """Log what happened since the last time, for debugging."""
+        """Log at debug level what happened since the last call."""
         dropped_by_peer = {peer.record.name: peer.carrier.dropped for peer in self._peers}
         self._summary.log(self._parts.forwarder.dropped, dropped_by_peer, self._roster.nodes_known)
 

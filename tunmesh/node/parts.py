@@ -1,4 +1,4 @@
-"""The parts of a node that need nothing of the others above them, made once and handed around."""
+"""What most parts of a node need: made once, and shared by them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from tunmesh.tls.credentials import Contexts
 
 @dataclass(frozen=True, slots=True)
 class Parts:
+    """Its own state is in the parts; nothing here is ever replaced."""
+
     settings: Settings
     host: Host
     journal: Journal

@@ -32,7 +32,7 @@ from tunmesh.wire.records import NodeRecord
 
 
 class LinkedNode(Peer):
-    """A peer, and what the membership has to know of it. Its carrier is its link."""
+    """A peer, with what the membership needs to know of it. Its carrier is its link."""
 
     __slots__ = ("holder", "link", "refuses", "source", "view", "was_first")
 
@@ -41,13 +41,17 @@ class LinkedNode(Peer):
         self.link = link
         self.source = link.source  # where it came from when it joined
         self.view = view
-        self.was_first = was_first  # it was in the mesh before us
-        self.refuses: tuple[str, ...] = ()  # addresses of ours that it does not route to us
-        self.holder = ""  # the node that it routes the first of them to, if to any
+        self.was_first = was_first  # it was in the mesh before this node
+        self.refuses: tuple[str, ...] = ()  # addresses of this node that it does not route to it
+        self.holder = ""  # the name of the node that it routes the first of them to, if any
 
     def switch(self, link: Link) -> None:
-        """What goes to this node goes by this link from now on."""
+        """Packets to this node go by this link from now on."""
         self.carrier = self.link = link
+
+    def refused(self, addresses: tuple[str, ...], holder: str) -> None:
+        """From now on it does not route these addresses of this node to it."""
+        self.refuses, self.holder = addresses, holder if addresses else ""
 
 
 class Peers:
@@ -71,7 +75,7 @@ class Peers:
         self._totals = Totals(ttl)
         self._past = Traffic()  # with nodes that are gone
         self._rtt = Histogram(RTT_BUCKETS)
-        self._agreement: Agreement | None = None  # None: to be judged anew
+        self._agreement: Agreement | None = None  # None: to be judged again
 
     def __iter__(self) -> Iterator[LinkedNode]:
         return iter(tuple(self._by_id.values()))
@@ -133,7 +137,8 @@ class Peers:
         self._agreement = None
         peer = self._by_id.pop(link.node.id)
         self._per_source[peer.source] -= 1
-        self._per_source += Counter()  # drops the zeros
+        if not self._per_source[peer.source]:
+            del self._per_source[peer.source]
         self._table.part(peer)
         self._past.add(peer.traffic)
         linked = [other.record.name for other in self]
@@ -144,22 +149,22 @@ class Peers:
         self._by_id[link.node.id].switch(link)
 
     def route(self, address: IPv4Address | IPv6Address, link: Link) -> None:
-        """An address belongs to the node at the other end."""
+        """Packets to this address go to the node at the other end, which may send from it."""
         self._table.route(address.packed, self._by_id[link.node.id])
 
     def unroute(self, address: IPv4Address | IPv6Address) -> None:
-        """An address belongs to nobody."""
+        """No node has this address."""
         self._table.unroute(address.packed)
 
     # --- what else happens ---
 
-    def refuses(self, link: Link, addresses: tuple[str, ...], holder: str) -> bool:
+    def note_refusal(self, link: Link, addresses: tuple[str, ...], holder: str) -> bool:
         """The node at the other end does not route these addresses of this node to it, but to
-        `holder`, or to nobody. Returns whether that is news."""
+        `holder`, or to no node. Returns whether that is a change."""
         peer = self._by_id.get(link.node.id)
         if peer is None or addresses == peer.refuses:
             return False
-        peer.refuses, peer.holder = addresses, holder if addresses else ""
+        peer.refused(addresses, holder)
         self._agreement = None
         return True
 
@@ -168,7 +173,7 @@ class Peers:
         self._totals.round_trip(link.node.name, seconds)
 
     def groom(self) -> None:
-        """Forget what nobody needs to know any more."""
+        """Forget the totals of nodes that have been gone for long enough."""
         self._totals.groom(self._seconds())
 
     # --- for the status ---
@@ -179,7 +184,7 @@ class Peers:
         return self._rtt
 
     def statuses(self, keys: Sequence[Key]) -> tuple[PeerStatus, ...]:
-        """`keys`: those that are valid now."""
+        """`keys`: the valid ones."""
         routes: dict[LinkedNode, list[str]] = {}
         for packed, peer in self._table.routes.items():
             routes.setdefault(peer, []).append(str(ip_address(packed)))
@@ -206,7 +211,7 @@ class Peers:
         )
 
     def by_name(self) -> dict[str, NodeTraffic]:
-        """What was exchanged with each node, by its name, before and now."""
+        """The traffic with all nodes by name, those that are gone included."""
         nodes = {
             name: NodeTraffic(totals.traffic.copy(), totals.latency.copy())
             for name, totals in self._totals
@@ -217,7 +222,7 @@ class Peers:
         return nodes
 
     def traffic(self) -> Traffic:
-        """What was exchanged with all of them, before and now."""
+        """The traffic with all nodes together, those that are gone included."""
         total = self._past.copy()
         for peer in self:
             total.add(peer.traffic)

@@ -1,4 +1,4 @@
-"""What a node is given: its settings, and what it uses of the host that it runs on."""
+"""What a node is made with: its settings, and what it uses of its host."""
 
 from __future__ import annotations
 
