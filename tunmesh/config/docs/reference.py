@@ -7,6 +7,7 @@ fails when it is stale.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import get_origin
 
@@ -145,7 +146,7 @@ def _section(section: type[Section], path: str, reloaded: bool = False) -> Itera
             below = f"{path}/{name}".lstrip("/")
             below += "/NAME" if get_origin(key.annotation) is Mapping else ""
             need = f" ({_need(section, name, key)})" if section.one_of or key.is_required() else ""
-            yield from ("", f"### {below}", "", f"{key.description}{need}")
+            yield from ("", f"### {below}", "", textwrap.fill(f"{key.description}{need}", 100))
             yield from _section(inner, below, reloaded or is_reloaded(key))
 
 
