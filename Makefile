@@ -8,7 +8,7 @@ TESTS  ?= tests
 JOBS   ?= 2
 SECONDS ?= 60
 
-.PHONY: help mesh test test-container test-browser bench bench-scale bench-far bench-attack soak faults fuzz lint types format docs clean
+.PHONY: help mesh test test-container test-browser bench bench-scale bench-far bench-attack soak faults fuzz lint types format docs dist clean
 help:
 	@echo "make mesh           run a mesh of real nodes on this machine (NODES=3, 2 to 50;"
 	@echo "                    KEEP=1 leaves it up and prints how to look around)"
@@ -24,10 +24,11 @@ help:
 	@echo "make faults         measure recovery from faults, as root (10 minutes)"
 	@echo "make soak           mixed traffic and churn; nothing may grow (MINUTES=60)"
 	@echo "make fuzz           fuzz everything that reads outside bytes (SECONDS=60)"
+	@echo "make dist           build sdist and wheel in dist/, and try both"
 	@echo "make lint           ruff;  make types  mypy;  make format  ruff format"
 	@echo "make docs           generate docs/configuration.md"
 
-$(VENV)/.installed: setup.py pyproject.toml
+$(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e .
 	@# pip does not compile an editable install, and Python may not be allowed to (0.2 s per start).
@@ -98,10 +99,13 @@ types: $(VENV)/.dev
 format: $(VENV)/.dev
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
+dist:
+	@PYTHON=$(PYTHON) .ci/dist dist
+
 docs: $(VENV)/.installed
 	@$(BIN)/tunmesh config reference > docs/configuration.md.new
 	@mv docs/configuration.md.new docs/configuration.md
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info _trial_temp* .fuzz .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .fuzz .tox .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -o -name dropin.cache | xargs rm -rf
