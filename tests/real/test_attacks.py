@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+from twisted.internet.defer import Deferred
+
 from bench.attack.stage import connections_opened
 from tests.real.test_mesh import MeshCase
 from tests.support.realnode import RealNode, reactor
@@ -41,9 +43,10 @@ class AttackCase(MeshCase):
             )
         self.addCleanup(self.end, attacker)
 
-    async def end(self, attacker: Attacker) -> None:
+    def end(self, attacker: Attacker) -> Deferred[int]:
+        """Not a coroutine: older releases of trial do not run those as a clean-up."""
         attacker.signal("KILL")
-        await attacker.ended
+        return attacker.ended
 
 
 class ClaimTests(AttackCase):
