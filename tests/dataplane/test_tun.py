@@ -198,8 +198,8 @@ class TrafficTests(unittest.TestCase):
             self.alice.tun.stop()
             self.bob.tun.stop()
             self.setUp()
-            self.assertTrue(self.bob.tun._knows_udp_segments)
-            self.bob.tun._knows_udp_segments = cut_by_kernel
+            self.assertTrue(self.bob.tun._has_udp_segments)
+            self.bob.tun._has_udp_segments = cut_by_kernel
             self.alice.send_to(self.bob, join=True)
             for family in (socket.AF_INET, socket.AF_INET6):
                 self.assertEqual(await self._send(payloads, family), payloads)

@@ -1,15 +1,16 @@
-"""How much of the kernel's memory for reassembly peers may take.
+"""Limits how much of the kernel's memory for reassembly peers may take.
 
 The kernel keeps the fragments of incomplete datagrams for 30 s (IPv4) or 60 s (IPv6), at most 4 MB
-of each family in a network namespace (`ipfrag_high_thresh`), and takes no further fragment when
-that is spent, from whomever and on whatever interface. A peer that sends fragments which never
-become whole would thus end reassembly for the applications that share the namespace, on the
-underlay, too. So what the kernel holds because of peers is counted here, and stays below half.
+of each family per network namespace (`ipfrag_high_thresh`). When that is full it accepts no
+fragments at all, whoever they come from and on whatever interface. A peer that sends fragments
+which never become complete would thus prevent reassembly for all applications in the namespace, on
+the underlay too. So what the kernel holds because of peers is tracked here, and stays below half.
 
 The rule for each peer (dynamic threshold, Choudhury and Hahne 1998): a fragment is admitted while
 its peer holds less than what is left for everybody. One peer that hoards gets a half, two get a
-third each, and there is always as much left for one more. A datagram that is whole is no longer
-held. One that overlaps itself is not admitted: then what is whole here is whole in the kernel.
+third each, and as much is always left for one more. A complete datagram is no longer held. A
+fragment that overlaps another one is not admitted, so what is complete here is complete in the
+kernel.
 
 Sources: net/ipv4/inet_fragment.c, net/ipv4/ip_fragment.c, Documentation/networking/ip-sysctl.rst.
 """
@@ -24,14 +25,14 @@ from dataclasses import dataclass, field
 from tunmesh.packets.ip_headers import Fragment
 
 LIMIT = 2 << 20  # bytes of each family: half of what the kernel has by default
-OVERHEAD = 1024  # bytes that a fragment takes in the kernel beside its own
+OVERHEAD = 1024  # bytes that a fragment takes in the kernel beside its contents
 TIMEOUT4, TIMEOUT6 = 30.0, 60.0  # seconds: ipfrag_time, ip6frag_time
 MAX_DATAGRAM = 65_535
 
 
 @dataclass(slots=True)
 class _Datagram:
-    """One that is not whole yet."""
+    """An incomplete datagram."""
 
     peer: Hashable
     expires: float
@@ -60,11 +61,11 @@ class Reassembly:
 
     @property
     def held(self) -> int:
-        """Bytes of the kernel's memory that are taken now, at most."""
+        """The most bytes of the kernel's memory that are in use now."""
         return self._total
 
     def admit(self, now: float, peer: Hashable, fragment: Fragment) -> bool:
-        """Whether the kernel may have this fragment, which then is counted."""
+        """Whether the kernel may get this fragment. If so, it is counted."""
         self._expire(now)
         end = fragment.start + fragment.size
         cost = fragment.size + OVERHEAD

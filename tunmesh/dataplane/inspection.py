@@ -1,15 +1,15 @@
-"""What a peer may not send although source and destination are right.
+"""Packets that a peer may not send although their source and destination are right.
 
-**ICMP errors** ("too big", "unreachable", redirects …) change what the kernel knows of the way to
-the destination of the packet that they quote, whoever sends them and on whatever interface they
-come in. One that quotes a packet of the underlay would put an MTU of 552 on the way to a name
-server for ten minutes. So an error is carried only when the packet that it quotes is one that this
-machine may have sent into the mesh: from one of its mesh addresses to an address of the mesh. In a
-mesh every node is one hop away, so nobody has cause to redirect.
+**ICMP errors** ("too big", "unreachable", redirects …) change what the kernel knows of the route to
+the destination of the packet that they quote, no matter who sends them and on which interface. One
+that quotes a packet of the underlay could set the MTU of the route to a name server to 552 for ten
+minutes. So an error is carried only if this machine may have sent the quoted packet into the mesh:
+from one of its mesh addresses to an address of the mesh. In a mesh every node is one hop away, so
+there is no reason for a redirect.
 
-**Fragments** take the kernel's memory: dataplane.fragments.
+**Fragments** use the kernel's memory: dataplane.fragments.
 
-Only for packets that `packet.read` calls special; the others are neither.
+Only packets that `virtio.read` calls special are inspected; no others are errors or fragments.
 
 Sources: RFC 792, RFC 4443, icmp_unreach and ip_rt_update_pmtu in net/ipv4, icmpv6_notify in
 net/ipv6.
@@ -41,7 +41,7 @@ class Inspection:
         seconds: Callable[[], float],
     ) -> None:
         self._own = frozenset(own)
-        # By length of an address: the first and the last of the mesh's network.
+        # The first and the last address of the mesh's network, by the length of an address.
         self._ranges = {
             network.max_prefixlen // 8: (
                 network.network_address.packed,
@@ -71,11 +71,11 @@ class Inspection:
     def _is_foreign_error(
         self, version: int, packet: bytes | memoryview, read: ip_headers.Headers
     ) -> bool:
-        """Whether it is an ICMP error, and not about a packet of this machine to the mesh."""
+        """Whether it is an ICMP error that is not about a packet of this machine to the mesh."""
         if read.protocol != (ip_headers.ICMP if version == 4 else ip_headers.ICMPV6):
             return False
         if len(packet) <= read.at:
-            return True  # a fragment so short that its type is in another one
+            return True  # a fragment so short that the ICMP type is in another one
         kind = packet[read.at]
         if version == 4:
             is_error, redirect, ends = kind in _ERRORS4, _REDIRECT4, slice(12, 20)

@@ -4,9 +4,9 @@ The keys are the raw bytes of single addresses (4 for IPv4, 16 for IPv6), so tha
 dict lookup on a slice of the packet. There are no prefixes to match: a node owns addresses, not
 networks. Peers are whatever objects the caller routes to; they are compared by identity.
 
-Where broadcast is allowed (IPv4 only), three destinations lead to many peers: 255.255.255.255 and
-the local subnet's broadcast address to those in the local subnet, the mesh's broadcast address to
-all. They are looked for only when there is no route.
+If broadcast is allowed (IPv4 only), three destinations lead to many peers: 255.255.255.255 and the
+local subnet's broadcast address to those in the local subnet, the mesh's broadcast address to all.
+They are looked up only when there is no route.
 
 Every packet that is not carried has a reason (dataplane.drops).
 """
@@ -21,13 +21,14 @@ from tunmesh.dataplane.drops import Drop, DropReason
 from tunmesh.dataplane.inspection import Inspection
 from tunmesh.packets import virtio
 
-Peer = TypeVar("Peer")
+P = TypeVar("P")
 
 _IPV4_ALL = b"\xff\xff\xff\xff"
 
 
-class Table(Generic[Peer]):
-    """The routes of one node. `seconds` reads the clock, by which fragments are forgotten."""
+class Table(Generic[P]):
+    """The routes of one node. `own` are its addresses, `networks` those of the mesh. `seconds`
+    reads the clock, by which fragments expire."""
 
     def __init__(
         self,
@@ -36,16 +37,16 @@ class Table(Generic[Peer]):
         broadcast: bool = False,
         seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._routes: dict[bytes, Peer] = {}
+        self._routes: dict[bytes, P] = {}
         self._subnets = [address.network for address in own]
         self._local_broadcasts, self._mesh_broadcasts = _broadcasts(self._subnets, networks)
         self._broadcasts = self._local_broadcasts | self._mesh_broadcasts
         self.allows_broadcast = broadcast
-        # Who hears what. Where broadcast is not allowed, nobody hears anything.
-        self._hearers: dict[bytes, dict[Peer, None]] = (
+        # The recipients of each broadcast address; none if broadcast is not allowed.
+        self._recipients: dict[bytes, dict[P, None]] = (
             {address: {} for address in self._broadcasts} if broadcast else {}
         )
-        self._accepted = {address.packed for address in own} | self._hearers.keys()
+        self._accepted = {address.packed for address in own} | self._recipients.keys()
         self._inspection = Inspection((address.packed for address in own), networks, seconds)
 
     def is_local(self, addresses: Iterable[Interface]) -> bool:
@@ -59,25 +60,25 @@ class Table(Generic[Peer]):
         ]
         return bool(near) and all(near)
 
-    def join(self, peer: Peer, addresses: Iterable[Interface]) -> None:
-        """A node is there: it hears broadcasts from now on."""
-        heard = self._mesh_broadcasts
+    def join(self, peer: P, addresses: Iterable[Interface]) -> None:
+        """A node is linked: it gets broadcasts from now on."""
+        addressed = self._mesh_broadcasts
         if self.is_local(addresses):
-            heard = heard | self._local_broadcasts
-        for address in heard & self._hearers.keys():
-            self._hearers[address][peer] = None
+            addressed = addressed | self._local_broadcasts
+        for address in addressed & self._recipients.keys():
+            self._recipients[address][peer] = None
 
-    def part(self, peer: Peer) -> None:
-        """A node is gone. Its routes are withdrawn one by one."""
-        for hearers in self._hearers.values():
-            hearers.pop(peer, None)
+    def part(self, peer: P) -> None:
+        """A node is no longer linked. Its routes are withdrawn one by one."""
+        for recipients in self._recipients.values():
+            recipients.pop(peer, None)
 
     @property
-    def routes(self) -> Mapping[bytes, Peer]:
+    def routes(self) -> Mapping[bytes, P]:
         """The peer that has each address."""
         return self._routes
 
-    def route(self, address: bytes, peer: Peer) -> None:
+    def route(self, address: bytes, peer: P) -> None:
         """Packets to this address go to this peer, which alone may send from it."""
         self._routes[address] = peer
 
@@ -85,39 +86,37 @@ class Table(Generic[Peer]):
         """Nobody has this address."""
         self._routes.pop(address, None)
 
-    def outbound(self, frames: Iterable[bytes]) -> tuple[dict[Peer, list[bytes]], list[Drop]]:
-        """Sort what the tun gave by peer; the rest, with the reason why it goes nowhere.
+    def outbound(self, frames: Iterable[bytes]) -> tuple[dict[P, list[bytes]], list[Drop]]:
+        """The frames from the tun by peer; and those that are not carried, each with the reason.
 
-        The frames come from our own kernel: only their length is in doubt (a device may be fed by
-        hand).
+        The frames come from our own kernel: only their length is checked (anybody may write to a
+        device by hand).
         """
         routes = self._routes
-        batches: dict[Peer, list[bytes]] = {}
+        batches: dict[P, list[bytes]] = {}
         drops: list[Drop] = []
         for frame in frames:
-            # packet.read, written out: a call here would be a tenth of the whole cost.
+            # virtio.read inlined: a call would be a tenth of the cost of this function.
             if frame[10:11] < b"\x50":
                 key = frame[26:30]
             elif len(frame) >= 50:
                 key = frame[34:50]
             else:
-                key = b""  # not what is left of frame[34:50]: it may be as long as an IPv4 address
+                key = b""  # not the rest of frame[34:50]: it may be as long as an IPv4 address
             peer = routes.get(key)
             if peer is not None:
                 batches.setdefault(peer, []).append(frame)
                 continue
-            hearers = self._hearers.get(key)
-            for peer in hearers or ():
+            recipients = self._recipients.get(key)
+            for peer in recipients or ():
                 batches.setdefault(peer, []).append(frame)
-            if not hearers:
+            if not recipients:
                 drops.append((self._unroutable(key), frame))
         return batches, drops
 
-    def inbound(
-        self, peer: Peer, frames: Iterable[memoryview]
-    ) -> tuple[list[memoryview], list[Drop]]:
-        """The frames from this peer that may reach the tun; the rest, with the reason why it must
-        not."""
+    def inbound(self, peer: P, frames: Iterable[memoryview]) -> tuple[list[memoryview], list[Drop]]:
+        """The frames from this peer that may reach the tun; and those that must not, each with the
+        reason."""
         routes, ours = self._routes, self._accepted
         accepted: list[memoryview] = []
         drops: list[Drop] = []
@@ -137,7 +136,7 @@ class Table(Generic[Peer]):
         return accepted, drops
 
     def is_broadcast(self, key: bytes) -> bool:
-        """Whether a destination is for all of the local subnet or of the mesh, if allowed."""
+        """Whether a destination is a broadcast address, whether or not broadcast is allowed."""
         return key in self._broadcasts
 
     def _unroutable(self, key: bytes) -> DropReason:
@@ -155,7 +154,7 @@ class Table(Generic[Peer]):
 def _broadcasts(
     subnets: Iterable[Network], networks: Iterable[Network]
 ) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    """The destinations that all of the local subnet hears, and those that all of the mesh does."""
+    """The broadcast addresses of the local subnet, and those of the mesh."""
     mesh = {network.broadcast_address.packed for network in networks if has_broadcast(network)}
     local = {subnet.broadcast_address.packed for subnet in subnets if has_broadcast(subnet)}
     return frozenset((local | {_IPV4_ALL}) - mesh), frozenset(mesh)

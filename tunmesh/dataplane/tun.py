@@ -1,21 +1,21 @@
-"""The tun device: one file descriptor, registered with the reactor, that carries whole IP packets.
+"""The tun device: one file descriptor, read by the reactor, that carries whole IP packets.
 
-What is read and written is always `virtio_net_hdr (10 bytes, little-endian) || IP packet`. Because
-of that header the kernel may hand over TCP data in packets of up to 64 KB with the checksum left
-to be filled in, and takes the same back; one read does the work of 45. A frame is never changed
-here: the other end writes to its own tun what this end has read from its.
+A frame is `virtio_net_hdr (10 bytes, little-endian) || IP packet`. With that header the kernel may
+hand over TCP data in packets of up to 64 KB whose checksum is still to be filled in, and accepts
+the same: one read does the work of 45. A frame is not changed here: the other end writes to its tun
+what this end has read from its own.
 
-Reading: one turn of the reactor is one batch. The device is drained until it is empty or
-`TURN_BYTES` have been read, and the batch goes to `receive` in one call, so that everybody after
-us (routing, framing, TLS) pays per batch and not per packet. `os.read` allocates per packet; a
-buffer used again and again was measured too and is slower, since a packet must outlive the turn.
+Reading: one iteration of the reactor gives one batch. The device is read until it is empty or
+`TURN_BYTES` have been read, and the batch is passed to `receive` in one call, so that routing,
+framing and TLS have a cost per batch and not per packet. `os.read` allocates memory for each
+packet; a reused buffer was measured too and is slower, since a packet must outlive the iteration.
 
-Writing: at once or not at all. A packet that the kernel does not take is dropped, like on any
-other network, and `write` says why. So there is no queue here and nothing to bound.
+Writing: at once or not at all. A packet that the kernel does not take is dropped, like in any other
+network, and `write` returns the reason. So there is no queue here and nothing to bound.
 
-Counters are those of the interface as `ip -s link` shows them: `rx` is what this machine received
-out of the mesh (our writes), `tx` is what it sent into the mesh (our reads). A large segment
-counts as one packet, headers of ours do not count as bytes; the kernel counts the same way.
+The counters are those of the interface as `ip -s link` shows them: `rx` is what this machine
+received from the mesh (our writes), `tx` is what it sent into the mesh (our reads). Like in the
+kernel, a large segment counts as one packet, and virtio headers do not count.
 
 Sources: Documentation/networking/tuntap.rst, include/uapi/linux/{if_tun,virtio_net}.h and
 drivers/net/tun.c in the Linux tree.
@@ -40,8 +40,8 @@ from tunmesh.errors import OperatorError
 from tunmesh.host import holders
 from tunmesh.packets import udp_segments, virtio
 
-# What a turn reads at most: more than a link writes in one, so that what cannot be sent in time
-# waits where flows take turns and not in the kernel's ring, where it waits in line.
+# The most that is read in one iteration: more than a link writes in one, so that what cannot be
+# sent in time waits in the link's fair queue and not in the kernel's ring, a plain FIFO.
 TURN_BYTES = 384 * 1024
 TURN_FRAMES = 256
 # The largest IP packet there is, and its header.
@@ -56,7 +56,7 @@ _TUNSETVNETLE = 0x400454DC
 _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
-# Without it, a persistent tun of the same name would be taken over in silence.
+# Without it, an existing persistent tun of the same name would be taken over silently.
 _IFF_TUN_EXCL = 0x8000
 
 _OFFLOADS = 0x01 | 0x02 | 0x04  # TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6
@@ -73,10 +73,7 @@ _DROP_REASONS = {
 
 
 class Tun(Protocol):
-    """What a node needs of a tun device. `testing.mesh` has a twin in memory.
-
-    A frame is `virtio_net_hdr || IP packet`, as read from a tun.
-    """
+    """What a node needs of a tun device. testing.tun has one in memory."""
 
     name: str
     rx_packets: int
@@ -85,25 +82,26 @@ class Tun(Protocol):
     tx_bytes: int
 
     def start(self, receive: Callable[[list[bytes]], None], lost: Callable[[str], None]) -> None:
-        """Begin to read: each batch of frames goes to `receive`. `lost` is called at most once,
-        with one line for a person, when the device went away; nothing is received after it."""
+        """Begin to read: each batch of frames is passed to `receive`. `lost` is called at most
+        once, with a message for the operator, when the device is gone; nothing is received after
+        it."""
 
     def write(self, frames: Iterable[bytes | memoryview]) -> list[Drop]:
-        """Hand frames to the kernel; those that it did not take, and why. Only what it took is
-        counted."""
+        """Pass frames to the kernel. Returns those that it did not take, each with the reason. Only
+        what it took is counted in `rx`."""
 
     def poll(self) -> None:
-        """Receive what is there now, a turn's worth at most, without waiting for the reactor."""
+        """Receive what is there now, one batch at most, without waiting for the reactor."""
 
     def stop(self) -> None:
-        """Close the device, and with it remove the interface, its addresses and its routes."""
+        """Close the device, which removes the interface, its addresses and its routes."""
 
 
 def open_tun(name: str, device: str = "/dev/net/tun") -> int:
-    """A new tun interface called `name`: its file descriptor, non-blocking. The interface is
-    down and without address, and lives until the descriptor is closed.
+    """Create a tun interface called `name`; its file descriptor, non-blocking. The interface is
+    down and has no address, and exists until the descriptor is closed.
 
-    Raises OperatorError when the device or the privilege is missing, or the name is no good.
+    Raises OperatorError if the device or the privilege is missing, or the name is not valid.
     """
     request = struct.pack(
         "16sH22x", _encoded(name), _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR | _IFF_TUN_EXCL
@@ -159,14 +157,14 @@ def _why_not_opened(device: str, error: OSError) -> str:
 
 
 def _set_frame_format(fd: int) -> None:
-    """Fix the 10-byte little-endian header: the wire of the mesh has it so on every machine."""
+    """Select the 10-byte little-endian header, which the wire format has on every machine."""
     fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", virtio.HEADER))
     fcntl.ioctl(fd, _TUNSETVNETLE, struct.pack("i", 1))
 
 
 def _ask_for_segments(fd: int) -> bool:
-    """Ask for large segments; whether the kernel knows those of UDP. All is correct without them,
-    only slower: the kernel then cuts packets to the MTU for us."""
+    """Ask for large segments; whether the kernel supports them for UDP too. Without them everything
+    works, only slower: the kernel then cuts packets to the MTU."""
     for offloads in (_OFFLOADS_UDP, _OFFLOADS):
         try:
             fcntl.ioctl(fd, _TUNSETOFFLOAD, offloads)
@@ -213,7 +211,7 @@ class TunDevice:
     def __init__(self, reactor: IReactorFDSet, fd: int, name: str) -> None:
         self._reactor = reactor
         self._fd = fd
-        self._knows_udp_segments = _ask_for_segments(fd)
+        self._has_udp_segments = _ask_for_segments(fd)
         self.name = name
         self.rx_packets = 0
         self.rx_bytes = 0
@@ -226,7 +224,7 @@ class TunDevice:
         self._reactor.addReader(self)
 
     def write(self, frames: Iterable[bytes | memoryview]) -> list[Drop]:
-        if not self._knows_udp_segments:
+        if not self._has_udp_segments:
             frames = _without_udp_segments(frames)
         fd, write, count, size = self._fd, os.write, 0, 0
         drops: list[Drop] = []
@@ -260,7 +258,7 @@ class TunDevice:
             self._gone()
 
     def _drain(self, frames: list[bytes]) -> bool:
-        """Read until nothing is there or a turn's worth is; False when the device is no more."""
+        """Read until the device is empty or the batch is full; False if the device is gone."""
         size, alive = 0, True
         try:
             while size < TURN_BYTES and len(frames) < TURN_FRAMES:
@@ -276,19 +274,19 @@ class TunDevice:
         return alive
 
     def _deliver(self, frames: list[bytes]) -> None:
-        # Anything raised here is a bug of ours. Left to the reactor, it would disconnect the
-        # device and with it this machine from the mesh, for one bad packet.
+        # Any exception here is a bug of ours. If the reactor got it, it would disconnect the
+        # device, and with it this machine from the mesh, because of one packet.
         try:
             self._receive(frames)
         except Exception:
             self._log.failure("a batch from {name} was lost to a bug", event="bug", name=self.name)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor gave up on the descriptor: poll reported it as dead."""
+        """The reactor has removed the descriptor: epoll reported an error on it."""
         self._gone()
 
     def _gone(self) -> None:
-        # Poll and a failing read say the same thing; whichever comes first is told, once.
+        # A failing read and connectionLost mean the same: whichever comes first is reported.
         if self._fd >= 0:
             self.stop()
             self._lost(f"{self.name} is gone: somebody deleted the interface")

@@ -1,1 +1,1 @@
-"""One connection between two nodes: its messages, its queue, its end."""
+"""One connection between two nodes: its messages, its queue, how it ends."""

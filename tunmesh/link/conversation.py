@@ -138,7 +138,7 @@ class Conversation:
         link = self._link
         useless = 0
         frames: list[memoryview] = []  # of data: a batch, up to a message of another kind
-        is_open = link.is_open
+        is_open = link.state.is_open
         data_tag, longest = messages.DATA, sizes.MAX_DATA_FRAME
         try:
             for payload in self._decoder.feed(data):
@@ -153,14 +153,14 @@ class Conversation:
                         return  # the tun is gone
                 useless += 1
                 self._message_received(bytes(payload))
-                is_open = link.is_open
+                is_open = link.state.is_open
                 if link.state is State.CLOSED:
                     return
         except PeerError as error:
             link.fail(error)
         if frames:
             useless += self._deliver(frames)
-        if useless and link.is_open:
+        if useless and link.state.is_open:
             self._note_useless(useless)
 
     def _message_received(self, payload: bytes) -> None:
@@ -212,5 +212,5 @@ class Conversation:
         """Count what has come of a frame that is not whole. If the source of the other end holds
         too much that cannot be dropped, the link ends."""
         self._account.hold(self._decoder.held, self._decoder.held)
-        if self._account.is_exceeded and self._link.is_open:
+        if self._account.is_exceeded and self._link.state.is_open:
             self._link.fail(PeerError("memory", TOO_MUCH))

@@ -27,6 +27,11 @@ class State(Enum):
     RETIRING = auto()
     CLOSED = auto()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether data may arrive."""
+        return self is State.UP or self is State.RETIRING
+
 
 class Owner(Protocol):
     """What a link tells the node that it belongs to."""

@@ -1,13 +1,13 @@
 """When to ping the other end of a link, and when it is dead.
 
-Every `ping_interval` a ping goes one way or the other: the two ends take turns, since a ping that
-comes says as much as the answer to one of ours, and in a large mesh pings are what an idle node
-does. The first turn of either end comes as soon as the link is up, so that both know the round trip
-from then on: the end that dialed pings, the other end's ping goes with the pong. When nothing at
-all was heard for `silence` the other end is dead.
+Every `ping_interval` one of the two ends sends a ping. They take turns, since a received ping
+proves as much as the answer to one of ours, and in a large mesh pings are most of what an idle node
+does. Both ends ping as soon as the link is up, so that both know the round trip from then on: the
+end that dialed goes first, the other one's ping is sent with its pong. When nothing at all has been
+received for `silence` seconds, the other end is dead.
 
-This says what is due and when; whoever has the clock and the connection sees to it. All times are
-in seconds of any one clock.
+This module decides what is due and when; link.pinger has the clock and the connection. All times
+are in seconds of any one clock.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 from tunmesh.wire.sizes import TOKEN_SIZE
 
-# Seconds, and the most that a config may make of them.
+# The defaults, and the largest values that a config may have, in seconds.
 PING_INTERVAL = 5.0
 SILENCE = 15.0  # after which the other end is dead
-CLOCK_STEP = 0.001  # seconds: less is no time
-# An end that has pinged waits for so many intervals, longer than the other end needs for its turn.
+CLOCK_STEP = 0.001  # seconds; a shorter time counts as none
+# Intervals until an end that has pinged does so again, unless the other end has its turn first.
 OTHERS_TURN = 1.5
 
 
@@ -35,7 +35,7 @@ class Timing:
 
 
 class KeepAlive:
-    """Of one end. `rtt` is the round trip of the last ping that was answered."""
+    """The schedule of one end. `rtt` is the round trip of the last ping that was answered."""
 
     ping_interval: float
     silence: float
@@ -46,41 +46,42 @@ class KeepAlive:
         self.pongs = 0
         self._heard = now
         self._sent: float | None = None  # the last ping, until it is answered
-        self._is_put_off = False  # by a ping that came since ours
+        self._is_deferred = False  # by a ping received since our last turn
 
     def heard(self, now: float) -> None:
-        """Anything came from the other end."""
+        """Anything was received from the other end."""
         self._heard = now
 
     def is_dead(self, now: float) -> bool:
         return self._left(now) < CLOCK_STEP
 
     def begin(self, now: float, dialed: bool) -> float:
-        """The link is up, or has another patience. When our turn is; until then it may be looked at
-        whether the other end is dead."""
+        """The link is up, or its timing has changed. Seconds until our turn, or until the other end
+        may be dead."""
         return self._in(now, self.ping_interval * (1 if dialed else OTHERS_TURN))
 
     def take_turn(self, now: float) -> float:
-        """Ours is now. When the next one is."""
-        self._is_put_off = False
+        """Our turn is now. Seconds until the next one."""
+        self._is_deferred = False
         return self._in(now, self.ping_interval * OTHERS_TURN)
 
     def pinged(self, now: float) -> float | None:
-        """The other end had its turn: ours is so much later. None: it is when it was. Once, or we
-        would never ping one that does so more often, and not know the round trip."""
-        if self._is_put_off:
+        """A ping was received: seconds until our turn, which it defers, or None if our turn stays
+        when it was. A ping defers our turn only once per cycle: otherwise we would never ping a
+        peer that pings more often, and not know the round trip."""
+        if self._is_deferred:
             return None
-        self._is_put_off = True
+        self._is_deferred = True
         return self._in(now, self.ping_interval)
 
     def ping(self, now: float) -> bytes:
-        """The token of the ping that goes now."""
+        """The token of a ping that is sent now."""
         self.pings += 1
         self._sent = now
         return self._token()
 
     def ponged(self, now: float, token: bytes) -> float | None:
-        """The round trip. Only the answer to the last ping tells of one, and once."""
+        """The round trip, if this is the first answer to the last ping."""
         if self._sent is None or token != self._token():
             return None
         self.rtt = now - self._sent

@@ -102,11 +102,6 @@ class Link(Protocol):
         """The key that the link was authenticated with."""
         return self._authentication.key
 
-    @property
-    def is_open(self) -> bool:
-        """Whether data may come."""
-        return self.state is State.UP or self.state is State.RETIRING
-
     # --- dataplane.carrier.Carrier ---
 
     @property
@@ -168,7 +163,9 @@ class Link(Protocol):
 
     def connectionMade(self) -> None:
         self._sender.connect(self.transport)
-        self._timer.start(self._authentication.timeout, self._too_slow)
+        patience = self._authentication.timeout
+        too_slow = PeerError("timeout", f"no handshake within {patience:.0f} s")
+        self._timer.start(patience, partial(self.fail, too_slow))
         try:
             self._authentication.channel.admit(self.transport)
         except PeerError as error:
@@ -248,10 +245,6 @@ class Link(Protocol):
         self._sender.write(messages.encode_bye(messages.REPLACED))
         if self._has_heard_bye:
             self._hang_up()
-
-    def _too_slow(self) -> None:
-        patience = self._authentication.timeout
-        self.fail(PeerError("timeout", f"no handshake within {patience:.0f} s"))
 
     def _hang_up(self) -> None:
         """Let what was written go out, then close; do not wait long for the other end."""

@@ -1,17 +1,16 @@
-"""How much memory is for what waits for peers, or has come from them only in part.
+"""How much memory is used for what waits for peers, or has been received from them only in part.
 
-Each link has bounds of its own, but a member may have thousands of links. So all of them share one
-budget: queues of packets, messages and packets that a socket did not take, frames that are not
-whole yet.
+Each link has bounds of its own, but a member may have thousands of links. So all links share one
+budget: queued packets, messages and packets that a socket did not take, incomplete frames.
 
-The rule (dynamic threshold, Choudhury and Hahne 1998): what one source holds may not be more than
-what is left for everybody. One source that hoards gets half of the budget, two get a third each,
-and there is always as much left for one more. A source is an IPv4 address or an IPv6 /64
-(tls.admission), since one member can have any number of identities but not of addresses.
+The rule (dynamic threshold, Choudhury and Hahne 1998): one source may not hold more than what is
+left for everybody. One source that hoards gets half of the budget, two get a third each, and as
+much is always left for one more. A source is an IPv4 address or an IPv6 /64 (tunmesh.addresses),
+since one member can have any number of identities but not of addresses.
 
-Packets are kept below that by dropping them. What cannot be dropped is `pinned`: messages that a
-peer does not read, frames that it does not finish. A link of a source that is above the bound by
-that alone ends; one whose packets were within it before others came does not.
+Packets are kept below the bound by dropping them. What cannot be dropped is `pinned`: messages that
+a peer does not read, frames that it does not finish. When pinned bytes alone exceed the bound, a
+link of that source ends. A link whose packets were within the bound before others came does not.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from __future__ import annotations
 from collections import Counter
 
 DEFAULT = 64 << 20  # bytes
-LEAST = 4 << 20  # less would not do for a few busy links
+LEAST = 4 << 20  # less is not enough for a few busy links
 TOO_MUCH = "its address holds more than its share of process/memory_budget"
 
 
 class MemoryBudget:
-    """`limit` bytes for all links of one node; `held` of them are taken now. `is_ample`: less than
-    half of them are, so nobody need look at the room that is left before each write."""
+    """`limit` bytes for all links of one node, of which `held` are in use. `is_ample`: less than
+    half of them are, so the room that is left need not be checked before each write."""
 
     def __init__(self, limit: int = DEFAULT) -> None:
         self.limit = limit
@@ -35,7 +34,7 @@ class MemoryBudget:
         self._pinned: Counter[str] = Counter()
 
     def account(self, source: str) -> Account:
-        """What one link from this source holds. It is to be emptied when the link is gone."""
+        """What one link from this source holds. Call `hold(0)` when the link is gone."""
         return Account(self, source)
 
     def held_by(self, source: str) -> int:
@@ -47,12 +46,12 @@ class MemoryBudget:
         return self._pinned[source]
 
     def has_fallen(self, size: int) -> bool:
-        """Whether, since this was asked last, so much more was held at some time than is now."""
+        """Whether the bytes held have fallen by that many from their peak since the last call."""
         peak, self._peak = self._peak, self.held
         return peak - self.held >= size
 
     def change(self, source: str, size: int, pinned: int) -> None:
-        """A link from this source holds so many bytes more, and so many more that are pinned."""
+        """Add so many bytes to what this source holds, and to what it has pinned."""
         self.held += size
         self._peak = max(self._peak, self.held)
         self.is_ample = 2 * self.held < self.limit
@@ -63,7 +62,7 @@ class MemoryBudget:
 
 
 class Account:
-    """What is held for one link."""
+    """What one link holds, or one direction of it."""
 
     __slots__ = ("_budget", "_pinned", "_source", "held")
 
@@ -86,7 +85,7 @@ class Account:
         return budget.pinned_by(self._source) > budget.limit - budget.held
 
     def hold(self, size: int, pinned: int = 0) -> None:
-        """It holds so many bytes now, of which so many are pinned."""
+        """It holds this many bytes now, and has this many of them pinned."""
         if (size, pinned) != (self.held, self._pinned):
             self._budget.change(self._source, size - self.held, pinned - self._pinned)
             self.held, self._pinned = size, pinned

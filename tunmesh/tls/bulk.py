@@ -1,21 +1,22 @@
-"""The TLS transport of links: Twisted's, with the way of the bytes made short.
+"""The TLS transport of links: Twisted's, with a shorter path for bulk data.
 
-Twisted's `TLSMemoryBIOProtocol` moves one record of 16 KB at a time through Python, and lets the
-reactor send what it has encrypted in another turn. Here a whole write is encrypted in one call, its
-ciphertext is sent at once when nothing waits before it, and all the records that have arrived are
-decrypted before any of them is delivered. All of it goes through two buffers that are made once:
-nothing in them outlives a call. What the socket does not take waits where Twisted keeps it, and the
-link is told to pause from the first byte, so that packets wait in the link's own queue instead.
+Twisted's `TLSMemoryBIOProtocol` moves one record of 16 KB at a time through Python, and leaves it
+to a later iteration of the reactor to send what was encrypted. Here a whole write is encrypted in
+one call, its ciphertext is sent at once when nothing is queued before it, and all records that have
+arrived are decrypted before any of them is delivered. Two buffers are allocated once for all
+connections: nothing in them outlives a call. What the socket does not take is buffered where
+Twisted buffers it, and the link is paused from the first byte on, so that packets wait in the
+link's own queue instead.
 
-Handshakes, ends and errors are Twisted's: for anything but bulk its own methods are called.
+Handshakes, shutdowns and errors are left to Twisted's own methods.
 
-TLS answers some of what arrives by itself: a KeyUpdate asks for another one (RFC 8446, section
-4.6.3). Whoever asks again and again and does not read the answers is hung up on at MAX_UNREAD.
+TLS itself answers some of what arrives: a KeyUpdate may request another one (RFC 8446, section
+4.6.3). A peer that keeps asking and does not read the answers is disconnected at MAX_UNREAD.
 
-This is the only module that uses names which no release of Twisted or pyOpenSSL promises to keep;
-NEEDED lists all of them, and a test compares the list with the code of the whole package. Where a
-release lacks one, `transport_class` is the stock class: slower, and just as correct; `why_stock`
-then names what is missing. The figures are in docs/performance.md.
+This is the only module that uses names which Twisted and pyOpenSSL do not promise to keep. NEEDED
+lists all of them, and a test compares the list with the code of the whole package. If a release
+lacks one of them, `transport_class` is the stock class: slower, but just as correct; `why_stock`
+then says what is missing. Figures are in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ from tunmesh.errors import PeerError
 
 _RECORD = 16_384  # the plaintext of one TLS record, at most
 _ROOM = 1 << 18  # bytes decrypted before they are delivered, ciphertext sent in one call
-_SEALED = 1 << 13  # bytes of small writes that the kernel may gather in one of its buffers
-# Bytes of TLS's own that wait for the other end to read; a handshake has 10 KB.
+_SEAL_AT = 1 << 13  # bytes of small writes that the kernel may put into one skb
+# Bytes of TLS itself that the other end has not read; a handshake has 10 KB.
 MAX_UNREAD = 1 << 16
 
 
 @dataclass(frozen=True)
 class Needed:
-    """Names that `find` leads to: on a class or module, or on an instance if that is what sets
-    them."""
+    """Names on the object that `find` returns: a class or module, or an instance if the names are
+    set in its constructor. `what` is what that object is called."""
 
     what: str
     find: Callable[[], object]
@@ -102,23 +103,23 @@ NEEDED = (
 
 
 class BulkTransport(TLSMemoryBIOProtocol):
-    """Encrypts and sends a write as a whole, and decrypts what has arrived as a whole."""
+    """Encrypts and sends each write as a whole, and decrypts all that has arrived at once."""
 
     transport: Any
     _is_tcp = False
-    _unsealed = 0  # bytes sent since the last buffer of the kernel's that is to take no more
-    _unread = 0  # bytes of TLS's own that had to wait since nothing waited
+    _unsealed = 0  # bytes sent since an skb was sealed
+    _unread = 0  # bytes of TLS itself that were buffered since the buffer was last empty
 
     def makeConnection(self, transport: Any) -> None:
         self._is_tcp = isinstance(transport, tcp.Connection)
         super().makeConnection(transport)
-        # pyOpenSSL asks OpenSSL to return after each record.
+        # pyOpenSSL makes OpenSSL return after each record.
         _lib.SSL_clear_mode(self.getHandle()._ssl, _lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         below = self.transport
         super().connectionLost(reason)
-        if self._is_tcp:  # which stays until a collection of garbage
+        if self._is_tcp:  # it is kept alive until the next garbage collection
             below.dataBuffer, below._tempDataBuffer = b"", []
 
     def _write(self, data: bytes) -> None:
@@ -126,12 +127,12 @@ class BulkTransport(TLSMemoryBIOProtocol):
             return
         written = _lib.SSL_write(self.getHandle()._ssl, _ffi.from_buffer(data), len(data))
         if written <= 0:
-            super()._write(data)  # it tries again, and knows what to do about the reason
+            super()._write(data)  # it tries again, and handles the error
             return
         self._flushSendBIO()
 
     def _flushSendBIO(self) -> int:
-        """Send what is encrypted. How many bytes that were."""
+        """Send all ciphertext; how many bytes it was."""
         bio, read, total = self.getHandle()._from_ssl, _lib.BIO_read, 0
         count = read(bio, _outgoing, _ROOM)
         while count > 0:
@@ -141,8 +142,8 @@ class BulkTransport(TLSMemoryBIOProtocol):
         return total
 
     def _flush_own(self) -> None:
-        """Send what TLS itself has to say after a read. It is the other end that decides how much
-        that is."""
+        """Send what TLS itself has to send after a read. The other end determines how much that
+        is, so it is limited."""
         if not (self._is_tcp and _is_waiting(self.transport)):
             self._unread = 0
         count = self._flushSendBIO()
@@ -154,14 +155,14 @@ class BulkTransport(TLSMemoryBIOProtocol):
                 self.abortConnection()
 
     def _send(self, ciphertext: memoryview) -> None:
-        """To the socket when nothing waits before it, else behind what waits."""
+        """To the socket if nothing is buffered, otherwise behind what is."""
         transport = self.transport
         if self._is_tcp and transport.connected and not _is_waiting(transport):
             self._unsealed += len(ciphertext)
-            is_full = self._unsealed >= _SEALED
-            if is_full:
+            seals = self._unsealed >= _SEAL_AT
+            if seals:
                 self._unsealed = 0
-            sent = _sent(transport.getHandle(), ciphertext, is_full)
+            sent = _sent(transport.getHandle(), ciphertext, seals)
             if sent == len(ciphertext):
                 return
             ciphertext = ciphertext[sent:]
@@ -175,7 +176,7 @@ class BulkTransport(TLSMemoryBIOProtocol):
             while got <= _ROOM - _RECORD:
                 count = read(ssl, _incoming + got, _RECORD)
                 if count <= 0:
-                    why = _lib.SSL_get_error(ssl, count)  # before anything else is asked of OpenSSL
+                    why = _lib.SSL_get_error(ssl, count)  # before any other call of OpenSSL
                     break
                 got += count
             if got and not self._aborted:
@@ -183,50 +184,51 @@ class BulkTransport(TLSMemoryBIOProtocol):
         if why in (_lib.SSL_ERROR_NONE, _lib.SSL_ERROR_WANT_READ):
             self._flush_own()
         else:
-            super()._flushReceiveBIO()  # it asks again, and knows what to do about the answer
+            super()._flushReceiveBIO()  # it reads again, and handles the error
 
 
-def _sent(socket: Any, ciphertext: memoryview, is_full: bool) -> int:
-    """How much of it the kernel takes. An error other than that it has no room shows again when the
-    reactor tries, which knows what to do about it.
+def _sent(socket: Any, ciphertext: memoryview, seals: bool) -> int:
+    """How many bytes the kernel takes. An error other than a full buffer occurs again when the
+    reactor tries to send the rest, which handles it.
 
-    MSG_EOR (`is_full`) keeps what is sent next out of the same buffer of the kernel's. One that is
-    not full takes up to 64 KB more, whatever TCP_NOTSENT_LOWAT says: that is looked at for new ones
-    only (tcp_sendmsg_locked in net/ipv4/tcp.c). But what is in different buffers is never sent in
-    one segment, and a window counts segments: with a buffer for each, small packets that have to
-    wait on a far and lossy way would wait twice as long.
+    MSG_EOR (`seals`) seals the skb: what is sent next goes into another one. One that is not sealed
+    takes up to 64 KB more, whatever TCP_NOTSENT_LOWAT says, which is only checked for new ones
+    (tcp_sendmsg_locked in net/ipv4/tcp.c). But data in different skbs is never sent in one segment,
+    and a congestion window counts segments: if each small packet had an skb of its own, packets
+    that have to wait on a long-distance, lossy path would wait twice as long.
     """
     try:
-        sent: int = socket.send(ciphertext, MSG_EOR if is_full else 0)
+        sent: int = socket.send(ciphertext, MSG_EOR if seals else 0)
     except OSError:
         return 0
     return sent
 
 
 def _is_waiting(transport: Any) -> bool:
-    """Whether bytes wait in a TCP transport of Twisted's."""
+    """Whether bytes are buffered in a TCP transport of Twisted's."""
     return bool(transport.dataBuffer or transport._tempDataBuffer)
 
 
 def _pause(transport: Any) -> None:
-    """Do what a TCP transport of Twisted's does when too much waits in it. It resumes as usual."""
+    """Pause the producer as a TCP transport of Twisted's does when its buffer is full. It resumes
+    as usual."""
     if transport.producer is not None and not transport.producerPaused:
         transport.producerPaused = True
         transport.producer.pauseProducing()
 
 
 def missing(needed: Iterable[Needed]) -> Iterator[str]:
-    """What these releases lack of the names that are needed."""
+    """The names that these releases lack."""
     for each in needed:
         try:
             owner = each.find()
         except AttributeError:
-            continue  # the name that leads to it is in the list
+            continue  # the name on the path to it is in the list
         yield from (f"{each.what}.{name}" for name in each.names if not hasattr(owner, name))
 
 
 def choose(needed: Iterable[Needed]) -> tuple[type[TLSMemoryBIOProtocol], str]:
-    """The transport to use, and if it is the stock one, why."""
+    """The transport to use, and why, if it is the stock one."""
     lacking = ", ".join(missing(needed))
     if not lacking:
         return BulkTransport, ""
