@@ -15,7 +15,7 @@ from tunmesh.testing.tun import frame
 
 
 class AddressTests(SynchronousTestCase):
-    """Who may have which address."""
+    """Which node may have which address."""
 
     def test_spoofed_source_is_dropped(self) -> None:
         """A peer may only send from the addresses that are routed to it."""
@@ -26,7 +26,7 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(a.status.dropped["spoofed_source"], 1)
 
     def test_packet_for_somebody_else_is_dropped(self) -> None:
-        """A packet that a peer sends to the wrong node does not reach its tun."""
+        """A packet that a peer sends to the wrong node does not reach the tun."""
         mesh, (a, b) = complete("a", "b")
         (peer,) = b.node._parts.peers
         peer.link.send([frame(b.address, "10.9.77.77")])
@@ -35,7 +35,8 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(a.tun.written, [])
 
     def test_two_nodes_with_one_address(self) -> None:
-        """The holder keeps it, both sides say so once, nothing flaps, and an heir gets it."""
+        """The holder keeps it, both sides log the conflict once, nothing flaps, and when the holder
+        leaves the other node gets it."""
         mesh, (a, b, c) = complete(*"abc")
         thief = mesh.add("thief", start=False)
         thief.addresses = c.addresses
@@ -54,8 +55,8 @@ class AddressTests(SynchronousTestCase):
         self.assertTrue(mesh.send(b, thief))
 
     def test_one_address_when_just_settled(self) -> None:
-        """Who has been here long enough says so from then on: whoever comes right after that with
-        the same address and an earlier start does not tell him that it is another one's."""
+        """A node that has just settled says so at once: a newcomer with the same address and an
+        earlier start does not refuse it."""
         mesh, (_a, _b, c) = complete(*"abc")
         mesh.advance(SETTLING + 2.5 - mesh.clock.seconds())
         thief = mesh.add("thief", start=False)
@@ -67,9 +68,9 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(c.logged("address_refused"), [])
 
     def test_one_address_and_a_newcomer(self) -> None:
-        """Whoever starts while two claim one address gives it to the one that was there first, even
-        if it is linked with the other one first, and though that one's clock is behind. When the
-        first one goes, all give it to the other one."""
+        """A node that starts while two nodes claim one address routes it to the one that was there
+        first, even if it is linked with the other one first, and though the clock of that one is
+        behind. When the first one leaves, all route it to the other one."""
         mesh, (a, _b, c) = complete(*"abc")
         mesh.advance(SETTLING + 5)
         thief = mesh.add("thief", start=False)
@@ -99,8 +100,8 @@ class AddressTests(SynchronousTestCase):
         self.assertTrue(mesh.send(a, thief))
 
     def test_comes_back_to_a_taken_address(self) -> None:
-        """A node that was out of reach for so long that another one has its address gets it back,
-        and newcomers give it to that node as well, whomever they are linked with first."""
+        """A node that was unreachable until another one took its address gets it back. Newcomers
+        route it to that node as well, whichever they are linked with first."""
         mesh, (a, b, c) = complete(*"abc")
         heir = mesh.add("heir", start=False)
         heir.addresses = c.addresses
@@ -122,8 +123,8 @@ class AddressTests(SynchronousTestCase):
         self.assertTrue(c.status.is_ready)
 
     def test_does_not_come_back_in_time(self) -> None:
-        """A node that was away for longer than its address is kept does not get it back, and
-        newcomers do not give it to that node either."""
+        """A node that was away for longer than its address is reserved does not get it back, and
+        newcomers do not route it there either."""
         mesh, (a, b, c) = complete(*"abc")
         heir = mesh.add("heir", start=False)
         heir.addresses = c.addresses
@@ -141,7 +142,8 @@ class AddressTests(SynchronousTestCase):
         self.assertFalse(c.status.is_ready)
 
     def test_address_of_a_silent_holder(self) -> None:
-        """A newcomer gets the address of a node that is silent once its links are given up."""
+        """A newcomer gets the address of a silent node as soon as the links to that one are
+        closed."""
         mesh, (a, b, c) = complete(*"abc")
         heir = mesh.add("heir", start=False)
         heir.addresses = c.addresses
@@ -150,10 +152,10 @@ class AddressTests(SynchronousTestCase):
         mesh.until(lambda: heir.linked_with == ["a", "b"], within=5)
         mesh.until(lambda: mesh.send(a, heir) and mesh.send(b, heir), within=20)
 
-    def test_two_lives(self) -> None:
-        """Of two lives of one node that both go on, the later one has the address; the earlier one
-        is linked like everybody, is told why, and nothing flaps. When the later one goes, it has
-        the address again."""
+    def test_two_incarnations(self) -> None:
+        """Of two running incarnations of one node the later one has the address. The earlier one is
+        linked like any other node and is told why; nothing flaps. When the later one ends, the
+        earlier one has the address again."""
         mesh, (a, b, c) = complete(*"abc")
         newer = mesh.add("c", start=False)
         newer.addresses = c.addresses
@@ -175,9 +177,9 @@ class AddressTests(SynchronousTestCase):
         self.assertTrue(mesh.send(a, c))
 
     def test_restart_with_another_clock(self) -> None:
-        """A node whose machine lost power is reached at its address again about a second after it
-        is linked, however far its clock is ahead or behind, and nobody says that two nodes have
-        one address."""
+        """A node whose machine lost power is reachable at its address about a second after it is
+        linked again, however far its clock is ahead or behind, and no address conflict is
+        logged."""
         for skew in (0.0, 5.0, -5.0, 3600.0, -3600.0, -86400.0 * 10):
             mesh, (a, b, c) = complete(*"abc")
             mesh.advance(20)
@@ -192,7 +194,7 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(a.logged("address_conflict") + b.logged("address_conflict"), [])
 
     def test_restart_that_only_others_can_dial(self) -> None:
-        """Nor does it matter who has to dial whom: here b cannot be dialed, and must find c."""
+        """The same if only one side can dial: here b cannot be dialed, and must find c."""
         for skew in (0.0, -3600.0):
             mesh, (_, b, c) = complete(*"abc")
             mesh.network.listeners.pop((b.host, PORT))
@@ -204,7 +206,7 @@ class AddressTests(SynchronousTestCase):
             self.assertTrue(mesh.send(b, c) and mesh.send(c, b))
 
     def test_address_outside_the_network(self) -> None:
-        """An address that is not the mesh's is not routed, and its owner is told."""
+        """An address outside the mesh's networks is not routed, and its owner is told."""
         mesh, (a, _b) = complete("a", "b")
         odd = mesh.add("odd", start=False)
         odd.addresses = ("172.16.0.1", odd.addresses[1])

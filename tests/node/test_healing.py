@@ -11,10 +11,11 @@ from tunmesh.testing.tun import frame
 
 
 class HealingTests(SynchronousTestCase):
-    """How a mesh gets over what happens to it."""
+    """How a mesh recovers from what happens to it."""
 
     def test_killed_node_is_noticed_at_once(self) -> None:
-        """When a process is killed its kernel closes its connections: its routes go at once."""
+        """When a process is killed its kernel closes its connections: its routes are withdrawn at
+        once."""
         mesh, (a, b, c) = complete(*"abc")
         c.crash()
         self.assertLess(mesh.until(lambda: b.linked_with == ["a"] and a.linked_with == ["b"]), 0.1)
@@ -25,8 +26,8 @@ class HealingTests(SynchronousTestCase):
         self.assertLessEqual(mesh.network.dials, dials + 10)  # each looks for it now and then
 
     def test_bootstrap_node_is_dead(self) -> None:
-        """Nodes that lost each other and that nobody else knows find each other again, though the
-        node that they were bootstrapped from is gone for good."""
+        """Nodes that lost each other find each other again though no third node knows them and the
+        node that they bootstrapped from is gone for good."""
         mesh, (a, b, c) = complete(*"abc")
         a.crash()
         mesh.network.cut(b.host, c.host)
@@ -37,8 +38,8 @@ class HealingTests(SynchronousTestCase):
         self.assertEqual([b.linked_with, c.linked_with], [["c"], ["b"]])
 
     def test_restart_while_the_bootstrap_node_is_dead(self) -> None:
-        """A node that is started again knows nobody; the one that was linked with it dials it,
-        whatever its id is now, after it crashed as after it left."""
+        """A restarted node knows no other node; the one that was linked with it dials it, whatever
+        its new id, after a crash as after a goodbye."""
         mesh, (a, b, c) = complete(*"abc")
         a.crash()
         for end, limit in ((c.crash, 3), (c.leave, 25)):
@@ -52,7 +53,7 @@ class HealingTests(SynchronousTestCase):
             mesh.advance(10)
 
     def test_islands_without_a_bootstrap_node(self) -> None:
-        """Two halves that have links find each other again, too."""
+        """Two halves of a mesh find each other again though every node has links."""
         mesh, (a, b, c, d, e) = complete(*"abcde")
         a.crash()
         for one in (b, c):
@@ -67,8 +68,8 @@ class HealingTests(SynchronousTestCase):
         self.assertEqual(b.status.lost, ())
 
     def test_first_node_has_another_address(self) -> None:
-        """A first node whose host gets another address while its network is away dials those that
-        it was linked with: they have no way to know where it is."""
+        """A first node whose host gets another address during an outage dials the nodes that it was
+        linked with: they cannot know where it is."""
         mesh, (a, b, c) = complete(*"abc")
         a.readdress(100)
         mesh.until(lambda: not a.linked_with and b.linked_with != ["a", "c"])
@@ -76,8 +77,8 @@ class HealingTests(SynchronousTestCase):
         self.assertTrue(mesh.send(a, c) and mesh.send(c, a))
 
     def test_another_node_at_a_lost_nodes_url(self) -> None:
-        """Whoever answers where a lost node was is a member like any other; if that is elsewhere at
-        home, the lost one is not looked for there any more."""
+        """Another node that answers at the URL of a lost one becomes a peer. If it advertises a
+        different URL, the lost node is no longer sought there."""
         mesh, (a, b, c) = complete(*"abc")
         c.crash()
         mesh.advance(0.1)
@@ -90,7 +91,7 @@ class HealingTests(SynchronousTestCase):
         self.assertEqual(mesh.network.dials_by[a.host], dials)
 
     def test_own_process_at_a_lost_nodes_url(self) -> None:
-        """Nor is it when this node itself is who answers there."""
+        """The same if this node itself answers there."""
         mesh, (a, _, c) = complete(*"abc")
         c.crash()
         mesh.advance(0.1)
@@ -100,8 +101,8 @@ class HealingTests(SynchronousTestCase):
         self.assertEqual(a.linked_with, ["b"])
 
     def test_nobody_is_remembered_by_hearsay(self) -> None:
-        """What a node remembers it tells nobody: who was never linked with the dead does not know
-        them."""
+        """A node tells no other node about lost nodes: one that was never linked with them does not
+        learn of them."""
         mesh, (a, b, c) = complete(*"abc")
         c.crash()
         mesh.advance(1)
@@ -112,7 +113,7 @@ class HealingTests(SynchronousTestCase):
         self.assertEqual([each.status.nodes_known for each in (a, b, d)], [2, 2, 2])
 
     def test_dead_while_dialing(self) -> None:
-        """A node that ends while it dials is dead: it links with nobody, and dials nobody else."""
+        """A node that ends while it dials makes no link and no further dials."""
         for end in ("crash", "vanish"):
             mesh = Mesh(groups=(GroupSettings("dns", (("mesh.test", PORT),)),))
             a, b = mesh.add("a", groups=()), mesh.add("b", start=False)
@@ -124,13 +125,13 @@ class HealingTests(SynchronousTestCase):
             self.assertEqual((mesh.network.dials, a.logged("linked")), (1, []))
 
     def test_vanished_node_is_noticed(self) -> None:
-        """A node that disappears without a word is given up after 15 s of silence."""
+        """A node that vanishes without a goodbye is given up after 15 s of silence."""
         mesh, (_a, b, c) = complete(*"abc")
         c.vanish()
         self.assertLessEqual(mesh.until(lambda: b.linked_with == ["a"]), 16)
 
     def test_restart_with_the_same_address(self) -> None:
-        """A node that is killed and started again with its address is back in about a second."""
+        """A node that is killed and restarted with its address is back in about a second."""
         mesh, (_a, b, c) = complete(*"abc")
         c.crash()
         c.start()
@@ -138,7 +139,8 @@ class HealingTests(SynchronousTestCase):
         self.assertTrue(mesh.send(b, c))
 
     def test_restart_while_the_old_link_is_half_open(self) -> None:
-        """A machine that lost power and came back takes its address from its past life at once."""
+        """A machine that lost power and came back takes its address over from its earlier
+        incarnation at once."""
         mesh, (a, b, c) = complete(*"abc")
         c.vanish()
         c.start()
@@ -148,7 +150,7 @@ class HealingTests(SynchronousTestCase):
         mesh.until(mesh.is_complete)
 
     def test_silent_cut_heals(self) -> None:
-        """Two nodes whose connection is cut without a word link again once it is whole."""
+        """Two nodes whose connection is cut silently link again when the cut is healed."""
         mesh, (a, b, c) = complete(*"abc")
         mesh.network.cut(b.host, c.host)
         mesh.until(lambda: b.linked_with == ["a"] and c.linked_with == ["a"], within=20)
@@ -178,7 +180,7 @@ class HealingTests(SynchronousTestCase):
         self.assertLess(mesh.until(mesh.is_complete), 25)
 
     def test_everybody_restarts_at_once(self) -> None:
-        """A mesh that is restarted as a whole is whole again, without a storm of dials."""
+        """A mesh that is restarted as a whole is complete again soon, with few dials."""
         mesh, members = complete(*"abcdefgh")
         before = mesh.network.dials
         for member in members:
@@ -189,7 +191,8 @@ class HealingTests(SynchronousTestCase):
         self.assertLess(mesh.network.dials - before, 3 * 28)
 
     def test_leaving(self) -> None:
-        """A node that is told to end says bye: its routes go at once, and nobody dials it."""
+        """A node that is told to stop says goodbye: its routes are withdrawn at once, and no node
+        dials it."""
         mesh, (a, b, c) = complete(*"abc")
         c.leave()
         self.assertLess(mesh.until(lambda: a.linked_with == ["b"] and b.linked_with == ["a"]), 0.1)
@@ -199,8 +202,8 @@ class HealingTests(SynchronousTestCase):
         self.assertEqual(a.status.nodes_known, 1)
 
     def test_peer_that_breaks_every_link(self) -> None:
-        """Two nodes that cannot bear each other do not link and part as fast as they can, be they
-        alone or with a third that vouches for them."""
+        """Two nodes whose links always break do not link and part as fast as they can, alone or
+        with a third node that vouches for them."""
         for names in ("ab", "abc"):
             mesh, members = complete(*names)
             one, rude = members[-2:]
@@ -214,7 +217,8 @@ class HealingTests(SynchronousTestCase):
             mesh.until(mesh.is_complete, within=20)
 
     def test_leaving_while_somebody_comes(self) -> None:
-        """Whoever is at the door when a node leaves, however far he has come, is not let in."""
+        """A connection that is being set up while the node leaves does not become a link, however
+        far it has come."""
         for milliseconds in range(1, 15):
             mesh = Mesh()
             a = mesh.add("a")
@@ -226,14 +230,14 @@ class HealingTests(SynchronousTestCase):
             self.assertFalse(a.tun.is_open)
 
     def test_leaving_while_a_peer_is_silent(self) -> None:
-        """A peer that does not answer holds nobody up for longer than two seconds."""
+        """A peer that does not answer delays leaving by two seconds at most."""
         mesh, (_a, b, c) = complete(*"abc")
         c.vanish()
         b.leave()
         mesh.until(lambda: not b.tun.is_open, within=2)
 
     def test_renewal_loses_nothing(self) -> None:
-        """Links are replaced when they are old, without a packet lost or a route withdrawn."""
+        """Old links are replaced without losing a packet or withdrawing a route."""
         mesh = Mesh(session_max_age=20.0)
         a, b = mesh.add("a"), mesh.add("b")
         mesh.until(mesh.is_complete)

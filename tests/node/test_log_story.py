@@ -24,8 +24,8 @@ class DebuggingTests(SynchronousTestCase):
         return mesh, members
 
     def test_dialing(self) -> None:
-        """Each attempt, with the address that a name has just now, and how each of them ended; who
-        does not debug hears of the first failure alone."""
+        """Each attempt is logged, with the address that the name resolves to, and how it ended.
+        Without debug level only the first failure is."""
         mesh, (a, b, c) = self.mesh()
         for member in (b, c):
             member.settings["groups"] = (GroupSettings("first", (("mesh.test", PORT),)),)
@@ -44,8 +44,8 @@ class DebuggingTests(SynchronousTestCase):
         self.assertEqual(c.logged("dialing"), [])
 
     def test_status_of_dials(self) -> None:
-        """Whom a node dials the status names, without a look at who is linked with whom: that grows
-        with the square of the nodes."""
+        """The status names the nodes that are being dialed without listing who is linked with whom,
+        which grows with the square of the nodes."""
         mesh, (a, b, c) = self.mesh()
         b.start()
         a.start()
@@ -58,7 +58,7 @@ class DebuggingTests(SynchronousTestCase):
         self.assertEqual((dial.name, dial.target), ("c", f"{c.host}:{PORT}"))
 
     def test_gossip(self) -> None:
-        """What was said about others is one line now and then, and none when nothing was."""
+        """Gossip is summarized in a line now and then, and in none when there was none."""
         mesh, members = self.mesh()
         for member in members:
             member.start()
@@ -69,7 +69,7 @@ class DebuggingTests(SynchronousTestCase):
         self.assertEqual(c.logged("gossip"), [])
 
     def test_drops(self) -> None:
-        """Packets that were not carried are a line now and then, with their reasons."""
+        """Dropped packets are summarized in a line now and then, by reason."""
         mesh, members = self.mesh()
         for member in members:
             member.start()
@@ -89,8 +89,8 @@ class DebuggingTests(SynchronousTestCase):
         self.assertLessEqual(len(a.logged("dropped")), before + 1)
 
     def test_links(self) -> None:
-        """When a link is renewed, the old one is said to be retired; when one is closed, why; and
-        when somebody is asked whether he is there, what came of it."""
+        """A renewed link is logged as retired, a closed one with the reason, a probe with its
+        outcome."""
         mesh, (a, b, _) = self.mesh()
         a.start(session_max_age=30.0)
         b.start(session_max_age=30.0)

@@ -28,7 +28,7 @@ class JoiningTests(SynchronousTestCase):
                     self.assertTrue(mesh.send(sender, receiver, b"6", family=1))
 
     def test_round_trips_are_known_at_once(self) -> None:
-        """Both ends of a link know the round trip a moment after it came up."""
+        """Both ends know the round trip of a link a moment after it came up."""
         mesh, members = complete(*"abc")
         mesh.advance(0.05)
         for member in members:
@@ -37,8 +37,8 @@ class JoiningTests(SynchronousTestCase):
                 self.assertEqual((peer.pings, peer.pongs), (1, 1))
 
     def test_bug_while_grooming(self) -> None:
-        """What fails each time when a node looks after things is logged and keeps it from nothing
-        else: a lost link is replaced, and readiness is noticed."""
+        """A periodic task that always fails is logged and affects no other: a lost link is
+        replaced, and readiness is updated."""
         mesh = Mesh()
         a, b = mesh.add("a"), mesh.add("b")
         mesh.until(mesh.is_complete)
@@ -56,8 +56,8 @@ class JoiningTests(SynchronousTestCase):
         self.assertGreater(len(self.flushLoggedErrors(ZeroDivisionError)), 10)
 
     def test_nobody_can_be_reached(self) -> None:
-        """Nodes that nobody can reach are linked with all that they can reach. Two of them are not
-        linked with each other, and say so now and then, not once a minute for ever."""
+        """Nodes that cannot be dialed are linked with all that they can dial. Two of them are not
+        linked with each other, which is logged more and more rarely."""
         mesh = Mesh()
         a, _, c, d = (mesh.add(name, start=False) for name in "abcd")
         mesh.network.cut(c.host, d.host)
@@ -75,8 +75,8 @@ class JoiningTests(SynchronousTestCase):
         mesh.until(mesh.is_complete, within=30)
 
     def test_lazy_news(self) -> None:
-        """That one more node vouches for somebody is told late; that there is a new node at once,
-        also while such news waits."""
+        """News that one more node vouches for another is sent late; news of a new node at once,
+        even while such news waits."""
         self.patch(interpreter, "GATHER_VOUCHES_PER_LINK", 1000.0)
         mesh, members = complete(*"abcdef", seed=5)
         smallest = min(members[1:], key=lambda member: member.node.record.id)
@@ -85,15 +85,15 @@ class JoiningTests(SynchronousTestCase):
             mesh.until(mesh.is_complete, within=0.9)
 
     def test_no_traffic_before_the_link(self) -> None:
-        """A packet to a node that is not linked yet goes nowhere and is counted."""
+        """A packet to a node that is not linked yet is dropped and counted."""
         mesh = Mesh()
         a, b = mesh.add("a"), mesh.add("b", start=False)
         a.tun.inject(frame(a.address, b.address))
         self.assertEqual(a.status.dropped["no_route"], 1)
 
     def test_probes_are_cheap(self) -> None:
-        """What probes, supervisors and the history ask for is told without the whole status: it is
-        asked for by strangers, and every few seconds."""
+        """Health and samples do not take a whole status: strangers ask for health, and samples are
+        taken every few seconds."""
         mesh = Mesh()
         a, b = mesh.add("a"), mesh.add("b")
         mesh.until(mesh.is_complete)
@@ -114,8 +114,9 @@ class JoiningTests(SynchronousTestCase):
         self.assertEqual(mesh.network.dials, 0)
 
     def test_name_that_leads_to_oneself(self) -> None:
-        """A node that reaches only itself through a load balancer takes that for no failure, but it
-        is not ready: it was told to look for others. When one comes they find each other."""
+        """A node that reaches only itself through a load balancer does not count that as a failure,
+        but is not ready: it is configured to look for others. When another node comes they find
+        each other."""
         mesh = Mesh(groups=(GroupSettings("lb", (("mesh.test", PORT),)),))
         a = mesh.add("a")
         mesh.network.names["mesh.test"] = [a.host]
@@ -131,7 +132,7 @@ class JoiningTests(SynchronousTestCase):
         self.assertTrue(a.status.is_ready)
 
     def test_not_ready_until_linked(self) -> None:
-        """A node that has somebody to bootstrap from is ready once it is linked, not before."""
+        """A node with bootstrap URLs is ready once it is linked, not before."""
         mesh = Mesh()
         mesh.add("a", start=False)
         b = mesh.add("b")
@@ -143,7 +144,7 @@ class JoiningTests(SynchronousTestCase):
         self.assertEqual(len(b.logged("ready")), 1)
 
     def test_startup_grace(self) -> None:
-        """Within startup_grace a lone node counts as ready, afterwards no more."""
+        """Within startup_grace a node without links is ready, afterwards it is not."""
         mesh = Mesh()
         mesh.add("a", start=False)
         b = mesh.add("b", startup_grace=10.0)
@@ -163,7 +164,7 @@ class JoiningTests(SynchronousTestCase):
         self.assertLess(mesh.until(mesh.is_complete), 18)
 
     def test_load_balancer(self) -> None:
-        """A bootstrap name may lead to anybody, oneself included, and change its mind."""
+        """A bootstrap name may lead to any node, itself included, and to another one later."""
         mesh = Mesh(groups=(GroupSettings("lb", (("mesh.test", PORT),)),))
         a, b, c = (mesh.add(name) for name in "abc")
         mesh.network.names["mesh.test"] = [c.host]
@@ -182,9 +183,8 @@ class JoiningTests(SynchronousTestCase):
         self.assertEqual(b.linked_with, ["a"])
 
     def test_own_address_among_those_of_a_name(self) -> None:
-        """A node whose own address comes first among those of its bootstrap name goes on to the
-        next one at once: it is linked as soon as it looks for the first time after the name was
-        lost."""
+        """A node whose own address is the first of its bootstrap name tries the next one at once:
+        it is linked at its first look after the name has changed."""
         mesh = Mesh(groups=(GroupSettings("dns", (("mesh.test", PORT),)),))
         a, b = mesh.add("a", groups=()), mesh.add("b")
         mesh.advance(120)
@@ -193,7 +193,7 @@ class JoiningTests(SynchronousTestCase):
         self.assertEqual(b.linked_with, ["a"])
 
     def test_only_able_to_dial_out(self) -> None:
-        """A node that nobody can reach links with everybody who can be reached."""
+        """A node that cannot be dialed links with every node that can."""
         mesh = Mesh()
         for name in "abc":
             mesh.add(name)
@@ -231,7 +231,7 @@ class JoiningTests(SynchronousTestCase):
 
 
 class HousekeepingTests(SynchronousTestCase):
-    """Nothing is left over."""
+    """Nothing is left behind."""
 
     def test_nothing_left_after_leaving(self) -> None:
         """When all nodes have left, no timer, connection or listener of theirs remains."""
@@ -244,7 +244,7 @@ class HousekeepingTests(SynchronousTestCase):
         self.assertEqual([str(call) for call in mesh.clock.getDelayedCalls()], [])
 
     def test_churn_leaves_no_trace(self) -> None:
-        """Nodes that come and go a hundred times leave nothing behind in those who stay."""
+        """Nodes that come and go a hundred times leave nothing behind in those that stay."""
         mesh, (a, b, c) = complete(*"abc")
         for _ in range(100):
             c.crash()
@@ -259,10 +259,10 @@ class HousekeepingTests(SynchronousTestCase):
 
 
 class TimingTests(SynchronousTestCase):
-    """How patient links are, near and far."""
+    """Timeouts of links, near and far, and totals over restarts."""
 
     def test_local_and_mesh(self) -> None:
-        """Peers in the local subnet and others are given up after times of their own."""
+        """Peers in the local subnet and others are given up after timeouts of their own."""
         mesh = Mesh(local=Timing(1.0, 3.0), mesh=Timing(2.0, 8.0))
         members = [mesh.add(name, start=False) for name in "abc"]
         for member, text in zip(members, ("10.9.1.1", "10.9.1.2", "10.9.2.1"), strict=True):
@@ -276,7 +276,7 @@ class TimingTests(SynchronousTestCase):
         self.assertGreater(mesh.until(lambda: c.linked_with == ["a"]), 1)
 
     def test_totals_outlive_a_restart(self) -> None:
-        """What was exchanged with a node is counted on when it restarts, by its name."""
+        """The traffic with a node is counted on by its name when it restarts."""
         mesh, (a, b) = complete("a", "b")
         self.assertTrue(mesh.send(a, b, b"12345"))
         b.crash()

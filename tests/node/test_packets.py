@@ -18,11 +18,11 @@ from tunmesh.testing.tun import frame
 
 
 class PromptnessTests(SynchronousTestCase):
-    """What the machine answers at once is sent at once."""
+    """What the host answers at once is sent at once."""
 
     def test_answer(self) -> None:
-        """What the kernel has ready when it is given a packet leaves in the same turn; not what it
-        may have ready when a packet is kept from it."""
+        """An answer that the kernel has ready when it is given a packet leaves at once. If the
+        packet is dropped, the tun is not read for one."""
         mesh, (a, b) = complete("a", "b")
         answer = frame(b.address, a.address, b"pong")
         for request, goes in (
@@ -38,10 +38,10 @@ class PromptnessTests(SynchronousTestCase):
 
 
 class BackpressureTests(SynchronousTestCase):
-    """A slow peer is nobody else's problem."""
+    """A slow peer does not affect others."""
 
     def test_stuck_peer(self) -> None:
-        """Packets for a peer that takes no more are dropped and counted; others get theirs."""
+        """Packets to a peer that accepts no more are dropped and counted; others get theirs."""
         mesh, (a, b, c) = complete(*"abc")
         mesh.network.cut(a.host, b.host)
         bulk = [frame(a.address, b.address, bytes(60_000)) for _ in range(50)]
@@ -57,7 +57,7 @@ class BackpressureTests(SynchronousTestCase):
         self.assertTrue(mesh.send(a, b))
 
     def test_tun_that_takes_no_more(self) -> None:
-        """What the tun refuses is dropped and counted by its reason; the link lives on."""
+        """Packets that the tun refuses are dropped and counted by reason; the link stays up."""
         mesh, (a, b) = complete("a", "b")
         b.tun.refuses = DropReason.TUN_FULL
         self.assertFalse(mesh.send(a, b))
@@ -66,8 +66,8 @@ class BackpressureTests(SynchronousTestCase):
         self.assertTrue(mesh.send(a, b))
 
     def test_conservation(self) -> None:
-        """What arrives is either counted as received or as dropped, with a reason, never as both;
-        and the totals of the tun, the links, the peers and the names are the same."""
+        """Every packet that arrives is counted once, as received or as dropped with a reason, and
+        the totals of the tun, the links, the peers and the names are equal."""
         mesh, (a, b, c) = complete("a", "b", "c")
         reasons = {0: DropReason.TUN_FULL, 1: DropReason.TUN_REFUSED}
         b.tun.refuses = lambda each: reasons.get(each[-1] % 4)
@@ -105,11 +105,11 @@ class BackpressureTests(SynchronousTestCase):
 
 
 class DeviceTests(SynchronousTestCase):
-    """What others do to the device of a node."""
+    """What others do to the tun of a node."""
 
     def test_damaged_and_mended(self) -> None:
-        """A node whose device lacks something is not ready, says so once, and goes on; when it is
-        put back it is ready again."""
+        """A node whose device lacks something is not ready, logs it once, and goes on; when that is
+        restored it is ready again."""
         mesh, (a, b) = complete("a", "b")
         b.watch.complain("the route is gone", "the address is gone")
         self.assertTrue(b.status.is_live)
@@ -125,8 +125,8 @@ class DeviceTests(SynchronousTestCase):
         self.assertEqual(len(b.logged("device_whole")), 1)
 
     def test_explained(self) -> None:
-        """If the kernel sends a packet of this machine elsewhere, that is where its way ends; those
-        that come in are none of it."""
+        """If the kernel sends a packet of this host elsewhere, its way ends there. Packets that
+        arrive are not affected."""
         _mesh, (a, b) = complete("a", "b")
         ends = [ip_address(member.address) for member in (a, b)]
         for interface, carried in ((None, True), (a.tun.name, True), ("eth0", False)):
@@ -139,10 +139,10 @@ class DeviceTests(SynchronousTestCase):
 
 
 class BroadcastTests(SynchronousTestCase):
-    """One packet for many, where the config allows it."""
+    """One packet for many nodes, where the config allows it."""
 
     def heard(self, mesh: Mesh, sender: Member, destination: str) -> list[str]:
-        """The names of those whose tun gets a packet to this destination."""
+        """The names of the nodes whose tun gets a packet to this destination."""
         packet = frame(sender.address, destination, b"to whom it may concern")
         sender.tun.inject(packet)
         mesh.advance(0.1)
@@ -174,14 +174,14 @@ class BroadcastTests(SynchronousTestCase):
         self.assertEqual(self.heard(mesh, c, "10.9.255.255"), ["a", "b"])
 
     def test_off_by_default(self) -> None:
-        """Without the config's consent broadcasts are dropped and counted, sent or received."""
+        """Unless the config allows them broadcasts are dropped and counted, sent or received."""
         mesh, (a, _b, _c) = self.subnets(enable=False)
         for destination in ("255.255.255.255", "10.9.255.255"):
             self.assertEqual(self.heard(mesh, a, destination), [])
         self.assertEqual(a.status.dropped["broadcast"], 2)
 
     def test_receiver_does_not_allow_it(self) -> None:
-        """A node without broadcast does not take those of others either."""
+        """A node without broadcast does not accept those of others either."""
         mesh = Mesh()
         a, b = mesh.add("a", enable_broadcast=True), mesh.add("b")
         mesh.until(mesh.is_complete)

@@ -1,4 +1,4 @@
-"""Secrets, certificates and bootstrap lists that change while a mesh in memory is at work."""
+"""Secrets, certificates and bootstrap lists that change while a mesh in memory is running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OLD, NEW = Key.derive(SECRET), Key.derive(b"a secret that nobody was told before
 
 
 class Traffic:
-    """Packets between all nodes, in both directions, for as long as it lasts."""
+    """Packets between all nodes, in both directions."""
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
@@ -52,16 +52,16 @@ class RotationCase(SynchronousTestCase):
         self.mesh.until(self.mesh.is_complete)
 
     def links_by(self, key_id: str) -> list[int]:
-        """How many links of each node came up with the secret at that place."""
+        """How many links of each node came up with this key id."""
         return [member.status.links_by_key.get(key_id, 0) for member in self.mesh.running()]
 
 
 class SecretTests(RotationCase):
-    """A secret takes another one's place."""
+    """A secret replaces another one."""
 
     def test_step_by_step_under_traffic(self) -> None:
-        """Old first, new first, new alone: told to one node after the other, while packets flow all
-        the time between all of them, and not one is lost, or comes twice."""
+        """Old secret first, new one first, new one alone: each step is taken by one node after the
+        other while packets flow between all of them, and none is lost or duplicated."""
         traffic = Traffic(self.mesh)
         for keys in ((OLD, NEW), (NEW, OLD), (NEW,)):
             for member in self.mesh.members:
@@ -76,8 +76,8 @@ class SecretTests(RotationCase):
             self.assertEqual(len(member.logged("linked")), 2)
 
     def test_links_stay_up(self) -> None:
-        """A secret is for new links: those that are up stay up, and the metric says which key each
-        came up with, and that nobody uses the new one yet."""
+        """A new secret is for new links: existing ones stay up, and the metric shows which key each
+        came up with, and that the new one is unused."""
         for member in self.mesh.members:
             member.reload(keys=(NEW, OLD))
         self.assertEqual(self.a.status.links_by_key, {"1": 0, "2": 2})
@@ -86,7 +86,7 @@ class SecretTests(RotationCase):
         self.assertEqual(self.a.status.links_by_key, {"1": 2, "2": 0})
 
     def test_newcomer(self) -> None:
-        """A node that is told of the new secret only gets in once the others accept it."""
+        """A node that only has the new secret gets in once the others accept it."""
         d = self.mesh.add("d", keys=(NEW,))
         self.mesh.advance(20)
         self.assertEqual(d.linked_with, [])
@@ -95,8 +95,8 @@ class SecretTests(RotationCase):
         self.mesh.until(self.mesh.is_complete, within=30)
 
     def test_revoked(self) -> None:
-        """A node that was not told of the new secret is out when its session is over, whichever
-        side dialed; the others are not disturbed."""
+        """A node that was not given the new secret is out when its session is over, whichever side
+        dialed; the others are not affected."""
         traffic = Traffic(self.mesh)
         for member in (self.a, self.b):
             member.reload(keys=(NEW,))
@@ -115,11 +115,11 @@ class SecretTests(RotationCase):
 
 
 class CertificateTests(RotationCase):
-    """A certificate takes another one's place."""
+    """A certificate replaces another one."""
 
     def test_new_authority(self) -> None:
-        """A new authority: first trusted by all, then used by all, while packets flow. No link is
-        dropped, and the date of expiry is that of the new certificate."""
+        """A new CA is first trusted by all, then used by all, while packets flow. No link is
+        dropped, and the expiry date is that of the new certificate."""
         old, new = credentials(), credentials("new")
         both = old.trusted + new.trusted
         traffic = Traffic(self.mesh)
@@ -135,8 +135,8 @@ class CertificateTests(RotationCase):
             self.assertEqual(member.logged("unlinked") + member.logged("handshake_failed"), [])
 
     def test_used_from_now_on(self) -> None:
-        """A node that still trusts the old one only cannot link with one that shows the new one,
-        and then can, without a new start."""
+        """A node that trusts only the old CA cannot link with one that uses the new one; after a
+        reload it can, without a restart."""
         self.a.reload(credentials=credentials("new"))
         d = self.mesh.add("d")
         self.mesh.until(lambda: d.logged("handshake_failed") != [])
@@ -146,10 +146,10 @@ class CertificateTests(RotationCase):
 
 
 class BootstrapTests(SynchronousTestCase):
-    """A bootstrap list that is written anew."""
+    """A bootstrap list changes."""
 
     def test_list_was_wrong(self) -> None:
-        """A node that looks for the mesh in the wrong place is told of the right one."""
+        """A node with a wrong bootstrap URL finds the mesh when it is given the right one."""
         mesh = Mesh()
         mesh.add("a")
         lost = mesh.add("b", groups=(GroupSettings("first", (("192.0.2.99", PORT),)),))
@@ -159,8 +159,7 @@ class BootstrapTests(SynchronousTestCase):
         mesh.until(mesh.is_complete, within=5)
 
     def test_before_each_round(self) -> None:
-        """What the list says is asked for before each round of attempts, and the round is made with
-        what it says then."""
+        """The list is read before each round of attempts, and the round uses it."""
         mesh = Mesh()
         a = mesh.add("a")
         right = (GroupSettings("first", (split_url(a.url),)),)
@@ -180,7 +179,7 @@ class BootstrapTests(SynchronousTestCase):
         self.assertEqual(len(b.logged("unreachable")), 2)
 
     def test_others_are_left_alone(self) -> None:
-        """A group that is added to the list is dialed; links and other groups are not touched."""
+        """A group that is added to the list is dialed; links and other groups are not affected."""
         mesh = Mesh()
         a, b = mesh.add("a"), mesh.add("b")
         island = mesh.add("c", groups=())
@@ -192,7 +191,7 @@ class BootstrapTests(SynchronousTestCase):
         self.assertEqual((a.logged("unlinked"), b.logged("unlinked")), ([], []))
 
     def test_while_leaving(self) -> None:
-        """A node that leaves does not come back because its list changes."""
+        """A node that is leaving does not come back because its list changes."""
         mesh = Mesh()
         a, b = mesh.add("a"), mesh.add("b")
         mesh.until(mesh.is_complete)

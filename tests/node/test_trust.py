@@ -23,8 +23,8 @@ class ThroughMeshTests(SynchronousTestCase):
         self.groups = (GroupSettings("first", ((self.a.host, PORT),)),)
 
     def test_renewal(self) -> None:
-        """A peer's advertised name resolves to its mesh address: the session with it goes on beyond
-        its age, without a gap, and why is said in the log and among the problems."""
+        """If the advertised name of a peer resolves to its mesh address, the session with it goes
+        on beyond its age, without a gap, and the log and the problems say why."""
         self.a.start(url=f"https://inside:{PORT}")
         b = self.mesh.add("b", groups=self.groups)
         self.mesh.until(self.mesh.is_complete)
@@ -50,8 +50,8 @@ class ThroughMeshTests(SynchronousTestCase):
         self.assertFalse(b.status.is_ready)
 
     def test_leaves_by_the_tun(self) -> None:
-        """A connection that has the node's own mesh address at this end becomes no link, whatever
-        address it leads to."""
+        """A connection that has the node's own mesh address at this end does not become a link,
+        whatever address it leads to."""
         self.a.start()
         b = self.mesh.add("b", start=False, groups=self.groups)
         b.host = b.address
@@ -63,7 +63,7 @@ class ThroughMeshTests(SynchronousTestCase):
         self.assertIn(f"its end {b.address} is inside the mesh", str(formatEvent(event)))
 
     def test_arrives_by_the_tun(self) -> None:
-        """Nor does one that comes from a mesh address, whatever its other end thinks of that."""
+        """Nor does one that comes from a mesh address, even if its other end would allow it."""
         self.a.start()
         b = self.mesh.add("b", start=False, groups=self.groups)
         b.host = b.address
@@ -79,10 +79,11 @@ class ThroughMeshTests(SynchronousTestCase):
 
 
 class TrustTests(SynchronousTestCase):
-    """Who is let in."""
+    """Which nodes are admitted."""
 
     def test_wrong_secret(self) -> None:
-        """A node with another secret gets no link; both sides say so, a few times, and count."""
+        """A node with another secret gets no link; both sides log that a few times, and count each
+        failure."""
         mesh = Mesh()
         a = mesh.add("a")
         b = mesh.add("b", keys=(Key.derive(b"a secret of somebody else's mesh"),))
@@ -97,8 +98,8 @@ class TrustTests(SynchronousTestCase):
         self.assertIn("secret", b.logged("handshake_failed")[0]["why"])
 
     def test_several_secrets(self) -> None:
-        """While a secret is replaced, nodes with the old, both, and the new one are linked as far
-        as they have one in common."""
+        """While a secret is being replaced, nodes with the old, both and the new one are linked if
+        they have one in common."""
         old, new = Key.derive(b"o" * 32), Key.derive(b"n" * 32)
         mesh = Mesh()
         a = mesh.add("a", keys=(new, old))

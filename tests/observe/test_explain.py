@@ -62,16 +62,17 @@ class Explanations(unittest.SynchronousTestCase):
         return steps[-1].text
 
     def test_out(self) -> None:
-        """A packet of this machine's to a linked node arrives."""
+        """A packet of this host to a linked node arrives."""
         text = self.last("10.77.1.1", "10.77.1.2", True)
         self.assertIn("10.77.1.2 is bravo's own", text)
 
     def test_in(self) -> None:
-        """A packet of a linked node's arrives here."""
+        """A packet of a linked node arrives here."""
         self.assertIn("goes to the tun", self.last("10.77.1.3", "10.77.1.1", True))
 
     def test_no_route(self) -> None:
-        """Nobody has the address; or somebody has, who is not linked, and why; or another one."""
+        """No node has the address; or one has it that is not linked, and why; or another node holds
+        it."""
         text = self.last("10.77.1.1", "10.77.1.9", False)
         self.assertIn("(no_route). No node that this one knows of has it", text)
         text = self.last("10.77.1.1", "10.77.1.4", False)
@@ -82,7 +83,7 @@ class Explanations(unittest.SynchronousTestCase):
         self.assertIn("bravo claims it, but another node holds it", text)
 
     def test_not_ours(self) -> None:
-        """Addresses that are no node's, or not to be carried."""
+        """Addresses that no node can have, or that are not carried."""
         for destination, reason in {
             "8.8.8.8": "outside_network",
             "224.0.0.1": "multicast",
@@ -92,8 +93,8 @@ class Explanations(unittest.SynchronousTestCase):
         self.assertIn("never sends it out", self.last("10.77.1.1", "10.77.1.1", False))
 
     def test_broadcast(self) -> None:
-        """Each of the three destinations of a broadcast leads to those who hear it, and nowhere
-        where broadcast is off or nobody hears it; one that comes is taken where it is on."""
+        """Each of the three broadcast addresses leads to those that accept it, and nowhere if
+        broadcast is off or there are none; one that arrives is accepted where broadcast is on."""
         distant = replace(peer_of("far", 9, Traffic()), routed=("10.77.9.9",))
         record = replace(distant.record, addresses=(ip_interface("10.77.9.9/24"),))
         self.status = replace(
@@ -122,7 +123,7 @@ class Explanations(unittest.SynchronousTestCase):
         self.assertIn("nobody hears it (broadcast)", text)
 
     def test_spoofed(self) -> None:
-        """Sources that nobody would believe, here or there."""
+        """Sources that are not accepted, here or there."""
         self.assertIn("(spoofed_source)", self.last("192.0.2.1", "10.77.1.2", False))
         self.assertIn("(spoofed_source)", self.last("10.77.1.9", "10.77.1.1", False))
         refusing = replace(self.status.peers[0], refuses=("10.77.1.1",))
@@ -133,7 +134,7 @@ class Explanations(unittest.SynchronousTestCase):
         self.assertIn("bravo does not route 10.77.1.1 to this node: it sends it elsewhere", text)
 
     def test_elsewhere(self) -> None:
-        """Between two others, and between families."""
+        """Between two other nodes, and between address families."""
         self.assertIn("ask bravo", self.last("10.77.1.2", "10.77.1.3", False))
         self.assertIn("different families", self.last("10.77.1.1", "fd77::1", False))
 
@@ -159,7 +160,7 @@ PEERS = st.lists(
 
 
 class BesideTheTable(unittest.SynchronousTestCase):
-    """What is told, beside what is done with such a packet."""
+    """The explanations agree with the real table."""
 
     @settings(max_examples=600, deadline=None)
     @given(PEERS, st.sampled_from([1, 2]), st.booleans(), ADDRESSES, ADDRESSES)
@@ -171,9 +172,9 @@ class BesideTheTable(unittest.SynchronousTestCase):
         start: str,
         end: str,
     ) -> None:
-        """A packet is told to arrive exactly where the table carries it and the other end has not
-        said that it refuses it; else the table's own reason is told. In both directions, with
-        addresses of all kinds, in a mesh with IPv6 and in one without."""
+        """A packet is said to arrive exactly if the table carries it and the other end has not
+        refused it; otherwise the table's own reason is given. In both directions, with addresses of
+        all kinds, in a mesh with IPv6 and in one without."""
         status = replace(
             a_status(),
             record=replace(record_of("alpha", 1), addresses=OWN[:families]),
@@ -226,7 +227,7 @@ class BesideTheTable(unittest.SynchronousTestCase):
             self.assertTrue(any(f"({reason})" in last.text for reason in reasons), last)
 
     def test_packets(self) -> None:
-        """The packets that it asks about are whole ones with these addresses."""
+        """The packets given to the table are whole ones with these addresses."""
         for source, destination in (("10.77.1.1", "10.77.1.2"), ("fd77::1", "fd77::2")):
             ends = ip_address(source).packed, ip_address(destination).packed
             frame = virtio.between(*ends)

@@ -96,7 +96,7 @@ def peer_of(name: str, number: int, traffic: Traffic) -> PeerStatus:
 
 
 def sample_of(status: Status) -> Sample:
-    """What the history is told of a node with this status."""
+    """The sample of a node with this status."""
     peers = tuple(
         PeerSample(
             peer.record.id, peer.since, peer.rtt, peer.traffic.rx_bytes, peer.traffic.tx_bytes
@@ -107,7 +107,7 @@ def sample_of(status: Status) -> Sample:
 
 
 def a_status() -> Status:
-    """A node that has seen something, with the peers bravo and charlie."""
+    """A node with some history, and the peers bravo and charlie."""
     latency = Histogram(RTT_BUCKETS)
     latency.observe(0.003)
     rtt = Histogram(RTT_BUCKETS)
@@ -182,7 +182,7 @@ class Exposition(unittest.SynchronousTestCase):
         return found
 
     def test_names(self) -> None:
-        """The metrics are exactly those that are promised, with their types and labels."""
+        """The metrics are exactly the documented ones, with their types and labels."""
         self.assertEqual(self.described(False, {}), ALWAYS)
 
     def test_names_by_node(self) -> None:
@@ -195,7 +195,7 @@ class Exposition(unittest.SynchronousTestCase):
         self.assertEqual(self.described(True, labels), ALWAYS | BY_NODE)
 
     def test_documented(self) -> None:
-        """Every metric says what it is, and is there once."""
+        """Every metric has a help text, and occurs once."""
         families = self.families(a_status(), by_node=True)
         self.assertTrue(all(family.documentation.strip() for family in families))
         names = [family.name for family in families]
@@ -233,14 +233,14 @@ class Exposition(unittest.SynchronousTestCase):
         self.assertEqual(samples["tunmesh_addresses_refused"], {"": 1})
 
     def test_device(self) -> None:
-        """Each thing that is wrong with the device counts."""
+        """Each complaint about the device counts."""
         self.assertEqual(self.samples(a_status())["tunmesh_device_complaints"], {"": 0})
         damaged = DeviceStatus("tun1", ("10.77.0.0/16",), ("no route", "no address"))
         samples = self.samples(replace(a_status(), device=damaged))
         self.assertEqual(samples["tunmesh_device_complaints"], {"": 2})
 
     def test_round_trips(self) -> None:
-        """Round trips are a cumulative histogram; a bound belongs to its bucket."""
+        """Round trips are a cumulative histogram; an upper bound belongs to its bucket."""
         samples = self.samples(a_status())
         buckets = {
             float(le): count for le, count in samples["tunmesh_link_rtt_seconds_bucket"].items()
@@ -266,7 +266,7 @@ class Exposition(unittest.SynchronousTestCase):
         self.assertEqual(status.peers[0].traffic, Traffic(1, 2, 3, 4))
 
     def test_fresh(self) -> None:
-        """Every scrape asks the node anew, and none is made before."""
+        """Every scrape asks the node for its status, which is not asked for before."""
         asked: list[Status] = []
 
         def status() -> Status:
@@ -289,7 +289,7 @@ class Exposition(unittest.SynchronousTestCase):
         self.assertEqual(samples["tunmesh_nodes_known"], {zone: 5})
 
     def test_nobody(self) -> None:
-        """A node alone in the world has the same metrics, without peers."""
+        """A node without peers has the same metrics."""
         status = replace(
             a_status(), peers=(), nodes={}, links={}, dropped={}, handshake_failures={}
         )

@@ -1,4 +1,4 @@
-"""What is counted by the name of a node survives its restarts, and not for ever."""
+"""Totals by node name survive restarts of the node, but not for ever."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TotalsTests(SynchronousTestCase):
         return [name for name, _ in self.totals]
 
     def test_restart_goes_on_counting(self) -> None:
-        """A node that comes back under its name is counted on, not anew."""
+        """A node that comes back under its name is counted on from where it was."""
         for _ in range(2):
             self.totals.join("bravo")
             self.totals.part(10.0, "bravo", Traffic(1, 2, 3, 4), [])
@@ -34,7 +34,7 @@ class TotalsTests(SynchronousTestCase):
         self.assertEqual(self.names(), [])
 
     def test_linked_nodes_are_kept(self) -> None:
-        """A node that is linked, again or by another life of it, is never forgotten."""
+        """A node that is linked, again or in another incarnation, is never forgotten."""
         self.totals.join("bravo")
         self.totals.part(10.0, "bravo", Traffic(), ["bravo"])
         self.totals.groom(1e6)
@@ -52,7 +52,7 @@ class TotalsTests(SynchronousTestCase):
         self.assertEqual(node.latency.sum, 0.0015)
 
     def test_bound(self) -> None:
-        """Names beyond the bound are not counted, and do no harm."""
+        """Names beyond the bound are not counted, and cause no error."""
         for number in range(MAX_NAMES + 1):
             self.totals.join(str(number))
         self.totals.round_trip(str(MAX_NAMES), 1.0)

@@ -1,4 +1,4 @@
-"""What a supervisor such as systemd is told, on real datagram sockets."""
+"""What is reported to a supervisor such as systemd, over real datagram sockets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PID = 1234
 
 
 class SupervisorTests(unittest.SynchronousTestCase):
-    """A socket as systemd has it, and a node that is told of it."""
+    """A socket like systemd's, and a node that reports to it."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -41,7 +41,7 @@ class SupervisorTests(unittest.SynchronousTestCase):
         return Supervisor(self.clock, {"NOTIFY_SOCKET": self.path, **environ}, PID)
 
     def told(self) -> list[str]:
-        """The datagrams that came in."""
+        """The datagrams that arrived."""
         found = []
         while True:
             try:
@@ -73,7 +73,7 @@ class SupervisorTests(unittest.SynchronousTestCase):
         self.assertEqual(self.told(), ["RELOADING=1\nMONOTONIC_USEC=12500000", "READY=1"])
 
     def test_watchdog(self) -> None:
-        """A watchdog is fed twice in its time, by the reactor; not if it is another process's."""
+        """A watchdog is notified twice in its interval; not if it is meant for another process."""
         self.supervised(WATCHDOG_USEC="3000000", WATCHDOG_PID=str(PID)).started(
             lambda: self.status.health
         )
@@ -89,15 +89,15 @@ class SupervisorTests(unittest.SynchronousTestCase):
             self.assertEqual(self.told(), ["READY=1", "STATUS=linked to 2 nodes"])
 
     def test_abstract_name(self) -> None:
-        """With @ in front, the name is an abstract one."""
+        """A leading @ stands for an abstract name."""
         self.path = f"@tunmesh-test-{os.getpid()}"
         self.socket = self.listen(self.path.replace("@", "\0"))
         self.supervised().failed("no tun")
         self.assertEqual(self.told(), ["STATUS=no tun"])
 
     def test_nobody(self) -> None:
-        """Without the variable, with one that is no good, or after the supervisor has gone, nobody
-        is told anything, and nothing is the matter."""
+        """Without the variable, with an unusable one, or after the supervisor has gone, nothing is
+        sent and nothing fails."""
         gone = self.supervised()
         self.socket.close()
         for supervisor in (
@@ -110,14 +110,14 @@ class SupervisorTests(unittest.SynchronousTestCase):
             supervisor.stopping()
 
     def test_for_nobody_else(self) -> None:
-        """The variables are gone afterwards."""
+        """The variables are removed from the environment."""
         environ = {"NOTIFY_SOCKET": self.path, "WATCHDOG_USEC": "x", "WATCHDOG_PID": "1", "A": "b"}
         Supervisor(self.clock, environ, PID)
         self.assertEqual(environ, {"A": "b"})
 
 
 class Ear(DatagramProtocol):
-    """Listens, and can be waited with."""
+    """Receives datagrams; a test can wait for one."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -131,7 +131,7 @@ class Ear(DatagramProtocol):
                 heard.callback(None)
 
     def heard(self, line: str) -> Deferred[None]:
-        """Fires when a line that begins like that is said, from now on."""
+        """Fires when a datagram that begins like this arrives, from now on."""
         self.lines.clear()
         answer: Deferred[None] = Deferred()
         self._awaited.append((line, answer))
@@ -170,7 +170,7 @@ class RealNodeTests(unittest.TestCase):
         self.assertEqual(await node.ended, 0)
 
     async def test_failed_start(self) -> None:
-        """Why a node cannot start is told too."""
+        """The reason why a node cannot start is reported, too."""
         ground = Ground(self)
         path = str(ground.directory / "notify")
         ear = Ear()
