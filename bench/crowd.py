@@ -36,7 +36,7 @@ from twisted.internet.interfaces import IAddress, IReadDescriptor
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
-from tunmesh.addresses import Network, Target
+from tunmesh.addresses import Target
 from tunmesh.api import public
 from tunmesh.auth import signing
 from tunmesh.auth.handshake import Key
@@ -200,7 +200,7 @@ class Stars:
 
 
 class Whole:
-    """A whole node that is to have so many links. `dial_allow`: which nodes it dials."""
+    """A whole node that is to have so many links. `is_shy`: it dials real nodes only."""
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ class Whole:
         number: int,
         links: int,
         whole: Callable[[], None],
-        dial_allow: tuple[Network, ...] | None = None,
+        is_shy: bool = False,
     ) -> None:
         self._wanted = links
         self._whole = whole
@@ -224,7 +224,6 @@ class Whole:
             reloadable=Reloadable(
                 keys, credentials, (GroupSettings("first", ((REAL.underlay, plan.LISTEN_PORT),)),)
             ),
-            dial_allow=dial_allow,
         )
         log = Logger(namespace="tunmesh", observer=_Links(self._count))
         self._node = Node(
@@ -235,6 +234,9 @@ class Whole:
             failed=partial(say, "failed"),
         )
         self._node.listen(tcp_ports.bind(ip_address(HOST), record.host_port[1]))
+        if is_shy:
+            dials = self._node._links.dials
+            dials.dial = partial(_dial_real, dials.dial)  # type: ignore[method-assign]
 
     def go(self) -> None:
         self._node.start()
@@ -245,15 +247,19 @@ class Whole:
             self._whole()
 
 
+def _dial_real(dial: Callable[..., None], record: NodeRecord, patient: bool) -> None:
+    if record.host_port[0] != HOST:
+        dial(record, patient)
+
+
 class Joiners:
     """Some nodes in one process, each of which is to be linked with all real ones, and dials no
     others."""
 
     def __init__(self, reactor: Any, directory: Path, numbers: range) -> None:
         self._missing = len(numbers)
-        reals = tuple(ip_network(plan.NodePlan(each).underlay) for each in range(1, REALS + 1))
         self._nodes = [
-            Whole(reactor, directory, number, REALS, self._joined, reals) for number in numbers
+            Whole(reactor, directory, number, REALS, self._joined, True) for number in numbers
         ]
 
     def go(self) -> None:
