@@ -55,7 +55,7 @@ from tunmesh.testing.owner import IgnoringOwner
 from tunmesh.testing.tun import MemoryTun
 from tunmesh.tls import certificates
 from tunmesh.tls.credentials import Contexts, Credentials
-from tunmesh.tls.listener import Reception, listening_factory
+from tunmesh.tls.listener import MeshPort, listening_factory
 from tunmesh.wire import messages
 from tunmesh.wire.gossip import Gossip
 from tunmesh.wire.records import NodeRecord
@@ -128,14 +128,13 @@ class Extra(IgnoringOwner):
             Complaints(),
         )
         self._dialer = self._connector.dialer(((REAL.underlay, plan.LISTEN_PORT),))
-        reception = Reception(
+        port = MeshPort(
             crowd.reactor,
             self._connector.accept,
             _no_http,
             lambda host, error: say("tls", why=str(error)),
-            lambda: 0.0,
         )
-        factory = listening_factory(crowd.contexts, reception, crowd.reactor)
+        factory = listening_factory(crowd.contexts, port, crowd.reactor)
         crowd.reactor.listenTCP(record.host_port[1], factory, BACKLOG, HOST)
 
     def dial(self) -> None:

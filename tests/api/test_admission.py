@@ -1,4 +1,4 @@
-"""What the clients of a web site can have of a node: places, time, and a share of the processor."""
+"""What the clients of a web site may have of a node: slots, time, and a share of the processor."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tunmesh.api.admission import Admission
-from tunmesh.tls.admission import BURST, MAX_STRANGERS, MAX_VISIT, SHARE
+from tunmesh.tls.admission import MAX_CLIENTS, MAX_VISIT
+from tunmesh.tls.cpu_share import BURST, SHARE, CpuTimes
 
 
 class Page(Protocol):
-    """Takes as long as it is told to answer."""
+    """Takes as long to answer as the request says, in seconds."""
 
     def dataReceived(self, data: bytes) -> None:
         self.factory.case.worked += float(data)
@@ -24,7 +25,7 @@ class Page(Protocol):
 
 
 class Port:
-    """Takes connections, or not."""
+    """Accepts connections, or does not."""
 
     is_open = True
 
@@ -44,10 +45,10 @@ class AdmissionTests(unittest.SynchronousTestCase):
         site = Factory.forProtocol(Page)
         site.case = self  # type: ignore[attr-defined]
         self.admission = Admission(
-            self.clock, site, lambda: self.worked, lambda: 0.0, longest=MAX_VISIT
+            self.clock, site, CpuTimes(lambda: self.worked, lambda: 0.0), MAX_VISIT
         )
         self.ports = [Port(), Port()]
-        self.admission.ports += self.ports
+        self.admission.opened(*self.ports)
 
     def connect(self, host: str) -> tuple[Any, StringTransport] | None:
         protocol = self.admission.buildProtocol(IPv4Address("TCP", host, 5000))
@@ -62,10 +63,10 @@ class AdmissionTests(unittest.SynchronousTestCase):
         assert visit is not None
         return visit
 
-    def test_places(self) -> None:
-        """When all places are taken, a newcomer gets one of the source that has most; that source
-        gets no more, until one of its own ends."""
-        visits = [self.let_in("192.0.2.1") for _ in range(MAX_STRANGERS)]
+    def test_slots(self) -> None:
+        """When all slots are taken, a new client gets one of the source that has most; that source
+        gets no more, until one of its own connections ends."""
+        visits = [self.let_in("192.0.2.1") for _ in range(MAX_CLIENTS)]
         self.assertIsNone(self.connect("192.0.2.1"))
         self.let_in("192.0.2.2")
         self.assertTrue(visits[0][1].disconnected)
@@ -75,7 +76,7 @@ class AdmissionTests(unittest.SynchronousTestCase):
         self.assertIsNone(self.connect("192.0.2.1"))
 
     def test_visit(self) -> None:
-        """Nobody stays for ever, however busy; who goes leaves no timer."""
+        """No connection lasts for ever, however busy it is; one that ends leaves no timer."""
         protocol, transport = self.let_in("192.0.2.1")
         self.clock.advance(MAX_VISIT - 1)
         protocol.dataReceived(b"0")
@@ -87,8 +88,8 @@ class AdmissionTests(unittest.SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_share(self) -> None:
-        """After a burst of work nobody is taken in until it is paid back, at any port; small work
-        costs nothing."""
+        """After a burst of work no port accepts connections until it is paid for; a little work
+        does not count."""
         protocol, transport = self.let_in("192.0.2.1")
         protocol.dataReceived(b"%f" % (BURST / 2))
         self.assertTrue(all(port.is_open for port in self.ports))

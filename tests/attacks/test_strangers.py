@@ -18,7 +18,7 @@ from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, SECRET, Mesh
-from tunmesh.tls.admission import MAX_STRANGERS
+from tunmesh.tls.admission import MAX_CLIENTS
 from tunmesh.tls.credentials import ALPN, Contexts
 from tunmesh.tls.listener import HANDSHAKE_TIMEOUT
 from tunmesh.tls.transport import client_factory
@@ -252,23 +252,23 @@ class CrowdTests(AttackCase):
 
     def test_half_open(self) -> None:
         """However many connections one address holds, others are let in; links do not notice."""
-        crowd = [self.connect() for _ in range(3 * MAX_STRANGERS)]
+        crowd = [self.connect() for _ in range(3 * MAX_CLIENTS)]
         self.mesh.advance(1)
-        self.assertLessEqual(sum(each.ended is None for each in crowd), MAX_STRANGERS)
+        self.assertLessEqual(sum(each.ended is None for each in crowd), MAX_CLIENTS)
         self.assert_unharmed()
         self.mesh.add("c")
         self.mesh.until(self.mesh.is_complete, within=2)
-        self.assertGreater(self.failures()["crowded"], MAX_STRANGERS)
+        self.assertGreater(self.failures()["crowded"], MAX_CLIENTS)
 
     def test_drip(self) -> None:
         """A byte a second does not make the time that a stranger has any longer."""
-        crowd = [self.connect(b"\x16\x03\x01\x02\x00") for _ in range(MAX_STRANGERS)]
+        crowd = [self.connect(b"\x16\x03\x01\x02\x00") for _ in range(MAX_CLIENTS)]
         for _ in range(6):
             self.mesh.advance(1)
             for each in crowd:
                 each.transport.write(b"\1")
         self.assertNotIn(None, [each.ended for each in crowd])
-        self.assertEqual(self.failures(), {"timeout": MAX_STRANGERS})
+        self.assertEqual(self.failures(), {"timeout": MAX_CLIENTS})
         self.assert_unharmed()
 
     def test_pipeline(self) -> None:

@@ -36,10 +36,10 @@ from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, Member, Mesh
 from tunmesh.testing.network import LATENCY, Network
 from tunmesh.tls import bulk
-from tunmesh.tls.admission import MAX_STRANGERS, MAX_VISIT
+from tunmesh.tls.admission import MAX_CLIENTS, MAX_VISIT
 from tunmesh.tls.binding import Channel
 from tunmesh.tls.credentials import ALPN, Contexts, Credentials, _select_protocol
-from tunmesh.tls.listener import HANDSHAKE_TIMEOUT, Reception
+from tunmesh.tls.listener import HANDSHAKE_TIMEOUT, MeshPort
 from tunmesh.tls.read_quota import QUOTA
 from tunmesh.tls.transport import (
     MIN_READ,
@@ -446,26 +446,24 @@ class ReadingTests(SynchronousTestCase):
         self.assertTrue(self.plain.is_read)
 
 
-class ReceptionTests(SynchronousTestCase):
-    """Who is let in, and for how long."""
+class MeshPortTests(SynchronousTestCase):
+    """What is accepted, and for how long."""
 
     def test_tls_at_the_last_moment(self) -> None:
-        """When TLS is up in the very turn of the reactor in which its time is over, there is no
-        time left for the rest: not less than none, which would be an error."""
+        """When TLS is up in the very iteration of the reactor in which its time is over, no time
+        is left for the rest: not less than none, which would be an error."""
         clock, left = Clock(), []
 
         def accept(timeout: float, authenticated: object) -> Protocol:
             left.append(timeout)
             return Protocol()
 
-        reception = Reception(
-            clock, accept, lambda address: None, lambda host, error: None, lambda: 0.0
-        )
-        guest = reception.buildProtocol(None)
-        assert guest is not None
-        guest.makeConnection(LinkTransport())
-        clock.rightNow += HANDSHAKE_TIMEOUT + 0.1  # time passes, but no timer is looked at
-        IHandshakeListener(guest).handshakeCompleted()
+        port = MeshPort(clock, accept, lambda address: None, lambda host, error: None)
+        client = port.buildProtocol(None)
+        assert client is not None
+        client.makeConnection(LinkTransport())
+        clock.rightNow += HANDSHAKE_TIMEOUT + 0.1  # time passes, but no timer is called
+        IHandshakeListener(client).handshakeCompleted()
         self.assertEqual(left, [0.0])
 
 
@@ -576,7 +574,7 @@ class StrangersTests(SynchronousTestCase):
         not notice, and when the strangers are gone there is room again."""
         b = self.mesh.add("b")
         self.mesh.until(self.mesh.is_complete)
-        crowd = [self.connect() for _ in range(MAX_STRANGERS)]
+        crowd = [self.connect() for _ in range(MAX_CLIENTS)]
         self.mesh.advance(1)
         self.assertEqual([each for each in crowd if each.ended is not None], [])
         one_more = self.connect(secure=self.as_browser)
@@ -591,7 +589,7 @@ class StrangersTests(SynchronousTestCase):
 
     def test_slow_browsers_leave(self) -> None:
         """Nor does it help to speak, a byte now and then: after a minute every visit is over."""
-        crowd = [self.connect(b"GET /livez", self.as_browser) for _ in range(MAX_STRANGERS)]
+        crowd = [self.connect(b"GET /livez", self.as_browser) for _ in range(MAX_CLIENTS)]
         for _ in range(6):
             self.mesh.advance(10)
             for each in crowd:
@@ -604,7 +602,7 @@ class StrangersTests(SynchronousTestCase):
     def test_idle_browsers_count(self) -> None:
         """Somebody who only keeps HTTPS connections open takes places too, until he is hung up on
         for saying nothing."""
-        crowd = [self.connect(secure=self.as_browser) for _ in range(MAX_STRANGERS)]
+        crowd = [self.connect(secure=self.as_browser) for _ in range(MAX_CLIENTS)]
         self.mesh.advance(1)
         one_more = self.connect()
         self.mesh.advance(1)

@@ -1,16 +1,15 @@
-"""A bound on what the clients of a web site can have of a node, whoever can reach it.
+"""Admission control for a web site: what its clients may have of a node, whoever can reach it.
 
     TCP ──> Admission ──> TLS, if any ──> the site
 
-As at the mesh's port (tls.admission): `MAX_STRANGERS` connections at a time, of which a
-newcomer may take one of the source that has most; `longest` seconds for each; and a share of the
-processor, which is kept by taking in nobody while a burst of work is paid back. A connection is
-good for one request (api.http), so it is enough to count those.
+As at the mesh's port (tls.admission, tls.cpu_share): `MAX_CLIENTS` connections at a time, of which
+a new client may take one of the source that has most; `longest` seconds for each; and a share of
+the processor, for which nobody is accepted while a burst of work is paid for. A connection is good
+for one request (api.http), so it is enough to count those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -19,8 +18,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
-from tunmesh.rate_limit import TokenBucket
-from tunmesh.tls.admission import BURST, SHARE, Places
+from tunmesh.tls.admission import Slots
+from tunmesh.tls.cpu_share import CpuShare, CpuTimes
 
 
 class _Visit(ProtocolWrapper):
@@ -35,7 +34,7 @@ class _Visit(ProtocolWrapper):
         super().makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> None:
-        self.factory.work(lambda: super(_Visit, self).dataReceived(data))
+        self.factory.cpu_share.run(lambda: super(_Visit, self).dataReceived(data))
 
     def abort(self) -> None:
         self.transport.abortConnection()  # type: ignore[union-attr]
@@ -48,9 +47,8 @@ class _Visit(ProtocolWrapper):
 
 
 class Admission(WrappingFactory):
-    """Takes connections for the factory that it wraps, from all of `ports`. `longest`: the seconds
-    that one may last, if that is bounded. `worked()` and `waited()`: the seconds so far that this
-    thread had a processor, and was in want of one."""
+    """Accepts connections for the factory that it wraps, from all ports that it is told of.
+    `longest`: the seconds that a connection may last, if that is bounded."""
 
     protocol = _Visit
     noisy = False
@@ -59,52 +57,32 @@ class Admission(WrappingFactory):
         self,
         clock: IReactorTime,
         wrapped: IProtocolFactory,
-        worked: Callable[[], float],
-        waited: Callable[[], float],
+        cpu: CpuTimes,
         longest: float = inf,
     ) -> None:
         super().__init__(wrapped)
         self.clock = clock
         self.longest = longest
-        self.ports: list[Any] = []
-        self._places: Places[_Visit] = Places()
-        self._worked = worked
-        self._waited = waited
-        self._work = TokenBucket(BURST, SHARE, clock.seconds() - waited())
-        self._pause: IDelayedCall | None = None
+        self.cpu_share = CpuShare(clock, cpu)
+        self._slots: Slots[_Visit] = Slots()
+
+    def opened(self, *ports: Any) -> None:
+        """These ports accept connections for it."""
+        self.cpu_share.ports += ports
 
     def buildProtocol(self, addr: Any) -> _Visit | None:  # type: ignore[override]
         host = getattr(addr, "host", "")
-        admitted, instead_of = self._places.room(host)
+        is_admitted, instead_of = self._slots.may_admit(host)
         if instead_of is not None:
             self.left(instead_of)
             instead_of.abort()
-        inner = self.wrappedFactory.buildProtocol(addr) if admitted else None
+        inner = self.wrappedFactory.buildProtocol(addr) if is_admitted else None
         if inner is None:
             return None
         visit = _Visit(self, inner)  # type: ignore[arg-type]
-        self._places.add(visit, host)
+        self._slots.add(visit, host)
         return visit
 
     def left(self, visit: _Visit) -> None:
-        """Somebody else may have the place."""
-        self._places.discard(visit)
-
-    def work(self, task: Callable[[], None]) -> None:
-        """Do something for a client, and nothing for a while if it was much."""
-        began = self._worked()
-        try:
-            task()
-        finally:
-            now = self.clock.seconds() - self._waited()
-            self._work.take(now, self._worked() - began)
-            pause = self._work.pause(now)
-            if pause and self._pause is None:
-                for port in self.ports:
-                    port.pauseProducing()
-                self._pause = self.clock.callLater(pause, self._go_on)
-
-    def _go_on(self) -> None:
-        self._pause = None
-        for port in self.ports:
-            port.resumeProducing()
+        """Its slot is free."""
+        self._slots.discard(visit)

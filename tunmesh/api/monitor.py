@@ -6,7 +6,6 @@ watches the node leave can see it. With TLS it shows the node's certificate, als
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
@@ -16,6 +15,7 @@ from tunmesh.api.admission import Admission
 from tunmesh.host import tcp_ports
 from tunmesh.node.node import Node
 from tunmesh.tls.admission import MAX_VISIT
+from tunmesh.tls.cpu_share import CpuTimes
 
 if TYPE_CHECKING:
     from tunmesh.config.keys.serving import Monitoring
@@ -26,8 +26,7 @@ def listen(
     config: Monitoring,
     node: Node,
     site: Site,
-    worked: Callable[[], float],
-    waited: Callable[[], float],
+    cpu: CpuTimes,
     log: Logger,
 ) -> None:
     """Serve the site at the address in the config. Raises OperatorError when it cannot be had."""
@@ -35,8 +34,8 @@ def listen(
     if wanted is None:
         return
     factory = node.over_tls(site) if config.tls else site
-    admission = Admission(reactor, factory, worked, waited, MAX_VISIT)
+    admission = Admission(reactor, factory, cpu, MAX_VISIT)
     bound = tcp_ports.bind(wanted.address, wanted.port, tcp_ports.MONITORING)
-    admission.ports.append(bound.listen(reactor, admission))
+    admission.opened(bound.listen(reactor, admission))
     url = f"http{'s' * config.tls}://{wanted}"
     log.info("health and metrics with details at {url}", event="monitoring", url=url)

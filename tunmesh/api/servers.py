@@ -21,6 +21,7 @@ from tunmesh.errors import OperatorError
 from tunmesh.host import unix_port
 from tunmesh.logs.journal import Recent
 from tunmesh.status import Sample
+from tunmesh.tls.cpu_share import CpuTimes
 
 if TYPE_CHECKING:
     from tunmesh.config.keys.serving import Admin
@@ -43,8 +44,7 @@ class Control:
         drain: Callable[[], None],
         recent: Recent,
         log: Logger,
-        worked: Callable[[], float],
-        waited: Callable[[], float],
+        cpu: CpuTimes,
     ) -> None:
         self._sampler = read_only.Sampler(reactor, node.sample)
         self._ports: list[IListeningPort] = []
@@ -57,14 +57,15 @@ class Control:
             except OperatorError as error:
                 log.warn("no control socket: {error}", event="no_control_socket", error=str(error))
         if config.http_port is not None:
-            # Whoever shares the network namespace may connect: as many, and as much, as strangers.
-            visitors = Admission(reactor, resource.site(account, reactor), worked, waited)
+            # Whoever shares the network namespace may connect.
+            admission = Admission(reactor, resource.site(account, reactor), cpu)
             try:
-                visitors.ports += resource.listen(reactor, config.http_port, visitors)
+                ports = resource.listen(reactor, config.http_port, admission)
             except OperatorError as error:
                 log.warn("no page: {error}", event="no_page", error=str(error))
             else:
-                self._ports += visitors.ports
+                admission.opened(*ports)
+                self._ports += ports
                 url = f"http://localhost:{config.http_port}/"
                 log.info("there is a page at {url}", event="page", url=url)
 

@@ -114,7 +114,7 @@ class Connector:
         return Counter(link.state.name.lower() for link in self._links)
 
     def accept(self, timeout: float, authenticated: Callable[[], None]) -> Link:
-        """The protocol for an accepted connection; see tls.Reception."""
+        """The protocol for an accepted connection; see tls.listener.MeshPort."""
         channel = Channel(None, self._outside)
         authentication = Authentication(
             partial(self._begin, Listener), channel, timeout, authenticated

@@ -28,7 +28,7 @@ from tunmesh.node.readiness import Readiness
 from tunmesh.node.settings import Host, Place, Reloadable, Settings
 from tunmesh.observe.explain import Explainer
 from tunmesh.status import Dropped, Health, KnownNode, Sample, Status
-from tunmesh.tls.listener import Reception, listening_factory
+from tunmesh.tls.listener import MeshPort, listening_factory
 from tunmesh.tls.transport import https_factory
 from tunmesh.wire.records import NodeRecord
 
@@ -57,13 +57,12 @@ class Node:
         self._story = NodeStory(journal)
         self._links = Links(parts, before_bootstrap, self._changed)
         self._readiness = Readiness(parts, self._links.dials, self._story)
-        self._reception = Reception(
+        self._mesh_port = MeshPort(
             host.reactor,
             self._links.connector.accept,
             make_site(self).buildProtocol,
             self._links.stranger_failed,
-            host.worked,
-            host.waited,
+            host.cpu,
         )
         self._port: IListeningPort | None = None
         self._left: Deferred[None] | None = None
@@ -72,10 +71,10 @@ class Node:
 
     def listen(self, place: Place) -> None:
         """Accept connections at this place from now on."""
-        host, reception = self._parts.host, self._reception
-        factory = listening_factory(self._parts.contexts, reception, host.reactor, host.transport)
-        reception.own_address = str(place.address or "")
-        self._port = reception.port = place.listen(host.reactor, factory)
+        host, contexts = self._parts.host, self._parts.contexts
+        factory = listening_factory(contexts, self._mesh_port, host.reactor, host.transport)
+        self._port = place.listen(host.reactor, factory)
+        self._mesh_port.opened(self._port, str(place.address or ""))
         self._readiness.listening(place.port)
         self._story.listening(place)
 

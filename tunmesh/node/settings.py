@@ -17,6 +17,7 @@ from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link import memory_budget
 from tunmesh.link.keepalive import Timing
 from tunmesh.netlink.device_state import Unwatched, Watch
+from tunmesh.tls.cpu_share import UNMEASURED, CpuTimes
 from tunmesh.tls.credentials import Credentials
 from tunmesh.tls.transport import TunedTransport
 from tunmesh.wire.records import NodeRecord
@@ -61,8 +62,7 @@ class Host:
     - `tun` carries packets to and from this host, `watch` notices what others do to it;
     - `random_bytes(n)` and `draw()`, a number from 0 to 1, are the only sources of randomness;
     - `transport` runs TLS on each connection;
-    - `worked()` and `waited()`: the seconds so far that this thread had a CPU, and that it waited
-      for one, by which the work for strangers is limited;
+    - `cpu` measures the work for clients that have not authenticated, which is limited;
     - `bootstrap_resolver` looks up the names in bootstrap URLs, so that lookups of names that other
       nodes gave cannot delay them. None: the reactor's.
     """
@@ -73,8 +73,7 @@ class Host:
     draw: Callable[[], float]
     watch: Watch = field(default_factory=Unwatched)
     transport: type[ProtocolWrapper] = TunedTransport
-    worked: Callable[[], float] = lambda: 0.0
-    waited: Callable[[], float] = lambda: 0.0
+    cpu: CpuTimes = UNMEASURED
     bootstrap_resolver: IHostnameResolver | None = None
 
 

@@ -60,6 +60,7 @@ from tunmesh.service import preflight
 from tunmesh.service.preflight import Plan
 from tunmesh.service.reload import Reading, Reloader
 from tunmesh.tls import bulk, certificates
+from tunmesh.tls.cpu_share import CpuTimes
 from tunmesh.wire.records import NodeRecord
 
 if TYPE_CHECKING:
@@ -416,7 +417,7 @@ class NodeService(Service):
             device=plan.device,
             addresses=", ".join(map(str, self._settings.record.addresses)),
         )
-        waited = CpuWait().waited
+        cpu = CpuTimes(time.thread_time, CpuWait().waited)
         watch: Watch = Unwatched()
         try:
             watch = DeviceWatch(self._reactor, plan.device, plan.overlays)
@@ -433,8 +434,7 @@ class NodeService(Service):
             secrets.token_bytes,
             random.random,
             watch,
-            worked=time.thread_time,
-            waited=waited,
+            cpu=cpu,
             bootstrap_resolver=Resolver(self._reactor, random.shuffle),
         )
         node = Node(
@@ -448,7 +448,7 @@ class NodeService(Service):
         node.listen(bound)
         monitoring, expose = self._config.monitoring, self._expose(node)
         pages = public.details(node.health, expose, self._reactor)
-        monitor.listen(self._reactor, monitoring, node, pages, time.thread_time, waited, self.log)
+        monitor.listen(self._reactor, monitoring, node, pages, cpu, self.log)
         if expose is not None and monitoring.listen is None:
             self.log.info(
                 "/metrics on port {port} tells strangers the name, version and counts of this "
@@ -463,8 +463,7 @@ class NodeService(Service):
             self._leave,
             self._recent,
             self.log,
-            time.thread_time,
-            waited,
+            cpu,
         )
         return node
 

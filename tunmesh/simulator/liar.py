@@ -26,7 +26,7 @@ from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh
 from tunmesh.testing.owner import IgnoringOwner
 from tunmesh.testing.reactor import MemoryReactor
 from tunmesh.tls.credentials import Contexts
-from tunmesh.tls.listener import Reception
+from tunmesh.tls.listener import MeshPort
 from tunmesh.tls.transport import server_factory
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import Gossip, Refusal
@@ -206,11 +206,9 @@ class Identity(IgnoringOwner):
     def listen(self) -> None:
         """Accept whoever comes to this host."""
         reactor = self._liar.reactor
-        reception = Reception(
-            reactor, self._connector.accept, _nothing, lambda host, error: None, lambda: 0.0
-        )
-        factory = server_factory(self._contexts, reception, reactor, PlainTransport)
-        reception.port = reactor.listenTCP(PORT, factory)
+        port = MeshPort(reactor, self._connector.accept, _nothing, lambda host, error: None)
+        factory = server_factory(self._contexts, port, reactor, PlainTransport)
+        port.opened(reactor.listenTCP(PORT, factory))
 
     def dial(self, member: Member) -> None:
         """Try to link with a member, once."""

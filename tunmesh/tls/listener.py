@@ -1,4 +1,8 @@
-"""The listening port: connections that have not authenticated yet, links and HTTPS."""
+"""The listening port: connections that have not authenticated yet, which become links or HTTPS.
+
+Whose bytes are looked at, and when, is decided by admission control (tls.admission, tls.cpu_share).
+Until a client has sent something, and its turn has come, it costs no more than a TCP connection.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from typing import Any
 
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IHandshakeListener,
     IProtocol,
     IReactorTime,
@@ -22,53 +25,54 @@ from zope.interface import implementer
 
 from tunmesh.errors import PeerError
 from tunmesh.logs import bugs
-from tunmesh.rate_limit import TokenBucket
-from tunmesh.tls.admission import BURST, MAX_VISIT, SHARE, Places
+from tunmesh.tls.admission import MAX_VISIT, Slots
 from tunmesh.tls.binding import Channel
+from tunmesh.tls.cpu_share import UNMEASURED, CpuShare, CpuTimes
 from tunmesh.tls.credentials import ALPN, Contexts
 from tunmesh.tls.transport import MIN_READ, TunedTransport, server_factory
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds from the accepted connection to an authenticated link
-ACCEPT_COST = 0.00005  # seconds for a connection, beside what is measured
-REFUSE_COST = 0.00004  # seconds for one that is turned away
-ACCEPTS = 128  # connections taken in one turn of the reactor
+# Seconds of work beside what is measured, which begins when the connection has been accepted.
+ACCEPT_COST = 0.00005
+REFUSE_COST = 0.00004
+ACCEPTS = 128  # connections accepted in one iteration of the reactor
 
 
 def listening_factory(
     contexts: Contexts,
-    reception: Reception,
+    port: MeshPort,
     clock: IReactorTime,
     transport: type[ProtocolWrapper] = TunedTransport,
 ) -> TLSMemoryBIOFactory:
-    """Wrap the `Reception` so that it answers over TLS, on the transport of the listening end
-    instead of `TunedTransport`."""
-    guarded = _GuestTransport if transport is TunedTransport else transport
-    return server_factory(contexts, reception, clock, guarded)
+    """Wrap the `MeshPort` so that it answers over TLS. In place of `TunedTransport` it uses one
+    that waits for its turn."""
+    waits = _ClientTransport if transport is TunedTransport else transport
+    return server_factory(contexts, port, clock, waits)
 
 
 @implementer(IHandshakeListener)
-class _Guest(Protocol):
-    """A connection to the listening port. It becomes what its ALPN says once TLS is up."""
+class _Client(Protocol):
+    """A connection to the port. Once TLS is up it becomes what ALPN says."""
 
     transport: Any
     _inner: IProtocol | None = None
-    _error: PeerError | None = None  # why it was closed, when it was not by the other end
+    _error: PeerError | None = None  # why this end closed it
 
-    def __init__(self, reception: Reception, host: str) -> None:
-        self._reception = reception
+    def __init__(self, port: MeshPort, host: str) -> None:
+        self._port = port
         self._host = host
-        self._deadline = reception.clock.seconds() + HANDSHAKE_TIMEOUT
-        self._timer = reception.clock.callLater(HANDSHAKE_TIMEOUT, self._too_slow)
+        self._deadline = port.clock.seconds() + HANDSHAKE_TIMEOUT
+        self._timer = port.clock.callLater(HANDSHAKE_TIMEOUT, self._too_slow)
 
     def handshakeCompleted(self) -> None:
         self._timer.cancel()
         if self.transport.negotiatedProtocol == ALPN:
-            # In a slow turn of the reactor the handshake may be over before the timer is looked at.
-            left = max(0.0, self._deadline - self._reception.clock.seconds())
-            inner: IProtocol | None = self._reception.accept_link(left, self._leave)
+            # In a slow iteration of the reactor the handshake may end before the timer is called.
+            left = max(0.0, self._deadline - self._port.clock.seconds())
+            inner: IProtocol | None = self._port.accept_link(left, self._give_up_slot)
         else:
-            inner = self._reception.accept_http(self.transport.getPeer())
-            self._timer = self._reception.clock.callLater(MAX_VISIT, self.transport.abortConnection)
+            inner = self._port.accept_http(self.transport.getPeer())
+            self._timer = self._port.clock.callLater(MAX_VISIT, self.transport.abortConnection)
         if inner is None:
             self.transport.abortConnection()
             return
@@ -79,7 +83,7 @@ class _Guest(Protocol):
             inner.handshakeCompleted()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._leave()
+        self._give_up_slot()
         if self._timer.active():
             self._timer.cancel()
         if self._inner is not None:
@@ -87,34 +91,31 @@ class _Guest(Protocol):
             self._inner = None
         else:
             error = self._error or Channel().why_lost(reason)
-            self._reception.tls_failed(self._host, error)
+            self._port.tls_failed(self._host, error)
 
-    def _leave(self) -> None:
-        """It is no stranger any more: authenticated, or gone."""
-        self._reception.left(self)
+    def dismiss(self, error: PeerError) -> None:
+        """Close the connection for this reason."""
+        self._error = error
+        self._give_up_slot()
+        self.transport.abortConnection()
+
+    def _give_up_slot(self) -> None:
+        """It has authenticated, or is gone."""
+        self._port.left(self)
 
     def _too_slow(self) -> None:
         self.dismiss(PeerError("timeout", f"no TLS within {HANDSHAKE_TIMEOUT:.0f} s"))
 
-    def dismiss(self, error: PeerError) -> None:
-        self._error = error
-        self._leave()
-        self.transport.abortConnection()
 
-
-class Reception(Factory):
-    """Takes connections to the listening port. How many may wait to be authenticated at a time, and
-    what is done for them, is the matter of tls.admission.
+class MeshPort(Factory):
+    """Accepts connections on the port that links and HTTPS share.
 
     `accept_link(timeout, authenticated)` makes a link that must authenticate within `timeout`
-    seconds and then calls `authenticated()`. `accept_http(address)` makes an HTTP channel.
-    `tls_failed(host, error)` is told of connections that ended before TLS was up. `worked()` and
-    `waited()`: the seconds so far that this thread had a processor, and was in want of one.
+    seconds and then calls `authenticated()`. `accept_http(address)` makes an HTTP channel, or None.
+    `tls_failed(host, error)` is told of connections that ended before TLS was up.
     """
 
     noisy = False
-    port: Any = None  # that it listens on: a tcp.Port
-    own_address = ""  # the only one that it listens on: who comes from there is on this host
 
     def __init__(
         self,
@@ -122,106 +123,100 @@ class Reception(Factory):
         accept_link: Callable[[float, Callable[[], None]], IProtocol],
         accept_http: Callable[[IAddress], IProtocol | None],
         tls_failed: Callable[[str, PeerError], None],
-        worked: Callable[[], float],
-        waited: Callable[[], float] = lambda: 0.0,
+        cpu: CpuTimes = UNMEASURED,
     ) -> None:
         self.clock = clock
         self.accept_link = accept_link
         self.accept_http = accept_http
         self.tls_failed = tls_failed
-        self.strangers: Places[_Guest] = Places()
-        self._worked = worked
-        self._waited = waited
-        self._work = TokenBucket(BURST, SHARE, clock.seconds() - waited())
-        self._waiting: dict[_Guest, bytes] = {}  # what arrived and was not looked at yet
-        self._pause: IDelayedCall | None = None  # until more may be done for strangers
+        self.slots: Slots[_Client] = Slots()
+        self.cpu_share = CpuShare(clock, cpu, self._resuming)
+        self._waiting: dict[_Client, bytes] = {}  # and what of theirs was not looked at yet
+        self._port: Any = None  # a tcp.Port
+        self._own_address = ""
+
+    def opened(self, port: Any, own_address: str = "") -> None:
+        """This is the port. If it listens on a single address, clients that have that one as well
+        are on this host."""
+        self._port = port
+        self._own_address = own_address
+        self.cpu_share.ports.append(port)
 
     def buildProtocol(self, addr: Any) -> Protocol | None:
-        if self.port is not None:
-            self.port.numberAccepts = 0  # else Twisted takes 20 more each time when there are many
+        if self._port is not None:
+            self._port.numberAccepts = 0  # Twisted would accept 20 more each time when many come
         host = getattr(addr, "host", "")
-        if host == self.own_address:
+        if host == self._own_address:
             host = "127.0.0.1"
-        admitted, instead_of = self.strangers.room(host)
-        self._spend(ACCEPT_COST if admitted else REFUSE_COST)
+        is_admitted, instead_of = self.slots.may_admit(host)
+        self.cpu_share.charge(ACCEPT_COST if is_admitted else REFUSE_COST)
         crowded = PeerError("crowded", "too many connections that do not authenticate")
         if instead_of is not None:
             instead_of.dismiss(crowded)
-        if not admitted:
+        if not is_admitted:
             self.tls_failed(host, crowded)
             return None
-        guest = _Guest(self, host)
-        self.strangers.add(guest, host)
-        return guest
+        client = _Client(self, host)
+        self.slots.add(client, host)
+        return client
 
-    def received(self, transport: _GuestTransport, data: bytes) -> None:
-        """Bytes of a stranger: to be looked at now, or when those before him were."""
-        if self._pause is None and not self._waiting:
-            self.work(partial(transport.take, data))
+    def received(self, transport: _ClientTransport, data: bytes) -> None:
+        """A client that has not authenticated sent this. It is looked at now, or when those that
+        have waited for longer have had their turns."""
+        if not self.cpu_share.is_spent and not self._waiting:
+            self.cpu_share.run(partial(transport.take, data))
             return
         transport.pauseProducing()
-        guest = transport.wrappedProtocol
-        self._waiting[guest] = self._waiting.get(guest, b"") + data
+        client = transport.wrappedProtocol
+        self._waiting[client] = self._waiting.get(client, b"") + data
 
-    def left(self, guest: _Guest) -> None:
-        """He is no stranger any more."""
-        self.strangers.discard(guest)
-        self._waiting.pop(guest, None)
+    def left(self, client: _Client) -> None:
+        """The client has authenticated, or is gone."""
+        self.slots.discard(client)
+        self._waiting.pop(client, None)
 
-    def work(self, task: Callable[[], None]) -> None:
-        """Do something for a stranger."""
-        began = self._worked()
-        try:
-            task()
-        finally:
-            self._spend(self._worked() - began)
-
-    def _spend(self, seconds: float) -> None:
-        # Time in which the node could not have worked pays for nothing.
-        now = self.clock.seconds() - self._waited()
-        self._work.take(now, seconds)
-        pause = self._work.pause(now)
-        if pause and self._pause is None:
-            if self.port is not None:
-                self.port.pauseProducing()
-            self._pause = self.clock.callLater(pause, self._go_on)
-
-    def _go_on(self) -> None:
-        """Let some newcomers in, and then see to those who wait: whoever never ends to do the one
-        does not keep the node from the other."""
-        self._pause = None
-        self._spend(0.0)  # there may have been more than the pause was for
-        if self._pause is not None:
-            return
-        if self.port is not None:
-            self.port.numberAccepts = ACCEPTS
-            self.port.resumeProducing()
+    def _resuming(self) -> None:
+        """Accept some new clients, and then see to those that wait: neither keeps the node from
+        the other, however many there are."""
+        if self._port is not None:
+            self._port.numberAccepts = ACCEPTS
         self.clock.callLater(0, self._serve)
 
     def _serve(self) -> None:
-        """At least one of those who wait."""
+        """See to those that wait, to one of them at least."""
         while self._waiting:
-            guest = self.strangers.serve(self._waiting)
-            transport = guest.transport
-            data = self._waiting.pop(guest)
+            client = self.slots.take_turn(self._waiting)
+            transport = client.transport
+            data = self._waiting.pop(client)
             try:
-                self.work(partial(transport.take, data))
+                self.cpu_share.run(partial(transport.take, data))
             except Exception as error:  # the others would wait for ever
                 bugs.caught("a connection to the port is closed")(error)
                 transport.abortConnection()
             else:
                 transport.resumeProducing()
-            if self._pause is not None:
+            if self.cpu_share.is_spent:
                 return
-        self.strangers.forget_turns()
+        self.slots.forget_turns()
 
 
-class _GuestTransport(TunedTransport):
-    """The listening end. What arrives from a stranger is looked at when the reception says so.
-    TLS begins when his first bytes are: who never says any has cost no more than a connection."""
+class _ClientTransport(TunedTransport):
+    """The transport of the listening end. What arrives before the client has authenticated is
+    looked at when the `MeshPort` says so. TLS begins with the first bytes: a client that never
+    sends any has cost no more than a TCP connection."""
 
     _has_begun = False
     _plain: Any
+
+    @property
+    def _mesh_port(self) -> MeshPort:
+        port: MeshPort = self.factory.wrappedFactory
+        return port
+
+    @property
+    def _has_slot(self) -> bool:
+        """Whether the client has not authenticated yet."""
+        return self.wrappedProtocol in self._mesh_port.slots
 
     def makeConnection(self, transport: ITransport) -> None:
         self.transport = self._plain = transport
@@ -229,18 +224,16 @@ class _GuestTransport(TunedTransport):
         self._plain.bufferSize = MIN_READ
 
     def dataReceived(self, data: bytes) -> None:
-        reception = self.factory.wrappedFactory
-        if self.wrappedProtocol in reception.strangers:
-            reception.received(self, data)
+        if self._has_slot:
+            self._mesh_port.received(self, data)
         else:
             super().dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         ends: Any = super() if self._has_begun else self.wrappedProtocol
         end = partial(ends.connectionLost, reason)
-        reception = self.factory.wrappedFactory
-        if self.wrappedProtocol in reception.strangers:
-            reception.work(end)
+        if self._has_slot:
+            self._mesh_port.cpu_share.run(end)
         else:
             end()
 
@@ -259,6 +252,5 @@ class _GuestTransport(TunedTransport):
         super().dataReceived(data)
 
     def _read_at_most(self, size: int) -> None:
-        """Of a stranger it is MIN_READ, whatever he sends: so much of each may have to wait."""
-        is_stranger = self.wrappedProtocol in self.factory.wrappedFactory.strangers
-        super()._read_at_most(MIN_READ if is_stranger else size)
+        """Before it has authenticated never more than MIN_READ, since that may have to be kept."""
+        super()._read_at_most(MIN_READ if self._has_slot else size)

@@ -37,7 +37,7 @@ from tunmesh.tls.pacing import MAX_BUDGET
 from tunmesh.tls.read_quota import QUOTA, ReadQuota
 
 READ_SIZE = 1 << 18
-MIN_READ = 1 << 12  # and what is read of a stranger
+MIN_READ = 1 << 12  # and of a client that has not authenticated
 SEND_LIMIT = 1 << 20
 # Bytes that wait unsent in the kernel, at first. The rest waits in our queue, where it can expire.
 NOTSENT_LOWAT = MAX_BUDGET
