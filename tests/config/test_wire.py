@@ -15,8 +15,7 @@ from tunmesh.config.loading import ConfigError
 from tunmesh.config.types import _NODE_NAME
 from tunmesh.config.urls import _URL
 from tunmesh.node.settings import Reloadable
-from tunmesh.service import composition
-from tunmesh.service.reload import Reading
+from tunmesh.service.settings import settings_of
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import Mesh
 from tunmesh.wire.records import NodeRecord
@@ -74,7 +73,7 @@ class OnTheWire(Case):
             ipv6 = f"ipv6: {{network_cidr: '::/0', node_address_cidr: {json.dumps(address)}}}"
             text = self.with_line("    ipv4:", f"    {ipv6}\n    ipv4:", text)
         reloadable = Reloadable(keys=(), credentials=credentials(), groups=())
-        return composition.settings_of(Reading(self.load(text), reloadable)).record
+        return settings_of(self.load(text), reloadable).record
 
     @settings(max_examples=150, deadline=None)
     @given(VALUES)

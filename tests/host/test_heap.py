@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Thread
 from tunmesh.host import heap
 from tunmesh.auth.handshake import Key
-from tunmesh.service.composition import read
+from tunmesh.service.load import load
 
 def resident():
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -31,7 +31,7 @@ def spare():
     heap.trim()
     return before - resident()
 
-read(Path(sys.argv[1]))
+load(Path(sys.argv[1]))
 print(spare())
 def derive(secrets):
     for secret in secrets:

@@ -29,7 +29,7 @@ from tunmesh.logs.journal import (
     Output,
     Throttle,
 )
-from tunmesh.service.composition import text_for
+from tunmesh.service.options import text_for
 
 TIME = datetime(2026, 11, 22, 22, 5, 8, 123456, tzinfo=UTC).timestamp()
 LINKED: dict[str, Any] = {"event": "linked", "log_format": "linked with {peer}", "peer": "beta"}

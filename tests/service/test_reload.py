@@ -21,13 +21,14 @@ from twisted.trial import unittest
 from tests.support.configs import MINIMAL, ORIGINAL, SECRET
 from tests.tls.test_tls import DAY, Holder
 from tunmesh.auth.handshake import Key
-from tunmesh.config.loading import load
+from tunmesh.config import loading
 from tunmesh.config.plain import plain
 from tunmesh.config.section import Section
 from tunmesh.errors import OperatorError
 from tunmesh.host.file_thread import FileThread
-from tunmesh.service.composition import complaints, read, read_apart
-from tunmesh.service.reload import LOOK, PATIENCE, Reading, Reloader
+from tunmesh.service.file_watch import PATIENCE
+from tunmesh.service.load import LoadedConfig, complaints, load, load_in_child
+from tunmesh.service.reload import LOOK, Reloader
 
 T = TypeVar("T")
 reactor: Any = trial_reactor
@@ -78,7 +79,7 @@ class ReloadCase(unittest.SynchronousTestCase):
         self.clock = Clock()
         self.now = time.time()
         self.events: list[LogEvent] = []
-        self.applied: list[Reading] = []
+        self.applied: list[LoadedConfig] = []
         self.path = self.directory / "config.yaml"
         self.begin()
 
@@ -89,8 +90,8 @@ class ReloadCase(unittest.SynchronousTestCase):
         self.reloader = Reloader(
             self.clock,
             self.path,
-            read(self.path),
-            lambda: read(self.path),
+            load(self.path),
+            lambda: load(self.path),
             self.applied.append,
             lambda: self.now,
             Logger(namespace="tunmesh", observer=keep),
@@ -147,8 +148,8 @@ class OnDisk(ReloadCase):
         became of the old one."""
         self.swap(secret=OTHER.encode())
         self.pass_time()
-        (reading,) = self.applied
-        self.assertEqual(reading.reloadable.keys, (Key.derive(OTHER.encode()),))
+        (loaded,) = self.applied
+        self.assertEqual(loaded.reloadable.keys, (Key.derive(OTHER.encode()),))
         self.assertEqual(self.texts(), ["reloaded: secret (offers a new one, revokes 1)"])
 
     def test_touched(self) -> None:
@@ -347,8 +348,8 @@ class HangUp(ReloadCase):
         self.config(
             "uid: 1000", "uid: 1000\n    timing: {registrations: {startup_grace: 1..1000s}}"
         )
-        first = read(self.path).config
-        self.assertEqual(read(self.path).config, first)
+        first = load(self.path).config
+        self.assertEqual(load(self.path).config, first)
 
 
 class BeforeBootstrap(ReloadCase):
@@ -364,7 +365,7 @@ class BeforeBootstrap(ReloadCase):
         self.reloader.hang_up()
         self.config("carol", "dave")
         self.reloader.before_bootstrap()
-        targets = [reading.reloadable.groups[0].targets for reading in self.applied]
+        targets = [loaded.reloadable.groups[0].targets for loaded in self.applied]
         self.assertEqual(targets, [(("carol.example", 4567),), (("dave.example", 4567),)])
 
 
@@ -463,16 +464,18 @@ class Apart(ReloadCase):
     """The config, read by a child process."""
 
     def test_same(self) -> None:
-        """What the child hands over is what is read here, and takes nothing to be used that only
-        reading takes: neither the modules nor the other values of ranges."""
+        """What the child hands over is the same as what is read here. Using it needs none of the
+        modules that read it; values of ranges are the same as well."""
         self.config(
             "uid: 1000", "uid: 1000\n    timing: {registrations: {startup_grace: 1..1000s}}"
         )
-        self.assertEqual(read_apart(self.path), read(self.path))
-        self.assertNotIn(SECRET, repr(read_apart(self.path)))
+        self.assertEqual(load_in_child(self.path), load(self.path))
+        self.assertNotIn(SECRET, repr(load_in_child(self.path)))
         code = (
-            "import sys, tunmesh.service as s; from pathlib import Path; "
-            f"r = s.read_apart(Path({str(self.path)!r})); s.settings_of(r); "
+            "import sys; from pathlib import Path; "
+            "from tunmesh.service import composition, load, settings; "
+            f"loaded = load.load_in_child(Path({str(self.path)!r})); "
+            "settings.settings_of(loaded.config, loaded.reloadable); "
             "sys.exit('pydantic' in sys.modules or 'yaml' in sys.modules)"
         )
         self.assertEqual(subprocess.run([sys.executable, "-c", code]).returncode, 0)
@@ -481,9 +484,9 @@ class Apart(ReloadCase):
         """What is wrong is told as if there had been no child: all of it."""
         self.swap(config_yaml=b"tun_mesh: {typo: 1}\n", secret=b"short")
         with self.assertRaises(OperatorError) as here:
-            read(self.path)
+            load(self.path)
         with self.assertRaises(OperatorError) as there:
-            read_apart(self.path)
+            load_in_child(self.path)
         lines = complaints(self.path, there.exception)
         self.assertGreater(len(lines), 3)
         self.assertEqual(lines, complaints(self.path, here.exception))
@@ -495,7 +498,7 @@ class Apart(ReloadCase):
             for name in ("ca.pem", "cert.pem", "key.pem"):
                 if not (self.directory / name).exists():
                     (self.directory / name).touch()
-            checked = load(self.path, {}, lambda low, _: low)
+            checked = loading.load(self.path, {}, lambda low, _: low)
             self.compare(checked, plain(checked))
             self.assertEqual(pickle.loads(pickle.dumps(plain(checked))), plain(checked))
 

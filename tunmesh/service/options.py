@@ -1,0 +1,108 @@
+"""The command line of `twistd tunmesh`: which config, and where the log goes.
+
+Exit code 78 (EX_CONFIG) says that the config is no good, with nothing changed on the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection, Mapping
+from typing import ClassVar
+
+from twisted.logger import ILogObserver, LogEvent
+from twisted.python import usage
+
+import twisted
+from tunmesh import __version__
+from tunmesh.config import values
+from tunmesh.errors import OperatorError
+from tunmesh.host import stdio
+from tunmesh.logs import formatting
+from tunmesh.logs.journal import Output
+from tunmesh.logs.output import Outlet
+from tunmesh.service.load import complaints, load_in_child
+
+EX_CONFIG = 78
+TWISTD_PIDFILE = "twistd.pid"  # its default
+
+
+class Options(usage.Options):
+    """twistd's options for a node."""
+
+    observer: ClassVar[Callable[[], ILogObserver]]
+    output: Output | None = None  # unless twistd was told to log elsewhere
+
+    optParameters = [  # noqa: RUF012 (usage.Options wants a list)
+        [
+            "config",
+            "c",
+            None,
+            f"the config file; default $TUNMESH_CONFIG_PATH, else {values.DEFAULT_PATH}",
+        ]
+    ]
+
+    def opt_version(self) -> None:
+        """Display the versions of tunmesh and Twisted, and exit."""
+        sys.stdout.write(f"tunmesh {__version__} (Twisted {twisted.__version__})\n")
+        sys.exit(0)
+
+    def postOptions(self) -> None:
+        """Read and check the config, before twistd does anything else: it says how to log, too."""
+        closed = stdio.open_closed()
+        self.path = values.path_of(self["config"], os.environ)
+        try:
+            self.loaded = load_in_child(self.path)
+        except OperatorError as error:
+            sys.stderr.writelines(f"{line}\n" for line in complaints(self.path, error))
+            sys.exit(EX_CONFIG)
+        twistd = self.parent
+        if twistd is None:
+            return
+        if "nodaemon" not in twistd:
+            sys.stderr.write("start it with twistd: twist does not start a service as root\n")
+            sys.exit(EX_CONFIG)
+        if twistd.get("pidfile") == TWISTD_PIDFILE:
+            # Nobody asked for it. A node that has given up root could not remove it, and the next
+            # start might take the process that has its number by then for another node.
+            twistd["pidfile"] = ""
+        if not any(twistd.get(option) for option in ("logger", "logfile", "syslog")):
+            if why := _no_place_for_a_log(twistd, closed):
+                sys.stderr.write(f"the log would go nowhere, as {why}\n")
+                sys.exit(EX_CONFIG)
+            # twistd takes the *name* of a function without arguments.
+            logging = self.loaded.config.logging
+            self.output = output = Output(
+                Outlet(sys.stdout.fileno()).write,
+                logging.level,
+                logging.format,
+                logging.levels.items(),
+                text_for(sys.stdout.isatty(), os.environ, os.fstat(sys.stdout.fileno())),
+            )
+            Options.observer = lambda: output
+            twistd["logger"] = "tunmesh.service.options.Options.observer"
+
+
+def _no_place_for_a_log(twistd: Mapping[str, object], closed: Collection[int]) -> str:
+    """Why standard output cannot be logged to, and what to do about it; empty if it can."""
+    if twistd.get("nodaemon") == 0 and not twistd.get("debug"):
+        return (
+            "twistd goes to the background: start it with twistd --nodaemon, "
+            "or with --logfile FILE or --syslog"
+        )
+    if stdio.OUTPUT in closed:
+        return "standard output is closed: redirect it to a file, or give twistd --logfile FILE"
+    return ""
+
+
+def text_for(
+    is_terminal: bool, environ: Mapping[str, str], output: os.stat_result
+) -> Callable[[LogEvent], str]:
+    """The form of text lines that suits the output. See https://no-color.org for NO_COLOR, and
+    systemd.exec(5) for JOURNAL_STREAM: a process that inherits it may write somewhere else."""
+    if environ.get("JOURNAL_STREAM") == f"{output.st_dev}:{output.st_ino}":
+        return formatting.journal_line
+    if not is_terminal:
+        return formatting.text_line
+    is_plain = environ.get("NO_COLOR") or environ.get("TERM") == "dumb"
+    return formatting.terminal_line if is_plain else formatting.coloured_line

@@ -1,0 +1,96 @@
+"""The config in the node's terms."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from tunmesh import __version__
+from tunmesh.auth.handshake import Key
+from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.link.link import Timing
+from tunmesh.node.settings import Reloadable, Settings
+from tunmesh.tls import certificates
+from tunmesh.wire.records import NodeRecord
+
+if TYPE_CHECKING:
+    from tunmesh.config.keys import process
+    from tunmesh.config.loading import Config
+
+
+def reloadable_of(config: Config) -> Reloadable:
+    """What of the config may change while the node runs, in the node's terms. Raises OperatorError
+    for certificates that are no good."""
+    clustering, ssl = config.clustering, config.control_api.ssl
+    return Reloadable(
+        keys=tuple(Key.derive(secret) for secret in clustering.auth.accepted),
+        credentials=certificates.load(
+            ssl.cert_file_path, ssl.key_file_path, ssl.ca_file_path, ssl.verify_hostname
+        ),
+        groups=tuple(
+            GroupSettings(
+                name,
+                tuple((url.host, url.port) for url in group.bootstrap_node_urls),
+                group.bootstrap_retries,
+            )
+            for name, group in clustering.bootstrap_groups.items()
+        ),
+        expected_nodes=config.monitoring.expected_nodes,
+    )
+
+
+def settings_of(config: Config, reloadable: Reloadable) -> Settings:
+    """The config in the node's terms."""
+    clustering = config.clustering
+    timing = config.process.timing
+    node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
+    families = [f for f in (config.networking.ipv4, config.networking.ipv6) if f is not None]
+    return Settings(
+        record=NodeRecord(
+            id=node_key.id,
+            name=clustering.node_name or socket.gethostname(),
+            started=int(time.time() * 1000),
+            url=str(clustering.control_api_advertise_url),
+            addresses=tuple(family.node_address_cidr for family in families),
+            version=__version__,
+            networks=tuple(family.network_cidr for family in families),
+        ),
+        node_key=node_key,
+        networks=tuple(family.network_cidr for family in families),
+        reloadable=reloadable,
+        enable_broadcast=_broadcasts(config),
+        bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
+        startup_grace=timing.registrations.startup_grace,
+        session_max_age=timing.auth.session_max_age,
+        groom_interval=timing.registrations.groom_interval,
+        metric_ttl=config.monitoring.metric_ttl,
+        memory_budget=config.process.memory_budget,
+        max_nodes_per_source=clustering.max_nodes_per_source,
+        dial_allow=clustering.dial_allow,
+        local=_timing(timing, timing.registrations.local, timing.network.local),
+        mesh=_timing(timing, timing.registrations.mesh, timing.network.mesh),
+    )
+
+
+def _timing(
+    timing: process.Timing,
+    contact: process.LocalRegistration,
+    network: process.PacketTiming,
+) -> Timing:
+    """The intervals and timeouts of links. The original's defaults would be far too long (a peer is
+    given up after two minutes), so a config can only make them shorter than ours."""
+    ours = Timing()
+    return Timing(
+        ping_interval=min(contact.reregistration_interval, ours.ping_interval),
+        silence=min(contact.stale_threshold, ours.silence),
+        probe_timeout=timing.request_timeout,
+        packet_expiration=network.packet_expiration,
+    )
+
+
+def _broadcasts(config: Config) -> bool:
+    ipv4 = config.networking.ipv4
+    return ipv4 is not None and ipv4.enable_broadcast
