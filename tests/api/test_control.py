@@ -36,7 +36,7 @@ from tunmesh.cli.client import Client
 from tunmesh.cli.main import main
 from tunmesh.errors import OperatorError
 from tunmesh.host import unix_port
-from tunmesh.logs.journal import Recent
+from tunmesh.logs.observers import RecentEvents
 from tunmesh.observe.explain import Explainer
 from tunmesh.observe.samples import History
 from tunmesh.status import Check, DialStatus, Dropped, Health, KnownNode, LostNode, Status
@@ -52,7 +52,7 @@ class Standing:
     def __init__(self, case: unittest.TestCase) -> None:
         self.now: Status = a_status()
         self.history = History()
-        self.recent = Recent()
+        self.recent = RecentEvents()
         self.log = Logger(namespace="tunmesh", observer=LogPublisher(self.recent))
         self.drained = 0
         self.is_whole = True  # all links are told

@@ -23,7 +23,7 @@ from tests.observe.test_metrics import a_status, sample_of
 from tunmesh.api import read_only
 from tunmesh.api.page import resource
 from tunmesh.errors import OperatorError
-from tunmesh.logs.journal import Recent
+from tunmesh.logs.observers import RecentEvents
 from tunmesh.observe.samples import History
 from tunmesh.status import DialStatus, KnownNode
 
@@ -40,7 +40,7 @@ class Case(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.status = a_status()
         self.known_nodes: tuple[KnownNode, ...] = ()
-        self.recent = Recent()
+        self.recent = RecentEvents()
         self.log = Logger(namespace="tunmesh", observer=LogPublisher(self.recent))
         self.clock = Clock()
         self.history = History()

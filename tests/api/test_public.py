@@ -18,6 +18,7 @@ from tunmesh.api.http import TIMEOUT
 from tunmesh.api.public import site
 from tunmesh.logs.journal import Recent
 from tunmesh.observe.health import Condition, judge
+from tunmesh.logs.observers import RecentEvents
 from tunmesh.observe.metrics import exposition
 
 HEALTH = ("/livez", "/readyz", "/health")
@@ -183,7 +184,7 @@ class NothingElse(Case):
 
     def test_nobody_fills_the_log(self) -> None:
         """No request makes a line in the node's log, whatever Twisted thinks of it."""
-        recent = Recent()
+        recent = RecentEvents()
         globalLogPublisher.addObserver(recent)
         self.addCleanup(globalLogPublisher.removeObserver, recent)
         for method in ("GET", "HEAD", "POST", "BREW"):

@@ -32,7 +32,7 @@ Event = Mapping[str, object]
 
 
 class Events(Protocol):
-    """What has happened, and who wants to hear of what will; logs.journal.Recent is one."""
+    """What has happened, and who wants to hear of what will; logs.observers.RecentEvents is one."""
 
     listeners: set[Callable[[Event], None]]
 

@@ -19,7 +19,7 @@ from tunmesh.api.admission import Admission
 from tunmesh.api.page import resource
 from tunmesh.errors import OperatorError
 from tunmesh.host import unix_port
-from tunmesh.logs.journal import Recent
+from tunmesh.logs.observers import RecentEvents
 from tunmesh.status import Sample
 from tunmesh.tls.cpu_share import CpuTimes
 
@@ -42,7 +42,7 @@ class Control:
         config: Admin,
         node: Node,
         drain: Callable[[], None],
-        recent: Recent,
+        recent: RecentEvents,
         log: Logger,
         cpu: CpuTimes,
     ) -> None:

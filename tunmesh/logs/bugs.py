@@ -1,10 +1,9 @@
-"""An error of ours that must not stop what it happened in: it is logged, with its trace, as event
-`bug`, and whoever called goes on.
+"""Errors of ours that must not stop what they happened in. They are logged with their trace, as
+event `bug`, and the caller goes on.
 
-To be used around one of several things that are done in turn, and where the end of a chain of
-calls would be the end of something that is to go on for ever: dialing, grooming. Twisted's
-LoopingCall and TimerService end at the first exception; our timers set themselves anew before they
-do anything.
+For one of several things that are done in turn, and where an exception would end something that
+has to go on for ever, such as dialing. (Twisted's LoopingCall and TimerService stop at the first
+exception; our timers are set again before they do anything.)
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _log = Logger(namespace="tunmesh")
 
 @contextmanager
 def logged(what: str) -> Iterator[None]:
-    """Log what is raised inside, with `what` it means for the node, and swallow it."""
+    """Log and swallow what is raised inside. `what`: what that means for the node."""
     try:
         yield
     except Exception:
@@ -28,7 +27,7 @@ def logged(what: str) -> Iterator[None]:
 
 
 def caught(what: str) -> Callable[[Exception], None]:
-    """The same for an exception that somebody else has caught."""
+    """The same for an exception that was caught elsewhere."""
 
     def log(error: Exception) -> None:
         _log.failure("{name}: please report this bug", Failure(error), event="bug", name=what)

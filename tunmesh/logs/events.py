@@ -1,7 +1,7 @@
-"""The words for what a node logs, by the part of it that does.
+"""The words for what a node logs, by part of the node.
 
-A word, and the fields that come with it, stay what they are from release to release: others search
-and count them. docs/monitoring.md tells what each of them means.
+A word and its fields stay the same from release to release: people search for them and count them.
+docs/logs.md says what each of them means.
 """
 
 from __future__ import annotations

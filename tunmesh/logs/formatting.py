@@ -6,9 +6,9 @@ for machines.
     <6>info  link    linked with beta (10.77.0.2), dialed at …
     {"time": "2026-11-22T22:05:08.123Z", "level": "info", "part": "link", "event": "linked", …}
 
-Who sits at a terminal knows the day and has little room; a file is read later, beside those of
-other nodes. The journal has the time itself, and takes the priority from the beginning of a line,
-see sd-daemon(3). All times are UTC. The part is the word that `logging.levels` takes.
+At a terminal the date is known and space is short; a file is read later, beside those of other
+nodes. The journal adds the time itself, and takes the priority from the beginning of a line, see
+sd-daemon(3). All times are UTC. The part is the word that `logging.levels` takes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def terminal_line(event: LogEvent) -> str:
 
 
 def coloured_line(event: LogEvent) -> str:
-    """For a terminal with colours: what is always there steps back, what is wrong stands out."""
+    """For a terminal with colours: time and part are dim, warnings and errors stand out."""
     word = _word(event)
     line = (
         f"{_DIM}{_time(event)[11:19]}{_PLAIN} {_COLOURS[word]}{word:<5}{_PLAIN} "
@@ -51,7 +51,7 @@ def coloured_line(event: LogEvent) -> str:
 
 
 def journal_line(event: LogEvent) -> str:
-    """For systemd's journal. A trace is several lines there, each with the priority."""
+    """For systemd's journal. Each line of a trace has the priority."""
     line = _with_trace(f"{_word(event):<5} {part_of(event):<7} {_text(event)}", event)
     return "\n".join(_PRIORITIES[_word(event)] + each for each in line.splitlines())
 
@@ -62,7 +62,7 @@ def json_line(event: LogEvent) -> str:
 
 
 def fields_of(event: LogEvent) -> dict[str, object]:
-    """An event as JSON has it."""
+    """An event as a JSON object."""
     fields: dict[str, object] = {
         "time": _time(event),
         "level": level_of(event).name,
@@ -103,14 +103,14 @@ def _time(event: LogEvent) -> str:
 
 
 def _failure(event: LogEvent) -> Failure | None:
-    """The exception that was logged; events of Twisted's older API keep it under another name."""
+    """The exception that was logged; Twisted's older API has another name for it."""
     failure: Failure | None = event.get("log_failure") or event.get("failure")
     return failure
 
 
 def _text(event: LogEvent) -> str:
-    """One line, whatever the event holds: of several, the first. A peer may have chosen some of it,
-    and what a terminal would obey is not shown."""
+    """The first line of the event's text. A peer may have chosen part of it, so control characters
+    are replaced."""
     text, *_ = formatEvent(event).splitlines() or [""]
     failure = _failure(event)
     if failure is not None:
@@ -129,7 +129,7 @@ def _with_trace(line: str, event: LogEvent) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether JSON has it: it has no NaN and no infinity."""
+    """Whether JSON can express it: it has no NaN and no infinity."""
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, str | int | bool)

@@ -1,36 +1,20 @@
-"""What of the log events is written, and how often.
+"""What a node logs, and how often: peers can cause events without end, but not lines.
 
-Events of ours carry `event`, a stable word (logs.events), and fields. Each belongs to a part of
-the node, and each part may have a level of its own. Other software's are shown from warning level
-on, unless their part, `other`, has a level of its own. Nothing here, or anywhere, logs per packet;
-`Throttle` keeps what a peer can cause (failed handshakes, refusals) to a line now and then, with
-the count of those left out.
+Nothing here, or anywhere, logs per packet.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import cast
+from collections.abc import Callable, Hashable
 
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel
-from zope.interface import implementer
+from twisted.logger import Logger
 
-from tunmesh.logs import formatting
-from tunmesh.logs.events import OTHER, PARTS
-from tunmesh.logs.formatting import level_of, part_of
 from tunmesh.rate_limit import SharedBucket, TokenBucket
 
-LEVELS = {
-    "debug": LogLevel.debug,
-    "info": LogLevel.info,
-    "warn": LogLevel.warn,
-    "error": LogLevel.error,
-}
 THROTTLE_INTERVAL = 60.0  # seconds between two lines of a kind at first
 THROTTLE_LONGEST = 3600.0  # and at last
-MAX_THROTTLED = 1024
+MAX_THROTTLED = 1024  # kinds; when there are more, all are forgotten
 BURST = (
     1000  # lines that peers can cause at once, by all they do: a mesh that starts makes hundreds
 )
@@ -38,92 +22,18 @@ PACE = 10.0  # seconds for one line more
 DEBUG_PACE = 1.0  # the same for lines at debug level, which have a bucket of their own
 
 
-@implementer(ILogObserver)
-class Output:
-    """Writes events from a level on, in a style ("text", which is what `text(event)` makes of it,
-    or "json"). `levels` has other levels for some parts, as pairs. All that may be set anew at any
-    time. `write(line)` says why the line is lost, or nothing; how many were is said as soon as one
-    can be written again."""
-
-    def __init__(
-        self,
-        write: Callable[[str], str],
-        level: str,
-        style: str,
-        levels: Iterable[tuple[str, str]] = (),
-        text: Callable[[LogEvent], str] = formatting.text_line,
-    ) -> None:
-        self._write = write
-        self._text = text
-        self._lost = 0
-        self._why = ""
-        self.set(level, style, levels)
-
-    def set(self, level: str, style: str, levels: Iterable[tuple[str, str]]) -> None:
-        self._least = dict.fromkeys(PARTS, LEVELS[level])
-        self._least[OTHER] = max(LEVELS[level], LogLevel.warn)
-        self._least.update({part: LEVELS[of_part] for part, of_part in levels})
-        self.debugs = any(self._least[part] is LogLevel.debug for part in PARTS)
-        self._line = formatting.json_line if style == "json" else self._text
-
-    def __call__(self, event: LogEvent) -> None:
-        if level_of(event) >= self._least[part_of(event)]:
-            if self._lost and not self._write(self._line(self._loss(event)) + "\n"):
-                self._lost = 0
-            self._why = self._write(self._line(event) + "\n")
-            self._lost += bool(self._why)
-
-    def _loss(self, event: LogEvent) -> LogEvent:
-        """What there is to say of the lines before this event."""
-        return {
-            "log_time": event["log_time"],
-            "log_level": LogLevel.warn,
-            "log_format": "{lines} log lines before this one could not be written: {why}",
-            "event": "log_lost",
-            "log_namespace": "tunmesh",
-            "lines": self._lost,
-            "why": self._why,
-        }
-
-
-@implementer(ILogObserver)
-class Recent:
-    """The last KEPT events of ours from info on, and the warnings of others: as they are in a JSON
-    line, with a number (`sequence`) that grows by one for each. `listeners` are called with every
-    new one."""
-
-    KEPT = 1000
-
-    def __init__(self) -> None:
-        self._events: deque[Mapping[str, object]] = deque(maxlen=self.KEPT)
-        self._sequence = 0
-        self.listeners: set[Callable[[Mapping[str, object]], None]] = set()
-
-    def __call__(self, event: LogEvent) -> None:
-        if level_of(event) < (LogLevel.warn if part_of(event) == OTHER else LogLevel.info):
-            return
-        self._sequence += 1
-        fields = {"sequence": self._sequence, **formatting.fields_of(event)}
-        self._events.append(fields)
-        for listener in tuple(self.listeners):
-            listener(fields)
-
-    def since(self, sequence: int) -> list[Mapping[str, object]]:
-        """Those with a higher number that are still kept."""
-        return [event for event in self._events if cast(int, event["sequence"]) > sequence]
-
-
 class Throttle:
-    """Says when an event of a kind may be logged: the first, the next after THROTTLE_INTERVAL, and
-    as long as there are more, after twice as long each time, up to THROTTLE_LONGEST. What never
-    ends (a peer that only others can reach) makes some lines a day, not one a minute."""
+    """Says when an event of a kind may be logged: the first at once, the next after
+    THROTTLE_INTERVAL, and as long as they go on after twice as long each time, up to
+    THROTTLE_LONGEST. What never ends (a peer that only others can reach) makes a few lines a day,
+    not one a minute."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._last: dict[Hashable, tuple[float, float, int]] = {}  # when, how long, left out
 
     def admit(self, kind: Hashable) -> int | None:
-        """None: be silent. Otherwise log it; the number is of those left out since the last."""
+        """How many events of this kind were left out before this one; None if this one is."""
         now = self._seconds()
         since, interval, left_out = self._last.get(kind, (-math.inf, 0.0, 0))
         if now - since < interval:
@@ -136,15 +46,16 @@ class Throttle:
         return left_out
 
     def forget(self, kind: Hashable) -> None:
-        """It is over: the next event of this kind is the first one."""
+        """It is over: the next event of this kind will be the first one."""
         self._last.pop(kind, None)
 
 
 class Journal:
-    """The log of one node. Warnings are what peers can cause, so they go through a Throttle. Peers
-    that come and go under ever new names cannot fill the disk either: but for errors there is only
-    so much room, of which each source that lines are caused `by` has a share (tls.admission).
-    While `is_debugging()`, what the Throttle keeps back is logged at debug level."""
+    """The log of one node. Peers can cause warnings, so these go through a Throttle. Peers that
+    come and go under ever new names cannot fill the disk either: lines other than errors are
+    limited to BURST at once and one each PACE seconds, of which each source that causes lines has a
+    share (`by`: addresses.source_of; empty for the node itself). While `is_debugging()`, warnings
+    that the Throttle suppresses are logged at debug level."""
 
     def __init__(
         self,
@@ -177,7 +88,7 @@ class Journal:
             self._log.warn(text + more, left_out=left_out, **fields)
 
     def debug(self, text: str, **fields: object) -> None:
-        """Log what nobody but who debugs wants to read."""
+        """Log this if anybody is debugging."""
         if not self._is_debugging():
             return
         now = self._seconds()

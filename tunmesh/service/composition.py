@@ -41,6 +41,8 @@ from tunmesh.host.tcp_ports import Bound
 from tunmesh.link.keepalive import Timing
 from tunmesh.logs import formatting
 from tunmesh.logs.journal import Journal, Output, Recent
+from tunmesh.logs.journal import Journal
+from tunmesh.logs.observers import LogWriter, RecentEvents
 from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.netlink.device_watch import DeviceWatch
 from tunmesh.node.node import Node
@@ -69,14 +71,14 @@ class NodeService(Service):
     log = Logger(namespace="tunmesh")
 
     def __init__(
-        self, reactor: Any, path: Path, loaded: LoadedConfig, output: Output | None
+        self, reactor: Any, path: Path, loaded: LoadedConfig, log_writer: LogWriter | None
     ) -> None:
         self._reactor = reactor
         self._path = path
         self._config = loaded.config
         self._settings = settings_of(loaded.config, loaded.reloadable)
         self._plan = Plan.of(loaded.config)
-        self._output = output
+        self._log_writer = log_writer
         self._reloader = Reloader(
             reactor,
             path,
@@ -90,7 +92,7 @@ class NodeService(Service):
         self._supervisor = Supervisor(reactor, os.environ, os.getpid())
         self._node: Node | None = None
         self._control: Control | None = None
-        self._recent = Recent()
+        self._recent = RecentEvents()
         self._is_leaving = False
 
     def privilegedStartService(self) -> None:
@@ -195,7 +197,7 @@ class NodeService(Service):
             )
 
     def _is_debugging(self) -> bool:
-        return self._output is not None and self._output.debugs
+        return self._log_writer is not None and self._log_writer.debugs
 
     def _make_site(self, node: Node) -> Site:
         """The pages on the mesh's port."""
@@ -255,9 +257,9 @@ class NodeService(Service):
     def _reload(self, new: LoadedConfig) -> None:
         if self._node is not None:
             self._node.reload(new.reloadable)
-        if self._output is not None:
+        if self._log_writer is not None:
             logging = new.config.logging
-            self._output.set(logging.level, logging.format, logging.levels.items())
+            self._log_writer.set(logging.level, logging.format, logging.levels.items())
 
     def _leave(self) -> None:
         """Leave the mesh, once: there may be a second TERM, or the tun may go meanwhile."""
@@ -289,4 +291,4 @@ def makeService(options: Options) -> NodeService:
     # Timers run on the wall clock by default: setting it back an hour would stop them for an hour.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     reactor.installNameResolver(Resolver(reactor, random.shuffle))  # type: ignore[attr-defined]
-    return NodeService(reactor, options.path, options.loaded, options.output)
+    return NodeService(reactor, options.path, options.loaded, options.log_writer)

@@ -19,8 +19,8 @@ from tunmesh.config import values
 from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
 from tunmesh.logs import formatting
-from tunmesh.logs.journal import Output
-from tunmesh.logs.output import Outlet
+from tunmesh.logs.nonblocking_output import NonblockingOutput
+from tunmesh.logs.observers import LogWriter
 from tunmesh.service.load import complaints, load_in_child
 
 EX_CONFIG = 78
@@ -31,7 +31,7 @@ class Options(usage.Options):
     """twistd's options for a node."""
 
     observer: ClassVar[Callable[[], ILogObserver]]
-    output: Output | None = None  # unless twistd was told to log elsewhere
+    log_writer: LogWriter | None = None  # none if twistd was told to log elsewhere
 
     optParameters = [  # noqa: RUF012 (usage.Options wants a list)
         [
@@ -72,14 +72,14 @@ class Options(usage.Options):
                 sys.exit(EX_CONFIG)
             # twistd takes the *name* of a function without arguments.
             logging = self.loaded.config.logging
-            self.output = output = Output(
-                Outlet(sys.stdout.fileno()).write,
+            self.log_writer = writer = LogWriter(
+                NonblockingOutput(sys.stdout.fileno()).write,
                 logging.level,
                 logging.format,
                 logging.levels.items(),
                 text_for(sys.stdout.isatty(), os.environ, os.fstat(sys.stdout.fileno())),
             )
-            Options.observer = lambda: output
+            Options.observer = lambda: writer
             twistd["logger"] = "tunmesh.service.options.Options.observer"
 
 
