@@ -15,9 +15,7 @@ from tunmesh.rate_limit import SharedBucket, TokenBucket
 THROTTLE_INTERVAL = 60.0  # seconds between two lines of a kind at first
 THROTTLE_LONGEST = 3600.0  # and at last
 MAX_THROTTLED = 1024  # kinds; when there are more, all are forgotten
-BURST = (
-    1000  # lines that peers can cause at once, by all they do: a mesh that starts makes hundreds
-)
+BURST = 1000  # lines that peers can cause at once: a mesh that starts makes hundreds
 PACE = 10.0  # seconds for one line more
 DEBUG_PACE = 1.0  # the same for lines at debug level, which have a bucket of their own
 
