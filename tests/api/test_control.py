@@ -61,10 +61,10 @@ class Standing:
         self.taps: set[Any] = set()
         self.drops: list[Dropped] = []
         self.rtt: float | None = 0.0004
-        self.account = read_only.Account(
+        self.reports = read_only.Reports(
             self.status, self.known_nodes, self.recent, self.history, lambda: EPOCH
         )
-        site = control.site(self, self.drain, self.account, reactor)
+        site = control.site(self, self.drain, self.reports, reactor)
         self.port: IListeningPort = unix_port.listen(reactor, self.path, site)
         case.addCleanup(self.close)
 
@@ -419,8 +419,8 @@ class Streams(unittest.TestCase):
 
     def setUp(self) -> None:
         self.standing = Standing(self)
-        account = self.standing.account
-        self.site = control.site(self.standing, self.standing.drain, account, Clock())
+        reports = self.standing.reports
+        self.site = control.site(self.standing, self.standing.drain, reports, Clock())
 
     def ask(self, page: str, method: str = "GET") -> tuple[Connection, bytes]:
         """A connection to the site, in memory, and how the answer begins."""

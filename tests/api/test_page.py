@@ -44,14 +44,14 @@ class Case(unittest.SynchronousTestCase):
         self.log = Logger(namespace="tunmesh", observer=LogPublisher(self.recent))
         self.clock = Clock()
         self.history = History()
-        account = read_only.Account(
+        reports = read_only.Reports(
             lambda: self.status,
             lambda _: self.known_nodes,
             self.recent,
             self.history,
             lambda: EPOCH,
         )
-        self.site = resource.site(account, self.clock)
+        self.site = resource.site(reports, self.clock)
 
     def connect(self) -> Connection:
         return Connection(self.site.buildProtocol(None))

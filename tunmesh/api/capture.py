@@ -1,8 +1,8 @@
 """Packets as they pass, for Wireshark and tcpdump: a page that goes on until the client hangs up.
 
-Each peer is an interface in the file, by its name. What is captured is what is carried, as it is
-between here and there: segments of up to 64 KB, checksums as the kernel left them. A client who
-reads too slowly misses packets, which the file says; the way of the packets never waits for him.
+Each peer is an interface in the file, with its name. Packets are captured as links carry them:
+segments of up to 64 KB, with checksums as the kernel left them. A client that reads too slowly
+misses packets, and the file says how many; the packets themselves never wait for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from tunmesh import __version__
-from tunmesh.api.http import Stream, StreamLimit, filter_of, refuse, text_of
+from tunmesh.api.http import filter_of, refuse, text_of
+from tunmesh.api.stream import Stream, StreamLimit
 from tunmesh.packets import pcapng
 from tunmesh.packets.flow import ENOUGH, Filter, flow_of
 from tunmesh.packets.virtio import HEADER
@@ -23,7 +24,7 @@ from tunmesh.wire.records import NodeRecord
 
 
 class Peer(Protocol):
-    """Who a packet goes to or comes from."""
+    """The node that a packet goes to or comes from."""
 
     @property
     def record(self) -> NodeRecord: ...
@@ -33,8 +34,8 @@ Tap = Callable[[Any, bool, Sequence[bytes | memoryview]], None]
 
 
 class CapturePage(Resource):
-    """`taps` are told of every packet; `epoch` gives the time of day, in seconds; `streams` are
-    those of the whole site."""
+    """`taps` are called with every packet; `epoch` gives the time of day, in seconds; `streams`
+    counts those of the whole site."""
 
     isLeaf = True
 

@@ -1,18 +1,18 @@
-"""What those who run a node may ask it and tell it: pages on a Unix socket, and nowhere else.
+"""The pages of the control socket: what those who run a node may ask it and tell it.
 
-    GET  /v1/status, mesh, events   as `reading` has them
+    GET  /v1/status, mesh, events   see api.read_only
     POST /v1/ping?node=ID        the round trip on the link with that node
     GET  /v1/explain?source=A&destination=B
-                                 the way of such a packet, and the last drops like it; with
-                                 &protocol= and &port= only the drops of that
-    GET  /v1/capture             packets as they pass, as pcapng, for ever; of one &peer=NAME or ID,
-                                 &host=, &protocol=, &port=
-    POST /v1/drain               leave the mesh, and end
+                                 the path of such a packet, and the last drops like it; only those
+                                 of &protocol= and &port= if these are given
+    GET  /v1/capture             packets as they pass, as pcapng, until the client hangs up; of one
+                                 &peer=NAME or ID, &host=, &protocol=, &port=
+    POST /v1/drain               leave the mesh, and exit
     GET  /livez, /readyz, /health
                                  as on the mesh's port, with every check and its reason
 
-The socket belongs to whoever started the node and is open to nobody else (mode 0600): that is all
-the authentication there is.
+The socket belongs to the user that started the node, and nobody else can open it (mode 0600): there
+is no other authentication.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from tunmesh.api import read_only
 from tunmesh.api.capture import CapturePage
 from tunmesh.api.http import (
-    StreamLimit,
     answer_json,
     filter_of,
-    put_health,
+    put_health_pages,
     quiet_site,
     refuse,
     text_of,
 )
+from tunmesh.api.stream import StreamLimit
 from tunmesh.observe import status_json
 from tunmesh.observe.explain import Explainer
 from tunmesh.packets.flow import flow_of
@@ -45,7 +45,7 @@ MOST_STREAMS = 64  # followed events and captures together: each holds a descrip
 
 
 class Node(Protocol):
-    """What the pages are about; node.node.Node is one."""
+    """The node that the pages are about; node.node.Node is one."""
 
     def health(self) -> Health: ...
     def status(self) -> Status: ...
@@ -59,7 +59,7 @@ class Node(Protocol):
 
 
 class _Ping(Resource):
-    """The round trip on one link, by the id of the node at its other end."""
+    """The round trip on the link with one node."""
 
     isLeaf = True
 
@@ -77,13 +77,13 @@ class _Ping(Resource):
         return NOT_DONE_YET
 
     def _answer(self, request: Request, rtt: float | None) -> None:
-        if request.channel is not None:  # as it is once the connection is lost
+        if request.channel is not None:  # None once the connection is lost
             request.write(answer_json(request, {"rtt": rtt}))
             request.finish()
 
 
 class _Explain(Resource):
-    """The way of one packet, and the last drops that look like it."""
+    """The path of one packet, and the last drops like it."""
 
     isLeaf = True
 
@@ -139,16 +139,16 @@ class _Drain(Resource):
 def site(
     node: Node,
     drain: Callable[[], None],
-    account: read_only.Account,
+    reports: read_only.Reports,
     reactor: Any,
 ) -> Site:
-    """The pages; `account` is this node's."""
+    """The pages of the control socket."""
     streams = StreamLimit(MOST_STREAMS)
-    root, first = Resource(), read_only.pages(account, reactor, streams)
+    root, first = Resource(), read_only.pages(reports, reactor, streams)
     root.putChild(b"v1", first)
-    put_health(root, node.health, explains=True)
+    put_health_pages(root, node.health, explains=True)
     first.putChild(b"ping", _Ping(node.ping))
     first.putChild(b"explain", _Explain(node))
-    first.putChild(b"capture", CapturePage(node.taps, account.epoch, reactor, streams))
+    first.putChild(b"capture", CapturePage(node.taps, reports.epoch, reactor, streams))
     first.putChild(b"drain", _Drain(drain))
     return quiet_site(root, reactor)

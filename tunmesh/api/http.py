@@ -1,4 +1,4 @@
-"""What every web site of a node has in common: it is quiet, bounded and says nothing of itself."""
+"""What all web sites of a node have in common: no access log, bounded requests, no server name."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.logger import Logger
 from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
-from zope.interface import implementer
 
 from tunmesh.packets.flow import PROTOCOLS, Filter
 from tunmesh.status import Check, Health
@@ -22,15 +20,13 @@ TIMEOUT = 15.0  # seconds that a client may be idle
 
 
 class _QuietRequest(Request):
-    """Does not say which software answers, and keeps nothing of what is sent behind the head of a
-    request: no page wants a body, and Twisted would put a long one on disk. It is the last of its
-    connection: thousands could be written one behind the other, and would all be answered before
-    anybody else has his turn."""
+    """Does not say which software answers, and ignores the body of a request: no page has a use for
+    it, and Twisted would put a long one on disk. It is the only one of its connection: thousands
+    could be sent one after the other, and would all be answered before any other client."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        # Twisted remarks on each HEAD, and by its class it would be our remark: anybody could fill
-        # our log.
+        # Twisted logs each HEAD request in the name of this class: anybody could fill our log.
         self._log = Logger(namespace="twisted.web.server")
 
     def gotLength(self, length: int | None) -> None:
@@ -47,8 +43,8 @@ class _QuietRequest(Request):
 
 
 def quiet_site(root: Resource, reactor: object) -> Site:
-    """A site with these pages: no access log (probes come every few seconds: a line for each would
-    bury everything else), no traceback for those who ask."""
+    """A site with these pages. It has no access log (probes come every few seconds, and a line for
+    each would bury everything else) and shows no traceback."""
     site = Site(root, requestFactory=_QuietRequest, reactor=reactor, timeout=TIMEOUT)
     site.noisy = False
     site.displayTracebacks = False
@@ -60,90 +56,9 @@ def _no_access_log(_request: HttpRequest) -> None:
     pass
 
 
-@implementer(IPushProducer)
-class Stream:
-    """An answer that goes on until the client hangs up; with a sign of life (`beat`) whenever
-    `interval` seconds have passed, if there is one. What a client is too slow to read he misses:
-    `write` says so."""
-
-    def __init__(
-        self,
-        request: Request,
-        clock: IReactorTime,
-        interval: float = 0.0,
-        beat: Callable[[], bytes] | None = None,
-    ) -> None:
-        self._request = request
-        self._clock = clock
-        self._interval = interval
-        self._beat = beat
-        self._is_open = True
-        self._is_paused = False
-        self._timer: IDelayedCall | None = None
-
-    def open(self, first: bytes, closed: Callable[[], None]) -> None:
-        """Begin, with something, so that the head goes out; `closed` is called at the end."""
-        self._closed = closed
-        self._request.notifyFinish().addBoth(lambda _: self.stopProducing())
-        self._request.registerProducer(self, True)
-        self.write(first)
-        if self._beat is not None:
-            self._live(self._beat)
-
-    def write(self, data: bytes) -> bool:
-        """Whether it is on its way."""
-        goes = self._is_open and not self._is_paused
-        if goes:
-            self._request.write(data)
-        return goes
-
-    def _live(self, beat: Callable[[], bytes]) -> None:
-        self._timer = self._clock.callLater(self._interval, self._live, beat)
-        if not self._is_paused:
-            self.write(beat())
-
-    def pauseProducing(self) -> None:
-        self._is_paused = True
-
-    def resumeProducing(self) -> None:
-        self._is_paused = False
-
-    def stopProducing(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            self._closed()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-
-
-class StreamLimit:
-    """How many answers of a site may go on at a time. Each holds a descriptor and a buffer for as
-    long as its client likes."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._open = 0
-
-    def admit(self, request: Request) -> bool:
-        """Count this answer until it ends; False when there are as many as may be."""
-        if self._open >= self._most:
-            return False
-        self._open += 1
-        request.notifyFinish().addBoth(self._ended)
-        return True
-
-    def refusal(self, request: Request) -> bytes:
-        """The answer to one that is not admitted."""
-        request.setResponseCode(503)
-        return answer_json(request, {"error": f"{self._most} streams are open already"})
-
-    def _ended(self, _result: object) -> None:
-        self._open -= 1
-
-
 class Page(Resource):
-    """A page to be read, and nothing below it. What is wrong is answered with the status code and a
-    word: the pages of Twisted for that would say which software this is."""
+    """A page to be read, with nothing below it. Errors are answered with the status code and a
+    word: Twisted's error pages would say which software this is."""
 
     def render(self, request: Request) -> bytes | int:
         if request.method in (b"GET", b"HEAD"):
@@ -164,8 +79,7 @@ class Page(Resource):
 
 
 class _HealthPage(Page):
-    """Answers 200 or 503 by the checks that `checks()` gives now; with these only if it `explains`
-    itself."""
+    """Answers 200 or 503 by the result of `checks()`, and lists the checks if it `explains`."""
 
     def __init__(self, checks: Callable[[], Sequence[Check]], explains: bool) -> None:
         super().__init__()
@@ -183,9 +97,9 @@ class _HealthPage(Page):
         return answer_json(request, body)
 
 
-def put_health(root: Resource, health: Callable[[], Health], explains: bool) -> None:
-    """The pages that say how the node is: by the status code and one word to strangers, and with
-    every check and its reason (`explains`) to those who run it."""
+def put_health_pages(root: Resource, health: Callable[[], Health], explains: bool) -> None:
+    """The pages of the node's health: a status code and one word, or every check with its reason if
+    they are only for those who run the node (`explains`)."""
     root.putChild(b"livez", _HealthPage(lambda: health().live, explains))
     root.putChild(b"readyz", _HealthPage(lambda: health().ready, explains))
     root.putChild(b"health", _HealthPage(lambda: health().ready, explains))
@@ -213,7 +127,7 @@ def number_of(request: Request, name: bytes, default: float) -> float:
 
 
 def filter_of(request: Request) -> Filter:
-    """Which packets are wanted, by the query. Raises ValueError."""
+    """The packets that a query asks for. Raises ValueError."""
     host, protocol = text_of(request, b"host"), text_of(request, b"protocol")
     port = int(number_of(request, b"port", -1.0))
     if protocol and protocol not in PROTOCOLS.values():
@@ -222,13 +136,13 @@ def filter_of(request: Request) -> Filter:
 
 
 def refuse(request: Request, why: str) -> bytes:
-    """The answer to a question that is wrong."""
+    """The answer to a request that is wrong."""
     request.setResponseCode(400)
     return answer_json(request, {"error": why})
 
 
-def answer_json(request: Request, tree: object) -> bytes:
-    """The tree as the body of an answer that nobody is to keep."""
+def answer_json(request: Request, value: object) -> bytes:
+    """JSON as the body of an answer that is not to be cached."""
     request.setHeader(b"content-type", b"application/json")
     request.setHeader(b"cache-control", b"no-store")
-    return json.dumps(tree, indent=2).encode() + b"\n"
+    return json.dumps(value, indent=2).encode() + b"\n"

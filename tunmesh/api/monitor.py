@@ -1,7 +1,7 @@
-"""The address that is for monitoring alone (`monitoring.listen`): metrics, and health with reasons.
+"""The address for monitoring only (`monitoring.listen`): metrics, and health with reasons.
 
-It is bound while privileges are there, so that any port may be had, and goes with the process: who
-watches the node leave can see it. With TLS it shows the node's certificate, also a renewed one.
+It is bound before root is given up, so it may be any port, and stays until the process ends, so
+that monitoring sees the node leave. With TLS it shows the node's certificate, also a renewed one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def listen(
     cpu: CpuTimes,
     log: Logger,
 ) -> None:
-    """Serve the site at the address in the config. Raises OperatorError when it cannot be had."""
+    """Serve the site at the address in the config. Raises OperatorError when it cannot be bound."""
     wanted = config.listen
     if wanted is None:
         return

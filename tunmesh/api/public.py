@@ -1,9 +1,9 @@
 """Health for orchestrators and metrics for Prometheus: over HTTPS on the mesh's port, and at
-`monitoring.listen`. Nothing else is there.
+`monitoring.listen`. Nothing else is served there.
 
-    /livez    200 while restarting would not help      GET and HEAD only
-    /readyz   200 while others can count on this node; /health is the same
-    /metrics  Prometheus text, if it is switched on
+    /livez    200 unless a restart would help          GET and HEAD only
+    /readyz   200 while others can rely on this node; /health is the same
+    /metrics  Prometheus text, if it is enabled
 
 The port is open to strangers: they get a status code and one word, such as {"status": "ok"} or
 {"status": "unavailable"}. The reasons are for those who run the node, at the control socket and at
@@ -16,14 +16,14 @@ from collections.abc import Callable
 
 from twisted.web.server import Request, Site
 
-from tunmesh.api.http import Page, put_health, quiet_site
+from tunmesh.api.http import Page, put_health_pages, quiet_site
 from tunmesh.status import Health
 
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
 
 
 class MetricsPage(Page):
-    """What `expose()` gives, as Prometheus reads it."""
+    """The result of `expose()`, which is in Prometheus' format."""
 
     def __init__(self, expose: Callable[[], bytes]) -> None:
         super().__init__()
@@ -35,14 +35,14 @@ class MetricsPage(Page):
 
 
 def site(health: Callable[[], Health], expose: Callable[[], bytes] | None, reactor: object) -> Site:
-    """The pages for strangers. Without `expose` there are no metrics."""
+    """The pages for everybody. Without `expose` there are no metrics."""
     return _site(health, expose, reactor, explains=False)
 
 
 def details(
     health: Callable[[], Health], expose: Callable[[], bytes] | None, reactor: object
 ) -> Site:
-    """The same pages for those who run the node: health with each check and its reason."""
+    """The pages for those who run the node: health has each check with its reason."""
     return _site(health, expose, reactor, explains=True)
 
 
@@ -53,7 +53,7 @@ def _site(
     explains: bool,
 ) -> Site:
     root = Page()
-    put_health(root, health, explains)
+    put_health_pages(root, health, explains)
     if expose is not None:
         root.putChild(b"metrics", MetricsPage(expose))
     return quiet_site(root, reactor)

@@ -1,13 +1,11 @@
-"""What those who run a node may read of it over HTTP, at the Unix socket and beside the page.
+"""The pages that only read the node: at the Unix socket, and beside the live page.
 
-    GET  /v1/status              everything about this node and its peers (observe.status_json)
-    GET  /v1/mesh                every node that it knows of, and who is linked with whom
-    GET  /v1/events?since=N      what happened, oldest first: JSON, one line for each event;
-                                 &follow=SECONDS goes on for ever, with an empty line as a sign of
-                                 life whenever so many seconds have passed. It counts as a stream:
-                                 of these, a site has a bounded number at a time
-
-Nothing here changes anything.
+GET  /v1/status              everything about this node and its peers (observe.status_json)
+GET  /v1/mesh                every node that it knows of, and which are linked
+GET  /v1/events?since=N      what happened, oldest first: one line of JSON for each event;
+                             &follow=SECONDS goes on for ever, with an empty line as a sign of
+                             life whenever so many seconds have passed. That is a stream, of
+                             which a site has a limited number
 """
 
 from __future__ import annotations
@@ -22,7 +20,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from tunmesh.api.http import Stream, StreamLimit, answer_json, number_of, refuse
+from tunmesh.api.http import answer_json, number_of, refuse
+from tunmesh.api.stream import Stream, StreamLimit
 from tunmesh.observe import status_json
 from tunmesh.observe.samples import INTERVAL, History
 from tunmesh.observe.status_json import Tree
@@ -32,7 +31,7 @@ Event = Mapping[str, object]
 
 
 class Events(Protocol):
-    """What has happened, and who wants to hear of what will; logs.observers.RecentEvents is one."""
+    """Past events, and listeners for the next ones; logs.observers.RecentEvents is one."""
 
     listeners: set[Callable[[Event], None]]
 
@@ -40,11 +39,11 @@ class Events(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """What there is to read of a node."""
+class Reports:
+    """All that there is to read of a node."""
 
     status: Callable[[], Status]
-    # With more nodes than that, links between other nodes are left out.
+    # Its argument: with more nodes than that, links between other nodes are left out.
     known_nodes: Callable[[float], tuple[KnownNode, ...]]
     events: Events
     history: History
@@ -58,7 +57,7 @@ class Account:
 
 
 class Sampler:
-    """Feeds a History as long as the node lives."""
+    """Feeds a History as long as the node runs."""
 
     def __init__(self, clock: IReactorTime, sample: Callable[[], Sample]) -> None:
         self.history = History()
@@ -75,17 +74,17 @@ class Sampler:
             self._timer.cancel()
 
 
-class _Tree(Resource):
-    """Answers what a callable gives."""
+class _JsonPage(Resource):
+    """Answers with the result of a callable, as JSON."""
 
     isLeaf = True
 
-    def __init__(self, tree: Callable[[], object]) -> None:
+    def __init__(self, value: Callable[[], object]) -> None:
         super().__init__()
-        self._tree = tree
+        self._value = value
 
     def render_GET(self, request: Request) -> bytes:
-        return answer_json(request, self._tree())
+        return answer_json(request, self._value())
 
 
 class _EventsPage(Resource):
@@ -111,15 +110,15 @@ class _EventsPage(Resource):
         past = b"".join(map(_line, self._events.since(int(since))))
         if not is_stream:
             return past
-        followed = Followed(
+        stream = EventStream(
             request, self._clock, max(follow, 0.1), lambda: b"\n", self._events, _line
         )
-        followed.begin(past or b"\n")
+        stream.begin(past or b"\n")
         return NOT_DONE_YET
 
 
-class Followed(Stream):
-    """Events as they happen, each in this `form`."""
+class EventStream(Stream):
+    """Sends events as they happen, each in this `form`."""
 
     def __init__(
         self,
@@ -146,10 +145,10 @@ def _line(event: Event) -> bytes:
     return json.dumps(event).encode() + b"\n"
 
 
-def pages(account: Account, reactor: Any, streams: StreamLimit) -> Resource:
-    """What is below /v1. `streams`: those of the whole site."""
+def pages(reports: Reports, reactor: Any, streams: StreamLimit) -> Resource:
+    """The pages below /v1. `streams` counts those of the whole site."""
     first = Resource()
-    first.putChild(b"status", _Tree(account.report))
-    first.putChild(b"mesh", _Tree(account.mesh))
-    first.putChild(b"events", _EventsPage(account.events, reactor, streams))
+    first.putChild(b"status", _JsonPage(reports.report))
+    first.putChild(b"mesh", _JsonPage(reports.mesh))
+    first.putChild(b"events", _EventsPage(reports.events, reactor, streams))
     return first

@@ -1,8 +1,7 @@
-"""Where those who run a node look at it, from the privileged start to the end: the control socket,
-and the page.
+"""Serves the control socket and the live page, from the privileged start to the end.
 
-A node without either carries packets as well, so that one cannot be had is a warning and no more:
-on a read-only root file system there may be no place for a socket, and the port may be somebody's.
+A node carries packets without them as well, so when one cannot be bound that is a warning only: on
+a read-only root file system there may be no place for a socket, and the port may be in use.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class Node(control.Node, Protocol):
-    """Whom they look at; node.node.Node is one."""
+    """The node that they show; node.node.Node is one."""
 
     def sample(self) -> Sample: ...
 
 
 class Control:
-    """Binds what the config asks for when it is made, which may need privileges."""
+    """Binds what the config asks for when it is made, which may need root."""
 
     def __init__(
         self,
@@ -49,16 +48,16 @@ class Control:
         self._sampler = read_only.Sampler(reactor, node.sample)
         self._ports: list[IListeningPort] = []
         history = self._sampler.history
-        account = read_only.Account(node.status, node.known_nodes, recent, history, time.time)
+        reports = read_only.Reports(node.status, node.known_nodes, recent, history, time.time)
         if config.socket is not None:
-            site = control.site(node, drain, account, reactor)
+            site = control.site(node, drain, reports, reactor)
             try:
                 self._ports.append(unix_port.listen(reactor, config.socket, site))
             except OperatorError as error:
                 log.warn("no control socket: {error}", event="no_control_socket", error=str(error))
         if config.http_port is not None:
             # Whoever shares the network namespace may connect.
-            admission = Admission(reactor, resource.site(account, reactor), cpu)
+            admission = Admission(reactor, resource.site(reports, reactor), cpu)
             try:
                 ports = resource.listen(reactor, config.http_port, admission)
             except OperatorError as error:
@@ -74,6 +73,5 @@ class Control:
             self._sampler.start()
 
     def stop(self) -> None:
-        """The node leaves. The ports stay until the process ends, and go with it: who waits for
-        that can watch."""
+        """The node leaves. The ports stay open until the process ends, so that people can watch."""
         self._sampler.stop()

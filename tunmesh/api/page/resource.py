@@ -1,21 +1,21 @@
 """The live page: what a person looks at in a browser, on loopback and for reading only.
 
     GET  /               the mesh as a page; without JavaScript, a table that reloads itself
-    GET  /v1/…           as `reading` has it
-    GET  /v1/stream      server-sent events: `hello` (whose stream this is, and the series of its
-                         peers), `log` (those of the past first), and `status` every two seconds
+    GET  /v1/…           see api.read_only
+    GET  /v1/stream      server-sent events: `hello` (the node, and the time series of its peers),
+                         `log` (past events first), and `status` every two seconds
 
-There is no password, so where it is and who may ask is everything. It is bound to 127.0.0.1 and
-::1. What a browser on the same machine could be made to do by a page from elsewhere is refused:
+There is no password, so all depends on who can connect. The page is bound to 127.0.0.1 and ::1, and
+refuses what a page from elsewhere could make a browser on the same machine do:
 
     a Host that is not localhost (DNS rebinding)             421
-    an Origin or Sec-Fetch-Site that is not ours             403, but for a link that leads to /
+    an Origin or Sec-Fetch-Site that is not ours             403, except for a link to /
     anything that is not GET or HEAD                         405
 
-and by the headers below the page loads nothing from elsewhere, runs nothing that is not in the
-files beside this one, and cannot be framed. The port in Host is not looked at: a forward may have
-another, and rebinding is about names. Names that peers have chosen are escaped in the HTML, and
-never more than text in the scripts.
+The headers below make the browser load nothing from elsewhere, run no script but the files beside
+this one, and show the page in no frame. The port in Host is ignored: a forwarded port may differ,
+and DNS rebinding needs a name. Names that peers have chosen are escaped in the HTML, and only ever
+set as text by the scripts.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from tunmesh.api import read_only
-from tunmesh.api.http import StreamLimit, answer_json, quiet_site
+from tunmesh.api.http import answer_json, quiet_site
 from tunmesh.api.page.view import document
+from tunmesh.api.stream import StreamLimit
 from tunmesh.errors import OperatorError
 from tunmesh.observe.samples import INTERVAL, series_tree
 
 LOOPBACK = ("127.0.0.1", "::1")
-MOST_STREAMS = 16  # open pages and followed events together: each costs some work
-CROWD = 40  # nodes; with more, a picture of the links between others would be a blot
-PAST = 200  # events that a page is shown of the time before it was opened
+MOST_STREAMS = 16  # open pages and stream events together: each costs some work
+CROWD = 40  # nodes; with more, links between other nodes are not drawn
+PAST = 200  # events from before a page was opened that it shows
 SAFE_METHODS = (b"GET", b"HEAD")
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -62,7 +63,7 @@ _OUR_HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IG
 
 
 class _Root(Resource):
-    """Lets nobody by who is not allowed, and gives every answer its headers."""
+    """Refuses requests that are not allowed, and gives every answer its headers."""
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
         for name, value in HEADERS.items():
@@ -75,7 +76,7 @@ class _Root(Resource):
 
 
 def refusal(request: Request) -> tuple[int, str]:
-    """A status and in words why this request is refused; 0 when it is not."""
+    """The status code for a request that is refused and why it is; 0 if it is not."""
     headers = request.requestHeaders
     hosts = headers.getRawHeaders(b"host", [])
     if len(hosts) != 1 or not _OUR_HOST.fullmatch(hosts[0]):
@@ -105,19 +106,19 @@ class _Refusal(Resource):
 
 
 class _Page(Resource):
-    """The page as it is now: what there is to see without JavaScript."""
+    """The page as it is now, which is all there is without JavaScript."""
 
     isLeaf = True
 
-    def __init__(self, account: read_only.Account) -> None:
+    def __init__(self, reports: read_only.Reports) -> None:
         super().__init__()
-        self._account = account
+        self._reports = reports
         self._template = Template((_HERE / "page.html").read_text(encoding="utf-8"))
 
     def render_GET(self, request: Request) -> bytes:
         request.setHeader(b"content-type", b"text/html; charset=utf-8")
-        events = self._account.events.since(0)
-        return document(self._template, self._account.report(), events).encode()
+        events = self._reports.events.since(0)
+        return document(self._template, self._reports.report(), events).encode()
 
 
 class _File(Resource):
@@ -133,14 +134,14 @@ class _File(Resource):
         return self._content
 
 
-class _Stream(Resource):
-    """What the page lives on."""
+class _EventsPage(Resource):
+    """Server-sent events, from which the page is kept up to date."""
 
     isLeaf = True
 
-    def __init__(self, account: read_only.Account, reactor: Any, streams: StreamLimit) -> None:
+    def __init__(self, reports: read_only.Reports, reactor: Any, streams: StreamLimit) -> None:
         super().__init__()
-        self._account = account
+        self._reports = reports
         self._reactor = reactor
         self._streams = streams
 
@@ -151,22 +152,22 @@ class _Stream(Resource):
         request.setHeader(b"content-type", b"text/event-stream")
         if not is_stream:
             return b""
-        events, form = self._account.events, partial(_sent, "log")
-        followed = read_only.Followed(request, self._reactor, INTERVAL, self._now, events, form)
-        followed.begin(self._past())
+        events, form = self._reports.events, partial(_sent, "log")
+        stream = read_only.EventStream(request, self._reactor, INTERVAL, self._now, events, form)
+        stream.begin(self._past())
         return NOT_DONE_YET
 
     def _past(self) -> bytes:
-        status = self._account.status()
+        status = self._reports.status()
         ids = [peer.record.id for peer in status.peers]
-        history = self._account.history
+        history = self._reports.history
         series = {node_id: series_tree(history.of(node_id)) for node_id in ids}
         hello = _sent("hello", {"id": status.record.id, "series": series})
-        return hello + b"".join(_sent("log", e) for e in self._account.events.since(0)[-PAST:])
+        return hello + b"".join(_sent("log", e) for e in self._reports.events.since(0)[-PAST:])
 
     def _now(self) -> bytes:
         return _sent(
-            "status", {"report": self._account.report(), "mesh": self._account.mesh(CROWD)}
+            "status", {"report": self._reports.report(), "mesh": self._reports.mesh(CROWD)}
         )
 
 
@@ -175,13 +176,13 @@ def _sent(kind: str, tree: object) -> bytes:
     return f"event: {kind}\ndata: {json.dumps(tree)}\n\n".encode()
 
 
-def site(account: read_only.Account, reactor: Any) -> Site:
-    """The page and what belongs to it."""
+def site(reports: read_only.Reports, reactor: Any) -> Site:
+    """The page and what it needs."""
     streams = StreamLimit(MOST_STREAMS)
-    root, first = _Root(), read_only.pages(account, reactor, streams)
-    root.putChild(b"", _Page(account))
+    root, first = _Root(), read_only.pages(reports, reactor, streams)
+    root.putChild(b"", _Page(reports))
     root.putChild(b"v1", first)
-    first.putChild(b"stream", _Stream(account, reactor, streams))
+    first.putChild(b"stream", _EventsPage(reports, reactor, streams))
     for path in _HERE.iterdir():
         if path.suffix in _TYPES:
             root.putChild(path.name.encode(), _File(path))
@@ -189,8 +190,8 @@ def site(account: read_only.Account, reactor: Any) -> Site:
 
 
 def listen(reactor: Any, port: int, factory: IProtocolFactory) -> list[IListeningPort]:
-    """Listen on this port of every loopback address that this machine has. Raises OperatorError
-    when one of them is somebody else's: the browser could end up there."""
+    """Listen on this port of every loopback address that this machine has. Raises OperatorError if
+    one of them is in use: the browser could connect to that."""
     ports: list[IListeningPort] = []
     for address in LOOPBACK:
         try:

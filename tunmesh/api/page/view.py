@@ -1,7 +1,7 @@
-"""The page as it is sent: what there is to see at this moment, in plain tables.
+"""The page as it is sent: plain tables of the state at this moment.
 
-A browser with JavaScript takes it from there (main.js draws the mesh and keeps everything live);
-one without shows it as it is. Whatever comes from the tree is escaped: names are of peers' choice.
+In a browser with JavaScript, main.js draws the mesh and keeps everything up to date; one without
+shows the page as it is. Everything from the report is escaped: peers choose their names.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tunmesh.observe.status_json import Tree
 from tunmesh.units import duration, milliseconds, size
 
 SHOWN_EVENTS = 50
-_WIDE, _MEDIUM = "wide", "medium"  # columns that a narrow screen has no room for
+_WIDE, _MEDIUM = "wide", "medium"  # columns that narrow screens leave out
 
 
-def document(template: Template, tree: Tree, events: Sequence[Mapping[str, object]]) -> str:
-    """`tree` as `report.report` gives it, `events` the oldest first."""
-    node, ready = tree["node"], tree["ready"]
+def document(template: Template, report: Tree, events: Sequence[Mapping[str, object]]) -> str:
+    """`report` as observe.status_json makes it; `events`, the oldest first."""
+    node, ready = report["node"], report["ready"]
     return template.substitute(
         name=escape(node["name"]),
         addresses=escape(", ".join(node["addresses"])),
@@ -28,24 +28,24 @@ def document(template: Template, tree: Tree, events: Sequence[Mapping[str, objec
         state_class="good" if ready else "bad",
         uptime=duration(node["uptime"]),
         version=escape(node["version"]),
-        problems="".join(f"<li>{escape(problem)}</li>" for problem in tree["problems"]),
-        figures="".join(_figures(tree)),
-        peers="".join(map(_peer, tree["peers"])) + "".join(_unlinked(tree)),
-        drops="".join(_drops(tree)),
+        problems="".join(f"<li>{escape(problem)}</li>" for problem in report["problems"]),
+        figures="".join(_figures(report)),
+        peers="".join(map(_peer, report["peers"])) + "".join(_unlinked(report)),
+        drops="".join(_drops(report)),
         events="".join(map(_event, reversed(events[-SHOWN_EVENTS:]))),
     )
 
 
-def _figures(tree: Tree) -> Iterator[str]:
-    """What is to be seen at a glance: of all peers together."""
-    peers = tree["peers"]
+def _figures(report: Tree) -> Iterator[str]:
+    """The figures at the top, of all peers together."""
+    peers = report["peers"]
     received = sum(peer["rx"]["bytes_per_second"] for peer in peers)
     sent = sum(peer["tx"]["bytes_per_second"] for peer in peers)
     for name, value in (
-        ("Linked", f"{len(peers)} of {tree['others']}"),
+        ("Linked", f"{len(peers)} of {report['others']}"),
         ("Received", f"{size(received)}/s"),
         ("Sent", f"{size(sent)}/s"),
-        ("Not carried", f"{sum(tree['dropped_packets'].values())} packets"),
+        ("Not carried", f"{sum(report['dropped_packets'].values())} packets"),
     ):
         yield f"<div><dt>{name}</dt><dd>{value}</dd></div>"
 
@@ -68,8 +68,8 @@ def _peer(peer: Tree) -> str:
     return f"<tr>{head}{''.join(_cell(*cell) for cell in cells)}</tr>"
 
 
-def _unlinked(tree: Tree) -> Iterator[str]:
-    for dial in tree["dials"]:
+def _unlinked(report: Tree) -> Iterator[str]:
+    for dial in report["dials"]:
         why = escape(dial["why"] or "being dialed")
         head = _name(dial["name"], dial["target"])
         yield f'<tr class="gone">{head}<td colspan="8">{why}</td></tr>'
@@ -83,10 +83,10 @@ def _cell(text: str, kind: str) -> str:
     return f'<td class="{kind}">{escape(text)}</td>' if kind else f"<td>{escape(text)}</td>"
 
 
-def _drops(tree: Tree) -> Iterator[str]:
+def _drops(report: Tree) -> Iterator[str]:
     for what, counts in (
-        ("packets", tree["dropped_packets"]),
-        ("connections", tree["handshake_failures"]),
+        ("packets", report["dropped_packets"]),
+        ("connections", report["handshake_failures"]),
     ):
         for reason, count in sorted(counts.items()):
             yield f'<tr><th scope="row">{what}: {escape(reason)}</th><td>{count}</td></tr>'
