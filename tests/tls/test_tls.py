@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -38,7 +39,7 @@ from tunmesh.testing.network import LATENCY, Network
 from tunmesh.tls import bulk
 from tunmesh.tls.admission import MAX_CLIENTS, MAX_VISIT
 from tunmesh.tls.binding import Channel
-from tunmesh.tls.credentials import ALPN, Contexts, Credentials, _select_protocol
+from tunmesh.tls.credentials import ALPN, Contexts, Credentials, select_protocol
 from tunmesh.tls.listener import HANDSHAKE_TIMEOUT, MeshPort
 from tunmesh.tls.read_quota import QUOTA
 from tunmesh.tls.transport import (
@@ -341,7 +342,7 @@ class SessionTests(SynchronousTestCase):
         server = SSL.Context(SSL.TLS_METHOD)
         server.use_certificate(crypto.X509.from_cryptography(shown.chain[0]))
         server.use_privatekey(crypto.PKey.from_cryptography_key(shown.key))  # type: ignore
-        server.set_alpn_select_callback(_select_protocol)
+        server.set_alpn_select_callback(partial(select_protocol, (ALPN,)))
         client = shown.client_context()
         session, sizes, _ = self.shake_hands(client, server)
         self.assertGreater(min(sizes), 200)

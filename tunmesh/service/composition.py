@@ -38,9 +38,6 @@ from tunmesh.host.cpu_wait import CpuWait
 from tunmesh.host.file_thread import FileThread
 from tunmesh.host.helper_process import open_in_child
 from tunmesh.host.tcp_ports import Bound
-from tunmesh.link.keepalive import Timing
-from tunmesh.logs import formatting
-from tunmesh.logs.journal import Journal, Output, Recent
 from tunmesh.logs.journal import Journal
 from tunmesh.logs.observers import LogWriter, RecentEvents
 from tunmesh.netlink.device_state import Unwatched, Watch

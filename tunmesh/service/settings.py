@@ -11,7 +11,7 @@ from tunmesh import __version__
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.dialing.bootstrap import GroupSettings
-from tunmesh.link.link import Timing
+from tunmesh.link.keepalive import Timing
 from tunmesh.node.settings import Reloadable, Settings
 from tunmesh.tls import certificates
 from tunmesh.wire.records import NodeRecord

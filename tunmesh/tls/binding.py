@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from tunmesh.addresses import literal_address
 from tunmesh.errors import PeerError
 from tunmesh.tls.credentials import ALPN
-from tunmesh.tls.transport import TCP_NOTSENT_LOWAT, _socket_of
+from tunmesh.tls.transport import TCP_NOTSENT_LOWAT, socket_of
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire.sizes import PROTOCOL
 
@@ -72,7 +72,7 @@ class Channel:
     def limit_unsent(self, transport: object, size: int) -> None:
         """Have the kernel keep no more bytes than that unsent, ciphertext as it is."""
         below = transport.transport  # type: ignore[attr-defined]
-        handle = _socket_of(below) if below.connected else None
+        handle = socket_of(below) if below.connected else None
         if handle is not None:
             handle.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, size)
 

@@ -11,7 +11,9 @@ Source: RFC 7301 (ALPN).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cryptography import x509
@@ -40,11 +42,12 @@ class Credentials:
         """When the node's own certificate expires, in seconds since the epoch."""
         return self.chain[0].not_valid_after_utc.timestamp()
 
-    def server_context(self) -> SSL.Context:
+    def server_context(self, protocols: Sequence[bytes] = (ALPN, HTTP)) -> SSL.Context:
+        """A context for connections that speak one of these protocols, or none by name."""
         context = self._context()
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_cipher_list(TLS12_CIPHERS)
-        context.set_alpn_select_callback(_select_protocol)
+        context.set_alpn_select_callback(partial(select_protocol, protocols))
         return context
 
     def client_context(self) -> SSL.Context:
@@ -126,11 +129,8 @@ class Contexts:
         self.credentials = credentials
 
 
-def _select_http(_connection: SSL.Connection, offered: list[bytes]) -> Any:
-    return HTTP if HTTP in offered else SSL.NO_OVERLAPPING_PROTOCOLS
-
-
-def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> Any:
-    """The best of ours that was offered, or pyOpenSSL's mark for none."""
-    ours = (protocol for protocol in (ALPN, HTTP) if protocol in offered)
-    return next(ours, SSL.NO_OVERLAPPING_PROTOCOLS)
+def select_protocol(
+    ours: Sequence[bytes], _connection: SSL.Connection, offered: list[bytes]
+) -> Any:
+    """The first of our protocols that was offered, or pyOpenSSL's mark for none."""
+    return next((each for each in ours if each in offered), SSL.NO_OVERLAPPING_PROTOCOLS)

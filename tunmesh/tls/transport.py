@@ -32,7 +32,7 @@ from zope.interface import implementer
 
 from tunmesh.addresses import literal_address
 from tunmesh.tls.bulk import transport_class
-from tunmesh.tls.credentials import Contexts, Credentials, _select_http
+from tunmesh.tls.credentials import HTTP, Contexts, Credentials
 from tunmesh.tls.pacing import MAX_BUDGET
 from tunmesh.tls.read_quota import QUOTA, ReadQuota
 
@@ -84,9 +84,7 @@ class _HttpsCreator(_ServerCreator):
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         credentials = self._contexts.credentials
         if self._shown is None or self._shown[0] is not credentials:
-            context = credentials.server_context()
-            context.set_alpn_select_callback(_select_http)
-            self._shown = credentials, context
+            self._shown = credentials, credentials.server_context((HTTP,))
         connection = SSL.Connection(self._shown[1], None)
         connection.set_accept_state()
         return connection
@@ -176,7 +174,7 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
 def _tune(transport: ITransport) -> None:
     """Set a TCP transport up for large reads, small latency and a quick death. A transport without
     a socket (in memory) is left as it is."""
-    handle = _socket_of(transport)
+    handle = socket_of(transport)
     if handle is None:
         return
     transport.bufferSize = READ_SIZE  # type: ignore[attr-defined]
@@ -187,7 +185,7 @@ def _tune(transport: ITransport) -> None:
     handle.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
 
 
-def _socket_of(transport: ITransport) -> socket.socket | None:
+def socket_of(transport: ITransport) -> socket.socket | None:
     handle = getattr(transport, "getHandle", lambda: None)()
     return handle if isinstance(handle, socket.socket) else None
 
