@@ -16,9 +16,8 @@ from tests.observe.test_metrics import a_status
 from tunmesh import status
 from tunmesh.api.http import TIMEOUT
 from tunmesh.api.public import site
-from tunmesh.logs.journal import Recent
-from tunmesh.observe.health import Condition, judge
 from tunmesh.logs.observers import RecentEvents
+from tunmesh.observe.health import Condition, judge
 from tunmesh.observe.metrics import exposition
 
 HEALTH = ("/livez", "/readyz", "/health")
