@@ -12,8 +12,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.clients import Client, web_server
 from tests.support.members import Mallory
-from tests.tls.test_tls import Stranger, web_server
 from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.testing.credentials import credentials
@@ -99,8 +99,8 @@ class AttackCase(SynchronousTestCase):
 
     def connect(
         self, opening: bytes = b"", secure: Secure | None = None, host: str = ATTACKER
-    ) -> Stranger:
-        stranger = Stranger(self.mesh, opening)
+    ) -> Client:
+        stranger = Client(self.mesh, opening)
         factory: Any = ClientFactory.forProtocol(lambda: stranger)
         if secure is not None:
             factory = secure(factory)

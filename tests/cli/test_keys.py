@@ -15,8 +15,9 @@ from twisted.trial import unittest
 
 from tests.cli.test_cli import run
 from tests.support import netns
+from tests.support.certificates import Holder
 from tests.support.realnode import OWNER, Ground
-from tests.tls.test_tls import Holder, Meeting
+from tests.tls.test_credentials import Meeting
 from tunmesh.errors import OperatorError
 from tunmesh.pki import issue
 from tunmesh.tls import certificates
@@ -211,7 +212,7 @@ class BelievedTests(Workshop):
         """One certificate for all, for no host, leads to itself."""
         made = self.certificate()
         shared = certificates.load(made / "cert.pem", made / "key.pem", None, False)
-        self.assert_believed(shared, shared)
+        self.assert_accepted(shared, shared)
 
     def test_names_and_addresses(self) -> None:
         """With verify_hostname, a certificate of the authority will do for each host that it was
@@ -222,7 +223,7 @@ class BelievedTests(Workshop):
         a = self.credentials(self.certificate(*signed, *hosts, directory="a"), authority / "ca.pem")
         b = self.credentials(self.certificate(*signed, directory="b"), authority / "ca.pem")
         for name in ("a.test", "x.b.test", ""):
-            self.assert_believed(a, b, name)
+            self.assert_accepted(a, b, name)
         self.assert_refused("its certificate is not for c.test", a, b, "c.test")
         elsewhere = self.certificate(*signed, "--address", "192.0.2.7", directory="c")
         c = self.credentials(elsewhere, authority / "ca.pem")
@@ -247,7 +248,7 @@ class BelievedTests(Workshop):
         hosts = issue.host_names(["a.test"], [])
         made = issue.issue(hosts, 30, now, issuer)
         shown = Credentials((made.certificate,), made.key, (root.certificate,), True)
-        self.assert_believed(shown, shown, "a.test")
+        self.assert_accepted(shown, shown, "a.test")
 
 
 class RealNodesTests(unittest.TestCase):

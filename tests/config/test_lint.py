@@ -9,8 +9,8 @@ import time
 from datetime import timedelta
 
 from tests.config.test_reference import filled
+from tests.support.certificates import Holder
 from tests.support.configs import MINIMAL, ORIGINAL, SECRET, Case, middle
-from tests.tls.test_tls import Holder
 from tunmesh.config.docs.example import example
 from tunmesh.config.lint import Findings, lint
 from tunmesh.netlink import query

@@ -18,8 +18,8 @@ from twisted.trial import unittest
 
 from tests.real.test_inside import hosts_of
 from tests.support import netns
+from tests.support.certificates import DAY, Holder
 from tests.support.realnode import THEN_EXEC, Ground
-from tests.tls.test_tls import DAY, Holder
 from tunmesh.doctor.probe import reach
 from tunmesh.localmesh.plan import CERTIFICATE, KEY
 from tunmesh.tls.underlay import Outside

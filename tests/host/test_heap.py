@@ -9,9 +9,9 @@ from pathlib import Path
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
+from tests.support.certificates import Holder
 from tests.support.configs import MINIMAL, SECRET
 from tests.support.realnode import reactor
-from tests.tls.test_tls import Holder
 
 SECRETS = [f"secret number {number}, which is long enough for it" for number in range(9)]
 _PROGRAM = """

@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from tests.real.test_mesh import PATIENCE, MeshCase
+from tests.support.certificates import DAY, Holder
 from tests.support.realnode import OWNER, TUN, interfaces, reactor
-from tests.tls.test_tls import DAY, Holder
 from tunmesh.localmesh.pinger import Pinger
 from tunmesh.localmesh.plan import CERTIFICATE, KEY
 from tunmesh.service.reload import LOOK

@@ -18,8 +18,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, formatEvent
 from twisted.trial import unittest
 
+from tests.support.certificates import DAY, Holder
 from tests.support.configs import MINIMAL, ORIGINAL, SECRET
-from tests.tls.test_tls import DAY, Holder
 from tunmesh.auth.handshake import Key
 from tunmesh.config import loading
 from tunmesh.config.plain import plain

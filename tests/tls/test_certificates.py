@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls.test_tls import Holder
+from tests.support.certificates import Holder
 from tunmesh.errors import OperatorError
 from tunmesh.tls import certificates
 

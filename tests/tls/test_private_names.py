@@ -173,7 +173,9 @@ class Fallback(SynchronousTestCase):
     def test_suite(self) -> None:
         """On the stock transport TLS, links and whole meshes pass the same tests."""
         tests = [
-            "tests.tls.test_tls",
+            "tests.tls.test_credentials",
+            "tests.tls.test_transport",
+            "tests.tls.test_listener",
             "tests.auth.test_splice",
             "tests.link.test_link",
             "tests.node",

@@ -24,8 +24,8 @@ EXPORTER = b"EXPORTER-Channel-Binding"
 
 
 class Channel:
-    """What a link must know of the TLS connection that it runs on. With `host`, the certificate at
-    the other end must be for that name or address. Both ends must be `outside` the mesh."""
+    """What a link asks about its TLS connection. With `host`, the certificate of the other end must
+    be for that name or address. Both ends must be `outside` the mesh."""
 
     def __init__(self, host: str | None = None, outside: Outside | None = None) -> None:
         self._host = host
@@ -41,9 +41,9 @@ class Channel:
             raise PeerError("through_mesh", f"the connection runs through the mesh: its end {why}")
 
     def binding(self, transport: object) -> bytes:
-        """The channel binding, 32 bytes, of a connection that is good enough for a link.
+        """The channel binding of a connection, 32 bytes.
 
-        Raises PeerError("tls") or PeerError("certificate").
+        Raises PeerError("tls") or PeerError("certificate") if it will not do for a link.
         """
         return self.bind(transport.getHandle())  # type: ignore[attr-defined]
 
@@ -59,7 +59,7 @@ class Channel:
         return connection.export_keying_material(EXPORTER, 32, b"")
 
     def why_lost(self, reason: Failure) -> PeerError:
-        """Why a connection ended before anybody was authenticated on it."""
+        """Why a connection ended before the other end had authenticated."""
         error = reason.value
         if isinstance(error, PeerError):
             return PeerError("unexpected", str(error))
@@ -70,7 +70,7 @@ class Channel:
         return PeerError("closed", "it closed the connection during the handshake")
 
     def limit_unsent(self, transport: object, size: int) -> None:
-        """Have the kernel keep no more bytes than that unsent, ciphertext as it is."""
+        """Have the kernel keep at most so many bytes of ciphertext unsent."""
         below = transport.transport  # type: ignore[attr-defined]
         handle = socket_of(below) if below.connected else None
         if handle is not None:
@@ -86,7 +86,7 @@ def error_of(error: SSL.Error) -> PeerError:
     return PeerError("certificate" if "certificate" in text else "tls", f"TLS: {text}")
 
 
-_ALERTS = {  # RFC 8446, 6.2; what stands before these words depends on the release of OpenSSL
+_ALERTS = {  # RFC 8446, 6.2; the words before these depend on the release of OpenSSL
     "alert unknown ca": "it does not trust this node's certificate",
     "alert certificate expired": "this node's certificate has expired, it says",
     "alert unsupported certificate": "this node's certificate is not for servers, it says",
@@ -104,8 +104,8 @@ def _check_host(connection: SSL.Connection, host: str) -> None:
         if literal_address(host) is not None:
             verify_ip_address(connection, host)
         else:
-            # A final dot is for the resolver, and in no certificate.
+            # The final dot is for the resolver; no certificate has it.
             verify_hostname(connection, host.removesuffix("."))
     except (VerificationError, CertificateError, ValueError):
-        # The certificate names another host, or none at all; or this can be in no certificate.
+        # It names another host or none; or no certificate can have this name.
         raise PeerError("certificate", f"its certificate is not for {host}") from None

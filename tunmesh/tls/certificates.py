@@ -1,16 +1,16 @@
-"""Whether a certificate and its key will do, found out by using them.
+"""Whether a certificate and its key can be used, found out by using them.
 
     files ── read ──> Credentials ── prove ──> a TLS 1.3 handshake in memory, with itself
                                                at both ends: the path from the certificate
                                                to what is trusted
 
-Which keys TLS 1.3 takes, how strong they must be, what a certificate may be used for and whether it
-leads to a trusted one depend on OpenSSL's release and build. So the question is put to it, with the
-contexts of real connections: what it refuses here, it would refuse in every link. A peer trusts
-what this node trusts, as `ca_file_path` is the same on all nodes.
+Which keys TLS 1.3 accepts, how strong they must be, what a certificate may be used for and whether
+it chains to a trusted one depend on OpenSSL's release and build. So OpenSSL decides, with the same
+contexts as for real connections: what it refuses here, it would refuse in every link. Peers are
+taken to trust what this node trusts, since `ca_file_path` is the same on all nodes.
 
-Dates are looked at apart (`untimely`): they pass, clocks are wrong, and a node whose certificate
-has expired still reaches those whose have not.
+Dates are checked separately (`untimely`): they pass, clocks are wrong, and a node whose certificate
+has expired can still dial nodes whose certificates have not.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _WEAK = ("key too small", "md too weak", "security level")
 
 
 def load(cert: Path, key: Path, ca: Path | None, verify_hostname: bool) -> Credentials:
-    """Read PEM files and prove what is in them. Raises OperatorError naming the file that is
+    """Read PEM files and prove that they can be used. Raises OperatorError naming the file that is
     missing or wrong."""
     credentials = read(cert, key, ca, verify_hostname)
     prove(credentials, cert, ca)
@@ -53,15 +53,15 @@ def load(cert: Path, key: Path, ca: Path | None, verify_hostname: bool) -> Crede
 
 
 def read(cert: Path, key: Path, ca: Path | None, verify_hostname: bool) -> Credentials:
-    """What is in the files. Raises OperatorError."""
+    """Read the files. Raises OperatorError."""
     chain, private = pem.read_pair(cert, key)
     trusted = chain[:1] if ca is None else pem.read_certificates(ca)
     return Credentials(chain, private, trusted, verify_hostname)
 
 
 def prove(credentials: Credentials, cert: Path, ca: Path | None) -> tuple[x509.Certificate, ...]:
-    """The certificates on the way from the node's own to what is trusted, its own first. Raises
-    OperatorError naming the file that is wrong, when no peer could be linked with."""
+    """The chain from the node's own certificate to a trusted one, its own first. Raises
+    OperatorError naming the file that is wrong if no peer would accept it."""
     own = credentials.chain[0]
     try:
         server, client = credentials.server_context(), credentials.client_context()
@@ -95,8 +95,8 @@ def prove(credentials: Credentials, cert: Path, ca: Path | None) -> tuple[x509.C
 
 
 def untimely(path: Sequence[x509.Certificate], now: float) -> Iterator[tuple[int, str]]:
-    """What is wrong, or soon will be, with the dates of the certificates that `prove` found, with
-    its place in the path; `now` is in seconds since the epoch."""
+    """What is wrong, or soon will be, with the dates of the certificates in the chain that `prove`
+    returned: the position in the chain, and a text. `now`: seconds since the epoch."""
     for depth, certificate in enumerate(path):
         of = f"is by {_name(certificate.subject)}, whose certificate " if depth else ""
         begins = certificate.not_valid_before_utc
@@ -114,7 +114,7 @@ def untimely(path: Sequence[x509.Certificate], now: float) -> Iterator[tuple[int
 
 
 def is_for(certificate: x509.Certificate, host: str) -> bool:
-    """Whether a peer that verifies host names takes it for the one of this name or address."""
+    """Whether a peer that verifies host names accepts it for this name or address."""
     check: Callable[[x509.Certificate, str], None] = (
         verify_certificate_hostname
         if literal_address(host) is None
@@ -128,7 +128,7 @@ def is_for(certificate: x509.Certificate, host: str) -> bool:
 
 
 def _shake_hands(client_context: SSL.Context, server_context: SSL.Context) -> None:
-    """A whole handshake as for a link. Raises SSL.Error or PeerError."""
+    """A complete handshake, as for a link. Raises SSL.Error or PeerError."""
     client, server = SSL.Connection(client_context), SSL.Connection(server_context)
     client.set_connect_state()
     server.set_accept_state()
@@ -142,21 +142,21 @@ def _shake_hands(client_context: SSL.Context, server_context: SSL.Context) -> No
 
 
 def _unusable(certificate: x509.Certificate, said: str) -> str:
-    """Of a key that TLS does not take, or only an older TLS."""
+    """For a key that TLS 1.3 does not accept."""
     kind = pem.kind_of_key(certificate)
     how = "is too weak for OpenSSL" if any(word in said for word in _WEAK) else "cannot be used"
     return f"its key or signature ({kind}) {how} in TLS 1.3 ({said}); use {_GOOD_KEYS}"
 
 
 def _unaccepted(flaw: int, credentials: Credentials, cert: Path, ca: Path | None) -> str:
-    """Of a certificate that peers do not accept."""
+    """For a certificate that peers do not accept."""
     if flaw in _UNTRUSTED and ca is not None:
         return f"peers refuse it: {_unknown_issuer(credentials, cert, ca)}"
     return f"peers refuse it: {verify_error(flaw)}"
 
 
 def _unknown_issuer(credentials: Credentials, cert: Path, ca: Path) -> str:
-    """At which certificate the way from the node's own to the trusted ones ends."""
+    """Where the chain from the node's own certificate breaks."""
     last, rest = credentials.chain[0], list(credentials.chain[1:])
     while issuer := next((each for each in rest if _signs(each, last)), None):
         last = issuer

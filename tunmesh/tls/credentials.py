@@ -33,7 +33,7 @@ class Credentials:
     """What a node shows and what it trusts. The first certificate is its own."""
 
     chain: tuple[x509.Certificate, ...]
-    key: PrivateKeyTypes = field(repr=False, compare=False)  # it is that of the first certificate
+    key: PrivateKeyTypes = field(repr=False, compare=False)  # of the first certificate
     trusted: tuple[x509.Certificate, ...]
     verify_hostname: bool
 
@@ -59,7 +59,7 @@ class Credentials:
             raise OperatorError("OpenSSL gave a TLS context without a certificate store")
         for certificate in self.trusted:
             store.add_cert(crypto.X509.from_cryptography(certificate))
-        # A certificate that is trusted by itself need not be followed up to its issuer.
+        # A trusted certificate ends the chain, whether or not its issuer is known.
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
         context.set_verify(SSL.VERIFY_PEER, _verified)
         return context
@@ -68,7 +68,7 @@ class Credentials:
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        # OpenSSL would keep 34 KB for each connection, for records that are long gone.
+        # Without this OpenSSL keeps 34 KB of empty buffers for each connection.
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.use_certificate(crypto.X509.from_cryptography(self.chain[0]))
         for issuer in self.chain[1:]:
@@ -77,17 +77,17 @@ class Credentials:
         return context
 
 
-# X509_verify_cert_error_string(3) has names; these say what to do.
+# X509_verify_cert_error_string(3) has names for these; here is what to do about them.
 _NOT_TRUSTED = (
     "it is not one that this node trusts: all share one, or ca_file_path names who signed theirs"
 )
 _VERIFY_ERRORS = {
-    7: _NOT_TRUSTED,  # signed by a namesake of who is trusted
+    7: _NOT_TRUSTED,  # signed by an authority with the name of a trusted one
     9: "it is not valid yet: is a clock wrong?",
     10: "it has expired",
     18: _NOT_TRUSTED,  # signed by itself
-    19: _NOT_TRUSTED,  # signed by an authority that was sent along
-    20: _NOT_TRUSTED,  # signed by somebody unknown
+    19: _NOT_TRUSTED,  # signed by an authority in the chain that was sent
+    20: _NOT_TRUSTED,  # signed by an unknown authority
     21: _NOT_TRUSTED,  # likewise, with nothing else in the chain
     25: "an authority on its way may not sign so long a chain (pathlen)",
     26: "it is not for servers: its extended key usage must have serverAuth, or not be there",
@@ -108,18 +108,16 @@ def verify_error(error: int) -> str:
 def _verified(
     _connection: SSL.Connection, _certificate: crypto.X509, error: int, _depth: int, ok: int
 ) -> bool:
-    """OpenSSL's verdict. Its own error would not say what is wrong; what is raised here takes its
-    place, and the other end is sent the same alert."""
+    """Raise what is wrong, in words: OpenSSL's own error does not say it. The other end is sent the
+    same alert in either case."""
     if not ok:
         raise SSL.Error([("", "", f"certificate verify failed: {verify_error(error)}")])
     return True
 
 
 class Contexts:
-    """What a node shows and trusts at the moment: the contexts of all connections from now on.
-
-    A context costs more than the rest of a dial, so there is one for each end, not one for each
-    connection. `renew` leaves the connections that there are as they are."""
+    """The TLS contexts of a node's current credentials, one for each role: to make one costs more
+    than the rest of a dial. `renew` does not affect existing connections."""
 
     def __init__(self, credentials: Credentials) -> None:
         self.renew(credentials)

@@ -47,7 +47,7 @@ TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; the socket module does not name it
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _ClientCreator:
-    """A fresh TLS connection to one host, whose name is sent along when it has one."""
+    """Makes connections to one host, and sends its name (SNI) unless it is an address."""
 
     def __init__(self, contexts: Contexts, host: str) -> None:
         self._contexts = contexts
@@ -57,7 +57,7 @@ class _ClientCreator:
         connection = SSL.Connection(self._contexts.client, None)
         connection.set_connect_state()
         if literal_address(self._host) is None:
-            # As it stands in the URL, which is ASCII; without the final dot, as RFC 6066 has it.
+            # As in the URL, which is ASCII, but without the final dot (RFC 6066).
             connection.set_tlsext_host_name(self._host.removesuffix(".").encode("ascii"))
         return connection
 
@@ -74,8 +74,8 @@ class _ServerCreator:
 
 
 class _HttpsCreator(_ServerCreator):
-    """Where no links are made: who wants one gets none of its protocol. The context is made anew
-    when the certificate was renewed."""
+    """For a port where no links are made: ALPN refuses their protocol. There is a new context when
+    the certificate has been renewed."""
 
     def __init__(self, contexts: Contexts) -> None:
         super().__init__(contexts)
@@ -91,14 +91,14 @@ class _HttpsCreator(_ServerCreator):
 
 
 class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
-    """The TLS transport of both kinds of connection, on a socket set up for links.
+    """The TLS transport of links and of HTTPS on the mesh's port, on a socket tuned for links.
 
-    A read of many small frames takes a hundred times as long as one of few large ones. Whoever
-    sends them is read less at a time, and all connections of one source share a quota
-    (tls.read_quota), so that a source that keeps the node busy holds up nobody but itself."""
+    A read of many small frames takes a hundred times as long as one of few large ones. So a
+    connection that brings them is read less at a time, and all connections of one source share a
+    quota (tls.read_quota): a source that keeps the node busy delays nobody but itself."""
 
     _most = READ_SIZE
-    _is_paused = False  # by whom it carries bytes for
+    _is_paused = False  # by the protocol that it carries bytes for
     _is_waiting = False  # for a turn of its source
     _quota: ReadQuota | None = None  # None: not over TCP
     _after_reads: Callable[[], None] | None = None
@@ -112,14 +112,14 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
         super().makeConnection(transport)
 
     def share(self, quota: ReadQuota) -> None:
-        """Be read as one of those that this quota is for."""
+        """From now on reads are charged to this quota."""
         if self._quota is not None:
             self._quota.leave(self)
         quota.join()
         self._quota = quota
 
     def _do_read(self) -> Any:
-        """What the reactor calls when there is something to read."""
+        """The reactor calls this when there is something to read."""
         quota = self._quota
         if quota is None or quota.is_open or quota.admits(self):
             return self._read()
@@ -172,8 +172,8 @@ class TunedTransport(transport_class):  # type: ignore[valid-type,misc]
 
 
 def _tune(transport: ITransport) -> None:
-    """Set a TCP transport up for large reads, small latency and a quick death. A transport without
-    a socket (in memory) is left as it is."""
+    """Tune a TCP transport for large reads, low latency and early detection of a dead peer. One
+    without a socket (in memory) is left as it is."""
     handle = socket_of(transport)
     if handle is None:
         return
@@ -186,6 +186,7 @@ def _tune(transport: ITransport) -> None:
 
 
 def socket_of(transport: ITransport) -> socket.socket | None:
+    """The transport's socket; None if it is in memory."""
     handle = getattr(transport, "getHandle", lambda: None)()
     return handle if isinstance(handle, socket.socket) else None
 
@@ -223,7 +224,7 @@ def https_factory(
 
 
 class _ServerFactory(TLSMemoryBIOFactory):
-    """Lets what it wraps refuse a connection; Twisted's would start TLS with nobody behind it."""
+    """Allows the wrapped factory to refuse a connection, with which Twisted's would start TLS."""
 
     def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]
         inner = self.wrappedFactory.buildProtocol(addr)

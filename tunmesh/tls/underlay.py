@@ -1,12 +1,12 @@
 """Peers are reached outside the mesh, never through it.
 
-A link between two nodes that ran through the mesh would be carried by another link between the same
-two nodes: the one that it is to replace. At the renewal of a session the old link would end, and
-the new one with it, until the silence is noticed. So no address inside the mesh's networks is
-dialed, whatever name resolved to it, and no connection becomes a link that has such an address at
-either end: the kernel gives it to a connection that leaves by the tun.
+A link that ran through the mesh would be carried by another link between the same two nodes: the
+one that it is to replace. When a session is renewed the old link ends, and the new one would end
+with it, once its silence is noticed. So no address inside the mesh's networks is dialed, whatever
+name resolved to it, and no connection with such an address at either end becomes a link: a
+connection that leaves through the tun has one.
 
-HTTPS is not a link: who asks for the pages at a mesh address is answered.
+HTTPS is not a link, so the pages can be read at a mesh address.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Rule(Protocol):
 
 
 class Outside:
-    """Tells what is outside these networks, which are those of the mesh."""
+    """Tells whether addresses are outside the mesh's networks."""
 
     def __init__(self, networks: Sequence[Network] = ()) -> None:
         self._networks = tuple(networks)
 
     def why_not(self, host: str) -> str:
-        """Why no link may lead to this address, or come from it; empty if it may."""
+        """Why there may be no link to or from this address; empty if there may."""
         try:
             address = ip_address(plain_host(host))
         except ValueError:
-            return ""  # what is no address here is none that can be connected to
+            return ""  # not an address, so nothing that can be connected to
         network = next((each for each in self._networks if address in each), None)
         if network is None:
             return ""
