@@ -1,15 +1,11 @@
-"""Files that change under a running node: when they are read anew, and what is said of it."""
+"""Files that change while a node runs: when they are read again, and what is logged."""
 
 from __future__ import annotations
 
-import pickle
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event, get_ident
 from typing import Any, TypeVar
 
 from twisted.internet import reactor as trial_reactor
@@ -19,15 +15,9 @@ from twisted.logger import LogEvent, Logger, formatEvent
 from twisted.trial import unittest
 
 from tests.support.certificates import DAY, Holder
-from tests.support.configs import MINIMAL, ORIGINAL, SECRET
+from tests.support.configs import MINIMAL, SECRET
 from tunmesh.auth.handshake import Key
-from tunmesh.config import loading
-from tunmesh.config.plain import plain
-from tunmesh.config.section import Section
-from tunmesh.errors import OperatorError
-from tunmesh.host.file_thread import FileThread
-from tunmesh.service.file_watch import PATIENCE
-from tunmesh.service.load import LoadedConfig, complaints, load, load_in_child
+from tunmesh.service.load import LoadedConfig, load
 from tunmesh.service.reload import LOOK, Reloader
 
 T = TypeVar("T")
@@ -37,8 +27,8 @@ OTHER = "another-secret-that-is-long-enough-for-this"
 ENOUGH = 3 * LOOK  # to see a change, see that it is still, and act
 
 
-class Elsewhere:
-    """Runs what it is given at once, or, while it `hangs`, when it is let go on."""
+class FakeThread:
+    """Runs functions at once or, while it `hangs`, when it may go on."""
 
     def __init__(self) -> None:
         self.hangs = False
@@ -59,7 +49,7 @@ class Elsewhere:
 
 
 class ReloadCase(unittest.SynchronousTestCase):
-    """The files of a node, as Kubernetes mounts them: names that lead into a directory which is
+    """The files of a node as Kubernetes mounts them: symbolic links into a directory that is
     replaced as a whole."""
 
     def setUp(self) -> None:
@@ -84,9 +74,9 @@ class ReloadCase(unittest.SynchronousTestCase):
         self.begin()
 
     def begin(self) -> None:
-        """What a start does."""
+        """As at the start of a node."""
         keep: Any = self.events.append
-        self.aside = Elsewhere()
+        self.thread = FakeThread()
         self.reloader = Reloader(
             self.clock,
             self.path,
@@ -95,7 +85,7 @@ class ReloadCase(unittest.SynchronousTestCase):
             self.applied.append,
             lambda: self.now,
             Logger(namespace="tunmesh", observer=keep),
-            self.aside,
+            self.thread,
         )
         self.reloader.start()
 
@@ -139,12 +129,12 @@ class OnDisk(ReloadCase):
     """Files that change by themselves."""
 
     def test_nothing_changes(self) -> None:
-        """As long as they stay as they are, nothing is done and nothing is said."""
+        """As long as no file changes, nothing is applied and nothing is logged."""
         self.pass_time(100)
         self.assertEqual((self.applied, self.events), ([], []))
 
     def test_swapped(self) -> None:
-        """A secret that an orchestrator replaces is used without anybody's doing; the log says what
+        """A secret that an orchestrator replaces is used without further action; the log says what
         became of the old one."""
         self.swap(secret=OTHER.encode())
         self.pass_time()
@@ -153,14 +143,14 @@ class OnDisk(ReloadCase):
         self.assertEqual(self.texts(), ["reloaded: secret (offers a new one, revokes 1)"])
 
     def test_touched(self) -> None:
-        """Files that are replaced by the same ones are read, but nothing is new."""
+        """Files that are replaced by equal ones are read, but nothing is applied."""
         self.swap()
         self.pass_time()
         self.assertEqual((self.applied, self.events), ([], []))
 
     def test_while_it_is_written(self) -> None:
-        """A file that still grows is left alone until it does not: half a secret may be long enough
-        to pass for one."""
+        """A file that grows is not read until it has stopped: half a secret may be long enough to
+        be accepted."""
         file = self.directory / "secret"
         for length in range(32, len(OTHER)):
             file.write_text(OTHER[:length])
@@ -171,7 +161,7 @@ class OnDisk(ReloadCase):
         self.assertEqual([r.reloadable.keys[0] for r in self.applied], [Key.derive(OTHER.encode())])
 
     def test_certificate(self) -> None:
-        """A renewed certificate is used, once the key that belongs to it is there as well."""
+        """A renewed certificate is used as soon as its key is there as well."""
         renewed = Holder("mesh", end=365 * DAY)
         self.swap(cert_pem=renewed.pem())
         self.pass_time()
@@ -185,7 +175,7 @@ class OnDisk(ReloadCase):
         self.assertTrue(text.startswith("reloaded: certificate (valid until "), text)
 
     def test_new_files(self) -> None:
-        """Files that the new config names, and that the old one did not, are looked after too."""
+        """Files that only the new config names are watched too."""
         (self.directory / "other").write_text(SECRET)
         self.config("secret_file: secret", "secret_file: other")
         self.pass_time()
@@ -195,7 +185,7 @@ class OnDisk(ReloadCase):
         self.assertEqual([r.reloadable.keys[0] for r in self.applied], [Key.derive(OTHER.encode())])
 
     def test_gone(self) -> None:
-        """A file that is away for a while is no reason to forget what it said."""
+        """What was in a file stays in force while the file is missing."""
         self.config("secret_file: secret", "secret_file: later")
         self.pass_time()
         self.assertIn("later does not exist", self.named("reload_failed")[0])
@@ -209,8 +199,8 @@ class NoGood(ReloadCase):
     """Files that are wrong."""
 
     def test_said_once(self) -> None:
-        """What is wrong is said once, in the words of the start; nothing changes, not even what is
-        right in the same file; and when it is right again, it counts."""
+        """An error is logged once, with the same text as at a start. Nothing changes, not even what
+        is right in the same file; when the file is right again, it is applied."""
         self.swap(secret=OTHER.encode())
         self.config("config_version: 1.1", "config_version: 1.1\n  typo: 1")
         self.pass_time(100)
@@ -227,7 +217,7 @@ class NoGood(ReloadCase):
         self.assertEqual(len(self.applied), 1)
 
     def test_everything(self) -> None:
-        """Everything that is wrong is said, a line for each, certificates too; and once."""
+        """Every error is logged, in a line of its own, also those in certificates; and once."""
         self.swap(cert_pem=b"", secret=b"hunter2")
         self.config("config_version: 1.1", "config_version: 1.1\n  networkin: 1")
         self.pass_time(100)
@@ -246,7 +236,7 @@ class NoGood(ReloadCase):
         )
 
     def test_other_complaint(self) -> None:
-        """Something else that is wrong is said too."""
+        """A different error is logged as well."""
         self.swap(secret=b"short")
         self.pass_time()
         self.swap(config_yaml=b"tun_mesh: [\n")
@@ -254,7 +244,7 @@ class NoGood(ReloadCase):
         self.assertEqual(len(self.named("reload_failed")), 2)
 
     def test_said_again_when_asked(self) -> None:
-        """Who sends HUP wants to know, each time."""
+        """After HUP the errors are logged each time."""
         self.swap(secret=b"short")
         for _ in range(3):
             self.reloader.hang_up()
@@ -262,13 +252,13 @@ class NoGood(ReloadCase):
 
 
 class Doubtful(ReloadCase):
-    """Files that can be used, and should not be."""
+    """Files that can be used, but deserve a warning."""
 
     def doubts(self) -> list[str]:
         return self.named("doubtful_config")
 
     def test_new_doubt(self) -> None:
-        """What is doubtful is said when it is new, and not again with each reading."""
+        """A warning is logged when it is new, and not again each time the files are read."""
         self.swap(secret=b"abc" * 20)
         self.pass_time()
         self.config("uid: 1000", "uid: 1001")
@@ -277,8 +267,8 @@ class Doubtful(ReloadCase):
         self.assertIn(f"{self.path}:6: tun_mesh/clustering/auth/secret_file: has too little", doubt)
 
     def test_at_the_start(self) -> None:
-        """What was doubtful from the beginning is said at the start; that the certificate expires,
-        by itself."""
+        """Warnings about the first config are logged at the start; the expiry of the certificate
+        has an event of its own."""
         self.reloader.stop()
         early = Holder("mesh", begin=DAY, end=5 * DAY)
         self.swap(secret=b"password1" * 4, cert_pem=early.pem(), key_pem=early.key_pem())
@@ -290,10 +280,10 @@ class Doubtful(ReloadCase):
 
 
 class HangUp(ReloadCase):
-    """Somebody says that something has changed."""
+    """HUP: somebody says that something has changed."""
 
     def test_at_once(self) -> None:
-        """It is read at once, and what is new is said in one line."""
+        """The files are read at once, and one line says what is new."""
         text = self.contents["config.yaml"].decode()
         text = text.replace("secret_file: secret", f"secrets: [{OTHER}, {SECRET}]")
         text = text.replace("      default:", "      other:")
@@ -309,14 +299,13 @@ class HangUp(ReloadCase):
         self.assertEqual(self.applied[0].config.logging.level, "debug")
 
     def test_nothing_new(self) -> None:
-        """That nothing has changed is said too."""
+        """That nothing has changed is logged too."""
         self.reloader.hang_up()
         self.assertEqual(self.texts(), ["reloaded: nothing has changed"])
         self.assertEqual(self.applied, [])
 
     def test_nothing_now(self) -> None:
-        """When all that has changed waits for the next start, HUP is answered with just that, each
-        time."""
+        """When all changes need a restart, HUP is answered with just that, each time."""
         self.config("uid: 1000", "uid: 1001")
         for _ in range(2):
             self.reloader.hang_up()
@@ -325,8 +314,8 @@ class HangUp(ReloadCase):
         self.assertEqual(self.texts(), [text, text])
 
     def test_next_start(self) -> None:
-        """Keys that a running node cannot follow are named, once; what it can follow counts. When
-        they are as before, they are forgotten."""
+        """Keys that a running node cannot follow are named, once; the others are applied. Keys that
+        are changed back are forgotten."""
         self.config("uid: 1000", "uid: 1001\n    gid: 1000")
         self.config("    ipv4:", "    tun_device_id: tun7\n    ipv4:")
         self.swap(secret=OTHER.encode())
@@ -343,8 +332,8 @@ class HangUp(ReloadCase):
         )
 
     def test_ranges(self) -> None:
-        """A range in the config is not another value each time it is read, which would be a change
-        that nobody made."""
+        """A range in the config gives the same value each time it is read; otherwise there would be
+        a change that nobody made."""
         self.config(
             "uid: 1000", "uid: 1000\n    timing: {registrations: {startup_grace: 1..1000s}}"
         )
@@ -353,11 +342,11 @@ class HangUp(ReloadCase):
 
 
 class BeforeBootstrap(ReloadCase):
-    """The list of nodes to look for, when it is needed."""
+    """Bootstrap URLs, just before they are dialed."""
 
     def test_if_so_configured(self) -> None:
-        """With reload_config_on_bootstrap, what has changed counts before the next attempt, at
-        once; without it, it does not. The key itself can be switched on while the node runs."""
+        """With reload_config_on_bootstrap, changes are applied before the next attempt; without it,
+        they are not. The key itself can be changed while the node runs."""
         self.config("https://bob.example:4567", "https://carol.example:4567")
         self.reloader.before_bootstrap()
         self.assertEqual(self.applied, [])
@@ -369,158 +358,12 @@ class BeforeBootstrap(ReloadCase):
         self.assertEqual(targets, [(("carol.example", 4567),), (("dave.example", 4567),)])
 
 
-class HungMount(ReloadCase):
-    """Files that do not answer: whoever looks at them waits, perhaps for ever."""
-
-    def test_said_once(self) -> None:
-        """That a file hangs is said once, with its name; nothing piles up behind it; and when it
-        answers, that is said and what has changed counts."""
-        self.aside.hangs = True
-        self.swap(secret=OTHER.encode())
-        self.pass_time(PATIENCE)
-        self.assertEqual(self.events, [])
-        self.pass_time(100)
-        (text,) = self.texts()
-        self.assertTrue(text.startswith(f"{self.path}, or what it leads to, does not answer"), text)
-        self.assertEqual(len(self.aside.waiting), 1)
-        self.aside.go_on()
-        self.pass_time()
-        _, answers, reloaded = self.texts()
-        self.assertIn("answers again, after 1", answers)
-        self.assertIn("reloaded: secret", reloaded)
-        self.aside.hangs = True
-        self.pass_time(2 * PATIENCE)
-        self.assertEqual(len(self.named("files_hang")), 2)
-
-    def test_asked_meanwhile(self) -> None:
-        """Who sends HUP while a file hangs is answered when it does not any more; all of them by
-        one reading."""
-        self.aside.hangs = True
-        self.pass_time(LOOK)
-        answers = [self.reloader.hang_up() for _ in range(3)]
-        self.reloader.before_bootstrap()
-        self.pass_time(PATIENCE)
-        self.assertEqual(len(self.aside.waiting), 1)
-        self.assertNoResult(answers[0])
-        self.aside.go_on()
-        for answer in answers:
-            self.successResultOf(answer)
-        self.assertEqual(self.named("reloaded"), ["reloaded: nothing has changed"])
-
-    def test_stopped_meanwhile(self) -> None:
-        """A node that has left does not care for what comes of it."""
-        self.aside.hangs = True
-        self.swap(secret=OTHER.encode())
-        answer = self.reloader.hang_up()
-        self.reloader.stop()
-        self.aside.go_on()
-        self.assertEqual(self.applied, [])
-        self.assertNoResult(answer)
-
-    def test_bug(self) -> None:
-        """A bug of ours is logged, answers who has asked, and does not end the looking."""
-        self.patch(self.reloader, "_find", lambda _files: 1 // 0)
-        self.successResultOf(self.reloader.hang_up())
-        self.assertEqual([event["event"] for event in self.events], ["bug"])
-
-
-class Hanging(unittest.TestCase):
-    """The thread for what may hang."""
-
-    timeout = 20
-
-    async def test_order(self) -> None:
-        """Functions run one behind the other in one thread, which is not the reactor's. One that
-        hangs keeps up those behind it and nobody else."""
-        aside, held, log = FileThread(reactor, "test"), Event(), list[str]()
-
-        def hang() -> int:
-            log.append("hangs")
-            held.wait()
-            return get_ident()
-
-        first, second = aside.run(hang), aside.run(get_ident)
-        third = aside.run(lambda: 1 // 0)
-        while not log:
-            await _turn()
-        for _ in range(100):
-            await _turn()
-        self.assertFalse(first.called or second.called)
-        held.set()
-        thread = await first
-        self.assertNotEqual(thread, get_ident())
-        self.assertEqual(await second, thread)
-        with self.assertRaises(ZeroDivisionError):
-            await third
-
-
-def _turn() -> Deferred[None]:
-    turned: Deferred[None] = Deferred()
-    reactor.callLater(0.001, turned.callback, None)
-    return turned
-
-
-class Apart(ReloadCase):
-    """The config, read by a child process."""
-
-    def test_same(self) -> None:
-        """What the child hands over is the same as what is read here. Using it needs none of the
-        modules that read it; values of ranges are the same as well."""
-        self.config(
-            "uid: 1000", "uid: 1000\n    timing: {registrations: {startup_grace: 1..1000s}}"
-        )
-        self.assertEqual(load_in_child(self.path), load(self.path))
-        self.assertNotIn(SECRET, repr(load_in_child(self.path)))
-        code = (
-            "import sys; from pathlib import Path; "
-            "from tunmesh.service import composition, load, settings; "
-            f"loaded = load.load_in_child(Path({str(self.path)!r})); "
-            "settings.settings_of(loaded.config, loaded.reloadable); "
-            "sys.exit('pydantic' in sys.modules or 'yaml' in sys.modules)"
-        )
-        self.assertEqual(subprocess.run([sys.executable, "-c", code]).returncode, 0)
-
-    def test_refused(self) -> None:
-        """What is wrong is told as if there had been no child: all of it."""
-        self.swap(config_yaml=b"tun_mesh: {typo: 1}\n", secret=b"short")
-        with self.assertRaises(OperatorError) as here:
-            load(self.path)
-        with self.assertRaises(OperatorError) as there:
-            load_in_child(self.path)
-        lines = complaints(self.path, there.exception)
-        self.assertGreater(len(lines), 3)
-        self.assertEqual(lines, complaints(self.path, here.exception))
-
-    def test_plain(self) -> None:
-        """The plain config has what the checked one has: every key, and what is made of them."""
-        for text in (MINIMAL, ORIGINAL):
-            self.swap(config_yaml=text.encode())
-            for name in ("ca.pem", "cert.pem", "key.pem"):
-                if not (self.directory / name).exists():
-                    (self.directory / name).touch()
-            checked = loading.load(self.path, {}, lambda low, _: low)
-            self.compare(checked, plain(checked))
-            self.assertEqual(pickle.loads(pickle.dumps(plain(checked))), plain(checked))
-
-    def compare(self, checked: Any, flat: Any) -> None:
-        for name in type(checked).model_fields:
-            before, after = getattr(checked, name), getattr(flat, name)
-            if isinstance(before, Section):
-                self.compare(before, after)
-            elif isinstance(before, Mapping):
-                self.assertEqual(before.keys(), after.keys())
-            elif "secret" not in name:
-                self.assertEqual(before, after, name)
-        with self.assertRaises(AttributeError):
-            flat.anything = 1
-
-
 class Expiry(ReloadCase):
-    """A certificate that comes to its end."""
+    """A certificate that expires."""
 
     def test_in_time(self) -> None:
-        """The log says so 30, 7 and 1 days before, and at the end, once each; a renewed one begins
-        anew."""
+        """The log says so 30, 7 and 1 days before, and at the end, once each; with a renewed one
+        the count starts again."""
         mesh = Holder("mesh", end=40 * DAY)
         self.swap(cert_pem=mesh.pem(), key_pem=mesh.key_pem())
         self.pass_time()

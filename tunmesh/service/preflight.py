@@ -1,9 +1,8 @@
-"""What a start takes from the machine: first what it would disturb there, then the port, the tun
-device, and another user to be.
+"""What a start takes from the machine: it checks for conflicts with existing networks, and takes
+the port, the tun device and another uid.
 
-The node takes it all (`take`, and `privileges.drop` at the end). The doctor tries the same, one
-step after the other, and gives everything back at once (`STEPS`). So what keeps a node from
-starting is what the doctor finds, in the same words.
+The node does all of that (`take`, and `privileges.drop` at the end). The doctor tries each step and
+undoes it at once (`STEPS`). So it finds whatever keeps a node from starting, in the same words.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ MTU = 1500
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a node wants of its machine."""
+    """What a node needs from its machine."""
 
     device: str
     overlays: tuple[Overlay, ...]
     guard: bool
     listen_address: tcp_ports.Address | None
     listen_port: int
-    monitoring: tuple[tcp_ports.Address, int] | None  # an address for that alone
+    monitoring: tuple[tcp_ports.Address, int] | None  # an address for monitoring only
     uid: int
     gid: int
 
@@ -66,7 +65,7 @@ class Plan:
 def take(plan: Plan) -> tuple[int, tcp_ports.Bound]:
     """The tun device, up, with its addresses and routes, and the port. Raises OperatorError.
 
-    It imports netlink, which is 8 MB: to be called in a child process (host.helper_process)."""
+    To be called in a child process (host.helper_process): it imports netlink, which takes 8 MB."""
     from tunmesh.netlink import setup
 
     setup.check(plan.device, plan.overlays)
@@ -83,8 +82,8 @@ def take(plan: Plan) -> tuple[int, tcp_ports.Bound]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that a start needs. `attempt(plan)` says in words that it is there, nothing if it
-    is not needed, or raises OperatorError; the machine is as before in any case."""
+    """One thing that a start needs. `attempt(plan)` returns a text that says it can be had, an
+    empty one if it is not needed, or raises OperatorError. In any case the machine is as before."""
 
     name: str
     attempt: Callable[[Plan], str]
@@ -138,7 +137,7 @@ STEPS = (
 
 
 def holders_of(step: str, plan: Plan) -> list[holders.Holder]:
-    """Who has what this step is about."""
+    """The processes that hold what this step takes."""
     if step == "port":
         return holders.of_port(plan.listen_port)
     holder = holders.of_tun(plan.device) if step == "tun" else None
