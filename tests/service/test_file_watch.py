@@ -9,7 +9,7 @@ from twisted.internet import reactor as trial_reactor
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from tests.service.test_reload import OTHER, ReloadCase
+from tests.service.reload_case import OTHER, ReloadCase
 from tunmesh.host.file_thread import FileThread
 from tunmesh.service.file_watch import PATIENCE
 from tunmesh.service.reload import LOOK

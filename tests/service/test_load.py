@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from tests.service.test_reload import ReloadCase
+from tests.service.reload_case import ReloadCase
 from tests.support.configs import MINIMAL, ORIGINAL, SECRET
 from tunmesh.config import loading
 from tunmesh.config.plain import plain

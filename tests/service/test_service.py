@@ -1,5 +1,4 @@
-"""One real node, started as users start it: how it refuses, what it is while it runs, how it
-ends."""
+"""One real node, started as users start it: while it runs, and how it ends."""
 
 from __future__ import annotations
 
@@ -11,25 +10,15 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pyroute2 import IPRoute
-from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.threads import deferToThread
-from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests.api.test_control import command
 from tests.support import netns
-from tests.support.places import short_directory
-from tests.support.realnode import OWNER, TUN, Ground, RealNode, interfaces, reactor, state
-from tunmesh import __version__
-from tunmesh.dataplane.tun import open_tun
-from tunmesh.localmesh.plan import CERTIFICATE, KEY, NodePlan, self_signed_certificate, write_files
-from twisted import __version__ as twisted_version
+from tests.support.realnode import OWNER, TUN, Ground, RealNode, interfaces, reactor
 
 DOCKERFILE = Path(__file__).parent.parent.parent / "Dockerfile"
 # Runs the command that follows as process 1 of a pid namespace, see pid_namespaces(7).
@@ -45,83 +34,6 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-class CommandLineTests(unittest.TestCase):
-    """What twistd is told before and after the word `tunmesh`."""
-
-    timeout = 60
-
-    def setUp(self) -> None:
-        self.directory = short_directory(self)
-        self.config = self.directory / "config.yaml"
-        plan = NodePlan(1)
-        write_files(self.directory, [plan], OWNER)
-        self.config = self.directory / plan.config_file
-
-    async def twistd(
-        self, *arguments: str, closed: bool = False, program: str = "twistd"
-    ) -> tuple[int, str]:
-        """Its exit code, and what it printed."""
-        told = Told()
-        command = [str(Path(sys.executable).with_name(program)), *arguments]
-        streams: dict[int, Any] = {0: "w", 2: "r"} if closed else {0: "w", 1: "r", 2: "r"}
-        reactor.spawnProcess(
-            told, command[0], command, os.environ, str(self.directory), childFDs=streams
-        )
-        return await told.ended, told.text
-
-    async def test_version(self) -> None:
-        """The version is that of tunmesh."""
-        code, text = await self.twistd("tunmesh", "--version")
-        self.assertEqual((code, text), (0, f"tunmesh {__version__} (Twisted {twisted_version})\n"))
-
-    async def test_twist(self) -> None:
-        """twist, which would never call what has to be done as root, is refused."""
-        code, text = await self.twistd("tunmesh", "--config", str(self.config), program="twist")
-        self.assertEqual(code, 78)
-        self.assertEqual(text, "start it with twistd: twist does not let a node begin as root\n")
-
-    async def test_background(self) -> None:
-        """In the background there is no standard output to log to: it is refused in a line that
-        says what to do, before anything is touched, and no pidfile is left."""
-        code, text = await self.twistd("tunmesh", "--config", str(self.config))
-        self.assertEqual(
-            (code, text),
-            (
-                78,
-                "the log would go nowhere, as twistd goes to the background: start it with twistd "
-                "--nodaemon, or with --logfile FILE or --syslog\n",
-            ),
-        )
-        self.assertFalse((self.directory / "twistd.pid").exists())
-
-    async def test_closed_output(self) -> None:
-        """Nor is there any when it is closed."""
-        code, text = await self.twistd(
-            "--nodaemon", "tunmesh", "--config", str(self.config), closed=True
-        )
-        self.assertEqual(code, 78)
-        self.assertEqual(
-            text,
-            "the log would go nowhere, as standard output is closed: redirect it to a file, or "
-            "give twistd --logfile FILE\n",
-        )
-
-
-class Told(ProcessProtocol):
-    """What a process says, and its exit code."""
-
-    def __init__(self) -> None:
-        self.ended: Deferred[int] = Deferred()
-        self.text = ""
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        self.text += data.decode()
-
-    def processEnded(self, reason: Failure) -> None:
-        value: Any = reason.value
-        self.ended.callback(value.exitCode)
-
-
 class NodeCase(unittest.TestCase):
     """A machine with a network cable, and the config of one node."""
 
@@ -131,133 +43,6 @@ class NodeCase(unittest.TestCase):
     def setUp(self) -> None:
         self.ground = Ground(self)
         self.namespace = self.ground.namespace()
-
-
-class UnusableConfigTests(unittest.TestCase):
-    """What is wrong with the files is said in one line, before anything is touched."""
-
-    skip = netns.skip_reason()
-    timeout = 90  # seven nodes at once
-
-    def _grounds(self) -> Iterator[tuple[Ground, str]]:
-        """Machines with something wrong, and what is to be said of it."""
-        missing = Ground(self)
-        missing.config().unlink()
-        yield missing, f"{missing.config()}: cannot be read: No such file or directory"
-        garbled = Ground(self)
-        garbled.config().write_text("tun_mesh: [\n")
-        yield garbled, f"{garbled.config()}:2: is not valid YAML"
-        unknown = Ground(self)
-        unknown.change(networking__tun_device="tun7")
-        yield unknown, "tun_mesh/networking/tun_device: is not a key"
-        incomplete = Ground(self)
-        incomplete.change(process={})
-        yield incomplete, "tun_mesh/process/uid: is missing"
-        weak = Ground(self)
-        weak.change(clustering__auth={"secret": "hunter2"})
-        yield weak, "tun_mesh/clustering/auth/secret: must be"
-        mismatched = Ground(self)
-        (mismatched.directory / KEY).write_bytes(self_signed_certificate()[1])
-        yield mismatched, f"{KEY}: is not the private key of the certificate in "
-        lost = Ground(self)
-        (lost.directory / CERTIFICATE).unlink()
-        yield lost, "tun_mesh/control_api/ssl/cert_file_path: must be the path of a file"
-
-    async def test_every_problem(self) -> None:
-        """All that is wrong is said at once, as `tunmesh config check` says it, with what was meant
-        by a key that does not exist."""
-        ground = Ground(self)
-        (ground.directory / KEY).write_bytes(b"")
-        network = {"network_cidr": "127.0.0.0/8", "node_address_cidr": "127.7.0.1/16"}
-        ground.change(clustering__nod_name="a", process__uid=0, networking={"ipv4": network})
-        node = ground.start()
-        check = "from tunmesh.cli.main import main; main()", "config", "check", str(ground.config())
-        with ground.namespace():
-            checking = netns.run_python(reactor, *check)
-        self.assertEqual(await node.ended, 78)
-        _, told, _ = await checking
-        lines = node.complaint.splitlines()
-        errors = [line for line in told.decode().splitlines() if not line.startswith("warning")]
-        self.assertEqual(lines, errors)
-        for line, what in zip(
-            lines,
-            (
-                "did you mean node_name?",
-                "is empty",
-                "127.0.0.0/8 overlaps 127.0.0.0/8",
-                "must be 1 or more",
-            ),
-            strict=True,
-        ):
-            self.assertIn(what, line)
-
-    async def test_refusals(self) -> None:
-        """A config that cannot be used ends the start with code 78 and one line that names the
-        file or key; no interface, address, route or port is made, and no secret is shown."""
-        grounds = list(self._grounds())
-        before = [state(ground.namespace()) for ground, _ in grounds]
-        nodes = [ground.start() for ground, _ in grounds]
-        codes = await gatherResults([node.ended for node in nodes])
-        for (ground, complaint), node, unchanged in zip(grounds, nodes, before, strict=True):
-            self.assertIn(complaint, node.complaint)
-            self.assertEqual(node.complaint.count("\n"), 1, node.complaint)
-            self.assertEqual(node.output[1], b"")
-            self.assertNotIn("hunter2", node.text)
-            self.assertEqual(state(ground.namespace()), unchanged, complaint)
-        self.assertEqual(codes, [78] * len(nodes))
-
-
-class FailedStartTests(NodeCase):
-    """What the machine denies is said in one line, and what was made until then is removed."""
-
-    async def fails(self, *pieces: str, before: str = "") -> RealNode:
-        """The node ends with code 1, one critical event that has these pieces in its text, and
-        the machine as it was."""
-        unchanged = state(self.namespace)
-        node = self.ground.start(before=before)
-        self.assertEqual(await node.ended, 1)
-        (failure,) = node.all_logged("failed")
-        self.assertEqual(failure["level"], "critical")
-        for piece in pieces:
-            self.assertIn(piece, failure["text"])
-        self.assertEqual(node.complaint, "")
-        self.assertNotIn("Traceback", node.text)
-        self.assertEqual(state(self.namespace), unchanged)
-        return node
-
-    async def test_name_taken(self) -> None:
-        """A device of that name is left alone, and the key that would change the name is named."""
-        with self.namespace:
-            self.addCleanup(os.close, open_tun(TUN))
-        await self.fails("tun1 exists already", "networking/tun_device_id")
-
-    async def test_port_in_use(self) -> None:
-        """A port that somebody else listens on is named with who that is; no tun was made."""
-        with self.namespace:
-            other = socket.create_server(("::", 4567), family=socket.AF_INET6, dualstack_ipv6=True)
-        self.addCleanup(other.close)
-        holder = f"by pid {os.getpid()} ("
-        node = await self.fails("control_api/listen_port", "Address already in use", holder)
-        self.assertEqual(node.all_logged("tun_up"), [])
-
-    async def test_no_net_admin(self) -> None:
-        """Root of a container without NET_ADMIN is told of the capability and how to get it."""
-        await self.fails("CAP_NET_ADMIN is missing", "--cap-add NET_ADMIN", before=LOSE_NET_ADMIN)
-
-    async def test_network_clash(self) -> None:
-        """A mesh network that a cable of this machine uses is refused."""
-        self.ground.change(
-            networking__ipv4={
-                "network_cidr": "10.99.0.0/16",
-                "node_address_cidr": "10.99.7.1/16",
-            },
-            clustering__control_api_advertise_url="https://node1.example:4567",
-        )
-        await self.fails("networking/ipv4/network_cidr", "10.99.0.0/24, which eth0 uses")
-
-    async def test_no_tun_device(self) -> None:
-        """Without /dev/net/tun, the line says how to give it to a container."""
-        await self.fails("/dev/net/tun does not exist", "--device", before=HIDE_TUN)
 
 
 class RunningTests(NodeCase):
@@ -477,22 +262,6 @@ NO_PRIVILEGES = {
     "NoNewPrivs": ["1"],
     "Seccomp": ["2"],  # a filter
 }
-
-LOSE_NET_ADMIN = """
-import ctypes
-PR_CAPBSET_DROP, CAP_NET_ADMIN = 24, 12
-assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0) == 0
-"""
-
-HIDE_TUN = """
-import ctypes
-from tunmesh.host.namespaces import CLONE_NEWNS, unshare
-MS_PRIVATE_RECURSIVELY = 1 << 18 | 1 << 14
-unshare(CLONE_NEWNS)
-mount = ctypes.CDLL(None).mount
-assert mount(None, b"/", None, MS_PRIVATE_RECURSIVELY, None) == 0
-assert mount(b"none", b"/dev/net", b"tmpfs", 0, None) == 0
-"""
 
 INTRUDER = """
 import errno, os, sys
