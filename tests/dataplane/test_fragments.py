@@ -1,4 +1,4 @@
-"""How much of the kernel's memory the fragments of peers may take."""
+"""How much of the kernel's memory the fragments of peers may use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class ReassemblyTests(unittest.SynchronousTestCase):
         return count
 
     def test_whole_datagrams_hold_nothing(self) -> None:
-        """Any amount of datagrams that become whole is admitted, in whatever order they come."""
+        """Any number of datagrams that become complete is admitted, in whatever order the fragments
+        come."""
         for number in range(3000):
             parts = pieces(number, 8000)
             parts = parts[number % 6 :] + parts[: number % 6]
@@ -44,7 +45,7 @@ class ReassemblyTests(unittest.SynchronousTestCase):
         self.assertEqual(self.reassembly.held, 0)
 
     def test_a_hoarder_is_stopped(self) -> None:
-        """One peer gets half of the limit, and another one has room then."""
+        """One peer gets half of the limit, and there is room for another one then."""
         self.hoard("hoarder")
         self.assertLessEqual(self.reassembly.held, LIMIT / 2 + PIECE + OVERHEAD)
         self.assertGreater(self.reassembly.held, LIMIT / 2 - 2 * (PIECE + OVERHEAD))
@@ -52,7 +53,7 @@ class ReassemblyTests(unittest.SynchronousTestCase):
         self.assertTrue(all(self.reassembly.admit(0, "honest", part) for part in parts))
 
     def test_a_hoarder_beside_its_own_traffic(self) -> None:
-        """Whoever also sends datagrams that become whole may not hoard more for that."""
+        """Complete datagrams do not allow a peer to hold more incomplete ones."""
         for number in range(300):
             self.assertTrue(self.reassembly.admit(0, "hoarder", pieces(number, 2 * PIECE)[0]))
         for part in pieces(1 << 40, 2 * PIECE):
@@ -67,13 +68,13 @@ class ReassemblyTests(unittest.SynchronousTestCase):
         self.assertTrue(all(counts[:5]))
 
     def test_forgotten_when_the_kernel_forgets(self) -> None:
-        """What has not become whole within the kernel's timeout is held no longer."""
+        """A datagram that is incomplete after the kernel's timeout is no longer held."""
         count = self.hoard("hoarder")
         self.assertEqual(self.hoard("hoarder", TIMEOUT - 0.1, 1 << 20), 0)
         self.assertEqual(self.hoard("hoarder", TIMEOUT, 1 << 20), count)
 
     def test_overlap(self) -> None:
-        """Fragments that overlap are refused, so that nothing counts as whole that is not."""
+        """Overlapping fragments are refused, so that no incomplete datagram counts as complete."""
         first, second, _ = pieces(1, 3 * PIECE)
         self.assertTrue(self.reassembly.admit(0, "peer", first))
         self.assertFalse(self.reassembly.admit(0, "peer", first))
@@ -83,7 +84,7 @@ class ReassemblyTests(unittest.SynchronousTestCase):
         self.assertEqual(self.reassembly.held, PIECE + OVERHEAD)
 
     def test_impossible_sizes(self) -> None:
-        """What is empty, or ends beyond 65,535 bytes, is refused."""
+        """Fragments that are empty, or end beyond 65,535 bytes, are refused."""
         self.assertFalse(self.reassembly.admit(0, "peer", Fragment(b"x", 8, 0, True)))
         self.assertFalse(self.reassembly.admit(0, "peer", Fragment(b"x", 65_528, 8, True)))
 
@@ -101,7 +102,8 @@ class ReassemblyTests(unittest.SynchronousTestCase):
         )
     )
     def test_beside_a_slow_one(self, history: list[tuple[int, str, int, int, int, bool]]) -> None:
-        """It admits and holds what one does that goes through everything each time."""
+        """It admits and holds the same as a naive implementation that scans everything each
+        time."""
         limit = 3 * OVERHEAD
         reassembly, now = Reassembly(TIMEOUT, limit), 0.0
         held: dict[bytes, list[tuple[float, str, Fragment]]] = {}

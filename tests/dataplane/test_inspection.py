@@ -1,4 +1,4 @@
-"""ICMP errors and fragments of peers: which reach the kernel."""
+"""Which ICMP errors and fragments from peers reach the kernel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def extended(number: int, length: int, following: int, payload: bytes) -> bytes:
 
 
 def fragment(frame: bytes, start: int, is_last: bool) -> bytes:
-    """An IPv4 frame made a fragment."""
+    """An IPv4 frame turned into a fragment."""
     field = (start // 8 | (0 if is_last else 0x2000)).to_bytes(2, "big")
     return frame[:16] + field + frame[18:]
 
@@ -47,14 +47,14 @@ class InspectionCase(unittest.SynchronousTestCase):
         self.inspection = Inspection(own, NETWORKS, lambda: 0.0)
 
     def why(self, frame: bytes) -> str:
-        """Why a frame is refused; it is looked at only if it is marked as special."""
+        """Why a frame is refused; only special frames are inspected."""
         self.assertTrue(virtio.well_formed(frame))
         is_special = virtio.read(memoryview(frame))[2]
         return self.inspection.refuses("peer", memoryview(frame)) or "" if is_special else ""
 
 
 class IcmpErrorTests(InspectionCase):
-    """An error is carried when it is about a packet that this machine sent into the mesh."""
+    """An error is carried if it is about a packet that this machine sent into the mesh."""
 
     def test_about_our_packets(self) -> None:
         """From our address in the mesh to the peer or to another node."""
@@ -85,19 +85,19 @@ class IcmpErrorTests(InspectionCase):
             self.assertEqual(self.why(error(PEER6, 1, quoted)), "icmp_error")
 
     def test_redirects(self) -> None:
-        """Nobody redirects in a mesh."""
+        """Redirects are never carried."""
         self.assertEqual(self.why(error(PEER, 5, ip_packet(ME, PEER))), "icmp_error")
         self.assertEqual(self.why(error(PEER6, 137, ip_packet(ME6, PEER6))), "icmp_error")
 
     def test_no_errors(self) -> None:
-        """Pings and their answers, and whatever else is not an error, are carried."""
+        """Echo requests, replies, and everything else that is not an error, are carried."""
         for kind in {*range(256)} - {*ERRORS4, 5}:
             self.assertEqual(self.why(error(PEER, kind, b"payload")), "")
         for kind in {*range(128, 256)} - {137}:
             self.assertEqual(self.why(error(PEER6, kind, b"payload")), "")
 
     def test_behind_options(self) -> None:
-        """An error is one also behind the options of IPv4 and the extensions of IPv6."""
+        """An error is recognized behind IPv4 options and IPv6 extension headers too."""
         message = struct.pack("!BBHI", 3, 4, 0, 552) + ip_packet(OUTSIDE, PEER)
         plain = ip_packet(PEER, ME, b"\1\1\1\1" + message, ip_headers.ICMP)
         self.assertEqual(self.why(PLAIN + b"\x46" + plain[1:]), "icmp_error")
@@ -111,7 +111,7 @@ class IcmpErrorTests(InspectionCase):
         self.assertEqual(self.why(frame), "icmp_error")
 
     def test_in_fragments(self) -> None:
-        """One that comes in fragments is refused: it could quote what is in another fragment."""
+        """An error in fragments is refused: the quoted packet could be in another fragment."""
         whole = error(PEER, 3, ip_packet(ME, PEER, bytes(60)))
         self.assertEqual(self.why(fragment(whole, 0, False)), "icmp_error")
         self.assertEqual(self.why(fragment(whole, 48, True)), "")
@@ -121,7 +121,7 @@ class IcmpErrorTests(InspectionCase):
         self.assertEqual(self.why(frame), "icmp_error")
 
     def test_extensions_without_end(self) -> None:
-        """Headers that end outside the packet, or are more than anybody needs, are malformed."""
+        """Headers that end outside the packet, or are too many, are malformed."""
         self.assertEqual(self.why(extended(ip_headers.ROUTING, 0, 0, b"")), "malformed")
         frame = extended(ip_headers.ROUTING, 1, ip_headers.ICMPV6, b"")
         cut = frame[: HEADER + 4] + (8).to_bytes(2, "big") + frame[HEADER + 6 : HEADER + 48]
@@ -132,10 +132,11 @@ class IcmpErrorTests(InspectionCase):
 
 
 class FragmentTests(InspectionCase):
-    """Fragments are counted against what the kernel has room for."""
+    """Fragments are counted against the kernel's memory."""
 
     def test_a_flood(self) -> None:
-        """First fragments of ever new datagrams are refused after a while; what is whole is not."""
+        """First fragments of more and more datagrams are refused after a while; whole packets are
+        not."""
         frame = PLAIN + ip_packet(PEER, ME, bytes(1480), UDP)
         whys = [
             self.why(fragment(frame[:14] + number.to_bytes(2, "big") + frame[16:], 0, False))
@@ -146,7 +147,7 @@ class FragmentTests(InspectionCase):
         self.assertEqual(self.why(frame), "")
 
     def test_families_apart(self) -> None:
-        """What one family has taken is not missing in the other: the kernel keeps them apart."""
+        """The address families do not share a limit, as in the kernel."""
         self.test_a_flood()
         head = struct.pack("!BBHI", UDP, 0, 1, 7)
         frame = PLAIN + ip_packet(PEER6, ME6, head + bytes(1000), ip_headers.FRAGMENT)
@@ -154,11 +155,11 @@ class FragmentTests(InspectionCase):
 
 
 class HeadersTests(unittest.SynchronousTestCase):
-    """Headers as they are read."""
+    """How headers are parsed."""
 
     @given(st.binary(max_size=120))
     def test_garbage(self, data: bytes) -> None:
-        """Whatever comes, something is answered, and it points into the packet if it is whole."""
+        """Any input gives a result, and offsets are inside the packet if it is whole."""
         for first in (b"\x45", b"\x60", b""):
             read = ip_headers.read(first + data)
             if read is not None and read.is_whole:
@@ -178,7 +179,7 @@ class HeadersTests(unittest.SynchronousTestCase):
         self.assertEqual(read.fragment[1:], (1448, 72, False))
 
     def test_atomic(self) -> None:
-        """A fragment header around a whole datagram (RFC 6946) makes it no fragment."""
+        """A whole datagram with a fragment header (RFC 6946) is not a fragment."""
         head = struct.pack("!BBHI", UDP, 0, 0, 7)
         read = ip_headers.read(ip_packet(PEER6, ME6, head + bytes(72), ip_headers.FRAGMENT))
         self.assertEqual(read, ip_headers.Headers(UDP, 48))

@@ -1,4 +1,4 @@
-"""The table of routes, beside a list of (address, peer) that is searched from end to end."""
+"""The routing table, compared with a naive list of (address, peer) that is searched linearly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OWN = (ip_interface("10.77.0.1/24"), ip_interface("fd77::1/64"))
 
 
 class Neighbour:
-    """A peer. Like a link, it equals nothing but itself."""
+    """A peer, which equals only itself."""
 
 
 ALICE, BOB = Neighbour(), Neighbour()
@@ -82,7 +82,7 @@ def ends(frame: bytes) -> tuple[Address, Address]:
 
 
 def owner(routes: Routes, address: Address) -> Neighbour | None:
-    """Who has this address, by looking at every route."""
+    """The peer that has this address, by comparing it with every route."""
     for candidate, peer in routes.items():
         if ip_address(candidate) == address:
             return peer
@@ -90,7 +90,7 @@ def owner(routes: Routes, address: Address) -> Neighbour | None:
 
 
 def way_out(routes: Routes, frame: bytes) -> Neighbour | str:
-    """The peer that a packet of ours goes to, or why it goes nowhere."""
+    """The peer that a packet of ours goes to, or why it is dropped."""
     _, destination = ends(frame)
     peer = owner(routes, destination)
     if peer is not None:
@@ -107,7 +107,7 @@ def way_out(routes: Routes, frame: bytes) -> Neighbour | str:
 
 
 def way_in(routes: Routes, peer: Neighbour, frame: bytes) -> str | None:
-    """Why a frame from this peer must not come in."""
+    """Why a frame from this peer is dropped."""
     if not allowed(frame):
         return "malformed"
     source, destination = ends(frame)
@@ -117,10 +117,10 @@ def way_in(routes: Routes, peer: Neighbour, frame: bytes) -> str | None:
 
 
 class Outbound(unittest.SynchronousTestCase):
-    """Packets of this node, on their way to peers."""
+    """Packets from this node to peers."""
 
     def goes(self, destination: str) -> Neighbour | str:
-        """Where a packet for this address goes, or why it goes nowhere."""
+        """Where a packet to this address goes, or why it is dropped."""
         own = "10.77.0.1" if "." in destination else "fd77::1"
         batches, drops = table(ROUTES).outbound([PLAIN + ip_packet(own, destination)])
         self.assertEqual(len(batches) + len(drops), 1)
@@ -132,7 +132,7 @@ class Outbound(unittest.SynchronousTestCase):
             self.assertIs(self.goes(address), peer)
 
     def test_reasons(self) -> None:
-        """A packet that goes nowhere says why."""
+        """A packet that is not carried has a reason."""
         for address, reason in {
             "10.77.9.9": "no_route",
             "10.77.0.255": "broadcast",  # of the local subnet
@@ -173,7 +173,7 @@ class Outbound(unittest.SynchronousTestCase):
         self.assertEqual(drops, [("no_route", frame) for frame in to_nobody])
 
     def test_a_route_that_changes(self) -> None:
-        """A route that is replaced or removed holds no longer for the next packet."""
+        """A replaced or removed route no longer applies to the next packet."""
         routes, frame = table(ROUTES), PLAIN + ip_packet("10.77.0.1", "10.77.0.2")
         routes.route(ip_address("10.77.0.2").packed, BOB)
         self.assertEqual(routes.outbound([frame]), ({BOB: [frame]}, []))
@@ -193,14 +193,14 @@ class Outbound(unittest.SynchronousTestCase):
     @settings(max_examples=200, deadline=None)
     @given(st.lists(st.binary(max_size=60), max_size=5))
     def test_garbage(self, garbage: list[bytes]) -> None:
-        """Every frame goes to somebody or has a reason, whatever it holds."""
+        """Every frame goes to a peer or has a reason, whatever its contents."""
         batches, drops = table(ROUTES).outbound(garbage)
         self.assertEqual(sum(map(len, batches.values())) + len(drops), len(garbage))
 
     @settings(max_examples=300, deadline=None)
     @given(TABLES, st.lists(PACKETS, max_size=10))
     def test_beside_brute_force(self, routes: Routes, packets: list[bytes]) -> None:
-        """The table and the list send every packet the same way."""
+        """The table and the list agree on every packet."""
         expected: dict[Neighbour, list[bytes]] = {}
         reasons: list[tuple[str, bytes]] = []
         for frame in packets:
@@ -213,44 +213,45 @@ class Outbound(unittest.SynchronousTestCase):
 
 
 def fate(routes: Routes, peer: Neighbour, frame: bytes) -> str | None:
-    """Why this one frame of a peer must not come in; None when it may."""
+    """Why this frame of a peer is dropped; None if it is not."""
     accepted, drops = table(routes).inbound(peer, [memoryview(frame)])
     return drops[0][0] if not accepted else None
 
 
 class Inbound(unittest.SynchronousTestCase):
-    """Packets that a peer sends us."""
+    """Packets from peers to this node."""
 
     def comes(self, peer: Neighbour, source: str, destination: str) -> str | None:
         frame = PLAIN + ip_packet(source, destination)
         return fate(ROUTES, peer, frame)
 
     def test_welcome(self) -> None:
-        """A packet from an address of its peer to one of ours may come in."""
+        """A packet from an address of the peer to one of ours is accepted."""
         self.assertIsNone(self.comes(ALICE, "10.77.0.2", "10.77.0.1"))
         self.assertIsNone(self.comes(BOB, "fd77::3:4", "fd77::1"))
 
     def test_spoofed(self) -> None:
-        """Nobody may speak for another node, for us, or for an address that nobody has."""
+        """A peer may not send from the address of another node, from ours, or from one that nobody
+        has."""
         for source in ("10.77.3.4", "10.77.0.1", "10.77.9.9", "0.0.0.0", "224.0.0.1"):
             self.assertEqual(self.comes(ALICE, source, "10.77.0.1"), "spoofed_source")
         self.assertEqual(self.comes(ALICE, "fd77::3:4", "fd77::1"), "spoofed_source")
         self.assertEqual(self.comes(Neighbour(), "10.77.0.2", "10.77.0.1"), "spoofed_source")
 
     def test_misrouted(self) -> None:
-        """What is not for one of our addresses is not passed on."""
+        """A packet that is not for one of our addresses is dropped."""
         for destination in ("10.77.3.4", "10.77.0.2", "192.0.2.1", "224.0.0.1", "10.77.255.255"):
             self.assertEqual(self.comes(ALICE, "10.77.0.2", destination), "misrouted")
         self.assertEqual(self.comes(ALICE, "fd77::2", "fd77::3:4"), "misrouted")
 
     def test_malformed(self) -> None:
-        """What is not one whole packet does not come in, however short."""
+        """A frame that is not one whole packet is dropped, however short it is."""
         frame = PLAIN + ip_packet("10.77.0.2", "10.77.0.1")
         for end in range(len(frame)):
             self.assertEqual(fate(ROUTES, ALICE, frame[:end]), "malformed")
 
     def test_batch(self) -> None:
-        """Of a batch, the good packets come in, in their order, whatever comes between them."""
+        """The good packets of a batch are accepted in order, whatever is between them."""
         good = [PLAIN + ip_packet("10.77.0.2", "10.77.0.1", bytes([n])) for n in range(3)]
         bad = [b"", PLAIN + ip_packet("10.77.0.9", "10.77.0.1"), good[0] + b"more"]
         mixed = [memoryview(f) for pair in zip(good, bad, strict=True) for f in pair]
@@ -262,5 +263,5 @@ class Inbound(unittest.SynchronousTestCase):
     @settings(max_examples=300, deadline=None)
     @given(TABLES, PEERS, PACKETS | frames())
     def test_beside_brute_force(self, routes: Routes, peer: Neighbour, frame: bytes) -> None:
-        """The table and the list let the same packets in, and keep others out for one reason."""
+        """The table and the list accept the same packets, and drop others for the same reason."""
         self.assertEqual(fate(routes, peer, frame), way_in(routes, peer, frame))

@@ -144,7 +144,7 @@ class TrafficTests(unittest.TestCase):
     def _send(
         self, payloads: list[bytes], family: socket.AddressFamily = socket.AF_INET
     ) -> Deferred[list[bytes]]:
-        """Datagrams from alice to bob, all sent before the reactor turns."""
+        """Datagrams from alice to bob, all sent before the next iteration of the reactor."""
         inbox = Inbox(len(payloads))
         address = self.bob.addresses[family]
         with self.bob.namespace:
@@ -156,7 +156,7 @@ class TrafficTests(unittest.TestCase):
         return inbox.full
 
     async def _upload(self, family: socket.AddressFamily) -> None:
-        """Eight megabytes of noise over TCP from alice to bob arrive as they were sent."""
+        """8 MB of random bytes over TCP from alice to bob arrive unchanged."""
         content = os.urandom(8 * 1024 * 1024)
         receiver, sender = Digest(), Upload(content)
         address = self.bob.addresses[family]
@@ -176,12 +176,12 @@ class TrafficTests(unittest.TestCase):
         self.assertEqual(await self._send(payloads), payloads)
 
     async def test_ipv6(self) -> None:
-        """IPv6 goes the same way as IPv4."""
+        """IPv6 works like IPv4."""
         payloads = [os.urandom(size) for size in (1, 1452, 65000)]
         self.assertEqual(await self._send(payloads, socket.AF_INET6), payloads)
 
     async def test_burst_is_one_batch(self) -> None:
-        """What the kernel sends between two turns of the reactor is received in one call."""
+        """What the kernel sends between two iterations of the reactor is received in one call."""
         payloads = [b"%03d" % number for number in range(100)]
         self.assertEqual(await self._send(payloads), payloads)
         sizes = [
@@ -191,8 +191,8 @@ class TrafficTests(unittest.TestCase):
         self.assertIn(100, sizes)
 
     async def test_joined_datagrams(self) -> None:
-        """A burst that was made one segment is the same datagrams again at the other end: cut by
-        the kernel, and by us for a kernel that cannot."""
+        """A burst that was joined to one segment arrives as the same datagrams: split by the
+        kernel, or by us if the kernel cannot."""
         payloads = [os.urandom(700) for _ in range(50)] + [b"last"]
         for cut_by_kernel in (True, False):
             self.alice.tun.stop()
@@ -227,7 +227,7 @@ class TrafficTests(unittest.TestCase):
             )
 
     async def test_bulk_over_ipv4(self) -> None:
-        """A TCP transfer is not damaged, and the kernel hands it over in segments over the MTU."""
+        """A TCP transfer is not damaged, and the kernel passes segments larger than the MTU."""
         await self._upload(socket.AF_INET)
         self.assertGreater(self._largest_frame(), 8 * MTU)
         self.assertEqual(self.alice.dropped + self.bob.dropped, [])
@@ -242,7 +242,7 @@ class TrafficTests(unittest.TestCase):
         return max(len(frame) for batch in self.alice.batches for frame in batch)
 
     async def test_counters_agree_with_the_kernel(self) -> None:
-        """Our rx and tx are what `ip -s link` calls so, packet by packet and byte by byte."""
+        """Our rx and tx equal those of `ip -s link`, in packets and in bytes."""
         await self._upload(socket.AF_INET)
         for host in (self.alice, self.bob):
             kernel = host.kernel_counters()
@@ -268,7 +268,7 @@ class DeviceTests(unittest.TestCase):
             sender.sendto(b"ping", ("10.77.0.9", 9))
 
     def fate(self, *frames: bytes | memoryview) -> list[str]:
-        """Why the tun does not take these frames, one by one; it says which ones."""
+        """Why the tun refuses frames, one reason for each; it returns the refused ones."""
         drops = self.host.tun.write(frames)
         self.assertTrue(all(any(frame is one for one in frames) for _, frame in drops))
         return [reason for reason, _ in drops]
@@ -278,7 +278,8 @@ class DeviceTests(unittest.TestCase):
             ip.link(command, index=socket.if_nametoindex("tun1"), **options)
 
     async def test_deleted_under_us(self) -> None:
-        """When somebody deletes the interface, one line says so, once, and writes are refused."""
+        """When the interface is deleted, that is reported once, in one line, and writes are
+        refused."""
         lost: Deferred[str] = Deferred()
         self.host.tun.start(self.host.batches.append, lost.callback)
         self._set_link("del")
@@ -286,7 +287,7 @@ class DeviceTests(unittest.TestCase):
         self.assertEqual(self.fate(b"\0" * 40), ["tun_down"])
 
     def test_read_finds_it_deleted(self) -> None:
-        """A read that finds the interface deleted tells the same, where poll has not yet."""
+        """A read that finds the interface deleted reports the same, if epoll has not yet."""
         self.host.tun.start(self.host.batches.append, self.host.losses.append)
         self._set_link("del")
         self.host.tun.doRead()
@@ -294,7 +295,7 @@ class DeviceTests(unittest.TestCase):
         self.assertEqual(self.host.losses, ["tun1 is gone: somebody deleted the interface"])
 
     async def test_bug_in_the_receiver(self) -> None:
-        """A batch that its receiver chokes on is logged, and the next one still comes."""
+        """A batch that makes the receiver fail is logged, and the next one is still delivered."""
         second: Deferred[list[bytes]] = Deferred()
 
         def choke_once(batch: list[bytes]) -> None:
@@ -310,7 +311,7 @@ class DeviceTests(unittest.TestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_answer_at_once(self) -> None:
-        """What the kernel answers to a packet can be had as soon as that was written."""
+        """What the kernel answers to a packet can be read as soon as the packet was written."""
         echo = icmp.echo_request(icmp.IPV4, 7, 1, b"are you there?")
         addresses = socket.inet_aton("10.77.0.2") + socket.inet_aton("10.77.0.1")
         start = struct.pack("!BBHIBB", 0x45, 0, 20 + len(echo), 0, 64, socket.IPPROTO_ICMP)
@@ -326,7 +327,7 @@ class DeviceTests(unittest.TestCase):
         self.host.tun.poll()
 
     def test_refused_frames(self) -> None:
-        """The kernel refuses what is no packet, and the counters do not move."""
+        """The kernel refuses what is not a packet, and the counters do not change."""
         for frame in (b"", b"short", b"\0" * HEADER + b"\xff not IP", b"\xff" * 60):
             self.assertEqual(self.fate(frame), ["tun_refused"], frame)
         self.assertEqual((self.host.tun.rx_packets, self.host.tun.rx_bytes), (0, 0))
@@ -341,7 +342,8 @@ class DeviceTests(unittest.TestCase):
         self.assertEqual(self.fate(memoryview(frame)), ["tun_down"])
 
     def test_stop_removes_everything(self) -> None:
-        """Stopping removes the interface, addresses and routes with it; once more does no harm."""
+        """Stopping removes the interface with its addresses and routes; stopping twice is
+        harmless."""
         self.host.tun.start(self.host.batches.append, self.host.losses.append)
         self.host.tun.stop()
         self.host.tun.stop()
@@ -353,7 +355,7 @@ class DeviceTests(unittest.TestCase):
 
 
 class RefusalTests(unittest.TestCase):
-    """Each reason not to get a tun is one line that says what would be right."""
+    """Every failure to create a tun gives one line that says what would be right."""
 
     def _refusal(self, name: str, device: str = "/dev/net/tun") -> str:
         error = self.assertRaises(OperatorError, open_tun, name, device)
@@ -367,17 +369,17 @@ class RefusalTests(unittest.TestCase):
         self.assertIn("--device", text)
 
     def test_other_device(self) -> None:
-        """Something else in the place of the device is recognised."""
+        """Something else at the path of the device is recognized."""
         self.assertIn("/dev/null is not the tun device", self._refusal("tun1", "/dev/null"))
 
     def test_bad_names(self) -> None:
-        """Names that the kernel would refuse, or take as a template, are refused before it."""
+        """Names that the kernel would refuse, or treat as a template, are refused in advance."""
         for name in ("", "a" * 16, "tun 1", "a/b", "a:b", "tun%d", ".", "..", "ä" * 8):
             self.assertIn("cannot be the name of an interface", self._refusal(name), name)
 
 
 class PrivilegedRefusalTests(unittest.TestCase):
-    """Refusals that take a real device, or privilege that is then missing."""
+    """Failures that need a real device, or missing privileges."""
 
     skip = netns.skip_reason()
     timeout = 30
@@ -387,7 +389,8 @@ class PrivilegedRefusalTests(unittest.TestCase):
         self.addCleanup(self.namespace.close)
 
     def test_name_taken(self) -> None:
-        """An interface of that name is left alone, whatever its kind, also a tun that waits."""
+        """An existing interface of that name is left alone, whatever its kind, even a persistent
+        tun."""
         with self.namespace:
             waiting = open_tun("tun1")
             fcntl.ioctl(waiting, TUNSETPERSIST, 1)
@@ -409,14 +412,14 @@ class PrivilegedRefusalTests(unittest.TestCase):
         return folder / "tun"
 
     async def _as_nobody(self, mode: int) -> str:
-        """What somebody without privilege is told, when the device has this mode."""
+        """The message for an unprivileged user, if the device has this mode."""
         device = self._own_device_node(mode)
         out, err, code = await netns.run_python(reactor, AS_NOBODY, str(device))
         self.assertEqual((err, code), (b"", 0))
         return out.decode()
 
     async def test_closed_device(self) -> None:
-        """A device whose mode keeps us out is named, with the ways to open it."""
+        """If the mode of the device denies access, the message names it and the ways to open it."""
         self.assertIn("may not be opened by uid 65534", await self._as_nobody(0o600))
 
     async def test_no_net_admin(self) -> None:

@@ -17,7 +17,7 @@ class WrongMessageTests(LinkCase):
     """A member that breaks the rules."""
 
     def test_wrong_messages(self) -> None:
-        """Any message that is not one of those that members exchange ends the link."""
+        """Any message that members do not exchange ends the link."""
         wrong = {
             "unexpected": [b"", b"Z", b"H" + bytes(42), b"C" + bytes(41), b"P" + bytes(99), b"d"],
             "malformed": [b"i", b"i" + bytes(9), b"o", b"G", b"G{}", b"G[", b"R[]", b"B", b"Bbye"],
@@ -33,7 +33,7 @@ class WrongMessageTests(LinkCase):
                 self.assertEqual(self.owner.packets, [])
 
     def test_wrong_frames(self) -> None:
-        """So does what is no frame, or one that is longer than any message."""
+        """So does anything that is not a frame, or a frame that is longer than any message."""
         for reason, data in (
             ("framing", b"hello"),
             ("framing", b"1:ZZ"),
@@ -47,7 +47,7 @@ class WrongMessageTests(LinkCase):
 
 
 class UselessTests(LinkCase):
-    """What the other end sends without any use."""
+    """Useless frames."""
 
     ROUND = 1_000  # frames that come at a time
 
@@ -56,7 +56,7 @@ class UselessTests(LinkCase):
         self.come_up()
 
     def flood(self, payload: bytes, seconds: float) -> float:
-        """The other end says this 100,000 times a second; how often it was heard."""
+        """The other end sends this 100,000 times a second; how often it was received."""
         rounds = round(seconds * 100_000 / self.ROUND)
         for _ in range(rounds):
             self.other.say(*[payload] * self.ROUND)
@@ -69,7 +69,7 @@ class UselessTests(LinkCase):
         self.assertGreater(self.owner.complaints, 0)
 
     def assert_all_is_well(self) -> None:
-        """Nobody complained, and all was read."""
+        """No complaint was made, and everything was read."""
         self.advance(0.1)
         self.assertEqual(self.owner.complaints, 0)
         self.assertTrue(self.network.wires)
@@ -78,8 +78,8 @@ class UselessTests(LinkCase):
         self.assertEqual(self.owner.packets[-1], PACKET)
 
     def test_packets(self) -> None:
-        """Whoever sends nothing but what is dropped is read only so fast. Nothing of it is lost,
-        and the link stays up."""
+        """A peer all of whose packets are dropped is read at a limited rate. Nothing is lost, and
+        the link stays up."""
         self.owner.drops = True
         self.assert_held_back(self.flood(b"D" + PACKET, 2.0), 2.0)
         self.assertIs(self.link.state, State.UP)
@@ -88,17 +88,17 @@ class UselessTests(LinkCase):
         self.assertEqual(self.owner.ends, [])
 
     def test_messages(self) -> None:
-        """So is who sends nothing but messages."""
+        """So is a peer that sends nothing but messages."""
         self.assert_held_back(self.flood(REFUSAL, 2.0), 2.0)
 
     def test_carried(self) -> None:
-        """Packets that are carried may be as many as they like."""
+        """There is no limit for packets that are carried."""
         self.assertEqual(self.flood(b"D" + PACKET, 2.0), 200_000)
         self.assert_all_is_well()
 
     def test_route_change(self) -> None:
-        """For a tenth of a second all packets may be wrong, at the pace of the fastest, and again
-        when that was forgiven; and some may be wrong for ever."""
+        """For a fifth of a second all packets may be wrong, at the rate of the fastest peer, and
+        again when that has been paid for; and a tenth of them may be wrong for ever."""
         for _ in range(3):
             self.owner.drops = True
             self.flood(b"D" + PACKET, 0.19)
@@ -112,7 +112,7 @@ class UselessTests(LinkCase):
         self.assert_all_is_well()
 
     def test_bye(self) -> None:
-        """A bye behind all that is heard as soon as the other end is read again."""
+        """A bye behind all those frames is received as soon as the other end is read again."""
         self.owner.drops = True
         self.flood(b"D" + PACKET, 0.25)
         self.other.say(b"Bleaving")
@@ -120,7 +120,7 @@ class UselessTests(LinkCase):
         self.assertEqual(self.owner.byes, ["leaving"])
 
     def test_end(self) -> None:
-        """A link that ends meanwhile leaves nothing behind."""
+        """A link that ends meanwhile leaves no timers behind."""
         self.owner.drops = True
         self.flood(b"D" + PACKET, 0.3)
         self.link.close("leaving")

@@ -1,4 +1,4 @@
-"""The queue of a link that is slower than what comes: fair between flows, bounded twice."""
+"""The queue of packets for a slow link: fair between flows, bounded in bytes and in time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOM = 5000
 
 
 def packet(flow: int, number: int = 0, size: int = 100, version: int = 4) -> bytes:
-    """One packet of `size` bytes, header included, of a flow that its ports tell."""
+    """A packet of `size` bytes, headers included; its ports identify the flow."""
     ports = flow.to_bytes(4, "big")
     source, destination = ("10.0.0.1", "10.0.0.2") if version == 4 else ("fd00::1", "fd00::2")
     empty = len(PLAIN + ip_packet(source, destination))
@@ -44,13 +44,13 @@ STEPS = st.lists(
 
 
 class Order(unittest.SynchronousTestCase):
-    """Who goes first."""
+    """Which packet is sent first."""
 
     def setUp(self) -> None:
         self.queue = PacketQueue(MAX_AGE, 10 * QUANTUM)
 
     def test_one_flow(self) -> None:
-        """Within a flow, what waited longest goes first."""
+        """Within a flow, the packet that has waited longest goes first."""
         frames = [packet(1, number) for number in range(5)]
         self.queue.push(0, frames[:2])
         self.queue.push(1, frames[2:])
@@ -58,7 +58,7 @@ class Order(unittest.SynchronousTestCase):
         self.assertEqual(self.queue.pop(1, 10_000), ([], 0))
 
     def test_a_flow_that_sends_little(self) -> None:
-        """A ping overtakes all that a bulk transfer has waiting, in IPv4 and in IPv6."""
+        """A ping overtakes all waiting packets of a bulk transfer, in IPv4 and in IPv6."""
         for version in (4, 6):
             self.queue.push(0, [packet(1, n, 1500, version) for n in range(100)])
             self.queue.pop(0, QUANTUM)
@@ -69,7 +69,7 @@ class Order(unittest.SynchronousTestCase):
             self.queue.clear()
 
     def test_one_packet_at_a_time(self) -> None:
-        """A flow that always has one packet waiting does not keep the others waiting for ever."""
+        """A flow that always has one packet waiting does not starve the others."""
         self.queue.push(0, [packet(1, n, 1500) for n in range(100)])
         served: Counter[int] = Counter()
         for number in range(200):
@@ -79,8 +79,8 @@ class Order(unittest.SynchronousTestCase):
         self.assertLessEqual(abs(served[1] - served[2]), 2 * QUANTUM // 1500)
 
     def test_a_scan(self) -> None:
-        """Packets that are each a flow of their own, more than can be sent, do not keep another
-        flow waiting for ever."""
+        """Packets that are each a flow of their own, more than can be sent, do not starve another
+        flow."""
         self.queue.push(0, [packet(1, n, 1500) for n in range(100)])
         self.queue.pop(0, QUANTUM)  # it is not new any more
         served: Counter[int] = Counter()
@@ -91,7 +91,7 @@ class Order(unittest.SynchronousTestCase):
         self.assertGreater(served[1], 0)
 
     def test_equal_shares(self) -> None:
-        """Flows that wait share by bytes, however large their packets are."""
+        """Waiting flows get equal shares in bytes, whatever the size of their packets."""
         self.queue.push(0, [packet(1, n, 1500) for n in range(200)])
         self.queue.push(0, [packet(2, n, 300) for n in range(1000)])
         served: Counter[int] = Counter()
@@ -102,7 +102,7 @@ class Order(unittest.SynchronousTestCase):
         self.assertLessEqual(abs(served[1] - served[2]), QUANTUM)
 
     def test_budget(self) -> None:
-        """At least one packet is taken, and none after the budget is reached."""
+        """At least one packet is sent, and none after the budget is used up."""
         frames = [packet(1, n, 400) for n in range(3)]
         self.queue.push(0, frames)
         self.assertEqual(self.queue.pop(0, 1), (frames[:1], 0))
@@ -116,7 +116,7 @@ class Bounds(unittest.SynchronousTestCase):
         self.queue = PacketQueue(MAX_AGE, ROOM)
 
     def test_full(self) -> None:
-        """Who has most waiting loses its oldest; whoever came with little keeps all of it."""
+        """The flow with most bytes waiting loses its oldest packets; a small one loses none."""
         bulk = [packet(1, n, 500) for n in range(9)]
         self.queue.push(0, bulk)
         small = packet(2, size=400)
@@ -126,25 +126,25 @@ class Bounds(unittest.SynchronousTestCase):
         self.assertCountEqual(frames, [*bulk[1:], small, more])
 
     def test_many_flows(self) -> None:
-        """Of many equal flows, no more is lost than the room demands."""
+        """Of many equal flows, no more packets are dropped than necessary."""
         dropped = self.queue.push(0, [packet(flow, size=100) for flow in range(60)])
         self.assertEqual(dropped, 10)
         self.assertEqual((len(self.queue), self.queue.bytes), (50, ROOM))
 
     def test_larger_than_the_queue(self) -> None:
-        """A packet that could never fit is dropped, even by an empty queue."""
+        """A packet larger than the limit is dropped, even if the queue is empty."""
         self.assertEqual(self.queue.push(0, [packet(1, size=ROOM + 1)]), 1)
         self.assertEqual((len(self.queue), self.queue.bytes), (0, 0))
 
     def test_default_room(self) -> None:
-        """A link holds two MiB, unless it is told otherwise."""
+        """The default limit is 2 MiB."""
         queue = PacketQueue(MAX_AGE)
         self.assertEqual(queue.push(0, [packet(1, size=1024)] * 2049), 1)
         self.assertEqual((queue.bytes, MAX_BYTES), (2 << 20, 2 << 20))
 
     def test_expiry(self) -> None:
-        """A packet may wait exactly as long as it is allowed to, and no longer; what expired
-        costs nothing of the budget."""
+        """A packet may wait for exactly `max_age`, and no longer; expired packets do not count
+        against the budget."""
         self.queue.push(0, [packet(1, 0), packet(1, 1)])
         in_time = packet(1, 2)
         self.queue.push(1, [in_time])
@@ -152,7 +152,7 @@ class Bounds(unittest.SynchronousTestCase):
         self.assertFalse(self.queue)
 
     def test_clear(self) -> None:
-        """A queue that is cleared tells how many packets were lost, and is as new."""
+        """Clearing returns the number of packets dropped; the queue can be used again."""
         self.queue.push(0, [packet(1), packet(2)])
         self.assertEqual(self.queue.clear(), 2)
         self.assertEqual((len(self.queue), self.queue.bytes, self.queue.clear()), (0, 0, 0))
@@ -164,8 +164,8 @@ class Bounds(unittest.SynchronousTestCase):
     def test_whatever_happens(
         self, steps: list[tuple[int, list[tuple[int, int]], int | None]]
     ) -> None:
-        """No packet is lost uncounted or sent twice, each flow stays in order, the bounds hold,
-        and nobody who is in time waits while there is budget."""
+        """No packet is lost uncounted or sent twice, each flow stays in order, the bounds hold, and
+        no packet that has not expired waits while there is budget."""
         queue, now, pushed, dropped = PacketQueue(MAX_AGE, ROOM), 0, 0, 0
         sent: dict[int, list[int]] = {}
         for passed, flows, budget in steps:

@@ -27,11 +27,11 @@ from tunmesh.wire.proofs import Hello
 
 
 class BeforeAuthenticationTests(LinkCase):
-    """A link whose other end may be anybody."""
+    """A link whose other end is not authentic yet."""
 
     def test_accepted(self) -> None:
-        """A link that was accepted says nothing first, and is up when the other end has proved
-        that it holds the key."""
+        """The accepting end sends nothing at first, and is up when the other end has proved that it
+        holds the key."""
         self.secure()
         self.assertEqual(self.other.heard, [])
         self.assertEqual((self.owner.ups, self.admitted), (0, 0))
@@ -52,14 +52,14 @@ class BeforeAuthenticationTests(LinkCase):
         self.assertEqual(self.link.record, record("b"))
 
     def test_in_pieces(self) -> None:
-        """What came of a frame of the handshake takes memory no longer than until it is whole."""
+        """A partial frame of the handshake is held in memory only until it is complete."""
         self.come_up(pieces=lambda data: [data[:20], data[20:]])
         self.assertIs(self.link.state, State.UP)
         self.assertEqual(self.memory.held, 0)
 
     def test_nothing_but_the_handshake(self) -> None:
-        """Whoever sends anything else before he has proved himself is hung up on; nothing of it
-        is looked at, and nothing is said to him."""
+        """Anything else before the proof ends the connection: it is not processed, and nothing is
+        sent."""
         for payload in (b"D" + PACKET, PING, PONG, GOSSIP, REFUSAL, b"Bleaving", b"P" * 99, b""):
             self.setUp()
             self.secure()
@@ -70,21 +70,21 @@ class BeforeAuthenticationTests(LinkCase):
             self.assertEqual((self.owner.packets, self.owner.told, self.owner.byes), ([], [], []))
 
     def test_before_tls(self) -> None:
-        """Nothing can be said before TLS is up."""
+        """A message before TLS is up ends the connection."""
         self.connect()
         self.other.say(Hello((1,), (KEY.id_for(bytes(32)),), bytes(32)).encode())
         self.advance(0.01)
         self.assert_ended("failed", "unexpected")
 
     def test_long_frame(self) -> None:
-        """A stranger cannot make us keep more than a small frame."""
+        """An unauthenticated peer cannot make us buffer more than a small frame."""
         self.secure()
         self.other.transport.write(b"2049:")
         self.advance(0.01)
         self.assert_ended("failed", "oversized")
 
     def test_too_slow(self) -> None:
-        """Whoever does not prove himself in time is hung up on."""
+        """A peer that does not authenticate in time is disconnected."""
         self.secure()
         self.advance(TIMEOUT - 0.1)
         self.assertEqual(self.owner.ends, [])
@@ -92,14 +92,15 @@ class BeforeAuthenticationTests(LinkCase):
         self.assert_ended("failed", "timeout")
 
     def test_other_end_goes(self) -> None:
-        """When the other end hangs up during the handshake, the connection says why."""
+        """If the other end closes during the handshake, the reason comes from the connection."""
         self.secure()
         self.other.transport.loseConnection()
         self.advance(0.01)
         self.assert_ended("failed", "closed")
 
     def test_listener_hangs_up(self) -> None:
-        """Who hangs up on a hello does not say why: it is the secret that one should look at."""
+        """A listener that closes after our hello does not say why: the message suggests to check
+        the secret."""
         self.secure(dialed=True)
         self.other.transport.loseConnection()
         self.advance(0.01)
@@ -107,14 +108,14 @@ class BeforeAuthenticationTests(LinkCase):
         self.assertIn("has it the same secret?", self.owner.why)
 
     def test_flawed_connection(self) -> None:
-        """A connection that is not good enough is not used."""
+        """A connection that fails the checks is not used."""
         self.channel.flaw = PeerError("certificate", "its certificate is for somebody else")
         self.secure(dialed=True)
         self.assert_ended("failed", "certificate")
         self.assertEqual(self.other.heard, [])
 
     def test_closed_by_us(self) -> None:
-        """A stranger is not told why we close."""
+        """An unauthenticated peer is not told why we close."""
         self.secure()
         self.link.close(messages.LEAVING)
         self.advance(0.01)
@@ -123,7 +124,7 @@ class BeforeAuthenticationTests(LinkCase):
 
 
 class RetireTests(LinkCase):
-    """A link that another one has replaced."""
+    """A link that is replaced by another one."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -146,7 +147,7 @@ class RetireTests(LinkCase):
         self.assert_ended("lost", "lost")
 
     def test_they_first(self) -> None:
-        """When it hears bye first it answers with its own, and is closed."""
+        """If it receives bye first, it answers with its own and is closed."""
         self.other.say(b"Breplaced")
         self.advance(0.01)
         self.assertEqual(self.owner.byes, [messages.REPLACED])
@@ -166,7 +167,7 @@ class RetireTests(LinkCase):
         self.assert_ended("lost", "lost")
 
     def test_while_packets_wait(self) -> None:
-        """What waits goes out before the bye."""
+        """Queued packets are sent before the bye."""
         self.block()
         self.link.send([PACKET])
         self.link.retire()
@@ -179,7 +180,7 @@ class RetireTests(LinkCase):
         self.assert_ended("lost", "lost")
 
     def test_no_answer(self) -> None:
-        """Whoever does not say bye is not waited for."""
+        """It does not wait for ever for the other end's bye."""
         self.link.retire()
         self.advance(RETIRE_TIMEOUT + 0.01)
         self.assert_ended("lost", "lost")
@@ -197,14 +198,14 @@ class RetireTests(LinkCase):
 
 
 class EndTests(LinkCase):
-    """How a link ends, and that it does."""
+    """How a link ends."""
 
     def setUp(self) -> None:
         super().setUp()
         self.come_up()
 
     def test_we_say_bye(self) -> None:
-        """The other end hears the reason; what comes from it afterwards is not looked at."""
+        """The other end is told the reason; what it sends afterwards is ignored."""
         for reason in messages.BYE_REASONS - {messages.REPLACED}:
             self.setUp()
             self.link.close(reason)
@@ -217,8 +218,8 @@ class EndTests(LinkCase):
             self.assert_ended("lost", reason)
 
     def test_packets_are_no_offence(self) -> None:
-        """A link whose packets took all the memory that there was for it does not end when others
-        take some as well: its packets are dropped. It ends by what it leaves unread."""
+        """A link whose packets use all the memory that it may have does not end when other links
+        use some as well: its packets are dropped. It ends if too many messages are unread."""
         self.memory.limit = QUEUE
         self.block()
         for _ in range(QUEUE // HIGH_WATER):
@@ -235,8 +236,7 @@ class EndTests(LinkCase):
         self.assertIs(self.link.state, State.CLOSED)
 
     def test_nothing_is_kept(self) -> None:
-        """What waited for the other end takes no memory when the link is gone, whatever it is told
-        afterwards."""
+        """A link that is gone holds no memory, even if it is told to send something."""
         self.block()
         self.link.conversation.tell(Gossip(1))
         self.assertGreater(self.memory.held, 0)
@@ -245,8 +245,8 @@ class EndTests(LinkCase):
         self.assertEqual(self.memory.held, 0)
 
     def test_memory_taken_by_others(self) -> None:
-        """While others take much of the memory, what there is room for is still written at once:
-        in the queue it might wait for so long that it expires."""
+        """While others use much of the memory, packets that fit are still written at once: queued,
+        they might expire."""
         hoard = self.memory.account("somebody else")
         hoard.hold(self.memory.limit * 2 // 3)
         self.assertFalse(self.memory.is_ample)
@@ -256,8 +256,8 @@ class EndTests(LinkCase):
         self.assertEqual(self.other.packets(), [PACKET])
 
     def test_bye_while_they_send(self) -> None:
-        """Packets that are under way when we say bye do not take the bye back: what is left of
-        them, read on its own, would look like a broken rule."""
+        """Packets in flight when we say bye do not change the reason: the rest of a partial frame,
+        read on its own, would look like a protocol error."""
         stream = encode(b"D" + bytes(1000)) * 3
         for begin, end in ((0, 100), (100, 1500), (1500, len(stream))):
             self.other.transport.write(stream[begin:end])
@@ -269,8 +269,8 @@ class EndTests(LinkCase):
         self.assert_ended("lost", messages.LEAVING)
 
     def test_bye_because_of_packets(self) -> None:
-        """When the tun turns out to be gone while packets are written to it, what was said behind
-        them is not looked at, and does not take back the bye."""
+        """If the tun turns out to be gone while packets are written to it, messages behind them are
+        ignored, and do not change the reason."""
 
         def leave(link: Link, frames: list[memoryview]) -> int:
             link.close(messages.LEAVING)
@@ -286,7 +286,7 @@ class EndTests(LinkCase):
             self.assert_ended("lost", messages.LEAVING)
 
     def test_they_say_bye(self) -> None:
-        """The owner hears the reason, and nothing that was said behind it."""
+        """The owner is told the reason, and nothing that comes after it."""
         for reason in messages.BYE_REASONS - {messages.REPLACED}:
             self.setUp()
             self.other.say(b"B" + reason.encode(), b"D" + PACKET, GOSSIP)
@@ -296,7 +296,7 @@ class EndTests(LinkCase):
             self.assert_ended("lost", reason)
 
     def test_bye_to_nobody(self) -> None:
-        """When the other end is not there to close its side, ours is closed soon all the same."""
+        """If the other end does not close its side, ours is closed after a short time."""
         self.network.cut(HERE, THERE)
         self.link.close(messages.LEAVING)
         self.advance(RETIRE_TIMEOUT - 0.1)
@@ -305,7 +305,8 @@ class EndTests(LinkCase):
         self.assert_closed("lost", messages.LEAVING)
 
     def test_bye_while_packets_wait(self) -> None:
-        """Closing does not wait for a transport that takes nothing: what waits is counted."""
+        """Closing does not wait for a blocked transport: packets that wait are counted as
+        dropped."""
         self.block()
         self.link.send([PACKET] * 4)
         self.link.close(messages.LEAVING)
@@ -314,7 +315,7 @@ class EndTests(LinkCase):
         self.assert_closed("lost", messages.LEAVING)
 
     def test_lost(self) -> None:
-        """A connection that is lost is the end of the link; what is asked of it then is in vain."""
+        """A lost connection ends the link; calls after that have no effect."""
         self.other.transport.abortConnection()
         self.advance(0.01)
         self.link.send([PACKET])

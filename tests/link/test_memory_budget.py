@@ -1,4 +1,4 @@
-"""One budget for all links, shared by where their peers are."""
+"""The memory budget of all links, shared by source address."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ LIMIT = 1000
 
 
 class MemoryBudgetTests(unittest.SynchronousTestCase):
-    """Who may hold how much."""
+    """How much each source may hold."""
 
     def setUp(self) -> None:
         self.budget = MemoryBudget(LIMIT)
 
     def hoard(self, *accounts: Account) -> None:
-        """Each takes all the room that it is given, again and again."""
+        """Each takes all the room that it has, repeatedly."""
         for _ in range(20):
             for account in accounts:
                 account.hold(account.held + account.room)
 
     def test_alone(self) -> None:
-        """One source gets half, by however many links."""
+        """One source gets half, however many links it has."""
         accounts = [self.budget.account("a") for _ in range(10)]
         self.hoard(*accounts)
         self.assertAlmostEqual(self.budget.held, LIMIT / 2, delta=10)
 
     def test_one_more(self) -> None:
-        """Beside many links of one source, that of another gets as much as beside one."""
+        """A second source gets the same share whether the first one has one link or many."""
         self.hoard(*(self.budget.account("a") for _ in range(10)))
         late = self.budget.account("b")
         self.hoard(late)
         self.assertAlmostEqual(late.held, LIMIT / 4, delta=10)
 
     def test_given_back(self) -> None:
-        """What a link held is there for others when it is gone."""
+        """What a link held is available to others when it is gone."""
         account = self.budget.account("a")
         self.hoard(account)
         account.hold(0)
@@ -45,8 +45,8 @@ class MemoryBudgetTests(unittest.SynchronousTestCase):
         self.assertEqual(account.room, LIMIT // 2)
 
     def test_exceeded(self) -> None:
-        """A source that holds more than is left is over it with each of its links, if that cannot
-        be dropped; no other is."""
+        """A source that has more pinned than is left exceeds its share with each of its links;
+        other sources do not."""
         first, second, other = (self.budget.account(source) for source in "aab")
         first.hold(600, pinned=500)
         other.hold(10)
@@ -60,7 +60,7 @@ class MemoryBudgetTests(unittest.SynchronousTestCase):
         self.assertEqual(first.room, 0)
 
     def test_ample(self) -> None:
-        """While less than half is taken, nobody need ask."""
+        """While less than half is in use, the budget is ample."""
         account = self.budget.account("a")
         account.hold(LIMIT // 2 - 1)
         self.assertTrue(self.budget.is_ample)
@@ -68,7 +68,7 @@ class MemoryBudgetTests(unittest.SynchronousTestCase):
         self.assertFalse(self.budget.is_ample)
 
     def test_fallen(self) -> None:
-        """It is known when much was given back."""
+        """It is noticed when much memory has been released."""
         account = self.budget.account("a")
         account.hold(500)
         self.assertFalse(self.budget.has_fallen(100))
@@ -80,8 +80,8 @@ class MemoryBudgetTests(unittest.SynchronousTestCase):
 
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, LIMIT)), max_size=50))
     def test_never_more(self, wishes: list[tuple[int, int]]) -> None:
-        """Whoever takes no more than its room: all of them hold less than the limit, nobody is
-        over it by that, and somebody new has room."""
+        """If no account takes more than its room, less than the limit is held in total, and a new
+        source has room."""
         budget = MemoryBudget(LIMIT)
         accounts = [budget.account("abc"[number // 2]) for number in range(6)]
         for number, wish in wishes:

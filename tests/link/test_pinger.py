@@ -16,7 +16,7 @@ from tunmesh.wire import messages
 
 
 class KeepAliveTests(LinkCase):
-    """How a link knows that the other end is there."""
+    """Pings, pongs, probes, and silence."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -29,7 +29,7 @@ class KeepAliveTests(LinkCase):
         self.advance(0.01)
 
     def test_ping(self) -> None:
-        """A ping goes out every few seconds; its answer tells the round trip."""
+        """A ping is sent every few seconds; its answer gives the round trip."""
         self.advance(LATEST + 0.1)
         self.assertEqual(self.other.count(b"i"), 1)
         self.answer()
@@ -39,8 +39,8 @@ class KeepAliveTests(LinkCase):
         self.assertEqual(self.other.count(b"i"), 2)
 
     def test_turns(self) -> None:
-        """A ping of the other end puts off ours to an interval later, but only one does; so the
-        ends take turns, and each of them knows the round trip."""
+        """A received ping defers ours by an interval, but only once per cycle; so the ends take
+        turns, and both know the round trip."""
         self.other.say(PING)
         self.advance(0.01)
         for sent in range(1, 4):
@@ -52,9 +52,8 @@ class KeepAliveTests(LinkCase):
             self.assertEqual(self.other.count(b"i"), sent + 1)
 
     def test_dialer_begins(self) -> None:
-        """The first ping is that of the end that dialed, as soon as the link is up. The other end
-        does not wait for its turn this once, so both know the round trip. Then the dialer is next.
-        """
+        """The dialing end pings as soon as the link is up. The other end pings at once too, so both
+        know the round trip. Then it is the dialer's turn."""
         for dialed, sent in ((True, 1), (False, 0)):
             self.setUp()
             self.come_up(dialed)
@@ -69,7 +68,7 @@ class KeepAliveTests(LinkCase):
             self.assertEqual(self.other.count(b"i"), 1 + sent)
 
     def test_unwanted(self) -> None:
-        """The owner may close a link that just came up: then there is nothing to measure."""
+        """If the owner closes a link that just came up, no ping is sent."""
         self.setUp()
         self.owner.wants = False
         self.come_up(dialed=True)
@@ -77,7 +76,7 @@ class KeepAliveTests(LinkCase):
         self.assertEqual(self.other.heard, [b"Bself"])
 
     def test_pong(self) -> None:
-        """A ping is answered at once with what it said."""
+        """A ping is answered at once with its token."""
         self.other.say(b"iabcdefgh")
         self.advance(0.01)
         self.other.say(b"iijklmnop")
@@ -86,7 +85,7 @@ class KeepAliveTests(LinkCase):
         self.assertEqual(pongs, [b"oabcdefgh", b"oijklmnop"])
 
     def test_wrong_pongs(self) -> None:
-        """A pong that nobody asked for, that comes again, or too late, tells nothing."""
+        """A pong that was not asked for, is repeated, or answers an old ping is ignored."""
         self.other.say(PONG)
         self.advance(LATEST + 0.1)
         self.answer()
@@ -101,14 +100,14 @@ class KeepAliveTests(LinkCase):
         self.assertEqual(len(self.owner.trips), 1)
 
     def test_silence(self) -> None:
-        """When nothing was heard for too long, the other end is dead."""
+        """If nothing is received for too long, the other end is dead."""
         self.advance(TIMING.silence - 0.1)
         self.assertEqual(self.owner.ends, [])
         self.advance(0.2)
         self.assert_ended("lost", messages.SILENT)
 
     def test_silence_between_pings(self) -> None:
-        """It is dead when the time is over, not when the next ping would be due."""
+        """It is dead when that time is over, not when the next ping would be due."""
         self.advance(TIMING.ping_interval / 2)
         self.other.say(PONG)
         self.advance(TIMING.silence - 0.1)
@@ -117,14 +116,14 @@ class KeepAliveTests(LinkCase):
         self.assert_ended("lost", messages.SILENT)
 
     def test_anything_is_a_sign_of_life(self) -> None:
-        """Whoever says anything at all is alive."""
+        """Anything received proves that the other end is alive."""
         for payload in (b"D" + PACKET, PING, GOSSIP, PONG):
             self.other.say(payload)
             self.advance(TIMING.silence - 1)
         self.assertEqual(self.owner.ends, [])
 
     def test_impatient(self) -> None:
-        """A link may be told to be less patient."""
+        """The intervals can be shortened."""
         self.link.adopt(Timing(ping_interval=1.0, silence=2.0))
         self.advance(1.6)
         self.assertEqual(self.other.count(b"i"), 1)
@@ -132,8 +131,7 @@ class KeepAliveTests(LinkCase):
         self.assert_ended("lost", messages.SILENT)
 
     def test_probe_answered(self) -> None:
-        """Whoever asks whether the other end is alive is told so by the next pong; several who
-        ask share a ping."""
+        """A probe is answered by the next pong; concurrent probes share a ping."""
         answers: list[bool] = []
         self.link.probe(answers.append)
         self.link.probe(answers.append)
@@ -145,7 +143,7 @@ class KeepAliveTests(LinkCase):
         self.assertEqual(answers, [True, True])
 
     def test_probe_not_answered(self) -> None:
-        """If there is no pong in time, the answer is no; the next probe is a new one."""
+        """Without a pong in time the answer is no; the next probe sends a new ping."""
         answers: list[bool] = []
         self.link.probe(answers.append)
         self.advance(TIMING.probe_timeout - 0.05)
@@ -158,7 +156,7 @@ class KeepAliveTests(LinkCase):
         self.assertEqual(answers, [False, True])
 
     def test_probe_lost(self) -> None:
-        """If the connection is lost meanwhile, the answer is no, at once and once."""
+        """If the connection is lost meanwhile, the answer is no, at once, and only once."""
         answers: list[bool] = []
         self.link.probe(answers.append)
         self.other.transport.abortConnection()

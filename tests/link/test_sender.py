@@ -30,7 +30,7 @@ class DataTests(LinkCase):
         self.come_up()
 
     def test_both_ways(self) -> None:
-        """Packets of all sizes arrive, in order, both ways."""
+        """Packets of all sizes arrive in order, in both directions."""
         packets = [PACKET, bytes(11), bytes(sizes.MAX_DATA_FRAME - 1)]
         self.link.send(packets)
         self.other.say(*(b"D" + packet for packet in packets))
@@ -39,7 +39,7 @@ class DataTests(LinkCase):
         self.assertEqual(self.owner.packets, packets)
 
     def test_messages(self) -> None:
-        """Gossip, questions, answers and refusals are passed on both ways."""
+        """Gossip, inquiries, introductions and refusals are passed on, in both directions."""
         records = (signed("bob"),)
         ids = (record("bob").id,)
         said = [GOSSIP, encode_inquiry(ids), encode_introduction(records)]
@@ -53,7 +53,7 @@ class DataTests(LinkCase):
         self.assertEqual(self.owner.told, [Gossip(1), ids, records, Refusal((), "")])
 
     def test_many_questions(self) -> None:
-        """Who asks again and again and reads nothing is owed each answer once."""
+        """A peer that asks repeatedly and reads nothing is owed each answer once."""
         self.block()
         records = (signed("bob"), signed("carol"))
         for _ in range(100):
@@ -64,8 +64,7 @@ class DataTests(LinkCase):
         self.assertEqual(answers, [encode_introduction(records)])
 
     def test_short_pause(self) -> None:
-        """What waited only for a moment is delivered, in the order of its flow, and nothing was
-        dropped."""
+        """Packets that waited only briefly are delivered in order, and none is dropped."""
         self.block()
         packets = [
             frame("10.0.0.1", "10.0.0.2", b"flow" + number.to_bytes(2, "big") * 500)
@@ -81,7 +80,7 @@ class DataTests(LinkCase):
         self.assertEqual((self.owner.dropped, self.link.queued_bytes), (Counter(), 0))
 
     def test_long_pause(self) -> None:
-        """What has waited too long is dropped and counted; what comes afterwards passes."""
+        """Packets that have waited too long are dropped and counted; later ones are sent."""
         self.block()
         self.link.send([PACKET] * 7)
         self.advance(TIMING.packet_expiration + 0.01)
@@ -93,15 +92,15 @@ class DataTests(LinkCase):
         self.assertNotIn(PACKET, self.other.packets())
 
     def test_full_queue(self) -> None:
-        """What finds the queue full is dropped and counted."""
+        """What does not fit into the queue is dropped and counted."""
         self.block()
         self.link.send([bytes(QUEUE // 4)] * 6)
         self.assertEqual(self.owner.dropped, {"queue_full": 2})
         self.assertEqual(self.link.queued_bytes, QUEUE)
 
     def test_large_batch(self) -> None:
-        """A batch too large for one write goes in several turns, and a ping that comes meanwhile
-        overtakes what is left of it."""
+        """A batch too large for one write is sent in several iterations, and a ping that comes
+        meanwhile overtakes the rest of it."""
         bulk = [frame("10.0.0.1", "10.0.0.2", bytes(60_000))] * 10
         ping = frame("10.0.0.1", "10.0.0.2", b"ping")
         self.link.send(bulk)
@@ -113,11 +112,11 @@ class DataTests(LinkCase):
         self.assertLess(arrived.index(ping), 6)
 
     def test_slow_way(self) -> None:
-        """Where a megabyte takes a second, a ping beside bulk waits for little more than what the
-        transport itself keeps; where it takes no time again, bulk is as fast as it was."""
+        """On a path of 1 MB/s, a ping beside bulk waits for little more than what the transport has
+        buffered; when the path is fast again, bulk is as fast as before."""
 
         def arrived(turns: int) -> int:
-            """Of bulk, so much in each turn that not all of it can pass."""
+            """Send more bulk in each iteration than can pass."""
             self.other.heard.clear()
             for _ in range(turns):
                 self.link.send([frame("10.0.0.1", "10.0.0.2", bytes(1400))] * 200)
@@ -138,7 +137,7 @@ class DataTests(LinkCase):
         self.assertEqual(self.channel.limits[-1], MAX_BUDGET)
 
     def test_lost_while_waiting(self) -> None:
-        """What waits when the connection is lost is counted, as is what comes after."""
+        """Packets that wait when the connection is lost, or come later, are counted as dropped."""
         self.block()
         self.link.send([PACKET] * 3)
         self.other.transport.abortConnection()
@@ -148,7 +147,7 @@ class DataTests(LinkCase):
         self.assert_ended("lost", "lost")
 
     def test_pong_is_owed(self) -> None:
-        """However many pings come while the transport takes nothing, one pong waits: the last."""
+        """Of all pings that come while the transport is blocked, only the last is answered."""
         self.block()
         self.other.heard.clear()
         for number in range(100):

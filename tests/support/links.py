@@ -56,14 +56,14 @@ def signed(name: str) -> SignedRecord:
 
 
 def machine(role: type[Dialer] | type[Listener], name: str, binding: bytes) -> Dialer | Listener:
-    """The end of a handshake that a node with this name has."""
+    """One end of the handshake, of a node with this name."""
     return role(
         (KEY,), node_key(name), signing.show(record(name), node_key(name)), bytes(32), binding
     )
 
 
 class Channel:
-    """TLS that is always as it should be, unless a test says what is wrong with it."""
+    """A TLS connection that passes all checks, unless a test says what is wrong with it."""
 
     def __init__(self) -> None:
         self.flaw: PeerError | None = None
@@ -87,8 +87,8 @@ class Channel:
 
 
 class Owner:
-    """Notes what the link tells, and retires it when the other end does, unless it is told not to;
-    nor does it close one that came up."""
+    """Records what the link reports. Retires it when the other end does, unless `follows` is False,
+    and closes it when it comes up if `wants` is False."""
 
     def __init__(self) -> None:
         self.ups = 0
@@ -148,7 +148,7 @@ class Owner:
 
 
 class Other(Protocol):
-    """The other end. Answers nothing by itself."""
+    """The other end. It answers nothing by itself."""
 
     transport: Any
 
@@ -207,7 +207,7 @@ class LinkCase(SynchronousTestCase):
     def come_up(
         self, dialed: bool = False, pieces: Callable[[bytes], Sequence[bytes]] = lambda data: [data]
     ) -> None:
-        """Both ends are authentic. The other one sends its proof in these pieces."""
+        """Both ends are authentic. The other end sends its proof in these pieces."""
         self.secure(dialed)
         peer = machine(Listener if dialed else Dialer, "b", b"binding")
         if isinstance(peer, Dialer):
@@ -225,18 +225,18 @@ class LinkCase(SynchronousTestCase):
         self.clock.pump([LATENCY] * round(seconds / LATENCY))
 
     def block(self) -> None:
-        """The other end takes nothing any more, and the link notices."""
+        """The other end reads nothing any more, and the link is paused."""
         self.network.cut(HERE, THERE, both_ways=False)
         while not self.link._sender.is_paused:
             self.link.send([bytes(HIGH_WATER // 4)])
 
     def assert_ended(self, *end: str) -> None:
-        """Both ends are closed, and nothing is left to happen at ours."""
+        """Both ends are closed, and no timer is left at ours."""
         self.assert_closed(*end)
         self.assertTrue(self.other.has_ended)
 
     def assert_closed(self, *end: str) -> None:
-        """The owner was told so, once, and nothing is left to happen."""
+        """The owner was told so, once, and no timer is left."""
         self.assertEqual(self.owner.ends, [end])
         self.assertIs(self.link.state, State.CLOSED)
         self.advance(RETIRE_TIMEOUT)

@@ -1,5 +1,4 @@
-"""The transport that encrypts whole batches keeps the contract of Twisted's own: every test here
-runs on both, from the bytes that arrive to the way it ends."""
+"""The bulk transport behaves like Twisted's own: every test of the contract runs on both."""
 
 from __future__ import annotations
 
@@ -41,8 +40,8 @@ SIZES = (0, 1, RECORD - 1, RECORD, RECORD + 1, 2 * RECORD, 65546, 300_000)
 
 @implementer(IPushProducer)
 class End(Protocol):
-    """One end of a connection. `opening` is written, and `farewell` then closes, before TLS is
-    up. `signs` are what the transport told the producer at this end."""
+    """One end of a connection. Before TLS is up, `opening` is written, and the connection is closed
+    if `farewell`. `signs` are what the transport told the producer at this end."""
 
     transport: Any
 
@@ -115,7 +114,7 @@ class Stream(End):
 
 
 class Listener(End):
-    """Reads a little and then nothing until told to. Calls `complete` after `total` bytes."""
+    """Reads a little, then pauses until told to resume. Fires `complete` after `total` bytes."""
 
     def __init__(self, total: int) -> None:
         super().__init__()
@@ -133,7 +132,7 @@ class Listener(End):
 
 
 class StockTests(SynchronousTestCase):
-    """Twisted's transport: what it does is right by definition."""
+    """Twisted's transport, which is right by definition."""
 
     transport_class: ClassVar[type[TLSMemoryBIOProtocol]] = TLSMemoryBIOProtocol
 
@@ -142,7 +141,7 @@ class StockTests(SynchronousTestCase):
         self.random = random.Random(16384)
 
     def connect(self, client: End | None = None, server: End | None = None) -> tuple[End, End]:
-        """Two ends of a TLS connection; nothing has travelled yet."""
+        """Two ends of a TLS connection; nothing has been delivered yet."""
         client, server = client or End(), server or End()
         network = Network(self.clock)
         contexts = Contexts(credentials())
@@ -157,7 +156,7 @@ class StockTests(SynchronousTestCase):
         return client, server
 
     def settle(self) -> None:
-        """Let everything arrive."""
+        """Deliver everything."""
         while self.clock.getDelayedCalls():
             self.clock.advance(0.001)
 
@@ -168,7 +167,7 @@ class StockTests(SynchronousTestCase):
         return ends
 
     def test_sizes(self) -> None:
-        """A write of any size arrives as it is, in both directions."""
+        """A write of any size arrives unchanged, in both directions."""
         ends = self.established()
         for sender, receiver in (ends, reversed(ends)):
             for size in SIZES:
@@ -179,7 +178,7 @@ class StockTests(SynchronousTestCase):
                 self.assertEqual(receiver.received, data, size)
 
     def test_many_writes(self) -> None:
-        """Writes of all sizes in any order, some of them at once and both ways, arrive in order."""
+        """Writes of all sizes, some of them at once and in both directions, arrive in order."""
         ends = self.established()
         sent = (bytearray(), bytearray())
         for _ in range(200):
@@ -193,7 +192,7 @@ class StockTests(SynchronousTestCase):
         self.assertEqual((ends[1].received, ends[0].received), sent)
 
     def test_sequences(self) -> None:
-        """A sequence of pieces arrives as if it had been one."""
+        """A sequence of pieces arrives as if it were one write."""
         client, server = self.established()
         pieces = [self.random.randbytes(size) for size in SIZES]
         client.transport.writeSequence(pieces)
@@ -201,7 +200,7 @@ class StockTests(SynchronousTestCase):
         self.assertEqual(server.received, b"".join(pieces))
 
     def test_before_the_handshake(self) -> None:
-        """What is written before TLS is up arrives when it is, in both directions."""
+        """What is written before TLS is up arrives afterwards, in both directions."""
         openings = [self.random.randbytes(300_000) for _ in range(2)]
         client, server = self.connect(*map(End, openings))
         client.transport.write(b"and more")
@@ -210,8 +209,8 @@ class StockTests(SynchronousTestCase):
         self.assertEqual(client.received, openings[1])
 
     def test_close_flushes(self) -> None:
-        """Closing waits until what was written is out; what is written later is not sent; both
-        ends see a clean end, once."""
+        """Closing waits until everything written is sent; later writes are not sent; both ends see
+        a clean close, once."""
         client, server = self.established()
         data = self.random.randbytes(300_000)
         client.transport.write(data)
@@ -222,7 +221,7 @@ class StockTests(SynchronousTestCase):
         self.assertEqual([client.endings, server.endings], [[ConnectionDone]] * 2)
 
     def test_close_before_the_handshake(self) -> None:
-        """Closing before TLS is up still brings what was written to the other end."""
+        """Closing before TLS is up still delivers what was written."""
         data = self.random.randbytes(65546)
         client, server = self.connect(End(data, farewell=True))
         self.settle()
@@ -230,7 +229,7 @@ class StockTests(SynchronousTestCase):
         self.assertEqual([client.endings, server.endings], [[ConnectionDone]] * 2)
 
     def test_flow_control(self) -> None:
-        """A producer is paused when much is under way, and resumed when it has arrived."""
+        """A producer is paused when much is in flight, and resumed when it has arrived."""
         client, _server = self.established(End(produces=True))
         client.signs.clear()
         client.transport.write(b"little")
@@ -260,8 +259,8 @@ class StockTests(SynchronousTestCase):
         self.assertEqual([client.endings, server.endings], [[ConnectionDone]] * 2)
 
     def test_abort(self) -> None:
-        """Aborting ends both sides, once each; what is written later does no harm, not even when
-        it is a producer that has not heard of it."""
+        """Aborting ends both sides, once each; later writes are harmless, even by a producer that
+        does not know yet."""
         client, server = self.established(End(produces=True))
         client.transport.abortConnection()
         client.transport.write(bytes(300_000))
@@ -271,8 +270,8 @@ class StockTests(SynchronousTestCase):
         client.transport.write(b"still there?")
 
     def test_broken_record(self) -> None:
-        """Bytes that are no TLS end the connection: the reader with a TLS error, and neither end
-        is confused by further writes."""
+        """Bytes that are not TLS end the connection, at the reader with a TLS error; later writes
+        are harmless at both ends."""
         client, server = self.established()
         server.transport.dataReceived(b"this is no TLS record" * 10)
         server.transport.write(b"into the void")
@@ -291,7 +290,7 @@ class StockTests(SynchronousTestCase):
         self.assertEqual(client.endings, [SSL.Error])
 
     def test_lost_without_a_close(self) -> None:
-        """A connection that breaks without the close of TLS was lost, not ended."""
+        """A connection that ends without TLS's close is reported as lost, not as closed."""
         client, server = self.established()
         client.transport.transport.crash(silently=False)
         self.settle()
@@ -299,12 +298,12 @@ class StockTests(SynchronousTestCase):
 
 
 class BulkTests(StockTests):
-    """The transport of links keeps the same contract, with fewer and larger writes."""
+    """The bulk transport keeps the same contract, with fewer and larger writes."""
 
     transport_class = BulkTransport
 
     def _pieces(self, size: int) -> list[int]:
-        """How large the pieces are in which one write gets to the socket."""
+        """The sizes in which one write gets to the socket."""
         client, _server = self.established()
         pieces: list[int] = []
         self.patch(client.transport.transport, "write", lambda data: pieces.append(len(data)))
@@ -319,7 +318,7 @@ class BulkTests(StockTests):
             self.assertGreater(sum(pieces), size)
 
     def test_what_is_encrypted_already(self) -> None:
-        """However much ciphertext is waiting when a write comes, all of it goes along."""
+        """All ciphertext that is pending when a write comes is sent with it."""
         client, server = self.established()
         connection = client.transport.getHandle()
         for _ in range(20):
@@ -329,8 +328,8 @@ class BulkTests(StockTests):
         self.assertEqual(server.received, bytes(20 * RECORD) + b"last")
 
     def test_small_writes_share_segments(self) -> None:
-        """The kernel may put small writes into one segment, but not more than some KB of them into
-        one buffer; a large write is in one of its own."""
+        """Small writes share an skb, up to some KB; then it is sealed, and after a large write as
+        well."""
         client, _server = self.established()
         sent: list[tuple[int, bool]] = []
 
@@ -353,23 +352,24 @@ class BulkTests(StockTests):
         self.assertFalse(last_is_sealed)
 
     def test_nothing_is_nothing(self) -> None:
-        """An empty write sends no empty record."""
+        """An empty write sends no record."""
         self.assertEqual(self._pieces(0), [])
 
     def test_it_is_in_use(self) -> None:
-        """This Twisted has what it takes: links do use it."""
+        """The installed releases have all that is needed: links do use it."""
         self.assertIs(bulk.transport_class, BulkTransport)
         self.assertTrue(issubclass(TunedTransport, BulkTransport))
 
 
 class StockSocketTests(TestCase):
-    """Twisted's transport on real sockets, of which nobody reads for a while."""
+    """Twisted's transport on real sockets, with a receiver that pauses."""
 
     transport_class: ClassVar[type[TLSMemoryBIOProtocol]] = TLSMemoryBIOProtocol
     timeout = 20
 
     async def test_bulk(self) -> None:
-        """More than the sockets hold arrives whole and in order; meanwhile the producer pauses."""
+        """More than the sockets can buffer arrives whole and in order; meanwhile the producer is
+        paused."""
         total = 80 * 150_000
         stream, sink = Stream(total, 150_000), Listener(total)
         contexts = Contexts(credentials())
@@ -391,16 +391,17 @@ class StockSocketTests(TestCase):
 
 
 class SocketTests(StockSocketTests):
-    """The transport of links does the same."""
+    """The bulk transport does the same."""
 
     transport_class = BulkTransport
 
     async def test_key_updates(self) -> None:
-        """Who has TLS answer again and again, and does not read the answers, is hung up on."""
+        """A peer that makes TLS answer again and again, and does not read, is disconnected."""
         end = End()
         listening = server_factory(
             Contexts(credentials()), Factory.forProtocol(lambda: end), reactor
         )
+        listening.protocol = self.transport_class
         port = reactor.listenTCP(0, listening, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         asker = KeyUpdater(port.getHost().port)
@@ -414,7 +415,8 @@ class SocketTests(StockSocketTests):
 
 
 class KeyUpdater:
-    """A TLS client that asks for new keys and reads nothing. Python's own cannot do either."""
+    """A TLS client that requests key updates and reads nothing, neither of which the ssl module can
+    do."""
 
     REQUESTED = 1  # SSL_KEY_UPDATE_REQUESTED
 
@@ -428,7 +430,7 @@ class KeyUpdater:
         self._ssl: ctypes.c_void_p | None = None
 
     def ask_until_refused(self, most: int) -> int:
-        """How often it asked before the connection was ended, at most so often."""
+        """How often it asked before the connection ended, at most `most` times."""
         lib = self._lib
         self._socket.connect(self._place)
         context = ctypes.c_void_p(lib.SSL_CTX_new(ctypes.c_void_p(lib.TLS_client_method())))
