@@ -140,7 +140,7 @@ class Extra(IgnoringOwner):
     def dial(self) -> None:
         self._dialer.start()
 
-    # link.link.Owner
+    # link.interfaces.Owner
 
     def link_up(self, link: Link) -> None:
         self._dialer.stop()

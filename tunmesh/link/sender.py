@@ -122,15 +122,11 @@ class Sender:
         """Write nothing any more. Packets that wait are dropped."""
         if self._is_open:
             self._transport.unregisterProducer()
-        self._is_open, self._has_ended = False, True
-        self._pump_timer.stop()
-        self.drop(DropReason.LINK_LOST, self._queue.clear())
+        self._stop()
 
     def connection_lost(self) -> None:
-        """The transport is gone, and all that waited in it."""
-        self._is_open, self._has_ended = False, True
-        self._pump_timer.stop()
-        self.drop(DropReason.LINK_LOST, self._queue.clear())
+        """The transport is gone, and all that it had buffered."""
+        self._stop()
         self._account.hold(0)
 
     # --- IPushProducer: what the transport says ---
@@ -150,6 +146,11 @@ class Sender:
     def stopProducing(self) -> None:
         """The transport is gone; `connection_lost` follows."""
         self.is_paused = True
+
+    def _stop(self) -> None:
+        self._is_open, self._has_ended = False, True
+        self._pump_timer.stop()
+        self.drop(DropReason.LINK_LOST, self._queue.clear())
 
     # --- the pump ---
 

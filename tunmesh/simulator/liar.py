@@ -214,7 +214,7 @@ class Identity(IgnoringOwner):
         """Try to link with a member, once."""
         self._connector.dialer(((member.host, PORT),), DialPolicy(rounds=0)).start()
 
-    # --- link.link.Owner ---
+    # --- link.interfaces.Owner ---
 
     def link_up(self, link: Link) -> None:
         dialer = self._connector.attempt(link)

@@ -86,7 +86,7 @@ class Wire:
     def getHost(self) -> address.IPv4Address:
         return address.IPv4Address("TCP", self.here, self.port)
 
-    # link.link.LinkTransport, for links without TLS
+    # link.interfaces.LinkTransport, for links without TLS
 
     def call_after_reads(self, call: Callable[[], None]) -> None:
         self._after_reads = call
