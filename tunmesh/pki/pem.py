@@ -72,7 +72,7 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
         for each in found:  # these parts are not parsed before somebody asks for them
             _ = each.subject, each.issuer, each.not_valid_before_utc, each.not_valid_after_utc
         return found
-    except (ValueError, x509.InvalidVersion):
+    except (ValueError, KeyError, x509.InvalidVersion):  # KeyError: cryptography 43, damaged names
         held = _held(data, "certificate", "x509", _NO_CERTIFICATE)
         raise OperatorError(f"{path}: {held}") from None
 
