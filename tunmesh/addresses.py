@@ -15,10 +15,10 @@ from ipaddress import (
 
 Interface = IPv4Interface | IPv6Interface  # an address with the prefix of its subnet
 Network = IPv4Network | IPv6Network
-Target = tuple[str, int]  # what is dialed: a host (an address or a name) and a port
+Target = tuple[str, int]  # a host (an address or a name) and a port to dial
 
-THIS_HOST = "loopback"  # the source of what comes from the machine itself
-_MAX_SOURCES = 1024  # hosts whose source is remembered
+THIS_HOST = "loopback"  # the source of connections from the machine itself
+_MAX_SOURCES = 1024  # hosts whose source is cached
 
 
 def shown_target(target: Target) -> str:
@@ -28,13 +28,12 @@ def shown_target(target: Target) -> str:
 
 
 def plain_host(host: str) -> str:
-    """The usual form of an address: an IPv4 peer of a dual-stack socket is seen as
-    ::ffff:192.0.2.1."""
+    """An address in its usual form: a dual-stack socket shows an IPv4 peer as ::ffff:192.0.2.1."""
     return host.removeprefix("::ffff:") if "." in host else host
 
 
 def literal_address(host: str) -> IPv4Address | IPv6Address | None:
-    """The host of a URL as an address; None when it is a name."""
+    """The host of a URL as an address; None if it is a name."""
     try:
         return ip_address(host)
     except ValueError:
@@ -43,8 +42,8 @@ def literal_address(host: str) -> IPv4Address | IPv6Address | None:
 
 @lru_cache(_MAX_SOURCES)  # parsing an address costs as much as refusing a connection
 def source_of(host: str) -> str:
-    """Whom a connection is accounted to: an IPv4 address or an IPv6 /64, which is what one customer
-    of a provider has. Loopback is one source."""
+    """The source that a connection is counted under: an IPv4 address or an IPv6 /64, which is what
+    a provider assigns to one customer. All of loopback is one source."""
     host = plain_host(host)
     if host == "::1" or host.startswith("127."):
         return THIS_HOST
@@ -63,5 +62,5 @@ def is_host(address: IPv4Address | IPv6Address, network: Network) -> bool:
 
 
 def has_broadcast(network: Network) -> bool:
-    """Whether the last address of a network is for everybody in it (RFC 3021 for /31)."""
+    """Whether the last address of a network is its broadcast address (not in a /31, RFC 3021)."""
     return network.version == 4 and network.prefixlen < 31

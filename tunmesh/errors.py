@@ -1,27 +1,27 @@
 """Errors, split by blame.
 
-`OperatorError`: something on our side (config, device, privilege, port) that a person must mend.
-Its text is the one line that person reads; it never comes with a traceback.
+`OperatorError`: a problem on our side (config, device, privilege, port) that a person must fix. Its
+text is the one line that person reads; it is never shown with a traceback.
 
-`PeerError`: the other end of a connection broke a rule. It closes that one link and is counted
-under its `reason`, a short fixed word that is also the metric label. Whatever bytes arrive from
-the network, this is the only exception that parsing them may raise.
+`PeerError`: the other end of a connection broke a rule. The link is closed, and the error is
+counted under its `reason`, a short fixed word that is also the metric label. This is the only
+exception that parsing bytes from the network may raise.
 
-Everything else that is raised is a bug of ours.
+Any other exception is a bug of ours.
 """
 
 from __future__ import annotations
 
 
 class OperatorError(Exception):
-    """One line for a person: names the thing, what is wrong with it and what would be right."""
+    """One line for a person: it names the thing, what is wrong with it and what would be right."""
 
     def lines(self) -> list[str]:
-        """It, and what else is wrong if that is known, each as one line for a person."""
+        """This error, and what else is known to be wrong, each as one line for a person."""
         return [str(self)]
 
     def report(self) -> list[str]:
-        """What a command prints of it."""
+        """What a command prints about it."""
         return [f"tunmesh: {line}" for line in self.lines()]
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 
 def duration(seconds: float) -> str:
-    """Such as 12s, 3m5s, 4h10m, 2d3h."""
+    """A duration such as 12s, 3m5s, 4h10m, 2d3h."""
     left = int(seconds)
     units = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]
     for (name, unit), (finer, small) in pairwise(units):

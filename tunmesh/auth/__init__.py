@@ -1,1 +1,1 @@
-"""How two nodes prove who they are: the handshake, node keys, signed records."""
+"""Authentication of two nodes: the handshake, node keys, signed records."""

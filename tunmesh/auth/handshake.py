@@ -1,4 +1,4 @@
-"""The handshake by which two nodes prove to each other that they hold the mesh's secret, and which
+"""The handshake in which two nodes prove to each other that they hold the mesh's secret, and which
 node they are.
 
     dialer                                                 listener
@@ -24,37 +24,38 @@ node they are.
     T = SHA-256(channel binding ‖ hello ‖ challenge)
     key id = the first 8 bytes of HMAC-SHA256(HKDF-SHA256(S, info = "tunmesh/1 key id"), nonce_d)
 
-The channel binding is the TLS exporter value of this very connection (RFC 9266, RFC 5705). It makes
-a proof worthless on any other connection: somebody who has the certificate and its private key and
-puts himself between two honest nodes holds two TLS sessions, with two exporter values. The role in
-what is proved makes reflection worthless, the nonces make repetition worthless.
+The channel binding is the TLS exporter value of the connection (RFC 9266, RFC 5705). It makes a
+proof invalid on any other connection: a man in the middle who has the certificate and its private
+key holds two TLS sessions, with two different exporter values. The role prevents reflection, the
+nonces prevent replay.
 
-The MAC says "a member", the signature says which one: it is by the node's own key, of which the id
-in the record is made (auth.node_key). It is of this connection. The record is signed by the same
-key once more, and for itself (auth.signing), for others to pass on.
+The MAC proves membership, the signature proves which member: it is made with the node's own key,
+from which the id in the record is derived (auth.node_key), and is bound to this connection. The
+record carries a second signature by the same key that is independent of any connection
+(auth.signing), so that others can pass it on.
 
-A node record has a name, addresses and a version, and the dialer has to send its own before the
-listener has proved anything. So everything behind the MAC is sealed by the secret: somebody who has
-the certificate's key, and poses as a node, learns nothing. The key of a seal is of one role on one
-connection and seals once, so its nonce may be zero. Hello and challenge say nothing of a node
-either.
+A node record has a name, addresses and a version, and the dialer sends its own before the listener
+has proved anything. So everything behind the MAC is encrypted with a key derived from the secret:
+an attacker who has the certificate's key, and poses as a node, learns nothing. That key is specific
+to one role on one connection and encrypts one message, so its nonce may be zero. Hello and
+challenge reveal nothing about a node either.
 
-A proof is checked from the outside to the inside: the MAC, then the seal, the signature, the
-record's own one, and the record last. So a stranger cannot make a node decrypt, verify or parse
-anything. The MAC also says which secret it is: under AES-GCM alone a message can be made that opens
-under many keys, and would test many guesses at once.
+A proof is checked from the outside in: the MAC, the AEAD, the signature, the record's own
+signature, and finally the record. So a stranger cannot make a node decrypt, verify or parse
+anything. The MAC also commits to the key: with AES-GCM alone, a message can be crafted that
+decrypts under many keys, which would test many guesses at once.
 
-A key is named by its id, so that several secrets can be valid while one replaces the other. The id
-is another one in each handshake: it links neither two connections nor two nodes. Whoever receives
-an id or a proof can test guesses of the secret against it, and no handshake but a PAKE avoids that.
-So they go only to a listener whose certificate the dialer trusts, and each guess costs an scrypt
-(16 MiB, some 45 ms) and not only an HMAC.
+Key ids allow several secrets to be valid during a rotation. The id of a key is different in each
+handshake, so it cannot be used to correlate connections or nodes. The receiver of an id or a proof
+can test guesses of the secret against it, which only a PAKE would avoid. So they are sent only to a
+listener whose certificate the dialer trusts, and each guess costs an scrypt (16 MiB, some 45 ms)
+and not just an HMAC.
 
-A listener says nothing to a stranger but message 2. When no key or version is shared it says
-nothing at all, and the closed connection is the answer.
+To a stranger, a listener sends nothing but message 2. If no key or version is shared, it closes the
+connection without an answer.
 
-The machine does no I/O, reads no clock and draws no numbers. It is a table: the state names the one
-tag that may come next. After an error it refuses everything.
+The machine does no I/O, reads no clock and uses no randomness of its own. It is a table: each state
+names the one tag that may come next. After an error it refuses everything.
 """
 
 from __future__ import annotations
@@ -80,13 +81,13 @@ from tunmesh.wire.records import NodeRecord, SignedRecord
 
 _PROTOCOL = sizes.PROTOCOL.encode("ascii")
 _KEY_SIZE = 32
-_SEAL_NONCE = bytes(12)  # each key seals once
-MAX_KEYS = 16  # derived and remembered; more than a config can have
+_SEAL_NONCE = bytes(12)  # each key encrypts one message
+MAX_KEYS = 16  # derived keys that are cached; more than a config can have
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What one secret amounts to on the wire."""
+    """The keys derived from one secret."""
 
     id_key: bytes = field(repr=False)
     mac_key: bytes = field(repr=False)
@@ -94,19 +95,19 @@ class Key:
 
     @classmethod
     def derive(cls, secret: bytes) -> Key:
-        """The key of a mesh secret. It takes some 45 ms and 16 MiB the first time: a reload that
-        brings no new secret must not cost that."""
+        """Derive the keys of a mesh secret. This takes some 45 ms and 16 MiB, so the result is
+        cached: a reload without a new secret must not cost that."""
         stretched = _stretched(secret)
         return cls(*(_hkdf(stretched, purpose) for purpose in (b"key id", b"handshake", b"record")))
 
     def id_for(self, nonce: bytes) -> bytes:
-        """The id of this key in a handshake whose dialer chose this nonce."""
+        """The id of this key in a handshake with this nonce of the dialer."""
         return hmac.digest(self.id_key, nonce, "sha256")[: sizes.KEY_ID_SIZE]
 
 
 @lru_cache(MAX_KEYS)
 def _stretched(secret: bytes) -> bytes:
-    """The secret, made expensive to guess (RFC 7914)."""
+    """The secret, stretched to make guesses expensive (RFC 7914)."""
     scrypt = Scrypt(salt=_PROTOCOL, length=_KEY_SIZE, n=1 << 14, r=8, p=1)
     return scrypt.derive(secret)
 
@@ -119,8 +120,8 @@ def _hkdf(key: bytes, purpose: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What follows from a message: bytes to send, and the peer once it is authentic, also as it
-    may be introduced to others."""
+    """The result of a message: bytes to send, and the peer once it is authentic, also with its
+    signed record, by which it may be introduced to others."""
 
     send: bytes | None = None
     peer: NodeRecord | None = None
@@ -128,14 +129,14 @@ class Step:
 
 
 class _Proofs:
-    """The two proofs of one connection, once both ends know which key they use."""
+    """The two proofs of a connection, once both ends have agreed on a key."""
 
     def __init__(self, key: Key, binding: bytes, hello: bytes, challenge: bytes) -> None:
         self._key = key
         self._transcript = hashlib.sha256(binding + hello + challenge).digest()
 
     def make(self, role: bytes, message_3: bytes, me: NodeKey, shown: bytes) -> bytes:
-        """Our proof, as a message."""
+        """Our proof, encoded."""
         about = self._about(role, message_3)
         claim = Claim(me.sign(about + shown), shown).encode()
         sealed = self._seal(role).encrypt(_SEAL_NONCE, claim, None)
@@ -144,7 +145,7 @@ class _Proofs:
     def check(
         self, payload: bytes, role: bytes, message_3: bytes
     ) -> tuple[NodeRecord, SignedRecord]:
-        """The peer's record, when its proof is right: only then it is parsed."""
+        """The peer's record, which is parsed only if its proof is valid."""
         proof = Proof.decode(payload)
         about = self._about(role, message_3)
         if not hmac.compare_digest(proof.mac, self._mac(about + proof.sealed)):
@@ -163,7 +164,7 @@ class _Proofs:
         return replace(signing.verify(signed), settled=is_settled), signed
 
     def _about(self, role: bytes, message_3: bytes) -> bytes:
-        """What a proof is about, beside what it seals."""
+        """What a proof covers besides the claim that it seals."""
         return role + self._transcript + message_3
 
     def _mac(self, statement: bytes) -> bytes:
@@ -174,14 +175,14 @@ class _Proofs:
 
 
 class _Machine:
-    """What both roles share. `shown` is what this end shows of itself (encode_shown)."""
+    """The common part of both roles. `shown` is what this end presents of itself (encode_shown)."""
 
-    _proofs: _Proofs  # once a key is agreed on
+    _proofs: _Proofs  # set once a key is agreed on
 
     def __init__(
         self, keys: Sequence[Key], me: NodeKey, shown: bytes, nonce: bytes, binding: bytes
     ) -> None:
-        self.key: Key | None = None  # the one in use, once it is chosen
+        self.key: Key | None = None  # the key in use, once it is chosen
         self._keys = keys
         self._me = me
         self.shown = shown
@@ -190,7 +191,8 @@ class _Machine:
         self._expected: int | None = None
 
     def receive(self, payload: bytes) -> Step:
-        """Take the peer's next message. Raises PeerError, after which every call does."""
+        """Process the peer's next message. Raises PeerError, after which every further call
+        does."""
         expected, self._expected = self._expected, None
         if not payload or payload[0] != expected:
             raise PeerError("unexpected", "a message that does not belong here in the handshake")
@@ -200,12 +202,12 @@ class _Machine:
         raise NotImplementedError
 
     def _agree(self, key: Key, hello: bytes, challenge: bytes) -> None:
-        """Both know now which key is used and what their proofs are about."""
+        """Both ends now know which key is used and what their proofs cover."""
         self.key, self._proofs = key, _Proofs(key, self._binding, hello, challenge)
 
 
 class Dialer(_Machine):
-    """The side that connected. It speaks first: send `hello`."""
+    """The end that connected. It speaks first: send `hello`."""
 
     def __init__(
         self, keys: Sequence[Key], me: NodeKey, shown: bytes, nonce: bytes, binding: bytes
@@ -218,7 +220,7 @@ class Dialer(_Machine):
 
     @property
     def has_proved(self) -> bool:
-        """Whether the other end has chosen one of our keys and was sent our proof."""
+        """Whether the other end chose one of our keys and was sent our proof."""
         return bool(self._message_3)
 
     def _take(self, payload: bytes) -> Step:
@@ -240,7 +242,7 @@ class Dialer(_Machine):
 
 
 class Listener(_Machine):
-    """The side that accepted. It only answers."""
+    """The end that accepted. It only answers."""
 
     def __init__(
         self, keys: Sequence[Key], me: NodeKey, shown: bytes, nonce: bytes, binding: bytes
@@ -268,6 +270,6 @@ class Listener(_Machine):
 
 
 def _find(keys: Sequence[Key], ids: Sequence[bytes], nonce: bytes) -> Key | None:
-    """Our most preferred key among those ids. Their comparison need not be constant in time: an id
-    is good for one handshake, and its nonce is the dialer's choice only."""
+    """Our most preferred key among those ids. The comparison need not take constant time: an id is
+    valid for one handshake, and only the dialer chooses its nonce."""
     return next((key for key in keys if key.id_for(nonce) in ids), None)

@@ -1,13 +1,13 @@
-"""The key of one node, and the id that is made of it.
+"""A node's key pair, and the id derived from it.
 
-All members of a mesh hold the same secret, so it tells members from strangers and not from each
-other. What tells them from each other is a key pair that each node draws when it starts and keeps
-in its memory: nothing of it is configured, stored or handed out.
+All members of a mesh hold the same secret, so it distinguishes members from strangers but not from
+each other. For that each node generates a key pair when it starts. It exists in memory only: it is
+never configured, stored or handed out.
 
     id = the first 16 bytes of SHA-256("tunmesh/1 node id" ‖ public key)
 
-To be taken for another node is then to find a second key for the same 128 bits. (Two keys of one's
-own with one id are found in 2^64 tries, and deceive nobody: both are oneself.)
+Impersonating a node therefore takes a second preimage of 128 bits. (A collision between two keys of
+one's own takes only 2^64 tries, but deceives nobody: both belong to the same node.)
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _LABEL = PROTOCOL.encode("ascii") + b" node id"
 
 @dataclass(frozen=True, slots=True)
 class NodeKey:
-    """What a node signs with (Ed25519, RFC 8032)."""
+    """The Ed25519 key pair (RFC 8032) that a node signs with."""
 
     public: bytes
     _private: Ed25519PrivateKey = field(repr=False)
 
     @classmethod
     def of(cls, seed: bytes) -> NodeKey:
-        """The key pair of 32 random bytes."""
+        """The key pair with these 32 random bytes as its private key."""
         private = Ed25519PrivateKey.from_private_bytes(seed)
         return cls(private.public_key().public_bytes_raw(), private)
 
     @property
     def id(self) -> str:
-        """The id of the node whose key this is."""
+        """The id of the node with this key."""
         return id_of(self.public)
 
     def sign(self, data: bytes) -> bytes:
@@ -53,7 +53,7 @@ def id_of(public: bytes) -> str:
 
 
 def is_signed(data: bytes, signature: bytes, public: bytes) -> bool:
-    """Whether this is a signature of the data by the private half of this key."""
+    """Whether this is a valid signature of the data by this public key."""
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
     except (InvalidSignature, ValueError):

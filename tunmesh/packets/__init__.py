@@ -1,1 +1,1 @@
-"""Formats of packets: IP behind a virtio header, ICMP, flows, captures."""
+"""Packet formats: IP behind a virtio header, ICMP, flows, captures."""

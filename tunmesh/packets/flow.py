@@ -1,7 +1,8 @@
-"""What a packet is about: its addresses, protocol and ports, read from its first bytes.
+"""The flow that a packet belongs to: addresses, protocol and ports, parsed from its first
+bytes.
 
-For people who look (`explain`, `capture`), not for the way of a packet: nothing here runs unless
-somebody asked. A packet may be anything, so whatever cannot be read is left open.
+For diagnostics (`explain`, `capture`), not for forwarding: nothing here runs unless a user asked
+for it. A packet may hold anything, so fields that cannot be parsed are None.
 
 Source: IANA's protocol numbers.
 """
@@ -13,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tunmesh.packets import ip_headers
 
-ENOUGH = 128  # bytes of a packet that are looked at
+ENOUGH = 128  # bytes of a packet that are parsed
 
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6", 132: "sctp"}
 _WITH_PORTS = {"tcp", "udp", "sctp"}
@@ -23,11 +24,11 @@ Address = IPv4Address | IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Who speaks to whom. Ports are None where there are none, or out of sight in a fragment."""
+    """The two ends of a packet. Ports are None if the protocol has none, or in a later fragment."""
 
     source: Address
     destination: Address
-    protocol: str  # a name of PROTOCOLS, or the number
+    protocol: str  # a name from PROTOCOLS, or the number
     source_port: int | None = None
     destination_port: int | None = None
 
@@ -43,7 +44,7 @@ def _end(address: Address, port: int | None) -> str:
 
 
 def flow_of(packet: bytes) -> Flow | None:
-    """What the packet that begins with these bytes is about; None when that cannot be read."""
+    """The flow of the packet that begins with these bytes; None if they cannot be parsed."""
     read = ip_headers.read(packet)
     if read is None:
         return None
@@ -59,7 +60,7 @@ def flow_of(packet: bytes) -> Flow | None:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which flows somebody wants to see: None stands for any."""
+    """The flows that a user wants to see; None matches anything."""
 
     host: Address | None = None  # at either end
     protocol: str | None = None

@@ -5,8 +5,8 @@
     | type | code | checksum | identity | sequence | payload …
     +------+------+----------+----------+----------+---------
 
-Both families have this layout and differ in the type. The ICMPv6 checksum covers the addresses too,
-so the kernel fills it in. On reading, a raw IPv4 socket delivers the IP header as well, a raw IPv6
+Both families use this layout with different types. The ICMPv6 checksum also covers the addresses,
+so the kernel fills it in. When read, a raw IPv4 socket delivers the IP header as well; a raw IPv6
 socket does not.
 
 Sources: RFC 792, RFC 4443 section 4, RFC 1071 (checksum), raw(7), ipv6(7).
@@ -22,7 +22,7 @@ HEADER = struct.Struct("!BBHHH")
 
 @dataclass(frozen=True)
 class EchoFamily:
-    """What distinguishes echo in IPv4 from echo in IPv6."""
+    """The differences between ICMP echo over IPv4 and over IPv6."""
 
     request: int
     reply: int
@@ -34,7 +34,7 @@ IPV6 = EchoFamily(request=128, reply=129, has_ip_header=False)
 
 
 def checksum(data: bytes) -> int:
-    """The 16-bit internet checksum (RFC 1071); 0 over a message that contains its own."""
+    """The 16-bit Internet checksum (RFC 1071); 0 over a message that contains its own checksum."""
     if len(data) % 2:
         data += b"\0"
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
@@ -44,13 +44,14 @@ def checksum(data: bytes) -> int:
 
 
 def echo_request(family: EchoFamily, identity: int, sequence: int, payload: bytes) -> bytes:
-    """The message; identity and sequence are 16 bit."""
+    """An echo request; identity and sequence are 16 bits."""
     blank = HEADER.pack(family.request, 0, 0, identity, sequence) + payload
     return HEADER.pack(family.request, 0, checksum(blank), identity, sequence) + payload
 
 
 def parse_echo_reply(family: EchoFamily, datagram: bytes) -> tuple[int, int] | None:
-    """(identity, sequence) of what a raw socket read, or None for anything but an echo reply."""
+    """The (identity, sequence) of a datagram read from a raw socket; None if it is not an echo
+    reply."""
     start = (datagram[0] & 0x0F) * 4 if family.has_ip_header and datagram else 0
     if len(datagram) < start + HEADER.size:
         return None

@@ -1,4 +1,4 @@
-"""The IP headers of a packet: what it carries, where that begins, and its place among fragments.
+"""Parses the IP headers of a packet: the upper protocol, where it begins, and fragmentation.
 
 Sources: RFC 791, RFC 8200 section 4 (extension headers), IANA's protocol numbers.
 """
@@ -9,34 +9,34 @@ from typing import NamedTuple
 
 ICMP, ICMPV6 = 1, 58
 HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 0, 43, 44, 60
-_WITH_LENGTH = {HOP_BY_HOP, ROUTING, DESTINATION}  # in 8 bytes beyond the first 8, second byte
-MAX_EXTENSIONS = 8  # headers that are walked through: nobody needs more than four
+_WITH_LENGTH = {HOP_BY_HOP, ROUTING, DESTINATION}  # second byte: 8-byte units beyond the first
+MAX_EXTENSIONS = 8  # extension headers that are followed; real packets need no more than four
 
 _HEADER4, _HEADER6 = 20, 40
 
 
 class Fragment(NamedTuple):
-    """A piece of a datagram."""
+    """A fragment of a datagram."""
 
-    datagram: bytes  # addresses, protocol (IPv4 only) and identification: which datagram
-    start: int  # offset in it, bytes
+    datagram: bytes  # identifies the datagram: addresses, protocol (IPv4 only) and identification
+    start: int  # offset in the datagram, bytes
     size: int  # bytes
     is_last: bool
 
 
 class Headers(NamedTuple):
-    """`at` is the offset of the upper protocol's header in the packet. In a fragment that is not
-    the first one there is none: `at` is where the fragment's data begin."""
+    """`at` is the offset of the upper protocol's header in the packet. Only a first fragment has
+    one: in later fragments `at` is where the data begins."""
 
     protocol: int
     at: int
     fragment: Fragment | None = None
-    is_whole: bool = True  # False: they end inside the header of `protocol`, an extension's
+    is_whole: bool = True  # False: the bytes end inside an extension header, that of `protocol`
 
 
 def read(packet: bytes | memoryview) -> Headers | None:
-    """The headers of a packet, of which the first bytes are enough (`size` of a fragment is that
-    of what is there). None when it is not an IP packet."""
+    """Parse the headers of a packet. Its first bytes are enough (a fragment's `size` counts only
+    the bytes that were given). None if it is not an IP packet."""
     version = packet[0] >> 4 if len(packet) >= _HEADER4 else 0
     if version == 4:
         return _read4(packet)

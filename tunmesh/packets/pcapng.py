@@ -1,8 +1,8 @@
-"""Captured packets as Wireshark and tcpdump read them: pcapng, little endian.
+"""Captured packets in pcapng, little endian, as Wireshark and tcpdump read them.
 
     section header    once, at the start
-    interface         one for each peer, before its first packet: packets carry its number
-    packet            time, direction, how many were missed before it, and its bytes
+    interface         one per peer, before its first packet; packets carry its number
+    packet            time, direction, number of packets dropped before it, its bytes
 
 Source: draft-ietf-opsawg-pcapng, link type LINKTYPE_RAW: packets begin with their IP header.
 """
@@ -19,13 +19,13 @@ _NANOSECONDS = 9
 
 
 def section(software: str) -> bytes:
-    """The beginning of a file."""
+    """The section header."""
     head = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
     return _block(0x0A0D0D0A, head + _option(4, software.encode()) + _END)
 
 
 def interface(name: str) -> bytes:
-    """The next interface, from 0 on."""
+    """An interface description; interfaces are numbered from 0 in order of appearance."""
     options = _option(_NAME, name.encode()) + _option(_RESOLUTION, bytes([_NANOSECONDS]))
     return _block(1, struct.pack("<HHI", LINKTYPE_RAW, 0, MAX_PACKET) + options + _END)
 
@@ -33,8 +33,8 @@ def interface(name: str) -> bytes:
 def packet(
     number: int, nanoseconds: int, direction: int, missed: int, data: bytes, length: int
 ) -> bytes:
-    """A packet of `length` bytes of which `data` was kept, on the interface with this number, so
-    many nanoseconds after the epoch."""
+    """A packet of `length` bytes, of which `data` was captured, on this interface number, at
+    `nanoseconds` since the epoch."""
     head = struct.pack(
         "<IIIII", number, nanoseconds >> 32, nanoseconds & 0xFFFFFFFF, len(data), length
     )

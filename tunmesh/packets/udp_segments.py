@@ -1,15 +1,15 @@
-"""Datagrams of one flow made one large segment, and cut again: for UDP what kernels do for TCP.
+"""UDP segmentation: joins the datagrams of a flow into one large segment, and splits segments.
 
     virtio header    IP header       UDP header    payload │ payload │ payload
     10 bytes         20 or 40        8             gso_size each, the last may be shorter
 
-A burst of datagrams that differ in nothing but what they carry travels as one frame: it is
-encrypted, checked and written to the other tun once, and the kernel there cuts it into the
-datagrams that it was. Only neighbours in one batch of the tun are joined, so nothing waits for
-more; and only where the kernel left the checksum to be filled in, so that none is ever made up.
+Consecutive datagrams that differ only in their payload travel as one frame. It is encrypted,
+checked and written to the other tun once, and the kernel there splits it into the original
+datagrams. Only neighbours within one batch read from the tun are joined, so no datagram is held
+back; and only if the kernel left the checksum to be filled in, so no checksum is invented.
 
-Kernels before 6.2 do not cut datagrams for a tun: `split` does it for them. Identifications of
-IPv4 count up from the first one's, as the kernel does it.
+Kernels before 6.2 cannot split UDP segments written to a tun; `split` does it for them. IPv4
+identifications count up from that of the first datagram, as in the kernel.
 
 Sources: RFC 768, RFC 1071, RFC 1624; Linux, net/ipv4/udp_offload.c (__udp_gso_segment).
 """
@@ -22,26 +22,26 @@ from collections.abc import Iterable
 from tunmesh.packets import virtio
 from tunmesh.packets.virtio import UDP, UDP_CSUM_OFFSET, UDP_HEADER, VIRTIO
 
-MAX_JOINED = 64  # datagrams of one segment: what older kernels take as well
-MAX_BYTES = 65_000  # of the payload of one segment: together with its headers it is a packet
-# What the kernel puts before a datagram whose checksum is left to be filled in.
+MAX_JOINED = 64  # datagrams per segment: the limit of older kernels
+MAX_BYTES = 65_000  # payload of one segment: with its headers it must still be an IP packet
+# What the kernel puts before a datagram whose checksum it left to be filled in.
 _PLAIN4 = VIRTIO.pack(virtio.NEEDS_CSUM, virtio.GSO_NONE, 0, 0, 20, UDP_CSUM_OFFSET)
 _PLAIN6 = VIRTIO.pack(virtio.NEEDS_CSUM, virtio.GSO_NONE, 0, 0, 40, UDP_CSUM_OFFSET)
-# What the datagrams of one flow have in common: in IPv6 all of the headers, in IPv4 all but
-# identification and checksum.
+# The bytes that all datagrams of a flow share: in IPv6 all headers, in IPv4 all but identification
+# and checksum.
 _COMMON4 = (slice(0, 14), slice(16, 20), slice(22, 38))
 _COMMON6 = (slice(0, 58), slice(0), slice(0))
 
 
 def join(frames: Iterable[bytes]) -> list[bytes]:
-    """The same packets in the same order, in fewer frames where that can be."""
+    """The same packets in the same order, joined into fewer frames where possible."""
     joined: list[bytes] = []
-    run: list[bytes] = []  # datagrams that belong together
+    run: list[bytes] = []  # datagrams to be joined
     room = 0
-    a, b, c = _COMMON4  # where to look, and what the first of the run has there
+    a, b, c = _COMMON4  # the slice to compare, and its content in the first datagram of the run
     in_a = in_b = in_c = b""
     for frame in frames:
-        # Written out: a call for each datagram would be a tenth of the sender's time.
+        # Inlined: a function call per datagram would be a tenth of the sender's time.
         if room > 0 and frame[c] == in_c and frame[a] == in_a and frame[b] == in_b:
             run.append(frame)
             room -= 1
@@ -62,7 +62,8 @@ def join(frames: Iterable[bytes]) -> list[bytes]:
 
 
 def split(frame: bytes | memoryview) -> list[bytes]:
-    """The datagrams of a large segment, each a frame. The frame must be well formed and UDP_L4."""
+    """The datagrams of a large segment, one frame each. The frame must be well formed and
+    UDP_L4."""
     _, _, _, size, start, _ = VIRTIO.unpack_from(frame)
     ip = bytes(frame[virtio.HEADER : virtio.HEADER + start])
     udp = bytes(frame[virtio.HEADER + start :][:UDP_HEADER])
@@ -75,7 +76,7 @@ def split(frame: bytes | memoryview) -> list[bytes]:
 
 
 def _is_datagram(frame: bytes) -> bool:
-    """Whether it is a UDP datagram with something in it, not a fragment, without IP options."""
+    """Whether this is a UDP datagram with a payload, not fragmented, and without IP options."""
     if frame[:10] == _PLAIN4:
         return (
             len(frame) > 38
@@ -103,10 +104,10 @@ def _segment(run: list[bytes]) -> bytes:
 
 
 def _headers(ip: bytes, udp: bytes, payload: int, index: int) -> bytes:
-    """IP and UDP header for so many bytes of payload, made from those of another length. `index`
-    is added to the identification."""
+    """IP and UDP headers for a payload of this size, derived from those of another size. `index` is
+    added to the identification."""
     length = UDP_HEADER + payload
-    # Of a checksum to be filled in there is the pseudo header's part: it changes with the length.
+    # A checksum to be filled in holds that of the pseudo header, which changes with the length.
     partial = (int.from_bytes(udp[6:]) + length - int.from_bytes(udp[4:6])) % 0xFFFF
     udp = udp[:4] + length.to_bytes(2) + partial.to_bytes(2)
     if ip[0] >> 4 == 6:
@@ -123,6 +124,6 @@ def _headers(ip: bytes, udp: bytes, payload: int, index: int) -> bytes:
 
 
 def _checksum(header: bytes) -> bytes:
-    """The Internet checksum of an IPv4 header in which it is zero."""
+    """The checksum of an IPv4 header whose checksum field is zero."""
     total: int = sum(struct.unpack(f">{len(header) // 2}H", header))
     return (0xFFFF - total % 0xFFFF).to_bytes(2)

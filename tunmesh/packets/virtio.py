@@ -1,13 +1,13 @@
-"""IP packets as the tun device gives and takes them: a virtio_net_hdr before each.
+"""IP packets as the tun device reads and writes them, each preceded by a virtio_net_hdr.
 
     offset  0      1         2        4         6           8            10
             flags  gso_type  hdr_len  gso_size  csum_start  csum_offset  IP packet …
             u8     u8        u16 le   u16 le    u16 le      u16 le
 
 The header lets the kernel hand over a TCP segment of up to 64 KB in one piece, with its checksum
-left partial. It is sent to the peer as it was read, and the peer's kernel takes it as one large
-segment again. So what a peer sends here is, in the end, an instruction to our kernel: every field
-is checked before it is passed on. (`frame` below is always header and packet together.)
+left partial. The header is sent to the peer unchanged, and the peer's kernel takes the packet as
+one large segment again. What a peer sends is therefore an instruction to our kernel, so every field
+is checked before it is written to the tun. (`frame` below always means header and packet together.)
 
 Offsets of the addresses inside a frame: IPv4 22:26 and 26:30, IPv6 18:34 and 34:50.
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 
 HEADER = 10
-_PLAIN = bytes(HEADER)  # no offload asked for: most small packets
+_PLAIN = bytes(HEADER)  # # no offload requested: most small packets
 VIRTIO = struct.Struct("<BBHHHH")
 
 NEEDS_CSUM = 1
@@ -34,16 +34,17 @@ _TCP_HEADER = 20
 _TCP_CSUM_OFFSET = 16
 UDP = 17
 _TRANSPORTS = {_TCP, UDP}
-_UNFRAGMENTED = {b"\0\0", b"\x40\0"}  # the field of IPv4 with or without "don't fragment"
+_UNFRAGMENTED = {b"\0\0", b"\x40\0"}  # IPv4 flags and offset, with or without "don't fragment"
 UDP_HEADER = 8
 UDP_CSUM_OFFSET = 6
-MAX_SEGMENTS = 128  # of UDP: what an application may make on Linux; 64 in older kernels
+MAX_SEGMENTS = 128  # for UDP: the most an application may request on Linux; 64 in older kernels
 
 
 def read(frame: bytes | memoryview) -> tuple[bytes, bytes, bool]:
-    """Source and destination, raw: 4 or 16 bytes each; and whether it is special: of those that
-    may be a fragment or an ICMP error (dataplane.inspection). The frame must be well formed."""
-    # One slice, since each look into a memoryview costs as much as that.
+    """Source and destination address, raw: 4 or 16 bytes each; and whether the packet needs
+    inspection because it may be a fragment or an ICMP error (dataplane.inspection). The frame must
+    be well formed."""
+    # One slice: each access to a memoryview costs as much as this does.
     if frame[HEADER] < 0x50:
         head = bytes(frame[16:30])
         return head[6:10], head[10:], head[3] == _ICMP or head[:2] not in _UNFRAGMENTED
@@ -52,7 +53,7 @@ def read(frame: bytes | memoryview) -> tuple[bytes, bytes, bool]:
 
 
 def between(source: bytes, destination: bytes) -> bytes:
-    """A frame that holds an IP packet of UDP with these addresses and nothing in it."""
+    """A frame that holds an empty UDP datagram between these addresses."""
     if len(source) == 4:
         start = b"\x45\0\0\x14\0\0\0\0\x40\x11\0\0"
     else:
@@ -61,8 +62,8 @@ def between(source: bytes, destination: bytes) -> bytes:
 
 
 def well_formed(frame: bytes | memoryview) -> bool:
-    """Whether the frame is one IP packet, all of it and nothing else, and what its virtio header
-    asks for stays inside it."""
+    """Whether the frame holds exactly one IP packet, and the offsets in its virtio header stay
+    inside that packet."""
     size = len(frame) - HEADER
     if size < 20:
         return False
@@ -81,7 +82,8 @@ def well_formed(frame: bytes | memoryview) -> bool:
 
 
 def _offload_is_sane(frame: bytes | memoryview, version: int, transport: int, size: int) -> bool:
-    """`transport` is where the IP header ends at the earliest, `size` the length of the packet."""
+    """`transport` is the earliest offset at which the IP header can end, `size` the packet's
+    length."""
     flags, gso_type, header, gso_size, csum_start, csum_offset = VIRTIO.unpack_from(frame)
     if flags & ~(NEEDS_CSUM | DATA_VALID) or header > size:
         return False

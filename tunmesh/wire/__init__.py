@@ -1,1 +1,1 @@
-"""The bytes that nodes exchange: frames and messages."""
+"""The wire format between nodes: frames and messages."""

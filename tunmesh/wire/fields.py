@@ -1,4 +1,4 @@
-"""Fields of messages, parsed and checked. All raise PeerError("malformed") and nothing else."""
+"""Parsing and validation of message fields. The only exception raised is PeerError("malformed")."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parse_id(value: Any) -> str:
 
 
 def parse_word(value: Any, longest: int, what: str) -> str:
-    """Printable ASCII without spaces: what may go into a log line and a metric label as it is."""
+    """Printable ASCII without spaces, which is safe in a log line and a metric label."""
     if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
         raise malformed(f"{what} is not printable ASCII without spaces")
     if len(value) > longest:
@@ -48,7 +48,7 @@ def parse_interface(value: Any) -> Interface:
 
 @lru_cache(256)
 def _cached_network(text: str) -> Network:
-    """Of all nodes of a mesh it is one object: they say the same."""
+    """Cached, since all nodes of a mesh send the same networks."""
     return ipaddress.ip_network(text)
 
 

@@ -1,4 +1,4 @@
-"""The messages about other nodes, and about addresses: gossip, inquiry, introduction, refusal."""
+"""Messages about other nodes and about addresses: gossip, inquiry, introduction, refusal."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from tunmesh.wire.sizes import (
 
 @dataclass(frozen=True, slots=True)
 class Gossip:
-    """The ids of the nodes that the sender is linked to."""
+    """The ids of the nodes that the sender is linked with."""
 
-    # 0: an update, only what changed. Else a full sync: exactly these are linked, and this is the
-    # sender's generation number, which grows with each full sync that it sends to anybody.
+    # 0: an incremental update. Otherwise a full sync that replaces the previous list; the number is
+    # the sender's generation, which increases with each full sync that it sends to any peer.
     generation: int
     linked: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
@@ -56,9 +56,9 @@ class Gossip:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Of the receiver's addresses, those that the sender does not route to it, and the name of the
-    node that holds them ("" when they are outside the sender's network). Without addresses: all
-    are routed (again)."""
+    """Which of the receiver's addresses the sender does not route to it, and the name of the node
+    that holds them ("" if they are outside the sender's network). Without addresses: all are routed
+    (again)."""
 
     addresses: tuple[str, ...]
     holder: str
@@ -83,7 +83,7 @@ def encode_inquiry(ids: Sequence[str]) -> bytes:
 
 
 def decode_inquiry(payload: bytes) -> tuple[str, ...]:
-    """The ids of the nodes that the other end wants to know of."""
+    """The ids of the nodes that the other end asks about."""
     return _ids(payload[1:])
 
 
@@ -93,7 +93,7 @@ def encode_introduction(introduced: Sequence[SignedRecord]) -> bytes:
 
 
 def decode_introduction(payload: bytes) -> tuple[SignedRecord, ...]:
-    """Nodes that somebody introduces. Their records are neither verified nor parsed yet."""
+    """Records that a peer passes on. They are neither verified nor parsed yet."""
     introduced: list[SignedRecord] = []
     at = 1
     if at >= len(payload):

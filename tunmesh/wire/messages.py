@@ -1,7 +1,7 @@
-"""The messages that two nodes exchange, as bytes.
+"""Encoding and decoding of the messages between two nodes.
 
-Every payload begins with one byte, its tag. Before authentication only the first three occur, and
-only once each way; they are fixed in size but for the node record, so that little is parsed for
+Every payload begins with a one-byte tag. Before authentication only the first three occur, each
+once; they have a fixed size but for the node record, so that little is parsed on behalf of
 strangers. `‖` is concatenation, all integers are unsigned.
 
     hello      H ‖ count ‖ protocol version (1 byte each) ‖ count ‖ key id (8 each) ‖ nonce (32)
@@ -35,12 +35,12 @@ from tunmesh.wire.sizes import (
 HELLO, CHALLENGE, PROOF, DATA, PING, PONG = b"HCPDio"
 GOSSIP, INQUIRY, INTRODUCTION, REFUSAL, BYE = b"GWNRB"
 
-LEAVING = "leaving"  # the node ends: forget its addresses now
-REPLACED = "replaced"  # another link between the same two nodes takes over
-SILENT = "silent"  # nothing was heard for too long
+LEAVING = "leaving"  # the node is shutting down: withdraw its addresses now
+REPLACED = "replaced"  # replaced by another link between the same two nodes
+SILENT = "silent"  # nothing was received for too long
 SELF = "self"  # both ends are the same node
-CROWDED = "crowded"  # too many nodes are linked from this source
-REVOKED = "revoked"  # the secret that the link came up with is valid no more
+CROWDED = "crowded"  # too many nodes are linked from this source address
+REVOKED = "revoked"  # the secret that authenticated this link has been revoked
 BYE_REASONS = frozenset({LEAVING, REPLACED, SILENT, SELF, CROWDED, REVOKED})
 
 
@@ -56,7 +56,7 @@ def decode_bye(payload: bytes) -> str:
 
 
 def decode_token(payload: bytes) -> bytes:
-    """The token of a ping or a pong."""
+    """The token of a ping or pong."""
     if len(payload) != 1 + TOKEN_SIZE:
         raise malformed("a ping or pong of a wrong size")
     return payload[1:]

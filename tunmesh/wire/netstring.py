@@ -2,10 +2,10 @@
 
     <length in decimal>:<payload>,          e.g.  5:hello,
 
-The decoder is made for bulk. A chunk from the transport is never copied or re-sliced: frames are
-memoryviews into it. Only a frame that spans chunks is copied into a buffer, which grows with what
-arrives: to announce a long frame costs its reader nothing. That buffer, at most `limit` bytes and a
-comma, or an incomplete length is all that is kept between two calls.
+The decoder is made for bulk data. A chunk from the transport is not copied: frames are memoryviews
+into it. Only a frame that spans chunks is copied, into a buffer that grows as data arrives, so
+announcing a long frame does not make the reader allocate memory. Between two calls the decoder
+holds either that buffer, at most `limit` bytes and a comma, or an incomplete length.
 
 Source: D. J. Bernstein, "Netstrings", 1997. As there, a length has no leading zeros.
 """
@@ -17,42 +17,42 @@ from functools import lru_cache
 
 from tunmesh.errors import PeerError
 
-# "999999999" is the longest length we would ever look for a colon behind.
+# "999999999" is the longest length that is waited for a colon to end.
 _MAX_DIGITS = 9
 _COMMA = 0x2C
 
 
 def encode(payload: bytes) -> bytes:
-    """One frame."""
+    """Encode one frame."""
     return b"%d:%b," % (len(payload), payload)
 
 
 class Decoder:
-    """Cuts a stream of chunks into payloads.
+    """Splits a stream of chunks into payloads.
 
-    `limit` is the longest payload accepted, in bytes. It may be changed between two frames, also
-    while `feed` is being iterated: it holds for the next length that is read.
+    `limit` is the longest payload accepted, in bytes. It may be changed between two frames, even
+    while `feed` is being iterated; it applies from the next length on.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._header = b""  # an incomplete length, when a chunk ended inside it
-        self._frame = bytearray()  # what has come of a frame that spans chunks, its comma included
-        self._missing = 0  # bytes of it that are still to come
+        self._header = b""  # an incomplete length at the end of a chunk
+        self._frame = bytearray()  # received part of a frame that spans chunks, with its comma
+        self._missing = 0  # bytes of it that are still missing
 
     @property
     def held(self) -> int:
-        """Bytes of a frame that is not whole yet."""
+        """Bytes held of an incomplete frame."""
         return len(self._frame) if self._missing else 0
 
     def clear(self) -> None:
-        """Nothing more comes: keep nothing."""
+        """The stream has ended: discard the incomplete frame."""
         self._frame, self._missing, self._header = bytearray(), 0, b""
 
     def feed(self, chunk: bytes) -> Iterator[memoryview]:
         """Yield every payload that ends in this chunk.
 
-        A payload is valid for as long as the caller keeps it. Raises PeerError("framing").
+        A payload stays valid for as long as the caller holds it. Raises PeerError("framing").
         """
         offset = 0
         size = len(chunk)
@@ -91,13 +91,13 @@ class Decoder:
             offset = end + 1
 
     def _keep_header(self, rest: bytes) -> None:
-        """A chunk ended before the colon: keep what there is of the length, if it can be one."""
+        """The chunk ended before the colon: hold the digits, if they can still become a length."""
         if len(rest) > _MAX_DIGITS or not rest.isdigit():
             raise PeerError("framing", "a frame does not begin with a length")
         self._header = rest
 
 
-@lru_cache(2048)  # packets come in few sizes, and looking one up is faster than reading it
+@lru_cache(2048)  # packets come in few sizes, and a lookup is faster than parsing
 def _length(digits: bytes) -> int:
     if not digits.isdigit() or (digits[0] == 0x30 and len(digits) > 1):
         raise PeerError("framing", "a frame does not begin with a length")

@@ -1,4 +1,4 @@
-"""The messages before authentication, each of which occurs once: hello, challenge, proof."""
+"""The messages before authentication, each sent once: hello, challenge, proof."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Challenge:
 @dataclass(frozen=True, slots=True)
 class Proof:
     mac: bytes
-    sealed: bytes  # a claim that is not opened until the mac is found right
+    sealed: bytes  # a sealed claim, not opened until the MAC has been verified
 
     def encode(self) -> bytes:
         return b"P" + self.mac + self.sealed
@@ -77,10 +77,10 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who a node says it is, on one connection."""
+    """A node's claim of its identity on one connection."""
 
     signature: bytes
-    shown: bytes  # settled ‖ signed record; not looked at until the signature is found right
+    shown: bytes  # settled ‖ signed record; not parsed until the signature has been verified
 
     def encode(self) -> bytes:
         return self.signature + self.shown
@@ -93,7 +93,7 @@ class Claim:
 
 
 def encode_shown(signed: SignedRecord, settled: bool) -> bytes:
-    """What a node shows in a handshake."""
+    """Encode what a node presents in a handshake."""
     return bytes((settled,)) + signed.encode()
 
 
@@ -104,7 +104,7 @@ def decode_shown(shown: bytes) -> tuple[SignedRecord, bool]:
 
 
 def _counted(data: bytes, size: int) -> tuple[list[bytes], bytes]:
-    """A list of `size`-byte items behind its one-byte count, and the rest."""
+    """A list of `size`-byte items preceded by a one-byte count, and the bytes after it."""
     count = data[0] if data else 0
     end = 1 + count * size
     if not 1 <= count <= MAX_OFFERS or len(data) < end:

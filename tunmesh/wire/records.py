@@ -1,4 +1,4 @@
-"""Node records: who a node is, and the same as it signed it."""
+"""Node records: a node's description of itself, parsed and signed."""
 
 from __future__ import annotations
 
@@ -39,18 +39,19 @@ def split_url(url: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """Who a node is. It holds for the life of its process, and is signed as a whole
-    (auth.signing), but for `settled`, which is said in a handshake only."""
+    """A node's description of itself. It does not change while the process lives, and is signed as
+    a whole (auth.signing), except for `settled`, which is sent only in a handshake."""
 
-    id: str  # 16 bytes in hexadecimal, of its public key, new at every start: auth.node_key
-    name: str  # the operator's name for it, printable ASCII
-    started: int  # milliseconds since the epoch by its own clock
+    id: str  # 16 bytes in hexadecimal, from its public key, new at every start: auth.node_key
+    name: str  # assigned by the operator, printable ASCII
+    started: int  # milliseconds since the epoch by the node's own clock
     url: str  # where it can be dialed: https://host:port
     addresses: tuple[Interface, ...]  # its overlay addresses, with the prefix of its local subnet
-    version: str  # of the software
-    # Whether it had its addresses to itself already when it said this: membership.seniority.
+    version: str  # the software's version
+    # Whether the node was already the only holder of its addresses when it sent this:
+    # membership.seniority.
     settled: bool = False
-    # The networks that it takes for the mesh's, as its config has them; empty: it does not say.
+    # The mesh's networks according to the node's config; empty if it does not say.
     networks: tuple[Network, ...] = ()
 
     @property
@@ -72,7 +73,7 @@ class NodeRecord:
 
     @classmethod
     def decode(cls, data: bytes) -> NodeRecord:
-        """Fields that are not known are left for later versions."""
+        """Unknown fields are ignored; later versions may add some."""
         fields = load_json(data)
         if not isinstance(fields, dict):
             raise malformed("a node record that is not an object")
@@ -102,11 +103,11 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class SignedRecord:
-    """What a node says of itself, as it made it: to be passed on without a change."""
+    """A record exactly as its node signed it, to be passed on unchanged."""
 
     public_key: bytes
     signature: bytes
-    record: bytes  # not parsed until the signature is found right
+    record: bytes  # not parsed until the signature has been verified
 
     def encode(self) -> bytes:
         return self.public_key + self.signature + self.record

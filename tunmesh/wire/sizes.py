@@ -1,4 +1,4 @@
-"""The protocol's version, the sizes of its fields, and its limits."""
+"""Protocol version, field sizes and limits."""
 
 PROTOCOL = "tunmesh/1"
 VERSION = 1
@@ -10,22 +10,22 @@ PUBLIC_KEY_SIZE = 32
 SIGNATURE_SIZE = 64
 SEAL_SIZE = 16  # the tag of AES-GCM
 TOKEN_SIZE = 8
-GENERATION_SIZE = 8  # no node sends 2⁶⁴ full syncs
+GENERATION_SIZE = 8  # no node ever sends 2⁶⁴ full syncs
 NODE_ID_SIZE = 16
 MAX_OFFERS = 16  # protocol versions, and key ids, in one hello
 
 MAX_HANDSHAKE_FRAME = 2048
 MAX_DATA_FRAME = 65_546  # D ‖ virtio_net_hdr ‖ the largest IP packet
 MAX_FRAME = 1 << 20
-SIGNED_SIZE = PUBLIC_KEY_SIZE + SIGNATURE_SIZE  # of a signed record, without the record
-# Of a proof, without the record. The byte is `settled`.
+SIGNED_SIZE = PUBLIC_KEY_SIZE + SIGNATURE_SIZE  # of a signed record, excluding the record
+# Of a proof, excluding the record. The 1 is the byte `settled`.
 PROOF_SIZE = 1 + MAC_SIZE + SEAL_SIZE + SIGNATURE_SIZE + 1 + SIGNED_SIZE
 MAX_RECORD = MAX_HANDSHAKE_FRAME - PROOF_SIZE
 MAX_SIGNED = SIGNED_SIZE + MAX_RECORD
-MAX_INTRODUCED = 256  # records in one introduction; it then fits a frame, however long they are
-# Config checks by these and `split_url`, so that what it accepts a peer accepts.
-MAX_NAME = 64  # HOST_NAME_MAX: a node that is given no name has its host's
-MAX_HOST = 254  # of a DNS name, with a final dot (RFC 1035, section 2.3.4)
+MAX_INTRODUCED = 256  # records in one introduction, so that it always fits into a frame
+# The config is checked with these and `split_url`, so that peers accept whatever it accepts.
+MAX_NAME = 64  # HOST_NAME_MAX: the default node name is that of the host
+MAX_HOST = 254  # of a DNS name, with its final dot (RFC 1035, section 2.3.4)
 MAX_URL = len("https://") + MAX_HOST + len(":65535")
 MAX_ADDRESSES = 8
 MAX_NETWORKS = 8
