@@ -13,6 +13,7 @@ from tunmesh.dataplane.drops import DropReason
 from tunmesh.node.links import HANDSHAKE_FAILURES
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "tunmesh"
 LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
 CODE = re.compile(r"(?ms)^```.*?^```$")
 
@@ -58,8 +59,29 @@ class DocsTests(SynchronousTestCase):
     def test_every_folder_is_in_the_picture(self) -> None:
         """docs/architecture.md names every folder of the package."""
         text = self.read("docs/architecture.md")
-        for init in (ROOT / "tunmesh").glob("*/__init__.py"):
+        for init in PACKAGE.glob("*/__init__.py"):
             self.assertIn(f"`{init.parent.name}/`", text)
+
+    def test_named_modules_exist(self) -> None:
+        """docs/architecture.md names modules as folder/module: each of them exists."""
+        folders = "|".join(init.parent.name for init in PACKAGE.glob("*/__init__.py"))
+        text = self.read("docs/architecture.md")
+        named = set(re.findall(rf"(?<![\w/.])(?:{folders})/\w+", text))
+        self.assertGreater(len(named), 50)
+        there = {
+            name
+            for name in named
+            for path in (PACKAGE / name, PACKAGE / f"{name}.py")
+            if path.exists()
+        }
+        self.assertEqual(named, there)
+
+    def test_width(self) -> None:
+        """Prose is no wider than 120 columns; tables and what programs print may be."""
+        for page in self.pages():
+            text = CODE.sub("", page.read_text(encoding="utf-8"))
+            wide = [line for line in text.splitlines() if len(line) > 120 and line[0] != "|"]
+            self.assertEqual(wide, [], page.name)
 
     def test_every_page_is_in_the_index(self) -> None:
         """docs/README.md leads to every page."""
