@@ -1,1 +1,1 @@
-"""A node: what the machines below decide becomes effects here."""
+"""A node: what the folders below decide becomes effects on links, routes, dials and the log."""

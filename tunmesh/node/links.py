@@ -66,8 +66,8 @@ class Links:
         self._parts = parts
         self._roster, self._peers = parts.roster, parts.peers
         self._changed = changed
-        self._signed = signing.sign(settings.record, settings.node_key)
-        self._own_addresses = {str(address.ip) for address in settings.record.addresses}
+        self._signed = signing.sign(parts.me.record, settings.node_key)
+        self._own_addresses = {str(address.ip) for address in parts.me.record.addresses}
         self._story = LinkStory(parts.journal, parts.me)
         dial_story = DialStory(parts.journal, parts.me)
         self._dial_story = dial_story
