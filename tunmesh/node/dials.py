@@ -150,7 +150,7 @@ class Dials:
         self._redialer.parted(link.node, reason)
 
     def _note_misled(self, dialer: PeerFactory | None, record: NodeRecord) -> None:
-        """A dialer for one node reached another one: both say that they are at that URL."""
+        """A dialer for one node reached another one: both advertise that URL, or one is wrong."""
         if dialer is None or self._discovered.is_for(record.id, dialer):
             return
         node_id = self._discovered.wanted(dialer)
@@ -194,7 +194,7 @@ class Dials:
     # --- what the parts of it ask ---
 
     def _introducers(self, node_id: str) -> set[str]:
-        """The sources of those who vouch for a node, and its own if it is linked."""
+        """The sources of the nodes that vouch for this one, and its own if it is linked."""
         roster, peers = self._parts.roster, self._parts.peers
         return peers.sources((node_id, *roster.hearsay.vouchers(node_id)))
 
