@@ -67,6 +67,10 @@ NODE = ("membership", "dialing", "dataplane", "observe", "node", "api", "service
 CONFIG_USES = {"pydantic", "pydantic_core", "annotated_types", "yaml"}
 
 MOST_MODULES = 16  # in one folder
+MOST_LINES = 350  # of a module
+MOST_METHODS = 25  # of a class
+MOST_ATTRIBUTES = 20  # that a class assigns on `self`
+MOST_ARGUMENTS = 8  # of a constructor, besides `self`
 
 
 @cache
@@ -157,6 +161,31 @@ class House(unittest.SynchronousTestCase):
             self.assertTrue(purpose and "\n" not in purpose, folder)
             self.assertEqual(len(tree.body), 1, folder)
             self.assertLessEqual(len(list(folder.glob("*.py"))) - 1, MOST_MODULES, folder)
+
+    def test_sizes(self) -> None:
+        """No module, class or constructor has more than a reader can keep in mind."""
+        for module, tree in modules().items():
+            lines = tree.body[-1].end_lineno or 0
+            self.assertLessEqual(lines, MOST_LINES, f"{module}: lines")
+            for each in ast.walk(tree):
+                if isinstance(each, ast.ClassDef):
+                    self.assert_small(f"{module}.{each.name}", each)
+
+    def assert_small(self, name: str, each: ast.ClassDef) -> None:
+        methods = {part.name: part for part in each.body if isinstance(part, ast.FunctionDef)}
+        self.assertLessEqual(len(methods), MOST_METHODS, f"{name}: methods")
+        attributes = {
+            node.attr
+            for node in ast.walk(each)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and ast.unparse(node.value) == "self"
+        }
+        self.assertLessEqual(len(attributes), MOST_ATTRIBUTES, f"{name}: attributes")
+        if "__init__" in methods:
+            arguments = methods["__init__"].args
+            count = len(arguments.args) - 1 + len(arguments.kwonlyargs)
+            self.assertLessEqual(count, MOST_ARGUMENTS, f"{name}: arguments")
 
     def test_tests(self) -> None:
         """The tests are in the same folders as what they test; `attacks` and `real` go through all
