@@ -1,4 +1,4 @@
-"""The benchmark: two nodes in namespaces on one machine, beside what else does the same work.
+"""The benchmark: two nodes in namespaces on one machine, compared with other VPNs.
 
-See docs/performance.md for the method and for what came out.
+See docs/performance.md for the method and the results.
 """

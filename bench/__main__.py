@@ -1,4 +1,4 @@
-"""The command line: python -m bench [options]; `make bench` is its front door."""
+"""The command line: python -m bench [options]; usually run as `make bench`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tunmesh.errors import OperatorError
 from tunmesh.localmesh import machine
 
 RESULTS = Path(__file__).parent / "results"
-# By option: all there is, and what `--quick` is content with.
+# By option: everything that exists, and the subset for `--quick`.
 _CHOICES = {
     "only": (contenders.NAMES, contenders.QUICK),
     "scenario": (tuple(SCENARIOS), QUICK),
@@ -33,7 +33,7 @@ _PROGRAM = click.Path(exists=True, dir_okay=False, executable=True, resolve_path
 
 
 def _names(context: click.Context, option: click.Parameter, value: str | None) -> list[str]:
-    """A comma-separated list, each of the names that the option knows."""
+    """A comma-separated list of names that the option knows."""
     known, few = _CHOICES[str(option.name)]
     names = value.split(",") if value else list(few if context.params["quick"] else known)
     for name in names:
@@ -45,7 +45,7 @@ def _names(context: click.Context, option: click.Parameter, value: str | None) -
 def _checkouts(
     context: click.Context, option: click.Parameter, values: tuple[str, ...]
 ) -> list[Contender]:
-    """NAME=DIRECTORY, each a checkout that has its .venv."""
+    """NAME=DIRECTORY, each a checkout with its own .venv."""
     made = []
     for value in values:
         name, _, directory = value.partition("=")
@@ -56,7 +56,7 @@ def _checkouts(
 
 
 def _binaries(paths: Mapping[str, Sequence[str]]) -> list[Contender]:
-    """Contenders of other binaries, by the name of their option: name#2, name#3 and so on."""
+    """Contenders with other binaries, named after their option: name#2, name#3 and so on."""
     return [
         make(f"{name}#{number}", path)
         for name, make in contenders.BY_PATH.items()
@@ -122,7 +122,7 @@ def main(
 def _measure(
     chosen: list[Contender], scenario: list[str], rounds: int, seconds: int, output: Path | None
 ) -> Results:
-    """Run; what came out is written to a file, also when the run is interrupted."""
+    """Run the benchmark; the results are written to a file, even if the run is interrupted."""
     results = Results(machine=_machine())
     began = time.monotonic()
     try:
@@ -144,7 +144,7 @@ def _check_machine() -> None:
     if packages := missing(TOOLS):
         raise OperatorError(f"not installed: apt install {' '.join(packages)}")
     machine.prepare()
-    # Who starts it in the background may have set Ctrl-C to be ignored.
+    # A process started in the background may have Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
 
@@ -154,7 +154,7 @@ def _say(began: float, text: str) -> None:
 
 
 def _machine() -> dict[str, str]:
-    """What the figures depend on."""
+    """The facts about the machine on which the figures depend."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
     return {

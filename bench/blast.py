@@ -1,8 +1,8 @@
-"""UDP: how many datagrams a second arrive, at the offered rate at which most arrive.
+"""UDP throughput: the datagrams delivered per second, at the offered rate that suits best.
 
-A sender without limits takes the processor from the tunnel that is to carry its packets, and one
-that is too slow measures itself. So each contender is first offered more and more until less comes
-through, and is then measured at the rate that suited it best.
+An unlimited sender takes CPU time away from the tunnel under test, and one that is too slow only
+measures itself. So the offered rate is first raised until fewer datagrams arrive, and each
+contender is then measured at its best rate.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOO_FAR = 0.7
 
 
 class Blast:
-    """Datagrams of one size from left to right through one contender."""
+    """Sends datagrams of one size from left to right through one contender."""
 
     def __init__(self, ground: Ground, contender: Contender, size: int) -> None:
         self._ground, self._to, self._size = ground, contender.right, size
@@ -31,7 +31,7 @@ class Blast:
         self._best_offer = self._search()
 
     def delivered(self, seconds: float) -> float:
-        """Datagrams that arrive in a second."""
+        """Datagrams delivered per second."""
         return self._offer(self._best_offer, seconds)
 
     def _search(self) -> float:

@@ -1,4 +1,4 @@
-"""What happens to the nodes of a soak, one thing after another, and how soon the mesh is whole."""
+"""The events of a soak, one after another, and how long it takes until the mesh is whole again."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from bench.conversations import Harm
 from bench.realmesh import PATIENCE, Changes, RealMesh, numbers
 from tunmesh.localmesh.processes import MeshError
 
-STEADY = (1, 2)  # are never restarted: it is they who must not grow
-PAUSE = (5.0, 15.0)  # seconds of peace after each event
+STEADY = (1, 2)  # these nodes are never restarted: they are the ones that must not grow
+PAUSE = (5.0, 15.0)  # quiet seconds after each event
 DOWN = (0.0, 4.0)  # seconds until a node that ended is started again
-PULLED = (1.0, 8.0)  # seconds that a cable is out: links bear 15
-# After the cable is back, what was sent meanwhile is sent again within the same time once more,
-# and a stream inside does the same after that.
+PULLED = (1.0, 8.0)  # seconds that a cable is unplugged; a link survives 15
+# After the cable is back, TCP retransmits within up to the same time again, and a stream inside the
+# tunnel once more after that.
 SETTLE_CABLE = 20.0
 SETTLE_START = 5.0
-RELOADED = 3.0  # seconds that all have for taking a change
+RELOADED = 3.0  # seconds for all nodes to adopt a change
 
 
 class Churn:
-    """Things that happen, until it is cancelled. `settings` are those of all nodes."""
+    """Events, until it is cancelled. `settings` are those of all nodes."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Churn:
                 self.healed.setdefault(name, []).append(took)
 
     def _revive(self) -> None:
-        """What ended by itself was noted, and shall not end the soak."""
+        """An unexpected exit has been noted, and must not end the soak."""
         for number in numbers(self._mesh):
             if not self._mesh.process(number).running:
                 self._mesh.start(number)
@@ -88,13 +88,14 @@ class Churn:
         self._harm.end(number, SETTLE_CABLE)
 
     async def _rotate(self) -> None:
-        """Change the secret: all accept the new one, then all offer it. Nobody is harmed."""
+        """Change the secret: all nodes accept the new one first, then all offer it. No node is
+        harmed."""
         new = secrets.token_hex(32)
         for offered, accepted in ((self._secret, new), (new, self._secret)):
             for number in numbers(self._mesh):
                 auth = {"clustering__auth": {"secrets": [offered, accepted]}}
                 self._mesh.configure(number, {**self._settings, **auth})
                 self._mesh.signal(number, "HUP")
-                self._mesh.process(number).may_end = False  # this one is no reason to end
+                self._mesh.process(number).may_end = False  # not a reason to end the soak
             await self._mesh.rest(RELOADED)
         self._secret = new

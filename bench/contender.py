@@ -1,9 +1,10 @@
-"""A contender: something that joins two hosts, so that each reaches the other at another address.
+"""A contender: a program that joins two hosts, so that each reaches the other at a second
+address.
 
     left, 10.77.0.1 ===== the contender ===== 10.77.0.2, right
     left, 10.99.0.1 ------- the cable ------- 10.99.0.2, right
 
-One file in `bench.contenders` for each: what it needs, how its files look, how it is started.
+Each has a file in `bench.contenders`: what it needs, its config files, how it is started.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ INNER_LEFT, INNER_RIGHT = "10.77.0.1", "10.77.0.2"
 
 @dataclass(frozen=True)
 class Contender:
-    """What takes part. `start` starts its processes on both hosts at once, and does not wait."""
+    """A program under test. `start` starts its processes on both hosts at once, and does not
+    wait."""
 
     name: str
     about: str

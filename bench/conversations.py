@@ -1,11 +1,11 @@
-"""Traffic that goes on and on, and is checked to the last byte: what a soak sends.
+"""The endless traffic of a soak, checked to the last byte.
 
-Every node has a TCP and a UDP server in its namespace, which outlive the node. All data is cut from
-one random pattern that both ends know, so a receiver compares every byte as it arrives, also those
-of a transfer that is then cut off. All is paced: a soak is to last, not to be fast.
+Every node has a TCP and a UDP server in its namespace, which outlive the node. All data is taken
+from one random pattern that both ends know, so a receiver compares every byte as it arrives, even
+if the transfer is cut off later. All traffic is paced: a soak should be long, not fast.
 
-A conversation that fails is an error unless somebody harmed one of its two ends meanwhile
-(`Harm.excuses`); wrong content is never excused.
+A failed conversation is an error unless one of its two ends was harmed meanwhile (`Harm.excuses`);
+wrong content is never excused.
 """
 # mypy: disallow-untyped-calls=False
 # (twisted.web is typed only in part)
@@ -35,9 +35,9 @@ from tunmesh.localmesh.transfers import NamespaceEndpoint, TrafficError, fetch
 
 TCP_PORT, UDP_PORT = 9000, 9001
 TICK = 0.05  # seconds between two pieces of a transfer
-STREAM_RATE = 4_000_000  # bytes a second of one transfer
-SIZES = (1_000, 100_000, 1_000_000, 8_000_000, 30_000_000)  # of a transfer, in bytes
-DATAGRAMS = (64, 1200, 4000)  # bytes; the last are fragments in the tunnel
+STREAM_RATE = 4_000_000  # bytes per second of one transfer
+SIZES = (1_000, 100_000, 1_000_000, 8_000_000, 30_000_000)  # size of a transfer, in bytes
+DATAGRAMS = (64, 1200, 4000)  # bytes; the largest are fragmented in the tunnel
 DATAGRAM_PAUSE = 0.01
 PING_PAUSE = 0.1
 PAGE_PAUSE = 0.5
@@ -51,13 +51,13 @@ _TWICE = PATTERN * 2
 
 
 def expected(offset: int, size: int) -> bytes:
-    """What stands there in the endless data; at most 1 MB."""
+    """The pattern at this position in the endless data; at most 1 MB."""
     begin = offset % len(PATTERN)
     return _TWICE[begin : begin + size]
 
 
 class Harm:
-    """Who was harmed when, which excuses losses."""
+    """When each node was harmed, which excuses losses."""
 
     def __init__(self) -> None:
         self._until: dict[int, float] = {}
@@ -66,16 +66,16 @@ class Harm:
         self._until[number] = float("inf")
 
     def end(self, number: int, settle: float) -> None:
-        """It is whole again, or will be after so many seconds."""
+        """The node is whole again, or will be after that many seconds."""
         self._until[number] = time.monotonic() + settle
 
     def excuses(self, ends: tuple[int, int], since: float) -> bool:
-        """Whether either end was not whole at some time since then."""
+        """Whether either end was harmed at some time since then."""
         return any(self._until.get(end, 0.0) >= since for end in ends)
 
 
 class Tally:
-    """What came of all conversations."""
+    """The outcome of all conversations."""
 
     def __init__(self, harm: Harm) -> None:
         self.harm = harm
@@ -83,7 +83,7 @@ class Tally:
         self.errors: list[str] = []
 
     def failed(self, kind: str, ends: tuple[int, int], since: float, why: str) -> None:
-        """It did not succeed. An error, unless there is an excuse."""
+        """A conversation failed. An error, unless it is excused."""
         if self.harm.excuses(ends, since):
             self.counts[f"{kind}_excused"] += 1
         else:
@@ -91,7 +91,7 @@ class Tally:
             self.note(f"{kind} from node{ends[0]} to node{ends[1]}: {why}")
 
     def note(self, error: str) -> None:
-        """Keep the first hundred; what is wrong will be wrong again."""
+        """Record up to a hundred; a systematic error repeats."""
         self.counts["errors"] += 1
         if len(self.errors) < 100:
             self.errors.append(f"{time.strftime('%H:%M:%S')} {error}")
@@ -99,7 +99,7 @@ class Tally:
 
 @implementer(IHalfCloseableProtocol)
 class _Sink(Protocol):
-    """Compares what comes, and says at the end how much it was."""
+    """Compares what arrives, and reports the number of bytes at the end."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
@@ -115,7 +115,7 @@ class _Sink(Protocol):
         self._tally.counts["tcp_bytes"] += len(data)
 
     def writeConnectionLost(self) -> None:
-        """It only ends as a whole."""
+        """The connection is only ever closed as a whole."""
 
     def readConnectionLost(self) -> None:
         transport = cast(ITCPTransport, self.transport)
@@ -124,8 +124,8 @@ class _Sink(Protocol):
 
 
 class _Source(Protocol):
-    """Sends so many bytes at STREAM_RATE, waits to be told how many came. `done` fires with why
-    that failed, or nothing."""
+    """Sends that many bytes at STREAM_RATE, and waits for the number that arrived. `done` fires
+    with the reason for a failure, or None."""
 
     def __init__(self, size: int, clock: Any) -> None:
         self.done: Deferred[str] = Deferred()
@@ -187,7 +187,7 @@ class _Mailbox(DatagramProtocol):
 
 
 class Conversations:
-    """All of a mesh's. `serve`, then any number of the endless ones."""
+    """The conversations of a mesh. Call `serve`, then start any number of the endless ones."""
 
     def __init__(self, mesh: RealMesh, tally: Tally, draw: random.Random) -> None:
         self._mesh = mesh
@@ -195,7 +195,8 @@ class Conversations:
         self._draw = draw
         self._reactor = mesh.reactor
         self._numbers = list(numbers(mesh))
-        self._under_way: dict[int, tuple[float, tuple[int, int]]] = {}  # datagrams, by number
+        # pending datagrams, by number
+        self._under_way: dict[int, tuple[float, tuple[int, int]]] = {}
         self._datagrams = 0
         self._senders: dict[int, Any] = {}
 
@@ -212,7 +213,7 @@ class Conversations:
             await listening
 
     async def streams(self) -> None:
-        """One transfer after the other, between any two, of any size."""
+        """One transfer after another, between random nodes, of random size."""
         while True:
             ends, began = self._any_two(), time.monotonic()
             size = self._draw.choice(SIZES)
@@ -241,7 +242,7 @@ class Conversations:
         return why
 
     async def datagrams(self) -> None:
-        """A datagram every DATAGRAM_PAUSE, between any two."""
+        """A datagram every DATAGRAM_PAUSE, between random nodes."""
         while True:
             ends, size = self._any_two(), self._draw.choice(DATAGRAMS)
             self._datagrams += 1
@@ -264,7 +265,7 @@ class Conversations:
             self._tally.counts["udp_bytes"] += size
 
     def _bury(self) -> None:
-        """Datagrams that are too late."""
+        """Count overdue datagrams as lost."""
         now = time.monotonic()
         while self._under_way:
             number, (sent, ends) = next(iter(self._under_way.items()))
@@ -274,7 +275,7 @@ class Conversations:
             self._tally.failed("udp", ends, sent, "a datagram was lost")
 
     async def pings(self) -> None:
-        """One after the other, between any two, in either family."""
+        """One ping after another, between random nodes, in either family."""
         pingers = {
             (number, version): Pinger(self._reactor, self._mesh.namespace(number), version)
             for number in self._numbers
@@ -291,7 +292,7 @@ class Conversations:
             await self._mesh.rest(PING_PAUSE)
 
     async def pages(self) -> None:
-        """One page by HTTP after the other, between any two."""
+        """One HTTP page after another, between random nodes."""
         while True:
             ends, began = self._any_two(), time.monotonic()
             source, target = map(self._mesh.place, ends)

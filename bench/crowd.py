@@ -1,20 +1,20 @@
-"""Many peers on one machine, to see what they cost one real node.
+"""Many peers on one machine, to measure what they cost one real node.
 
     python -m bench.crowd DIRECTORY MODE COUNT
 
-`DIRECTORY` holds the mesh's certificate and secret (tunmesh.localmesh.plan). The mesh is the real
-nodes, from number 1 on, and COUNT others. MODE is
+`DIRECTORY` holds the mesh's certificate and secret (tunmesh.localmesh.plan). The mesh consists of
+the real nodes, numbered from 1, and COUNT others. MODE is
 
-- `star`: extras, all in one process. Each has a port, a real link to the real node and says that it
-  is linked to all others, which it is not. The real node cannot tell this from joining a mesh of so
-  many.
-- `mesh`: whole nodes (node.node) with the tun in memory, a process each, forked from one that
-  has imported everything. Everybody links with everybody.
-- `join`: such nodes too, in a few processes, but they do not dial each other: what each is to be
-  linked with are the REALS real nodes, of which it is told the first one only.
+- `star`: extras, all in one process. Each has a port and a real link to the real node, and claims
+  to be linked to all others, which it is not. To the real node this looks like joining a mesh of
+  that size.
+- `mesh`: whole nodes (node.node) with an in-memory tun, one process each, forked from one that has
+  imported everything. They form a full mesh.
+- `join`: such nodes too, in a few processes, but they do not dial each other: each is to be linked
+  with the REALS real nodes, of which it knows only the first one at the start.
 
-A line on standard input starts them, its end ends them. What happens is said on standard output,
-one JSON object a line, with the time on the machine's monotonic clock.
+A line on standard input starts them, end of file stops them. Events go to standard output, one JSON
+object a line, with the time of the machine's monotonic clock.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from tunmesh.wire import messages
 from tunmesh.wire.gossip import Gossip
 from tunmesh.wire.records import NodeRecord
 
-REALS = 3  # real nodes in `join`; one in the other modes
+REALS = 3  # real nodes in `join`; there is one in the other modes
 HOST = plan.NodePlan(REALS + 1).underlay
 REAL = plan.NodePlan(1)
 JOIN_PROCESSES = 4
@@ -69,9 +69,9 @@ BACKLOG = 1024
 
 
 def say(event: str, **fields: object) -> None:
-    """Tell the parent."""
+    """Report to the parent."""
     line = json.dumps({"event": event, "at": time.monotonic(), **fields}) + "\n"
-    os.write(1, line.encode())  # at once: many processes write into one pipe
+    os.write(1, line.encode())  # a single write: many processes share one pipe
 
 
 def new_key() -> NodeKey:
@@ -93,20 +93,20 @@ def record_of(number: int, node_key: NodeKey) -> NodeRecord:
 
 
 class Crowd(Protocol):
-    """Whom one process is."""
+    """The nodes that one process runs."""
 
     def go(self) -> None: ...
 
 
 class Complaints(Unobserved):
-    """Tells the parent who could not be reached."""
+    """Reports to the parent which nodes could not be reached."""
 
     def unreachable(self, target: Target, why: str) -> None:
         say("unreachable", target=target, why=why)
 
 
 class Extra(IgnoringOwner):
-    """A light-weight peer: one port, one link, answers to pings and nothing to decide."""
+    """A light-weight peer: one port, one link, answers to pings and no decisions."""
 
     def __init__(self, crowd: Stars, number: int) -> None:
         node_key = new_key()
@@ -169,11 +169,11 @@ class Extra(IgnoringOwner):
 
 
 def _no_http(address: IAddress) -> None:
-    """Nobody asks an extra for its health."""
+    """Extras serve no HTTP."""
 
 
 class Stars:
-    """The extras, who all know each other."""
+    """The extras, which all know each other."""
 
     def __init__(self, reactor: Any, directory: Path, numbers: range) -> None:
         self.reactor = reactor
@@ -184,8 +184,8 @@ class Stars:
         self._linked = 0
 
     def go(self) -> None:
-        """One finds the real node. The others then hear of it, and those dial at once who have the
-        smaller id."""
+        """One extra dials the real node. It then learns of the others, and those whose id is
+        smaller than its own dial at once."""
         self._extras[0].dial()
 
     def linked(self, real: NodeRecord) -> None:
@@ -199,7 +199,7 @@ class Stars:
 
 
 class Whole:
-    """A whole node that is to have so many links. `is_shy`: it dials real nodes only."""
+    """A whole node that waits for that many links. `is_shy`: it dials only real nodes."""
 
     def __init__(
         self,
@@ -252,7 +252,7 @@ def _dial_real(dial: Callable[..., None], record: NodeRecord, patient: bool) -> 
 
 
 class Joiners:
-    """Some nodes in one process, each of which is to be linked with all real ones, and dials no
+    """Several nodes in one process, each of which is to be linked with all real nodes, and dials no
     others."""
 
     def __init__(self, reactor: Any, directory: Path, numbers: range) -> None:
@@ -273,7 +273,7 @@ class Joiners:
 
 @implementer(ILogObserver)
 class _Links:
-    """Counts links by what the node logs."""
+    """Counts links by the node's log events."""
 
     def __init__(self, count: Callable[[int], None]) -> None:
         self._count = count
@@ -292,7 +292,7 @@ def secret_of(directory: Path) -> tuple[tuple[Key, ...], Credentials]:
 
 @implementer(IReadDescriptor)
 class _Bell:
-    """Rings when the other end of a pipe is closed."""
+    """Fires when the other end of a pipe is closed."""
 
     def __init__(self, reactor: Any, fd: int, ring: Callable[[], None]) -> None:
         self._reactor = reactor
@@ -307,7 +307,7 @@ class _Bell:
         return "bell"
 
     def doRead(self) -> None:
-        """Nothing is ever written into it."""
+        """Nothing is ever written to the pipe."""
 
     def connectionLost(self, reason: Any) -> None:
         if self._reactor.running:
@@ -315,7 +315,7 @@ class _Bell:
 
 
 def live(make: Callable[[Any], Crowd], go: int, end: int) -> None:
-    """Be one crowd, or one node, from when the pipe `go` is closed until `end` is."""
+    """Run one crowd, or one node, from when the pipe `go` is closed until `end` is closed."""
     from twisted.internet import reactor as default
 
     reactor: Any = default
@@ -323,7 +323,7 @@ def live(make: Callable[[Any], Crowd], go: int, end: int) -> None:
     reactor.installNameResolver(Resolver(reactor, random.shuffle))
     crowd = make(reactor)
     _Bell(reactor, go, crowd.go)
-    _Bell(reactor, end, lambda: os._exit(0))  # without ado: nobody is to notice its end
+    _Bell(reactor, end, lambda: os._exit(0))  # without a goodbye: its end should not cause any work
     reactor.callWhenRunning(say, "ready")
     reactor.run()
 
@@ -340,11 +340,11 @@ def main(directory: str, mode: str, count: str) -> None:
             return
     sys.stdin.readline()
     os.close(go_end)
-    sys.stdin.read()  # what is left to do is to end: so does the pipe, and with it the children
+    sys.stdin.read()  # only the exit is left: it closes the pipe, and the children exit too
 
 
 def crowds(place: Path, mode: str, count: int) -> list[Callable[[Any], Crowd]]:
-    """What makes each process's part."""
+    """The part of each process."""
     first = REALS + 1
     numbers = range(first, first + count)
     if mode == "star":

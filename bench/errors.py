@@ -1,7 +1,7 @@
-"""What goes wrong in a benchmark costs one cell of the table, never the run."""
+"""A failure in a benchmark costs one cell of the table, never the whole run."""
 
 from __future__ import annotations
 
 
 class BenchError(Exception):
-    """A contender or a tool did not do what it should have done: one line that says what."""
+    """A contender or a tool failed; the text is one line that says how."""

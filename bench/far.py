@@ -1,10 +1,11 @@
-"""A mesh between places that are far apart: streams and pings over a way that is long, narrow and
-lossy (`bench.way`), beside the way itself and beside others.
+"""Long-distance links: streams and pings over a path with high latency, low bandwidth and loss
+(`bench.way`), compared with the bare path and with other VPNs.
 
     python -m bench.far [--seconds 6] [--rounds 1]
 
-The streams inside are CUBIC's, as most are. The tunnel's own connection is the host's choice
-(net.ipv4.tcp_congestion_control), so tunmesh is measured with each that matters.
+The streams inside the tunnel use CUBIC, as most do. The congestion control of the tunnel's own
+connection is that of the host (net.ipv4.tcp_congestion_control), so tunmesh is measured with each
+relevant one.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ INNER = "cubic"
 CARRIERS = ("cubic", "bbr")
 OTHERS = ("veth", "openvpn", "wireguard-go")
 PING_INTERVAL = 0.02
-SETTLE = 1.0  # seconds that streams get before a ping beside them
-INSIDE_THE_WAY = "10.99.0.0/25"  # both ends of it; the cable's own route is a /24
+SETTLE = 1.0  # seconds that the streams run before the pings start
+INSIDE_THE_WAY = "10.99.0.0/25"  # both ends of the path; the cable's own route is a /24
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came over one way: rates in bits per second, times in seconds."""
+    """The measurements over one path: rates in bits per second, times in seconds."""
 
     one: float
     four: float
@@ -63,7 +64,7 @@ def takers() -> Iterator[tuple[Contender, str]]:
 
 
 def measure(lab: Lab, way: Way, contender: Contender, carrier: str, seconds: int) -> Figures:
-    """Raises BenchError when that cannot be measured here."""
+    """Measure one contender. Raises BenchError if that is not possible here."""
     insist_on(contender.needs)
     ground = lab.ground("far", way=way)
     try:
@@ -86,11 +87,11 @@ def measure(lab: Lab, way: Way, contender: Contender, carrier: str, seconds: int
 
 
 def choose(host: Host, carrier: str) -> None:
-    """Have the host's connections over the way use this congestion control.
+    """Have the host's connections over the path use this congestion control.
 
-    It is put at the route (`congctl`, ip-route(8)). net.ipv4.tcp_congestion_control of a namespace
-    takes only what net.ipv4.tcp_allowed_congestion_control of the whole machine lists, which may
-    not even be cubic.
+    It is set per route (`congctl`, ip-route(8)). net.ipv4.tcp_congestion_control of a namespace
+    accepts only what net.ipv4.tcp_allowed_congestion_control of the whole machine lists, which may
+    not even include cubic.
     """
     try:
         host.run("ip", "route", "replace", INSIDE_THE_WAY, "dev", CABLE, "congctl", carrier)
@@ -99,7 +100,7 @@ def choose(host: Host, carrier: str) -> None:
 
 
 def versions() -> Iterator[str]:
-    """A line for each program of others that is installed: its version and year."""
+    """A line for each other program that is installed: its version and year."""
     for one in contenders.ALL:
         if one.name in OTHERS and one.released is not None and not missing(one.needs):
             yield f"{one.name} {dated(version(one.version), one.released)}"

@@ -1,11 +1,11 @@
-"""What real faults cost, measured on three real nodes: `make faults`.
+"""Measures the effects of real faults on three real nodes: `make faults`.
 
     python -m bench.faults [--rounds 3] [--only WORD,…] [--out FILE]
 
 Each fault is a function on a fresh mesh. Node 2 is the victim; pings every 10 ms from node 1 to it
-and to node 3, the bystander, say when traffic stopped and when it flowed again. A figure is in
-seconds unless its name says otherwise, and has a limit where there is a promise to keep; of several
-rounds the table has the median and the worst, and the worst is what is judged.
+and to node 3, the bystander, show when traffic stopped and when it resumed. A figure is in seconds
+unless its name says otherwise, and has a limit if the documentation promises one. The table has the
+median and the worst of the rounds; the worst is compared with the limit.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BYSTANDER_LIMIT = 1.0
 
 @dataclass
 class Figure:
-    """One thing measured of one fault, in all rounds."""
+    """One measurement of one fault, in all rounds."""
 
     fault: str
     what: str
@@ -81,7 +81,7 @@ class Book:
         path.write_text(json.dumps(told, indent=1) + "\n")
 
     def table(self) -> list[str]:
-        """For a terminal of 80 columns; a fault is named once."""
+        """The table for a terminal of 80 columns; each fault is named once."""
         lines = [_line("fault", "seconds until", "median", "worst", "limit", "")]
         before = ""
         for figure in self.figures.values():
@@ -99,7 +99,7 @@ def _line(fault: str, what: str, *cells: str) -> str:
 async def _play(
     mesh: RealMesh, fault: str, act: Callable[[Scene], Awaitable[None]], book: Book
 ) -> None:
-    """One fault, once."""
+    """Run one fault, once."""
     with (
         closing(Watch(mesh.reactor, mesh.namespace(1), mesh.plans[1].ipv4)) as victim,
         closing(Watch(mesh.reactor, mesh.namespace(1), mesh.plans[2].ipv4)) as bystander,
@@ -128,7 +128,7 @@ async def _play_all(reactor: Any, names: Iterable[str], rounds: int, book: Book)
 
 
 def own_hosts_file(directory: Path) -> Path:
-    """From now on /etc/hosts of this process and its children is this file; nobody else's is."""
+    """From now on this file is /etc/hosts for this process and its children, and for no other."""
     hosts = directory / "hosts"
     hosts.write_text("".join(f"{one.underlay} {one.name}\n" for one in map(NodePlan, (1, 2, 3))))
     hosts.chmod(0o644)

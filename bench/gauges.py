@@ -1,8 +1,7 @@
-"""What a soak reads of its nodes from outside, and whether that grows.
+"""The gauges that a soak reads of its nodes from outside, and whether they grow.
 
-Memory and open files from /proc, delayed calls from the node's own metrics. Growth is what a
-straight line through the second half of the readings rises over that half: the first half may warm
-caches and pools.
+Memory and open files from /proc, delayed calls from the node's own metrics. Growth is the rise of a
+straight line fitted to the second half of the readings; the first half may fill caches and pools.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ WARM = 1200.0
 
 
 async def read_node(mesh: RealMesh, number: int, at: float) -> Reading:
-    """Raises OSError when its process is gone, and what an Agent raises if it does not answer."""
+    """Raises OSError if its process is gone, and what an Agent raises if it does not answer."""
     pid = mesh.pid(number)
     rss, files = resident(pid), descriptors(pid)
     plan = mesh.plans[number - 1]
@@ -61,7 +60,8 @@ async def read_node(mesh: RealMesh, number: int, at: float) -> Reading:
 
 
 def growth(readings: Sequence[Reading], node: str, gauge: str) -> float:
-    """By how much a gauge of a node rose over the second half of its readings; 0 of too few."""
+    """How much a gauge of a node rose over the second half of its readings; 0 if there are too
+    few."""
     mine = [reading for reading in readings if reading.node == node]
     late = mine[len(mine) // 2 :]
     if len(late) < 3:
@@ -73,7 +73,7 @@ def growth(readings: Sequence[Reading], node: str, gauge: str) -> float:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _AnyCertificate:
-    """A page of our own node in our own namespace: nobody else can answer."""
+    """The page is our own node's in our own namespace, so no other server can answer."""
 
     def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)

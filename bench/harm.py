@@ -1,4 +1,4 @@
-"""The faults themselves: what is done to node 2 of three, and what is measured of it."""
+"""The faults: what is done to node 2 of three, and what is measured."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tunmesh.localmesh.plan import LISTEN_PORT, NodePlan
 from tunmesh.localmesh.processes import MeshError
 from tunmesh.localmesh.transfers import transfer
 
-RESTART, CUT, AT_ONCE = 2.0, 20.0, 0.5  # the promises, in seconds
-MESH = 0.5  # of a restart, the part of the mesh
+RESTART, CUT, AT_ONCE = 2.0, 20.0, 0.5  # the promised limits, in seconds
+MESH = 0.5  # of a restart, the mesh's part
 PATIENCE = 60.0
 POLL = 0.02
 VICTIM = 2
 MOVED = "10.99.0.102"
 AS_ITS_USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-NOT_THERE = 0.001  # what a threshold of zero is for figures that are counts
+NOT_THERE = 0.001  # the limit for figures that are counts and must be zero
 
 
 class Scene:
-    """One mesh, and node 2 of it watched from node 1."""
+    """One mesh, in which node 2 is watched from node 1."""
 
     hosts: ClassVar[Path]
     """The nodes' /etc/hosts."""
@@ -43,7 +43,7 @@ class Scene:
         self.has_bystander = True
 
     async def begin(self) -> None:
-        """Everybody is linked and pings to node 2 are answered."""
+        """All nodes are linked, and pings to node 2 are answered."""
         await self.mesh.start_all()
         await self.until_flows(self.watch)
 
@@ -55,12 +55,12 @@ class Scene:
             await self.mesh.rest(POLL)
 
     async def flows_again(self, since: float, limit: float, what: str = "traffic") -> None:
-        """Wait for the first ping that is answered from then on."""
+        """Wait for the first ping that is answered from now on."""
         await self.until_flows(self.watch)
         self.enter(what, self.watch.first_after(since) or 0.0, limit)
 
     async def noticed(self, since: float, limit: float) -> None:
-        """Wait until both others say that they are not linked with node 2 any more."""
+        """Wait until both other nodes report that their link with node 2 is lost."""
         name = self.mesh.plans[VICTIM - 1].name
 
         def unlinked() -> bool:
@@ -79,11 +79,11 @@ class Scene:
         await self.mesh.until(lambda: self.mesh.process(VICTIM).listening, "it does not start")
         started = time.monotonic()
         await self.flows_again(since, limit, "traffic after start")
-        # The rest is Python's, and depends on how busy the machine is.
+        # The rest is Python's startup, and depends on how busy the machine is.
         await self.flows_again(started, MESH, "… after it listens")
 
     def said(self, number: int, event: str) -> int:
-        """How often a node has logged this."""
+        """How often a node has logged this event."""
         log = self.mesh.directory / self.mesh.plans[number - 1].log_file
         lines = log.read_text().splitlines()
         return sum(json.loads(line)["event"] == event for line in lines if line.startswith("{"))
@@ -95,7 +95,8 @@ async def kill(scene: Scene) -> None:
 
 
 async def power(scene: Scene) -> None:
-    """As kill, but nobody hears of it: the others still hold their links when it comes back."""
+    """As `kill`, but no connection is closed: the others still hold their links when it comes
+    back."""
     scene.mesh.firewall(VICTIM, 'oifname "eth0" drop', 'iifname "eth0" drop')
     await scene.kill()
     scene.mesh.firewall(VICTIM)
@@ -127,7 +128,7 @@ async def term(scene: Scene) -> None:
 
 
 def stopped(seconds: float) -> Callable[[Scene], Awaitable[None]]:
-    """It does nothing for so long, and does not know."""
+    """The process is stopped for that long, and does not notice."""
 
     async def act(scene: Scene) -> None:
         since = time.monotonic()
@@ -153,7 +154,7 @@ def cable(seconds: float) -> Callable[[Scene], Awaitable[None]]:
 
 
 def silent(rule: str) -> Callable[[Scene], Awaitable[None]]:
-    """Packets vanish in one direction."""
+    """Packets are dropped in one direction."""
 
     async def act(scene: Scene) -> None:
         since = time.monotonic()
@@ -173,7 +174,7 @@ async def _while_away(scene: Scene, since: float, seconds: float) -> None:
 
 
 def lossy(percent: int) -> Callable[[Scene], Awaitable[None]]:
-    """Some packets vanish, both ways."""
+    """Some packets are dropped, in both directions."""
 
     async def act(scene: Scene) -> None:
         drop = f"numgen random mod 100 < {percent} drop"
@@ -197,7 +198,7 @@ def lossy(percent: int) -> Callable[[Scene], Awaitable[None]]:
 
 
 async def readdressed(scene: Scene) -> None:
-    """The machine gets another address while the node runs; its name follows."""
+    """The machine gets another address while the node runs; its name is updated."""
     await _by_name(scene)
     since = time.monotonic()
     scene.mesh.readdress(VICTIM, MOVED)
@@ -211,7 +212,7 @@ async def readdressed(scene: Scene) -> None:
 
 
 async def _by_name(scene: Scene) -> None:
-    """The same nodes, known by name."""
+    """The same nodes, addressed by name."""
     for number in (1, 2, 3):
         scene.mesh.signal(number, "KILL")
         await scene.mesh.ended(number)
@@ -227,7 +228,7 @@ async def _by_name(scene: Scene) -> None:
 
 
 async def tun_deleted(scene: Scene) -> None:
-    """It is of no use without; whoever started it shall do so again."""
+    """Without its tun a node is useless: it must exit, to be restarted by its supervisor."""
     since = time.monotonic()
     scene.mesh.run(VICTIM, "ip", "link", "delete", TUN)
     await scene.mesh.ended(VICTIM)
@@ -237,7 +238,7 @@ async def tun_deleted(scene: Scene) -> None:
 
 
 async def no_descriptors(scene: Scene) -> None:
-    """Strangers take all that its process may open."""
+    """Strangers use up all file descriptors that its process may open."""
     pid = scene.mesh.pid(VICTIM)
     scene.mesh.run(VICTIM, *AS_ITS_USER, "prlimit", f"--pid={pid}", "--nofile=40:40")
     since, busy = time.monotonic(), cpu_seconds(pid)
@@ -264,7 +265,7 @@ async def no_descriptors(scene: Scene) -> None:
 
 
 async def duplicate(scene: Scene) -> None:
-    """Node 3 comes back with the address of node 2, who is alive."""
+    """Node 3 restarts with the address of node 2, which is alive."""
     scene.mesh.signal(3, "KILL")
     await scene.mesh.ended(3)
     same = {"network_cidr": "10.77.0.0/16", "node_address_cidr": "10.77.0.2/16"}

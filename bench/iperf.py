@@ -1,7 +1,7 @@
-"""TCP throughput by iperf3: a server for one test on the one host, a client on the other.
+"""TCP throughput by iperf3: a server for a single test on one host, a client on the other.
 
-What is counted is what the receiver got. In iperf3's own words "reverse" is data from the server
-to the client, "bidir" both ways at once on one connection each.
+The figures are the receiver's. In iperf3's terms "reverse" means data from the server to the
+client, "bidir" both ways at once with a connection for each.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ GRACE = 10.0
 
 @dataclass(frozen=True)
 class Transfer:
-    """What arrived: bits per second, and how many bytes in all."""
+    """What the receiver got: bits per second, and the total number of bytes."""
 
     rate: float
     bytes: float
 
 
 class Iperf:
-    """A test that is going on, from `left` to `right` at that address."""
+    """A running test from `left` to `right` at that address."""
 
     def __init__(self, left: Host, right: Host, address: str, seconds: int, *how: str) -> None:
         self._seconds = seconds
@@ -37,7 +37,7 @@ class Iperf:
         self._client = left.start_tool(*command)
 
     def result(self) -> Transfer:
-        """Wait for the end of the test. Raises BenchError when it fails."""
+        """Wait for the end of the test. Raises BenchError if it fails."""
         try:
             text = finish(self._client, accept=(0, 1), patience=self._seconds + GRACE)
         finally:
@@ -45,14 +45,14 @@ class Iperf:
         return parse_transfer(text)
 
     def close(self) -> None:
-        """End the test, if it has not ended."""
+        """Stop the test if it is still running."""
         for tool in self._client, self._server:
             tool.kill()
             tool.wait()
 
 
 def parse_transfer(text: str) -> Transfer:
-    """From iperf3's JSON. Raises BenchError, in iperf3's words, for a test that failed."""
+    """Parse iperf3's JSON. Raises BenchError, with iperf3's message, if the test failed."""
     try:
         report: dict[str, Any] = json.loads(text)
     except ValueError:
@@ -71,7 +71,7 @@ _SUMS = ("sum_received", "sum_received_bidir_reverse")
 
 
 def await_line(tool: subprocess.Popen[str], word: str) -> None:
-    """Return when a tool has written a line with that word. Raises BenchError if it ends first."""
+    """Wait until a tool has written a line with that word. Raises BenchError if it exits first."""
     assert tool.stdout  # noqa: S101
     for line in tool.stdout:
         if word in line:

@@ -1,9 +1,9 @@
-"""Where the contenders run: for each a pair of network namespaces with a cable between them.
+"""Where the contenders run: each in a pair of network namespaces connected by a cable.
 
     left 10.99.0.1 eth0 ======== eth0 10.99.0.2 right
 
-What takes more than two hosts gets a bridge (`tunmesh.localmesh.underlay`) in place of the cable.
-All grounds have the same addresses and never see each other. Daemons are killed by a janitor
+Scenarios with more than two hosts get a bridge (`tunmesh.localmesh.underlay`) instead of the cable.
+All grounds use the same addresses and are isolated from each other. Daemons are killed by a janitor
 process and short-lived tools by their parent's death (PR_SET_PDEATHSIG), so that nothing outlives
 the benchmark, however it ends; the namespaces have no names and go with the last process in them.
 """
@@ -45,7 +45,7 @@ class Host:
         self._lab = lab
 
     def start_daemon(self, *command: str) -> None:
-        """Start the process under test; what it writes goes to a file."""
+        """Start the process under test; its output goes to a file."""
         with self.namespace, self.log.open("wb") as log:
             self.daemon = subprocess.Popen(
                 command,
@@ -58,7 +58,7 @@ class Host:
         self._lab.janitor.watch(self.daemon.pid)
 
     def start_tool(self, *command: str) -> subprocess.Popen[str]:
-        """Start a tool that ends by itself, and at the latest with this process."""
+        """Start a tool that exits by itself, and at the latest with this process."""
         return start_tool(self.namespace, *command)
 
     def run(self, *command: str, accept: Sequence[int] = (0,)) -> str:
@@ -70,14 +70,15 @@ class Host:
         return self.directory / "log"
 
     def check_daemon(self) -> None:
-        """Raises BenchError, with the last line that it wrote, if the process under test ended."""
+        """Raises BenchError, with the last line of its output, if the process under test has
+        ended."""
         if self.daemon and self.daemon.poll() is not None:
             lines = self.log.read_text(errors="replace").split("\n")
             last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
             raise BenchError(f"its process ended with {self.daemon.returncode}: {last.strip()}")
 
     def cpu_seconds(self) -> float:
-        """Processor time of the process under test so far, all its threads, in steps of 10 ms."""
+        """CPU time of the process under test so far, of all its threads, in steps of 10 ms."""
         if not self.daemon:
             return 0.0
         fields = Path(f"/proc/{self.daemon.pid}/stat").read_text().rpartition(")")[2].split()
@@ -102,8 +103,8 @@ class Host:
 
 
 class Ground:
-    """Some hosts that reach each other. With a bridge, `hub` is where that is; host K, counted
-    from 1, is at its port called portK."""
+    """Hosts that reach each other. With a bridge, `hub` is the bridge's namespace; host K, counted
+    from 1, is at its port named portK."""
 
     def __init__(self, hosts: Sequence[Host], directory: Path, hub: Namespace | None) -> None:
         self.hosts = hosts
@@ -119,12 +120,12 @@ class Ground:
         return self.hosts[1]
 
     def in_hub(self, *command: str) -> None:
-        """Run a tool where the bridge is. Raises BenchError if it fails."""
+        """Run a tool in the bridge's namespace. Raises BenchError if it fails."""
         assert self.hub  # noqa: S101
         finish(start_tool(self.hub, *command))
 
     def check_daemons(self) -> None:
-        """Raises BenchError if a process under test ended."""
+        """Raises BenchError if a process under test has ended."""
         for host in self.hosts:
             host.check_daemon()
 
@@ -136,17 +137,17 @@ class Ground:
 
 
 class Lab:
-    """All grounds, and the files of all hosts. A context manager: its end is the end of them."""
+    """All grounds, and the files of all hosts. A context manager, which ends and removes them."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="tunmesh-bench-"))
-        self.directory.chmod(0o755)  # who drops root must still reach what is his in it
+        self.directory.chmod(0o755)  # daemons that drop root must still reach their files in it
         self.janitor = Janitor(self.directory)
         self._grounds: list[Ground] = []
 
     def ground(self, name: str, hosts: int = 2, way: Way | None = None) -> Ground:
-        """So many new hosts, their files in a directory of that name. Two of them may be joined by
-        something worse than a cable."""
+        """That many new hosts, with their files in a directory of that name. Two of them may be
+        joined by a path with impairments instead of a cable."""
         directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.directory))
         directory.chmod(0o755)
         addresses = [f"10.99.0.{number}" for number in range(1, hosts + 1)]
@@ -184,7 +185,7 @@ class Lab:
 
 
 def start_tool(namespace: Namespace, *command: str) -> subprocess.Popen[str]:
-    """Start a tool in a namespace; it ends by itself, and at the latest with this process."""
+    """Start a tool in a namespace; it exits by itself, and at the latest with this process."""
     with namespace:
         return subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *command],
@@ -199,13 +200,14 @@ def start_tool(namespace: Namespace, *command: str) -> subprocess.Popen[str]:
 def finish(
     tool: subprocess.Popen[str], accept: Sequence[int] = (0,), patience: float = TOOL_PATIENCE
 ) -> str:
-    """Wait for a tool's end; its output. Raises BenchError unless its exit code is accepted."""
+    """Wait for a tool to exit; its output. Raises BenchError unless its exit code is accepted."""
     try:
         output, complaint = tool.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
         raise BenchError(f"{_called(tool)} did not end within {patience:g} s") from None
     finally:
-        tool.kill()  # the pipes hold up nobody: what a tool has written is read or not wanted
+        # a grandchild may keep the pipes open: by now the tool's output is read or not needed
+        tool.kill()
         tool.wait()
     if tool.returncode not in accept:
         said = (complaint or output).strip().partition("\n")[0]

@@ -1,11 +1,11 @@
-"""More than two nodes: what a slow or a dead peer costs the others, and what doing nothing costs.
+"""More than two nodes: what a slow or a dead peer costs the others, and the cost of being idle.
 
     1 ---+            +--- 2   fast: what it gets, alone and beside the others, is measured
          +-- bridge --+--- 3   slow: its port is shaped to 10 Mbit/s
                       +--- 4   dead: everything that reaches it is dropped
 
-A TCP stream runs into the slow one, which keeps its link full. Into the dead one go datagrams,
-since TCP would soon stop by itself.
+A TCP stream to the slow peer keeps its link full. The dead peer is sent datagrams, since TCP would
+soon stop by itself.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ SETTLE = 0.5
 
 
 def slow(running: Running, seconds: int) -> Figures:
-    """A TCP stream into a peer behind 10 Mbit/s: what the fast peer keeps, and its round trips."""
+    """A TCP stream to a peer behind 10 Mbit/s: the fast peer's share of its throughput, and its
+    RTT."""
     mesh = _mesh(running)
     alone = mesh.iperf(seconds).result().rate
     with _stream_into_slow(mesh.ground, seconds):
@@ -43,7 +44,7 @@ def slow(running: Running, seconds: int) -> Figures:
 
 
 def dead(running: Running, seconds: int) -> Figures:
-    """Datagrams into a peer that has vanished: the same, and what memory they take."""
+    """Datagrams to a peer that has vanished: the same figures, and the memory they take."""
     mesh = _mesh(running)
     alone = mesh.iperf(seconds).result().rate
     before = mesh.ground.left.memory()
@@ -54,7 +55,7 @@ def dead(running: Running, seconds: int) -> Figures:
 
 
 def idle(running: Running, seconds: int) -> Figures:
-    """The share of a core that a node with three peers takes, on average, doing nothing."""
+    """The average share of a core that an idle node with three peers uses."""
     mesh = _mesh(running)
     spent = -mesh.cpu_seconds()
     time.sleep(IDLE_SECONDS)
@@ -63,13 +64,13 @@ def idle(running: Running, seconds: int) -> Figures:
 
 
 def peers(running: Running, seconds: int) -> Figures:
-    """What one more peer adds to the resident memory of a node, without traffic."""
+    """How much resident memory each further peer adds to a node, without traffic."""
     few, many = (_fresh_memory(running, hosts) for hosts in (2, MANY))
     return {"memory_per_peer": (many - few) / (MANY - 2)}
 
 
 def _fresh_memory(running: Running, hosts: int) -> float:
-    """Of a node on average; one node's varies by more than a peer adds."""
+    """The average of all nodes; that of a single node varies by more than a peer adds."""
     ground = running.lab.ground(running.contender.name, hosts)
     try:
         _join(running, ground)
@@ -79,7 +80,7 @@ def _fresh_memory(running: Running, hosts: int) -> float:
 
 
 def _mesh(running: Running) -> Running:
-    """Four hosts with the same contender, brought up when first asked for."""
+    """Four hosts with the same contender, started on first use."""
     if running.mesh is None:
         ground = running.lab.ground(running.contender.name, DEAD)
         try:
@@ -92,7 +93,7 @@ def _mesh(running: Running) -> Running:
 
 
 def _join(running: Running, ground: Ground) -> None:
-    """Bring it up on the ground, until everybody reaches everybody."""
+    """Start the contender on the ground, and wait until every host reaches every other one."""
     bring_up(running.contender, ground)
     for host in range(len(ground.hosts)):
         for number in range(1, len(ground.hosts) + 1):
@@ -104,7 +105,7 @@ def _inner(number: int) -> str:
 
 
 def _beside(mesh: Running, neighbour: str, seconds: int) -> Figures:
-    """What the fast peer gets while something happens to another one."""
+    """The fast peer's throughput and RTT while something happens to another peer."""
     rate = mesh.iperf(seconds).result().rate
     count = ("-c", str(seconds * 100), "-i", "0.01", "-W", "1")
     times = parse_ping(mesh.ground.left.run("ping", *count, _inner(FAST), accept=(0, 1)))
@@ -145,5 +146,5 @@ def _datagrams_into_dead(ground: Ground, seconds: int) -> Iterator[None]:
         sender.kill()
         sender.communicate()
         target.run("nft", "delete table ip dead")
-        with suppress(BenchError):  # the next scenario will find out, and say so
+        with suppress(BenchError):  # the next scenario will notice and report it
             await_first_packet(ground, _inner(DEAD))

@@ -1,11 +1,11 @@
-"""What a link carries, by the size of the packets, beside what the relay does.
+"""Throughput by packet size, compared with the relay.
 
     python -m bench.packet_sizes [--rounds 3] [--seconds 1] [--out DIRECTORY]
 
-Datagrams by their payload, up to what one packet holds, offered at the rate that suits each
-contender best, which is looked for in each round; and one TCP stream by its segment size, which
-offload hands over 64 KB at a time whatever that is. The absolute figures are the machine's, and
-change with the hour: what repeats is the ratio to the relay, measured within seconds of it, in the
+Measured are datagrams by payload size, up to the largest packet, offered at each contender's best
+rate, which is searched for in each round; and one TCP stream by segment size (with offload, it is
+handed over 64 KB at a time in any case). The absolute figures depend on the machine and on the time
+of day. What can be reproduced is the ratio to the relay, measured within seconds of it, as the
 median of the rounds.
 """
 
@@ -32,7 +32,7 @@ SEGMENTS = (88, 256, 512, 1024, 1400)
 
 def _datagrams(size: int) -> Scenario:
     def measure(running: Running, seconds: int) -> Figures:
-        running.blasts.pop(size, None)  # an offer found in a bad moment would spoil all rounds
+        running.blasts.pop(size, None)  # a rate found at a bad moment would spoil all rounds
         return {f"udp {size}": delivered(running, size, seconds) * size * 8}
 
     return measure
@@ -53,12 +53,12 @@ SWEEP: dict[str, Scenario] = {
 
 
 def ratios(results: Results, figure: str) -> list[float]:
-    """Of each round: ours by the relay's."""
+    """Our figure divided by the relay's, for each round."""
     return results.ratios((US, figure), (YARDSTICK, figure))
 
 
 def table(results: Results) -> Iterator[str]:
-    """Medians in Mbit/s; the ratio, and between what the middle half of its rounds lies."""
+    """Medians in Mbit/s; the ratio, and its interquartile range."""
     yield f"{'':8} {US:>9} {YARDSTICK:>9} {'ratio':>6}  middle half"
     for figure in SWEEP:
         ours, theirs = results.summary(US, figure), results.summary(YARDSTICK, figure)

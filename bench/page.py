@@ -1,7 +1,7 @@
-"""The part of docs/performance.md that is made from results, between two markers.
+"""The generated part of docs/performance.md, between two markers.
 
-The results it was made from are kept beside the plots, so a test can say whether page and results
-belong together, and the page can be made anew without measuring.
+The results are stored next to the plots, so that a test can check that the page matches them, and
+the page can be generated again without measuring.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ BEGIN, END = "<!-- made by make bench SAVE=1: begin -->", "<!-- made by make ben
 
 
 def save(results: Results) -> None:
-    """Results, plots and page. Raises ImportError without matplotlib."""
+    """Write results, plots and page. Raises ImportError without matplotlib."""
     save_plots(results, KEPT)
     results.save(RESULTS)
     PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
 def renewed(page: str, results: Results) -> str:
-    """The page with what is between the markers made from these results."""
+    """The page with the part between the markers generated from these results."""
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n\n{figures(results)}\n{END}{rest.partition(END)[2]}"
 
@@ -51,7 +51,7 @@ def figures(results: Results) -> str:
 
 
 def _target(results: Results, verdict: Verdict) -> tuple[str, ...]:
-    """The cells of a target, with the version of the program that it compares with."""
+    """The table cells of a target, with the version of the program that it compares with."""
     text, *cells = verdict_cells(verdict)
     other = verdict.target.other[0] if verdict.target.other else US
     return (text if other == US else text.replace(other, results.label(other)), *cells)

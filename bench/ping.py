@@ -1,4 +1,4 @@
-"""Round-trip times by `ping`, each packet's own: a summary has no 99th percentile."""
+"""Round-trip times by `ping`, one per packet, since its summary has no 99th percentile."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def parse_ping(text: str) -> list[float]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share (0 to 1) of all does not exceed."""
+    """The smallest value that is not exceeded by at least this share (0 to 1) of the values."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

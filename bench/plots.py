@@ -1,7 +1,7 @@
-"""The plots of docs/performance.md: for each figure a bar for each contender, the median, with a
+"""The plots of docs/performance.md: for each figure a bar per contender with the median, and a
 whisker over the range of the rounds.
 
-matplotlib is in the extra `bench`, and needed for nothing else.
+matplotlib is in the extra `bench`, and used only here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OURS, THEIRS, INK = "#2a78b5", "#b9c4cc", "#40484e"
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure; `unit` is what a value is divided by to be shown."""
+    """One figure; `unit` is the divisor for display."""
 
     title: str
     figure: str
@@ -27,7 +27,7 @@ class Panel:
     digits: int
 
 
-# By file name. The cable itself is left out: it would flatten all other bars of TCP.
+# By file name. The bare cable is left out: it would dwarf all other bars of TCP.
 PLOTS: Mapping[str, Sequence[Panel]] = {
     "tcp": (
         Panel("TCP, 1 stream, Gbit/s", "tcp1", 1e9, 2),
@@ -53,7 +53,7 @@ def save_plots(results: Results, directory: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
-    # The same results make the same file, so that a diff shows what has changed.
+    # Deterministic output, so that a diff shows only real changes.
     matplotlib.rcParams.update(
         {
             "svg.hashsalt": "tunmesh",

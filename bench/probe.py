@@ -1,7 +1,7 @@
-"""The first packet: when does the other end of a tunnel answer?
+"""The first packet: measures when the other end of a tunnel answers.
 
-An echo request every 5 ms until one is answered. `ping` cannot do it: it gives up at once while
-there is no route, and that is how every tunnel begins.
+An echo request every 5 ms until one is answered. `ping` cannot do this: it exits at once if there
+is no route, which is how every tunnel starts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATIENCE = 20.0
 
 
 def await_first_packet(ground: Ground, address: str, host: int = 0) -> None:
-    """Return when `address` answers that host, by default the left one. Raises BenchError when it
+    """Return when `address` answers that host, by default the left one. Raises BenchError if it
     does not within 20 s, or as soon as a process of the ground ends."""
     identity = secrets.randbits(16)
     with (
@@ -40,16 +40,16 @@ def await_first_packet(ground: Ground, address: str, host: int = 0) -> None:
 
 
 def _answered(probe: socket.socket, address: str, identity: int, sequence: int) -> bool:
-    """Ask once more; whether an answer, to this or an earlier request, comes within INTERVAL."""
+    """Send one request; whether a reply, to this or an earlier one, arrives within INTERVAL."""
     until = time.monotonic() + INTERVAL
-    with suppress(OSError):  # no route yet, or no room
+    with suppress(OSError):  # no route yet, or the queue is full
         probe.sendto(icmp.echo_request(icmp.IPV4, identity, sequence, bytes(56)), (address, 0))
     while (left := until - time.monotonic()) > 0:
         if not select.select([probe], [], [], left)[0]:
             return False
         try:
             answer = icmp.parse_echo_reply(icmp.IPV4, probe.recv(2048))
-        except OSError:  # an earlier request came back as unreachable
+        except OSError:  # an ICMP error for an earlier request
             continue
         if answer and answer[0] == identity:
             return True

@@ -1,10 +1,10 @@
-"""Real nodes in network namespaces, and what may happen to them and to the network between them.
+"""Real nodes in network namespaces, with faults for them and for the network between them.
 
     node1 … nodeN, `twistd tunmesh` processes, each on a port of one bridge (tunmesh.localmesh);
     node K is reached at 10.99.0.K, and at 10.77.0.K through the mesh
 
-The harness reads what nodes log, so it waits for events and not for time to pass. All of it ends
-with this process, however that ends.
+The harness reads the nodes' logs, so it waits for events instead of sleeping. Everything ends with
+this process, however that ends.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from tunmesh.localmesh.processes import MeshError, NodeProcess, Nodes
 from tunmesh.localmesh.transfers import Place
 from tunmesh.localmesh.underlay import CABLE, PREFIX_LENGTH, Underlay
 
-PATIENCE = 60.0  # seconds until something that must happen is given up
+PATIENCE = 60.0  # seconds until an expected event is given up
 TUN = "tun1"
 Changes = Mapping[str, Any]
 
 
 class RealMesh:
-    """Some nodes, by their numbers from 1 on. `make` makes one; none of its nodes runs yet."""
+    """A group of nodes, numbered from 1. `make` creates it; none of its nodes runs yet."""
 
     def __init__(
         self, reactor: Any, underlay: Underlay, nodes: Nodes, directory: Path, owner: Owner
@@ -56,7 +56,7 @@ class RealMesh:
     @classmethod
     @contextmanager
     def make(cls, reactor: Any, count: int) -> Iterator[RealMesh]:
-        """Raises OperatorError for what this machine lacks."""
+        """Create the mesh. Raises OperatorError for what this machine lacks."""
         owner = machine.prepare()
         plans = [NodePlan(1 + index) for index in range(count)]
         directory = Path(tempfile.mkdtemp(prefix="tunmesh-mesh-"))
@@ -73,7 +73,7 @@ class RealMesh:
         return self._underlay.namespaces[number - 1]
 
     def place(self, number: int) -> Place:
-        """Where its neighbours in the mesh find it."""
+        """The host and port at which other nodes reach it."""
         return Place(self.namespace(number), self.plans[number - 1].ipv4)
 
     def process(self, number: int) -> NodeProcess:
@@ -85,7 +85,7 @@ class RealMesh:
         return pid
 
     def configure(self, number: int, changes: Changes) -> None:
-        """Write its config anew: the plan's, with other values at paths like `logging__level`."""
+        """Write its config again: the plan's, with other values at paths like `logging__level`."""
         plan = self.plans[number - 1]
         config: Any = node_config(plan, self.plans[0], self._owner)
         for path, value in changes.items():
@@ -100,7 +100,7 @@ class RealMesh:
         self.nodes.start(self.plans[number - 1], self.namespace(number))
 
     def signal(self, number: int, name: str) -> None:
-        """TERM, KILL, STOP, CONT, …; its end is none of our concern then."""
+        """TERM, KILL, STOP, CONT, …; from then on its exit is expected."""
         self.process(number).may_end = True
         os.kill(self.pid(number), getattr(signals, f"SIG{name}"))
 
@@ -110,7 +110,7 @@ class RealMesh:
         await self.until(lambda: not process.running, f"{process.name} does not end")
 
     def is_linked(self, one: int, other: int) -> bool:
-        """Whether each says that it is linked with the other."""
+        """Whether both report that they are linked with each other."""
         a, b = self.plans[one - 1].name, self.plans[other - 1].name
         return {(a, b), (b, a)} <= self.nodes.links()
 
@@ -127,28 +127,28 @@ class RealMesh:
     async def until(
         self, holds: Callable[[], bool], missing: str, patience: float = PATIENCE
     ) -> float:
-        """Wait until nodes have said what makes this true: the seconds it took. Raises
+        """Wait until the nodes' logs make this true; returns the seconds it took. Raises
         MeshError."""
         began = time.monotonic()
         await self.nodes.until(holds, lambda: MeshError(missing), patience)
         return time.monotonic() - began
 
     async def rest(self, seconds: float) -> None:
-        """Let time pass: for what is to happen while it does, or is not to."""
+        """Let time pass, for something to happen in it, or not to happen."""
         await deferLater(self.reactor, seconds)
 
     # --- the network between them ---
 
     def pull_cable(self, number: int) -> None:
-        """The switch sees its port go dead; so does the node's machine."""
+        """The port of the switch loses its carrier, and so does the node's interface."""
         _set_state(self._underlay.hub, f"port{number}", "down")
 
     def plug_cable(self, number: int) -> None:
         _set_state(self._underlay.hub, f"port{number}", "up")
 
     def firewall(self, number: int, *rules: str) -> None:
-        """Nothing but these rules holds at this node from now on; see nft(8). Those that begin with
-        `iifname` are for what comes in."""
+        """From now on exactly these rules apply at this node; see nft(8). Rules for incoming
+        packets begin with `iifname`."""
         script = ["table inet faults", "delete table inet faults", "table inet faults {"]
         for hook in ("input", "output"):
             script.append(f"chain {hook} {{ type filter hook {hook} priority 0;")
@@ -157,14 +157,15 @@ class RealMesh:
         self.run(number, "nft", "\n".join([*script, "}"]))
 
     def readdress(self, number: int, address: str) -> None:
-        """Give its end of the cable another address, as a DHCP server or a scheduler does."""
+        """Give the node's end of the cable another address, as a DHCP server or a scheduler
+        does."""
         with self.namespace(number), IPRoute() as ip:
             cable = socket.if_nametoindex(CABLE)
             ip.flush_addr(index=cable)
             ip.addr("add", index=cable, address=address, prefixlen=PREFIX_LENGTH)
 
     def run(self, number: int, *command: str) -> str:
-        """A program in the namespace of a node; its output. Raises BenchError if it fails."""
+        """Run a program in the namespace of a node; its output. Raises BenchError if it fails."""
         with self.namespace(number):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -184,18 +185,18 @@ def resident(pid: int) -> int:
 
 
 def descriptors(pid: int) -> int:
-    """How many files it has open."""
+    """The number of files it has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of a process so far, all its threads."""
+    """CPU time of a process so far, of all its threads."""
     tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
 def run_reactor(reactor: Any, story: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Run the reactor until the story is over; what it returns. Ctrl-C cancels it."""
+    """Run the reactor until the coroutine ends; returns its result. Ctrl-C cancels it."""
     outcome: list[int | Failure] = []
 
     def begin() -> None:

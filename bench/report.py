@@ -1,4 +1,5 @@
-"""The table on the terminal: contenders down, figures across, and the verdicts; 80 columns.
+"""The table on the terminal: a row per contender, a column per figure, and the verdicts; 80
+columns.
 
     TCP, Gbit/s          1 →          1 ←  …
     veth           9.51 ± 2%    9.48 ± 1%
@@ -22,7 +23,7 @@ NAME, CELL = 14, 11
 
 @dataclass(frozen=True)
 class Column:
-    """One figure: its heading, and what a value is divided by to be shown."""
+    """One figure: its heading, and the divisor for display."""
 
     heading: str
     figure: str
@@ -94,7 +95,7 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
 
 
 def table(results: Results) -> list[str]:
-    """All that was measured, what was not, and what that says of the targets."""
+    """All that was measured, what was not, and the verdicts on the targets."""
     lines = [*_who(results), ""]
     for title, columns, names in sections(results):
         heading = f"{title:<{NAME}}" + "".join(f"{one.heading:>{CELL}}" for one in columns)
@@ -109,7 +110,7 @@ def table(results: Results) -> list[str]:
 
 
 def _who(results: Results) -> Iterator[str]:
-    """Each contender, with its version and what it is."""
+    """Each contender, with its version and a description."""
     for name, about in results.about.items():
         version = results.versions.get(name)
         text = ", ".join(filter(None, (version, about)))
@@ -117,7 +118,7 @@ def _who(results: Results) -> Iterator[str]:
 
 
 def sections(results: Results) -> Iterator[tuple[str, Sequence[Column], Sequence[str]]]:
-    """Title, columns and contenders of each part of the table in which there is something."""
+    """Title, columns and contenders of each part of the table that is not empty."""
     for title, columns in SECTIONS:
         figures = {sample.figure for sample in results.samples}
         shown = [column for column in columns if column.figure in figures]
@@ -136,7 +137,7 @@ def _row(results: Results, name: str, columns: Sequence[Column]) -> str:
 
 
 def cell(results: Results, contender: str, column: Column) -> str:
-    """Median and spread; a dash when it was not measured."""
+    """Median and spread; a dash if it was not measured."""
     summary = results.summary(contender, column.figure)
     if summary is None:
         return "–"
@@ -151,7 +152,7 @@ def verdict_line(verdict: Verdict) -> str:
 
 
 def verdict_cells(verdict: Verdict) -> tuple[str, str, str, str]:
-    """The target, its limit, what was measured, and what that means."""
+    """The target, its limit, the measured value and the outcome."""
     target = verdict.target
     limit = f"{'≥' if target.at_least else '≤'} {target.limit:g} {target.unit_name}".strip()
     value = "–" if verdict.value is None else f"{verdict.value:.2f}"

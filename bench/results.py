@@ -1,7 +1,7 @@
-"""What came out: one sample for each contender, scenario and round; medians, spread and ratios.
+"""Results: one sample for each contender, scenario and round; medians, spread and ratios.
 
-Ratios are taken within a round, where both contenders were measured a few seconds apart, and the
-median of these is the ratio: what disturbs the machine disturbs both.
+A ratio is taken within each round, where both contenders were measured a few seconds apart, so that
+a disturbance of the machine affects both. The median of these is the ratio.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Summary:
-    """Of all rounds: the median, and half of the range relative to it."""
+    """Over all rounds: the median, and half of the range relative to it."""
 
     median: float
     spread: float
@@ -33,7 +33,7 @@ class Summary:
 
 @dataclass
 class Results:
-    """Everything that a run has to say."""
+    """The results of a run."""
 
     machine: Mapping[str, str]
     about: dict[str, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Results:
         return " ".join(filter(None, (contender, self.versions.get(contender))))
 
     def values(self, contender: str, figure: str) -> dict[int, float]:
-        """By round."""
+        """The values by round."""
         return {
             sample.round: sample.value
             for sample in self.samples
@@ -57,18 +57,18 @@ class Results:
         }
 
     def summary(self, contender: str, figure: str) -> Summary | None:
-        """None when it was not measured."""
+        """None if it was not measured."""
         values = self.values(contender, figure).values()
         return summary(values) if values else None
 
     def ratio(self, one: tuple[str, str], other: tuple[str, str]) -> float | None:
-        """The median over the rounds of one (contender, figure) by the other; None when there is
-        no round with both."""
+        """The median over the rounds of one (contender, figure) divided by the other; None if there
+        is no round with both."""
         ratios = self.ratios(one, other)
         return median(ratios) if ratios else None
 
     def ratios(self, one: tuple[str, str], other: tuple[str, str]) -> list[float]:
-        """The same of each round."""
+        """The ratio in each round."""
         above, below = self.values(*one), self.values(*other)
         return [above[number] / below[number] for number in above if below.get(number)]
 
@@ -84,7 +84,7 @@ class Results:
 
 
 def summary(values: Iterable[float]) -> Summary:
-    """Of at least one value."""
+    """Summarize at least one value."""
     ordered = sorted(values)
     middle = median(ordered)
     half = (ordered[-1] - ordered[0]) / 2

@@ -1,7 +1,8 @@
-"""A run: all contenders are brought up, then every scenario asks each in turn, round after round.
+"""A run: all contenders are started, then every scenario measures each in turn, round after
+round.
 
-Whatever disturbs the machine meanwhile then falls on all alike. A contender that fails in a
-scenario is left out of that one from then on, and the reason is noted; the others go on.
+So disturbances of the machine affect all of them alike. A contender that fails in a scenario is
+left out of it from then on, and the reason is noted; the others go on.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def run(
     results: Results,
     say: Say,
 ) -> None:
-    """Measure; samples are added to the results as they come."""
+    """Measure; samples are added to the results as they arrive."""
     with Lab() as lab:
         up = [running for one in contenders if (running := _up(lab, one, results, say))]
         for number in range(1, rounds + 1):
@@ -40,7 +41,7 @@ def run(
 
 
 def _up(lab: Lab, contender: Contender, results: Results, say: Say) -> Running | None:
-    """Bring a contender up; None, with the reason noted, if that cannot be done."""
+    """Start a contender; None, with the reason noted, if that fails."""
     if packages := missing(contender.needs):
         _skip(contender.name, f"not installed: apt install {' '.join(packages)}", results, say)
         return None

@@ -1,4 +1,4 @@
-"""A contender that is up, and what scenarios ask of it."""
+"""A running contender, and what scenarios use of it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ class Running:
         return Iperf(ground.left, ground.right, self.contender.right, seconds, *how)
 
     def cpu_seconds(self) -> float:
-        """Of all ends."""
+        """CPU time of all ends."""
         return sum(host.cpu_seconds() for host in self.ground.hosts)
 
 
 def bring_up(contender: Contender, ground: Ground) -> float:
-    """Start a contender on a fresh ground: seconds until the first packet came through."""
+    """Start a contender on a fresh ground; returns the seconds until the first packet came
+    through."""
     contender.prepare(ground)
     began = time.monotonic()
     contender.start(ground)

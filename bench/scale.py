@@ -1,21 +1,21 @@
-"""What a node costs with the number of its peers.
+"""The cost of a node by the number of its peers.
 
     python -m bench.scale [--quick] [--star 1,10,50] [--mesh 10,50] [--join 197] [--out DIRECTORY]
 
 One real `twistd tunmesh` process in a network namespace of its own, and a crowd (bench.crowd) in
 another. Three tables:
 
-- star: the crowd are light-weight peers in one process. What joining N of them costs the real
-  node, and what having them costs when nothing happens.
-- mesh: the crowd are N whole nodes, all started at the same moment and told of the real node only.
-  How long until everybody is linked with everybody.
-- join: three real nodes that are a mesh already, and N nodes that all come at the same moment,
-  told of the first one only. They do not dial each other, as N² links would be too many for one
-  machine. How long until each of them is linked with all three.
+- star: the crowd are light-weight peers in one process. Measures what joining N of them costs the
+  real node, and the cost of the idle links.
+- mesh: the crowd are N whole nodes, all started at the same moment and knowing only the real node.
+  Measures the time until the mesh is full.
+- join: three real nodes that already form a mesh, and N nodes that all join at the same moment,
+  knowing only the first one. They do not dial each other, as N² links would be too many for one
+  machine. Measures the time until each of them is linked with all three.
 
-CPU is what the scheduler gave the process, memory its resident set, traffic what went over the
-node's network device, headers of TCP and IP included; dials are the TCP connections it opened.
-"per link" is what all nodes together dialed, for each link that there is in the end.
+CPU is the process's CPU time, memory its resident set, traffic the bytes on the node's network
+device, including TCP and IP headers; dials are the TCP connections it opened. "per link" is the
+number of dials of all nodes together, divided by the number of links in the end.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tunmesh.localmesh.janitor import Janitor
 from tunmesh.localmesh.plan import NodePlan
 from tunmesh.localmesh.underlay import CABLE, Underlay
 
-SETTLE = 8.0  # seconds after the last link until news has been told and answered
+SETTLE = 8.0  # seconds after the last link until all gossip has been sent and answered
 IDLE = 10.0  # seconds that an idle node is watched
 PATIENCE = 300.0  # seconds until a mesh is given up
 QUICK = {"star": (1, 10, 50), "mesh": (10, 50), "join": (197,)}
@@ -50,7 +50,7 @@ FULL = {"star": (1, 3, 10, 50, 100, 200, 500), "mesh": (10, 50, 100, 200), "join
 
 @dataclass(frozen=True)
 class Reading:
-    """What a process has used so far, and its namespace seen."""
+    """The resource use of a process so far, and the counters of its namespace."""
 
     at: float
     cpu: float  # seconds
@@ -91,11 +91,11 @@ def _tcp(path: Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Row:
-    """What one real node did with `peers` others."""
+    """The figures of one real node with `peers` others."""
 
     mode: str
     peers: int
-    join_seconds: float  # until everybody is linked with whom he should be
+    join_seconds: float  # until all are linked as they should be
     join_cpu: float  # seconds of CPU, of the real node
     join_bytes: int  # over its device, both ways
     join_packets: int
@@ -106,7 +106,7 @@ class Row:
     rss_alone: int
     rss: int
     idle_cpu: float  # share of one core
-    idle_bytes: float  # a second, both ways
+    idle_bytes: float  # per second, both ways
     idle_packets: float
 
     @property
@@ -115,7 +115,7 @@ class Row:
 
 
 class Process:
-    """A child that says one JSON object a line."""
+    """A child process that prints one JSON object a line."""
 
     def __init__(self, command: Sequence[str], namespace: Namespace, janitor: Janitor) -> None:
         with namespace:
@@ -134,7 +134,8 @@ class Process:
         self._child.stdin.flush()
 
     def until(self, event: str, times: int = 1) -> float:
-        """Wait until it has said this so often; when it was last, on the monotonic clock."""
+        """Wait until it has printed this event that many times; returns the time of the last one,
+        on the monotonic clock."""
         assert self._child.stdout is not None  # noqa: S101
         watchdog = threading.Timer(PATIENCE, self._child.kill)
         watchdog.start()
@@ -149,13 +150,13 @@ class Process:
         raise SystemExit(f"{event!r} did not come, or not within {PATIENCE:.0f} s")
 
     def end(self) -> None:
-        """Close its standard input and wait for its end."""
+        """Close its standard input and wait for its exit."""
         assert self._child.stdin is not None  # noqa: S101
         self._child.stdin.close()
         self._child.wait()
 
     def ignore(self) -> None:
-        """Read on, so that it is not held up, and forget what it says."""
+        """Keep reading and discard its output, so that it does not block."""
         assert self._child.stdout is not None  # noqa: S101
         threading.Thread(target=list, args=(self._child.stdout,), daemon=True).start()
 
@@ -187,7 +188,7 @@ class Ground:
             yield cls(directory, janitor, underlay)
 
     def real(self, number: int) -> Process:
-        """A node that runs."""
+        """Start a real node."""
         command = node_command(self._directory / NodePlan(number).config_file)
         process = Process(command, self._reals[number - 1], self._janitor)
         process.until("privileges")
@@ -195,13 +196,13 @@ class Ground:
         return process
 
     def crowd(self, mode: str, count: int) -> Process:
-        """Peers that will be ready to go."""
+        """Start a crowd, which waits for its go."""
         command = [sys.executable, "-m", "bench.crowd", str(self._directory), mode, str(count)]
         return Process(command, self._others, self._janitor)
 
 
 def measure(mode: str, peers: int, idle: float) -> Row:
-    """Real nodes and a crowd, from the start of all to the end of the quiet after it."""
+    """Measure real nodes and a crowd, from the common start to the end of the idle period."""
     with Ground.make() as ground:
         others = ground.crowd(mode, peers)
         parts = {"star": 1, "mesh": peers, "join": min(peers, crowd.JOIN_PROCESSES)}[mode]
@@ -241,12 +242,12 @@ def measure(mode: str, peers: int, idle: float) -> Row:
 
 
 def _dialed(processes: Sequence[Process]) -> int:
-    """TCP connections that were opened in the namespaces of these."""
+    """TCP connections opened in the namespaces of these."""
     return sum(Reading.of(process.pid).dialed for process in processes)
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of CPU of the children of a process."""
+    """CPU seconds of the children of a process."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return sum(Reading.of(int(child)).cpu for child in children)
 

@@ -1,9 +1,9 @@
-"""Draws what bench.scale and bench.packet_sizes have measured.
+"""Plots the results of bench.scale and bench.packet_sizes.
 
     python -m bench.scale_plots DIRECTORY
 
-Reads scale.json and packet_sizes.json there, where they are, and writes an SVG beside each. Needs
-matplotlib.
+Reads scale.json and packet_sizes.json in that directory, if they exist, and writes an SVG next to
+each. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def scale(rows: list[dict[str, Any]], pyplot: Any, target: Path) -> None:
 
 
 def packet_sizes(fields: dict[str, Any], pyplot: Any, target: Path) -> None:
-    """The ratio to the relay by size: the median of the rounds, and all of them as dots."""
+    """The ratio to the relay by size: the median of the rounds, and each round as a dot."""
     samples = [Sample(**sample) for sample in fields["samples"]]
     results = Results(machine={}, samples=samples)
     figure, axis = pyplot.subplots(figsize=(8, 4.5), layout="constrained")

@@ -1,7 +1,7 @@
-"""What is measured of a contender, one function each: a running contender in, figures out.
+"""The measurements, one function each: it gets a running contender and returns figures.
 
-Rates are bits per second, times seconds, memory bytes. A scenario may return several figures; their
-names are what results, report and targets know them by.
+Rates are bits per second, times seconds, memory bytes. A scenario may return several figures;
+results, report and targets refer to them by name.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from bench.running import Figures, Running, bring_up
 
 WEB_PORT = "8000"
 PING_INTERVAL = 0.005
-SETTLE = 0.3  # seconds that streams get before a ping beside them
+SETTLE = 0.3  # seconds that the streams run before the pings start
 
 
 def tcp1(running: Running, seconds: int) -> Figures:
-    """One TCP stream, one way and then the other; processor time of both ends for each GB."""
+    """One TCP stream, one way and then the other; CPU time of both ends per GB."""
     cpu = -running.cpu_seconds()
     there = running.iperf(seconds).result()
     back = running.iperf(seconds, "-R").result()
@@ -49,7 +49,7 @@ def tcp4(running: Running, seconds: int) -> Figures:
 
 
 def both(running: Running, seconds: int) -> Figures:
-    """TCP both ways at once, one stream each and four streams each: the sum of both ways."""
+    """TCP both ways at once, with one and with four streams each; the sum of both directions."""
     one = running.iperf(seconds, "--bidir").result()
     four = running.iperf(seconds, "--bidir", "-P4").result()
     return {"tcp1_both": one.rate, "tcp4_both": four.rate}
@@ -66,21 +66,22 @@ def udp64(running: Running, seconds: int) -> Figures:
 
 
 def delivered(running: Running, size: int, seconds: int) -> float:
-    """Datagrams of that payload that arrive in a second, at the offered rate that suits best."""
+    """Datagrams of this payload size delivered per second, at the best offered rate."""
     if size not in running.blasts:
         running.blasts[size] = Blast(running.ground, running.contender, size)
     return running.blasts[size].delivered(seconds)
 
 
 def rtt(running: Running, seconds: int) -> Figures:
-    """Round-trip time while nothing else happens, the next request when the answer is there."""
+    """Round-trip time on an idle link; each request is sent when the previous one is answered."""
     flood = ("-i", "0", "-w", f"{seconds}")
     times = parse_ping(running.ground.left.run("ping", *flood, running.contender.right))
     return {"rtt_median": median(times), "rtt_p99": percentile(times, 0.99)}
 
 
 def loaded(running: Running, seconds: int) -> Figures:
-    """Round-trip time while four TCP streams run; what these get with that and without."""
+    """Round-trip time under the load of four TCP streams; their throughput with and without
+    pings."""
     alone = running.iperf(seconds, "-P4").result().rate
     streams = running.iperf(seconds + 1, "-P4")
     times, lost = ping_beside(running, seconds, PING_INTERVAL, SETTLE, patience=1)
@@ -96,9 +97,9 @@ def loaded(running: Running, seconds: int) -> Figures:
 def ping_beside(
     running: Running, seconds: int, interval: float, settle: float, patience: int
 ) -> tuple[list[float], float]:
-    """Round-trip times beside streams that have just been started, and the share of pings that is
-    lost. `settle`: what the streams get before; `patience`: how long an answer is waited for."""
-    time.sleep(settle)  # the streams shall be at full speed: nothing tells when they are
+    """Round-trip times beside streams that have just been started, and the share of pings lost.
+    `settle`: how long the streams run first; `patience`: how long an answer is waited for."""
+    time.sleep(settle)  # the streams must be at full speed, and there is no event for that
     count = round(seconds / interval)
     how = ("-i", f"{interval}", "-c", str(count), "-W", str(patience))
     output = running.ground.left.run("ping", *how, running.contender.right, accept=(0, 1))
@@ -107,7 +108,7 @@ def ping_beside(
 
 
 def http(running: Running, seconds: int) -> Figures:
-    """Requests answered per second by an HTTP server, each on a connection of its own."""
+    """Requests per second answered by an HTTP server, each on its own connection."""
     where = (running.contender.right, WEB_PORT)
     web = (sys.executable, "-m", "bench.web")
     server = running.ground.right.start_tool(*web, "serve", *where)
@@ -121,7 +122,7 @@ def http(running: Running, seconds: int) -> Figures:
 
 
 def start(running: Running, seconds: int) -> Figures:
-    """Seconds from the start of both ends, on a fresh ground, to the first packet."""
+    """Seconds from starting both ends, on a fresh ground, to the first packet."""
     ground = running.lab.ground(running.contender.name)
     try:
         return {"start": bring_up(running.contender, ground)}
@@ -130,7 +131,7 @@ def start(running: Running, seconds: int) -> Figures:
 
 
 def memory(running: Running, seconds: int) -> Figures:
-    """Resident memory of a node after all this traffic: the larger of both ends."""
+    """Resident memory of a node after all this traffic: the larger of the two ends."""
     return {"memory": float(max(host.memory() for host in running.ground.hosts))}
 
 

@@ -1,12 +1,13 @@
-"""A mesh of real nodes under mixed traffic and churn, for as long as wanted: `make soak`.
+"""A mesh of real nodes under mixed traffic and churn, for any length of time: `make soak`.
 
     python -m bench.soak [--minutes 60] [--nodes 5] [--seed N] [--out FILE]
 
-TCP transfers, datagrams, pings and pages cross the mesh all the time and are checked to the last
-byte, while nodes are killed, restarted, cut off and told new secrets (bench.churn). Sessions are
-short, so that links are renewed all the time too. Nodes 1 and 2 are never restarted: their memory,
-files and delayed calls must not grow. Exit code 0 when every verdict is good; the file has all
-readings and is renewed every minute, so that a soak that was broken off has left something.
+TCP transfers, datagrams, pings and HTTP pages cross the mesh all the time and are checked to the
+last byte, while nodes are killed, restarted, disconnected and given new secrets (bench.churn).
+Sessions are short, so that links are renewed constantly too. Nodes 1 and 2 are never restarted:
+their memory, open files and delayed calls must not grow. The exit code is 0 if every verdict is
+good. The file has all readings and is rewritten every minute, so that an interrupted soak leaves
+its data.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ from tunmesh.errors import OperatorError
 from tunmesh.localmesh.processes import MeshError
 
 SETTINGS = {"process__timing": {"auth": {"session_max_age": 60}}}
-STREAMS = 4  # transfers at a time
+STREAMS = 4  # concurrent transfers
 READ_PAUSE = 5.0  # seconds between two readings
 SAVE_PAUSE = 60.0
 LEAVE_PATIENCE = 10.0
-# Of datagrams and pings between nodes that nobody harmed: what a busy machine drops.
+# Losses of datagrams and pings between unharmed nodes that a busy machine may cause.
 TOLERATED_LOSS = 0.01
 KINDS = ("tcp", "udp", "ping", "http")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of the last table."""
+    """One line of the final table."""
 
     what: str
     found: str
@@ -54,7 +55,7 @@ class Verdict:
 
 
 class Soak:
-    """One run. `run` returns when the time is over; `verdicts` and `summary` can be had always."""
+    """One run. `run` returns when the time is over; `verdicts` and `summary` work at any time."""
 
     def __init__(self, mesh: RealMesh, draw: random.Random, minutes: float, out: Path) -> None:
         self._mesh = mesh
@@ -66,14 +67,14 @@ class Soak:
         self._churn = Churn(mesh, self._harm, draw, SETTINGS, self.tally.note)
         self._readings: list[Reading] = []
         self._began = time.monotonic()
-        self._busy = 0.0  # seconds of CPU of steady nodes when they were read last
+        self._busy = 0.0  # CPU seconds of the steady nodes at the last reading
 
     @property
     def _at(self) -> float:
         return time.monotonic() - self._began
 
     async def run(self) -> None:
-        """Raises MeshError when not even the beginning works."""
+        """Raises MeshError if the mesh cannot even be started."""
         for number in numbers(self._mesh):
             self._mesh.configure(number, SETTINGS)
         await self._mesh.start_all()
@@ -92,7 +93,8 @@ class Soak:
         await self._leave()
 
     def _work(self, worker: Callable[[], Awaitable[None]]) -> Deferred[None]:
-        """One that goes on until it is cancelled; a bug of its own is an error like any."""
+        """A worker that runs until it is cancelled; a bug in it counts as an error like any
+        other."""
 
         def ended(failure: Failure) -> None:
             if not failure.check(CancelledError):
@@ -102,7 +104,7 @@ class Soak:
         return work.addErrback(ended)
 
     async def _leave(self) -> None:
-        """Every node ends in peace."""
+        """Every node leaves cleanly."""
         for number in numbers(self._mesh):
             self._mesh.signal(number, "TERM")
         processes = [self._mesh.process(number) for number in numbers(self._mesh)]
@@ -121,7 +123,7 @@ class Soak:
                     self._readings.append(await read_node(self._mesh, number, self._at))
                 except CancelledError:
                     raise
-                except Exception as error:  # also a busy machine may make it fail once
+                except Exception as error:  # a busy machine may make it fail once, too
                     self.tally.counts["unread"] += 1
                     self.tally.note(f"node{number} could not be read: {error!r}")
             self._busy = sum(cpu_seconds(self._mesh.pid(number)) for number in STEADY)
@@ -164,7 +166,7 @@ class Soak:
         yield _at_most("errors in all", counts["errors"], sum(self._tolerated()))
 
     def _tolerated(self) -> Iterator[int]:
-        """Losses that are within their limits, which are errors as well."""
+        """The number of errors that are losses within their limits."""
         for kind in ("udp", "ping"):
             lost = self.tally.counts[f"{kind}_lost"]
             yield min(lost, int(self.tally.counts[kind] * TOLERATED_LOSS))
@@ -196,7 +198,7 @@ def _at_most(what: str, found: int, limit: int) -> Verdict:
 
 
 def table(verdicts: Sequence[Verdict]) -> list[str]:
-    """For a terminal of 80 columns."""
+    """The table for a terminal of 80 columns."""
     return [
         f"{'ok' if one.good else 'FAILED':<7} {one.what:<48} {one.found:>11} {one.limit:>10}"
         for one in verdicts

@@ -1,6 +1,7 @@
-"""What tunmesh shall reach, and whether it did: ratios within the same run wherever possible.
+"""The performance targets, and whether they were met: ratios within the same run where
+possible.
 
-A ratio is the median of the rounds' ratios (see `bench.results`), any other figure the median.
+A ratio is the median of the rounds' ratios (see `bench.results`), any other figure a median.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ US = "tunmesh"
 
 @dataclass(frozen=True)
 class Target:
-    """`figure` of tunmesh, or its ratio to another figure, is at least or at most `limit`."""
+    """`figure` of tunmesh, or its ratio to another figure, must be at least or at most `limit`."""
 
     text: str
     figure: str
@@ -28,7 +29,7 @@ class Target:
     unit_name: str = ""
 
     def value(self, results: Results) -> float | None:
-        """In its unit; None when it was not measured."""
+        """The value in its unit; None if it was not measured."""
         if self.other:
             return results.ratio((US, self.figure), self.other)
         found = results.summary(US, self.figure)
@@ -37,14 +38,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and what became of it."""
+    """A target and its outcome."""
 
     target: Target
     value: float | None
 
     @property
     def met(self) -> bool | None:
-        """None: nobody knows."""
+        """None: not measured."""
         if self.value is None:
             return None
         limit = self.target.limit

@@ -1,4 +1,4 @@
-"""The two C programs of the benchmark, compiled on the spot; and what else must be installed."""
+"""The two C programs of the benchmark, compiled on demand, and the tools that must be installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.errors import BenchError
 
 SOURCES = Path(__file__).parent
-# program: the Debian package that has it
+# program: its Debian package
 TOOLS = {
     "iperf3": "iperf3",
     "ping": "iputils-ping",
@@ -24,7 +24,7 @@ COMPILER = {"cc": "gcc"}
 
 
 def missing(programs: Mapping[str, str]) -> list[str]:
-    """The packages of those programs that are not there; `apt install` takes the list."""
+    """The packages of those programs that are missing, for `apt install`."""
     return sorted({package for program, package in programs.items() if not shutil.which(program)})
 
 
@@ -35,8 +35,8 @@ def insist_on(programs: Mapping[str, str]) -> None:
 
 
 def version(command: Sequence[str]) -> str:
-    """The version that a program prints: the first number with a dot in it, else its first line;
-    empty if it prints nothing."""
+    """The version that a program prints: the first number with a dot in it, otherwise its first
+    line; empty if it prints nothing."""
     try:
         printed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     except OSError:
@@ -46,15 +46,16 @@ def version(command: Sequence[str]) -> str:
 
 
 def dated(number: str, released: Mapping[str, int]) -> str:
-    """A version with the year of its release, from the version if it has a date (0.0.20220316),
-    else from `released`: "2.6.14 (2025)"."""
+    """A version with the year of its release, from the version itself if it contains a date
+    (0.0.20220316), otherwise from `released`: "2.6.14 (2025)"."""
     date = re.search(r"\b(20\d\d)(0[1-9]|1[0-2])([0-2]\d|3[01])\b", number)
     year = date[1] if date else released.get(number, "of unknown date")
     return f"{number or 'version unknown'} ({year})"
 
 
 def compile_program(name: str, directory: Path, *libraries: str) -> str:
-    """Compile bench/NAME.c into `directory`; the program's path. Raises BenchError if it fails."""
+    """Compile bench/NAME.c into `directory`; returns the program's path. Raises BenchError if it
+    fails."""
     target = directory / name
     if target.exists():
         return str(target)

@@ -1,7 +1,7 @@
-"""Watches one way through the mesh without a pause: how long did nothing come back?
+"""Watches one path through the mesh continuously, to find how long traffic was interrupted.
 
-A ping every 10 ms. An outage is the time between two that were answered, by when they were sent:
-pings that the mesh holds back for a while and then delivers are no outage, lost ones are.
+A ping every 10 ms. An outage is the time between the sending of two answered pings: pings that the
+mesh delays and then delivers are no outage, lost ones are.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Watch:
         self._socket.close()
 
     def move(self, address: str) -> None:
-        """Ask somewhere else from now on."""
+        """Ping from another namespace from now on."""
         self._address = address
 
     def outage(self, since: float) -> float:
@@ -58,12 +58,12 @@ class Watch:
         return max(b - a for a, b in pairwise(times))
 
     def first_after(self, since: float) -> float | None:
-        """Seconds from then until the first ping that was answered, if there is one."""
+        """Seconds from then until the first answered ping, if there is one."""
         later = next((one for one in self.answered if one >= since), None)
         return None if later is None else later - since
 
     def lost(self, since: float) -> float:
-        """The share of pings from then on that had no answer yet."""
+        """The share of pings since then that have no answer yet."""
         sent = sum(one >= since for one in self._sent.values())
         answered = sum(one >= since for one in self.answered)
         return sent / (sent + answered) if sent + answered else 0.0
@@ -74,7 +74,7 @@ class Watch:
         self._sent[self._sequence] = time.monotonic()
         try:
             self._socket.sendto(request, (self._address, 0))
-        except OSError:  # no route: as good as lost
+        except OSError:  # no route: counts as lost
             return
 
     def fileno(self) -> int:
@@ -86,7 +86,7 @@ class Watch:
                 datagram = self._socket.recv(2048)
             except BlockingIOError:
                 return
-            except OSError:  # an earlier ping came back as unreachable
+            except OSError:  # an ICMP error for an earlier ping
                 continue
             match icmp.parse_echo_reply(icmp.IPV4, datagram):
                 case (self._identity, sequence) if sequence in self._sent:

@@ -1,5 +1,5 @@
-"""A cable that is long, narrow and lossy (`bench/way.c`): what netem does, where a kernel has none.
-Its ends are tun devices called eth0."""
+"""A path with delay, limited bandwidth and loss (`bench/way.c`), for kernels without netem. Its
+ends are tun devices named eth0."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IFF_TUN_NO_PI = 0x1001
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The same in both directions."""
+    """The path's properties, the same in both directions."""
 
     delay: float
     """Seconds from one end to the other."""
@@ -38,7 +38,7 @@ class Way:
 def lay(
     way: Way, namespaces: Sequence[Namespace], addresses: Sequence[str], directory: Path
 ) -> int:
-    """Join two namespaces by it; the id of the process that does."""
+    """Join two namespaces by such a path; returns the id of its process."""
     ends = [
         _end(namespace, address) for namespace, address in zip(namespaces, addresses, strict=True)
     ]

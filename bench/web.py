@@ -1,11 +1,11 @@
-"""A real HTTP server, Twisted's, and a client that opens a new connection for each request.
+"""A real HTTP server (Twisted's), and a client that opens a new connection for each request.
 
-    python -m bench.web serve ADDRESS PORT        says "ready", then serves 1 KiB to whoever asks
-    python -m bench.web ask ADDRESS PORT SECONDS  says how many requests were answered
+    python -m bench.web serve ADDRESS PORT        prints "ready", then serves 1 KiB per request
+    python -m bench.web ask ADDRESS PORT SECONDS  prints the number of requests answered
 
-The client has eight connections under way at once, so that it waits for the server and not for
-round trips. Either of the two costs several times what the tunnel costs for the same connection:
-what is compared is what is left of the machine for them.
+The client keeps eight connections in flight, so that it is bound by the server and not by round
+trips. Client and server each use several times the CPU time of the tunnel, so what is compared is
+how much of the machine each tunnel leaves for them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def serve(address: str, port: int) -> None:
 
 
 def ask(address: str, port: int, seconds: float) -> int:
-    """How many requests were answered in full within the time."""
+    """The number of requests answered in full within the time."""
     answered = 0
     with selectors.DefaultSelector() as selector:
         for _ in range(UNDER_WAY):
@@ -62,7 +62,8 @@ def _begin(selector: selectors.BaseSelector, where: tuple[str, int]) -> None:
 def _go_on(
     selector: selectors.BaseSelector, key: selectors.SelectorKey, events: int
 ) -> bool | None:
-    """One step of one request: None while it lasts, then whether it was answered in full."""
+    """One step of one request: None while it is in progress, then whether it was answered in
+    full."""
     connection, answer = key.fileobj, key.data
     assert isinstance(connection, socket.socket)  # noqa: S101
     try:

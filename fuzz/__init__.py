@@ -1,15 +1,15 @@
-"""Fuzzing: bytes that nobody would think of, against what reads bytes from outside.
+"""Fuzzing of everything that parses bytes from outside.
 
-    targets/NAME.py     check(data): what must hold whatever the bytes are; one file a target
+    targets/NAME.py     check(data): what must hold for any bytes; one file per target
     corpus/NAME/        inputs worth keeping; every run of the tests replays them
-    __main__            `make fuzz`: time split among the targets
+    __main__            `make fuzz`: the time is split among the targets
     run, child          one target in a process of its own: libFuzzer, guided by the coverage of
                         tunmesh (atheris)
-    corpus              the files; what was found, made small
+    corpus              the files; minimizes what was found
     seeds               the first inputs: real messages, frames, handshakes, files
-    choices             bytes as a row of decisions
+    choices             bytes as a sequence of decisions
 
-A check asserts more than that nothing crashes: that what was read is written as the same again,
-that the quick parser agrees with a slow one, that bounds hold, that a refusal is of the kind it
-must be. It is a function of its bytes alone, and needs nothing but what the tests need.
+A check asserts more than the absence of crashes: that parsing and encoding round-trip, that the
+fast parser agrees with a simple one, that bounds hold, that errors are of the right kind. It is a
+pure function of its bytes, and has no dependencies beyond those of the tests.
 """

@@ -1,4 +1,4 @@
-"""The command line: python -m fuzz [options]; `make fuzz` is its front door."""
+"""The command line: python -m fuzz [options]; usually run as `make fuzz`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def row(outcome: Outcome) -> str:
 
 
 def complaints(outcomes: Iterable[Outcome]) -> list[str]:
-    """For each target that failed: where to look, and what to type to see it again."""
+    """For each failed target: where to look, and the command that reproduces the failure."""
     lines = []
     for outcome in outcomes:
         if outcome.culprit is not None:
@@ -67,7 +67,7 @@ def complaints(outcomes: Iterable[Outcome]) -> list[str]:
 @click.argument("target", type=click.Choice(TARGETS))
 @click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
 def replay(target: str, files: tuple[Path, ...]) -> None:
-    """Give inputs to a target's check, without fuzzing; no file: its corpus."""
+    """Run a target's check on inputs, without fuzzing; no file: on its corpus."""
     for path in files or corpus.files(target):
         corpus.replay(target, path)
         click.echo(f"{path}: holds")
@@ -75,7 +75,7 @@ def replay(target: str, files: tuple[Path, ...]) -> None:
 
 @main.command()
 def shrink() -> None:
-    """Take over into the corpus what was found and reaches something new."""
+    """Add found inputs that reach new code to the corpus."""
     for target in TARGETS:
         before, after = corpus.shrink(target)
         click.echo(f"{target}: {after} of {before} are kept")
@@ -83,7 +83,7 @@ def shrink() -> None:
 
 @main.command()
 def seed() -> None:
-    """Write the inputs that are made of real messages anew."""
+    """Write the inputs that are made of real messages again."""
     seeds.write()
 
 

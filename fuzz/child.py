@@ -1,7 +1,7 @@
-"""One target under libFuzzer: python -m fuzz.child TARGET [libFuzzer's options and directories].
+"""One target under libFuzzer: python -m fuzz.child TARGET [libFuzzer's options and
+directories].
 
-It ends with libFuzzer's own exit code and says what it has to say in libFuzzer's own words; the
-parent reads both.
+It exits with libFuzzer's exit code and prints libFuzzer's output; the parent reads both.
 """
 
 from __future__ import annotations

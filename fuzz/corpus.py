@@ -1,11 +1,12 @@
-"""The inputs that are kept, one file each.
+"""The corpus: one file per input.
 
-    corpus/TARGET/real-…           made by fuzz.seeds from what is real
-    corpus/TARGET/regression-…     what once failed; stays for ever
-    corpus/TARGET/(12 digits)      found by fuzzing: reaches what none of the others does
+    corpus/TARGET/real-…           made by fuzz.seeds from real messages
+    corpus/TARGET/regression-…     a former failure, never removed
+    corpus/TARGET/(12 digits)      found by fuzzing: reaches code that no other input does
 
-`shrink` makes few of many: it keeps what reaches a step from line to line of tunmesh that nothing
-smaller took. That is coarser than what a fuzzer sees, and right for files that people keep.
+`shrink` minimizes the corpus: it keeps an input only if it takes a line-to-line step in tunmesh
+that no smaller input takes. That is coarser than a fuzzer's coverage, and suits files in a
+repository.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from fuzz.targets import check_of
 ROOT = Path(__file__).parent.parent
 CORPUS = Path(__file__).parent / "corpus"
 FOUND = ROOT / ".fuzz" / "found"  # not in the repository
-LARGEST = 4096  # bytes of a file that is kept
+LARGEST = 4096  # largest file that is accepted
 
 _PACKAGE = str(Path(tunmesh.__file__).parent)
 Step = tuple[str, int, int]  # file, line, and the line before it
 
 
 def files(target: str) -> list[Path]:
-    """What the repository has for a target."""
+    """The inputs of a target in the repository."""
     return sorted((CORPUS / target).iterdir())
 
 
@@ -41,7 +42,7 @@ def replay(target: str, path: Path) -> None:
 
 
 def shrink(target: str) -> tuple[int, int]:
-    """Take over what was found and is worth it; how many there were and how many are kept."""
+    """Add the findings that are worth it; how many were found and how many the corpus now has."""
     check = check_of(target)
     kept = [path for path in files(target) if "-" in path.name]
     others = [*(path for path in files(target) if path not in kept), *(FOUND / target).glob("*")]
@@ -63,9 +64,11 @@ def shrink(target: str) -> tuple[int, int]:
 
 
 def steps_of(check: Callable[[bytes], None], data: bytes) -> set[Step]:
-    """Every pair of lines of tunmesh, one executed after the other in a function.
+    """Every pair of consecutively executed lines of tunmesh within a function.
 
-    At the second time: what the first one leaves in a cache must not depend on who was before."""
+    Measured in a second run, as the first one may fill caches, and the result must not depend on
+    earlier inputs.
+    """
     check(data)
     steps: set[Step] = set()
 

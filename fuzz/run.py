@@ -1,4 +1,4 @@
-"""Fuzzing one target for some seconds, in a process of its own, and what came of it."""
+"""Fuzzes one target for some seconds, in a process of its own, and reports the outcome."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from fuzz.corpus import CORPUS, FOUND
 
 CRASHES = FOUND.with_name("crashes")
-LONGEST = 4096  # bytes of an input: what larger ones find, smaller ones find sooner
-PATIENCE = 10  # seconds for one input: more means that the time it takes has no bound
+LONGEST = 4096  # bytes of an input; smaller inputs find the same bugs sooner
+PATIENCE = 10  # seconds per input; an input that takes longer shows unbounded running time
 MEMORY = 1024  # MiB
 # By libFuzzer's exit code.
 VERDICTS = {0: "clean", 70: "too slow", 71: "too much memory", 77: "failed"}
@@ -24,13 +24,13 @@ _ARTIFACT = re.compile(r"Test unit written to (\S+)")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one target."""
+    """The outcome of one target."""
 
     target: str
     verdict: str
     executions: int
-    rate: int  # executions in a second
-    found: int  # inputs that reached what none had reached before
+    rate: int  # executions per second
+    found: int  # inputs with new coverage
     culprit: Path | None = None  # the input that failed
     log: Path | None = None
 
@@ -40,7 +40,7 @@ class Outcome:
 
 
 def fuzz(target: str, seconds: int) -> Outcome:
-    """Fuzz it, beginning with what the corpus has and with what was found before."""
+    """Fuzz it, starting with the corpus and with earlier findings."""
     found = FOUND / target
     for directory in (found, CRASHES):
         directory.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def fuzz(target: str, seconds: int) -> Outcome:
 
 
 def read_outcome(target: str, code: int, text: str, found: int, log: Path) -> Outcome:
-    """What libFuzzer said, as figures."""
+    """Parse libFuzzer's output into figures."""
     figures = {name: int(value) for name, value in _STATISTIC.findall(text)}
     executions = figures.get("number_of_executed_units", 0)
     artifact = _ARTIFACT.search(text)

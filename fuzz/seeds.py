@@ -1,6 +1,6 @@
-"""The first inputs of every target, from what is real: messages, frames, handshakes, files.
+"""The initial inputs of every target: real messages, frames, handshakes, files.
 
-A fuzzer that starts with these need not find out by itself what a message looks like.
+They save the fuzzer from discovering the formats by itself.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def _handshake() -> dict[str, bytes]:
         "sealed-flipped": b"\4\1" + b"\2\0\x09\1",
         "sealed-nonsense": b"\4\0" + b"\1\x04abcd",
     }
-    heads = [message[:255] for message in HONEST.carried]  # a story has a byte for their length
+    # a scenario has one byte for their length
+    heads = [message[:255] for message in HONEST.carried]
     raw = {f"message-{n}": b"\2\1\0\1" + bytes((len(m),)) + m for n, m in enumerate(heads)}
     return changes | raw
 
@@ -103,7 +104,7 @@ def _packet() -> dict[str, bytes]:
 
 
 def _segment(version: int) -> bytes:
-    """Datagrams of 10, 10 and 3 bytes, as one."""
+    """Datagrams of 10, 10 and 3 bytes, joined into one segment."""
     frame = datagram(b"a" * 10 + b"b" * 10 + b"c" * 3, version)
     start = 20 if version == 4 else 40
     return bytes((1, 5, start + 8, 0, 10, 0, start, 0, 6, 0)) + frame[10:]
@@ -124,7 +125,7 @@ def _segments() -> dict[str, bytes]:
 def _gossip() -> dict[str, bytes]:
     """0 id name started addresses dialed: a link; 2 link linked lost kind: gossip; and so on."""
     up = [bytes((0, node, 1, 1, 2 << node % 2, 1)) for node in (0, 1, 4)]
-    taken = up[0][:-1] + b"\0"  # not dialed: both of two are kept until the other end chooses
+    taken = up[0][:-1] + b"\0"  # not dialed: of two links both are held until the other end chooses
     flush = b"\0"
     return {
         "linked": b"".join(up),

@@ -1,1 +1,1 @@
-"""Attacks on real nodes by strangers, members and local processes, and what each one achieves."""
+"""Attacks on real nodes by strangers, members and local processes, and their effects."""

@@ -1,8 +1,8 @@
-"""Attacks on real nodes, and what they achieve.
+"""Attacks on real nodes, and their effects.
 
     python -m bench.attack [--only pings,silent_names] [--seconds 4] [--rate 300M] [--out DIRECTORY]
 
-Two tables: what floods and hoarding cost others (bench.attack.load), and the attacks that aim at
+Two tables: the cost of floods and memory exhaustion (bench.attack.load), and attacks that aim at
 one particular effect (bench.attack.effects).
 """
 

@@ -2,10 +2,10 @@
 
     python -m bench.attack.attacker ATTACK DIRECTORY HOST
 
-`DIRECTORY` holds the mesh's certificate, key and secret; strangers use no more of them than they
-could get over the wire, members all. An attack is a generator: each step is one attack. It goes on
-until standard input is closed; then the number of attacks and the most connections that were held
-go to standard output, as JSON.
+`DIRECTORY` holds the mesh's certificate, key and secret. Attacks by strangers use only what can be
+seen on the wire, those by members all of it. An attack is a generator: each step is one attack. It
+runs until standard input is closed; then the number of attacks and the peak number of connections
+held are written to standard output, as JSON.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def _await_end(over: threading.Event) -> None:
 def main(name: str, directory: str, host: str) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    os.nice(19)  # processor time that the kernel spends on the attacker is missing elsewhere
+    os.nice(19)  # CPU time that the kernel spends on the attacker is missing elsewhere
     steps = ATTACKS[name](Target(Path(directory), host))
     over = threading.Event()
     threading.Thread(target=_await_end, args=(over,), daemon=True).start()
-    attacks, held = 0, next(steps)  # the first step may be to have many identities join
+    attacks, held = 0, next(steps)  # the first step may have to link many identities
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     while not over.is_set():

@@ -1,6 +1,6 @@
-"""Attacks that aim at one effect, each measured by what it is about.
+"""Attacks that aim at one particular effect, each with its own measurement.
 
-Each runs on a stage of its own. A figure that never came is infinite, and shown as "never".
+Each runs on its own stage. The time of an event that never came is infinite, and shown as "never".
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from bench.lab import Lab
 from tunmesh.host.namespaces import CLONE_NEWNS, unshare
 from tunmesh.localmesh.plan import LISTEN_PORT, NodePlan
 
-NAME_SERVER = "10.99.0.3"  # the attacker's host, with two nodes
+NAME_SERVER = "10.99.0.3"  # the attacker's host, if there are two nodes
 NOWHERE = "https://192.0.2.250:4567"
 RESTARTS = 3
-LIMIT = 120.0  # seconds after which something is said never to happen
+LIMIT = 120.0  # seconds after which an event counts as "never"
 PAUSE = 3.2  # seconds
-LEARN = 15.0  # seconds until a node has asked about all that is vouched for
+LEARN = 15.0  # seconds until a node has asked about all the nodes vouched for
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def own_names(directory: Path) -> None:
 
 
 def _bootstrap_by_name(stage: Stage) -> None:
-    """Node 2 bootstraps from node 1, which is known by its name alone."""
+    """Node 2 bootstraps from node 1, of which it knows only the name."""
     url = f"https://node1:{LISTEN_PORT}"
     stage.configure(1, {"clustering__control_api_advertise_url": url})
     groups = {"first": {"bootstrap_node_urls": [url]}}
@@ -65,7 +65,8 @@ def _bootstrap_by_name(stage: Stage) -> None:
 
 
 def _restarts(stage: Stage, times: int = RESTARTS) -> Iterator[float]:
-    """Kill the bootstrap node and start it again: how long after it listens it is found."""
+    """Kill the bootstrap node and start it again: the time from when it listens until it is
+    found."""
     for _ in range(times):
         stage.kill(1)
         time.sleep(1)
@@ -176,7 +177,7 @@ EFFECTS: Mapping[str, Callable[[Lab], Figures]] = {
 
 
 def run(names: Sequence[str]) -> list[Figure]:
-    """Print each figure as soon as it is there."""
+    """Run each attack; each figure is printed as soon as it is known."""
     figures: list[Figure] = []
     for name in names:
         with Lab() as lab:

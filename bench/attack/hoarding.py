@@ -1,6 +1,5 @@
-"""Attacks on memory: members, and a stranger, that make a node buffer what they do not read or do
-not finish. Each identity takes little, and there are many of them.
-"""
+"""Memory exhaustion: members, and a stranger, make a node buffer data that they do not read or
+messages that they do not finish. Each identity uses little, but there are many of them."""
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ def address_of(number: int) -> str:
 def _crowd(
     target: Target, count: int, begin: Callable[[Any], None], go_on: Callable[[Any, int], None]
 ) -> Iterator[int]:
-    """That many links at once; one that ends is made anew."""
+    """That many links at once; one that ends is replaced."""
     links: dict[int, Any] = {}
     while True:
         for number in range(count):
@@ -54,7 +53,7 @@ def _crowd(
 
 
 def announced(target: Target) -> Iterator[int]:
-    """300 nodes that each announce a message of 1 MiB, which takes nine bytes, and send one more
+    """300 nodes each announce a message of 1 MiB, which takes nine bytes, and send one more byte
     every two seconds."""
     turn = DRIP / ANNOUNCERS
 
@@ -66,7 +65,7 @@ def announced(target: Target) -> Iterator[int]:
 
 
 def unfinished(target: Target) -> Iterator[int]:
-    """300 nodes that each send a message of 1 MiB but for its end, and a byte more every two
+    """300 nodes each send a message of 1 MiB except for its end, and one more byte every two
     seconds."""
     turn = DRIP / ANNOUNCERS
 
@@ -79,7 +78,7 @@ def unfinished(target: Target) -> Iterator[int]:
 
 
 def again(target: Target) -> Iterator[int]:
-    """150 nodes that each send half a message of 1 MiB, hang up all at once, and come again."""
+    """150 nodes each send half a message of 1 MiB, hang up all at once, and come back."""
     body = b"1048576:G" + bytes(1 << 19)
     while True:
         links: list[Any] = []
@@ -93,7 +92,7 @@ def again(target: Target) -> Iterator[int]:
 
 
 def echoes(target: Target) -> Iterator[int]:
-    """100 nodes that ping with 60 KB, again and again, and do not read what comes back."""
+    """100 nodes ping with 60 KB, over and over, and do not read the answers."""
 
     def ask(link: Any, number: int) -> None:
         link.sendall(requests[number])
@@ -110,7 +109,7 @@ def _echo(source: str) -> bytes:
 def packet(
     source: str, destination: str, protocol: int, body: bytes, number: int = 0, field: int = 0
 ) -> bytes:
-    """Behind an empty virtio header."""
+    """Preceded by an empty virtio header."""
     ends = socket.inet_aton(source) + socket.inet_aton(destination)
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), number, field, 64, protocol, 0) + ends
     head = head[:10] + icmp.checksum(head).to_bytes(2, "big") + head[12:]
@@ -118,7 +117,7 @@ def packet(
 
 
 def fragments(target: Target) -> Iterator[int]:
-    """4.8 MB/s of first fragments of datagrams that never become whole."""
+    """4.8 MB/s of first fragments of datagrams that are never completed."""
     source = address_of(0)
 
     def pieces() -> Iterator[bytes]:
@@ -135,7 +134,7 @@ def fragments(target: Target) -> Iterator[int]:
 
 
 class OwnTls:
-    """A TLS 1.3 client by libssl itself, which can ask for new keys. Blocking."""
+    """A TLS 1.3 client on libssl directly, which can request key updates. Blocking."""
 
     REQUESTED = 1  # SSL_KEY_UPDATE_REQUESTED
 
@@ -185,8 +184,8 @@ class OwnTls:
 
 
 def key_updates(target: Target) -> Iterator[int]:
-    """Makes TLS answer with new keys without end, and reads nothing. A ping now and then keeps the
-    link alive."""
+    """Requests TLS key updates without end, and reads nothing. An occasional ping keeps the link
+    alive."""
 
     def begin() -> OwnTls:
         link: OwnTls = target.join(connection=OwnTls(target.connect(), ALPN))
@@ -196,7 +195,7 @@ def key_updates(target: Target) -> Iterator[int]:
 
 
 def web_key_updates(target: Target) -> Iterator[int]:
-    """The same by a stranger, over HTTPS."""
+    """The same from a stranger, over HTTPS."""
     return _ask_for_keys(lambda: OwnTls(target.connect(), b"http/1.1"), b"")
 
 

@@ -1,10 +1,10 @@
-"""What attacks cost those who are not attackers: throughput, latency, memory.
+"""The cost of attacks to everything else: throughput, latency, memory.
 
 Two real nodes, each in a network namespace of its own, with a TCP stream of a fixed rate and pings
-between them; in a third namespace somebody attacks the first node (bench.attack.attacker). The
-attacked node has one processor to itself, and everybody else shares the other: so what is lost is
-lost to the attack and not to the attacker's own use of the machine. At a rate that the node can
-just carry, everything that it does for the attacker is missing from the stream.
+between them; in a third namespace an attacker attacks the first node (bench.attack.attacker). The
+attacked node has one CPU to itself, and everything else shares the other, so losses are due to the
+attack and not to the attacker's own CPU use. At a rate that the node can barely carry, all work
+that it does for the attacker is missing from the stream.
 
     throughput kept    of what the stream got without an attack
     p99 ms             of the pings' round trips; 100 a second
@@ -39,31 +39,31 @@ from bench.ping import parse_ping, percentile
 from bench.probe import await_first_packet
 from tunmesh.localmesh import plan
 
-LEAD = 1.0  # seconds that an attack has before it is measured
+LEAD = 1.0  # seconds that an attack runs before it is measured
 PING_INTERVAL = 0.01
 PATIENCE = 2.0  # seconds that an orchestrator waits for an answer
-STREAM_CONNECTIONS = 2  # that the stream itself opens: iperf3's control and its data
+STREAM_CONNECTIONS = 2  # opened by the stream itself: iperf3's control and data
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one attack did."""
+    """The effects of one attack."""
 
     attack: str
     rate: float  # bits a second that the stream got
-    p99: float  # seconds; infinite when no ping came back
-    livez: float  # seconds; infinite when it is not answered
+    p99: float  # seconds; infinite if no ping was answered
+    livez: float  # seconds; infinite if it is not answered
     grown: int  # bytes
     files: int
     lines: int
     failed: int
     dials: int
-    attacks: float  # a second
+    attacks: float  # per second
     held: int
 
 
 class Watch:
-    """Looks at a process ten times a second, and remembers the most."""
+    """Samples a process ten times a second, and remembers the peaks."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -83,14 +83,14 @@ class Watch:
             self._most = max(self._most[0], memory), max(self._most[1], fds)
 
     def end(self) -> tuple[int, int]:
-        """How many bytes and file descriptors it had, at most, beyond those at first."""
+        """The peak numbers of bytes and file descriptors above those at the start."""
         self._over.set()
         self._thread.join()
         return self._most[0] - self._before[0], self._most[1] - self._before[1]
 
 
 class Orchestrator:
-    """Asks for the node's health now and then, from another host."""
+    """Checks the node's health at intervals, from another host."""
 
     def __init__(self, host: Host, address: str) -> None:
         self._host, self._address = host, address
@@ -106,14 +106,14 @@ class Orchestrator:
             self._times.append(time.monotonic() - began if page else float("inf"))
 
     def end(self) -> float:
-        """How long an answer took: the median."""
+        """The median time of an answer."""
         self._over.set()
         self._thread.join()
         return percentile(self._times, 0.5)
 
 
 def fetch(host: Host, address: str, path: str) -> str:
-    """A page of the node, empty if it is not to be had."""
+    """A page of the node; empty if it cannot be fetched."""
     context = ssl._create_unverified_context()  # noqa: S323
     with host.namespace:
         page = HTTPSConnection(address, plan.LISTEN_PORT, context=context, timeout=PATIENCE)
@@ -127,9 +127,9 @@ def fetch(host: Host, address: str, path: str) -> str:
 
 
 def failures(host: Host) -> int:
-    """The handshake failures that a node has counted so far, as its metrics have it."""
+    """The number of handshake failures in the node's metrics so far."""
     name = "tunmesh_handshake_failures_total"
-    for _ in range(20):  # strangers may have taken all places
+    for _ in range(20):  # strangers may have taken all slots
         words = [line.split() for line in fetch(host, "127.0.0.1", "/metrics").splitlines()]
         if words:
             return sum(int(float(value)) for key, value, *_ in words if key.startswith(name + "{"))
@@ -138,7 +138,7 @@ def failures(host: Host) -> int:
 
 
 def measure(ground: Ground, name: str, seconds: int, rate: str) -> Row:
-    """One attack."""
+    """Measure one attack."""
     victim = ground.left
     assert victim.daemon  # noqa: S101
     failed, lines = -failures(victim), -victim.log.read_bytes().count(b"\n")
@@ -210,8 +210,7 @@ def _milliseconds(seconds: float) -> str:
 
 @contextmanager
 def two_nodes() -> Iterator[Ground]:
-    """Two nodes that are linked, and a third host where none runs; the first node has a processor
-    of its own."""
+    """Two linked nodes, and a third host without one; the first node has a CPU of its own."""
     ours, theirs = 0, 1
     with Lab() as lab:
         ground = lab.ground("attack", hosts=3)

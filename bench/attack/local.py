@@ -1,5 +1,5 @@
-"""Attacks from the node's own machine: by a program beside it, by somebody who can write to the
-directory of its control socket, and by somebody who has taken over its process."""
+"""Attacks from the node's own machine: by a program in the same namespace, by a user who can write
+to the directory of its control socket, and by code that runs in its process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STREAM = b"GET /v1/events?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 STARTS = 5
 INTRUDER = "65533"  # a uid that is not the node's
 
-# It exchanges the control socket for a link to somebody else's file, as soon as there is one.
+# Replaces the control socket by a link to another file as soon as the socket exists.
 EXCHANGE = """
 import ctypes, os, sys
 path, target = sys.argv[1:]
@@ -37,11 +37,11 @@ while rename(AT_FDCWD, ends[0], AT_FDCWD, ends[1], RENAME_EXCHANGE):
     pass
 """
 
-# The node waits a moment before it changes a mode by name, as it may on a busy machine.
+# The node pauses before it changes a mode by name, as it may on a busy machine.
 SLOW_CHMOD = ("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=?chmod,fchmodat")
 DELAY = ("-e", "inject=?chmod,fchmodat:delay_enter=100000")
 
-# What runs in the node's process, at a signal: each call that the kernel lets through is named.
+# This runs in the node's process on a signal: it prints each call that the kernel permits.
 INSIDE = """
 import ctypes, fcntl, os, signal, socket
 libc = ctypes.CDLL(None, use_errno=True)
@@ -83,7 +83,7 @@ signal.signal(signal.SIGUSR2, strike)
 
 
 def page_streams(lab: Lab) -> Figures:
-    """The application beside the node follows the live page's events, again and again."""
+    """A local application subscribes to the events of the live page, over and over."""
     stage = Stage(lab, 2)
     stage.start_all()
     descriptors = f"/proc/{stage.pid(1)}/fd"
@@ -106,7 +106,7 @@ def page_streams(lab: Lab) -> Figures:
 
 
 def own_process(lab: Lab) -> Figures:
-    """Somebody runs code in the node's process; later the node is killed and started again."""
+    """An attacker runs code in the node's process; later the node is killed and restarted."""
     stage = Stage(lab, 1)
     report, code = stage.directory / "report", stage.directory / "sitecustomize.py"
     report.touch()
@@ -136,8 +136,8 @@ def _names(said: list[str]) -> str:
 
 
 def control_socket(lab: Lab) -> Figures:
-    """Another user can write to the directory of the control socket, and there puts a link to a
-    file of root's in its place: what becomes of that file's mode."""
+    """Another user can write to the directory of the control socket, and replaces the socket by a
+    link to a file owned by root: does that file's mode change?"""
     insist_on({"strace": "strace"})
     stage = Stage(lab, 1)
     target, directory = stage.directory / "of-root", stage.directory / "shared"

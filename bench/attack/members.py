@@ -1,4 +1,4 @@
-"""Attacks by a member over its own links: floods, false messages, false claims."""
+"""Attacks by a member over its own links: floods, forged messages, false claims."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ def _tell(target: Target, *payloads: bytes) -> Iterator[int]:
 
 
 def small_packets(target: Target) -> Iterator[int]:
-    """Packets of his own, which nobody can tell from honest ones, as small as they can be."""
+    """The smallest packets with its own source address, which look like honest ones."""
     return _tell(target, b"D" + frame(OWN_ADDRESS, VICTIM.ipv4))
 
 
 def spoofed(target: Target) -> Iterator[int]:
-    """Packets from an address that is another node's."""
+    """Packets with another node's source address."""
     return _tell(target, b"D" + frame(OTHER.ipv4, VICTIM.ipv4, bytes(64)))
 
 
 def malformed(target: Target) -> Iterator[int]:
-    """Frames that are no packets, as small as they can be."""
+    """The smallest frames that are no packets."""
     return _tell(target, b"D")
 
 
 def pings(target: Target) -> Iterator[int]:
-    """Pings; no pong is read."""
+    """Pings, whose pongs are not read."""
     return _tell(target, b"i" + bytes(8))
 
 
 def gossip(target: Target) -> Iterator[int]:
-    """Vouches for other nodes each time, none of which exists; no question is read."""
+    """Vouches for other, non-existent nodes each time; does not read the inquiries."""
 
     def lies() -> Iterator[bytes]:
         for generation in itertools.count(1):
@@ -63,7 +63,7 @@ def gossip(target: Target) -> Iterator[int]:
 
 
 def empty_gossip(target: Target) -> Iterator[int]:
-    """Vouches for thousands and takes it back, and back, and back."""
+    """Vouches for thousands of nodes and takes it back, over and over."""
     ids = tuple(secrets.token_hex(16) for _ in range(sizes.MAX_FRAME // 32))
 
     def lies() -> Iterator[bytes]:
@@ -76,12 +76,12 @@ def empty_gossip(target: Target) -> Iterator[int]:
 
 
 def inquiries(target: Target) -> Iterator[int]:
-    """Asks who a node is, and does not read the answer."""
+    """Asks for a node's record, and does not read the answer."""
     return _tell(target, encode_inquiry((secrets.token_hex(16),) * 4))
 
 
 def introductions(target: Target) -> Iterator[int]:
-    """Introduces nodes that nobody asked for."""
+    """Introduces nodes that were not asked for."""
     me = NodeRecord("0" * 32, "m", 0, "https://m:1", (ip_interface("10.77.0.1/16"),), "m")
     keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(sizes.MAX_INTRODUCED)]
     crowd = [signing.sign(replace(me, id=key.id), key) for key in keys]
@@ -89,7 +89,7 @@ def introductions(target: Target) -> Iterator[int]:
 
 
 def refusals(target: Target) -> Iterator[int]:
-    """Says that an address is somebody else's, whose name is another one each time."""
+    """Refuses an address in favour of another node, with a different name each time."""
     said = (
         encode(Refusal((VICTIM.ipv4,), f"holder{number}").encode()) for number in itertools.count()
     )
@@ -97,7 +97,7 @@ def refusals(target: Target) -> Iterator[int]:
 
 
 def comes_and_goes(target: Target) -> Iterator[int]:
-    """Joins and leaves, under another name each time."""
+    """Joins and leaves, under a new name each time."""
     for number in itertools.count():
         with suppress(*GONE):
             end(target.join(f"mallory{number}"))
@@ -117,8 +117,8 @@ def many_links(target: Target) -> Iterator[int]:
 
 
 def claims(target: Target) -> Iterator[int]:
-    """Joins with the address of the other node every 1.5 s, as another node each time, and leaves
-    when the next one has joined: there is always somebody who waits for the address."""
+    """Joins with the address of the other node every 1.5 s, each time as a new node, and leaves
+    when the next one has joined: there is always a waiting claimant for the address."""
     waiting: SSL.Connection | None = None
     while True:
         with suppress(*GONE):

@@ -1,6 +1,6 @@
-"""Members with many identities at one address that keep a node busy.
+"""Floods by members with many identities at one address.
 
-Each of 400 identities sends as much as the node takes, and none of them waits for the others.
+Each of 400 identities sends as much as the node accepts, independently of the others.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from tunmesh.wire.gossip import Gossip
 from tunmesh.wire.netstring import encode
 
 IDENTITIES = 400
-TOLD = 1000  # nodes for which one message vouches
+TOLD = 1000  # nodes that one message vouches for
 
 
 def mob_packets(target: Target) -> Iterator[int]:
-    """Packets of their own, as small as they can be."""
+    """The smallest packets with their own source addresses."""
     numbers = range(IDENTITIES)
     return _mob(target, [_chunk(b"D" + frame(address_of(n), VICTIM.ipv4)) for n in numbers])
 
 
 def mob_pings(target: Target) -> Iterator[int]:
-    """Pings; no pong is read."""
+    """Pings, whose pongs are not read."""
     return _mob(target, [_chunk(b"i" + bytes(8))] * IDENTITIES)
 
 
 def mob_gossip(target: Target) -> Iterator[int]:
-    """Each vouches for the same thousand nodes and takes it back, again and again."""
+    """All vouch for the same thousand nodes and take it back, over and over."""
     ids = tuple(secrets.token_hex(16) for _ in range(TOLD))
     some, others = ids[: TOLD // 2], ids[TOLD // 2 :]
     told = (Gossip(1, ids), *(Gossip(0, some, others), Gossip(0, others, some)) * 2)
@@ -48,10 +48,11 @@ def _chunk(payload: bytes) -> bytes:
 
 
 def _mob(target: Target, said: Sequence[bytes]) -> Iterator[int]:
-    """One link for each of these, by which it is sent for ever. Those that end are not replaced."""
+    """One link for each of these messages, on which it is sent for ever. Links that end are not
+    replaced."""
     links: dict[int, Any] = {}  # by file descriptor
     texts: dict[int, bytes] = {}
-    rest: dict[int, bytes] = {}  # what is to be sent next
+    rest: dict[int, bytes] = {}  # what to send next
     for number, text in enumerate(said):
         link = target.join(f"mallory{number}", address_of(number))
         link.setblocking(False)

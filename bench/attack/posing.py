@@ -1,4 +1,4 @@
-"""Somebody with the certificate's key, but without the secret, poses as a node's port."""
+"""An attacker with the certificate's key, but without the secret, poses as a node."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tunmesh.wire import messages, sizes
 from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.proofs import Challenge, Hello
 
-ATTACKER = NodePlan(2)  # whose host has no node
+ATTACKER = NodePlan(2)  # no node runs on its host
 SECONDS = 10.0
 
 
 def posing_port(lab: Lab) -> Figures:
-    """Node 1 dials it: which of the things that a node says of itself can be read."""
+    """Node 1 dials the attacker: which parts of its record can be read?"""
     stage = Stage(lab, 1)
     stage.configure(
         1, {"clustering__bootstrap_groups": {"first": {"bootstrap_node_urls": [ATTACKER.url]}}}
@@ -48,7 +48,7 @@ def posing_port(lab: Lab) -> Figures:
 
 
 def _converse(caller: socket.socket, context: SSL.Context) -> list[bytes]:
-    """What a dialer says until it gives up on somebody who cannot prove anything."""
+    """What a dialer sends until it gives up on a listener that cannot prove anything."""
     caller.settimeout(None)
     limit = b"\1\0\0\0\0\0\0\0" + bytes(8)
     caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)

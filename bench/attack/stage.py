@@ -1,6 +1,7 @@
-"""Real nodes on the first hosts of a ground, and an attacker on the last one, where no node runs.
+"""Real nodes on the first hosts of a ground, and an attacker on the last one, which has no
+node.
 
-Nodes are known by their numbers from 1 on; node 1 is the one that the others bootstrap from.
+Nodes are numbered from 1; the others bootstrap from node 1.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from bench.iperf import await_line
 from bench.lab import Ground, Host, Lab
 from tunmesh.localmesh.plan import NodePlan, Owner, node_config
 
-PATIENCE = 30.0  # seconds until something that must happen is given up
+PATIENCE = 30.0  # seconds until an expected event is given up
 POLL = 0.01
 TWISTD = str(Path(sys.executable).with_name("twistd"))
-Figures = Iterator[tuple[str, float]]  # what was measured, as it comes
+Figures = Iterator[tuple[str, float]]  # measurements, as they arrive
 
 
 class Stage:
@@ -40,7 +41,7 @@ class Stage:
         self.numbers = range(1, nodes + 1)
 
     def host(self, number: int) -> Host:
-        """Where that node runs. The attacker's is the one after the last node's."""
+        """The host of that node. The attacker's is the one after the last node's."""
         return self.ground.hosts[number - 1]
 
     @property
@@ -60,7 +61,7 @@ class Stage:
         (self.directory / plan.config_file).write_text(yaml.safe_dump(config))
 
     def start(self, number: int, *by: str) -> None:
-        """Start a node, by a program that starts another one."""
+        """Start a node, through a program that starts another one."""
         config = str(self.directory / NodePlan(number).config_file)
         command = (TWISTD, "--nodaemon", "--pidfile=", "tunmesh", "--config", config)
         self.host(number).start_daemon(*by, *command)
@@ -78,7 +79,7 @@ class Stage:
         os.kill(self.pid(number), which)
 
     def kill(self, number: int) -> None:
-        """End it without a goodbye; its log is the next one's."""
+        """Kill it; the next start begins a new log."""
         daemon = self.host(number).daemon
         assert daemon  # noqa: S101
         daemon.kill()
@@ -90,7 +91,7 @@ class Stage:
         return daemon.pid
 
     def logged(self, number: int, event: str, **fields: str) -> int:
-        """How often a node has logged this since it was started."""
+        """How often a node has logged this event since it was started."""
         lines = self.host(number).log.read_text().splitlines()
         events = [json.loads(line) for line in lines if line.startswith("{")]
         wanted = {"event": event, **fields}
@@ -99,8 +100,8 @@ class Stage:
     def until_logged(
         self, number: int, event: str, patience: float = PATIENCE, **fields: str
     ) -> float:
-        """Wait until a node has logged this: the seconds it took, infinite after `patience`.
-        Raises BenchError if the node ends."""
+        """Wait until a node has logged this event; returns the seconds it took, infinite after
+        `patience`. Raises BenchError if the node ends."""
         began = time.monotonic()
         while not self.logged(number, event, **fields):
             self.host(number).check_daemon()
@@ -110,8 +111,8 @@ class Stage:
         return time.monotonic() - began
 
     def lost(self, number: int, address: str, count: int, *options: str) -> float:
-        """Of so many pings from there to an address, sent at intervals of 20 ms, the share that was
-        not answered."""
+        """The share of unanswered pings out of this many, sent from there to an address every 20
+        ms."""
         ping = ("ping", "-i", "0.02", "-c", str(count), "-W", "1", *options, address)
         answers = self.host(number).run(*ping, accept=(0, 1)).count(" time=")
         return 1 - answers / count
@@ -119,7 +120,7 @@ class Stage:
 
 @contextmanager
 def attacking(name: str, ground: Ground, victim: str) -> Iterator[list[str]]:
-    """The attack goes on within; afterwards what the attacker said is in the list."""
+    """Run the attack inside the `with` block; afterwards the list has the attacker's report."""
     said: list[str] = []
     command = (sys.executable, "-m", "bench.attack.attacker", name)
     with ground.hosts[-1].namespace:
@@ -142,7 +143,7 @@ def attacking(name: str, ground: Ground, victim: str) -> Iterator[list[str]]:
 
 
 def connections_opened(pid: int) -> int:
-    """How many TCP connections were ever opened from the namespace of a process."""
+    """The number of TCP connections ever opened from the namespace of a process."""
     tcp = [line.split() for line in Path(f"/proc/{pid}/net/snmp").read_text().splitlines()]
     names, values = (row for row in tcp if row[0] == "Tcp:")
     return int(values[names.index("ActiveOpens")])

@@ -1,4 +1,4 @@
-"""Attacks by strangers: all they have is what they can see at the port."""
+"""Attacks by strangers, who have only what they can see at the port."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tunmesh.wire.proofs import Hello, Proof
 
 
 def nothing(target: Target) -> Iterator[int]:
-    """To compare with: nobody attacks."""
+    """The baseline: no attack."""
     while True:
         time.sleep(0.1)
         yield 0
 
 
 def half_open(target: Target) -> Iterator[int]:
-    """Connects as often as it can, says nothing, and keeps what it gets."""
+    """Connects as often as possible, sends nothing, and holds the connections."""
     return _hoard(lambda _: target.connect())
 
 
 def drip(target: Target) -> Iterator[int]:
-    """The same, and a byte of a TLS record each second."""
+    """The same, with one byte of a TLS record per second."""
 
     def again(connection: socket.socket) -> None:
         with suppress(OSError):
@@ -79,7 +79,7 @@ def _has_ended(connection: socket.socket) -> bool:
 
 
 def garbage(target: Target) -> Iterator[int]:
-    """Connects, sends noise and goes."""
+    """Connects, sends noise and disconnects."""
     noise = secrets.token_bytes(CHUNK)
     while True:
         with suppress(OSError):
@@ -90,12 +90,12 @@ def garbage(target: Target) -> Iterator[int]:
 
 
 def handshakes(target: Target) -> Iterator[int]:
-    """Whole TLS handshakes, one after the other, and nothing behind them."""
+    """Complete TLS handshakes, one after another, and nothing after them."""
     return _repeat(target, b"")
 
 
 def client_hellos(target: Target) -> Iterator[int]:
-    """A recorded first flight of TLS, which costs its sender nothing and the node a signature."""
+    """A recorded first TLS flight, which costs its sender nothing and the node a signature."""
     recorder = SSL.Connection(target.context, None)
     recorder.set_connect_state()
     with suppress(SSL.WantReadError):
@@ -113,30 +113,30 @@ def client_hellos(target: Target) -> Iterator[int]:
 
 
 def unknown_key(target: Target) -> Iterator[int]:
-    """TLS, then a hello with a key that is not the mesh's."""
+    """TLS, then a hello with a key id that is not the mesh's."""
     hello = Hello((sizes.VERSION,), (bytes(8),), bytes(32))
     return _repeat(target, encode(hello.encode()))
 
 
 def wrong_version(target: Target) -> Iterator[int]:
-    """TLS, then a hello of a version that nobody speaks."""
+    """TLS, then a hello with an unknown version."""
     return _repeat(target, encode(_hello(target, version=99)))
 
 
 def huge_length(target: Target) -> Iterator[int]:
-    """TLS, then a frame of a gigabyte is announced."""
+    """TLS, then the announcement of a frame of a gigabyte."""
     return _repeat(target, b"999999999:" + bytes(1024))
 
 
 def replay(target: Target) -> Iterator[int]:
-    """TLS, then the hello and a proof of somebody else."""
+    """TLS, then another node's hello and proof."""
     hello = _hello(target, version=sizes.VERSION)
     proof = Proof(bytes(32), bytes(114)).encode()
     return _repeat(target, encode(hello) + encode(proof))
 
 
 def _hello(target: Target, version: int) -> bytes:
-    """A hello by somebody who knows the secret."""
+    """A hello made with the secret."""
     nonce = bytes(sizes.NONCE_SIZE)
     return Hello((version,), (target.key.id_for(nonce),), nonce).encode()
 
@@ -165,17 +165,17 @@ REQUEST = b"GET /metrics HTTP/1.1\r\nHost: victim\r\n\r\n"
 
 
 def http(target: Target) -> Iterator[int]:
-    """A page over HTTPS, on a new connection each time."""
+    """An HTTPS page, on a new connection each time."""
     return _repeat(target, REQUEST, SSL.Context(SSL.TLS_METHOD))
 
 
 def pipeline(target: Target) -> Iterator[int]:
-    """Requests without end on one connection, and no answer is read."""
+    """Endless requests on one connection, with no answer read."""
     return pour(target.browser, REQUEST * 1000)
 
 
 def endless_head(target: Target) -> Iterator[int]:
-    """A request whose head does not end."""
+    """A request with an endless header."""
     return pour(target.browser, b"GET /livez HTTP/1.1\r\n" + b"X: y\r\n" * 10_000)
 
 

@@ -1,7 +1,7 @@
 """The node under attack, as its attacker reaches it: plain TCP, TLS, or a link.
 
-Blocking sockets, since an attacker waits for nobody: TLS by pyOpenSSL, the messages by the node's
-own codecs.
+Blocking sockets, since an attacker has nothing else to wait for: TLS by pyOpenSSL, messages by the
+node's own codecs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tunmesh.wire import sizes
 from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.records import NodeRecord, SignedRecord
 
-TIMEOUT = 2.0  # seconds, of a connect, a read or a write
+TIMEOUT = 2.0  # seconds, for a connect, a read or a write
 OWN_ADDRESS = "10.77.0.66"
 OWN_URL = "https://10.99.0.3:1"
 NAME = "mallory"
@@ -41,8 +41,8 @@ Attack = Callable[["Target"], Iterator[int]]
 
 
 class Target:
-    """The attacked node's port, and what the attacker has of the mesh: its certificate and key, and
-    its secret."""
+    """The attacked node's port, and what the attacker has of the mesh: its certificate, key and
+    secret."""
 
     def __init__(self, directory: Path, host: str) -> None:
         self._directory = directory
@@ -82,7 +82,7 @@ class Target:
         connection: Any = None,
         url: str = OWN_URL,
     ) -> Any:
-        """A link, over this connection or a new one: the attacker is a member."""
+        """Link with the node, over this connection or a new one, as a member."""
         return self.meet(name, address, connection, url)[0]
 
     def meet(
@@ -92,7 +92,7 @@ class Target:
         connection: Any = None,
         url: str = OWN_URL,
     ) -> tuple[Any, SignedRecord]:
-        """A link, and what the node at its other end signed of itself."""
+        """A link, and the record that the node at its other end signed."""
         connection = connection or self.secure()
         node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
         record = NodeRecord(
@@ -118,7 +118,7 @@ class Target:
 
 
 def limit_waiting(plain: socket.socket) -> None:
-    """Have the kernel end a read or a write after TIMEOUT: TLS libraries know no time limits."""
+    """Have the kernel limit each read and write to TIMEOUT: the TLS library has no timeouts."""
     plain.settimeout(None)
     limit = int(TIMEOUT).to_bytes(8, "little") + bytes(8)  # a struct timeval
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
@@ -132,7 +132,7 @@ def end(connection: Any) -> None:
 
 
 def pour(begin: Callable[[], Any], data: bytes) -> Iterator[int]:
-    """Send the same data again and again over one connection; a new one when that is closed."""
+    """Send the same data over and over on one connection; on a new one if that is closed."""
 
     def forever() -> Iterator[bytes]:
         while True:
@@ -142,7 +142,7 @@ def pour(begin: Callable[[], Any], data: bytes) -> Iterator[int]:
 
 
 def stream(begin: Callable[[], Any], data: Iterator[bytes]) -> Iterator[int]:
-    """Send this data over one connection; a new one when that is closed."""
+    """Send this data on one connection; on a new one if that is closed."""
     while True:
         with suppress(*GONE):
             connection = begin()

@@ -1,4 +1,4 @@
-"""Attacks by a member that says false things of other nodes, or of itself."""
+"""Attacks by a member that makes false claims about other nodes, or about itself."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.records import NodeRecord, SignedRecord
 
 NAME_SERVER_PORT = 53
-MADE_UP = 4000  # nodes that a member may vouch for are 4,096
-REFUSING = "10.99.0.3"  # the attacker's own host: every port but few refuses
-BOOTSTRAP = "https://node1:4567"  # where the attacked node looks for its bootstrap node
+MADE_UP = 4000  # a member may vouch for 4,096
+REFUSING = "10.99.0.3"  # the attacker's own host, where all but a few ports refuse
+BOOTSTRAP = "https://node1:4567"  # the URL that the attacked node bootstraps from
 BEHIND_NAT, NEWCOMER = plan.NodePlan(2), plan.NodePlan(3)
 BEAT = 0.1  # seconds between two forged packets
-MTU = 552  # the least that Linux believes
+MTU = 552  # the smallest MTU that Linux accepts
 PING = encode(bytes([messages.PING]) + bytes(8))
 _generations = count(1)
 
 
 class _Link:
-    """A link over which the attacker vouches, and answers pings and inquiries. `introduce` makes
-    the records that answer an inquiry."""
+    """A link over which the attacker vouches for nodes, and answers pings and inquiries.
+    `introduce` makes the records that answer an inquiry."""
 
     def __init__(self, link: Any, introduce: Callable[[Sequence[str]], list[SignedRecord]]) -> None:
         self._link = link
@@ -51,10 +51,11 @@ class _Link:
         self._link.sendall(encode(gossip.encode()))
 
     def answer(self) -> int:
-        """Read once; how many nodes were introduced. Raises one of GONE when the link has ended."""
+        """Read once; returns the number of introduced nodes. Raises one of GONE when the link has
+        ended."""
         try:
             data = self._link.recv(CHUNK)
-        except SSL.WantReadError:  # nothing was said for a while
+        except SSL.WantReadError:  # nothing was received for a while
             self._link.sendall(PING)
             return 0
         answered = 0
@@ -71,7 +72,7 @@ class _Link:
 
 
 def _vouch_for(target: Target, url: Callable[[int], str]) -> Iterator[int]:
-    """Vouch for MADE_UP nodes; the nth is said to be at `url(n)`."""
+    """Vouch for MADE_UP nodes; the nth claims to be at `url(n)`."""
     keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(MADE_UP)]
     numbers = {key.id: number for number, key in enumerate(keys)}
 
@@ -103,12 +104,13 @@ def made_up(number: int, key: NodeKey, url: str) -> SignedRecord:
 
 
 def dial_reflector(target: Target) -> Iterator[int]:
-    """Vouches for 4,000 made-up nodes, each at another port of a host that refuses connections."""
+    """Vouches for 4,000 made-up nodes, each at a different port of a host that refuses
+    connections."""
     return _vouch_for(target, lambda number: f"https://{REFUSING}:{10_000 + number}")
 
 
 def silent_names(target: Target) -> Iterator[int]:
-    """Vouches for 4,000 made-up nodes at names whose name server, at the attacker's host, never
+    """Vouches for 4,000 made-up nodes with names whose name server, at the attacker's host, never
     answers."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("", NAME_SERVER_PORT))
@@ -116,7 +118,7 @@ def silent_names(target: Target) -> Iterator[int]:
 
 
 def bootstrap_url(target: Target) -> Iterator[int]:
-    """Stays linked, and says that the URL of the bootstrap node is its own."""
+    """Stays linked, and claims the URL of the bootstrap node as its own."""
     while True:
         with suppress(*GONE):
             connection = target.join(url=BOOTSTRAP)
@@ -131,8 +133,8 @@ def bootstrap_url(target: Target) -> Iterator[int]:
 
 
 def false_introductions(target: Target) -> Iterator[int]:
-    """Learns a newcomer's id by a link with it, vouches for that id, and introduces it as the past
-    life of the attacker itself, which nobody has cause to dial."""
+    """Learns a newcomer's id by a link with it, vouches for that id, and introduces it as a
+    previous life of the attacker, which no node has a reason to dial."""
     newcomer: Any = None
     while newcomer is None:
         with suppress(*GONE):
@@ -158,7 +160,7 @@ def false_introductions(target: Target) -> Iterator[int]:
 
 
 def icmp_quotes(target: Target) -> Iterator[int]:
-    """Says "fragmentation needed, 552 bytes" about packets between the node's underlay address and
+    """Sends "fragmentation needed, 552 bytes" about packets between the node's underlay address and
     its peer, and a public name server."""
     underlay = target.place[0]
     forged = b"".join(
@@ -179,8 +181,8 @@ def icmp_quotes(target: Target) -> Iterator[int]:
 
 
 def _too_big(source: str, destination: str) -> bytes:
-    """The ICMP error to the attacked node about a packet that it is said to have sent."""
-    # A ping's answer is quoted: errors about other packets count only where a socket sent them.
+    """The ICMP error to the attacked node about a packet that it supposedly sent."""
+    # It quotes an echo reply: errors about other packets count only if a socket sent them.
     quoted = packet(source, destination, ip_headers.ICMP, struct.pack("!BBHHH", 0, 0, 0, 1, 1))
     body = struct.pack("!HH", 0, MTU) + quoted[10:]
     message = struct.pack("!BBH", 3, 4, icmp.checksum(b"\3\4\0\0" + body)) + body
@@ -191,4 +193,4 @@ VOUCHERS: tuple[Attack, ...] = (dial_reflector, silent_names, icmp_quotes)
 AIMED: tuple[Attack, ...] = (
     bootstrap_url,
     false_introductions,
-)  # at what bench.attack.effects sets
+)  # set by bench.attack.effects

@@ -15,7 +15,7 @@ PORT = 4242
 
 
 def prepare(ground: Ground, issuer: str) -> None:
-    """Write certificates, which the program `issuer` makes, and configs."""
+    """Write configs, and certificates issued by the program `issuer`."""
     left, right = ground.hosts
     left.run(issuer, "ca", "-name", "bench", *_files(ground, "ca"))
     for host, own in (left, INNER_LEFT), (right, INNER_RIGHT):
@@ -55,7 +55,7 @@ def _config(ground: Ground, own: str, lighthouse: str) -> dict[str, object]:
             "interval": 60,
             "hosts": [] if is_lighthouse else [INNER_LEFT],
         },
-        "listen": {"host": "0.0.0.0", "port": PORT},  # noqa: S104 its namespace has one cable
+        "listen": {"host": "0.0.0.0", "port": PORT},  # noqa: S104 its namespace has only the cable
         "punchy": {"punch": True},
         "cipher": "aes",
         "tun": {"dev": "tun1", "mtu": 1300, "tx_queue": 500},
@@ -64,7 +64,7 @@ def _config(ground: Ground, own: str, lighthouse: str) -> dict[str, object]:
 
 
 def contender(name: str = "nebula", program: str = "nebula") -> Contender:
-    """`program`: its name, or its path. The nebula-cert beside it is used if there is one."""
+    """`program`: a name or a path. The nebula-cert next to it is used if there is one."""
     beside = str(Path(program).with_name("nebula-cert"))
     issuer = beside if shutil.which(beside) else "nebula-cert"
 

@@ -1,7 +1,7 @@
-"""OpenVPN 2.6, one end to the other, certificates checked by fingerprint, AES-256-GCM.
+"""OpenVPN 2.6, point to point, certificates checked by fingerprint, AES-256-GCM.
 
-All else is its default (tun-mtu 1500, mssfix). In user space: Debian does not have the kernel
-module (DCO), and where somebody has it, `disable-dco` leaves it out.
+Everything else is the default (tun-mtu 1500, mssfix). It runs in user space: Debian has no kernel
+module (DCO), and where one is installed, `disable-dco` turns it off.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def prepare(protocol: str) -> Callable[[Ground], None]:
 
 
 def contender(name: str, program: str = "openvpn", protocol: str = "udp") -> Contender:
-    """`program`: its name, or its path."""
+    """`program`: a name or a path."""
 
     def start(ground: Ground) -> None:
         for host in ground.hosts:

@@ -1,4 +1,4 @@
-"""The yardstick: bench/relay.c, the least that one TLS connection between two tun devices takes."""
+"""The baseline: bench/relay.c, the minimum for one TLS connection between two tun devices."""
 
 from __future__ import annotations
 

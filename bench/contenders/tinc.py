@@ -1,4 +1,4 @@
-"""tinc 1.0 with its default settings: UDP, and whatever cipher and digest it chooses."""
+"""tinc 1.0 with its default settings: UDP, and its default cipher and digest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def prepare(ground: Ground) -> None:
 
 
 def _write_node(host: Host, name: str, own: str) -> str:
-    """Everything but the other's host file; the text of this node's."""
+    """Write all files but the other node's host file; returns the text of this node's host file."""
     key = rsa.generate_private_key(65537, 2048)
     private = host.directory / "rsa_key.priv"
     private.touch(mode=0o600)
@@ -47,7 +47,7 @@ def _write_node(host: Host, name: str, own: str) -> str:
 
 
 def contender(name: str = "tinc", program: str = "tincd") -> Contender:
-    """`program`: its name, or its path."""
+    """`program`: a name or a path."""
 
     def start(ground: Ground) -> None:
         for host in ground.hosts:

@@ -1,5 +1,5 @@
-"""tunmesh itself, from this checkout or from another one, so that before and after can be compared
-in one run."""
+"""tunmesh itself, from this checkout or from another one, to compare before and after in one
+run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def contender(name: str, checkout: Path | None = None) -> Contender:
-    """tunmesh as installed in the checkout's .venv; in that of this process by default."""
+    """tunmesh as installed in the checkout's .venv; by default in that of this process."""
     programs = checkout / ".venv" / "bin" if checkout else Path(sys.executable).parent
 
     def start(ground: Ground) -> None:
@@ -35,7 +35,7 @@ def contender(name: str, checkout: Path | None = None) -> Contender:
 
 
 def plans(ground: Ground) -> list[NodePlan]:
-    """As many nodes as there are hosts."""
+    """A plan with as many nodes as there are hosts."""
     return [NodePlan(number) for number in range(1, len(ground.hosts) + 1)]
 
 

@@ -1,4 +1,4 @@
-"""No VPN at all: the cable itself. What this machine's kernel can do between two namespaces."""
+"""No VPN: the bare cable. The limit of this machine's kernel between two namespaces."""
 
 from __future__ import annotations
 

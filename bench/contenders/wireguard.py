@@ -1,7 +1,7 @@
 """wireguard-go with the MTU 1420 that `wg-quick` would choose for this cable.
 
-It puts a control socket under /run, by the name of its interface and not by its namespace. So each
-gets a /run of its own, which also leaves nothing behind.
+Its control socket under /run is named after the interface, which is the same in every namespace. So
+each gets its own /run, which also cleans up after it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PublicKey = {public}
 AllowedIPs = {other}/32
 Endpoint = {address}:{port}
 """
-# The daemon is given its keys over the socket that it makes, which takes it a moment.
+# The daemon is configured over its socket, which it takes a moment to create.
 START = """\
 mount -t tmpfs none /run && mkdir /run/wireguard || exit 1
 (
@@ -59,7 +59,7 @@ def start(ground: Ground) -> None:
 
 
 def contender(name: str = "wireguard-go", program: str = "wireguard-go") -> Contender:
-    """`program`: its name, or its path."""
+    """`program`: a name or a path."""
     return Contender(
         name=name,
         about="user space, MTU 1420",

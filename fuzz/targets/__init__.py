@@ -1,5 +1,5 @@
-"""What is fuzzed. Each module has one function `check(data: bytes) -> None`, which raises if the
-bytes make anything hold no longer that should."""
+"""The fuzz targets. Each module has one function `check(data: bytes) -> None`, which raises if the
+bytes violate an invariant."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ Check = Callable[[bytes], None]
 
 
 def check_of(target: str) -> Check:
-    """Imported when it is asked for: what is imported under atheris is instrumented."""
+    """Imported on demand: modules imported under atheris are instrumented."""
     check: Check = import_module(f"fuzz.targets.{target}").check
     return check

@@ -1,7 +1,7 @@
-"""A config file with anything in it: a config, or lines for a person.
+"""Any bytes in a config file yield a config, or error lines for a person.
 
-The file is the bytes. A config that was accepted is written out and read again, which must give the
-same one.
+The bytes are the file. An accepted config is dumped and loaded again, which must give the same
+config.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ENVIRON = {"X": "x", "PORT": "4567"}
 
 @cache
 def _directory() -> tempfile.TemporaryDirectory[str]:
-    """Where the file is, and those that it names. It goes with the process."""
+    """The directory of the file, and of those that it names. It is removed with the process."""
     directory = tempfile.TemporaryDirectory(prefix="tunmesh-fuzz-")
     for name in ("ca.pem", "cert.pem", "key.pem"):
         (Path(directory.name) / name).write_text("PEM")

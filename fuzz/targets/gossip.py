@@ -1,9 +1,9 @@
-"""A roster among members that lie: they hold the secret, and say whatever they like.
+"""A roster among lying members, who hold the secret and may send anything.
 
-Bytes decide who comes up with which record, who vouches for whom, introduces and asks for whom, and
-which links break. Nothing is asked of the liars. Of the roster it is asked that its commands make
-sense to who carries them out, that no address is routed but to a node that claims it, that our own
-addresses are never routed away, and that nothing is kept without a bound or a reason.
+The bytes decide which link comes up with which record, who vouches for, introduces and asks for
+whom, and which links break. The liars are not constrained. The roster must issue only commands that
+can be carried out, route an address only to a node that claims it, never route our own addresses to
+a peer, and hold no state without a bound and a reason.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ NETWORK = ip_network("10.0.0.0/24")
 IDS = tuple(f"{number:032x}" for number in range(8))
 HONEST, ME = IDS[2], IDS[3]
 LIARS = tuple(node_id for node_id in IDS if node_id not in (HONEST, ME))
-STALE = 13  # the kind of gossip that is told as if it were the first
-CROWD = 1500  # nodes that nobody has seen, for whom one gossip may vouch
-# Mine, the honest one's, another one's, the network's own, its broadcast, one of another network.
+STALE = 13  # the kind of gossip that is handled as if it were the first
+CROWD = 1500  # unknown nodes that one gossip may vouch for
+# Ours, the honest node's, another node's, the network's own, its broadcast, one of another network.
 ADDRESSES = tuple(
     ip_interface(f"{host}/24")
     for host in ("10.0.0.3", "10.0.0.1", "10.0.0.2", "10.0.0.0", "10.0.0.255", "192.0.2.1")
@@ -38,7 +38,7 @@ _REASONS = sorted(BYE_REASONS)
 
 
 class Line:
-    """A link, as far as a roster cares."""
+    """A link as the roster sees it."""
 
     def __init__(self, record: NodeRecord) -> None:
         self.record = record
@@ -72,7 +72,7 @@ def check(data: bytes) -> None:
 
 
 class Story:
-    """One roster, and the node around it as far as the roster knows."""
+    """One roster, and the node around it as far as the roster is concerned."""
 
     def __init__(self, choices: Choices) -> None:
         self.choices = choices
@@ -89,7 +89,7 @@ class Story:
         self.run(self.roster.authenticated(self.honest, self.honest.record, True))
 
     def step(self) -> None:
-        """Somebody does something."""
+        """One random event."""
         choices = self.choices
         kind = choices.number(10)
         if kind < 2 or not self.lines:
@@ -140,7 +140,7 @@ class Story:
             self._do(command)
 
     def _do(self, command: Command[Line]) -> None:
-        """Carry out a command as a node does, and wonder about it."""
+        """Carry out a command as a node does, and check it."""
         match command:
             case commands.Dial(record):
                 assert record.id != ME
@@ -186,7 +186,7 @@ class Story:
                 assert self.joined[line.record.id] is line
 
     def check_honest(self) -> None:
-        """Whatever was said: it is linked, and its address is its own."""
+        """Whatever was claimed, the honest node is linked, and its address is routed to it."""
         assert self.joined[HONEST] is self.honest
         assert self.honest.is_open
         assert self.routes[ADDRESSES[1].ip] == HONEST
@@ -205,7 +205,7 @@ class Story:
         )
         assert vouches == {node_id: known.vouchers for node_id, known in hearsay._known.items()}
         for node_id, known in hearsay._known.items():
-            # Who is asked can answer: he still vouches for it.
+            # A node that can be asked can answer: it still vouches for that node.
             asked = hearsay._vouchers.get(known.asked)
             assert known.record or asked is None or node_id in asked.vouches
         for line in claims._queues.values():

@@ -1,9 +1,9 @@
-"""The handshake: somebody on the wire, somebody without the secret, and somebody with it who lies.
+"""The handshake against a man in the middle, against a stranger, and against a lying member.
 
-A story begins with its kind. In a conversation each of the four messages is passed on or changed;
-who was authentic in the end tells whether a change went unnoticed. Otherwise a machine gets
-messages that have nothing to do with its own, or a peer that holds the secret proves a strange
-record, or seals nonsense.
+The first byte selects the kind of scenario. In a conversation each of the four messages is passed
+on or changed; if an end is authentic afterwards, no change may have gone unnoticed. In the others a
+machine gets unrelated messages, or a peer that holds the secret proves a strange record, or seals
+nonsense.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tunmesh.wire.proofs import encode_shown
 from tunmesh.wire.records import NodeRecord, SignedRecord
 
 _KEYS = ((KEY,), (NEW_KEY, KEY), (KEY, NEW_KEY))
-_FRESH = b"x" * 32  # a nonce that nothing recorded was made for
+_FRESH = b"x" * 32  # a nonce that no recorded message was made for
 
 
 def check(data: bytes) -> None:
@@ -41,7 +41,7 @@ def check(data: bytes) -> None:
 
 
 def _conversation(choices: Choices) -> None:
-    """Two honest nodes, and somebody between them."""
+    """Two honest nodes, and a man in the middle."""
     keys = choices.pick(_KEYS), choices.pick(_KEYS)
     is_spliced = choices.number(8) == 7
     one = dialer(keys[0], nonce=_FRESH)
@@ -65,14 +65,14 @@ def _conversation(choices: Choices) -> None:
     assert story.listener_seen in (None, LISTENER)
     assert story.dialer_seen in (None, DIALER)
     assert (story.reason is None) == is_whole
-    # Whoever refused refuses everything; who has all that he wanted takes no more either.
+    # A machine that refused refuses everything from then on; one that has finished accepts no more.
     refuser = other if len(intact) % 2 else one
     for message in (*honest, *HONEST.carried):
         _refuses(refuser, message)
 
 
 def _changed(choices: Choices, message: bytes, before: list[bytes]) -> bytes:
-    """What arrives in the place of a message."""
+    """The message that arrives instead."""
     match choices.number(8):
         case 1:
             return choices.take(choices.number())
@@ -94,7 +94,7 @@ def _changed(choices: Choices, message: bytes, before: list[bytes]) -> bytes:
 
 
 def _garbage(choices: Choices) -> None:
-    """Without the secret, and without one who has it in between, nobody is authentic."""
+    """Without the secret, and without relaying to a member, no end is authentic."""
     machine = (dialer if choices.number(2) else listener)(nonce=_FRESH)
     while choices:
         message = _changed(choices, choices.pick(HONEST.carried), HONEST.carried)
@@ -107,8 +107,8 @@ def _garbage(choices: Choices) -> None:
 
 
 def _liar(choices: Choices) -> None:
-    """A member may call itself what it likes, if it is a record with its own id: else that is a bad
-    proof, or it is malformed."""
+    """A member may claim anything in a valid record with its own id: otherwise the proof is bad, or
+    the record malformed."""
     record = choices.rest()
     signature = KEY_D.sign(b"tunmesh/1 record" + record)
     shown = encode_shown(SignedRecord(KEY_D.public, signature, record), False)
@@ -125,7 +125,7 @@ def _liar(choices: Choices) -> None:
 
 
 def _sealed(choices: Choices) -> None:
-    """A member may seal anything, in either role: only what that node has signed counts."""
+    """A member may seal anything, in either role: only data signed by that node counts."""
     number = choices.pick((3, 4))
     honest = KNOWN.open(number, HONEST.carried[number - 1]).encode()
     claim = _changed(choices, honest, [honest])

@@ -1,4 +1,5 @@
-"""Every message of the wire: refused as malformed, or a value that is written as it was read."""
+"""Every wire message: it is refused as malformed, or decoded to a value that encodes to the same
+bytes."""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ from tunmesh.wire.records import NodeRecord
 class Codec:
     decode: Callable[[bytes], Any]
     encode: Callable[[Any], bytes]
-    # The most bytes that whatever was accepted is written as; 0: exactly those that were read.
+    # The largest size that an accepted message may be encoded to; 0: exactly the input.
     longest: int = 0
 
 
-# By tag. A record alone has none; it begins like this.
+# By tag. A bare record has none; it begins like this.
 CODECS = {
     b"H": Codec(Hello.decode, Hello.encode),
     b"C": Codec(Challenge.decode, Challenge.encode),
@@ -68,7 +69,7 @@ def _records(value: object) -> list[NodeRecord]:
 
 
 def _check_record(record: NodeRecord) -> None:
-    """What everybody relies on who has a record in his hands."""
+    """What all users of a record rely on."""
     host, port = record.host_port
     assert host and 0 < port < 1 << 16
     assert bytes.fromhex(record.id).hex() == record.id

@@ -1,4 +1,4 @@
-"""The decoder of frames, beside one that has the whole stream and takes its time.
+"""The frame decoder, compared with a simple one that is given the whole stream.
 
 limit / 4 ‖ number of cuts ‖ sizes of the chunks (1 each, then over again) ‖ stream
 """
@@ -12,7 +12,7 @@ from fuzz.choices import Choices
 from tunmesh.errors import PeerError
 from tunmesh.wire.netstring import Decoder, encode
 
-Outcome = tuple[list[bytes], str | None]  # payloads, and why it ended there
+Outcome = tuple[list[bytes], str | None]  # payloads, and the reason for the end
 
 _LENGTH = re.compile(rb"(0|[1-9][0-9]{0,8}):")
 _PART_OF_LENGTH = re.compile(rb"[0-9]{0,9}")
@@ -31,7 +31,7 @@ def check(data: bytes) -> None:
 
 
 def slowly(stream: bytes, limit: int) -> Outcome:
-    """The rules, one after the other."""
+    """The rules, one after another."""
     payloads: list[bytes] = []
     while True:
         head = _LENGTH.match(stream)
@@ -50,7 +50,7 @@ def slowly(stream: bytes, limit: int) -> Outcome:
 
 
 def in_chunks(stream: bytes, limit: int, sizes: list[int]) -> Outcome:
-    """What the decoder makes of it. Payloads are read at the end, since they are to stay valid."""
+    """The decoder's result. Payloads are read at the end, since they must stay valid."""
     decoder = Decoder(limit)
     payloads: list[memoryview] = []
     reason = None

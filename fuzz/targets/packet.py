@@ -1,6 +1,6 @@
-"""What a peer sends as a packet: whether it may reach our kernel, and whose it is.
+"""Packets from a peer: whether they may be written to the tun, and which node they belong to.
 
-1: the length in the IP header is mended first, without which nearly nothing is well formed ‖ frame
+1: first correct the length in the IP header, or almost nothing is well formed ‖ frame
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check(data: bytes) -> None:
 
 
 def mended(frame: bytes) -> bytes:
-    """With the length that it has, where it claims to be IP."""
+    """With the correct length in the IP header, if it has one."""
     size = len(frame) - virtio.HEADER
     if 20 <= size < 1 << 16 and frame[10] >> 4 == 4:
         return frame[:12] + struct.pack(">H", size) + frame[14:]
@@ -40,7 +40,7 @@ def mended(frame: bytes) -> bytes:
 
 
 def _check_good(frame: bytes) -> None:
-    """It is all of one packet, and what its header asks for stays inside."""
+    """The frame is exactly one packet, and the offsets in its virtio header stay inside it."""
     size = len(frame) - virtio.HEADER
     assert virtio.read(frame)[:2] == tuple(address.packed for address in ends(frame))
     assert not virtio.well_formed(frame + b"\0")

@@ -1,4 +1,4 @@
-"""Datagrams made one segment and cut again, and segments of strangers cut.
+"""UDP segmentation: datagrams joined and split again, and split segments from a peer.
 
 0 ‖ for each datagram: flow, size, identification      joined: nothing is lost, all is in order
 1 ‖ frame                                              cut, if it is a segment of datagrams
@@ -39,7 +39,7 @@ def _join(choices: Choices) -> None:
 
 
 def _burst(choices: Choices) -> list[bytes]:
-    """A few datagrams as the kernel gives them, alike but for one thing or other."""
+    """A few datagrams as from the kernel, alike except for a detail in some of them."""
     what = choices.number()
     size = choices.pick(_SIZES)
     first = choices.number()
@@ -58,7 +58,7 @@ def _burst(choices: Choices) -> list[bytes]:
 
 
 def _told_apart(frame: bytes) -> bytes:
-    """All of a frame but what joining may change: in IPv4, identification and checksum."""
+    """All of a frame except what joining may change: in IPv4, identification and checksum."""
     return frame[:14] + frame[16:20] + frame[22:] if frame[10] >> 4 == 4 else frame
 
 
