@@ -12,10 +12,10 @@ from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
-from tests.api.test_control import Standing, command
 from tests.api.test_public import DEAD, LIVE, LONELY
 from tests.observe.test_metrics import a_status
 from tests.support.configs import MINIMAL
+from tests.support.control import FakeNode, command
 from tests.support.places import short_directory
 from tests.support.realnode import reactor
 from tunmesh.api.public import site
@@ -118,7 +118,7 @@ class AtTheSocket(unittest.TestCase):
     timeout = 30
 
     def setUp(self) -> None:
-        self.standing = Standing(self)
+        self.node = FakeNode(self)
 
     async def python(self, *arguments: str, path: Path | None = None) -> tuple[str, int]:
         """What Python prints that knows of the socket and of no config, and its exit code."""
@@ -128,7 +128,7 @@ class AtTheSocket(unittest.TestCase):
             env={
                 **os.environ,
                 "TUNMESH_CONFIG_PATH": "/nonexistent",
-                "TUNMESH_SOCKET": str(path or self.standing.path),
+                "TUNMESH_SOCKET": str(path or self.node.path),
             },
             reactor=reactor,
         )
@@ -137,7 +137,7 @@ class AtTheSocket(unittest.TestCase):
 
     async def test_pages(self) -> None:
         """It says what the port would say, with the same exit codes."""
-        self.standing.now = replace(self.standing.now, live=LIVE, ready=LONELY)
+        self.node.now = replace(self.node.now, live=LIVE, ready=LONELY)
         for page, code, said in (
             ("/livez", 0, '/livez answers 200: { "status": "ok"'),
             ("/readyz", 1, "not linked to any node"),
@@ -151,10 +151,10 @@ class AtTheSocket(unittest.TestCase):
 
     async def test_command(self) -> None:
         """`tunmesh healthcheck` is the same, with an option for readiness."""
-        self.standing.now = replace(self.standing.now, live=LIVE, ready=LONELY)
-        alive = await command(self.standing.path, "healthcheck")
+        self.node.now = replace(self.node.now, live=LIVE, ready=LONELY)
+        alive = await command(self.node.path, "healthcheck")
         self.assertEqual(alive.exit_code, 0, alive.output)
-        ready = await command(self.standing.path, "healthcheck", "--ready")
+        ready = await command(self.node.path, "healthcheck", "--ready")
         self.assertEqual(ready.exit_code, 1)
         self.assertIn("not linked to any node", ready.output)
 
@@ -171,7 +171,7 @@ class AtTheSocket(unittest.TestCase):
 
     async def test_silence(self) -> None:
         """A node that hangs is not healthy, and its port is not asked after that."""
-        path = self.standing.directory / "silent.sock"
+        path = self.node.directory / "silent.sock"
         silent = reactor.listenUNIX(str(path), Factory.forProtocol(Protocol))
         self.addCleanup(silent.stopListening)
         text, code = await self.python("-m", "tunmesh.healthcheck", path=path)
@@ -180,7 +180,7 @@ class AtTheSocket(unittest.TestCase):
 
     async def test_nonsense(self) -> None:
         """Whatever answers there, the answer is a line."""
-        path = self.standing.directory / "else.sock"
+        path = self.node.directory / "else.sock"
         other = reactor.listenUNIX(str(path), Factory.forProtocol(Mumbler))
         self.addCleanup(other.stopListening)
         text, code = await self.python("-m", "tunmesh.healthcheck", path=path)

@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
-from tests.api.test_control import Standing
+from tests.support.control import FakeNode
 from tests.support.places import short_directory
 from tests.support.realnode import reactor
 from tunmesh.cli.client import Client
@@ -114,8 +114,8 @@ class StreamTests(unittest.TestCase):
     timeout = 120
 
     def setUp(self) -> None:
-        self.standing = Standing(self)
-        self.standing.log.info("linked", event="linked")
+        self.node = FakeNode(self)
+        self.node.log.info("linked", event="linked")
 
     async def run_with(self, streams: str, lines: list[list[str]]) -> list[tuple[int, str]]:
         """The exit code of each, and what it said on stderr."""
@@ -125,7 +125,7 @@ class StreamTests(unittest.TestCase):
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(sys.path),
-                "TUNMESH_SOCKET": str(self.standing.path),
+                "TUNMESH_SOCKET": str(self.node.path),
                 "TUNMESH_CONFIG_PATH": "/nowhere",
             },
             reactor=reactor,

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from tests.api.test_control import EPOCH, Standing
 from tests.support.configs import MINIMAL, SECRET
+from tests.support.control import EPOCH, FakeNode
 from tunmesh.cli import rotation
 from tunmesh.cli.main import main
 from tunmesh.node import links
@@ -23,8 +23,8 @@ class RotateCase(unittest.TestCase):
     timeout = 30
 
     def setUp(self) -> None:
-        self.standing = Standing(self)
-        self.directory, self.socket = self.standing.directory, self.standing.path
+        self.node = FakeNode(self)
+        self.directory, self.socket = self.node.directory, self.node.path
         for name in ("cert.pem", "key.pem"):
             (self.directory / name).write_text("")
         self.path = self.directory / "config.yaml"
@@ -38,12 +38,12 @@ class RotateCase(unittest.TestCase):
 
     def links(self, valid: int, *key_ids: str, age: float = 60.0) -> None:
         """So many secrets are valid in the node, by which the peers are linked."""
-        now = self.standing.now
+        now = self.node.now
         peers = tuple(
             replace(peer, key_id=key_id, since=now.now - age)
             for peer, key_id in zip(now.peers, key_ids, strict=True)
         )
-        self.standing.now = replace(now, key_ids=key_labels(valid), peers=peers)
+        self.node.now = replace(now, key_ids=key_labels(valid), peers=peers)
 
     async def rotate(self, *options: str, code: int = 0) -> str:
         """What it says, in one line; on the way it is looked at as a whole."""
@@ -185,19 +185,19 @@ class StepTests(RotateCase):
         (self.directory / "secret-2").write_text(SECRET[::-1])
         self.configure("secret_files: [secret-2, secret]")
         self.links(2, "1", "1")
-        self.standing.now = replace(self.standing.now, expected_nodes=3)
+        self.node.now = replace(self.node.now, expected_nodes=3)
         said = await self.rotate()
         self.assertIn("Step 3 of 4: the old secret may go.", said)
         self.assertIn("secret_file: secret-2 and delete", said)
         self.assertIn(f"delete {self.old}.", said)
-        self.standing.now = replace(self.standing.now, expected_nodes=4)
+        self.node.now = replace(self.node.now, expected_nodes=4)
         self.assertIn("may go, as far as this node sees. All links", await self.rotate())
 
     async def test_alone(self) -> None:
         """A node without peers does not say that the old one may go."""
         (self.directory / "secret-2").write_text(SECRET[::-1])
         self.configure("secret_files: [secret-2, secret]")
-        self.standing.now = replace(self.standing.now, key_ids=key_labels(2), peers=())
+        self.node.now = replace(self.node.now, key_ids=key_labels(2), peers=())
         said = await self.rotate()
         self.assertIn("linked with nobody, so it cannot say who has the new secret", said)
         self.assertNotIn("may go", said)
@@ -207,8 +207,8 @@ class StepTests(RotateCase):
         self.links(1, "1", "1")
         dial = DialStatus("delta", False, "192.0.2.4:4567", 3, "refused", 4.2)
         lost = LostNode("echo", "192.0.2.5:4567", 60.0, False, 1, "refused", 4.2)
-        now = replace(self.standing.now, expected_nodes=5, dials=(dial,), lost=(lost,))
-        self.standing.now = now
+        now = replace(self.node.now, expected_nodes=5, dials=(dial,), lost=(lost,))
+        self.node.now = now
         said = await self.rotate()
         self.assertIn("Not linked with this node, so not seen by it: delta, echo.", said)
         self.assertIn("Of 5 nodes that are expected, 3 are in this mesh.", said)

@@ -8,9 +8,9 @@ import sys
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
-from tests.api.test_control import command
 from tests.doctor.test_doctor import TUNMESH
 from tests.support import netns
+from tests.support.control import command
 from tests.support.realnode import Ground, reactor
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from tests.api.test_control import command
 from tests.support import netns
+from tests.support.control import command
 from tests.support.realnode import Ground, RealNode, reactor
 from tunmesh.cli.client import Client
 from tunmesh.localmesh.plan import PAGE_PORT

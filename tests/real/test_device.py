@@ -10,8 +10,8 @@ from typing import Any
 from pyroute2 import IPRoute
 from twisted.trial import unittest
 
-from tests.api.test_control import command
 from tests.support import netns
+from tests.support.control import command
 from tests.support.realnode import TUN, Ground, RealNode
 
 PEERS = ("10.77.0.1", "10.77.0.2"), ("fd77::1", "fd77::2")

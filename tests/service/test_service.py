@@ -16,8 +16,8 @@ from pyroute2 import IPRoute
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
-from tests.api.test_control import command
 from tests.support import netns
+from tests.support.control import command
 from tests.support.realnode import OWNER, TUN, Ground, RealNode, interfaces, reactor
 
 DOCKERFILE = Path(__file__).parent.parent.parent / "Dockerfile"

@@ -1,0 +1,196 @@
+"""The commands that show what a node knows, as people see them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from click import unstyle
+from click.testing import CliRunner
+from twisted.internet import reactor as trial_reactor
+from twisted.internet.threads import deferToThread
+from twisted.trial import unittest
+
+from tests.observe.test_metrics import sample_of
+from tests.support.control import EPOCH, FakeNode, command
+from tunmesh.cli import views
+from tunmesh.cli.main import main
+from tunmesh.status import Check, DialStatus, LostNode
+
+reactor: Any = trial_reactor
+
+
+class Commands(unittest.TestCase):
+    """The output of `tunmesh` for people."""
+
+    def setUp(self) -> None:
+        self.node = FakeNode(self)
+
+    async def says(self, *arguments: str, code: int = 0) -> str:
+        result = await command(self.node.path, *arguments)
+        self.assertEqual(result.exit_code, code, result.output)
+        output: str = result.output
+        return output
+
+    async def test_status(self) -> None:
+        """A line for this node and one for each peer, none wider than a terminal."""
+        text = await self.says("status")
+        first, keys, blank, head, bravo, charlie = text.splitlines()
+        self.assertEqual(first, "alpha  10.77.1.1/24  ready, up 1m30s, linked 2 of 4 expected")
+        self.assertEqual(
+            keys,
+            "secrets in use, by place: 1 (offered) by 2 peers, 2 by 0 peers",
+        )
+        self.assertEqual(blank, "")
+        self.assertEqual(head.split()[:5], ["PEER", "ADDRESS", "LINK", "SINCE", "RTT"])
+        self.assertEqual(bravo.split()[:6], ["bravo", "10.77.1.2", "out", "1m40s", "1.00ms", "0%"])
+        self.assertIn("charlie", charlie)
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
+
+    async def test_status_problems(self) -> None:
+        """Problems come first, in words, and the exit code tells of them."""
+        bad = replace(self.node.now.ready[0], ok=False, reason="not linked to any node")
+        dial = DialStatus("delta", False, "192.0.2.4:4567", 3, "Connection refused", 4.2)
+        self.node.now = replace(
+            self.node.now, ready=(bad,), peers=(), dials=(dial,), certificate_expiry=EPOCH
+        )
+        lines = (await self.says("status", code=2)).splitlines()
+        self.assertIn("not ready", lines[0])
+        self.assertEqual(
+            lines[1:4] + lines[5:6],
+            [
+                "! not linked to any node",
+                "! no link with delta at 192.0.2.4:4567: Connection refused (3 times, again in 4"
+                " s)",
+                "! the certificate has expired",
+                "",
+            ],
+        )
+        self.assertEqual(lines[-1].split(), ["delta", "192.0.2.4:4567", "down"])
+
+    async def test_status_fits_the_terminal(self) -> None:
+        """On a terminal long sentences are wrapped between words; elsewhere each is one line."""
+        reason = "tun1 has no address 10.77.1.1: " + "ip addr add 10.77.1.1/24 dev tun1; " * 5
+        bad = Check("device", False, reason.strip())
+        self.node.now = replace(self.node.now, ready=(bad,))
+        tree = json.loads(await self.says("status", "-o", "json", code=2))
+        self.assertIn(f"! {bad.reason}", unstyle("\n".join(views.status(tree))).splitlines())
+        shown = unstyle("\n".join(views.status(tree, columns=80))).splitlines()
+        self.assertLessEqual(max(map(len, shown)), 80)
+        start = shown.index(next(line for line in shown if line.startswith("! tun1")))
+        again = " ".join(line.strip() for line in shown[start : shown.index("", start)])
+        self.assertTrue(again.startswith(f"! {bad.reason}"))
+
+    async def test_status_lost(self) -> None:
+        """The first few nodes that were linked are shown; that some left without a bye is a problem
+        for an hour."""
+        nodes = [
+            LostNode(f"n{ago}", f"192.0.2.{ago}:4567", 60.0 * ago, ago < 3, ago, "refused", 4.2)
+            for ago in (1, 2, 3, 4, 5, 6, 61)
+        ]
+        self.node.now = replace(self.node.now, lost=tuple(nodes))
+        lines = (await self.says("status")).splitlines()
+        self.assertIn("! lost without a goodbye, being dialed: n3, n4, n5, n6", lines)
+        self.assertEqual(lines[-6].split(), ["n1", "192.0.2.1:4567", "left", "1m"])
+        self.assertEqual(lines[-2].split(), ["n5", "192.0.2.5:4567", "lost", "5m"])
+        self.assertEqual(lines[-1], "and 2 more that were linked (-o wide shows them)")
+        self.assertIn("n61", await self.says("status", "-o", "wide"))
+        others = json.loads(await self.says("status", "-o", "json"))["others"]
+        self.assertEqual(others, self.node.now.nodes_known + 4)  # n3 to n6
+        many = [replace(node, left=False, ago=1.0) for node in nodes]
+        self.node.now = replace(self.node.now, lost=tuple(many))
+        self.assertIn("n1, n2, n3, n4, n5 and 2 more", await self.says("status"))
+
+    async def test_duplicate(self) -> None:
+        """Two nodes with one address are both named, at either of them."""
+        first, second, *_ = self.node.now.peers
+        twin = replace(second, record=replace(second.record, addresses=first.record.addresses))
+        self.node.now = replace(self.node.now, peers=(first, replace(twin, routed=())))
+        address = first.routed[0]
+        text = await self.says("status")
+        names = f"{first.record.name} and {second.record.name}"
+        self.assertIn(f"! two nodes have the address {address}: {names}", text)
+
+    async def test_lately(self) -> None:
+        """Recent drops and failures are a problem, old ones are not."""
+        self.node.history.sample(sample_of(self.node.now))
+        self.assertNotIn("!", await self.says("status"))
+        old = self.node.now
+        self.node.now = replace(
+            old,
+            now=old.now + 60,
+            dropped={**old.dropped, "queue_full": 7},
+            handshake_failures={"bad_proof": 41},
+        )
+        text = await self.says("status")
+        self.assertIn("! 1 connection did not become a link in the last 60 s: a wrong proof", text)
+        self.assertIn("! 7 packets dropped in the last 60 s: queue_full", text)
+
+    async def test_doctor(self) -> None:
+        """Problems of a node are warnings while it is ready, and failures when it is not."""
+        self.node.now = replace(self.node.now, certificate_expiry=EPOCH)
+        complaint = "the certificate has expired"
+        config = Path(self.mktemp())
+        config.write_text("tun_mesh: {}\n")
+        self.assertIn(f"  ?   {complaint}", await self.says("doctor", str(config), code=2))
+        bad = replace(self.node.now.ready[0], ok=False)
+        self.node.now = replace(self.node.now, ready=(bad,))
+        self.assertIn(f"  NO  {complaint}", await self.says("doctor", str(config), code=2))
+
+    async def test_routes(self) -> None:
+        """Which node has which address."""
+        text = await self.says("routes")
+        rows = [line.split() for line in text.splitlines()[1:]]
+        self.assertEqual(rows[0][:2], ["10.77.1.1", "alpha"])
+        self.assertEqual(rows[1], ["10.77.1.2", "bravo", "https://bravo:4567"])
+        routes = json.loads(await self.says("routes", "-o", "json"))["routes"]
+        self.assertEqual(routes, {row[0]: row[1] for row in rows})
+
+    async def test_colours(self) -> None:
+        """On a terminal there are colours, unless they are switched off."""
+        line = ["status", "--socket", str(self.node.path)]
+        for said, coloured in (("", True), ("1", False)):
+            environ = {"NO_COLOR": said}
+            result = await deferToThread(CliRunner().invoke, main, line, env=environ, color=True)
+            self.assertEqual("\x1b[" in result.output, coloured)
+
+    async def test_graph(self) -> None:
+        """Which nodes are linked, also those whose name is not known yet."""
+        lines = (await self.says("graph")).splitlines()
+        self.assertEqual(lines[0], "alpha  10.77.1.1  linked with bravo, charlie")
+        self.assertEqual(lines[1], "bravo  10.77.1.2  linked with all 3 others")
+        self.assertEqual(lines[3].split(), ["99999999", "linked", "with", "bravo"])
+        dot = await self.says("graph", "--dot")
+        self.assertEqual((dot.count(" -- "), dot.count("label=")), (4, 4))
+        self.assertNotIn("left out", dot + "".join(lines))
+
+    async def test_too_many_links(self) -> None:
+        """The output says when links are left out."""
+        self.node.is_whole = False
+        for options in ((), ("--dot",)):
+            self.assertIn(
+                "left out", (await self.says("graph", *options)).splitlines()[-1 - len(options)]
+            )
+
+    async def test_names_in_a_graph(self) -> None:
+        """A name that a peer chose stays inside its label, whatever characters it has."""
+        first, second = self.node.now.peers
+        record = replace(first.record, name='b"];evil[x="\\n\\')
+        self.node.now = replace(self.node.now, peers=(replace(first, record=record), second))
+        dot = await self.says("graph", "--dot")
+        self.assertIn(r'[label="b\"];evil[x=\"\\n\\\n10.77.1.2"];', dot)
+        quoted = r'"(?:[^"\\]|\\.)*"'
+        for line in dot.splitlines()[1:-1]:
+            self.assertRegex(line, rf"^  {quoted} (\[label={quoted}\]|-- {quoted});$")
+
+    async def test_events(self) -> None:
+        """Past events, or only the last ones."""
+        for number in range(3):
+            self.node.log.info("linked with {peer}", event="linked", peer=f"node{number}")
+        self.node.log.debug("a detail", event="detail")
+        lines = (await self.says("events", "-n", "2")).splitlines()
+        self.assertEqual(
+            [line[9:] for line in lines], [f"info  link    linked with node{n}" for n in "12"]
+        )

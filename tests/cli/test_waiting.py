@@ -1,0 +1,83 @@
+"""`tunmesh wait`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet import reactor as trial_reactor
+from twisted.internet.defer import Deferred
+from twisted.trial import unittest
+
+from tests.support.control import FakeNode, command
+
+reactor: Any = trial_reactor
+
+
+class Waiting(unittest.TestCase):
+    """`tunmesh wait`."""
+
+    def setUp(self) -> None:
+        self.node = FakeNode(self)
+
+    async def test_met(self) -> None:
+        """It ends at once if the condition is met."""
+        wanted = ["--for", "tun", "--for", "ready", "--for", "peers=2", "--for", "10.77.1.3"]
+        result = await command(self.node.path, "wait", *wanted)
+        self.assertEqual((result.exit_code, result.output), (0, ""))
+
+    async def test_in_time(self) -> None:
+        """It ends as soon as the node tells of the event that meets the condition."""
+        status = self.node.now
+        self.node.now = replace(status, peers=())
+        following = self.node.recent.listeners
+        result = command(self.node.path, "wait", "--for", "peers=2")
+        while not following:
+            await _turn()
+        self.node.now = status
+        self.node.log.info("linked", event="linked")
+        self.assertEqual((await result).exit_code, 0)
+
+    async def test_too_late(self) -> None:
+        """It gives up after its timeout, and says what was missing."""
+        result = await command(self.node.path, "wait", "--for", "10.77.1.9", "--timeout", "0")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("waited 0 s for 10.77.1.9 in vain", result.output)
+
+    async def test_how_far(self) -> None:
+        """It shows its progress whenever that changes, and at the end."""
+        status = self.node.now
+        self.node.now = replace(status, peers=())
+        following = self.node.recent.listeners
+        result = command(
+            self.node.path, "wait", "--for", "peers=5", "--for", "ready", "--timeout", "1.5"
+        )
+        while not following:
+            await _turn()
+        self.node.now = status
+        self.node.log.info("linked", event="linked")
+        first, second, last = (await result).stderr.splitlines()
+        self.assertEqual(first, "waiting for peers=5: linked with 0 of 5")
+        self.assertEqual(second, "waiting for peers=5: linked with 2 of 5")
+        self.assertIn("tunmesh: waited 1.5 s for peers=5 in vain: linked with 2 of 5", last)
+
+    async def test_no_node(self) -> None:
+        """It also waits for a node to start."""
+        path = self.node.directory / "none.sock"
+        result = await command(path, "wait", "--for", "ready", "--timeout", "0")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("no node answers at", result.output)
+
+    async def test_nonsense(self) -> None:
+        """A condition that does not exist is refused at once."""
+        for wanted in ("peers=", "peers=-1", "rain", "10.77.1.0/24"):
+            result = await command(self.node.path, "wait", "--for", wanted)
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn("is not tun, ready, peers=N or an IP address", result.output)
+
+
+def _turn() -> Deferred[None]:
+    """The reactor has turned once more."""
+    turned: Deferred[None] = Deferred()
+    reactor.callLater(0.01, turned.callback, None)
+    return turned
