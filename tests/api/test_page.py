@@ -1,4 +1,4 @@
-"""The live page: what it shows, and to whom. In a browser it is tried by `make test-browser`."""
+"""The live page: what it shows, and to whom. `make test-browser` tries it in a browser."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NASTY = "<script>alert(1)</script>\"'&"
 
 
 class Case(unittest.SynchronousTestCase):
-    """The site of a node, without a reactor or a socket."""
+    """The site of a node, in memory."""
 
     def setUp(self) -> None:
         self.status = a_status()
@@ -57,29 +57,29 @@ class Case(unittest.SynchronousTestCase):
         return Connection(self.site.buildProtocol(None))
 
     def ask(self, path: str, method: str = "GET", host: str = OURS, **headers: str) -> Response:
-        """The answer to a request with these headers, of which _ are -."""
+        """The answer to a request with these headers (_ stands for -)."""
         lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         return self.connect().send("\r\n".join([*lines, "", ""]).encode())
 
     def follow(self) -> Connection:
-        """Somebody whose page is open; `heard` tells what it is sent."""
+        """An open page; `heard` has what it was sent."""
         connection = self.connect()
         self.first = connection.say(f"GET /v1/stream HTTP/1.1\r\nHost: {OURS}\r\n\r\n".encode())
         return connection
 
 
 def heard(data: bytes) -> list[tuple[str, Any]]:
-    """The events in what a stream sent, with their kind."""
+    """The events that a stream sent, with their kind."""
     found = re.findall(rb"event: (\w+)\ndata: (.+)\n\n", data)
     return [(kind.decode(), json.loads(tree)) for kind, tree in found]
 
 
 class Refusals(Case):
-    """Who may not look, and that nothing can be done."""
+    """Requests that are refused, and that the page changes nothing."""
 
     def test_strange_hosts(self) -> None:
-        """A name that was made to lead to loopback is refused, whatever is asked for."""
+        """A name that was made to resolve to loopback is refused, for every page."""
         for host in (
             "evil.example",
             "evil.example:8600",
@@ -94,17 +94,17 @@ class Refusals(Case):
                 self.assertEqual(self.ask(path, host=host).code, 421, (host, path))
 
     def test_no_host(self) -> None:
-        """Neither is a request without a host answered, nor one with two."""
+        """A request without a host, or with two, is refused as well."""
         self.assertEqual(self.connect().send(b"GET / HTTP/1.0\r\n\r\n").code, 421)
         self.assertIn(self.ask("/", **{"Host": "evil.example"}).code, (400, 421))
 
     def test_our_hosts(self) -> None:
-        """Loopback is we, by every name of it, at whatever port a forward has."""
+        """Every name of loopback is accepted, at any port, since it may be forwarded."""
         for host in ("localhost", "LOCALHOST:8600", "127.0.0.1:9999", "[::1]:8600", "[::1]"):
             self.assertEqual(self.ask("/v1/status", host=host).code, 200, host)
 
     def test_other_sites(self) -> None:
-        """A page from elsewhere cannot ask, even one from another port of this machine."""
+        """A page from elsewhere is refused, even one from another port of this machine."""
         for headers in (
             {"Origin": "https://evil.example"},
             {"Origin": "http://localhost:3000"},
@@ -117,14 +117,15 @@ class Refusals(Case):
                 self.assertEqual(self.ask(path, **headers).code, 403, (headers, path))
 
     def test_our_site(self) -> None:
-        """The page itself can, and who types an address, and a link from elsewhere leads to it."""
+        """The page itself may ask, and so may an address that is typed in; a link from elsewhere
+        may lead to the page."""
         self.assertEqual(self.ask("/v1/status", Sec_Fetch_Site="same-origin").code, 200)
         self.assertEqual(self.ask("/v1/status", Sec_Fetch_Site="none").code, 200)
         self.assertEqual(self.ask("/v1/status", Origin=f"http://{OURS}").code, 200)
         self.assertEqual(self.ask("/", Sec_Fetch_Site="cross-site").code, 200)
 
     def test_reading_only(self) -> None:
-        """Nothing can be done here, and what the control socket can do is not here at all."""
+        """The page is for reading only; what the control socket can do is not found here."""
         for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"):
             for path in ("/", "/v1/drain", *DATA):
                 response = self.ask(path, method)
@@ -133,7 +134,8 @@ class Refusals(Case):
         self.assertEqual(self.ask("/v1/drain").code, 404)
 
     def test_headers(self) -> None:
-        """Every answer, a refusal too, says what a browser must not do with it."""
+        """Every answer, also a refusal, has the headers that restrict what a browser does with
+        it."""
         for path, host in (("/", OURS), ("/main.js", OURS), ("/none", OURS), ("/", "evil.example")):
             headers = self.ask(path, host=host).headers
             for name, value in resource.HEADERS.items():
@@ -141,7 +143,7 @@ class Refusals(Case):
             self.assertNotIn("server", headers)
 
     def test_policy(self) -> None:
-        """Nothing is inline or from elsewhere: the policy would keep it from working."""
+        """Nothing is inline or from elsewhere: the policy would block it."""
         self.assertIn("default-src 'none'", resource.HEADERS["content-security-policy"])
         self.assertNotIn("unsafe", resource.HEADERS["content-security-policy"])
         html = self.ask("/").body.decode()
@@ -161,7 +163,7 @@ class Shown(Case):
         return " ".join(re.sub(r"<[^>]+>", " ", self.html()).split())
 
     def test_a_mesh(self) -> None:
-        """This node, its peers with their figures, what was not carried and what happened."""
+        """This node, its peers with their figures, drops and events."""
         self.log.info("linked with {peer}", event="linked", peer="bravo")
         text = self.text()
         for part in (
@@ -175,7 +177,7 @@ class Shown(Case):
             self.assertIn(part, text)
 
     def test_problems(self) -> None:
-        """What is wrong is said in words, above everything else."""
+        """Problems are at the top, in words."""
         dial = DialStatus("delta", False, "192.0.2.4:4567", 3, "Connection refused", 4.2)
         bad = replace(self.status.ready[0], ok=False, reason="not linked to any node")
         self.status = replace(self.status, ready=(bad,), dials=(dial,))
@@ -185,7 +187,7 @@ class Shown(Case):
         self.assertIn("delta 192.0.2.4:4567 Connection refused", text)
 
     def test_names_are_text(self) -> None:
-        """Whatever a peer calls itself, or says of itself, is shown and not obeyed."""
+        """What a peer says of itself is shown as text, whatever it is."""
         first, second = self.status.peers
         record = replace(first.record, name=NASTY, version=NASTY)
         dial = DialStatus(NASTY, False, NASTY, 3, NASTY, 4.2)
@@ -202,13 +204,13 @@ class Shown(Case):
         self.assertEqual(html.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;"), 11)
 
     def test_head(self) -> None:
-        """HEAD has the head of everything, and ends."""
+        """HEAD is answered with the head of each page, and ends."""
         for path in ("/", *FILES, *DATA, "/v1/events?follow=1"):
             response = self.ask(path, "HEAD")
             self.assertEqual((response.code, response.body), (200, b""), path)
 
     def test_types(self) -> None:
-        """A browser that is told not to guess is told what it gets."""
+        """Every file has its content type, since browsers are told not to guess."""
         self.assertEqual(
             self.ask("/main.js").headers["content-type"], "text/javascript; charset=utf-8"
         )
@@ -221,7 +223,7 @@ class Live(Case):
     """The stream that keeps a page live."""
 
     def test_from_the_start(self) -> None:
-        """At first: whose stream it is, how things went lately, what happened, what there is."""
+        """It begins with the node, its time series, past events and the status."""
         self.history.sample(sample_of(self.status))
         self.log.info("linked with {peer}", event="linked", peer="bravo")
         self.follow()
@@ -235,7 +237,7 @@ class Live(Case):
         self.assertEqual(len(status["mesh"]["nodes"]), 1)
 
     def test_from_then_on(self) -> None:
-        """Every two seconds what there is, and at once what happens; until the page is closed."""
+        """The status is sent every two seconds, events at once, until the page is closed."""
         connection = self.follow()
         self.clock.advance(2)
         self.log.info("ready", event="ready")
@@ -246,7 +248,7 @@ class Live(Case):
         self.assertEqual((self.recent.listeners, self.clock.getDelayedCalls()), (set(), []))
 
     def test_slow_page(self) -> None:
-        """A page that does not read is not written to: nothing piles up."""
+        """Nothing is written to a page that does not read, so nothing piles up."""
         connection = self.follow()
         channel: Any = connection.transport.producer
         channel.pauseProducing()
@@ -256,7 +258,7 @@ class Live(Case):
         self.assertEqual(connection.transport.value(), b"")
 
     def test_many_pages(self) -> None:
-        """Only so many are served at a time; when one is closed there is room for another."""
+        """The number of streams is limited; when one is closed another may be opened."""
         pages = [self.follow() for _ in range(resource.MOST_STREAMS)]
         self.assertEqual(self.ask("/v1/stream").code, 503)
         pages[0].protocol.connectionLost(Failure(ConnectionDone()))
@@ -264,7 +266,7 @@ class Live(Case):
         self.assertEqual([kind for kind, _ in heard(self.first)], ["hello", "status"])
 
     def test_many_followers(self) -> None:
-        """Events that are followed count as well: whoever asks for them has no other bound."""
+        """Followed events count as well."""
 
         def follow() -> bytes:
             return self.connect().say(
@@ -281,7 +283,7 @@ class Live(Case):
         self.assertEqual(len(self.recent.listeners), resource.MOST_STREAMS)
 
     def links(self, count: int) -> int:
-        """How many links a page is told of in a full mesh with so many others."""
+        """How many links a page is sent in a full mesh with so many others."""
         others = [f"{number:032x}" for number in range(100, 100 + count)]
         me = self.status.record.id
         self.known_nodes = tuple(KnownNode(one, None, (me, *others)) for one in others)
@@ -289,7 +291,7 @@ class Live(Case):
         return len(heard(self.first)[-1][1]["mesh"]["links"])
 
     def test_large_mesh(self) -> None:
-        """Of a mesh that is too large to be drawn only this node's own links are sent."""
+        """In a mesh that is too large to be drawn only this node's own links are sent."""
         few, many = resource.CROWD, resource.CROWD + 1
         # With itself each is counted once: an artefact of how this test makes them.
         self.assertEqual(self.links(few), few + len(list(combinations(range(few), 2))) + few)
@@ -310,7 +312,7 @@ class ThePort(unittest.TestCase):
             return port
 
     async def test_loopback(self) -> None:
-        """On loopback and nowhere else."""
+        """It listens on loopback and nowhere else."""
         ports: list[Any] = resource.listen(self.reactor, self.free(), self.site)
         hosts = [port.getHost().host for port in ports]
         for port in ports:
@@ -318,7 +320,7 @@ class ThePort(unittest.TestCase):
         self.assertIn(hosts, (["127.0.0.1", "::1"], ["127.0.0.1"]))
 
     def test_taken(self) -> None:
-        """A port that somebody has is named, with the key."""
+        """A port in use is named, with its key."""
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
             error = self.assertRaises(OperatorError, resource.listen, self.reactor, port, self.site)

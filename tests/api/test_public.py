@@ -42,7 +42,7 @@ class Connection:
         protocol.makeConnection(self.transport)
 
     def say(self, data: bytes) -> bytes:
-        """What comes back for these bytes."""
+        """What is answered to these bytes."""
         self.transport.clear()
         self.protocol.dataReceived(data)
         answer: bytes = self.transport.value()
@@ -59,7 +59,7 @@ LIVEZ = b"GET /livez HTTP/1.1\r\nHost: alpha\r\n\r\n"
 
 
 class Case(unittest.SynchronousTestCase):
-    """A site of one node, without a reactor or a socket."""
+    """The site of a node, in memory."""
 
     def setUp(self) -> None:
         self.status = a_status()
@@ -79,7 +79,7 @@ class Case(unittest.SynchronousTestCase):
     def ask(
         self, path: str, method: str = "GET", metrics: bool = False, more: bytes = b""
     ) -> Response:
-        """The answer to one request, with `more` behind its first lines."""
+        """The answer to one request, with `more` after its first line and host."""
         connection = self.connect(self.health, metrics)
         request = f"{method} {path} HTTP/1.1\r\nHost: alpha\r\n".encode()
         return connection.send(request + (more or b"\r\n"))
@@ -89,7 +89,7 @@ class Health(Case):
     """For orchestrators."""
 
     def test_well(self) -> None:
-        """A node that is well answers 200 everywhere, in JSON that nobody may keep."""
+        """A healthy node answers 200 everywhere, in JSON that is not to be cached."""
         for path in HEALTH:
             response = self.ask(path)
             self.assertEqual(response.code, 200)
@@ -108,7 +108,7 @@ class Health(Case):
         self.assertEqual([self.ask(path).code for path in HEALTH], [503, 503, 503])
 
     def test_one_word(self) -> None:
-        """An answer is the code and one word, well or not: the reasons are not for strangers."""
+        """An answer is the code and one word, healthy or not: strangers get no reasons."""
         for live, ready, word in (
             (LIVE, self.status.ready, "ok"),
             (DEAD.live, LONELY, "unavailable"),
@@ -118,7 +118,7 @@ class Health(Case):
                 self.assertEqual(json.loads(self.ask(path).body), {"status": word})
 
     def test_now(self) -> None:
-        """Every request asks the node anew."""
+        """Every request is answered with the current state."""
         for live, code in ((LIVE, 200), (DEAD.live, 503), (LIVE, 200)):
             self.status = replace(self.status, live=live)
             self.assertEqual(self.ask("/livez").code, code)
@@ -132,7 +132,7 @@ class Metrics(Case):
     """For Prometheus."""
 
     def test_on(self) -> None:
-        """Switched on, they are what the exposition gives, with its content type."""
+        """If enabled, the page has the exposition, with its content type."""
         response = self.ask("/metrics", metrics=True)
         self.assertEqual((response.code, response.body), (200, self.expose()))
         self.assertEqual(
@@ -140,7 +140,7 @@ class Metrics(Case):
         )
 
     def test_off(self) -> None:
-        """Switched off, there is no such page."""
+        """If disabled, there is no such page."""
         self.assertEqual(self.ask("/metrics").code, 404)
 
 
@@ -173,7 +173,7 @@ class NothingElse(Case):
                 self.assertEqual(set(response.headers["allow"].split(", ")), {"get", "head"})
 
     def test_head(self) -> None:
-        """HEAD has the code and the length of GET, and no body."""
+        """HEAD is answered with the code and the length of GET, without a body."""
         for path in (*HEALTH, "/metrics"):
             head, get = (self.ask(path, method, metrics=True) for method in ("HEAD", "GET"))
             self.assertEqual((head.code, head.body), (200, b""))
@@ -182,7 +182,7 @@ class NothingElse(Case):
         self.assertEqual(self.ask("/readyz", "HEAD").code, 503)
 
     def test_nobody_fills_the_log(self) -> None:
-        """No request makes a line in the node's log, whatever Twisted thinks of it."""
+        """No request makes a line in the node's log."""
         recent = RecentEvents()
         globalLogPublisher.addObserver(recent)
         self.addCleanup(globalLogPublisher.removeObserver, recent)
@@ -191,7 +191,7 @@ class NothingElse(Case):
         self.assertEqual(recent.since(0), [])
 
     def test_anonymous(self) -> None:
-        """No answer says which software made it."""
+        """No answer names the software."""
         for method, path in (
             ("GET", "/livez"),
             ("HEAD", "/livez"),
@@ -206,13 +206,14 @@ class NothingElse(Case):
             self.assertNotIn(b"twisted", response.body.lower())
 
     def test_garbage(self) -> None:
-        """What is not HTTP is answered without a word about the software, and the end."""
+        """What is not HTTP is answered without naming the software, and the connection is
+        closed."""
         for garbage in (b"\r\n\r\n\r\n", b"GET\r\n\r\n", b"5:hello,\r\n\r\n", b"\x16\x03\x01\r\n"):
             connection = self.connect(self.health)
             self.assertNotIn(b"twisted", connection.say(garbage).lower())
 
     def test_members_are_not_named(self) -> None:
-        """Who is in the mesh is in no answer, not even an unhealthy one."""
+        """No answer says who is in the mesh, not even that of an unhealthy node."""
         status = self.status
         words = [word for peer in status.peers for word in _words(peer.record)]
         for ready in (status.ready, LONELY):
@@ -224,7 +225,7 @@ class NothingElse(Case):
                         self.assertNotIn(word, body)
 
     def test_failure(self) -> None:
-        """A bug of ours is a 500 that tells strangers nothing, and is logged."""
+        """A bug of ours is answered with a bare 500, and logged."""
 
         def broken() -> status.Health:
             raise RuntimeError("a secret")
@@ -240,7 +241,7 @@ class Bounds(Case):
     """A stranger cannot make the node hold much, or for long."""
 
     def test_body(self) -> None:
-        """What comes behind the head of a request is not kept, in memory or on disk."""
+        """The body of a request is kept neither in memory nor on disk."""
         connection = self.connect(self.health)
         head = b"POST /livez HTTP/1.1\r\nHost: alpha\r\nContent-Length: 1000000\r\n\r\n"
         connection.say(head + bytes(500_000))
@@ -249,8 +250,8 @@ class Bounds(Case):
             request.content.close()
 
     def test_one_request(self) -> None:
-        """A connection is good for one request: however many are written behind it, one is
-        answered, and the answer says so."""
+        """A connection is for one request: however many follow it, only the first is answered, and
+        the answer says so."""
         connection = self.connect(self.health)
         answer = connection.say(LIVEZ * 1000)
         self.assertEqual(answer.count(b"HTTP/1.1 "), 1)
@@ -262,7 +263,7 @@ class Bounds(Case):
         self.assertEqual(self.ask("/livez", more=b"Content-Length: 2\r\n\r\nhi").code, 200)
 
     def test_endless_head(self) -> None:
-        """A request whose head does not end is cut off."""
+        """A connection on which the head of a request does not end is closed."""
         connection = self.connect(self.health)
         connection.say(b"GET /livez HTTP/1.1\r\n")
         sent = 0
@@ -272,7 +273,7 @@ class Bounds(Case):
         self.assertLess(sent, 20_000)
 
     def test_idle(self) -> None:
-        """A connection that says nothing is closed."""
+        """A silent connection is closed."""
         connection = self.connect(self.health)
         self.clock.advance(TIMEOUT - 1)
         self.assertFalse(connection.transport.disconnecting)

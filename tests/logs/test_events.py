@@ -1,4 +1,4 @@
-"""Every event that the code logs is told in docs/logs.md, as it is: its part, level and fields."""
+"""Every event that the code logs is described in docs/logs.md: its part, level and fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROW = re.compile(r"\| `(\w+)` \| (\w+) \| (\w+) \|([^|]*)\|[^|]+\|")
 
 @dataclass(frozen=True)
 class Event:
-    """What others may rely on."""
+    """An event as the page describes it."""
 
     word: str
     part: str
@@ -75,7 +75,7 @@ class Events(unittest.SynchronousTestCase):
         self.assertEqual(in_docs(), in_code())
 
     def test_words(self) -> None:
-        """Every event belongs to a part, and a word that nobody says any more is gone."""
+        """Every event belongs to a part, and there is no word that is not used."""
         self.assertEqual({event.word for event in in_code()}, set(PART_OF))
 
     def test_parts(self) -> None:

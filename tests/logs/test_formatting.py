@@ -101,7 +101,7 @@ class Lines(WriterCase):
         self.assertEqual(click.unstyle(views.event(fields_of(event))) + "\n", line)
 
     def test_colours(self) -> None:
-        """With colours it says the same."""
+        """With colours the text is the same."""
         for level in LogLevel.iterconstants():
             written = [
                 self.written("text", "debug", text=text, log_level=level, **LINKED)
@@ -111,7 +111,7 @@ class Lines(WriterCase):
             self.assertEqual(click.unstyle(written[1]), written[0])
 
     def test_where(self) -> None:
-        """Only a terminal gets the short line, and colours only where nobody has said no."""
+        """Only a terminal gets the short line, and colours unless they are switched off."""
         for is_terminal, environ, text in (
             (False, {}, text_line),
             (True, {}, coloured_line),
@@ -122,8 +122,8 @@ class Lines(WriterCase):
             self.assertIs(text_for(is_terminal, environ, os.stat("/")), text)
 
     def test_journal(self) -> None:
-        """systemd's journal has the time, and hears how important a line is; a trace is no less
-        so. It is known by its output, not by a variable that somebody inherited."""
+        """For systemd's journal lines have a priority instead of a time, also those of a trace. The
+        journal is recognized by the output, since the variable may be inherited."""
         written = self.written("text", text=journal_line, **LINKED)
         self.assertEqual(written, "<6>info  link    linked with beta\n")
         critical = {"log_level": LogLevel.critical, "log_failure": failure()}
@@ -136,7 +136,7 @@ class Lines(WriterCase):
         self.assertIs(text_for(False, {"JOURNAL_STREAM": f"{stream}0"}, here), text_line)
 
     def test_what_a_terminal_obeys(self) -> None:
-        """What a peer slipped into a line does not reach the terminal."""
+        """Control characters that a peer put into a line do not reach the terminal."""
         for text in (text_line, terminal_line, coloured_line):
             line = self.written("text", text=text, log_format="{who}", who="a\x1b[2J\u202eb")
             self.assertTrue(line.endswith(" a?[2J?b\n"), line)
@@ -152,7 +152,7 @@ class Lines(WriterCase):
         )
 
     def test_midnight(self) -> None:
-        """A time without a fraction has its three digits all the same."""
+        """A time without a fraction has three digits as well."""
         midnight = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
         self.assertEqual(
             self.written("text", log_time=midnight, log_format="happy new year"),
@@ -160,7 +160,7 @@ class Lines(WriterCase):
         )
 
     def test_one_line(self) -> None:
-        """Whatever a text holds, it is one line: of several the first; fields are whole."""
+        """A text is one line: if there are several, the first; fields are complete."""
         text = self.written("text", log_format="it\tsaid \x1f{what}", what="a\r\nb")
         self.assertEqual(text, "2026-11-22T22:05:08.123Z info  node    it said a\n")
         for end in ("\n", "\r", "\x0b", "\x85", "\u2028"):
@@ -190,17 +190,17 @@ class Lines(WriterCase):
         )
 
     def test_numbers_that_json_lacks(self) -> None:
-        """A number that JSON does not know does not break the line for those who parse it."""
+        """A number that JSON cannot express does not make the line invalid."""
         for number in (float("nan"), float("inf"), float("-inf")):
             parsed = self.parsed(log_format="rtt {rtt}", rtt=number)
             self.assertEqual(parsed["text"], f"rtt {number}")
 
     def test_not_formattable(self) -> None:
-        """An event that cannot be formatted is logged as that, not lost."""
+        """An event that cannot be formatted is logged as such, not lost."""
         self.assertIn("nothing_there", self.parsed(log_format="{nothing_there}")["text"])
 
     def test_failure_in_text(self) -> None:
-        """For people a failure is one line that says it all, then its traceback."""
+        """For people a failure is one complete line, followed by its traceback."""
         lines = self.written("text", log_format="it broke", log_failure=failure()).splitlines()
         self.assertEqual(
             lines[:2],
@@ -220,7 +220,7 @@ class Lines(WriterCase):
         self.assertTrue(parsed["trace"].startswith("Traceback"))
 
     def test_failure_of_the_reactor(self) -> None:
-        """What the reactor reports through Twisted's older API says what broke, too."""
+        """Failures that the reactor reports through Twisted's older API are complete as well."""
         publisher, stream = LogPublisher(), StringIO()
         publisher.addObserver(LogWriter(into(stream), "info", "json"))
         older = legacy.LogPublisher(publishPublisher=publisher)

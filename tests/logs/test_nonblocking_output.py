@@ -1,4 +1,4 @@
-"""Log lines go out, or are dropped: whoever writes them never waits."""
+"""Log lines are written or dropped, and their writer never waits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NonblockingOutputTests(unittest.SynchronousTestCase):
             self.reader = -1
 
     def read_all(self) -> str:
-        """All that waits in the pipe."""
+        """All that is in the pipe."""
         os.set_blocking(self.reader, False)
         pieces = []
         try:
@@ -36,22 +36,22 @@ class NonblockingOutputTests(unittest.SynchronousTestCase):
             return b"".join(pieces).decode()
 
     def fill(self) -> int:
-        """Write lines until one is lost: how many were not."""
+        """Write lines until one is lost; the number of those before it."""
         written = 0
         while not self.output.write(LINE):
             written += 1
         return written
 
     def test_written(self) -> None:
-        """While somebody reads, everything arrives: also what is longer than one write
-        may be, and what is no text."""
+        """While the reader reads, everything arrives, also text that is longer than one write may
+        be, or that cannot be encoded."""
         for text in ("hello\n", "\N{SNOWMAN}" * 10_000 + "\n", "\udcff\n"):
             self.assertEqual(self.output.write(text), "")
             self.assertEqual(self.read_all(), text.replace("\udcff", "\\udcff"))
 
     def test_full(self) -> None:
-        """When the pipe is full, lines are lost at once, with a reason; what was written before is
-        whole, and so is what comes when the pipe has been read."""
+        """When the pipe is full, lines are lost at once, with a reason. Lines before are complete,
+        and so are those after it has been read."""
         written = self.fill()
         self.assertGreater(written * len(LINE), 32_000)
         self.assertEqual(self.output.write(LINE), BLOCKED)
@@ -60,7 +60,8 @@ class NonblockingOutputTests(unittest.SynchronousTestCase):
         self.assertEqual(self.read_all(), "back\n")
 
     def test_cut(self) -> None:
-        """A line that the reader stops to take halfway ends there: the next begins on its own."""
+        """When the reader stops in the middle of a line, the next one begins on a line of its
+        own."""
         long = "y" * 1_000_000 + "\n"
         self.assertEqual(self.output.write(long), BLOCKED)
         self.assertTrue(long.startswith(self.read_all()))
@@ -75,13 +76,13 @@ class NonblockingOutputTests(unittest.SynchronousTestCase):
         self.assertEqual(self.output.write(LINE), "Broken pipe")
 
     def test_disk_full(self) -> None:
-        """So is a disk without room."""
+        """So is a full disk."""
         full = os.open("/dev/full", os.O_WRONLY)
         self.addCleanup(os.close, full)
         self.assertEqual(NonblockingOutput(full).write(LINE), "No space left on device")
 
     def test_flags(self) -> None:
-        """Whoever shares the open file finds it as it was: blocking."""
+        """For others that have the file open it stays blocking."""
         reader, writer = os.pipe()
         self.addCleanup(os.close, reader)
         self.addCleanup(os.close, writer)

@@ -34,7 +34,7 @@ class Levels(WriterCase):
             self.assertEqual(self.shown(level, "tunmesh.node"), shown)
 
     def test_of_others(self) -> None:
-        """Other software's chatter is hidden at every level, its warnings are not."""
+        """Of other software's events only warnings and errors are shown, at every level."""
         for level, shown in (("debug", "wec"), ("info", "wec"), ("warn", "wec"), ("error", "ec")):
             self.assertEqual(self.shown(level, "twisted.internet.protocol"), shown)
 
@@ -55,7 +55,7 @@ class Levels(WriterCase):
             self.assertEqual(written, shown)
 
     def test_set_anew(self) -> None:
-        """Level and style may change while events come."""
+        """Level and style may change at any time."""
         stream = StringIO()
         writer = LogWriter(into(stream), "warn", "text")
         event = {"log_time": TIME, "log_level": LogLevel.info, "log_namespace": "tunmesh", **LINKED}
@@ -66,7 +66,7 @@ class Levels(WriterCase):
         self.assertEqual(json.loads(stream.getvalue())["peer"], "beta")
 
     def test_of_unknown_origin(self) -> None:
-        """An event that does not say whose it is, or how important, is somebody else's chatter."""
+        """An event without origin and level is treated as information of other software."""
         stream = StringIO()
         LogWriter(into(stream), "debug", "text")({"log_time": TIME, "log_format": "hello"})
         self.assertEqual(stream.getvalue(), "")

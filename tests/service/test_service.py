@@ -35,7 +35,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 class NodeCase(unittest.TestCase):
-    """A machine with a network cable, and the config of one node."""
+    """A machine with a network interface, and the config of one node."""
 
     skip = netns.skip_reason()
     timeout = 30
@@ -46,10 +46,11 @@ class NodeCase(unittest.TestCase):
 
 
 class RunningTests(NodeCase):
-    """A node that has nobody to talk to is a node all the same."""
+    """A node without peers."""
 
     async def test_privileges_are_gone(self) -> None:
-        """No thread of a running node holds any privilege or can get one back, says the kernel."""
+        """According to the kernel, no thread of a running node has any privilege or can regain
+        one."""
         # A name to look up makes the node start threads.
         self.ground.change(
             clustering__bootstrap_groups={"g": {"bootstrap_node_urls": ["https://a.invalid:1"]}}
@@ -63,8 +64,8 @@ class RunningTests(NodeCase):
             self.assertEqual(privileges_of(thread / "status"), NO_PRIVILEGES)
 
     async def test_nothing_is_executed(self) -> None:
-        """Once it has started, even a node that wants to can execute no program, start no process
-        and make no namespace; and it can still look up names."""
+        """After the start a node cannot execute a program, start a process or make a namespace,
+        even if it tries; it can still resolve names."""
         with self.namespace:
             running = netns.run_python(reactor, INTRUDER, "--config", str(self.ground.config()))
         out, err, code = await running
@@ -102,7 +103,7 @@ class RunningTests(NodeCase):
         self.assertEqual(metrics["tunmesh_nodes_known"], 0)
 
     async def test_old_tls_is_no_link(self) -> None:
-        """Who asks for a mesh link over TLS 1.2 is hung up on, and that is counted."""
+        """A client that wants a mesh link over TLS 1.2 is disconnected and counted."""
         node = self.ground.start()
         await node.logged("ready")
         answer = await self.ground.get("/livez", tls="TLSv1_2", alpn="tunmesh/1")
@@ -113,8 +114,8 @@ class RunningTests(NodeCase):
         self.assertEqual(metrics['tunmesh_handshake_failures_total{reason="tls"}'], 1)
 
     async def test_config_from_the_environment(self) -> None:
-        """Without --config, TUNMESH_CONFIG_PATH says which file; without metrics configured, there
-        are none; and even a node that tells everything does not tell the secret."""
+        """Without --config, TUNMESH_CONFIG_PATH names the file; without metrics in it there are
+        none; and even at debug level the secret is not logged."""
         self.ground.change(monitoring={}, logging={"level": "debug", "format": "json"})
         path = {"TUNMESH_CONFIG_PATH": str(self.ground.config())}
         node = self.ground.run(1, environ={**os.environ, **path})
@@ -125,7 +126,7 @@ class RunningTests(NodeCase):
         self.assertNotIn(self.ground.secret, node.text)
 
     async def test_monotonic_timers(self) -> None:
-        """The node's timers do not run on the wall clock, which somebody may set."""
+        """The node's timers do not depend on the wall clock, which may be set."""
         self.assertEqual(
             await netns.run_python(reactor, TIMER, "--config", str(self.ground.config())),
             (b"fired\n", b"", 0),
@@ -157,8 +158,8 @@ class EndTests(NodeCase):
         await self.ends(node, 0)
 
     async def test_term_while_python_starts(self) -> None:
-        """Started as the image starts it, as process 1, a node takes also a TERM that comes before
-        Python has begun to look for the plugin."""
+        """As process 1, as in the image, a node also obeys a TERM that comes before Python has
+        looked for the plugin."""
         (line,) = re.findall(r"(?m)^CMD (.*)", DOCKERFILE.read_text())
         command = json.loads(line)
         wrapper = command[: command.index("/opt/tunmesh/bin/twistd")]
@@ -178,8 +179,8 @@ class EndTests(NodeCase):
         self.assertEqual(len(node.all_logged("leaving")), 1)
 
     async def test_pidfile(self) -> None:
-        """A node without the option --pidfile leaves none behind: it may not remove it at its end,
-        and the next start would take it for that of a node that runs."""
+        """Without the option --pidfile a node makes none: it could not remove it at its end, and
+        the next start would take it for that of a running node."""
         node = self.ground.run(1, "--config", str(self.ground.config()), options=["--nodaemon"])
         await node.logged("ready")
         self.assertFalse(Path("twistd.pid").exists())
@@ -187,7 +188,7 @@ class EndTests(NodeCase):
         await self.ends(node, 0)
 
     async def test_logfile_in_background(self) -> None:
-        """In the background, with a log file, it runs, logs there, and ends at TERM."""
+        """In the background, with a log file, a node runs, logs there, and ends at TERM."""
         log, pidfile = self.ground.directory / "log", self.ground.directory / "pid"
         node = self.ground.run(
             1,
@@ -205,7 +206,7 @@ class EndTests(NodeCase):
         self.assertIn("gone", log.read_text())
 
     async def test_second_term(self) -> None:
-        """An impatient second TERM, while a peer that hangs is waited for, changes nothing."""
+        """A second TERM, while the node waits for a peer that hangs, changes nothing."""
         self.ground = Ground(self, 2)
         self.namespace = self.ground.namespace()
         node, peer = await self.ground.linked(2)
@@ -217,8 +218,8 @@ class EndTests(NodeCase):
         self.assertEqual((len(node.all_logged("leaving")), len(node.all_logged("gone"))), (1, 1))
 
     async def test_hup(self) -> None:
-        """HUP, also while the node starts, is not the end: its files are read anew, and a line says
-        what came of it."""
+        """HUP, also during the start, does not end the node: the files are read again, and a line
+        says with what result."""
         node = self.ground.start()
         await node.logged("tun_up")
         node.signal("HUP")
@@ -230,8 +231,8 @@ class EndTests(NodeCase):
         await self.ends(node, 0)
 
     async def test_tun_deleted(self) -> None:
-        """Who deletes the interface under a node gets a line that says so, and code 1, so that
-        whoever looks after the node starts it anew."""
+        """When its interface is deleted, a node logs that and exits with code 1, so that a
+        supervisor restarts it."""
         node = self.ground.start()
         await node.logged("ready")
         with self.namespace, IPRoute() as ip:
@@ -249,7 +250,7 @@ def kill(process: int) -> None:
 
 
 def privileges_of(status: Path) -> dict[str, list[str]]:
-    """What a status file in /proc says of privileges."""
+    """The privileges in a status file of /proc."""
     lines = (line.partition(":") for line in status.read_text().splitlines())
     return {name: value.split() for name, _, value in lines if name in NO_PRIVILEGES}
 

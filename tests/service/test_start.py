@@ -1,5 +1,5 @@
-"""What keeps a node from starting on a real machine: the start says it, the doctor finds it before,
-in the same words, and neither leaves anything behind."""
+"""What keeps a node from starting on a real machine: the start reports it, the doctor finds it
+before, in the same words, and neither leaves anything behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def setting(ground: Ground, number: int, name: str, value: int) -> None:
 
 
 class StartCase(DoctorCase):
-    """Node 2 is alone, and is not to start."""
+    """Node 2, alone, on a machine where it cannot start."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -38,7 +38,7 @@ class StartCase(DoctorCase):
         self.ground.change(2, **first, **changes)
 
     def listen(self, family: socket.AddressFamily, host: str, **options: bool) -> None:
-        """Somebody else has the port at this address."""
+        """Another process has the port at this address."""
         with self.ground.namespace(2):
             taken = socket.create_server((host, 4567), family=family, **options)
         self.addCleanup(taken.close)
@@ -78,41 +78,42 @@ class StartCase(DoctorCase):
 
 
 class RefusalTests(StartCase):
-    """Each of these was said to be well before."""
+    """The doctor once missed each of these."""
 
     async def test_port_of_ipv4(self) -> None:
-        """The port is taken on loopback: who has it is named, by `config check` as well."""
+        """The port is taken on loopback: the process that has it is named, also by `config
+        check`."""
         self.listen(socket.AF_INET, "127.0.0.1")
         await self.refused("port", "TCP port 4567", ME, "listens on 127.0.0.1", "listen_address")
         self.assertIn(f"listen_port: TCP port 4567 is taken here by {ME}", await self.check())
 
     async def test_port_of_ipv6(self) -> None:
-        """The port is taken on IPv6 alone: the node does not listen on IPv4 alone in silence."""
+        """The port is taken on IPv6 only: the node does not silently listen on IPv4 only."""
         self.listen(socket.AF_INET6, "::")
         await self.refused("port", "TCP port 4567", ME, "listens on ::")
 
     async def test_not_this_address(self) -> None:
-        """An address to listen on that the machine does not have."""
+        """The machine does not have the address to listen on."""
         self.change(control_api__listen_address="10.99.0.77")
         await self.refused("port", "control_api/listen_address: 10.99.0.77 is no address of this")
 
     async def test_tun_taken(self) -> None:
-        """The device is somebody else's."""
+        """The device belongs to another process."""
         with self.ground.namespace(2):
             self.addCleanup(os.close, open_tun(TUN))
         await self.refused("tun", "tun1 exists already", "networking/tun_device_id")
 
     async def test_no_ipv6(self) -> None:
-        """IPv6 is switched off by sysctl, and the mesh is to have it."""
+        """IPv6 is disabled by sysctl, but the mesh uses it."""
         setting(self.ground, 2, "conf/all/disable_ipv6", 1)
         await self.refused("networks", "networking/ipv6", "disable_ipv6")
 
 
 class SuccessTests(StartCase):
-    """Each of these was a complaint, or half a start, before."""
+    """Each of these once was an error, or an incomplete start."""
 
     async def test_own_port_and_tun(self) -> None:
-        """A node that runs does not hear that its own port and device are taken."""
+        """The doctor does not report the port and device of a running node as taken."""
         await self.starts()
         path = self.ground.directory / self.ground.plans[1].socket
         text = await self.says(0, socket_path=str(path))
@@ -120,7 +121,8 @@ class SuccessTests(StartCase):
         self.assertEqual(await self.check(), "")
 
     async def test_own_port_without_the_socket(self) -> None:
-        """Where the control socket cannot be asked, who has the port is named, as a doubt."""
+        """When the control socket cannot be asked, a warning names the process that has the
+        port."""
         node = await self.starts()
         text = await self.says(0)
         holder = f"pid {node.pid} (twistd, a tunmesh node)"
@@ -129,7 +131,7 @@ class SuccessTests(StartCase):
         self.assertIn(f"tun\n  ?   tun1 exists already, held by {holder}", text)
 
     async def test_both_families(self) -> None:
-        """Whatever net.ipv6.bindv6only says, the port answers on IPv4 as well."""
+        """The port answers on IPv4 as well, whatever net.ipv6.bindv6only is."""
         setting(self.ground, 2, "bindv6only", 1)
         node = await self.starts()
         self.assertEqual((await node.logged("listening"))["where"], "TCP port 4567")
@@ -138,7 +140,7 @@ class SuccessTests(StartCase):
                 pass
 
     async def test_one_address(self) -> None:
-        """With an address of its own a node leaves the port to others elsewhere, and is reached and
+        """A node with a listen address leaves the port free on other addresses, and is reached and
         probed there."""
         self.listen(socket.AF_INET, "127.0.0.1")
         self.change(control_api__listen_address="10.99.0.2")
@@ -162,7 +164,7 @@ class SuccessTests(StartCase):
         await node.logged("linked", peer="node1")
 
     async def test_as_its_own_user(self) -> None:
-        """A container that is process.uid already needs NET_ADMIN and no more."""
+        """A container that already runs as process.uid needs only NET_ADMIN."""
         with self.ground.namespace(2):
             running = run_python(reactor, AS_OWNER, *map(str, (OWNER.uid, self.ground.config(2))))
         out, err, code = await running

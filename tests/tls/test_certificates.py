@@ -1,4 +1,4 @@
-"""Files with certificates and keys: what is found wrong before a peer finds it."""
+"""Files with certificates and keys: errors are found before a peer finds them."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class ContentsTests(FilesCase):
     """Files as operators have them."""
 
     def test_certificate_for_all(self) -> None:
-        """Without a CA file, what is trusted is the node's own certificate."""
+        """Without a CA file the node's own certificate is trusted."""
         loaded = certificates.load(self.cert, self.key, None, True)
         self.assertEqual(loaded.chain, (self.mesh.certificate,))
         self.assertEqual(loaded.trusted, loaded.chain)
         self.assertTrue(loaded.verify_hostname)
 
     def test_chain_and_authorities(self) -> None:
-        """A certificate file may go on with the issuers, a CA file may hold several CAs."""
+        """A certificate file may also have the issuers, a CA file may have several CAs."""
         root, other = Holder("root"), Holder("other")
         middle = Holder("middle", issuer=root)
         node = Holder("node", "node.test", issuer=middle, end=30 * DAY)
@@ -78,7 +78,7 @@ class ContentsTests(FilesCase):
         self.assertEqual(loaded.expiry, node.certificate.not_valid_after_utc.timestamp())
 
     def test_one_file_for_both(self) -> None:
-        """Certificate and key may be in one file, in any order, with line ends of Windows."""
+        """Certificate and key may be in one file, in any order, with Windows line ends."""
         both = self.mesh.key_pem() + self.mesh.pem()
         path = self.file("both.pem", b"\xef\xbb\xbf" + both.replace(b"\n", b"\r\n"))
         certificates.load(path, path, None, False)
@@ -93,7 +93,7 @@ class ContentsTests(FilesCase):
         self.assertIn("Is a directory", self.refusal(self.directory, self.key))
 
     def test_no_certificate(self) -> None:
-        """A file that holds something else is named, with what it holds."""
+        """A file with something else is named, with what it contains."""
         request = x509.CertificateSigningRequestBuilder().subject_name(self.mesh.subject)
         signed = request.sign(self.mesh.key, SHA256()).public_bytes(Encoding.PEM)
         der = self.mesh.certificate.public_bytes(Encoding.DER)
@@ -116,7 +116,7 @@ class ContentsTests(FilesCase):
                 self.assertEqual(text, f"{wrong}: {what}")
 
     def test_no_key(self) -> None:
-        """The same for the key; one with a passphrase is refused, nobody is there to type it."""
+        """The same for the key; one with a passphrase is refused, since nobody could type it."""
         locked = "holds a private key with a passphrase, which nobody is there to type; "
         locked += "`openssl pkey` takes it off"
         swapped = "holds a certificate, not a private key: are the two files swapped?"
@@ -144,8 +144,8 @@ class ContentsTests(FilesCase):
             self.assertEqual(self.refusal(self.cert, wrong), f"{wrong}: {what}")
 
     def test_damaged(self) -> None:
-        """A certificate or key of which a bit is another one is good or is named in one line,
-        wherever that is."""
+        """A certificate or key with a flipped bit is accepted or named in one line, wherever the
+        bit is."""
         own = self.mesh.certificate.public_bytes(Encoding.DER)
         key = self.mesh.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         for place in range(len(own)):
@@ -173,7 +173,7 @@ class ContentsTests(FilesCase):
             self.assertEqual(self.refusal(self.cert, key), text)
 
     def test_order(self) -> None:
-        """When the issuers stand before the certificate, it is not the key that is to blame."""
+        """When the issuers come before the certificate, the error does not blame the key."""
         root = Holder("root")
         node = Holder("node", "node.test", issuer=root)
         cert = self.file("chain.pem", root.pem() + node.pem())
@@ -185,16 +185,16 @@ class ContentsTests(FilesCase):
         )
 
     def test_key_is_not_shown(self) -> None:
-        """The key is no part of how credentials are shown."""
+        """The repr of credentials does not contain the key."""
         self.assertNotIn("PrivateKey", repr(certificates.load(self.cert, self.key, None, False)))
 
 
 class ProofTests(FilesCase):
-    """What no peer would be linked with."""
+    """Certificates that no peer would accept."""
 
     def test_keys(self) -> None:
-        """Keys that TLS 1.3 does not take, or that are too weak, are named with their kind; those
-        that it takes are good."""
+        """Keys that TLS 1.3 does not accept, or that are too weak, are named with their kind;
+        others are accepted."""
         root = Holder("root")
         ca = self.file("ca.pem", root.pem())
         bad: list[tuple[str, Any]] = [
@@ -225,8 +225,8 @@ class ProofTests(FilesCase):
         self.assertIn("its key or signature (RSA-PSS) cannot be used", self.refusal(path, path))
 
     def test_purpose(self) -> None:
-        """A certificate that is not for servers is refused; with or without others, for servers
-        will do."""
+        """A certificate that is not for servers is refused; one that is for servers among others is
+        accepted."""
         for usage, good in (((CLIENT,), False), ((SERVER, CLIENT), True), ((SERVER,), True)):
             holder = Holder("mesh", "mesh.test", usage=usage)
             if good:
@@ -240,8 +240,8 @@ class ProofTests(FilesCase):
             )
 
     def test_issuers(self) -> None:
-        """Where the way to an authority ends is said: an issuer that is missing, a namesake of it,
-        one that may not sign, a certificate that is signed by itself."""
+        """The error says where the chain breaks: an issuer that is missing, another one of the same
+        name, one that may not sign, a self-signed certificate."""
         root, namesake, signer = Holder("root"), Holder("root"), Holder("signer", "signer.test")
         middle = Holder("middle", issuer=root)
         leaf = Holder("leaf", "leaf.test", issuer=middle)
@@ -262,8 +262,8 @@ class ProofTests(FilesCase):
             self.assertEqual(text, f"{cert}: peers refuse it: {what}")
 
     def test_dates(self) -> None:
-        """Dates that are wrong are no reason to refuse: they are told apart, for each certificate
-        on the way to what is trusted, and not for those that are not on it."""
+        """Wrong dates are no reason to refuse. They are reported separately, for each certificate
+        in the chain and for no other."""
         now = time.time()
         root = Holder("root", begin=-9 * DAY, end=-5 * DAY)
         old = Holder("old", begin=-9 * DAY, end=-5 * DAY)
