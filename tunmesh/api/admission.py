@@ -68,7 +68,7 @@ class Admission(WrappingFactory):
 
     def opened(self, *ports: Any) -> None:
         """These ports accept connections for it."""
-        self.cpu_share.ports += ports
+        self.cpu_share.pause_also(*ports)
 
     def buildProtocol(self, addr: Any) -> _Visit | None:  # type: ignore[override]
         host = getattr(addr, "host", "")

@@ -32,7 +32,7 @@ UNMEASURED = CpuTimes(lambda: 0.0, lambda: 0.0)
 
 
 class CpuShare:
-    """Charges work to a budget, and pauses `ports` when that is spent. `resuming()` is called when
+    """Charges work to a budget, and pauses ports when that is spent. `resuming()` is called when
     there is budget again, just before the ports accept connections again."""
 
     def __init__(
@@ -43,7 +43,11 @@ class CpuShare:
         self._resuming = resuming
         self._budget = TokenBucket(BURST, SHARE, self._now())
         self._pause: IDelayedCall | None = None
-        self.ports: list[Any] = []
+        self._ports: list[Any] = []
+
+    def pause_also(self, *ports: Any) -> None:
+        """Pause these ports, too, when the budget is spent."""
+        self._ports += ports
 
     @property
     def is_spent(self) -> bool:
@@ -64,7 +68,7 @@ class CpuShare:
         self._budget.take(now, seconds)
         pause = self._budget.pause(now)
         if pause and self._pause is None:
-            for port in self.ports:
+            for port in self._ports:
                 port.pauseProducing()
             self._pause = self._clock.callLater(pause, self._go_on)
 
@@ -78,5 +82,5 @@ class CpuShare:
         self.charge(0.0)  # more may have been charged since, or the thread had to wait
         if self._pause is None:
             self._resuming()
-            for port in self.ports:
+            for port in self._ports:
                 port.resumeProducing()

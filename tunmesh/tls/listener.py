@@ -140,7 +140,7 @@ class MeshPort(Factory):
         are on this host."""
         self._port = port
         self._own_address = own_address
-        self.cpu_share.ports.append(port)
+        self.cpu_share.pause_also(port)
 
     def buildProtocol(self, addr: Any) -> Protocol | None:
         if self._port is not None:
