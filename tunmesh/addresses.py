@@ -13,6 +13,7 @@ from ipaddress import (
     ip_address,
 )
 
+Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface  # an address with the prefix of its subnet
 Network = IPv4Network | IPv6Network
 Target = tuple[str, int]  # a host (an address or a name) and a port to dial

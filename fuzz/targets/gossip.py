@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from ipaddress import ip_interface, ip_network
 
 from fuzz.choices import Choices
-from tunmesh.addresses import is_host
+from tunmesh.addresses import Address, is_host
 from tunmesh.membership import commands, roster
-from tunmesh.membership.commands import Address, Command
+from tunmesh.membership.commands import Command
 from tunmesh.membership.me import Me
 from tunmesh.membership.roster import Roster
 from tunmesh.wire.gossip import Gossip

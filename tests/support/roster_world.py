@@ -15,11 +15,10 @@ from enum import Enum, auto
 from ipaddress import ip_network
 
 from tests.packets.test_virtio import PLAIN, ip_packet
-from tunmesh.addresses import Target
+from tunmesh.addresses import Address, Target
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.table import Table
 from tunmesh.membership.commands import (
-    Address,
     Ask,
     Close,
     Command,

@@ -24,7 +24,7 @@ from tunmesh.api.http import answer_json, number_of, refuse
 from tunmesh.api.stream import Stream, StreamLimit
 from tunmesh.observe import status_json
 from tunmesh.observe.samples import INTERVAL, History
-from tunmesh.observe.status_json import Tree
+from tunmesh.observe.status_json import Json
 from tunmesh.status import KnownNode, Sample, Status
 
 Event = Mapping[str, object]
@@ -49,10 +49,10 @@ class Reports:
     history: History
     epoch: Callable[[], float]
 
-    def report(self) -> Tree:
+    def report(self) -> Json:
         return status_json.report(self.status(), self.history, self.epoch())
 
-    def mesh(self, crowd: float = inf) -> Tree:
+    def mesh(self, crowd: float = inf) -> Json:
         return status_json.mesh(self.status(), self.known_nodes(crowd), crowd)
 
 

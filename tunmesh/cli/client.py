@@ -17,14 +17,15 @@ from http.client import (
     RemoteDisconnected,
 )
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tunmesh.config.paths import SOCKET_VARIABLE
 from tunmesh.errors import OperatorError
 
-FUTURE = 2**52  # later than every past event
+if TYPE_CHECKING:
+    from tunmesh.observe.status_json import Json
 
-Tree = dict[str, Any]
+FUTURE = 2**52  # later than every past event
 
 
 class NoAnswerError(OperatorError):
@@ -35,7 +36,7 @@ class NoNodeError(NoAnswerError):
     """Nothing listens on the socket."""
 
 
-class _Object(Tree):
+class _Object(dict[str, Any]):
     """A JSON object of an answer."""
 
     def __missing__(self, key: str) -> Any:
@@ -63,15 +64,15 @@ class Client:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def get(self, page: str, patience: float | None = None) -> Tree:
+    def get(self, page: str, patience: float | None = None) -> Json:
         """The JSON object of a page."""
         return self._json("GET", page, self.timeout if patience is None else patience)
 
-    def post(self, page: str) -> Tree:
+    def post(self, page: str) -> Json:
         """Make the node do something."""
         return self._json("POST", page, self.timeout)
 
-    def lines(self, page: str) -> list[Tree]:
+    def lines(self, page: str) -> list[Json]:
         """The objects of a page of JSON lines."""
         with self._talking(self.timeout), self._open("GET", page, self.timeout) as response:
             return [_tree(line) for line in response if line.strip()]
@@ -88,7 +89,7 @@ class Client:
 
     def follow(
         self, since: int = FUTURE, interval: float = 5.0, patience: float | None = None
-    ) -> Iterator[Tree | None]:
+    ) -> Iterator[Json | None]:
         """Every event after `since`, future ones included, until the node ends; None whenever
         `interval` seconds have passed without one, late by at most `patience`."""
         page = f"/v1/events?since={since}&follow={interval}"
@@ -97,7 +98,7 @@ class Client:
             while line := _until_end(response.readline):
                 yield _tree(line) if line.strip() else None
 
-    def _json(self, method: str, page: str, patience: float) -> Tree:
+    def _json(self, method: str, page: str, patience: float) -> Json:
         with self._talking(patience), self._open(method, page, patience) as response:
             return _tree(response.read())
 
@@ -140,7 +141,7 @@ class Client:
         raise OperatorError(f"{page.partition('?')[0]}: {why}")
 
 
-def _tree(text: bytes) -> Tree:
+def _tree(text: bytes) -> Json:
     """Raises ValueError unless it is a JSON object."""
     tree = json.loads(text, object_hook=_Object)
     if not isinstance(tree, _Object):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import random
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from tunmesh.cli.asking import node_option
 from tunmesh.cli.base import OneLineErrors
-from tunmesh.cli.client import Client, NoNodeError, Tree
+from tunmesh.cli.client import Client, NoNodeError
 from tunmesh.errors import OperatorError
+
+if TYPE_CHECKING:
+    from tunmesh.observe.status_json import Json
 
 _COLOURS = {"ok": "green", "?": "yellow", "NO": "red"}
 
@@ -65,7 +69,7 @@ def _say(verdict: str, text: str) -> None:
     click.echo(f"  {click.style(f'{verdict:<2}', fg=_COLOURS[verdict])}  {text}")
 
 
-def _status(node: Client) -> Tree | OperatorError:
+def _status(node: Client) -> Json | OperatorError:
     try:
         return node.get("/v1/status")
     except OperatorError as error:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import click
@@ -24,8 +24,10 @@ from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
 from tunmesh.units import milliseconds
 
+if TYPE_CHECKING:
+    from tunmesh.observe.status_json import Json
+
 TIMEOUT = 1.0  # seconds
-Tree = dict[str, Any]
 
 
 @click.command(cls=OneLineErrors)
@@ -73,7 +75,7 @@ def _median(values: Sequence[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _find(node: Client, target: str) -> tuple[Tree, IPv4Address | IPv6Address]:
+def _find(node: Client, target: str) -> tuple[Json, IPv4Address | IPv6Address]:
     """The linked node to ping, and its address. Raises OperatorError."""
     tree = node.get("/v1/status")
     refuse_ambiguous(target, tree)
@@ -88,7 +90,7 @@ def _find(node: Client, target: str) -> tuple[Tree, IPv4Address | IPv6Address]:
     raise OperatorError(f"{target} is no linked node and no address of one; linked: {names}")
 
 
-def refuse_ambiguous(name: str, tree: Tree) -> None:
+def refuse_ambiguous(name: str, tree: Json) -> None:
     """Raises OperatorError when more than one node has this name, of the one whose status this is
     and those that it is linked with."""
     found = [each for each in (tree["node"], *tree["peers"]) if each["name"] == name]
@@ -124,7 +126,7 @@ def explain(
     raise click.exceptions.Exit(0 if tree["carried"] else 2)
 
 
-def _explained(tree: Tree) -> Iterator[str]:
+def _explained(tree: Json) -> Iterator[str]:
     for number, step in enumerate(tree["steps"], 1):
         mark = click.style("ok", fg="green") if step["ok"] else click.style("NO", fg="red")
         yield f"{number}. {mark}  {step['text']}"

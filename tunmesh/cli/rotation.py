@@ -25,15 +25,15 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunmesh.cli import views
 from tunmesh.units import duration
 
 if TYPE_CHECKING:
     from tunmesh.config.loading import Config
+    from tunmesh.observe.status_json import Json
 
-Tree = dict[str, Any]
 WIDTH = 80
 GRACE = 60.0  # seconds after its session that a link by a revoked secret may last: node.node
 NOTICED = 5.0  # seconds until a node goes by changed files: service.reload
@@ -96,7 +96,7 @@ def made(configured: Configured) -> Iterator[str]:
     yield from _to_deploy(configured)
 
 
-def steps(configured: Configured, tree: Tree) -> Iterator[str]:
+def steps(configured: Configured, tree: Json) -> Iterator[str]:
     """The current step of the change, and what to do next. `tree` is the node's status."""
     known = len(tree["key_ids"])
     if known != configured.count:
@@ -112,7 +112,7 @@ def steps(configured: Configured, tree: Tree) -> Iterator[str]:
         yield from _none(tree)
 
 
-def _none(tree: Tree) -> Iterator[str]:
+def _none(tree: Json) -> Iterator[str]:
     count = len(tree["peers"])
     yield from _text(
         f"No change of the secret is under way. This node is linked with {_peers(count)}, all by "
@@ -153,7 +153,7 @@ def _not_read(configured: Configured, known: int) -> Iterator[str]:
     yield AGAIN
 
 
-def _changing(configured: Configured, tree: Tree) -> Iterator[str]:
+def _changing(configured: Configured, tree: Json) -> Iterator[str]:
     newest = configured.newest
     if newest != 1:
         yield from _text(
@@ -220,7 +220,7 @@ def _to_take_away(configured: Configured) -> Iterator[str]:
     yield AGAIN
 
 
-def _ending(configured: Configured, tree: Tree) -> Iterator[str]:
+def _ending(configured: Configured, tree: Json) -> Iterator[str]:
     yield "Step 4 of 4: links by the old secret end, or are renewed by the new one."
     revoked = [peer for peer in tree["peers"] if peer["key_id"] not in tree["key_ids"]]
     yield from _text(
@@ -237,21 +237,21 @@ def _ending(configured: Configured, tree: Tree) -> Iterator[str]:
     yield AGAIN
 
 
-def _ages(peer: Tree, configured: Configured) -> list[str]:
+def _ages(peer: Json, configured: Configured) -> list[str]:
     left = max(0.0, configured.session_max_age - peer["linked_for"])
     return [duration(peer["linked_for"]), duration(left + GRACE)]
 
 
-def _over(peer: Tree, configured: Configured) -> str:
+def _over(peer: Json, configured: Configured) -> str:
     return duration(max(0.0, configured.session_max_age + GRACE - peer["linked_for"]))
 
 
-def _mark(peer: Tree, configured: Configured, tree: Tree) -> str:
+def _mark(peer: Json, configured: Configured, tree: Json) -> str:
     """A mark for a link that is younger than the config change."""
     return "*" if tree["time"] - peer["linked_for"] > configured.changed + NOTICED else ""
 
 
-def _unseen(tree: Tree) -> Iterator[str]:
+def _unseen(tree: Json) -> Iterator[str]:
     """Nodes whose keys this node cannot see."""
     names = {node["name"] for node in tree["lost"]}
     names |= {dial["name"] for dial in tree["dials"] if dial["kind"] == "node"}
@@ -264,7 +264,7 @@ def _unseen(tree: Tree) -> Iterator[str]:
         yield from _text(f"Of {expected} nodes that are expected, {count} are in this mesh.")
 
 
-def _by_first(tree: Tree) -> str:
+def _by_first(tree: Json) -> str:
     return _peers(sum(peer["key_id"] == tree["key_ids"][0] for peer in tree["peers"]))
 
 

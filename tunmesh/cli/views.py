@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tunmesh.units import duration, milliseconds, size
 
-Tree = dict[str, Any]
+if TYPE_CHECKING:
+    from tunmesh.observe.status_json import Json
+
 _COLUMNS = ("PEER", "ADDRESS", "LINK", "SINCE", "RTT", "LOSS", "RX/s", "TX/s", "DROPS")
 _WIDE = ("RX", "TX", "QUEUE", "KEY", "VERSION", "URL")
 MAX_LOST = 5  # lost nodes that are shown without --all
 _LEVELS = {"error": "red", "critical": "red", "warn": "yellow"}
 
 
-def status(tree: Tree, wide: bool = False, columns: int | None = None) -> Iterator[str]:
+def status(tree: Json, wide: bool = False, columns: int | None = None) -> Iterator[str]:
     """The node in one line, its problems, and a line for each peer. Sentences are wrapped at
     `columns`, the width of the terminal."""
     node = tree["node"]
@@ -57,7 +59,7 @@ def _broken(text: str, columns: int | None) -> str:
     )
 
 
-def _keys(tree: Tree) -> str:
+def _keys(tree: Json) -> str:
     """During a secret rotation: which peers use which key."""
     offered = tree["key_ids"][0]
     counts = (
@@ -67,7 +69,7 @@ def _keys(tree: Tree) -> str:
     return f"secrets in use, by place: {', '.join(counts)}"
 
 
-def _peer(peer: Tree, wide: bool) -> list[str]:
+def _peer(peer: Json, wide: bool) -> list[str]:
     rx, tx = peer["rx"], peer["tx"]
     unanswered = max(0, peer["pings"] - peer["pongs"] - 1)
     row = [
@@ -87,11 +89,11 @@ def _peer(peer: Tree, wide: bool) -> list[str]:
     return row
 
 
-def _unlinked(dial: Tree) -> list[str]:
+def _unlinked(dial: Json) -> list[str]:
     return [_cut(dial["name"], 16), dial["target"], click.style("down", fg="red")]
 
 
-def _lost(node: Tree) -> list[str]:
+def _lost(node: Json) -> list[str]:
     word = "left" if node["left"] else "lost"
     return [
         _cut(node["name"], 16),
@@ -101,12 +103,12 @@ def _lost(node: Tree) -> list[str]:
     ]
 
 
-def routes(tree: Tree) -> Iterator[str]:
+def routes(tree: Json) -> Iterator[str]:
     """Every address with a route, and the node it leads to."""
     yield from table(["ADDRESS", "NODE", "AT"], list(routed(tree)), left=3)
 
 
-def routed(tree: Tree) -> Iterator[list[str]]:
+def routed(tree: Json) -> Iterator[list[str]]:
     """Address, node and location; this node's own addresses first."""
     for address in tree["node"]["addresses"]:
         yield [address.partition("/")[0], tree["node"]["name"], "this node"]
@@ -114,7 +116,7 @@ def routed(tree: Tree) -> Iterator[list[str]]:
         yield from ([address, peer["name"], peer["url"]] for address in peer["routed"])
 
 
-def graph(tree: Tree) -> Iterator[str]:
+def graph(tree: Json) -> Iterator[str]:
     """The links between nodes: a line for each node."""
     names = _names(tree)
     everybody = len(tree["nodes"]) - 1
@@ -129,7 +131,7 @@ def graph(tree: Tree) -> Iterator[str]:
         yield "Links between other nodes are left out: there are too many of them."
 
 
-def dot(tree: Tree) -> Iterator[str]:
+def dot(tree: Json) -> Iterator[str]:
     """The same for Graphviz."""
     names = _names(tree)
     yield "graph mesh {"
@@ -149,16 +151,16 @@ def _dot_escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _names(tree: Tree) -> dict[str, str]:
+def _names(tree: Json) -> dict[str, str]:
     return {node["id"]: node["name"] or node["id"][:8] for node in tree["nodes"]}
 
 
-def _others(tree: Tree, node_id: str) -> list[str]:
+def _others(tree: Json, node_id: str) -> list[str]:
     pairs = (pair for pair in tree["links"] if node_id in pair)
     return [one if other == node_id else other for one, other in pairs]
 
 
-def event(tree: Tree) -> str:
+def event(tree: Json) -> str:
     """An event as a log line for a terminal."""
     level = tree["level"]
     word = click.style(f"{level:<5}", fg=_LEVELS.get(level))

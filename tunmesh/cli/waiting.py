@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,10 +17,11 @@ from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client, NoAnswerError
 from tunmesh.errors import OperatorError
 
+if TYPE_CHECKING:
+    from tunmesh.observe.status_json import Json
+
 KNOCK = 0.2  # seconds between attempts to reach a node
 LOOK = 1.0  # seconds between status requests while there are no events
-
-Tree = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Condition:
     nothing, once it is met."""
 
     text: str
-    lacks: Callable[[Tree], str]
+    lacks: Callable[[Json], str]
 
 
 def _conditions(
@@ -38,7 +39,7 @@ def _conditions(
     return tuple(Condition(value, _lacks(value)) for value in values)
 
 
-def _lacks(value: str) -> Callable[[Tree], str]:
+def _lacks(value: str) -> Callable[[Json], str]:
     if value == "tun":
         return lambda tree: "" if tree["live"] else "the device is not up"
     if value == "ready":
@@ -52,12 +53,12 @@ def _lacks(value: str) -> Callable[[Tree], str]:
         raise click.BadParameter(f"{value!r} is not {form}") from None
 
 
-def _lacks_peers(wanted: int, tree: Tree) -> str:
+def _lacks_peers(wanted: int, tree: Json) -> str:
     count = len(tree["peers"])
     return "" if count >= wanted else f"linked with {count} of {wanted}"
 
 
-def _lacks_route(address: str, tree: Tree) -> str:
+def _lacks_route(address: str, tree: Json) -> str:
     is_routed = any(address in peer["routed"] for peer in tree["peers"])
     return "" if is_routed else f"no route to {address}"
 
@@ -106,7 +107,7 @@ def wait(node: Client, conditions: tuple[Condition, ...], timeout: float) -> Non
             click.echo(f"waiting for {what}: {lacking}", err=True)
 
 
-def _looks(node: Client, deadline: float) -> Iterator[Tree | NoAnswerError]:
+def _looks(node: Client, deadline: float) -> Iterator[Json | NoAnswerError]:
     """The node's status: now, and whenever it may have changed."""
     while True:
         try:

@@ -29,7 +29,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32  # the deepest key that exists is at 7; bounds the recursion of yaml's composer
 
 Loc: TypeAlias = tuple[str | int, ...]
-Tree: TypeAlias = "str | list[Tree] | dict[str, Tree] | None"
+Yaml: TypeAlias = "str | list[Yaml] | dict[str, Yaml] | None"
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """What is replaced from the environment."""
@@ -78,7 +78,7 @@ class ConfigError(OperatorError):
 class Document:
     """What a file says: the tree, the line of each place in it, and what is wrong so far."""
 
-    tree: Tree = None
+    tree: Yaml = None
     lines: dict[Loc, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -96,7 +96,7 @@ class Document:
         """Note a problem with the key at `loc`."""
         self.problems.append(self.problem(loc, text, line))
 
-    def part(self, loc: Loc) -> Tree:
+    def part(self, loc: Loc) -> Yaml:
         """What the file has at `loc`; None where it has nothing."""
         tree = self.tree
         for name in loc:
@@ -202,7 +202,7 @@ class _Walk:
         self._document = document
         self._environ = environ
 
-    def value(self, node: yaml.Node, loc: Loc) -> Tree:
+    def value(self, node: yaml.Node, loc: Loc) -> Yaml:
         self._document.lines.setdefault(loc, node.start_mark.line + 1)
         if node.tag not in _PLAIN_TAGS:
             self._document.blame(loc, "has a YAML tag; remove it, the key decides the type")
@@ -212,8 +212,8 @@ class _Walk:
             return [self.value(item, (*loc, index)) for index, item in enumerate(node.value)]
         return None if node.tag.endswith(":null") else self._scalar(node.value, loc)
 
-    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Tree]:
-        tree: dict[str, Tree] = {}
+    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Yaml]:
+        tree: dict[str, Yaml] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):

@@ -23,12 +23,12 @@ layer that every byte passes.
 from __future__ import annotations
 
 import os
+import typing
 from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from typing import Protocol as Interface
 
 from twisted.internet.error import ConnectError, DNSLookupError, NotConnectingError
 from twisted.internet.error import TimeoutError as NoAnswer
@@ -81,7 +81,7 @@ class DialPolicy:
     is_quiet: bool = False
 
 
-class Owner(Interface):
+class Owner(typing.Protocol):
     """What an attempt reports to; implemented by dialing.reconnect.PeerFactory."""
 
     def trying(self, address: str) -> None:

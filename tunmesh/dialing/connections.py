@@ -7,12 +7,12 @@ retry with growing pauses like one that gets no answer.
 
 from __future__ import annotations
 
+import typing
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-from typing import Protocol as Interface
 
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.protocols.policies import ProtocolWrapper
@@ -56,7 +56,7 @@ class Proof:
         return role(self.keys, self.node_key, self.record(), nonce, binding)
 
 
-class DialObserver(Interface):
+class DialObserver(typing.Protocol):
     """Is told of dials, for the log."""
 
     def dialing(self, dialer: PeerFactory, address: str) -> None:

@@ -12,9 +12,9 @@ One try is an `Attempt` (dialing.attempt), which looks up the name and tries all
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any
-from typing import Protocol as Interface
 
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
 from twisted.internet.protocol import Protocol, ReconnectingClientFactory
@@ -30,7 +30,7 @@ SHORT_LIFE = 5.0  # seconds that a link must have lasted to be linked again with
 _EVERYWHERE = Outside()
 
 
-class Owner(Interface):
+class Owner(typing.Protocol):
     """What a dialer works for; implemented by dialing.connections.Connector."""
 
     def build_link(self, dialer: PeerFactory, host: str) -> Protocol:

@@ -11,18 +11,16 @@ from __future__ import annotations
 import errno
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
-from typing import Any, TypeAlias
+from typing import Any
 
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+from tunmesh.addresses import Address
 from tunmesh.errors import OperatorError
 from tunmesh.host import holders
 
 BACKLOG = 512  # enough for a whole mesh dialing at once; in a flood, longer means longer waits
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-
-Address: TypeAlias = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)

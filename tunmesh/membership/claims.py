@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Generic
 
-from tunmesh.addresses import Network, is_host
-from tunmesh.membership.commands import Address, Command, Link, Refuse, Route, Unroute
+from tunmesh.addresses import Address, Network, is_host
+from tunmesh.membership.commands import Command, Link, Refuse, Route, Unroute
 from tunmesh.membership.me import Me
 from tunmesh.membership.precedence import are_incarnations, is_later_incarnation
 from tunmesh.membership.reservations import Reservations

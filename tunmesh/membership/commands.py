@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from typing import Generic, TypeVar
 
+from tunmesh.addresses import Address
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.records import NodeRecord
 
-Address = IPv4Address | IPv6Address
 Link = TypeVar("Link")
 
 

@@ -23,7 +23,7 @@ from collections.abc import Hashable
 from heapq import heapify, heappop, heappush
 from typing import Generic, NamedTuple, TypeVar
 
-Address = TypeVar("Address", bound=Hashable)
+Place = TypeVar("Place", bound=Hashable)
 
 KEPT = 600.0  # longer than a machine takes to boot, or a scheduler to replace a pod
 TENURE = 10.0  # so that nobody reserves addresses in passing
@@ -39,24 +39,24 @@ class _Reservation(NamedTuple):
     name: str
 
 
-class Reservations(Generic[Address]):
+class Reservations(Generic[Place]):
     """Those of one node, at most `most`."""
 
     def __init__(self, most: int = MAX_RESERVATIONS) -> None:
         self._most = most
-        self._by_address: dict[Address, _Reservation] = {}
+        self._by_address: dict[Place, _Reservation] = {}
         # What is not in `_by_address` any more is passed over.
-        self._shortest: list[tuple[_Reservation, Address]] = []
+        self._shortest: list[tuple[_Reservation, Place]] = []
         self._count = 0  # all that were ever made
 
     def __len__(self) -> int:
         return len(self._by_address)
 
-    def is_for(self, address: Address, name: str, now: float) -> bool:
+    def is_for(self, address: Place, name: str, now: float) -> bool:
         """Whether the address is kept for a node of this name."""
         return self._owner(address, now) == name
 
-    def holder_went(self, address: Address, name: str, linked_for: float, now: float) -> None:
+    def holder_went(self, address: Place, name: str, linked_for: float, now: float) -> None:
         """Its holder is no longer linked."""
         owner = self._owner(address, now)
         if owner == name:
@@ -85,6 +85,6 @@ class Reservations(Generic[Address]):
                 del self._by_address[address]
                 return
 
-    def _owner(self, address: Address, now: float) -> str:
+    def _owner(self, address: Place, now: float) -> str:
         made = self._by_address.get(address)
         return made.name if made is not None and now - made.since < KEPT else ""

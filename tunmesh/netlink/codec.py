@@ -24,17 +24,8 @@ from ipaddress import (
     ip_network,
 )
 
-from tunmesh.netlink.kernel import (
-    UP,
-    Address,
-    InterfaceAddress,
-    Link,
-    NetlinkError,
-    Network,
-    Route,
-    Rule,
-    State,
-)
+from tunmesh.addresses import Address, Network
+from tunmesh.netlink.kernel import UP, InterfaceAddress, Link, NetlinkError, Route, Rule, State
 
 # Multicast groups to bind to for news of all that a Snapshot holds: RTNLGRP_LINK,
 # IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE.

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tunmesh.addresses import Address, Network
 from tunmesh.netlink import kernel, overlaps
-from tunmesh.netlink.kernel import Address, Link, Network, State
+from tunmesh.netlink.kernel import Link, State
 from tunmesh.netlink.overlaps import Overlay
 
 

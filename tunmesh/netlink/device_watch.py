@@ -27,11 +27,12 @@ from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tunmesh.addresses import Address
 from tunmesh.logs import bugs
 from tunmesh.netlink import codec, device_state, query
 from tunmesh.netlink.codec import Snapshot
 from tunmesh.netlink.device_state import Way
-from tunmesh.netlink.kernel import Address, NetlinkError
+from tunmesh.netlink.kernel import NetlinkError
 from tunmesh.netlink.overlaps import Overlay
 
 PAUSE = 0.2  # seconds from the first notification to the scan, so that more of them share it

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-)
 
-Network = IPv4Network | IPv6Network
-Address = IPv4Address | IPv6Address
+from tunmesh.addresses import Address, Network
+
 TABLE_MAIN = 254
 TABLE_LOCAL = 255
 _TABLE_NAMES = {253: "default", TABLE_MAIN: "main", TABLE_LOCAL: "local"}

@@ -26,8 +26,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
+from tunmesh.addresses import Address, Network
 from tunmesh.netlink import kernel
-from tunmesh.netlink.kernel import Network, Route, Rule, State
+from tunmesh.netlink.kernel import Route, Rule, State
 
 _REFUSING = (kernel.BLACKHOLE, kernel.UNREACHABLE, kernel.PROHIBIT)
 # What the kernel adds to its table `local` with an address, without effect on other hosts.
@@ -241,7 +242,7 @@ def _is_allowed(overlay: Overlay, claimed: Network) -> bool:
     )
 
 
-def _alone(address: kernel.Address) -> Network:
+def _alone(address: Address) -> Network:
     if address.version == 4:
         return IPv4Network(address)
     return IPv6Network(address)

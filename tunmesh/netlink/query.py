@@ -10,10 +10,11 @@ import os
 import socket
 from collections.abc import Sequence
 
+from tunmesh.addresses import Address, Network
 from tunmesh.errors import OperatorError
 from tunmesh.netlink import codec, kernel
 from tunmesh.netlink.codec import Snapshot
-from tunmesh.netlink.kernel import NetlinkError, Network, State
+from tunmesh.netlink.kernel import NetlinkError, State
 
 # The kernel fills at most this much with one part of a dump.
 CHUNK = 1 << 16
@@ -52,7 +53,7 @@ def look(networks: Sequence[Network]) -> State:
 
 
 def route_of(
-    asked: socket.socket, destination: kernel.Address, source: kernel.Address | None = None
+    asked: socket.socket, destination: Address, source: Address | None = None
 ) -> kernel.Route:
     """The route that the kernel would use. The answer is there at once, so the socket may be
     non-blocking. Raises OSError, and NetlinkError if the kernel would not send the packet."""

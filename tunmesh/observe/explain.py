@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol, TypeVar
 
-from tunmesh.addresses import Network
+from tunmesh.addresses import Address, Network
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.table import Table
 from tunmesh.netlink import kernel
@@ -21,7 +20,6 @@ from tunmesh.packets import virtio
 from tunmesh.status import DialStatus, KnownNode, PeerStatus, Status
 from tunmesh.wire.records import NodeRecord
 
-Address = IPv4Address | IPv6Address
 NAMED = 5  # nodes that are named in one sentence
 
 

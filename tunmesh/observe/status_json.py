@@ -33,10 +33,10 @@ _FAILURES = {
 # Drops that need no action: applications on this host cause them.
 _HARMLESS = {"multicast", "broadcast", "outside_network"}
 
-Tree = dict[str, Any]
+Json = dict[str, Any]  # an object of JSON
 
 
-def report(status: Status, history: History, epoch: float) -> Tree:
+def report(status: Status, history: History, epoch: float) -> Json:
     """`epoch`: the time of day. Times are seconds since the epoch, durations seconds."""
     record = status.record
     return {
@@ -85,7 +85,7 @@ def report(status: Status, history: History, epoch: float) -> Tree:
     }
 
 
-def _peer(peer: PeerStatus, status: Status, history: History) -> Tree:
+def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
     series = history.of(peer.record.id)
     return {
         "name": peer.record.name,
@@ -117,7 +117,7 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Tree:
     }
 
 
-def _dial(dial: DialStatus) -> Tree:
+def _dial(dial: DialStatus) -> Json:
     return {
         "name": dial.name,
         "kind": "group" if dial.is_group else "node",
@@ -128,7 +128,7 @@ def _dial(dial: DialStatus) -> Tree:
     }
 
 
-def _lost(node: LostNode) -> Tree:
+def _lost(node: LostNode) -> Json:
     return {
         "name": node.name,
         "target": node.target,
@@ -140,7 +140,7 @@ def _lost(node: LostNode) -> Tree:
     }
 
 
-def _traffic(traffic: Traffic) -> Tree:
+def _traffic(traffic: Traffic) -> Json:
     return {
         "rx": {"packets": traffic.rx_packets, "bytes": traffic.rx_bytes},
         "tx": {"packets": traffic.tx_packets, "bytes": traffic.tx_bytes},
@@ -232,7 +232,7 @@ def _s(count: int) -> str:
     return "s" * (count != 1)
 
 
-def mesh(status: Status, known_nodes: tuple[KnownNode, ...], crowd: float = inf) -> Tree:
+def mesh(status: Status, known_nodes: tuple[KnownNode, ...], crowd: float = inf) -> Json:
     """Every node that this one knows of, itself first, and every link between them. If there are
     more than `crowd` others, or too many links, only its own are listed: their number grows with
     the square."""

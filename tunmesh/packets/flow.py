@@ -10,16 +10,15 @@ Source: IANA's protocol numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 
+from tunmesh.addresses import Address
 from tunmesh.packets import ip_headers
 
 ENOUGH = 128  # bytes of a packet that are parsed
 
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp6", 132: "sctp"}
 _WITH_PORTS = {"tcp", "udp", "sctp"}
-
-Address = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunmesh.addresses import Address
 from tunmesh.dataplane import tun
 from tunmesh.host import holders, privileges, seccomp, tcp_ports
 from tunmesh.host.helper_process import open_in_child
@@ -31,9 +32,9 @@ class Plan:
     device: str
     overlays: tuple[Overlay, ...]
     guard: bool
-    listen_address: tcp_ports.Address | None
+    listen_address: Address | None
     listen_port: int
-    monitoring: tuple[tcp_ports.Address, int] | None  # an address for monitoring only
+    monitoring: tuple[Address, int] | None  # an address for monitoring only
     uid: int
     gid: int
 

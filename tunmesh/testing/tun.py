@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, ip_address
 
+from tunmesh.addresses import Address
 from tunmesh.dataplane.drops import Drop, DropReason
 from tunmesh.netlink.device_state import Unwatched, Way
-from tunmesh.netlink.kernel import Address
 
 
 class MemoryTun:

@@ -11,14 +11,14 @@ from html import escape
 from string import Template
 from typing import Any
 
-from tunmesh.observe.status_json import Tree
+from tunmesh.observe.status_json import Json
 from tunmesh.units import duration, milliseconds, size
 
 SHOWN_EVENTS = 50
 _WIDE, _MEDIUM = "wide", "medium"  # columns that narrow screens leave out
 
 
-def document(template: Template, report: Tree, events: Sequence[Mapping[str, object]]) -> str:
+def document(template: Template, report: Json, events: Sequence[Mapping[str, object]]) -> str:
     """`report` as observe.status_json makes it; `events`, the oldest first."""
     node, ready = report["node"], report["ready"]
     return template.substitute(
@@ -36,7 +36,7 @@ def document(template: Template, report: Tree, events: Sequence[Mapping[str, obj
     )
 
 
-def _figures(report: Tree) -> Iterator[str]:
+def _figures(report: Json) -> Iterator[str]:
     """The figures at the top, of all peers together."""
     peers = report["peers"]
     received = sum(peer["rx"]["bytes_per_second"] for peer in peers)
@@ -50,7 +50,7 @@ def _figures(report: Tree) -> Iterator[str]:
         yield f"<div><dt>{name}</dt><dd>{value}</dd></div>"
 
 
-def _peer(peer: Tree) -> str:
+def _peer(peer: Json) -> str:
     unanswered = max(0, peer["pings"] - peer["pongs"] - 1)
     loss = f"{100 * unanswered / peer['pings']:.0f}%" if peer["pings"] else "–"
     direction = "out" if peer["direction"] == "dialed" else "in"
@@ -68,7 +68,7 @@ def _peer(peer: Tree) -> str:
     return f"<tr>{head}{''.join(_cell(*cell) for cell in cells)}</tr>"
 
 
-def _unlinked(report: Tree) -> Iterator[str]:
+def _unlinked(report: Json) -> Iterator[str]:
     for dial in report["dials"]:
         why = escape(dial["why"] or "being dialed")
         head = _name(dial["name"], dial["target"])
@@ -83,7 +83,7 @@ def _cell(text: str, kind: str) -> str:
     return f'<td class="{kind}">{escape(text)}</td>' if kind else f"<td>{escape(text)}</td>"
 
 
-def _drops(report: Tree) -> Iterator[str]:
+def _drops(report: Json) -> Iterator[str]:
     for what, counts in (
         ("packets", report["dropped_packets"]),
         ("connections", report["handshake_failures"]),
