@@ -18,7 +18,7 @@ from twisted.trial import unittest
 
 from tests.observe.test_metrics import ALWAYS, BY_NODE
 from tunmesh.dataplane.drops import DropReason
-from tunmesh.node.links import HANDSHAKE_FAILURES
+from tunmesh.errors import HANDSHAKE_FAILURES
 
 reactor: Any = trial_reactor
 

@@ -235,3 +235,11 @@ class House(unittest.SynchronousTestCase):
         """Every module says what it is about."""
         for module, tree in modules().items():
             self.assertTrue(ast.get_docstring(tree), module)
+
+    def test_reasons(self) -> None:
+        """Why a connection failed is a FailureReason wherever that is decided, not a string."""
+        for module, tree in modules().items():
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "PeerError":
+                    is_text = isinstance(node.args[0], ast.Constant)
+                    self.assertFalse(is_text, f"{module}, line {node.lineno}")

@@ -27,7 +27,7 @@ from tests.auth.test_handshake import (
     tell,
 )
 from tunmesh.auth.handshake import Dialer, Listener
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.wire.proofs import encode_shown
 from tunmesh.wire.records import NodeRecord, SignedRecord
 
@@ -117,7 +117,7 @@ def _liar(choices: Choices) -> None:
         expected = NodeRecord.decode(record) if record else None
     except PeerError as error:
         assert (error.reason, story.dialer_seen) == ("malformed", None)
-        assert story.reason == "malformed"
+        assert story.reason == FailureReason.MALFORMED
     else:
         is_own = expected is not None and expected.id == KEY_D.id
         assert story.dialer_seen == (expected if is_own else None)
@@ -146,6 +146,6 @@ def _refuses(machine: Dialer | Listener, message: bytes) -> None:
     try:
         machine.receive(message)
     except PeerError as error:
-        assert error.reason == "unexpected"
+        assert error.reason == FailureReason.UNEXPECTED
     else:
         raise AssertionError("a machine that refused takes messages again")

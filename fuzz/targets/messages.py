@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import (
     Gossip,
@@ -52,7 +52,7 @@ def check(data: bytes) -> None:
     try:
         value = codec.decode(data)
     except PeerError as error:
-        assert error.reason == "malformed"
+        assert error.reason == FailureReason.MALFORMED
         assert str(error).isprintable(), "it goes into the log"
         assert len(str(error)) < 500
         return

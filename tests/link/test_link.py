@@ -16,7 +16,7 @@ from tests.support.links import (
     LinkCase,
     record,
 )
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.interfaces import State
 from tunmesh.link.link import RETIRE_TIMEOUT, Link
 from tunmesh.testing.network import HIGH_WATER, LATENCY
@@ -109,7 +109,9 @@ class BeforeAuthenticationTests(LinkCase):
 
     def test_flawed_connection(self) -> None:
         """A connection that fails the checks is not used."""
-        self.channel.flaw = PeerError("certificate", "its certificate is for somebody else")
+        self.channel.flaw = PeerError(
+            FailureReason.CERTIFICATE, "its certificate is for somebody else"
+        )
         self.secure(dialed=True)
         self.assert_ended("failed", "certificate")
         self.assertEqual(self.other.heard, [])

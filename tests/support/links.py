@@ -17,7 +17,7 @@ from tunmesh.auth import signing
 from tunmesh.auth.handshake import Dialer, Key, Listener
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.dataplane.drops import DropReason
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.authentication import Authentication
 from tunmesh.link.fair_queue import MAX_BYTES
 from tunmesh.link.interfaces import LinkTransport, State
@@ -80,7 +80,7 @@ class Channel:
         return b"binding"
 
     def why_lost(self, reason: Failure) -> PeerError:
-        return PeerError("closed", "it closed the connection")
+        return PeerError(FailureReason.CLOSED, "it closed the connection")
 
     def limit_unsent(self, transport: LinkTransport, size: int) -> None:
         self.limits.append(size)

@@ -74,7 +74,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from tunmesh.auth import signing
 from tunmesh.auth.node_key import NodeKey, is_signed
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.proofs import Challenge, Claim, Hello, Proof, decode_shown
 from tunmesh.wire.records import NodeRecord, SignedRecord
@@ -150,17 +150,21 @@ class _Proofs:
         about = self._about(role, message_3)
         if not hmac.compare_digest(proof.mac, self._mac(about + proof.sealed)):
             raise PeerError(
-                "bad_proof",
+                FailureReason.BAD_PROOF,
                 "its proof is wrong: its secret is another one, or somebody sits in between",
             )
         try:
             opened = self._seal(role).decrypt(_SEAL_NONCE, proof.sealed, None)
         except InvalidTag:
-            raise PeerError("bad_proof", "what its proof seals cannot be opened") from None
+            raise PeerError(
+                FailureReason.BAD_PROOF, "what its proof seals cannot be opened"
+            ) from None
         claim = Claim.decode(opened)
         signed, is_settled = decode_shown(claim.shown)
         if not is_signed(about + claim.shown, claim.signature, signed.public_key):
-            raise PeerError("bad_proof", "its signature is wrong: the key it shows is not its own")
+            raise PeerError(
+                FailureReason.BAD_PROOF, "its signature is wrong: the key it shows is not its own"
+            )
         return replace(signing.verify(signed), settled=is_settled), signed
 
     def _about(self, role: bytes, message_3: bytes) -> bytes:
@@ -195,7 +199,9 @@ class _Machine:
         does."""
         expected, self._expected = self._expected, None
         if not payload or payload[0] != expected:
-            raise PeerError("unexpected", "a message that does not belong here in the handshake")
+            raise PeerError(
+                FailureReason.UNEXPECTED, "a message that does not belong here in the handshake"
+            )
         return self._take(payload)
 
     def _take(self, payload: bytes) -> Step:
@@ -231,10 +237,12 @@ class Dialer(_Machine):
     def _challenged(self, payload: bytes) -> Step:
         challenge = Challenge.decode(payload)
         if challenge.version != sizes.VERSION:
-            raise PeerError("version", f"it chose protocol version {challenge.version}, not ours")
+            raise PeerError(
+                FailureReason.VERSION, f"it chose protocol version {challenge.version}, not ours"
+            )
         key = _find(self._keys, (challenge.key_id,), self._nonce)
         if key is None:
-            raise PeerError("unknown_key", "it chose a key that was not offered")
+            raise PeerError(FailureReason.UNKNOWN_KEY, "it chose a key that was not offered")
         self._agree(key, self.hello, payload)
         self._message_3 = self._proofs.make(b"dialer", b"", self._me, self.shown)
         self._expected = messages.PROOF
@@ -259,10 +267,12 @@ class Listener(_Machine):
     def _greeted(self, payload: bytes) -> Step:
         hello = Hello.decode(payload)
         if sizes.VERSION not in hello.versions:
-            raise PeerError("version", f"it speaks protocol versions {hello.versions}, not ours")
+            raise PeerError(
+                FailureReason.VERSION, f"it speaks protocol versions {hello.versions}, not ours"
+            )
         key = _find(self._keys, hello.key_ids, hello.nonce)
         if key is None:
-            raise PeerError("unknown_key", "it holds none of our secrets")
+            raise PeerError(FailureReason.UNKNOWN_KEY, "it holds none of our secrets")
         challenge = Challenge(sizes.VERSION, key.id_for(hello.nonce), self._nonce).encode()
         self._agree(key, payload, challenge)
         self._expected = messages.PROOF

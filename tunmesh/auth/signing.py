@@ -15,7 +15,7 @@ other.
 from __future__ import annotations
 
 from tunmesh.auth.node_key import NodeKey, id_of, is_signed
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.wire.proofs import encode_shown
 from tunmesh.wire.records import NodeRecord, SignedRecord
 from tunmesh.wire.sizes import PROTOCOL
@@ -38,8 +38,12 @@ def verify(signed: SignedRecord) -> NodeRecord:
     """The record, if it is signed by the node with its id; otherwise raises PeerError("bad_proof"),
     or "malformed" if the record is signed correctly and not valid."""
     if not is_signed(_LABEL + signed.record, signed.signature, signed.public_key):
-        raise PeerError("bad_proof", "its record is not signed by the key that comes with it")
+        raise PeerError(
+            FailureReason.BAD_PROOF, "its record is not signed by the key that comes with it"
+        )
     record = NodeRecord.decode(signed.record)
     if record.id != id_of(signed.public_key):
-        raise PeerError("bad_proof", "its id is not of its key: it claims to be another node")
+        raise PeerError(
+            FailureReason.BAD_PROOF, "its id is not of its key: it claims to be another node"
+        )
     return record

@@ -47,7 +47,7 @@ from zope.interface import implementer
 
 from tunmesh.addresses import Target
 from tunmesh.dialing.dial_limit import DialLimit, DialSlot
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.host import access
 from tunmesh.tls.underlay import Rule
 
@@ -191,7 +191,9 @@ class Attempt(ClientFactory):
     def addressResolved(self, address: Any) -> None:
         why = self._rule.why_not(address.host)
         if why:
-            self._error = PeerError("not_dialed", why)  # unless there is another address to try
+            self._error = PeerError(
+                FailureReason.NOT_DIALED, why
+            )  # unless there is another address to try
         else:
             self._addresses.append(address.host)
 

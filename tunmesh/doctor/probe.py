@@ -25,7 +25,7 @@ from OpenSSL import SSL
 from tunmesh.auth import handshake
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.host import access
 from tunmesh.tls.binding import Channel, error_of
 from tunmesh.tls.credentials import Credentials
@@ -119,7 +119,7 @@ def _over_tls(
     try:
         _do(secure.do_handshake, connection, deadline)
     except PeerError as error:
-        name = "certificate" if error.reason == "certificate" else "TLS"
+        name = "certificate" if error.reason == FailureReason.CERTIFICATE else "TLS"
         yield Stage(name, False, f"{error}{_TLS_HINTS.get(error.reason, '')}")
         return
     version = secure.get_protocol_version_name()
@@ -128,7 +128,7 @@ def _over_tls(
     try:
         binding = channel.bind(secure)
     except PeerError as error:
-        name = "certificate" if error.reason == "certificate" else "TLS"
+        name = "certificate" if error.reason == FailureReason.CERTIFICATE else "TLS"
         yield Stage(name, False, str(error))
         return
     yield Stage("certificate", True, "it is one that this node trusts")
@@ -140,12 +140,18 @@ def _over_tls(
     yield Stage("handshake", True, f"it holds the same secret; protocol version {version_number}")
 
 
-_HINTS = {
-    "closed": ": it holds none of this node's secrets, or has too many strangers at its port",
-    "tls": ": is that a tunmesh node, and no proxy that ends TLS before it?",
+_HINTS: dict[str, str] = {
+    FailureReason.CLOSED: (
+        ": it holds none of this node's secrets, or has too many strangers at its port"
+    ),
+    FailureReason.TLS: ": is that a tunmesh node, and no proxy that ends TLS before it?",
 }
 _LARGE = ": does the way lose large packets (MTU), or has it too many strangers at its port?"
-_TLS_HINTS = {"closed": _LARGE, "timeout": _LARGE, "tls": _HINTS["tls"]}
+_TLS_HINTS: dict[str, str] = {
+    FailureReason.CLOSED: _LARGE,
+    FailureReason.TIMEOUT: _LARGE,
+    FailureReason.TLS: _HINTS[FailureReason.TLS],
+}
 
 
 def _shake_hands(
@@ -175,10 +181,10 @@ def _do(call: Callable[[], Result], connection: socket.socket, deadline: float) 
         except SSL.WantWriteError:
             event = select.POLLOUT
         except (SSL.ZeroReturnError, SSL.SysCallError):
-            raise PeerError("closed", "it hung up") from None
+            raise PeerError(FailureReason.CLOSED, "it hung up") from None
         except SSL.Error as error:
             raise error_of(error) from None
         poll = select.poll()
         poll.register(connection, event)
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise PeerError("timeout", f"it says nothing for {TIMEOUT:.0f} s")
+            raise PeerError(FailureReason.TIMEOUT, f"it says nothing for {TIMEOUT:.0f} s")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from twisted.python.failure import Failure
 
 from tunmesh.auth.handshake import Dialer, Key, Listener, Step
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.interfaces import Channel, LinkTransport
 from tunmesh.wire.proofs import decode_shown
 from tunmesh.wire.records import NodeRecord
@@ -53,7 +53,7 @@ class Authentication:
     def receive(self, payload: bytes) -> Step:
         """A message of the other end's, which is not authentic yet."""
         if self._machine is None:
-            raise PeerError("unexpected", "it spoke before the handshake")
+            raise PeerError(FailureReason.UNEXPECTED, "it spoke before the handshake")
         return self._machine.receive(payload)
 
     def why_failed(self, reason: Failure) -> PeerError:
@@ -61,9 +61,11 @@ class Authentication:
         nothing and hangs up on our hello (auth.handshake). One that shares it hangs up on our proof
         when it refuses that, or the record that comes with it."""
         error = self.channel.why_lost(reason)
-        if error.reason != "closed" or not isinstance(self._machine, Dialer):
+        if error.reason != FailureReason.CLOSED or not isinstance(self._machine, Dialer):
             return error
         if self._machine.has_proved:
             what = "it has the same secret, but refuses this node's record or proof"
-            return PeerError("closed", f"it hung up on our proof: {what}; its log says why")
-        return PeerError("closed", "it hung up on our hello: has it the same secret?")
+            return PeerError(
+                FailureReason.CLOSED, f"it hung up on our proof: {what}; its log says why"
+            )
+        return PeerError(FailureReason.CLOSED, "it hung up on our hello: has it the same secret?")

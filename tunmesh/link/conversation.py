@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IReactorTime
 
 from tunmesh.dataplane.carrier import Receive
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link import penalty
 from tunmesh.link.interfaces import Owner, State
 from tunmesh.link.memory_budget import TOO_MUCH, MemoryBudget
@@ -185,15 +185,17 @@ class Conversation:
             case messages.BYE:
                 link.bye_received(messages.decode_bye(payload))
             case messages.DATA:
-                raise PeerError("oversized", f"a data frame of {len(payload)} bytes")
+                raise PeerError(FailureReason.OVERSIZED, f"a data frame of {len(payload)} bytes")
             case _:
-                raise PeerError("unexpected", "a message with an unknown tag")
+                raise PeerError(FailureReason.UNEXPECTED, "a message with an unknown tag")
 
     def _introduction_received(self, introduced: Sequence[SignedRecord]) -> None:
         """To verify a record costs much, so nobody may send more of them than it was asked for."""
         self._asked -= len(introduced)
         if self._asked < 0:
-            raise PeerError("unexpected", "it introduces nodes that it was not asked for")
+            raise PeerError(
+                FailureReason.UNEXPECTED, "it introduces nodes that it was not asked for"
+            )
         self._owner.introduction_received(self._link, introduced)
 
     # --- bounds ---
@@ -213,4 +215,4 @@ class Conversation:
         too much that cannot be dropped, the link ends."""
         self._account.hold(self._decoder.held, self._decoder.held)
         if self._account.is_exceeded and self._link.state.is_open:
-            self._link.fail(PeerError("memory", TOO_MUCH))
+            self._link.fail(PeerError(FailureReason.MEMORY, TOO_MUCH))

@@ -30,7 +30,7 @@ from tunmesh.addresses import source_of
 from tunmesh.auth.handshake import Key
 from tunmesh.dataplane.carrier import Receive
 from tunmesh.dataplane.drops import DropReason
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.authentication import Authentication
 from tunmesh.link.conversation import Conversation
 from tunmesh.link.interfaces import LinkTransport, Owner, State
@@ -164,7 +164,7 @@ class Link(Protocol):
     def connectionMade(self) -> None:
         self._sender.connect(self.transport)
         patience = self._authentication.timeout
-        too_slow = PeerError("timeout", f"no handshake within {patience:.0f} s")
+        too_slow = PeerError(FailureReason.TIMEOUT, f"no handshake within {patience:.0f} s")
         self._timer.start(patience, partial(self.fail, too_slow))
         try:
             self._authentication.channel.admit(self.transport)
@@ -267,4 +267,4 @@ def _why_lost(reason: Failure) -> PeerError:
     """Why a link that was up has ended, when it did not end it itself."""
     if isinstance(reason.value, PeerError):
         return reason.value
-    return PeerError("lost", "the connection was lost")
+    return PeerError(FailureReason.LOST, "the connection was lost")

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from tunmesh.dataplane.drops import DropReason
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.fair_queue import PacketQueue
 from tunmesh.link.interfaces import Channel, LinkTransport
 from tunmesh.link.keepalive import Timing
@@ -193,7 +193,7 @@ class Sender:
         the link has ended."""
         self._unread += size
         if self._unread > MAX_UNREAD:
-            self._failed(PeerError("unread", "it does not read what it is told"))
+            self._failed(PeerError(FailureReason.UNREAD, "it does not read what it is told"))
         else:
             self._note_memory()
         return not self._has_ended
@@ -205,4 +205,4 @@ class Sender:
             return
         self._account.hold(self._unread + self._queue.held + self._unsent, self._unread)
         if self._account.is_exceeded:
-            self._failed(PeerError("memory", TOO_MUCH))
+            self._failed(PeerError(FailureReason.MEMORY, TOO_MUCH))

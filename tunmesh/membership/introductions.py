@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from tunmesh.auth import signing
 from tunmesh.auth.node_key import id_of
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.link import Link
 from tunmesh.logs.journal import Journal
 from tunmesh.membership.roster import Roster
@@ -39,9 +39,9 @@ class Introductions:
                 records.append(signing.verify(signed))
             except PeerError as error:
                 self._note_false(link, node_id, error)
-                if error.reason != "malformed":
+                if error.reason != FailureReason.MALFORMED:
                     why = f"it introduced a node falsely: {error}"
-                    raise PeerError("false_introduction", why) from None
+                    raise PeerError(FailureReason.FALSE_INTRODUCTION, why) from None
                 self._roster.hearsay.malformed(node_id)
         return records
 

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from tunmesh.auth import signing
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dialing.connections import Connector, Proof
-from tunmesh.errors import PeerError
+from tunmesh.errors import HANDSHAKE_FAILURES, PeerError
 from tunmesh.link.link import Link
 from tunmesh.logs import bugs
 from tunmesh.membership.introductions import Introductions
@@ -34,22 +34,6 @@ from tunmesh.wire.records import SignedRecord
 
 REVOCATION = 60.0  # seconds that a link with a revoked key may be older than session_max_age
 LEAVE_TIMEOUT = 1.5  # seconds for the byes to reach the peers
-
-HANDSHAKE_FAILURES = (
-    "bad_proof",
-    "certificate",
-    "closed",
-    "crowded",
-    "framing",
-    "malformed",
-    "oversized",
-    "through_mesh",
-    "timeout",
-    "tls",
-    "unexpected",
-    "unknown_key",
-    "version",
-)
 
 
 class Links:
@@ -91,7 +75,7 @@ class Links:
         self._introductions = Introductions(parts.roster, parts.journal)
         self._summary = DebugSummary(parts.journal)
         self._interpreter = Interpreter(parts, self.dials, self._story, self._summary, changed)
-        self._failures = dict.fromkeys(HANDSHAKE_FAILURES, 0)
+        self._failures: dict[str, int] = dict.fromkeys(HANDSHAKE_FAILURES, 0)
         self._is_leaving = False
         self._last_closed: Deferred[None] | None = None
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
+from tunmesh.errors import FailureReason
 from tunmesh.observe.samples import History, last
 from tunmesh.status import DialStatus, KnownNode, LostNode, PeerStatus, Status, Traffic
 from tunmesh.wire.records import NodeRecord
@@ -18,18 +19,6 @@ VERSION = 1
 SOON = 14 * 86400.0  # seconds before its expiry at which a certificate becomes a problem
 LATELY = 3600.0  # seconds for which a node that vanished without a goodbye is a problem
 MAX_NAMED = 5  # names in one sentence
-# Why connections do not become links, in words for people.
-_FAILURES = {
-    "bad_proof": "a wrong proof: a man in the middle?",
-    "certificate": "a certificate that is not trusted",
-    "closed": "the other end hung up",
-    "crowded": "too many strangers at the port",
-    "through_mesh": "a link cannot run through the mesh itself",
-    "timeout": "too slow",
-    "tls": "a TLS error",
-    "unknown_key": "another secret",
-    "version": "no common protocol version",
-}
 # Drops that need no action: applications on this host cause them.
 _HARMLESS = {"multicast", "broadcast", "outside_network"}
 
@@ -219,7 +208,7 @@ def _duplicates(status: Status) -> Iterator[str]:
 
 
 def _failure(reason: str) -> str:
-    return f"{_FAILURES.get(reason, 'it does not speak the protocol')} ({reason})"
+    return f"{FailureReason(reason).summary} ({reason})"
 
 
 def _expires(left: float) -> str:

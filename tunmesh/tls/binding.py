@@ -14,7 +14,7 @@ from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.python.failure import Failure
 
 from tunmesh.addresses import literal_address
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.tls.credentials import ALPN
 from tunmesh.tls.transport import TCP_NOTSENT_LOWAT, socket_of
 from tunmesh.tls.underlay import Outside
@@ -35,10 +35,12 @@ class Channel:
         """Raises PeerError("through_mesh") for a connection that runs through the mesh itself."""
         why = self._outside.why_not(transport.getPeer().host)
         if why:
-            raise PeerError("through_mesh", why)
+            raise PeerError(FailureReason.THROUGH_MESH, why)
         why = self._outside.why_not(transport.getHost().host)
         if why:
-            raise PeerError("through_mesh", f"the connection runs through the mesh: its end {why}")
+            raise PeerError(
+                FailureReason.THROUGH_MESH, f"the connection runs through the mesh: its end {why}"
+            )
 
     def binding(self, transport: object) -> bytes:
         """The channel binding of a connection, 32 bytes.
@@ -51,9 +53,11 @@ class Channel:
         """The same for a connection of pyOpenSSL."""
         if connection.get_alpn_proto_negotiated() != ALPN:
             else_what = "something else answers, or a proxy that ends TLS on the way"
-            raise PeerError("tls", f"it does not speak {PROTOCOL} on that port: {else_what}")
+            raise PeerError(
+                FailureReason.TLS, f"it does not speak {PROTOCOL} on that port: {else_what}"
+            )
         if connection.get_protocol_version() < SSL.TLS1_3_VERSION:
-            raise PeerError("tls", "it does not speak TLS 1.3")
+            raise PeerError(FailureReason.TLS, "it does not speak TLS 1.3")
         if self._host is not None:
             _check_host(connection, self._host)
         return connection.export_keying_material(EXPORTER, 32, b"")
@@ -62,12 +66,12 @@ class Channel:
         """Why a connection ended before the other end had authenticated."""
         error = reason.value
         if isinstance(error, PeerError):
-            return PeerError("unexpected", str(error))
+            return PeerError(FailureReason.UNEXPECTED, str(error))
         if isinstance(error, SSL.SysCallError):
-            return PeerError("tls", f"TLS: {error.args[-1]}")
+            return PeerError(FailureReason.TLS, f"TLS: {error.args[-1]}")
         if isinstance(error, SSL.Error) and error.args and error.args[0]:
             return error_of(error)
-        return PeerError("closed", "it closed the connection during the handshake")
+        return PeerError(FailureReason.CLOSED, "it closed the connection during the handshake")
 
     def limit_unsent(self, transport: object, size: int) -> None:
         """Have the kernel keep at most so many bytes of ciphertext unsent."""
@@ -108,4 +112,4 @@ def _check_host(connection: SSL.Connection, host: str) -> None:
             verify_hostname(connection, host.removesuffix("."))
     except (VerificationError, CertificateError, ValueError):
         # It names another host or none; or no certificate can have this name.
-        raise PeerError("certificate", f"its certificate is not for {host}") from None
+        raise PeerError(FailureReason.CERTIFICATE, f"its certificate is not for {host}") from None

@@ -36,7 +36,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 import twisted
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 
 _RECORD = 16_384  # the plaintext of one TLS record, at most
 _ROOM = 1 << 18  # bytes decrypted before they are delivered, ciphertext sent in one call
@@ -150,7 +150,7 @@ class BulkTransport(TLSMemoryBIOProtocol):
         if count and self._is_tcp and _is_waiting(self.transport):
             self._unread += count
             if self._unread > MAX_UNREAD:
-                why = PeerError("unread", "it does not read what TLS answers it")
+                why = PeerError(FailureReason.UNREAD, "it does not read what TLS answers it")
                 self._reason = self._reason or Failure(why)
                 self.abortConnection()
 

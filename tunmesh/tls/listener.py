@@ -23,7 +23,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 from tunmesh.logs import bugs
 from tunmesh.tls.admission import MAX_VISIT, Slots
 from tunmesh.tls.binding import Channel
@@ -104,7 +104,7 @@ class _Client(Protocol):
         self._port.left(self)
 
     def _too_slow(self) -> None:
-        self.dismiss(PeerError("timeout", f"no TLS within {HANDSHAKE_TIMEOUT:.0f} s"))
+        self.dismiss(PeerError(FailureReason.TIMEOUT, f"no TLS within {HANDSHAKE_TIMEOUT:.0f} s"))
 
 
 class MeshPort(Factory):
@@ -150,7 +150,7 @@ class MeshPort(Factory):
             host = "127.0.0.1"
         is_admitted, instead_of = self.slots.may_admit(host)
         self.cpu_share.charge(ACCEPT_COST if is_admitted else REFUSE_COST)
-        crowded = PeerError("crowded", "too many connections that do not authenticate")
+        crowded = PeerError(FailureReason.CROWDED, "too many connections that do not authenticate")
         if instead_of is not None:
             instead_of.dismiss(crowded)
         if not is_admitted:

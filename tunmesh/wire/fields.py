@@ -9,14 +9,14 @@ from functools import lru_cache
 from typing import Any
 
 from tunmesh.addresses import Interface, Network
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 
 _NODE_ID = re.compile(r"[0-9a-f]{32}")
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
 def malformed(text: str) -> PeerError:
-    return PeerError("malformed", text)
+    return PeerError(FailureReason.MALFORMED, text)
 
 
 def parse_id(value: Any) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from tunmesh.errors import PeerError
+from tunmesh.errors import FailureReason, PeerError
 
 # "999999999" is the longest length that is waited for a colon to end.
 _MAX_DIGITS = 9
@@ -64,7 +64,7 @@ class Decoder:
                 return
             frame, self._frame = self._frame, bytearray()
             if frame[-1] != _COMMA:
-                raise PeerError("framing", "a frame does not end in a comma")
+                raise PeerError(FailureReason.FRAMING, "a frame does not end in a comma")
             yield memoryview(frame)[:-1]
         if self._header:
             chunk = self._header + chunk[offset:]
@@ -79,26 +79,28 @@ class Decoder:
             start = colon + 1
             length = _length(chunk[offset:colon])
             if length > self.limit:
-                raise PeerError("oversized", f"a frame of {length} bytes, {self.limit} are allowed")
+                raise PeerError(
+                    FailureReason.OVERSIZED, f"a frame of {length} bytes, {self.limit} are allowed"
+                )
             end = start + length
             if end >= size:
                 self._frame = bytearray(view[start:])
                 self._missing = end + 1 - size
                 return
             if chunk[end] != _COMMA:
-                raise PeerError("framing", "a frame does not end in a comma")
+                raise PeerError(FailureReason.FRAMING, "a frame does not end in a comma")
             yield view[start:end]
             offset = end + 1
 
     def _keep_header(self, rest: bytes) -> None:
         """The chunk ended before the colon: hold the digits, if they can still become a length."""
         if len(rest) > _MAX_DIGITS or not rest.isdigit():
-            raise PeerError("framing", "a frame does not begin with a length")
+            raise PeerError(FailureReason.FRAMING, "a frame does not begin with a length")
         self._header = rest
 
 
 @lru_cache(2048)  # packets come in few sizes, and a lookup is faster than parsing
 def _length(digits: bytes) -> int:
     if not digits.isdigit() or (digits[0] == 0x30 and len(digits) > 1):
-        raise PeerError("framing", "a frame does not begin with a length")
+        raise PeerError(FailureReason.FRAMING, "a frame does not begin with a length")
     return int(digits)
