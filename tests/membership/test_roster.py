@@ -794,7 +794,7 @@ class AddressTests(RosterCase):
         """A node that has been here for a while knows whom it was linked with first, and believes
         nobody who says that he is settled."""
         self.link(BOB)
-        self.me.stands(is_new=False, is_settled=True)
+        self.me.seniority_changed(is_new=False, is_settled=True)
         commands = self.link(replace(self.eve, settled=True))
         refuse = Refuse("eve", self.refused)
         self.assertEqual(named(commands, Route, Unroute, Refuse, Probe), [refuse])
@@ -812,14 +812,14 @@ class AddressTests(RosterCase):
         the other one says nothing."""
         settled = replace(node(7, "eve", "10.0.0.1/24"), settled=True)
         self.assertEqual(named(self.link(settled), Route, Refuse), [])
-        self.me.stands(is_new=False, is_settled=True)
+        self.me.seniority_changed(is_new=False, is_settled=True)
         early = node(8, "mallory", "10.0.0.1/24", started=0)
         refused = Refusal(("10.0.0.1",), "alice")
         self.assertEqual(named(self.link(early), Route, Refuse), [Refuse("mallory", refused)])
 
     def test_own_address_settled_meanwhile(self) -> None:
         """What counts is what either end has shown on the link: the other end knows no more."""
-        self.me.stands(is_new=False, is_settled=True)
+        self.me.seniority_changed(is_new=False, is_settled=True)
         early = node(8, "mallory", "10.0.0.1/24", started=0)
         commands = self.alice.authenticated("mallory", early, True, shown=ALICE)
         self.assertEqual(named(commands, Route, Refuse), [])

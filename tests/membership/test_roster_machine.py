@@ -219,7 +219,7 @@ class World(RuleBasedStateMachine):
     @rule(which=st.integers(0, 99), is_new=st.booleans(), is_settled=st.booleans())
     def stand(self, which: int, is_new: bool, is_settled: bool) -> None:
         """A node has been there for a while, or is new again; what it says of that may be a lie."""
-        self.lives[which % len(self.lives)].stands(is_new, is_settled)
+        self.lives[which % len(self.lives)].seniority_changed(is_new, is_settled)
 
     @precondition(lambda self: self.lives)
     @rule(which=st.integers(0, 99), seconds=st.sampled_from([1.0, TENURE, KEPT]))

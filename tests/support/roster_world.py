@@ -279,9 +279,9 @@ class Life:
         ours.send(Hello())
         return ours
 
-    def stands(self, is_new: bool, is_settled: bool) -> None:
+    def seniority_changed(self, is_new: bool, is_settled: bool) -> None:
         self.is_new, self.is_settled = is_new, is_settled
-        self.me.stands(is_new, is_settled)
+        self.me.seniority_changed(is_new, is_settled)
 
     def link_up(self, end: End) -> None:
         said = replace(end.peer, settled=end.other.settled)

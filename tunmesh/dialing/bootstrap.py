@@ -1,24 +1,24 @@
 """How a node finds its first peer: groups of URLs, each dialed until it has a live link.
 
-A URL may be a load balancer. Whoever answers is a member like any other, says its own URL, and is
-reached there from then on; the group only remembers that it was found through it. A group is
-content while one of the nodes that were reached by dialing one of its URLs is linked; then it does
-not dial. Hearsay may have made this node dial the same URL: that is as good. What a node says its
-URL is counts for nothing: a member that claims the URL of the bootstrap node would keep everybody
-from ever looking for that one. So where the bootstrap node dialed us first, its URL is dialed once
-all the same, and one of the two links is retired; where its URL cannot be reached from here, it is
-dialed for ever, as rarely as one that does not answer.
+A URL may be a load balancer. The node that answers is a member like any other, advertises its own
+URL and is reached there from then on; the group only remembers that it was found through it. A
+group is content while one of the nodes that were reached by dialing one of its URLs is linked; then
+it does not dial. A dial for another reason, such as hearsay, counts as well if it went to the same
+URL. The URL that a node merely advertises does not count: otherwise a member that claims the URL of
+the bootstrap node would keep everybody from looking for that one. So if the bootstrap node dialed
+us first, its URL is dialed once all the same, and one of the two links is retired; if its URL
+cannot be reached from here, it is dialed for ever, as rarely as one that does not answer.
 
-A URL that turns out to lead back to this node is no failure, but no help either. Behind a
-name with many addresses that may happen by chance: only after LEADS_BACK times in a row is there
-taken to be nobody else. That does not make a node the first of its mesh: it was told to look for
-others, and the list may be wrong. A node's own URL is dialed like any other one: if it was copied
-from another node, it leads there.
+A URL that leads back to this node is no failure, but no help either. Behind a name with many
+addresses that may happen by chance: only after LEADS_BACK times in a row is the node taken to be
+the only one there. That does not make it the first of its mesh: it was told to look for others, and
+the list may be wrong. A node's own URL is dialed like any other: if it was copied from another
+node, it leads there.
 
 Behind such a name, nodes that start together may find each other in pairs, each content with the
-other, and none would ever hear of the rest. So a content group looks again now and then, ever more
-rarely, unless each of its URLs led to a linked node that has this very URL. Whom it reaches is
-most often linked already: then one of the two links is retired, as after a race.
+other, and never hear of the rest. So a content group looks again from time to time, more and more
+rarely, unless each of its URLs led to a linked node that advertises this very URL. The node found
+that way is most often linked already: then one of the two links is retired, as after a race.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class Group:
 
     @property
     def leads_back(self) -> bool:
-        """Whether there is nobody in it but this node."""
+        """Whether all its URLs lead to this node."""
         targets = self.settings.targets
         return bool(targets) and all(self._led_back[each] >= LEADS_BACK for each in targets)
 
     def found(self, target: Target, node_id: str) -> None:
-        """A link to this node came of dialing this URL of the group."""
+        """Dialing this URL of the group led to a link with this node."""
         self._found.add(node_id)
         self._led_to[target] = node_id
         del self._led_back[target]
@@ -78,8 +78,8 @@ class Group:
         self._led_back[self.dialer.target] += 1
 
     def update(self, linked: Sequence[NodeRecord]) -> None:
-        """Dial if no link is left, unless that was given up; else stop, or look again. This is
-        called often, and at least every groom_interval."""
+        """Dial if no link is left, unless all rounds have failed; else stop, or look again. Called
+        often, and at least every groom_interval."""
         urls = {record.id: record.host_port for record in linked}
         self._found &= urls.keys()
         was_content, self.is_content = self.is_content, bool(self._found)
@@ -93,8 +93,8 @@ class Group:
             self.dialer.start()
 
     def _look_again(self, was_content: bool, own_urls: Container[Target]) -> None:
-        """Dial once in a while; what comes of it, the next update sees. `own_urls` lead to nobody
-        but a linked node."""
+        """Dial from time to time; the next update sees the result. `own_urls` are known to lead to
+        linked nodes that advertise them."""
         now = self.dialer.clock.seconds()
         if was_content and not self.dialer.continueTrying:
             others = (target for target in self.settings.targets if target != self._own)
@@ -107,8 +107,8 @@ class Group:
 
 
 class Bootstrap:
-    """All groups of one node, whose own URL leads to `own`. `make_dialer(group)` gives each its
-    reconnecting factory."""
+    """All groups of one node, whose own URL leads to `own`. `make_dialer(group)` makes a dialer for
+    each of them."""
 
     def __init__(
         self,
@@ -125,12 +125,12 @@ class Bootstrap:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the node was told of nobody to bootstrap from: the first one of its mesh."""
+        """Whether there is nothing to bootstrap from: this is the first node of its mesh."""
         return not any(group.settings.targets for group in self._groups)
 
     @property
     def leads_back(self) -> tuple[Target, ...]:
-        """All URLs, if every one of them leads to this node; else none."""
+        """All targets, if every one of them leads to this node; else none."""
         groups = [group for group in self._groups if group.settings.targets]
         if not all(group.leads_back for group in groups):
             return ()
@@ -142,14 +142,14 @@ class Bootstrap:
         return bool(self._groups) and all(group.is_content for group in self._groups)
 
     def dialing(self) -> Iterator[tuple[str, PeerFactory]]:
-        """The groups that are without a link, by name."""
+        """The groups that have no link, by name."""
         for group in self._groups:
             if group.dialer.continueTrying and not group.is_content:
                 yield group.settings.name, group.dialer
 
     def change(self, groups: Sequence[GroupSettings]) -> None:
-        """Have these groups from now on. One that is as it was goes on as it was. One that is not
-        begins anew: whom it found at its old URLs does not keep it from dialing its new ones."""
+        """Use these groups from now on. Those that have not changed go on as they are; the others
+        start afresh: a node found at an old URL must not keep them from dialing the new ones."""
         kept = {group.settings: group for group in self._groups}
         self._groups = []
         for settings in groups:
@@ -162,23 +162,23 @@ class Bootstrap:
             group.dialer.abandon()
 
     def found(self, dialer: PeerFactory | None, node_id: str) -> None:
-        """A link to this node came of what this factory dialed, for whatever reason."""
+        """This dialer, whatever it is for, made a link with this node."""
         for group in self._groups:
             if dialer is not None and dialer.target in group.settings.targets:
                 group.found(dialer.target, node_id)
 
     def led_back(self, dialer: PeerFactory | None) -> None:
-        """What this factory dialed is this node itself."""
+        """This dialer reached this node itself."""
         for group in self._groups:
             if group.dialer is dialer:
                 group.led_back()
 
     def update(self, linked: Sequence[NodeRecord]) -> None:
-        """See to every group; those that have no link dial."""
+        """Update every group."""
         for group in self._groups:
             group.update(linked)
 
     def abandon(self) -> None:
-        """Dial no more."""
+        """Stop dialing."""
         for group in self._groups:
             group.dialer.abandon()

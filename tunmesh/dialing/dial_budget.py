@@ -1,18 +1,18 @@
-"""How many dials a member may cause that lead to no member.
+"""Bounds the dials that a member may cause and that lead to no member.
 
-A node dials whom others vouch for, and a member can vouch for whatever it likes: without a bound it
-could have all others knock at any address and port, to find out what is there or to flood it. A
-dial that ends in a link is given back, so a mesh that starts as a whole never pays. Of the others
-each source of introductions has `BURST` at once and then `RATE` a second, and all sources together
-`ALL_BURST` and `ALL_RATE`: a member may be vouched for by many honest ones, and any of them pays
-for dialing it.
+A node dials the nodes that others vouch for, and a member can vouch for anything: without a bound
+it could have all others connect to any address and port, to scan it or to flood it. A dial that
+ends in a link is refunded, so a mesh that starts as a whole never pays. Of the others each source
+of introductions has `BURST` at once and then `RATE` a second, and all sources together `ALL_BURST`
+and `ALL_RATE`: many honest nodes may vouch for the member, and each of them pays for dialing its
+targets.
 
-A source is where the linked node comes from that vouches (tls.admission), so all identities of
-one member that have one address share one budget. It is charged to one source only, so whom several
+A source is where the vouching node connects from (addresses.source_of), so all identities of one
+member at one address share one budget. A dial is charged to one source only: a target that several
 sources vouch for is dialed as long as one of them can pay.
 
-Bootstrap URLs are not charged, they are the operator's own. Nor are nodes that are remembered:
-these have a pace for themselves (membership.lost_nodes).
+Bootstrap URLs are not charged, as the operator chose them. Nor are lost nodes, whose pace is
+limited separately (membership.lost_nodes).
 
 The machine does no I/O and reads no clock but `seconds`.
 """
@@ -23,9 +23,9 @@ from collections.abc import Callable
 
 from tunmesh.rate_limit import TokenBucket
 
-BURST, RATE = 100, 1.0  # dials of one source; a second
+BURST, RATE = 100, 1.0  # of one source: dials at once, dials a second
 ALL_BURST, ALL_RATE = 256, 8.0  # of all sources together
-MAX_SOURCES = 1024  # that are remembered; those that have spent least are forgotten
+MAX_SOURCES = 1024  # remembered; those that have spent least are forgotten
 
 
 class DialBudget:
@@ -44,7 +44,7 @@ class DialBudget:
         return max(self._all.wait(now), bucket.wait(now) if bucket is not None else 0.0)
 
     def take(self, source: str) -> None:
-        """It pays for one."""
+        """This source pays for a dial."""
         now = self._seconds()
         bucket = self._sources.get(source)
         if bucket is None:
@@ -56,7 +56,7 @@ class DialBudget:
             self._spent(source)
 
     def give_back(self, source: str) -> None:
-        """What it paid for led to a member."""
+        """A dial that this source paid for led to a member."""
         now = self._seconds()
         self._all.give_back(now)
         bucket = self._sources.get(source)

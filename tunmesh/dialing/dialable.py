@@ -1,18 +1,18 @@
-"""Which addresses are dialed that other nodes named.
+"""Which addresses are dialed at the request of other nodes.
 
-A member can say that its URL, or that of a node it vouches for, is wherever it likes. At loopback
-and link-local addresses listen what is for this machine or this cable alone: debuggers, databases
-without a password, the metadata service of a cloud. Nobody can be reached there from another
-machine, so no honest node of another machine advertises such a URL, and none is dialed; nor is what
-stands for no single host (unspecified, which Linux takes for this host; multicast; broadcast).
-Meshes on one machine are allowed to be at loopback by their own URL: a node that advertises
-such an address itself dials others of the same kind.
+A member can say that its URL, or that of a node it vouches for, is anywhere. What listens at
+loopback and link-local addresses is meant for this machine or this cable alone: debuggers,
+databases without a password, the metadata service of a cloud. No honest node of another machine
+advertises such a URL, since nobody could reach it there; so none is dialed. Nor are addresses that
+stand for no single host: unspecified (which Linux takes for this host), multicast, broadcast. A
+mesh on one machine is recognised by the node's own URL: a node that advertises a loopback or
+link-local address dials others of the same kind.
 
-With `clustering.dial_allow` no address is dialed but those that are listed there, of whatever kind.
-The networks of the mesh are never dialed (tls.underlay).
+With `clustering.dial_allow` only addresses that are listed there are dialed, of whatever kind. The
+networks of the mesh are never dialed (tls.underlay).
 
-Addresses are judged, not names: what a name resolved to. Bootstrap URLs are the operator's own, and
-are not judged here.
+The rule applies to addresses, not to names: to what a name resolved to. Bootstrap URLs are the
+operator's own, and exempt.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tunmesh.addresses import Network, plain_host
 from tunmesh.tls.underlay import Outside
 
 _BROADCAST = IPv4Address("255.255.255.255")
-_LOCAL = ("loopback", "link-local")  # as good as any where a node advertises one itself
+_LOCAL = ("loopback", "link-local")  # dialed if this node advertises one of the kind
 
 
 class Dialable:
-    """The rule of one node. `allow`: its `dial_allow`, None for the default; `own_host`: of the URL
-    that it advertises."""
+    """The rule of one node. `allow`: its `dial_allow`, None for the default; `own_host`: the host
+    of the URL that it advertises."""
 
     def __init__(self, outside: Outside, allow: Sequence[Network] | None, own_host: str) -> None:
         self._outside = outside
@@ -39,7 +39,7 @@ class Dialable:
         self._own_kind = "loopback" if is_local else _kind_of(own_host)
 
     def why_not(self, host: str) -> str:
-        """Why this address is not to be dialed; empty if it is."""
+        """Why this address is not dialed; empty if it is."""
         why = self._outside.why_not(host)
         if why:
             return why
@@ -55,7 +55,7 @@ class Dialable:
 
 
 def _kind_of(host: str) -> str:
-    """What kind of address that is; empty if it is an ordinary one, or none."""
+    """The kind of special address that this is; empty if it is an ordinary one, or a name."""
     address = _address(host)
     if address is None:
         return ""

@@ -1,22 +1,22 @@
-"""Looks up host names, so that nobody waits who need not.
+"""Looks up host names without blocking what does not depend on them.
 
-The C library may take half a minute to give up on a name server that is silent, and nothing can
-interrupt it. Twisted's own resolver sends addresses through the same few threads as names, so they
-would wait behind it; its threads are joined when the process ends, so the end would wait too; and
-after any error but `gaierror` it never answers, so whoever asked would wait for ever. Here
+The C library may take half a minute to give up on a silent name server, and cannot be interrupted.
+Twisted's own resolver sends addresses through the same few threads as names, so they would wait
+behind it; its threads are joined at exit, so the exit would wait, too; and after any error but
+`gaierror` it never answers, so the caller would wait for ever. Here
 
 - an address is no name: it is answered at once, without a thread;
-- lookups have threads of their own, which the process does not wait for when it ends;
+- lookups have threads of their own, which are not joined at exit;
 - whatever goes wrong with a lookup, the answer is that the name has no addresses;
-- the addresses of a name come in another order each time. The name of a headless service has those
-  of all its pods, and the C library puts what is nearest first (RFC 6724, section 6, rule 9), which
-  to a pod of that service is itself: it would reach itself for ever and nobody else.
+- the addresses of a name come in random order. The name of a headless service has those of all its
+  pods, and the C library puts the nearest first (RFC 6724, section 6, rule 9), which for a pod of
+  that service is itself: it would reach itself for ever and nobody else.
 """
 
 from __future__ import annotations
 
-# What getaddrinfo encodes a name with. Python would import it at the first look-up, when the node's
-# uid may not be allowed to read it any more.
+# getaddrinfo encodes names with it. Python would import it at the first lookup, when the node's uid
+# may not be allowed to read the file any more.
 import encodings.idna  # noqa: F401
 import socket
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-MAX_LOOKUPS = 16  # at a time; more wait in line
+MAX_LOOKUPS = 16  # at a time; more are queued
 
 _FAMILIES = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}
 
@@ -47,12 +47,12 @@ class _Lookup:
         self.name = name
 
     def cancel(self) -> None:
-        """It goes on, and its answer is ignored: who asked sees to that."""
+        """The lookup goes on; the caller ignores its answer."""
 
 
 @implementer(IHostnameResolver)
 class Resolver:
-    """The resolver of a reactor, for TCP. To be given to `reactor.installNameResolver`.
+    """The resolver of a reactor, for TCP: see `reactor.installNameResolver`.
 
     `shuffle(addresses)` changes the order of a list in place."""
 
@@ -88,6 +88,6 @@ class Resolver:
 
 
 def _addresses(host: str, port: int) -> list[IAddress]:
-    """What the system knows of this name, nearest first. Raises OSError and others."""
+    """The addresses that the system knows, nearest first. Raises OSError and others."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [_FAMILIES[family]("TCP", *place) for family, *_, place in found if family in _FAMILIES]

@@ -1,23 +1,24 @@
 """Whether a node and its peers agree on the mesh's networks and on who has which address.
 
-Every node says in its record which networks it is configured with, and tells a peer which of the
-peer's addresses it does not route to it. What one of them has wrong in its config, all of them see
-as a disagreement. It is the business of the one that is wrong: a mesh must not lose its healthy
-nodes to it. So each node judges itself by the majority of the nodes that it sees: its peers, and
-itself. All peers from one source (tunmesh.addresses) have one vote, that of most of them: a member
-has as many identities as it likes, but not as many addresses. Only when all peers come from one
-source does each have a vote.
+Every node says in its record which networks it is configured with, and tells each peer which of the
+peer's addresses it does not route to it. A mistake in the config of one node is seen as a
+disagreement by all of them, but it is the problem of the node that is wrong: a mesh must not lose
+its healthy nodes to it. So each node judges itself by the majority of the nodes that it sees, its
+peers and itself. All peers from one source (tunmesh.addresses) have one vote, cast by most of them:
+a member can have many identities, but not many addresses. Only if all peers come from one source
+does each of them have a vote.
 
 - **Cut off**: most of them do not route an address of this node to it, because another node holds
-  it or because it is outside their networks. Not ready, however long the node has been there.
-- **Out of step**: most of them have a network that no network of this node covers. Not ready,
-  unless it is settled (membership.seniority): who was there before is in order when others change,
-  so a rolling update that adds a family, or makes a network larger, never takes the old nodes out.
-  Nor the new ones: who has more than the others is in step.
+  the address or because it is outside their networks. Then the node is not ready, however long it
+  has been there.
+- **Out of step**: most of them have a network that no network of this node covers. Then the node is
+  not ready, unless it is settled (membership.seniority): a node that was there before is not at
+  fault when others change. So a rolling update that adds a family, or enlarges a network, never
+  takes the old nodes out; nor the new ones, since a node that has more than the others is in step.
 - Anything else is a warning, at both ends.
 
-Half against half, the half with the node that was there first is in order. Of two nodes that is one
-of them: both find the same (membership.roster).
+If the halves are equal, the half with the most senior node is right. Of two nodes that is one of
+them, and both find the same (membership.precedence).
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ MOST_DIFFERENCES = 8  # sets of networks that are told apart
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the record of a peer says of this node's place in the mesh. Addresses are text."""
+    """What follows from the record of a peer for this node. Addresses are text."""
 
-    claims: frozenset[str]  # addresses of this node that the peer says are its own
-    outside: frozenset[str]  # those outside its networks, though it has some of that family
-    apart: frozenset[str]  # those of a family of which it has no network
-    differs: bool  # its networks are other ones
-    networks: frozenset[Network]  # that it has
-    lacking: frozenset[Network]  # those of them that no network of this node covers
+    claims: frozenset[str]  # addresses of this node that the peer claims
+    outside: frozenset[str]  # those outside the networks that it has of that family
+    apart: frozenset[str]  # those of a family that it has no network of
+    differs: bool  # it has other networks than this node
+    networks: frozenset[Network]
+    lacking: frozenset[Network]  # those of its networks that no network of this node covers
 
     @classmethod
     def of(cls, me: NodeRecord, record: NodeRecord) -> View:
@@ -71,8 +72,8 @@ class View:
         )
 
     def held_elsewhere(self, refuses: Iterable[str]) -> frozenset[str]:
-        """Of the addresses of this node that the peer refuses to route here, those that it could
-        route: it has them routed to another node."""
+        """Of the addresses that the peer refuses to route to this node, those that it routes to
+        another one."""
         return frozenset(refuses) - self.outside - self.apart
 
     @property
@@ -81,7 +82,7 @@ class View:
 
 
 def have_other_networks(one: NodeRecord, other: NodeRecord) -> bool:
-    """Whether both say which networks they are configured with, and these are not the same."""
+    """Whether both say which networks they are configured with, and these differ."""
     ours, theirs = one.networks, other.networks
     return bool(ours and theirs) and ours != theirs and set(ours) != set(theirs)
 
@@ -105,42 +106,42 @@ class Peer(Protocol):
 
     @property
     def refuses(self) -> tuple[str, ...]:
-        """Addresses of this node that it does not route to it."""
+        """Addresses of this node that the peer does not route to it."""
         ...
 
     @property
     def holder(self) -> str:
-        """The name of the node that it routes them to, or ""."""
+        """The name of the node that the peer routes them to, or ""."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What there is to say of this node's addresses and networks, in sentences."""
+    """Where this node and its peers disagree, in sentences."""
 
     cut_off: tuple[str, ...] = ()
-    contested: tuple[str, ...] = ()  # addresses that only some do not route here
-    differences: tuple[str, ...] = ()  # networks, for each set of networks that peers have
+    contested: tuple[str, ...] = ()  # addresses that a minority does not route here
+    differences: tuple[str, ...] = ()  # one for each set of networks that peers have
     is_out_of_step: bool = False
-    is_claimed: bool = False  # some peer says that an address of this node is another one's
+    is_claimed: bool = False  # some peer routes an address of this node to another one
 
     @property
     def has_objections(self) -> bool:
-        """Whether a node that is not settled cannot be."""
+        """Whether a node that is not settled must not become so."""
         return bool(self.cut_off) or self.is_out_of_step or self.is_claimed
 
     @property
     def is_outvoted(self) -> bool:
-        """Whether most of the mesh is against the node."""
+        """Whether most of the mesh disagrees with the node."""
         return bool(self.cut_off) or self.is_out_of_step
 
     @property
     def is_replaced(self) -> bool:
-        """Whether most of the mesh say that another node has an address of this one."""
+        """Whether most of the mesh routes an address of this node to another one."""
         return self.is_claimed and bool(self.cut_off)
 
     def checks(self, is_settled: bool) -> tuple[Check, ...]:
-        """The conditions of being ready. Their reasons tell the warnings, too."""
+        """The conditions for being ready. Their reasons include the warnings."""
         addresses = "; ".join((*self.cut_off, *self.contested)) or "every peer routes them here"
         networks = "; ".join(self.differences) or "every peer has the same"
         in_step = is_settled or not self.is_out_of_step
@@ -150,7 +151,7 @@ class Agreement:
         )
 
     def warnings(self, is_settled: bool) -> tuple[str, ...]:
-        """What does not keep the node from being ready. What does is in the checks."""
+        """What does not make the node unready; what does is in the checks."""
         addresses = () if self.cut_off else self.contested
         networks = self.differences if is_settled or not self.is_out_of_step else ()
         return (*addresses, *networks)
@@ -187,16 +188,16 @@ def _is_opposed(peer: Peer, address: str) -> bool:
 
 
 def _is_lost(address: str, opposed: Sequence[Peer], peers: Sequence[Peer]) -> bool:
-    """Whether the mesh has decided against this node."""
+    """Whether the mesh as a whole does not route the address to this node."""
     voters = _Voters([peer for peer in peers if address not in peer.view.apart])
     view = opposed[0].view
     if voters.count == 1 and address not in view.claims | view.outside:
-        return True  # our only peer says that a third node has it
+        return True  # our only peer routes it to a third node
     return voters.decide_for(opposed)
 
 
 def _is_out_of_step(odd: Sequence[Peer], peers: Sequence[Peer]) -> bool:
-    """Many peers may each have other networks, so each of them is looked at once."""
+    """Every peer may have networks of its own, so each peer is looked at only once."""
     having: dict[Network, list[Peer]] = {}
     for peer in odd:
         for network in peer.view.lacking:
@@ -284,7 +285,7 @@ def network_texts(record: NodeRecord) -> str:
 
 
 def names(peers: Iterable[Peer]) -> str:
-    """Who that is, a few of them by name."""
+    """The peers, a few of them by name."""
     found = sorted(peer.record.name for peer in peers)
     more = len(found) - MOST_NAMES
     return ", ".join([*found[:MOST_NAMES], *([f"{more} more"] if more > 0 else [])])

@@ -1,4 +1,4 @@
-"""What the roster wants done, as values. Its only reader is the node.
+"""What the roster wants done, as values that the node carries out.
 
 `Link` is whatever object the caller uses for a link.
 """
@@ -17,8 +17,8 @@ Link = TypeVar("Link")
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Keep trying to link with this node. The node with the smaller id goes first; the other one is
-    `patient`, so that most pairs never race."""
+    """Keep trying to link with this node. The one with the smaller id dials first; the other one is
+    `patient`, so that most pairs do not dial each other at once."""
 
     record: NodeRecord
     patient: bool
@@ -26,28 +26,28 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Stop dialing this node: it is gone, or another life of it answers at its URL."""
+    """Stop dialing this node: it is gone, or another incarnation of it answers at its URL."""
 
     node_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Join(Generic[Link]):
-    """A node came: this is its first link."""
+    """A node is linked: this is its first link."""
 
     link: Link
 
 
 @dataclass(frozen=True, slots=True)
 class Switch(Generic[Link]):
-    """Send to this node by this link from now on."""
+    """Send to this node on this link from now on."""
 
     link: Link
 
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[Link]):
-    """A node went: this was its last link."""
+    """A node is no longer linked: this was its last link."""
 
     link: Link
     reason: str
@@ -55,7 +55,7 @@ class Part(Generic[Link]):
 
 @dataclass(frozen=True, slots=True)
 class Retire(Generic[Link]):
-    """Send no more data on this link and close it once the other end does the same."""
+    """Send no more data on this link, and close it when the other end does the same."""
 
     link: Link
 
@@ -70,7 +70,7 @@ class Close(Generic[Link]):
 
 @dataclass(frozen=True, slots=True)
 class Probe(Generic[Link]):
-    """Ask whether the other end is there, and report with `probed`."""
+    """Find out whether the other end answers, and report it with `probed`."""
 
     link: Link
 
@@ -85,11 +85,15 @@ class Route(Generic[Link]):
 
 @dataclass(frozen=True, slots=True)
 class Unroute:
+    """This address belongs to nobody."""
+
     address: Address
 
 
 @dataclass(frozen=True, slots=True)
 class Tell(Generic[Link]):
+    """Send this gossip."""
+
     link: Link
     gossip: Gossip
 
@@ -104,7 +108,7 @@ class Ask(Generic[Link]):
 
 @dataclass(frozen=True, slots=True)
 class Introduce(Generic[Link]):
-    """Answer that: with what these nodes, all linked, have signed of themselves."""
+    """Answer such a question with the records that these nodes, all linked, have signed."""
 
     link: Link
     ids: tuple[str, ...]
@@ -112,6 +116,8 @@ class Introduce(Generic[Link]):
 
 @dataclass(frozen=True, slots=True)
 class Refuse(Generic[Link]):
+    """Tell a node which of its addresses are not routed to it."""
+
     link: Link
     refusal: Refusal
 

@@ -1,8 +1,9 @@
-"""Looks at the records by which others introduce nodes: whether each is what that node signed.
+"""Checks the records by which peers introduce nodes: each must be signed by the node itself.
 
-A record that is not tells on who brought it. He had to verify it himself, so he made it up: his
-link ends, and the nodes that he vouched for are asked for elsewhere. One that its own node signed
-and that cannot be read is the fault of that node alone: it is left out, and the introducer stays.
+If one is not, the introducer is to blame. It had to verify the record as well, so it made it up:
+its link is ended, and others are asked about the nodes that it vouched for. A record that is signed
+by its node and cannot be parsed is that node's fault alone: it is ignored, and the introducer
+stays.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tunmesh.wire.records import NodeRecord, SignedRecord
 
 
 class Introductions:
-    """Those that one node gets. `false`: how many of them were."""
+    """Those that one node receives. `false` counts the false ones."""
 
     def __init__(self, roster: Roster[Link], journal: Journal) -> None:
         self.false = 0
@@ -28,13 +29,12 @@ class Introductions:
         self._journal = journal
 
     def read(self, link: Link, introduced: Iterable[SignedRecord]) -> list[NodeRecord]:
-        """Whom the node at the other end introduces, of those that are not known. Raises PeerError
-        when it is lying."""
+        """The records that answer an open question. Raises PeerError if one is false."""
         records: list[NodeRecord] = []
         for signed in introduced:
             node_id = id_of(signed.public_key)
             if not self._roster.hearsay.awaits(link.node.id, node_id):
-                continue  # somebody else was faster, or nobody vouches for it any more
+                continue  # another peer was faster, or nobody vouches for it any more
             try:
                 records.append(signing.verify(signed))
             except PeerError as error:
@@ -46,8 +46,8 @@ class Introductions:
         return records
 
     def compare(self, record: NodeRecord, by: str) -> None:
-        """A node is linked. It has to say the same of itself to everybody, as long as it lives.
-        `by`: where it comes from."""
+        """A node is linked: its record must be the one that it was introduced with. `by`: the
+        source that it connects from."""
         before = self._roster.record_of(record.id)
         if before is not None and replace(before, settled=record.settled) != record:
             self._journal.warn(

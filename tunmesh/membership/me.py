@@ -8,7 +8,7 @@ from tunmesh.wire.records import NodeRecord
 
 
 class Me:
-    """Starts as a new node. What `stands` is told comes from membership.seniority."""
+    """Starts on probation (membership.seniority)."""
 
     def __init__(self, record: NodeRecord) -> None:
         self._record = record
@@ -25,10 +25,10 @@ class Me:
 
     @property
     def is_new(self) -> bool:
-        """Whether it has been in the mesh for too short a time to know who was there first."""
+        """Whether it is on probation: not in the mesh for long enough to know who was first."""
         return self._is_new
 
-    def stands(self, is_new: bool, is_settled: bool) -> None:
-        """Its standing in the mesh has changed."""
+    def seniority_changed(self, is_new: bool, is_settled: bool) -> None:
+        """Its seniority has changed."""
         self._is_new = is_new
         self._record = replace(self._record, settled=is_settled)

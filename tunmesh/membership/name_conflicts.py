@@ -1,8 +1,8 @@
 """Names and URLs that more than one node has, of this node and those that it is linked with.
 
-A name is what operators know a node by, and a URL leads to one node only: the other one is found by
-nobody. Both come of a config that was copied. A node that was started again is no second one: it
-has the name and an address of its earlier life, which ends (membership.roster).
+Operators know a node by its name; and a URL leads to one node only, so that nobody finds the other
+one. Both come from a copied config. Two incarnations of one node are no conflict: the older one is
+about to end (membership.precedence).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Conflict:
 
     kind: Literal["name", "url"]
     value: str
-    nodes: tuple[str, ...]  # each told by what differs
+    nodes: tuple[str, ...]  # each by what tells it from the others
 
     def __str__(self) -> str:
         *others, last = self.nodes
@@ -34,7 +34,7 @@ class Conflict:
 
 
 def conflicts(me: NodeRecord, peers: Iterable[NodeRecord]) -> Iterator[Conflict]:
-    """All that there are."""
+    """All conflicts."""
     by_name: dict[str, list[NodeRecord]] = {}
     by_url: dict[str, list[NodeRecord]] = {}
     for record in (me, *peers):
@@ -51,7 +51,7 @@ def conflicts(me: NodeRecord, peers: Iterable[NodeRecord]) -> Iterator[Conflict]
 def conflicts_of(
     record: NodeRecord, me: NodeRecord, peers: Iterable[NodeRecord]
 ) -> Iterator[Conflict]:
-    """Those that a node has which has just been linked, each with one other node."""
+    """Those of a node that has just been linked, each with one other node."""
     for other in (me, *peers):
         if other.id == record.id or are_incarnations(record, other):
             continue

@@ -1,23 +1,22 @@
-"""How a node stands in the mesh: whether it has only just come, and whether it is settled.
+"""How long a node has been in the mesh: on probation at first, then settled (an incumbent).
 
-When two nodes claim one address, the one that was there first keeps it. Who was first is known to
-everybody who was there as well, but not to a node that has only just come: it may be linked with
-the intruder before it is linked with the incumbent. The two of them know it, by now. The incumbent
-had its address to itself for a while; the intruder has been told by everybody whose it is. So each
-node says in its handshakes whether it is settled, and who has only just come believes that
-(membership.roster); everybody else goes by what he saw himself.
+When two nodes claim one address, the one that was there first keeps it. Every node that was there
+as well knows which that was, but one that has just come does not: it may be linked with the
+intruder before it is linked with the incumbent. The two themselves know, by then: the incumbent had
+its address to itself for a while; the intruder was refused by everybody. So each node says in its
+handshakes whether it is settled, and nodes on probation believe that (membership.claims); all
+others go by what they saw themselves.
 
-    new ── in the mesh for SETTLING seconds ──> not new ── nothing against it ──> settled
-     ^                                             │                                        │
-     └────────── no link, but somebody to bootstrap from: what it knew may be over ─────────┘
+    on probation ── in the mesh for SETTLING seconds ──> not new ── no objection ──> settled
+         ^                                                  │                           │
+         └──── no link, though there are nodes to bootstrap from: what it knew may be void ────┘
 
-What is against it: a peer says that another node has an address of this one, or the node does not
-agree with most of the mesh (membership.agreement). Once settled, that changes nothing: else any
-member could unsettle any other one. Only when most of the mesh say that another node has its
-address is it not settled any more: it had the address while that one was away
-(membership.reservations), and newcomers are to take the side of the others. A node that was settled
-and comes back takes more than one voice to be kept from it, too: most of the mesh has to be against
-it.
+An objection is: some peer routes an address of this node to another one, or the node does not agree
+with most of the mesh (membership.agreement). Objections do not unsettle a settled node, or any
+member could unsettle any other one; only if most of the mesh routes its address to another node is
+it no longer settled. Then it was away, and the other one got the address (membership.reservations),
+so newcomers should take the side of the majority. For the same reason one objection is not enough
+to keep a node from settling again that was settled before: it takes most of the mesh.
 
 Only the node's own clock counts, and only for how long something lasts.
 """
@@ -26,23 +25,23 @@ from __future__ import annotations
 
 from tunmesh.membership.agreement import Agreement
 
-# Seconds. Enough to be linked with everybody and refused by whoever has cause to, which takes a
-# probe; it is also how long members are believed what only they know, so no longer than that.
+# Seconds. Enough to be linked with everybody and refused by every node that has reason to, which
+# takes a probe. No longer than needed, as members are believed during that time.
 SETTLING = 15.0
 
 
 class Seniority:
-    """Of one node, which starts as a new one."""
+    """That of one node, which starts on probation."""
 
     def __init__(self) -> None:
         self.is_new = True
         self.is_settled = False
-        self._was_settled = False  # even if it is new again
-        self._since: float | None = None  # in the mesh
+        self._was_settled = False  # also while it is on probation again
+        self._since: float | None = None  # when it came into the mesh
 
     def update(self, now: float, is_in_mesh: bool, found: Agreement) -> bool:
-        """Whether that changes anything. `is_in_mesh`: linked with somebody, or there is nobody
-        else; `found`: how far the mesh agrees with it."""
+        """Returns whether anything has changed. `is_in_mesh`: it is linked, or is the first node of
+        its mesh; `found`: how far the mesh agrees with it."""
         before = self.is_new, self.is_settled
         if not is_in_mesh:
             self._since = None

@@ -1,8 +1,9 @@
-"""Who has filled how much of a table that has an end.
+"""Shares a table of limited size fairly among those who fill it.
 
-Everybody may fill it, as long as there is room. When there is none, who has less than his share
-gets a place of the one who has most: so whoever fills it up, by one name or by a hundred, leaves
-the others theirs. A share is what all places come to, divided by those who have any.
+Anybody may fill it while there is room. When it is full, a node that has less than its share gets a
+place of the one that has most: so a node that fills it up, under one name or a hundred, leaves the
+others theirs. A share is the number of places in use divided by the number of nodes that use
+any.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import Counter
 
 
 class Shares:
-    """The places of everybody, by id."""
+    """The number of places in use, by node id."""
 
     def __init__(self) -> None:
         self._places: Counter[str] = Counter()
@@ -33,5 +34,5 @@ class Shares:
         return (self._places[node_id] + 1) * sharers <= self._total
 
     def most(self) -> str:
-        """Who has most."""
+        """The node that has most."""
         return max(self._places, key=lambda node_id: (self._places[node_id], node_id))

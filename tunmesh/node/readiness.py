@@ -65,7 +65,7 @@ class Readiness:
         parts.roster.time_passed(now)
         is_in_mesh = len(parts.peers) > 0 or self._dials.is_first
         if seniority.update(now, is_in_mesh, parts.peers.agreement()):
-            parts.me.stands(seniority.is_new, seniority.is_settled)
+            parts.me.seniority_changed(seniority.is_new, seniority.is_settled)
             if seniority.is_settled:
                 self._story.settled()
         wait = seniority.wait(now)
