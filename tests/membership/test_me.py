@@ -19,7 +19,7 @@ class MeTests(unittest.SynchronousTestCase):
         record = record_of("alpha", 1)
         me = Me(record)
         self.assertEqual((me.id, me.record, me.is_new), (record.id, record, True))
-        me.stands(is_new=False, is_settled=True)
+        me.seniority_changed(is_new=False, is_settled=True)
         self.assertEqual(me.record, replace(record, settled=True))
         self.assertFalse(me.is_new)
         self.assertFalse(record.settled)
