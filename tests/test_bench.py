@@ -1,4 +1,4 @@
-"""The benchmark: what it reads from its tools, what it makes of figures, and what it shows."""
+"""The benchmark: parsing its tools' output, computing figures, and the report."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def made_of(*rounds: dict[tuple[str, str], float]) -> Results:
 
 
 def wide() -> Results:
-    """Everything measured of everybody, in large and small figures that vary."""
+    """All figures of all contenders, large and small ones that vary."""
     figures = {column.figure: column.unit for _, columns in report.SECTIONS for column in columns}
     names = [*contenders.NAMES, "a-checkout-with-a-long-name"]
     return made_of(
@@ -79,10 +79,10 @@ def wide() -> Results:
 
 
 class ToolsTests(unittest.SynchronousTestCase):
-    """What other programs write."""
+    """Output of other programs."""
 
     def test_iperf(self) -> None:
-        """What the receiver got is what counts."""
+        """The receiver's figures count."""
         end = {
             "sum_sent": {"bits_per_second": 9e9, "bytes": 900},
             "sum_received": {"bits_per_second": 8e9, "bytes": 800},
@@ -90,7 +90,7 @@ class ToolsTests(unittest.SynchronousTestCase):
         self.assertEqual(iperf.parse_transfer(json.dumps({"end": end})), iperf.Transfer(8e9, 800))
 
     def test_iperf_both_ways(self) -> None:
-        """Both ways at once are added up."""
+        """The two directions of a bidirectional test are added."""
         end = {
             "sum_received": {"bits_per_second": 8e9, "bytes": 800},
             "sum_received_bidir_reverse": {"bits_per_second": 2e9, "bytes": 200},
@@ -99,20 +99,20 @@ class ToolsTests(unittest.SynchronousTestCase):
         self.assertEqual(found, iperf.Transfer(1e10, 1000))
 
     def test_iperf_fails(self) -> None:
-        """A test that failed says why, in iperf3's words; one without report is told apart."""
+        """A failed test gives iperf3's own error; a missing report gives a different one."""
         report = '{"end": {}, "error": "unable to connect: No route to host"}'
         error = self.assertRaises(BenchError, iperf.parse_transfer, report)
         self.assertEqual(str(error), "iperf3: unable to connect: No route to host")
         self.assertRaises(BenchError, iperf.parse_transfer, "Killed")
 
     def test_iperf_nothing_arrived(self) -> None:
-        """A tunnel through which nothing comes has failed; it is not just slow."""
+        """A tunnel that delivers nothing has failed; it is not just slow."""
         report = json.dumps({"end": {"sum_received": {"bits_per_second": 0, "bytes": 0}}})
         error = self.assertRaises(BenchError, iperf.parse_transfer, report)
         self.assertEqual(str(error), "iperf3: nothing arrived")
 
     def test_ping(self) -> None:
-        """Each answered packet counts with its own time, the others do not."""
+        """Each reply counts with its own time, lost packets do not count."""
         self.assertEqual(ping.parse_ping(PING), [0.000408, 0.0121])
         self.assertRaises(BenchError, ping.parse_ping, PING[:20])
 
@@ -122,7 +122,7 @@ class ToolsTests(unittest.SynchronousTestCase):
         self.assertEqual(ping.percentile([7.0], 0.99), 7.0)
 
     def test_missing(self) -> None:
-        """What is missing is named by its package, once, and what is there is not."""
+        """Each missing package is named once, and none that is installed."""
         wanted = {
             sys.executable: "python3",
             "no-such-a": "a-package",
@@ -131,8 +131,8 @@ class ToolsTests(unittest.SynchronousTestCase):
         self.assertEqual(missing(wanted), ["a-package"])
 
     def test_versions(self) -> None:
-        """A version stands with its year: that of the list, or that in a version that is a date. A
-        program that prints none is shown all the same."""
+        """A version is shown with its year, from a list or from a date in the version itself. A
+        program that prints no version is shown all the same."""
         nebula, wireguard = contenders.BY_PATH["nebula"], contenders.BY_PATH["wireguard-go"]
         for make, printed, shown in (
             (nebula, "Version: 1.6.1", "1.6.1 (2022)"),
@@ -150,7 +150,7 @@ class ToolsTests(unittest.SynchronousTestCase):
 
     def test_options(self) -> None:
         """Another binary is given by its path, several of one program by repeating the option; a
-        path where no program is is refused before anything is measured."""
+        path without a program is refused before anything is measured."""
         chosen: list[Contender] = []
         self.patch(bench_command, "_check_machine", lambda: None)
 
@@ -182,7 +182,7 @@ class AttackTests(unittest.SynchronousTestCase):
     """`python -m bench.attack`."""
 
     def test_unknown_attack(self) -> None:
-        """A name that is no attack's is refused in one line, which has those that are."""
+        """An unknown attack is refused in one line, which lists those that exist."""
         complaint = io.StringIO()
         self.patch(sys, "stderr", complaint)
         self.assertEqual(attack_command.main(["--only", "pings,nonsense"]), 1)
@@ -190,7 +190,7 @@ class AttackTests(unittest.SynchronousTestCase):
         self.assertIn("no attack is called nonsense; there are half_open", complaint.getvalue())
 
     def test_row(self) -> None:
-        """A row stands under its head, and what never came is a dash."""
+        """The columns of a row line up with the header, and a missing value is a dash."""
         row = Row("pings", 30.0, float("inf"), 0.0042, 12_300_000, 3, 2, 1, 0, 17.4, 256)
         alone = replace(row, rate=60.0)
         shown = load.line(row, alone)
@@ -201,16 +201,16 @@ class AttackTests(unittest.SynchronousTestCase):
 
 
 class ResultsTests(unittest.SynchronousTestCase):
-    """What is made of the figures."""
+    """Computing figures."""
 
     def test_summary(self) -> None:
-        """The median, and half of the range relative to it."""
+        """A summary is the median, and half of the range relative to it."""
         self.assertEqual(results.summary([4.0, 1.0, 2.0]), Summary(2.0, 0.75))
         self.assertEqual(results.summary([-4.0]), Summary(-4.0, 0.0))
         self.assertEqual(results.summary([0.0]), Summary(0.0, 0.0))
 
     def test_ratio(self) -> None:
-        """A ratio is the median of those within the rounds, not the ratio of the medians."""
+        """A ratio is the median of the ratios within the rounds, not the ratio of the medians."""
         found = made_of(
             {("a", "f"): 1.0, ("b", "f"): 1.0},
             {("a", "f"): 9.0, ("b", "f"): 10.0},
@@ -219,14 +219,14 @@ class ResultsTests(unittest.SynchronousTestCase):
         self.assertEqual(found.ratio(("a", "f"), ("b", "f")), 1.0)
 
     def test_ratio_needs_both(self) -> None:
-        """Only rounds in which both were measured count; without one there is no ratio."""
+        """Only rounds in which both were measured count; without any there is no ratio."""
         found = made_of({("a", "f"): 1.0}, {("a", "f"): 6.0, ("b", "f"): 2.0}, {("b", "f"): 1.0})
         self.assertEqual(found.ratio(("a", "f"), ("b", "f")), 3.0)
         self.assertIsNone(found.ratio(("a", "f"), ("c", "f")))
         self.assertIsNone(made_of({("a", "f"): 1.0, ("b", "f"): 0.0}).ratio(("a", "f"), ("b", "f")))
 
     def test_packet_sizes(self) -> None:
-        """The sweep of packet sizes shows the ratio within the rounds, where there are two."""
+        """The sweep of packet sizes shows the ratio within the rounds where both were measured."""
         us, relay = ("tunmesh", "udp 64"), ("relay", "udp 64")
         calm, slow = {us: 2e8, relay: 4e8}, {us: 1e8, relay: 2e8}
         _, line = packet_sizes.table(made_of(calm, slow, {us: 9e8, relay: 1e9}))
@@ -236,7 +236,7 @@ class ResultsTests(unittest.SynchronousTestCase):
         self.assertEqual(len(list(packet_sizes.table(made_of(calm)))), 1)
 
     def test_saved(self) -> None:
-        """What is saved is what is loaded."""
+        """Saved results load unchanged."""
         path = Path(self.mktemp()) / "results.json"
         found = wide()
         found.skipped["tinc"] = "not installed"
@@ -245,7 +245,7 @@ class ResultsTests(unittest.SynchronousTestCase):
 
 
 class FarTests(unittest.SynchronousTestCase):
-    """Between places that are far apart."""
+    """Long-distance links."""
 
     def test_rounds(self) -> None:
         """A line has the medians of the rounds, and fits a terminal."""
@@ -264,10 +264,10 @@ class FarTests(unittest.SynchronousTestCase):
 
 
 class TargetTests(unittest.SynchronousTestCase):
-    """Whether a target was met."""
+    """Whether targets are met."""
 
     def test_limits(self) -> None:
-        """A limit that is just reached is met; one that is missed, on its own side, is not."""
+        """A limit that is just reached is met; one that is just missed is not."""
         floor = Target("", "f", 0.9, at_least=True)
         ceiling = Target("", "f", 0.9, at_least=False)
         outcomes = [
@@ -284,7 +284,7 @@ class TargetTests(unittest.SynchronousTestCase):
         self.assertEqual([in_ms.value(found), ratio.value(found)], [4.0, 2.0])
 
     def test_known_names(self) -> None:
-        """Targets are about contenders that there are, and figures that are shown."""
+        """Targets refer to existing contenders and figures."""
         shown = {column.figure for _, columns in report.SECTIONS for column in columns}
         shown |= {panel.figure for panels in plots.PLOTS.values() for panel in panels}
         for target in targets.TARGETS:
@@ -294,10 +294,10 @@ class TargetTests(unittest.SynchronousTestCase):
 
 
 class ReportTests(unittest.SynchronousTestCase):
-    """What is shown."""
+    """The report."""
 
     def test_width(self) -> None:
-        """Nothing is wider than 80 columns, and cells do not run into each other."""
+        """No line is wider than 80 columns, and cells do not touch."""
         found = wide()
         found.skipped["tinc tcp1"] = "its process ended with 1: " + "no such thing " * 20
         lines = report.table(found)
@@ -310,8 +310,8 @@ class ReportTests(unittest.SynchronousTestCase):
             self.assertEqual({line[start] for start in starts}, {" "}, line)
 
     def test_versions(self) -> None:
-        """No figure of another program stands without its version: in the table on the terminal
-        they come first, on the page and in the plots each row has its own."""
+        """Every figure of another program comes with its version: on the terminal the versions come
+        first, on the page and in the plots each row has its own."""
         found = wide()
         lines = report.table(found)
         self.assertIn("nebula         9.8.7 (2031), as it comes", lines[: lines.index("")])
@@ -323,7 +323,7 @@ class ReportTests(unittest.SynchronousTestCase):
             self.assertIn("0.0.20220316 (2022)", (page.KEPT / f"{name}.svg").read_text())
 
     def test_part(self) -> None:
-        """After a run of a part, only that part is shown; what was not measured is a dash."""
+        """After a partial run, only that part is shown; what was not measured is a dash."""
         found = made_of({("tunmesh", "tcp1_there"): 2e9, ("relay", "tcp1_back"): 4e9})
         *_, blank, heading, tunmesh, relay, gap, last = report.table(found)
         self.assertEqual((blank, gap), ("", ""))
@@ -335,7 +335,7 @@ class ReportTests(unittest.SynchronousTestCase):
         )
 
     def test_verdict(self) -> None:
-        """A verdict says the outcome, the target, its limit and what was measured."""
+        """A verdict has the outcome, the target, its limit and the measured value."""
         target = Target("start to first packet", "start", 1.5, at_least=False, unit_name="s")
         lines = [" ".join(report.verdict_line(Verdict(target, value)).split()) for value in (1, 2)]
         self.assertEqual(
@@ -347,7 +347,8 @@ class ReportTests(unittest.SynchronousTestCase):
         )
 
     def test_page(self) -> None:
-        """Only what is between the markers is made anew, and making it again changes nothing."""
+        """Only the part between the markers is generated, and generating it again changes
+        nothing."""
         text = f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n"
         once = page.renewed(text, wide())
         self.assertTrue(once.startswith("before\n") and once.endswith("\nafter\n"))
@@ -355,7 +356,7 @@ class ReportTests(unittest.SynchronousTestCase):
         self.assertEqual(page.renewed(once, wide()), once)
 
     def test_page_is_up_to_date(self) -> None:
-        """docs/performance.md shows the results that are kept beside it."""
+        """docs/performance.md shows the results that are stored next to it."""
         text = page.PAGE.read_text(encoding="utf-8")
         self.assertEqual(page.renewed(text, Results.load(page.RESULTS)), text)
 
@@ -369,19 +370,19 @@ class ReportTests(unittest.SynchronousTestCase):
 
 
 def _not_installed() -> str | None:
-    """Which programs these tests lack; None if they have them all."""
+    """The programs that these tests lack; None if all are installed."""
     absent = [program for program in TOOLS if not shutil.which(program)]
     return f"not installed: {', '.join(absent)}" if absent else None
 
 
 class RunTests(unittest.SynchronousTestCase):
-    """Contenders that come up, fail, and go."""
+    """Contenders that start, fail and exit."""
 
     skip = netns.skip_reason() or _not_installed()
 
     def test_failing_contenders(self) -> None:
-        """One that is not installed and one that ends are left out, each with its reason; the
-        others are measured."""
+        """Contenders that are missing or exit are left out, each with its reason; the others are
+        measured."""
 
         def start(ground: Ground) -> None:
             ground.right.start_daemon("sh", "-c", "echo no such key >&2; exit 3")
@@ -402,9 +403,9 @@ class RunTests(unittest.SynchronousTestCase):
         self.assertEqual([sample.contender for sample in found.samples], ["veth"])
 
     def test_other_binary(self) -> None:
-        """A binary that was given by its path is what runs, and its version stands in the table."""
+        """A binary given by its path is the one that runs, and its version is in the table."""
         path = Path(self.mktemp()).absolute()
-        # Both ends are joined by a cable already: an address is all that this one needs.
+        # Both ends are joined by a cable already: all that this one needs is an address.
         path.write_text(
             "#!/bin/sh\n"
             "[ $1 = --version ] && echo OpenVPN 2.99.1 x86_64 && exit\n"
@@ -422,7 +423,7 @@ class RunTests(unittest.SynchronousTestCase):
         self.assertIn("openvpn#2      2.99.1 (of unknown date)", report.table(found)[0])
 
     def test_nothing_is_left(self) -> None:
-        """When a lab ends, so do the processes in it, and its files are gone."""
+        """When a lab ends, its processes end too, and its files are removed."""
         with Lab() as lab:
             ground = lab.ground("left", hosts=3)
             ground.left.start_daemon("sleep", "600")
@@ -433,7 +434,8 @@ class RunTests(unittest.SynchronousTestCase):
         self.assertFalse(lab.directory.exists())
 
     def test_programs(self) -> None:
-        """The C programs compile without a warning; datagrams arrive, no faster than offered."""
+        """The C programs compile without a warning; datagrams arrive, and no faster than
+        offered."""
         if missing({"cc": "gcc"}):
             raise unittest.SkipTest("cc is not installed (Debian: gcc)")
         sources = Path(run.__file__).parent
@@ -458,8 +460,8 @@ class RunTests(unittest.SynchronousTestCase):
         self.assertTrue(0 < delivered < 1.1 * 1000 * blast.BETWEEN, delivered)
 
     def test_congestion_control(self) -> None:
-        """Connections over a way use the congestion control that was chosen, at both ends, also one
-        that the kernel does not let a namespace have by default."""
+        """Connections over a path use the chosen congestion control at both ends, even one that the
+        kernel does not allow in a namespace by default."""
         with Lab() as lab:
             ground = lab.ground("carrier")
             for chosen in ("reno", "cubic"):
@@ -479,8 +481,7 @@ class RunTests(unittest.SynchronousTestCase):
             self.assertIn("no no-such in this kernel", str(error))
 
     def test_far_away(self) -> None:
-        """What has a long way to go arrives as late as that says, and nothing does where all is
-        lost."""
+        """Packets on a long path arrive with its delay, and none arrive at 100 % loss."""
         if missing({"cc": "gcc"}):
             raise unittest.SkipTest("cc is not installed (Debian: gcc)")
         with Lab() as lab:

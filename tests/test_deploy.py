@@ -1,5 +1,5 @@
-"""The files of deploy/ that others read: Prometheus, Grafana and systemd. Containers and Kubernetes
-have a test of their own (tests/container)."""
+"""The files in deploy/ for Prometheus, Grafana and systemd. Containers and Kubernetes have their
+own tests (tests/container)."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ UNIT = ROOT / "deploy" / "systemd" / "tunmesh.service"
 
 
 class Deployed(unittest.TestCase):
-    """Files, and the tools of those who read them."""
+    """The files, and the tools of the programs that read them."""
 
     timeout = 60
 
     async def accepts(self, tool: str, *arguments: str) -> str:
-        """The tool, where it is installed, has no objection; returns what it prints."""
+        """The tool, if it is installed, accepts the file; returns its output."""
         found = shutil.which(tool)
         if found is None:
             raise unittest.SkipTest(f"{tool} is not installed")
@@ -46,7 +46,7 @@ class Deployed(unittest.TestCase):
         return text
 
     def assert_exposed(self, query: str) -> None:
-        """A query names only metrics and reasons that nodes have."""
+        """A query names only metrics and reasons that nodes expose."""
         for name in re.findall(r"\btunmesh_\w+", query):
             self.assertIn(name, ALWAYS | BY_NODE)
         for reasons in re.findall(r'reason=~?"([^"]*)"', query):
@@ -55,7 +55,7 @@ class Deployed(unittest.TestCase):
 
 
 class MonitoringTests(unittest.SynchronousTestCase):
-    """Where metrics are, in the configs that are shipped, and where Prometheus looks for them."""
+    """The address of the metrics in the shipped configs, and where Prometheus scrapes them."""
 
     def configs(self) -> Iterator[dict[str, Any]]:
         yield yaml.safe_load((ROOT / "deploy" / "compose" / "config.yaml").read_text())["tun_mesh"]
@@ -64,8 +64,8 @@ class MonitoringTests(unittest.SynchronousTestCase):
                 yield yaml.safe_load(document["data"]["config.yaml"])["tun_mesh"]
 
     def test_not_for_strangers(self) -> None:
-        """They have an address of their own, at the port that Prometheus is told, and not the one
-        that peers and probes come to."""
+        """The metrics have their own address, at the port that Prometheus is given, and not the
+        port for peers and probes."""
         prometheus = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
         targets = prometheus["scrape_configs"][0]["static_configs"][0]["targets"]
         scraped = {target.rpartition(":")[2] for target in targets}
@@ -76,7 +76,7 @@ class MonitoringTests(unittest.SynchronousTestCase):
             self.assertEqual({config["monitoring"]["listen"].rpartition(":")[2]}, scraped)
 
     def test_container_port(self) -> None:
-        """The pod names it."""
+        """The pod declares the port."""
         (stateful,) = (
             document
             for document in yaml.safe_load_all(KUBERNETES.read_text())
@@ -88,7 +88,7 @@ class MonitoringTests(unittest.SynchronousTestCase):
 
 
 class PrometheusTests(Deployed):
-    """The alerts, and the example of how nodes are read."""
+    """The alerts, and the example scrape config."""
 
     def alerts(self) -> list[dict[str, Any]]:
         (group,) = yaml.safe_load(RULES.read_text())["groups"]
@@ -96,30 +96,30 @@ class PrometheusTests(Deployed):
         return alerts
 
     def test_metrics_exist(self) -> None:
-        """No alert waits for something that no node says."""
+        """Every alert uses only metrics that nodes expose."""
         for alert in self.alerts():
             self.assert_exposed(alert["expr"])
 
     def test_everyone_is_explained(self) -> None:
-        """docs/operating.md says what to do at each alert, and explains none that there is not."""
+        """docs/operating.md explains every alert, and no other."""
         text = (ROOT / "docs" / "operating.md").read_text()
         explained = re.findall(r"(?m)^\*\*`(Tunmesh\w+)`", text)
         self.assertEqual(explained, [alert["alert"] for alert in self.alerts()])
 
     def test_everyone_is_tested(self) -> None:
-        """Each alert has a case in which it fires."""
+        """Each alert has a test case in which it fires."""
         cases = yaml.safe_load((PROMETHEUS / "tunmesh.rules.test.yml").read_text())["tests"]
         tests = [test for case in cases for test in case.get("alert_rule_test", ())]
         fire = {test["alertname"] for test in tests if test.get("exp_alerts")}
         self.assertEqual(fire, {alert["alert"] for alert in self.alerts()})
 
     async def test_cases(self) -> None:
-        """The alerts fire when they should, and not before, says Prometheus itself."""
+        """According to Prometheus itself, the alerts fire when they should, and not before."""
         cases = PROMETHEUS / "tunmesh.rules.test.yml"
         self.assertIn("SUCCESS", await self.accepts("promtool", "test", "rules", str(cases)))
 
     async def test_config(self) -> None:
-        """Prometheus takes the example config with the alerts."""
+        """Prometheus accepts the example config with the alerts."""
         config = str(PROMETHEUS / "prometheus.yml")
         found = await self.accepts("promtool", "check", "config", config)
         self.assertIn(f"{len(self.alerts())} rules found", found)
@@ -136,12 +136,12 @@ class GrafanaTests(Deployed):
             yield from (target["expr"] for target in panel["targets"])
 
     def test_metrics_exist(self) -> None:
-        """No panel stays empty for want of a metric."""
+        """Every panel uses only metrics that exist."""
         for query in (*self.queries(), self.dashboard["templating"]["list"][1]["definition"]):
             self.assert_exposed(query)
 
     def test_any_data_source(self) -> None:
-        """It can be imported beside any Prometheus: the data source is chosen in it."""
+        """The dashboard can be imported for any Prometheus: its data source is a variable."""
         source, *_ = self.dashboard["templating"]["list"]
         self.assertEqual((source["type"], source["query"]), ("datasource", "prometheus"))
         for panel in self.dashboard["panels"]:
@@ -149,7 +149,7 @@ class GrafanaTests(Deployed):
                 self.assertEqual(each["datasource"]["uid"], f"${{{source['name']}}}")
 
     def test_layout(self) -> None:
-        """No panel covers another, and each has a name and a number of its own."""
+        """Panels do not overlap, and each has a unique name and number."""
         panels = self.dashboard["panels"]
         for key in ("id", "title"):
             self.assertEqual(len({panel[key] for panel in panels}), len(panels))
@@ -162,7 +162,7 @@ class GrafanaTests(Deployed):
             taken |= cells
 
     async def test_queries(self) -> None:
-        """Every query is one, says Prometheus itself."""
+        """Prometheus accepts every query."""
         rules = [
             {"record": f"panel:{number}", "expr": query.replace("$__rate_interval", "5m")}
             for number, query in enumerate(self.queries())
@@ -174,7 +174,7 @@ class GrafanaTests(Deployed):
 
 
 class SystemdTests(Deployed):
-    """The unit."""
+    """The systemd unit."""
 
     def unit(self) -> Path:
         """The unit, with the twistd of these tests."""
@@ -185,11 +185,11 @@ class SystemdTests(Deployed):
         return path
 
     async def test_verified(self) -> None:
-        """systemd has no objection to any line."""
+        """systemd-analyze accepts every line."""
         self.assertEqual(await self.accepts("systemd-analyze", "verify", str(self.unit())), "")
 
     async def test_exposure(self) -> None:
-        """By systemd's own marks it exposes little; how much exactly differs between releases."""
+        """systemd's own exposure score is low; the exact value differs between releases."""
         text = await self.accepts(
             "systemd-analyze", "security", "--offline=true", "--threshold=35", str(self.unit())
         )

@@ -19,14 +19,14 @@ CODE = re.compile(r"(?ms)^```.*?^```$")
 
 
 def anchors(page: Path) -> set[str]:
-    """The fragments that lead to the headings of a page, as GitHub makes them."""
+    """The anchors of a page's headings, as GitHub generates them."""
     text = CODE.sub("", page.read_text(encoding="utf-8"))
     headings = re.findall(r"(?m)^#+ (.*)$", text)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
 
 
 class DocsTests(SynchronousTestCase):
-    """What a reader relies on."""
+    """What readers rely on."""
 
     def test_every_metric_is_documented(self) -> None:
         """docs/monitoring.md names every metric, and none that does not exist."""
@@ -36,8 +36,7 @@ class DocsTests(SynchronousTestCase):
         self.assertEqual(documented, names)
 
     def test_failure_reasons(self) -> None:
-        """docs/monitoring.md has a row for each reason to refuse a connection, as the code has it,
-        perhaps with a link behind."""
+        """docs/monitoring.md has a row for each failure reason in the code, which may end in a link."""
         section = self.read("docs/monitoring.md").partition("## Why connections fail\n")[2]
         rows = re.findall(
             r"^\| `(\w+)` \| (.*?)(?: \(\[.*)? \|$", section.partition("\n## ")[0], re.M
@@ -45,13 +44,14 @@ class DocsTests(SynchronousTestCase):
         self.assertEqual(rows[1:], [(each.value, each.meaning) for each in HANDSHAKE_FAILURES])
 
     def test_drop_reasons(self) -> None:
-        """docs/monitoring.md has a row for each reason to drop a packet, as the code has it."""
+        """docs/monitoring.md has a row for each drop reason in the code."""
         section = self.read("docs/monitoring.md").partition("## Why packets are dropped\n")[2]
         rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \|", section.partition("\n## ")[0], re.M)
         self.assertEqual(rows[1:], [(each.value, each.where, each.meaning) for each in DropReason])
 
     def test_links_lead_somewhere(self) -> None:
-        """Every relative link in the documentation leads to a file and, in a page, to a heading."""
+        """Every relative link in the documentation leads to a file and, within a page, to a
+        heading."""
         for page in self.pages():
             for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
                 path = page.parent / target if target else page
@@ -88,13 +88,13 @@ class DocsTests(SynchronousTestCase):
             self.assertEqual(wide, [], page.name)
 
     def test_every_page_is_in_the_index(self) -> None:
-        """docs/README.md leads to every page."""
+        """docs/README.md links to every page."""
         text = self.read("docs/README.md")
         for page in (ROOT / "docs").glob("[a-z]*.md"):
             self.assertIn(f"]({page.name})", text)
 
     def test_named_tests_exist(self) -> None:
-        """docs/security.md names the test that shows a claim: each of them exists."""
+        """docs/security.md names the tests that support its claims: each of them exists."""
         named = set(re.findall(r"[\w/]*\btest_\w+\.py", self.read("docs/security.md")))
         self.assertGreater(len(named), 20)
         self.assertEqual([name for name in named if not (ROOT / "tests" / name).exists()], [])

@@ -1,4 +1,4 @@
-"""The corpus of the fuzzer, replayed without it; and what its runner says."""
+"""The fuzzer's corpus, replayed without the fuzzer, and the output of its runner."""
 
 from __future__ import annotations
 
@@ -39,46 +39,46 @@ class Corpus(unittest.SynchronousTestCase):
                 raise self.failureException(f"{path}: {error!r}") from error
 
     def test_netstring(self) -> None:
-        """Frames are cut the same in chunks of any size."""
+        """Frames are decoded the same in chunks of any size."""
         self.replays("netstring")
 
     def test_messages(self) -> None:
-        """Messages are refused as malformed, or written as they were read."""
+        """Messages are refused as malformed, or encode to the same bytes again."""
         self.replays("messages")
 
     def test_handshake(self) -> None:
-        """Nobody is authentic whose messages were tampered with."""
+        """No end is authentic if its messages were tampered with."""
         self.replays("handshake")
 
     def test_packet(self) -> None:
-        """Frames reach the tun only when all in them is right."""
+        """A frame reaches the tun only if all of it is valid."""
         self.replays("packet")
 
     def test_segments(self) -> None:
-        """Datagrams are joined and cut without loss."""
+        """Datagrams are joined and split without loss."""
         self.replays("segments")
 
     def test_gossip(self) -> None:
-        """Members that lie do not confuse a roster."""
+        """Lying members do not confuse a roster."""
         self.replays("gossip")
 
     def test_config(self) -> None:
-        """Whatever the file says, it is a config or lines for a person."""
+        """Any file is loaded as a config or refused with lines for a person."""
         self.replays("config")
 
     def test_every_target_is_replayed(self) -> None:
-        """There is a test above, and a corpus, for every target."""
+        """Every target has a test above, and a corpus."""
         for target in TARGETS:
             self.assertTrue(hasattr(self, f"test_{target}"), target)
             self.assertGreater(len(corpus.files(target)), 3, target)
 
     def test_size(self) -> None:
-        """It stays small enough to be cloned by everybody."""
+        """The corpus stays small enough to be in the repository."""
         sizes = [path.stat().st_size for target in TARGETS for path in corpus.files(target)]
         self.assertLess(sum(sizes), 200_000)
 
     def test_seeds(self) -> None:
-        """What is made of real messages is made of the messages of today: python -m fuzz seed."""
+        """The inputs made of real messages are up to date: python -m fuzz seed."""
         for target, inputs in seeds.seeds().items():
             real = {
                 path.name.removeprefix("real-"): path.read_bytes()
@@ -88,7 +88,7 @@ class Corpus(unittest.SynchronousTestCase):
             self.assertEqual(real, dict(inputs), target)
 
     def test_shrinking(self) -> None:
-        """An input is worth its place when it goes a way through the code that others do not."""
+        """An input is kept only if it takes a path through the code that others do not."""
         check = check_of("netstring")
         whole, again, cut = b"\xff\x005:hello,", b"\xff\x005:world,", b"\xff\x005:hel"
         self.assertEqual(corpus.steps_of(check, whole), corpus.steps_of(check, again))
@@ -96,10 +96,10 @@ class Corpus(unittest.SynchronousTestCase):
 
 
 class Choosing(unittest.SynchronousTestCase):
-    """Bytes as decisions."""
+    """Decisions made from bytes."""
 
     def test_choices(self) -> None:
-        """Each takes a byte; when there are none left, all is the first and nothing."""
+        """Each decision takes a byte; when none are left, every one is 0, the first or empty."""
         choices = Choices(b"\x07\x01\x05abc")
         self.assertEqual(choices.number(5), 2)
         self.assertEqual(choices.pick("xyz"), "y")
@@ -112,16 +112,16 @@ class Choosing(unittest.SynchronousTestCase):
 
 
 class Runner(unittest.SynchronousTestCase):
-    """What people see of a run."""
+    """The output of a run."""
 
     def test_clean(self) -> None:
-        """A target that holds is a line of figures, and no complaint."""
+        """A target without failures is a line of figures, without a complaint."""
         outcome = read_outcome("packet", 0, CLEAN, 3, LOG)
         self.assertEqual(row(outcome).split(), ["packet", "38,142", "4,767", "3", "clean"])
         self.assertEqual(complaints([outcome]), [])
 
     def test_failed(self) -> None:
-        """One that fails names the input, and the command that shows it again."""
+        """A failed target names the input, and the command that reproduces the failure."""
         outcome = read_outcome("packet", 77, FAILED, 0, LOG)
         self.assertFalse(outcome.is_clean)
         self.assertIn("failed", row(outcome))
@@ -129,13 +129,13 @@ class Runner(unittest.SynchronousTestCase):
         self.assertIn("-m fuzz replay packet /tmp/packet-crash-d59dc136", line)
 
     def test_slow(self) -> None:
-        """Input that takes for ever, or memory without end, is a failure as well."""
+        """Input that takes too much time or memory is a failure too."""
         for code, verdict in ((70, "too slow"), (71, "too much memory")):
             outcome = read_outcome("config", code, FAILED, 0, LOG)
             self.assertEqual((outcome.verdict, outcome.is_clean), (verdict, False))
 
     def test_did_not_run(self) -> None:
-        """A run of nothing is not taken for a clean one; its log is named."""
+        """A target that executed nothing does not count as clean; its log is named."""
         for code in (0, 1):
             outcome = read_outcome("packet", code, "ImportError", 0, LOG)
             self.assertFalse(outcome.is_clean)

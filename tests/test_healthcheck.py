@@ -1,4 +1,4 @@
-"""What Docker is told when it asks the container how it is."""
+"""The health check that Docker runs in a container."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from tunmesh.status import Health
 
 
 class AtThePort(unittest.TestCase):
-    """The command, beside a port of the loopback on which a node's pages are served, and without a
-    control socket."""
+    """The command, next to a node's HTTP pages on a loopback port, and without a control socket."""
 
     timeout = 30
 
@@ -50,7 +49,7 @@ class AtThePort(unittest.TestCase):
         (self.directory / "config.yaml").write_text(text)
 
     async def check(self, *arguments: str) -> tuple[str, int]:
-        """What the command prints, and its exit code."""
+        """The command's output and exit code."""
         config = self.directory / "config.yaml"
         out, err, code = await getProcessOutputAndValue(
             sys.executable,
@@ -68,20 +67,20 @@ class AtThePort(unittest.TestCase):
         return text, code
 
     async def test_healthy(self) -> None:
-        """A node that works is healthy, whatever its certificate says of names."""
+        """A working node is healthy, whatever names are in its certificate."""
         text, code = await self.check()
         self.assertEqual(code, 0)
         self.assertIn('/livez answers 200: { "status": "ok"', text)
 
     async def test_unhealthy(self) -> None:
-        """A node that has lost its tun is not; the reason is not told at the port."""
+        """A node that has lost its tun is unhealthy; the port does not reveal the reason."""
         self.status = replace(self.status, live=DEAD.live)
         text, code = await self.check()
         self.assertEqual(code, 1)
         self.assertEqual(text, '/livez answers 503: { "status": "unavailable" }\n')
 
     async def test_page(self) -> None:
-        """Who wants to know more than whether a restart would help asks for another page."""
+        """Another page can be requested, to check more than whether a restart would help."""
         self.status = replace(self.status, live=LIVE, ready=LONELY)
         self.assertEqual((await self.check("/livez"))[1], 0)
         text, code = await self.check("/readyz")
@@ -89,14 +88,14 @@ class AtThePort(unittest.TestCase):
         self.assertIn("/readyz answers 503", text)
 
     async def test_nobody_listens(self) -> None:
-        """A node that does not listen, yet or any more, is not healthy."""
+        """A node that does not listen, not yet or no longer, is unhealthy."""
         await self.port.stopListening()
         text, code = await self.check()
         self.assertEqual(code, 1)
         self.assertIn("does not answer: [Errno 111] Connection refused", text)
 
     async def test_silence(self) -> None:
-        """A node that hangs is given up on, in time to say so."""
+        """A hung node times out, early enough to report it."""
         silent = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
         self.addCleanup(silent.stopListening)
         self.configure(f"    listen_port: {silent.getHost().port}\n")
@@ -105,7 +104,7 @@ class AtThePort(unittest.TestCase):
         self.assertRegex(text, r"does not answer: .*timed out")
 
     async def test_unusable_config(self) -> None:
-        """Without a config that can be used there is no node to ask, and the line says why."""
+        """Without a usable config there is no node to ask, and the line says why."""
         self.configure("    listen_port: none\n")
         text, code = await self.check()
         self.assertEqual(code, 1)
@@ -113,7 +112,7 @@ class AtThePort(unittest.TestCase):
 
 
 class AtTheSocket(unittest.TestCase):
-    """The command, beside a node with a control socket."""
+    """The command, next to a node with a control socket."""
 
     timeout = 30
 
@@ -121,7 +120,7 @@ class AtTheSocket(unittest.TestCase):
         self.node = FakeNode(self)
 
     async def python(self, *arguments: str, path: Path | None = None) -> tuple[str, int]:
-        """What Python prints that knows of the socket and of no config, and its exit code."""
+        """The output and exit code of a Python that is given the socket and no config."""
         out, err, code = await getProcessOutputAndValue(
             sys.executable,
             arguments,
@@ -136,7 +135,7 @@ class AtTheSocket(unittest.TestCase):
         return out.decode(), code
 
     async def test_pages(self) -> None:
-        """It says what the port would say, with the same exit codes."""
+        """The socket gives the same answers and exit codes as the port."""
         self.node.now = replace(self.node.now, live=LIVE, ready=LONELY)
         for page, code, said in (
             ("/livez", 0, '/livez answers 200: { "status": "ok"'),
@@ -150,7 +149,7 @@ class AtTheSocket(unittest.TestCase):
             self.assertEqual(text.count("\n"), 1)
 
     async def test_command(self) -> None:
-        """`tunmesh healthcheck` is the same, with an option for readiness."""
+        """`tunmesh healthcheck` does the same, with an option for readiness."""
         self.node.now = replace(self.node.now, live=LIVE, ready=LONELY)
         alive = await command(self.node.path, "healthcheck")
         self.assertEqual(alive.exit_code, 0, alive.output)
@@ -159,7 +158,7 @@ class AtTheSocket(unittest.TestCase):
         self.assertIn("not linked to any node", ready.output)
 
     async def test_light(self) -> None:
-        """Nothing heavy is imported for it: it is run every few seconds in every container."""
+        """It imports nothing heavy, since it is run every few seconds in every container."""
         heavy = {"ssl", "http", "json", "click", "pydantic", "yaml", "twisted", "asyncio"}
         text, code = await self.python(
             "-c",
@@ -170,7 +169,7 @@ class AtTheSocket(unittest.TestCase):
         self.assertIn("answers 200", text)
 
     async def test_silence(self) -> None:
-        """A node that hangs is not healthy, and its port is not asked after that."""
+        """A hung node is unhealthy, and its port is not tried after that."""
         path = self.node.directory / "silent.sock"
         silent = reactor.listenUNIX(str(path), Factory.forProtocol(Protocol))
         self.addCleanup(silent.stopListening)
@@ -179,7 +178,7 @@ class AtTheSocket(unittest.TestCase):
         self.assertEqual(text, f"/livez of {path} does not answer: timed out\n")
 
     async def test_nonsense(self) -> None:
-        """Whatever answers there, the answer is a line."""
+        """Any answer from another server is reported in one line."""
         path = self.node.directory / "else.sock"
         other = reactor.listenUNIX(str(path), Factory.forProtocol(Mumbler))
         self.addCleanup(other.stopListening)
@@ -189,7 +188,7 @@ class AtTheSocket(unittest.TestCase):
 
 
 class Mumbler(Protocol):
-    """Does not speak HTTP."""
+    """A server that does not speak HTTP."""
 
     def connectionMade(self) -> None:
         assert self.transport is not None

@@ -1,8 +1,8 @@
-"""The house: folders are floors, and imports lead down.
+"""The architecture: folders are layers, and imports lead down.
 
-`ls tunmesh/` shows the architecture. FLOORS lists the folders, and the few modules beside them,
-from the bottom up: each may import from those before it and from itself. A folder has one purpose,
-which its `__init__.py` says in one line.
+`ls tunmesh/` shows the architecture. FLOORS lists the folders, and the few top-level modules, from
+the bottom up: each may import from those before it and from itself. A folder has one purpose, which
+its `__init__.py` states in one line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FLOORS = """
     healthcheck cli
 """.split()  # noqa: SIM905
 
-# What has no clock, no randomness, no log and no I/O: the formats, and the machines that decide.
+# Modules without a clock, randomness, log or I/O: the formats, and the decision machines.
 PURE = """
     errors addresses units rate_limit status packets wire
     logs.events
@@ -59,11 +59,11 @@ IMPURE = """
     subprocess sys tempfile threading time warnings
 """.split()  # noqa: SIM905
 
-# Of the configuration a node imports these values and nothing else: pydantic takes 10 MB, so a
-# child process reads the file.
+# A node imports only these values of the configuration: pydantic takes 10 MB, so a child process
+# reads the file.
 PLAIN_CONFIG = "tunmesh.config.values"
 NODE = ("membership", "dialing", "dataplane", "observe", "node", "api", "service")
-# Beside the standard library; annotated_types is where pydantic has its bounds from.
+# Besides the standard library; annotated_types is where pydantic takes its bounds from.
 CONFIG_USES = {"pydantic", "pydantic_core", "annotated_types", "yaml"}
 
 MOST_MODULES = 16  # in one folder
@@ -75,7 +75,8 @@ MOST_ARGUMENTS = 8  # of a constructor, besides `self`
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module by its dotted name in the package, parsed. A folder's own has its name."""
+    """Every module by its dotted name in the package, parsed. A folder's `__init__` has the
+    folder's name."""
     return {
         name_of(path.relative_to(PACKAGE)): ast.parse(path.read_text())
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -88,12 +89,12 @@ def name_of(path: Path) -> str:
 
 
 def floor_of(module: str) -> str:
-    """The folder that a module is in, or the module itself if it is beside the folders."""
+    """The folder of a module, or the module itself if it is at the top level."""
     return module.partition(".")[0]
 
 
 def outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
-    """What is executed when a module is imported."""
+    """The code that runs when a module is imported."""
     for node in ast.iter_child_nodes(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             yield node
@@ -101,7 +102,7 @@ def outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
-    """The same without what only type checkers see."""
+    """The same, without imports for type checkers only."""
     for node in ast.iter_child_nodes(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not (
             isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
@@ -121,7 +122,7 @@ def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
 
 
 def inside(tree: ast.AST) -> set[str]:
-    """The floors of this package that are imported from anywhere in the tree."""
+    """The floors of this package that are imported anywhere in the tree."""
     return {
         floor_of(name.removeprefix("tunmesh."))
         for name in imported(ast.walk(tree))
@@ -138,11 +139,11 @@ class House(unittest.SynchronousTestCase):
     """The folders of the package, and what they import."""
 
     def test_floors(self) -> None:
-        """Every folder and every module beside them is a floor, and nothing else is."""
+        """Every folder and every top-level module is a floor, and nothing else is."""
         self.assertEqual(sorted(FLOORS), sorted({floor_of(module) for module in modules()}))
 
     def test_direction(self) -> None:
-        """Imports lead down: to the floors below, or to the same one."""
+        """Imports lead down: to lower floors, or to the same one."""
         for module, tree in modules().items():
             height = FLOORS.index(floor_of(module))
             for floor in inside(tree):
@@ -154,7 +155,8 @@ class House(unittest.SynchronousTestCase):
         self.assertEqual(inside(ast.parse(PLUGIN.read_text())), set())
 
     def test_folders(self) -> None:
-        """A folder says its purpose in one line, has no code of its own, and is not too full."""
+        """A folder states its purpose in one line, has no code in `__init__`, and is not too
+        full."""
         for folder in {path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE}:
             tree = ast.parse((folder / "__init__.py").read_text())
             purpose = ast.get_docstring(tree)
@@ -188,23 +190,24 @@ class House(unittest.SynchronousTestCase):
             self.assertLessEqual(count, MOST_ARGUMENTS, f"{name}: arguments")
 
     def test_tests(self) -> None:
-        """The tests are in the same folders as what they test; `attacks` and `real` go through all
-        of them, and `support` is what they share."""
+        """Tests are in the same folders as the code that they test; `attacks` and `real` use all of
+        it, and `support` is what they share."""
         folders = {path.parent.name for path in TESTS.glob("*/test_*.py")}
         self.assertEqual(folders - set(FLOORS), {"attacks", "real"})
 
     def test_pure(self) -> None:
-        """Formats and machines do no I/O, read no clock, draw no numbers and log nothing."""
+        """Formats and decision machines do no I/O, read no clock, use no randomness and log
+        nothing."""
         for module, tree in modules().items():
             if module in PURE or floor_of(module) in PURE:
                 self.assertEqual(outside(tree) & set(IMPURE), set(), module)
 
     def test_pure_exists(self) -> None:
-        """Each that is called pure exists."""
+        """Each module that is listed as pure exists."""
         self.assertEqual(set(PURE) - set(modules()), set())
 
     def test_configuration(self) -> None:
-        """The configuration is made with the standard library, pydantic and YAML."""
+        """The configuration uses only the standard library, pydantic and YAML."""
         for module, tree in modules().items():
             if floor_of(module) == "config":
                 strange = outside(tree) - sys.stdlib_module_names - CONFIG_USES
@@ -212,7 +215,7 @@ class House(unittest.SynchronousTestCase):
 
     def test_no_configuration_in_a_node(self) -> None:
         """Nothing that a node imports when it starts imports pydantic's part of the configuration.
-        Type checkers may, and functions."""
+        Imports for type checkers and inside functions are exempt."""
         for module, tree in modules().items():
             if floor_of(module) in NODE:
                 for name in imported(at_run_time(tree)):
@@ -220,7 +223,7 @@ class House(unittest.SynchronousTestCase):
                         self.assertTrue(name.startswith(PLAIN_CONFIG), f"{module}: {name}")
 
     def test_absolute(self) -> None:
-        """Imports are absolute and name what they import, so that they can be read here."""
+        """Imports are absolute and name what they import, so that they can be checked here."""
         for module, tree in modules().items():
             for name in imported(ast.walk(tree)):
                 self.assertFalse(name.startswith(".") or name.endswith(".*"), f"{module}: {name}")
@@ -232,7 +235,7 @@ class House(unittest.SynchronousTestCase):
                 self.assertNotEqual(name, "twisted.internet.reactor", module)
 
     def test_docstrings(self) -> None:
-        """Every module says what it is about."""
+        """Every module has a docstring."""
         for module, tree in modules().items():
             self.assertTrue(ast.get_docstring(tree), module)
 

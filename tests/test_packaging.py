@@ -1,4 +1,4 @@
-"""What is distributed: a source distribution with everything in it, and a wheel of the program."""
+"""The distributions: a source distribution with everything in it, and a wheel with the program."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh import __version__
 
 ROOT = Path(__file__).parent.parent
-MADE = ("PKG-INFO", "setup.cfg", "tunmesh.egg-info/")  # by setuptools, in a source distribution
+MADE = ("PKG-INFO", "setup.cfg", "tunmesh.egg-info/")  # added by setuptools
 
 
 def skip_reason() -> str | None:
@@ -39,7 +39,7 @@ def skip_reason() -> str | None:
 
 
 def tracked() -> list[str]:
-    """The files of the repository."""
+    """The files in the repository."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return sorted(name for name in listed.split("\0") if name and (ROOT / name).is_file())
@@ -47,7 +47,7 @@ def tracked() -> list[str]:
 
 @dataclass(frozen=True)
 class Distributions:
-    """The names of the files in both archives, without those that are made, and the metadata."""
+    """The names of the files in both archives, without generated ones, and the metadata."""
 
     source: list[str]
     wheel: list[str]
@@ -56,8 +56,8 @@ class Distributions:
 
 @cache
 def built() -> Distributions:
-    """What `python -m build` makes of the files of the repository. In a copy: it writes beside what
-    it reads."""
+    """Run `python -m build` on a copy of the repository's files, since it writes into its
+    source."""
     with tempfile.TemporaryDirectory() as name:
         copy, output = Path(name, "copy"), Path(name, "output")
         for file in tracked():
@@ -79,16 +79,16 @@ def built() -> Distributions:
 
 
 class DistributionTests(SynchronousTestCase):
-    """The archives that `python -m build` makes."""
+    """The archives made by `python -m build`."""
 
     skip = skip_reason()
 
     def test_source(self) -> None:
-        """The source distribution has every file of the repository, so that its tests run."""
+        """The source distribution has every file of the repository, so its tests can be run."""
         self.assertEqual(built().source, tracked())
 
     def test_wheel(self) -> None:
-        """The wheel has the program, with the files of the live page, and the plugin of twistd;
+        """The wheel has the program, including the files of the live page and the plugin of twistd,
         and nothing else."""
         program = [name for name in tracked() if name.startswith(("tunmesh/", "twisted/"))]
         self.assertEqual(built().wheel, program)
@@ -96,7 +96,7 @@ class DistributionTests(SynchronousTestCase):
             self.assertTrue([name for name in built().wheel if name.endswith(f".{kind}")], kind)
 
     def test_metadata(self) -> None:
-        """Author, license, keywords and versions are there."""
+        """Author, license, keywords and versions are in the metadata."""
         metadata = built().metadata
         self.assertEqual(metadata["Version"], __version__)
         self.assertEqual(metadata["Author"], "The tunmesh authors")
@@ -106,7 +106,7 @@ class DistributionTests(SynchronousTestCase):
         self.assertIn("Framework :: Twisted", metadata.get_all("Classifier", []))
 
     def test_description(self) -> None:
-        """The README as a package index shows it leads nowhere that only the source tree has."""
+        """The README on a package index has no links that only work in the source tree."""
         text = built().metadata.get_payload()
         assert isinstance(text, str)
         self.assertTrue(text.lstrip().startswith("# tunmesh"), text[:80])
@@ -119,8 +119,8 @@ class DeclarationTests(SynchronousTestCase):
     """pyproject.toml, setup.py and tox.ini."""
 
     def test_links(self) -> None:
-        """With the URL of a repository the README's links lead to this version's files in it;
-        links to other places stay as they are."""
+        """With the URL of a repository, the README's links lead to this version's files there;
+        other links are unchanged."""
         readme = runpy.run_path(str(ROOT / "setup.py"))["readme"]
         text = "[a](docs/a.md#b) ![p](p.png) [c](https://c.example/d) [e](#f)"
         self.assertEqual(
@@ -131,7 +131,7 @@ class DeclarationTests(SynchronousTestCase):
         self.assertEqual(readme(text, "", "1.2"), "a  [c](https://c.example/d) [e](#f)")
 
     def test_versions_of_python(self) -> None:
-        """tox runs the tests with each version of Python that the classifiers name."""
+        """tox runs the tests with each version of Python in the classifiers."""
         with (ROOT / "pyproject.toml").open("rb") as file:
             classifiers = tomllib.load(file)["project"]["classifiers"]
         named = [

@@ -1,4 +1,4 @@
-"""Token buckets: a burst at once, and then so much a second."""
+"""Token buckets: a burst, and then a fixed rate."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from tunmesh.rate_limit import SharedBucket, TokenBucket
 
 
 class TokenBucketTests(SynchronousTestCase):
-    """One bucket of 10 tokens that gains 2 a second."""
+    """A bucket of 10 tokens that gains 2 a second."""
 
     def setUp(self) -> None:
         self.bucket = TokenBucket(10, 2, 100.0)
 
     def test_burst(self) -> None:
-        """It is full at first, and gains no more than it has lost."""
+        """The bucket is full at first, and never holds more than its capacity."""
         self.assertEqual(self.bucket.level(200.0), 10)
         self.bucket.take(200.0, 4)
         self.assertEqual(self.bucket.level(201.0), 8)
         self.assertEqual(self.bucket.level(300.0), 10)
 
     def test_wait(self) -> None:
-        """How long it takes until there are enough tokens."""
+        """`wait` is the time until there are enough tokens."""
         self.bucket.take(100.0, 9)
         self.assertEqual(self.bucket.wait(100.0), 0)
         self.assertEqual(self.bucket.wait(100.0, 5), 2)
         self.assertEqual(self.bucket.wait(102.0, 5), 0)
 
     def test_debt(self) -> None:
-        """More may be taken than there is; that is paid for first."""
+        """More may be taken than there is; the debt is paid off first."""
         self.bucket.take(100.0, 16)
         self.assertEqual(self.bucket.level(100.0), -6)
         self.assertEqual(self.bucket.wait(100.0, 0), 3)
@@ -38,7 +38,7 @@ class TokenBucketTests(SynchronousTestCase):
         self.assertEqual(self.bucket.wait(103.0, 0), 0)
 
     def test_give_back(self) -> None:
-        """What is given back is there again, but never more than the bucket holds."""
+        """Returned tokens are available again, but never more than the capacity."""
         self.bucket.take(100.0, 3)
         self.bucket.give_back(100.0, 2)
         self.assertEqual(self.bucket.level(100.0), 9)
@@ -47,8 +47,8 @@ class TokenBucketTests(SynchronousTestCase):
         self.assertEqual(self.bucket.level(100.0), 9)
 
     def test_rounding(self) -> None:
-        """Whoever waits as long as it was told need not wait again, whatever floating point makes
-        of the sum."""
+        """An owner that waits as long as it was told need not wait again, despite rounding
+        errors."""
         now = 123456.7
         bucket = TokenBucket(100, 1 / 3, now)
         bucket.take(now, 100)
@@ -58,8 +58,8 @@ class TokenBucketTests(SynchronousTestCase):
             bucket.take(now)
 
     def test_pause(self) -> None:
-        """An owner that goes on as long as there are tokens, and then waits until it is full, gets
-        a burst and the rate in the long run."""
+        """An owner that goes on as long as there are tokens, and then waits until the bucket is
+        full, gets a burst and the rate in the long run."""
         self.bucket.take(100.0, 9)
         self.assertEqual(self.bucket.pause(100.0), 0)
         self.bucket.take(100.0, 1)
@@ -74,32 +74,32 @@ class TokenBucketTests(SynchronousTestCase):
 
 
 class SharedBucketTests(SynchronousTestCase):
-    """One bucket of 12 tokens, gaining one a second, for several sources."""
+    """A bucket of 12 tokens, gaining one a second, for several sources."""
 
     def setUp(self) -> None:
         self.bucket = SharedBucket(12, 1, 0.0)
 
     def taken(self, now: float, source: str) -> int:
-        """How many tokens a source gets that wants all."""
+        """The number of tokens that a source gets if it takes all it can."""
         return sum(self.bucket.try_take(now, source) for _ in range(20))
 
     def test_shares(self) -> None:
-        """One source gets half, the next half of the rest; the owner all that is left."""
+        """One source gets half, the next half of the rest; the owner gets all that is left."""
         self.assertEqual(self.taken(0.0, "a"), 6)
         self.assertEqual(self.taken(0.0, "b"), 3)
         self.assertEqual(self.taken(0.0, ""), 3)
         self.assertEqual(self.taken(0.0, "c"), 0)
 
     def test_credit(self) -> None:
-        """What the bucket gains is credited to the sources in turns."""
+        """The tokens that the bucket gains are credited to the sources in turn."""
         self.taken(0.0, "a"), self.taken(0.0, "b"), self.taken(0.0, "")
         self.assertEqual(self.taken(0.5, ""), 0)
-        self.assertEqual(self.taken(1.0, "a"), 0)  # one token, and it still has 5
+        self.assertEqual(self.taken(1.0, "a"), 0)  # one token is left, and this source still has 5
         self.assertEqual(self.taken(1.0, "c"), 1)
         self.assertEqual(self.taken(100.0, "a"), 6)
 
     def test_random(self) -> None:
-        """No source ever has more than is left, and all that was taken is credited in the end."""
+        """No source ever holds more than is left, and all taken tokens are credited in the end."""
         draw = random.Random(1)
         now = 0.0
         for _ in range(2000):

@@ -1,4 +1,4 @@
-"""Two ends of a handshake and a wire between them, on which anything may happen."""
+"""Two ends of a handshake, and a wire between them on which messages may be changed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECRET = b"correct-horse-battery-staple-0123456789"
 KEY = Key.derive(SECRET)
 NEW_KEY = Key.derive(b"the secret that follows it, some day later")
 STRANGER = Key.derive(b"the secret of quite another mesh over there")
-BINDING = b"\xb1" * 32  # what both ends of one TLS connection export
+BINDING = b"\xb1" * 32  # the exporter value at both ends of one TLS connection
 OTHER_BINDING = b"\xb2" * 32
 NONCE_D, NONCE_L = b"d" * 32, b"l" * 32
 KEY_D, KEY_L, KEY_M = (NodeKey.of(bytes((number,)) * SEED_SIZE) for number in (1, 2, 3))
@@ -63,16 +63,16 @@ def listener(
 
 
 def scrypt(secret: bytes) -> bytes:
-    """What keys are made of, by another implementation."""
+    """The stretched secret, by another implementation."""
     return hashlib.scrypt(secret, salt=b"tunmesh/1", n=1 << 14, r=8, p=1, dklen=32)
 
 
 @dataclass
 class Story:
-    """What happened: the messages that were delivered, who took whom for what, and the error."""
+    """The course of a handshake: the messages delivered, the authentic peers, and the error."""
 
     carried: list[bytes] = field(default_factory=list)
-    dialer_seen: NodeRecord | None = None  # whom the listener believes to talk to
+    dialer_seen: NodeRecord | None = None  # the peer that the listener has authenticated
     listener_seen: NodeRecord | None = None
     reason: str | None = None
 
@@ -84,7 +84,7 @@ class Story:
 def tell(
     one: Dialer, other: Listener, tamper: Callable[[int, bytes], bytes] = lambda _, message: message
 ) -> Story:
-    """Let both speak. `tamper` gets the number of each message, from 1, and may change it."""
+    """Run both ends. `tamper` is given the number of each message, from 1, and may change it."""
     story = Story()
 
     def carry(message: bytes | None) -> bytes:
@@ -104,7 +104,7 @@ def tell(
 
 
 def instead(number: int, replacement: bytes) -> Callable[[int, bytes], bytes]:
-    """Tampering: deliver this instead of that message."""
+    """A `tamper` that delivers this instead of that message."""
     return lambda current, message: replacement if current == number else message
 
 
@@ -118,7 +118,7 @@ def hkdf(secret: bytes, info: bytes, length: int) -> bytes:
 
 
 def signed(seed: int, statement: bytes, with_key: bool = False) -> bytes:
-    """The signature, perhaps behind the public key, as a signed record has them."""
+    """The signature, optionally preceded by the public key, as in a signed record."""
     private = Ed25519PrivateKey.from_private_bytes(bytes((seed,)) * 32)
     public = private.public_key().public_bytes_raw() if with_key else b""
     return public + private.sign(statement)
@@ -126,8 +126,8 @@ def signed(seed: int, statement: bytes, with_key: bool = False) -> bytes:
 
 @dataclass
 class Conversation:
-    """The proofs of one handshake, made and opened by somebody who holds the secret, from the RFCs
-    and the protocol's text. Numbers are those of the messages."""
+    """The proofs of one handshake, made and opened by a holder of the secret, implemented from the
+    RFCs and the protocol's description. Numbers are those of the messages."""
 
     hello: bytes
     challenge: bytes
@@ -165,10 +165,10 @@ KNOWN = Conversation(*HONEST.carried[:3])
 
 
 class Case(unittest.SynchronousTestCase):
-    """What the tests ask of a story or a machine."""
+    """Assertions about a story or a machine."""
 
     def refuses(self, machine: Dialer | Listener, message: bytes, reason: str) -> None:
-        """It refuses this message, and from then on everything."""
+        """The machine refuses this message, and everything after it."""
         error = self.assertRaises(PeerError, machine.receive, message)
         self.assertEqual(error.reason, reason, message)
         for message in (*HONEST.carried, b"", b"x"):
@@ -176,7 +176,8 @@ class Case(unittest.SynchronousTestCase):
             self.assertEqual(error.reason, "unexpected")
 
     def fails_at(self, number: int, reason: str, story: Story) -> None:
-        """The story ended with the refusal of that message, and nobody was authentic before."""
+        """The story ended with the refusal of that message, and neither end was authentic
+        before."""
         self.assertEqual((len(story.carried), story.reason), (number, reason))
         self.assertIsNone(story.listener_seen)
         if number < 4:
@@ -192,13 +193,14 @@ class Agreement(Case):
     """Two nodes that share a secret."""
 
     def test_exchange(self) -> None:
-        """After four messages each knows who the other is."""
+        """After four messages each end knows the identity of the other."""
         story = tell(dialer(), listener())
         self.succeeds(story)
         self.assertEqual([message[:1] for message in story.carried], [b"H", b"C", b"P", b"P"])
 
     def test_only_then(self) -> None:
-        """The listener trusts at the third message, the dialer at the fourth, not sooner."""
+        """The listener trusts after the third message, the dialer after the fourth, and not
+        earlier."""
         one, other = dialer(), listener()
         challenged = other.receive(one.hello)
         self.assertIsNone(challenged.peer)
@@ -210,7 +212,8 @@ class Agreement(Case):
         self.assertEqual((done.peer, done.send), (LISTENER, None))
 
     def test_known_answer(self) -> None:
-        """Every byte of the four messages, computed from the RFCs and the protocol's text."""
+        """Every byte of the four messages equals one computed from the RFCs and the protocol's
+        description."""
         stretched = scrypt(SECRET)
         key_id = hmac_sha256(hkdf(stretched, b"tunmesh/1 key id", 32), NONCE_D)[:8]
         hello = b"H\x01\x01\x01" + key_id + NONCE_D
@@ -226,8 +229,8 @@ class Agreement(Case):
         self.assertEqual(HONEST.carried, [hello, challenge, proof_d, proof_l])
 
     def test_key(self) -> None:
-        """A key is made by scrypt and HKDF-SHA256; a long secret too is taken whole. Its id is
-        another one in each handshake."""
+        """Keys are derived by scrypt and HKDF-SHA256, from long secrets too. The id of a key is
+        different in each handshake."""
         for secret in (SECRET, b"s" * 200):
             key = Key.derive(secret)
             id_key = hkdf(scrypt(secret), b"tunmesh/1 key id", 32)
@@ -238,8 +241,8 @@ class Agreement(Case):
         self.assertNotEqual(KEY.id_for(NONCE_D), KEY.id_for(NONCE_L))
 
     def test_guesses_are_expensive(self) -> None:
-        """Whoever receives an id or a proof pays an scrypt for each guess: 16 MiB, and a hundred
-        times as much of a processor as an HKDF, at the least."""
+        """Testing a guess against an id or a proof takes an scrypt: 16 MiB, and at least a hundred
+        times the CPU time of an HKDF."""
         began = time.thread_time()
         Key.derive(b"a guess that nobody has made before now")
         guess = time.thread_time() - began
@@ -249,11 +252,11 @@ class Agreement(Case):
         self.assertGreater(guess, time.thread_time() - began)
 
     def test_nothing_of_a_key_is_shown(self) -> None:
-        """A key that ends up in a message says nothing of itself."""
+        """The repr of a key does not reveal it."""
         self.assertEqual(repr(KEY), "Key()")
 
     def test_nothing_follows(self) -> None:
-        """After the last message of the handshake neither takes another one."""
+        """After the last message of the handshake neither end accepts another one."""
         for message in (*HONEST.carried, b"", b"D"):
             one, other = dialer(), listener()
             self.succeeds(tell(one, other))
@@ -262,10 +265,10 @@ class Agreement(Case):
 
 
 class Rotation(Case):
-    """Several secrets, while one replaces the other."""
+    """Several secrets, during a rotation."""
 
     def test_every_overlap(self) -> None:
-        """Two nodes that share any secret are linked; the listener's preference counts."""
+        """Two nodes that share any secret are linked; the listener's preference decides."""
         old, new = (KEY,), (NEW_KEY,)
         for dialed, listened, chosen in (
             (old, (NEW_KEY, KEY), KEY),
@@ -281,39 +284,39 @@ class Rotation(Case):
             self.assertEqual((one.key, other.key), (chosen, chosen))
 
     def test_downgrade(self) -> None:
-        """Whoever strikes the new secret out of an offer is found out at the first proof."""
+        """Removing the new secret from an offer on the wire is detected at the first proof."""
         both = (NEW_KEY, KEY)
         poorer = dialer((KEY,)).hello
         self.fails_at(3, "bad_proof", tell(dialer(both), listener(both), instead(1, poorer)))
 
     def test_sixteen_offers(self) -> None:
-        """Sixteen secrets may be offered, not seventeen."""
+        """Sixteen secrets may be offered, but not seventeen."""
         many = [Key.derive(b"%d" % number) for number in range(16)]
         self.succeeds(tell(dialer([*many[:15], KEY]), listener()))
         self.fails_at(1, "malformed", tell(dialer([*many, KEY]), listener()))
 
 
 class Strangers(Case):
-    """Nodes that do not share a secret, or a protocol."""
+    """Nodes that do not share a secret or a version."""
 
     def test_wrong_secret(self) -> None:
-        """A stranger gets not one byte for an answer."""
+        """A stranger gets no answer at all."""
         other = listener((KEY, NEW_KEY))
         self.refuses(other, dialer((STRANGER,)).hello, "unknown_key")
 
     def test_right_id_wrong_key(self) -> None:
-        """Who knows a key's id and not the key fails at the first proof, from either side."""
+        """An end that knows a key's id but not the key fails at the first proof, in either role."""
         fake = replace(STRANGER, id_key=KEY.id_key)
         self.fails_at(3, "bad_proof", tell(dialer((fake,)), listener()))
         self.fails_at(3, "bad_proof", tell(dialer(), listener((fake,))))
 
     def test_false_listener(self) -> None:
-        """A listener that takes any proof cannot give one itself."""
+        """A listener that accepts any proof still cannot make one."""
         guess = b"P" + bytes(96) + show(LISTENER, KEY_L) + bytes(16)
         self.fails_at(4, "bad_proof", tell(dialer(), listener(), instead(4, guess)))
 
     def test_versions(self) -> None:
-        """A version that we do not speak is refused; one that we speak is found among others."""
+        """An unknown version is refused; a known one is found among others."""
         newer = b"H\x01\x02" + HONEST.carried[0][3:]
         self.refuses(listener(), newer, "version")
         both = b"H\x02\x02\x01" + HONEST.carried[0][3:]
@@ -331,7 +334,7 @@ class Strangers(Case):
         self.refuses(dialer(), challenge, "unknown_key")
 
     def test_counts(self) -> None:
-        """Offers beyond all measure are malformed, whatever follows."""
+        """A hello with too many items is malformed, whatever follows."""
         hello = HONEST.carried[0]
         for count in (0, 2, 16, 17, 255):
             self.refuses(listener(), b"H" + bytes((count,)) + hello[2:], "malformed")
@@ -340,10 +343,10 @@ class Strangers(Case):
 
 
 class Tampering(Case):
-    """Somebody on the wire, or a broken peer."""
+    """A man in the middle, or a broken peer."""
 
     def test_truncated(self) -> None:
-        """A message that is cut short anywhere ends the handshake."""
+        """A truncated message ends the handshake."""
         for number, message in enumerate(HONEST.carried, 1):
             for size in range(len(message)):
                 one, other = dialer(), listener()
@@ -355,13 +358,13 @@ class Tampering(Case):
                 self.refuses(other if number % 2 else one, message, "unexpected")
 
     def test_extended(self) -> None:
-        """A message with a byte too many ends the handshake."""
+        """A message with an extra byte ends the handshake."""
         for number, message in enumerate(HONEST.carried, 1):
             story = tell(dialer(), listener(), instead(number, message + b"\0"))
             self.fails_at(number, "malformed" if number < 3 else "bad_proof", story)
 
     def test_flipped(self) -> None:
-        """One changed bit anywhere ends the handshake: where it is read, or at the next proof."""
+        """One flipped bit anywhere ends the handshake: when it is parsed, or at the next proof."""
         for number, message in enumerate(HONEST.carried, 1):
             for position in range(len(message)):
                 for mask in (0x01, 0x80, 0xFF):
@@ -374,15 +377,16 @@ class Tampering(Case):
                     self.assertEqual(story.dialer_seen is None, number < 4)
 
     def test_flipped_nonce(self) -> None:
-        """A changed nonce is well formed; the ids of the keys are for another one, or the first
-        proof is wrong."""
+        """A changed nonce is well formed, but then the key ids do not match, or the first proof
+        fails."""
         for number, failing, reason in ((1, 1, "unknown_key"), (2, 3, "bad_proof")):
             message = HONEST.carried[number - 1]
             changed = message[:-1] + bytes((message[-1] ^ 1,))
             self.fails_at(failing, reason, tell(dialer(), listener(), instead(number, changed)))
 
     def test_out_of_order(self) -> None:
-        """Each side takes one kind of message at a time; any other, also a repetition, ends it."""
+        """Each end accepts exactly one kind of message at a time; any other, or a repeated one,
+        ends the handshake."""
         steps: tuple[tuple[Callable[[], Dialer | Listener], tuple[int, ...], int], ...] = (
             (listener, (), 1),
             (listener, (1,), 3),
@@ -400,7 +404,7 @@ class Tampering(Case):
                 self.refuses(machine, message, "unexpected")
 
     def test_record_is_not_read_before_the_proof(self) -> None:
-        """A record is parsed only when its proof is right, and then it has to be one."""
+        """A record is parsed only if its proof is valid, and then it must be a valid record."""
         garbage = b"P" + bytes(sizes.PROOF_SIZE - 1) + b"{"
         self.fails_at(3, "bad_proof", tell(dialer(), listener(), instead(3, garbage)))
         shown_d, shown_l = (
@@ -414,7 +418,8 @@ class Tampering(Case):
     @settings(max_examples=200, deadline=None)
     @given(st.lists(st.sampled_from([*HONEST.carried, b""]) | st.binary(max_size=50), max_size=5))
     def test_garbage(self, received: list[bytes]) -> None:
-        """Without the secret, no sequence of messages makes a machine with a new nonce trust."""
+        """Without the secret, no sequence of messages makes a machine with a new nonce trust the
+        peer."""
         for machine in (dialer(nonce=b"x" * 32), listener(nonce=b"x" * 32)):
             for message in received:
                 try:
@@ -424,18 +429,18 @@ class Tampering(Case):
 
 
 class Replay(Case):
-    """A recorded handshake, used again."""
+    """A recorded handshake, replayed."""
 
     def test_against_a_listener(self) -> None:
-        """A recorded dialer fails at a listener with a new nonce."""
+        """A recorded dialer fails against a listener with a new nonce."""
         hello, _, proof, _ = HONEST.carried
         other = listener(nonce=b"x" * 32)
         other.receive(hello)
         self.refuses(other, proof, "bad_proof")
 
     def test_against_a_dialer(self) -> None:
-        """A recorded listener fails at a dialer with a new nonce: the key has another id now, and
-        who knows that one has no proof."""
+        """A recorded listener fails against a dialer with a new nonce: the key's id is different
+        now, and an attacker who knows it has no proof."""
         _, challenge, _, proof = HONEST.carried
         nonce = b"x" * 32
         self.refuses(dialer(nonce=nonce), challenge, "unknown_key")
@@ -454,40 +459,40 @@ class Replay(Case):
 
 
 class Splice(Case):
-    """Somebody with the certificate and its key, between two honest nodes."""
+    """A man in the middle with the certificate and its key, between two honest nodes."""
 
     def test_relayed(self) -> None:
-        """Messages passed on faithfully between two TLS connections fail at the first proof."""
+        """Messages forwarded between two TLS connections fail at the first proof."""
         story = tell(dialer(), listener(binding=OTHER_BINDING))
         self.fails_at(3, "bad_proof", story)
 
     def test_relayed_to_itself(self) -> None:
-        """The same, when both ends are one node that was dialed while it dialed."""
+        """The same holds if both ends are one node, which was dialed while it dialed."""
         one = dialer()
         other = Listener((KEY,), KEY_D, show(DIALER, KEY_D), NONCE_L, OTHER_BINDING)
         self.fails_at(3, "bad_proof", tell(one, other))
 
 
 class Reflection(Case):
-    """One's own words, sent back."""
+    """Messages sent back to their sender."""
 
     def test_proof(self) -> None:
-        """A dialer's own proof does not prove anything to the dialer."""
+        """A dialer's own proof is not valid for the dialer."""
         story = tell(dialer(), listener(), instead(4, HONEST.carried[2]))
         self.fails_at(4, "bad_proof", story)
 
     def test_listeners_proof(self) -> None:
-        """A listener's proof does not prove anything to a listener."""
+        """A listener's proof is not valid for a listener."""
         story = tell(dialer(), listener(), instead(3, HONEST.carried[3]))
         self.fails_at(3, "bad_proof", story)
 
     def test_two_dialers(self) -> None:
-        """Two dialers have nothing to say to each other."""
+        """Two dialers refuse each other's messages."""
         self.refuses(dialer(), dialer(nonce=b"x" * 32).hello, "unexpected")
         self.refuses(dialer(), dialer().hello, "unexpected")
 
     def test_two_listeners(self) -> None:
-        """Two listeners have nothing to say to each other either."""
+        """Two listeners refuse each other's messages."""
         self.refuses(listener(), HONEST.carried[1], "unexpected")
         challenged = listener()
         challenged.receive(HONEST.carried[0])
@@ -495,19 +500,19 @@ class Reflection(Case):
 
 
 class Impersonation(Case):
-    """A member, who holds the secret like everybody, says that it is another one. The MACs of these
-    proofs are right, but for those of two tests."""
+    """A member, who holds the secret, claims to be another node. The MACs of these proofs are
+    valid, except in two tests."""
 
     WHOSE_ID = "its id is not of its key: it claims to be another node"
     WHOSE_KEY = "its signature is wrong: the key it shows is not its own"
 
     def forged(self, number: int, **fields: bytes) -> bytes:
-        """The honest proof with something else in it, sealed and with a MAC as they should be."""
+        """The honest proof with other contents, sealed and with a MAC as required."""
         claim = KNOWN.open(number, HONEST.carried[number - 1])
         return KNOWN.proof(number, replace(claim, **fields).encode())
 
     def refused(self, number: int, message: bytes, why: str) -> None:
-        """The machine that gets this as the third or fourth message says why it refuses it."""
+        """The machine that gets this as the third or fourth message refuses it for this reason."""
         machine: Dialer | Listener = listener() if number == 3 else dialer()
         machine.receive(HONEST.carried[number - 3])
         error = self.assertRaises(PeerError, machine.receive, message)
@@ -515,7 +520,7 @@ class Impersonation(Case):
         self.refuses(machine, message, "unexpected")
 
     def test_anothers_record(self) -> None:
-        """With another's whole record and a key of his own he is refused, at either end."""
+        """Another node's whole record with the attacker's own key is refused, in both roles."""
         story = tell(dialer(me=KEY_M), listener())
         self.fails_at(3, "bad_proof", story)
         self.refused(3, story.carried[2], self.WHOSE_ID)
@@ -524,15 +529,15 @@ class Impersonation(Case):
         self.refused(4, story.carried[3], self.WHOSE_ID)
 
     def test_anothers_key(self) -> None:
-        """With another's record and public key he lacks the signature: his own is none, and neither
-        is one that is made up."""
+        """With another node's record and public key the signature is missing: the attacker's own is
+        invalid, and so is a made-up one."""
         own = KNOWN.open(3, tell(dialer(me=KEY_M), listener()).carried[2]).signature
         for number in (3, 4):
             for signature in (own, bytes(64), b"\xff" * 64):
                 self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
 
     def test_no_keys(self) -> None:
-        """Bytes that are no public key are refused like a wrong one."""
+        """Bytes that are no public key are refused like a wrong key."""
         for public_key in (b"\x02" + bytes(31), b"\xff" * 32, KEY_M.public):
             for number in (3, 4):
                 shown = KNOWN.open(number, HONEST.carried[number - 1]).shown
@@ -540,8 +545,8 @@ class Impersonation(Case):
                 self.refused(number, message, self.WHOSE_KEY)
 
     def test_another_connection(self) -> None:
-        """A signature from another connection, or from another handshake on this one, is none
-        here, even under a MAC that is right."""
+        """A signature from another connection, or from another handshake on this one, is invalid
+        here, even under a valid MAC."""
         for binding, nonce in ((OTHER_BINDING, NONCE_D), (BINDING, b"x" * 32)):
             story = tell(dialer(binding=binding, nonce=nonce), listener(binding=binding))
             self.succeeds(story)
@@ -552,8 +557,8 @@ class Impersonation(Case):
                 self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
 
     def test_another_role(self) -> None:
-        """What a node signed as a dialer is worth nothing from a listener, nor the reverse, even
-        with the same record, nonces and binding."""
+        """A signature made as a dialer is invalid for a listener, and vice versa, even with the
+        same record, nonces and binding."""
         hello, challenge, proof, _ = HONEST.carried
         transcript = hashlib.sha256(BINDING + hello + challenge).digest()
         for number, seed, said in (
@@ -566,14 +571,14 @@ class Impersonation(Case):
             self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
 
     def test_changed_record(self) -> None:
-        """What is signed is the whole record: a signature of one with another name is none."""
+        """The signature covers the whole record: that of a record with another name is invalid."""
         changed = show(replace(DIALER, name="other"), KEY_D)
         one = Dialer((KEY,), KEY_D, changed, NONCE_D, BINDING)
         signature = KNOWN.open(3, tell(one, listener()).carried[2]).signature
         self.refused(3, self.forged(3, signature=signature), self.WHOSE_KEY)
 
     def test_settled(self) -> None:
-        """So is whether it is settled, which the record does not say."""
+        """The signature also covers `settled`, which is not part of the record."""
         said = Dialer((KEY,), KEY_D, show(replace(DIALER, settled=True), KEY_D), NONCE_D, BINDING)
         story = tell(said, listener())
         self.assertEqual(story.dialer_seen, replace(DIALER, settled=True))
@@ -581,15 +586,15 @@ class Impersonation(Case):
         self.refused(3, self.forged(3, shown=b"\1" + claim.shown[1:]), self.WHOSE_KEY)
 
     def test_an_introduction(self) -> None:
-        """The record of another that one was told by a third is not enough to be that node: what is
-        signed for good proves nothing on a connection."""
+        """A record that was passed on by a third node does not prove its identity: the permanent
+        signature is not enough on a connection."""
         for number, known, node_key in ((3, DIALER, KEY_D), (4, LISTENER, KEY_L)):
             signature = sign(known, node_key).signature
             self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
 
     def test_not_to_be_passed_on(self) -> None:
-        """Nor is a node linked whose record others would not believe: signed for this connection,
-        and not for itself, or by another key."""
+        """A node is not linked if its record would not convince others: it must also be signed
+        independently of the connection, and by the same key."""
         record = DIALER.encode()
         about = KNOWN.about(3)
         for signature in (KEY_D.sign(about + record), KEY_D.sign(record), bytes(64)):
@@ -600,7 +605,7 @@ class Impersonation(Case):
             self.refused(3, message, why)
 
     def test_mac_first(self) -> None:
-        """A stranger makes nobody verify a signature: his MAC is found wrong before that."""
+        """A stranger cannot make a node verify a signature: the MAC fails before that."""
         wrong = "its proof is wrong: its secret is another one, or somebody sits in between"
         for fields in ({}, {"signature": bytes(64)}):
             message = self.forged(3, **fields)
@@ -608,7 +613,7 @@ class Impersonation(Case):
             self.refused(3, message[:-1] + bytes((message[-1] ^ 1,)), wrong)
 
     def test_broken_seal(self) -> None:
-        """A member that seals nonsense, or under a key of another role or secret, is refused."""
+        """A member that seals nonsense, or with a key of another role or secret, is refused."""
         for number in (3, 4):
             sealed = HONEST.carried[number - 1][33:]
             other = HONEST.carried[6 - number][33:]
@@ -617,17 +622,18 @@ class Impersonation(Case):
                 self.refused(number, b"P" + mac + wrong, "what its proof seals cannot be opened")
 
     def test_id(self) -> None:
-        """An id is 16 bytes of SHA-256 over a label and the public key; each key has its own."""
+        """An id is 16 bytes of SHA-256 over a label and the public key; different keys have
+        different ids."""
         digest = hashlib.sha256(b"tunmesh/1 node id" + KEY_D.public).hexdigest()
         self.assertEqual((KEY_D.id, id_of(KEY_D.public)), (digest[:32], digest[:32]))
         self.assertEqual(len({KEY_D.id, KEY_L.id, KEY_M.id}), 3)
 
 
 class Secrecy(Case):
-    """What must not get into a log."""
+    """What must not end up in a log."""
 
     def test_repr(self) -> None:
-        """Neither a secret nor a key made from it is in what a debugger or a log prints."""
+        """Neither a secret nor a key derived from it is in the repr of any object."""
         one, other = dialer(), listener()
         story = tell(one, other)
         for shown in (KEY, [KEY], KEY_D, one, other, story):
@@ -639,7 +645,7 @@ class Secrecy(Case):
                 self.assertNotIn("PrivateKey", text)
 
     def test_wire(self) -> None:
-        """Neither of them is on the wire."""
+        """Neither of them is sent on the wire."""
         wire = b"".join(HONEST.carried)
         self.assertNotIn(SECRET, wire)
         self.assertNotIn(KEY.mac_key, wire)

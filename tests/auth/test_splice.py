@@ -1,4 +1,4 @@
-"""The attacker in the middle: he holds the mesh's certificate and its key, but not the secret."""
+"""A man in the middle who holds the mesh's certificate and its key, but not the secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ATTACKER = "192.0.2.66"
 
 @implementer(IHandshakeListener)
 class Splice(Protocol):
-    """One of two TLS sessions; what comes out of one goes into the other."""
+    """One of two TLS sessions; the plain text of each is forwarded into the other."""
 
     transport: Any
     other: Splice | None = None
@@ -52,7 +52,8 @@ class Splice(Protocol):
 
 
 class Attack(Factory):
-    """Sits at ATTACKER, shows the mesh's own certificate, and passes everything on to a victim."""
+    """Listens at ATTACKER, presents the mesh's own certificate, and forwards everything to a
+    victim."""
 
     noisy = False
 
@@ -82,8 +83,8 @@ class Attack(Factory):
 
 
 class Poser(Protocol):
-    """Takes a dialer's messages, and has it go on as far as that goes without the secret: the ids
-    of keys are in the hello, so that he can choose one."""
+    """Answers a dialer's messages as far as that is possible without the secret: the key ids are in
+    the hello, so it can choose one."""
 
     transport: Any
 
@@ -99,11 +100,11 @@ class Poser(Protocol):
                 challenge = Challenge(hello.versions[0], hello.key_ids[0], bytes(32))
                 self.transport.write(encode(challenge.encode()))
             else:
-                self.transport.write(encode(payload))  # what else can he say?
+                self.transport.write(encode(payload))  # nothing else is possible without the secret
 
 
 class Taped(Factory):
-    """The same as another factory, with a tape on the way of the bytes."""
+    """Wraps another factory, and records the bytes."""
 
     noisy = False
 
@@ -116,13 +117,13 @@ class Taped(Factory):
 
 
 class PoserTests(SynchronousTestCase):
-    """Somebody who stands at the address of a node, and shows the certificate of the mesh."""
+    """An attacker at a node's address, with the mesh's certificate."""
 
     def test_learns_nothing(self) -> None:
-        """What he is sent by who dials him has neither name, address, URL, version nor id of the
-        dialer in it, and neither has what everybody sees of TLS."""
+        """What a dialer sends contains neither its name nor its addresses, URL, version or id, and
+        nor does the visible part of TLS."""
         said: list[bytes] = []  # inside TLS
-        seen: list[bytes] = []  # of TLS
+        seen: list[bytes] = []  # on the wire
         mesh = Mesh(groups=())
         reactor = MemoryReactor(mesh.network, ATTACKER)
         posers = Factory.forProtocol(lambda: Poser(said))
@@ -132,7 +133,7 @@ class PoserTests(SynchronousTestCase):
         dialer = mesh.add("a-name-that-is-seen", groups=trap)
         mesh.advance(10)
         kinds = {message[:1] for message in said}
-        self.assertEqual(kinds, {b"H", b"P"})  # it came as far as the proof
+        self.assertEqual(kinds, {b"H", b"P"})  # the exchange got as far as the proof
         self.assertGreater(sum(map(len, seen)), sum(map(len, said)))
         self.assertEqual(set(dialer.status.handshake_failures.values()) - {0}, {len(said) // 2})
         told = self.of(dialer)
@@ -141,7 +142,7 @@ class PoserTests(SynchronousTestCase):
                 self.assertNotIn(needle, data, what)
 
     def of(self, dialer: Member) -> list[tuple[str, bytes]]:
-        """What a record tells, as text and as bytes."""
+        """The contents of a record, as text and as bytes."""
         record = dialer.status.record
         ips = [address.ip for address in record.addresses]
         texts = (record.id, record.name, record.url, dialer.host, record.version, '"name"')
@@ -153,26 +154,26 @@ class PoserTests(SynchronousTestCase):
 
 
 class SpliceTests(SynchronousTestCase):
-    """Two honest nodes that are joined by somebody else are not linked."""
+    """Two honest nodes with a man in the middle are not linked."""
 
     def test_two_tls_sessions_are_not_one(self) -> None:
-        """Passing every byte on faithfully between two TLS sessions authenticates nobody: the
-        proofs are bound to the session that they are made for."""
+        """Forwarding every byte between two TLS sessions authenticates neither end: a proof is
+        bound to its own session."""
         mesh = Mesh(groups=())
         a = mesh.add("a")
         attack = Attack(mesh, a.host)
         b = mesh.add("b", groups=(GroupSettings("trap", ((ATTACKER, PORT),)),))
         mesh.advance(60)
         self.assertGreater(attack.spliced, 3)
-        self.assertIn(b"P", b"".join(attack.seen))  # it came as far as b's proof
+        self.assertIn(b"P", b"".join(attack.seen))  # the exchange got as far as b's proof
         self.assertEqual((a.linked_with, b.linked_with), ([], []))
         self.assertEqual(a.status.handshake_failures["bad_proof"], attack.spliced)
         self.assertEqual(b.status.handshake_failures["closed"], attack.spliced)
         self.assertEqual((a.status.nodes_known, b.status.nodes_known), (0, 0))
 
     def test_the_trap_itself_works(self) -> None:
-        """With one TLS session end to end, over the same detour, the two nodes are linked: it is
-        the second session that fails them and nothing else."""
+        """With one end-to-end TLS session through the same proxy, the two nodes are linked: only
+        the second session makes the attack fail."""
         mesh = Mesh(groups=())
         a = mesh.add("a")
         mesh.network.listeners[ATTACKER, PORT] = mesh.network.listeners[a.host, PORT]

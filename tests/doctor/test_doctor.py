@@ -1,4 +1,5 @@
-"""`tunmesh doctor`: each thing that keeps a node from joining is found, and told with its fix."""
+"""`tunmesh doctor`: it finds each problem that keeps a node from joining, and says how to fix
+it."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ TUNMESH = str(Path(sys.executable).with_name("tunmesh"))
 
 
 class _Clock(Factory):
-    """A server that says the time, as anything might at a port."""
+    """A server that sends the time, standing in for any other service."""
 
     def buildProtocol(self, addr: object) -> Protocol:
         return _Saying()
@@ -54,7 +55,7 @@ class DoctorCase(unittest.TestCase):
     async def says(
         self, code: int, before: str = "", socket_path: str = "/nowhere/control.sock"
     ) -> str:
-        """What the doctor says of node 2. `before` is Python that its process runs first."""
+        """The doctor's output on node 2. `before` is Python that its process runs first."""
         arguments = [TUNMESH, "doctor", "--socket", socket_path]
         arguments = ["-c", before + THEN_EXEC, *arguments, str(self.ground.config(2))]
         with self.ground.namespace(2):
@@ -76,7 +77,7 @@ class TcpTests(unittest.SynchronousTestCase):
         raise OSError(number, os.strerror(number))
 
     def test_hints(self) -> None:
-        """What the kernel says in two words has what to look for behind it."""
+        """The kernel's terse errors come with hints about what to check."""
         for number, hint in (
             (errno.EHOSTUNREACH, "No route to host; is that host up, its address right"),
             (errno.ENETUNREACH, "Network is unreachable; this machine has no route there"),
@@ -88,10 +89,10 @@ class TcpTests(unittest.SynchronousTestCase):
 
 
 class DoctorTests(DoctorCase):
-    """Node 1 runs; node 2 is to join it and is examined first."""
+    """Node 1 runs; node 2 is examined before it joins."""
 
     async def test_all_is_well(self) -> None:
-        """Where nothing is wrong every step says so."""
+        """If nothing is wrong, every step says so."""
         node = self.ground.start(1)
         await node.logged("ready")
         text = await self.says(0)
@@ -101,12 +102,12 @@ class DoctorTests(DoctorCase):
         self.assertNotIn("NO", text)
 
     async def test_nobody_listens(self) -> None:
-        """A port that refuses."""
+        """A port that refuses connections is named."""
         text = await self.says(2)
         self.assertIn("NO  TCP: 10.99.0.1 port 4567: refused; is the node up", text)
 
     async def test_wrong_secret(self) -> None:
-        """Another secret: TLS is fine, the handshake is not."""
+        """With a different secret, TLS succeeds and the handshake is reported."""
         node = self.ground.start(1)
         await node.logged("ready")
         self.ground.change(2, clustering__auth={"secret": "another-0123456789-abcdefghijklmn"})
@@ -116,7 +117,7 @@ class DoctorTests(DoctorCase):
         self.assertEqual((await node.logged("handshake_failed"))["reason"], "unknown_key")
 
     async def test_wrong_certificate(self) -> None:
-        """A certificate that this node does not trust."""
+        """A certificate that this node does not trust is reported."""
         node = self.ground.start(1)
         await node.logged("ready")
         other = Holder("other")
@@ -127,7 +128,7 @@ class DoctorTests(DoctorCase):
         self.assertIn("NO  certificate: TLS: ", await self.says(2))
 
     async def test_expired_certificate(self) -> None:
-        """The config's own certificate is too old."""
+        """An expired certificate in the node's own config is reported."""
         old = Holder("old", begin=-90 * DAY, end=-2 * DAY)
         (self.ground.directory / KEY).write_bytes(old.key_pem())
         (self.ground.directory / CERTIFICATE).write_bytes(old.pem())
@@ -136,7 +137,7 @@ class DoctorTests(DoctorCase):
         self.assertNotIn("so can its certificate", text)
 
     async def test_clashing_network(self) -> None:
-        """The mesh wants addresses that this machine has."""
+        """A mesh network that overlaps with this machine's addresses is reported."""
         with self.ground.namespace(2), IPRoute() as ip:
             (index,) = ip.link_lookup(ifname="lo")
             ip.addr("add", index=index, address="10.77.3.4", prefixlen=24)
@@ -144,7 +145,8 @@ class DoctorTests(DoctorCase):
         self.assertIn("10.77.3.0/24", text)
 
     async def test_inside_the_mesh(self) -> None:
-        """Names that resolve to addresses of the mesh, one of them that of the node itself."""
+        """Names that resolve to addresses inside the mesh are reported, one of them the node's
+        own."""
         url = "https://two.test:4567"
         urls = ["https://one.test:4567"]
         self.ground.change(
@@ -161,7 +163,7 @@ class DoctorTests(DoctorCase):
         self.assertNotIn("TCP:", text)
 
     async def test_something_else(self) -> None:
-        """A name that nobody knows, and a port where something else answers."""
+        """A name that does not resolve, and a port of some other service, are reported."""
         urls = ["https://node.invalid:4567", "https://10.99.0.2:4599"]
         self.ground.change(2, clustering__bootstrap_groups={"far": {"bootstrap_node_urls": urls}})
         with self.ground.namespace(2):

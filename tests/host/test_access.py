@@ -1,4 +1,4 @@
-"""What keeps a user from reading a file, by name."""
+"""Finding out what keeps a user from reading a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UID, GID, STRANGER = 4001, 4002, 4003
 
 
 class AccessTests(unittest.SynchronousTestCase):
-    """A file three directories deep, and what modes say of it."""
+    """A file three directories deep, with various modes."""
 
     def setUp(self) -> None:
         top = short_directory(self)
@@ -27,13 +27,13 @@ class AccessTests(unittest.SynchronousTestCase):
         self.can = access.as_user(UID, GID)
 
     def test_free(self) -> None:
-        """A file that everybody may read has nothing in its way, nor has one that is not there."""
+        """A file that all users may read has no obstacle, nor has a missing file."""
         self.assertIsNone(access.obstacle(self.file, self.can))
         self.assertIsNone(access.obstacle(self.file.with_name("none"), self.can))
         self.assertIsNone(access.obstacle(self.file))
 
     def test_obstacles(self) -> None:
-        """The outermost thing that is closed is named, also behind a symbolic link."""
+        """The outermost obstacle is named, even behind a symbolic link."""
         link = self.outer.parent / "link"
         link.symlink_to(self.file)
         for path in (self.file, self.inner, self.outer):
@@ -42,7 +42,7 @@ class AccessTests(unittest.SynchronousTestCase):
                 self.assertEqual(access.obstacle(name, self.can), path)
 
     def test_group(self) -> None:
-        """What the group may read, the group may read, and nobody else."""
+        """A group's permissions apply to the group, and to no other user."""
         if os.geteuid() != 0:
             raise unittest.SkipTest("giving a file to another group takes root")
         os.chown(self.file, 0, GID)
@@ -51,7 +51,7 @@ class AccessTests(unittest.SynchronousTestCase):
         self.assertEqual(access.obstacle(self.file, access.as_user(STRANGER, STRANGER)), self.file)
 
     def test_lookups(self) -> None:
-        """Of the files with which names are looked up, those that are locked are named."""
+        """Of the files used for name resolution, unreadable ones are named."""
         files = [self.file, self.file.with_name("none")]
         self.assertEqual(access.locked_lookups(files, self.can), [])
         self.file.chmod(0o600)

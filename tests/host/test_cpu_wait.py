@@ -1,4 +1,4 @@
-"""What the kernel says of how long a thread had to wait for a processor."""
+"""The kernel's count of how long a thread has waited for a CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunmesh.host.cpu_wait import CpuWait
 
 
 class RunQueueTests(SynchronousTestCase):
-    """Read from a file of its form, and from the kernel's own."""
+    """Parsed from a file of this form, and from the kernel's own."""
 
     def queue(self, path: Path) -> CpuWait:
         queue = CpuWait(path)
@@ -21,7 +21,7 @@ class RunQueueTests(SynchronousTestCase):
         return queue
 
     def test_again_and_again(self) -> None:
-        """The second number counts, in nanoseconds, and is read anew each time."""
+        """The second number is the count, in nanoseconds, and is read again each time."""
         path = Path(self.mktemp())
         path.write_text("1471000000 522500000 17\n")
         queue = self.queue(path)
@@ -30,11 +30,11 @@ class RunQueueTests(SynchronousTestCase):
         self.assertApproximates(queue.waited(), 9223372036.85, 0.01)
 
     def test_no_count(self) -> None:
-        """Where the kernel keeps no count nothing was waited for."""
+        """If the kernel keeps no count, the waiting time is 0."""
         self.assertEqual(self.queue(Path(self.mktemp())).waited(), 0.0)
 
     def test_real(self) -> None:
-        """What this thread waits for and what it works is no more than the time that passes."""
+        """The times that this thread waited and ran add up to no more than the elapsed time."""
         queue = self.queue(Path("/proc/thread-self/schedstat"))
         began = time.monotonic() - time.thread_time() - queue.waited()
         while time.thread_time() % 0.02 < 0.01:

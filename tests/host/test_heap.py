@@ -1,4 +1,4 @@
-"""What is free goes back to the kernel."""
+"""Free memory is returned to the kernel."""
 
 from __future__ import annotations
 
@@ -49,13 +49,14 @@ print(resident() - before)
 
 
 class HeapTests(unittest.TestCase):
-    """A process that has read a config with several secrets, each of which took 16 MiB."""
+    """A process that has loaded a config with several secrets, each of which took 16 MiB."""
 
     if platform.libc_ver()[0] != "glibc":
         skip = "this C library gives memory back, or does not, by itself"
 
     async def test_reading(self) -> None:
-        """Reading leaves nothing of that, also in a thread; without a trim it would stay."""
+        """After loading, none of that memory is left, even from a thread; without a trim it would
+        stay."""
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
         mesh = Holder("mesh")

@@ -1,4 +1,4 @@
-"""A file descriptor that another process opened, and what is said when it could not."""
+"""Opening a file descriptor in a helper process, and reporting its failure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from tunmesh.host.helper_process import open_in_child
 
 
 class ApartTests(unittest.SynchronousTestCase):
-    """Opening in a child process, from the point of view of who needs the result."""
+    """Opening in a child process, as its caller sees it."""
 
     def test_result(self) -> None:
-        """What is opened arrives and works, and is not handed on to programs that are started."""
+        """The opened descriptor arrives and works, and is not inherited by programs that are
+        started."""
 
         def open_pipe() -> list[int]:
             reading, writing = os.pipe()
@@ -31,10 +32,10 @@ class ApartTests(unittest.SynchronousTestCase):
         self.assertFalse(os.get_inheritable(fd))
 
     def test_nothing_stays(self) -> None:
-        """What the child imports is not in this process, and no child is left to wait for."""
+        """The child's imports are not in this process, and no child is left to wait for."""
 
         def open_here() -> list[int]:
-            import colorsys  # something that nobody needs
+            import colorsys  # a module that nothing else needs
 
             return [os.open(colorsys.__file__, os.O_RDONLY)]
 
@@ -44,7 +45,7 @@ class ApartTests(unittest.SynchronousTestCase):
         self.assertRaises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
 
     def test_refusal(self) -> None:
-        """The operator's error arrives with its text, whole."""
+        """The child's OperatorError arrives with its whole text."""
 
         def refuse() -> list[int]:
             raise OperatorError("networking/ipv4: no – not that one")
@@ -53,7 +54,7 @@ class ApartTests(unittest.SynchronousTestCase):
         self.assertEqual(str(error), "networking/ipv4: no – not that one")
 
     def test_death(self) -> None:
-        """A child that dies without a word is an error too, not a wait for ever."""
+        """A child that dies without a word is an error too, and does not block for ever."""
         error = self.assertRaises(OperatorError, open_in_child, lambda: os._exit(9))
         self.assertIn("ended without a result", str(error))
 

@@ -1,7 +1,7 @@
-"""Privileges given up in child processes, and what the kernel then says of them.
+"""Child processes give up their privileges, and the kernel's status shows the result.
 
-Each child becomes what a way of starting a container makes of it, drops, and prints its own
-/proc/self/status, which is read here by other eyes than those of `privileges.held`.
+Each child is set up like a process in some kind of container, drops its privileges, and prints its
+/proc/self/status, which is parsed here independently of `privileges.held`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ reactor: Any = trial_reactor
 CAP_NET_ADMIN = 12
 NOTHING = "0000000000000000"
 
-# What every child begins with. `capset` leaves exactly the capabilities that are named, by their
-# numbers in linux/capability.h: 6 SETGID, 7 SETUID, 12 NET_ADMIN.
+# The start of every child. `capset` leaves exactly the named capabilities, by their numbers in
+# linux/capability.h: 6 SETGID, 7 SETUID, 12 NET_ADMIN.
 PREAMBLE = """
 import ctypes, os, sys, threading
 from tunmesh.host import namespaces, privileges
@@ -64,7 +64,7 @@ class ChildCase(unittest.TestCase):
     timeout = 30
 
     async def child(self, code: str) -> str:
-        """What a child that runs `code` prints; skips the test when the host forbids its set-up."""
+        """The output of a child that runs `code`; skips the test if the host forbids its set-up."""
         out, err, exit_code = await netns.run_python(reactor, PREAMBLE + code)
         self.assertEqual((err.decode(), exit_code), ("", 0))
         text = out.decode().strip()
@@ -84,7 +84,7 @@ class ChildCase(unittest.TestCase):
         return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
     def assertNobody(self, status: dict[str, str], groups: str = "") -> None:
-        """Uid and gid 65534 in every slot, no capability that works or can be had."""
+        """Uid and gid 65534 in every slot, and no capability effective or obtainable."""
         self.assertEqual(status["Uid"].split(), ["65534"] * 4)
         self.assertEqual(status["Gid"].split(), ["65534"] * 4)
         self.assertEqual(status["Groups"], groups)
@@ -94,13 +94,13 @@ class ChildCase(unittest.TestCase):
 
 
 class AsRootTests(ChildCase):
-    """Children that begin as root."""
+    """Children that start as root."""
 
     if os.geteuid() != 0:
         skip = "starting as root takes root"
 
     async def test_full_root(self) -> None:
-        """Root with everything and groups ends with nothing, the bounding set included."""
+        """Root with all capabilities and groups ends with nothing, the bounding set included."""
         status = await self.status("os.setgroups([4, 24]); drop(65534, 65534); show()")
         self.assertNobody(status)
         self.assertEqual(status["CapBnd"], NOTHING)
@@ -116,13 +116,13 @@ class AsRootTests(ChildCase):
         self.assertEqual(status["Gid"].split(), ["1234"] * 4)
 
     async def test_right_uid_already(self) -> None:
-        """Somebody who is the right uid with only NET_ADMIN loses that."""
+        """A process that already has the right uid, and only NET_ADMIN, loses that."""
         code = "os.setgroups([65534]); become(65534, 12); assert privileges.has_net_admin();"
         status = await self.status(code + "drop(65534, 65534); show()")
         self.assertNobody(status, groups="65534")
 
     async def test_between_ordinary_uids(self) -> None:
-        """A uid that is not root, with the capabilities to change it, leaves it for good."""
+        """A uid other than root, with the capabilities to change it, is left for good."""
         code = "become(1234, 6, 7, 12); drop(65534, 65534); show()"
         self.assertNobody(await self.status(code))
 
@@ -135,14 +135,14 @@ class AsRootTests(ChildCase):
         self.assertEqual(status["CapBnd"], NOTHING)
 
     async def test_groups_that_cannot_be_left(self) -> None:
-        """In a user namespace nobody may leave groups, so there they are no reason to refuse."""
+        """In a user namespace groups cannot be dropped, so having them is no reason to refuse."""
         code = "os.setgroups([4]); become(1234); own_user_namespace(); drop(1234, 1234); show()"
         status = await self.status(code)
-        self.assertEqual(status["Groups"], "65534")  # how a group that is not mapped looks inside
+        self.assertEqual(status["Groups"], "65534")  # an unmapped group as seen inside
         self.assertEqual(status["CapEff"], NOTHING)
 
     async def test_groups_without_setgid(self) -> None:
-        """Outside of one, groups that cannot be left for want of CAP_SETGID are refused."""
+        """Outside one, groups that cannot be dropped for lack of CAP_SETGID are refused."""
         text = await self.refusal("os.setgroups([4]); become(65534, 12); drop(65534, 65534)")
         self.assertIn("CAP_SETGID", text)
 
@@ -152,12 +152,12 @@ class AsRootTests(ChildCase):
         self.assertIn("cannot become uid 65534, gid 65534: CAP_SETUID and CAP_SETGID", text)
 
     async def test_unmapped_uid(self) -> None:
-        """A uid that the user namespace does not know is refused, naming the map."""
+        """A uid that is not mapped in the user namespace is refused, naming the map."""
         code = "os.setgroups([]); become(65534); own_user_namespace(); drop(1234, 1234)"
         self.assertIn("/proc/self/uid_map", await self.refusal(code))
 
     async def test_no_way_back(self) -> None:
-        """Afterwards root cannot be had again, nor groups, nor capabilities."""
+        """Afterwards neither root nor groups nor capabilities can be regained."""
         text = await self.child(
             """
 drop(65534, 65534)
@@ -172,7 +172,7 @@ for attempt in (lambda: os.setuid(0), lambda: os.setgid(0), lambda: os.setgroups
         self.assertEqual(text.split(), ["no"] * 5)
 
     async def test_no_core_dump(self) -> None:
-        """Secrets cannot leave in a core dump, and the process can still look at itself."""
+        """Secrets cannot leak in a core dump, and the process can still read its own /proc."""
         text = await self.child(
             """
 import resource
@@ -185,7 +185,7 @@ print(len(os.listdir("/proc/self/fd")) > 2, privileges.held().effective)
         self.assertEqual(text.splitlines(), ["0 0 0", "True 0"])
 
     async def test_keep_across_exec(self) -> None:
-        """What an ordinary uid holds in a namespace of its own survives an execve when asked to."""
+        """An ordinary user's capabilities in its own namespace survive an execve on request."""
         begin = "become(65534); own_user_namespace(); "
         end = "os.execv('/bin/cat', ['cat', '/proc/self/status'])"
         kept = await self.status(begin + "privileges.keep_across_exec(); " + end)
@@ -196,19 +196,19 @@ print(len(os.listdir("/proc/self/fd")) > 2, privileges.held().effective)
 
 
 class AnybodyTests(ChildCase):
-    """What holds whoever runs it."""
+    """Tests that need no root."""
 
     async def test_root_is_no_target(self) -> None:
-        """Nobody can ask to run as root."""
+        """root cannot be chosen as the user to run as."""
         self.assertIn("running as root is not supported", await self.refusal("drop(0, 0)"))
 
     async def test_threads(self) -> None:
-        """With a second thread it is refused, because that would keep its capabilities."""
+        """With a second thread, which would keep its capabilities, it is refused."""
         code = "go = threading.Event(); threading.Thread(target=go.wait, daemon=True).start(); "
         self.assertIn("2 threads", await self.refusal(code + "drop(65534, 65534)"))
 
     def test_held(self) -> None:
-        """What is reported agrees with what Python knows."""
+        """The report agrees with what Python knows."""
         now = privileges.held()
         self.assertEqual(now.uids[:3], os.getresuid())
         self.assertEqual(now.gids[:3], os.getresgid())

@@ -1,4 +1,4 @@
-"""The filter of system calls: read by a small machine of our own, and by the kernel."""
+"""The system call filter: run by a small interpreter of our own, and by the kernel."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ I386 = 0x40000003
 
 
 def run(program: bytes, number: int, audit: int, *arguments: int) -> int | None:
-    """What a program answers to a system call: an errno, or None if the call goes on. As the
-    kernel does it (networking/filter.txt), for the instructions that there are."""
+    """What a program answers to a system call: an errno, or None if the call is allowed.
+    Implemented from networking/filter.txt, for the instructions in use."""
     data = struct.pack("=IIQ3Q", number, audit, 0, *(*arguments, 0, 0, 0)[:3])
     code = list(struct.iter_unpack("=HBBI", program))
     accumulator = at = 0
@@ -57,7 +57,7 @@ class ProgramTests(unittest.SynchronousTestCase):
             yield architecture, seccomp.filter_of(architecture)
 
     def test_refused(self) -> None:
-        """Exactly those of the table are refused, of all numbers that there are."""
+        """Exactly the calls in the table are refused, of all possible numbers."""
         for architecture, program in self.programs():
             numbers = {each[architecture.column] for each in REFUSED.values()} - {None}
             special = {architecture.clone, architecture.clone3, architecture.socket}
@@ -66,7 +66,8 @@ class ProgramTests(unittest.SynchronousTestCase):
             self.assertNotIn(architecture.seccomp, numbers)
 
     def test_threads_only(self) -> None:
-        """A thread may be started, a process not; clone3 is as if the kernel did not have it."""
+        """A thread may be started, a process may not; clone3 fails as if the kernel did not have
+        it."""
         for architecture, program in self.programs():
             clone, audit = architecture.clone, architecture.audit
             self.assertIsNone(run(program, clone, audit, CLONE_THREAD | 0x3D0F00))
@@ -74,8 +75,8 @@ class ProgramTests(unittest.SynchronousTestCase):
             self.assertEqual(run(program, architecture.clone3, audit), errno.ENOSYS)
 
     def test_tun_ioctls(self) -> None:
-        """Nothing can be changed of a tun device; what a terminal or a socket takes goes through,
-        whatever number another call has that equals its."""
+        """A tun device cannot be changed; ioctls of terminals and sockets are allowed, even if a
+        number of theirs equals one of tun's."""
         tun = [0x400454CA, 0x400454CB, 0x400454CC, 0x400454CE, 0x800454D2, 0x400454E2, 0x401054D5]
         others = [0, 0x5401, 0x5413, 0x541B, 0x54C7, 0x5500, 0x8912, 0x80045430, 16, 41, 198, 29]
         for architecture, program in self.programs():
@@ -86,7 +87,7 @@ class ProgramTests(unittest.SynchronousTestCase):
                 self.assertIsNone(run(program, ioctl, audit, 3, number), hex(number))
 
     def test_socket_families(self) -> None:
-        """Sockets are those of TCP, UDP and Unix, and of netlink what tells of routes."""
+        """Only TCP, UDP and Unix sockets are allowed, and netlink for routes."""
         netlink = socket.AF_NETLINK
         for architecture, program in self.programs():
             sock, audit = architecture.socket, architecture.audit
@@ -107,13 +108,13 @@ class ProgramTests(unittest.SynchronousTestCase):
 
 
 class KernelTests(unittest.TestCase):
-    """What the kernel makes of it, in child processes."""
+    """The filter in the kernel, in child processes."""
 
     timeout = 30
 
     async def test_nothing_is_executed(self) -> None:
-        """No program is executed, no process and no namespace is made, no other architecture's
-        call goes through; threads do."""
+        """No program can be executed, no process or namespace created, and no call of another
+        architecture made; threads can be started."""
         out, err, code = await netns.run_python(reactor, PROCESS)
         self.assertEqual((err, code), (b"", 0))
         why, *lines = out.decode().splitlines()

@@ -1,4 +1,4 @@
-"""docs/local_test.md, word for word: its commands are run on a machine of their own."""
+"""The commands in docs/local_test.md, run verbatim on a machine of their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.realnode import reactor
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
 PROGRAMS = ("bash", "ip", "ping", "curl", "openssl", "mount", "sleep", "grep", "rm", "cat")
-# Runs a script as process 1 of a machine that has processes, interfaces and a /run of its own.
+# Runs a script as process 1 of a machine with its own processes, interfaces and /run.
 MACHINE = """
 import os, sys
 from tunmesh.host.namespaces import CLONE_NEWNET, CLONE_NEWNS, unshare
@@ -49,12 +49,12 @@ class LocalTestTests(unittest.TestCase):
     timeout = 120
 
     async def test_in_plain_namespaces(self) -> None:
-        """Every command of the part without containers succeeds, and shows what it is to show."""
+        """Every command of the part without containers succeeds, and prints what the page shows."""
         page = (ROOT / "docs" / "local_test.md").read_text(encoding="utf-8")
         page = page[: page.index("## In containers")]
         commands = "\n".join(re.findall(r"(?ms)^```sh\n(.*?)^```", page))
         directory = short_directory(self)
-        directory.chmod(0o755)  # as /tmp can be entered
+        directory.chmod(0o755)  # other users must be able to enter it, as with /tmp
         script = PREPARE + commands.replace("/tmp/mesh", str(directory / "mesh"))
         script = script.replace(".venv/bin/", f"{BIN}/")
         out, err, code = await getProcessOutputAndValue(

@@ -1,5 +1,5 @@
-"""The local mesh: how it is shown, what it reads and refuses, and whole runs of it that end well,
-badly, by Ctrl-C and by kill -9. However it ends, nothing may be left."""
+"""The local mesh: its output, what it parses and refuses, and whole runs that succeed, fail, or end
+by Ctrl-C or kill -9. However a run ends, nothing may be left behind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ reactor: Any = trial_reactor
 
 
 def shown(encoding: str = "utf-8", colour: bool = False) -> tuple[View, Any]:
-    """A view at 1.5 seconds, and a function that returns what it has shown."""
+    """A view at 1.5 seconds, and a function that returns its output."""
     written = io.BytesIO()
     stream = io.TextIOWrapper(written, encoding)
     return View(stream, lambda: 1.5, colour), lambda: written.getvalue().decode(encoding)
@@ -53,7 +53,7 @@ def shown(encoding: str = "utf-8", colour: bool = False) -> tuple[View, Any]:
 
 class ViewTests(unittest.TestCase):
     def test_a_story(self) -> None:
-        """Steps grow word by word; results, notes and failures have their line each."""
+        """Steps grow word by word; results, notes and failures each have a line of their own."""
         view, text = shown()
         view.title("a mesh")
         view.step("linking")
@@ -76,7 +76,7 @@ class ViewTests(unittest.TestCase):
         )
 
     def test_many_words_are_wrapped(self) -> None:
-        """A mesh of many nodes has many pairs, and no line is wider than 80 columns."""
+        """A large mesh has many pairs, and still no line is wider than 80 columns."""
         view, text = shown()
         view.step("linking")
         for number in range(200):
@@ -87,14 +87,14 @@ class ViewTests(unittest.TestCase):
         self.assertLessEqual(max(map(len, lines)), 80)
 
     def test_long_lines(self) -> None:
-        """Of an endless line the beginning and the end are shown."""
+        """Of an endless line, the beginning and the end are shown."""
         self.assertEqual(screen.shortened("short"), "short")
         line = screen.shortened("begin" + "x" * 5000 + "the end")
         self.assertRegex(line, "^begin.* … .*the end$")
         self.assertLess(len(line), 250)
 
     def test_plain_output(self) -> None:
-        """Where the output is not Unicode, signs are replaced and nothing fails."""
+        """On an output without Unicode, symbols are replaced and nothing fails."""
         view, text = shown("ascii")
         view.step("linking")
         view.word("1–2")
@@ -103,7 +103,7 @@ class ViewTests(unittest.TestCase):
         self.assertEqual(text(), "   1.50 s ~ linking  1-2\n   1.50 s + 1>2\n   1.50 s x no\n")
 
     def test_colour(self) -> None:
-        """Success is green and failure red, where colour is wanted."""
+        """Success is green and failure red, if colour is enabled."""
         view, text = shown(colour=True)
         view.done("good")
         view.failed("bad")
@@ -115,7 +115,7 @@ class ViewTests(unittest.TestCase):
         self.assertFalse(screen.wants_colour(io.StringIO()))
 
     def test_no_colour_on_request(self) -> None:
-        """NO_COLOR, or a dumb terminal, means no colour on a terminal either."""
+        """NO_COLOR, or a dumb terminal, disables colour on a terminal too."""
         leader, follower = os.openpty()
         self.addCleanup(os.close, leader)
         with open(follower, "w") as terminal:
@@ -149,7 +149,7 @@ class TableTests(unittest.TestCase):
         )
 
     def test_it_fits(self) -> None:
-        """The widest values there can be keep within 80 columns."""
+        """The widest possible values fit into 80 columns."""
         worst = Pings(3, (9.999,))
         widest = PairResult("node50", "node49", worst, worst, 99.99e9)
         self.assertLessEqual(max(map(len, screen.results_table([widest]))), 80)
@@ -163,18 +163,18 @@ class LineTests(unittest.TestCase):
         self.assertEqual(line.fields["peer"], "b")
 
     def test_other_json(self) -> None:
-        """JSON that is no event is shown as it is."""
+        """JSON that is not an event is shown unchanged."""
         for raw in (b"[1]", b"3", b'"linked"', b"null", b"{}"):
             line = parse_line(raw)
             self.assertEqual((line.event, line.text), ("", raw.decode()))
 
     def test_deep_json(self) -> None:
-        """Not even absurdly nested JSON does any harm."""
+        """Very deeply nested JSON does no harm."""
         self.assertEqual(parse_line(b"[" * 100_000).event, "")
 
     @given(st.binary())
     def test_garbage(self, raw: bytes) -> None:
-        """Whatever a node writes is a line that can be shown."""
+        """Any output of a node can be shown as a line."""
         self.assertIsInstance(parse_line(raw).text, str)
 
 
@@ -193,7 +193,7 @@ class NodeProcessTests(unittest.TestCase):
         self.node = NodeProcess("node1", self.log, lambda: None)
 
     def test_state_follows_events(self) -> None:
-        """Who a node is linked to follows from what it said."""
+        """The links of a node are derived from its log events."""
         self.node.childDataReceived(1, self.OUTPUT)
         self.assertTrue(self.node.listening and self.node.unprivileged)
         self.assertEqual(self.node.peers, {"b"})
@@ -204,20 +204,20 @@ class NodeProcessTests(unittest.TestCase):
         self.assertFalse(self.node.unprivileged)
 
     def test_byte_by_byte(self) -> None:
-        """It does not matter in which pieces the output arrives."""
+        """The output may arrive in any pieces."""
         for at in range(len(self.OUTPUT)):
             self.node.childDataReceived(1, self.OUTPUT[at : at + 1])
         self.assertEqual(self.node.peers, {"b"})
         self.assertIn("Traceback: what a person wants to see", self.node.tail)
 
     def test_everything_is_logged(self) -> None:
-        """The log file has what the node wrote, both on stdout and on stderr."""
+        """The log file has the node's output on both stdout and stderr."""
         self.node.childDataReceived(1, b"out")
         self.node.childDataReceived(2, b"err\n")
         self.assertEqual(self.log.getvalue(), b"outerr\n")
 
     def test_the_last_lines_are_kept(self) -> None:
-        """Only the last lines are kept, those being what explains a failure."""
+        """Only the last lines are kept, since they explain a failure."""
         for number in range(100):
             self.node.childDataReceived(2, b"line %d\n" % number)
         self.assertEqual(len(self.node.tail), 12)
@@ -226,17 +226,18 @@ class NodeProcessTests(unittest.TestCase):
 
 class EchoTests(unittest.TestCase):
     def test_checksum_of_the_rfc(self) -> None:
-        """The checksum of RFC 1071's own example."""
+        """The checksum of RFC 1071's own example is right."""
         self.assertEqual(icmp.checksum(bytes.fromhex("0001f203f4f5f6f7")), 0x220D)
 
     @given(st.binary(max_size=100), st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
     def test_requests_are_valid(self, payload: bytes, identity: int, sequence: int) -> None:
-        """A request's checksum is right: over all of it the sum is 0."""
+        """A request's checksum is valid: the sum over the whole message is 0."""
         request = icmp.echo_request(icmp.IPV4, identity, sequence, payload)
         self.assertEqual(icmp.checksum(request), 0)
 
     def test_replies(self) -> None:
-        """A reply is recognised behind an IPv4 header of any length and without one in IPv6."""
+        """A reply is recognised behind an IPv4 header of any length, and without a header in
+        IPv6."""
         for header in 20, 24, 60:
             datagram = bytes([0x40 | header // 4]).ljust(header, b"\0") + bytes.fromhex(
                 "0000 0000 1234 0007"
@@ -246,7 +247,7 @@ class EchoTests(unittest.TestCase):
         self.assertEqual(icmp.parse_echo_reply(icmp.IPV6, reply), (0x1234, 7))
 
     def test_anything_else(self) -> None:
-        """A request, an error message or half a reply is no reply."""
+        """Requests, error messages and truncated replies are not taken for replies."""
         reply = bytes([0x45]).ljust(20, b"\0") + bytes.fromhex("0000 0000 1234 0007")
         for length in range(len(reply)):
             self.assertIsNone(icmp.parse_echo_reply(icmp.IPV4, reply[:length]))
@@ -258,7 +259,7 @@ class EchoTests(unittest.TestCase):
 
 class PlanTests(unittest.TestCase):
     def test_files(self) -> None:
-        """Every file is for its owner alone, and nodes accept their configs."""
+        """Only the owner can read the files, and nodes accept their configs."""
         directory = short_directory(self)
         plans = [NodePlan(1), NodePlan(50)]
         write_files(directory, plans, Owner(os.getuid() or 1, os.getgid() or 1))
@@ -268,20 +269,20 @@ class PlanTests(unittest.TestCase):
             loading.load(directory / plan.config_file, {}, lambda low, high: low)
 
     def test_transfers(self) -> None:
-        """Few pairs send much and many pairs little, so that no mesh takes for ever."""
+        """Few pairs send much each and many pairs little, so that no mesh takes too long."""
         sizes = [measuring.transfer_size(nodes) // 1_000_000 for nodes in (2, 3, 8, 50)]
         self.assertEqual(sizes, [32, 32, 4, 1])
 
 
 class RefusalTests(unittest.TestCase):
     def test_number_of_nodes(self) -> None:
-        """One node is no mesh, and hundreds are more than this is made for."""
+        """A single node is refused, and so are hundreds, for which this is not made."""
         for nodes in 1, 51:
             with self.assertRaisesRegex(OperatorError, f"nodes is {nodes}: it must be 2 to 50"):
                 localmesh.main(nodes, keep=False)
 
     def test_no_tun_device(self) -> None:
-        """A missing tun device is named, with two ways to provide it."""
+        """If there is no tun device, the error says so, with two ways to provide it."""
         with self.assertRaisesRegex(
             OperatorError,
             "cannot open /nonexistent/tun .No such file or directory.: "
@@ -291,7 +292,7 @@ class RefusalTests(unittest.TestCase):
 
     @inlineCallbacks
     def test_tun_device_of_somebody_else(self) -> Any:
-        """A tun device that this user may not open is named, with what to do about it."""
+        """If this user may not open the tun device, the error says so, and what to do."""
         code = (
             "import os, sys\n"
             "from tunmesh.localmesh import machine\n"
@@ -323,7 +324,7 @@ class TrafficTests(unittest.TestCase):
         return pinger
 
     async def test_ping(self) -> None:
-        """Whoever is there answers every ping."""
+        """A host that is up answers every ping."""
         pings = await self.pinger().ping("10.99.0.2", 3)
         self.assertEqual((pings.lost, len(pings.round_trips)), (0, 3))
 
@@ -332,18 +333,18 @@ class TrafficTests(unittest.TestCase):
         self.assertEqual((await self.pinger(6).ping("::1", 3)).lost, 0)
 
     async def test_ping_nobody(self) -> None:
-        """Pings are lost when nobody has the address, or no route leads there."""
+        """Pings are lost if no host has the address, or there is no route to it."""
         for address in "10.99.0.77", "192.0.2.1":
             pings = await self.pinger().ping(address, 2, patience=0.05)
             self.assertEqual((pings.loss, pings.median), (1.0, None))
 
     async def test_transfer(self) -> None:
-        """A transfer that arrives has a rate."""
+        """A completed transfer has a rate."""
         rate = await transfer(reactor, self.left, self.right, os.urandom(1_000_000), 5.0)
         self.assertGreater(rate, 0)
 
     async def test_transfer_to_nobody(self) -> None:
-        """A transfer that finds nobody says who could not reach whom, and why."""
+        """A transfer to an absent host reports which node could not reach which, and why."""
         elsewhere = Place(self.right.namespace, "127.0.0.1")
         with self.assertRaisesRegex(
             TrafficError, "TCP from 10.99.0.1 to 127.0.0.1 failed: .*efuse"
@@ -357,13 +358,13 @@ class TrafficTests(unittest.TestCase):
             await transfer(reactor, self.left, absent, b"data", 5.0)
 
     async def test_http(self) -> None:
-        """A page tells both ends' addresses, so one sees which way it came."""
+        """A page shows the addresses of both ends, and thus the path that it took."""
         page = await fetch(reactor, self.left, self.right, 5.0)
         self.assertEqual(page.status, 200)
         self.assertEqual(page.text, "hello 10.99.0.1, this is 10.99.0.2")
 
     async def test_forward(self) -> None:
-        """A port of loopback here leads to one of loopback in a namespace."""
+        """A port on loopback here is forwarded to one on loopback in a namespace."""
         root = Resource()
         root.putChild(b"", Data(b"inside", "text/plain"))
         with self.left.namespace:
@@ -377,7 +378,7 @@ class TrafficTests(unittest.TestCase):
 
 
 class Run(ProcessProtocol):
-    """A local mesh as a process; `done` fires when it and the janitor have ended."""
+    """A local mesh as a process; `done` fires when it and the janitor have exited."""
 
     def __init__(self, react: dict[str, str]) -> None:
         self.output = ""
@@ -386,7 +387,7 @@ class Run(ProcessProtocol):
         self._awaited: list[tuple[str, Deferred[None]]] = []
 
     def shows(self, text: str) -> Deferred[None]:
-        """It will have printed this."""
+        """Wait until it has printed this."""
         shown: Deferred[None] = Deferred()
         self._awaited.append((text, shown))
         self.childDataReceived(1, b"")
@@ -404,7 +405,7 @@ class Run(ProcessProtocol):
                 shown.callback(None)
 
     def give_up(self) -> None:
-        """For a test that has run out of time."""
+        """Give up, when the test has run out of time."""
         with contextlib.suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")  # type: ignore[union-attr]
 
@@ -414,7 +415,7 @@ class Run(ProcessProtocol):
 
 
 class RunTests(unittest.TestCase):
-    """The real thing, from outside."""
+    """Whole runs, as seen by a user."""
 
     skip = netns.skip_reason()
     timeout = 100
@@ -438,14 +439,14 @@ class RunTests(unittest.TestCase):
         return run
 
     def assert_nothing_left(self) -> None:
-        """No file, and no process that was started with the name of one."""
+        """No file is left, and no process that was started with the name of one."""
         self.assertEqual(list(self.directory.iterdir()), [])
         name = os.fsencode(self.directory)
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 self.assertNotIn(name, path.read_bytes(), path)
             except OSError:
-                continue  # it has ended meanwhile
+                continue  # it has exited meanwhile
 
     async def test_success(self) -> None:
         """Two nodes link, carry traffic, lose one, heal and leave; nothing is left."""
@@ -458,7 +459,7 @@ class RunTests(unittest.TestCase):
         self.assert_nothing_left()
 
     async def test_failure(self) -> None:
-        """Nodes that cannot use their config make it fail, and it shows what they said."""
+        """If nodes cannot use their config, the run fails and shows their output."""
         run = self.start("plan.LISTEN_PORT = 70000")
         self.assertEqual(await run.done, 1, run.output)
         self.assertIn("node1 has ended by itself (exit code 78)", run.output)
@@ -467,20 +468,21 @@ class RunTests(unittest.TestCase):
         self.assert_nothing_left()
 
     async def test_interrupt(self) -> None:
-        """Ctrl-C in the middle ends it within seconds and nothing is left."""
+        """Ctrl-C in the middle ends it within seconds, and nothing is left."""
         run = self.start(linking="INT")
         self.assertEqual(await run.done, localmesh.INTERRUPTED, run.output)
         self.assertIn("interrupted", run.output)
         self.assert_nothing_left()
 
     async def test_kill(self) -> None:
-        """Even kill -9 leaves nothing: the janitor sees to it."""
+        """Even kill -9 leaves nothing behind: the janitor cleans up."""
         run = self.start(linking="KILL")
         self.assertEqual(await run.done, -signal.SIGKILL, run.output)
         self.assert_nothing_left()
 
     async def test_keep(self) -> None:
-        """When told to stay it explains how to look around, until Ctrl-C ends it well."""
+        """With the option to stay, it explains how to look around, until Ctrl-C ends it
+        successfully."""
         run = self.start(keep=True, **{"until Ctrl-C": "INT"})
         self.assertEqual(await run.done, 0, run.output)
         self.assertRegex(run.output, r"the live page: http://127\.0\.0\.1:\d+/")
@@ -488,7 +490,8 @@ class RunTests(unittest.TestCase):
         self.assert_nothing_left()
 
     async def test_killed_meanwhile(self) -> None:
-        """Its command lines tell how each node is; who kills a node has it end as well."""
+        """Its printed command lines show the state of each node; if a user kills a node, the mesh
+        ends too."""
         run = self.start(keep=True, **{"node2 has ended by itself (signal 9)": "INT"})
         await run.shows("until Ctrl-C")
         lines = re.findall(r"\S+/tunmesh status --socket \S+/node\d\.sock", run.output)
@@ -507,7 +510,7 @@ class RunTests(unittest.TestCase):
         self.assert_nothing_left()
 
     def processes_of(self, file: str) -> list[int]:
-        """Who was started with that file of the mesh."""
+        """The processes started with that file of the mesh."""
         pattern = re.escape(os.fsencode(self.directory)) + b"/[^/]+/" + re.escape(file.encode())
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):

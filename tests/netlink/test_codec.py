@@ -1,4 +1,4 @@
-"""Routing netlink in bytes: what is kept of a dump, and what is asked for again."""
+"""The netlink codec: what is kept of a dump, and when a dump is repeated."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def done(sequence: int, flags: int = 2, error: int = 0) -> bytes:
 
 
 class Snapshots(unittest.SynchronousTestCase):
-    """Dumps as a kernel gives them."""
+    """Dumps as the kernel sends them."""
 
     def sequence(self, snapshot: Snapshot) -> int:
         request = snapshot.request()
@@ -54,7 +54,7 @@ class Snapshots(unittest.SynchronousTestCase):
             self.assertTrue(snapshot.feed(done(self.sequence(snapshot))))
 
     def test_only_what_overlaps(self) -> None:
-        """Of random routes exactly those are kept that overlap one of the networks."""
+        """Of random routes, exactly those are kept that overlap one of the networks."""
         draw = random.Random(7)
         snapshot = Snapshot(NETWORKS)
         self.skip_to_routes(snapshot)
@@ -75,7 +75,7 @@ class Snapshots(unittest.SynchronousTestCase):
         self.assertEqual({one.network for one in snapshot.state.routes}, expected)
 
     def test_interrupted(self) -> None:
-        """What changed while it was told is asked for again, and only the last answer counts."""
+        """An interrupted dump is repeated, and only the last one counts."""
         snapshot = Snapshot(NETWORKS)
         sequence = self.sequence(snapshot)
         snapshot.feed(message(LINK, sequence, link(2, "old")))
@@ -85,7 +85,7 @@ class Snapshots(unittest.SynchronousTestCase):
         self.assertEqual(snapshot.state.links.keys(), {3})
 
     def test_never_quiet(self) -> None:
-        """Where there is always a change, the last answer is what there is."""
+        """If every dump is interrupted, the last one is used."""
         snapshot = Snapshot(NETWORKS)
         for _ in range(MAX_ATTEMPTS):
             sequence = self.sequence(snapshot)
@@ -94,11 +94,11 @@ class Snapshots(unittest.SynchronousTestCase):
         self.assertEqual(self.sequence(snapshot), MAX_ATTEMPTS + 1)
 
     def test_link_unknown(self) -> None:
-        """An interface that came after the links were told has a name all the same."""
+        """An interface that was created after the dump of the links has a name all the same."""
         self.assertEqual(Snapshot(NETWORKS).state.name(7), "interface 7")
 
     def test_late_answers(self) -> None:
-        """What belongs to an earlier question does not count."""
+        """Replies to an earlier request are ignored."""
         snapshot = Snapshot(NETWORKS)
         sequence = self.sequence(snapshot)
         self.assertFalse(snapshot.feed(message(LINK, sequence - 1, link(2, "eth0"))))
@@ -107,7 +107,8 @@ class Snapshots(unittest.SynchronousTestCase):
         self.assertEqual(snapshot.state.links, {})
 
     def test_errors(self) -> None:
-        """A kernel without a kind of thing has none of it; another error is one."""
+        """A kernel that does not support a kind of object has none of it; other errors are
+        raised."""
         snapshot = Snapshot(NETWORKS)
         self.assertTrue(snapshot.feed(done(self.sequence(snapshot), error=95)))
         sequence = self.sequence(snapshot)
@@ -115,7 +116,7 @@ class Snapshots(unittest.SynchronousTestCase):
         self.assertEqual(self.assertRaises(NetlinkError, snapshot.feed, refused).errno, 1)
 
     def test_ways(self) -> None:
-        """A question for one destination, and what the kernel answers."""
+        """A request for one destination, and the kernel's reply."""
         destination, source = NETWORKS[0][9], NETWORKS[0][1]
         self.assertIn(destination.packed, route_request(destination, source))
         answer = route_answer(message(ROUTE, 1, route(ip_network("10.77.0.9/32"), 5)))

@@ -1,5 +1,5 @@
-"""When the watch looks at the device: soon after news, rarely when there is always news, and again
-when it could not. Real sockets in a namespace, and a clock that is turned by hand."""
+"""When the watch checks the device: soon after a notification, rarely if there are many, and again
+after a failure. Real sockets in a namespace, and a fake clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHANGES = 500
 
 
 class Loop(Clock):
-    """A reactor that reads when it is told to."""
+    """A reactor that reads on demand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Loop(Clock):
 
 
 class WatchTests(unittest.TestCase):
-    """A namespace with a tun, and somebody who changes routes there."""
+    """A namespace with a tun, in which another program changes routes."""
 
     skip = netns.skip_reason()
     timeout = 30
@@ -88,21 +88,22 @@ class WatchTests(unittest.TestCase):
             self.loop.read()
 
     def test_news(self) -> None:
-        """What is wrong is told when the pause after the news is over, once."""
+        """A problem is reported once, when the pause after the notification is over."""
         self.assertEqual(self.told, [])
         self.take_address()
         self.loop.read()
         self.advance(PAUSE * 0.9)
         self.assertEqual(self.told, [])
         self.advance(PAUSE * 0.2)
-        ((complaint,),) = self.told  # the route went with the address, and comes back with it
+        # the route was removed with the address, and is restored with it
+        ((complaint,),) = self.told
         self.assertIn("the address 10.77.0.1/16 is gone", complaint)
         self.advance(60.0)
         self.assertEqual(len(self.told), 1)
 
     def test_much_news(self) -> None:
-        """A thousand changes elsewhere are read as one piece of news, and what is lost among them
-        is seen all the same."""
+        """A thousand unrelated changes are read as one notification, and a change whose
+        notification was lost among them is found all the same."""
         with self.pod:
             self.watch._news.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.loop.turns = 0
@@ -115,13 +116,14 @@ class WatchTests(unittest.TestCase):
         self.assertLess(self.loop.turns, 20)
 
     def test_expensive(self) -> None:
-        """Where a look takes long, because there are many routes, the next one waits for long."""
+        """If a check takes long, because there are many routes, the next one is delayed
+        accordingly."""
         self.cost = 0.1
         self.change_elsewhere()
         self.loop.read()
         before = self.worked
         self.advance(PAUSE)
-        took = (self.worked - before) / 2  # each step asks twice for what was worked
+        took = (self.worked - before) / 2  # each step reads the CPU time twice
         self.take_address()
         self.loop.read()
         self.advance(REST * took * 0.9)
@@ -130,7 +132,7 @@ class WatchTests(unittest.TestCase):
         self.assertEqual(len(self.told), 1)
 
     def test_no_socket(self) -> None:
-        """A look that fails is made up for later."""
+        """A failed check is repeated later."""
         self.take_address()
         self.loop.read()
 
@@ -145,8 +147,8 @@ class WatchTests(unittest.TestCase):
         self.assertEqual(len(self.told), 1)
 
     def test_bug(self) -> None:
-        """When who is told fails, that is logged, and there is one look in a while, whatever news
-        comes before it."""
+        """An exception in the callback is logged, and further checks keep their distance, however
+        many notifications arrive."""
         self.patch(self.watch, "_changed", lambda: 1 // 0)
         self.take_address()
         self.loop.read()
@@ -158,14 +160,14 @@ class WatchTests(unittest.TestCase):
         self.assertAlmostEqual(call.getTime() - self.loop.seconds(), PAUSE_AFTER_FAILURE)
 
     def test_stop(self) -> None:
-        """When it is stopped nothing is left of it, whatever it was doing."""
+        """When it is stopped, nothing is left running, in any state."""
         self.take_address()
         self.loop.read()
         self.watch.stop()
         self.assertEqual((self.loop.readers, self.loop.getDelayedCalls()), (set(), []))
 
     def test_way(self) -> None:
-        """The kernel says which way it would take, or that there is none."""
+        """The kernel reports the route that it would take, or that there is none."""
         source = ip_address("10.77.0.1")
         with self.pod:
             way = self.watch.way(ip_address("10.77.0.9"), source)

@@ -1,4 +1,4 @@
-"""What is in the mesh's way, by literals; what the kernel says is in test_setup and
+"""Overlaps with the mesh, in hand-written snapshots; for the kernel's own, see test_setup and
 test_real_device."""
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ HEALTHY = State(
 
 
 class OverlapTests(unittest.SynchronousTestCase):
-    """A device that is as it should be, and what is changed about that."""
+    """A correctly configured device, with variations."""
 
     def complaints_of(self, *routes: Route, rules: tuple[Rule, ...] = ()) -> tuple[str, ...]:
         state = replace(HEALTHY, routes=HEALTHY.routes + routes, rules=(*rules, *HEALTHY.rules))
         return complaints("tun1", [MESH], state)
 
     def test_healthy(self) -> None:
-        """Nothing is said of what is as it should be, also where the kernel tells no rules."""
+        """A correct state gives no complaint, even if the kernel reports no rules."""
         self.assertEqual(self.complaints_of(), ())
         self.assertEqual(complaints("tun1", [MESH], replace(HEALTHY, rules=())), ())
         self.assertIsNone(clash("tun1", MESH, HEALTHY))
 
     def test_commands(self) -> None:
-        """The commands of the complaints can be run one after the other: none puts back a route
-        that another one has already put back."""
+        """The commands in the complaints can be run in sequence: none restores a route that an
+        earlier one has already restored."""
         mesh = Overlay(ip_network("10.77.0.0/16"), ip_interface("10.77.1.1/16"))
         mesh6 = Overlay(ip_network("fd77::/64"), ip_interface("fd77::1/64"))
         own = InterfaceAddress(5, ip_address("10.77.1.1"), ip_network("10.77.0.0/16"))
@@ -64,11 +64,11 @@ class OverlapTests(unittest.SynchronousTestCase):
         up = replace(down, links={5: Link(5, "tun1", True)})
         (text,) = complaints("tun1", [mesh], up)
         self.assertIn("ip route add 10.77.0.0/16 dev tun1 src 10.77.1.1", text)
-        (_, text) = complaints("tun1", [MESH], down)  # whose route is no address's own
+        (_, text) = complaints("tun1", [MESH], down)  # its route is not that of an address
         self.assertIn("ip route add 10.77.0.0/16 dev tun1 src 10.77.1.1", text)
 
     def test_address_elsewhere(self) -> None:
-        """An address inside the mesh's network is one complaint together with its subnet."""
+        """An address inside the mesh's network gives one complaint together with its subnet."""
         (text,) = self.complaints_of(
             route("10.77.3.9/32", 2, kernel.TABLE_LOCAL),
             route("10.77.3.0/28", 2),
@@ -79,8 +79,8 @@ class OverlapTests(unittest.SynchronousTestCase):
         self.assertEqual(len(texts), 2)
 
     def test_rules(self) -> None:
-        """A rule before the main table counts if it may match what this machine sends to the mesh:
-        without a mark, from its mesh address or none."""
+        """A rule before the main table counts if it may match packets from this machine to the
+        mesh: without a mark, and from its mesh address or without an address."""
         elsewhere = route("0.0.0.0/0", 2, table=52)
         rule = Rule(4, 100, kernel.TO_TABLE, 52)
         network, other = MESH.network, ip_network("192.0.2.0/24")
@@ -105,8 +105,8 @@ class OverlapTests(unittest.SynchronousTestCase):
             self.assertEqual(self.complaints_of(elsewhere, rules=(each,)), (), each)
 
     def test_refusing_rule(self) -> None:
-        """A rule that refuses packets is named by what it is for; one that is for what the config
-        allows to overlap is none of the mesh's business."""
+        """A rule that rejects packets is named by its selector; one for an overlap that the config
+        allows is ignored."""
         part = ip_network("10.77.200.0/24")
         rule = Rule(4, 100, kernel.REFUSING_ACTIONS[0], 0)
         (text,) = self.complaints_of(rules=(rule,))
@@ -118,19 +118,19 @@ class OverlapTests(unittest.SynchronousTestCase):
         self.assertEqual(taken("tun1", replace(MESH, allowed=(part,)), state), [])
 
     def test_renamed(self) -> None:
-        """A device that is not there under its name is one complaint, not many."""
+        """If the device does not exist under its name, there is one complaint, not many."""
         (text,) = complaints("tun1", [MESH], State({5: Link(5, "tun2", True)}))
         self.assertIn("there is no interface tun1", text)
 
     def test_equal_route(self) -> None:
-        """A route of the same length wins by its metric while the device is there; before, it is
-        in use, whatever that is."""
+        """Among routes of equal length the metric decides while the device exists; before that,
+        such a route is always a conflict."""
         self.assertEqual(self.complaints_of(route("10.77.0.0/16", 2, metric=100)), ())
         worse = replace(HEALTHY, routes=(route("10.77.0.0/16", 2, metric=100),))
         self.assertIsNotNone(clash("tun1", MESH, worse))
 
     def test_metric_of_ours(self) -> None:
-        """It is compared with the metric that the mesh's own route has, which the kernel chose."""
+        """It is compared with the metric of the mesh's own route, which the kernel chose."""
         mesh = Overlay(ip_network("fd77::/64"), ip_interface("fd77::1/64"))
         links = {2: Link(2, "eth0", True), 5: Link(5, "tun1", True)}
         for metric, count in ((100, 1), (512, 0)):
@@ -138,7 +138,7 @@ class OverlapTests(unittest.SynchronousTestCase):
             self.assertEqual(len(taken("tun1", mesh, State(links, (), routes))), count)
 
     def test_goto(self) -> None:
-        """A rule that says goto leaves out those in between."""
+        """A goto rule skips the rules in between."""
         other = Rule(4, 200, kernel.TO_TABLE, 52)
         jump = Rule(4, 100, kernel.GOTO, 0, target=300)
         there = route("10.77.3.0/24", 2, table=52)
@@ -146,23 +146,23 @@ class OverlapTests(unittest.SynchronousTestCase):
         self.assertEqual(self.complaints_of(there, rules=(jump, other)), ())
 
     def test_throw(self) -> None:
-        """A route that says throw sends the kernel on to the next table."""
+        """A throw route makes the kernel continue with the next table."""
         rule = Rule(4, 200, kernel.TO_TABLE, 52)
         there = replace(route("10.77.0.0/16", 0, table=52), kind=kernel.THROW)
         self.assertEqual(self.complaints_of(there, rules=(rule,)), ())
 
     def test_after_the_main_table(self) -> None:
-        """What comes after the main table is never asked for the mesh."""
+        """Rules after the main table are never reached for the mesh."""
         rule = Rule(4, 32767, kernel.TO_TABLE, 253)
         self.assertEqual(self.complaints_of(route("10.77.3.0/24", 2, 253), rules=(rule,)), ())
 
     def test_partial_rule(self) -> None:
-        """A rule for some users or ports is left to `explain`."""
+        """Rules for some users or ports are left to `explain`."""
         rule = Rule(4, 200, kernel.TO_TABLE, 52, is_partial=True)
         self.assertEqual(self.complaints_of(route("10.77.3.0/24", 2, 52), rules=(rule,)), ())
 
     def test_allowed(self) -> None:
-        """What is allowed is no complaint while the node runs, either."""
+        """Allowed overlaps are no complaint while the node runs, either."""
         state = replace(HEALTHY, routes=(*HEALTHY.routes, route("10.77.3.0/24", 2)))
         self.assertEqual(len(taken("tun1", MESH, state)), 1)
         allowing = replace(MESH, allowed=(ip_network("10.77.3.0/24"),))

@@ -1,4 +1,4 @@
-"""What the mesh may take of a machine, asked of real namespaces."""
+"""Checking and configuring a machine for the mesh, in real namespaces."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class NamespaceCase(unittest.TestCase):
             ip.rule("add", family=socket.AF_INET, **options)
 
     def state(self) -> set[object]:
-        """Interfaces, addresses and routes of the pod, to be compared. Without the IPv6 part of
-        eth0, which settles in the kernel's own time."""
+        """Interfaces, addresses and routes of the pod, for comparison. Without the IPv6 addresses
+        of eth0, which settle at an unpredictable time."""
         with self.pod, IPRoute() as ip:
             eth0 = socket.if_nametoindex("eth0")
             addresses = {
@@ -74,7 +74,7 @@ class NamespaceCase(unittest.TestCase):
 
 
 class CheckTests(NamespaceCase):
-    """Overlays that clash with what is there are refused before anything is made."""
+    """Overlays that overlap with existing networks are refused before anything is created."""
 
     def refusal(self, *overlays: Overlay) -> str:
         with self.pod:
@@ -87,7 +87,7 @@ class CheckTests(NamespaceCase):
             check("tun1", overlays)
 
     def test_room_for_it(self) -> None:
-        """A mesh beside everything else is accepted; the default route is no obstacle."""
+        """A mesh that overlaps with nothing is accepted; the default route is no obstacle."""
         self.accept(overlay("10.77.0.1/24", "10.77.0.0/16"), overlay("fd77::1/64", "fd77::/48"))
 
     def test_around_an_interface(self) -> None:
@@ -98,20 +98,20 @@ class CheckTests(NamespaceCase):
         self.assertIn("choose a network", text)
 
     def test_inside_an_interface(self) -> None:
-        """A mesh carved out of the subnet of eth0 is refused too."""
+        """A mesh inside the subnet of eth0 is refused too."""
         self.assertIn("10.1.2.0/24", self.refusal(overlay("10.1.2.130/26", "10.1.2.128/25")))
 
     def test_ipv6_interface(self) -> None:
-        """IPv6 has the same rule under its own key."""
+        """IPv6 has the same rule, with its own key."""
         text = self.refusal(overlay("fd01:2::77/64", "fd01::/16"))
         self.assertIn("networking/ipv6/network_cidr: fd01::/16 overlaps fd01:2::/64", text)
 
     def test_loopback(self) -> None:
-        """Nobody gets a mesh in 127.0.0.0/8."""
+        """A mesh in 127.0.0.0/8 is refused."""
         self.assertIn("lo", self.refusal(overlay("127.7.0.1/16", "127.7.0.0/16")))
 
     def test_far_end(self) -> None:
-        """Of a point-to-point interface both ends are taken."""
+        """Both ends of a point-to-point interface count as in use."""
         with self.pod, IPRoute() as ip:
             index = socket.if_nametoindex("eth0")
             ip.addr("add", index=index, local="172.30.0.1", address="172.31.0.1", prefixlen=32)
@@ -119,8 +119,8 @@ class CheckTests(NamespaceCase):
         self.assertIn("172.31.0.1/32", self.refusal(overlay("172.31.0.9/16", "172.31.0.0/16")))
 
     def test_route(self) -> None:
-        """A network that is routed elsewhere, or of which a part is, is refused, naming the
-        interface it leaves by."""
+        """A network that is routed elsewhere, wholly or in part, is refused, naming the
+        interface."""
         self.add_route("10.77.0.0/16", gateway="10.1.2.1", priority=5)
         text = self.refusal(overlay("10.77.0.1/16", "10.77.0.0/16"))
         self.assertIn("10.77.0.0/16, which eth0 uses", text)
@@ -129,13 +129,13 @@ class CheckTests(NamespaceCase):
         self.assertIn("10.78.3.0/24, which eth0 uses", text)
 
     def test_route_of_many_hops(self) -> None:
-        """A route that is spread over several gateways counts like any other."""
+        """A multipath route counts like any other."""
         self.add_route("10.77.9.0/24", multipath=[{"gateway": "10.1.2.1"}, {"gateway": "10.1.2.9"}])
         text = self.refusal(overlay("10.77.0.1/16", "10.77.0.0/16"))
         self.assertIn("10.77.9.0/24, which eth0 uses", text)
 
     def test_parts_of_a_default_route(self) -> None:
-        """Other VPNs' default routes in parts, however many, are default routes."""
+        """Default routes split into parts, as by other VPNs, are default routes."""
         for part in ("0.0.0.0/1", "128.0.0.0/1"):
             self.add_route(part, gateway="10.1.2.1")
         for part in ("0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2", "192.0.0.0/2", "8.0.0.0/5"):
@@ -148,8 +148,8 @@ class CheckTests(NamespaceCase):
             self.assertEqual([remark("tun1", one) for one in overlays], [None, None])
 
     def test_wider_route(self) -> None:
-        """A wider route leaves the mesh its part of it, as a default route does; it is worth a
-        remark if it is a network that somebody may have been given."""
+        """A wider route does not conflict with the mesh, as a default route does not; there is a
+        remark if it is a network that an operator may have assigned."""
         self.add_route("10.0.0.0/8", gateway="10.1.2.1")
         self.add_route("10.64.0.0/10", gateway="10.1.2.1")
         mesh = overlay("10.77.0.1/16", "10.77.0.0/16")
@@ -159,8 +159,8 @@ class CheckTests(NamespaceCase):
         self.assertIn("10.77.0.0/16 is a part of 10.64.0.0/10, which eth0 uses", text or "")
 
     def test_rule_first(self) -> None:
-        """A table that is asked before the main table would have what it routes of the mesh, be
-        it all: as Tailscale's 52 does it."""
+        """A table that is looked up before the main table takes over what it routes of the mesh,
+        even all of it: as Tailscale's 52 does."""
         self.add_route("10.77.3.0/24", gateway="10.1.2.1", table=52)
         self.add_rule(priority=5270, table=52)
         text = self.refusal(overlay("10.77.0.1/16", "10.77.0.0/16"))
@@ -174,18 +174,18 @@ class CheckTests(NamespaceCase):
         self.assertIn("0.0.0.0/0 to eth0", self.refusal(overlay("10.78.0.1/16", "10.78.0.0/16")))
 
     def test_rule_later(self) -> None:
-        """A table that is asked only for what the main table has nothing but a default route for,
-        as wg-quick does it, takes nothing of the mesh."""
+        """A table that is used only where the main table has nothing but a default route, as by
+        wg-quick, takes nothing of the mesh."""
         self.add_route("default", gateway="10.1.2.1", table=51820)
-        self.add_rule(priority=32765, table=51820, fwmark=0xCA6C, flags=2)  # not
+        self.add_rule(priority=32765, table=51820, fwmark=0xCA6C, flags=2)  # inverted match
         mesh = overlay("10.77.0.1/16", "10.77.0.0/16")
         self.assertIn("not from all fwmark 0xca6c/0xffffffff lookup 51820", self.refusal(mesh))
         self.add_rule(priority=32764, table=254, suppress_prefixlength=0)
         self.accept(mesh)
 
     def test_rule_for_others(self) -> None:
-        """Rules for other sources, marks and interfaces do not concern the mesh's packets; one
-        that refuses them does."""
+        """Rules for other sources, marks and interfaces do not concern the mesh's packets; a rule
+        that rejects them does."""
         self.add_route("default", gateway="10.1.2.1", table=52)
         self.add_rule(priority=100, table=52, src="192.0.2.0", src_len=24)
         self.add_rule(priority=101, table=52, fwmark=7)
@@ -197,7 +197,7 @@ class CheckTests(NamespaceCase):
         self.assertIn("to 10.77.4.0/24 prohibit' comes before the main table", self.refusal(mesh))
 
     def test_allowed(self) -> None:
-        """What the operator allows to overlap is no obstacle; what lies beside it is."""
+        """An overlap that the operator allows is no obstacle; one next to it is."""
         mesh = overlay("10.1.0.1/16", "10.1.0.0/16")
         self.assertIn("allow_overlap: [10.1.2.0/24]", self.refusal(mesh))
         allowing = replace(mesh, allowed=(ip_network("10.1.2.0/23"),))
@@ -206,8 +206,8 @@ class CheckTests(NamespaceCase):
         self.assertIn("10.1.9.0/24, which eth0 uses", self.refusal(allowing))
 
     def test_guard_is_no_clash(self) -> None:
-        """A guard, put there once or twice, does not keep the node from starting; it is named, and
-        goes when it is told to."""
+        """A guard, installed once or twice, does not keep the node from starting; it is reported,
+        and removed on request."""
         networks = [ip_network("10.77.0.0/16"), ip_network("fd77::/48")]
         with self.pod:
             self.assertEqual(put_guard(networks), ["10.77.0.0/16", "fd77::/48"])
@@ -220,7 +220,7 @@ class CheckTests(NamespaceCase):
             self.assertEqual(remove_guard(networks), [])
 
     def test_large_table(self) -> None:
-        """Routes that have nothing to do with the mesh cost little: they make no objects."""
+        """Unrelated routes cost little, since no objects are created for them."""
         with self.pod, IPRoute() as ip:
             for number in range(3000):
                 ip.route(
@@ -233,12 +233,13 @@ class CheckTests(NamespaceCase):
         self.assertEqual([str(route.network) for route in state.routes], ["0.0.0.0/0"])
 
     def test_other_table(self) -> None:
-        """Routes of other tables are somebody's policy, not a clash."""
+        """Routes in other tables are a matter of policy, not a conflict."""
         self.add_route("10.77.0.0/16", gateway="10.1.2.1", table=100)
         self.accept(overlay("10.77.0.1/16", "10.77.0.0/16"))
 
     def test_wide_blackhole(self) -> None:
-        """A blackhole around the mesh catches what has no better route, so it stays."""
+        """A blackhole route wider than the mesh is less specific than the mesh's routes, so it
+        stays."""
         self.add_route("10.0.0.0/8", type="blackhole")
         self.accept(overlay("10.77.0.1/16", "10.77.0.0/16"))
 
@@ -252,7 +253,8 @@ class CheckTests(NamespaceCase):
         self.assertIn("route to 10.78.0.0/16 that leads nowhere", text)
 
     def test_ipv6_disabled(self) -> None:
-        """An IPv6 mesh where IPv6 is disabled is refused with the sysctl to set; IPv4 is not."""
+        """An IPv6 mesh on a host with IPv6 disabled is refused, with the sysctl to set; IPv4 is
+        not."""
         with self.pod:
             Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
         text = self.refusal(overlay("fd77::1/64", "fd77::/48"))
@@ -260,7 +262,7 @@ class CheckTests(NamespaceCase):
         self.accept(overlay("10.77.0.1/24", "10.77.0.0/16"))
 
     def test_nothing_is_changed(self) -> None:
-        """Looking changes nothing."""
+        """The check changes nothing."""
         before = self.state()
         self.accept(overlay("10.77.0.1/24", "10.77.0.0/16"))
         self.refusal(overlay("10.77.0.1/24", "10.0.0.0/8"))
@@ -268,7 +270,7 @@ class CheckTests(NamespaceCase):
 
 
 class ConfigureTests(NamespaceCase):
-    """A fresh tun in the pod."""
+    """A new tun in the pod."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -299,8 +301,8 @@ class ConfigureTests(NamespaceCase):
             return sorted(f"{m.get_attr('IFA_ADDRESS')}/{m['prefixlen']}" for m in messages)
 
     def test_both_families(self) -> None:
-        """The addresses are there, nothing link-local beside them, and all of the mesh is routed
-        to the device with our own address as the source."""
+        """The addresses are configured, without link-local ones, and the whole mesh is routed to
+        the device with our own address as the source."""
         self.configure(
             overlay("10.77.3.1/24", "10.77.0.0/16"), overlay("fd77:0:0:3::1/64", "fd77::/48")
         )
@@ -314,7 +316,7 @@ class ConfigureTests(NamespaceCase):
         self.assertEqual(self.route_to("10.78.0.1"), ("eth0", "10.1.2.3"))
 
     def test_link(self) -> None:
-        """The device is up and has the MTU that was asked for."""
+        """The device is up and has the requested MTU."""
         self.configure(overlay("10.77.0.1/16", "10.77.0.0/16"), mtu=1337)
         with self.pod, IPRoute() as ip:
             (link,) = ip.get_links(socket.if_nametoindex("tun1"))
@@ -322,7 +324,7 @@ class ConfigureTests(NamespaceCase):
         self.assertTrue(link["flags"] & 1)
 
     def test_single_address(self) -> None:
-        """A local prefix of one address alone is enough, the rest of the mesh is routed."""
+        """A local prefix of a single address is enough; the rest of the mesh is routed."""
         self.configure(overlay("10.77.0.1/32", "10.77.0.0/16"))
         self.assertEqual(self.route_to("10.77.0.2"), ("tun1", "10.77.0.1"))
 
@@ -336,14 +338,14 @@ class ConfigureTests(NamespaceCase):
                 self.fd = open_tun("tun1")
 
     def test_without_ipv6(self) -> None:
-        """Where IPv6 is disabled an IPv4 mesh is configured all the same."""
+        """With IPv6 disabled, an IPv4 mesh is configured all the same."""
         with self.pod:
             Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
         self.configure(overlay("10.77.0.1/16", "10.77.0.0/16"))
         self.assertEqual(self.addresses(), ["10.77.0.1/16"])
 
     def test_failure_leaves_nothing(self) -> None:
-        """When a step fails, one line says which; closing the device undoes the steps before."""
+        """When a step fails, one line says which; closing the device undoes the earlier steps."""
         self.add_route("fd77::/48", oif=self.eth0())
         before = self.state() - {"tun1"}
         text = self.failure(
@@ -361,14 +363,14 @@ class ConfigureTests(NamespaceCase):
         self.assertEqual(self.state(), self.before)
 
     def test_impossible_mtu(self) -> None:
-        """An MTU that the kernel refuses is named in the line."""
+        """An MTU that the kernel refuses is named."""
         overlays = [overlay("10.77.0.1/24", "10.77.0.0/16")]
         with self.pod:
             error = self.assertRaises(OperatorError, configure, "tun1", overlays, 70000)
         self.assertIn("cannot set the MTU of tun1 to 70000", str(error))
 
     def test_no_such_device(self) -> None:
-        """A device that is not there is named."""
+        """A device that does not exist is named."""
         with self.pod:
             error = self.assertRaises(OperatorError, configure, "tun9", [], 1400)
         self.assertIn("cannot find tun9", str(error))
@@ -383,8 +385,8 @@ class ConfigureTests(NamespaceCase):
         self.assertIn(b"cannot set the MTU of tun1 to 1400: CAP_NET_ADMIN is missing", out)
 
     def test_guarded(self) -> None:
-        """A guard stands back while the device is there; without it packets to the mesh are
-        refused at once, and do not take the default route."""
+        """A guard has no effect while the device exists; without it, packets to the mesh are
+        rejected at once and do not take the default route."""
         networks = [ip_network("10.77.0.0/16"), ip_network("fd77::/48")]
         with self.pod:
             put_guard(networks)
@@ -398,8 +400,8 @@ class ConfigureTests(NamespaceCase):
             self.assertEqual(error.errno, errno.EHOSTUNREACH)
 
     def test_news_without_end(self) -> None:
-        """An address that does not become usable fails the start in time, however much other news
-        there is of routes."""
+        """If an address does not become usable, the start fails in time, however many route
+        notifications arrive meanwhile."""
         self.patch(setup, "_ADDRESS_DEADLINE", 0.3)
         self.patch(setup, "_is_local", self.change_a_route)
         text = self.failure(overlay("fd77::1/64", "fd77::/64"))

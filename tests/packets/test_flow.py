@@ -1,4 +1,4 @@
-"""What packets are about, and the filter on it."""
+"""The flow of a packet, and filters for flows."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Flows(unittest.SynchronousTestCase):
     """`flow_of`."""
 
     def test_ports(self) -> None:
-        """The ports of what has ports, in both families, with options and extension headers."""
+        """Ports are found in both families, behind options and extension headers."""
         options = bytes([1, 1, 1, 1])
         extension = bytes([6, 0]) + bytes(6)  # followed by TCP
-        fragment_head = bytes([17, 0, 0, 1]) + bytes(4)  # the first one
+        fragment_head = bytes([17, 0, 0, 1]) + bytes(4)  # the first fragment
         for packet, text in {
             ipv4(6, PORTS): "tcp 10.77.0.1:5000 > 10.77.0.2:443",
             ipv4(17, PORTS, options=options): "udp 10.77.0.1:5000 > 10.77.0.2:443",
@@ -51,7 +51,7 @@ class Flows(unittest.SynchronousTestCase):
             self.assertEqual(str(flow_of(packet)), text)
 
     def test_no_ports(self) -> None:
-        """What has none, what is out of sight, and what this software does not know."""
+        """Ports are None for protocols without ports, later fragments and unknown headers."""
         later = bytes([17, 0, 0, 9]) + bytes(4)  # a later fragment
         for packet, text in {
             ipv4(1, bytes(8)): "icmp 10.77.0.1 > 10.77.0.2",
@@ -70,12 +70,12 @@ class Flows(unittest.SynchronousTestCase):
         | st.builds(ipv6, st.sampled_from([0, 43, 44, 60, 6]), st.binary(max_size=90))
     )
     def test_garbage(self, packet: bytes) -> None:
-        """Anything is a flow or is none; nothing is an error."""
+        """Random bytes have a flow or none, but never raise."""
         flow = flow_of(packet)
         self.assertEqual(flow is None, not _has_addresses(packet))
 
     def test_filter(self) -> None:
-        """Each condition holds for either end, and all of them must hold."""
+        """Each condition matches either end, and all of them must match."""
         one, other = map(ip_address, FOUR)
         flow = Flow(one, other, "tcp", 5000, 443)
         for wanted in (

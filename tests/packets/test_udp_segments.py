@@ -1,4 +1,4 @@
-"""Datagrams made one segment, and cut again. Real kernels cut them too: see test_tun."""
+"""UDP segmentation: joining and splitting datagrams. test_tun has real kernels split them too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def datagram(
     fragment: int = 0x4000,
     protocol: int = 17,
 ) -> bytes:
-    """A datagram as a tun gives it: the checksum holds the pseudo header's part only."""
+    """A datagram as read from a tun: its checksum covers only the pseudo header."""
     length = 8 + len(payload)
     if version == 4:
         addresses = bytes((10, 0, 0, 1, 10, 0, 0, 2))
@@ -39,7 +39,7 @@ def datagram(
 
 
 def folded(words: bytes) -> int:
-    """The sum of 16-bit words with the carry added (RFC 1071)."""
+    """The one's complement sum of 16-bit words (RFC 1071)."""
     total: int = sum(struct.unpack(f">{len(words) // 2}H", words))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
@@ -47,10 +47,11 @@ def folded(words: bytes) -> int:
 
 
 class Join(unittest.SynchronousTestCase):
-    """What becomes one frame, and what does not."""
+    """Which datagrams are joined into one frame."""
 
     def test_burst(self) -> None:
-        """A burst of one flow is one well formed segment, and cut it is the burst again."""
+        """A burst of one flow becomes one well formed segment, and splitting it restores the
+        burst."""
         for version in (4, 6):
             burst = [datagram(bytes([n]) * 1200, version, identification=n) for n in range(50)]
             (frame,) = udp_segments.join(burst)
@@ -58,7 +59,7 @@ class Join(unittest.SynchronousTestCase):
             self.assertEqual(udp_segments.split(frame), burst)
 
     def test_full(self) -> None:
-        """A segment is a packet: no more go into it than 64, and no more than fit."""
+        """A segment holds at most 64 datagrams, and at most what fits into an IP packet."""
         for size, most in ((10, 64), (1400, 45), (40_000, 1), (65_400, 1)):
             frames = udp_segments.join([datagram(bytes(size))] * (most + 1))
             self.assertEqual(len(frames), 2)
@@ -66,7 +67,8 @@ class Join(unittest.SynchronousTestCase):
             self.assertEqual(frames[1], datagram(bytes(size)))
 
     def test_kept_apart(self) -> None:
-        """Whatever differs in more than payload, is a fragment or is no datagram, stays alone."""
+        """Datagrams that differ in more than the payload, fragments and other packets are not
+        joined."""
         plain = datagram(b"12345678")
         others = [
             datagram(b"123456789"),
@@ -77,8 +79,8 @@ class Join(unittest.SynchronousTestCase):
             datagram(b"12345678", fragment=0),
             datagram(b"12345678", protocol=6),
             bytes(10) + plain[10:],  # its checksum is complete
-            plain[:11] + b"\x10" + plain[12:],  # another type of service
-            plain[:18] + b"\x3f" + plain[19:],  # another time to live
+            plain[:11] + b"\x10" + plain[12:],  # different type of service
+            plain[:18] + b"\x3f" + plain[19:],  # different time to live
         ]
         for other in others:
             for frames in ([plain, other], [other, plain], [other, plain, other]):
@@ -100,7 +102,7 @@ class Join(unittest.SynchronousTestCase):
         st.integers(0, 0xFFFF),
     )
     def test_nothing_is_lost(self, bursts: list[tuple[int, int, int, int]], first: int) -> None:
-        """Whatever comes in a batch comes out again, in order, cut."""
+        """Every packet of a batch comes out again, in order, after splitting."""
         frames = [
             datagram(bytes([n]) * size, version, port, (first + n) & 0xFFFF)
             for version, port, size, count in bursts
@@ -111,7 +113,7 @@ class Join(unittest.SynchronousTestCase):
         for frame in joined:
             self.assertTrue(virtio.well_formed(frame))
             cut += udp_segments.split(frame) if frame[1] == virtio.GSO_UDP_L4 else [frame]
-        # Neighbouring bursts of one flow may have been joined: then identifications go on counting.
+        # Adjacent bursts of one flow may have been joined: their identifications then continue.
         self.assertEqual([f[22:] for f in cut], [f[22:] for f in frames])
         for one, other in pairwise(joined):
             self.assertNotEqual(one[:60], other[:60] if one[1] else b"")
@@ -121,7 +123,7 @@ class Split(unittest.SynchronousTestCase):
     """Segments as kernels make them."""
 
     def test_last_is_shorter(self) -> None:
-        """An application's own segment may end in a shorter datagram."""
+        """The last datagram of an application's own segment may be shorter than the others."""
         whole = datagram(b"a" * 10 + b"b" * 10 + b"c" * 3)
         frame = struct.pack("<BBHHHH", 1, virtio.GSO_UDP_L4, 28, 10, 20, 6) + whole[10:]
         self.assertTrue(virtio.well_formed(frame))

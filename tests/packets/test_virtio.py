@@ -1,4 +1,4 @@
-"""Frames as a peer may send them: an IP packet behind a virtio_net_hdr, right and wrong."""
+"""Frames as a peer may send them: an IP packet behind a virtio_net_hdr, valid and invalid."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OFFLOAD6 = {"flags": 1, "gso_type": 4, "hdr_len": 60, "gso_size": 1428, "csum_st
 
 
 def segment4(**changes: int) -> bytes:
-    """A large TCP segment over IPv4, as the kernel hands it over, with some fields changed."""
+    """A large TCP segment over IPv4, as the kernel sends it, with some fields changed."""
     return virtio_header(**{**OFFLOAD4, "csum_offset": 16, **changes}) + SEGMENT4
 
 
@@ -59,7 +59,7 @@ def segment6(**changes: int) -> bytes:
 
 
 def allowed(frame: bytes) -> bool:
-    """The rules once more, slowly: a frame may reach the tun if none of them is broken."""
+    """A slow implementation of the same rules: a frame is allowed if it breaks none of them."""
     if len(frame) < 30:
         return False
     flags, gso_type, hdr_len, gso_size, csum_start, csum_offset = struct.unpack(
@@ -74,7 +74,7 @@ def allowed(frame: bytes) -> bool:
     elif version == 6 and len(ip) >= 40:
         ip_header = 40
         rules = [int.from_bytes(ip[4:6], "big") + 40 == len(ip)]
-        checksum_at = list(range(40, len(ip)))  # behind any number of extension headers
+        checksum_at = list(range(40, len(ip)))  # after any number of extension headers
     else:
         return False
     rules += [flags in (0, 1, 2, 3), hdr_len <= len(ip), gso_type in (0, 1, 4, 5)]
@@ -106,7 +106,7 @@ FIRST_BYTES = [0x00, 0x40, 0x44, 0x45, 0x46, 0x4F, 0x50, 0x60, 0x6F, 0xF5]
 
 @st.composite
 def frames(draw: st.DrawFn) -> bytes:
-    """Right frames of every kind, most of them with a field or two at an edge of what is right."""
+    """Valid frames of every kind, most of them with a field or two at a limit."""
     payload = bytes(draw(st.sampled_from([0, 1, 18, 19, 20, 21, 60, 1000])))
     if draw(st.booleans()):
         offload, ip = OFFLOAD4, bytearray(ip_packet(ALICE, BOB, payload, TCP))
@@ -121,7 +121,7 @@ def frames(draw: st.DrawFn) -> bytes:
 
 
 class Addresses(unittest.SynchronousTestCase):
-    """Where a packet comes from and goes to."""
+    """Parsing of source and destination."""
 
     def test_ipv4(self) -> None:
         """The addresses of an IPv4 packet are four bytes each."""
@@ -139,7 +139,7 @@ class Addresses(unittest.SynchronousTestCase):
 
 
 class WellFormed(unittest.SynchronousTestCase):
-    """What may be written to our tun, and what may not."""
+    """Which frames may be written to our tun."""
 
     def accepts(self, *good: bytes) -> None:
         for frame in good:
@@ -152,7 +152,7 @@ class WellFormed(unittest.SynchronousTestCase):
             self.assertFalse(virtio.well_formed(memoryview(frame)), frame[:60])
 
     def test_literals(self) -> None:
-        """Two packets written out: an IPv4 and an IPv6 datagram with two bytes each."""
+        """Two hand-written IPv4 and IPv6 datagrams with two bytes of payload are well formed."""
         self.accepts(
             bytes(10) + bytes.fromhex("45000016 00000000 40110000 0a4d0001 0a4d0002 abcd"),
             bytes(10)
@@ -162,7 +162,7 @@ class WellFormed(unittest.SynchronousTestCase):
         )
 
     def test_sizes(self) -> None:
-        """Packets without payload and of the largest size pass."""
+        """Empty packets and packets of the largest size are well formed."""
         self.accepts(
             PLAIN + ip_packet(ALICE, BOB),
             PLAIN + ip_packet(ALICE, BOB, bytes(65515)),
@@ -171,18 +171,18 @@ class WellFormed(unittest.SynchronousTestCase):
         )
 
     def test_not_all_of_the_packet(self) -> None:
-        """A packet that is cut short anywhere, or is followed by something, is refused."""
+        """A packet that is truncated, or followed by other bytes, is refused."""
         for frame in (PLAIN + ip_packet(ALICE, BOB, b"ab"), PLAIN + ip_packet(ALICE6, BOB6, b"ab")):
             self.refuses(*(frame[:size] for size in range(len(frame))), frame + b"\0")
 
     def test_version(self) -> None:
-        """Only IPv4 and IPv6 are IP."""
+        """Any IP version other than 4 and 6 is refused."""
         for ip in (ip_packet(ALICE, BOB, bytes(40)), ip_packet(ALICE6, BOB6, bytes(40))):
             for version in set(range(16)) - {ip[0] >> 4}:
                 self.refuses(PLAIN + bytes([version << 4 | 5]) + ip[1:])
 
     def test_ipv4_header_length(self) -> None:
-        """An IPv4 header has at least five words and does not exceed the packet."""
+        """An IPv4 header has at least five words and fits into the packet."""
         ip = ip_packet(ALICE, BOB, bytes(20))
         for words in range(5):
             self.refuses(PLAIN + bytes([0x40 | words]) + ip[1:])
@@ -190,13 +190,13 @@ class WellFormed(unittest.SynchronousTestCase):
         self.refuses(PLAIN + b"\x4b" + ip[1:])
 
     def test_flags(self) -> None:
-        """A checksum may be asked for or declared valid; no other flag is known."""
+        """The checksum may be requested or declared valid; any other flag is refused."""
         ip = ip_packet(ALICE, BOB, bytes(20))
         self.accepts(*(virtio_header(flags=flags, csum_start=20) + ip for flags in range(4)))
         self.refuses(*(virtio_header(flags=flags, csum_start=20) + ip for flags in range(4, 256)))
 
     def test_checksum_offsets(self) -> None:
-        """A checksum lies behind the IP header and inside the packet."""
+        """The checksum must be located after the IP header and inside the packet."""
         ip, ip6 = ip_packet(ALICE, BOB, bytes(8)), ip_packet(ALICE6, BOB6, bytes(8))
         self.accepts(virtio_header(flags=1, csum_start=20, csum_offset=6) + ip)
         self.accepts(virtio_header(flags=1, csum_start=40, csum_offset=6) + ip6)
@@ -205,24 +205,25 @@ class WellFormed(unittest.SynchronousTestCase):
             self.refuses(virtio_header(flags=1, csum_start=start + 20, csum_offset=offset) + ip6)
 
     def test_header_length(self) -> None:
-        """The headers of a packet are not longer than the packet."""
+        """The declared header length must not exceed the packet."""
         self.accepts(virtio_header(hdr_len=28) + ip_packet(ALICE, BOB, bytes(8)))
         self.refuses(virtio_header(hdr_len=29) + ip_packet(ALICE, BOB, bytes(8)))
 
     def test_segments(self) -> None:
-        """Large TCP segments pass as the kernel hands them over."""
+        """Large TCP segments are accepted as the kernel sends them."""
         self.accepts(segment4(), segment4(flags=3), segment4(hdr_len=0), segment4(gso_size=8))
         self.accepts(segment6(), segment6(csum_start=48), segment6(gso_size=65535))
 
     def test_segments_of_other_kinds(self) -> None:
-        """Only TCP of the packet's own IP version may be segmented; not UDP, not ECN."""
+        """Only TCP of the packet's own IP version may be segmented; no UDP fragmentation, no
+        ECN."""
         self.refuses(*(segment4(gso_type=kind) for kind in range(2, 256)))
         self.refuses(*(segment6(gso_type=kind) for kind in range(1, 256) if kind != 4))
         udp = ip_packet(ALICE, BOB, bytes(4020), UDP)
         self.refuses(segment4()[:10] + udp)
 
     def test_segments_that_make_no_sense(self) -> None:
-        """A segment needs its checksum in TCP's place, a whole TCP header and a decent size."""
+        """A segment needs a checksum at TCP's offset, a whole TCP header and a reasonable size."""
         self.refuses(segment4(flags=0), segment4(flags=2), segment6(flags=0), segment6(flags=2))
         self.refuses(*(segment4(gso_size=size) for size in range(8)))
         self.refuses(*(segment6(gso_size=size) for size in range(8)))
@@ -234,11 +235,11 @@ class WellFormed(unittest.SynchronousTestCase):
     @settings(max_examples=200, deadline=None)
     @given(st.binary(max_size=100))
     def test_garbage(self, frame: bytes) -> None:
-        """Any bytes get an answer."""
+        """Random bytes are accepted or refused without an exception."""
         self.assertEqual(virtio.well_formed(memoryview(frame)), allowed(frame))
 
     @settings(max_examples=1000, deadline=None)
     @given(frames())
     def test_beside_the_slow_rules(self, frame: bytes) -> None:
-        """The quick check and the slow one agree about frames that are nearly right."""
+        """The fast check and the slow one agree about nearly valid frames."""
         self.assertEqual(virtio.well_formed(frame), allowed(frame))

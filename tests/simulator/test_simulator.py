@@ -1,4 +1,4 @@
-"""Meshes that go through every scenario: with seeds that stay the same, and with fresh ones."""
+"""Meshes in every scenario, with fixed seeds and with random ones."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ from tunmesh.simulator.world import World
 from tunmesh.testing.tun import frame
 
 NODES = 6
-SEED = 17  # behind a balancer it makes two islands, each content with itself, for a while
+# behind a balancer it forms two islands for a while, each of which is content with itself
+SEED = 17
 FIXED = (
     (SEED, NODES),
     (1, NODES),
-    # What fresh seeds found once: a node that came upon itself again and again behind a name, a
-    # process that was dead while it dialed, nobody there but a slow reader and its sender.
+    # Failures that random seeds once found: a node that kept dialing itself by a name, a process
+    # that died while it dialed, only a slow reader and its sender present.
     (70005, NODES),
     (70007, NODES),
     (300015, 2),
 )
-FRESH = int(os.environ.get("TUNMESH_FRESH_SEEDS", "1"))  # of each scenario, others each time
-FEWEST, MOST = 2, 8  # nodes with a fresh seed
+FRESH = int(os.environ.get("TUNMESH_FRESH_SEEDS", "1"))  # of each scenario, different in each run
+FEWEST, MOST = 2, 8  # nodes with a random seed
 PLENTY = Limits(100, 1000, 1000)
 
 
 def story_of(scenario: Scenario, seed: int, nodes: int = NODES) -> tuple[bool, str]:
-    """Whether all held, and what was told."""
+    """Whether all invariants held, and the output."""
     lines: list[str] = []
     try:
         held = simulate(scenario, nodes, seed, lines.append)
@@ -48,7 +49,7 @@ def story_of(scenario: Scenario, seed: int, nodes: int = NODES) -> tuple[bool, s
 
 
 class ScenarioTests(unittest.SynchronousTestCase):
-    """Every scenario, small."""
+    """Every scenario with few nodes."""
 
     def hold(self, scenario: Scenario) -> None:
         chance = random.SystemRandom()
@@ -73,10 +74,10 @@ _add_scenarios()
 
 
 class VerdictTests(unittest.SynchronousTestCase):
-    """The simulator finds what is wrong."""
+    """The simulator detects failures."""
 
     def test_not_whole(self) -> None:
-        """A mesh that is not whole in time is told of, with the command that shows it again."""
+        """A mesh that is not whole in time is reported, with the command that reproduces it."""
         scenario = Scenario("late", "too soon", (Start(), Stop(0.3, "vanish"), Whole(1)), PLENTY)
         held, story = story_of(scenario, 3)
         self.assertFalse(held)
@@ -84,7 +85,7 @@ class VerdictTests(unittest.SynchronousTestCase):
         self.assertTrue(story.endswith("tunmesh simulate late --nodes 6 --seed 3"))
 
     def test_breaks(self) -> None:
-        """A scenario that cannot even be carried out fails with the command that shows it again."""
+        """A scenario that cannot be carried out fails, with the command that reproduces it."""
         impossible = Scenario("none", "nobody is there", (Stop(1.0, "crash"),), PLENTY)
         held, story = story_of(impossible, 5)
         self.assertFalse(held)
@@ -103,7 +104,7 @@ class VerdictTests(unittest.SynchronousTestCase):
             self.assertRegex(story, f"✘ a node had [0-9,]+ {what}, more than")
 
     def test_wrong_node(self) -> None:
-        """A packet that comes out of another tun than it was meant for is noticed."""
+        """A packet that comes out of the wrong tun is detected."""
         world = World(seed=1, behind_balancer=False)
         a, b, c = (world.add(name) for name in "abc")
         number = world.post.send(a, b)
@@ -112,8 +113,8 @@ class VerdictTests(unittest.SynchronousTestCase):
         self.assertEqual(world.post.strays, ["c got a packet that was for b"])
 
     def test_equal_seeds(self) -> None:
-        """Equal seeds tell equal stories to the byte, in processes that hash otherwise; others tell
-        others."""
+        """Equal seeds give identical output, even in processes with different hash seeds; different
+        seeds give different output."""
         stories = [
             self.told_by_a_process(seed, hashing) for seed, hashing in ((7, 1), (7, 2), (8, 1))
         ]
@@ -137,7 +138,7 @@ class CommandTests(unittest.SynchronousTestCase):
     """`tunmesh simulate`."""
 
     def test_list(self) -> None:
-        """Every scenario is named, with what it is about."""
+        """Every scenario is listed, with its description."""
         result = CliRunner().invoke(main, ["simulate", "--list"])
         self.assertEqual(result.exit_code, 0)
         for scenario in SCENARIOS.values():
@@ -152,7 +153,7 @@ class CommandTests(unittest.SynchronousTestCase):
         )
 
     def test_no_such_scenario(self) -> None:
-        """A name that is not a scenario's is answered with those that are."""
+        """For an unknown scenario, the error lists those that exist."""
         for arguments in (["simulate"], ["simulate", "peace"]):
             result = CliRunner().invoke(main, arguments)
             self.assertEqual((result.exit_code, result.stdout), (1, ""))

@@ -1,4 +1,4 @@
-"""Config files that are right, and a test case that loads variations of them."""
+"""Valid config files, and a test case that loads variations of them."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ tun_mesh:
 
 
 def as_deployed() -> str:
-    """A config file as users of the original have it, comments and all."""
+    """A config file as deployed with the original, comments and all."""
     return Path(__file__).with_name("original-config.yaml").read_text(encoding="utf-8")
 
 
@@ -150,7 +150,7 @@ class Case(unittest.SynchronousTestCase):
         return load(self.path, environ or {}, draw)
 
     def refusal(self, text: str | bytes, environ: Mapping[str, str] | None = None) -> list[str]:
-        """The lines that a file is refused with, without its name in front."""
+        """The lines with which a file is refused, without the leading file name."""
         error = self.assertRaises(ConfigError, self.load, text, environ)
         lines = [line.removeprefix(f"{self.path}:") for line in error.report()]
         self.assertEqual(str(error), error.report()[0])
@@ -160,7 +160,7 @@ class Case(unittest.SynchronousTestCase):
         return lines
 
     def with_line(self, old: str, new: str, text: str = MINIMAL) -> str:
-        """`text` with one piece replaced, which must be there exactly once."""
+        """`text` with one piece replaced, which must occur exactly once."""
         self.assertEqual(text.count(old), 1, old)
         return text.replace(old, new)
 

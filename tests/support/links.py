@@ -1,5 +1,5 @@
-"""One link without TLS: its owner on this side, and on the other side a peer that says whatever the
-test tells it to."""
+"""One link without TLS: its owner on this side, and on the other side a peer that sends whatever
+the test tells it to."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class Other(Protocol):
 
 
 class LinkCase(SynchronousTestCase):
-    """A link that the other end has connected to, or, if `dialed`, that has connected to it."""
+    """A link that was accepted from the other end or, if `dialed`, that has connected to it."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -184,7 +184,7 @@ class LinkCase(SynchronousTestCase):
         self.admitted = 0
 
     def connect(self, dialed: bool = False) -> None:
-        """There is a connection; there is no TLS on it yet."""
+        """The connection is made; TLS is not yet established."""
         role = Dialer if dialed else Listener
         authentication = Authentication(
             lambda binding: machine(role, "a", binding), self.channel, TIMEOUT, self._admit
@@ -199,7 +199,7 @@ class LinkCase(SynchronousTestCase):
         self.admitted += 1
 
     def secure(self, dialed: bool = False) -> None:
-        """There is TLS."""
+        """TLS is established."""
         self.connect(dialed)
         self.link.handshakeCompleted()
         self.advance(0.01)

@@ -1,4 +1,4 @@
-"""A member that speaks the real protocol over real TLS and says whatever the test wants."""
+"""A malicious member: real protocol, real TLS, and whatever messages the test wants."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ADDRESS = "10.9.0.66"
 
 @implementer(IHandshakeListener)
 class Mallory(Protocol):
-    """Dials a node; then it is up to the test."""
+    """Dials a node; then the test decides."""
 
     transport: Any
 
@@ -78,7 +78,7 @@ class Mallory(Protocol):
 
 
 def mallory(seed: int = 66, **changes: Any) -> Mallory:
-    """With a record of his own, but for what is to be changed in it."""
+    """A member with its own record, except for these changes."""
     node_key = NodeKey.of(seed.to_bytes(SEED_SIZE, "big"))
     record = NodeRecord(
         id=node_key.id,

@@ -1,4 +1,4 @@
-"""Meshes in memory that several tests begin with."""
+"""In-memory meshes that several tests start from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tunmesh.testing.mesh import Member, Mesh
 
 
 def complete(*names: str, seed: int = 0) -> tuple[Mesh, list[Member]]:
-    """A mesh of these nodes, all linked."""
+    """A full mesh of these nodes."""
     mesh = Mesh(seed)
     members = [mesh.add(name) for name in names]
     mesh.until(mesh.is_complete)

@@ -1,4 +1,4 @@
-"""What tests need of real network namespaces: whether they may, wires between them, children.
+"""Real network namespaces for tests: whether they are permitted, cables between them, children.
 
 class RealTests(unittest.TestCase):
     skip = netns.skip_reason()
@@ -41,13 +41,13 @@ def skip_reason() -> str | None:
 
 
 def loopback_up() -> None:
-    """Bring up `lo` of the namespace that the caller is in."""
+    """Bring up `lo` in the caller's namespace."""
     with IPRoute() as ip:
         ip.link("set", index=socket.if_nametoindex("lo"), state="up")
 
 
 def wire(left: Namespace, left_address: str, right: Namespace, right_address: str) -> None:
-    """Join two namespaces by a veth pair, `eth0` in both, addresses like "10.1.2.3/24"."""
+    """Join two namespaces by a veth pair, `eth0` in both, with addresses like "10.1.2.3/24"."""
     with left, IPRoute() as ip:
         ip.link(
             "add",

@@ -1,4 +1,5 @@
-"""Real nodes for tests: `twistd tunmesh` processes, each in a namespace of its own, on one bridge.
+"""Real nodes for tests: `twistd tunmesh` processes, each in a namespace of its own, on one
+bridge.
 
     ground = Ground(case, 2)            # two namespaces, a certificate, a secret
     alice = ground.start(1)             # node1, which bootstraps from nobody
@@ -7,8 +8,8 @@
     alice.signal("TERM")
     await alice.ended                   # its exit code
 
-Nodes log JSON, so a test awaits what it waits for and never looks twice. Whatever a test leaves
-running is killed at its end, and no node may ever have said the secret.
+Nodes log JSON, so a test awaits events and never polls. Whatever a test leaves running is killed at
+its end, and no node may ever have printed the secret.
 """
 
 from __future__ import annotations
@@ -68,12 +69,12 @@ class RealNode(ProcessProtocol):
 
     @property
     def text(self) -> str:
-        """All that it wrote."""
+        """All its output."""
         return (self.output[1] + self.output[2]).decode()
 
     @property
     def complaint(self) -> str:
-        """All that it wrote to standard error."""
+        """Its output on standard error."""
         return self.output[2].decode()
 
     def signal(self, name: str) -> None:
@@ -82,15 +83,15 @@ class RealNode(ProcessProtocol):
         self.transport.signalProcess(name)
 
     def logged(self, event: str, **fields: object) -> Deferred[Event]:
-        """The first event of that kind and with these fields that was not returned before: one
-        from the past, or one that is to come. Fails if the node ends before it."""
+        """The first event of that kind with these fields that was not returned before: a past one,
+        or a future one. Fails if the node ends before it."""
         answer: Deferred[Event] = Deferred()
         self._awaited.append((event, fields, answer))
         self._tell()
         return answer
 
     def all_logged(self, event: str) -> list[Event]:
-        """Every event of that kind so far."""
+        """All events of that kind so far."""
         return [one for one in self.events if one["event"] == event]
 
     def outReceived(self, data: bytes) -> None:
@@ -127,8 +128,8 @@ def _matches(candidate: Event, event: str, fields: Event) -> bool:
 
 
 class Ground:
-    """Namespaces that can reach each other at 10.99.0.1, .2, …, with one node's config each; what
-    is in the mesh is 10.77.0.1 and fd77::1, and so on. All of it ends with the test."""
+    """Namespaces that can reach each other at 10.99.0.1, .2, …, each with a node's config; the mesh
+    addresses are 10.77.0.1, fd77::1, and so on. All of it ends with the test."""
 
     def __init__(self, case: unittest.TestCase, count: int = 1) -> None:
         self._case = case
@@ -144,7 +145,7 @@ class Ground:
         return self._namespaces[number - 1]
 
     def move(self, number: int, namespace: Namespace) -> Namespace:
-        """Have a node run elsewhere, and be told where it would have run."""
+        """Move a node to another namespace; returns its previous one."""
         before, self._namespaces[number - 1] = self.namespace(number), namespace
         return before
 
@@ -175,8 +176,8 @@ class Ground:
         through: Sequence[str] = (),
         options: Sequence[str] = ("--nodaemon", "--pidfile="),
     ) -> RealNode:
-        """Run `twistd tunmesh` with these arguments of tunmesh's and options of twistd's, and if so
-        wanted, `through` a command that runs what follows it."""
+        """Run `twistd tunmesh` with these arguments of tunmesh and options of twistd; if given,
+        `through` is a command that runs the rest of its line."""
         namespace = self.namespace(number)
         node = RealNode(namespace)
         command = [_TWISTD, *options, "tunmesh", *arguments]
@@ -189,7 +190,7 @@ class Ground:
         return node
 
     async def linked(self, count: int) -> list[RealNode]:
-        """Start the first `count` nodes and wait until each is linked with all others."""
+        """Start the first `count` nodes, and wait until each is linked with all others."""
         nodes = [self.start(number) for number in range(1, count + 1)]
         for node in nodes:
             for plan, peer in zip(self.plans, nodes, strict=False):
@@ -204,8 +205,8 @@ class Ground:
         tls: str = "TLSv1_3",
         alpn: str = "http/1.1",
     ) -> tuple[int, str]:
-        """Status and body of one of the node's pages, fetched by another program in its
-        namespace; status 0 and an empty body when the connection ends without an answer."""
+        """Status and body of one of the node's pages, fetched by another program in its namespace;
+        status 0 and an empty body if the connection ends without an answer."""
         certificate = str(self.directory / CERTIFICATE)
         with self.namespace(number):
             running = netns.run_python(reactor, _GET, certificate, path, tls, alpn)
@@ -215,17 +216,17 @@ class Ground:
         return status, body
 
     async def reasons(self, number: int = 1) -> str:
-        """Why the node is ready or not, as it says at its control socket: the port gives a word."""
+        """Why the node is ready or not, from its control socket: the port gives only a word."""
         checks = (await self.status(number))["checks"]
         return "; ".join(check["reason"] for check in checks)
 
     async def status(self, number: int = 1) -> dict[str, Any]:
-        """What `tunmesh status -o json` says."""
+        """The output of `tunmesh status -o json`."""
         client = Client(self.directory / self.plans[number - 1].socket)
         return await deferToThread(client.get, "/v1/status")
 
     async def metrics(self, number: int = 1) -> dict[str, float]:
-        """The node's metrics by name with labels, as they are written."""
+        """The node's metrics by name with labels, in the exposition format."""
         _, text = await self.get("/metrics", number)
         samples = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in samples}
@@ -238,14 +239,14 @@ class Ground:
 
 
 def interfaces(namespace: Namespace) -> set[str]:
-    """The names of all that is in a namespace."""
+    """The names of all interfaces in a namespace."""
     with namespace:
         return {name for _, name in socket.if_nameindex()}
 
 
 def state(namespace: Namespace) -> tuple[set[object], ...]:
-    """Interfaces, IPv4 addresses and routes of a namespace, and its listening ports, to be
-    compared. IPv6 of cables settles in the kernel's own time."""
+    """Interfaces, IPv4 addresses, routes and listening ports of a namespace, for comparison. IPv6
+    of the cables is left out, as it settles at an unpredictable time."""
     with namespace, IPRoute() as ip:
         return (
             {link.get_attr("IFLA_IFNAME") for link in ip.get_links()},

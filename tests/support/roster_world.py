@@ -1,9 +1,8 @@
-"""Nodes without bytes and without time, for rosters and tables to be tried in.
+"""A model of nodes without bytes and without time, to test rosters and tables in.
 
-A connection is two `End`s with a queue of messages each, which do what link.link does
-(handshake, probe, retire, close); a `Life` is one process of a node, which carries out commands as
-node.node does and routes packets by a real table. Whatever a timer would do may happen at any
-moment.
+A connection is two `End`s with a queue of messages each, which behave like link.link (handshake,
+probe, retire, close). A `Life` is one process of a node: it carries out commands like node.node and
+routes packets by a real table. Anything that a timer would do may happen at any moment.
 """
 
 from __future__ import annotations
@@ -43,12 +42,12 @@ from tunmesh.wire.messages import LEAVING, REPLACED
 from tunmesh.wire.records import NodeRecord
 
 NETWORK = ip_network("10.0.0.0/24")
-INVENTED = f"{777:032x}"  # the id of a node that never was
+INVENTED = f"{777:032x}"  # the id of a node that never existed
 
 
 @dataclass(frozen=True)
 class Hello:
-    """The last message of the handshake in either direction: who the sender is."""
+    """The last message of the handshake in either direction: the sender's identity."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Inquiry:
 
 @dataclass(frozen=True)
 class Signed:
-    """What somebody says of a node, and the id of whoever signed it: believed only of itself."""
+    """A record, and the id of the node that signed it: it is valid only for that node itself."""
 
     record: NodeRecord
     signer: str
@@ -93,7 +92,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Lost:
-    """The connection is gone. It comes last, after whatever still arrives."""
+    """The connection is gone. Delivered last, after all pending messages."""
 
 
 Message = Hello | Ping | Pong | Bye | Gossip | Inquiry | Introduction | Refusal | Data | Lost
@@ -115,10 +114,10 @@ class End:
     def __init__(self, owner: Life, target: str) -> None:
         self.owner = owner
         self.target = target  # the id that it was dialed for
-        self.sought: Target | None = None  # where a node was remembered to be
+        self.sought: Target | None = None  # the remembered address of a node
         self.dialed = False
         self.state = State.HANDSHAKE
-        self.settled = owner.is_settled  # as it says in the handshake
+        self.settled = owner.is_settled  # as sent in the handshake
         self.inbox: deque[Message] = deque()
         self.cut = False
         self.probing = False
@@ -160,7 +159,7 @@ class End:
             self._hang_up()
 
     def lose(self, in_flight: bool) -> None:
-        """The connection breaks; each end learns of it in its own time."""
+        """The connection breaks; each end notices in its own time."""
         for end in (self, self.other):
             end.cut = True
             if not in_flight:
@@ -174,7 +173,7 @@ class End:
         self.inbox.append(Lost())
 
     def receive(self) -> None:
-        """Take the next message."""
+        """Process the next message."""
         message = self.inbox.popleft()
         if self.state is State.GONE:
             return
@@ -200,7 +199,7 @@ class End:
             case Gossip():
                 self.owner.run(roster.gossip_received(self, message))
                 if message.full and roster.is_current(self):
-                    self.owner.refusals.pop(self.peer.id, None)  # said anew, right behind
+                    self.owner.refusals.pop(self.peer.id, None)  # sent again, directly after
             case Inquiry(ids):
                 self.owner.run(roster.inquiry_received(self, ids))
             case Introduction(introduced):
@@ -247,7 +246,7 @@ class Life:
     listens = True  # at its URL
 
     def says(self, message: Message) -> Message:
-        """What it says when it should say this."""
+        """what it sends when it should send this"""
         return message
 
     def __init__(self, record: NodeRecord) -> None:
@@ -259,17 +258,17 @@ class Life:
         self.peers: dict[str, End] = {}
         self.routes: dict[Address, str] = {}
         self.table: Table[NodeRecord] = Table(record.addresses, [NETWORK])
-        self.accepted: list[bytes] = []  # what reached the tun
+        self.accepted: list[bytes] = []  # packets that reached the tun
         self.is_new = True
         self.is_settled = False
-        self.after: dict[str, bool] = {}  # by peer, whether we came after it
-        self.side = 0  # of a network that is cut in two
+        self.after: dict[str, bool] = {}  # by peer, whether we joined after it
+        self.side = 0  # of a partitioned network
         self.refusals: dict[str, tuple[str, ...]] = {}  # by peer, of our addresses
         self.dials: dict[str, NodeRecord] = {}
-        self.dialing: set[str] = set()  # those with an attempt under way
+        self.dialing: set[str] = set()  # targets with an attempt under way
         self.memory = LostNodes(record.host_port, lambda: 0.5)
         self.seeking: set[Target] = set()  # where a remembered node is being dialed
-        self.met: dict[Target, NodeRecord] = {}  # all that it ever was linked with
+        self.met: dict[Target, NodeRecord] = {}  # all nodes that it was ever linked with
         self.parted = 0
 
     def dial(self, other: Life, target: str) -> End:
@@ -314,7 +313,7 @@ class Life:
             self.refusals[end.peer.id] = refusal.addresses
 
     def send(self, source: Address, destination: Address, astray: bool = False) -> None:
-        """A packet from this machine, with its own or somebody else's source address; astray: by
+        """Send a packet from this machine, with its own or another source address; `astray`: on
         every link, wherever it leads."""
         frame = PLAIN + ip_packet(str(source), str(destination), b"payload")
         batches, _ = self.table.outbound([frame])
@@ -324,8 +323,8 @@ class Life:
             self.peers[node_id].send(Data(frame))
 
     def packet_arrived(self, end: End, frame: bytes) -> None:
-        """Whatever state the mesh is in: a packet is taken only from who has its source address,
-        and only by who has its destination."""
+        """Holds in every state of the mesh: a packet is accepted only from the peer that has its
+        source address, and only by the node that has its destination."""
         accepted, drops = self.table.inbound(end.peer, [memoryview(frame)])
         reasons = [reason for reason, _ in drops]
         source, destination = frame[22:26], frame[26:30]
@@ -396,8 +395,8 @@ class Life:
 
 
 class Liar(Life):
-    """A member that keeps its links, and lies in what it says on them about others. One that poses
-    says that it is at the URL of another node, where it is not."""
+    """A member that keeps its links, and lies on them about other nodes. A posing one claims to be
+    at the URL of another node."""
 
     def __init__(self, record: NodeRecord, poses: bool) -> None:
         super().__init__(record)
@@ -416,7 +415,7 @@ class Liar(Life):
         return Introduction(tuple(wrong))
 
     def tell(self, ids: Iterable[str]) -> None:
-        """Vouch for exactly these to everybody."""
+        """Vouch for exactly these nodes to all peers."""
         self.roster._generation += 1
         for end in self.peers.values():
             end.send(Gossip(self.roster._generation, tuple(ids)))

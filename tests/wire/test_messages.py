@@ -1,4 +1,4 @@
-"""The messages as bytes on the wire, and what becomes of bytes that are none."""
+"""Encoding and decoding of messages, and the refusal of malformed ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ RECORD_BYTES = (
 )
 SIGNED = SignedRecord(PUBLIC_KEY, SIGNATURE, RECORD_BYTES)
 SIGNED_BYTES = PUBLIC_KEY + SIGNATURE + RECORD_BYTES
-SEALED = bytes(range(64 + 1 + 32 + 64 + 16 + 1))  # nobody looks into it
+SEALED = bytes(range(64 + 1 + 32 + 64 + 16 + 1))  # nothing parses it
 OTHER_ID = "ffeeddccbbaa99887766554433221100"
 HELLO = b"H\x01\x01\x01" + KEY_ID + NONCE
 CHALLENGE = b"C\x01" + KEY_ID + NONCE
@@ -59,7 +59,7 @@ INQUIRY = b"W" + bytes.fromhex(RECORD.id + OTHER_ID)
 INTRODUCTION = b"N" + len(SIGNED_BYTES).to_bytes(2, "big") + SIGNED_BYTES
 REFUSAL = b'R{"addresses":["10.77.1.2"],"holder":"beta"}'
 
-# Every payload that has a decoder, by that decoder.
+# Every kind of payload that has a decoder, by that decoder.
 PAYLOADS: dict[Callable[[bytes], object], bytes] = {
     Hello.decode: HELLO,
     Challenge.decode: CHALLENGE,
@@ -75,7 +75,7 @@ PAYLOADS: dict[Callable[[bytes], object], bytes] = {
     decode_token: b"itokentok",
 }
 
-# Values that are wrong for any field that is not about truth or lists.
+# Invalid values for any field that is not a boolean or a list.
 NEVER: tuple[object, ...] = (None, True, 1.5, float("nan"), float("inf"), [], {}, ["x"])
 WRONG_FIELDS: dict[str, tuple[object, ...]] = {
     "id": (*NEVER, 1, "", "0" * 31, "0" * 33, "A" * 32, "g" * 32, "0" * 32 + "\n", "٠" * 32),
@@ -116,7 +116,7 @@ LONGEST: dict[str, object] = {
 
 
 def outcome(decode: Callable[[bytes], object], payload: bytes) -> object:
-    """What the payload means, or the reason why it is refused. Anything else raised is a bug."""
+    """The decoded payload, or the reason of its refusal. Any other exception is a bug."""
     try:
         return decode(payload)
     except PeerError as error:
@@ -166,14 +166,14 @@ JSON = st.recursive(
 
 
 class Wire(unittest.SynchronousTestCase):
-    """Every message, byte for byte, both ways."""
+    """The exact bytes of every message, in both directions."""
 
     def is_wire(self, value: object, encoded: bytes, expected: bytes, decoded: object) -> None:
         self.assertEqual(encoded, expected)
         self.assertEqual(decoded, value)
 
     def test_tags(self) -> None:
-        """The first byte says what a message is."""
+        """The first byte is the tag of the message."""
         handshake = (messages.HELLO, messages.CHALLENGE, messages.PROOF)
         self.assertEqual(bytes(handshake), b"HCP")
         alive = (messages.DATA, messages.PING, messages.PONG)
@@ -182,13 +182,14 @@ class Wire(unittest.SynchronousTestCase):
         self.assertEqual(bytes(about_nodes), b"GRB")
 
     def test_bounds(self) -> None:
-        """Frames are at most 2 KiB before authentication, a largest IP packet and 1 MiB after."""
+        """A frame holds 2 KiB before authentication, and the largest IP packet or 1 MiB after
+        it."""
         self.assertEqual(sizes.MAX_HANDSHAKE_FRAME, 2048)
         self.assertEqual(sizes.MAX_DATA_FRAME, 1 + 10 + 65535)
         self.assertEqual(sizes.MAX_FRAME, 1024 * 1024)
 
     def test_hello(self) -> None:
-        """A hello lists protocol versions and key ids, each behind its count, and a nonce."""
+        """A hello lists protocol versions and key ids, each with its count, and a nonce."""
         hello = Hello((1,), (KEY_ID,), NONCE)
         self.is_wire(hello, hello.encode(), HELLO, Hello.decode(HELLO))
         hello = Hello((1, 7), (KEY_ID, b"key id 2"), NONCE)
@@ -196,29 +197,29 @@ class Wire(unittest.SynchronousTestCase):
         self.is_wire(hello, hello.encode(), payload, Hello.decode(payload))
 
     def test_challenge(self) -> None:
-        """A challenge names the version and the key that were chosen, and has a nonce."""
+        """A challenge has the chosen version and key id, and a nonce."""
         challenge = Challenge(1, KEY_ID, NONCE)
         decoded = Challenge.decode(CHALLENGE)
         self.is_wire(challenge, challenge.encode(), CHALLENGE, decoded)
 
     def test_proof(self) -> None:
-        """A proof is a MAC and sealed bytes, which are not looked into here."""
+        """A proof is a MAC and sealed bytes, which are not parsed here."""
         proof, payload = Proof(MAC, SEALED), b"P" + MAC + SEALED
         self.is_wire(proof, proof.encode(), payload, Proof.decode(payload))
 
     def test_claim(self) -> None:
-        """What is sealed is a signature and what is signed, which is not looked into here."""
+        """A sealed claim is a signature and the signed data, which is not parsed here."""
         claim = Claim(SIGNATURE, b"\xff{")
         payload = SIGNATURE + b"\xff{"
         self.is_wire(claim, claim.encode(), payload, Claim.decode(payload))
 
     def test_record(self) -> None:
-        """A record is an object of six fields."""
+        """A record is a JSON object of six fields."""
         self.is_wire(RECORD, RECORD.encode(), RECORD_BYTES, NodeRecord.decode(RECORD_BYTES))
         self.assertEqual(RECORD.host_port, ("alpha.example", 4567))
 
     def test_gossip(self) -> None:
-        """Gossip has the ids of linked nodes and of lost ones, and is all there is or changes."""
+        """Gossip has the ids of linked and of lost nodes, and is a full sync or an update."""
         gossip = Gossip(0x102, (RECORD.id,), (OTHER_ID,))
         self.is_wire(gossip, gossip.encode(), GOSSIP, Gossip.decode(GOSSIP))
         self.assertTrue(gossip.full)
@@ -227,7 +228,7 @@ class Wire(unittest.SynchronousTestCase):
         self.is_wire(empty, empty.encode(), payload, Gossip.decode(payload))
 
     def test_inquiry(self) -> None:
-        """Who does not know a node asks by its id, and is given its record."""
+        """A node asks about unknown ids, and gets the records of those nodes."""
         ids, introduced = (RECORD.id, OTHER_ID), (SIGNED,)
         self.is_wire(ids, encode_inquiry(ids), INQUIRY, decode_inquiry(INQUIRY))
         wire = encode_introduction(introduced)
@@ -237,7 +238,7 @@ class Wire(unittest.SynchronousTestCase):
         self.assertEqual(outcome(decode_introduction, b"N"), "malformed")
 
     def test_longest_introduction(self) -> None:
-        """As many records as one introduction may have fit into a frame, however long they are."""
+        """As many records as an introduction may have fit into a frame, whatever their sizes."""
         longest = SignedRecord(PUBLIC_KEY, SIGNATURE, bytes(sizes.MAX_RECORD))
         payload = encode_introduction([longest] * sizes.MAX_INTRODUCED)
         self.assertLessEqual(len(payload), sizes.MAX_FRAME)
@@ -248,7 +249,7 @@ class Wire(unittest.SynchronousTestCase):
         self.assertEqual(outcome(decode_introduction, encode_introduction([longer])), "malformed")
 
     def test_refusal(self) -> None:
-        """A refusal names addresses and who holds them, or neither."""
+        """A refusal has addresses and the name of their holder, or neither."""
         refusal = Refusal(("10.77.1.2",), "beta")
         self.is_wire(refusal, refusal.encode(), REFUSAL, Refusal.decode(REFUSAL))
         none, payload = Refusal((), ""), b'R{"addresses":[],"holder":""}'
@@ -263,13 +264,13 @@ class Wire(unittest.SynchronousTestCase):
             self.is_wire(reason, encode_bye(reason), payload, decode_bye(payload))
 
     def test_token(self) -> None:
-        """A ping has a token of eight bytes, and its pong the same."""
+        """A ping has a token of eight bytes, and its pong has the same."""
         self.assertEqual(decode_token(b"i\x00\x01\x02\x03\x04\x05\x06\x07"), bytes(range(8)))
         self.assertEqual(decode_token(b"o\xff\xff\xff\xff\xff\xff\xff\xff"), b"\xff" * 8)
 
 
 class RoundTrips(unittest.SynchronousTestCase):
-    """What is said is what is heard."""
+    """Decoding returns what was encoded."""
 
     @settings(max_examples=150, deadline=None)
     @given(
@@ -285,7 +286,7 @@ class RoundTrips(unittest.SynchronousTestCase):
     @settings(max_examples=150, deadline=None)
     @given(RECORDS)
     def test_record(self, record: NodeRecord) -> None:
-        """Any record; it always fits into a proof that fits into a handshake frame."""
+        """Any record, which also fits into the proof in a handshake frame."""
         encoded = record.encode()
         self.assertEqual(NodeRecord.decode(encoded), replace(record, settled=False))
         shown = encode_shown(SignedRecord(PUBLIC_KEY, SIGNATURE, encoded), record.settled)
@@ -321,15 +322,14 @@ class RoundTrips(unittest.SynchronousTestCase):
 
 
 class Broken(unittest.SynchronousTestCase):
-    """Bytes that are not quite a message: always the peer's error, never one of ours."""
+    """Malformed messages always raise the peer's error, never another exception."""
 
     def refuses(self, decode: Callable[[bytes], object], *payloads: bytes) -> None:
         for payload in payloads:
             self.assertEqual(outcome(decode, payload), "malformed", (decode.__name__, payload))
 
     def test_truncated(self) -> None:
-        """A message that ends anywhere before its end is malformed; a list of ids ends behind any
-        of them."""
+        """A truncated message is malformed; a list of ids may end after any of them."""
         shortest: dict[object, int] = {
             Proof.decode: 1 + 32 + len(SEALED),
             Claim.decode: 64 + 1,
@@ -342,7 +342,7 @@ class Broken(unittest.SynchronousTestCase):
             self.refuses(decode, *(payload[:size] for size in sizes))
 
     def test_trailing(self) -> None:
-        """A message with anything behind its end is malformed; JSON may be followed by space."""
+        """A message followed by other bytes is malformed; JSON may be followed by white space."""
         for decode, payload in PAYLOADS.items():
             if decode in (Proof.decode, Claim.decode, decode_shown):
                 continue
@@ -360,7 +360,7 @@ class Broken(unittest.SynchronousTestCase):
             self.refuses(Hello.decode, hello.encode())
 
     def test_counts_that_lie(self) -> None:
-        """A count that does not fit what follows is malformed."""
+        """A count that does not match the bytes after it is malformed."""
         for position in (1, 3):
             for count in set(range(256)) - {1}:
                 payload = bytearray(HELLO)
@@ -368,11 +368,11 @@ class Broken(unittest.SynchronousTestCase):
                 self.refuses(Hello.decode, bytes(payload))
 
     def test_bye_for_no_reason(self) -> None:
-        """A bye for a reason that we do not know is malformed."""
+        """A bye with an unknown reason is malformed."""
         self.refuses(decode_bye, b"B", b"BLEAVING", b"Bleaving ", b"Bnothing", b"B\xff")
 
     def test_not_json(self) -> None:
-        """JSON that is broken, too deep, too long a number or not text is malformed."""
+        """JSON that is invalid, too deep, has too long a number or is not text is malformed."""
         for broken in (
             b"",
             b"{",
@@ -388,7 +388,7 @@ class Broken(unittest.SynchronousTestCase):
             self.refuses(Refusal.decode, b"R" + broken)
 
     def test_not_an_object(self) -> None:
-        """JSON that is anything but an object, with all it takes, is malformed."""
+        """JSON that is not an object is malformed, for every message that is an object."""
         for other in (b"null", b"true", b"0", b'""', b"[{}]", b"{}", b"NaN", b'"id"'):
             self.refuses(NodeRecord.decode, other)
             self.refuses(Refusal.decode, b"R" + other)
@@ -396,7 +396,7 @@ class Broken(unittest.SynchronousTestCase):
     @settings(max_examples=300, deadline=None)
     @given(st.binary(max_size=100))
     def test_garbage(self, garbage: bytes) -> None:
-        """Random bytes are a message or malformed, to every decoder."""
+        """Every decoder accepts random bytes as a message or refuses them as malformed."""
         for decode, payload in PAYLOADS.items():
             for data in (garbage, payload[:1] + garbage):
                 result = outcome(decode, data)
@@ -405,14 +405,14 @@ class Broken(unittest.SynchronousTestCase):
     @settings(max_examples=200, deadline=None)
     @given(JSON)
     def test_random_json(self, value: object) -> None:
-        """Any JSON at all is malformed as a record and as a refusal."""
+        """JSON that happens to be neither a record nor a refusal is malformed as both."""
         data = json.dumps(value).encode()
         self.refuses(NodeRecord.decode, data)
         self.refuses(Refusal.decode, b"R" + data)
 
 
 class Records(unittest.SynchronousTestCase):
-    """A node record, field by field."""
+    """The fields of a node record."""
 
     def refuses(self, *records: bytes) -> None:
         for data in records:
@@ -428,24 +428,24 @@ class Records(unittest.SynchronousTestCase):
         self.refuses(*map(record_without, WRONG_FIELDS))
 
     def test_wrong(self) -> None:
-        """No field may have a wrong type or value."""
+        """A field with the wrong type or an invalid value is malformed."""
         for field, values in WRONG_FIELDS.items():
             self.refuses(*(record_with(**{field: value}) for value in values))
 
     def test_wrong_addresses(self) -> None:
-        """Every address must be one, without a scope."""
+        """Addresses must be valid, and must not have a scope."""
         for address in WRONG_ADDRESSES:
             self.refuses(record_with(addresses=[address]))
             self.refuses(record_with(addresses=["10.77.1.2/24", address]))
 
     def test_too_long(self) -> None:
-        """Every field has a longest value, and nothing is longer."""
+        """Every field has a maximum length."""
         self.assertEqual(self.accepts(record_with(**LONGEST)).name, LONGEST["name"])
         for field, value in TOO_LONG.items():
             self.refuses(record_with(**{field: value}))
 
     def test_longest_fits_the_handshake(self) -> None:
-        """The longest record there can be fits into a proof."""
+        """The longest possible record fits into a proof."""
         full = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xF000, 0xF008)]
         networks = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xE000, 0xE008)]
         longest = {**LONGEST, "addresses": full, "networks": networks}
@@ -453,18 +453,18 @@ class Records(unittest.SynchronousTestCase):
         self.assertLessEqual(len(record.encode()), sizes.MAX_RECORD)
 
     def test_raw_bytes(self) -> None:
-        """A name in UTF-8, with a NUL or a line end inside is no name."""
+        """A name in UTF-8, or with a NUL or a line end in it, is malformed."""
         for name in ("älpha".encode(), b"al\x00pha", b"al\npha", b"al\\npha", b"\\ud83d"):
             self.refuses(RECORD_BYTES.replace(b"alpha", name, 1))
 
     def test_numbers(self) -> None:
-        """A start time is a whole number as JSON writes it."""
+        """A start time is an integer, written as in JSON."""
         for number in (b"1e3", b"1.0", b"NaN", b"-Infinity", b"01", b"0x1", b"1_0", b"9" * 5000):
             self.refuses(RECORD_BYTES.replace(b"1795644308123", number))
 
     def test_settled(self) -> None:
-        """That a node is settled is not of its record, which is signed once: it is a byte before
-        it, in the handshake."""
+        """`settled` is not part of the record, which is signed once: it is the byte before it in
+        the handshake."""
         self.assertEqual(replace(RECORD, settled=True).encode(), RECORD_BYTES)
         self.assertEqual(self.accepts(record_with(settled=True)), RECORD)
         for settled in (False, True):
@@ -475,7 +475,7 @@ class Records(unittest.SynchronousTestCase):
             self.assertEqual(outcome(decode_shown, wrong), "malformed")
 
     def test_networks(self) -> None:
-        """Up to eight networks are said, as the config has them; or none."""
+        """A record has up to eight networks from the config, or none."""
         said = RECORD_BYTES[:-1] + b',"networks":["10.77.0.0/16","fd77::/48"]}'
         networks = (ip_network("10.77.0.0/16"), ip_network("fd77::/48"))
         record = replace(RECORD, networks=networks)
@@ -490,24 +490,24 @@ class Records(unittest.SynchronousTestCase):
             self.refuses(record_with(networks=value))
 
     def test_duplicate_keys(self) -> None:
-        """Of a field that is given twice the last one counts, and is checked."""
+        """If a field occurs twice, the last one counts and is validated."""
         twice = RECORD_BYTES[:-1] + b',"name":"beta"}'
         self.assertEqual(self.accepts(twice).name, "beta")
         self.refuses(RECORD_BYTES[:-1] + b',"name":"two words"}')
 
     def test_unknown_fields(self) -> None:
-        """Fields that a later version may add are passed over."""
+        """Unknown fields, which a later version may add, are ignored."""
         self.assertEqual(self.accepts(record_with(colour="red", more=[None])), RECORD)
 
     def test_deep_unknown_field(self) -> None:
-        """A field that is passed over must still be readable."""
+        """An unknown field must still be valid JSON."""
         deep = b"[" * 100_000 + b"]" * 100_000
         self.refuses(RECORD_BYTES[:-1] + b',"more":' + deep + b"}")
 
     @settings(max_examples=200, deadline=None)
     @given(st.sampled_from(sorted(WRONG_FIELDS)), JSON)
     def test_any_value(self, field: str, value: object) -> None:
-        """A field with any value makes a record that says the same again, or is malformed."""
+        """A record with any value in any field is malformed, or encodes to the same again."""
         result = outcome(NodeRecord.decode, record_with(**{field: value}))
         if isinstance(result, NodeRecord):
             self.assertEqual(NodeRecord.decode(result.encode()), result)
@@ -516,16 +516,16 @@ class Records(unittest.SynchronousTestCase):
 
 
 class Urls(unittest.SynchronousTestCase):
-    """Where a node says that it can be dialed."""
+    """The advertised URL of a node."""
 
     def test_right(self) -> None:
-        """A host name or an address and a port."""
+        """A host name or an address, with a port, is accepted."""
         self.assertEqual(split_url("https://alpha.example:4567"), ("alpha.example", 4567))
         self.assertEqual(split_url("https://192.0.2.1:1"), ("192.0.2.1", 1))
         self.assertEqual(split_url("https://[2001:db8::1]:65535"), ("2001:db8::1", 65535))
 
     def test_wrong(self) -> None:
-        """Another scheme, no port, no host and no URL at all."""
+        """Other schemes, a missing port or host, and strings that are no URLs are refused."""
         for url in (
             "",
             "alpha:4567",
@@ -542,7 +542,7 @@ class Urls(unittest.SynchronousTestCase):
             self.assertRaises(ValueError, split_url, url)
 
     def test_more_than_host_and_port(self) -> None:
-        """A port that cannot be dialed, a user, a path or a query: that is not https://host:port."""
+        """A port that cannot be dialed, and a user, path or query in the URL, are refused."""
         for url in (
             "https://alpha:0",
             "https://user:word@alpha:4567",
@@ -554,14 +554,14 @@ class Urls(unittest.SynchronousTestCase):
 
 
 class GossipAndRefusals(unittest.SynchronousTestCase):
-    """What an authentic peer says is not trusted either."""
+    """Messages from an authentic peer are validated like any other."""
 
     def refuses(self, decode: Callable[[bytes], object], tag: bytes, **fields: object) -> None:
         payload = tag + json.dumps(fields).encode()
         self.assertEqual(outcome(decode, payload), "malformed", payload)
 
     def test_gossip(self) -> None:
-        """Gossip that is cut off, or has ids that are, is malformed."""
+        """Truncated gossip, or gossip with truncated ids, is malformed."""
         for length in range(len(GOSSIP)):
             if (length - 11) % 16 or length < 27:
                 self.assertEqual(outcome(Gossip.decode, GOSSIP[:length]), "malformed", length)
@@ -569,7 +569,7 @@ class GossipAndRefusals(unittest.SynchronousTestCase):
         self.assertEqual(outcome(decode_inquiry, INQUIRY + b"x"), "malformed")
 
     def test_refusal(self) -> None:
-        """A refusal without one of its parts, or with one of a wrong kind, is malformed."""
+        """A refusal that lacks a part, or has one of the wrong type, is malformed."""
         self.refuses(Refusal.decode, b"R", addresses=[])
         self.refuses(Refusal.decode, b"R", holder="beta")
         for value in (*NO_LISTS, "10.77.1.2"):
@@ -578,7 +578,7 @@ class GossipAndRefusals(unittest.SynchronousTestCase):
             self.refuses(Refusal.decode, b"R", addresses=["10.77.1.2"], holder=value)
 
     def test_too_many_addresses(self) -> None:
-        """Nobody has more than eight addresses that could be refused."""
+        """A refusal of more than eight addresses, which no node can have, is malformed."""
         nine = [f"10.77.1.{host}" for host in range(9)]
         self.refuses(Refusal.decode, b"R", addresses=nine, holder="beta")
         payload = Refusal(tuple(nine[:8]), "beta").encode()

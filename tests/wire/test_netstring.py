@@ -1,4 +1,4 @@
-"""The frame decoder, fed whole, byte by byte and in random cuts, beside Twisted's own receiver."""
+"""The frame decoder, fed whole, byte by byte and in random chunks, compared with Twisted's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_DIGITS = 9
 
 SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 PAYLOADS = st.lists(st.binary(max_size=LIMIT), max_size=8)
-# What a stream of frames is made of, in an order that may or may not make sense.
+# The pieces of random streams, in an order that may or may not be valid.
 PIECES = st.one_of(
     st.binary(max_size=LIMIT + 10).map(encode),
     st.sampled_from([b"0", b"1", b"7", b"12", b":", b",", b"-", b"+", b" ", b"\n", b"a"]),
@@ -31,7 +31,7 @@ Outcome = tuple[list[bytes], str | None]
 
 
 def cut(stream: bytes, sizes: list[int]) -> Iterator[bytes]:
-    """The stream in chunks of these sizes, again and again until it ends."""
+    """The stream in chunks of these sizes, repeated until its end."""
     offset = 0
     while offset < len(stream):
         for size in sizes:
@@ -53,7 +53,7 @@ def decoded(chunks: Iterable[bytes], limit: int = LIMIT) -> Outcome:
 
 
 class Stock(NetstringReceiver):
-    """Twisted's receiver, which keeps what it receives."""
+    """Twisted's receiver, which collects what it receives."""
 
     MAX_LENGTH = LIMIT
 
@@ -76,7 +76,7 @@ def received(chunks: Iterable[bytes]) -> tuple[list[bytes], bool]:
 
 
 class Literals(unittest.SynchronousTestCase):
-    """The wire, written out."""
+    """Hand-written streams."""
 
     def test_encode(self) -> None:
         """A frame is its length in decimal, a colon, the payload and a comma."""
@@ -85,21 +85,21 @@ class Literals(unittest.SynchronousTestCase):
         self.assertEqual(encode(b"x" * 1000), b"1000:" + b"x" * 1000 + b",")
 
     def test_decode(self) -> None:
-        """Frames may follow each other closely, be empty, and hold colons and commas."""
+        """Frames may be adjacent or empty, and contain colons and commas."""
         stream = b"5:hello,0:,4::,:,,1:\x00,"
         expected: Outcome = ([b"hello", b"", b":,:,", b"\x00"], None)
         self.assertEqual(decoded([stream]), expected)
         self.assertEqual(decoded(cut(stream, [1])), expected)
 
     def test_incomplete(self) -> None:
-        """What is not complete yet is neither a payload nor an error."""
+        """An incomplete frame is neither a payload nor an error."""
         for stream in (b"", b"5", b"5:", b"5:hell", b"5:hello", b"0:", b"999999999"):
             self.assertEqual(decoded([stream]), ([], None), stream)
             self.assertEqual(decoded(cut(stream, [1])), ([], None), stream)
 
     def test_announced(self) -> None:
-        """What is kept of a frame is what has come of it, however long it is to be; when it is
-        whole, or nothing more is to come, nothing is kept."""
+        """Only the received part of a frame is held, whatever length was announced; nothing is held
+        once it is complete, or after `clear`."""
         decoder = Decoder(1 << 30)
         self.assertEqual(list(decoder.feed(b"100000000:begin")), [])
         self.assertEqual(decoder.held, 5)
@@ -116,7 +116,8 @@ class Literals(unittest.SynchronousTestCase):
         self.assertEqual(decoder.held, 0)
 
     def test_not_a_frame(self) -> None:
-        """What cannot become a frame any more is refused, however it is cut."""
+        """Bytes that cannot become a frame any more are refused, however they are split into
+        chunks."""
         for stream in (
             b":",
             b",",
@@ -140,28 +141,29 @@ class Literals(unittest.SynchronousTestCase):
             self.assertEqual(decoded(cut(stream, [1])), ([], "framing"), stream)
 
     def test_endless_digits(self) -> None:
-        """A length that does not end is refused at its tenth digit."""
+        """An endless length is refused at its tenth digit."""
         self.assertEqual(decoded([b"9" * MAX_DIGITS]), ([], None))
         self.assertEqual(decoded([b"9" * (MAX_DIGITS + 1)]), ([], "framing"))
         self.assertEqual(decoded(cut(b"9" * (MAX_DIGITS + 1), [1])), ([], "framing"))
 
     def test_frames_before_the_error(self) -> None:
-        """What came before the mistake is still received."""
+        """The frames before an invalid one are still delivered."""
         self.assertEqual(decoded([b"1:a,2:bc,x"]), ([b"a", b"bc"], "framing"))
 
 
 class Limit(unittest.SynchronousTestCase):
-    """The longest payload that is accepted."""
+    """The limit on the length of a payload."""
 
     def test_at_the_limit(self) -> None:
-        """A payload of exactly the limit passes; one byte more is oversized at once, unseen."""
+        """A payload of exactly the limit is accepted; one byte more is refused before it
+        arrives."""
         self.assertEqual(decoded([encode(b"x" * LIMIT)]), ([b"x" * LIMIT], None))
         self.assertEqual(decoded([b"101:"]), ([], "oversized"))
         self.assertEqual(decoded(cut(b"101:", [1])), ([], "oversized"))
         self.assertEqual(decoded([b"999999999:"]), ([], "oversized"))
 
     def test_raised_between_two_frames(self) -> None:
-        """A limit raised after one frame holds for the next one of the same chunk."""
+        """A limit that is raised after a frame applies to the next frame in the same chunk."""
         decoder = Decoder(5)
         frames = decoder.feed(b"5:hello,6:worlds,")
         self.assertEqual(next(frames), b"hello")
@@ -169,7 +171,7 @@ class Limit(unittest.SynchronousTestCase):
         self.assertEqual(list(frames), [b"worlds"])
 
     def test_lowered_between_two_frames(self) -> None:
-        """A limit lowered after one frame holds for the next one of the same chunk."""
+        """A limit that is lowered after a frame applies to the next frame in the same chunk."""
         decoder = Decoder(5)
         frames = decoder.feed(b"5:hello,5:world,")
         self.assertEqual(next(frames), b"hello")
@@ -177,7 +179,7 @@ class Limit(unittest.SynchronousTestCase):
         self.assertEqual(self.assertRaises(PeerError, next, frames).reason, "oversized")
 
     def test_raised_after_a_spanning_frame(self) -> None:
-        """The same, when the first frame began in an earlier chunk."""
+        """The same holds if the first frame began in an earlier chunk."""
         decoder = Decoder(5)
         self.assertEqual(list(decoder.feed(b"5:he")), [])
         frames = decoder.feed(b"llo,6:worlds,")
@@ -186,7 +188,7 @@ class Limit(unittest.SynchronousTestCase):
         self.assertEqual(list(frames), [b"worlds"])
 
     def test_changed_inside_a_frame(self) -> None:
-        """A frame whose length was accepted is not refused afterwards."""
+        """A frame whose length has been accepted is not refused later."""
         decoder = Decoder(5)
         self.assertEqual(list(decoder.feed(b"5:he")), [])
         decoder.limit = 1
@@ -194,16 +196,16 @@ class Limit(unittest.SynchronousTestCase):
 
 
 class Memory(unittest.SynchronousTestCase):
-    """What the decoder copies, and what it keeps."""
+    """What the decoder copies, and what it holds."""
 
     def test_no_copy(self) -> None:
-        """A frame that lies in one chunk is a view of it, not a copy."""
+        """A frame inside one chunk is a view of it, not a copy."""
         chunk = b"5:hello,5:world,"
         for frame in Decoder(LIMIT).feed(chunk):
             self.assertIs(frame.obj, chunk)
 
     def test_payloads_stay(self) -> None:
-        """A payload that is kept does not change when more arrives."""
+        """A payload that the caller holds does not change when more data arrives."""
         decoder = Decoder(LIMIT)
         kept = [frame for chunk in cut(b"5:hello,5:world,", [6]) for frame in decoder.feed(chunk)]
         list(decoder.feed(b"9:different,"))
@@ -212,7 +214,7 @@ class Memory(unittest.SynchronousTestCase):
     @settings(max_examples=150, deadline=None)
     @given(st.lists(PIECES, max_size=12).map(b"".join), SIZES)
     def test_bound(self, stream: bytes, sizes: list[int]) -> None:
-        """Whatever arrives, at most one frame and the digits of a length are kept."""
+        """Whatever arrives, at most one frame and the digits of a length are held."""
         decoder = Decoder(LIMIT)
         for chunk in cut(stream, sizes):
             try:
@@ -224,12 +226,12 @@ class Memory(unittest.SynchronousTestCase):
 
 
 class AnyInput(unittest.SynchronousTestCase):
-    """Random streams in random cuts."""
+    """Random streams in random chunks."""
 
     @settings(max_examples=150, deadline=None)
     @given(PAYLOADS, SIZES)
     def test_round_trip(self, payloads: list[bytes], sizes: list[int]) -> None:
-        """What is encoded comes out again, however the stream is cut."""
+        """Encoded payloads are decoded again, however the stream is split into chunks."""
         stream = b"".join(map(encode, payloads))
         self.assertEqual(decoded([stream]), (payloads, None))
         self.assertEqual(decoded(cut(stream, [1])), (payloads, None))
@@ -238,10 +240,11 @@ class AnyInput(unittest.SynchronousTestCase):
     @settings(max_examples=400, deadline=None)
     @given(st.lists(PIECES, max_size=12).map(b"".join), SIZES)
     def test_beside_twisted(self, stream: bytes, sizes: list[int]) -> None:
-        """Of any stream Twisted's receiver yields the same payloads and refuses the same rest.
+        """For any stream, Twisted's receiver yields the same payloads and refuses the same
+        rest.
 
-        The final "x" settles the only difference: a length that has gone wrong before its colon
-        came (a leading zero, a newline, too many digits) may be refused by one of the two a few
+        The final "x" removes the only difference: when a length is invalid before its colon has
+        arrived (a leading zero, a newline, too many digits), one of the two may refuse it a few
         bytes earlier.
         """
         stream += b"x"
