@@ -36,7 +36,7 @@ class DocsTests(SynchronousTestCase):
         self.assertEqual(documented, names)
 
     def test_failure_reasons(self) -> None:
-        """docs/monitoring.md has a row for each failure reason in the code, which may end in a link."""
+        """docs/monitoring.md has a row for each failure reason, which may end in a link."""
         section = self.read("docs/monitoring.md").partition("## Why connections fail\n")[2]
         rows = re.findall(
             r"^\| `(\w+)` \| (.*?)(?: \(\[.*)? \|$", section.partition("\n## ")[0], re.M

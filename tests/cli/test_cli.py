@@ -1,4 +1,4 @@
-"""The command line, as a person uses it."""
+"""The command line, as a user sees it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tunmesh.config.docs.reference import reference
 from tunmesh.config.docs.schema import schema
 from tunmesh.errors import OperatorError
 
-# One error that any file can have, and one that only the lint looks for.
+# An error that any command finds, and one that only the lint finds.
 WRONG = GOOD.replace("uid: 1000", "uid: 0").replace("198.18.", "127.7.")
 DOUBTFUL = GOOD.replace("  control_api:\n", "  control_api:\n    max_batch_size: 9\n")
 
@@ -39,17 +39,17 @@ class ConfigCommands(LintCase):
         self.path.write_text(GOOD)
 
     def test_check_passes(self) -> None:
-        """A file that is right gets one line saying so."""
+        """For a valid file, one line says so."""
         result = run("config", "check", str(self.path))
         self.assertEqual((result.exit_code, result.output), (0, f"{self.path}: ok\n"))
 
     def test_file_from_environment(self) -> None:
-        """Without a file, the one of $TUNMESH_CONFIG_PATH is meant."""
+        """Without a file argument, the file in $TUNMESH_CONFIG_PATH is checked."""
         result = run("config", "check", environ={"TUNMESH_CONFIG_PATH": str(self.path)})
         self.assertEqual((result.exit_code, result.output), (0, f"{self.path}: ok\n"))
 
     def test_check_fails(self) -> None:
-        """Every problem is one line on stderr, and the exit code says that there are some."""
+        """Every problem is one line on stderr, and the exit code is not 0."""
         self.path.write_text(GOOD.replace("uid: 1000", "uid: 0\n    gdi: 5"))
         result = run("config", "check", str(self.path))
         self.assertEqual((result.exit_code, result.stdout), (1, ""))
@@ -71,7 +71,8 @@ class ConfigCommands(LintCase):
         )
 
     def test_check_looks_around(self) -> None:
-        """What only the lint looks for is reported together with what every command finds."""
+        """Problems found only by the lint are reported together with those that every command
+        finds."""
         self.path.write_text(WRONG)
         result = run("config", "check", str(self.path))
         self.assertEqual((result.exit_code, result.stdout), (1, ""))
@@ -80,7 +81,7 @@ class ConfigCommands(LintCase):
         self.assertIn(":20: tun_mesh/process/uid: must be 1 or more, not 0", uid)
 
     def test_example(self) -> None:
-        """The example is printed as it is to be saved."""
+        """The example is printed exactly as it should be saved."""
         result = run("config", "example")
         self.assertEqual((result.exit_code, result.stdout), (0, example()))
 
@@ -90,12 +91,12 @@ class ConfigCommands(LintCase):
         self.assertEqual((result.exit_code, json.loads(result.stdout)), (0, schema()))
 
     def test_reference(self) -> None:
-        """The documentation of the keys is printed, for those who have only the image."""
+        """The documentation of the keys is printed, for users who have only the image."""
         result = run("config", "reference")
         self.assertEqual((result.exit_code, result.stdout), (0, reference()))
 
     def test_show(self) -> None:
-        """The effective config is YAML with every default, and without the secret."""
+        """The effective config is printed as YAML with every default, and without the secret."""
         result = run("config", "show", str(self.path))
         self.assertEqual(result.exit_code, 0)
         self.assertNotIn(SECRET, result.output)
@@ -105,13 +106,13 @@ class ConfigCommands(LintCase):
         self.assertEqual(tree["process"]["gid"], 1000)
 
     def test_show_secrets(self) -> None:
-        """The secret is shown to those who ask for it."""
+        """The secret is shown on request."""
         result = run("config", "show", "--no-redact", str(self.path))
         tree = yaml.safe_load(result.stdout)["tun_mesh"]
         self.assertEqual(tree["clustering"]["auth"]["secret"], SECRET)
 
     def test_show_fails(self) -> None:
-        """A file that cannot be read is one line on stderr, whatever the command."""
+        """A file that cannot be read is one line on stderr, for every command."""
         result = run("config", "show", str(self.path.with_name("none.yaml")))
         self.assertEqual((result.exit_code, result.stdout), (1, ""))
         self.assertEqual(len(result.stderr.splitlines()), 1)
@@ -138,17 +139,17 @@ class CommandsOfTheOriginal(LintCase):
         self.assertNotIn(SECRET, result.output)
 
     def test_parse_secrets(self) -> None:
-        """The secret is shown to those who ask for it, and what is printed is a config then."""
+        """The secret is shown on request, and the output is then a valid config."""
         result = run("--no-redact", str(self.path), command=parse)
         self.assertEqual(self.load(result.stdout), self.load(GOOD))
 
     def test_parse_file_from_environment(self) -> None:
-        """Without a file, the one of $TUNMESH_CONFIG_PATH is meant."""
+        """Without a file argument, the file in $TUNMESH_CONFIG_PATH is used."""
         result = run(environ={"TUNMESH_CONFIG_PATH": str(self.path)}, command=parse)
         self.assertEqual(result.stdout, run("config", "show", str(self.path)).stdout)
 
     def test_parse_warns(self) -> None:
-        """Warnings go to stderr, so that stdout is YAML all the same."""
+        """Warnings go to stderr, so that stdout is still YAML."""
         self.path.write_text(DOUBTFUL)
         result = run(str(self.path), command=parse)
         self.assertEqual(result.exit_code, 0)
@@ -165,7 +166,7 @@ class CommandsOfTheOriginal(LintCase):
             self.assertTrue(line.startswith(f"{self.path}:"), line)
 
     def test_parse_nothing(self) -> None:
-        """A file that is not there is one line, too."""
+        """A missing file is one line, too."""
         result = run("/nowhere/config.yaml", command=parse)
         self.assertEqual((result.exit_code, result.stdout), (1, ""))
         self.assertEqual(
@@ -176,17 +177,17 @@ class CommandsOfTheOriginal(LintCase):
 
 
 class TheRest(unittest.SynchronousTestCase):
-    """What is common to all commands."""
+    """What all commands have in common."""
 
     def test_version(self) -> None:
-        """--version says which tunmesh this is."""
+        """--version prints the version of tunmesh."""
         result = run("--version")
         self.assertEqual(
             (result.exit_code, result.output), (0, f"tunmesh, version {__version__}\n")
         )
 
     def test_operator_errors(self) -> None:
-        """An error that a person must mend is one line, whatever command it comes from."""
+        """An error that a person must fix is one line, for every command."""
 
         @click.command(cls=OneLineErrors)
         def doomed() -> None:

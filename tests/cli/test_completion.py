@@ -1,4 +1,4 @@
-"""What a shell is told when somebody presses Tab."""
+"""Tab completion in shells."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tunmesh.cli.main import main
 
 BIN = str(Path(sys.executable).parent)
 BASH = which("bash")
-# What bash does when somebody has typed the words and presses Tab.
+# What bash does when a user has typed these words and presses Tab.
 TAB = """
 eval "$(tunmesh completion bash)"
 COMP_WORDS=(tunmesh "$@"); COMP_CWORD=$#
 _tunmesh_completion tunmesh
 printf '%s ' "${COMPREPLY[@]}"
 """
-# What click makes of the words, and what it takes to import.
+# click's completions of the words, and the modules that this imports.
 LIGHT = """
 import sys
 from tunmesh.cli.main import main
@@ -52,7 +52,7 @@ class Completion(unittest.TestCase):
         return text
 
     async def test_bash(self) -> None:
-        """A real bash completes commands, commands of commands, options and their values."""
+        """A real bash completes commands, subcommands, options and their values."""
         if BASH is None:
             raise unittest.SkipTest("bash is not installed")
         for words, completions in (
@@ -79,7 +79,7 @@ class Completion(unittest.TestCase):
             self.assertIn("plain,", said)
 
     def test_shells(self) -> None:
-        """There is a script for each of the usual shells, and a line for others."""
+        """There is a script for each common shell, and an error line for others."""
         for shell, said in (
             ("bash", "complete -o nosort -F _tunmesh_completion tunmesh"),
             ("zsh", "#compdef tunmesh"),

@@ -1,5 +1,5 @@
-"""The command line when standard output is closed, full or read by nobody, and when what listens at
-the socket is no node that answers: one line at most, and never a traceback."""
+"""The command line when standard output is closed, full or not read, and when the control socket is
+not that of a responding node: one line at most, and never a traceback."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.support.realnode import reactor
 from tunmesh.cli.client import Client
 from tunmesh.cli.main import main
 
-# Runs command lines one after the other, each in a child of a process that has imported all of it,
-# with its standard streams as they are wanted; prints the exit codes and what went to stderr.
+# Runs command lines one after another, each in a child of a process that has imported all of it,
+# with the given standard streams; prints the exit codes and stderr.
 RUNNER = """
 import json, os, sys, tempfile
 from tunmesh.cli.main import main
@@ -64,8 +64,8 @@ for line in lines:
         results.append((code, error.read().decode()))
 print(json.dumps(results))
 """
-# Arguments that a command needs, or without which it would take long. A new command that needs some
-# fails here until it has a line.
+# Arguments that a command needs, or without which it would take long. A new command that needs
+# arguments fails here until it has a line.
 ARGUMENTS = {
     "capture": ["--port", "1"],
     "completion": ["bash"],
@@ -87,7 +87,7 @@ FOLLOWING = (["events", "--follow"], ["status", "--watch"])
 
 
 def command_lines() -> Iterator[list[str]]:
-    """One for each command, and some more."""
+    """At least one for each command."""
     context = click.Context(main)
     for name in main.list_commands(context):
         found = main.get_command(context, name)
@@ -99,7 +99,7 @@ def command_lines() -> Iterator[list[str]]:
 
 
 def asking() -> Iterator[list[str]]:
-    """The command lines of those that ask a node; `doctor` has more to say, and its own test."""
+    """The command lines that ask a node; `doctor` prints more, and has its own test."""
     context = click.Context(main)
     for line in (*command_lines(), *FOLLOWING):
         found = main.get_command(context, line[0])
@@ -109,7 +109,7 @@ def asking() -> Iterator[list[str]]:
 
 
 class StreamTests(unittest.TestCase):
-    """Every command, beside a node, with something else than usual at 0, 1 and 2."""
+    """Every command, next to a node, with unusual file descriptors 0, 1 and 2."""
 
     timeout = 120
 
@@ -118,7 +118,7 @@ class StreamTests(unittest.TestCase):
         self.node.log.info("linked", event="linked")
 
     async def run_with(self, streams: str, lines: list[list[str]]) -> list[tuple[int, str]]:
-        """The exit code of each, and what it said on stderr."""
+        """Exit code and stderr of each."""
         out, err, code = await getProcessOutputAndValue(
             sys.executable,
             ["-c", RUNNER, json.dumps([streams, *lines])],
@@ -142,21 +142,21 @@ class StreamTests(unittest.TestCase):
         return [line for line in command_lines() if line[0] not in ("capture", "drain")]
 
     async def test_closed(self) -> None:
-        """A command with standard streams closed does what it does otherwise, and its exit code
-        says how that went."""
+        """With standard streams closed, a command works as usual, and its exit code says whether it
+        succeeded."""
         usual = await self.run_with(os.devnull, self.lines())
         self.assertEqual(await self.run_with("no output", self.lines()), usual)
         closed = await self.run_with("closed", self.lines())
         self.assertEqual([code for code, _ in closed], [code for code, _ in usual])
 
     async def test_capture_to_nowhere(self) -> None:
-        """A capture with standard output closed would be in vain: it says so."""
+        """A capture with standard output closed would be pointless: it says so."""
         [(code, text)] = await self.run_with("no output", [["capture"]])
         self.assertEqual(code, 1)
         self.assertIn("standard output is closed", text)
 
     async def test_full(self) -> None:
-        """Output for which there is no room is one line, and exit code 1."""
+        """A full disk under the output is one line, and exit code 1."""
         said = await self.run_with("/dev/full", self.lines())
         for line, (code, text) in zip(self.lines(), said, strict=True):
             if line != ["healthcheck"]:  # its exit code says it all
@@ -166,7 +166,7 @@ class StreamTests(unittest.TestCase):
                 self.assertEqual(code, 1)
 
     async def test_nobody_reads(self) -> None:
-        """A command whose reader is gone, as in `tunmesh events | head`, ends in silence."""
+        """A command whose reader is gone, as in `tunmesh events | head`, ends silently."""
         lines = [["status"], ["events"], ["events", "-f"], ["status", "--watch"], ["capture"]]
         lines += [["config", "schema"], ["config", "reference"], ["healthcheck"], ["--help"]]
         said = [text for _, text in await self.run_with("unread", lines)]
@@ -174,7 +174,7 @@ class StreamTests(unittest.TestCase):
 
 
 class _Fake(Protocol):
-    """Takes a request, and answers with no more than this before it hangs up."""
+    """Accepts a request, and answers with only this before it hangs up."""
 
     transport: ITransport
     answer = b""
@@ -218,7 +218,7 @@ class NoObject(_Fake):
 
 
 class WrongSocketTests(unittest.TestCase):
-    """Every command that asks a node, when something else listens at its socket."""
+    """Every command that asks a node, with another program listening at its socket."""
 
     timeout = 120
 
@@ -247,33 +247,33 @@ class WrongSocketTests(unittest.TestCase):
                 result = await self.ask(line)
                 self.assertNotIn("Traceback", result.output, line)
                 if b"200 OK" in fake.answer and line[0] in ("capture", "healthcheck"):
-                    continue  # the one copies whatever comes, the other wants nothing but that
+                    continue  # one copies any answer, the other accepts nothing else
                 if fake is OtherVersion and ("json" in line or line == ["drain"]):
-                    continue  # nothing of the answer is looked at
+                    continue  # the answer is not parsed
                 self.assertEqual(result.exit_code, 1, line)
                 self.assertEqual(len(result.output.splitlines()), 1, result.output)
         finally:
             await port.stopListening()
 
     async def test_silent(self) -> None:
-        """Who takes the question and says nothing is given up."""
+        """A server that accepts the request and never answers times out."""
         await self._refused(Silent)
 
     async def test_hangs_up(self) -> None:
-        """Who hangs up without an answer did not answer."""
+        """A server that hangs up without an answer is reported."""
         await self._refused(_Fake)
 
     async def test_midway(self) -> None:
-        """Nor did who hangs up, or stops, within the answer."""
+        """A server that hangs up, or stops, in the middle of an answer is reported."""
         await self._refused(Midway)
 
     async def test_others(self) -> None:
-        """Other programs, and other versions, are named as such."""
+        """Other programs, and other versions of tunmesh, are reported as such."""
         for fake in (NoHttp, OtherProgram, OtherVersion, NoObject):
             await self._refused(fake)
 
     async def test_stops_amid_events(self) -> None:
-        """A node that stops answering while it is followed is given up, too."""
+        """A node that stops answering while its events are followed times out, too."""
         self.patch(Silent, "answer", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")
         port = reactor.listenUNIX(str(self.path), Factory.forProtocol(Silent))
         node = Client(self.path)
@@ -284,8 +284,8 @@ class WrongSocketTests(unittest.TestCase):
         await port.stopListening()
 
     async def test_not_permitted(self) -> None:
-        """A socket of somebody else's is one line."""
-        lines = [line for line in asking() if line[0] != "healthcheck"]  # that asks the port then
+        """A socket that this user may not open is one line."""
+        lines = [line for line in asking() if line[0] != "healthcheck"]  # it then asks the port
         port = reactor.listenUNIX(str(self.path), Factory.forProtocol(Silent))
         self.path.chmod(0)
         for line in lines:
@@ -297,7 +297,7 @@ class WrongSocketTests(unittest.TestCase):
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Files may be used only as far as nobody may, by this thread: see setfsuid(2)."""
+    """This thread may use files only as far as the user nobody may: see setfsuid(2)."""
     before = _libc.setfsuid(NOBODY)
     try:
         yield

@@ -1,4 +1,4 @@
-"""`tunmesh secret` and `tunmesh certificate`, and the nodes that use what they make."""
+"""`tunmesh secret` and `tunmesh certificate`, and nodes that use the files that they make."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from tunmesh.tls.credentials import Credentials
 
 
 class Workshop(Meeting):
-    """A directory in which the commands are used."""
+    """A directory in which the commands are run."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
 
     def make(self, command: str, *options: str) -> Result:
-        """Run a command that succeeds; `command` may have words."""
+        """Run a command that succeeds; `command` may have several words."""
         result = run(*command.split(), *options)
         self.assertEqual((result.exit_code, result.stderr), (0, ""))
         return result
 
     def certificate(self, *options: str, directory: str = ".") -> Path:
-        """Make a certificate in a directory in ours, which is returned."""
+        """Make a certificate in a subdirectory, which is returned."""
         place = self.directory / directory
         place.mkdir(exist_ok=True)
         self.make("certificate", "--dir", str(place), *options)
         return place
 
     def refused(self, text: str, *arguments: str) -> None:
-        """One line, exit code 1, and nothing new in the directory."""
+        """The command prints one line, exits with 1, and leaves nothing new in the directory."""
         before = sorted(self.directory.rglob("*"))
         result = run(*arguments)
         self.assertEqual((result.exit_code, result.stdout), (1, ""))
@@ -61,14 +61,14 @@ class SecretTests(Workshop):
     """`tunmesh secret`."""
 
     def test_printed(self) -> None:
-        """It prints 256 bits, others each time."""
+        """It prints 256 bits, different ones each time."""
         made = {self.make("secret").stdout for _ in range(3)}
         self.assertEqual(len(made), 3)
         for secret in made:
             self.assertRegex(secret, r"\A[0-9a-f]{64}\n\Z")
 
     def test_written(self) -> None:
-        """In a file it is only its owner's to read, whatever the umask is; then it is not shown."""
+        """In a file, only its owner can read it, whatever the umask is; then it is not printed."""
         for umask in (0o000, 0o022, 0o777):
             self.addCleanup(os.umask, os.umask(umask))
             path = self.directory / f"secret-{umask:o}"
@@ -78,15 +78,15 @@ class SecretTests(Workshop):
         self.assertEqual(len(list(self.directory.iterdir())), 3)
 
     def test_group(self) -> None:
-        """With a group, that group may read it and nobody else."""
+        """With a group, that group may read it, and no other user."""
         path = self.directory / "secret"
         gid = os.getgid()
         self.make("secret", "--out", str(path), "--group", str(gid))
         self.assertEqual((self.mode(path), path.stat().st_gid), ("-rw-r-----", gid))
 
     def test_never_overwritten(self) -> None:
-        """A secret that is there is left alone, also if it is a link to nowhere; --force replaces
-        it, and keeps nothing of the old file's mode."""
+        """An existing secret is not overwritten, even if it is a dangling link; --force replaces
+        it, and the old file's mode with it."""
         path = self.directory / "secret"
         path.write_text("precious")
         path.chmod(0o644)
@@ -99,7 +99,7 @@ class SecretTests(Workshop):
         self.refused("exists already", "secret", "--out", str(dangling))
 
     def test_impossible(self) -> None:
-        """A directory or group that is not there is named."""
+        """A directory or group that does not exist is named."""
         path = str(self.directory / "none" / "secret")
         self.refused(f"{path}: cannot be written: No such file", "secret", "--out", path)
         path = str(self.directory / "secret")
@@ -110,8 +110,8 @@ class CertificateTests(Workshop):
     """`tunmesh certificate`."""
 
     def test_files(self) -> None:
-        """Only the owner can read the key, and everybody the certificate, whatever the umask is;
-        with a group, it can read the key."""
+        """Only the owner can read the key, and any user the certificate, whatever the umask is;
+        with a group, that group can read the key."""
         self.addCleanup(os.umask, os.umask(0o777))
         made = self.certificate()
         self.assertEqual(self.mode(made / "key.pem"), "-rw-------")
@@ -122,7 +122,7 @@ class CertificateTests(Workshop):
         self.assertEqual(sorted(os.listdir(made)), ["cert.pem", "key.pem"])
 
     def test_elsewhere(self) -> None:
-        """Both files can be called and put as one likes; a line says how long they are good."""
+        """Name and directory of both files can be chosen; a line says how long they are valid."""
         cert, key = self.directory / "a", self.directory / "b"
         result = self.make(f"certificate --out-cert {cert} --out-key {key} --days 30")
         until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=30)
@@ -130,7 +130,7 @@ class CertificateTests(Workshop):
         certificates.load(cert, key, None, False)
 
     def test_contents(self) -> None:
-        """A node's certificate has its hosts, can sign no other, and is for servers only."""
+        """A node's certificate lists its hosts, cannot sign others, and is for servers only."""
         made = self.certificate("--name", "Node1.example", "--address", "2001:db8::1")
         (cert,) = x509.load_pem_x509_certificates((made / "cert.pem").read_bytes())
         find = cert.extensions.get_extension_for_class
@@ -143,7 +143,7 @@ class CertificateTests(Workshop):
         load_pem_private_key((made / "key.pem").read_bytes(), None)
 
     def test_never_overwritten(self) -> None:
-        """If one of the two files is there, neither is written."""
+        """If one of the two files exists, neither is written."""
         made = self.certificate()
         before = (made / "cert.pem").read_bytes()
         (made / "key.pem").unlink()
@@ -151,7 +151,7 @@ class CertificateTests(Workshop):
         self.assertEqual((made / "cert.pem").read_bytes(), before)
 
     def test_wrong_hosts(self) -> None:
-        """What is no name, or no address, is refused with what would be right."""
+        """Invalid names and addresses are refused, with what would be right."""
         for option, value, text in (
             ("--name", "192.0.2.1", "--name 192.0.2.1: is an address; give it as --address"),
             ("--name", "a b", "--name a b: must be a host name"),
@@ -163,7 +163,7 @@ class CertificateTests(Workshop):
             self.refused(text, "certificate", *directory, option, value)
 
     def test_wrong_authority(self) -> None:
-        """Who is no authority, or has not the right key, signs nothing."""
+        """A certificate that is no authority, or does not match its key, signs nothing."""
         shared = self.certificate(directory="shared")
         authority = self.certificate("--ca", directory="authority")
         command = ("certificate", "--dir", str(self.directory))
@@ -177,7 +177,7 @@ class CertificateTests(Workshop):
             self.assertEqual(run(*command, *options).exit_code, 2)
 
     def test_within_the_authority(self) -> None:
-        """No certificate outlives its authority, and an authority that has expired signs none."""
+        """No certificate outlives its authority, and an expired authority signs none."""
         now = datetime.datetime.now(datetime.UTC)
         authority = issue.issue([], 10, now, is_authority=True)
         end = authority.certificate.not_valid_after_utc
@@ -187,8 +187,8 @@ class CertificateTests(Workshop):
         self.assertIn("has expired", str(error))
 
     def test_authority_of_no_use(self) -> None:
-        """An authority whose key cannot sign, or whose certificates peers would refuse, is named
-        before anything is written."""
+        """An authority that cannot sign, or whose certificates peers would refuse, is named before
+        anything is written."""
         root = Holder("root")
         for key, what in (
             (x25519.X25519PrivateKey.generate(), "the key of --ca-key cannot sign certificates"),
@@ -203,20 +203,20 @@ class CertificateTests(Workshop):
 
 
 class BelievedTests(Workshop):
-    """Nodes that dial each other with what the commands made."""
+    """Nodes that dial each other with the files that the commands made."""
 
     def credentials(self, made: Path, ca: Path | None = None) -> Credentials:
         return certificates.load(made / "cert.pem", made / "key.pem", ca, verify_hostname=True)
 
     def test_shared(self) -> None:
-        """One certificate for all, for no host, leads to itself."""
+        """One shared certificate, made for no host, is trusted by itself."""
         made = self.certificate()
         shared = certificates.load(made / "cert.pem", made / "key.pem", None, False)
         self.assert_accepted(shared, shared)
 
     def test_names_and_addresses(self) -> None:
-        """With verify_hostname, a certificate of the authority will do for each host that it was
-        made for, and for no other."""
+        """With verify_hostname, a certificate of the authority is accepted for each host that it
+        was made for, and for no other."""
         authority = self.certificate("--ca", directory="authority")
         signed = ("--ca-cert", f"{authority}/ca.pem", "--ca-key", f"{authority}/ca-key.pem")
         hosts = ("--name", "a.test", "--name", "*.b.test", "--address", "192.0.2.1")
@@ -230,7 +230,7 @@ class BelievedTests(Workshop):
         self.assert_refused("its certificate is not for 192.0.2.1", c, b)
 
     def test_other_authority(self) -> None:
-        """An authority of the same name does not help."""
+        """A different authority of the same name is not trusted."""
         believed = []
         for name in ("one", "two"):
             place = self.certificate("--ca", directory=name)
@@ -241,7 +241,7 @@ class BelievedTests(Workshop):
         self.assert_refused("certificate verify failed", one, two)
 
     def test_foreign_authority(self) -> None:
-        """An authority that something else made can sign as well, whatever it says of its key."""
+        """An authority made by other software can sign as well, whatever key usage it has."""
         root = Holder("root")
         issuer = issue.Issued(root.certificate, root.key)
         now = datetime.datetime.now(datetime.UTC)
@@ -252,14 +252,14 @@ class BelievedTests(Workshop):
 
 
 class RealNodesTests(unittest.TestCase):
-    """Real nodes on files that the commands wrote."""
+    """Real nodes with files made by the commands."""
 
     skip = netns.skip_reason()
     timeout = 30
 
     async def test_verified_hosts(self) -> None:
-        """Nodes with a secret and certificates of their own made by the commands, as root for the
-        group that they become, are linked with verify_hostname."""
+        """Nodes with a secret and certificates made by the commands, as root for the group that
+        they run as, are linked with verify_hostname."""
         ground = Ground(self, 2)
         place, group = ground.directory, str(OWNER.gid)
         run("certificate", "--ca", "--dir", str(place))
@@ -281,6 +281,6 @@ class RealNodesTests(unittest.TestCase):
             )
         one, other = await ground.linked(2)
         for node in (one, other):
-            # What the group may not read would be named here.
+            # A file that the group may not read would be named here.
             self.assertEqual(node.all_logged("not_reloadable"), [])
             self.assertEqual(node.all_logged("handshake_failed"), [])

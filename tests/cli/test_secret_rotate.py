@@ -1,5 +1,5 @@
-"""`tunmesh secret rotate`: which step it says a change of the secret is at, beside a node that is
-linked by this secret or that."""
+"""`tunmesh secret rotate`: the step of the rotation that it reports, next to a node that is linked
+by the old or the new secret."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RotateCase(unittest.TestCase):
         self.path.write_text(MINIMAL.replace(f"secret: {SECRET}", source))
 
     def links(self, valid: int, *key_ids: str, age: float = 60.0) -> None:
-        """So many secrets are valid in the node, by which the peers are linked."""
+        """The number of valid secrets, and the secret that each peer is linked by."""
         now = self.node.now
         peers = tuple(
             replace(peer, key_id=key_id, since=now.now - age)
@@ -46,7 +46,7 @@ class RotateCase(unittest.TestCase):
         self.node.now = replace(now, key_ids=key_labels(valid), peers=peers)
 
     async def rotate(self, *options: str, code: int = 0) -> str:
-        """What it says, in one line; on the way it is looked at as a whole."""
+        """Its output as one line; the whole output is checked as well."""
         line = ["secret", "rotate", "--config", str(self.path), *options]
         line += ["--socket", str(self.socket)]
         result = await deferToThread(CliRunner().invoke, main, line)
@@ -62,10 +62,10 @@ class RotateCase(unittest.TestCase):
 
 
 class StepTests(RotateCase):
-    """From one secret to the next."""
+    """The steps from one secret to the next."""
 
     async def test_none(self) -> None:
-        """With one secret, by which all are linked, there is none under way; nothing is made."""
+        """With one secret, used by all links, no rotation is under way, and nothing is created."""
         self.links(1, "1", "1")
         before = sorted(self.directory.iterdir())
         said = await self.rotate()
@@ -74,8 +74,8 @@ class StepTests(RotateCase):
         self.assertEqual(sorted(self.directory.iterdir()), before)
 
     async def test_make(self) -> None:
-        """The new one is in a file beside the old one, for those who may read that, and what to put
-        into the config is shown. It is made once; the next look says where things are."""
+        """The new secret is written to a file next to the old one, with the same permissions, and
+        the lines for the config are shown. It is made only once; the next run shows the state."""
         self.links(1, "1", "1")
         said = await self.rotate("--make")
         new = self.directory / "secret-2"
@@ -95,13 +95,14 @@ class StepTests(RotateCase):
         self.assertIn("a change is under way", await self.rotate("--make", code=1))
 
     async def test_make_without_a_node(self) -> None:
-        """A file can be made beside a node that does not run; a look needs one that does."""
+        """A file can be made without a running node; showing the state needs one."""
         self.socket = self.directory / "nobody"
         self.assertIn("made ", await self.rotate("--make"))
         self.assertIn("no node answers", await self.rotate(code=1))
 
     async def test_make_next(self) -> None:
-        """After `secret-2` comes `secret-3`, after `secret` of another directory one there."""
+        """The successor of `secret-2` is `secret-3`; that of a `secret` in another directory is
+        created there."""
         (self.directory / "secret-2").write_text(SECRET[::-1])
         self.configure("secret_file: secret-2")
         self.assertIn("- secret-3 # the new one - secret-2 #", await self.rotate("--make"))
@@ -123,8 +124,8 @@ class StepTests(RotateCase):
         self.assertEqual(sorted(self.directory.iterdir()), before)
 
     async def test_inline(self) -> None:
-        """With the secret in the config itself, the new one is made beside the config, and what is
-        shown has no secret."""
+        """If the secret is in the config itself, the new one is made next to the config, and the
+        output contains no secret."""
         self.old.unlink()
         self.configure(f"secret: {SECRET}")
         said = await self.rotate("--make")
@@ -139,14 +140,16 @@ class StepTests(RotateCase):
         self.assertNotIn(SECRET, said)
 
     async def test_not_read_yet(self) -> None:
-        """A node that goes by less than the config has is named as what is waited for."""
+        """A node that has not yet loaded all secrets of its config is named as what is waited
+        for."""
         (self.directory / "secret-2").write_text(SECRET[::-1])
         self.configure("secret_files: [secret-2, secret]")
         self.links(1, "1", "1")
         self.assertIn("has 2 secrets, and this node goes by 1", await self.rotate())
 
     async def test_order(self) -> None:
-        """With the new one behind the old one nobody can tell who has it: it is to be the first."""
+        """If the new secret comes after the old one, no one can tell which nodes have it: it must
+        be the first."""
         (self.directory / "secret-2").write_text(SECRET[::-1])
         self.configure("secret_files: [secret, secret-2]")
         self.links(2, "1", "1")
@@ -155,15 +158,15 @@ class StepTests(RotateCase):
         )
 
     async def test_wait(self) -> None:
-        """Peers that are linked by the old one are named, with the time until the next link; those
-        that took it after the config had changed are marked."""
+        """Peers that are linked by the old secret are named, with the time until they reconnect;
+        those that connected after the config changed are marked."""
         (self.directory / "secret-2").write_text(SECRET[::-1])
         self.configure("secret_files: [secret-2, secret]")
         self.links(2, "2", "1", age=600.0)
         of = rotation.Configured.of
 
         def changed(ago: float) -> None:
-            """The files are of now, but the node's clock says EPOCH."""
+            """The files are new, but the node's clock says EPOCH."""
             self.patch(
                 rotation.Configured,
                 "of",
@@ -181,7 +184,8 @@ class StepTests(RotateCase):
         self.assertRegex(await self.rotate(), r" bravo 2 10m 51m \* ")
 
     async def test_all_have_it(self) -> None:
-        """Once all are linked by the new one the old one may go, and what ends then is said."""
+        """Once all peers are linked by the new secret, the old one may be removed, and the output
+        says what will end then."""
         (self.directory / "secret-2").write_text(SECRET[::-1])
         self.configure("secret_files: [secret-2, secret]")
         self.links(2, "1", "1")
@@ -194,7 +198,7 @@ class StepTests(RotateCase):
         self.assertIn("may go, as far as this node sees. All links", await self.rotate())
 
     async def test_alone(self) -> None:
-        """A node without peers does not say that the old one may go."""
+        """A node without peers does not say that the old secret may be removed."""
         (self.directory / "secret-2").write_text(SECRET[::-1])
         self.configure("secret_files: [secret-2, secret]")
         self.node.now = replace(self.node.now, key_ids=key_labels(2), peers=())
@@ -203,7 +207,7 @@ class StepTests(RotateCase):
         self.assertNotIn("may go", said)
 
     async def test_unseen(self) -> None:
-        """Nodes that are not linked with this one are named, and if known, it is said how many."""
+        """Nodes that are not linked with this one are counted, and named if they are known."""
         self.links(1, "1", "1")
         dial = DialStatus("delta", False, "192.0.2.4:4567", 3, "refused", 4.2)
         lost = LostNode("echo", "192.0.2.5:4567", 60.0, False, 1, "refused", 4.2)
@@ -214,12 +218,12 @@ class StepTests(RotateCase):
         self.assertIn("Of 5 nodes that are expected, 3 are in this mesh.", said)
 
     async def test_ending(self) -> None:
-        """Links by the secret that was taken away are listed until they are over."""
+        """Links by the removed secret are listed until they are closed."""
         self.links(1, "1", REVOKED, age=600.0)
         said = await self.rotate()
         self.assertIn("Step 4 of 4", said)
         self.assertRegex(said, r" charlie 10m 51m ")
 
     def test_grace(self) -> None:
-        """The minute that is told is the node's."""
+        """The time until then is that of the node."""
         self.assertEqual(rotation.GRACE, links.REVOCATION)

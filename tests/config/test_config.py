@@ -1,4 +1,4 @@
-"""What a config file means when it is right, and that its secrets stay in it."""
+"""Loading valid config files, and keeping their secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tunmesh.config.loading import ConfigError, Endpoint, dump, path_of
 
 
 class WhatLoads(Case):
-    """Files that are right."""
+    """Valid files."""
 
     def test_minimal(self) -> None:
         """A file with only the required keys gets the documented defaults."""
@@ -58,7 +58,7 @@ class WhatLoads(Case):
             self.assertEqual((process.uid, process.gid), ids)
 
     def test_original(self) -> None:
-        """A file of the original that uses every key loads unchanged, and means what it meant."""
+        """A file of the original that uses every key loads unchanged, with the same meaning."""
         config = self.load(ORIGINAL)
         clustering = config.clustering
         self.assertEqual(str(clustering.control_api_advertise_url), "https://192.0.2.10:4567")
@@ -98,8 +98,8 @@ class WhatLoads(Case):
         self.assertEqual(config.process.timing.network.mesh.packet_expiration, 0.15)
 
     def test_as_deployed(self) -> None:
-        """A file from a deployment of the original, with its service discovery, its ranges and the
-        keys that only its processes needed, loads as it is."""
+        """A file from a deployment of the original, with its service discovery, ranges and the keys
+        of its extra processes, loads unchanged."""
         (self.directory / "tls").mkdir()
         for name in ("ca.pem", "node.pem", "node.key"):
             (self.directory / "tls" / name).write_text("PEM")
@@ -121,7 +121,7 @@ class WhatLoads(Case):
         self.assertEqual(config.monitoring.prometheus.base_labels, labels)
 
     def test_every_key_is_covered(self) -> None:
-        """The original-style file above uses every key there is, but for the ones that are new."""
+        """The original-style file above uses every key, except for new ones."""
         new = {"node_name", "secret_file", "secrets", "format", "levels", "admin", "listen", "tls"}
         new |= {"max_nodes_per_source", "memory_budget", "listen_address", "expected_nodes"}
         new |= {"dial_allow", "guard", "allow_overlap", "secret_files"}
@@ -134,7 +134,7 @@ class WhatLoads(Case):
                 place = place["local" if name == "NAME" else name]
 
     def test_monitoring_address(self) -> None:
-        """Monitoring may have an address of its own, of either family."""
+        """Monitoring may have its own address, of either family."""
         for text, address, port in (
             ("127.0.0.1:9464", "127.0.0.1", 9464),
             ("0.0.0.0:1", "0.0.0.0", 1),
@@ -149,7 +149,7 @@ class WhatLoads(Case):
         self.assertFalse(config.monitoring.tls)
 
     def test_listen_address(self) -> None:
-        """An address to listen on may come from the environment, and is none by default."""
+        """A listen address may come from the environment; by default there is none."""
         text = self.with_line("  control_api:\n", "  control_api:\n    listen_address: ${POD_IP}\n")
         for address in ("10.1.2.3", "fd00::3", "0.0.0.0"):
             config = self.load(text, {"POD_IP": address})
@@ -157,12 +157,13 @@ class WhatLoads(Case):
         self.assertIsNone(self.load(MINIMAL).control_api.listen_address)
 
     def test_levels(self) -> None:
-        """Parts of the log may have levels of their own."""
+        """Parts of the log may have their own levels."""
         config = self.load(MINIMAL + "  logging: {levels: {link: error, other: debug}}\n")
         self.assertEqual(dict(config.logging.levels), {"link": "error", "other": "debug"})
 
     def test_allowed_overlaps(self) -> None:
-        """Networks of both families may be named that may overlap the mesh's; nothing else."""
+        """Networks of both families that may overlap with the mesh can be listed, and nothing
+        else."""
         text = MINIMAL.replace("networking:\n", "networking:\n    allow_overlap: {}\n")
         config = self.load(text.format("[10.77.9.0/24, 'fd77:9::/64']"))
         expected = (IPv4Network("10.77.9.0/24"), IPv6Network("fd77:9::/64"))
@@ -172,7 +173,8 @@ class WhatLoads(Case):
         self.assertIn("must be 10.77.9.0/24, the network itself", str(error))
 
     def test_durations(self) -> None:
-        """A duration is a number of seconds or has a unit; a range is drawn from at load."""
+        """A duration is a number of seconds or has a unit; a value from a range is drawn when it is
+        loaded."""
         for text, seconds in {
             "7": 7.0,
             "7.5": 7.5,
@@ -191,7 +193,7 @@ class WhatLoads(Case):
             self.assertEqual(config.process.timing.request_timeout, seconds, text)
 
     def test_range_is_drawn_in_seconds(self) -> None:
-        """The draw is asked for a number between the ends of the range, in seconds."""
+        """The value is drawn between the ends of the range in seconds."""
         asked = []
 
         def draw(low: float, high: float) -> float:
@@ -203,7 +205,7 @@ class WhatLoads(Case):
         self.assertEqual(asked, [(60.0, 180.0)])
 
     def test_durations_are_whole_milliseconds(self) -> None:
-        """What was drawn, or is tiny, can be written to a file and read again."""
+        """A drawn or tiny duration can be written to a file and read again."""
         for text, drawn, seconds in (("1..3", 1.23456789012345, 1.235), ("1.00005", 0, 1.0)):
             config = self.load(
                 MINIMAL.replace("uid: 1000", timing("request_timeout", text)),
@@ -212,7 +214,7 @@ class WhatLoads(Case):
             self.assertEqual(config.process.timing.request_timeout, seconds, text)
 
     def test_environment(self) -> None:
-        """${NAME} is replaced in any value, numbers and list items too, but nowhere else."""
+        """${NAME} is replaced in any value, including numbers and list items, but nowhere else."""
         text = MINIMAL.replace("uid: 1000", "uid: ${UID}")
         text = text.replace("bob.example:4567", "${BOB}.example:${PORT}")
         text = text.replace(f"secret: {SECRET}", 'secret: "${SECRET}$$ ${not a name} $HOME"')
@@ -224,7 +226,7 @@ class WhatLoads(Case):
         self.assertEqual(config.clustering.auth.accepted, (expected.encode(),))
 
     def test_environment_is_not_yaml(self) -> None:
-        """What a variable holds is a value, never more YAML, and is not replaced again."""
+        """The value of a variable is never parsed as YAML, and not expanded again."""
         text = MINIMAL.replace(f"secret: {SECRET}", "secret: ${S}")
         value = f"{SECRET}: [${{S}}"
         self.assertEqual(self.load(text, {"S": value}).clustering.auth.accepted, (value.encode(),))
@@ -240,21 +242,21 @@ class WhatLoads(Case):
         self.assertEqual(config.monitoring.prometheus.base_labels, {"up": "yes", "tag": "1.10"})
 
     def test_empty_sections(self) -> None:
-        """A section with everything under it commented out has its defaults."""
+        """A section in which all keys are commented out has its defaults."""
         config = self.load(MINIMAL + "  logging:\n  monitoring:\n    # method: prometheus\n")
         self.assertEqual(config.logging.level, "info")
         self.assertEqual(config.monitoring.method, "none")
 
     def test_secret_file(self) -> None:
-        """A secret can be in a file of its own, next to the config; its last newline is not part
+        """A secret can be in a file of its own, next to the config; the final newline is not part
         of it."""
         (self.directory / "secret").write_text(SECRET + "\n")
         config = self.load(MINIMAL.replace(f"secret: {SECRET}", "secret_file: secret"))
         self.assertEqual(config.clustering.auth.accepted, (SECRET.encode(),))
 
     def test_what_is_around_a_secret(self) -> None:
-        """White space, line ends of any system and byte order marks are no part of a secret,
-        wherever it is: in a file, in the config, in a variable."""
+        """White space, line ends of any system and byte order marks around a secret are ignored,
+        whether it is in a file, in the config or in a variable."""
         file = self.directory / "secret"
         for around in ("{}\n", "{}\r\n", "\ufeff{}", "\ufeff{}\r\n\r\n", "  {}\t\n", "{} \ufeff"):
             text = around.format(SECRET)
@@ -270,25 +272,25 @@ class WhatLoads(Case):
                 self.assertEqual(config.clustering.auth.accepted, (SECRET.encode(),), source)
 
     def test_lines_of_a_secret(self) -> None:
-        """Inside a secret, a line ends as on Unix."""
+        """Line ends inside a secret are converted to those of Unix."""
         half = SECRET[:20]
         (self.directory / "secret").write_bytes(f"{half}\r\n{half}\r\n".encode())
         config = self.load(MINIMAL.replace(f"secret: {SECRET}", "secret_file: secret"))
         self.assertEqual(config.clustering.auth.accepted, (f"{half}\n{half}".encode(),))
 
     def test_line_end_of_a_variable(self) -> None:
-        """A file that was read into a variable as a whole may end with a line end."""
+        """A variable with the content of a whole file may end with a line end."""
         text = MINIMAL.replace("uid: 1000", "uid: ${MESH_UID}")
         self.assertEqual(self.load(text, {"MESH_UID": "1000\r\n"}).process.uid, 1000)
 
     def test_several_secrets(self) -> None:
-        """Of several secrets the first is the one to offer, and all are accepted."""
+        """Of several secrets the first is offered, and all are accepted."""
         other = "another-secret-of-32-characters!"
         config = self.load(MINIMAL.replace(f"secret: {SECRET}", f"secrets: [{other}, {SECRET}]"))
         self.assertEqual(config.clustering.auth.accepted, (other.encode(), SECRET.encode()))
 
     def test_several_secret_files(self) -> None:
-        """The same with a file for each; what is around a secret does not count."""
+        """The same with a file for each; white space around each secret is ignored."""
         other = "another-secret-of-32-characters!"
         (self.directory / "old").write_text(SECRET)
         (self.directory / "new").write_text(f"{other}\n")
@@ -298,7 +300,7 @@ class WhatLoads(Case):
         self.assertEqual(auth.files, (self.directory / "new", self.directory / "old"))
 
     def test_relative_to_the_file(self) -> None:
-        """File paths are relative to the config file, absolute ones are left alone."""
+        """Relative file paths are relative to the config file, absolute ones are used unchanged."""
         absolute = self.directory / "ca.pem"
         config = self.load(MINIMAL.replace("key_file_path: key.pem", f"key_file_path: {absolute}"))
         self.assertEqual(config.control_api.ssl.key_file_path, absolute)
@@ -311,13 +313,13 @@ class WhatLoads(Case):
         self.assertIsNone(config.networking.ipv4)
 
     def test_frozen(self) -> None:
-        """Nobody changes a config after it was checked."""
+        """A config cannot be changed after it was checked."""
         config = self.load(MINIMAL)
         with self.assertRaises(ValueError):
             config.process.uid = 0
 
     def test_path(self) -> None:
-        """The option comes before the environment, and that before /etc."""
+        """The option takes precedence over the environment, which takes precedence over /etc."""
         environ = {"TUNMESH_CONFIG_PATH": "/b"}
         self.assertEqual(path_of("/a", environ), Path("/a"))
         self.assertEqual(path_of(None, environ), Path("/b"))
@@ -325,10 +327,10 @@ class WhatLoads(Case):
 
 
 class Secrets(Case):
-    """Secrets stay where they belong."""
+    """Secrets do not leak."""
 
     def test_not_in_repr(self) -> None:
-        """Neither a config nor any part of it shows a secret when printed."""
+        """The repr of a config, or of any part of it, shows no secret."""
         (self.directory / "secret").write_text(SECRET)
         for source in (
             f"secret: {SECRET}",
@@ -342,7 +344,7 @@ class Secrets(Case):
                 self.assertNotIn(SECRET, shown)
 
     def test_not_in_dump(self) -> None:
-        """A dump has a placeholder for every secret, and the path of a secret file."""
+        """A dump has a placeholder for every secret, or the path of its file."""
         auth = dump(self.load(MINIMAL))["tun_mesh"]["clustering"]["auth"]
         self.assertEqual(auth["secret"], "(redacted)")
         (self.directory / "secret").write_text(SECRET)
@@ -354,7 +356,7 @@ class Secrets(Case):
         )
 
     def test_revealed_dump_loads_again(self) -> None:
-        """What a config amounts to is itself a config, and amounts to the same."""
+        """A dump with secrets is a valid config that loads as the same config."""
         for text in (MINIMAL, ORIGINAL):
             config = self.load(text)
             again = self.load(yaml.safe_dump(dump(config, reveal=True)))

@@ -1,4 +1,4 @@
-"""Whatever is in a config file, the answer is a config or lines for a person."""
+"""Any config file is loaded, or refused with lines for a person."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TREES = st.recursive(
 
 
 class Garbage(Case):
-    """Whatever is in the file, the answer is a config or lines for a person."""
+    """Any content is loaded as a config, or refused with lines for a person."""
 
     def survives(self, data: bytes) -> None:
         self.path.write_bytes(data)
@@ -54,19 +54,19 @@ class Garbage(Case):
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.binary(max_size=200))
     def test_bytes(self, data: bytes) -> None:
-        """Any bytes at all."""
+        """Random bytes."""
         self.survives(data)
 
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.text(alphabet="ab:-[]{}&*!|>'\"%@`,?#\\UuxX0\n \t\ud7ff", max_size=60))
     def test_syntax(self, text: str) -> None:
-        """Any arrangement of the characters that YAML cares about."""
+        """Random sequences of characters that are special in YAML."""
         self.survives(text.encode())
 
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(sorted(key_paths())), TREES)
     def test_values(self, path: tuple[str, ...], value: object) -> None:
-        """Any value under any key of a file that is right otherwise."""
+        """Random values under each key of an otherwise valid file."""
         tree: dict[str, Any] = yaml.safe_load(ORIGINAL)
         place = tree
         for name in path[:-1]:
@@ -77,6 +77,6 @@ class Garbage(Case):
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.integers(0, len(ORIGINAL)), st.integers(0, 40), st.text(max_size=5))
     def test_damage(self, start: int, length: int, text: str) -> None:
-        """Any piece of a right file replaced by any text."""
+        """A random piece of a valid file replaced by random text."""
         damaged = ORIGINAL[:start] + text + ORIGINAL[start + length :]
         self.survives(damaged.encode("utf-8", "surrogatepass"))

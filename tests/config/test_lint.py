@@ -1,4 +1,4 @@
-"""What the lint finds beyond what a file must be to load."""
+"""Problems that the lint finds in files that can be loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 
 
 class LintCase(Case):
-    """A directory with a certificate that fits its key."""
+    """A directory with a certificate and its key."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -32,7 +32,7 @@ class LintCase(Case):
         (self.directory / "key.pem").write_bytes(holder.key_pem())
 
     def findings(self, text: str, days: float = 0) -> Findings:
-        """What the lint finds, so many days from now."""
+        """The lint's findings, this many days from now."""
         self.path.write_text(text)
         return lint(self.path, {}, middle, time.time() + days * DAY.total_seconds())
 
@@ -52,22 +52,23 @@ class LintCase(Case):
 
 
 class Silence(LintCase):
-    """Files about which there is nothing to say."""
+    """Files without findings."""
 
     def test_minimal(self) -> None:
-        """A good file gets no warning."""
+        """A valid file gets no warning."""
         self.assertEqual(self.warnings(GOOD), [])
 
     def test_example(self) -> None:
-        """Nor does the example, once its REQUIRED values are filled in."""
+        """The example gets no warning, once its REQUIRED values are filled in."""
         self.assertEqual(self.warnings(filled(example())), [])
 
 
 class Errors(LintCase):
-    """What a node would refuse to start with."""
+    """Problems with which a node would not start."""
 
     def test_not_pem(self) -> None:
-        """A certificate, a key or a CA file that is not PEM is named, with its key and line."""
+        """A certificate, a key or a CA file that is not PEM is named, with its config key and
+        line."""
         for name, line, key, what in (
             ("cert.pem", 13, "cert_file_path", "holds no certificate in PEM form"),
             ("key.pem", 14, "key_file_path", "holds no private key in PEM form"),
@@ -96,7 +97,7 @@ class Errors(LintCase):
         )
 
     def test_host_without_a_name(self) -> None:
-        """Where the host's name is none that peers take, the config must have one."""
+        """If the host's name is one that peers refuse, the config must set a name."""
         self.patch(socket, "gethostname", lambda: "büro pc")
         self.assertEqual(
             self.errors(GOOD),
@@ -110,7 +111,7 @@ class Errors(LintCase):
         self.assertEqual(self.warnings(named), [])
 
     def test_network_of_this_machine(self) -> None:
-        """A mesh that would take a network away from this machine is refused."""
+        """A mesh that overlaps with a network of this machine is refused."""
         text = GOOD.replace("198.18.0.0/16", "127.7.0.0/16").replace("198.18.1.2", "127.7.1.2")
         (error,) = self.errors(text)
         self.assertIn(
@@ -119,13 +120,14 @@ class Errors(LintCase):
         self.assertIn("which lo uses", error)
 
     def test_network_of_this_node(self) -> None:
-        """A network that the configured device has is no clash: the node runs already."""
+        """A network on the configured device is no conflict: the node is already running."""
         text = GOOD.replace("198.18.0.0/16", "127.7.0.0/16").replace("198.18.1.2", "127.7.1.2")
         text = text.replace("    ipv4:", "    tun_device_id: lo\n    ipv4:")
         self.assertEqual(self.warnings(text), [])
 
     def test_everything_at_once(self) -> None:
-        """One mistake does not hide another, of whatever kind, and their order is the file's."""
+        """One mistake does not hide another one of any kind, and they are in the order of the
+        file."""
         (self.directory / "key.pem").write_text("not PEM")
         text = GOOD.replace("198.18.0.0/16", "127.7.0.0/16").replace("198.18.1.2", "127.7.1.2")
         text = text.replace("uid: 1000", "uid: 0").replace(
@@ -137,10 +139,10 @@ class Errors(LintCase):
 
 
 class Warnings(LintCase):
-    """What a node would start with all the same."""
+    """Problems with which a node would start all the same."""
 
     def test_without_effect(self) -> None:
-        """Keys of the original that steer nothing here are named, each with its line."""
+        """Keys of the original that have no effect here are named, each with its line."""
         text = ORIGINAL.replace("10.77.0.0/16", "198.18.0.0/16")
         text = text.replace("10.77.1.2/24", "198.18.1.2/24").replace("ca_file_path: ca.pem", "")
         text = text.replace("verify_hostname: true", "")
@@ -165,7 +167,7 @@ class Warnings(LintCase):
         )
 
     def test_monotonous_secrets(self) -> None:
-        """A secret that is long but of few different characters is doubtful, wherever it is."""
+        """A long secret of few different characters gets a warning, wherever it is."""
         (self.directory / "secret").write_text("ab" * 20)
         (self.directory / "secret").chmod(0o600)
         for source, key in (
@@ -179,7 +181,7 @@ class Warnings(LintCase):
             )
 
     def test_patterns(self) -> None:
-        """A secret that repeats or counts up is doubtful, however many characters it is made of."""
+        """A secret that repeats or counts up gets a warning, however many characters it has."""
         counting = "0123456789abcdefghijklmnopqrstuvwxyz"
         for pattern in (
             "abcdefgh" * 4,
@@ -192,12 +194,13 @@ class Warnings(LintCase):
             self.assertIn("/auth/secret: is a pattern that repeats or counts up", warning)
 
     def test_short_without_white_space(self) -> None:
-        """A secret of the original that is long enough only with the white space around it."""
+        """A secret of the original that is long enough only with surrounding white space gets a
+        warning."""
         (warning,) = self.warnings(GOOD.replace(SECRET, f"'{SECRET[:30]}  '"))
         self.assertIn("has 30 characters without the white space around it, not 32", warning)
 
     def test_random_secrets(self) -> None:
-        """Random ones are good, of whatever characters."""
+        """Random secrets get no warning, whatever characters they have."""
         chance = random.Random(11)
         for alphabet in (string.digits, string.hexdigits, string.ascii_letters):
             for _ in range(20):
@@ -205,7 +208,7 @@ class Warnings(LintCase):
                 self.assertEqual(self.warnings(GOOD.replace(SECRET, f"'{secret}'")), [], secret)
 
     def test_public_secret_file(self) -> None:
-        """A secret file that everybody on the machine can read is doubtful."""
+        """A secret file that all users of the machine can read gets a warning."""
         file = self.directory / "secret"
         file.write_text(SECRET)
         text = GOOD.replace(f"secret: {SECRET}", "secret_file: secret")
@@ -237,8 +240,8 @@ class Warnings(LintCase):
         )
 
     def test_public_metrics(self) -> None:
-        """Metrics that strangers can read are named, with what they say; at an address of their own
-        they are not."""
+        """Metrics that strangers can read get a warning that says what they reveal; metrics at
+        their own address do not."""
         text = f"{GOOD}  monitoring:\n    method: prometheus\n"
         told = (
             "shows /metrics to strangers on the mesh's port: name, version and counts of this node"
@@ -251,8 +254,8 @@ class Warnings(LintCase):
         self.assertEqual(self.warnings(text + "    listen: 127.0.0.1:9464\n"), [])
 
     def test_name_of_the_host(self) -> None:
-        """Where host names are verified, the certificate should be for the advertised one; a final
-        dot makes no difference."""
+        """If host names are verified, the certificate should be for the advertised one; a final dot
+        makes no difference."""
         text = GOOD.replace(
             "      key_file_path", "      verify_hostname: true\n      key_file_path"
         )
@@ -270,7 +273,7 @@ class Warnings(LintCase):
         self.assertEqual(self.warnings(text.replace("alice.example", "192.0.2.1")), [])
 
     def test_issuer_that_has_expired(self) -> None:
-        """The dates of the issuers count as well, and are logged at the start."""
+        """The dates of the issuers are checked as well, and logged at the start."""
         root = Holder("root", begin=-9 * DAY, end=-5 * DAY)
         self.certificate(Holder("node", "alice.example", issuer=root, end=90 * DAY))
         (self.directory / "ca.pem").write_bytes(root.pem())
@@ -280,11 +283,11 @@ class Warnings(LintCase):
         self.assertEqual((findings.errors, findings.doubts), ((), (warning,)))
 
     def test_loopback(self) -> None:
-        """A node that advertises loopback is reached by nobody on another machine."""
+        """A node that advertises loopback cannot be reached from any other machine."""
         for host in ("localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]"):
             text = self.with_line("https://alice.example:4567", f'"https://{host}:4567"', GOOD)
             (warning,) = self.warnings(text)
-            self.assertEqual(len(self.findings(text).doubts), 1)  # so the log has it, too
+            self.assertEqual(len(self.findings(text).doubts), 1)  # so it is in the log, too
             self.assertIn("4: tun_mesh/clustering/control_api_advertise_url: is https://", warning)
             self.assertIn("give the host name or address at which other nodes reach", warning)
 
@@ -297,14 +300,14 @@ class Warnings(LintCase):
         self.assertIn("dial_allow: does not have 192.0.2.1, which is this node's own", warning)
 
     def test_only_itself(self) -> None:
-        """A bootstrap list with nobody in it but the node does not make it the first one."""
+        """A bootstrap list with only the node itself does not make it the first one."""
         bob, alice = "- https://bob.example:4567", "- https://alice.example:4567"
         (warning,) = self.warnings(self.with_line(bob, alice, GOOD))
         self.assertIn("bootstrap_groups/default/bootstrap_node_urls: leads only to this", warning)
         self.assertEqual(self.warnings(self.with_line(bob, f"{alice}\n          {bob}", GOOD)), [])
 
     def test_patience(self) -> None:
-        """A peer that is given up after fewer than three times the interval may only be slow."""
+        """A peer that is given up after fewer than three intervals may just be slow."""
         text = GOOD + (
             "    timing:\n      registrations:\n        local:\n"
             "          reregistration_interval: 4\n          stale_threshold: 11\n"
@@ -320,8 +323,8 @@ class Warnings(LintCase):
         self.assertEqual(self.warnings(text.replace("11", "12")), [])
 
     def test_more_patience_than_there_is(self) -> None:
-        """What the two count as is said where the file asks for more, and only there: their
-        defaults are more, too. What counts is then what is compared."""
+        """Values above the maximum of either key are reported only if the file sets them, since
+        their defaults are above it, too. The effective values are then compared."""
         text = GOOD + (
             "    timing:\n      registrations:\n        mesh:\n"
             "          reregistration_interval: 30\n          stale_threshold: 120\n"
@@ -338,7 +341,7 @@ class Warnings(LintCase):
         self.assertEqual(self.warnings(text.replace("30", "5").replace("120", "15")), [])
 
     def test_machine_that_does_not_tell(self) -> None:
-        """Where the networks of the machine cannot be read, the file is not to blame."""
+        """If the networks of the machine cannot be read, that is no error of the file."""
 
         def refusing(groups: int = 0) -> None:
             raise PermissionError(13, "Permission denied")

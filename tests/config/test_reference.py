@@ -1,4 +1,4 @@
-"""What is made from the declarations of the keys: the example and the reference page."""
+"""The example and the reference page, generated from the declarations of the keys."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ ANSWERS_FOR_IPV6 = (
 
 
 def filled(text: str, answers: tuple[tuple[str, str], ...] = ANSWERS) -> str:
-    """The example as somebody fills it in, from the top to the bottom."""
+    """The example as a user fills it in, from top to bottom."""
     for name, value in answers:
         text = re.sub(rf"(?m)^( *{name}:) REQUIRED$", rf"\1 {value}", text, count=1)
     return text
 
 
 def uncommented(text: str) -> str:
-    """The example with every key that is commented out put into force."""
+    """The example with every commented-out key enabled."""
     return re.sub(r"(?m)^( *)#(?=[a-z])", r"\1", text)
 
 
@@ -50,12 +50,12 @@ class Example(Case):
     """`tunmesh config example`."""
 
     def test_as_printed(self) -> None:
-        """As it is printed, it is refused for exactly the keys that say REQUIRED."""
+        """Unchanged, it is refused for exactly the keys marked REQUIRED."""
         keys = [line.split(": ")[1].split("/")[-1] for line in self.refusal(example())]
         self.assertEqual(keys, [name for name, _ in ANSWERS])
 
     def test_required(self) -> None:
-        """The comment of a key says REQUIRED when it must be filled in, and only then."""
+        """The comment of a key says REQUIRED if and only if it must be filled in."""
         comment = ""
         for line in example().splitlines():
             text = line.strip()
@@ -69,14 +69,14 @@ class Example(Case):
                 comment = ""
 
     def test_filled_in(self) -> None:
-        """Once they are filled in, it loads."""
+        """Once these are filled in, it loads."""
         config = self.load(filled(example()))
         self.assertEqual(config.clustering.auth.accepted, (SECRET.encode(),))
         self.assertEqual(list(config.clustering.bootstrap_groups), ["default"])
         self.assertIsNone(config.networking.ipv6)
 
     def test_defaults(self) -> None:
-        """What it shows for a key that is commented out is what the key is without it."""
+        """The value shown for a commented-out key is its default."""
         short = dump(self.load(filled(example())))
         long = dump(self.load(filled(uncommented(example()), ANSWERS_FOR_IPV6)))
         self.assertIsNotNone(long["tun_mesh"]["networking"]["ipv6"])
@@ -84,7 +84,7 @@ class Example(Case):
         self.assertEqual(long, short)
 
     def test_one_at_a_time(self) -> None:
-        """Any single key can be put into force by taking the # in front of it away."""
+        """Any single key can be enabled by removing the # in front of it."""
         lines = filled(example()).splitlines(keepends=True)
         for number, line in enumerate(lines):
             if re.match(r" *#[a-z]\w*: ", line) and "REQUIRED" not in line:
@@ -98,7 +98,7 @@ class Example(Case):
         return bool(next(match[2] for match in parents if match and len(match[1]) < indent))
 
     def test_every_key(self) -> None:
-        """It has every key there is."""
+        """It contains every key."""
         tree = yaml.safe_load(uncommented(example()))
         for path in key_paths():
             place = tree
@@ -106,7 +106,7 @@ class Example(Case):
                 place = place["default" if name == "NAME" else name]
 
     def test_width(self) -> None:
-        """It can be read in a terminal: no line is longer than 100 characters."""
+        """It fits a terminal: no line is longer than 100 characters."""
         self.assertEqual([line for line in example().splitlines() if len(line) > WIDTH], [])
 
 
@@ -114,7 +114,7 @@ class Reference(Case):
     """docs/configuration.md."""
 
     def test_fresh(self) -> None:
-        """The page is what the declarations make of it; `make docs` writes it anew."""
+        """The page is up to date with the declarations; `make docs` generates it."""
         self.assertEqual(PAGE.read_text(encoding="utf-8"), reference())
 
     def test_every_key(self) -> None:
@@ -129,7 +129,7 @@ class Reference(Case):
             self.assertIn(path[-1], rows)
 
     def test_durations(self) -> None:
-        """A duration is shown in the largest unit that it is a whole number of."""
+        """A duration is shown in the largest unit of which it is a whole number."""
         for seconds, text in {
             0.0: "0s",
             0.1: "0.1s",
@@ -140,6 +140,6 @@ class Reference(Case):
             self.assertEqual(duration(seconds), text)
 
     def test_sizes(self) -> None:
-        """A size is shown in the largest unit that it is a whole number of."""
+        """A size is shown in the largest unit of which it is a whole number."""
         for count, text in {0: "0", 1000: "1000", 2048: "2KiB", 67108864: "64MiB"}.items():
             self.assertEqual(size(count), text)

@@ -1,4 +1,5 @@
-"""The line that each mistake in a config file gets: file, line, key path, what would be right."""
+"""The error line for each mistake in a config file: file, line, key path, and what would be
+right."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ class WhatIsRefused(Case):
     """One line for each mistake: file, line, key path, and what would be right."""
 
     def test_missing_file(self) -> None:
-        """A file that is not there is named, without a line."""
+        """A missing file is named, without a line number."""
         error = self.assertRaises(ConfigError, load, self.directory / "none.yaml", {}, middle)
         self.assertEqual(
             str(error),
@@ -19,7 +20,7 @@ class WhatIsRefused(Case):
         )
 
     def test_directory(self) -> None:
-        """A directory is no config file."""
+        """A directory is refused as a config file."""
         error = self.assertRaises(ConfigError, load, self.directory, {}, middle)
         self.assertIn("cannot be read: Is a directory", str(error))
 
@@ -37,7 +38,7 @@ class WhatIsRefused(Case):
         )
 
     def test_not_yaml(self) -> None:
-        """A syntax error is named with its line."""
+        """A syntax error is reported with its line."""
         self.assertEqual(
             self.refusal("tun_mesh:\n  a: [1, 2\n  b: 3\n"),
             [
@@ -50,7 +51,7 @@ class WhatIsRefused(Case):
         )
 
     def test_several_documents(self) -> None:
-        """One file is one document."""
+        """A file with several YAML documents is refused."""
         self.assertEqual(
             self.refusal("a: 1\n---\nb: 2\n"),
             [
@@ -60,20 +61,20 @@ class WhatIsRefused(Case):
         )
 
     def test_anchors(self) -> None:
-        """Anchors and aliases are refused, so a small file cannot stand for a huge tree."""
+        """Anchors and aliases are refused, so that a small file cannot expand to a huge tree."""
         for text in ("a: &x 1\nb: *x\n", "a: &x 1\n", "a: [&x [1, 1]]\n"):
             self.assertEqual(
                 self.refusal(text), ["1: has a YAML anchor or alias; write the value out instead"]
             )
 
     def test_depth(self) -> None:
-        """A tower of brackets is refused, not climbed."""
+        """Deeply nested brackets are refused without recursion."""
         self.assertEqual(
             self.refusal("[" * 100_000), ["1: is nested too deeply; no key is this deep"]
         )
 
     def test_tags(self) -> None:
-        """YAML tags are refused: nothing in a config file names a class."""
+        """YAML tags are refused: a config file cannot name a class."""
         self.refused(
             "level: debug",
             "level: !!python/name:os.system debug",
@@ -82,7 +83,8 @@ class WhatIsRefused(Case):
         )
 
     def test_secret_that_looks_like_a_tag(self) -> None:
-        """An unquoted secret that yaml takes for a tag is not repeated, not even in part."""
+        """An unquoted secret that YAML takes for a tag is not repeated in the error, not even in
+        part."""
         self.refused(
             f"secret: {SECRET}",
             f"secret: !hunter2!{SECRET}",
@@ -90,7 +92,7 @@ class WhatIsRefused(Case):
         )
 
     def test_top_key(self) -> None:
-        """There is one top key, and it must be there."""
+        """There is exactly one top-level key, and it is required."""
         missing = "1: tun_mesh: is missing. The one top key; everything is under it."
         self.assertEqual(self.refusal(""), [missing])
         self.assertEqual(
@@ -104,7 +106,7 @@ class WhatIsRefused(Case):
         self.assertEqual(self.refusal("hello\n"), ["1: must be a mapping of keys, not text"])
 
     def test_missing_keys(self) -> None:
-        """A missing key is blamed on the line of the section it belongs in."""
+        """A missing key is reported at the line of its section."""
         self.refused(
             "    uid: 1000\n",
             "    gid: 1000\n",
@@ -126,7 +128,7 @@ class WhatIsRefused(Case):
         )
 
     def test_unknown_keys(self) -> None:
-        """An unknown key is refused with the nearest right one."""
+        """An unknown key is refused with the most similar valid one."""
         self.refused(
             "cert_file_path",
             "cert_file",
@@ -149,7 +151,8 @@ class WhatIsRefused(Case):
         )
 
     def test_misplaced_keys(self) -> None:
-        """A key in the wrong section is told where it belongs, as in files older than 1.1."""
+        """For a key in the wrong section, as in files older than 1.1, the error names the right
+        section."""
         self.refused(
             "    auth:",
             "    bootstrap_node_urls: []\n    auth:",
@@ -158,7 +161,7 @@ class WhatIsRefused(Case):
         )
 
     def test_unknown_key_in_a_group(self) -> None:
-        """Inside a group of the operator's naming, keys are checked all the same."""
+        """Keys inside a group with a user-defined name are checked as well."""
         self.refused(
             "        bootstrap_node_urls:",
             "        bootstrap_retry: 1\n        bootstrap_node_urls:",
@@ -167,7 +170,7 @@ class WhatIsRefused(Case):
         )
 
     def test_twice(self) -> None:
-        """A key that is given twice is refused; YAML would silently take the last."""
+        """A key that occurs twice is refused; YAML would silently take the last."""
         self.refused(
             "    uid: 1000",
             "    uid: 1000\n    uid: 1001",
@@ -183,7 +186,7 @@ class WhatIsRefused(Case):
         )
 
     def test_unset_variable(self) -> None:
-        """A variable that is not set is named, and its key is not blamed for anything else."""
+        """An unset variable is named, and no further error is reported for its key."""
         self.refused(
             "uid: 1000",
             "uid: ${MESH_UID}",
@@ -213,7 +216,8 @@ class WhatIsRefused(Case):
         )
 
     def test_listen_address(self) -> None:
-        """One address that is no name, has neither port nor prefix, and is not inside the mesh."""
+        """A listen address is a single address: not a name, without port or prefix, and not inside
+        the mesh."""
         key = "12: tun_mesh/control_api/listen_address: must be"
         form = "an IP address of this machine such as 192.0.2.10, without brackets, prefix or port"
         outside = "outside the mesh's own network_cidr, at an address of the host network"
@@ -250,8 +254,8 @@ class WhatIsRefused(Case):
         )
 
     def test_shapes(self) -> None:
-        """A section must be a section and a list a list; text there is not repeated, it may be
-        a secret."""
+        """A section must be a mapping and a list a list; text in their place is not repeated, since
+        it may be a secret."""
         self.refused(
             f"    auth:\n      secret: {SECRET}\n",
             f"    auth: {SECRET}\n",
@@ -270,7 +274,7 @@ class WhatIsRefused(Case):
         )
 
     def test_durations(self) -> None:
-        """A duration must be one, and within bounds."""
+        """A duration must be valid, and within bounds."""
         key = "22: tun_mesh/process/timing/request_timeout: must be"
         form = "a duration such as 10, 10s, 5m, 1h, 2d or 10..20s"
         for value, text in {
@@ -297,7 +301,7 @@ class WhatIsRefused(Case):
         )
 
     def test_one_secret(self) -> None:
-        """There is exactly one source of secrets, and no secret is in it twice."""
+        """There is exactly one source of secrets, and no secret occurs twice in it."""
         key = "tun_mesh/clustering/auth: must have"
         one = "exactly one of secret, secret_file, secrets and secret_files"
         self.refused(f"secret: {SECRET}", "pub_key_size: 2048", f"5: {key} {one}, not none")
@@ -346,7 +350,7 @@ class WhatIsRefused(Case):
             self.assertEqual(self.refusal(text), [form])
 
     def test_no_secret(self) -> None:
-        """White space, or one character again and again, is no secret, wherever it is."""
+        """White space, or one repeated character, is refused as a secret, wherever it is."""
         key, what = "6: tun_mesh/clustering/auth", "a secret, as `tunmesh secret` makes them, not"
         for text, found in {
             "a" * 39: "one character again and again",
@@ -362,7 +366,7 @@ class WhatIsRefused(Case):
                 self.refused(f"secret: {SECRET}", source, f"{key}/{name}: must be {what} {found}")
 
     def test_files(self) -> None:
-        """Files that a config names must be there."""
+        """Files that a config names must exist."""
         key = "13: tun_mesh/control_api/ssl/cert_file_path: must be the path of a file"
         for value, text in {
             "other.pem": f"; {self.directory}/other.pem does not exist",
@@ -394,7 +398,8 @@ class WhatIsRefused(Case):
         )
 
     def test_unspecified_url(self) -> None:
-        """No other machine reaches a node at the address that stands for all of its addresses."""
+        """An unspecified address is refused in the advertised URL, since no other machine can reach
+        it."""
         right = "must be the https://HOST:PORT at which other nodes reach this one"
         for url in ("https://0.0.0.0:4567", "https://[::]:4567"):
             self.refused(
@@ -404,7 +409,7 @@ class WhatIsRefused(Case):
             )
 
     def test_bootstrap_urls(self) -> None:
-        """Each bootstrap URL is checked, and blamed by its place in the list."""
+        """Each bootstrap URL is checked, and reported by its position in the list."""
         self.refused(
             "          - https://bob.example:4567",
             "          - https://bob.example:4567\n          - bob",
@@ -413,7 +418,7 @@ class WhatIsRefused(Case):
         )
 
     def test_urls_inside_the_mesh(self) -> None:
-        """A node cannot be reached through the tunnel that is to be built by reaching it."""
+        """A URL inside the mesh is refused: the tunnel would have to exist before it is built."""
         text = MINIMAL.replace("alice.example", "10.77.1.2").replace("bob.example", "10.77.3.4")
         right = "must be outside the mesh's own network_cidr, at an address of the host network"
         self.assertEqual(
@@ -440,7 +445,7 @@ class WhatIsRefused(Case):
             self.refused("network_cidr: 10.77.0.0/16", f"network_cidr: {value}", f"{key} {text}")
 
     def test_node_address(self) -> None:
-        """The node's address lies in the network and is neither its first nor its last."""
+        """The node's address is in the network and neither its first nor its last address."""
         key = "18: tun_mesh/networking/ipv4/node_address_cidr: must be"
         for value, text in {
             "10.78.1.2/24": "an address inside network_cidr 10.77.0.0/16",
@@ -464,7 +469,7 @@ class WhatIsRefused(Case):
         )
 
     def test_no_network(self) -> None:
-        """A mesh without any network is none."""
+        """A mesh without any network is refused."""
         start = MINIMAL.index("    ipv4:")
         text = MINIMAL[:start] + "    tun_device_id: tun1\n" + MINIMAL[MINIMAL.index("  proc") :]
         self.assertEqual(
@@ -473,7 +478,7 @@ class WhatIsRefused(Case):
         )
 
     def test_names(self) -> None:
-        """Names of devices, nodes and labels must be ones that their users take."""
+        """Names of devices, nodes and labels must be valid where they are used."""
         right = "must be 1 to 15 characters without spaces, /, : or %"
         for name in ("a-name-too-long0", "a/b", "tun%d", "..", "a b", ""):
             length = ", which has 16 characters" * (len(name) > 15)
@@ -504,7 +509,7 @@ class WhatIsRefused(Case):
         )
 
     def test_monitoring_address(self) -> None:
-        """Where monitoring listens is an address of this machine and a port that is free."""
+        """The monitoring address must be an address of this machine with a free port."""
         right = (
             'must be an address of this machine and a port, such as 127.0.0.1:9464 or "[::]:9464"'
         )
@@ -537,7 +542,7 @@ class WhatIsRefused(Case):
         )
 
     def test_thresholds(self) -> None:
-        """A peer cannot be given up before it could have been heard of again."""
+        """A peer must not be given up before it could have been heard from again."""
         for value in ("36", "6"):
             text = ORIGINAL.replace("reregistration_interval: 6", "reregistration_interval: 36")
             self.refused(
@@ -549,7 +554,7 @@ class WhatIsRefused(Case):
             )
 
     def test_control_characters(self) -> None:
-        """A value with control characters is refused before anything uses it."""
+        """A value with control characters is refused before it is used."""
         self.refused(
             "cert_file_path: cert.pem",
             'cert_file_path: "cert\\0.pem"',

@@ -1,4 +1,4 @@
-"""The JSON schema, as an editor applies it to the file that somebody types."""
+"""The JSON schema, as an editor applies it to a config file."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class Schema(Case):
     """`tunmesh config schema`."""
 
     def complaints(self, text: str) -> list[str]:
-        """What an editor underlines, by the innermost key."""
+        """The innermost keys of the errors that an editor underlines."""
         validator = Draft202012Validator(schema())
         errors = validator.iter_errors(yaml.safe_load(text))
         return [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in errors]
 
     def test_is_one(self) -> None:
-        """It is a JSON schema of draft 2020-12, and survives being written to a file."""
+        """It is a valid JSON schema of draft 2020-12, and survives being written to a file."""
         Draft202012Validator.check_schema(schema())
         self.assertEqual(schema()["$schema"], DRAFT)
         self.assertEqual(json.loads(json.dumps(schema())), schema())
 
     def test_right_files(self) -> None:
-        """Nothing is underlined in files that load."""
+        """Nothing is underlined in valid files."""
         for text in (
             MINIMAL,
             ORIGINAL,
@@ -55,7 +55,8 @@ class Schema(Case):
         self.assertEqual(self.complaints(text), [])
 
     def test_wrong_files(self) -> None:
-        """What the lint would refuse for its form alone is underlined, at its place."""
+        """Values that the lint would refuse for their form alone are underlined, in the right
+        place."""
         for old, new, place in (
             ("uid: 1000", "uid: 0", "tun_mesh/process/uid"),
             ("uid: 1000", "uid: root", "tun_mesh/process/uid"),
@@ -96,7 +97,7 @@ class Schema(Case):
         self.assertIn(place, places, new)
 
     def test_every_key(self) -> None:
-        """Every key says what it is, so that an editor can show it."""
+        """Every key has a description for the editor to show."""
         for path in key_paths():
             place: dict[str, Any] = schema()
             for name in path:

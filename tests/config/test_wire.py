@@ -1,4 +1,4 @@
-"""What a config may say of a node, on the wire: whatever config accepts, a peer accepts."""
+"""Values of a config on the wire: peers accept whatever the config accepts."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class OnTheWire(Case):
     """Values of a config in a node record."""
 
     def record(self, name: str | None, url: str, address: str | None = None) -> NodeRecord:
-        """What a node with these values says of itself."""
+        """The record of a node with these values."""
         lines = [f"node_name: {json.dumps(name)}"] if name is not None else []
         lines.append(f"control_api_advertise_url: {json.dumps(url)}")
         text = self.with_line(URL_KEY, "\n    ".join(lines))
@@ -78,7 +78,7 @@ class OnTheWire(Case):
     @settings(max_examples=150, deadline=None)
     @given(VALUES)
     def test_whatever_is_accepted(self, values: tuple[str | None, str, str | None]) -> None:
-        """Any name, URL and addresses that a config may have, a peer takes as they are."""
+        """Any name, URL and addresses that a config may have are accepted by a peer unchanged."""
         try:
             record = self.record(*values)
         except ConfigError:
@@ -96,13 +96,14 @@ class OnTheWire(Case):
         self.assertEqual(record.addresses[1], ip_interface((address, 64)))
 
     def test_host_name(self) -> None:
-        """A host may have a name as long as the kernel lets it: the default is no name too long."""
+        """A host name may be as long as the kernel permits, so the default node name is never too
+        long."""
         self.patch(socket, "gethostname", lambda: "h" * 64)
         record = self.record(None, "https://alice.example:4567")
         self.assertEqual(NodeRecord.decode(record.encode()), record)
 
     def test_refused(self) -> None:
-        """A host that no resolver takes is refused, with what would be right."""
+        """A host that resolvers do not accept is refused, with what would be right."""
         ascii_only = "a URL in ASCII, with an international host name in its xn-- form"
         for host, expected in {
             "h" * 64: FORM,
@@ -125,14 +126,14 @@ class OnTheWire(Case):
         )
 
     def test_scope(self) -> None:
-        """An address with a scope means something on one machine only."""
+        """An address with a scope is refused: it has a meaning on one machine only."""
         error = self.assertRaises(
             ConfigError, self.record, "a", "https://alice.example:1", "fe80::1%eth0/64"
         )
         self.assertIn("must be an IPv6 address such as fd77::1/64, without a scope", str(error))
 
     def test_kinds_of_hosts(self) -> None:
-        """Underscores, digits, a final dot and addresses are good hosts."""
+        """Underscores, digits, a final dot and addresses are valid in a host."""
         for host in (
             "my_app",
             "_a-",
@@ -147,10 +148,11 @@ class OnTheWire(Case):
 
 
 class RefusedRecord(SynchronousTestCase):
-    """A record that a peer does not take."""
+    """A record that a peer refuses."""
 
     def test_both_say_so(self) -> None:
-        """Who refuses it says what is wrong with it; who is refused, that it is not the secret."""
+        """The node that refuses it says what is wrong with it; the refused node, that the secret is
+        not the reason."""
         mesh = Mesh()
         a, b = mesh.add("a"), mesh.add("n" * 70)
         mesh.advance(3)

@@ -1,4 +1,4 @@
-"""Real meshes with one node whose config is wrong: it is the one that is not ready."""
+"""Real meshes with one misconfigured node, which is the one that is not ready."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ IPV4_ONLY = {"networking__ipv6": None}
 
 
 class WrongNodeTests(MeshCase):
-    """Three nodes that are right, and a fourth one."""
+    """Three correctly configured nodes, and a fourth one."""
 
     timeout = 60
     nodes = 4
 
     async def readyz(self, number: int) -> tuple[int, Any]:
-        """The status code, and the checks by their names."""
+        """The status code, and the checks by name."""
         code, _ = await self.ground.get("/readyz", number)
         checks = (await self.ground.status(number))["checks"]
         return code, {check["name"]: check for check in checks}
 
     async def join(self, **changes: object) -> tuple[list[RealNode], RealNode, Event]:
-        """The fourth node comes with these changes to its config; the first event in which the
-        first node says that their networks differ."""
+        """Start the fourth node with these changes to its config; returns the first event in which
+        the first node reports that their networks differ."""
         others = await self.ground.linked(3)
         self.ground.change(4, **changes)
         fourth = self.ground.start(4)
@@ -44,7 +44,7 @@ class WrongNodeTests(MeshCase):
 
     async def test_another_network(self) -> None:
         """A node in another network is not ready, and says which network is on how many peers; the
-        others are, and name it."""
+        other nodes are ready, and name it."""
         other = {"network_cidr": "10.78.0.0/16", "node_address_cidr": "10.78.0.4/16"}
         others, _, event = await self.join(networking__ipv4=other, **IPV4_ONLY)
         self.assertEqual(event["ours"], "10.77.0.0/16 and fd77::/64")
@@ -62,7 +62,7 @@ class WrongNodeTests(MeshCase):
         await self.exchange(1, 2)
 
     async def test_part_of_the_network(self) -> None:
-        """So is one that has only a part of the network."""
+        """The same for a node with only a part of the network."""
         part = {"network_cidr": "10.77.0.0/29", "node_address_cidr": "10.77.0.4/29"}
         others, _, _ = await self.join(networking__ipv4=part)
         status, checks = await self.readyz(4)
@@ -71,7 +71,7 @@ class WrongNodeTests(MeshCase):
         await self.assert_others_ready(others)
 
     async def test_a_family_less(self) -> None:
-        """So is one without IPv6, where all others have it."""
+        """The same for a node without IPv6 if all others have it."""
         others, _, _ = await self.join(**IPV4_ONLY)
         status, checks = await self.readyz(4)
         self.assertEqual((status, checks["networks"]["ok"]), (503, False))
@@ -79,8 +79,8 @@ class WrongNodeTests(MeshCase):
         await self.exchange(4, 1)
 
     async def test_ipv6_added_node_by_node(self) -> None:
-        """A rolling update that adds IPv6: each node is ready before the next one is restarted, no
-        other one is unready meanwhile, and in the end IPv6 works."""
+        """During a rolling update that adds IPv6, each node is ready before the next one is
+        restarted, no other node becomes unready meanwhile, and IPv6 works in the end."""
         for number in (1, 2, 3):
             self.ground.change(number, **IPV4_ONLY, logging__level="debug")
         nodes = await self.ground.linked(3)

@@ -1,5 +1,5 @@
-"""Real nodes under the attacks of bench.attack: by a member that claims an address, vouches for
-others, or says false things of them."""
+"""Real nodes under the attacks of bench.attack: a member claims an address, vouches for made-up
+nodes, or makes false claims about others."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tunmesh.dialing.dial_budget import BURST, RATE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CLAIMS = 3  # at intervals of 1.5 s
-OTHERS = 2  # connections that the node may open for its own sake
+OTHERS = 2  # connections that the node may open for its own purposes
 NOWHERE = "https://192.0.2.250:4567"
 
 
 class Attacker(RealNode):
-    """A process of bench.attack.attacker. It goes on for as long as its standard input is open."""
+    """A process of bench.attack.attacker. It runs while its standard input is open."""
 
 
 class AttackCase(MeshCase):
-    """No node runs on the last host: the attacker is there."""
+    """The attacker is on the last host, where no node runs."""
 
     timeout = 90
     nodes = 3
 
     def attack(self, name: str, victim: int) -> None:
-        """From now on, until the end of the test."""
+        """Attack from now on, until the end of the test."""
         namespace = self.ground.namespace(self.nodes)
         attacker = Attacker(namespace)
         directory, host = str(self.ground.directory), self.ground.plans[victim - 1].underlay
@@ -44,22 +44,22 @@ class AttackCase(MeshCase):
         self.addCleanup(self.end, attacker)
 
     def end(self, attacker: Attacker) -> Deferred[int]:
-        """Not a coroutine: older releases of trial do not run those as a clean-up."""
+        """Not a coroutine: older releases of trial do not support those as a clean-up."""
         attacker.signal("KILL")
         return attacker.ended
 
 
 class ClaimTests(AttackCase):
-    """The address of node 2 is claimed at node 1."""
+    """An attacker claims the address of node 2 at node 1."""
 
     async def claimed(self, first: RealNode, times: int = 1) -> None:
-        """Node 1 is linked with the claimant so many times more."""
+        """Wait until node 1 has been linked with the claimant that many more times."""
         for _ in range(times):
             await first.logged("linked", peer="mallory")
 
     async def test_pause(self) -> None:
-        """A node that is stopped for longer than a probe takes loses neither link nor address to
-        the claimant, who is told whose it is."""
+        """A node that is stopped for longer than a probe takes loses neither its link nor its
+        address to the claimant, which is told who holds it."""
         first, second = await self.ground.linked(2)
         self.attack("claims", 1)
         conflict = await first.logged("address_conflict", peer="mallory")
@@ -74,8 +74,8 @@ class ClaimTests(AttackCase):
         self.assertNotIn("node2", gone, first.text)
 
     async def test_restart(self) -> None:
-        """A node that was there for a while has its address again after a restart, though the
-        claimant has it meanwhile."""
+        """A long-running node gets its address back after a restart, even if the claimant has taken
+        it meanwhile."""
         self.ground.change(2, logging__level="debug")
         first, second = await self.ground.linked(2)
         await second.logged("settled")
@@ -94,11 +94,11 @@ class ClaimTests(AttackCase):
 
 
 class VouchingTests(AttackCase):
-    """A member tells a node of other nodes."""
+    """A member vouches for other nodes."""
 
     async def test_dial_reflector(self) -> None:
-        """4,000 made-up nodes at a host that refuses connections make a node open no more than a
-        hundred at once, and then one a second; the log says so."""
+        """For 4,000 made-up nodes at a host that refuses connections, a node opens no more than a
+        hundred connections at once, and then one a second; the log says so."""
         first, _ = await self.ground.linked(2)
         before, since = connections_opened(first.pid), reactor.seconds()
         self.attack("dial_reflector", 1)
@@ -114,8 +114,8 @@ class FalseIntroductionTests(AttackCase):
     nodes = 4
 
     async def test_past_life(self) -> None:
-        """Node 2, which nobody can dial, dials the newcomer as soon as an honest node vouches for
-        it, though it was introduced as the past life of somebody else before; the log names the
+        """Node 2, which cannot be dialed, dials the newcomer as soon as an honest node vouches for
+        it, although it was introduced as another node's previous life before; the log names the
         liar."""
         self.ground.change(2, clustering__control_api_advertise_url=NOWHERE)
         first = self.ground.start(1)

@@ -1,4 +1,4 @@
-"""Real nodes whose configs differ in what should make no difference, or should be named."""
+"""Real nodes whose configs differ in details that should not matter, or should be reported."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ LONGEST_NAME = "n" * 64
 
 
 class SameSecretTests(MeshCase):
-    """One secret, written by different hands."""
+    """One secret, written in different ways."""
 
     nodes = 3
     timeout = 90
 
     async def test_line_ends(self) -> None:
-        """Nodes link whose secrets differ by what an editor on Windows, YAML and a variable leave
-        around them; and so does one with the longest name that a host may have."""
+        """Nodes link although their secrets differ in the white space that a Windows editor, YAML
+        or a variable adds; so does a node with the longest possible host name."""
         secret = self.ground.secret.strip()
         (self.ground.directory / "secret").write_bytes(f"\ufeff{secret}\r\n".encode())
         self.ground.change(2, clustering__auth={"secret": f"{secret}\n"})
@@ -36,7 +36,8 @@ class SameSecretTests(MeshCase):
             self.assertEqual(node.all_logged("handshake_failed"), [])
 
     async def test_easy_to_guess(self) -> None:
-        """A secret that is easy to guess is used, and each node says that at its start."""
+        """A secret that is easy to guess is accepted, and each node warns about it when it
+        starts."""
         for number in (1, 2):
             self.ground.change(number, clustering__auth={"secret": "password1" * 5})
         for node in await self.ground.linked(2):

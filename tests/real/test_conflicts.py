@@ -1,4 +1,5 @@
-"""Real nodes whose config was copied from another one: they say so, and so do the others."""
+"""Real nodes with a config that was copied from another node: they and the other nodes report
+it."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ from tests.support.realnode import Ground, reactor
 
 
 class ConflictTests(unittest.TestCase):
-    """Two nodes with one name or URL, and a node that was told to look for itself."""
+    """Two nodes with the same name or URL, and a node whose bootstrap list has only itself."""
 
     skip = netns.skip_reason()
     timeout = 60
 
     async def asked(self, ground: Ground, *arguments: str, code: int = 0) -> str:
-        """What a command says of node 1."""
+        """A command's output about node 1."""
         result = await command(ground.directory / ground.plans[0].socket, *arguments)
         self.assertEqual(result.exit_code, code, result.output)
         output: str = result.output
@@ -40,8 +41,8 @@ class ConflictTests(unittest.TestCase):
         return text
 
     async def test_one_name(self) -> None:
-        """Two nodes of one name: all say so, and a command that takes a name refuses it with both
-        addresses; with an address or an id it goes on."""
+        """Two nodes with the same name: all nodes report it, and a command that takes a name
+        refuses it and shows both addresses; with an address or an id it works."""
         ground = Ground(self, 3)
         ground.change(3, clustering__node_name="node2")
         nodes = [ground.start(number) for number in (1, 2, 3)]
@@ -58,7 +59,8 @@ class ConflictTests(unittest.TestCase):
         self.assertEqual((await ground.get("/readyz", 1))[0], 200)
 
     async def test_copied_url(self) -> None:
-        """A node that advertises the URL of another one: it is linked, and all three say so."""
+        """A node that advertises the URL of another one is linked, and all three nodes report
+        it."""
         ground = Ground(self, 3)
         url = ground.plans[0].url
         ground.change(3, clustering__control_api_advertise_url=url)
@@ -75,8 +77,8 @@ class ConflictTests(unittest.TestCase):
         self.assertEqual((await ground.get("/readyz", 1))[0], 200)
 
     async def test_nobody_but_oneself(self) -> None:
-        """A node with a bootstrap list that has only its own URL: not ready, a line in the log, and
-        the doctor finds it; when another one comes it is ready."""
+        """A node whose bootstrap list has only its own URL is not ready, logs a line, and the
+        doctor finds it; when another node joins it is ready."""
         ground = Ground(self, 2)
         url = ground.plans[0].url
         groups = {"first": {"bootstrap_node_urls": [url]}}

@@ -1,4 +1,4 @@
-"""The control socket of real nodes: started as root, asked when privileges are gone."""
+"""The control socket of real nodes, which start as root and have dropped privileges by then."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDS = "10.77.0.1", "10.77.0.2"
 
 
 class RealControl(unittest.TestCase):
-    """`tunmesh …` beside two linked nodes."""
+    """`tunmesh …` next to two linked nodes."""
 
     skip = netns.skip_reason()
     timeout = 60
@@ -34,7 +34,8 @@ class RealControl(unittest.TestCase):
         return output
 
     async def test_a_life(self) -> None:
-        """Wait for a node, look at it, follow it, and have it leave: the commands of one life."""
+        """Wait for a node, look at it, follow it, and drain it: the commands over the life of a
+        node."""
         ground = Ground(self, 2)
         alice = ground.start(1)
         path = ground.directory / ground.plans[0].socket
@@ -68,7 +69,7 @@ class RealControl(unittest.TestCase):
         self.assertIn("no node answers", await self.asked(ground, "status", code=1))
 
     async def test_no_place(self) -> None:
-        """Where there is no place for the socket the node says so in a line, and runs."""
+        """If the socket cannot be created, the node says so in a line, and runs."""
         ground = Ground(self)
         ground.change(admin__socket="/proc/control.sock")
         node: RealNode = ground.start()
@@ -77,8 +78,8 @@ class RealControl(unittest.TestCase):
         await node.logged("ready")
 
     async def test_page(self) -> None:
-        """The page is there when privileges are gone, even at a port that takes some, and only
-        for who is in the node's own namespace."""
+        """The page is available after privileges are dropped, even at a privileged port, and only
+        in the node's own namespace."""
         ground = Ground(self)
         ground.change(admin__http_port=80)
         node = ground.start()
@@ -95,7 +96,7 @@ class RealControl(unittest.TestCase):
             self.assertIn(said, (out + err).decode())
 
     async def test_no_page(self) -> None:
-        """Where the port is somebody's the node says so in a line, and runs."""
+        """If the port is in use, the node says so in a line, and runs."""
         ground = Ground(self)
         with ground.namespace(), socket.create_server(("127.0.0.1", PAGE_PORT)):
             node = ground.start()

@@ -1,5 +1,5 @@
-"""What others do to a running node's device, and put in its way: noticed, said, and over when it is
-put back."""
+"""Other programs change a running node's device or add conflicting routes: the node notices,
+reports it, and reports when it is over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ PEERS = ("10.77.0.1", "10.77.0.2"), ("fd77::1", "fd77::2")
 
 
 class DeviceTests(unittest.TestCase):
-    """A node that is linked with another one, on a machine where others are at work, too."""
+    """A node that is linked with another one, on a machine where other programs change the
+    network."""
 
     skip = netns.skip_reason()
     timeout = 60
@@ -36,7 +37,7 @@ class DeviceTests(unittest.TestCase):
             getattr(ip, what)(*arguments, **options)
 
     async def is_wrong(self, node: RealNode, *pieces: str) -> str:
-        """The log, /readyz and status say these pieces; /livez has no objection."""
+        """The log, /readyz and status contain these texts; /livez is not affected."""
         why: str = (await node.logged("not_ready"))["why"]
         (status, _), (alive, _) = (
             await self.ground.get("/readyz"),
@@ -61,7 +62,7 @@ class DeviceTests(unittest.TestCase):
         return text
 
     async def test_down_and_up(self) -> None:
-        """`ip link set down` and up takes the IPv6 address and its route, and nothing of IPv4."""
+        """`ip link set down` and up removes the IPv6 address and its route, but nothing of IPv4."""
         node = await self.begin()
         self.ip("link", "set", state="down")
         await self.is_wrong(node, "tun1 is down (to mend it: ip link set tun1 up)")
@@ -80,7 +81,7 @@ class DeviceTests(unittest.TestCase):
         await self.command("explain", *PEERS[1])
 
     async def test_taken_away(self) -> None:
-        """An address or a route that is removed is named, with the command that puts it back."""
+        """A removed address or route is named, with the command that restores it."""
         node = await self.begin()
         self.ip("route", "del", dst="10.77.0.0/16", oif=self.index(TUN), scope=253)
         await self.is_wrong(
@@ -94,7 +95,7 @@ class DeviceTests(unittest.TestCase):
         await self.is_right_again(node)
 
     async def test_overlap_that_comes_later(self) -> None:
-        """A network that somebody makes inside the mesh's is named, until it goes."""
+        """A network inside the mesh's that is added later is named, until it is removed."""
         node = await self.begin()
         self.ip("link", "add", kind="bridge", ifname="docker0", oif=0)
         self.ip("link", "set", device="docker0", state="up")
@@ -106,7 +107,7 @@ class DeviceTests(unittest.TestCase):
         await self.is_right_again(node)
 
     async def test_rule_that_comes_later(self) -> None:
-        """A policy rule whose table is asked before the mesh's routes is named, and so is its
+        """A policy rule whose table is looked up before the mesh's routes is named, and so is its
         table by `explain`."""
         node = await self.begin()
         self.ip("route", "add", dst="0.0.0.0/0", oif=self.index("eth0"), table=52)
@@ -120,13 +121,13 @@ class DeviceTests(unittest.TestCase):
         await self.is_right_again(node)
 
     async def test_harmless(self) -> None:
-        """Routes elsewhere, a guard and the node's own restart of nothing are no complaint."""
+        """Unrelated routes, a guard and the node's own restart give no complaint."""
         node = await self.begin()
         for number in range(100):
             self.ip("route", "add", dst=f"198.18.{number}.0/24", oif=self.index("eth0"))
         self.ip("route", "add", dst="10.0.0.0/8", oif=self.index("eth0"))
         self.ip("route", "add", dst="10.77.0.0/16", type="unreachable", priority=0xFFFFFFFF)
-        # What is said of this was looked for after all of that.
+        # The checks above happened before this event.
         self.ip("route", "add", dst="10.77.9.0/24", type="blackhole")
         event = await node.logged("device_changed")
         self.assertEqual(event["why"], "10.77.9.0/24 is sent nowhere, not to tun1")

@@ -1,4 +1,5 @@
-"""Real nodes to whom real things happen: what the others notice, in which order, and that it heals.
+"""Real nodes with real faults: what the other nodes notice, in which order, and that the mesh
+recovers.
 
 How long it takes is measured elsewhere (`make faults`).
 """
@@ -29,7 +30,7 @@ QUICK_DEATH: dict[str, Any] = {
         }
     }
 }
-# A pipe that is full, and that nobody reads.
+# A full pipe without a reader.
 UNREAD_LOG = """
 import fcntl, os
 reader, writer = os.pipe()
@@ -38,13 +39,13 @@ os.set_inheritable(reader, True)
 os.dup2(writer, 1)
 """
 FULL_DISK = "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
-# What Python takes for the time of day is an hour ago.
+# Python's time of day is one hour behind.
 CLOCK_BEHIND = "import time; now = time.time; time.time = lambda: now() - 3600\n"
 FEW_FILES = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))\n"
 
 UNDERLAY = "10.99.0.0/24"
 LOCAL_TABLE = 255  # RT_TABLE_LOCAL of include/uapi/linux/rtnetlink.h
-LOCAL_LATER = 10  # a priority behind that of the rules of these tests
+LOCAL_LATER = 10  # a priority after the rules of these tests
 
 
 class FaultCase(MeshCase):
@@ -59,12 +60,12 @@ class FaultCase(MeshCase):
             self.ground.change(number, **QUICK_DEATH)
 
     async def given_up(self, victim: int, others: dict[int, RealNode]) -> None:
-        """All others say that they are no longer linked with it."""
+        """All others report that they are no longer linked with it."""
         name = self.ground.plans[victim - 1].name
         await gatherResults([node.logged("unlinked", peer=name) for node in others.values()])
 
     async def linked_again(self, victim: int, others: dict[int, RealNode]) -> None:
-        """All others are linked with it, and it can be reached from one of them."""
+        """All others are linked with it, and one of them can reach it."""
         name = self.ground.plans[victim - 1].name
         await gatherResults([node.logged("linked", peer=name) for node in others.values()])
         await self.exchange(1, victim)
@@ -75,7 +76,7 @@ class FaultCase(MeshCase):
             ip.link("set", index=socket.if_nametoindex(CABLE), state=state)
 
     def readdress(self, number: int, address: str) -> None:
-        """A node's host has this address, and no other."""
+        """Give a node's host this address, and no other."""
         with self.ground.namespace(number), IPRoute() as ip:
             index = socket.if_nametoindex(CABLE)
             ip.flush_addr(index=index, family=socket.AF_INET)
@@ -83,9 +84,9 @@ class FaultCase(MeshCase):
 
     def drop(self, number: int, enters_by: str, verb: str = "add") -> None:
         """Drop the underlay's packets that enter that node's routing by this device: the cable for
-        what the node hears, "lo" for what it sends. "del" ends that. It is done with policy rules
+        incoming packets, "lo" for outgoing ones. "del" ends that. It uses policy rules
         (ip-rule(8)), for which no program needs to be installed."""
-        # Rules are tried in the order of their priority, and the local table's is 0.
+        # Rules are evaluated in the order of their priority, and the local table's is 0.
         local = {"add": (LOCAL_LATER, 0), "del": (0, LOCAL_LATER)}[verb]
         with self.ground.namespace(number), IPRoute() as ip:
             ip.rule("add", priority=local[0], table=LOCAL_TABLE)
@@ -94,11 +95,11 @@ class FaultCase(MeshCase):
 
 
 class SilenceTests(FaultCase):
-    """A node that is not heard any more, though nothing says that it is gone."""
+    """A node that falls silent, with nothing to show that it is gone."""
 
     async def test_stopped(self) -> None:
-        """A node that is stopped is given up, while the others go on; when it continues, it is
-        linked with all of them again."""
+        """A stopped node is given up, while the others go on; when it continues, it is linked with
+        all of them again."""
         first, second, third = await self.ground.linked(3)
         others = {1: first, 3: third}
         second.signal("STOP")
@@ -109,7 +110,7 @@ class SilenceTests(FaultCase):
         await self.linked_again(2, others)
 
     async def test_cable_and_one_way(self) -> None:
-        """A node whose cable is pulled, or who hears nobody, or whom nobody hears, is given up; its
+        """A node whose cable is pulled, or which cannot receive or cannot send, is given up; its
         links come back with the network, without a restart."""
         first, second, third = await self.ground.linked(3)
         others = {1: first, 3: third}
@@ -129,11 +130,11 @@ class SilenceTests(FaultCase):
 
 
 class WithoutBootstrapTests(FaultCase):
-    """The node that all others bootstrap from is of no more help."""
+    """The bootstrap node of all others is of no more help."""
 
     async def test_it_is_dead(self) -> None:
-        """Two others find each other again after their network was away, and when one of them was
-        killed, or ended, and started again."""
+        """Two other nodes find each other again after a network outage, and after one of them was
+        killed, or left, and was restarted."""
         first, second, third = await self.ground.linked(3)
         first.signal("KILL")
         await self.given_up(1, {2: second, 3: third})
@@ -155,8 +156,8 @@ class WithoutBootstrapTests(FaultCase):
         await self.exchange(3, 2)
 
     async def test_it_has_another_address(self) -> None:
-        """A first node whose host has another address after its network was away dials the others,
-        who do not know where it is."""
+        """A bootstrap node whose host has another address after a network outage dials the others,
+        which do not know its new address."""
         first, second, third = await self.ground.linked(3)
         others = {2: second, 3: third}
         self.cable(1, "down")
@@ -168,14 +169,14 @@ class WithoutBootstrapTests(FaultCase):
 
 
 class PowerTests(FaultCase):
-    """A machine that loses power closes nothing, and may come back with a wrong clock."""
+    """A machine that loses power closes no connection, and may come back with a wrong clock."""
 
     def setUp(self) -> None:
-        MeshCase.setUp(self)  # links that are silent are given up after 15 s, no sooner
+        MeshCase.setUp(self)  # silent links are given up after 15 s, not earlier
 
     async def test_clock_is_behind(self) -> None:
-        """A node whose clock is an hour behind is reached at its address again as soon as it is
-        linked: its past life does not answer. Nobody says that two nodes have its address."""
+        """A restarted node whose clock is an hour behind is reachable at its address as soon as it
+        is linked, since its previous life does not answer. No node reports a duplicate address."""
         first, second = await self.ground.linked(2)
         self.cable(2, "down")
         second.signal("KILL")
@@ -202,7 +203,7 @@ class PowerTests(FaultCase):
 
 
 class MachineTests(FaultCase):
-    """What the machine does to a node."""
+    """Faults of the machine."""
 
     nodes = 2
 
@@ -210,8 +211,8 @@ class MachineTests(FaultCase):
         MeshCase.setUp(self)
 
     async def test_tun_deleted(self) -> None:
-        """A node whose tun is deleted ends with 1, in one line; its peer hears of it at once, and
-        the next start is as good as the first."""
+        """A node whose tun is deleted exits with 1 and one line; its peer is told at once, and the
+        next start works."""
         first, second = await self.ground.linked(2)
         with self.ground.namespace(2), IPRoute() as ip:
             ip.link("del", index=socket.if_nametoindex(TUN))
@@ -223,7 +224,7 @@ class MachineTests(FaultCase):
         await self.exchange(1, 2)
 
     async def test_log_that_nobody_reads(self) -> None:
-        """A node goes on when nobody reads its log, and when the disk under it is full."""
+        """A node goes on when its log is not read, and when the disk of its log is full."""
         first = self.ground.start(1)
         await first.logged("ready")
         for before in (UNREAD_LOG, FULL_DISK):
@@ -236,8 +237,8 @@ class MachineTests(FaultCase):
             await first.logged("unlinked", peer="node2")
 
     async def test_no_descriptors_left(self) -> None:
-        """Strangers who take all descriptors that a node may have cannot take its links; when they
-        are gone, it answers newcomers again."""
+        """Strangers who use up all of a node's file descriptors cannot take its links; when they
+        are gone, it accepts new nodes again."""
         second = self.ground.start(2, before=FEW_FILES)
         first = self.ground.start(1)
         await second.logged("linked", peer="node1")
@@ -256,8 +257,8 @@ class MachineTests(FaultCase):
         await self.exchange(1, 2)
 
     async def test_soft_limit_of_descriptors(self) -> None:
-        """A node takes all the descriptors that it may have: the members of a mesh can need more
-        than the 1,024 that programs start with."""
+        """A node raises its limit of file descriptors as far as it may: the members of a mesh can
+        need more than the usual 1,024."""
         limits = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 2048))\n"
         node = self.ground.start(1, before=limits)
         await node.logged("listening")
@@ -266,7 +267,7 @@ class MachineTests(FaultCase):
         self.assertEqual(files[3:5], ["2048", "2048"])
 
     def stranger(self, number: int) -> socket.socket:
-        """Connects and says nothing."""
+        """Connects and sends nothing."""
         with self.ground.namespace(1):
             one = socket.socket()
         self.addCleanup(one.close)
@@ -275,12 +276,12 @@ class MachineTests(FaultCase):
 
 
 class DuplicateTests(FaultCase):
-    """Two nodes, both alive, with one address."""
+    """Two live nodes with one address."""
 
     async def test_incumbent_keeps_it(self) -> None:
-        """Whoever was there first keeps the address; the newcomer is linked, not ready, and counts
-        it; both sides say it once; no link goes for it. When the incumbent leaves, the newcomer
-        has the address."""
+        """The node that was there first keeps the address; the newcomer is linked, not ready, and
+        counts it; both report it once, and no link is closed for it. When the incumbent leaves, the
+        newcomer gets the address."""
         first, second = await self.ground.linked(2)
         shared = {"network_cidr": "10.77.0.0/16", "node_address_cidr": "10.77.0.2/16"}
         self.ground.change(3, networking__ipv4=shared, **QUICK_DEATH)

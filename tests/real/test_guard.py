@@ -1,5 +1,5 @@
-"""Packets to the mesh while its node is dead: without a guard they leave in clear text, with one
-they are refused."""
+"""Packets to the mesh while its node is down: without a guard they leave in plain text, with one
+they are rejected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNT = 5
 
 
 class GuardTests(unittest.TestCase):
-    """Two linked nodes, the first with a default route by way of the second."""
+    """Two linked nodes, the first with a default route via the second."""
 
     skip = netns.skip_reason()
     timeout = 60
@@ -41,7 +41,8 @@ class GuardTests(unittest.TestCase):
         await node.ended
 
     def send(self, ground: Ground, family: socket.AddressFamily) -> list[int]:
-        """Packets of an application's at the first node to the second: their errors, 0 if none."""
+        """Send an application's packets from the first node to the second; returns the errors, 0
+        for none."""
         with ground.namespace(1), socket.socket(family, socket.SOCK_DGRAM) as sock:
             results = []
             for _ in range(COUNT):
@@ -53,7 +54,7 @@ class GuardTests(unittest.TestCase):
         return results
 
     def tap(self, ground: Ground) -> socket.socket:
-        """Hears all that arrives at the second node's cable."""
+        """Captures all packets that arrive on the second node's cable."""
         with ground.namespace(2):
             tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
             tap.bind((CABLE, _ETH_P_ALL))
@@ -71,7 +72,7 @@ class GuardTests(unittest.TestCase):
                 return count
 
     async def tunmesh(self, ground: Ground, *arguments: str) -> str:
-        """A command in the first node's namespace."""
+        """Run a command in the first node's namespace."""
         with ground.namespace(1):
             running = getProcessOutputAndValue(_TUNMESH, arguments, env={}, reactor=reactor)
         out, err, code = await running
@@ -80,7 +81,7 @@ class GuardTests(unittest.TestCase):
         return text
 
     async def test_without(self) -> None:
-        """Without a guard packets to the mesh can be read on the way to the default gateway."""
+        """Without a guard, packets to the mesh can be read on the path to the default gateway."""
         ground, node = await self.begin(guard=False)
         await self.kill(node)
         tap = self.tap(ground)
@@ -88,8 +89,8 @@ class GuardTests(unittest.TestCase):
         self.assertEqual(self.heard(tap), COUNT)
 
     async def test_while_it_restarts(self) -> None:
-        """With a guard applications are refused at once, and nothing goes out; the next start
-        finds it there, and packets are carried again."""
+        """With a guard, applications get an error at once, and nothing leaves the machine; the next
+        start finds the guard, and packets are carried again."""
         ground, node = await self.begin(guard=True)
         for _ in range(2):
             await self.kill(node)
@@ -102,7 +103,7 @@ class GuardTests(unittest.TestCase):
             self.assertEqual(self.send(ground, socket.AF_INET), [0] * COUNT)
 
     async def test_drain_removes_it(self) -> None:
-        """Who has a node leave for good has its guard removed, unless it is to be kept."""
+        """Draining a node removes its guard, unless it is to be kept."""
         ground, node = await self.begin(guard=True)
         path = str(ground.directory / ground.plans[0].socket)
         said = await self.tunmesh(ground, "drain", "--keep-guard", "--socket", path)
@@ -112,13 +113,13 @@ class GuardTests(unittest.TestCase):
         await node.logged("linked", peer="node2")
         said = await self.tunmesh(ground, "drain", "--socket", path)
         removed = said.index("packets to 10.77.0.0/16, fd77::/64 are refused no more")
-        # Before the end of the node, which in a container may be that of the command as well.
+        # Before the node exits, which in a container may end the command as well.
         self.assertLess(removed, said.index("leaving the mesh"))
         self.assertEqual(await node.ended, 0)
         self.assertEqual(self.send(ground, socket.AF_INET), [0] * COUNT)
 
     async def test_before_the_node(self) -> None:
-        """The command puts it there before there is a node, shows it and removes it."""
+        """The command can install the guard before there is a node, show it and remove it."""
         ground = Ground(self, 1)
         config = str(ground.config())
         self.assertIn(

@@ -1,5 +1,5 @@
-"""What the machine of a member that went bad puts into its own tun, and what a real kernel behind
-an honest node makes of it."""
+"""A malicious member's machine sends packets through its own tun; the effect on a real kernel
+behind an honest node."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tunmesh.packets.icmp import checksum
 
 IP_MTU = 14
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
-FRAGMENTS = 4000  # of 1,400 bytes: more than the 4 MB that the kernel has for them
+FRAGMENTS = 4000  # of 1,400 bytes: more than the 4 MB that the kernel reserves for them
 MORE = 0x2000
 
 
 class HostileMemberTests(MeshCase):
-    """Node 2's machine sends what no honest one does."""
+    """Node 2's machine sends malicious packets."""
 
     nodes = 3
 
     def mtu(self, number: int, source: str, destination: str) -> int:
-        """What that machine takes for the MTU on the way to an address."""
+        """The path MTU from that machine to an address."""
         with self.ground.namespace(number), socket.socket(IPV4, socket.SOCK_DGRAM) as probe:
             probe.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
             probe.bind((source, 0))
@@ -33,7 +33,7 @@ class HostileMemberTests(MeshCase):
 
     def too_big(self, quoted_source: str, quoted_destination: str) -> None:
         """Send node 1 "fragmentation needed, 552 bytes" about a packet between these two."""
-        # An answer to a ping: errors about others are looked at only where a socket sent them.
+        # It quotes an echo reply: errors about other packets count only if a socket sent them.
         pong = struct.pack("!BBHHH", 0, 0, 0, 1, 1)
         quoted = ip_packet(quoted_source, quoted_destination, pong, ip_headers.ICMP)
         quoted = quoted[:10] + checksum(quoted[:20]).to_bytes(2, "big") + quoted[12:]
@@ -46,8 +46,8 @@ class HostileMemberTests(MeshCase):
             raw.sendto(message, (self.address(1), 0))
 
     async def test_mtu_of_the_underlay(self) -> None:
-        """A forged "too big" changes nothing on the way to hosts outside the mesh; a true one, on
-        the way to the peer, is heard."""
+        """A forged "too big" does not affect paths to hosts outside the mesh; a genuine one, on the
+        path to the peer, is accepted."""
         await self.ground.linked(2)
         outer = [plan.underlay for plan in self.ground.plans]
         before = self.mtu(1, outer[0], outer[1])
@@ -61,7 +61,7 @@ class HostileMemberTests(MeshCase):
         self.assertEqual((await self.ground.metrics(1))[dropped("icmp_error")], 1)
 
     async def test_reassembly(self) -> None:
-        """Thousands of datagrams that never become whole leave room to reassemble those of another
+        """Thousands of incomplete datagrams leave enough memory to reassemble those of another
         node, and those from outside the mesh."""
         await self.ground.linked(3)
         with (

@@ -1,4 +1,4 @@
-"""Real nodes whose URLs lead into the mesh itself."""
+"""Real nodes whose URLs resolve to addresses inside the mesh."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from tests.real.test_mesh import MeshCase
 from tests.support.realnode import Ground
 
-# What follows sees another /etc/hosts.
+# The rest of the script sees another /etc/hosts.
 HOSTS = """
 import ctypes
 from tunmesh.host.namespaces import CLONE_NEWNS, unshare
@@ -35,15 +35,15 @@ def hosts_of(ground: Ground, **names: str) -> str:
 
 
 class InsideTests(MeshCase):
-    """Node 2 knows node 1 by its address outside; node 1 advertises a name that resolves to its
-    address in the mesh."""
+    """Node 2 knows node 1 by its underlay address; node 1 advertises a name that resolves to its
+    mesh address."""
 
     timeout = 60
     nodes = 2
 
     async def test_renewals(self) -> None:
-        """Sessions that are to be renewed by such a name go on as they are: no link is lost, and
-        the log says why, each time if it is to be debugged."""
+        """If the name of a peer resolves into the mesh, its session is not renewed and goes on: no
+        link is lost, and the log says why, each time at debug level."""
         url = "https://one.test:4567"
         self.ground.change(1, clustering__control_api_advertise_url=url, **SHORT_SESSIONS)
         self.ground.change(2, **SHORT_SESSIONS)

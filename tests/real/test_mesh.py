@@ -1,5 +1,5 @@
-"""Real meshes of two and three nodes: what users send arrives, what must not arrive does not, and
-what breaks heals."""
+"""Real meshes of two and three nodes: traffic arrives, forbidden traffic does not, and the mesh
+recovers from failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MUST_FAIL_PATIENCE = 0.3  # for one that should not
 
 
 class Mailbox(DatagramProtocol):
-    """Keeps datagrams until they are asked for."""
+    """Holds received datagrams until they are asked for."""
 
     def __init__(self) -> None:
         self.post: DeferredQueue[bytes] = DeferredQueue()
@@ -35,7 +35,7 @@ class Mailbox(DatagramProtocol):
 
 
 class MeshCase(unittest.TestCase):
-    """Machines on one bridge, with a program at work on each."""
+    """Machines on one bridge, each with a helper program."""
 
     skip = netns.skip_reason()
     timeout = 30
@@ -51,7 +51,7 @@ class MeshCase(unittest.TestCase):
     def mailbox(
         self, number: int, family: socket.AddressFamily = IPV4
     ) -> tuple[Mailbox, tuple[str, int]]:
-        """Receives UDP on that node's address in the mesh; where to send it."""
+        """Receive UDP at that node's mesh address; returns the address to send to."""
         mailbox, address = Mailbox(), self.address(number, family)
         with self.ground.namespace(number):
             port = reactor.listenUDP(0, mailbox, interface=address, maxPacketSize=65536)
@@ -70,7 +70,7 @@ class MeshCase(unittest.TestCase):
     async def exchange(
         self, sender: int, receiver: int, family: socket.AddressFamily = IPV4
     ) -> None:
-        """A datagram gets there."""
+        """A datagram arrives."""
         mailbox, place = self.mailbox(receiver, family)
         self.post(sender, b"hello", place)
         self.assertEqual(await mailbox.post.get(), b"hello")
@@ -87,7 +87,7 @@ class MeshCase(unittest.TestCase):
     async def upload(
         self, sender: int, receiver: int, content: bytes, family: socket.AddressFamily
     ) -> None:
-        """A TCP transfer arrives, and its SHA-256 says that it is what was sent."""
+        """A TCP transfer arrives, and its SHA-256 shows that it is intact."""
         digest, upload = Digest(), Upload(content)
         server, client = Factory.forProtocol(lambda: digest), ClientFactory()
         client.protocol = lambda: upload
@@ -102,11 +102,11 @@ class MeshCase(unittest.TestCase):
 
 
 class TrafficTests(MeshCase):
-    """What two linked nodes carry."""
+    """Traffic between two linked nodes."""
 
     async def test_fails_before_and_works_after(self) -> None:
-        """Pings to a node that is not there yet fail, as the tunnel is the only way; once it is
-        up, they are answered, both ways and in both families."""
+        """Pings to a node that is not up yet fail, as the tunnel is the only path; once it is up,
+        they are answered in both directions and families."""
         first = self.ground.start(1)
         await first.logged("ready")
         self.assertFalse(await self.ping(1, 2, 4, MUST_FAIL_PATIENCE))
@@ -117,8 +117,8 @@ class TrafficTests(MeshCase):
             self.assertTrue(await self.ping(sender, receiver, version))
 
     async def test_bulk_both_ways(self) -> None:
-        """Megabytes of noise each way at the same time arrive undamaged, over IPv4 and over IPv6,
-        and the counters know."""
+        """Megabytes of random data in both directions at once arrive intact, over IPv4 and IPv6,
+        and are counted."""
         await self.ground.linked(2)
         for family, size in ((IPV4, 32 * MEGABYTE), (IPV6, 16 * MEGABYTE)):
             uploads = (
@@ -132,8 +132,8 @@ class TrafficTests(MeshCase):
             self.assertGreater(metrics["tunmesh_tun_rx_bytes_total"], 48 * MEGABYTE)
 
     async def test_packets_of_every_size(self) -> None:
-        """Datagrams of 1 to 65,000 bytes arrive whole: small ones, those around the MTU that just
-        fit or just do not, and any in between."""
+        """Datagrams of 1 to 65,000 bytes arrive intact: small ones, sizes around the MTU, and
+        random ones."""
         await self.ground.linked(2)
         draw = random.Random(65000)
         around_mtu = (1451, 1452, 1453, 1471, 1472, 1473)
@@ -148,13 +148,13 @@ class TrafficTests(MeshCase):
 
 
 class RefusedTrafficTests(MeshCase):
-    """What a node does not carry, and how it tells."""
+    """Traffic that a node refuses, and how it reports that."""
 
     nodes = 3
 
     async def test_spoofed_source(self) -> None:
-        """A packet from an address that is not the sending node's does not come out of the tunnel,
-        and the receiver counts it."""
+        """A packet with a source address that is not the sending node's does not come out of the
+        tunnel, and the receiver counts it."""
         await self.ground.linked(2)
         mailbox, place = self.mailbox(2)
         with self.ground.namespace(1), IPRoute() as ip:
@@ -166,9 +166,8 @@ class RefusedTrafficTests(MeshCase):
         self.assertEqual(metrics[dropped("spoofed_source")], 1)
 
     async def test_broadcast(self) -> None:
-        """Where the config allows it, a datagram to 255.255.255.255, to the local subnet's
-        broadcast address and to the mesh's arrives; a node without that consent drops and counts
-        its own."""
+        """If the config allows it, a datagram to 255.255.255.255, to the local subnet's broadcast
+        address and to the mesh's arrives; otherwise a node drops and counts its own."""
         for number in (1, 2):
             self.ground.change(
                 number,
@@ -188,14 +187,14 @@ class RefusedTrafficTests(MeshCase):
         self.assertEqual((await self.ground.metrics(3))[dropped("broadcast")], 3)
 
     def shout(self, number: int, datagram: bytes, destination: tuple[str, int]) -> None:
-        """Send a broadcast out of that node's tun."""
+        """Send a broadcast from that node's tun."""
         with self.ground.namespace(number), socket.socket(IPV4, socket.SOCK_DGRAM) as sender:
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, TUN.encode())
             sender.sendto(datagram, destination)
 
     async def test_unknown_address(self) -> None:
-        """A packet to an address of the mesh that no node has goes nowhere and is counted."""
+        """A packet to a mesh address that no node has is dropped and counted."""
         node = self.ground.start(1)
         await node.logged("ready")
         before = (await self.ground.metrics())[dropped("no_route")]
@@ -203,7 +202,7 @@ class RefusedTrafficTests(MeshCase):
         self.assertEqual((await self.ground.metrics())[dropped("no_route")], before + 1)
 
     async def test_wrong_secret(self) -> None:
-        """Nodes with different secrets do not link; each side says so in one line and counts it."""
+        """Nodes with different secrets do not link; each reports it in one line and counts it."""
         self.ground.change(2, clustering__auth={"secret": "another secret that is long enough"})
         nodes = [self.ground.start(1), self.ground.start(2)]
         failures = [await node.logged("handshake_failed") for node in nodes]
@@ -222,8 +221,8 @@ class RefusedTrafficTests(MeshCase):
             self.assertEqual(node.all_logged("linked"), [])
 
     async def test_other_network(self) -> None:
-        """A node whose IPv4 network is not that of its peer, which was there first, is told so and
-        is not ready; its peer is; what they agree on, IPv6, works."""
+        """A node whose IPv4 network differs from that of its peer, which was there first, is told
+        so and is not ready; its peer is ready; IPv6, on which they agree, works."""
         other = {"network_cidr": "10.78.0.0/16", "node_address_cidr": "10.78.0.2/16"}
         self.ground.change(2, networking__ipv4=other)
         first = self.ground.start(1)
@@ -242,11 +241,11 @@ class RefusedTrafficTests(MeshCase):
 
 
 class ChangeTests(MeshCase):
-    """Nodes that come and go."""
+    """Nodes that join and leave."""
 
     async def test_killed_and_restarted(self) -> None:
-        """A node that is killed hard and started again, with its address, is linked again at once
-        and carries traffic."""
+        """A node that is killed and restarted with its address is linked again at once and carries
+        traffic."""
         first, second = await self.ground.linked(2)
         second.signal("KILL")
         await first.logged("unlinked", peer="node2")
@@ -258,7 +257,7 @@ class ChangeTests(MeshCase):
         await self.exchange(2, 1)
 
     async def test_term_withdraws(self) -> None:
-        """A node that ends in peace says so: its peer withdraws its routes at once."""
+        """A node that shuts down says so: its peer withdraws its routes at once."""
         first, second = await self.ground.linked(2)
         second.signal("TERM")
         unlinked = await first.logged("unlinked", peer="node2")
@@ -275,8 +274,8 @@ class NameTests(MeshCase):
     nodes = 3
 
     async def test_underscore(self) -> None:
-        """The name of a Compose service may have an underscore: nodes find the first one by it, and
-        each other by such names that they hear of."""
+        """The name of a Compose service may contain an underscore: nodes find the first one by such
+        a name, and each other by names that they learn."""
         hosts = self.ground.directory / "hosts"
         lines = [f"{plan.underlay} my_app_{plan.number}\n" for plan in self.ground.plans]
         hosts.write_text("".join(lines))
@@ -305,8 +304,8 @@ class ThreeNodesTests(MeshCase):
     nodes = 3
 
     async def test_bootstrap_node_is_dispensable(self) -> None:
-        """Nodes that know only the first one reach each other directly: also while that one is
-        dead. When it is back, knowing nobody, the others find it."""
+        """Nodes that know only the first one reach each other directly, even while that one is
+        dead. When it is back, without knowing any node, the others find it."""
         first, second, third = await self.ground.linked(3)
         first.signal("KILL")
         await first.ended

@@ -1,6 +1,6 @@
-"""Real nodes with routers in between, which change addresses and ports or let nobody in.
+"""Real nodes behind routers that translate addresses and ports, or block incoming connections.
 
-10.99.0.0/24 ──── router ──── node          a router for each node that is behind one; outside
+10.99.0.0/24 ──── router ──── node          a router for each node behind NAT; outside
                .K     192.168.K.0/24        it has the address that the node would have had
 """
 
@@ -21,7 +21,7 @@ PUBLIC_PORT = 14567
 
 
 class RouterCase(MeshCase):
-    """Nodes of which some are behind routers."""
+    """Nodes, some of which are behind routers."""
 
     skip = netns.skip_reason() or (
         None if shutil.which("nft") else "nft is not installed (Debian: nftables)"
@@ -29,7 +29,7 @@ class RouterCase(MeshCase):
     nodes = 4
 
     def behind_router(self, number: int, rules: str) -> None:
-        """Put a node behind a router with these nftables rules besides masquerading."""
+        """Put a node behind a router with these nftables rules in addition to masquerading."""
         inside = Namespace.create()
         self.addCleanup(inside.close)
         router = self.ground.move(number, inside)
@@ -51,8 +51,8 @@ class RouterCase(MeshCase):
             ip.route("add", dst="default", gateway=f"192.168.{number}.1")
 
     def tell(self, number: int, port: int) -> None:
-        """Have a node advertise this port of its, or its router's, address, and bootstrap from the
-        first one."""
+        """Have a node advertise this port of its own or its router's address, and bootstrap from
+        the first node."""
         plan = self.ground.plans[number - 1]
         self.ground.change(
             number,
@@ -74,14 +74,14 @@ class RouterCase(MeshCase):
 
 
 class ForwardedPortTests(RouterCase):
-    """Nodes behind NAT whose public port is not the one that they listen on."""
+    """Nodes behind NAT whose public port differs from the port that they listen on."""
 
     nodes = 3
     first_port = PUBLIC_PORT
 
     async def test_everybody_behind_nat(self) -> None:
         """Each node advertises the public port; all are linked, and traffic flows between them. A
-        node does not need to reach itself by its public address, and does not complain."""
+        node need not reach itself at its public address, and does not complain."""
         for number in (1, 2, 3):
             self.behind_router(number, FORWARD.format(number=number))
             self.tell(number, PUBLIC_PORT)
@@ -97,11 +97,11 @@ class ForwardedPortTests(RouterCase):
 
 
 class DialOutOnlyTests(RouterCase):
-    """Nodes that can dial, and that nobody can reach."""
+    """Nodes that can dial out, but cannot be reached."""
 
     async def test_linked_with_all_who_listen(self) -> None:
-        """Two nodes that nobody can reach are linked with both that everybody can reach, and carry
-        traffic with them; not with each other, as nobody relays."""
+        """Two unreachable nodes are linked with both reachable ones, and exchange traffic with
+        them; not with each other, as no node relays."""
         for number in (3, 4):
             self.behind_router(number, CLOSED)
         for number in (1, 2, 3, 4):

@@ -30,9 +30,9 @@ class ReloadTests(MeshCase):
     timeout = 60
 
     async def test_secret_and_certificate_under_traffic(self) -> None:
-        """Secret and certificate are replaced step by step on both nodes, which are told by HUP;
-        once, one of them finds out by itself. Sessions are short, so that links are renewed all the
-        time; and every ping all along is answered."""
+        """Secret and certificate are replaced step by step on both nodes, by HUP; once, one of them
+        notices the change by itself. Sessions are short, so that links are renewed constantly, and
+        every ping is answered."""
         old = self.ground.secret
         for number in (1, 2):
             self.ground.change(number, **SHORT_SESSIONS)
@@ -78,8 +78,8 @@ class ReloadTests(MeshCase):
             self.assertNotIn(NEW, node.text)
 
     async def test_bootstrap_list(self) -> None:
-        """A node that looks for its mesh in the wrong place finds it once the list is right; with
-        reload_config_on_bootstrap it looks before each attempt. The log level follows too."""
+        """A node with a wrong bootstrap list finds its mesh once the list is corrected; with
+        reload_config_on_bootstrap it checks before each attempt. The log level is reloaded too."""
         wrong = {"first": {"bootstrap_node_urls": ["https://10.99.0.77:4567"]}}
         quick = {"registrations": {"bootstrap_retry_interval": 0.1}}
         lost: dict[str, Any] = {
@@ -98,9 +98,9 @@ class ReloadTests(MeshCase):
         self.assertTrue(await self.ping(1, 2))
 
     async def test_not_allowed(self) -> None:
-        """A secret file that only root may read serves for the start, and the node says that it
-        does not for more. When it changes, the line names the file, who would read it and what to
-        do; once that is done, it counts."""
+        """If only root may read a secret file, it works at the start, and the node warns that it
+        cannot be reloaded. When the file changes, the line names the file, the user who must read
+        it and what to do; after that, the change is applied."""
         file = self.ground.directory / "secret"
         os.chown(file, 0, 0)
         node = self.ground.start(1)
@@ -118,8 +118,8 @@ class ReloadTests(MeshCase):
         self.assertEqual(changed, "secret (offers a new one, revokes 1)")
 
     async def test_may_not_enter(self) -> None:
-        """Where the directory of the files may not be entered, that is what it says is in the way.
-        Files that cannot be looked at have not changed, so nothing is said until HUP."""
+        """If the directory of the files cannot be entered, that is the reason given. Files that
+        cannot be checked count as unchanged, so nothing is reported until HUP."""
         directory = self.ground.directory
         os.chown(directory, 0, 0)
         directory.chmod(0o700)
@@ -139,9 +139,9 @@ class ReloadTests(MeshCase):
         self.assertEqual((await node.logged("reloaded"))["changed"], "")
 
     async def test_hung_mount(self) -> None:
-        """A config that does not answer (here: a named pipe that nobody writes into) holds up
-        neither packets nor pages; the log says so, and when it answers, that it does. A node
-        that is told to leave meanwhile leaves."""
+        """A config that does not respond (here: a named pipe without a writer) blocks neither
+        packets nor pages; the log says so, and again when it responds. A node that is told to leave
+        meanwhile leaves."""
         first, second = await self.ground.linked(2)
         config = self.ground.config(1)
         text = config.read_bytes()
@@ -166,7 +166,7 @@ class ReloadTests(MeshCase):
         self.assertEqual(await first.ended, 0)
 
     async def test_next_start(self) -> None:
-        """What a running node cannot follow is named and changes nothing, until it is started."""
+        """Changes that need a restart are reported, and have no effect until then."""
         node = (await self.ground.linked(2))[0]
         self.ground.change(1, networking__tun_device_id="tun7")
         node.signal("HUP")
@@ -178,7 +178,7 @@ class ReloadTests(MeshCase):
 
 
 def by_key(metrics: Mapping[str, float]) -> dict[str, float]:
-    """How many links there are of each key."""
+    """The number of links by each key."""
     prefix = 'tunmesh_links_by_key{key_id="'
     return {
         name.removeprefix(prefix).rstrip('"}'): value

@@ -1,4 +1,4 @@
-"""Five real nodes change their secret as `tunmesh secret rotate` says, and throw one out by it."""
+"""Five real nodes rotate their secret as `tunmesh secret rotate` says, which expels one of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OUT = 5  # keeps the old secret
 
 
 class Traffic:
-    """Pings between all who stay, in one direction for each pair, until it is stopped."""
+    """Pings between all remaining nodes, in one direction for each pair, until it is stopped."""
 
     def __init__(self, case: MeshCase) -> None:
         self.answered = self.lost = 0
@@ -60,7 +60,7 @@ class RotationTests(MeshCase):
     timeout = 240
 
     async def rotate(self, *options: str) -> str:
-        """What the command says beside the first node."""
+        """The output of the command next to the first node."""
         plan = self.ground.plans[0]
         line = ["secret", "rotate", "--config", str(self.ground.config(1)), *options]
         line += ["--socket", str(self.ground.directory / plan.socket)]
@@ -73,7 +73,7 @@ class RotationTests(MeshCase):
         return said
 
     async def until(self, text: str) -> str:
-        """What it says once that is in it."""
+        """Wait until its output contains this; returns the output."""
         while text not in (said := await self.rotate()):
             await deferLater(reactor, 0.2)
         return said
@@ -82,8 +82,8 @@ class RotationTests(MeshCase):
         self.ground.change(number, clustering__auth=auth, **SHORT_SESSIONS)
 
     async def test_throw_out(self) -> None:
-        """Step by step by what the command says, while pings go on among the four who stay: none is
-        lost, in the end they are linked by the new secret, and the fifth is out."""
+        """Following the steps of the command, no ping among the four remaining nodes is lost; in
+        the end they are linked by the new secret, and the fifth is expelled."""
         kept = self.ground.directory / "kept"
         kept.write_text(self.ground.secret)
         for number in STAYING:

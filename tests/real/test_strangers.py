@@ -1,5 +1,5 @@
-"""What is told to whom: a real mesh seen by a stranger at its port, and at the address for
-monitoring by those who run it."""
+"""Information disclosure: what a stranger sees at the port of a real mesh, and what its operators
+see at the address for monitoring."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tunmesh import __version__
 METRICS = {"method": "prometheus", "enable_node_packet_metrics": True}
 LISTEN = "127.0.0.1:9464"
 
-# Everything that a stranger may try, by what is sent over TLS; the answers, heads and all.
+# All requests that a stranger may try, by the bytes sent over TLS; the whole answers.
 _PROBE = """
 import itertools, json, socket, ssl, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -72,7 +72,7 @@ NONSENSE = (
 
 
 class StrangersView(MeshCase):
-    """Two linked nodes, the first one watched."""
+    """Two linked nodes, the first one observed."""
 
     timeout = 60
 
@@ -94,7 +94,7 @@ class StrangersView(MeshCase):
     async def fetch(
         self, path: str, number: int = 1, tls: bool = False, address: str = "127.0.0.1"
     ) -> tuple[int, str]:
-        """A page of the first node's address for monitoring, fetched in the namespace of a node."""
+        """A page at the first node's address for monitoring, fetched in the namespace of a node."""
         with self.ground.namespace(number):
             running = netns.run_python(reactor, _HTTP, str(tls), address, "9464", path)
         out, err, code = await running
@@ -103,8 +103,8 @@ class StrangersView(MeshCase):
         return status, body
 
     async def test_nothing_is_told(self) -> None:
-        """Whatever a stranger asks at the port, in whatever way: no answer, its head included, has
-        a name, a version, an address, an id, a count or anything that is made of the secret."""
+        """Whatever a stranger requests at the port, no answer contains, even in its headers, a
+        name, version, address, id, count or anything derived from the secret."""
         self.ground.change(1, monitoring={**METRICS, "listen": LISTEN})
         await self.ground.linked(2)
         path = self.ground.directory / self.ground.plans[0].socket
@@ -127,8 +127,8 @@ class StrangersView(MeshCase):
         self.assertEqual((await self.ground.get("/metrics"))[0], 404)
 
     async def test_monitoring(self) -> None:
-        """At its own address there are the metrics, and health with its reasons; in plain HTTP, for
-        this machine only, if so configured."""
+        """The address for monitoring has the metrics, and health with its reasons; in plain HTTP
+        and for this machine only, if so configured."""
         self.ground.change(1, monitoring={**METRICS, "listen": LISTEN})
         node, _ = await self.ground.linked(2)
         self.assertEqual((await node.logged("monitoring"))["url"], f"http://{LISTEN}")
@@ -145,8 +145,8 @@ class StrangersView(MeshCase):
         self.assertEqual(node.all_logged("public_metrics"), [])
 
     async def test_over_tls(self) -> None:
-        """With TLS, on both families: it shows the certificate of the node, and does not fall for
-        clients that want a link or no TLS there."""
+        """With TLS, on both families, it presents the node's certificate, and refuses clients that
+        want a link or no TLS."""
         self.ground.change(1, monitoring={**METRICS, "listen": "[::]:9464", "tls": True})
         node, _ = await self.ground.linked(2)
         for number, address in ((1, "127.0.0.1"), (1, "::1"), (2, "10.99.0.1")):
@@ -157,8 +157,8 @@ class StrangersView(MeshCase):
         self.assertEqual(node.all_logged("bug"), [])
 
     async def test_on_the_public_port(self) -> None:
-        """Without an address of its own the metrics are where they were, and the log says who can
-        read them."""
+        """Without an address for monitoring, the metrics are at the public port as before, and the
+        log says who can read them."""
         ground: Ground = self.ground
         node = ground.start()
         await node.logged("ready")
@@ -167,8 +167,8 @@ class StrangersView(MeshCase):
         self.assertEqual((await ground.get("/metrics"))[0], 200)
 
     async def test_taken(self) -> None:
-        """An address that somebody else has, or nobody, keeps the node from starting, and the line
-        names the key."""
+        """An address in use, or one that the machine does not have, keeps the node from starting,
+        and the line names the key."""
         with self.ground.namespace(1):
             other = socket.create_server(("127.0.0.1", 9464))
         self.addCleanup(other.close)
@@ -184,7 +184,7 @@ class StrangersView(MeshCase):
             self.assertNotIn("Traceback", node.text)
 
     async def test_next_start(self) -> None:
-        """Where monitoring listens is decided at the start; a change is named."""
+        """The address for monitoring is fixed at the start; a change is reported."""
         self.ground.change(1, monitoring={**METRICS, "listen": LISTEN})
         node = self.ground.start()
         await node.logged("ready")

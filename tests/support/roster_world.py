@@ -246,7 +246,7 @@ class Life:
     listens = True  # at its URL
 
     def says(self, message: Message) -> Message:
-        """what it sends when it should send this"""
+        """What it sends when it should send this."""
         return message
 
     def __init__(self, record: NodeRecord) -> None:

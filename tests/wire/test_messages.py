@@ -405,7 +405,7 @@ class Broken(unittest.SynchronousTestCase):
     @settings(max_examples=200, deadline=None)
     @given(JSON)
     def test_random_json(self, value: object) -> None:
-        """JSON that happens to be neither a record nor a refusal is malformed as both."""
+        """Random JSON is malformed as a record and as a refusal."""
         data = json.dumps(value).encode()
         self.refuses(NodeRecord.decode, data)
         self.refuses(Refusal.decode, b"R" + data)
