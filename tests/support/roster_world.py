@@ -116,6 +116,7 @@ class End:
         self.target = target  # the id that it was dialed for
         self.sought: Target | None = None  # the remembered address of a node
         self.dialed = False
+        self.is_reached = False  # it was dialed at the URL that the other end says it is at
         self.state = State.HANDSHAKE
         self.settled = owner.is_settled  # as sent in the handshake
         self.inbox: deque[Message] = deque()
@@ -243,14 +244,14 @@ def are_lives(one: NodeRecord, other: NodeRecord) -> bool:
 class Life:
     """One life of a node: node.node without packets."""
 
-    listens = True  # at its URL
-
     def says(self, message: Message) -> Message:
         """What it sends when it should send this."""
         return message
 
-    def __init__(self, record: NodeRecord) -> None:
+    def __init__(self, record: NodeRecord, listens: bool = True) -> None:
         self.record = record
+        self.listens = listens  # at its URL; else it is behind NAT, and can only dial
+        self.source = record.name  # where it connects from
         self.me = Me(record)
         self.roster: Roster[End] = Roster(self.me, [NETWORK])
         self.alive = True
@@ -291,8 +292,8 @@ class Life:
                 self.after[theirs.id] = not later
             else:
                 self.after[theirs.id] = said.settled if said.settled != self.is_settled else later
-        reached = end.dialed and (bool(end.target) or end.sought is not None)
-        self.run(self.roster.authenticated(end, said, end.dialed, is_reached=reached))
+        end.is_reached = end.dialed and (bool(end.target) or end.sought is not None)
+        self.run(self.roster.authenticated(end, said, end.dialed, is_reached=end.is_reached))
         self.dials.pop(end.peer.id, None)
         if end.peer.id == end.target:
             self.dialing.discard(end.target)
@@ -360,7 +361,7 @@ class Life:
             case Join(end):
                 assert end.peer.id not in self.peers
                 self.peers[end.peer.id] = end
-                self.memory.linked(end.peer, 0.0)
+                self.memory.linked(end.peer, 0.0, end.other.owner.source, end.is_reached)
                 self.met[end.peer.host_port] = end.peer
             case Switch(end):
                 assert end.peer.id in self.peers
@@ -398,10 +399,10 @@ class Liar(Life):
     """A member that keeps its links, and lies on them about other nodes. A posing one claims to be
     at the URL of another node."""
 
-    def __init__(self, record: NodeRecord, poses: bool) -> None:
-        super().__init__(record)
-        self.listens = not poses
-        self.manner = "truth"  # in which it introduces nodes
+    def __init__(self, record: NodeRecord, poses: bool, manner: str) -> None:
+        super().__init__(record, listens=not poses)
+        self.source = f"liar {record.id}"
+        self.manner = manner  # in which it introduces nodes
 
     def says(self, message: Message) -> Message:
         if not isinstance(message, Introduction) or self.manner == "truth":
