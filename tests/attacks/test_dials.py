@@ -33,14 +33,14 @@ LONGEST = 2 * MAX_PATIENCE + 3.0  # seconds until a node that is patient has dia
 
 
 def liar(url: Callable[[int], str], number: int = 66) -> Liar:
-    """`url(n)`: where he says that the nth node is that he makes up."""
+    """`url(n)`: where the nth node that he makes up claims to be."""
     address = ip_interface(f"10.9.2.{number}/16")
     member = mallory(number, name=f"m{number}", addresses=(address,))
     return Liar(member, url)
 
 
 class Liar:
-    """Mallory, with answers to those who ask who the nodes are that he vouches for."""
+    """Mallory, who answers questions about the nodes that he vouches for."""
 
     def __init__(self, member: Mallory, url: Callable[[int], str]) -> None:
         self.member = member
@@ -56,13 +56,13 @@ class Liar:
         return self
 
     def vouch(self, many: int) -> None:
-        """For so many new nodes."""
+        """For that many new nodes."""
         keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(many)]
         self._keys |= {key.id: key for key in keys}
         self.member.say(Gossip(next(TELLINGS), (*self._keys, *self.real)).encode())
 
     def answer(self) -> None:
-        """Whatever he was asked since the last time."""
+        """The questions that have come since the last time."""
         for payload in self.member.heard[self._answered :]:
             if payload[:1] == b"W":
                 ids = decode_inquiry(payload)
@@ -81,8 +81,8 @@ class Liar:
 
 @implementer(IHostnameResolver)
 class SlowNames:
-    """Names as they are looked up by threads: some never have an answer, and cost a thread for as
-    long as the C library waits for it."""
+    """Names that are looked up by threads: some get no answer, and occupy a thread for as long as
+    the C library waits for one."""
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
@@ -135,7 +135,7 @@ class DialsCase(SynchronousTestCase):
         return each
 
     def advance(self, seconds: float) -> None:
-        """Time passes, in which the liars answer."""
+        """Let time pass, during which the liars answer."""
         for _ in range(round(seconds * 10)):
             for each in self.liars:
                 each.answer()
@@ -154,8 +154,9 @@ class DialsCase(SynchronousTestCase):
 
 class ReflectorTests(DialsCase):
     def test_scan(self) -> None:
-        """He has a node open BURST connections to addresses of his choice, and then one a second,
-        however many he makes up; the log says so. A node that comes then is linked as ever."""
+        """He makes a node open BURST connections to addresses of his choice, and then one a second,
+        however many nodes he makes up; the log says so. A node that comes then is linked as
+        usual."""
         before = self.dials()
         self.join(lambda n: f"https://{VICTIM}:{n}").vouch(4000)
         self.advance(10)
@@ -171,8 +172,7 @@ class ReflectorTests(DialsCase):
         self.assertIn("a", c.linked_with)
 
     def test_many_identities(self) -> None:
-        """Identities that come from one address share what that may cost; those from many have a
-        bound together."""
+        """Identities at one address share one budget; those at many have a common bound."""
         before = self.dials()
         for number in range(60, 70):
             self.join(lambda n: f"https://{VICTIM}:{n}", number, "198.51.100.66").vouch(300)
@@ -184,8 +184,8 @@ class ReflectorTests(DialsCase):
         self.assertLessEqual(self.dials() - before, ALL_BURST + 23 * ALL_RATE)
 
     def test_refused_addresses(self) -> None:
-        """Loopback, link-local and multicast addresses are not dialed at all, nor what a name has
-        of them; the log and the status say why."""
+        """Loopback, link-local and multicast addresses are not dialed, also if a name resolves to
+        them; the log and the status say why."""
         self.mesh.network.names["inside.test"] = ["127.0.0.1"]
         hosts = ("127.0.0.1", "[::1]", "169.254.169.254", "224.0.0.1", "0.0.0.0", "inside.test")
         before = self.dials()
@@ -197,7 +197,7 @@ class ReflectorTests(DialsCase):
         self.assertIn("clustering/dial_allow", str(self.b.logged("unreachable")))
 
     def test_remembered(self) -> None:
-        """What he said that his URL is, is not dialed there when he has gone."""
+        """When he has gone, the URL that he claimed is not dialed there."""
         before = self.dials()
         for number in range(20):
             member = mallory(100 + number, url="https://127.0.0.1:80").dial(self.mesh, self.b)
@@ -216,7 +216,7 @@ class LookupTests(DialsCase):
         self.advance(20)
 
     def test_bootstrap(self) -> None:
-        """A bootstrap node that is started again is found as soon as ever."""
+        """A restarted bootstrap node is found as soon as without him."""
         self.a.vanish()
         self.until(lambda: "a" not in self.b.linked_with, within=30)
         self.advance(30)
@@ -225,8 +225,8 @@ class LookupTests(DialsCase):
         self.assertEqual((self.b.bootstrap_names.most, self.b.names.most), (0, 0))
 
     def test_others(self) -> None:
-        """A node with a name, for which others vouch, is dialed as soon as ever, though mallory
-        was there before."""
+        """A node with a name that others vouch for is dialed as soon as without him, though he was
+        there before."""
         c = self.mesh.add("c", start=False, url=f"https://c.test:{PORT}", dial_allow=())
         self.mesh.network.names["c.test"] = [c.host]
         c.start()

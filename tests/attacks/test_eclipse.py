@@ -25,13 +25,13 @@ class BootstrapTests(SynchronousTestCase):
         return thief
 
     def restart(self, member: Member) -> float:
-        """How long until it is found by everybody."""
+        """Restart it; returns how long it takes until all others are linked with it."""
         member.start()
         return self.mesh.until(lambda: "b" in self.a.linked_with, within=20.0)
 
     def test_before_the_bootstrap_node(self) -> None:
-        """A bootstrap node that starts when he is there already is found within a retry interval,
-        and he is linked all the time."""
+        """A bootstrap node that starts after he has come is found within a retry interval, and he
+        stays linked all the time."""
         thief = self.claim()
         self.mesh.advance(60)
         self.assertLess(self.restart(self.a), 16)
@@ -39,7 +39,7 @@ class BootstrapTests(SynchronousTestCase):
         self.assertEqual(self.b.linked_with, ["a", "mallory"])
 
     def test_bootstrap_node_restarts(self) -> None:
-        """So is one that he outlives."""
+        """So is one that restarts while he stays."""
         self.restart(self.a)
         self.claim()
         self.a.vanish()
@@ -48,9 +48,9 @@ class BootstrapTests(SynchronousTestCase):
         self.assertLess(self.restart(self.a), 16)
 
     def test_unreachable_bootstrap_node(self) -> None:
-        """Where the URL of the bootstrap node cannot be reached from here, but it has dialed us,
-        that URL is dialed for ever, rarely: the node is ready, the link lasts, and the log has a
-        few lines a day."""
+        """If the URL of the bootstrap node cannot be reached from here, but it has dialed us, that
+        URL is dialed for ever, rarely: the node is ready, the link lasts, and the log gets a few
+        lines a day."""
         url = f"https://192.0.2.250:{PORT}"  # nobody is there
         self.a.settings |= {"url": url, "groups": (_group(self.b.url),)}
         self.b.leave()
@@ -65,7 +65,7 @@ class BootstrapTests(SynchronousTestCase):
         self.assertLess(len(self.b.logged("unreachable")), 9)
 
     def test_dialed_by_it(self) -> None:
-        """Where the bootstrap node dialed us first, that costs one dial, once."""
+        """If the bootstrap node dialed us first, that costs one dial, once."""
         self.restart(self.a)
         dials = self.mesh.network.dials_by[self.b.host]
         self.mesh.advance(1000)

@@ -46,7 +46,7 @@ class Liar:
             link.dial(mesh, member)
 
     def vouch(self, member: Member, *ids: str) -> None:
-        """Say that he is linked with these."""
+        """Claim to be linked with these."""
         gossip = Gossip(next(self.generations), ids)
         self.links[member.name].say(gossip.encode())
         self.mesh.advance(0.01)
@@ -89,7 +89,7 @@ class LiarCase(SynchronousTestCase):
         return self.b.node.record.id
 
     def meet(self) -> None:
-        """b finds the others: by c, as anybody would."""
+        """b finds the others by way of c, as usual."""
         target = (self.c.host, PORT)
         self.b.reload(groups=(GroupSettings("c", (target,)),))
 
@@ -107,11 +107,11 @@ class LiarCase(SynchronousTestCase):
 
 
 class FalseRecordTests(LiarCase):
-    """He says that a node is another one."""
+    """He introduces a node by a record that is not its own."""
 
     def test_a_past_life(self) -> None:
-        """He makes b the past life of a node that is linked, which nobody needs to dial: he is told
-        off, his link ends, and the next one who vouches for b is asked."""
+        """He makes b an earlier incarnation of a linked node, which need not be dialed: his link
+        ends, the log says why, and the next node that vouches for b is asked."""
         self.liar.vouch(self.a, self.b_id)
         self.assertEqual(self.liar.was_asked(self.a), [self.b_id])
         self.liar.introduce(self.a, self.false(replace(self.c.node.record, started=1)))
@@ -126,7 +126,7 @@ class FalseRecordTests(LiarCase):
         self.until_linked(within=3)
 
     def test_elsewhere(self) -> None:
-        """Or leads those who would dial b to himself."""
+        """Or he leads the nodes that would dial b to himself."""
         self.liar.vouch(self.a, self.b_id)
         url = f"https://{HOST}:1"
         self.liar.introduce(self.a, self.false(replace(self.b.node.record, url=url)))
@@ -135,7 +135,7 @@ class FalseRecordTests(LiarCase):
         self.until_linked(within=3)
 
     def test_vouched_for_by_others(self) -> None:
-        """When others vouch for b already, they are asked at once."""
+        """If others vouch for b already, they are asked at once."""
         self.liar.vouch(self.a, self.b_id)
         self.meet()
         self.mesh.advance(3)
@@ -144,8 +144,8 @@ class FalseRecordTests(LiarCase):
         self.until_linked(within=1)
 
     def test_with_his_own_key(self) -> None:
-        """What he signs himself is a record of himself, and answers no question about another: it
-        is nobody whom he vouches for."""
+        """What he signs himself is a record of himself: it answers no question about another
+        node."""
         own = self.liar.links["a"]
         record = replace(self.c.node.record, id=self.b_id)
         self.liar.vouch(self.a, self.b_id)
@@ -156,7 +156,7 @@ class FalseRecordTests(LiarCase):
         self.until_linked(within=ASKED_AGAIN + 2)
 
     def test_an_id_that_is_not_of_the_key(self) -> None:
-        """A right signature does not make another's id one's own."""
+        """A valid signature does not make another node's id one's own."""
         node_key = NodeKey.of(bytes(SEED_SIZE))
         self.liar.vouch(self.a, node_key.id)
         self.liar.introduce(self.a, signing.sign(self.b.node.record, node_key))
@@ -164,7 +164,7 @@ class FalseRecordTests(LiarCase):
         self.assertIn("its id is not of its key", self.a.logged("false_introduction")[0]["why"])
 
     def test_again_and_again(self) -> None:
-        """He comes back and does it again: that is a line now and then, and b is found."""
+        """He comes back and does it again: that is a line from time to time, and b is found."""
         self.meet()
         for _ in range(20):
             if not self.liar.links["a"].has_ended:
@@ -175,7 +175,7 @@ class FalseRecordTests(LiarCase):
         self.assertEqual(len(self.a.logged("false_introduction")), 1)
 
     def test_truth(self) -> None:
-        """The record as b made it is believed of him like of anybody."""
+        """The record that b signed is believed, also from him."""
         self.liar.vouch(self.a, self.b_id)
         self.liar.introduce(self.a, signed_by(self.b))
         self.until_linked(within=3)
@@ -183,16 +183,16 @@ class FalseRecordTests(LiarCase):
 
 
 class SilenceTests(LiarCase):
-    """He says nothing where he is asked."""
+    """He does not answer."""
 
     def test_silence(self) -> None:
-        """Whoever else vouches for b is asked when he has had his time."""
+        """When his time to answer is over, every other node that vouches for b is asked."""
         self.liar.vouch(self.a, self.b_id)
         self.meet()
         self.until_linked(within=ASKED_AGAIN + 2)
 
     def test_the_only_one(self) -> None:
-        """The same when the others vouch for b only after that; he is asked no more."""
+        """The same if the others vouch for b only later; he is not asked again."""
         self.liar.vouch(self.a, self.b_id)
         self.mesh.advance(ASKED_AGAIN + 1)
         self.assertEqual(self.liar.was_asked(self.a), [self.b_id])
@@ -219,14 +219,14 @@ class SilenceTests(LiarCase):
 
 
 class CrowdTests(LiarCase):
-    """He vouches for as many nodes as there may be, and none of them is there."""
+    """He vouches for as many nodes as a node can know, none of which exists."""
 
     def crowd(self, liar: Liar) -> list[str]:
         return [f"{liar.mesh.random.getrandbits(128):032x}" for _ in range(MAX_NODES)]
 
     def test_room(self) -> None:
-        """All places are his, and a newcomer that others vouch for gets one of them; when he takes
-        his word back there is nobody but those that are linked."""
+        """He has taken all places, and a newcomer that others vouch for gets one of them; when he
+        withdraws, only linked nodes are known."""
         ids = self.crowd(self.liar)
         self.liar.vouch(self.a, *ids)
         self.assertGreaterEqual(self.a.status.nodes_known, MAX_NODES)
@@ -237,7 +237,7 @@ class CrowdTests(LiarCase):
         self.assertEqual(self.a.status.nodes_known, 3)
 
     def test_many_crowds(self) -> None:
-        """The same when there are many who share the places."""
+        """The same if several of them share the places."""
         for number in range(10):
             liar = Liar(self.mesh, self.a, seed=100 + number, name=f"m{number}")
             liar.vouch(self.a, *self.crowd(liar))
@@ -245,7 +245,8 @@ class CrowdTests(LiarCase):
         self.mesh.until(lambda: "b" in self.a.linked_with, 2 * MAX_PATIENCE + 2)
 
     def test_patience(self) -> None:
-        """Who lets the other one dial first does not wait for as long as so many would take."""
+        """A node that lets the other one dial first does not wait for as long as that many would
+        take."""
         seeds = count(1)
         while self.a.node.record.id < self.b_id:
             self.begin(next(seeds))
@@ -255,7 +256,7 @@ class CrowdTests(LiarCase):
 
 
 class ImpostorTests(LiarCase):
-    """He has more nodes, which prove their own ids and say everything else as if they were b."""
+    """He has more nodes, which prove ids of their own and copy everything else from b."""
 
     def impostor(self, member: Member, of: Member, seed: int) -> Liar:
         record = of.node.record
@@ -263,15 +264,15 @@ class ImpostorTests(LiarCase):
         return Liar(self.mesh, member, seed=seed, started=record.started + 1000, **fields)
 
     def test_a_later_life(self) -> None:
-        """One that says that it is where b is, is asked whether it is there, and answers. b is
-        dialed all the same: the URL leads to whoever is there, not to who says so."""
+        """One that claims to be where b is is probed, and answers. b is dialed all the same: its
+        URL leads to the node that is there, not to one that claims to be."""
         self.impostor(self.a, of=self.b, seed=70)
         self.assertEqual(self.a.linked_with, ["b", "c", "mallory"])
         self.meet()
         self.mesh.until(lambda: self.b_id in self.linked_ids(self.a), 6)
 
     def test_at_both_ends(self) -> None:
-        """The same, with another one at b that says that it is a."""
+        """The same, with another one at b that claims to be where a is."""
         self.impostor(self.a, of=self.b, seed=70)
         self.impostor(self.b, of=self.a, seed=71)
         self.meet()
@@ -283,11 +284,11 @@ class ImpostorTests(LiarCase):
 
 
 class OwnRecordTests(LiarCase):
-    """What he signs of himself."""
+    """Records that he signs of himself."""
 
     def test_two_records(self) -> None:
-        """He says one thing of himself to c, and another to a, which was told of him by c: a
-        believes his link, and says that he contradicts himself."""
+        """He says one thing of himself to c, and another to a, which was told about him by c: a
+        believes his link, and logs the contradiction."""
         Liar(self.mesh, self.c, seed=80, name="here")
         self.mesh.until(lambda: "here" in [dial.name for dial in self.a.status.dials], 3)
         Liar(self.mesh, self.a, seed=80, name="there")
@@ -297,13 +298,14 @@ class OwnRecordTests(LiarCase):
         self.assertTrue(event["before"].startswith("here (10.9.0.66)"), event["before"])
 
     def test_settled(self) -> None:
-        """To have become settled between two links is no contradiction."""
+        """Becoming settled between two links is no contradiction."""
         for settled in (False, True):
             Liar(self.mesh, self.a, seed=80, name="here", settled=settled)
         self.assertEqual(self.a.logged("contradiction"), [])
 
     def test_no_record(self) -> None:
-        """A record that its own node has made unreadable is not the fault of who passes it on."""
+        """A malformed record that its own node has signed is not the fault of the node that passes
+        it on."""
         node_key = NodeKey.of(bytes(SEED_SIZE))
         record = b'{"id":"of nobody"}'
         signature = node_key.sign(b"tunmesh/1 record" + record)
@@ -315,8 +317,7 @@ class OwnRecordTests(LiarCase):
         self.assertEqual(self.liar.was_asked(self.a), [node_key.id])
 
     def test_passed_on_as_it_is(self) -> None:
-        """A node passes on what another one has signed to the byte, with fields that it does not
-        know itself."""
+        """A node passes on records byte by byte, with fields that it does not know itself."""
         newer = mallory(seed=81, name="newer")
         record = newer.record.encode()[:-1] + b',"colour": "red"}'
         signature = newer.node_key.sign(b"tunmesh/1 record" + record)

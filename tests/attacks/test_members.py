@@ -105,7 +105,7 @@ class FramesTests(MemberCase):
     """What is no message."""
 
     def test_wrong_frames(self) -> None:
-        """Every wrong message ends the link that it came by, and nothing else."""
+        """Every wrong message ends the link that it came on, and nothing else."""
         for number, payload in enumerate(WRONG):
             member = self.join(seed=number, name=f"m{number}", addresses=_address(number))
             member.say(payload)
@@ -115,7 +115,7 @@ class FramesTests(MemberCase):
         self.assert_unharmed(most_lines=2 * len(WRONG) + 2)
 
     def test_half_a_frame(self) -> None:
-        """A frame that is announced and comes a byte now and then holds up nobody."""
+        """A frame that arrives a byte at a time delays nobody."""
         self.mallory.transport.write(b"1048576:G")
         for _ in range(20):
             self.mallory.transport.write(b"\0")
@@ -129,7 +129,7 @@ def _address(number: int) -> tuple[Interface, ...]:
 
 
 class PacketsTests(MemberCase):
-    """What is no packet, or not his."""
+    """What is no packet, or has a source that is not his."""
 
     def assert_dropped(self, reason: str, *frames: bytes) -> None:
         before = self.a.status.dropped[reason]
@@ -138,12 +138,13 @@ class PacketsTests(MemberCase):
         self.assertEqual(self.a.tun.written, [])
 
     def test_what_is_his(self) -> None:
-        """His own packets arrive: what is dropped below is dropped for what is wrong with it."""
+        """His own valid packets arrive: what is dropped below is dropped for the flaw that is
+        tested."""
         self.say(b"D" + frame(ADDRESS, self.a.address, b"hello"))
         self.assertEqual(len(self.a.tun.written), 1)
 
     def test_sources(self) -> None:
-        """A source that is not routed to him is spoofed, be it a node's, nobody's or none."""
+        """A source that is not routed to him is spoofed, be it a node's or nobody's."""
         others = (self.b.address, self.a.address, "10.9.0.99", "0.0.0.0", "127.0.0.1", "8.8.8.8")
         more = (self.b.addresses[1], "::", "::1", "fe80::1", "ff02::1")
         self.assert_dropped(
@@ -180,7 +181,7 @@ class PacketsTests(MemberCase):
         self.assert_unharmed()
 
     def test_virtio_headers(self) -> None:
-        """Every field of the header before the packet, out of its range: the kernel sees none."""
+        """Every field of the virtio header out of its range: none of them reaches the kernel."""
         good = _with(frame(ADDRESS, self.a.address, bytes(4000)), HEADER + 9, b"\6")
         right = {"flags": 1, "type": 1, "header": 40, "size": 1448, "start": 20, "offset": 16}
         wrong = (
@@ -198,8 +199,8 @@ class PacketsTests(MemberCase):
         self.assert_unharmed()
 
     def test_extension_headers_and_fragments(self) -> None:
-        """What a packet carries behind its addresses is the kernel's to judge, but for what
-        dataplane.inspection refuses: extension headers pass, from whom and to whom they may."""
+        """What follows the addresses is for the kernel to judge, except what dataplane.inspection
+        refuses: extension headers pass from and to the right addresses."""
         payload = bytes((59,)) + bytes(63)  # nothing follows the first of them
         self.mallory = self.join(seed=77, name="six", addresses=(ip_interface("fd09::77/64"),))
         for header in (0, 43, 44, 50, 51, 59, 60, 135):
@@ -225,7 +226,7 @@ def _virtio(fields: dict[str, int], data: bytes) -> bytes:
 
 
 class IdsTests(MemberCase):
-    """Who says that he is another node."""
+    """A member that claims the id of another node."""
 
     def impostor(self, node: Member, **changes: Any) -> Mallory:
         """He has that node's whole record, the secret, and a key of his own."""
@@ -233,7 +234,7 @@ class IdsTests(MemberCase):
         return Mallory(record, NodeKey.of(secrets.token_bytes(SEED_SIZE)))
 
     def assert_refused(self, impostor: Mallory) -> None:
-        """He is not linked, is told nothing, and is counted as one whose proof is wrong."""
+        """He is not linked, is told nothing, and is counted as a wrong proof."""
         self.assertTrue(impostor.has_ended)
         self.assertEqual((impostor.is_up, impostor.heard), (False, []))
         self.assertEqual(self.a.status.handshake_failures["bad_proof"], 1)
@@ -247,7 +248,7 @@ class IdsTests(MemberCase):
         self.assert_refused(self.impostor(self.b).dial(self.mesh, self.a))
 
     def test_later_start(self) -> None:
-        """To say that he is that node, started later and elsewhere, does not help him."""
+        """Claiming to be that node, started later and elsewhere, does not help him."""
         started = self.b.node.record.started + 1000
         impostor = self.impostor(self.b, started=started, url=f"https://{HOST}:{PORT}")
         self.assert_refused(impostor.dial(self.mesh, self.a))
@@ -257,7 +258,7 @@ class IdsTests(MemberCase):
         self.assert_refused(self.impostor(self.a).dial(self.mesh, self.a))
 
     def test_while_it_is_away(self) -> None:
-        """While the node is out of reach he does not get in its place; it comes back to its own."""
+        """While the node is out of reach he does not get its place; it comes back as itself."""
         self.mesh.network.cut(self.a.host, self.b.host)
         self.mesh.until(lambda: self.a.linked_with == [])  # mallory pings nobody
         impostor = self.impostor(self.b).dial(self.mesh, self.a)
@@ -269,8 +270,9 @@ class IdsTests(MemberCase):
         self.assertEqual(impostor.heard, [])
 
     def test_in_the_place_of_another(self) -> None:
-        """A node that is dialed for one id and proves another one is simply that other node: who
-        leads others to himself by hearsay has a link of his own, and no address of the absent."""
+        """A node that is dialed for one id and proves another one is simply that other node:
+        leading others to himself by hearsay gives him a link of his own, and no address of the
+        absent node."""
         absent_key = NodeKey.of(bytes(SEED_SIZE))
         absent = absent_key.id
         c = self.mesh.add("c", start=False)
@@ -288,7 +290,7 @@ class IdsTests(MemberCase):
 
 
 class AddressesTests(MemberCase):
-    """Who says that an address is his."""
+    """A member that claims the addresses of others."""
 
     def test_claims(self) -> None:
         """Addresses that others hold stay theirs, however many are claimed at once."""
@@ -303,31 +305,31 @@ class AddressesTests(MemberCase):
         self.assertEqual(thief.count(b"D"), 0)
 
     def thief(self, seed: int) -> None:
-        """He comes once more, and says that he is settled at the addresses of b."""
+        """He joins again, and says that he is settled at the addresses of b."""
         claimed = (f"{self.b.addresses[0]}/16", f"{self.b.addresses[1]}/64")
         addresses = tuple(map(ip_interface, claimed))
         self.join(seed=seed, name="thief", addresses=addresses, settled=True)
         self.mesh.advance(3)
 
     def test_settled(self) -> None:
-        """To say that he is settled does not help him with a node that has been there for a while,
-        whatever the others said when they came."""
+        """Saying that he is settled does not help him with an incumbent, whatever the others said
+        when they came."""
         self.assertFalse(any(peer.record.settled for peer in self.a.status.peers))
         self.mesh.advance(SETTLING + 5)
         self.thief(seed=77)
         self.assert_unharmed()
 
     def test_settled_among_the_new(self) -> None:
-        """At a node that has only just come he has by it the address of one that has just come too;
-        that one is told so, and logs it."""
+        """At a node on probation it gets him the address of another one that has just come; that
+        one is told so, and logs it."""
         self.thief(seed=77)
         self.assertFalse(self.mesh.send(self.a, self.b))
         self.assertEqual(len(self.b.logged("address_refused")), 1)
         self.assertEqual(len(self.a.logged("address_conflict")), 1)
 
     def test_outvoted(self) -> None:
-        """More identities at one address than there are honest nodes do not make a node unready by
-        saying that its address is another one's, not even when it has only just come."""
+        """More identities at one address than there are honest nodes cannot make a node unready by
+        routing its address to another one, not even a node on probation."""
         for number in range(5):
             member = self.join(seed=number, name=f"m{number}", addresses=_address(number))
             member.answers_pings = True
@@ -340,7 +342,8 @@ class AddressesTests(MemberCase):
         self.assert_unharmed(most_lines=32)
 
     def test_refusals(self) -> None:
-        """Who refuses addresses that are not ours makes us neither unready nor talkative."""
+        """A member that refuses addresses that are not ours makes us neither unready nor log
+        much."""
         foreign = [Refusal(("10.9.9.9",), f"x{n}").encode() for n in range(1000)]
         self.say(lie(), *foreign)
         self.assert_unharmed()
@@ -359,10 +362,10 @@ class AddressesTests(MemberCase):
 
 
 class GossipTests(MemberCase):
-    """Who tells of nodes that do not exist."""
+    """Gossip about nodes that do not exist."""
 
     def test_liars_crowd(self) -> None:
-        """He can make only so many known, and they go when he goes."""
+        """He can make only so many nodes known, and they are forgotten when he goes."""
         for _ in range(5):
             self.say(lie(*new_ids(2000), full=False))
         self.say(lie(*new_ids(10_000)))
@@ -373,7 +376,7 @@ class GossipTests(MemberCase):
         self.assertEqual(self.a.status.nodes_known, 1)
 
     def test_takes_back(self) -> None:
-        """To have vouched for thousands once does not make every later word cost as much."""
+        """Having vouched for thousands once does not make every later gossip expensive."""
         self.say(lie(*new_ids(MAX_NODES)))
         self.say(lie())
         vouchers = self.a.node._parts.roster.hearsay._vouchers.values()
@@ -381,7 +384,7 @@ class GossipTests(MemberCase):
         self.assertLess(vouches.__sizeof__(), 1000)
 
     def test_uncalled_for(self) -> None:
-        """Who introduces more nodes than he was asked for is not listened to."""
+        """A member that introduces more nodes than it was asked for is disconnected."""
         self.say(lie(*new_ids(2)))
         self.assertEqual(self.mallory.count(b"W"), 1)
         keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(3)]
@@ -390,7 +393,7 @@ class GossipTests(MemberCase):
         self.assert_unharmed()
 
     def test_too_many_links(self) -> None:
-        """However many nodes one process says it is, only so many are linked."""
+        """However many nodes one process claims to be, only so many are linked."""
         self.patch(roster, "MAX_NODES", 4)
         crowd = [self.join(seed=n, name=f"m{n}", addresses=_address(n)) for n in range(1, 6)]
         self.mesh.advance(1)
@@ -403,7 +406,7 @@ def _node(node_id: str) -> NodeRecord:
 
 
 class FloodsTests(MemberCase):
-    """Very much of what one of is right."""
+    """Valid messages in large numbers."""
 
     def heard(self, tag: bytes, payloads: Sequence[bytes]) -> int:
         """How many such answers there are to all of these at once."""
@@ -419,8 +422,8 @@ class FloodsTests(MemberCase):
         self.assertIn(b"o" + pings[-1][1:], self.mallory.heard)
 
     def test_useless_packets(self) -> None:
-        """Who sends packets that are not his without end is read only so fast, and the log says
-        who that is, once."""
+        """A member that keeps sending packets from wrong sources is read only so fast, and the log
+        names it, once."""
         spoofed = [b"D" + frame(self.b.address, self.a.address)] * 1000
         for _ in range(200):
             self.mallory.say(*spoofed)
@@ -433,13 +436,13 @@ class FloodsTests(MemberCase):
         self.assert_unharmed()
 
     def test_inquiries(self) -> None:
-        """Thousands of questions after one node are answered a few times."""
+        """Thousands of questions about one node are answered a few times."""
         inquiry = encode_inquiry([self.b.node.record.id])
         self.assertLess(self.heard(b"N", [inquiry] * 10_000), 40)
 
     def test_unread(self) -> None:
-        """Who makes the node ask more and more, and reads nothing, is hung up on before that is
-        much."""
+        """A member that asks more and more and reads nothing is disconnected before much is
+        buffered."""
         self.mesh.network.cut(self.a.host, HOST, both_ways=False)
         (link,) = [each for each in self.a.node.links if each.node.name == "mallory"]
         most = 0
@@ -457,8 +460,8 @@ class FloodsTests(MemberCase):
         self.assert_unharmed()
 
     def test_comes_and_goes(self) -> None:
-        """Who joins and leaves again and again leaves nothing behind but lines, and of these only
-        as many as there is room for (tests.logs.test_journal)."""
+        """A member that joins and leaves again and again leaves nothing behind but log lines, and
+        only a limited number of these (tests.logs.test_journal)."""
         for number in range(30):
             member = self.join(seed=number, name=f"m{number}", addresses=_address(number))
             member.transport.abortConnection()
@@ -492,20 +495,20 @@ class SplitTests(SynchronousTestCase):
         self.mesh.until(lambda: wanted in [peer.record.id for peer in self.a.node._parts.peers])
 
     def test_same_url(self) -> None:
-        """By saying to each that he is at the URL of the other one."""
+        """By claiming, to each of them, the URL of the other one."""
         self.tell(self.a, url=self.b.url)
         self.tell(self.b, url=self.a.url)
         self.assert_found()
 
     def test_later_life(self) -> None:
-        """By saying to each that he is the other one, which has moved."""
+        """By claiming, to each of them, to be the other one, which has moved."""
         for told, other in ((self.a, self.b), (self.b, self.a)):
             record = other.node.record
             self.tell(told, name=record.name, addresses=record.addresses, started=1 << 60)
         self.assert_found()
 
     def test_crowd(self) -> None:
-        """By being more nodes that come and go than can be remembered."""
+        """By being more nodes that come and go than are remembered."""
         self.patch(lost_nodes, "MAX_LOST", 8)
         for told in (self.a, self.b):
             for _ in range(10):
@@ -524,8 +527,8 @@ class CrowdTests(MemberCase):
         return mallory(200 + number, name=f"m{number}", addresses=_address(number))
 
     def test_frames_without_end(self) -> None:
-        """Who begins long frames on many links, and ends none, loses links when what has come is
-        more than there is memory for; others are not concerned."""
+        """A member that begins long frames on many links, and finishes none, loses links when more
+        has come than the memory budget allows; others are not affected."""
         crowd = [self.member(number).dial(self.mesh, self.a) for number in range(1, 8)]
         for member in crowd:
             member.transport.write(b"1048576:G" + bytes(100_000))
@@ -544,8 +547,8 @@ class CrowdTests(MemberCase):
         self.assert_unharmed(most_lines=40)
 
     def test_log_without_room(self) -> None:
-        """Who comes and goes until there is no room for lines does not keep the log from telling
-        what happens to others."""
+        """A member that comes and goes until log lines are throttled does not hide what happens to
+        others."""
         for number in range(BURST):
             member = self.member(number % 8).dial(self.mesh, self.a)
             member.transport.abortConnection()
@@ -557,7 +560,7 @@ class CrowdTests(MemberCase):
 
     def test_slow_crowd(self) -> None:
         """Peers behind one address that all read nothing at the same time, and are sent much, lose
-        packets, and none of them its link."""
+        packets, but not their links."""
         crowd = [self.member(number).dial(self.mesh, self.a) for number in range(1, 8)]
         self.mesh.network.cut(self.a.host, HOST, both_ways=False)
         for _ in range(40):
@@ -576,8 +579,8 @@ class CrowdTests(MemberCase):
         self.assert_unharmed(most_lines=60)
 
     def test_too_many_from_one_source(self) -> None:
-        """So many nodes may be linked from one address, and at half of that the log warns. One from
-        elsewhere still comes in, and when one has left there is room for another."""
+        """Only so many nodes may be linked from one address, and at half of that the log warns. A
+        node from elsewhere still gets in, and when one has left another one may come."""
         crowd = [self.member(number).dial(self.mesh, self.a) for number in range(1, 10)]
         self.assertEqual([member.has_ended for member in crowd], [False] * 7 + [True] * 2)
         self.assertEqual(crowd[-1].heard[-1], messages.encode_bye(messages.CROWDED))

@@ -61,7 +61,7 @@ LIES = (
 
 
 class Echo(Protocol):
-    """Says what it hears."""
+    """Sends back what it hears."""
 
     transport: Any
 
@@ -70,7 +70,7 @@ class Echo(Protocol):
 
 
 class Tape(Protocol):
-    """Between two others, on the way of the bytes: writes down what one end sends."""
+    """Sits on the path between two others, and records what one end sends."""
 
     transport: Any
 
@@ -119,7 +119,7 @@ class AttackCase(SynchronousTestCase):
         return client_factory(contexts, self.a.host, factory, self.mesh.clock)
 
     def as_browser(self, factory: Any) -> Any:
-        """Without a word of which protocol it wants."""
+        """Without ALPN."""
         contexts = Contexts(credentials())
         contexts.client = SSL.Context(SSL.TLS_METHOD)
         return client_factory(contexts, self.a.host, factory, self.mesh.clock)
@@ -144,11 +144,11 @@ class AttackCase(SynchronousTestCase):
 
 
 class LiesTests(AttackCase):
-    """Strangers who say something else than they should."""
+    """Strangers that send something else than they should."""
 
     def test_lies(self) -> None:
-        """Whatever is said instead of the handshake ends it at once, is counted under its reason,
-        and is answered with nothing but, perhaps, a challenge."""
+        """Whatever is sent instead of the handshake ends it at once, is counted under its reason,
+        and is answered with a challenge at most."""
         for opening, reason in LIES:
             before = self.a.status.handshake_failures[reason]
             stranger = self.connect(opening, self.as_link)
@@ -161,7 +161,7 @@ class LiesTests(AttackCase):
         self.assert_unharmed()
 
     def test_a_thousand_failures(self) -> None:
-        """A thousand failures are counted one by one, and make one line."""
+        """A thousand failures are counted one by one, and make one log line."""
         for _ in range(1000):
             self.connect(b"no TLS at all")
             self.mesh.advance(0.01)
@@ -171,7 +171,7 @@ class LiesTests(AttackCase):
         self.assert_unharmed()
 
     def test_old_tls(self) -> None:
-        """A link over TLS 1.2 is refused; a browser is welcome."""
+        """A link over TLS 1.2 is refused; HTTPS over TLS 1.2 is served."""
         stranger = self.connect(hello(), self.as_old_link)
         self.mesh.advance(0.1)
         self.assertIsNotNone(stranger.ended)
@@ -179,7 +179,7 @@ class LiesTests(AttackCase):
         self.assert_unharmed()
 
     def test_own_id(self) -> None:
-        """Who is the node itself is sent away, be it the node: its own key proves its own id."""
+        """A peer with the id of the node itself is sent away, even if it has its key."""
         me = self.a.node._parts.settings
         member = Mallory(me.record, me.node_key).dial(self.mesh, self.a)
         self.assertTrue(member.has_ended)
@@ -187,7 +187,7 @@ class LiesTests(AttackCase):
         self.assert_unharmed()
 
     def test_reflection(self) -> None:
-        """A node that dials somebody who says back whatever he hears is not linked with itself."""
+        """A node that dials an echo is not linked with itself."""
         echo = TLSMemoryBIOFactory(mirror(), False, Factory.forProtocol(Echo), self.mesh.clock)
         self.mesh.network.listeners[ATTACKER, PORT] = echo
         self.a.reload(groups=(GroupSettings("mirror", ((ATTACKER, PORT),)),))
@@ -197,14 +197,14 @@ class LiesTests(AttackCase):
 
 
 def mirror() -> Any:
-    """TLS of somebody who speaks the protocol of links and has the certificate."""
+    """TLS of a server that speaks the protocol of links and has the certificate."""
     options = web_server(credentials())
     options.getContext().set_alpn_select_callback(lambda *_: ALPN)
     return options
 
 
 class RecordedTests(AttackCase):
-    """Somebody who has written down what an honest node sent."""
+    """A stranger that has recorded what an honest node sent."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -226,7 +226,7 @@ class RecordedTests(AttackCase):
         self.recorded = b"".join(heard)
 
     def test_replay(self) -> None:
-        """All of it once more makes no link."""
+        """Replaying all of it makes no link."""
         before = self.failures()
         stranger = self.connect(self.recorded)
         self.mesh.advance(0.1)
@@ -235,7 +235,7 @@ class RecordedTests(AttackCase):
         self.assert_unharmed()
 
     def test_cut_short(self) -> None:
-        """Nor does any part of it, be it that the stranger goes then, or stays and says no more."""
+        """Nor does any part of it, whether the stranger then hangs up or stays silent."""
         for at in range(0, len(self.recorded), 16):
             stranger = self.connect(self.recorded[:at])
             self.mesh.advance(0.01)
@@ -251,7 +251,8 @@ class CrowdTests(AttackCase):
     """Very many strangers."""
 
     def test_half_open(self) -> None:
-        """However many connections one address holds, others are let in; links do not notice."""
+        """However many connections one address holds, others are let in, and links are not
+        affected."""
         crowd = [self.connect() for _ in range(3 * MAX_CLIENTS)]
         self.mesh.advance(1)
         self.assertLessEqual(sum(each.ended is None for each in crowd), MAX_CLIENTS)
@@ -261,7 +262,7 @@ class CrowdTests(AttackCase):
         self.assertGreater(self.failures()["crowded"], MAX_CLIENTS)
 
     def test_drip(self) -> None:
-        """A byte a second does not make the time that a stranger has any longer."""
+        """A byte a second does not extend the time that a stranger has."""
         crowd = [self.connect(b"\x16\x03\x01\x02\x00") for _ in range(MAX_CLIENTS)]
         for _ in range(6):
             self.mesh.advance(1)
@@ -279,7 +280,7 @@ class CrowdTests(AttackCase):
         self.assert_unharmed()
 
     def test_endless_head(self) -> None:
-        """A request that is longer than any page needs is not read to its end."""
+        """A request longer than any page needs is not read to its end."""
         stranger = self.connect(b"GET /livez HTTP/1.1\r\nX: " + b"x" * 200_000, self.as_browser)
         self.mesh.advance(1)
         self.assertNotIn(b"200 OK", stranger.received)

@@ -26,7 +26,7 @@ def record(number: int, host: str) -> NodeRecord:
 
 
 class BootstrapTests(unittest.TestCase):
-    """Nothing answers in this network: what counts is when it is dialed."""
+    """Nothing answers in this network: the tests look at when it is dialed."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -65,20 +65,20 @@ class BootstrapTests(unittest.TestCase):
         return [bool(dialer.continueTrying) for dialer in self.dialers]
 
     def test_alone(self) -> None:
-        """A group without a link is dialed, every other one too."""
+        """A group without a link is dialed, and so is every other one."""
         bootstrap = self.bootstrap((ALICE,), (BALANCER,))
         bootstrap.update([])
         self.assertEqual(self.wanted(), [True, True])
 
     def lead(self, dialer: PeerFactory, target: Target, record: NodeRecord) -> None:
-        """What this dialer dials there is that node."""
+        """Dialing this target with this dialer leads to that node."""
         while dialer.target != target:
             dialer.attempts += 1
         self.the_bootstrap.found(dialer, record.id)
 
     def test_dialed_at_its_url(self) -> None:
-        """A link to a node that was reached at one of its URLs makes a group content, whoever
-        dialed it and for whatever reason."""
+        """A link to a node that was reached at one of its URLs makes a group content, whichever
+        dialer it was."""
         self.bootstrap((ALICE, BALANCER), (OWN,))
         alice, known = record(1, "alice"), self.make_dialer(GroupSettings("", (ALICE,)))
         self.the_bootstrap.update([alice])
@@ -87,8 +87,8 @@ class BootstrapTests(unittest.TestCase):
         self.assertEqual(self.wanted(), [False, True, False])
 
     def test_says_that_it_is_there(self) -> None:
-        """Who only says that its URL is one of the group's does not: it may be a lie. The group
-        goes on dialing, ever more rarely, until its URL has led to a linked node."""
+        """A node that merely claims one of the group's URLs does not: it may lie. The group goes on
+        dialing, more and more rarely, until its URL has led to a linked node."""
         self.bootstrap((ALICE,))
         liar = record(1, "alice")
         for _ in range(600):
@@ -112,7 +112,8 @@ class BootstrapTests(unittest.TestCase):
         self.assertEqual(self.wanted(), [False, True])
 
     def test_found_through_a_balancer(self) -> None:
-        """Whoever answered at a URL belongs to the group, for as long as it is linked."""
+        """A node that answered at one of its URLs belongs to the group for as long as it is
+        linked."""
         bootstrap = self.bootstrap((BALANCER,))
         bob = record(2, "bob")
         bootstrap.found(self.dialers[0], bob.id)
@@ -124,7 +125,7 @@ class BootstrapTests(unittest.TestCase):
         self.assertEqual(self.wanted(), [True])
 
     def test_found_by_another(self) -> None:
-        """What another dialer found is not the group's."""
+        """What a dialer for other URLs found is not the group's."""
         bootstrap = self.bootstrap((BALANCER,))
         bob = record(2, "bob")
         bootstrap.found(None, bob.id)
@@ -132,8 +133,8 @@ class BootstrapTests(unittest.TestCase):
         self.assertEqual(self.wanted(), [True])
 
     def test_content_group_looks_again(self) -> None:
-        """A group whose URL may lead to others dials once after a while, then ever more rarely,
-        whatever comes of it; one whose only URL is that of a linked node does not."""
+        """A group whose URL may lead to other nodes dials once after a while, then more and more
+        rarely, whatever comes of it; one whose only URL is that of a linked node does not."""
         bootstrap = self.bootstrap((BALANCER,), (ALICE,))
         linked = [record(1, "alice"), record(2, "bob")]
         self.lead(self.dialers[0], BALANCER, linked[1])
@@ -148,8 +149,8 @@ class BootstrapTests(unittest.TestCase):
         self.assertEqual(self.dialers[1].attempts, 0)
 
     def test_own_url(self) -> None:
-        """A node dials its own URL, too: it may be a copy of another node's. With no other it is
-        not the first node of a mesh; only who was given no URL at all is."""
+        """A node dials its own URL, too: it may be a copy of another node's. If there is no other,
+        it is not the first node of a mesh; only a node without any URL is."""
         bootstrap = self.bootstrap((OWN,), ())
         bootstrap.update([])
         self.assertEqual(self.wanted(), [True, False])
@@ -159,7 +160,7 @@ class BootstrapTests(unittest.TestCase):
         self.assertEqual(self.bootstrap().leads_back, ())
 
     def test_own_url_among_others(self) -> None:
-        """A group that has a link does not look again for the sake of the node's own URL."""
+        """A group that has a link does not look again because of the node's own URL."""
         bootstrap = self.bootstrap((OWN, ALICE))
         linked = [record(1, "alice")]
         self.lead(self.dialers[0], ALICE, linked[0])
@@ -170,8 +171,8 @@ class BootstrapTests(unittest.TestCase):
         self.assertEqual(self.dialers[0].attempts, attempts)
 
     def test_led_back(self) -> None:
-        """When every URL leads back to the node, again and again, they are named, until one leads
-        on: once may be chance."""
+        """If every URL leads back to the node several times in a row, they are reported, until one
+        leads elsewhere: once may be chance."""
         bootstrap = self.bootstrap((BALANCER,), ())
         for _ in range(LEADS_BACK):
             self.assertEqual(bootstrap.leads_back, ())
@@ -184,7 +185,8 @@ class BootstrapTests(unittest.TestCase):
         self.assertEqual(bootstrap.leads_back, ())
 
     def test_gives_up(self) -> None:
-        """A group with a number of retries is given up after so many, until it was linked."""
+        """A group with a number of retries is given up after them, and starts again when it was
+        linked."""
         bootstrap = self.bootstrap((ALICE,), retries=1)
         for _ in range(100):
             bootstrap.update([])
@@ -197,8 +199,8 @@ class BootstrapTests(unittest.TestCase):
         self.assertEqual(self.wanted(), [True])
 
     def test_changed(self) -> None:
-        """When the list changes, a group that is as it was goes on as it was; one with other URLs
-        is dialed anew, even if it was given up or had found somebody; one that is gone is not."""
+        """When the list changes, a group that is the same goes on; one with other URLs is dialed
+        again, even if it was given up or had found a node; one that is gone is not."""
         bootstrap = self.bootstrap((ALICE,), (BALANCER,), (BALANCER, ALICE))
         bootstrap.update([])
         bob = record(2, "bob")
@@ -213,7 +215,7 @@ class BootstrapTests(unittest.TestCase):
         self.assertTrue(bootstrap.is_empty)
 
     def test_abandoned(self) -> None:
-        """A node that leaves dials no more."""
+        """A node that leaves stops dialing."""
         bootstrap = self.bootstrap((ALICE,), (BALANCER,))
         bootstrap.update([])
         bootstrap.abandon()

@@ -1,4 +1,4 @@
-"""Which addresses are dialed that other nodes named."""
+"""Which addresses are dialed at the request of other nodes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class DialableTests(SynchronousTestCase):
         return [host for host in hosts if rule.why_not(host)]
 
     def test_default(self) -> None:
-        """All are dialed but those that are for this machine or this cable, or no single host."""
+        """All addresses are dialed but those that are for this machine or this cable, or that are
+        no single host."""
         rule = Dialable(MESH, None, "192.0.2.9")
         special = (*LOOPBACK, *LINK_LOCAL, *NOBODY)
         self.assertEqual(self.refused(rule, *ORDINARY, *special), list(special))
@@ -30,7 +31,8 @@ class DialableTests(SynchronousTestCase):
             self.assertEqual(rule.why_not(host), why)
 
     def test_own(self) -> None:
-        """A node that is at such an address itself dials others there, and nowhere else special."""
+        """A node that advertises such an address itself dials others of the kind, and no other
+        special ones."""
         for own in (*LOOPBACK, "localhost", "a.localhost."):
             rule = Dialable(MESH, None, own)
             self.assertEqual(self.refused(rule, *ORDINARY, *LOOPBACK), [])
@@ -41,7 +43,7 @@ class DialableTests(SynchronousTestCase):
         self.assertEqual(self.refused(rule, *NOBODY), list(NOBODY))
 
     def test_allowed(self) -> None:
-        """With a list, what is in it is dialed and nothing else."""
+        """With a list, only what is in it is dialed."""
         rule = Dialable(MESH, [ip_network("192.0.2.0/24"), ip_network("127.0.0.0/8")], "10.0.0.1")
         hosts = (*ORDINARY, *LOOPBACK, *LINK_LOCAL, *NOBODY)
         dialed = ["192.0.2.1", "::ffff:192.0.2.1", "127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1"]
@@ -58,5 +60,5 @@ class DialableTests(SynchronousTestCase):
             self.assertIn("inside the mesh", rule.why_not("10.77.1.1"))
 
     def test_names(self) -> None:
-        """What is no address is not judged."""
+        """Names are not judged, only addresses."""
         self.assertEqual(Dialable(MESH, None, "a.test").why_not("localhost"), "")

@@ -234,7 +234,7 @@ class SlotTests(unittest.TestCase):
         self.assertEqual((len(names.asked) - 1 + waiting.network.dials, slow.complaints), (1, []))
 
     def test_abandons(self) -> None:
-        """An attempt that is broken off is over."""
+        """An attempt that is broken off releases its slot."""
         caller = Caller((ONE,))
         caller.dialer.start()
         caller.clock.advance(0)
@@ -260,7 +260,7 @@ class PauseTests(unittest.TestCase):
         self.assertEqual(caller.pauses(8), [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0])
 
     def test_full_jitter(self) -> None:
-        """Each pause is drawn between nothing and its ceiling."""
+        """Each pause is drawn between zero and its ceiling."""
         for draw in (0.0, 0.25):
             caller = Caller((ONE,), draw=draw)
             caller.dialer.start()
@@ -332,7 +332,7 @@ class TargetTests(unittest.TestCase):
         self.assertEqual({target for target, _ in caller.complaints}, {ONE, TWO})
 
     def test_rounds(self) -> None:
-        """With a number of retries, the list is gone through once and so often again."""
+        """With a number of retries, the list is tried once and then that many times again."""
         for rounds in (0, 2):
             caller = Caller((ONE, TWO), rounds=rounds)
             caller.dialer.start()
@@ -372,8 +372,8 @@ class OutsideTests(unittest.TestCase):
         return caller
 
     def test_only_inside(self) -> None:
-        """A name that has only such addresses cannot be reached, and why is said with the address
-        and the network; when it gets another one, that is dialed."""
+        """A name that has only such addresses cannot be reached, and the reason names the address
+        and the network; when the name gets another address, that is dialed."""
         for address, network in (
             ("10.77.0.1", "10.77.0.0/16"),
             ("::ffff:10.77.0.1", "10.77.0.0/16"),
@@ -389,7 +389,8 @@ class OutsideTests(unittest.TestCase):
             self.assertEqual((caller.tried, caller.links), ([ONE[0]], ["alice"]))
 
     def test_among_others(self) -> None:
-        """Of several addresses those inside are left out; if the others fail, that is why."""
+        """Of several addresses those inside are left out; if the others fail, their failure is the
+        reason."""
         self.assertEqual(self.caller("fd77::1", ONE[0], "10.77.0.1").links, ["alice"])
         caller = self.caller("fd77::1", TWO[0], "10.77.0.1")
         self.assertEqual(caller.tried, [TWO[0]])
@@ -399,7 +400,7 @@ class OutsideTests(unittest.TestCase):
 
 
 class BugTests(unittest.TestCase):
-    """An exception in what is ours ends one attempt. It is logged, and the dialing goes on."""
+    """An exception in our own code ends one attempt. It is logged, and the dialing goes on."""
 
     def setUp(self) -> None:
         self.caller = self.make_caller()
@@ -416,7 +417,7 @@ class BugTests(unittest.TestCase):
             raise ZeroDivisionError("injected")
 
     def goes_on(self, logged: int = 1) -> None:
-        """What was raised is logged, and a link comes of the dialing once nothing is."""
+        """What was raised is logged, and a link is made once nothing is raised any more."""
         self.caller.dialer.start()
         self.caller.clock.advance(0)
         self.caller.clock.advance(LATENCY)
@@ -454,7 +455,7 @@ class BugTests(unittest.TestCase):
         self.assertEqual(self.caller.complaints, [(ONE, "injected")])
 
     def test_noting(self) -> None:
-        """While a failure is noted."""
+        """While a failure is reported."""
         self.caller.network.listeners.clear()
         self.caller.failing_in = "unreachable"
         self.caller.dialer.start()
@@ -476,7 +477,7 @@ class BugTests(unittest.TestCase):
 
 
 class NoNames:
-    """A resolver that cannot even begin."""
+    """A resolver that fails at once."""
 
     def resolveHostName(self, *arguments: object, **options: object) -> None:
         raise LookupError("unknown encoding: punycode")
@@ -484,7 +485,7 @@ class NoNames:
 
 class NameTests(unittest.TestCase):
     def test_error_is_a_failure(self) -> None:
-        """Whatever goes wrong in an attempt, it is not the end of all attempts."""
+        """An error in one attempt does not end all attempts."""
         caller = Caller((("a.test", 1),))
         caller.dialer.clock.installNameResolver(NoNames())
         caller.dialer.start()
@@ -504,7 +505,7 @@ class NameTests(unittest.TestCase):
         self.assertEqual(caller.links, ["alice"])
 
     def test_any_name(self) -> None:
-        """What the resolver knows can be dialed, also what is no proper host name."""
+        """Whatever the resolver knows can be dialed, also names that are no valid host names."""
         for name in ("my_app", "_x.a_b.", "-a-", "a" * 70, "a..b", "7"):
             caller = Caller(((name, 1),))
             caller.network.names[name] = ["10.9.0.1"]
@@ -527,8 +528,8 @@ class NameTests(unittest.TestCase):
         self.assertEqual(caller.links, ["alice"])
 
     def test_first_wins(self) -> None:
-        """Of several addresses that are slow to answer the first to do so is taken, and nothing is
-        left of the others."""
+        """Of several slow addresses the first that answers is used, and the other connections are
+        broken off."""
         caller = Caller((("alice", 1),))
         caller.network.names["alice"] = ["10.9.0.1", "10.9.0.2"]
         caller.network.latency = 2 * ATTEMPT_DELAY
@@ -541,7 +542,7 @@ class NameTests(unittest.TestCase):
         self.assertEqual((caller.links, caller.complaints, caller.pause), (["alice"], [], None))
 
     def test_refused_then_next(self) -> None:
-        """An address that refuses makes room for the next one at once."""
+        """When an address refuses, the next one is tried at once."""
         caller = Caller((("alice", 1),))
         caller.network.names["alice"] = ["10.9.0.1", "10.9.0.2"]
         caller.listen(("10.9.0.2", 1))
@@ -553,7 +554,7 @@ class NameTests(unittest.TestCase):
 
     def test_turned_away_then_next(self) -> None:
         """When nothing comes of a connection, the attempt goes on with the other addresses at once,
-        those too that were too slow; a pause only follows when all have failed."""
+        also with those that were too slow; a pause follows only when all have failed."""
         caller = Caller((("alice", 1),))
         hosts = [f"10.9.0.{number}" for number in (1, 2, 3)]
         caller.network.names["alice"] = hosts
@@ -585,7 +586,7 @@ class NameTests(unittest.TestCase):
         self.assertEqual(caller.pause, 0.5)
 
     def test_turned_away_when_stopped(self) -> None:
-        """Once it is not wanted it does not go on to the next address."""
+        """Once stopped it does not go on to the next address."""
         caller = Caller((("alice", 1),))
         caller.network.names["alice"] = ["10.9.0.1", "10.9.0.2"]
         caller.listen(ONE)
@@ -605,7 +606,7 @@ class NameTests(unittest.TestCase):
         self.assertEqual(caller.complaints, [(ONE, "no answer within 5 s")])
 
     def test_reasons(self) -> None:
-        """Why an attempt failed is said in plain words."""
+        """The reason of a failed attempt is given in plain words."""
         for host, words in (
             ("10.9.0.1", "Connection was refused by other side"),
             ("nowhere", "its name does not resolve"),
@@ -618,7 +619,8 @@ class NameTests(unittest.TestCase):
             self.assertIsNotNone(caller.pause)
 
     def test_locked_lookups(self) -> None:
-        """A name that does not resolve because this user may not read resolv.conf: it says so."""
+        """If a name does not resolve because this user may not read resolv.conf, the reason says
+        so."""
         self.patch(access, "locked_lookups", lambda: ["/etc/resolv.conf"])
         caller = Caller((("alice", 1),))
         caller.dialer.start()
@@ -627,7 +629,7 @@ class NameTests(unittest.TestCase):
         self.assertEqual(caller.complaints, [(("alice", 1), f"its name does not resolve: {why}")])
 
     def test_rejected(self) -> None:
-        """When Twisted has no error of the socket's, but an object, nobody is shown that object."""
+        """If Twisted has an object instead of an error of the socket, that object is not shown."""
         told = ConnectError(string=Failure(ConnectionDone()))
         why = "turned down: nobody listens there, or a firewall rejects it"
         self.assertEqual(reason_of(told), why)
@@ -635,22 +637,22 @@ class NameTests(unittest.TestCase):
 
 class WantedTests(unittest.TestCase):
     def test_started_twice(self) -> None:
-        """Asking again changes nothing."""
+        """Starting again changes nothing."""
         caller = Caller((ONE,))
         caller.dialer.start(2.0)
         caller.dialer.start(0.0)
         self.assertEqual(caller.pause, 2.0)
 
     def test_stopped_while_waiting(self) -> None:
-        """Once it is not wanted it does not dial."""
+        """Once stopped it does not dial."""
         caller = Caller((ONE,))
         caller.dialer.start()
         caller.dialer.stop()
         self.assertIsNone(caller.pause)
 
     def test_stopped_while_connecting(self) -> None:
-        """An attempt under way may still succeed after a stop; failing, it is the last one, and
-        nobody is bothered with it."""
+        """An attempt under way may still succeed after a stop; if it fails, it is the last one, and
+        is not reported."""
         for listening in (True, False):
             caller = Caller((ONE,))
             if listening:
@@ -666,7 +668,7 @@ class WantedTests(unittest.TestCase):
             self.assertEqual(caller.network.dials, 1)
 
     def test_started_again_while_connecting(self) -> None:
-        """Wanted again before its attempt has ended, it goes on with that one."""
+        """Started again before its attempt has ended, it goes on with that one."""
         caller = Caller((ONE,))
         caller.dialer.start()
         caller.clock.advance(0)
@@ -678,7 +680,7 @@ class WantedTests(unittest.TestCase):
         self.assertEqual(caller.pause, 0.5)
 
     def test_abandoned_while_connecting(self) -> None:
-        """Abandoned, it breaks off its attempt, and can be wanted again."""
+        """Abandoned, it breaks off its attempt, and can be started again."""
         caller = Caller((ONE,))
         caller.listen(ONE)
         caller.dialer.start()
@@ -696,8 +698,8 @@ class WantedTests(unittest.TestCase):
         st.lists(st.sampled_from(["start", "stop", "abandon", "time", "fail", "link"]), max_size=25)
     )
     def test_any_order(self, steps: list[str]) -> None:
-        """Whatever the order of events, there is never more than one attempt, none that nobody
-        wants, and never an end of them while one is wanted."""
+        """Whatever the order of events, there is never more than one attempt, none after a stop,
+        and always another one until then."""
         caller = Caller((ONE, TWO, ("both", 2)))
         caller.network.names["both"] = [TWO[0], ONE[0]]
         caller.listen(TWO)

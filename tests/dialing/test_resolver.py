@@ -1,4 +1,4 @@
-"""Looking up names: who waits for it, and who does not."""
+"""Looking up names: what waits for it, and what does not."""
 
 from __future__ import annotations
 

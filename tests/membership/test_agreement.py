@@ -80,7 +80,7 @@ def is_ready(agreement: Agreement, is_settled: bool = False) -> bool:
 
 
 def calls_of(act: Callable[[], object]) -> int:
-    """How many Python functions are called meanwhile: what it costs, on every machine the same."""
+    """How many Python functions are called by it: its cost, the same on every machine."""
     count = 0
 
     def called(frame: FrameType, event: str, argument: object) -> None:
@@ -111,7 +111,7 @@ class Crowds(unittest.SynchronousTestCase):
         self.assertLess(calls_of(lambda: judge(node(1, MESH), many)), 6 * cost)
 
     def test_words(self) -> None:
-        """No more of them are told than can be read."""
+        """Only as many of them are named as can be read."""
         said = judge(node(1, MESH), self.crowd(64)).differences
         self.assertEqual(len(said), MOST_DIFFERENCES + 1)
         self.assertEqual(
@@ -120,7 +120,7 @@ class Crowds(unittest.SynchronousTestCase):
 
 
 class Identities(unittest.SynchronousTestCase):
-    """Nodes that come from one source, whose word is that of one."""
+    """Nodes that connect from one source, which has one vote."""
 
     def against(self, *numbers: int, source: str) -> list[OnePeer]:
         """They say that another node has the address of the first one."""
@@ -144,7 +144,7 @@ class Identities(unittest.SynchronousTestCase):
         self.assertFalse(self.is_ready_with([*crowd, *more, *other], ally))
 
     def test_disunited(self) -> None:
-        """The vote of a source is that of most who come from there."""
+        """The vote of a source is that of the majority of its nodes."""
         honest = [
             replace(peer, source="a")
             for peer in seen_by(node(1, MESH), *(node(number, MESH) for number in (2, 3)))
@@ -156,7 +156,7 @@ class Identities(unittest.SynchronousTestCase):
         self.assertFalse(self.is_ready_with([*crowd, *others], *honest))
 
     def test_networks(self) -> None:
-        """They cannot have a node out of step either."""
+        """Nor can they put a node out of step."""
         crowd = [
             replace(peer, source="a")
             for peer in seen_by(node(1, MESH), *(node(n, MESH, OTHER) for n in range(10, 20)))
@@ -165,14 +165,14 @@ class Identities(unittest.SynchronousTestCase):
         self.assertTrue(is_ready(judge(node(1, MESH), [*crowd, *allies])))
 
     def test_all_from_one_source(self) -> None:
-        """Where all peers come from one source, as behind a load balancer, each has a vote."""
+        """If all peers connect from one source, as behind a load balancer, each has a vote."""
         allies = [replace(p, source="a") for p in seen_by(node(1, MESH), node(2, MESH))]
         self.assertFalse(self.is_ready_with(self.against(10, 11, 12, source="a"), *allies))
         self.assertTrue(self.is_ready_with(self.against(10, source="a"), *allies))
 
 
 class Networks(unittest.SynchronousTestCase):
-    """Nodes that are configured with other networks."""
+    """Nodes that are configured with different networks."""
 
     def test_the_same(self) -> None:
         """Nodes with the same networks agree."""
@@ -181,7 +181,7 @@ class Networks(unittest.SynchronousTestCase):
         self.assertIs(judged(node(1, MESH)), AGREED)
 
     def test_untold(self) -> None:
-        """Who does not say which networks it has is not found wrong."""
+        """A node that does not say which networks it has is not found wrong."""
         silent = replace(node(2, MESH), networks=())
         peer = OnePeer(silent, View.of(node(1, MESH), silent), was_first=True)
         self.assertIs(judge(node(1, MESH), [peer]), AGREED)
@@ -216,7 +216,7 @@ class Networks(unittest.SynchronousTestCase):
         self.assertEqual([check.ok for check in agreement.checks(False)], [True, False])
 
     def test_a_family_less(self) -> None:
-        """So is one that lacks a family. Should it have been there before, it is ready."""
+        """So is one that lacks a family. If it is settled, it is ready."""
         agreement = self.wrong_one(MESH)
         self.assertEqual([check.ok for check in agreement.checks(False)], [True, False])
         self.assertTrue(is_ready(agreement, is_settled=True))
@@ -242,7 +242,7 @@ class Networks(unittest.SynchronousTestCase):
         self.assertFalse(is_ready(judged(node(4, MESH), *old)))
 
     def test_two(self) -> None:
-        """Of two nodes that do not agree, the one that was there first is ready."""
+        """Of two nodes that disagree, the one that was there first is ready."""
         for networks in ((OTHER,), (SMALL,), (MESH,)):
             one, other = node(1, MESH, SIX), node(2, *networks)
             self.assertTrue(is_ready(judged(one, other)))
@@ -257,7 +257,7 @@ class Networks(unittest.SynchronousTestCase):
         )
     )
     def test_one_side(self, nodes: list[tuple[tuple[object, ...], bool]]) -> None:
-        """Whatever the shares, of two halves that cannot talk exactly one is ready."""
+        """Whatever the numbers, of two halves that disagree exactly one is ready."""
         records = [node(n, *networks, settled=s) for n, (networks, s) in enumerate(nodes, 1)]
         verdicts = {
             record.networks: {
@@ -280,7 +280,8 @@ class Addresses(unittest.SynchronousTestCase):
         self.others = [node(number, MESH) for number in (3, 4, 5)]
 
     def test_the_holder(self) -> None:
-        """Who has its address at most nodes is ready, and says who else claims it."""
+        """A node whose address most nodes route to it is ready, and says which other one claims
+        it."""
         agreement = judged(self.me, self.twin, *self.others)
         self.assertTrue(is_ready(agreement))
         self.assertEqual(
@@ -292,7 +293,7 @@ class Addresses(unittest.SynchronousTestCase):
         )
 
     def test_the_other_one(self) -> None:
-        """Who has it not is not ready, nor can it settle; one refusal is enough for that."""
+        """The other one is not ready, and cannot settle; one refusal is enough for that."""
         peers = seen_by(self.twin, self.me, *self.others)
         told = [replace(peer, refuses=("10.9.0.2",), holder="n2") for peer in peers]
         agreement = judge(self.twin, told)
@@ -303,8 +304,8 @@ class Addresses(unittest.SynchronousTestCase):
         self.assertTrue(one.has_objections)
 
     def test_a_holder_that_is_not_linked(self) -> None:
-        """Who is told by its only peer that another node holds its address is not ready, whoever of
-        the two was first."""
+        """A node whose only peer says that another node holds its address is not ready, whichever
+        of the two was first."""
         (peer,) = seen_by(self.me, self.others[0])
         self.assertFalse(peer.was_first)
         agreement = judge(self.me, [replace(peer, refuses=("10.9.0.2",), holder="n9")])
@@ -314,7 +315,7 @@ class Addresses(unittest.SynchronousTestCase):
         )
 
     def test_one_liar(self) -> None:
-        """One member that refuses what is ours does not make us unready among three others."""
+        """One member of four that refuses our address does not make us unready."""
         peers = seen_by(self.me, *self.others)
         liar = replace(peers[0], refuses=("10.9.0.2",), holder="nobody")
         agreement = judge(self.me, [liar, *peers[1:]])
@@ -366,7 +367,7 @@ class Meshes(unittest.TestCase):
                 self.assertIn("wrong", "; ".join(member.status.warnings))
 
     def test_wrong_from_the_start(self) -> None:
-        """When all start at once, the right ones settle all the same."""
+        """If all start at once, the right ones settle all the same."""
         mesh = Mesh()
         members = [mesh.add(name) for name in "abc"]
         wrong = self.add(mesh, (OTHER,), ("10.10.0.9",))
@@ -376,8 +377,8 @@ class Meshes(unittest.TestCase):
         self.assertFalse(wrong.status.is_ready)
 
     def test_a_family_added(self) -> None:
-        """A rolling update that adds IPv6 goes through: every node is ready before the next one is
-        restarted, and none of the others is ever unready."""
+        """A rolling update that adds IPv6 succeeds: every node is ready before the next one is
+        restarted, and none of the others ever becomes unready."""
         mesh = Mesh(networks=(IPV4,))
         members = [mesh.add(name, start=False) for name in "abc"]
         for member in members:
@@ -399,8 +400,8 @@ class Meshes(unittest.TestCase):
         self.assertEqual([len(each.logged("not_ready")) for each in members], [0] * 3)
 
     def test_returned_to_a_taken_address(self) -> None:
-        """A node that was cut off, and whose address another one took meanwhile, has it again when
-        it comes back; the other one is not ready any more, and says why."""
+        """A node that was cut off, and whose address another one took meanwhile, gets it back when
+        it returns; the other one becomes unready, and says why."""
         mesh, (a, b, c) = self.healthy()
         for other in (a, b):
             mesh.network.cut(c.host, other.host)

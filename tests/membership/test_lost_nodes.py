@@ -1,4 +1,4 @@
-"""Which lost nodes are dialed, and when: told by literals, and by chance."""
+"""Which lost nodes are dialed, and when: with literals, and at random."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class MemoryCase(unittest.SynchronousTestCase):
 
 class PauseTests(MemoryCase):
     def test_lost(self) -> None:
-        """A node that is lost is dialed after ever longer pauses, 15 s at last."""
+        """A lost node is dialed with longer and longer pauses, up to 15 s."""
         self.lose(BOB)
         self.assertEqual(self.times(50), [1, 3, 7, 15, 30, 45])
         self.assertEqual(self.memory.retry_in(URL, self.now, False), 10)
 
     def test_left(self) -> None:
-        """One that said that it leaves is not expected at once."""
+        """A node that said that it leaves is not dialed at once."""
         self.lose(BOB, left=True)
         self.assertEqual(self.times(50), [15, 30, 45])
         self.lose(CAROL, left=True)
@@ -77,8 +77,8 @@ class PauseTests(MemoryCase):
         self.assertEqual(self.memory.retry_in(CAROL.host_port, self.now, True), 15)
 
     def test_helped(self) -> None:
-        """Where every bootstrap group has a link the pauses grow longer; when one has lost its
-        link, a long pause that has begun is as short as any."""
+        """While every bootstrap group has a link the pauses grow longer; when one has lost its
+        link, a long pause that has begun is shortened."""
         self.lose(BOB)
         self.is_bootstrapped = True
         self.assertEqual(self.times(300), [1, 3, 7, 15, 31, 63, 127, 247])
@@ -86,7 +86,7 @@ class PauseTests(MemoryCase):
         self.assertEqual(self.times(15), [0, 15])
 
     def test_at_once(self) -> None:
-        """Few are dialed at once, whoever waits longest first."""
+        """Few are dialed at once, those that have waited longest first."""
         records = [node(number, f"n{number}") for number in range(2, 12)]
         for record in records:
             self.memory.linked(record, 0.0)
@@ -98,7 +98,7 @@ class PauseTests(MemoryCase):
         self.assertEqual(len({target for _, target in first[:10]}), 10)
 
     def test_short_life(self) -> None:
-        """A link that does not last does not make the pauses short again; one that does, does."""
+        """A link that does not last does not reset the pauses; one that does, does."""
         self.lose(BOB)
         self.assertEqual(self.times(7), [1, 3, 7])
         self.lose(BOB, after=1.0)
@@ -110,7 +110,7 @@ class PauseTests(MemoryCase):
         self.assertEqual(self.times(3), [1, 3])
 
     def test_dialed_anyhow(self) -> None:
-        """A node that is dialed for other reasons is treated like one that was lost just then."""
+        """A node that was dialed for other reasons is treated as if it had just been lost."""
         self.lose(BOB)
         self.busy = {URL}
         self.assertEqual(self.times(100), [])
@@ -120,8 +120,8 @@ class PauseTests(MemoryCase):
     @settings(max_examples=8, deadline=None)
     @given(st.integers(1, 2 * MAX_LOST), st.integers(), st.booleans())
     def test_cost(self, many: int, seed: int, left: bool) -> None:
-        """However many are lost: everybody has been dialed within a minute or so, nobody is left
-        out later, and in the end it is about a dial a second."""
+        """However many are lost: all have been dialed within a minute or so, none is left out
+        later, and in the end there is about one dial a second."""
         self.memory = LostNodes(ALICE.host_port, random.Random(seed).random)
         self.now = 0.0
         records = [node(2, f"n{number}", "10.0.0.2/24") for number in range(many)]
@@ -146,7 +146,7 @@ class WhoTests(MemoryCase):
         return [each.record.name for _, each in self.memory]
 
     def test_day(self) -> None:
-        """It is remembered for a day."""
+        """A lost node is remembered for a day."""
         self.lose(BOB)
         self.dialed(DAY)
         self.assertEqual(self.remembered(), ["bob"])
@@ -155,13 +155,13 @@ class WhoTests(MemoryCase):
         self.assertIsNone(self.memory.wait(self.now, False))
 
     def test_linked_again(self) -> None:
-        """A node that is linked is not looked for: by its URL, whatever id it has now."""
+        """A node that is linked at its URL again, whatever its id is now, is not dialed."""
         self.lose(BOB)
         self.memory.linked(BOB_AGAIN, self.now)
         self.assertEqual(self.remembered(), [])
 
     def test_moved(self) -> None:
-        """Nor one that came back with its name and an address at another URL."""
+        """Nor is one that came back with its name and an address at another URL."""
         self.lose(BOB)
         self.memory.linked(replace(BOB_AGAIN, url="https://elsewhere:1"), self.now)
         self.assertEqual(self.remembered(), [])
@@ -172,7 +172,8 @@ class WhoTests(MemoryCase):
         self.assertEqual(self.remembered(), [])
 
     def test_past_life_goes_late(self) -> None:
-        """When the link of a past life goes only after the new one came, nobody is lost."""
+        """If the link of an earlier incarnation ends only after the new one came, no node is
+        lost."""
         self.memory.linked(BOB, self.now)
         self.memory.linked(BOB_AGAIN, self.now)
         self.memory.parted(BOB, False, self.now)
@@ -181,12 +182,13 @@ class WhoTests(MemoryCase):
         self.assertEqual(self.remembered(), ["bob"])
 
     def test_own_url(self) -> None:
-        """A node that says it is where this one is cannot be dialed."""
+        """A node that claims this node's URL cannot be dialed."""
         self.lose(replace(BOB, url=ALICE.url))
         self.assertEqual(self.remembered(), [])
 
     def test_somebody_else_there(self) -> None:
-        """Where somebody answers, be it another node that has moved in, nobody is looked for."""
+        """Once any node answers at the URL, be it another one that has moved in, it is not dialed
+        any more."""
         self.lose(BOB)
         self.memory.answered(CAROL.host_port)
         self.assertEqual(self.remembered(), ["bob"])
@@ -194,8 +196,9 @@ class WhoTests(MemoryCase):
         self.assertEqual(self.remembered(), [])
 
     def test_claims(self) -> None:
-        """Who comes from elsewhere, and says that it is at the URL of a lost node or a later life
-        of it, does not end the search; who was reached at that URL does, or the node itself."""
+        """A node from another source that claims the URL of a lost node, or to be a later
+        incarnation of it, does not end the search; one that was reached at that URL does, and so
+        does the node itself."""
         at_his_url = replace(node(66, "mallory"), url=BOB.url)
         moved = replace(BOB_AGAIN, url="https://elsewhere:1")
         for liar in (at_his_url, BOB_AGAIN, moved):
@@ -221,7 +224,7 @@ class WhoTests(MemoryCase):
             self.assertEqual(self.remembered(), [])
 
     def test_is_elsewhere(self) -> None:
-        """One that seems to live elsewhere is dialed, and not shown as lost."""
+        """One that seems to be linked under another URL is dialed, and not shown as lost."""
         self.lose(BOB)
         self.assertFalse(self.memory.is_elsewhere(BOB))
         self.memory.linked(replace(BOB_AGAIN, url="https://elsewhere:1"), self.now, "elsewhere")
@@ -238,8 +241,8 @@ class WhoTests(MemoryCase):
         self.assertEqual(self.remembered(), ["m19", "m18", "m17", "bob"])
 
     def test_at_most(self) -> None:
-        """Of too many those are forgotten that said that they leave, and then those that were
-        linked longest ago."""
+        """If there are too many, those are forgotten that said that they leave, then those that
+        were linked longest ago."""
         self.patch(lost_nodes, "MAX_LOST", 2)
         numbers = count(2)
         for name, left in (("a", False), ("b", True), ("c", False)):
@@ -251,7 +254,7 @@ class WhoTests(MemoryCase):
         self.assertEqual(self.remembered(), ["e", "c"])
 
     def test_pauses(self) -> None:
-        """The bounds are what the documentation says."""
+        """The bounds are those of the documentation."""
         self.assertEqual((MAX_LOST, DAY), (256, 24 * 3600))
         self.assertEqual((FIRST_LOST, FIRST_LEFT), (1, 15))
         self.assertEqual((LONGEST_ALONE, LONGEST_BOOTSTRAPPED), (15, 120))

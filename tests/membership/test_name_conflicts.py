@@ -36,7 +36,7 @@ class Conflicts(unittest.SynchronousTestCase):
         self.assertEqual(texts(record(1, "a"), record(2, "b"), record(3, "c")), [])
 
     def test_names(self) -> None:
-        """Nodes of one name are told by their addresses."""
+        """Nodes with one name are told apart by their addresses."""
         self.assertEqual(
             texts(record(1, "a"), record(2, "b"), record(3, "b")),
             ["two nodes have the name b: 10.9.0.2 and 10.9.0.3; each needs its own node_name"],
@@ -50,7 +50,7 @@ class Conflicts(unittest.SynchronousTestCase):
         )
 
     def test_urls(self) -> None:
-        """Nodes with one URL are told by their names."""
+        """Nodes with one URL are told apart by their names."""
         a, b = record(1, "a"), record(2, "b", "https://host1:1")
         said, advice = "two nodes advertise the URL https://host1:1", "control_api_advertise_url"
         advice = f"each needs its own {advice}"
@@ -59,7 +59,7 @@ class Conflicts(unittest.SynchronousTestCase):
         self.assertEqual(texts(c, a, b), [f"{said}: a and b; {advice}"])
 
     def test_restarted(self) -> None:
-        """A node that was started again is no second one."""
+        """A restarted node does not conflict with itself."""
         before, after = record(1, "a"), record(2, "a", "https://host1:1")
         again = NodeRecord(after.id, "a", 2, "https://host1:1", before.addresses, version="0")
         me = record(9, "me")
@@ -77,7 +77,8 @@ class Meshes(unittest.TestCase):
         return "; ".join(member.status.warnings)
 
     def test_one_name(self) -> None:
-        """Two nodes of one name: both, and whoever is linked with both, say it once."""
+        """Two nodes with one name: both, and every node that is linked with both, report it
+        once."""
         mesh = self.mesh
         members = [mesh.add(name) for name in ("a", "b", "b")]
         mesh.until(lambda: all(len(member.linked_with) == 2 for member in members))
@@ -92,7 +93,7 @@ class Meshes(unittest.TestCase):
         self.assertEqual(members[0].status.warnings, ())
 
     def test_restart_is_no_conflict(self) -> None:
-        """A node that ends in whatever way and starts again causes no line."""
+        """A node that ends in any way and starts again causes no log line."""
         mesh = self.mesh
         members = [mesh.add(name) for name in "abc"]
         mesh.until(mesh.is_complete)
@@ -105,7 +106,7 @@ class Meshes(unittest.TestCase):
 
     def test_copied_url(self) -> None:
         """A node that advertises the URL of its only bootstrap node joins the mesh all the same,
-        for it dials that URL; it and all others say whose URL is whose."""
+        since it dials that URL; it and all others report whose URL is whose."""
         mesh = self.mesh
         a, c = mesh.add("a"), mesh.add("c")
         mesh.until(mesh.is_complete)
@@ -117,7 +118,8 @@ class Meshes(unittest.TestCase):
             self.assertTrue(member.status.is_ready)
 
     def test_url_that_leads_home(self) -> None:
-        """Who dials a node's URL and reaches itself says so: it is one such as https://localhost."""
+        """A node that dials another one's URL and reaches itself says so: it is one such as
+        https://localhost."""
         mesh = self.mesh
         a = mesh.add("a")
         b = mesh.add("b", start=False, url=f"https://loop.test:{PORT}")
@@ -135,13 +137,13 @@ class Meshes(unittest.TestCase):
         self.assertTrue(a.status.is_ready)
 
     def alone(self, **settings: Any) -> Member:
-        """A node whose every bootstrap URL is its own."""
+        """A node all of whose bootstrap URLs are its own."""
         groups = (GroupSettings("own", (("192.0.2.1", PORT),)),)
         return self.mesh.add("a", groups=groups, **settings)
 
     def test_nobody_but_oneself(self) -> None:
-        """A node that was told to look for others and found only itself is no first node: it is
-        never ready, and says once which URL leads nowhere else."""
+        """A node that was told to look for others and found only itself is not the first node: it
+        is never ready, and reports once which URLs lead back to it."""
         member = self.alone()
         self.mesh.advance(50)
         self.assertFalse(member.status.is_ready)
@@ -154,7 +156,7 @@ class Meshes(unittest.TestCase):
         self.assertFalse(member.node.record.settled)
 
     def test_grace(self) -> None:
-        """Its grace counts as that of any other node, and a peer that comes makes it ready."""
+        """Its grace period is that of any other node, and a peer that comes makes it ready."""
         member = self.alone(startup_grace=30.0)
         self.mesh.advance(20)
         self.assertTrue(member.status.is_ready)
@@ -165,7 +167,8 @@ class Meshes(unittest.TestCase):
         self.assertTrue(member.status.is_ready)
 
     def test_headless_service_as_url(self) -> None:
-        """Nodes that all advertise the name of their service are linked, and say what is wrong."""
+        """Nodes that all advertise the name of their service are linked, and report what is
+        wrong."""
         mesh = self.mesh
         service = (GroupSettings("service", (("mesh.test", PORT),)),)
         members = [

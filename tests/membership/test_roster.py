@@ -1,4 +1,4 @@
-"""The membership machine, told by literals. Links are strings here; alice is the one asked.
+"""The membership machine, tested with literals. Links are strings here; alice is the one tested.
 
 Ids order the nodes: alice < bob < carol < dave. So what alice dials is better than what is dialed
 to her.
@@ -66,7 +66,7 @@ def everything(*linked: NodeRecord, generation: int = 1) -> Gossip:
 
 
 def told(end: Roster[str], link: str, gossip: Gossip, *records: NodeRecord) -> list[Command[str]]:
-    """What it does about gossip, when its questions are answered at once with these records."""
+    """What it does about gossip when its questions are answered at once with these records."""
     commands: list[Command[str]] = []
     for command in end.gossip_received(link, gossip):
         if isinstance(command, Ask):
@@ -97,7 +97,7 @@ class RosterCase(unittest.TestCase):
 
 class LinkTests(RosterCase):
     def test_first_link(self) -> None:
-        """A link brings a node and its route, and hears of everybody else who is linked."""
+        """A first link brings a node and its route, and tells that node who else is linked."""
         self.assertEqual(
             self.link(BOB), [Join("bob"), Tell("bob", everything(BOB)), Route(BOB_IP, "bob")]
         )
@@ -106,7 +106,7 @@ class LinkTests(RosterCase):
         self.assertTrue(self.alice.is_linked(BOB.id))
 
     def test_last_link(self) -> None:
-        """Without its link a node, its route and what dials it are gone at once."""
+        """When the last link of a node ends, its route goes and nothing dials it any more."""
         self.link(BOB)
         self.assertEqual(
             self.alice.link_lost("bob", "lost"),
@@ -116,7 +116,7 @@ class LinkTests(RosterCase):
         self.assertEqual(self.alice.nodes_known, 0)
 
     def test_unknown_links(self) -> None:
-        """What is heard of a link that was never up, or is up no more, changes nothing."""
+        """Facts about a link that never came up, or has ended, change nothing."""
         self.assertEqual(self.alice.link_lost("?", "lost"), [])
         self.assertEqual(self.alice.bye_received("?", LEAVING), [])
         self.assertEqual(self.alice.probed("?", False), [])
@@ -150,7 +150,7 @@ class SecondLinkTests(RosterCase):
         self.assertEqual(self.alice.link_lost("his", "lost"), [])
 
     def test_worse_takes_over(self) -> None:
-        """When the better link is dead the worse one takes over; nobody parts."""
+        """If the better link is dead the worse one takes over, and the node stays linked."""
         self.link(BOB, "mine")
         self.link(BOB, "his", dialed=False)
         commands = self.alice.probed("mine", False)
@@ -158,14 +158,14 @@ class SecondLinkTests(RosterCase):
         self.assertEqual(named(self.alice.link_lost("his", "lost"), Part), [Part("his", "lost")])
 
     def test_promoted_when_the_holder_is_lost(self) -> None:
-        """The same when the better link is lost before the probe is over."""
+        """The same if the better link is lost before the probe ends."""
         self.link(BOB, "mine")
         self.link(BOB, "his", dialed=False)
         self.assertEqual(self.alice.link_lost("mine", "lost"), self.switched("his"))
         self.assertEqual(self.alice.probed("mine", False), [])
 
     def test_retired_by_the_other_end(self) -> None:
-        """The link that the other end has retired is retired here, whichever of the two it is."""
+        """A link that the other end has retired is retired here, whichever of the two it is."""
         for retired, kept in (("his", []), ("mine", self.switched("his"))):
             self.setUp()
             self.link(BOB, "mine")
@@ -194,15 +194,15 @@ class SecondLinkTests(RosterCase):
             self.assertEqual(self.alice.bye_received(retired, REPLACED), [*then, Retire(retired)])
 
     def test_probe_does_not_choose_for_the_dialer(self) -> None:
-        """A probe for another reason leaves both links of one dialer alone."""
+        """A probe for another reason does not choose between two links of one dialer."""
         self.link(BOB, "old", dialed=False)
         self.link(BOB, "new", dialed=False)
         self.assertEqual(self.alice.probed("new", True), [])
         self.assertEqual(self.alice.link_lost("new", "lost"), self.switched("old", 3))
 
     def test_worse_ones(self) -> None:
-        """Which of several worse links is kept is not for the listener to say either. A better one
-        that lives makes all of them needless."""
+        """Nor does the listener choose between several worse links. If the better one lives, all of
+        them are retired."""
         self.link(BOB, "mine")
         for link in ("his", "his too"):
             self.assertEqual(self.link(BOB, link, dialed=False), [Probe("mine")])
@@ -214,7 +214,7 @@ class SecondLinkTests(RosterCase):
         self.assertEqual(commands, [*self.switched("mine too"), Retire("mine"), *needless])
 
     def test_our_own_worse_ones(self) -> None:
-        """When the better link is lost we keep the newest of those that we dialed."""
+        """If the better link is lost, we keep the newest of those that we dialed."""
         bob: Roster[str] = Roster(Me(BOB), NETWORKS)
         bob.authenticated("his", ALICE, dialed=False)
         bob.authenticated("mine", ALICE, dialed=True)
@@ -223,8 +223,9 @@ class SecondLinkTests(RosterCase):
         self.assertEqual(commands, [Switch("mine too"), Retire("mine")])
 
     def test_three_at_once(self) -> None:
-        """Of two links that the smaller id has dialed the larger one uses the one that is given up,
-        and then comes a link of its own: it does not give up the other one for that."""
+        """The node with the larger id uses the one of two links that its dialer is about to retire,
+        and then dials a third one itself: the remaining better link is not retired in favour of its
+        own."""
         bob: Roster[str] = Roster(Me(BOB), NETWORKS)
         for link in ("kept", "given up"):
             bob.authenticated(link, ALICE, dialed=False)
@@ -238,7 +239,7 @@ class SecondLinkTests(RosterCase):
         self.assertTrue(bob.is_linked(ALICE.id))
 
     def test_so_many_at_most(self) -> None:
-        """Who makes more and more links loses the oldest; the worse ones first."""
+        """A node that makes more and more links loses the oldest, the worse ones first."""
         bob: Roster[str] = Roster(Me(BOB), NETWORKS)
         names = [f"link {number}" for number in range(MAX_SPARES + 3)]
         retired = [named(bob.authenticated(name, ALICE, dialed=False), Retire) for name in names]
@@ -279,7 +280,8 @@ class HearsayTests(RosterCase):
         self.assertFalse(self.alice.is_linked(CAROL.id))
 
     def test_known_nodes(self) -> None:
-        """Who asks is told of all links, or with too many nodes or links of this node's own."""
+        """All links are listed, or, if there are too many nodes or links, only those of this
+        node."""
         self.link(BOB)
         self.link(CAROL)
         self.told("bob", CAROL, DAVE)
@@ -299,14 +301,14 @@ class HearsayTests(RosterCase):
         self.assertEqual(commands, [Dial(ALICE, patient=True), Dial(DAVE, patient=False)])
 
     def test_said_twice(self) -> None:
-        """A second voucher is no second dial."""
+        """A second voucher causes no second dial."""
         self.link(BOB)
         self.link(CAROL)
         self.told("bob", DAVE)
         self.assertEqual(self.told("carol", DAVE), [])
 
     def test_forgotten(self) -> None:
-        """A node is forgotten when the last one takes back its vouch, or is lost itself."""
+        """A node is forgotten when the last voucher withdraws, or is lost itself."""
         self.link(BOB)
         self.link(CAROL)
         self.told("bob", DAVE)
@@ -316,7 +318,7 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.nodes_known, 1)
 
     def test_full_gossip_replaces(self) -> None:
-        """Full gossip takes back what it does not repeat; changes do not."""
+        """A full sync withdraws what it does not repeat; updates do not."""
         self.link(BOB)
         self.told("bob", CAROL)
         self.assertEqual(
@@ -333,7 +335,7 @@ class HearsayTests(RosterCase):
         self.assertEqual(named(commands, Dial, Forget), [Dial(BOB, patient=False)])
 
     def test_about_oneself(self) -> None:
-        """What a node says of us, or of itself, is ignored."""
+        """What a node says about us, or about itself, is ignored."""
         self.link(BOB)
         self.assertEqual(self.told("bob", ALICE, BOB), [])
         self.assertEqual(self.alice.nodes_known, 1)
@@ -347,7 +349,8 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.told("bob", DAVE), [Dial(DAVE, patient=False)])
 
     def test_one_id_for_all(self) -> None:
-        """However many vouch for a node, and however often its id was decoded, it is kept once."""
+        """However many vouch for a node, and however often its id was decoded, it is stored
+        once."""
         for record in (BOB, CAROL, DAVE):
             self.link(record)
         others = (BOB.id, CAROL.id, DAVE.id, f"{5:032x}")
@@ -361,7 +364,7 @@ class HearsayTests(RosterCase):
         self.assertEqual(len(set(map(id, kept))), 4)
 
     def test_who_it_is(self) -> None:
-        """One record is found without a look at all the others."""
+        """The record of a node is found by its id."""
         self.link(BOB)
         self.told("bob", CAROL)
         self.alice.gossip_received(
@@ -373,7 +376,7 @@ class HearsayTests(RosterCase):
         self.assertIsNone(self.alice.record_of(ALICE.id))
 
     def test_asks_who_it_is(self) -> None:
-        """Hearsay is ids: whoever is the first to vouch for a node is asked who that is."""
+        """Gossip is ids: the first node that vouches for another one is asked who that is."""
         self.link(BOB)
         self.link(CAROL)
         self.assertEqual(
@@ -386,7 +389,7 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.introduction_received("carol", [DAVE]), [])
 
     def test_answers(self) -> None:
-        """A node says who those are that it is linked to, and nothing of others."""
+        """A node answers about those that it is linked with, and about nobody else."""
         self.link(BOB)
         self.link(CAROL)
         ids = (BOB.id, DAVE.id, ALICE.id)
@@ -395,7 +398,7 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.inquiry_received("?", ids), [])
 
     def test_asks_the_next(self) -> None:
-        """When the one who was asked takes his word back, or goes, another voucher is asked."""
+        """If the node that was asked withdraws its vouch, or goes, another voucher is asked."""
         for end in (
             lambda: self.alice.gossip_received("bob", everything(generation=2)),
             lambda: named(self.alice.link_lost("bob", "lost"), Ask),
@@ -408,7 +411,7 @@ class HearsayTests(RosterCase):
             self.assertEqual(end(), [Ask("carol", (DAVE.id,))])
 
     def test_asks_again(self) -> None:
-        """A new link may have cost an answer: with everything else the question is repeated."""
+        """A new link may have cost an answer: with the full sync the question is repeated."""
         self.link(BOB, "old", dialed=False)
         self.alice.gossip_received("old", everything(DAVE))
         self.link(BOB, "new", dialed=False)
@@ -416,8 +419,8 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.gossip_received("new", again), [Ask("new", (DAVE.id,))])
 
     def test_asks_by_the_other_link(self) -> None:
-        """A link that the other end has given up carries no answer: by the one that stays it is
-        asked again what it has not answered."""
+        """No answer comes on a link that the other end has retired: what is open is asked again on
+        the remaining one."""
         self.link(BOB, "stays", dialed=False)
         self.link(BOB, "goes", dialed=False)
         gossip = everything(CAROL, DAVE)
@@ -428,8 +431,8 @@ class HearsayTests(RosterCase):
         self.assertEqual(named(commands, Ask), [Ask("stays", (DAVE.id,))])
 
     def test_asks_everybody(self) -> None:
-        """Who does not answer is not waited for: when he has had his time, everybody else who
-        vouches for that node is asked, also who does so later; any answer will do."""
+        """If there is no answer in time, all others that vouch for the node are asked, also those
+        that do so later; any answer will do."""
         self.link(BOB)
         self.link(CAROL)
         self.alice.gossip_received("bob", everything(DAVE, generation=1))
@@ -449,7 +452,8 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.introduction_received("eve", [DAVE]), [])
 
     def test_in_time(self) -> None:
-        """Who has answered, or has only just been asked, or is the only one, is not made up for."""
+        """Nobody else is asked if there was an answer, if the question is recent, or if there is no
+        other voucher."""
         self.link(BOB)
         self.link(CAROL)
         self.alice.gossip_received("bob", everything(DAVE, generation=1))
@@ -463,7 +467,7 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.hearsay.answers_overdue(), [])
 
     def test_unreadable(self) -> None:
-        """What a node has signed of itself is the same from everybody: if that cannot be read,
+        """What a node has signed of itself is the same from everybody: if it cannot be parsed,
         nobody is asked again."""
         self.link(BOB)
         self.link(CAROL)
@@ -478,14 +482,14 @@ class HearsayTests(RosterCase):
         self.alice.hearsay.malformed("?")
 
     def test_asks_in_parts(self) -> None:
-        """No question is longer than the answer may be."""
+        """A question is no longer than its answer may be."""
         self.link(BOB)
         ids = tuple(f"{number:032x}" for number in range(100, 100 + MAX_INTRODUCED + 1))
         asked = self.alice.gossip_received("bob", Gossip(1, ids))
         self.assertEqual(asked, [Ask("bob", ids[:-1]), Ask("bob", ids[-1:])])
 
     def test_uncalled_for(self) -> None:
-        """Nobody can introduce a node that he does not vouch for, or one that is known."""
+        """A node cannot introduce one that it does not vouch for, or that is known."""
         self.link(BOB)
         self.link(CAROL)
         self.alice.gossip_received("bob", everything(DAVE))
@@ -495,7 +499,7 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.introduction_received("bob", [DAVE]), [])
 
     def test_linked_meanwhile(self) -> None:
-        """Who links by himself need not be introduced, and is dialed when that link is lost."""
+        """A node that was linked before it was introduced is dialed when that link is lost."""
         self.link(BOB)
         self.alice.gossip_received("bob", everything(DAVE))
         self.link(DAVE)
@@ -504,7 +508,7 @@ class HearsayTests(RosterCase):
         self.assertEqual(named(lost, Dial, Ask), [Dial(DAVE, patient=False)])
 
     def test_late_gossip(self) -> None:
-        """Changes that come by a link which another one has replaced are left unheard."""
+        """Updates on a link that another one has replaced are ignored."""
         self.link(BOB, "old", dialed=False)
         self.told("old", CAROL)
         self.link(BOB, "new", dialed=False)
@@ -515,8 +519,8 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.nodes_known, 2)
 
     def test_overtaken(self) -> None:
-        """What was told last counts, though what was told by another link before arrives later, and
-        so do the changes behind it."""
+        """The latest full sync counts, even if an earlier one, and updates to it, arrive later on
+        another link."""
         self.link(BOB, "old", dialed=False)
         self.link(BOB, "new", dialed=False)
         told(self.alice, "new", everything(CAROL, generation=2), CAROL)
@@ -529,13 +533,15 @@ class HearsayTests(RosterCase):
         )
 
     def test_generations_go_on(self) -> None:
-        """The numbers go on when a node comes back: it may not have noticed that it was gone."""
+        """The generation number goes on when a node comes back, which may not have noticed that it
+        was gone."""
         for generation in (1, 2, 3):
             self.assertIn(Tell("bob", everything(BOB, generation=generation)), self.link(BOB))
             self.alice.link_lost("bob", "lost")
 
     def test_too_high_a_number(self) -> None:
-        """Who says a number that is too high is not heard himself until his last link ends."""
+        """A node that sends too high a generation number is not heard until its last link ends; the
+        others are."""
         self.link(BOB)
         self.link(CAROL)
         self.alice.gossip_received("bob", everything(generation=2**64 - 1))
@@ -559,8 +565,8 @@ class HearsayTests(RosterCase):
         self.assertEqual(self.alice.gossip(), [])
 
     def test_urgent_news(self) -> None:
-        """A node that nobody has told us of is urgent news, and so is one that is lost; a link to
-        one that others vouch for is not."""
+        """A node that nobody vouched for is urgent news, and so is a lost one; a link to a node
+        that others vouch for is not."""
         self.link(BOB)
         self.assertIs(self.alice.news, News.URGENT)
         self.alice.gossip()
@@ -575,8 +581,8 @@ class HearsayTests(RosterCase):
 
 class RestartTests(RosterCase):
     def test_restarted(self) -> None:
-        """A later start of a linked node has its route at once; the past life goes when it does not
-        answer."""
+        """A later incarnation of a linked node has its route at once; the earlier one goes when it
+        does not answer."""
         self.link(BOB)
         self.assertEqual(
             self.link(BOB_AGAIN, "bob again"),
@@ -594,8 +600,8 @@ class RestartTests(RosterCase):
         self.assertEqual(self.alice.linked(), [BOB_AGAIN])
 
     def test_clock_is_behind(self) -> None:
-        """A restarted node whose clock says that it started earlier has the route as soon as its
-        past life does not answer."""
+        """An incarnation whose clock says that it started earlier has the route as soon as the
+        other one does not answer."""
         self.link(BOB_AGAIN, "bob")
         self.assertEqual(
             self.link(BOB, "bob again"),
@@ -632,8 +638,8 @@ class RestartTests(RosterCase):
         self.assertIn(Refuse("earlier", NOTHING), commands)
 
     def test_order_of_lives(self) -> None:
-        """Whatever the order in which lives of a node come, and whatever they say of how settled
-        they are, the later ones stand before the earlier ones."""
+        """In whatever order incarnations of a node come, settled or not, the later ones go before
+        the earlier ones."""
         lives = [node(20 + n, "bob", "10.0.0.2/24") for n in range(4)]
         eve = replace(node(7, "eve", "10.0.0.2/24"), settled=True)
         for order in permutations([*lives, eve]):
@@ -647,8 +653,9 @@ class RestartTests(RosterCase):
                 self.assertEqual(line, [record.id for record in reversed(lives)])
 
     def test_heard_of_at_the_same_url(self) -> None:
-        """Another life of a node that was dialed at this URL is not dialed: only one of the two can
-        listen there. The linked one is asked; when it does not answer the other one is dialed."""
+        """Another incarnation of a node that was dialed at this URL is not dialed, since only one
+        of them can listen there. The linked one is probed; if it does not answer the other one is
+        dialed."""
         self.alice.authenticated("bob", BOB_AGAIN, True, is_reached=True)
         self.link(CAROL)
         self.assertEqual(self.told("carol", BOB), [Probe("bob")])
@@ -657,8 +664,8 @@ class RestartTests(RosterCase):
         self.assertEqual(self.alice.probed("bob", False), [Dial(BOB, patient=False)])
 
     def test_heard_of_in_a_pause(self) -> None:
-        """What others say ends no link. When it was only a pause, the node is what is found at its
-        URL, and the other life is not dialed any more."""
+        """Hearsay ends no link. If it was only a pause, the node answers at its URL, and the other
+        incarnation is not dialed any more."""
         self.alice.authenticated("bob", BOB_AGAIN, True, is_reached=True)
         self.link(CAROL)
         self.assertEqual(self.told("carol", BOB), [Probe("bob")])
@@ -667,8 +674,8 @@ class RestartTests(RosterCase):
         self.assertEqual(named(reached, Forget), [Forget(BOB.id)])
 
     def test_said_to_be_at_the_same_url(self) -> None:
-        """Who only says that he is there may be anybody: the other one is dialed all the same, as
-        long as it is not known who answers at the URL."""
+        """A node that merely claims to be at a URL may be any other: the other incarnation is
+        dialed until it is known which of them answers there."""
         for dialed in (False, True):  # by another URL
             self.setUp()
             self.link(BOB_AGAIN, "bob", dialed)
@@ -681,8 +688,8 @@ class RestartTests(RosterCase):
             self.assertIn(Dial(BOB, patient=False), self.alice.link_lost("again", "lost"))
 
     def test_reached_first(self) -> None:
-        """An earlier life that is being dialed is not dialed any longer when a later one was
-        reached at its URL."""
+        """An earlier incarnation is not dialed any longer when a later one was reached at its
+        URL."""
         self.link(CAROL)
         self.assertEqual(self.told("carol", BOB), [Dial(BOB, patient=False)])
         self.assertEqual(named(self.link(BOB_AGAIN, "says", False), Forget), [])
@@ -691,16 +698,16 @@ class RestartTests(RosterCase):
         self.assertEqual(named(reached, Forget), [Forget(BOB.id)])
 
     def test_heard_of_elsewhere(self) -> None:
-        """One at another URL is dialed, whatever its clock says: nothing that is said of a node
-        makes it dead."""
+        """An incarnation at another URL is dialed, whatever its clock says: no record makes a node
+        dead."""
         elsewhere = replace(BOB, url="https://elsewhere:4567", started=0)
         self.link(BOB_AGAIN, "bob")
         self.link(CAROL)
         self.assertEqual(self.told("carol", elsewhere), [Dial(elsewhere, patient=False)])
 
     def test_own_lives(self) -> None:
-        """A past life of oneself is not dialed at the URL that is one's own now; elsewhere it may
-        be alive. Of the two the later one tells the other one whose the address is."""
+        """An earlier incarnation of this node is not dialed at this node's own URL; elsewhere it
+        may be alive. The later one of the two refuses the address to the other one."""
         self.link(BOB)
         past = node(12, "alice", "10.0.0.1/24", started=0)
         self.assertEqual(self.told("bob", past), [])
@@ -711,7 +718,7 @@ class RestartTests(RosterCase):
         self.assertEqual(named(commands, Route, Refuse, Close), [Refuse("earlier", refusal)])
 
     def test_same_moment(self) -> None:
-        """Of two lives with one start time everybody prefers the same one."""
+        """Of two incarnations with one start time all nodes prefer the same one."""
         twin = node(23, "bob", "10.0.0.2/24", started=BOB.started)
         self.link(BOB)
         self.assertIn(Route(BOB_IP, "twin"), self.link(twin, "twin"))
@@ -726,7 +733,8 @@ class RestartTests(RosterCase):
         self.assertTrue(self.alice.is_linked(BOB.id))
 
     def test_place_in_line(self) -> None:
-        """Who waits for the address of a node does not get it by the restart of that node."""
+        """A node that waits for the address of another one does not get it because that one
+        restarts."""
         eve = node(7, "eve", "10.0.0.2/24")
         self.link(BOB)
         self.link(eve)
@@ -735,8 +743,8 @@ class RestartTests(RosterCase):
         self.assertEqual(named(commands, Refuse), [])
 
     def test_place_in_line_with_a_clock_behind(self) -> None:
-        """The same with a clock that is behind: the restarted node stands right behind its past
-        life, before all others who wait."""
+        """The same with a clock that is behind: the restarted node waits right behind its earlier
+        incarnation, before all others."""
         self.link(BOB_AGAIN, "past")
         self.link(node(7, "eve", "10.0.0.2/24"))
         self.link(BOB, "bob")
@@ -752,8 +760,8 @@ class AddressTests(RosterCase):
         self.refused = Refusal(("10.0.0.2",), "bob")
 
     def test_held(self) -> None:
-        """Who claims an address that is held is told whose it is. The holder is not even asked
-        whether it is there: else a claim would turn any pause into a loss."""
+        """A node that claims an address that is held is told by which node. The holder is not
+        probed: otherwise a claim would turn a pause into a loss."""
         self.link(BOB)
         self.assertEqual(
             self.link(self.eve),
@@ -765,8 +773,8 @@ class AddressTests(RosterCase):
         )
 
     def test_settled_holder_comes_late(self) -> None:
-        """A node that has only just come takes a settled claimant for the holder, though it was
-        linked with another one first, and tells that one so without asking anybody."""
+        """A node on probation takes a settled claimant for the holder, though it was linked with
+        another one first, and tells that one so without asking."""
         self.link(self.eve)
         commands = self.link(replace(BOB, settled=True))
         self.assertEqual(
@@ -777,7 +785,7 @@ class AddressTests(RosterCase):
         self.assertIn(Route(BOB_IP, "eve"), commands)
 
     def test_settled_among_many(self) -> None:
-        """Among those who are settled, and among those who are not, the first stays the first."""
+        """Among settled claimants, and among those that are not, the first stays the first."""
         dave = node(4, "dave", "10.0.0.2/24")
         self.link(self.eve)
         self.link(replace(BOB, settled=True))
@@ -791,8 +799,8 @@ class AddressTests(RosterCase):
         self.assertEqual(heirs, [Route(BOB_IP, name) for name in ("dave", "eve", "mallory")])
 
     def test_settled_too_late(self) -> None:
-        """A node that has been here for a while knows whom it was linked with first, and believes
-        nobody who says that he is settled."""
+        """An incumbent knows which node it was linked with first, and does not believe a node that
+        says it is settled."""
         self.link(BOB)
         self.me.seniority_changed(is_new=False, is_settled=True)
         commands = self.link(replace(self.eve, settled=True))
@@ -800,16 +808,16 @@ class AddressTests(RosterCase):
         self.assertEqual(named(commands, Route, Unroute, Refuse, Probe), [refuse])
 
     def test_settled_restarts(self) -> None:
-        """A restarted node inherits the place of its past life, which was settled, though it is not
-        settled itself."""
+        """A restarted node inherits the place of its earlier incarnation, which was settled, though
+        it is not settled itself."""
         self.link(replace(BOB, settled=True))
         self.link(BOB_AGAIN, "bob again")
         commands = self.link(self.eve)
         self.assertEqual(named(commands, Route, Unroute), [])
 
     def test_own_address_settled(self) -> None:
-        """Of two claimants of one address the settled one tells the other, whatever the clocks say;
-        the other one says nothing."""
+        """Of two nodes that claim one address the settled one refuses it to the other, whatever the
+        clocks say; the other one refuses nothing."""
         settled = replace(node(7, "eve", "10.0.0.1/24"), settled=True)
         self.assertEqual(named(self.link(settled), Route, Refuse), [])
         self.me.seniority_changed(is_new=False, is_settled=True)
@@ -825,7 +833,7 @@ class AddressTests(RosterCase):
         self.assertEqual(named(commands, Route, Refuse), [])
 
     def test_holder_is_dead(self) -> None:
-        """When a holder is given up the one who waits has the address, and is told so."""
+        """When a holder is given up, the node that waits gets the address, and is told so."""
         self.link(BOB)
         self.link(self.eve)
         self.assertEqual(
@@ -839,8 +847,8 @@ class AddressTests(RosterCase):
         )
 
     def test_next_in_line(self) -> None:
-        """When the holder goes the next in line inherits and is told; those behind it are told
-        whose it is now."""
+        """When the holder goes the next in the queue inherits and is told; those behind it are told
+        who holds the address now."""
         self.link(BOB)
         self.link(self.eve)
         self.link(self.mallory)
@@ -852,8 +860,8 @@ class AddressTests(RosterCase):
         )
 
     def test_restart_without_an_address(self) -> None:
-        """When a node restarts with one address less, who waited for that one has it as soon as the
-        past life does not answer, and is told so."""
+        """When a node restarts without one of its addresses, a node that waits for that one gets it
+        as soon as the earlier incarnation does not answer, and is told so."""
         bob = node(2, "bob", "10.0.0.2/24", "10.0.0.6/24")
         self.link(bob)
         both = Refusal(("10.0.0.2", "10.0.0.6"), "bob")
@@ -865,7 +873,7 @@ class AddressTests(RosterCase):
         self.assertEqual(named(commands, Refuse), [Refuse("eve", self.refused)])
 
     def test_leaves_the_line(self) -> None:
-        """Who goes while waiting takes nothing along."""
+        """When a node goes while it waits, nothing changes for others."""
         self.link(BOB)
         self.link(self.eve)
         self.assertEqual(
@@ -873,7 +881,7 @@ class AddressTests(RosterCase):
         )
 
     def test_own_address(self) -> None:
-        """Our own address is never routed; the later of the two claimants is told."""
+        """Our own address is never routed; the later of the two claimants is refused."""
         thief = node(7, "eve", "10.0.0.1/24")
         commands = self.link(thief)
         self.assertEqual(
@@ -895,14 +903,14 @@ class AddressTests(RosterCase):
         )
 
     def test_said_again(self) -> None:
-        """By a new link a refusal is said again: the old link may not have carried it."""
+        """On a new link a refusal is repeated: the old link may not have delivered it."""
         self.link(BOB)
         self.link(self.eve, "eve")
         self.assertIn(Refuse("eve too", self.refused), self.link(self.eve, "eve too"))
 
 
 class ReservationTests(RosterCase):
-    """Bob was there for a while, and mallory wants his address."""
+    """Bob held an address for a while, and mallory wants it."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -912,16 +920,16 @@ class ReservationTests(RosterCase):
         self.alice.time_passed(100.0)
 
     def test_comes_back(self) -> None:
-        """A holder that was given up has its address back as soon as it is linked again; who got it
-        meanwhile is told."""
+        """A holder that was given up gets its address back as soon as it is linked again; the node
+        that got it meanwhile is told."""
         self.link(self.mallory)
         self.assertIn(Route(BOB_IP, "mallory"), self.alice.link_lost("bob", "silent"))
         commands = self.link(BOB)
         self.assertEqual(named(commands, Route, Refuse), [Route(BOB_IP, "bob"), self.told_bob])
 
     def test_restarts(self) -> None:
-        """So has a restarted node, even if its clock is behind, from one who came while it was not
-        running."""
+        """So does a restarted node, even if its clock is behind, from one that came while it was
+        not running."""
         for again in (BOB_AGAIN, replace(BOB_AGAIN, started=0)):
             self.setUp()
             self.alice.bye_received("bob", LEAVING)
@@ -930,7 +938,7 @@ class ReservationTests(RosterCase):
             self.assertEqual(named(commands, Route, Refuse), [Route(BOB_IP, "bob"), self.told_bob])
 
     def test_another_life_waits(self) -> None:
-        """A life of the holder inherits before all others, wherever it stood."""
+        """An incarnation of the holder inherits before all others, wherever it stood."""
         self.alice.link_lost("bob", "lost")
         self.link(self.mallory)
         self.link(node(9, "eve", "10.0.0.2/24"))
@@ -942,8 +950,8 @@ class ReservationTests(RosterCase):
         self.assertEqual(heirs, [Route(BOB_IP, name) for name in ("bob", "mallory", "eve")])
 
     def test_thief_comes_back(self) -> None:
-        """A thief who held the address while it was kept for another one has nothing to come back
-        to, however he goes."""
+        """A thief that held the address while it was reserved for another node has no reservation
+        of its own, however it goes."""
         for again in (BOB, BOB_AGAIN):
             for reason in ("silent", LEAVING):
                 self.setUp()
@@ -956,14 +964,14 @@ class ReservationTests(RosterCase):
                 self.assertEqual(named(commands, Route, Refuse), [self.told_bob])
 
     def test_not_for_long(self) -> None:
-        """An address is not kept for ever: who has it then keeps it."""
+        """A reservation ends: the node that has the address then keeps it."""
         self.link(self.mallory)
         self.alice.link_lost("bob", "silent")
         self.alice.time_passed(100.0 + KEPT)
         self.assertEqual(named(self.link(BOB), Route), [])
 
     def test_not_in_passing(self) -> None:
-        """Who was hardly there reserves nothing."""
+        """A brief visit reserves nothing."""
         self.setUp()
         passing = node(9, "eve", "10.0.0.9/24")
         self.link(passing)
@@ -1008,8 +1016,7 @@ class ReservationTests(RosterCase):
         self.assertLessEqual(len(kept._shortest), 101)
 
     def test_at_most(self) -> None:
-        """So many are kept, of those with the same tenure the newest; and what is too old is
-        forgotten."""
+        """Hearsay makes only so many nodes known."""
         kept: Reservations[int] = Reservations()
         for address in range(MAX_RESERVATIONS + 1):
             kept.holder_went(address, "bob", TENURE, 1.0)

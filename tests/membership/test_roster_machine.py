@@ -1,16 +1,18 @@
-"""Rosters and tables against a world that does its worst.
+"""Rosters and routing tables in a hostile world.
 
 Hypothesis starts, kills and restarts nodes, dials, cuts connections, cuts the network in two and
-heals it, sends packets that are honest and packets that are not, and delivers messages one by one:
-in any order, but for the one in which a connection keeps them. After every step each roster must
-be sane, and no packet may have come to or from the wrong node; once the world calms down, the mesh
-must be whole, and carry packets between all.
+heals it, sends packets with right and wrong sources, and delivers messages one by one: in any order
+but that of each connection. After every step each roster must be consistent, and no packet may have
+come to or from the wrong node; once the world calms down, the mesh must be whole, and carry packets
+between all nodes.
 
-Some of the nodes may lie about others, or pose as others. They do so to the end, and all others
-have to find each other all the same; the rest is looked at when the liars are gone.
+Some of the nodes are behind NAT: they can only dial, so that a link with them depends on one of its
+ends alone. Some may lie about others, or pose as others, and newcomers may bootstrap from them.
+They do so to the end, and all honest nodes that can be linked have to find each other all the same;
+everything else is checked when the liars are gone.
 
-The world is as small as it can be: see tests/roster_world.py. TUNMESH_EXAMPLES=5000 tries so many
-histories, in place of the few that every run of the tests has time for.
+The world is as small as it can be: see tests/support/roster_world.py. TUNMESH_EXAMPLES=5000 tries
+that many histories instead of the few that every run of the tests has time for.
 """
 
 from __future__ import annotations
@@ -120,8 +122,8 @@ class World(RuleBasedStateMachine):
         manner=st.sampled_from(MANNERS),
     )
     def start_liar(self, model: int, late: int, id_first: bool, at: str, manner: str) -> None:
-        """A liar starts: with a place of its own, or as another life of a node at the same URL or
-        elsewhere."""
+        """A liar starts: with a place of its own, or as another incarnation of a node, at the same
+        URL or elsewhere."""
         number = next(self.ids)
         honest = self.honest()
         record = honest[model % len(honest)].record
@@ -141,7 +143,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.liars())
     @rule(which=st.integers(0, 99), manner=st.sampled_from(MANNERS), mask=st.integers(0, 2**9 - 1))
     def lie(self, which: int, manner: str, mask: int) -> None:
-        """A liar vouches for nodes that are there, that are dead, or that never were."""
+        """A liar vouches for nodes that exist, that are dead, or that never existed."""
         liars = self.liars()
         liar = liars[which % len(liars)]
         liar.manner = manner
@@ -159,14 +161,14 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.dials())
     @rule(which=st.integers(0, 99))
     def dial(self, which: int) -> None:
-        """A dialer tries again."""
+        """A dialer makes an attempt."""
         dials = self.dials()
         self.attempt(*dials[which % len(dials)])
 
     @precondition(lambda self: self.redials())
     @rule(which=st.integers(0, 99))
     def redial(self, which: int) -> None:
-        """A node that lost another one dials it."""
+        """A node dials one that it lost."""
         redials = self.redials()
         self.seek(*redials[which % len(redials)])
 
@@ -183,7 +185,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.ends())
     @rule(which=st.integers(0, 99), in_flight=st.booleans())
     def cut(self, which: int, in_flight: bool) -> None:
-        """A connection breaks, or a timeout gives it up."""
+        """A connection breaks, or a timeout ends it."""
         ends = self.ends()
         ends[which % len(ends)].lose(in_flight)
         self.faulty = True
@@ -191,7 +193,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: len(self.lives) > 1)
     @rule(rounds=st.integers(1, 6), which=st.integers(0, 99))
     def calm(self, rounds: int, which: int) -> None:
-        """For a while nothing is in the way, else hardly anybody would ever have a link to lose.
+        """For a while nothing goes wrong, or hardly any node would ever have a link to lose.
         Everybody bootstraps from one node, which may be a liar."""
         listening = [life for life in self.lives if life.listens]
         for _ in range(rounds):
@@ -201,7 +203,8 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: len(self.lives) > 1)
     @rule(sides=st.integers(1, 2**MAX_LIVES - 1))
     def part(self, sides: int) -> None:
-        """The network falls into two: what crosses is lost, and nobody can be dialed over there."""
+        """The network is partitioned: connections across are lost, and nobody can be dialed
+        across."""
         for bit, life in enumerate(self.lives):
             life.side = sides >> bit & 1
         for end in self.ends():
@@ -212,15 +215,15 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: any(life.side for life in self.lives))
     @rule()
     def heal(self) -> None:
-        """It is one again."""
+        """The partition ends."""
         for life in self.lives:
             life.side = 0
 
     @precondition(lambda self: len(self.lives) > 1)
     @rule(which=st.integers(0, 99), third=st.none() | st.integers(1, NAMES), astray=st.booleans())
     def send(self, which: int, third: int | None, astray: bool) -> None:
-        """A node sends a packet to everybody, perhaps in the name of a third, perhaps by links that
-        do not lead there."""
+        """A node sends a packet to everybody, perhaps with the source address of another one,
+        perhaps on links that do not lead there."""
         sender = self.lives[which % len(self.lives)]
         source = ip_interface(f"10.0.0.{third}/24") if third else sender.record.addresses[0]
         for last in range(1, NAMES + 1):
@@ -229,14 +232,14 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.deaf_probes())
     @rule(which=st.integers(0, 99))
     def time_out(self, which: int) -> None:
-        """A probe remains without an answer."""
+        """A probe is not answered."""
         ends = self.deaf_probes()
         ends[which % len(ends)].answered(False)
 
     @precondition(lambda self: self.lives)
     @rule(which=st.integers(0, 99), is_new=st.booleans(), is_settled=st.booleans())
     def stand(self, which: int, is_new: bool, is_settled: bool) -> None:
-        """A node has been there for a while, or is new again; what it says of that may be a lie."""
+        """A node settles, or is on probation again; what it says of that may be a lie."""
         self.lives[which % len(self.lives)].seniority_changed(is_new, is_settled)
 
     @precondition(lambda self: self.lives)
@@ -249,7 +252,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.lives)
     @rule(which=st.integers(0, 99))
     def flush(self, which: int) -> None:
-        """A node tells its news."""
+        """A node sends its gossip."""
         life = self.lives[which % len(self.lives)]
         life.run(life.roster.gossip())
 
@@ -297,7 +300,7 @@ class World(RuleBasedStateMachine):
         ]
 
     def attempt(self, life: Life, record: NodeRecord) -> None:
-        """Whoever listens at that URL now is dialed."""
+        """Dial the node that listens at that URL now."""
         life.dialing.add(record.id)
         for other in self.lives:
             if other.record.url == record.url:
@@ -314,7 +317,7 @@ class World(RuleBasedStateMachine):
         ]
 
     def seek(self, life: Life, target: Target) -> None:
-        """Whoever listens where a node is remembered to be is dialed."""
+        """Dial the node that listens at the URL of a lost one."""
         for other in self.lives:
             if other.record.host_port == target and can_dial(life, other):
                 life.seeking.add(target)
@@ -327,7 +330,7 @@ class World(RuleBasedStateMachine):
         self.dead.append(life.record.id)
 
     def settle(self) -> None:
-        """No more faults: everything on its way arrives, every dialer gets its turn."""
+        """No more faults: everything on its way arrives, every dialer makes its attempts."""
         self.heal()
         self.acquainted = connected(self.honest(), remembered_by)
         if self.liars():
@@ -375,7 +378,7 @@ class World(RuleBasedStateMachine):
         return bool(lonely)
 
     def _time_passes(self) -> bool:
-        """What is retired is given up, who does not answer is not waited for."""
+        """Retired links are ended, overdue answers are given up."""
         for life in self.lives:
             life.run(
                 [*life.roster.hearsay.answers_overdue(), *life.roster.hearsay.answers_overdue()]
@@ -447,7 +450,7 @@ class World(RuleBasedStateMachine):
             assert life.peers.keys().isdisjoint(each.record.id for _, each in life.memory)
 
     def check_honest(self) -> None:
-        """Whatever liars say, who can find another one is linked with it."""
+        """Whatever liars say, honest nodes that can find each other are linked."""
         for group in self.acquainted:
             for life, other in permutations(group, 2):
                 assert other.record.id in life.peers or not can_link(life, other)
@@ -486,7 +489,7 @@ class World(RuleBasedStateMachine):
                         assert born(records[holder]) > born(records[each])
 
     def check_carried(self, standing: list[Life]) -> None:
-        """A packet comes from every address that is one node's alone to every other that is."""
+        """Packets pass between all addresses that only one node has."""
         claims = Counter(a.ip for life in standing for a in life.record.addresses)
         places = [
             (life, a) for life in standing for a in life.record.addresses if claims[a.ip] == 1
@@ -510,7 +513,7 @@ def can_link(life: Life, other: Life) -> bool:
 
 
 def check_shares(hearsay: Hearsay[End]) -> None:
-    """Each node that is not linked takes a place of one who vouches for it."""
+    """Each node that is not linked takes a place of one of its vouchers."""
     places = Counter(
         known.charged
         for node_id, known in hearsay._known.items()
@@ -531,7 +534,9 @@ def connected(lives: list[Life], near: Callable[[Life, list[Life]], set[Life]]) 
     """The lives in groups that are connected by links or in this way."""
     groups: list[set[Life]] = []
     for life in lives:
-        by_link = {end.other.owner for end in life.peers.values()} & set(lives)
+        linked = [end.other.owner for end in life.peers.values()]
+        # A link that only the end which cannot dial has lost, or never had, connects nobody.
+        by_link = {o for o in linked if o.listens or life.record.id in o.peers} & set(lives)
         group = {life} | by_link | near(life, lives)
         touched = [other for other in groups if not group.isdisjoint(other)]
         groups = [other for other in groups if other not in touched]
@@ -540,7 +545,8 @@ def connected(lives: list[Life], near: Callable[[Life, list[Life]], set[Life]]) 
 
 
 def refused_addresses(life: Life, other: Life) -> tuple[str, ...]:
-    """What `life` should tell `other`. Who came after it does not complain to a rival."""
+    """What `life` should tell `other`. The junior of two claimants refuses nothing to the
+    senior."""
     refused = {a.ip for a in other.record.addresses if life.routes.get(a.ip) != other.record.id}
     if life.after[other.record.id]:
         refused -= {a.ip for a in life.record.addresses}
@@ -573,8 +579,8 @@ class Meshes(unittest.TestCase):
             self.assertEqual(len(life.ends), 1)
 
     def test_told_last_by_the_first_link(self) -> None:
-        """Two links come up in another order at each end. What the first one told arrives last; the
-        node hears what is said to it by the other one all the same: here, a refusal."""
+        """Two links come up in a different order at each end, and the full sync on the first one
+        arrives last. The node is heard on the other link all the same: here, a refusal."""
         world = World()
         for name, claim in ((1, None), (3, None), (2, 3)):
             world.start(name, claim)
