@@ -1,1 +1,1 @@
-"""Reaching other nodes: bootstrap, reconnecting, who may be dialed, and how often."""
+"""Reaching other nodes: bootstrap, reconnecting, name lookups, dial limits."""

@@ -1,1 +1,1 @@
-"""Who is in the mesh: nodes, their links and addresses, and what they say of each other."""
+"""Which nodes are in the mesh, their links and addresses, and what they say about each other."""
