@@ -530,13 +530,21 @@ def remembered_by(life: Life, lives: list[Life]) -> set[Life]:
     return {other for other in lives if other.listens and other.record.host_port in life.memory}
 
 
+def connects(end: End) -> bool:
+    """Whether a link that this end believes in keeps the two nodes together: it lasts, or this node
+    will dial the other one. (It does not if it cannot, or has found it in another incarnation.)"""
+    life, other = end.owner, end.other.owner
+    if not end.cut and other.peers.get(life.record.id) is end.other:
+        return True
+    others = (each.peer for each in life.peers.values())
+    return other.listens and not any(are_lives(other.record, each) for each in others)
+
+
 def connected(lives: list[Life], near: Callable[[Life, list[Life]], set[Life]]) -> list[set[Life]]:
     """The lives in groups that are connected by links or in this way."""
     groups: list[set[Life]] = []
     for life in lives:
-        linked = [end.other.owner for end in life.peers.values()]
-        # A link that only the end which cannot dial has lost, or never had, connects nobody.
-        by_link = {o for o in linked if o.listens or life.record.id in o.peers} & set(lives)
+        by_link = {end.other.owner for end in life.peers.values() if connects(end)} & set(lives)
         group = {life} | by_link | near(life, lives)
         touched = [other for other in groups if not group.isdisjoint(other)]
         groups = [other for other in groups if other not in touched]
@@ -599,3 +607,20 @@ class Meshes(unittest.TestCase):
                 end.receive()
         world.teardown()
         self.assertEqual(listener.refusals[dialer.record.id], ("10.0.0.3",))
+
+    def test_introduced_by_a_liar(self) -> None:
+        """Two newcomers, one of them behind NAT, meet a liar first, which introduces them falsely
+        or not at all. Once honest nodes vouch for them, too, they are linked."""
+        for manner in ("silence", "forgery"):
+            world = World()
+            world.start(1)
+            world.start_liar(model=0, late=0, id_first=False, at="own name", manner=manner)
+            world.start(2)
+            world.start(3, listens=False)
+            _, liar, reachable, behind_nat = world.lives
+            for newcomer in (reachable, behind_nat):
+                world.connect(newcomer, liar, "")
+            for _ in range(5):
+                world._talk()
+            self.assertNotIn(reachable.record.id, behind_nat.peers)
+            world.teardown()
