@@ -251,7 +251,7 @@ class Life:
     def __init__(self, record: NodeRecord, listens: bool = True) -> None:
         self.record = record
         self.listens = listens  # at its URL; else it is behind NAT, and can only dial
-        self.source = record.name  # where it connects from
+        self.source = record.url  # where it connects from: another host is another source
         self.me = Me(record)
         self.roster: Roster[End] = Roster(self.me, [NETWORK])
         self.alive = True
