@@ -1,18 +1,18 @@
-"""For whom an address is kept while its holder is away.
+"""Keeps an address for its holder while that is away.
 
-A node that held an address gets it back when it returns, or its next life does: whoever took the
-address meanwhile has to wait again. Otherwise a member that only waits for a pause, a pulled cable
-or a restart would keep the address for as long as it stays.
+A node that held an address gets it back when it returns, or its next incarnation does: a node that
+took the address meanwhile has to wait again. Otherwise a member that waits for a pause, a pulled
+cable or a restart could take the address for as long as it stays.
 
 A reservation is for a name, since a restarted node has a new id. That makes it no stronger than the
-rule for nodes that are linked: there, too, the later life of a name has the address
-(membership.roster). It is made when a holder that was linked for `TENURE` seconds goes, and lasts
-for `KEPT` seconds. Who holds the address meanwhile gets no reservation of its own by going: so a
-thief that held it once cannot take it back from the node that it is reserved for.
+rule for linked nodes, where the later incarnation of a name has the address, too
+(membership.claims). It is made when a holder goes that was linked for `TENURE` seconds, and lasts
+for `KEPT` seconds. A node that holds the address meanwhile gets no reservation of its own by
+leaving: a thief cannot take the address back from the node that it is reserved for.
 
-When there are too many, the one of the shortest tenure goes: the time for which its holder was
+If there are too many, those of the shortest tenure are dropped: the time that the holder was
 linked. So identities that come and go by the hundred displace each other, and not the reservation
-of a node that was there for longer than they.
+of a node that was there for longer.
 
 Time is an argument, in seconds of any clock that only goes forward.
 """
@@ -26,15 +26,15 @@ from typing import Generic, NamedTuple, TypeVar
 Place = TypeVar("Place", bound=Hashable)
 
 KEPT = 600.0  # longer than a machine takes to boot, or a scheduler to replace a pod
-TENURE = 10.0  # so that nobody reserves addresses in passing
-MAX_RESERVATIONS = 16384  # those of the shortest tenure go first
+TENURE = 10.0  # so that a brief visit reserves nothing
+MAX_RESERVATIONS = 16384  # beyond that the shortest tenure is dropped
 
 
 class _Reservation(NamedTuple):
-    """The order of those that are to go."""
+    """Ordered by which one is dropped first."""
 
     tenure: float  # seconds
-    number: int  # of two with the same tenure the earlier one goes
+    number: int  # of two with the same tenure the earlier one is dropped
     since: float
     name: str
 
@@ -45,7 +45,7 @@ class Reservations(Generic[Place]):
     def __init__(self, most: int = MAX_RESERVATIONS) -> None:
         self._most = most
         self._by_address: dict[Place, _Reservation] = {}
-        # What is not in `_by_address` any more is passed over.
+        # May have entries that are not in `_by_address` any more, which are skipped.
         self._shortest: list[tuple[_Reservation, Place]] = []
         self._count = 0  # all that were ever made
 
@@ -53,11 +53,11 @@ class Reservations(Generic[Place]):
         return len(self._by_address)
 
     def is_for(self, address: Place, name: str, now: float) -> bool:
-        """Whether the address is kept for a node of this name."""
+        """Whether the address is reserved for this name."""
         return self._owner(address, now) == name
 
     def holder_went(self, address: Place, name: str, linked_for: float, now: float) -> None:
-        """Its holder is no longer linked."""
+        """The holder of the address is no longer linked."""
         owner = self._owner(address, now)
         if owner == name:
             linked_for += self._by_address[address].tenure
@@ -70,7 +70,7 @@ class Reservations(Generic[Place]):
             self._drop_shortest()
 
     def expire(self, now: float) -> None:
-        """Forget those that are too old."""
+        """Drop those that are too old."""
         old = [each for each in self._by_address if not self._owner(each, now)]
         for address in old:
             del self._by_address[address]
