@@ -102,7 +102,7 @@ def main(
     save: bool,
     **binaries: tuple[str, ...],
 ) -> None:
-    """Measure tunmesh beside no VPN, the least relay there can be, and other VPNs. As root."""
+    """Compare tunmesh with no VPN, a minimal relay, and other VPNs. Must be run as root."""
     if load:
         results = Results.load(load)
     else:

@@ -1,9 +1,9 @@
-/* blast: UDP datagrams at a chosen rate, and how many of them arrive.
+/* blast: sends UDP datagrams at a chosen rate, and counts those that arrive.
 
-   blast receive PORT SECONDS                   says "ready", then how many came in SECONDS from the first
-   blast send ADDRESS PORT SIZE RATE SECONDS    RATE datagrams a second; 0: as many as it can
+   blast receive PORT SECONDS                   prints "ready", then the number received within SECONDS of the first
+   blast send ADDRESS PORT SIZE RATE SECONDS    RATE datagrams a second; 0: as many as possible
 
-   iperf3 spends a system call and a report on each datagram, so with small ones it measures itself. */
+   iperf3 makes a system call and a report for each datagram, so with small ones it measures itself. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <poll.h>
@@ -60,7 +60,7 @@ static int flood(int fd, struct sockaddr_in *peer, size_t size, double rate, dou
             continue;
         }
         int many = due < BATCH ? due : BATCH;
-        sendmmsg(fd, messages, many, 0); /* what finds no room is lost, and counts as sent */
+        sendmmsg(fd, messages, many, 0); /* datagrams that do not fit are lost, and count as sent */
         sent += many;
     }
     return 0;

@@ -1,6 +1,6 @@
 """More than two nodes: what a slow or a dead peer costs the others, and the cost of being idle.
 
-    1 ---+            +--- 2   fast: what it gets, alone and beside the others, is measured
+    1 ---+            +--- 2   fast: its throughput is measured, alone and beside the others
          +-- bridge --+--- 3   slow: its port is shaped to 10 Mbit/s
                       +--- 4   dead: everything that reaches it is dropped
 

@@ -1,11 +1,11 @@
-/* relay: the least that can join two tun devices by TLS 1.3, and so the yardstick of the benchmark.
+/* relay: a minimal TLS 1.3 tunnel between two tun devices, as the baseline of the benchmark.
 
    relay listen|connect ADDRESS:PORT TUN CERTIFICATE KEY
 
-   One thread, one connection, segmentation offload, and per turn one batch: the tun is drained up to
-   BATCH bytes, sealed as a whole, and sent with one write. A frame is a 4-byte length (the kernel's
-   byte order: both ends are this machine) and what was read from the tun. The tun is not read while
-   ciphertext waits; the socket is always read, so two ends that both send cannot block each other. */
+   One thread, one connection, segmentation offload, and one batch per iteration: up to BATCH bytes
+   are read from the tun, encrypted as a whole, and sent with one write. A frame is a 4-byte length (in
+   host byte order: both ends are this machine) and the data read from the tun. The tun is not read
+   while ciphertext is pending; the socket is always read, so two sending ends cannot deadlock. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if.h>
@@ -61,7 +61,7 @@ static SSL *secured(int fd, int listens, const char *certificate, const char *ke
     return tls;
 }
 
-/* Seal one batch of packets; how many bytes of ciphertext there are. */
+/* Encrypt one batch of packets; returns the number of pending bytes of ciphertext. */
 static size_t seal(int tun, SSL *tls) {
     static char batch[BATCH + FRAME];
     int used = 0, length;
@@ -73,7 +73,7 @@ static size_t seal(int tun, SSL *tls) {
     return BIO_ctrl_pending(SSL_get_wbio(tls));
 }
 
-/* Open what has arrived, at most once around the buffer; whether there may be more. */
+/* Decrypt what has arrived, at most one buffer; returns whether there may be more. */
 static int unseal(int tun, SSL *tls) {
     static char in[IN];
     static int used = 0;

@@ -16,7 +16,7 @@ Figures = dict[str, float]
 
 @dataclass
 class Running:
-    """A contender on its ground."""
+    """A running contender on its ground."""
 
     contender: Contender
     ground: Ground

@@ -109,5 +109,5 @@ TARGETS: Sequence[Target] = (
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """One for each target, in order."""
+    """A verdict on each target, in order."""
     return [Verdict(target, target.value(results)) for target in TARGETS]

@@ -25,7 +25,7 @@ INTERVAL = 0.01
 
 @implementer(IReadDescriptor)
 class Watch:
-    """From a namespace to an address. `close` ends it."""
+    """Pings from a namespace to an address, until `close`."""
 
     def __init__(self, reactor: Any, namespace: Namespace, address: str) -> None:
         self.answered: list[float] = []

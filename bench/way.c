@@ -1,10 +1,10 @@
-/* way: a cable that is long, narrow and lossy, between two tun devices.
+/* way: a path with delay, limited bandwidth and loss, between two tun devices.
 
    way FD FD DELAY_US BITS_PER_SECOND LOSS_PPM ROOM_BYTES
 
-   Both descriptors are inherited. Each direction is a queue of ROOM_BYTES in front of a transmitter
-   of that rate, which drops what finds no room; LOSS_PPM of a million packets are lost behind it, by
-   chance that is the same in each run; what is left arrives DELAY_US later. */
+   Both descriptors are inherited. Each direction is a queue of ROOM_BYTES before a transmitter
+   of that rate; packets that do not fit are dropped. After it, LOSS_PPM of a million packets are lost,
+   pseudo-randomly and the same in each run; the rest arrives DELAY_US later. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -20,9 +20,9 @@ static int64_t delay, rate, loss, room; /* nanoseconds, bits a second, of a mill
 
 struct direction {
     int from, to;
-    int64_t idle; /* when the transmitter has nothing more to send */
+    int64_t idle; /* when the transmitter will be idle */
     uint64_t chance;
-    unsigned first, last; /* of the packets under way, counted without end */
+    unsigned first, last; /* sequence numbers of the packets in flight */
     struct { int64_t due; int length; char bytes[LONGEST]; } *under_way;
 };
 
@@ -45,7 +45,7 @@ static void take(struct direction *way) {
         if (length < 0 && errno != EAGAIN) perror("way"), exit(1);
         if (length <= 0) return;
         if (way->idle < time) way->idle = time;
-        if ((way->idle - time) * rate / 8000000000LL + length > room) continue; /* no room */
+        if ((way->idle - time) * rate / 8000000000LL + length > room) continue; /* the queue is full */
         way->idle += length * 8000000000LL / rate;
         if (is_lost(way) || way->last - way->first == PACKETS - 1) continue;
         way->under_way[slot].due = way->idle + delay;
@@ -54,7 +54,7 @@ static void take(struct direction *way) {
     }
 }
 
-/* Hand over what has arrived; when the next one will. */
+/* Deliver the packets that are due; returns when the next one is. */
 static int64_t give(struct direction *way) {
     for (; way->first != way->last; way->first++) {
         unsigned slot = way->first % PACKETS;

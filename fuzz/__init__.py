@@ -6,7 +6,7 @@
     run, child          one target in a process of its own: libFuzzer, guided by the coverage of
                         tunmesh (atheris)
     corpus              the files; minimizes what was found
-    seeds               the first inputs: real messages, frames, handshakes, files
+    seeds               the initial inputs: real messages, frames, handshakes, files
     choices             bytes as a sequence of decisions
 
 A check asserts more than the absence of crashes: that parsing and encoding round-trip, that the

@@ -107,7 +107,7 @@ def dial_reflector(lab: Lab) -> Figures:
 
 def false_introductions(lab: Lab) -> Figures:
     """Node 3 is new. Node 2 cannot be dialed, as behind a NAT, so it has to dial node 3. Node 1,
-    from which both bootstrap, comes back after the attacker has introduced node 3 falsely."""
+    from which both bootstrap, is restarted after the attacker has introduced node 3 falsely."""
     stage = Stage(lab, 3)
     stage.configure(2, {"clustering__control_api_advertise_url": NOWHERE})
     stage.start(1)

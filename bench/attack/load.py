@@ -6,16 +6,16 @@ attacked node has one CPU to itself, and everything else shares the other, so lo
 attack and not to the attacker's own CPU use. At a rate that the node can barely carry, all work
 that it does for the attacker is missing from the stream.
 
-    throughput kept    of what the stream got without an attack
-    p99 ms             of the pings' round trips; 100 a second
-    livez ms           until /livez is answered to the other node's host, median; - if it is not
-    memory MB          the most that the node's memory grew; what is freed may stay with the process
-    files              the most file descriptors that the node had beyond those before
-    lines              that the node logged
-    failed             handshakes that it counted as failed
-    dials              connections that it opened
-    attacks/s          steps of the attack, a second
-    connections held   the most that the attacker had at a time
+    throughput kept    share of the stream's throughput without an attack
+    p99 ms             99th percentile of the round trips of 100 pings a second
+    livez ms           median time of a /livez request from the other node's host; - if unanswered
+    memory MB          peak growth of the node's memory; freed memory may stay with the process
+    files              peak growth of the node's number of file descriptors
+    lines              lines that the node logged
+    failed             failed handshakes in its metrics
+    dials              connections that the node opened
+    attacks/s          steps of the attack per second
+    connections held   peak number of the attacker's connections
 """
 
 from __future__ import annotations

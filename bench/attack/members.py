@@ -42,7 +42,7 @@ def spoofed(target: Target) -> Iterator[int]:
 
 
 def malformed(target: Target) -> Iterator[int]:
-    """The smallest frames that are no packets."""
+    """The smallest frames that are not packets."""
     return _tell(target, b"D")
 
 

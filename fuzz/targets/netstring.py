@@ -1,6 +1,6 @@
 """The frame decoder, compared with a simple one that is given the whole stream.
 
-limit / 4 ‖ number of cuts ‖ sizes of the chunks (1 each, then over again) ‖ stream
+limit / 4 ‖ number of cuts ‖ sizes of the chunks (1 byte each, repeated) ‖ stream
 """
 
 from __future__ import annotations

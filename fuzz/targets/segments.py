@@ -1,7 +1,7 @@
 """UDP segmentation: datagrams joined and split again, and split segments from a peer.
 
-0 ‖ for each datagram: flow, size, identification      joined: nothing is lost, all is in order
-1 ‖ frame                                              cut, if it is a segment of datagrams
+0 ‖ for each datagram: flow, size, identification      joined: nothing is lost, the order is kept
+1 ‖ frame                                              split, if it is a UDP segment
 """
 
 from __future__ import annotations

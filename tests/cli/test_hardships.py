@@ -159,7 +159,7 @@ class StreamTests(unittest.TestCase):
         """A full disk under the output is one line, and exit code 1."""
         said = await self.run_with("/dev/full", self.lines())
         for line, (code, text) in zip(self.lines(), said, strict=True):
-            if line != ["healthcheck"]:  # its exit code says it all
+            if line != ["healthcheck"]:  # the exit code is its whole result
                 self.assertNotEqual((code, text), (0, ""), line)
             if "No space left" in text:
                 self.assertEqual(text, "tunmesh: standard output: No space left on device\n")

@@ -209,7 +209,8 @@ class BelievedTests(Workshop):
         return certificates.load(made / "cert.pem", made / "key.pem", ca, verify_hostname=True)
 
     def test_shared(self) -> None:
-        """One shared certificate, made for no host, is trusted by itself."""
+        """A shared certificate, which names no host, is accepted by nodes that trust that
+        certificate."""
         made = self.certificate()
         shared = certificates.load(made / "cert.pem", made / "key.pem", None, False)
         self.assert_accepted(shared, shared)

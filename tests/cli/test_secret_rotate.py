@@ -140,8 +140,8 @@ class StepTests(RotateCase):
         self.assertNotIn(SECRET, said)
 
     async def test_not_read_yet(self) -> None:
-        """A node that has not yet loaded all secrets of its config is named as what is waited
-        for."""
+        """If the node has not yet loaded all secrets of its config, the output says that it is
+        waited for."""
         (self.directory / "secret-2").write_text(SECRET[::-1])
         self.configure("secret_files: [secret-2, secret]")
         self.links(1, "1", "1")

@@ -43,7 +43,7 @@ def absent() -> str | None:
 
 
 class LocalTestTests(unittest.TestCase):
-    """What a newcomer types who follows the page."""
+    """The commands that a newcomer types when following the page."""
 
     skip = netns.skip_reason() or absent()
     timeout = 120

@@ -352,7 +352,7 @@ class TrafficTests(unittest.TestCase):
             await transfer(reactor, self.left, elsewhere, b"data", 5.0)
 
     async def test_transfer_from_elsewhere(self) -> None:
-        """A mesh address that its node does not have is named."""
+        """A transfer from a mesh address that the node does not have names the address."""
         absent = Place(self.right.namespace, "10.77.0.2")
         with self.assertRaisesRegex(TrafficError, "no TCP port at 10.77.0.2: .*annot assign"):
             await transfer(reactor, self.left, absent, b"data", 5.0)

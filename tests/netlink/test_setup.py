@@ -329,7 +329,7 @@ class ConfigureTests(NamespaceCase):
         self.assertEqual(self.route_to("10.77.0.2"), ("tun1", "10.77.0.1"))
 
     def test_ipv6_at_once(self) -> None:
-        """An IPv6 address is usable as soon as `configure` returns, every time."""
+        """An IPv6 address is always usable as soon as `configure` returns."""
         for _ in range(20):
             self.configure(overlay("fd77::1/64", "fd77::/64"))
             self.assertEqual(self.route_to("fd77::1")[0], "lo")

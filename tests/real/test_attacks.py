@@ -109,7 +109,7 @@ class VouchingTests(AttackCase):
 
 
 class FalseIntroductionTests(AttackCase):
-    """A newcomer, node 3, that a member introduces falsely to node 2."""
+    """A member gives node 2 a false introduction of a newcomer, node 3."""
 
     nodes = 4
 

@@ -34,7 +34,7 @@ HERE, THERE, PORT = "192.0.2.1", "192.0.2.2", 4567
 KEY = Key.derive(b"a secret that only tests are told")
 TIMEOUT = 5.0
 TIMING = Timing()
-LATEST = TIMING.ping_interval * OTHERS_TURN  # until a ping of ours, when the other end sends none
+LATEST = TIMING.ping_interval * OTHERS_TURN  # until we send a ping, if the other end sends none
 QUEUE = MAX_BYTES
 PACKET = bytes(10) + b"a packet"
 GOSSIP = Gossip(1).encode()
@@ -67,8 +67,8 @@ class Channel:
 
     def __init__(self) -> None:
         self.flaw: PeerError | None = None
-        self.limits: list[int] = []  # of what may wait unsent
-        self.bar: PeerError | None = None  # why no link may be made over it
+        self.limits: list[int] = []  # of unsent data
+        self.bar: PeerError | None = None  # the reason to refuse a link over it
 
     def admit(self, transport: LinkTransport) -> None:
         if self.bar is not None:
@@ -92,7 +92,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.ups = 0
-        self.ends: list[tuple[str, str]] = []  # failed or lost, and why
+        self.ends: list[tuple[str, str]] = []  # (failed or lost, reason)
         self.why = ""
         self.packets: list[bytes] = []
         self.told: list[object] = []
@@ -100,7 +100,7 @@ class Owner:
         self.trips: list[float] = []
         self.dropped: Counter[str] = Counter()
         self.follows = self.wants = True
-        self.drops = False  # all packets of the other end
+        self.drops = False  # all packets from the other end
         self.complaints = 0
 
     def link_up(self, link: Link) -> None:
@@ -219,7 +219,7 @@ class LinkCase(SynchronousTestCase):
                 self.other.transport.write(part)
                 self.advance(0.01)
         if not dialed:
-            self.other.heard.pop(0)  # what made the other end sure
+            self.other.heard.pop(0)  # our proof
 
     def advance(self, seconds: float) -> None:
         self.clock.pump([LATENCY] * round(seconds / LATENCY))

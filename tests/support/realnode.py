@@ -2,7 +2,7 @@
 bridge.
 
     ground = Ground(case, 2)            # two namespaces, a certificate, a secret
-    alice = ground.start(1)             # node1, which bootstraps from nobody
+    alice = ground.start(1)             # node1, without a bootstrap node
     bob = ground.start(2)               # node2, which bootstraps from node1
     await bob.logged("linked", peer="node1")
     alice.signal("TERM")
