@@ -252,7 +252,7 @@ class Conversations:
             address = (self._mesh.place(ends[1]).address, UDP_PORT)
             with suppress(OSError):  # there is no route while its node is down
                 self._senders[ends[0]].write(datagram, address)
-            self._bury()
+            self._count_lost()
             await self._mesh.rest(DATAGRAM_PAUSE)
 
     def _arrived(self, datagram: bytes) -> None:
@@ -264,7 +264,7 @@ class Conversations:
             self._tally.counts["udp"] += 1
             self._tally.counts["udp_bytes"] += size
 
-    def _bury(self) -> None:
+    def _count_lost(self) -> None:
         """Count overdue datagrams as lost."""
         now = time.monotonic()
         while self._under_way:

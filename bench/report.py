@@ -96,7 +96,7 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
 
 def table(results: Results) -> list[str]:
     """All that was measured, what was not, and the verdicts on the targets."""
-    lines = [*_who(results), ""]
+    lines = [*_contender_lines(results), ""]
     for title, columns, names in sections(results):
         heading = f"{title:<{NAME}}" + "".join(f"{one.heading:>{CELL}}" for one in columns)
         lines += [heading, *(_row(results, name, columns) for name in names), ""]
@@ -109,7 +109,7 @@ def table(results: Results) -> list[str]:
     return lines
 
 
-def _who(results: Results) -> Iterator[str]:
+def _contender_lines(results: Results) -> Iterator[str]:
     """Each contender, with its version and a description."""
     for name, about in results.about.items():
         version = results.versions.get(name)

@@ -100,13 +100,13 @@ class PrometheusTests(Deployed):
         for alert in self.alerts():
             self.assert_exposed(alert["expr"])
 
-    def test_everyone_is_explained(self) -> None:
+    def test_every_alert_is_explained(self) -> None:
         """docs/operating.md explains every alert, and no other."""
         text = (ROOT / "docs" / "operating.md").read_text()
         explained = re.findall(r"(?m)^\*\*`(Tunmesh\w+)`", text)
         self.assertEqual(explained, [alert["alert"] for alert in self.alerts()])
 
-    def test_everyone_is_tested(self) -> None:
+    def test_every_alert_is_tested(self) -> None:
         """Each alert has a test case in which it fires."""
         cases = yaml.safe_load((PROMETHEUS / "tunmesh.rules.test.yml").read_text())["tests"]
         tests = [test for case in cases for test in case.get("alert_rule_test", ())]

@@ -87,7 +87,7 @@ class AtThePort(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("/readyz answers 503", text)
 
-    async def test_nobody_listens(self) -> None:
+    async def test_no_listener(self) -> None:
         """A node that does not listen, not yet or no longer, is unhealthy."""
         await self.port.stopListening()
         text, code = await self.check()
@@ -180,14 +180,14 @@ class AtTheSocket(unittest.TestCase):
     async def test_nonsense(self) -> None:
         """Any answer from another server is reported in one line."""
         path = self.node.directory / "else.sock"
-        other = reactor.listenUNIX(str(path), Factory.forProtocol(Mumbler))
+        other = reactor.listenUNIX(str(path), Factory.forProtocol(NonHttpServer))
         self.addCleanup(other.stopListening)
         text, code = await self.python("-m", "tunmesh.healthcheck", path=path)
         self.assertEqual((code, text.count("\n")), (1, 1))
         self.assertIn("does not answer", text)
 
 
-class Mumbler(Protocol):
+class NonHttpServer(Protocol):
     """A server that does not speak HTTP."""
 
     def connectionMade(self) -> None:

@@ -13,7 +13,7 @@ from tunmesh.packets import virtio
 
 
 def check(data: bytes) -> None:
-    frame = mended(data[1:]) if data[:1] == b"\1" else data[1:]
+    frame = with_correct_length(data[1:]) if data[:1] == b"\1" else data[1:]
     is_good = virtio.well_formed(frame)
     assert is_good == allowed(frame), "the quick check and the slow one disagree"
     assert virtio.well_formed(memoryview(frame)) == is_good
@@ -29,7 +29,7 @@ def check(data: bytes) -> None:
     assert len(batches) + len(drops) == 1
 
 
-def mended(frame: bytes) -> bytes:
+def with_correct_length(frame: bytes) -> bytes:
     """With the correct length in the IP header, if it has one."""
     size = len(frame) - virtio.HEADER
     if 20 <= size < 1 << 16 and frame[10] >> 4 == 4:

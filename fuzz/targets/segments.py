@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from fuzz.choices import Choices
-from fuzz.targets.packet import mended
+from fuzz.targets.packet import with_correct_length
 from tests.packets.test_udp_segments import datagram
 from tunmesh.packets import udp_segments, virtio
 
@@ -17,7 +17,7 @@ _SIZES = (0, 1, 2, 3, 100, 1200, 1472, 9000, 40_000, 65_000, 65_400)
 def check(data: bytes) -> None:
     choices = Choices(data)
     if choices.number(2):
-        _cut(mended(choices.rest()))
+        _cut(with_correct_length(choices.rest()))
     else:
         _join(choices)
 
@@ -35,7 +35,7 @@ def _join(choices: Choices) -> None:
         pieces = udp_segments.split(frame) if frame[1] == virtio.GSO_UDP_L4 else [frame]
         assert len(pieces) <= udp_segments.MAX_JOINED
         cut += pieces
-    assert list(map(_told_apart, cut)) == list(map(_told_apart, frames))
+    assert list(map(_distinct_part, cut)) == list(map(_distinct_part, frames))
 
 
 def _burst(choices: Choices) -> list[bytes]:
@@ -57,7 +57,7 @@ def _burst(choices: Choices) -> list[bytes]:
     return [bytes(10) + frame[10:] for frame in one] if what & 192 == 192 else one
 
 
-def _told_apart(frame: bytes) -> bytes:
+def _distinct_part(frame: bytes) -> bytes:
     """All of a frame except what joining may change: in IPv4, identification and checksum."""
     return frame[:14] + frame[16:20] + frame[22:] if frame[10] >> 4 == 4 else frame
 

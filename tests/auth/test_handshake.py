@@ -77,7 +77,7 @@ class Story:
     reason: str | None = None
 
     @property
-    def nobody_was_authentic(self) -> bool:
+    def neither_was_authentic(self) -> bool:
         return self.dialer_seen is None and self.listener_seen is None
 
 
@@ -181,7 +181,7 @@ class Case(unittest.SynchronousTestCase):
         self.assertEqual((len(story.carried), story.reason), (number, reason))
         self.assertIsNone(story.listener_seen)
         if number < 4:
-            self.assertTrue(story.nobody_was_authentic)
+            self.assertTrue(story.neither_was_authentic)
 
     def succeeds(self, story: Story) -> None:
         self.assertEqual(
@@ -251,7 +251,7 @@ class Agreement(Case):
             hkdf(SECRET, b"tunmesh/1 key id", 8)
         self.assertGreater(guess, time.thread_time() - began)
 
-    def test_nothing_of_a_key_is_shown(self) -> None:
+    def test_repr_hides_the_key(self) -> None:
         """The repr of a key does not reveal it."""
         self.assertEqual(repr(KEY), "Key()")
 
@@ -519,7 +519,7 @@ class Impersonation(Case):
         self.assertEqual((error.reason, str(error)), ("bad_proof", why))
         self.refuses(machine, message, "unexpected")
 
-    def test_anothers_record(self) -> None:
+    def test_record_of_another_node(self) -> None:
         """Another node's whole record with the attacker's own key is refused, in both roles."""
         story = tell(dialer(me=KEY_M), listener())
         self.fails_at(3, "bad_proof", story)
@@ -528,7 +528,7 @@ class Impersonation(Case):
         self.fails_at(4, "bad_proof", story)
         self.refused(4, story.carried[3], self.WHOSE_ID)
 
-    def test_anothers_key(self) -> None:
+    def test_key_of_another_node(self) -> None:
         """With another node's record and public key the signature is missing: the attacker's own is
         invalid, and so is a made-up one."""
         own = KNOWN.open(3, tell(dialer(me=KEY_M), listener()).carried[2]).signature
@@ -592,7 +592,7 @@ class Impersonation(Case):
             signature = sign(known, node_key).signature
             self.refused(number, self.forged(number, signature=signature), self.WHOSE_KEY)
 
-    def test_not_to_be_passed_on(self) -> None:
+    def test_record_signature_is_checked(self) -> None:
         """A node is not linked if its record would not convince others: it must also be signed
         independently of the connection, and by the same key."""
         record = DIALER.encode()

@@ -103,7 +103,7 @@ class Poser(Protocol):
                 self.transport.write(encode(payload))  # nothing else is possible without the secret
 
 
-class Taped(Factory):
+class Recorded(Factory):
     """Wraps another factory, and records the bytes."""
 
     noisy = False
@@ -119,7 +119,7 @@ class Taped(Factory):
 class PoserTests(SynchronousTestCase):
     """An attacker at a node's address, with the mesh's certificate."""
 
-    def test_learns_nothing(self) -> None:
+    def test_dialer_reveals_nothing(self) -> None:
         """What a dialer sends contains neither its name nor its addresses, URL, version or id, and
         nor does the visible part of TLS."""
         said: list[bytes] = []  # inside TLS
@@ -128,7 +128,7 @@ class PoserTests(SynchronousTestCase):
         reactor = MemoryReactor(mesh.network, ATTACKER)
         posers = Factory.forProtocol(lambda: Poser(said))
         secured = server_factory(Contexts(credentials()), posers, reactor)
-        reactor.listenTCP(PORT, Taped(secured, seen))
+        reactor.listenTCP(PORT, Recorded(secured, seen))
         trap = (GroupSettings("trap", ((ATTACKER, PORT),)),)
         dialer = mesh.add("a-name-that-is-seen", groups=trap)
         mesh.advance(10)
@@ -171,7 +171,7 @@ class SpliceTests(SynchronousTestCase):
         self.assertEqual(b.status.handshake_failures["closed"], attack.spliced)
         self.assertEqual((a.status.nodes_known, b.status.nodes_known), (0, 0))
 
-    def test_the_trap_itself_works(self) -> None:
+    def test_one_session_links(self) -> None:
         """With one end-to-end TLS session through the same proxy, the two nodes are linked: only
         the second session makes the attack fail."""
         mesh = Mesh(groups=())

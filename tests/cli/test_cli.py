@@ -70,7 +70,7 @@ class ConfigCommands(LintCase):
             "has no effect here; it can be removed\n",
         )
 
-    def test_check_looks_around(self) -> None:
+    def test_check_includes_the_lint(self) -> None:
         """Problems found only by the lint are reported together with those that every command
         finds."""
         self.path.write_text(WRONG)
@@ -176,7 +176,7 @@ class CommandsOfTheOriginal(LintCase):
         )
 
 
-class TheRest(unittest.SynchronousTestCase):
+class CommonOptions(unittest.SynchronousTestCase):
     """What all commands have in common."""
 
     def test_version(self) -> None:

@@ -165,7 +165,7 @@ class StreamTests(unittest.TestCase):
                 self.assertEqual(text, "tunmesh: standard output: No space left on device\n")
                 self.assertEqual(code, 1)
 
-    async def test_nobody_reads(self) -> None:
+    async def test_closed_pipe(self) -> None:
         """A command whose reader is gone, as in `tunmesh events | head`, ends silently."""
         lines = [["status"], ["events"], ["events", "-f"], ["status", "--watch"], ["capture"]]
         lines += [["config", "schema"], ["config", "reference"], ["healthcheck"], ["--help"]]

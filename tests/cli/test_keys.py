@@ -186,7 +186,7 @@ class CertificateTests(Workshop):
         error = self.assertRaises(OperatorError, issue.issue, [], 1, later, authority)
         self.assertIn("has expired", str(error))
 
-    def test_authority_of_no_use(self) -> None:
+    def test_unusable_authority(self) -> None:
         """An authority that cannot sign, or whose certificates peers would refuse, is named before
         anything is written."""
         root = Holder("root")
@@ -202,7 +202,7 @@ class CertificateTests(Workshop):
             self.refused(what, "certificate", *options.split(), "--name", "a.test")
 
 
-class BelievedTests(Workshop):
+class TrustTests(Workshop):
     """Nodes that dial each other with the files that the commands made."""
 
     def credentials(self, made: Path, ca: Path | None = None) -> Credentials:

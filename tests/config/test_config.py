@@ -15,7 +15,7 @@ from tunmesh.config.keys.root import key_paths
 from tunmesh.config.loading import ConfigError, Endpoint, dump, path_of
 
 
-class WhatLoads(Case):
+class ValidFiles(Case):
     """Valid files."""
 
     def test_minimal(self) -> None:
@@ -254,7 +254,7 @@ class WhatLoads(Case):
         config = self.load(MINIMAL.replace(f"secret: {SECRET}", "secret_file: secret"))
         self.assertEqual(config.clustering.auth.accepted, (SECRET.encode(),))
 
-    def test_what_is_around_a_secret(self) -> None:
+    def test_white_space_around_a_secret(self) -> None:
         """White space, line ends of any system and byte order marks around a secret are ignored,
         whether it is in a file, in the config or in a variable."""
         file = self.directory / "secret"

@@ -322,7 +322,7 @@ class Warnings(LintCase):
         )
         self.assertEqual(self.warnings(text.replace("11", "12")), [])
 
-    def test_more_patience_than_there_is(self) -> None:
+    def test_values_above_the_maximum(self) -> None:
         """Values above the maximum of either key are reported only if the file sets them, since
         their defaults are above it, too. The effective values are then compared."""
         text = GOOD + (
@@ -340,7 +340,7 @@ class Warnings(LintCase):
         )
         self.assertEqual(self.warnings(text.replace("30", "5").replace("120", "15")), [])
 
-    def test_machine_that_does_not_tell(self) -> None:
+    def test_unreadable_networks(self) -> None:
         """If the networks of the machine cannot be read, that is no error of the file."""
 
         def refusing(groups: int = 0) -> None:

@@ -7,7 +7,7 @@ from tests.support.configs import MINIMAL, ORIGINAL, SECRET, Case, middle, timin
 from tunmesh.config.loading import ConfigError, load
 
 
-class WhatIsRefused(Case):
+class InvalidFiles(Case):
     """One line for each mistake: file, line, key path, and what would be right."""
 
     def test_missing_file(self) -> None:

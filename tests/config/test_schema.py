@@ -24,7 +24,7 @@ class Schema(Case):
         errors = validator.iter_errors(yaml.safe_load(text))
         return [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in errors]
 
-    def test_is_one(self) -> None:
+    def test_is_a_schema(self) -> None:
         """It is a valid JSON schema of draft 2020-12, and survives being written to a file."""
         Draft202012Validator.check_schema(schema())
         self.assertEqual(schema()["$schema"], DRAFT)

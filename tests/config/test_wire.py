@@ -77,7 +77,7 @@ class OnTheWire(Case):
 
     @settings(max_examples=150, deadline=None)
     @given(VALUES)
-    def test_whatever_is_accepted(self, values: tuple[str | None, str, str | None]) -> None:
+    def test_accepted_values(self, values: tuple[str | None, str, str | None]) -> None:
         """Any name, URL and addresses that a config may have are accepted by a peer unchanged."""
         try:
             record = self.record(*values)

@@ -101,7 +101,7 @@ class DoctorTests(DoctorCase):
         self.assertIn("handshake: it holds the same secret", text)
         self.assertNotIn("NO", text)
 
-    async def test_nobody_listens(self) -> None:
+    async def test_no_listener(self) -> None:
         """A port that refuses connections is named."""
         text = await self.says(2)
         self.assertIn("NO  TCP: 10.99.0.1 port 4567: refused; is the node up", text)

@@ -12,7 +12,7 @@ from tunmesh.errors import OperatorError
 from tunmesh.host.helper_process import open_in_child
 
 
-class ApartTests(unittest.SynchronousTestCase):
+class HelperProcessTests(unittest.SynchronousTestCase):
     """Opening in a child process, as its caller sees it."""
 
     def test_result(self) -> None:
@@ -58,7 +58,7 @@ class ApartTests(unittest.SynchronousTestCase):
         error = self.assertRaises(OperatorError, open_in_child, lambda: os._exit(9))
         self.assertIn("ended without a result", str(error))
 
-    def test_what_it_is_for(self) -> None:
+    def test_pyroute2_not_loaded(self) -> None:
         """A node does not have pyroute2 in its memory."""
         code = "import sys, tunmesh.service; sys.exit('pyroute2' in sys.modules)"
         self.assertEqual(subprocess.run([sys.executable, "-c", code]).returncode, 0)

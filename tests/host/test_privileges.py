@@ -134,7 +134,7 @@ class AsRootTests(ChildCase):
         self.assertNobody(status)
         self.assertEqual(status["CapBnd"], NOTHING)
 
-    async def test_groups_that_cannot_be_left(self) -> None:
+    async def test_groups_in_a_user_namespace(self) -> None:
         """In a user namespace groups cannot be dropped, so having them is no reason to refuse."""
         code = "os.setgroups([4]); become(1234); own_user_namespace(); drop(1234, 1234); show()"
         status = await self.status(code)
@@ -195,10 +195,10 @@ print(len(os.listdir("/proc/self/fd")) > 2, privileges.held().effective)
         self.assertEqual(lost["CapEff"], NOTHING)
 
 
-class AnybodyTests(ChildCase):
+class UnprivilegedTests(ChildCase):
     """Tests that need no root."""
 
-    async def test_root_is_no_target(self) -> None:
+    async def test_root_is_refused(self) -> None:
         """root cannot be chosen as the user to run as."""
         self.assertIn("running as root is not supported", await self.refusal("drop(0, 0)"))
 

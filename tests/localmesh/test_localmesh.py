@@ -198,7 +198,7 @@ class NodeProcessTests(unittest.TestCase):
         self.assertTrue(self.node.listening and self.node.unprivileged)
         self.assertEqual(self.node.peers, {"b"})
 
-    def test_privileges_that_are_left(self) -> None:
+    def test_remaining_privileges(self) -> None:
         """A node that has kept a capability does not count as unprivileged."""
         self.node.childDataReceived(1, b'{"event": "privileges", "capabilities": 4096}\n')
         self.assertFalse(self.node.unprivileged)
@@ -291,7 +291,7 @@ class RefusalTests(unittest.TestCase):
             machine.check_tun_device("/nonexistent/tun")
 
     @inlineCallbacks
-    def test_tun_device_of_somebody_else(self) -> Any:
+    def test_tun_device_without_permission(self) -> Any:
         """If this user may not open the tun device, the error says so, and what to do."""
         code = (
             "import os, sys\n"
@@ -332,7 +332,7 @@ class TrafficTests(unittest.TestCase):
         """Pings work over IPv6 as well."""
         self.assertEqual((await self.pinger(6).ping("::1", 3)).lost, 0)
 
-    async def test_ping_nobody(self) -> None:
+    async def test_ping_no_host(self) -> None:
         """Pings are lost if no host has the address, or there is no route to it."""
         for address in "10.99.0.77", "192.0.2.1":
             pings = await self.pinger().ping(address, 2, patience=0.05)
@@ -343,7 +343,7 @@ class TrafficTests(unittest.TestCase):
         rate = await transfer(reactor, self.left, self.right, os.urandom(1_000_000), 5.0)
         self.assertGreater(rate, 0)
 
-    async def test_transfer_to_nobody(self) -> None:
+    async def test_transfer_to_absent_host(self) -> None:
         """A transfer to an absent host reports which node could not reach which, and why."""
         elsewhere = Place(self.right.namespace, "127.0.0.1")
         with self.assertRaisesRegex(

@@ -84,7 +84,7 @@ class Snapshots(unittest.SynchronousTestCase):
         snapshot.feed(message(LINK, again, link(3, "eth0")) + done(again))
         self.assertEqual(snapshot.state.links.keys(), {3})
 
-    def test_never_quiet(self) -> None:
+    def test_always_interrupted(self) -> None:
         """If every dump is interrupted, the last one is used."""
         snapshot = Snapshot(NETWORKS)
         for _ in range(MAX_ATTEMPTS):

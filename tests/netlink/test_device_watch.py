@@ -87,7 +87,7 @@ class WatchTests(unittest.TestCase):
             self.loop.advance(seconds)
             self.loop.read()
 
-    def test_news(self) -> None:
+    def test_notification(self) -> None:
         """A problem is reported once, when the pause after the notification is over."""
         self.assertEqual(self.told, [])
         self.take_address()
@@ -101,7 +101,7 @@ class WatchTests(unittest.TestCase):
         self.advance(60.0)
         self.assertEqual(len(self.told), 1)
 
-    def test_much_news(self) -> None:
+    def test_many_notifications(self) -> None:
         """A thousand unrelated changes are read as one notification, and a change whose
         notification was lost among them is found all the same."""
         with self.pod:

@@ -129,7 +129,7 @@ class OverlapTests(unittest.SynchronousTestCase):
         worse = replace(HEALTHY, routes=(route("10.77.0.0/16", 2, metric=100),))
         self.assertIsNotNone(clash("tun1", MESH, worse))
 
-    def test_metric_of_ours(self) -> None:
+    def test_own_metric(self) -> None:
         """It is compared with the metric of the mesh's own route, which the kernel chose."""
         mesh = Overlay(ip_network("fd77::/64"), ip_interface("fd77::1/64"))
         links = {2: Link(2, "eth0", True), 5: Link(5, "tun1", True)}

@@ -86,7 +86,7 @@ class CheckTests(NamespaceCase):
         with self.pod:
             check("tun1", overlays)
 
-    def test_room_for_it(self) -> None:
+    def test_no_overlap(self) -> None:
         """A mesh that overlaps with nothing is accepted; the default route is no obstacle."""
         self.accept(overlay("10.77.0.1/24", "10.77.0.0/16"), overlay("fd77::1/64", "fd77::/48"))
 
@@ -205,7 +205,7 @@ class CheckTests(NamespaceCase):
         self.add_route("10.1.9.0/24", gateway="10.1.2.1")
         self.assertIn("10.1.9.0/24, which eth0 uses", self.refusal(allowing))
 
-    def test_guard_is_no_clash(self) -> None:
+    def test_existing_guard(self) -> None:
         """A guard, installed once or twice, does not keep the node from starting; it is reported,
         and removed on request."""
         networks = [ip_network("10.77.0.0/16"), ip_network("fd77::/48")]
@@ -399,7 +399,7 @@ class ConfigureTests(NamespaceCase):
                 error = self.assertRaises(OSError, sock.connect, (address, 9))
             self.assertEqual(error.errno, errno.EHOSTUNREACH)
 
-    def test_news_without_end(self) -> None:
+    def test_endless_notifications(self) -> None:
         """If an address does not become usable, the start fails in time, however many route
         notifications arrive meanwhile."""
         self.patch(setup, "_ADDRESS_DEADLINE", 0.3)

@@ -170,7 +170,7 @@ class WellFormed(unittest.SynchronousTestCase):
             PLAIN + ip_packet(ALICE6, BOB6, bytes(65495)),
         )
 
-    def test_not_all_of_the_packet(self) -> None:
+    def test_wrong_length(self) -> None:
         """A packet that is truncated, or followed by other bytes, is refused."""
         for frame in (PLAIN + ip_packet(ALICE, BOB, b"ab"), PLAIN + ip_packet(ALICE6, BOB6, b"ab")):
             self.refuses(*(frame[:size] for size in range(len(frame))), frame + b"\0")
@@ -222,7 +222,7 @@ class WellFormed(unittest.SynchronousTestCase):
         udp = ip_packet(ALICE, BOB, bytes(4020), UDP)
         self.refuses(segment4()[:10] + udp)
 
-    def test_segments_that_make_no_sense(self) -> None:
+    def test_invalid_segments(self) -> None:
         """A segment needs a checksum at TCP's offset, a whole TCP header and a reasonable size."""
         self.refuses(segment4(flags=0), segment4(flags=2), segment6(flags=0), segment6(flags=2))
         self.refuses(*(segment4(gso_size=size) for size in range(8)))

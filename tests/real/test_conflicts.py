@@ -76,7 +76,7 @@ class ConflictTests(unittest.TestCase):
         self.assertEqual((await ground.metrics(3))["tunmesh_url_conflicts"], 1)
         self.assertEqual((await ground.get("/readyz", 1))[0], 200)
 
-    async def test_nobody_but_oneself(self) -> None:
+    async def test_only_own_url(self) -> None:
         """A node whose bootstrap list has only its own URL is not ready, logs a line, and the
         doctor finds it; when another node joins it is ready."""
         ground = Ground(self, 2)

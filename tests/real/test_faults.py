@@ -223,7 +223,7 @@ class MachineTests(FaultCase):
         await first.logged("linked", peer="node2")
         await self.exchange(1, 2)
 
-    async def test_log_that_nobody_reads(self) -> None:
+    async def test_unread_log(self) -> None:
         """A node goes on when its log is not read, and when the disk of its log is full."""
         first = self.ground.start(1)
         await first.logged("ready")

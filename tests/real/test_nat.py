@@ -79,7 +79,7 @@ class ForwardedPortTests(RouterCase):
     nodes = 3
     first_port = PUBLIC_PORT
 
-    async def test_everybody_behind_nat(self) -> None:
+    async def test_all_behind_nat(self) -> None:
         """Each node advertises the public port; all are linked, and traffic flows between them. A
         node need not reach itself at its public address, and does not complain."""
         for number in (1, 2, 3):
@@ -99,7 +99,7 @@ class ForwardedPortTests(RouterCase):
 class DialOutOnlyTests(RouterCase):
     """Nodes that can dial out, but cannot be reached."""
 
-    async def test_linked_with_all_who_listen(self) -> None:
+    async def test_linked_with_all_reachable(self) -> None:
         """Two unreachable nodes are linked with both reachable ones, and exchange traffic with
         them; not with each other, as no node relays."""
         for number in (3, 4):

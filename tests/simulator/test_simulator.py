@@ -84,7 +84,7 @@ class VerdictTests(unittest.SynchronousTestCase):
         self.assertIn("✘ not whole within 1 s: node", story)
         self.assertTrue(story.endswith("tunmesh simulate late --nodes 6 --seed 3"))
 
-    def test_breaks(self) -> None:
+    def test_failing_scenario(self) -> None:
         """A scenario that cannot be carried out fails, with the command that reproduces it."""
         impossible = Scenario("none", "nobody is there", (Stop(1.0, "crash"),), PLENTY)
         held, story = story_of(impossible, 5)

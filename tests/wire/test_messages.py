@@ -359,7 +359,7 @@ class Broken(unittest.SynchronousTestCase):
             hello = Hello((1,) * versions, (KEY_ID,) * keys, NONCE)
             self.refuses(Hello.decode, hello.encode())
 
-    def test_counts_that_lie(self) -> None:
+    def test_wrong_counts(self) -> None:
         """A count that does not match the bytes after it is malformed."""
         for position in (1, 3):
             for count in set(range(256)) - {1}:
@@ -367,7 +367,7 @@ class Broken(unittest.SynchronousTestCase):
                 payload[position] = count
                 self.refuses(Hello.decode, bytes(payload))
 
-    def test_bye_for_no_reason(self) -> None:
+    def test_unknown_bye_reason(self) -> None:
         """A bye with an unknown reason is malformed."""
         self.refuses(decode_bye, b"B", b"BLEAVING", b"Bleaving ", b"Bnothing", b"B\xff")
 
