@@ -73,23 +73,23 @@ def _options_for_binaries(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, is_eager=True, help="The essence, in less than a minute.")
+@click.option("--quick", is_flag=True, is_eager=True, help="A short run, in less than a minute.")
 @click.option("--only", callback=_names, help="These contenders, comma-separated.")
 @click.option("--scenario", callback=_names, help="These scenarios, comma-separated.")
-@click.option("--rounds", type=int, help="How often everybody is measured: 3, or 1 if --quick.")
-@click.option("--seconds", default=1, show_default=True, help="How long each measurement is.")
+@click.option("--rounds", type=int, help="Number of rounds: 3, or 1 with --quick.")
+@click.option("--seconds", default=1, show_default=True, help="Duration of each measurement.")
 @click.option(
     "--tunmesh",
     "checkouts",
     multiple=True,
     metavar="NAME=DIR",
     callback=_checkouts,
-    help="tunmesh of another checkout as one more contender; may be repeated.",
+    help="tunmesh in another checkout, as an additional contender; may be repeated.",
 )
 @_options_for_binaries
 @click.option("--output", type=_PATH, help="Where to write the figures; a JSON file.")
-@click.option("--load", type=_PATH, help="Show the figures of this file and measure nothing.")
-@click.option("--save", is_flag=True, help="Make docs/performance.md and its plots anew.")
+@click.option("--load", type=_PATH, help="Show the figures in this file, without measuring.")
+@click.option("--save", is_flag=True, help="Update docs/performance.md and its plots.")
 def main(
     quick: bool,
     only: list[str],

@@ -14,12 +14,12 @@ from bench.tools import compile_program
 
 PORT = "5202"
 LADDER = (25e3, 50e3, 100e3, 200e3, 400e3, 0)
-"""Offered rates in datagrams a second; 0 is as fast as the sender can."""
+"""Offered rates in datagrams per second; 0 is as fast as possible."""
 BETWEEN = 2**0.5
-"""The best of the ladder is tried again this factor above and below."""
+"""The best of these rates is also tried multiplied and divided by this."""
 RUNG_SECONDS = 0.3
 TOO_FAR = 0.7
-"""The search ends where this share of the best so far is not reached."""
+"""The search ends when fewer than this share of the best result arrive."""
 
 
 class Blast:

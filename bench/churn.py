@@ -33,8 +33,8 @@ class Churn:
         note: Callable[[str], None],
     ) -> None:
         self.healed: dict[str, list[float]] = {}
-        """By event: seconds from the start of a node, or for cables from the plug, until all were
-        linked with all."""
+        """By event: seconds from the start of a node, or from plugging in a cable, until the mesh
+        was whole."""
         self._mesh = mesh
         self._harm = harm
         self._draw = draw

@@ -24,17 +24,17 @@ class Contender:
 
     name: str
     about: str
-    """What it is and the settings that matter, for the report."""
+    """A description with the relevant settings, for the report."""
     start: Callable[[Ground], None]
     needs: Mapping[str, str] = field(default_factory=dict)
-    """Programs and the Debian packages that have them."""
+    """Programs and their Debian packages."""
     prepare: Callable[[Ground], None] = lambda ground: None
     """Writes its keys and files; not part of the time to the first packet."""
     version: tuple[str, ...] = ()
     """The command that prints its version, if there is one."""
     released: Mapping[str, int] | None = None
-    """For programs of others: by version the year of its release, unless the version is a date."""
+    """For other programs: year of release by version, unless the version is a date."""
     right: str = INNER_RIGHT
-    """Where the left host reaches the right one through it."""
+    """The address at which the left host reaches the right one through it."""
     is_mesh: bool = False
-    """Whether it joins any number of hosts, host K at 10.77.0.K."""
+    """Whether it can join any number of hosts, with host K at 10.77.0.K."""

@@ -34,7 +34,7 @@ WAYS = {
     "100 Mbit/s, 80 ms, 0.1 % lost": Way(0.04, 100e6, 0.001),
     "100 Mbit/s, 40 ms, 1 % lost": Way(0.02, 100e6, 0.01),
 }
-"""By rate, round trip, and loss each way; 50 ms of traffic may wait in front of it."""
+"""By rate, round trip and loss in each direction; the queue holds 50 ms of traffic."""
 INNER = "cubic"
 CARRIERS = ("cubic", "bbr")
 OTHERS = ("veth", "openvpn", "wireguard-go")
@@ -121,7 +121,7 @@ def middle(rounds: list[Figures]) -> Figures:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.far")
-    parser.add_argument("--rounds", type=int, default=1, help="how often all is measured")
+    parser.add_argument("--rounds", type=int, default=1, help="number of rounds")
     parser.add_argument("--seconds", type=int, default=6, help="for each measurement")
     options = parser.parse_args()
     try:

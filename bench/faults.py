@@ -144,7 +144,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="bench.faults", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--rounds", type=int, default=3, help="of the quick ones")
+    parser.add_argument("--rounds", type=int, default=3, help="of the quick faults")
     parser.add_argument("--only", default="", help="faults whose names have one of these words")
     parser.add_argument("--out", type=Path, default=Path("bench/results/faults.json"))
     options = parser.parse_args()

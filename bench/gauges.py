@@ -40,9 +40,9 @@ class Reading:
 
 
 GAUGES = {"rss": 2 * 2**20, "files": 3, "delayed_calls": 5}
-"""What is read, and by how much its line may rise: what readings scatter by."""
+"""The gauges, and how much each may rise: the scatter of the readings."""
 WARM = 1200.0
-"""Seconds after which memory is warm. In a shorter soak it may rise twice as much."""
+"""Seconds until caches are filled. In a shorter soak the limits are twice as high."""
 
 
 async def read_node(mesh: RealMesh, number: int, at: float) -> Reading:

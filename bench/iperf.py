@@ -77,4 +77,4 @@ def await_line(tool: subprocess.Popen[str], word: str) -> None:
         if word in line:
             return
     finish(tool)
-    raise BenchError(f"a tool ended before it said {word}")
+    raise BenchError(f"a tool ended before it printed {word}")

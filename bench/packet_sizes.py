@@ -49,7 +49,7 @@ SWEEP: dict[str, Scenario] = {
     **{f"udp {size}": _datagrams(size) for size in DATAGRAMS},
     **{f"tcp {size}": _stream(size) for size in SEGMENTS},
 }
-"""By the name of its figure, which is the payload's bits per second."""
+"""Scenarios by the name of their figure, the payload's bits per second."""
 
 
 def ratios(results: Results, figure: str) -> list[float]:

@@ -37,11 +37,11 @@ class Results:
 
     machine: Mapping[str, str]
     about: dict[str, str] = field(default_factory=dict)
-    """By contender: what it is."""
+    """Descriptions by contender."""
     versions: dict[str, str] = field(default_factory=dict)
-    """By contender, of those that have one: its version, with the year if it is not ours."""
+    """Versions by contender, with the year except for our own."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """By contender, or "contender scenario": why there is nothing."""
+    """Why there are no results, by contender or "contender scenario"."""
     samples: list[Sample] = field(default_factory=list)
 
     def label(self, contender: str) -> str:

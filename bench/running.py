@@ -22,9 +22,9 @@ class Running:
     ground: Ground
     lab: Lab
     blasts: dict[int, Blast] = field(default_factory=dict)
-    """By size of datagram: remembers the offered rate that suits this contender."""
+    """By datagram size: remembers the best offered rate for this contender."""
     mesh: Running | None = None
-    """The same with four hosts, once a scenario has needed it."""
+    """The same contender on four hosts, once a scenario has needed it."""
 
     def iperf(self, seconds: int, *how: str) -> Iperf:
         """A test from the left to the right host."""

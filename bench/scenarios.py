@@ -142,5 +142,5 @@ SCENARIOS: Mapping[str, Scenario] = {
     scenario.__name__: scenario for scenario in (*_OF_ALL, *_OF_MESHES)
 }
 OF_MESHES = frozenset(scenario.__name__ for scenario in _OF_MESHES)
-"""What takes more than two hosts."""
+"""Scenarios with more than two hosts."""
 QUICK = ("tcp1", "tcp4", "udp64", "rtt", "loaded", "start", "memory", "slow")

@@ -23,9 +23,9 @@ class Target:
     limit: float
     at_least: bool
     unit: float = 1.0
-    """What a figure that is not a ratio is divided by to be shown; the limit is in it."""
+    """The unit of the limit: a figure that is not a ratio is divided by this."""
     other: tuple[str, str] | None = None
-    """The contender and the figure of a ratio's lower part."""
+    """The contender and the figure in the denominator of a ratio."""
     unit_name: str = ""
 
     def value(self, results: Results) -> float | None:

@@ -29,7 +29,7 @@ class Watch:
 
     def __init__(self, reactor: Any, namespace: Namespace, address: str) -> None:
         self.answered: list[float] = []
-        """When those that were answered had been sent."""
+        """The times at which the answered pings were sent."""
         self._reactor = reactor
         self._address = address
         self._identity = secrets.randbits(16)
@@ -49,7 +49,7 @@ class Watch:
         self._socket.close()
 
     def move(self, address: str) -> None:
-        """Ping from another namespace from now on."""
+        """Ping another address from now on."""
         self._address = address
 
     def outage(self, since: float) -> float:

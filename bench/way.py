@@ -30,9 +30,9 @@ class Way:
     rate: float
     """Bits per second."""
     loss: float
-    """The share of packets that is lost."""
+    """The share of packets lost."""
     room: float = 0.05
-    """Seconds of traffic that may wait in front of it."""
+    """Size of the queue, in seconds of traffic."""
 
 
 def lay(

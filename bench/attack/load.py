@@ -134,7 +134,7 @@ def failures(host: Host) -> int:
         if words:
             return sum(int(float(value)) for key, value, *_ in words if key.startswith(name + "{"))
         time.sleep(0.5)
-    raise BenchError("the node's metrics are not to be had")
+    raise BenchError("the node's metrics cannot be fetched")
 
 
 def measure(ground: Ground, name: str, seconds: int, rate: str) -> Row:

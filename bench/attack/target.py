@@ -37,7 +37,7 @@ CHUNK = 1 << 16
 CROWD = 2000  # connections
 
 Attack = Callable[["Target"], Iterator[int]]
-"""One step is one attack, and yields how many connections the attacker holds at that moment."""
+"""Each step is one attack, and yields the number of connections held by the attacker."""
 
 
 class Target:

@@ -24,4 +24,4 @@ BY_PATH: Mapping[str, Callable[[str, str], Contender]] = {
     "wireguard-go": wireguard.contender,
     "nebula": nebula.contender,
 }
-"""Those of which another binary can take part, made with its name in the table and its path."""
+"""Those that accept another binary; called with the name for the table and the path."""

@@ -242,7 +242,7 @@ class TrustTests(Workshop):
         self.assert_refused("certificate verify failed", one, two)
 
     def test_foreign_authority(self) -> None:
-        """An authority made by other software can sign as well, whatever key usage it has."""
+        """An authority made by other software can sign as well, even without a key identifier."""
         root = Holder("root")
         issuer = issue.Issued(root.certificate, root.key)
         now = datetime.datetime.now(datetime.UTC)

@@ -52,7 +52,7 @@ class HeapTests(unittest.TestCase):
     """A process that has loaded a config with several secrets, each of which took 16 MiB."""
 
     if platform.libc_ver()[0] != "glibc":
-        skip = "this C library gives memory back, or does not, by itself"
+        skip = "only glibc has malloc_trim"
 
     async def test_reading(self) -> None:
         """After loading, none of that memory is left, even from a thread; without a trim it would

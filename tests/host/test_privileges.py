@@ -97,7 +97,7 @@ class AsRootTests(ChildCase):
     """Children that start as root."""
 
     if os.geteuid() != 0:
-        skip = "starting as root takes root"
+        skip = "needs root"
 
     async def test_full_root(self) -> None:
         """Root with all capabilities and groups ends with nothing, the bounding set included."""

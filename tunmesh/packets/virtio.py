@@ -53,7 +53,7 @@ def read(frame: bytes | memoryview) -> tuple[bytes, bytes, bool]:
 
 
 def between(source: bytes, destination: bytes) -> bytes:
-    """A frame that holds an empty UDP datagram between these addresses."""
+    """A frame with only an IP header, for UDP between these addresses, and no payload."""
     if len(source) == 4:
         start = b"\x45\0\0\x14\0\0\0\0\x40\x11\0\0"
     else:
