@@ -66,7 +66,7 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
         ),
     ),
     (
-        "beside a slow",
+        "beside a slow peer",
         (
             Column("Gbit/s", "slow_beside", 1e9, 2),
             Column("alone", "slow_alone", 1e9, 2),
@@ -75,7 +75,7 @@ SECTIONS: tuple[tuple[str, tuple[Column, ...]], ...] = (
         ),
     ),
     (
-        "beside a dead",
+        "beside a dead peer",
         (
             Column("Gbit/s", "dead_beside", 1e9, 2),
             Column("alone", "dead_alone", 1e9, 2),

@@ -54,7 +54,7 @@ class Verdict:
 
 def _beats(figure: str, what: str, factor: float, *contenders: str) -> list[Target]:
     return [
-        Target(f"{what}, by that of {name}", figure, factor, True, other=(name, figure))
+        Target(f"{what}, relative to {name}", figure, factor, True, other=(name, figure))
         for name in contenders
     ]
 
@@ -62,7 +62,7 @@ def _beats(figure: str, what: str, factor: float, *contenders: str) -> list[Targ
 def _keeps(neighbour: str) -> list[Target]:
     return [
         Target(
-            f"fast peer beside a {neighbour} one, by alone",
+            f"fast peer beside a {neighbour} one, relative to alone",
             *(f"{neighbour}_beside", 0.9, True),
             other=(US, f"{neighbour}_alone"),
         ),
@@ -84,7 +84,7 @@ TARGETS: Sequence[Target] = (
     Target("datagrams of 64 B", "udp64", 100, True, 1e3, unit_name="k/s"),
     *_beats("udp64", "datagrams of 64 B", 1, *OTHERS),
     Target(
-        "round trip, idle, by that of relay",
+        "round trip, idle, relative to relay",
         "rtt_median",
         2.5,
         False,
@@ -93,7 +93,7 @@ TARGETS: Sequence[Target] = (
     Target("round trip beside 4 streams, median", "loaded_median", 5, False, 1e-3, unit_name="ms"),
     Target("round trip beside 4 streams, p99", "loaded_p99", 20, False, 1e-3, unit_name="ms"),
     Target(
-        "4 streams beside the ping, by without",
+        "4 streams beside the ping, relative to without",
         "loaded_tcp4",
         0.85,
         True,
