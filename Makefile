@@ -100,7 +100,9 @@ format: $(VENV)/.dev
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 dist:
-	@PYTHON=$(PYTHON) .ci/dist dist
+	@$(PYTHON) -m venv $(VENV)/dist
+	@$(VENV)/dist/bin/pip install --quiet --disable-pip-version-check build twine 'setuptools>=77'
+	@PYTHON=$(PYTHON) .ci/dist $(VENV)/dist/bin dist
 
 docs: $(VENV)/.installed
 	@$(BIN)/tunmesh config reference > docs/configuration.md.new
