@@ -284,7 +284,7 @@ class ValidFiles(Case):
         self.assertEqual(self.load(text, {"MESH_UID": "1000\r\n"}).process.uid, 1000)
 
     def test_several_secrets(self) -> None:
-        """Of several secrets the first is offered, and all are accepted."""
+        """Of several secrets all are accepted, and the first is preferred."""
         other = "another-secret-of-32-characters!"
         config = self.load(MINIMAL.replace(f"secret: {SECRET}", f"secrets: [{other}, {SECRET}]"))
         self.assertEqual(config.clustering.auth.accepted, (other.encode(), SECRET.encode()))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tunmesh.cli.asking import node_option
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client, NoNodeError
+from tunmesh.cli.node_commands import node_option
 from tunmesh.errors import OperatorError
 
 if TYPE_CHECKING:

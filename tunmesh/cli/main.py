@@ -17,23 +17,23 @@ from tunmesh.cli.base import Front
 
 class _Tunmesh(Front):
     places = {  # noqa: RUF012 (as the base class declares it)
-        "capture": "tunmesh.cli.looking:capture",
+        "capture": "tunmesh.cli.trace:capture",
         "certificate": "tunmesh.cli.keys:certificate",
         "completion": "tunmesh.cli.completion:completion",
         "config": "tunmesh.cli.configs:config_group",
         "doctor": "tunmesh.cli.doctoring:doctor",
-        "drain": "tunmesh.cli.asking:drain",
-        "events": "tunmesh.cli.asking:events",
-        "explain": "tunmesh.cli.looking:explain",
-        "graph": "tunmesh.cli.asking:graph",
+        "drain": "tunmesh.cli.node_commands:drain",
+        "events": "tunmesh.cli.node_commands:events",
+        "explain": "tunmesh.cli.trace:explain",
+        "graph": "tunmesh.cli.node_commands:graph",
         "guard": "tunmesh.cli.guarding:guard",
-        "healthcheck": "tunmesh.cli.asking:healthcheck",
+        "healthcheck": "tunmesh.cli.node_commands:healthcheck",
         "mesh": "tunmesh.cli.harness:mesh",
-        "ping": "tunmesh.cli.looking:ping",
-        "routes": "tunmesh.cli.asking:routes",
+        "ping": "tunmesh.cli.trace:ping",
+        "routes": "tunmesh.cli.node_commands:routes",
         "secret": "tunmesh.cli.keys:secret",
         "simulate": "tunmesh.cli.simulation:simulate",
-        "status": "tunmesh.cli.asking:status",
+        "status": "tunmesh.cli.node_commands:status",
         "wait": "tunmesh.cli.waiting:wait",
     }
 

@@ -39,7 +39,7 @@ from tunmesh.wire import sizes
 class Proof:
     """What a node proves its membership with in handshakes, to be carried out over this TLS.
 
-    `keys`: the first is offered, all are accepted; `record()`: what the node says of itself;
+    `keys`: all are accepted, the first is preferred; `record()`: what the node says of itself;
     `random_bytes(n)`: for nonces; `transport` runs TLS on each connection.
     """
 

@@ -25,7 +25,7 @@ from tunmesh.wire.records import NodeRecord
 
 @dataclass(frozen=True, slots=True)
 class Reloadable:
-    """Settings that may change while a node runs. The first key is offered, all are accepted."""
+    """Settings that may change while a node runs. All keys are accepted, the first is preferred."""
 
     keys: tuple[Key, ...]
     credentials: Credentials

@@ -65,9 +65,9 @@ may be smaller: it determines which nodes receive local broadcasts, and whether 
 ## Secrets
 
 A secret has {MIN_SECRET} characters or more. It is in the config itself (`secret`), in a file of
-its own (`secret_file`), or there are several (`secrets`, `secret_files`): the first is offered to
-peers and all are accepted, which is how a secret is changed without downtime. Exactly one of the
-four keys is given.
+its own (`secret_file`), or there are several (`secrets`, `secret_files`): all are accepted and the
+first is preferred, which is how a secret is changed without downtime. Exactly one of the four keys
+is given.
 
 White space and byte order marks around a secret are not part of it, wherever it comes from: the
 line end that `echo`, an editor on Windows or `secret: |` adds does not make another secret.

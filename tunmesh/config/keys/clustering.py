@@ -41,8 +41,8 @@ class Auth(Section):
     secrets: Annotated[tuple[Secret, ...], NULL_IS_EMPTY] = Field(
         default=(),
         max_length=8,
-        description="Several secrets, to change the secret without downtime. The first is offered "
-        "to peers, all are accepted.",
+        description="Several secrets, to change the secret without downtime. All are accepted, the "
+        "first is preferred.",
     )
     secret_files: Annotated[tuple[SecretInFile, ...], NULL_IS_EMPTY] = Field(
         default=(),

@@ -16,10 +16,10 @@ from urllib.parse import urlencode
 
 import click
 
-from tunmesh.cli.asking import node_option
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client
 from tunmesh.cli.echo import Echo
+from tunmesh.cli.node_commands import node_option
 from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
 from tunmesh.units import milliseconds
