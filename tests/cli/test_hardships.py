@@ -7,15 +7,22 @@ import ctypes
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 
 import click
 from click.testing import CliRunner, Result
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import ITransport
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
+from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tests.support.control import FakeNode
@@ -180,6 +187,13 @@ class _Fake(Protocol):
     answer = b""
     hangs_up = True
 
+    def connectionMade(self) -> None:
+        self.lost: Deferred[None] = Deferred()
+        self.factory.connections.append(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.callback(None)
+
     def dataReceived(self, data: bytes) -> None:
         self.transport.write(self.answer)
         if self.hangs_up:
@@ -217,6 +231,14 @@ class NoObject(_Fake):
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
 
 
+class _Fakes(Factory):
+    """The fakes that were connected to a socket."""
+
+    def __init__(self, fake: type[_Fake]) -> None:
+        self.protocol = fake
+        self.connections: list[_Fake] = []
+
+
 class WrongSocketTests(unittest.TestCase):
     """Every command that asks a node, with another program listening at its socket."""
 
@@ -225,6 +247,20 @@ class WrongSocketTests(unittest.TestCase):
     def setUp(self) -> None:
         self.path = short_directory(self) / "s"
         self.patch(Client, "timeout", 0.3)
+
+    @asynccontextmanager
+    async def listening(self, fake: type[_Fake]) -> AsyncIterator[None]:
+        """At the end every connection is closed, also those whose client has just hung up."""
+        fakes = _Fakes(fake)
+        port = reactor.listenUNIX(str(self.path), fakes)
+        try:
+            yield
+        finally:
+            await port.stopListening()
+            for connection in fakes.connections:
+                if not connection.lost.called:
+                    connection.transport.loseConnection()
+            await gatherResults([connection.lost for connection in fakes.connections])
 
     async def ask(
         self, line: list[str], within: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -241,8 +277,7 @@ class WrongSocketTests(unittest.TestCase):
             return CliRunner().invoke(main, line)
 
     async def _refused(self, fake: type[_Fake]) -> None:
-        port = reactor.listenUNIX(str(self.path), Factory.forProtocol(fake))
-        try:
+        async with self.listening(fake):
             for line in asking():
                 result = await self.ask(line)
                 self.assertNotIn("Traceback", result.output, line)
@@ -252,8 +287,6 @@ class WrongSocketTests(unittest.TestCase):
                     continue  # the answer is not parsed
                 self.assertEqual(result.exit_code, 1, line)
                 self.assertEqual(len(result.output.splitlines()), 1, result.output)
-        finally:
-            await port.stopListening()
 
     async def test_silent(self) -> None:
         """A server that accepts the request and never answers times out."""
@@ -275,24 +308,22 @@ class WrongSocketTests(unittest.TestCase):
     async def test_stops_amid_events(self) -> None:
         """A node that stops answering while its events are followed times out, too."""
         self.patch(Silent, "answer", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")
-        port = reactor.listenUNIX(str(self.path), Factory.forProtocol(Silent))
         node = Client(self.path)
-        error = await self.assertFailure(
-            deferToThread(lambda: list(node.follow(interval=0.1))), Exception
-        )
+        async with self.listening(Silent):
+            error = await self.assertFailure(
+                deferToThread(lambda: list(node.follow(interval=0.1))), Exception
+            )
         self.assertIn("does not answer: it said nothing for 0.4 s", str(error))
-        await port.stopListening()
 
     async def test_not_permitted(self) -> None:
         """A socket that this user may not open is one line."""
         lines = [line for line in asking() if line[0] != "healthcheck"]  # it then asks the port
-        port = reactor.listenUNIX(str(self.path), Factory.forProtocol(Silent))
-        self.path.chmod(0)
-        for line in lines:
-            result = await self.ask(line, as_nobody)
-            self.assertIn("permission denied", result.stderr)
-            self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
-        await port.stopListening()
+        async with self.listening(Silent):
+            self.path.chmod(0)
+            for line in lines:
+                result = await self.ask(line, as_nobody)
+                self.assertIn("permission denied", result.stderr)
+                self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
 
 
 @contextmanager

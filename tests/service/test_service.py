@@ -265,7 +265,8 @@ NO_PRIVILEGES = {
 }
 
 INTRUDER = """
-import errno, os, sys
+import errno, os, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads, from Python 3.12 on
 from twisted.internet import reactor
 from tunmesh.host.namespaces import CLONE_NEWUSER, unshare
 from tunmesh.service.composition import Options, makeService
