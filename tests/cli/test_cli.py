@@ -176,6 +176,18 @@ class CommandsOfTheOriginal(LintCase):
         )
 
 
+class HelpTests(unittest.SynchronousTestCase):
+    """`tunmesh --help`, on a terminal of 80 columns."""
+
+    def test_summaries(self) -> None:
+        """The list of commands says what each one does, in a line that is not cut."""
+        for group in ([], ["config"], ["secret"]):
+            shown = CliRunner().invoke(main, [*group, "--help"], terminal_width=80).output
+            _, _, commands = shown.partition("\nCommands:\n")
+            self.assertTrue(commands, group)
+            self.assertNotIn("...", commands)
+
+
 class CommonOptions(unittest.SynchronousTestCase):
     """What all commands have in common."""
 

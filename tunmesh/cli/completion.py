@@ -15,7 +15,7 @@ KINDS: dict[str, type[ShellComplete]] = {
 VARIABLE = "_TUNMESH_COMPLETE"  # the variable by which the shell asks click for completions
 
 
-@click.command(cls=OneLineErrors)
+@click.command(cls=OneLineErrors, short_help="Print the shell completion script.")
 @click.argument("shell", type=click.Choice(tuple(KINDS)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

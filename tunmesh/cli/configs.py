@@ -28,7 +28,7 @@ def config_group() -> None:
     """
 
 
-@config_group.command()
+@config_group.command(short_help="Check whether FILE can be used.")
 @_file
 @click.option("--redact/--no-redact", default=True, help="As of show; no value is printed here.")
 def check(file: str | None, redact: bool) -> None:

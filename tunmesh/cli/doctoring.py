@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "?": "yellow", "NO": "red"}
 
 
-@click.command(cls=OneLineErrors)
+@click.command(cls=OneLineErrors, short_help="Find what keeps a node from working.")
 @node_option
 @click.argument("file", required=False)
 def doctor(node: Client, file: str | None) -> None:

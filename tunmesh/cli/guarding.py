@@ -12,7 +12,7 @@ from tunmesh.cli.base import OneLineErrors
 _draw = random.SystemRandom().uniform
 
 
-@click.command(cls=OneLineErrors)
+@click.command(cls=OneLineErrors, short_help="Refuse packets to the mesh while no node runs.")
 @click.argument("file", required=False)
 @click.option("--remove", is_flag=True, help="Take the guard away.")
 @click.option("--show", is_flag=True, help="Only say which networks have one.")

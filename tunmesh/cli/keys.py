@@ -28,7 +28,9 @@ _group = click.option(
 _force = click.option("--force", is_flag=True, help="Replace files that are there.")
 
 
-@click.group(cls=Group, invoke_without_command=True)
+@click.group(
+    cls=Group, invoke_without_command=True, short_help="Make a secret, or change that of a mesh."
+)
 @click.option("--out", type=_path, help="Write it to this file, which must not be there yet.")
 @_group
 @_force
@@ -49,7 +51,7 @@ def secret(ctx: click.Context, out: Path | None, group: str | None, force: bool)
     write.write(out, f"{_new_secret()}\n".encode(), write.SECRET, gid, force)
 
 
-@secret.command(cls=OneLineErrors)
+@secret.command(cls=OneLineErrors, short_help="Walk through a change of the secret.")
 @node_option
 @click.option("--config", "config_path", help="The node's config; default as of a node.")
 @click.option("--make", is_flag=True, help="Make the new secret, in a file beside the old one.")

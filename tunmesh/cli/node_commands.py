@@ -98,7 +98,7 @@ def routes(node: Client, output: str) -> None:
         _say(views.routes(tree))
 
 
-@click.command(cls=OneLineErrors)
+@click.command(cls=OneLineErrors, short_help="Show which nodes are linked with each other.")
 @node_option
 @_output("text", "dot", "json")
 @click.option("--dot", "output", flag_value="dot", help="The same as -o dot.")
@@ -111,7 +111,7 @@ def graph(node: Client, output: str) -> None:
         _say(views.dot(tree) if output == "dot" else views.graph(tree))
 
 
-@click.command(cls=OneLineErrors)
+@click.command(cls=OneLineErrors, short_help="Show the node's recent log.")
 @node_option
 @_output("text", "json")
 @click.option("-f", "--follow", is_flag=True, help="Go on, until Ctrl-C or the node's end.")
@@ -130,7 +130,7 @@ def _say_event(event: dict[str, Any], output: str) -> None:
     click.echo(json.dumps(event) if output == "json" else views.event(event))
 
 
-@click.command(cls=OneLineErrors)
+@click.command(cls=OneLineErrors, short_help="Say in one line whether the node is live.")
 @click.option("--socket", "path", metavar="PATH", help="The node's control socket.")
 @click.option("--ready", is_flag=True, help="Whether others can count on it, not only its life.")
 def healthcheck(path: str | None, ready: bool) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TIMEOUT = 1.0  # seconds
 
 
-@click.command(cls=OneLineErrors)
+@click.command(cls=OneLineErrors, short_help="Ping a node through the link and the tun.")
 @node_option
 @click.argument("target", metavar="NODE|ADDRESS")
 @click.option("-c", "--count", type=click.IntRange(min=1), default=5, show_default=True)
@@ -99,7 +99,7 @@ def refuse_ambiguous(name: str, tree: Json) -> None:
         raise OperatorError(f"{name}: {len(found)} nodes have this name, {nodes}; say which one")
 
 
-@click.command(cls=OneLineErrors)
+@click.command(cls=OneLineErrors, short_help="Explain what would happen to a packet.")
 @node_option
 @click.argument("source")
 @click.argument("destination")
@@ -135,7 +135,7 @@ def _explained(tree: Json) -> Iterator[str]:
         yield f"dropped {drop['ago']:.1f} s ago{whose} ({drop['reason']}): {drop['packet']}"
 
 
-@click.command(cls=OneLineErrors)
+@click.command(cls=OneLineErrors, short_help="Write packets as pcapng, until Ctrl-C.")
 @node_option
 @click.option("-w", "--write", "file", type=click.Path(), help="Where to; default standard output.")
 @click.option("--peer", help="Only what goes to, or comes from, the node of this name or id.")

@@ -63,7 +63,7 @@ def _lacks_route(address: str, tree: Json) -> str:
     return "" if is_routed else f"no route to {address}"
 
 
-@click.command(cls=OneLineErrors)
+@click.command(cls=OneLineErrors, short_help="Wait until the node is ready, or linked.")
 @node_option
 @click.option(
     "--for",
