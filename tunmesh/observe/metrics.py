@@ -71,15 +71,13 @@ class _NodeCollector(Collector):
             "Timers that run in this process",
             {(): status.delayed_calls},
         )
+        yield from self._links(status)
         yield from self._mesh(status)
+        yield from self._resources(status)
         yield from self._packets(status)
 
-    def _mesh(self, status: Status) -> Iterator[Metric]:
-        held = (
-            View.of(status.record, peer.record).held_elsewhere(peer.refuses)
-            for peer in status.peers
-            if peer.refuses
-        )
+    def _links(self, status: Status) -> Iterator[Metric]:
+        """The connections with other nodes."""
         yield self._gauge(
             "tunmesh_links",
             "Connections with other nodes, by state",
@@ -92,6 +90,27 @@ class _NodeCollector(Collector):
             {(key_id,): count for key_id, count in status.links_by_key.items()},
             ("key_id",),
         )
+        yield self._counter(
+            "tunmesh_handshake_failures",
+            "Connections that did not become links, by reason",
+            {(reason,): count for reason, count in status.handshake_failures.items()},
+            ("reason",),
+        )
+        yield self._histogram(
+            "tunmesh_link_rtt_seconds", "Round trips of pings on links", {(): status.rtt}
+        )
+
+    def _mesh(self, status: Status) -> Iterator[Metric]:
+        """The other nodes, and what this one and they disagree about."""
+        held = (
+            View.of(status.record, peer.record).held_elsewhere(peer.refuses)
+            for peer in status.peers
+            if peer.refuses
+        )
+        kinds = Counter(
+            conflict.kind
+            for conflict in conflicts(status.record, (peer.record for peer in status.peers))
+        )
         yield self._gauge(
             "tunmesh_nodes_known",
             "Other nodes that are linked or vouched for by a linked one",
@@ -103,23 +122,14 @@ class _NodeCollector(Collector):
             {(): len(status.lost)},
         )
         yield self._gauge(
-            "tunmesh_addresses_refused",
-            "Addresses of this node that some peer routes to another node",
-            {(): len(frozenset().union(*held))},
-        )
-        yield self._gauge(
-            "tunmesh_device_complaints",
-            "Addresses and routes that the tun lacks, and routes and rules that take its packets",
-            {(): len(status.device.complaints)},
-        )
-        yield self._gauge(
             "tunmesh_expected_nodes",
             "How many nodes the mesh should have, this one included, if configured",
             {(): status.expected_nodes} if status.expected_nodes is not None else {},
         )
-        kinds = Counter(
-            conflict.kind
-            for conflict in conflicts(status.record, (peer.record for peer in status.peers))
+        yield self._gauge(
+            "tunmesh_addresses_refused",
+            "Addresses of this node that some peer routes to another node",
+            {(): len(frozenset().union(*held))},
         )
         yield self._gauge(
             "tunmesh_name_conflicts",
@@ -136,6 +146,19 @@ class _NodeCollector(Collector):
             "Linked nodes that are configured with other networks than this node",
             {(): sum(have_other_networks(status.record, peer.record) for peer in status.peers)},
         )
+        yield self._counter(
+            "tunmesh_false_introductions",
+            "Introductions by peers with a record that its node had not signed, or a malformed one",
+            {(): status.false_introductions},
+        )
+
+    def _resources(self, status: Status) -> Iterator[Metric]:
+        """The state of the device and of the memory budget."""
+        yield self._gauge(
+            "tunmesh_device_complaints",
+            "Addresses and routes that the tun lacks, and routes and rules that take its packets",
+            {(): len(status.device.complaints)},
+        )
         yield self._gauge(
             "tunmesh_buffered_bytes",
             "Bytes that wait for peers, or have arrived from them in part",
@@ -145,20 +168,6 @@ class _NodeCollector(Collector):
             "tunmesh_memory_budget_bytes",
             "The upper limit of tunmesh_buffered_bytes",
             {(): status.memory_budget},
-        )
-        yield self._counter(
-            "tunmesh_handshake_failures",
-            "Connections that did not become links, by reason",
-            {(reason,): count for reason, count in status.handshake_failures.items()},
-            ("reason",),
-        )
-        yield self._counter(
-            "tunmesh_false_introductions",
-            "Introductions by peers with a record that its node had not signed, or a malformed one",
-            {(): status.false_introductions},
-        )
-        yield self._histogram(
-            "tunmesh_link_rtt_seconds", "Round trips of pings on links", {(): status.rtt}
         )
 
     def _packets(self, status: Status) -> Iterator[Metric]:
