@@ -10,8 +10,22 @@ from tests.support.meshes import complete
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.membership.reservations import KEPT
 from tunmesh.membership.seniority import SETTLING
-from tunmesh.testing.mesh import PORT
+from tunmesh.testing.mesh import PORT, Member, Mesh
 from tunmesh.testing.tun import frame
+
+
+def with_heir() -> tuple[Mesh, list[Member], Member]:
+    """A mesh of three, the last of which has just become unreachable, and a node that starts with
+    its address."""
+    mesh, members = complete(*"abc")
+    lost = members[-1]
+    heir = mesh.add("heir", start=False)
+    heir.addresses = lost.addresses
+    mesh.advance(60)
+    for other in (*members[:-1], heir):
+        mesh.network.cut(lost.host, other.host)
+    heir.start()
+    return mesh, members, heir
 
 
 class AddressTests(SynchronousTestCase):
@@ -102,13 +116,7 @@ class AddressTests(SynchronousTestCase):
     def test_comes_back_to_a_taken_address(self) -> None:
         """A node that was unreachable until another one took its address gets it back. Newcomers
         route it to that node as well, whichever they are linked with first."""
-        mesh, (a, b, c) = complete(*"abc")
-        heir = mesh.add("heir", start=False)
-        heir.addresses = c.addresses
-        mesh.advance(60)
-        for other in (a, b, heir):
-            mesh.network.cut(c.host, other.host)
-        heir.start()
+        mesh, (a, b, c), heir = with_heir()
         mesh.until(lambda: mesh.send(a, heir))
         mesh.advance(60)
         mesh.network.heal()
@@ -125,13 +133,7 @@ class AddressTests(SynchronousTestCase):
     def test_does_not_come_back_in_time(self) -> None:
         """A node that was away for longer than its address is reserved does not get it back, and
         newcomers do not route it there either."""
-        mesh, (a, b, c) = complete(*"abc")
-        heir = mesh.add("heir", start=False)
-        heir.addresses = c.addresses
-        mesh.advance(60)
-        for other in (a, b, heir):
-            mesh.network.cut(c.host, other.host)
-        heir.start()
+        mesh, (a, _, c), heir = with_heir()
         mesh.advance(KEPT + 30)
         mesh.network.heal()
         mesh.until(mesh.is_complete)
