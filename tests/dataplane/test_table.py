@@ -265,3 +265,96 @@ class Inbound(unittest.SynchronousTestCase):
     def test_beside_brute_force(self, routes: Routes, peer: Neighbour, frame: bytes) -> None:
         """The table and the list accept the same packets, and drop others for the same reason."""
         self.assertEqual(fate(routes, peer, frame), way_in(routes, peer, frame))
+
+
+class Readdress(unittest.SynchronousTestCase):
+    """Addresses that come and change while the node runs."""
+
+    def setUp(self) -> None:
+        self.table: Table[Neighbour] = Table((), NETWORKS, broadcast=True)
+        for address, peer in ROUTES.items():
+            self.table.route(ip_address(address).packed, peer)
+        self.table.join(ALICE, [ip_interface("10.77.0.2/24")])
+        self.table.join(BOB, [ip_interface("10.77.3.4/24")])
+
+    def out(self, destination: str) -> set[object]:
+        """The peers that get a packet to this address, or why nobody does."""
+        source = "10.77.0.1" if "." in destination else "fd77::1"
+        batches, drops = self.table.outbound([PLAIN + ip_packet(source, destination)])
+        return {*batches, *(str(why) for why, _ in drops)}
+
+    def comes(self, source: str, destination: str) -> bool:
+        frame = memoryview(PLAIN + ip_packet(source, destination))
+        return bool(self.table.inbound(ALICE, [frame])[0])
+
+    def test_none_yet(self) -> None:
+        """Without an address nothing is sent, not even to nodes that have a route, and nothing is
+        accepted, not even a broadcast."""
+        self.assertEqual(self.out("10.77.0.2"), {"no_address"})
+        self.assertEqual(self.out("fd77::2"), {"no_address"})
+        self.assertEqual(self.out("10.77.9.9"), {"no_address"})
+        self.assertEqual(self.out("10.77.255.255"), {"broadcast"})
+        self.assertEqual(self.out("192.0.2.1"), {"outside_network"})
+        for destination in ("10.77.0.1", "10.77.255.255", "255.255.255.255"):
+            self.assertFalse(self.comes("10.77.0.2", destination), destination)
+
+    def test_one_family(self) -> None:
+        """An address is enough for its own family."""
+        self.table.readdress(OWN[1:])
+        self.assertEqual(self.out("fd77::2"), {ALICE})
+        self.assertEqual(self.out("10.77.0.2"), {"no_address"})
+        self.assertTrue(self.comes("fd77::2", "fd77::1"))
+
+    def test_moved(self) -> None:
+        """Packets to the old address are not accepted any more, those to the new one are; the
+        routes are as they were, and later ones apply."""
+        self.table.readdress(OWN)
+        self.assertTrue(self.comes("10.77.0.2", "10.77.0.1"))
+        self.table.readdress([ip_interface("10.77.3.9/24"), OWN[1]])
+        self.assertFalse(self.comes("10.77.0.2", "10.77.0.1"))
+        self.assertTrue(self.comes("10.77.0.2", "10.77.3.9"))
+        self.assertEqual(self.out("10.77.0.2"), {ALICE})
+        self.table.route(ip_address("10.77.0.7").packed, BOB)
+        self.assertEqual(self.out("10.77.0.7"), {BOB})
+        self.table.unroute(ip_address("10.77.0.7").packed)
+        self.assertEqual(self.out("10.77.0.7"), {"no_route"})
+
+    def test_lost(self) -> None:
+        """An address that is taken off leaves nothing that packets could be sent by; routes that
+        are learned meanwhile apply when there is an address again."""
+        self.table.readdress(OWN)
+        self.table.readdress(())
+        self.table.route(ip_address("10.77.0.7").packed, BOB)
+        self.assertEqual(self.out("10.77.0.7"), {"no_address"})
+        self.table.unroute(ip_address("10.77.0.2").packed)
+        self.table.readdress(OWN)
+        self.assertEqual(self.out("10.77.0.7"), {BOB})
+        self.assertEqual(self.out("10.77.0.2"), {"no_route"})
+
+    def test_broadcasts(self) -> None:
+        """Broadcasts of the local subnet follow the address, and the addresses of others."""
+        self.table.readdress(OWN)
+        self.assertEqual(self.out("10.77.0.255"), {ALICE})
+        self.assertEqual(self.out("255.255.255.255"), {ALICE})
+        self.table.readdress([ip_interface("10.77.3.9/24")])
+        self.assertEqual(self.out("10.77.0.255"), {"no_route"})
+        self.assertEqual(self.out("10.77.3.255"), {BOB})
+        self.table.join(ALICE, [ip_interface("10.77.3.2/24")])
+        self.assertEqual(self.out("10.77.3.255"), {ALICE, BOB})
+        self.assertEqual(self.out("10.77.255.255"), {ALICE, BOB})
+        self.table.part(BOB)
+        self.table.readdress(OWN)
+        self.assertEqual(self.out("10.77.255.255"), {ALICE})
+        self.assertFalse(self.table.is_local([ip_interface("10.77.3.2/24")]))
+
+    def test_errors_about_packets(self) -> None:
+        """ICMP errors are believed if they are about packets of an address that is ours now."""
+        self.table.readdress(OWN)
+        quoted = ip_packet("10.77.0.1", "10.77.0.2", b"payload!")
+        unreachable = PLAIN + ip_packet("10.77.0.2", "10.77.0.1", b"\3\1" + bytes(6) + quoted, 1)
+        (accepted,) = self.table.inbound(ALICE, [memoryview(unreachable)])[:1]
+        self.assertEqual(len(accepted), 1)
+        self.table.readdress([ip_interface("10.77.0.9/24")])
+        moved = PLAIN + ip_packet("10.77.0.2", "10.77.0.9", b"\3\1" + bytes(6) + quoted, 1)
+        drops = self.table.inbound(ALICE, [memoryview(moved)])[1]
+        self.assertEqual([why for why, _ in drops], ["icmp_error"])

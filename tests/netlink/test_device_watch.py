@@ -159,6 +159,28 @@ class WatchTests(unittest.TestCase):
         (call,) = self.loop.getDelayedCalls()
         self.assertAlmostEqual(call.getTime() - self.loop.seconds(), PAUSE_AFTER_FAILURE)
 
+    def test_expectations_change(self) -> None:
+        """An address that the node has taken off is not missed; one that it should have is; and
+        without any, the network must be routed to the device all the same."""
+        self.watch.expect([])
+        self.take_address()
+        self.advance(PAUSE)
+        ((complaint,),) = self.told
+        self.assertIn("the route to 10.77.0.0/16 is gone from tun1", complaint)
+        self.assertIn("ip route add 10.77.0.0/16 dev tun1)", complaint)
+        self.watch.expect([ip_interface("10.77.0.9/16")])
+        self.advance(PAUSE)
+        self.assertIn("the address 10.77.0.9/16 is gone", self.told[1][0])
+        with self.pod, IPRoute() as ip:
+            index = socket.if_nametoindex("tun1")
+            ip.addr("add", index=index, address="10.77.0.9", prefixlen=16)
+        self.loop.read()
+        self.advance(PAUSE)
+        self.assertEqual(self.told[2:], [()])
+        self.watch.stop()
+        self.watch.expect([])
+        self.assertEqual(self.loop.getDelayedCalls(), [])
+
     def test_stop(self) -> None:
         """When it is stopped, nothing is left running, in any state."""
         self.take_address()

@@ -323,6 +323,18 @@ class ConfigureTests(NamespaceCase):
         self.assertEqual(link.get_attr("IFLA_MTU"), 1337)
         self.assertTrue(link["flags"] & 1)
 
+    def test_no_address_yet(self) -> None:
+        """A network in which this node has no address yet is routed to the device all the same:
+        nothing that is sent there leaves by the default route."""
+        self.assertEqual(self.route_to("10.77.9.9")[0], "eth0")
+        self.configure(
+            Overlay(ip_network("10.77.0.0/16"), None, broadcast=True),
+            Overlay(ip_network("fd77::/48"), None),
+        )
+        self.assertEqual(self.addresses(), [])
+        self.assertEqual(self.route_to("10.77.9.9")[0], "tun1")
+        self.assertEqual(self.route_to("fd77::9")[0], "tun1")
+
     def test_single_address(self) -> None:
         """A local prefix of a single address is enough; the rest of the mesh is routed."""
         self.configure(overlay("10.77.0.1/32", "10.77.0.0/16"))

@@ -25,6 +25,11 @@ class DropReason(StrEnum):
         return reason
 
     NO_ROUTE = "no_route", LEAVING, "inside the mesh's network, but no linked node has that address"
+    NO_ADDRESS = (
+        "no_address",
+        LEAVING,
+        "this node has no address of its own in that family yet (`node_address_cidr: auto`)",
+    )
     OUTSIDE_NETWORK = "outside_network", LEAVING, "not an address of the mesh"
     MULTICAST = "multicast", LEAVING, "multicast is not carried"
     BROADCAST = "broadcast", LEAVING, "not allowed by the config, or no node to receive it"

@@ -40,7 +40,7 @@ class Inspection:
         networks: Sequence[IPv4Network | IPv6Network],
         seconds: Callable[[], float],
     ) -> None:
-        self._own = frozenset(own)
+        self.readdress(own)
         # The first and the last address of the mesh's network, by the length of an address.
         self._ranges = {
             network.max_prefixlen // 8: (
@@ -51,6 +51,10 @@ class Inspection:
         }
         self._seconds = seconds
         self._reassembly = {4: Reassembly(TIMEOUT4), 6: Reassembly(TIMEOUT6)}
+
+    def readdress(self, own: Iterable[bytes]) -> None:
+        """From now on these are this node's mesh addresses."""
+        self._own = frozenset(own)
 
     def refuses(self, peer: Hashable, frame: bytes | memoryview) -> DropReason | None:
         """Why this well-formed frame of a peer must not reach the kernel, or None if it may."""

@@ -8,6 +8,10 @@ If broadcast is allowed (IPv4 only), three destinations lead to many peers: 255.
 local subnet's broadcast address to those in the local subnet, the mesh's broadcast address to all.
 They are looked up only when there is no route.
 
+Addresses may change while the node runs (`readdress`). As long as this node has no address in a
+family, it sends nothing in that family: the kernel would take the address of another device as the
+source, and every peer would drop that.
+
 Every packet that is not carried has a reason (dataplane.drops).
 """
 
@@ -37,17 +41,36 @@ class Table(Generic[P]):
         broadcast: bool = False,
         seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._routes: dict[bytes, P] = {}
-        self._subnets = [address.network for address in own]
-        self._local_broadcasts, self._mesh_broadcasts = _broadcasts(self._subnets, networks)
-        self._broadcasts = self._local_broadcasts | self._mesh_broadcasts
         self.allows_broadcast = broadcast
+        self._networks = tuple(networks)
+        self._inspection = Inspection((), networks, seconds)
+        self._routes: dict[bytes, P] = {}
+        self._joined: dict[P, tuple[Interface, ...]] = {}
+        self.readdress(own)
+
+    def readdress(self, own: Sequence[Interface]) -> None:
+        """From now on these are this node's addresses."""
+        # Lengths of the addresses of families that this node has no address in.
+        self._mute = {network.max_prefixlen // 8 for network in self._networks}
+        self._mute -= {len(address.packed) for address in own}
+        self._subnets = [address.network for address in own]
+        local, mesh = _broadcasts(self._subnets, self._networks)
+        self._local_broadcasts, self._mesh_broadcasts = local, mesh
+        self._broadcasts = local | mesh
         # The recipients of each broadcast address; none if broadcast is not allowed.
         self._recipients: dict[bytes, dict[P, None]] = (
-            {address: {} for address in self._broadcasts} if broadcast else {}
+            {address: {} for address in self._broadcasts}
+            if self.allows_broadcast and 4 not in self._mute
+            else {}
         )
+        for peer, addresses in self._joined.items():
+            self._receives(peer, addresses)
         self._accepted = {address.packed for address in own} | self._recipients.keys()
-        self._inspection = Inspection((address.packed for address in own), networks, seconds)
+        self._inspection.readdress(address.packed for address in own)
+        # Where packets go: the same dict, unless there are routes that must not be used yet.
+        self._usable = self._routes
+        if self._mute:
+            self._usable = {k: peer for k, peer in self._routes.items() if len(k) not in self._mute}
 
     def is_local(self, addresses: Iterable[Interface]) -> bool:
         """Whether a node with these addresses is in this node's local subnet, in every address
@@ -61,7 +84,13 @@ class Table(Generic[P]):
         return bool(near) and all(near)
 
     def join(self, peer: P, addresses: Iterable[Interface]) -> None:
-        """A node is linked: it gets broadcasts from now on."""
+        """A node with these addresses is linked: it gets broadcasts from now on. One that has
+        joined may join again with other addresses."""
+        self.part(peer)
+        self._joined[peer] = tuple(addresses)
+        self._receives(peer, self._joined[peer])
+
+    def _receives(self, peer: P, addresses: Iterable[Interface]) -> None:
         addressed = self._mesh_broadcasts
         if self.is_local(addresses):
             addressed = addressed | self._local_broadcasts
@@ -70,6 +99,7 @@ class Table(Generic[P]):
 
     def part(self, peer: P) -> None:
         """A node is no longer linked. Its routes are withdrawn one by one."""
+        self._joined.pop(peer, None)
         for recipients in self._recipients.values():
             recipients.pop(peer, None)
 
@@ -81,10 +111,13 @@ class Table(Generic[P]):
     def route(self, address: bytes, peer: P) -> None:
         """Packets to this address go to this peer, which alone may send from it."""
         self._routes[address] = peer
+        if len(address) not in self._mute:
+            self._usable[address] = peer
 
     def unroute(self, address: bytes) -> None:
         """Nobody has this address."""
         self._routes.pop(address, None)
+        self._usable.pop(address, None)
 
     def outbound(self, frames: Iterable[bytes]) -> tuple[dict[P, list[bytes]], list[Drop]]:
         """The frames from the tun by peer; and those that are not carried, each with the reason.
@@ -92,7 +125,7 @@ class Table(Generic[P]):
         The frames come from our own kernel: only their length is checked (anybody may write to a
         device by hand).
         """
-        routes = self._routes
+        routes = self._usable
         batches: dict[P, list[bytes]] = {}
         drops: list[Drop] = []
         for frame in frames:
@@ -147,8 +180,9 @@ class Table(Generic[P]):
             return DropReason.MULTICAST
         if key in self._broadcasts:
             return DropReason.BROADCAST
-        is_in_mesh = self._inspection.is_in_mesh(key)
-        return DropReason.NO_ROUTE if is_in_mesh else DropReason.OUTSIDE_NETWORK
+        if not self._inspection.is_in_mesh(key):
+            return DropReason.OUTSIDE_NETWORK
+        return DropReason.NO_ADDRESS if len(key) in self._mute else DropReason.NO_ROUTE
 
 
 def _broadcasts(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tunmesh.addresses import Address, Network
+from tunmesh.addresses import Address, Interface, Network
 from tunmesh.netlink import kernel, overlaps
 from tunmesh.netlink.kernel import Link, State
 from tunmesh.netlink.overlaps import Overlay
@@ -36,6 +36,9 @@ class Watch(Protocol):
     def stop(self) -> None:
         """Stop watching."""
 
+    def expect(self, addresses: Sequence[Interface]) -> None:
+        """From now on the device should have these addresses, and no others of the mesh."""
+
     @property
     def complaints(self) -> Sequence[str]:
         """What is wrong with the device now."""
@@ -53,6 +56,9 @@ class Unwatched:
         pass
 
     def stop(self) -> None:
+        pass
+
+    def expect(self, addresses: Sequence[Interface]) -> None:
         pass
 
     def way(self, destination: Address, source: Address) -> Way | None:
@@ -81,15 +87,19 @@ def _missing(link: Link, overlay: Overlay, state: State) -> Iterator[str]:
     device, index = link.name, link.index
     address, network = overlay.address, overlay.network
     option = "-6 " if network.version == 6 else ""
-    has_address = any(one.index == index and one.address == address.ip for one in state.addresses)
-    comes_back = address.network == network and not (has_address and link.is_up)
+    has_address = address is None or any(
+        one.index == index and one.address == address.ip for one in state.addresses
+    )
+    comes_back = (
+        address is not None and address.network == network and not (has_address and link.is_up)
+    )
     if not has_address:
         nodad = " nodad" if option else ""
         command = f"ip {option}address add {address} dev {device}{nodad}"
         yield f"the address {address} is gone from {device} (to mend it: {command})"
     if not comes_back and not _is_routed(network, index, state):
         command = f"ip {option}route add {network} dev {device}"
-        source = "" if option else f" src {address.ip}"
+        source = "" if option or address is None else f" src {address.ip}"
         yield f"the route to {network} is gone from {device} (to mend it: {command}{source})"
 
 

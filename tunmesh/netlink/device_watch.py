@@ -21,13 +21,14 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh.addresses import Address
+from tunmesh.addresses import Address, Interface
 from tunmesh.logs import bugs
 from tunmesh.netlink import codec, device_state, query
 from tunmesh.netlink.codec import Snapshot
@@ -83,20 +84,33 @@ class DeviceWatch:
         self._asked: _Readable | None = None  # as long as a look takes
         self._cost = 0.0
         self._timer: IDelayedCall | None = None
+        self._is_watching = False
 
     def start(self, changed: Callable[[], None]) -> None:
         """Check now and keep watching; `changed` is called whenever `complaints` changes."""
         self._changed = changed
+        self._is_watching = True
         self._look()
 
     def stop(self) -> None:
         """Stop watching. May be called twice."""
+        self._is_watching = False
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._end_look()
         self._reactor.removeReader(self._news)
         self._news.socket.close()
         self._questions.close()
+
+    def expect(self, addresses: Sequence[Interface]) -> None:
+        """From now on the device should have these addresses. It is looked at again soon."""
+        of_version = {address.version: address for address in addresses}
+        self._overlays = tuple(
+            replace(overlay, address=of_version.get(overlay.network.version))
+            for overlay in self._overlays
+        )
+        if self._is_watching:
+            self._look_in(PAUSE)
 
     def way(self, destination: Address, source: Address) -> Way | None:
         """The kernel's route for a packet; None if the kernel cannot be asked."""

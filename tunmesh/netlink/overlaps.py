@@ -40,10 +40,12 @@ _LARGEST_BLOCK = {4: 8, 6: 7}
 
 @dataclass(frozen=True)
 class Overlay:
-    """One address family of the mesh: the network, and our address with its local prefix."""
+    """One address family of the mesh: the network, and our address with its local prefix. An
+    automatic address may change; None: there is none yet. The network is routed to the device all
+    the same, from the start."""
 
     network: IPv4Network | IPv6Network
-    address: IPv4Interface | IPv6Interface
+    address: IPv4Interface | IPv6Interface | None
     broadcast: bool = False  # of the whole network; that of the local subnet comes with the address
     allowed: tuple[Network, ...] = ()  # networking.allow_overlap: what lies in these may overlap
 
@@ -213,9 +215,14 @@ def _concerns(rule: Rule, overlay: Overlay) -> bool:
     """Whether an unmarked packet from this machine to the mesh may match the rule."""
     if rule.is_partial:
         return False
-    own = overlay.address.ip
+    own = overlay.address and overlay.address.ip
     matches = (
-        (rule.source is None or rule.source.prefixlen == 0 or own in rule.source)
+        (
+            rule.source is None
+            or rule.source.prefixlen == 0
+            # An automatic address may become any of the network's.
+            or (_overlap(overlay.network, rule.source) if own is None else own in rule.source)
+        )
         and (rule.destination is None or _overlap(overlay.network, rule.destination))
         and rule.mark & rule.mask == 0
         and rule.incoming in ("", "lo")

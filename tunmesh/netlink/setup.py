@@ -43,6 +43,9 @@ _GUARD: dict[str, Any] = {
     "proto": kernel.PROTOCOL_GUARD,
     "table": kernel.TABLE_MAIN,
 }
+# Of the route to the network of a family whose address is automatic: one more than that of the
+# route that the kernel makes with an address (IPv4), and the kernel's default (IPv6).
+ROUTE_METRIC = {4: 1, 6: 1024}
 _ADDRESS_DEADLINE = 5.0  # seconds; it is a millisecond or two on an idle machine
 
 
@@ -88,7 +91,8 @@ def remark(device: str, overlay: Overlay) -> str | None:
 
 def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
     """Give `device` (down, just created) its MTU and addresses, bring it up, route the mesh to it.
-    On return packets flow.
+    On return packets flow. A network without an address of ours yet is routed to the device, too,
+    so that nothing that is sent to the mesh meanwhile leaves by the default route.
 
     Raises OperatorError; what was done until then is undone when the device is closed.
     """
@@ -100,14 +104,16 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
         if _has_ipv6():
             _forgo_link_local(ip, index, device)
         for overlay in overlays:
-            _add_address(ip, index, device, overlay.address)
+            if overlay.address is not None:
+                _add_address(ip, index, device, overlay.address)
         with _explained(f"bring {device} up"):
             ip.link("set", index=index, state="up")
         for overlay in overlays:
-            if overlay.broadcast:
-                _add_broadcast(ip, index, device, overlay)
+            address = overlay.address
+            if address is not None and overlay.broadcast:
+                _add_broadcast(ip, index, device, overlay.network, address)
             # The kernel adds the route to the local subnet together with the address.
-            if overlay.network != overlay.address.network:
+            if address is None or overlay.network != address.network:
                 _add_route(ip, index, device, overlay)
         _await_usable(device, overlays)
 
@@ -145,27 +151,30 @@ def _add_address(
 
 
 def _add_route(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
+    options: dict[str, Any] = {"priority": ROUTE_METRIC[overlay.network.version]}
+    if overlay.address is not None:
+        options = {"prefsrc": str(overlay.address.ip)}
     with _explained(f"route {overlay.network} to {device}"):
-        ip.route(
-            "add",
-            dst=str(overlay.network),
-            oif=index,
-            prefsrc=str(overlay.address.ip),
-            scope=_RT_SCOPE_LINK,
-        )
+        ip.route("add", dst=str(overlay.network), oif=index, scope=_RT_SCOPE_LINK, **options)
 
 
-def _add_broadcast(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
+def _add_broadcast(
+    ip: IPRoute,
+    index: int,
+    device: str,
+    network: IPv4Network | IPv6Network,
+    address: IPv4Interface | IPv6Interface,
+) -> None:
     """Make the kernel treat the mesh's broadcast address as one. For the local subnet's it does so
     by itself, since the address has that prefix."""
-    if overlay.network.broadcast_address == overlay.address.network.broadcast_address:
+    if network.broadcast_address == address.network.broadcast_address:
         return
-    with _explained(f"make {overlay.network.broadcast_address} a broadcast address of {device}"):
+    with _explained(f"make {network.broadcast_address} a broadcast address of {device}"):
         ip.route(
             "add",
-            dst=f"{overlay.network.broadcast_address}/32",
+            dst=f"{network.broadcast_address}/32",
             oif=index,
-            prefsrc=str(overlay.address.ip),
+            prefsrc=str(address.ip),
             type=kernel.BROADCAST,
             table=kernel.TABLE_LOCAL,
             scope=_RT_SCOPE_LINK,
@@ -179,12 +188,12 @@ def _await_usable(device: str, overlays: Sequence[Overlay]) -> None:
     change all the time there is always news: that is no reason to wait for longer."""
     deadline = time.monotonic() + _ADDRESS_DEADLINE
     with query.open_socket(_RTMGRP_IPV6_ROUTE) as news, query.open_socket() as asked:
-        for overlay in overlays:
-            while not _is_local(asked, overlay.address):
+        for address in [overlay.address for overlay in overlays if overlay.address is not None]:
+            while not _is_local(asked, address):
                 left = deadline - time.monotonic()
                 if left <= 0 or not select.select([news], [], [], left)[0]:
                     raise OperatorError(
-                        f"address {overlay.address} of {device} does not become usable: "
+                        f"address {address} of {device} does not become usable: "
                         "look for what else configures interfaces on this machine"
                     )
                 with suppress(OSError):  # ENOBUFS: there was more of it than the socket holds

@@ -200,6 +200,9 @@ class Explainer:
                     f"{destination} is not in the mesh ({all_of_them}): the kernel sends it "
                     f"another way, and if it came to the tun it would be dropped ({reason})",
                 )
+            case DropReason.NO_ADDRESS:
+                none = "this node has no address yet that it could send it from"
+                return Step(False, f"{none} ({reason}): tunmesh address")
         no_route = f"no linked node has {destination} ({reason})"
         return Step(False, f"{no_route}. {self._who(destination)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, ip_address
 
-from tunmesh.addresses import Address
+from tunmesh.addresses import Address, Interface
 from tunmesh.dataplane.drops import Drop, DropReason
 from tunmesh.netlink.device_state import Unwatched, Way
 
@@ -80,6 +80,7 @@ class MemoryWatch(Unwatched):
     def __init__(self) -> None:
         self.complaints: Sequence[str] = ()
         self.interface: str | None = None  # that packets go to; None: it cannot be asked
+        self.expected: Sequence[Interface] | None = None  # the addresses it was told to expect
         self._changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -87,6 +88,9 @@ class MemoryWatch(Unwatched):
 
     def stop(self) -> None:
         self._changed = lambda: None
+
+    def expect(self, addresses: Sequence[Interface]) -> None:
+        self.expected = tuple(addresses)
 
     def way(self, destination: Address, source: Address) -> Way | None:
         return None if self.interface is None else Way(self.interface, 52)
