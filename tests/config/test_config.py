@@ -13,6 +13,7 @@ import yaml
 from tests.support.configs import MINIMAL, ORIGINAL, SECRET, Case, as_deployed, timing
 from tunmesh.config.keys.root import key_paths
 from tunmesh.config.loading import ConfigError, Endpoint, dump, path_of
+from tunmesh.config.values import Automatic
 
 
 class ValidFiles(Case):
@@ -96,6 +97,17 @@ class ValidFiles(Case):
         self.assertEqual(registrations.bootstrap_retry_interval, 15.0)
         self.assertEqual(registrations.mesh.reregistration_interval, 30.0)
         self.assertEqual(config.process.timing.network.mesh.packet_expiration, 0.15)
+
+    def test_automatic_addresses(self) -> None:
+        """`auto` has the prefix of the network, unless it says another one; shown as such."""
+        text = ORIGINAL.replace("10.77.1.2/24", "auto").replace("fd77::2/64", "auto/64")
+        networking = self.load(text).networking
+        assert networking.ipv4 is not None and networking.ipv6 is not None
+        self.assertEqual(networking.ipv4.node_address_cidr, Automatic(16))
+        self.assertEqual(networking.ipv6.node_address_cidr, Automatic(64))
+        shown = dump(self.load(text))["tun_mesh"]["networking"]
+        self.assertEqual(shown["ipv4"]["node_address_cidr"], "auto/16")
+        self.assertEqual(shown["ipv6"]["node_address_cidr"], "auto/64")
 
     def test_as_deployed(self) -> None:
         """A file from a deployment of the original, with its service discovery, ranges and the keys

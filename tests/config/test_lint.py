@@ -119,6 +119,14 @@ class Errors(LintCase):
         )
         self.assertIn("which lo uses", error)
 
+    def test_network_of_an_automatic_address(self) -> None:
+        """It is compared with this machine's networks before there is an address."""
+        text = GOOD.replace("198.18.0.0/16", "127.7.0.0/16").replace("198.18.1.2/24", "auto/24")
+        (error,) = self.errors(text)
+        self.assertIn("network_cidr: 127.7.0.0/16 overlaps 127.0", error)
+        text = text.replace("127.7.0.0/16", "198.18.0.0/16")
+        self.assertEqual(self.warnings(text), [])
+
     def test_network_of_this_node(self) -> None:
         """A network on the configured device is no conflict: the node is already running."""
         text = GOOD.replace("198.18.0.0/16", "127.7.0.0/16").replace("198.18.1.2", "127.7.1.2")

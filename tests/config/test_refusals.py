@@ -468,6 +468,47 @@ class InvalidFiles(Case):
             text=ORIGINAL,
         )
 
+    def test_form_of_node_address(self) -> None:
+        """An address has a prefix, or is automatic."""
+        key = "18: tun_mesh/networking/ipv4/node_address_cidr: must be"
+        form = "auto, or an IPv4 address such as 10.77.0.1/24"
+        for value, text in {
+            "10.77.1.2": f"{form}, with its prefix",
+            "10.77.1.2/33": form,
+            "fd77::1/64": form,
+            "automatic": f"{form}, with its prefix",
+            "auto/": form,
+            "auto/x": form,
+            "auto/-1": form,
+            "Auto": f"{form}, with its prefix",
+        }.items():
+            self.refused("10.77.1.2/24", value, f'{key} {text}, not "{value}"')
+
+    def test_automatic_prefix(self) -> None:
+        """The local subnet of an automatic address is in the network, and has room for hosts."""
+        key = "18: tun_mesh/networking/ipv4/node_address_cidr: must be"
+        form = "auto/16 (all of network_cidr 10.77.0.0/16) to auto/30"
+        for value in ("auto/15", "auto/0", "auto/31", "auto/64", "auto/999"):
+            self.refused("10.77.1.2/24", value, f'{key} {form}, not "{value}"')
+        self.refused(
+            "fd77::2/64",
+            "auto/47",
+            "46: tun_mesh/networking/ipv6/node_address_cidr: must be "
+            'auto/48 (all of network_cidr fd77::/48) to auto/126, not "auto/47"',
+            text=ORIGINAL,
+        )
+        self.refused(
+            "network_cidr: 10.77.0.0/16\n      node_address_cidr: 10.77.1.2/24",
+            "network_cidr: 10.77.0.0/31\n      node_address_cidr: auto",
+            f"{key} an address: network_cidr 10.77.0.0/31 is too small for auto",
+        )
+
+    def test_automatic_in_a_wrong_network(self) -> None:
+        """Only the network is complained of when it is the network that is wrong."""
+        text = MINIMAL.replace("10.77.1.2/24", "auto").replace("10.77.0.0/16", "10.77.0.0")
+        (line,) = self.refusal(text)
+        self.assertIn("networking/ipv4/network_cidr", line)
+
     def test_no_network(self) -> None:
         """A mesh without any network is refused."""
         start = MINIMAL.index("    ipv4:")

@@ -40,6 +40,8 @@ class Schema(Case):
             filled(uncommented(example()), ANSWERS_FOR_IPV6),
             MINIMAL + "  logging:\n  monitoring:\n    # method: prometheus\n",
             MINIMAL.replace(f"secret: {SECRET}", f"secrets: [{SECRET}]"),
+            MINIMAL.replace("10.77.1.2/24", "auto"),
+            MINIMAL.replace("10.77.1.2/24", "auto/24"),
         ):
             self.assertEqual(self.complaints(text), [])
 
@@ -72,6 +74,7 @@ class Schema(Case):
                 "tun_mesh/clustering/bootstrap_groups/default/bootstrap_node_urls/0",
             ),
             ("10.77.0.0/16", "fd77::/48", "tun_mesh/networking/ipv4/network_cidr"),
+            ("10.77.1.2/24", "automatic", "tun_mesh/networking/ipv4/node_address_cidr"),
             ("ipv4:", "ipv5:", "tun_mesh/networking"),
         ):
             self.wrong(MINIMAL, old, new, place)

@@ -130,7 +130,8 @@ class OnTheWire(Case):
         error = self.assertRaises(
             ConfigError, self.record, "a", "https://alice.example:1", "fe80::1%eth0/64"
         )
-        self.assertIn("must be an IPv6 address such as fd77::1/64, without a scope", str(error))
+        form = "must be auto, or an IPv6 address such as fd77::1/64, without a scope"
+        self.assertIn(form, str(error))
 
     def test_kinds_of_hosts(self) -> None:
         """Underscores, digits, a final dot and addresses are valid in a host."""

@@ -31,7 +31,7 @@ from tunmesh.config.keys.serving import ControlApi, Monitoring, Ssl
 from tunmesh.config.secrecy import weakness
 from tunmesh.config.section import Loading, SecretFile, Section, shown
 from tunmesh.config.types import NODE_NAME_FORM, is_node_name
-from tunmesh.config.values import Endpoint
+from tunmesh.config.values import Automatic, Endpoint
 from tunmesh.errors import OperatorError
 from tunmesh.host import tcp_ports
 from tunmesh.link.keepalive import PING_INTERVAL, SILENCE
@@ -222,8 +222,11 @@ def _room(networking: Networking, _now: float) -> Iterator[_Remark]:
     for name, family in families.items():
         if family is None:
             continue
+        own = family.node_address_cidr
         overlay = Overlay(
-            family.network_cidr, family.node_address_cidr, allowed=networking.allow_overlap
+            family.network_cidr,
+            None if isinstance(own, Automatic) else own,
+            allowed=networking.allow_overlap,
         )
         try:
             clash = setup.clash(networking.tun_device_id, overlay)

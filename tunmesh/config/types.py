@@ -12,18 +12,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Callable
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    ip_address,
-    ip_interface,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -172,24 +161,6 @@ def _ip_address(value: object) -> IPv4Address | IPv6Address:
     return address
 
 
-def _cidr(kind: Callable[[str], Any], expected: str) -> BeforeValidator:
-    def parse(value: object) -> Any:
-        # A bare address would silently become a network of one host.
-        if not isinstance(value, str) or "/" not in value:
-            raise ValueError(wrong(f"{expected}, with its prefix", value))
-        if "%" in value:
-            raise ValueError(wrong(f"{expected}, without a scope", value))
-        try:
-            return kind(value)
-        except ValueError as error:
-            if "host bits" in str(error):
-                expected_here = f"{ip_interface(value).network}, the network itself"
-                raise ValueError(wrong(expected_here, value)) from None
-            raise ValueError(wrong(expected, value)) from None
-
-    return BeforeValidator(parse)
-
-
 def _like(pattern: str, expected: str, longest: int | None = None) -> AfterValidator:
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -232,7 +203,6 @@ def or_text(json_type: str, pattern: str) -> dict[str, Any]:
 
 AS_TEXT = PlainSerializer(str, return_type=str)
 _FILE = Kind("file", {"type": "string", "minLength": 1})
-_V4, _V6 = r"[0-9.]+/[0-9]{1,2}", r"[0-9A-Fa-f:.]+/[0-9]{1,3}"
 _ANY_ADDRESS = r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 
 NULL_IS_EMPTY = BeforeValidator(lambda value: () if value is None else value)
@@ -284,31 +254,6 @@ IpAddress = Annotated[
     IPv4Address | IPv6Address,
     BeforeValidator(_ip_address),
     Kind("IP address", text_of(_ANY_ADDRESS)),
-]
-Ipv4Network = Annotated[
-    IPv4Network,
-    _cidr(IPv4Network, "an IPv4 network such as 10.77.0.0/16"),
-    Kind("IPv4 network", text_of(_V4)),
-]
-Ipv4Address = Annotated[
-    IPv4Interface,
-    _cidr(IPv4Interface, "an IPv4 address such as 10.77.0.1/24"),
-    Kind("IPv4 address with prefix", text_of(_V4)),
-]
-Ipv6Network = Annotated[
-    IPv6Network,
-    _cidr(IPv6Network, "an IPv6 network such as fd77::/48"),
-    Kind("IPv6 network", text_of(_V6)),
-]
-Ipv6Address = Annotated[
-    IPv6Interface,
-    _cidr(IPv6Interface, "an IPv6 address such as fd77::1/64"),
-    Kind("IPv6 address with prefix", text_of(_V6)),
-]
-AnyNetwork = Annotated[
-    IPv4Network | IPv6Network,
-    _cidr(ip_network, "a network such as 10.0.0.0/8 or fd00::/8"),
-    Kind("network", text_of(f"{_V4}|{_V6}")),
 ]
 NodeName = Annotated[
     str,

@@ -63,6 +63,16 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Automatic:
+    """An address that the node chooses itself, in a local subnet with a prefix of this length."""
+
+    prefix: int
+
+    def __str__(self) -> str:
+        return f"auto/{self.prefix}"
+
+
+@dataclass(frozen=True)
 class SocketAddress:
     """An address of this machine, and a TCP port of it: `127.0.0.1:9464`, `[::]:9464`."""
 

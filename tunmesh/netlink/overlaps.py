@@ -48,6 +48,8 @@ class Overlay:
     address: IPv4Interface | IPv6Interface | None
     broadcast: bool = False  # of the whole network; that of the local subnet comes with the address
     allowed: tuple[Network, ...] = ()  # networking.allow_overlap: what lies in these may overlap
+    prefix: int | None = None  # of the automatic address; None: the address is static
+    reserved: tuple[Address, ...] = ()  # addresses of the network that no node may have
 
 
 @dataclass(frozen=True)

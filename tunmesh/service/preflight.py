@@ -11,9 +11,11 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING
 
-from tunmesh.addresses import Address
+from tunmesh.addresses import Address, Network
+from tunmesh.config.values import Automatic
 from tunmesh.dataplane import tun
 from tunmesh.host import holders, privileges, seccomp, tcp_ports
 from tunmesh.host.helper_process import open_in_child
@@ -45,7 +47,7 @@ class Plan:
         return cls(
             device=networking.tun_device_id,
             overlays=tuple(
-                Overlay(
+                _overlay(
                     family.network_cidr,
                     family.node_address_cidr,
                     family is ipv4 and ipv4.enable_broadcast,
@@ -61,6 +63,17 @@ class Plan:
             uid=config.process.uid,
             gid=config.process.gid,
         )
+
+
+def _overlay(
+    network: IPv4Network | IPv6Network,
+    own: IPv4Interface | IPv6Interface | Automatic,
+    broadcast: bool,
+    allowed: tuple[Network, ...],
+) -> Overlay:
+    if isinstance(own, Automatic):
+        return Overlay(network, None, broadcast, allowed, prefix=own.prefix)
+    return Overlay(network, own, broadcast, allowed)
 
 
 def take(plan: Plan) -> tuple[int, tcp_ports.Bound]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tunmesh import __version__
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from tunmesh.config.values import Automatic
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link.keepalive import Timing
 from tunmesh.node.settings import Reloadable, Settings
@@ -54,7 +55,11 @@ def settings_of(config: Config, reloadable: Reloadable) -> Settings:
             name=clustering.node_name or socket.gethostname(),
             started=int(time.time() * 1000),
             url=str(clustering.control_api_advertise_url),
-            addresses=tuple(family.node_address_cidr for family in families),
+            addresses=tuple(
+                family.node_address_cidr
+                for family in families
+                if not isinstance(family.node_address_cidr, Automatic)
+            ),
             version=__version__,
             networks=tuple(family.network_cidr for family in families),
         ),

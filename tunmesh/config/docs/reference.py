@@ -62,6 +62,11 @@ tunnel. `node_address_cidr` is this node's own address, with the prefix of its l
 may be smaller: it determines which nodes receive local broadcasts, and whether the `local` or the
 `mesh` timing applies to a peer. There must be `ipv4`, `ipv6` or both.
 
+With `node_address_cidr: auto` the node chooses an address that is free, so that all nodes can share
+one file. The same node name gets the same address again as long as it is free. `auto/24` is an
+address with that prefix for its local subnet; without one it is that of `network_cidr`. Nodes with
+automatic and with static addresses can be in one mesh, and a node may have one of each.
+
 ## Secrets
 
 A secret has {MIN_SECRET} characters or more. It is in the config itself (`secret`), in a file of

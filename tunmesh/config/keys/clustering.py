@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
+from tunmesh.config.networks import AnyNetwork
 from tunmesh.config.section import SecretFile, Section
 from tunmesh.config.types import (
     NO_EFFECT,
     NULL_IS_EMPTY,
     RELOADED,
-    AnyNetwork,
     GroupName,
     Integer,
     NodeName,

@@ -5,21 +5,19 @@ Part of `keys`, where the rules for declarations are.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Annotated, ClassVar
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from tunmesh.config.section import Section, wrong
-from tunmesh.config.types import (
-    NULL_IS_EMPTY,
+from tunmesh.config.networks import (
     AnyNetwork,
-    DeviceName,
     Ipv4Address,
     Ipv4Network,
     Ipv6Address,
     Ipv6Network,
 )
+from tunmesh.config.section import Section
+from tunmesh.config.types import NULL_IS_EMPTY, DeviceName
 
 
 class Ipv4(Section):
@@ -31,7 +29,9 @@ class Ipv4(Section):
     )
     node_address_cidr: Ipv4Address = Field(
         description="This node's own address, with the prefix of its local subnet. The subnet "
-        "determines which nodes receive local broadcasts and which timing applies.",
+        "determines which nodes receive local broadcasts and which timing applies. `auto`: the "
+        "node chooses an address that is free (`auto/24`: with this prefix; otherwise with that "
+        "of network_cidr).",
         examples=["10.77.1.2/24"],
     )
     enable_broadcast: bool = Field(
@@ -39,12 +39,6 @@ class Ipv4(Section):
         description="Carry broadcasts. 255.255.255.255 and the last address of the local subnet "
         "reach the nodes of that subnet, the last address of network_cidr all nodes.",
     )
-
-    @field_validator("node_address_cidr")
-    @classmethod
-    def _fits(cls, address: IPv4Interface, info: ValidationInfo) -> IPv4Interface:
-        _check_node_address(address, info.data.get("network_cidr"))
-        return address
 
 
 class Ipv6(Section):
@@ -56,15 +50,10 @@ class Ipv6(Section):
     )
     node_address_cidr: Ipv6Address = Field(
         description="This node's own address, with the prefix of its local subnet. The subnet "
-        "determines which timing applies.",
+        "determines which timing applies. `auto`: the node chooses an address that is free "
+        "(`auto/64`: with this prefix; otherwise with that of network_cidr).",
         examples=["fd77:0:0:1::2/64"],
     )
-
-    @field_validator("node_address_cidr")
-    @classmethod
-    def _fits(cls, address: IPv6Interface, info: ValidationInfo) -> IPv6Interface:
-        _check_node_address(address, info.data.get("network_cidr"))
-        return address
 
 
 class Networking(Section):
@@ -101,31 +90,3 @@ class Networking(Section):
         if self.ipv4 is None and self.ipv6 is None:
             raise ValueError("must have ipv4, ipv6 or both, not none of them")
         return self
-
-
-def _check_node_address(
-    address: IPv4Interface | IPv6Interface, network: IPv4Network | IPv6Network | None
-) -> None:
-    if network is None:  # it has a problem of its own
-        return
-    if address.ip not in network:
-        raise ValueError(wrong(f"an address inside network_cidr {network}", str(address)))
-    if address.network.prefixlen < network.prefixlen:
-        raise ValueError(wrong(f"in a subnet no larger than network_cidr {network}", str(address)))
-    for around in (network, address.network):
-        if address.ip in _reserved(around):
-            raise ValueError(
-                wrong(
-                    f"an address for a node, which {address.ip} in {around} cannot be", str(address)
-                )
-            )
-
-
-def _reserved(network: IPv4Network | IPv6Network) -> tuple[object, ...]:
-    """The addresses that stand for the network: its first (RFC 4291 section 2.6.1 for IPv6) and,
-    in IPv4, its last, unless it has no more than two (RFC 3021, RFC 6164)."""
-    if network.num_addresses <= 2:
-        return ()
-    if network.version == 6:
-        return (network.network_address,)
-    return (network.network_address, network.broadcast_address)

@@ -1,0 +1,135 @@
+"""The kinds of value that name networks, and the node's own address in one.
+
+Like those in config.types: text in, a plain checked value out, or a ValueError for the person who
+wrote the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import (
+    IPv4Interface,
+    IPv4Network,
+    IPv6Interface,
+    IPv6Network,
+    ip_interface,
+    ip_network,
+)
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainValidator, ValidationInfo
+
+from tunmesh.config.section import Kind, wrong
+from tunmesh.config.types import AS_TEXT, text_of
+from tunmesh.config.values import Automatic
+
+_AUTOMATIC = re.compile(r"auto(?:/([0-9]{1,3}))?")
+_V4, _V6 = r"[0-9.]+/[0-9]{1,2}", r"[0-9A-Fa-f:.]+/[0-9]{1,3}"
+
+
+def _cidr_of(kind: Callable[[str], Any], expected: str) -> Callable[[object], Any]:
+    def parse(value: object) -> Any:
+        # A bare address would silently become a network of one host.
+        if not isinstance(value, str) or "/" not in value:
+            raise ValueError(wrong(f"{expected}, with its prefix", value))
+        if "%" in value:
+            raise ValueError(wrong(f"{expected}, without a scope", value))
+        try:
+            return kind(value)
+        except ValueError as error:
+            if "host bits" in str(error):
+                expected_here = f"{ip_interface(value).network}, the network itself"
+                raise ValueError(wrong(expected_here, value)) from None
+            raise ValueError(wrong(expected, value)) from None
+
+    return parse
+
+
+def _cidr(kind: Callable[[str], Any], expected: str) -> BeforeValidator:
+    return BeforeValidator(_cidr_of(kind, expected))
+
+
+def _node_address(kind: Callable[[str], Any], expected: str) -> PlainValidator:
+    """An address of the network that is the key `network_cidr` beside it, or an automatic one."""
+    parse = _cidr_of(kind, f"auto, or {expected}")
+
+    def address(value: object, info: ValidationInfo) -> Any:
+        network = info.data.get("network_cidr")  # None: it has a problem of its own
+        found = _AUTOMATIC.fullmatch(value) if isinstance(value, str) else None
+        if found is not None:
+            return _automatic(found[1], network)
+        own = parse(value)
+        if network is not None:
+            _check_node_address(own, network)
+        return own
+
+    return PlainValidator(address)
+
+
+def _automatic(prefix: str | None, network: IPv4Network | IPv6Network | None) -> Automatic:
+    if network is None:
+        return Automatic(int(prefix or 0))
+    longest = network.max_prefixlen - 2  # so that hosts are left beside those that are reserved
+    if network.prefixlen > longest:
+        raise ValueError(f"must be an address: network_cidr {network} is too small for auto")
+    length = network.prefixlen if prefix is None else int(prefix)
+    if not network.prefixlen <= length <= longest:
+        within = f"auto/{network.prefixlen} (all of network_cidr {network}) to auto/{longest}"
+        raise ValueError(wrong(within, f"auto/{prefix}"))
+    return Automatic(length)
+
+
+def _check_node_address(
+    address: IPv4Interface | IPv6Interface, network: IPv4Network | IPv6Network
+) -> None:
+    if address.ip not in network:
+        raise ValueError(wrong(f"an address inside network_cidr {network}", str(address)))
+    if address.network.prefixlen < network.prefixlen:
+        raise ValueError(wrong(f"in a subnet no larger than network_cidr {network}", str(address)))
+    for around in (network, address.network):
+        if address.ip in _standing_for(around):
+            raise ValueError(
+                wrong(
+                    f"an address for a node, which {address.ip} in {around} cannot be", str(address)
+                )
+            )
+
+
+def _standing_for(network: IPv4Network | IPv6Network) -> tuple[object, ...]:
+    """The addresses that stand for the network: its first (RFC 4291 section 2.6.1 for IPv6) and,
+    in IPv4, its last, unless it has no more than two (RFC 3021, RFC 6164)."""
+    if network.num_addresses <= 2:
+        return ()
+    if network.version == 6:
+        return (network.network_address,)
+    return (network.network_address, network.broadcast_address)
+
+
+Ipv4Network = Annotated[
+    IPv4Network,
+    _cidr(IPv4Network, "an IPv4 network such as 10.77.0.0/16"),
+    Kind("IPv4 network", text_of(_V4)),
+]
+Ipv4Address = Annotated[
+    IPv4Interface | Automatic,
+    _node_address(IPv4Interface, "an IPv4 address such as 10.77.0.1/24"),
+    AS_TEXT,
+    Kind("IPv4 address with prefix, or auto", text_of(f"{_V4}|{_AUTOMATIC.pattern}")),
+]
+Ipv6Network = Annotated[
+    IPv6Network,
+    _cidr(IPv6Network, "an IPv6 network such as fd77::/48"),
+    Kind("IPv6 network", text_of(_V6)),
+]
+Ipv6Address = Annotated[
+    IPv6Interface | Automatic,
+    _node_address(IPv6Interface, "an IPv6 address such as fd77::1/64"),
+    AS_TEXT,
+    Kind("IPv6 address with prefix, or auto", text_of(f"{_V6}|{_AUTOMATIC.pattern}")),
+]
+AnyNetwork = Annotated[
+    IPv4Network | IPv6Network,
+    _cidr(ip_network, "a network such as 10.0.0.0/8 or fd00::/8"),
+    Kind("network", text_of(f"{_V4}|{_V6}")),
+]
