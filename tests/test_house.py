@@ -45,7 +45,7 @@ PURE = """
     membership.lost_nodes membership.me membership.name_conflicts membership.node_links
     membership.precedence membership.reservations membership.roster membership.seniority
     membership.shares
-    dialing.dial_budget dialing.dial_limit dialing.dialable
+    dialing.dial_budget dialing.dial_limit dialing.dialable dialing.own_url
     dataplane.carrier dataplane.drops dataplane.fragments dataplane.inspection dataplane.peer
     dataplane.table
     netlink.codec netlink.device_state netlink.overlaps netlink.kernel

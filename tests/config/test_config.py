@@ -44,6 +44,23 @@ class ValidFiles(Case):
         self.assertEqual(timing.registrations.mesh.reregistration_interval, 30.0)
         self.assertEqual(timing.network.local.packet_expiration, 0.1)
 
+    def test_advertised_host_to_be_found(self) -> None:
+        """Without an advertised URL, or with `auto` as its host, the node finds the host; the port
+        is the one it listens on unless another is given. Printed and read again, it is the same."""
+        line = "    control_api_advertise_url: https://alice.example:4567\n"
+        for value, written, endpoint in (
+            ("", "auto", Endpoint("auto", 0)),
+            (line.replace("https://alice.example:4567", "auto"), "auto", Endpoint("auto", 0)),
+            (line.replace("alice.example", "auto"), "https://auto:4567", Endpoint("auto", 4567)),
+            (line.replace("alice.example", "AUTO"), "https://auto:4567", Endpoint("auto", 4567)),
+        ):
+            config = self.load(MINIMAL.replace(line, value))
+            url = config.clustering.control_api_advertise_url
+            self.assertEqual((url, url.is_auto), (endpoint, True))
+            printed = dump(config)["tun_mesh"]["clustering"]["control_api_advertise_url"]
+            self.assertEqual(printed, written)
+        self.assertFalse(self.load(MINIMAL).clustering.control_api_advertise_url.is_auto)
+
     def test_user_by_name(self) -> None:
         """A user and a group may be given by name; a user without a group has its own."""
         users = {"tunmesh": pwd.struct_passwd(("tunmesh", "x", 998, 997, "", "/", ""))}

@@ -299,6 +299,13 @@ class Warnings(LintCase):
             self.assertIn("4: tun_mesh/clustering/control_api_advertise_url: is https://", warning)
             self.assertIn("give the host name or address at which other nodes reach", warning)
 
+    def test_url_to_be_found(self) -> None:
+        """A URL whose host the node is to find out says nothing that could be doubted."""
+        text = GOOD.replace("      key_file", "      verify_hostname: true\n      key_file")
+        text = text.replace("    auth:\n", "    dial_allow: [192.0.2.0/24]\n    auth:\n")
+        for url in ("auto", "https://auto:14567"):
+            self.assertEqual(self.warnings(text.replace("https://alice.example:4567", url)), [])
+
     def test_dial_allow(self) -> None:
         """A node whose own address is not in its dial_allow will not be dialed by others."""
         text = GOOD.replace("alice.example", "192.0.2.1")

@@ -18,7 +18,6 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "configuration.md"
 
 # In the order of the file.
 ANSWERS = (
-    ("control_api_advertise_url", "https://192.0.2.10:4567"),
     ("secret", SECRET),
     ("cert_file_path", "cert.pem"),
     ("key_file_path", "key.pem"),
@@ -27,10 +26,10 @@ ANSWERS = (
     ("uid", "65532"),
 )
 ANSWERS_FOR_IPV6 = (
-    *ANSWERS[:6],
+    *ANSWERS[:5],
     ("network_cidr", "fd77::/48"),
     ("node_address_cidr", "fd77::2/64"),
-    ANSWERS[6],
+    ANSWERS[5],
 )
 
 

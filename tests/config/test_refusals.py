@@ -377,11 +377,13 @@ class InvalidFiles(Case):
 
     def test_advertise_url(self) -> None:
         """The advertised URL is https with a host and a port, and nothing more."""
-        key = "4: tun_mesh/clustering/control_api_advertise_url: must be a URL of the form "
-        form = f"{key}https://HOST:PORT, with nothing after it"
+        key = "4: tun_mesh/clustering/control_api_advertise_url: must be auto, or a URL "
+        form = f"{key}of the form https://HOST:PORT, with nothing after it"
         for url in (
             "http://alice.example:4567",
             "https://alice.example",
+            "https://auto",
+            "automatic",
             "https://alice.example:0",
             "https://alice.example:65536",
             "https://alice.example:4567/path",

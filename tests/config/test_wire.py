@@ -14,6 +14,7 @@ from tests.support.configs import Case
 from tunmesh.config.loading import ConfigError
 from tunmesh.config.types import _NODE_NAME
 from tunmesh.config.urls import _URL
+from tunmesh.netlink import own_address
 from tunmesh.node.settings import Reloadable
 from tunmesh.service.settings import settings_of
 from tunmesh.testing.credentials import credentials
@@ -94,6 +95,15 @@ class OnTheWire(Case):
         self.assertEqual(NodeRecord.decode(record.encode()), record)
         address = IPv6Address("fd77::1234:1")
         self.assertEqual(record.addresses[1], ip_interface((address, 64)))
+
+    def test_url_to_be_found(self) -> None:
+        """Where the host is to be found out, there is one from the start; the port is given, or the
+        one that is listened on."""
+        self.patch(own_address, "guess", lambda networks, targets: "2001:db8::7")
+        for url, port in (("auto", 4567), ("https://auto:14567", 14567)):
+            record = self.record("n", url)
+            self.assertEqual(record.url, f"https://[2001:db8::7]:{port}")
+            self.assertEqual(NodeRecord.decode(record.encode()), record)
 
     def test_host_name(self) -> None:
         """A host name may be as long as the kernel permits, so the default node name is never too

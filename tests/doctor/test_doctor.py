@@ -162,6 +162,12 @@ class DoctorTests(DoctorCase):
         )
         self.assertNotIn("TCP:", text)
 
+    async def test_url_to_be_found(self) -> None:
+        """The doctor says which URL the node would find for itself."""
+        self.ground.change(2, clustering__control_api_advertise_url="https://auto:14567")
+        text = await self.says(2)
+        self.assertIn("https://10.99.0.2:14567\n  ok  this machine would advertise it", text)
+
     async def test_something_else(self) -> None:
         """A name that does not resolve, and a port of some other service, are reported."""
         urls = ["https://node.invalid:4567", "https://10.99.0.2:4599"]

@@ -200,7 +200,7 @@ def _key_of_file(ssl: Ssl, error: str) -> str:
 
 def _named(whole: Config, _now: float) -> Iterator[_Remark]:
     ssl, url = whole.control_api.ssl, whole.clustering.control_api_advertise_url
-    if not ssl.verify_hostname:
+    if not ssl.verify_hostname or url.is_auto:
         return
     try:
         (own, *_) = pem.read_certificates(ssl.cert_file_path)

@@ -14,7 +14,7 @@ from pydantic import (
 
 from tunmesh.config.section import Kind, wrong
 from tunmesh.config.types import AS_TEXT, text_of
-from tunmesh.config.values import Endpoint
+from tunmesh.config.values import AUTO, Endpoint
 from tunmesh.wire.records import split_url
 from tunmesh.wire.sizes import MAX_HOST
 
@@ -27,8 +27,9 @@ _URL = re.compile(rf"[Hh][Tt][Tt][Pp][Ss]://{_HOST}(?::([0-9]{{1,5}}))?/?")
 _ANY_HOST = re.compile(r"[Hh][Tt][Tt][Pp][Ss]://([^/:@?#\[\]\s]+)(?::[0-9]{1,5})?/?")
 
 
-def _endpoint(value: object, default_port: int | None, form: str) -> Endpoint:
-    expected = f"a URL of the form {form}, with nothing after it"
+def _endpoint(value: object, default_port: int | None, form: str, other: str = "") -> Endpoint:
+    """`form`: what the URL should look like; `other`: what may be there instead of it."""
+    expected = f"{other}a URL of the form {form}, with nothing after it"
     match = _URL.fullmatch(value) if isinstance(value, str) else None
     if match is None and "@" in str(value):
         raise ValueError(f"must be {expected}, without a user name or password")
@@ -55,7 +56,9 @@ def _right_host(url: str) -> str:
 
 
 def _advertised(value: object) -> Endpoint:
-    endpoint = _endpoint(value, None, "https://HOST:PORT")
+    if value == AUTO:
+        return Endpoint(AUTO, 0)
+    endpoint = _endpoint(value, None, "https://HOST:PORT", f"{AUTO}, or ")
     if endpoint.address is not None and endpoint.address.is_unspecified:
         raise ValueError(wrong("the https://HOST:PORT at which other nodes reach this one", value))
     return endpoint
@@ -66,5 +69,10 @@ def _bootstrap(value: object) -> Endpoint:
 
 
 _URL_KIND = Kind("URL", text_of(_URL.pattern))
-AdvertiseUrl = Annotated[Endpoint, PlainValidator(_advertised), AS_TEXT, _URL_KIND]
+AdvertiseUrl = Annotated[
+    Endpoint,
+    PlainValidator(_advertised),
+    AS_TEXT,
+    Kind("`auto` or URL", text_of(rf"{AUTO}|{_URL.pattern}")),
+]
 BootstrapUrl = Annotated[Endpoint, PlainValidator(_bootstrap), AS_TEXT, _URL_KIND]

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 DEFAULT_PATH = "/etc/tunmesh/config.yaml"
 PATH_VARIABLE = "TUNMESH_CONFIG_PATH"
+AUTO = "auto"  # in place of a host: the node finds it out
 
 
 def path_of(option: str | None, environ: Mapping[str, str]) -> Path:
@@ -44,12 +45,15 @@ class Plain:
 @dataclass(frozen=True)
 class Endpoint:
     """The URL of a node: `https://HOST:PORT`. `host` is a name or an address, without brackets,
-    in lower case."""
+    in lower case. In the URL that a node advertises, it may be AUTO, and `port` 0 then stands for
+    the port that the node listens on: written `auto`."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
+        if not self.port:
+            return self.host
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"https://{host}:{self.port}"
 
@@ -60,6 +64,11 @@ class Endpoint:
             return ip_address(self.host)
         except ValueError:
             return None
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the node is to find out its host."""
+        return self.host == AUTO
 
 
 @dataclass(frozen=True)

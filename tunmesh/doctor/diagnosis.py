@@ -22,6 +22,7 @@ from tunmesh.dataplane import tun
 from tunmesh.doctor.probe import addresses_of, reach
 from tunmesh.errors import OperatorError
 from tunmesh.host import access
+from tunmesh.netlink import own_address
 from tunmesh.service import preflight
 from tunmesh.service.preflight import Plan
 from tunmesh.tls import certificates
@@ -109,6 +110,15 @@ def _own_url(own: Endpoint, outside: Outside) -> Iterator[Finding]:
                 yield Finding(str(own), BAD, f"advertised by this node: {why}")
 
 
+def _found_url(own: Endpoint) -> Finding:
+    """The node's own URL, whose host it finds out."""
+    if own.address is not None and own.address.is_loopback:
+        text = "it has no other address that peers could reach: is the network up?"
+        return Finding(str(own), DOUBT, f"this machine would advertise it: {text}")
+    text = "at its start; from where it reaches the first other node may be another address"
+    return Finding(str(own), OK, f"this machine would advertise it {text}")
+
+
 def _names(config: Config) -> Iterator[Finding]:
     """Whether the node may resolve names once it runs as its own user."""
     uid, gid = config.process.uid, config.process.gid
@@ -132,9 +142,16 @@ def _urls(config: Config, is_running: bool) -> Iterator[Finding]:
     keys = tuple(Key.derive(secret) for secret in clustering.auth.accepted)
     own = clustering.control_api_advertise_url
     families = (config.networking.ipv4, config.networking.ipv6)
-    outside = Outside([family.network_cidr for family in families if family is not None])
-    yield from _own_url(own, outside)
+    networks = [family.network_cidr for family in families if family is not None]
+    outside = Outside(networks)
     groups = clustering.bootstrap_groups.values()
+    if own.is_auto:
+        urls = [(url.host, url.port) for group in groups for url in group.bootstrap_node_urls]
+        host = own_address.guess(networks, urls)
+        own = Endpoint(host, own.port or config.control_api.listen_port)
+        yield _found_url(own)
+    else:
+        yield from _own_url(own, outside)
     is_alone = all(url == own for group in groups for url in group.bootstrap_node_urls)
     for name, group in clustering.bootstrap_groups.items():
         if not group.bootstrap_node_urls:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import secrets
 import socket
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tunmesh import __version__
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
-from tunmesh.config.values import Automatic
+from tunmesh.config.values import Automatic, Endpoint
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link.keepalive import Timing
+from tunmesh.netlink import own_address
 from tunmesh.node.settings import Reloadable, Settings
 from tunmesh.tls import certificates
 from tunmesh.wire.records import NodeRecord
@@ -54,7 +56,7 @@ def settings_of(config: Config, reloadable: Reloadable) -> Settings:
             id=node_key.id,
             name=clustering.node_name or socket.gethostname(),
             started=int(time.time() * 1000),
-            url=str(clustering.control_api_advertise_url),
+            url=_url(config, reloadable.groups),
             addresses=tuple(
                 family.node_address_cidr
                 for family in families
@@ -78,6 +80,17 @@ def settings_of(config: Config, reloadable: Reloadable) -> Settings:
         local=_timing(timing, timing.registrations.local, timing.network.local),
         mesh=_timing(timing, timing.registrations.mesh, timing.network.mesh),
     )
+
+
+def _url(config: Config, groups: Iterable[GroupSettings]) -> str:
+    """What the node advertises; if it is to find out its host, what it would be now."""
+    url = config.clustering.control_api_advertise_url
+    if not url.is_auto:
+        return str(url)
+    families = (config.networking.ipv4, config.networking.ipv6)
+    networks = [family.network_cidr for family in families if family is not None]
+    host = own_address.guess(networks, (target for group in groups for target in group.targets))
+    return str(Endpoint(host, url.port or config.control_api.listen_port))
 
 
 def _timing(

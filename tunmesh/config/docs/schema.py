@@ -27,6 +27,7 @@ from pydantic_core import PydanticUndefined
 from tunmesh.config.file import REFERENCE
 from tunmesh.config.keys.root import ConfigFile, has_effect, section_in
 from tunmesh.config.section import Kind, Section
+from tunmesh.config.values import Endpoint
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -120,4 +121,4 @@ def _as_json(default: object) -> object:
     """A default as JSON has it."""
     if isinstance(default, tuple):
         return list(default)
-    return str(default) if isinstance(default, Path) else default
+    return str(default) if isinstance(default, Path | Endpoint) else default

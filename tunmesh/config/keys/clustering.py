@@ -21,6 +21,7 @@ from tunmesh.config.types import (
     SecretInFile,
 )
 from tunmesh.config.urls import AdvertiseUrl, BootstrapUrl
+from tunmesh.config.values import AUTO, Endpoint
 
 
 class Auth(Section):
@@ -114,8 +115,10 @@ class Clustering(Section):
         description="Name of this node in logs, metrics and status. null: the host name.",
     )
     control_api_advertise_url: AdvertiseUrl = Field(
+        default=Endpoint(AUTO, 0),
         description="The https://HOST:PORT at which other nodes reach this one. Unique to this "
-        "node: it cannot be a load balancer.",
+        "node: it cannot be a load balancer. auto, or https://auto:PORT: HOST is the address from "
+        "which this node reaches the first other one. Without PORT: control_api/listen_port.",
         examples=["https://192.0.2.10:4567"],
     )
     auth: Auth = Field(
