@@ -107,6 +107,9 @@ class Errors(LintCase):
                 "underscores"
             ],
         )
+        automatic = GOOD.replace("clustering:", "clustering:\n    node_name: auto")
+        (error,) = self.errors(automatic)
+        self.assertIn('4: tun_mesh/clustering/node_name: is auto, and the host name "büro', error)
         named = GOOD.replace("clustering:", "clustering:\n    node_name: office")
         self.assertEqual(self.warnings(named), [])
 

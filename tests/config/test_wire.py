@@ -16,6 +16,7 @@ from tunmesh.config.types import _NODE_NAME
 from tunmesh.config.urls import _URL
 from tunmesh.netlink import own_address
 from tunmesh.node.settings import Reloadable
+from tunmesh.service import node_name
 from tunmesh.service.settings import settings_of
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import Mesh
@@ -74,7 +75,9 @@ class OnTheWire(Case):
             ipv6 = f"ipv6: {{network_cidr: '::/0', node_address_cidr: {json.dumps(address)}}}"
             text = self.with_line("    ipv4:", f"    {ipv6}\n    ipv4:", text)
         reloadable = Reloadable(keys=(), credentials=credentials(), groups=())
-        return settings_of(self.load(text), reloadable).record
+        config = self.load(text)
+        chosen = node_name.choose(config.clustering.node_name, ())
+        return settings_of(config, reloadable, chosen.name).record
 
     @settings(max_examples=150, deadline=None)
     @given(VALUES)

@@ -32,7 +32,7 @@ class InChild(ReloadCase):
             "import sys; from pathlib import Path; "
             "from tunmesh.service import composition, load, settings; "
             f"loaded = load.load_in_child(Path({str(self.path)!r})); "
-            "settings.settings_of(loaded.config, loaded.reloadable); "
+            "settings.settings_of(loaded.config, loaded.reloadable, 'alice'); "
             "sys.exit('pydantic' in sys.modules or 'yaml' in sys.modules)"
         )
         self.assertEqual(subprocess.run([sys.executable, "-c", code]).returncode, 0)

@@ -125,6 +125,15 @@ class RunningTests(NodeCase):
         self.assertEqual(await node.ended, 0)
         self.assertNotIn(self.ground.secret, node.text)
 
+    async def test_automatic_name(self) -> None:
+        """With `node_name: auto` a node looks for a name in the DNS before it starts, and takes the
+        host name where there is none; the log says so."""
+        self.ground.change(clustering__node_name="auto")
+        node = self.ground.start()
+        named = await node.logged("named", node=socket.gethostname())
+        self.assertTrue(named["why"].startswith("the host name, because "), named)
+        await node.logged("listening")
+
     async def test_monotonic_timers(self) -> None:
         """The node's timers do not depend on the wall clock, which may be set."""
         self.assertEqual(

@@ -31,7 +31,7 @@ from tunmesh.config.keys.serving import ControlApi, Monitoring, Ssl
 from tunmesh.config.secrecy import weakness
 from tunmesh.config.section import Loading, SecretFile, Section, shown
 from tunmesh.config.types import NODE_NAME_FORM, is_node_name
-from tunmesh.config.values import Automatic, Endpoint
+from tunmesh.config.values import AUTO, Automatic, Endpoint
 from tunmesh.errors import OperatorError
 from tunmesh.host import tcp_ports
 from tunmesh.link.keepalive import PING_INTERVAL, SILENCE
@@ -112,8 +112,9 @@ def _without_effect(document: Document) -> Iterator[Problem]:
 
 def _name(clustering: Clustering, _now: float) -> Iterator[_Remark]:
     host = socket.gethostname()
-    if clustering.node_name is None and not is_node_name(host):
-        text = f"is not given, and the host name {shown(host)} cannot be a node's name; set it to "
+    if clustering.node_name in (None, AUTO) and not is_node_name(host):
+        given = "is not given" if clustering.node_name is None else "is auto"
+        text = f"{given}, and the host name {shown(host)} cannot be a node's name; set it to "
         yield _Remark(("node_name",), f"{text}{NODE_NAME_FORM}", is_error=True)
 
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 DEFAULT_PATH = "/etc/tunmesh/config.yaml"
 PATH_VARIABLE = "TUNMESH_CONFIG_PATH"
-AUTO = "auto"  # in place of a host: the node finds it out
+AUTO = "auto"  # in place of a value: the node finds it out
 
 
 def path_of(option: str | None, environ: Mapping[str, str]) -> Path:

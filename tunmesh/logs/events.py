@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 _WORDS = {
     "node": """
-        starting tun_up listening monitoring public_metrics no_control_socket page no_page
+        starting named tun_up listening monitoring public_metrics no_control_socket page no_page
         privileges ready not_ready leaving settled gone failed tun_lost bug log_lost left_out
         dropped stock_transport not_watched device_changed device_whole
     """,

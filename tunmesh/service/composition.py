@@ -46,8 +46,9 @@ from tunmesh.node.node import Node
 from tunmesh.node.settings import Host
 from tunmesh.observe import metrics
 from tunmesh.observe.systemd import Supervisor
-from tunmesh.service import preflight
+from tunmesh.service import node_name, preflight
 from tunmesh.service.load import LoadedConfig, load
+from tunmesh.service.node_name import ChosenName
 from tunmesh.service.options import Options
 from tunmesh.service.preflight import Plan
 from tunmesh.service.reload import Reloader
@@ -73,8 +74,9 @@ class NodeService(Service):
         self._reactor = reactor
         self._path = path
         self._config = loaded.config
-        self._settings = settings_of(loaded.config, loaded.reloadable)
         self._plan = Plan.of(loaded.config)
+        self._name = self._choose_name()
+        self._settings = settings_of(loaded.config, loaded.reloadable, self._name.name)
         self._log_writer = log_writer
         self._reloader = Reloader(
             reactor,
@@ -92,6 +94,10 @@ class NodeService(Service):
         self._recent = RecentEvents()
         self._is_leaving = False
 
+    def _choose_name(self) -> ChosenName:
+        networks = [overlay.network for overlay in self._plan.overlays]
+        return node_name.choose(self._config.clustering.node_name, networks)
+
     def privilegedStartService(self) -> None:
         """Do everything that needs root, and give up root."""
         # Signals wait until the reactor runs. Before that, or while it installs its own handlers,
@@ -106,6 +112,13 @@ class NodeService(Service):
             version=record.version,
             path=str(self._path),
         )
+        if self._name.why:
+            self.log.info(
+                "{node} is the name of this node: {why}",
+                event="named",
+                node=record.name,
+                why=self._name.why,
+            )
         if bulk.why_stock:
             self.log.warn(
                 "links use the stock TLS transport, which is slower: {why}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -45,8 +44,8 @@ def reloadable_of(config: Config) -> Reloadable:
     )
 
 
-def settings_of(config: Config, reloadable: Reloadable) -> Settings:
-    """The config in the node's terms."""
+def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
+    """The config in the node's terms. `name` is the node's (service.node_name)."""
     clustering = config.clustering
     timing = config.process.timing
     node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
@@ -54,7 +53,7 @@ def settings_of(config: Config, reloadable: Reloadable) -> Settings:
     return Settings(
         record=NodeRecord(
             id=node_key.id,
-            name=clustering.node_name or socket.gethostname(),
+            name=name,
             started=int(time.time() * 1000),
             url=_url(config, reloadable.groups),
             addresses=tuple(

@@ -112,7 +112,9 @@ class Clustering(Section):
 
     node_name: NodeName | None = Field(
         default=None,
-        description="Name of this node in logs, metrics and status. null: the host name.",
+        description="Name of this node in logs, metrics and status. null: the host name. auto: the "
+        "container's name, as Docker and podman give it in answer to a reverse lookup of its "
+        "address; the host name where there is none.",
     )
     control_api_advertise_url: AdvertiseUrl = Field(
         default=Endpoint(AUTO, 0),

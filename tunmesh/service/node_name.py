@@ -1,0 +1,162 @@
+"""The name of a node with `node_name: auto`: the one under which the DNS knows its address.
+
+Docker and podman give a container a random host name, and answer a reverse lookup of its address
+with its name and network: project-web-3.project_default. Container names stay the same when a
+service is scaled down and up again, so the first label is a name that a replica keeps. In all other
+places the host name is the better one: a pod's is the name of the pod, and what a cluster's or a
+cloud's DNS says of an address is mostly the address again (10-244-1-7, ip-10-0-0-5).
+
+One query over UDP, to the first name server that is not in the mesh itself, by a child process: for
+use before the reactor runs. resolv.conf(5); RFC 1035, section 3.5; RFC 3596, section 2.5.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from tunmesh.addresses import Address, Network
+from tunmesh.config.values import AUTO
+from tunmesh.host.helper_process import run_in_child
+from tunmesh.netlink import query
+
+PATIENCE = 1.0  # seconds in all
+RESOLV_CONF = Path("/etc/resolv.conf")
+
+_DNS_PORT = 53
+_LONGEST = 65535  # bytes of an answer
+_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+# Never sent to: the kernel is asked which of its addresses it would use (RFC 5737, RFC 3849).
+_ELSEWHERE = ("192.0.2.1", "2001:db8::1")
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenName:
+    """A node's name. `why` says where it comes from, and is empty if the config says so."""
+
+    name: str
+    why: str = ""
+
+
+def choose(
+    configured: str | None, networks: Sequence[Network], port: int = _DNS_PORT
+) -> ChosenName:
+    """The name of this node. `networks` are those of the mesh: a name server there cannot be
+    reached yet. It blocks, for `PATIENCE` at most."""
+    host = socket.gethostname()
+    if configured != AUTO:
+        return ChosenName(configured or host)
+    answer = run_in_child(partial(_look_up, networks, port)).decode() or "!the lookup crashed"
+    if answer.startswith("!"):
+        return ChosenName(host, f"the host name, because {answer[1:]}")
+    name, _, address = answer.partition(" ")
+    return ChosenName(name, f"the name of {address} in the DNS")
+
+
+def name_servers(text: str) -> list[Address]:
+    """The name servers of a resolv.conf, without those that cannot be used (scopes, garbage)."""
+    found = []
+    for words in map(str.split, text.splitlines()):
+        if words[:1] == ["nameserver"] and len(words) > 1:
+            try:
+                found.append(ip_address(words[1]))
+            except ValueError:
+                continue
+    return found
+
+
+def is_address_like(label: str, address: Address) -> bool:
+    """Whether a label only repeats the address: 10-244-1-7, ip-10-0-0-5, 7-1-244-10-static,
+    0af40107, fd00-10-244--7."""
+    if label.isdecimal():
+        return True
+    if address.version == 4:
+        octets = str(address).split(".")
+        numbers = re.findall(r"\d+", label)
+        runs = [numbers[at : at + 4] for at in range(len(numbers) - 3)]
+        return octets in runs or octets[::-1] in runs or address.packed.hex() in label.lower()
+    try:
+        return ip_address(label.replace("-", ":")) == address
+    except ValueError:
+        return address.packed.hex() in label.replace("-", "").lower()
+
+
+def _look_up(networks: Sequence[Network], port: int) -> bytes:
+    """What the child finds: the name and the address, or `!` and why there is none."""
+    try:
+        return _reverse(networks, port).encode()
+    except OSError as error:
+        return f"!the reverse lookup failed: {error.strerror or error}".encode()
+
+
+def _reverse(networks: Sequence[Network], port: int) -> str:
+    servers = [
+        server
+        for server in name_servers(RESOLV_CONF.read_text(errors="replace"))
+        if not any(server in network for network in networks)
+    ]
+    if not servers:
+        return f"!{RESOLV_CONF} has no name server to ask"
+    address = _own_address(servers[0])
+    if address is None:
+        return "!this machine has no address yet"
+    name = _ask(servers[0], port, address)
+    if name is None:
+        return f"!{servers[0]} knows no name of {address}"
+    label = name.partition(".")[0]
+    if not _LABEL.fullmatch(label) or is_address_like(label, address):
+        return f"!{address} is {name} in the DNS, which names no container"
+    return f"{label} {address}"
+
+
+def _own_address(server: Address) -> Address | None:
+    """The address from which this machine reaches the name server, else others; else any."""
+    for target in (str(server), *_ELSEWHERE):
+        family = socket.AF_INET6 if ":" in target else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as never_used:
+                never_used.connect((target, _DNS_PORT))
+                source = ip_address(never_used.getsockname()[0])
+        except OSError:
+            continue
+        if not source.is_loopback:
+            return source
+    held = (each.address for each in query.look(()).addresses)
+    return next((one for one in held if not one.is_loopback and not one.is_link_local), None)
+
+
+def _ask(server: Address, port: int, address: Address) -> str | None:
+    """The first name of the address; None if there is none. Raises OSError."""
+    from twisted.names import dns  # in the child only
+
+    asked = dns.Message(id=int.from_bytes(address.packed[-2:]) ^ time.monotonic_ns() & 0xFFFF)
+    asked.recDes = True
+    asked.addQuery(address.reverse_pointer.encode(), dns.PTR)
+    family = socket.AF_INET6 if server.version == 6 else socket.AF_INET
+    end = time.monotonic() + PATIENCE
+    with socket.socket(family, socket.SOCK_DGRAM) as connected:
+        connected.connect((str(server), port))  # answers of others are not received
+        connected.send(asked.toStr())
+        while (left := end - time.monotonic()) > 0:
+            connected.settimeout(left)
+            try:
+                data = connected.recv(_LONGEST)
+            except TimeoutError:
+                break
+            answer = dns.Message()
+            try:
+                answer.fromStr(data)
+            except Exception:  # noqa: S112 (whatever the codec makes of garbage)
+                continue
+            if answer.answer and answer.id == asked.id:
+                pointers: list[Any] = [each for each in answer.answers if each.type == dns.PTR]
+                name = pointers[0].payload.name.name if pointers else None
+                return None if name is None else str(name, "ascii", "replace")
+    raise TimeoutError(f"no answer from {server} within {PATIENCE:.0f} s")
