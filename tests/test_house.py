@@ -42,7 +42,8 @@ PURE = """
     tls.admission tls.pacing tls.underlay
     link.fair_queue link.keepalive link.memory_budget link.penalty
     membership.agreement membership.claims membership.commands membership.hearsay
-    membership.lost_nodes membership.me membership.name_conflicts membership.node_links
+    membership.lost_nodes membership.me membership.name_conflicts membership.news
+    membership.node_links
     membership.precedence membership.reservations membership.roster membership.seniority
     membership.shares
     dialing.dial_budget dialing.dial_limit dialing.dialable dialing.own_url

@@ -17,7 +17,14 @@ from tunmesh.wire.gossip import (
     encode_inquiry,
     encode_introduction,
 )
-from tunmesh.wire.proofs import Challenge, Hello, Proof
+from tunmesh.wire.proofs import (
+    Challenge,
+    Hello,
+    Proof,
+    decode_update,
+    encode_shown,
+    encode_update,
+)
 from tunmesh.wire.records import NodeRecord
 
 
@@ -39,6 +46,7 @@ CODECS = {
     b"G": Codec(Gossip.decode, Gossip.encode),
     b"W": Codec(decode_inquiry, encode_inquiry),
     b"N": Codec(decode_introduction, encode_introduction),
+    b"U": Codec(decode_update, lambda value: encode_update(encode_shown(*value))),
     b"R": Codec(Refusal.decode, Refusal.encode, sizes.MAX_RECORD),
     b"B": Codec(messages.decode_bye, messages.encode_bye),
     b"{": Codec(NodeRecord.decode, NodeRecord.encode, sizes.MAX_RECORD),
@@ -75,5 +83,7 @@ def _check_record(record: NodeRecord) -> None:
     assert bytes.fromhex(record.id).hex() == record.id
     assert (record.name + record.version + record.url).isascii()
     assert (record.name + record.version + record.url).isprintable()
-    assert 1 <= len(record.addresses) <= sizes.MAX_ADDRESSES
+    assert bool(record.addresses or record.automatic)
+    assert len(record.addresses) <= sizes.MAX_ADDRESSES
+    assert len(record.groups) <= sizes.MAX_GROUPS
     assert len(record.encode()) <= sizes.MAX_RECORD

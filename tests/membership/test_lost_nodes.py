@@ -43,7 +43,7 @@ class MemoryCase(unittest.SynchronousTestCase):
     def lose(self, record: NodeRecord, left: bool = False, after: float = LONG) -> None:
         self.memory.linked(record, self.now)
         self.now += after
-        self.memory.parted(record, left, self.now)
+        self.memory.parted(record.id, left, self.now)
 
     def dialed(self, seconds: float) -> list[tuple[float, Target]]:
         """What is dialed in so many seconds, and how long after their beginning."""
@@ -92,7 +92,7 @@ class PauseTests(MemoryCase):
             self.memory.linked(record, 0.0)
         self.now = LONG
         for record in records:
-            self.memory.parted(record, False, self.now)
+            self.memory.parted(record.id, False, self.now)
         first = self.dialed(3.5)
         self.assertEqual([round(time) for time, _ in first[:10]], [1] * 4 + [2] * 4 + [3] * 2)
         self.assertEqual(len({target for _, target in first[:10]}), 10)
@@ -130,7 +130,7 @@ class PauseTests(MemoryCase):
             self.memory.linked(record, self.now)
         self.now += LONG
         for record in records:
-            self.memory.parted(record, left, self.now)
+            self.memory.parted(record.id, left, self.now)
         kept = min(many, MAX_LOST)
         first = self.dialed(FIRST_LEFT + kept / BURST + 1)
         self.assertEqual(len({target for _, target in first}), kept)
@@ -176,9 +176,9 @@ class WhoTests(MemoryCase):
         lost."""
         self.memory.linked(BOB, self.now)
         self.memory.linked(BOB_AGAIN, self.now)
-        self.memory.parted(BOB, False, self.now)
+        self.memory.parted(BOB.id, False, self.now)
         self.assertEqual(self.remembered(), [])
-        self.memory.parted(BOB_AGAIN, False, self.now)
+        self.memory.parted(BOB_AGAIN.id, False, self.now)
         self.assertEqual(self.remembered(), ["bob"])
 
     def test_own_url(self) -> None:
@@ -207,7 +207,7 @@ class WhoTests(MemoryCase):
                 if comes_first:
                     self.memory.linked(liar, self.now, "mallory's")
                 self.memory.linked(BOB, self.now, "bob's")
-                self.memory.parted(BOB, False, self.now)
+                self.memory.parted(BOB.id, False, self.now)
                 if not comes_first:
                     self.memory.linked(liar, self.now, "mallory's")
                 self.assertEqual(self.remembered(), ["bob"])
@@ -219,7 +219,7 @@ class WhoTests(MemoryCase):
         ):
             self.memory = LostNodes(ALICE.host_port, lambda: 1.0)
             self.memory.linked(BOB, self.now, "bob's")
-            self.memory.parted(BOB, False, self.now)
+            self.memory.parted(BOB.id, False, self.now)
             self.memory.linked(found, self.now, source, is_there)
             self.assertEqual(self.remembered(), [])
 
@@ -237,7 +237,7 @@ class WhoTests(MemoryCase):
         self.lose(BOB)
         for number in range(10, 20):
             self.memory.linked(node(number, f"m{number}"), self.now, "mallory's")
-            self.memory.parted(node(number, f"m{number}"), False, self.now)
+            self.memory.parted(node(number, f"m{number}").id, False, self.now)
         self.assertEqual(self.remembered(), ["m19", "m18", "m17", "bob"])
 
     def test_at_most(self) -> None:

@@ -12,7 +12,7 @@ from itertools import count, permutations, product
 
 from twisted.trial import unittest
 
-from tunmesh.membership import hearsay, roster
+from tunmesh.membership import hearsay
 from tunmesh.membership.commands import (
     Ask,
     Close,
@@ -31,9 +31,11 @@ from tunmesh.membership.commands import (
     Unroute,
 )
 from tunmesh.membership.me import Me
+from tunmesh.membership.news import News
 from tunmesh.membership.node_links import MAX_SPARES
 from tunmesh.membership.reservations import KEPT, MAX_RESERVATIONS, TENURE, Reservations
-from tunmesh.membership.roster import News, Roster
+from tunmesh.membership.roster import Roster
+from tunmesh.node import snapshot
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.messages import LEAVING, REPLACED, SILENT
 from tunmesh.wire.records import NodeRecord
@@ -288,8 +290,9 @@ class HearsayTests(RosterCase):
         all_of_them = [(ALICE.id,), (ALICE.id, BOB.id), (BOB.id,)]
         own = [(ALICE.id,), (ALICE.id,), ()]
         for crowd, most, linked_with in ((3, 2, all_of_them), (2, 2, own), (3, 1, own)):
-            self.patch(roster, "MAX_LISTED", most)
-            known_nodes = sorted(self.alice.known_nodes(crowd), key=lambda node: node.id)
+            self.patch(snapshot, "MAX_LISTED", most)
+            known = snapshot.known_nodes(self.alice, ALICE.id, crowd)
+            known_nodes = sorted(known, key=lambda node: node.id)
             self.assertEqual([node.linked_with for node in known_nodes], linked_with)
             self.assertEqual({node.is_whole for node in known_nodes}, {linked_with is all_of_them})
 

@@ -6,6 +6,7 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.node import snapshot
 from tunmesh.testing.mesh import PORT, Member, Mesh
 from tunmesh.testing.tun import frame
 
@@ -53,7 +54,7 @@ class DebuggingTests(SynchronousTestCase):
         mesh.until(mesh.is_complete)
         mesh.network.cut(b.host, c.host)
         mesh.until(lambda: "c" not in b.linked_with)
-        self.patch(b.node._parts.roster, "known_nodes", None)
+        self.patch(snapshot, "known_nodes", None)
         [dial] = b.status.dials
         self.assertEqual((dial.name, dial.target), ("c", f"{c.host}:{PORT}"))
 

@@ -7,8 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.meshes import complete
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link.keepalive import Timing
-from tunmesh.membership.roster import Roster
-from tunmesh.node import interpreter, node
+from tunmesh.node import interpreter, node, snapshot
 from tunmesh.node.peers import Peers
 from tunmesh.testing.mesh import PORT, Mesh
 from tunmesh.testing.network import LATENCY
@@ -98,7 +97,7 @@ class JoiningTests(SynchronousTestCase):
         a, b = mesh.add("a"), mesh.add("b")
         mesh.until(mesh.is_complete)
         status = a.status
-        for owner, name in ((node.Node, "status"), (Peers, "statuses"), (Roster, "known_nodes")):
+        for owner, name in ((node.Node, "status"), (Peers, "statuses"), (snapshot, "known_nodes")):
             self.patch(owner, name, None)
         self.assertEqual(a.node.health(), status.health)
         (peer,) = a.node.sample().peers

@@ -132,6 +132,9 @@ class Owner:
     def introduction_received(self, link: Link, introduced: Sequence[SignedRecord]) -> None:
         self.told.append(introduced)
 
+    def update_received(self, link: Link, signed: SignedRecord, settled: bool) -> None:
+        self.told.append((signed, settled))
+
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         self.told.append(refusal)
 

@@ -367,7 +367,7 @@ class Life:
                 assert end.peer.id in self.peers
                 self.peers[end.peer.id] = end
             case Part(end, reason):
-                self.memory.parted(end.peer, reason == LEAVING, 0.0)
+                self.memory.parted(end.peer.id, reason == LEAVING, 0.0)
                 assert self.peers.pop(end.peer.id) is end
                 self.refusals.pop(end.peer.id, None)
                 self.parted += 1
@@ -417,6 +417,6 @@ class Liar(Life):
 
     def tell(self, ids: Iterable[str]) -> None:
         """Vouch for exactly these nodes to all peers."""
-        self.roster._generation += 1
+        gossip = self.roster._newsroom.full_sync(ids)
         for end in self.peers.values():
-            end.send(Gossip(self.roster._generation, tuple(ids)))
+            end.send(gossip)

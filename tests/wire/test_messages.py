@@ -30,7 +30,16 @@ from tunmesh.wire.gossip import (
     encode_introduction,
 )
 from tunmesh.wire.messages import BYE_REASONS, decode_bye, decode_token, encode_bye
-from tunmesh.wire.proofs import Challenge, Claim, Hello, Proof, decode_shown, encode_shown
+from tunmesh.wire.proofs import (
+    Challenge,
+    Claim,
+    Hello,
+    Proof,
+    decode_shown,
+    decode_update,
+    encode_shown,
+    encode_update,
+)
 from tunmesh.wire.records import NodeRecord, SignedRecord, split_url
 
 KEY_ID, NONCE, MAC = b"key id 1", bytes(range(32)), bytes(range(32, 64))
@@ -57,6 +66,7 @@ CHALLENGE = b"C\x01" + KEY_ID + NONCE
 GOSSIP = b"G\0\0\0\0\0\0\1\2\x00\x01" + bytes.fromhex(RECORD.id + OTHER_ID)
 INQUIRY = b"W" + bytes.fromhex(RECORD.id + OTHER_ID)
 INTRODUCTION = b"N" + len(SIGNED_BYTES).to_bytes(2, "big") + SIGNED_BYTES
+UPDATE = b"U\1" + SIGNED_BYTES
 REFUSAL = b'R{"addresses":["10.77.1.2"],"holder":"beta"}'
 
 # Every kind of payload that has a decoder, by that decoder.
@@ -70,6 +80,7 @@ PAYLOADS: dict[Callable[[bytes], object], bytes] = {
     Gossip.decode: GOSSIP,
     decode_inquiry: INQUIRY,
     decode_introduction: INTRODUCTION,
+    decode_update: UPDATE,
     Refusal.decode: REFUSAL,
     decode_bye: b"Bleaving",
     decode_token: b"itokentok",
@@ -83,6 +94,11 @@ WRONG_FIELDS: dict[str, tuple[object, ...]] = {
     "started": (*NEVER, "1", -1, 1 << 63, 1 << 64, 10**4000),
     "url": (*NEVER, 1, "", "alpha", "http://alpha:4567", "https://alpha", "https://:4567"),
     "addresses": (None, True, 1, "10.77.1.2/24", {}, {"10.77.1.2/24": 1}, [], [None], [1], [[]]),
+}
+WRONG_OPTIONS: dict[str, tuple[object, ...]] = {
+    "revision": (*NEVER, "1", -1, 1 << 31),
+    "automatic": (None, True, 4, "4", {}, [5], [6, 4], [4, 4], [True], ["4"], [4.0], [4, 6, 8]),
+    "groups": (None, True, 1, "web", {}, [None], [1], [""], ["Web"], ["-web"], ["web-"], ["a.b"]),
     "version": (*NEVER, 1, "", "0.1 beta", "0.1\0", "0.1ä"),
 }
 NO_LISTS: tuple[object, ...] = (None, True, 1, "", {}, [None], [1], ["x"], [[]], [{}])
@@ -105,6 +121,8 @@ TOO_LONG: dict[str, object] = {
     "url": "https://" + "h" * 256 + ":4567",
     "addresses": [f"10.77.1.{host}/24" for host in range(9)],
     "version": "1" * 65,
+    "networks": ["10.77.0.0/16"] * 9,
+    "groups": ["web"] * 17,
 }
 LONGEST: dict[str, object] = {
     "name": "n" * 64,
@@ -178,13 +196,13 @@ class Wire(unittest.SynchronousTestCase):
         self.assertEqual(bytes(handshake), b"HCP")
         alive = (messages.DATA, messages.PING, messages.PONG)
         self.assertEqual(bytes(alive), b"Dio")
-        about_nodes = (messages.GOSSIP, messages.REFUSAL, messages.BYE)
-        self.assertEqual(bytes(about_nodes), b"GRB")
+        about_nodes = (messages.GOSSIP, messages.UPDATE, messages.REFUSAL, messages.BYE)
+        self.assertEqual(bytes(about_nodes), b"GURB")
 
     def test_bounds(self) -> None:
-        """A frame holds 2 KiB before authentication, and the largest IP packet or 1 MiB after
+        """A frame holds 3 KiB before authentication, and the largest IP packet or 1 MiB after
         it."""
-        self.assertEqual(sizes.MAX_HANDSHAKE_FRAME, 2048)
+        self.assertEqual(sizes.MAX_HANDSHAKE_FRAME, 3072)
         self.assertEqual(sizes.MAX_DATA_FRAME, 1 + 10 + 65535)
         self.assertEqual(sizes.MAX_FRAME, 1024 * 1024)
 
@@ -247,6 +265,16 @@ class Wire(unittest.SynchronousTestCase):
         self.assertEqual(outcome(decode_introduction, more), "malformed")
         longer = replace(longest, record=bytes(sizes.MAX_RECORD + 1))
         self.assertEqual(outcome(decode_introduction, encode_introduction([longer])), "malformed")
+
+    def test_update(self) -> None:
+        """An update is what the sender would show in a handshake now, and no longer than that."""
+        shown = encode_shown(SIGNED, settled=True)
+        self.is_wire(shown, encode_update(shown), UPDATE, UPDATE[1:])
+        self.assertEqual(decode_update(UPDATE), (SIGNED, True))
+        self.assertEqual(outcome(decode_update, UPDATE[:1] + b"\2" + UPDATE[2:]), "malformed")
+        longest = UPDATE[:2] + bytes(sizes.MAX_SIGNED)
+        self.assertEqual(len(decode_update(longest)[0].record), sizes.MAX_RECORD)
+        self.assertEqual(outcome(decode_update, longest + b"\0"), "malformed")
 
     def test_refusal(self) -> None:
         """A refusal has addresses and the name of their holder, or neither."""
@@ -334,6 +362,7 @@ class Broken(unittest.SynchronousTestCase):
             Proof.decode: 1 + 32 + len(SEALED),
             Claim.decode: 64 + 1,
             decode_shown: 1 + 32 + 64 + 1,
+            decode_update: 1 + 1 + 32 + 64 + 1,
             Gossip.decode: 20,
             decode_inquiry: 0,
         }
@@ -344,7 +373,7 @@ class Broken(unittest.SynchronousTestCase):
     def test_trailing(self) -> None:
         """A message followed by other bytes is malformed; JSON may be followed by white space."""
         for decode, payload in PAYLOADS.items():
-            if decode in (Proof.decode, Claim.decode, decode_shown):
+            if decode in (Proof.decode, Claim.decode, decode_shown, decode_update):
                 continue
             for byte in range(256):
                 if payload.endswith((b"}", b"]")) and byte in b" \t\r\n":
@@ -429,7 +458,7 @@ class Records(unittest.SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """A field with the wrong type or an invalid value is malformed."""
-        for field, values in WRONG_FIELDS.items():
+        for field, values in (WRONG_FIELDS | WRONG_OPTIONS).items():
             self.refuses(*(record_with(**{field: value}) for value in values))
 
     def test_wrong_addresses(self) -> None:
@@ -437,6 +466,44 @@ class Records(unittest.SynchronousTestCase):
         for address in WRONG_ADDRESSES:
             self.refuses(record_with(addresses=[address]))
             self.refuses(record_with(addresses=["10.77.1.2/24", address]))
+
+    def test_automatic(self) -> None:
+        """Of an IP version that a node chooses its address of itself it has one address, or none;
+        else it has at least one address, and as many as it likes."""
+        two = ["10.77.1.2/24", "10.77.1.3/24"]
+        for addresses in ([], ["10.77.1.2/24"], ["10.77.1.2/24", "fd77::1/64", "fd77::2/64"]):
+            record = self.accepts(record_with(addresses=addresses, automatic=[4]))
+            self.assertEqual((record.automatic, len(record.addresses)), ((4,), len(addresses)))
+        self.assertEqual(self.accepts(record_with(addresses=[], automatic=[4, 6])).addresses, ())
+        self.assertEqual(len(self.accepts(record_with(addresses=two, automatic=[6])).addresses), 2)
+        self.refuses(record_with(addresses=two, automatic=[4]))
+        self.refuses(record_with(addresses=two, automatic=[4, 6]))
+
+    def test_revisions(self) -> None:
+        """Of revision to revision a record may change its URL, its groups, and the addresses that
+        its node chooses itself: nothing else, and not without a higher number."""
+        static, own = ip_interface("10.77.1.2/24"), ip_interface("fd77::2/64")
+        record = replace(RECORD, addresses=(static,), automatic=(6,), revision=3)
+        later = replace(record, revision=7)
+        for may in (
+            later,
+            replace(later, url="https://elsewhere:1", groups=("web",), settled=True),
+            replace(later, addresses=(static, own)),
+        ):
+            self.assertTrue(record.may_become(may))
+            self.assertFalse(may.may_become(record))
+            self.assertFalse(record.may_become(replace(may, revision=3)))
+        for must_not in (
+            replace(later, addresses=(own,)),
+            replace(later, addresses=(ip_interface("10.77.1.3/24"),)),
+            replace(later, id=OTHER_ID),
+            replace(later, name="beta"),
+            replace(later, started=1),
+            replace(later, version="2"),
+            replace(later, automatic=(4, 6)),
+            replace(later, networks=(ip_network("10.77.0.0/16"),)),
+        ):
+            self.assertFalse(record.may_become(must_not))
 
     def test_too_long(self) -> None:
         """Every field has a maximum length."""
@@ -448,7 +515,9 @@ class Records(unittest.SynchronousTestCase):
         """The longest possible record fits into a proof."""
         full = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xF000, 0xF008)]
         networks = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xE000, 0xE008)]
-        longest = {**LONGEST, "addresses": full, "networks": networks}
+        groups = [f"{'g' * 61}{number:02}" for number in range(16)]
+        longest = {**LONGEST, "addresses": full, "networks": networks, "groups": groups}
+        longest |= {"revision": sizes.MAX_REVISION, "automatic": [4]}
         record = self.accepts(record_with(**longest))
         self.assertLessEqual(len(record.encode()), sizes.MAX_RECORD)
 
@@ -505,7 +574,7 @@ class Records(unittest.SynchronousTestCase):
         self.refuses(RECORD_BYTES[:-1] + b',"more":' + deep + b"}")
 
     @settings(max_examples=200, deadline=None)
-    @given(st.sampled_from(sorted(WRONG_FIELDS)), JSON)
+    @given(st.sampled_from(sorted(WRONG_FIELDS | WRONG_OPTIONS)), JSON)
     def test_any_value(self, field: str, value: object) -> None:
         """A record with any value in any field is malformed, or encodes to the same again."""
         result = outcome(NodeRecord.decode, record_with(**{field: value}))

@@ -4,9 +4,10 @@
 
 Nodes learn about each other through third nodes, so a record that is passed on must authenticate
 itself. The id of a node is derived from its key (auth.node_key): given the id, a receiver can check
-that the record is that node's own, no matter who delivered it. A record is signed once and does not
-change while its node lives, so there is no older one to replay. If two different records are signed
-by the same key, the fault is its owner's, and the two signatures prove it.
+that the record is that node's own, no matter who delivered it. A node that changes its record signs
+a higher revision, and receivers keep the highest that they have seen: an older one that is replayed
+reaches only nodes that are not linked with it, and tells them where it was. If two records of one
+revision are signed by the same key, the fault is its owner's, and the two signatures prove it.
 
 The data signed in a handshake begins with a role, so neither kind of signature can be used as the
 other.

@@ -43,9 +43,13 @@ class Redialer:
         self._nodes.linked(record, self._reactor.seconds(), source, is_reached)
         self._drop_dialers()
 
-    def parted(self, record: NodeRecord, reason: str) -> None:
+    def revised(self, record: NodeRecord) -> None:
+        """A linked node has another record."""
+        self._nodes.revised(record)
+
+    def parted(self, node_id: str, reason: str) -> None:
         """A node is no longer linked."""
-        self._nodes.parted(record, reason == LEAVING, self._reactor.seconds())
+        self._nodes.parted(node_id, reason == LEAVING, self._reactor.seconds())
         self.dial_due()
 
     def answered(self, dialer: PeerFactory | None) -> None:

@@ -4,7 +4,7 @@
     HANDSHAKE     the messages of the handshake             ends the link
     UP, RETIRING  data, ping, pong, gossip, inquiry,        ends the link
                   introduction (no more than asked for),
-                  refusal, bye
+                  update, refusal, bye
     CLOSED        nothing is looked at: what comes behind the end would take back our bye
 
 Packets are delivered in batches: all up to the next message, or to the end of the chunk.
@@ -41,6 +41,7 @@ from tunmesh.wire.gossip import (
     encode_introduction,
 )
 from tunmesh.wire.netstring import Decoder
+from tunmesh.wire.proofs import decode_update, encode_update
 from tunmesh.wire.records import SignedRecord
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Conversation:
         self._introductions: dict[SignedRecord, None] = {}  # owed
         self._asked = 0  # how many nodes the other end may still introduce
         self._useless = TokenBucket(penalty.BURST, penalty.RATE, clock.seconds())
+        self._updates = TokenBucket(penalty.UPDATES_BURST, penalty.UPDATES_RATE, clock.seconds())
         self._rest = Timer(clock)  # until the other end is read again
 
     def open(self, source: str) -> None:
@@ -107,6 +109,10 @@ class Conversation:
         self._introductions.update(dict.fromkeys(records))
         if not self._is_reading:
             self.send_owed()
+
+    def present(self, shown: bytes) -> None:
+        """Say what this node's record is from now on (wire.proofs)."""
+        self._sender.write(encode_update(shown))
 
     def refuse(self, refusal: Refusal) -> None:
         self._sender.write(refusal.encode())
@@ -180,6 +186,8 @@ class Conversation:
                 owner.inquiry_received(link, decode_inquiry(payload))
             case messages.INTRODUCTION:
                 self._introduction_received(decode_introduction(payload))
+            case messages.UPDATE:
+                self._update_received(*decode_update(payload))
             case messages.REFUSAL:
                 owner.refusal_received(link, Refusal.decode(payload))
             case messages.BYE:
@@ -197,6 +205,12 @@ class Conversation:
                 FailureReason.UNEXPECTED, "it introduces nodes that it was not asked for"
             )
         self._owner.introduction_received(self._link, introduced)
+
+    def _update_received(self, signed: SignedRecord, settled: bool) -> None:
+        now = self._clock.seconds()
+        if not self._updates.wait(now):
+            self._updates.take(now)
+            self._owner.update_received(self._link, signed, settled)
 
     # --- bounds ---
 

@@ -50,7 +50,7 @@ class Link(Protocol):
     """One end of a link. `dialed`: this end has dialed the other one."""
 
     transport: LinkTransport  # type: ignore[assignment]
-    record: NodeRecord | None = None  # of the other end, once it is authentic
+    record: NodeRecord | None = None  # of the other end, as it last came here, once it is authentic
     signed: SignedRecord  # the same as others may be told, from then on
     source = ""  # where the other end comes from (tunmesh.addresses), from then on
 
@@ -68,7 +68,7 @@ class Link(Protocol):
         self.timing = Timing()
         self._owner = owner
         self._clock = clock
-        self._authentication = authentication
+        self.authentication = authentication
         self._sender = Sender(
             clock,
             memory,
@@ -93,14 +93,9 @@ class Link(Protocol):
         return self.record
 
     @property
-    def shown(self) -> NodeRecord:
-        """The record that this end has sent, on a link that is, or was, authentic."""
-        return self._authentication.shown
-
-    @property
     def key(self) -> Key | None:
         """The key that the link was authenticated with."""
-        return self._authentication.key
+        return self.authentication.key
 
     # --- dataplane.carrier.Carrier ---
 
@@ -141,6 +136,10 @@ class Link(Protocol):
         if self.state is State.UP:
             self._pinger.start(self.dialed)
 
+    def revised(self, record: NodeRecord, signed: SignedRecord) -> None:
+        """The node at the other end has another record."""
+        self.record, self.signed = record, signed
+
     def deliver_to(self, receive: Receive, read_ended: Callable[[], None]) -> None:
         """Deliver packets there. `read_ended()` is called when one read has no more of them."""
         self.conversation.deliver_to(receive)
@@ -163,11 +162,11 @@ class Link(Protocol):
 
     def connectionMade(self) -> None:
         self._sender.connect(self.transport)
-        patience = self._authentication.timeout
+        patience = self.authentication.timeout
         too_slow = PeerError(FailureReason.TIMEOUT, f"no handshake within {patience:.0f} s")
         self._timer.start(patience, partial(self.fail, too_slow))
         try:
-            self._authentication.channel.admit(self.transport)
+            self.authentication.channel.admit(self.transport)
         except PeerError as error:
             self.fail(error)
 
@@ -175,7 +174,7 @@ class Link(Protocol):
         if self.state is State.CLOSED:
             return
         try:
-            hello = self._authentication.start(self.transport)
+            hello = self.authentication.start(self.transport)
         except PeerError as error:
             self.fail(error)
             return
@@ -196,7 +195,7 @@ class Link(Protocol):
         if self.record is not None:
             self._owner.link_lost(self, self._error or _why_lost(reason))
         else:
-            why = self._error or self._authentication.why_failed(reason)
+            why = self._error or self.authentication.why_failed(reason)
             self._owner.link_failed(self, why)
         self._pinger.connection_lost()
 
@@ -204,7 +203,7 @@ class Link(Protocol):
 
     def handshake_received(self, payload: bytes) -> None:
         """A message before the other end is authentic."""
-        step = self._authentication.receive(payload)
+        step = self.authentication.receive(payload)
         if step.send is not None:
             self._sender.write(step.send)
         if step.peer is not None and step.signed is not None:
@@ -233,7 +232,7 @@ class Link(Protocol):
         self.source = source_of(self.transport.getPeer().host)
         self._timer.stop()
         self.conversation.open(self.source)
-        self._authentication.authenticated()
+        self.authentication.authenticated()
         self._sender.open(self.source)
         self.adopt(self.timing)
         self._owner.link_up(self)

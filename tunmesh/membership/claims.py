@@ -24,8 +24,8 @@ linked with each other, the one that takes precedence refuses it to the other on
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Container, Iterable, Set
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Generic
 
@@ -47,17 +47,21 @@ class _Claimant(Generic[Link]):
     record: NodeRecord
     link: Link
     was_first: bool  # it takes precedence over this node
-    since: float
+    since: dict[Address, float] = field(default_factory=dict)  # of the addresses that it claims
     refusal: Refusal = _ALL_ROUTED  # the last that it was told
 
 
 class Claims(Generic[Link]):
     """The claims of this node and of those that it is linked with. `networks` are the mesh's: no
-    other address is ever routed. Time is in seconds, and only goes forward."""
+    other address is ever routed, and none that is `reserved`. Time is in seconds, and only goes
+    forward."""
 
-    def __init__(self, me: Me, networks: Iterable[Network]) -> None:
+    def __init__(
+        self, me: Me, networks: Iterable[Network], reserved: Iterable[Address] = ()
+    ) -> None:
         self._me = me
         self._networks = tuple(networks)
+        self._reserved = frozenset(reserved)
         self._claimants: dict[str, _Claimant[Link]] = {}
         self._queues: dict[Address, list[str]] = {each.ip: [me.id] for each in me.record.addresses}
         self._reservations: Reservations[Address] = Reservations()
@@ -75,16 +79,34 @@ class Claims(Generic[Link]):
 
     def linked(self, record: NodeRecord, link: Link, was_first: bool) -> list[Command[Link]]:
         """A node is linked, and claims its addresses."""
-        self._claimants[record.id] = _Claimant(record, link, was_first, self._now)
-        commands: list[Command[Link]] = []
-        for address in self._routable(record):
+        self._claimants[record.id] = _Claimant(record, link, was_first)
+        return self._claim(record, self._routable(record))
+
+    def revised(self, record: NodeRecord, was_first: bool) -> list[Command[Link]]:
+        """A linked node has another record, perhaps with other addresses."""
+        claimant = self._claimants[record.id]
+        claimant.record, claimant.was_first = record, was_first
+        routable = self._routable(record)
+        gone = [address for address in claimant.since if address not in routable]
+        commands = self._withdraw(record.id, gone)
+        for address in gone:
+            del claimant.since[address]
+        new = [address for address in routable if address not in claimant.since]
+        return [*commands, *self._claim(record, new)]
+
+    def me_revised(self, first: Container[str]) -> list[Command[Link]]:
+        """This node has another record. `first`: those that take precedence over it now."""
+        for node_id, claimant in self._claimants.items():
+            claimant.was_first = node_id in first
+        own = {each.ip for each in self._me.record.addresses}
+        before = [address for address, queue in self._queues.items() if queue[0] == self._me.id]
+        commands = self._withdraw(self._me.id, [each for each in before if each not in own])
+        for address in own.difference(before):
             queue = self._queues.setdefault(address, [])
-            queue.insert(self._place(address, queue, record), record.id)
-            if queue[0] == record.id:
-                commands.append(Route(address, link))
-        # Its past incarnations are most likely dead: they are told when they have answered.
-        past = self._incarnations_of(record)
-        return [*commands, *self._refuse_newcomer(record), *self._refuse_waiting(record.id, past)]
+            if queue:
+                commands.append(Unroute(address))
+            queue.insert(0, self._me.id)
+        return [*commands, *self._refuse_waiting(self._me.id)]
 
     def switched(self, node_id: str, link: Link) -> list[Command[Link]]:
         """A linked node is sent to on this link from now on: that it lives is proved, and what was
@@ -104,11 +126,39 @@ class Claims(Generic[Link]):
         return commands
 
     def parted(self, node_id: str) -> list[Command[Link]]:
-        """A node is no longer linked: the next ones inherit its addresses."""
+        """A node is no longer linked: the next ones inherit its addresses, which stay reserved for
+        it."""
         went = self._claimants.pop(node_id)
+        return self._withdraw(node_id, went.since, went)
+
+    # --- the queues ---
+
+    def _claim(self, record: NodeRecord, addresses: Iterable[Address]) -> list[Command[Link]]:
+        """A linked node claims these, too."""
+        claimant = self._claimants[record.id]
+        commands: list[Command[Link]] = []
+        for address in addresses:
+            claimant.since[address] = self._now
+            queue = self._queues.setdefault(address, [])
+            queue.insert(self._place(address, queue, record), record.id)
+            if queue[0] == record.id:
+                commands.append(Route(address, claimant.link))
+        # Its past incarnations are most likely dead: they are told when they have answered.
+        past = self._incarnations_of(record)
+        commands += self._refusal(record.id, past)
+        return [*commands, *self._refuse_waiting(record.id, past)]
+
+    def _withdraw(
+        self,
+        node_id: str,
+        addresses: Collection[Address],
+        went: _Claimant[Link] | None = None,
+    ) -> list[Command[Link]]:
+        """A node does not claim these any more: the next ones inherit them. `went`: because it is
+        not linked any more."""
         commands: list[Command[Link]] = []
         heirs: dict[str, None] = {}
-        for address in self._routable(went.record):
+        for address in addresses:
             queue = self._queues[address]
             was_holder = queue[0] == node_id
             queue.remove(node_id)
@@ -116,38 +166,37 @@ class Claims(Generic[Link]):
                 del self._queues[address]
             if not was_holder:
                 continue
-            linked_for = self._now - went.since
-            self._reservations.holder_went(address, went.record.name, linked_for, self._now)
-            if not queue:
+            if went is not None:
+                linked_for = self._now - went.since[address]
+                self._reservations.holder_went(address, went.record.name, linked_for, self._now)
+            if queue:
+                self._let_owner_inherit(address, queue)
+                heirs[queue[0]] = None
+                commands.append(Route(address, self._claimants[queue[0]].link))
+            elif node_id != self._me.id:
                 commands.append(Unroute(address))
-                continue
-            self._let_owner_inherit(address, queue)
-            heirs[queue[0]] = None
-            commands.append(Route(address, self._claimants[queue[0]].link))
         for heir in heirs:
             past = self._incarnations_of(self._claimants[heir].record)
             commands += [*self._refusal(heir), *self._refuse_waiting(heir, past)]
         return commands
 
-    # --- the queues ---
-
     def _place(self, address: Address, queue: list[str], record: NodeRecord) -> int:
         """Where a newcomer stands: before its earlier incarnations and right behind its later ones;
         first, if the address is reserved for it; else at the end, or, for a node on probation,
-        before those that are not settled if it is."""
+        before those that are not settled if it is. Nobody stands before this node."""
         is_reserved = self._reservations.is_for(address, record.name, self._now)
-        behind_later = 0
-        for place, node_id in enumerate(queue):
-            other = self._record_of(node_id)
-            if node_id != self._me.id and is_later_incarnation(record, other):
+        first = behind_later = int(queue[:1] == [self._me.id])
+        for place in range(first, len(queue)):
+            other = self._record_of(queue[place])
+            if is_later_incarnation(record, other):
                 return behind_later if is_reserved else place
             if is_later_incarnation(other, record):
                 behind_later = place + 1
-        if is_reserved or behind_later:
+        if is_reserved or behind_later > first:
             return behind_later
         if self._me.is_new and record.settled:
-            for place, node_id in enumerate(queue):
-                if node_id != self._me.id and not self._record_of(node_id).settled:
+            for place in range(first, len(queue)):
+                if not self._record_of(queue[place]).settled:
                     return place
         return len(queue)
 
@@ -165,6 +214,7 @@ class Claims(Generic[Link]):
                 address.ip
                 for address in record.addresses
                 if any(is_host(address.ip, network) for network in self._networks)
+                and address.ip not in self._reserved
             )
         )
 
@@ -184,19 +234,6 @@ class Claims(Generic[Link]):
 
     # --- who is told what ---
 
-    def _refuse_newcomer(self, record: NodeRecord) -> list[Command[Link]]:
-        """Tell it which addresses it does not get: those outside the networks, and those that are
-        held, unless the holder is another incarnation of it, which may be dead."""
-        routable = self._routable(record)
-        holders = {self._queues[address][0] for address in routable} - {record.id}
-        is_refused = any(
-            holder == self._me.id or not are_incarnations(self._record_of(holder), record)
-            for holder in holders
-        )
-        if is_refused or len(routable) < len(record.addresses):
-            return self._refusal(record.id)
-        return []
-
     def _refuse_waiting(self, holder: str, but: Container[str] = ()) -> list[Command[Link]]:
         """Tell those that wait for an address of this node that it holds it."""
         queues = [queue for queue in self._queues.values() if queue[0] == holder]
@@ -204,15 +241,17 @@ class Claims(Generic[Link]):
         told = [node_id for node_id in waiting if node_id not in but]
         return [command for node_id in told for command in self._refusal(node_id)]
 
-    def _refusal(self, node_id: str) -> list[Command[Link]]:
-        """Tell a node which of its addresses are not routed to it, if that has changed."""
+    def _refusal(self, node_id: str, but: Set[str] = frozenset()) -> list[Command[Link]]:
+        """Tell a node which of its addresses are not routed to it, if that has changed, except for
+        those that other nodes hold than these."""
         claimant = self._claimants[node_id]
         holders = {
             address.ip: self._queues.get(address.ip, [""])[0]
             for address in claimant.record.addresses
         }
         yielded = {node_id, self._me.id} if claimant.was_first else {node_id}
-        refused = frozenset(each for each, holder in holders.items() if holder not in yielded)
+        yielded |= but
+        refused = {each for each, holder in holders.items() if holder not in yielded}
         texts = sorted(map(str, refused))
         holder = self._name_of(holders[ip_address(texts[0])]) if texts else ""
         refusal = Refusal(tuple(texts), holder)

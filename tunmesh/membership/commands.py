@@ -39,6 +39,20 @@ class Join(Generic[Link]):
 
 
 @dataclass(frozen=True, slots=True)
+class Revise(Generic[Link]):
+    """The record of a linked node is the one that came on this link."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Present(Generic[Link]):
+    """Send this node's own record, as it is now."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
 class Switch(Generic[Link]):
     """Send to this node on this link from now on."""
 
@@ -126,6 +140,8 @@ Command = (
     Dial
     | Forget
     | Join[Link]
+    | Revise[Link]
+    | Present[Link]
     | Switch[Link]
     | Part[Link]
     | Retire[Link]

@@ -128,6 +128,12 @@ class Hearsay(Generic[Link]):
             known.record = record
             self._shares.give_back(known.charged)
 
+    def revised(self, record: NodeRecord) -> None:
+        """A linked node has another record."""
+        self._vouchers[record.id].record = record
+        if record.id in self._known:
+            self._known[record.id].record = record
+
     def switched(self, node_id: str, link: Link) -> list[Command[Link]]:
         """A linked node is sent to on this link from now on. What it was asked on the old one may
         never have arrived, so what it has not answered is asked again."""

@@ -46,14 +46,17 @@ class Introductions:
         return records
 
     def compare(self, record: NodeRecord, by: str) -> None:
-        """A node is linked: its record must be the one that it was introduced with. `by`: the
-        source that it connects from."""
+        """A node is linked: its record must be the one that it was introduced with, or another
+        revision of that. `by`: the source that it connects from."""
         before = self._roster.record_of(record.id)
-        if before is not None and replace(before, settled=record.settled) != record:
+        if before is None:
+            return
+        older, newer = sorted((before, record), key=lambda each: each.revision)
+        if not older.may_become(newer) and replace(before, settled=record.settled) != record:
             self._journal.warn(
                 ("contradiction", record.id),
-                "{peer} has signed two different records of itself: by its link it is {now}, and "
-                "before it was {before}",
+                "{peer} has signed two records of itself that contradict each other: by its link "
+                "it is {now}, and before it was {before}",
                 by=by,
                 event="contradiction",
                 peer=record.name,

@@ -115,9 +115,14 @@ class LostNodes:
             linked.tries = self._lost.pop(target).tries
         self._linked[record.id] = linked
 
-    def parted(self, record: NodeRecord, left: bool, now: float) -> None:
+    def revised(self, record: NodeRecord) -> None:
+        """A linked node has another record."""
+        self._linked[record.id].record = record
+
+    def parted(self, node_id: str, left: bool, now: float) -> None:
         """A node is no longer linked."""
-        was, target = self._linked.pop(record.id), record.host_port
+        was = self._linked.pop(node_id)
+        record, target = was.record, was.record.host_port
         others = self._linked.values()
         if target == self._own or any(_is_found(record, was.source, other) for other in others):
             return  # another incarnation of it is linked

@@ -31,11 +31,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
-from math import inf
 from typing import Generic
 
-from tunmesh.addresses import Network
+from tunmesh.addresses import Address, Network
 from tunmesh.membership import hearsay
 from tunmesh.membership.claims import Claims
 from tunmesh.membership.commands import (
@@ -47,35 +45,25 @@ from tunmesh.membership.commands import (
     Join,
     Link,
     Part,
+    Present,
     Probe,
     Retire,
+    Revise,
     Route,
     Switch,
     Tell,
 )
 from tunmesh.membership.hearsay import Hearsay
 from tunmesh.membership.me import Me
+from tunmesh.membership.news import News, Newsroom
 from tunmesh.membership.node_links import Change, NodeLinks
 from tunmesh.membership.precedence import are_incarnations, takes_precedence
-from tunmesh.status import KnownNode
 from tunmesh.wire.gossip import Gossip
 from tunmesh.wire.messages import LEAVING, REPLACED, SILENT
 from tunmesh.wire.records import NodeRecord
 
 # The most nodes that are linked; more are sent away.
 MAX_NODES = hearsay.MAX_NODES
-
-# The most links between others that are listed for who asks for all: listing so many takes as long
-# as a node may do nothing else. A mesh of 362 nodes has so many.
-MAX_LISTED = 1 << 17
-
-
-class News(Enum):
-    """What the node has to tell its peers."""
-
-    NONE = 0
-    ROUTINE = 1  # links to nodes that others vouch for as well
-    URGENT = 2  # some node may be waiting for it: a new node, or one that was lost
 
 
 @dataclass(slots=True)
@@ -85,20 +73,22 @@ class _Peer(Generic[Link]):
     record: NodeRecord
     links: NodeLinks[Link]
     is_reached: bool  # it answered when we dialed the URL that it claims
+    told: NodeRecord  # what we said of ourselves to it last
 
 
 class Roster(Generic[Link]):
-    """The membership of one node. `me` is what it says of itself; `networks` are the mesh's."""
+    """The membership of one node. `me` is what it says of itself; `networks` are the mesh's, of
+    which nobody may have the `reserved` addresses."""
 
-    def __init__(self, me: Me, networks: Iterable[Network]) -> None:
+    def __init__(
+        self, me: Me, networks: Iterable[Network], reserved: Iterable[Address] = ()
+    ) -> None:
         self._me = me
         self.hearsay: Hearsay[Link] = Hearsay(me.id)
-        self._claims: Claims[Link] = Claims(me, networks)
+        self._claims: Claims[Link] = Claims(me, networks, reserved)
         self._peers: dict[str, _Peer[Link]] = {}
         self._links: dict[Link, str] = {}
-        self._untold: dict[str, bool] = {}  # links made, or else lost, since the last gossip
-        self._is_urgent = False
-        self._generation = 0  # of the latest full sync
+        self._newsroom = Newsroom()
 
     # --- questions ---
 
@@ -116,21 +106,6 @@ class Roster(Generic[Link]):
         """Whether its node's latest full sync arrived on this link, so that it is heard there."""
         return self.hearsay.is_current(self._links.get(link, ""), link)
 
-    def known_nodes(self, crowd: float = inf) -> tuple[KnownNode, ...]:
-        """Every other node, and which nodes are linked with it. If there are more than `crowd`
-        others, or than MAX_LISTED vouches, only links of this node are listed: their number grows
-        with the square, and members can claim any number."""
-        is_whole = self.nodes_known <= crowd and self.hearsay.vouches <= MAX_LISTED
-        neighbors: dict[str, list[str]] = {node_id: [] for node_id in (*self.hearsay, *self._peers)}
-        for node_id in self._peers:
-            neighbors[node_id].append(self._me.id)
-            for other in self.hearsay.vouches_of(node_id) if is_whole else ():
-                neighbors[other].append(node_id)
-        return tuple(
-            KnownNode(node_id, self.record_of(node_id), tuple(sorted(ids)), is_whole)
-            for node_id, ids in neighbors.items()
-        )
-
     def record_of(self, node_id: str) -> NodeRecord | None:
         """Who that is, if this node knows."""
         peer = self._peers.get(node_id)
@@ -144,9 +119,7 @@ class Roster(Generic[Link]):
     @property
     def news(self) -> News:
         """What `gossip` would tell."""
-        if not self._untold:
-            return News.NONE
-        return News.URGENT if self._is_urgent else News.ROUTINE
+        return self._newsroom.news
 
     # --- facts ---
 
@@ -171,20 +144,37 @@ class Roster(Generic[Link]):
         if peer is not None:
             self._links[link] = record.id
             commands = self._apply(peer, peer.links.came_up(link, by_smaller))
+            commands += self._revised(peer, link, record)
             return [*commands, *(self._reached(peer) if is_reached else ())]
         if len(self._peers) >= MAX_NODES:
             return [Close(link, LEAVING)]
-        incarnations = [each for each in self._peers.values() if _are_incarnations(each, record)]
-        peer = _Peer(record, NodeLinks(link, by_smaller, is_smaller), is_reached)
+        told, me = shown or self._me.record, self._me.record
+        incarnations = _incarnations_of(record, self._peers.values())
+        is_told = told.revision == me.revision
+        links = NodeLinks(link, by_smaller, is_smaller)
+        peer = _Peer(record, links, is_reached, told if is_told else me)
         self._links[link], self._peers[record.id] = record.id, peer
-        self._untold[record.id] = True
-        self._is_urgent |= record.id not in self.hearsay
+        self._newsroom.linked(record.id, is_known=record.id in self.hearsay)
         self.hearsay.linked(record, link)
-        was_first = takes_precedence(record, shown or self._me.record)
-        commands = [Join(link), Tell(link, self._full_sync())]
-        commands += self._claims.linked(record, link, was_first)
+        commands = [Join(link), *(() if is_told else (Present(link),))]
+        commands.append(Tell(link, self._newsroom.full_sync(self._peers)))
+        commands += self._claims.linked(record, link, takes_precedence(record, peer.told))
         commands += [each.links.doubt() for each in incarnations]
         return [*commands, *(self._reached(peer) if is_reached else ())]
+
+    def update_received(self, link: Link, record: NodeRecord) -> list[Command[Link]]:
+        """The node at the other end has signed a record of itself, which may be old."""
+        peer = self._peer(link)
+        return self._revised(peer, link, record) if peer is not None else []
+
+    def me_revised(self) -> list[Command[Link]]:
+        """This node has another record of itself."""
+        me, peers = self._me.record, self._peers.values()
+        for peer in peers:
+            peer.told = me
+        first = {peer.record.id for peer in peers if takes_precedence(peer.record, me)}
+        presented = [Present(peer.links.in_use) for peer in peers]
+        return [*presented, *self._claims.me_revised(first)]
 
     def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
         """A link has ended, whoever closed it. Unknown ones (retired, refused) are ignored."""
@@ -219,7 +209,7 @@ class Roster(Generic[Link]):
         # Hearsay ends no link. But if another incarnation is there, only dialing it will tell.
         return [
             Dial(other, patient=self._me.id > other.id)
-            for other in self._heard_of_at_the_url_of(peer.record)
+            for other in _at_the_url_of(peer.record, self.hearsay.unlinked())
         ]
 
     def gossip_received(self, link: Link, gossip: Gossip) -> list[Command[Link]]:
@@ -248,11 +238,10 @@ class Roster(Generic[Link]):
 
     def gossip(self) -> list[Command[Link]]:
         """Tell all peers what changed since the last call."""
-        untold, self._untold, self._is_urgent = self._untold, {}, False
-        linked = tuple(node_id for node_id, is_linked in untold.items() if is_linked)
-        lost = tuple(node_id for node_id, is_linked in untold.items() if not is_linked)
-        gossip = Gossip(0, linked, lost)
-        return [Tell(peer.links.in_use, gossip) for peer in self._peers.values()] if untold else []
+        gossip = self._newsroom.gossip()
+        if gossip is None:
+            return []
+        return [Tell(peer.links.in_use, gossip) for peer in self._peers.values()]
 
     # --- links ---
 
@@ -265,7 +254,8 @@ class Roster(Generic[Link]):
         node_id, link = peer.record.id, peer.links.in_use
         commands: list[Command[Link]] = []
         if change.is_switched:
-            commands += [Switch(link), Tell(link, self._full_sync())]
+            commands += [Switch(link), *([Present(link)] if self._me.record.revision else ())]
+            commands.append(Tell(link, self._newsroom.full_sync(self._peers)))
             commands += self._claims.switched(node_id, link)
             commands += self.hearsay.switched(node_id, link)
         if change.is_probe:
@@ -275,27 +265,42 @@ class Roster(Generic[Link]):
             commands.append(Retire(retired))
         return commands
 
+    def _revised(self, peer: _Peer[Link], link: Link, record: NodeRecord) -> list[Command[Link]]:
+        """A linked node showed this record on this link. It may be one that we have."""
+        before = peer.record
+        if record.revision <= before.revision:
+            return []
+        peer.record = record
+        self.hearsay.revised(record)
+        commands = self._claims.revised(record, takes_precedence(record, peer.told))
+        doubtful = [
+            p
+            for p in _incarnations_of(record, self._peers.values())
+            if not are_incarnations(p.record, before)
+        ]
+        return [Revise(link), *commands, *(each.links.doubt() for each in doubtful)]
+
     def _reached(self, peer: _Peer[Link]) -> list[Command[Link]]:
         """It is the one that listens at its URL, so no other incarnation of it does."""
         peer.is_reached = True
-        return [Forget(other.id) for other in self._heard_of_at_the_url_of(peer.record)]
+        return [Forget(other.id) for other in _at_the_url_of(peer.record, self.hearsay.unlinked())]
 
     def _part(self, peer: _Peer[Link], reason: str) -> list[Command[Link]]:
         """A node's last link has ended: its routes go, and what it vouched for."""
         node_id = peer.record.id
         del self._peers[node_id]
-        self._untold[node_id], self._is_urgent = False, True
+        self._newsroom.parted(node_id)
         commands: list[Command[Link]] = [Part(peer.links.in_use, reason)]
         inherited = self._claims.parted(node_id)
         commands += inherited
         heirs = {self._links[each.link]: None for each in inherited if isinstance(each, Route)}
         for heir in map(self._peers.__getitem__, heirs):
-            if any(_are_incarnations(other, heir.record) for other in self._peers.values()):
+            if _incarnations_of(heir.record, self._peers.values()):
                 commands.append(heir.links.doubt())
         commands += self.hearsay.parted(node_id)
         known = node_id in self.hearsay
         commands += self._dial(peer.record) if known else [Forget(node_id)]
-        for record in self._heard_of_at_the_url_of(peer.record):
+        for record in _at_the_url_of(peer.record, self.hearsay.unlinked()):
             commands += self._dial(record)
         return commands
 
@@ -315,17 +320,14 @@ class Roster(Generic[Link]):
             commands.append(Dial(record, patient=bool(rivals) or self._me.id > record.id))
         return commands
 
-    def _heard_of_at_the_url_of(self, record: NodeRecord) -> list[NodeRecord]:
-        """Other incarnations of it that somebody vouches for, at the same URL."""
-        return [each for each in self.hearsay.unlinked() if _are_at_the_same_url(each, record)]
 
-    def _full_sync(self) -> Gossip:
-        self._generation += 1
-        return Gossip(self._generation, tuple(self._peers))
+def _incarnations_of(record: NodeRecord, peers: Iterable[_Peer[Link]]) -> list[_Peer[Link]]:
+    return [peer for peer in peers if are_incarnations(peer.record, record)]
 
 
-def _are_incarnations(peer: _Peer[Link], record: NodeRecord) -> bool:
-    return are_incarnations(peer.record, record)
+def _at_the_url_of(record: NodeRecord, others: Iterable[NodeRecord]) -> list[NodeRecord]:
+    """Other incarnations of it that somebody vouches for, at the same URL."""
+    return [other for other in others if _are_at_the_same_url(other, record)]
 
 
 def _are_at_the_same_url(one: NodeRecord, other: NodeRecord) -> bool:

@@ -145,9 +145,13 @@ class Dials:
         """A node is linked, by its first link."""
         self._redialer.linked(link.node, link.source, self.is_reached(link))
 
+    def revised(self, record: NodeRecord) -> None:
+        """A linked node has another record."""
+        self._redialer.revised(record)
+
     def parted(self, link: Link, reason: str) -> None:
         """A node is no longer linked."""
-        self._redialer.parted(link.node, reason)
+        self._redialer.parted(link.node.id, reason)
 
     def _note_misled(self, dialer: PeerFactory | None, record: NodeRecord) -> None:
         """A dialer for one node reached another one: both advertise that URL, or one is wrong."""
@@ -177,7 +181,7 @@ class Dials:
         """Sessions that are due to be renewed, which has failed so far."""
         for node_id, dialer in self._discovered:
             if dialer.retries and self._parts.roster.is_linked(node_id):
-                yield _status(self._parts.peers.link(node_id).node.name, False, dialer)
+                yield _status(self._parts.peers.linked(node_id).record.name, False, dialer)
 
     def wanted(self) -> Iterator[DialStatus]:
         """Nodes and groups without a link that are being dialed."""

@@ -12,7 +12,7 @@ from functools import partial
 
 from tunmesh.link.link import Link
 from tunmesh.membership import commands, name_conflicts
-from tunmesh.membership.roster import News
+from tunmesh.membership.news import News
 from tunmesh.node.dials import Dials
 from tunmesh.node.log_story import LinkStory
 from tunmesh.node.parts import Parts
@@ -27,7 +27,8 @@ GATHER_VOUCHES_PER_LINK = 0.1
 
 
 class Interpreter:
-    """`changed()` is called when what makes the node ready may have changed."""
+    """`shown()` is what this node presents of itself; `changed()` is called when what makes the
+    node ready may have changed."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Interpreter:
         dials: Dials,
         story: LinkStory,
         summary: DebugSummary,
+        shown: Callable[[], bytes],
         changed: Callable[[], None],
     ) -> None:
         self._parts = parts
@@ -42,6 +44,7 @@ class Interpreter:
         self._dials = dials
         self._story = story
         self._summary = summary
+        self._shown = shown
         self._changed = changed
         self._news_sent = -math.inf
         self._is_stopped = False
@@ -72,6 +75,10 @@ class Interpreter:
                 self._join(link)
             case commands.Part(link, reason):
                 self._part(link, reason)
+            case commands.Revise(link):
+                self._revise(link)
+            case commands.Present(link):
+                link.conversation.present(self._shown())
             case commands.Switch(link):
                 self._peers.switch(link)
             case commands.Route(address, link):
@@ -85,7 +92,7 @@ class Interpreter:
                 self._summary.asked(len(ids))
                 link.conversation.ask(ids)
             case commands.Introduce(link, ids):
-                link.conversation.introduce(self._peers.link(node_id).signed for node_id in ids)
+                link.conversation.introduce(self._peers.linked(node_id).signed for node_id in ids)
             case commands.Refuse(link, refusal):
                 if refusal.addresses:
                     self._story.refuse(link, refusal)
@@ -116,10 +123,18 @@ class Interpreter:
         self._story.linked(link, conflicts)
         self._changed()
 
+    def _revise(self, link: Link) -> None:
+        record = link.node
+        self._dials.revised(record)
+        self._peers.revise(link, self._roster.was_first(record.id))
+        self._story.revised(link)
+        self._changed()
+
     def _part(self, link: Link, reason: str) -> None:
         self._peers.part(link)
         self._dials.parted(link, reason)
-        self._story.unlinked(link, reason, self._peers.has_name(link.node.name))
+        has_namesake = any(each.name == link.node.name for each in self._peers.records())
+        self._story.unlinked(link, reason, has_namesake)
         self._changed()
 
     def _probed(self, link: Link, alive: bool) -> None:

@@ -10,6 +10,7 @@ Links whose session is too old are renewed here, and all are closed when the nod
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -17,7 +18,7 @@ from twisted.internet.defer import Deferred
 from tunmesh.auth import signing
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dialing.connections import Connector, Proof
-from tunmesh.errors import HANDSHAKE_FAILURES, PeerError
+from tunmesh.errors import HANDSHAKE_FAILURES, FailureReason, PeerError
 from tunmesh.link.link import Link
 from tunmesh.logs import bugs
 from tunmesh.membership.introductions import Introductions
@@ -51,7 +52,7 @@ class Links:
         self._roster, self._peers = parts.roster, parts.peers
         self._changed = changed
         self._signed = signing.sign(parts.me.record, settings.node_key)
-        self._own_addresses = {str(address.ip) for address in parts.me.record.addresses}
+        parts.me.when_revised(self._me_revised)
         self._story = LinkStory(parts.journal, parts.me)
         dial_story = DialStory(parts.journal, parts.me)
         self._dial_story = dial_story
@@ -74,14 +75,25 @@ class Links:
         self.dials = Dials(parts, dial_story, self.connector, before_bootstrap)
         self._introductions = Introductions(parts.roster, parts.journal)
         self._summary = DebugSummary(parts.journal)
-        self._interpreter = Interpreter(parts, self.dials, self._story, self._summary, changed)
+        self._interpreter = Interpreter(
+            parts, self.dials, self._story, self._summary, self._introduction, changed
+        )
         self._failures: dict[str, int] = dict.fromkeys(HANDSHAKE_FAILURES, 0)
         self._is_leaving = False
         self._last_closed: Deferred[None] | None = None
 
     def _introduction(self) -> bytes:
-        """What this node says of itself in a handshake."""
+        """What this node says of itself in a handshake, or when that changes."""
         return encode_shown(self._signed, self._parts.me.record.settled)
+
+    def _me_revised(self) -> None:
+        """This node has another record: sign it, and tell all peers."""
+        self._signed = signing.sign(self._parts.me.record, self._parts.settings.node_key)
+        wanted = self._roster.me_revised()
+        self._peers.me_revised(self._roster.was_first)
+        for peer in self._peers:
+            self._adopt(peer.link)
+        self._interpreter.run(wanted)
 
     # --- what links report ---
 
@@ -100,20 +112,29 @@ class Links:
             self._admit(link)
 
     def _admit(self, link: Link) -> None:
-        record, settings = link.node, self._parts.settings
-        is_local = self._parts.table.is_local(record.addresses)
-        link.adopt(settings.local if is_local else settings.mesh)
+        record = link.node
+        self._adopt(link)
         self._roster.time_passed(self._parts.now)
         self._introductions.compare(record, link.source)
         is_reached = self.dials.is_reached(link)
         self._interpreter.run(
-            self._roster.authenticated(link, record, link.dialed, link.shown, is_reached)
+            self._roster.authenticated(
+                link, record, link.dialed, link.authentication.shown, is_reached
+            )
         )
         if self._roster.is_linked(record.id):
             peer = self._peers.of(link)
             forwarder = self._parts.forwarder
             link.deliver_to(partial(forwarder.received, peer), forwarder.read_ended)
             self.dials.link_up(link)
+
+    def _adopt(self, link: Link) -> None:
+        """Be as patient with this link as its node's place in the mesh demands."""
+        settings = self._parts.settings
+        is_local = self._parts.table.is_local(link.node.addresses)
+        timing = settings.local if is_local else settings.mesh
+        if link.timing is not timing:
+            link.adopt(timing)
 
     def link_failed(self, link: Link, error: PeerError) -> None:
         self.dials.failed(link, error)
@@ -161,10 +182,25 @@ class Links:
         records = self._introductions.read(link, introduced)
         self._interpreter.run(self._roster.introduction_received(link, records))
 
+    def update_received(self, link: Link, signed: SignedRecord, settled: bool) -> None:
+        if not self._roster.is_linked(link.node.id):
+            return
+        record = replace(signing.verify(signed), settled=settled)
+        before = self._peers.of(link).record
+        if record.id == before.id and record.revision <= before.revision:
+            return  # it came by another link already
+        if not before.may_become(record):
+            why = "its new record is no later revision of the one that it had"
+            raise PeerError(FailureReason.UNEXPECTED, why)
+        link.revised(record, signed)
+        self._adopt(link)
+        self._interpreter.run(self._roster.update_received(link, record))
+
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         if not self._roster.is_current(link):
             return  # it came on a link that has been replaced
-        refused = tuple(each for each in refusal.addresses if each in self._own_addresses)
+        own = {str(address.ip) for address in self._parts.me.record.addresses}
+        refused = tuple(each for each in refusal.addresses if each in own)
         if self._peers.note_refusal(link, refused, refusal.holder):
             if refused:
                 self._story.refused(link, refusal, refused)

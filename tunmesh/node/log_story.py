@@ -92,7 +92,7 @@ class LinkStory:
             peer=record.name,
             url=record.url,
             direction="dialed" if link.dialed else "accepted",
-            addresses=", ".join(str(address.ip) for address in record.addresses),
+            addresses=", ".join(str(each.ip) for each in record.addresses) or "no address yet",
         )
         for conflict in conflicts:
             self._conflict(conflict, link.source)
@@ -106,6 +106,18 @@ class LinkStory:
                 ours=network_texts(self._me.record),
                 theirs=network_texts(record),
             )
+
+    def revised(self, link: Link) -> None:
+        """The node at the other end has another record."""
+        record = link.node
+        self._journal.debug(
+            "{peer} is now at {url}, with {addresses}",
+            by=link.source,
+            event="revised",
+            peer=record.name,
+            url=record.url,
+            addresses=", ".join(str(address.ip) for address in record.addresses) or "no address",
+        )
 
     def _conflict(self, conflict: Conflict, source: str) -> None:
         if conflict.kind == "url":

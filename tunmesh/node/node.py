@@ -177,7 +177,7 @@ class Node:
     def known_nodes(self, crowd: float = math.inf) -> tuple[KnownNode, ...]:
         """Every other node that this one knows of. If there are more than `crowd`, links between
         others are left out."""
-        return self._parts.roster.known_nodes(crowd)
+        return snapshot.known_nodes(self._parts.roster, self._parts.me.id, crowd)
 
     def explainer(self) -> Explainer:
         """Explains the way of a packet as things are now."""
@@ -202,7 +202,7 @@ class Node:
     def ping(self, node_id: str) -> Deferred[float | None]:
         """The round trip on the link with this node, in seconds; None when there is no answer
         within `probe_timeout`. Raises KeyError when it is not linked."""
-        link = self._parts.peers.link(node_id)
+        link = self._parts.peers.linked(node_id).link
         answer: Deferred[float | None] = Deferred()
         link.probe(lambda alive: answer.callback(link.keepalive.rtt if alive else None))
         return answer

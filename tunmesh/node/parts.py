@@ -46,7 +46,7 @@ class Parts:
             host,
             journal,
             me,
-            Roster(me, networks),
+            Roster(me, networks, settings.reserved),
             table,
             Forwarder(host.tun, table, seconds),
             Peers(me, table, settings.metric_ttl, seconds, settings.max_nodes_per_source),

@@ -23,7 +23,6 @@ from tunmesh.status import (
     RTT_BUCKETS,
     Histogram,
     NodeTraffic,
-    PeerSample,
     PeerStatus,
     Traffic,
     key_labels,
@@ -34,11 +33,12 @@ from tunmesh.wire.records import NodeRecord
 class LinkedNode(Peer):
     """A peer, with what the membership needs to know of it. Its carrier is its link."""
 
-    __slots__ = ("holder", "link", "refuses", "source", "view", "was_first")
+    __slots__ = ("holder", "link", "refuses", "signed", "source", "view", "was_first")
 
     def __init__(self, link: Link, view: View, was_first: bool) -> None:
         super().__init__(link.node, link)
         self.link = link
+        self.signed = link.signed  # its record, as others may be told
         self.source = link.source  # where it came from when it joined
         self.view = view
         self.was_first = was_first  # it was in the mesh before this node
@@ -48,6 +48,14 @@ class LinkedNode(Peer):
     def switch(self, link: Link) -> None:
         """Packets to this node go by this link from now on."""
         self.carrier = self.link = link
+
+    def revised(self, link: Link) -> None:
+        """Its record is the one that came on this link, which need not be the one in use."""
+        self.record, self.signed = link.node, link.signed
+
+    def stands(self, view: View, was_first: bool) -> None:
+        """How this node stands to it from now on."""
+        self.view, self.was_first = view, was_first
 
     def refused(self, addresses: tuple[str, ...], holder: str) -> None:
         """From now on it does not route these addresses of this node to it."""
@@ -87,19 +95,15 @@ class Peers:
         """The node at the other end, which is linked."""
         return self._by_id[link.node.id]
 
-    def link(self, node_id: str) -> Link:
-        """The link to this node. Raises KeyError when there is none."""
-        return self._by_id[node_id].link
+    def linked(self, node_id: str) -> LinkedNode:
+        """The node with this id. Raises KeyError when it is not linked."""
+        return self._by_id[node_id]
 
     def agreement(self) -> Agreement:
         """How far this node and its peers agree on addresses and networks."""
         if self._agreement is None:
             self._agreement = judge(self._me.record, tuple(self))
         return self._agreement
-
-    def has_name(self, name: str) -> bool:
-        """Whether a node of this name is linked."""
-        return any(peer.record.name == name for peer in self._by_id.values())
 
     def records(self) -> list[NodeRecord]:
         return [peer.record for peer in self._by_id.values()]
@@ -143,6 +147,27 @@ class Peers:
         self._past.add(peer.traffic)
         linked = [other.record.name for other in self]
         self._totals.part(self._seconds(), peer.record.name, peer.traffic, linked)
+
+    def revise(self, link: Link, was_first: bool) -> None:
+        """The record of this node is the one that came on this link."""
+        self._agreement = None
+        peer = self._by_id[link.node.id]
+        peer.revised(link)
+        peer.stands(View.of(self._me.record, peer.record), was_first)
+        self._table.part(peer)
+        self._table.join(peer, peer.record.addresses)
+
+    def me_revised(self, was_first: Callable[[str], bool]) -> None:
+        """This node has another record. `was_first(id)`: whether a node takes precedence over
+        it."""
+        self._agreement = None
+        me = self._me.record
+        own = {str(address.ip) for address in me.addresses}
+        for peer in self:
+            peer.stands(View.of(me, peer.record), was_first(peer.record.id))
+            peer.refused(tuple(each for each in peer.refuses if each in own), peer.holder)
+            self._table.part(peer)
+            self._table.join(peer, peer.record.addresses)
 
     def switch(self, link: Link) -> None:
         """Packets to this node go by this link from now on."""
@@ -194,18 +219,6 @@ class Peers:
                 peer,
                 tuple(sorted(routes.get(peer, ()))),
                 labels.get(peer.link.key, REVOKED) if peer.link.key is not None else REVOKED,
-            )
-            for peer in self
-        )
-
-    def samples(self) -> tuple[PeerSample, ...]:
-        return tuple(
-            PeerSample(
-                id=peer.record.id,
-                since=peer.link.since,
-                rtt=peer.carrier.round_trip,
-                rx_bytes=peer.traffic.rx_bytes,
-                tx_bytes=peer.traffic.tx_bytes,
             )
             for peer in self
         )

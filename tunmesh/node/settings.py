@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHostnameResolver, IListeningPort, IProtocolFactory
 from twisted.protocols.policies import ProtocolWrapper
 
-from tunmesh.addresses import Network
+from tunmesh.addresses import Address, Interface, Network
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import NodeKey
 from tunmesh.dataplane.tun import Tun
@@ -41,6 +42,7 @@ class Settings:
     node_key: NodeKey
     networks: tuple[Network, ...]
     reloadable: Reloadable
+    reserved: tuple[Address, ...] = ()  # of the networks, which no node may have
     enable_broadcast: bool = False
     bootstrap_retry_interval: float = 15.0
     startup_grace: float = 0.0
@@ -54,6 +56,19 @@ class Settings:
     mesh: Timing = field(default_factory=Timing)  # for all others
 
 
+class Assigner(Protocol):
+    """Puts addresses of this node on its device while it runs, with their routes, and takes them
+    off again. The Deferreds fail with OperatorError when that could not be done."""
+
+    def put(self, interface: Interface) -> Deferred[None]:
+        """The device has this address when the Deferred fires."""
+        ...
+
+    def take_off(self, interface: Interface) -> Deferred[None]:
+        """Then the device does not have this address any more, nor the routes that need it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """What a node uses of its host; tests have all of it in memory.
@@ -62,6 +77,7 @@ class Host:
     - `tun` carries packets to and from this host, `watch` notices what others do to it;
     - `random_bytes(n)` and `draw()`, a number from 0 to 1, are the only sources of randomness;
     - `transport` runs TLS on each connection;
+    - `assigner` puts addresses on the tun while the node runs; None if all are static;
     - `cpu` measures the work for clients that have not authenticated, which is limited;
     - `bootstrap_resolver` looks up the names in bootstrap URLs, so that lookups of names that other
       nodes gave cannot delay them. None: the reactor's.
@@ -75,6 +91,7 @@ class Host:
     transport: type[ProtocolWrapper] = TunedTransport
     cpu: CpuTimes = UNMEASURED
     bootstrap_resolver: IHostnameResolver | None = None
+    assigner: Assigner | None = None
 
 
 class Place(Protocol):

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from math import inf
+from typing import Any
+
+from tunmesh.membership.roster import Roster
 from tunmesh.node.links import Links
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
-from tunmesh.status import DeviceStatus, Sample, Status, Traffic, key_labels
+from tunmesh.status import DeviceStatus, KnownNode, PeerSample, Sample, Status, Traffic, key_labels
+
+# The most links between others that are listed for who asks for all: listing so many takes as long
+# as a node may do nothing else. A mesh of 362 nodes has so many.
+MAX_LISTED = 1 << 17
 
 
 def status(parts: Parts, links: Links, readiness: Readiness) -> Status:
@@ -50,7 +58,33 @@ def sample(parts: Parts, links: Links) -> Sample:
     """The counters whose recent past is shown, for much less than the whole status costs."""
     return Sample(
         now=parts.now,
-        peers=parts.peers.samples(),
+        peers=tuple(
+            PeerSample(
+                id=peer.record.id,
+                since=peer.link.since,
+                rtt=peer.carrier.round_trip,
+                rx_bytes=peer.traffic.rx_bytes,
+                tx_bytes=peer.traffic.tx_bytes,
+            )
+            for peer in parts.peers
+        ),
         dropped=dict(parts.forwarder.dropped),
         handshake_failures=dict(links.failures),
+    )
+
+
+def known_nodes(roster: Roster[Any], me: str, crowd: float = inf) -> tuple[KnownNode, ...]:
+    """Every node but `me`, and which nodes are linked with it. If there are more than `crowd`
+    others, or than MAX_LISTED vouches, only links of this node are listed: their number grows with
+    the square, and members can claim any number."""
+    hearsay, linked = roster.hearsay, [record.id for record in roster.linked()]
+    is_whole = roster.nodes_known <= crowd and hearsay.vouches <= MAX_LISTED
+    neighbors: dict[str, list[str]] = {node_id: [] for node_id in (*hearsay, *linked)}
+    for node_id in linked:
+        neighbors[node_id].append(me)
+        for other in hearsay.vouches_of(node_id) if is_whole else ():
+            neighbors[other].append(node_id)
+    return tuple(
+        KnownNode(node_id, roster.record_of(node_id), tuple(sorted(ids)), is_whole)
+        for node_id, ids in neighbors.items()
     )

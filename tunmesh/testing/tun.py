@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, ip_address
 
+from twisted.internet.defer import Deferred
+
 from tunmesh.addresses import Address, Interface
 from tunmesh.dataplane.drops import Drop, DropReason
+from tunmesh.errors import OperatorError
 from tunmesh.netlink.device_state import Unwatched, Way
 
 
@@ -71,6 +74,42 @@ def frame(source: str, destination: str, payload: bytes = b"") -> bytes:
     else:
         header = b"\x60\0\0\0" + len(payload).to_bytes(2, "big") + b"\xfd\x40"
     return bytes(10) + header + sender.packed + receiver.packed + payload
+
+
+class MemoryAssigner:
+    """The addresses of a MemoryTun, in the order in which they were put there."""
+
+    def __init__(self) -> None:
+        self.assigned: list[Interface] = []
+        self.fails = ""  # why nothing can be assigned
+        self.is_slow = False  # it answers only to `answer`
+        self._waiting: list[tuple[Deferred[None], Interface, bool]] = []
+
+    def put(self, interface: Interface) -> Deferred[None]:
+        return self._do(interface, True)
+
+    def take_off(self, interface: Interface) -> Deferred[None]:
+        return self._do(interface, False)
+
+    def answer(self) -> None:
+        """Do what waits."""
+        waiting, self._waiting = self._waiting, []
+        for done, interface, is_put in waiting:
+            if self.fails:
+                done.errback(OperatorError(self.fails))
+                continue
+            if is_put:
+                self.assigned.append(interface)
+            else:
+                self.assigned.remove(interface)
+            done.callback(None)
+
+    def _do(self, interface: Interface, is_put: bool) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        self._waiting.append((done, interface, is_put))
+        if not self.is_slow:
+            self.answer()
+        return done
 
 
 class MemoryWatch(Unwatched):

@@ -13,6 +13,7 @@ from tunmesh.errors import FailureReason, PeerError
 
 _NODE_ID = re.compile(r"[0-9a-f]{32}")
 _PRINTABLE = re.compile(r"[!-~]+")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def malformed(text: str) -> PeerError:
@@ -31,6 +32,25 @@ def parse_word(value: Any, longest: int, what: str) -> str:
         raise malformed(f"{what} is not printable ASCII without spaces")
     if len(value) > longest:
         raise malformed(f"{what} has {len(value)} characters, more than {longest}")
+    return value
+
+
+def parse_label(value: Any, what: str) -> str:
+    """One label of a DNS name, in lower case."""
+    if not isinstance(value, str) or not _LABEL.fullmatch(value):
+        raise malformed(f"{what} is not a label of a DNS name in lower case")
+    return value
+
+
+def parse_list(value: Any, longest: int, what: str) -> list[Any]:
+    if not isinstance(value, list) or len(value) > longest:
+        raise malformed(f"{what} are not a list of at most {longest}")
+    return value
+
+
+def parse_number(value: Any, most: int, what: str) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise malformed(f"{what} is not a number from 0 to {most}")
     return value
 
 

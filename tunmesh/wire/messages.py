@@ -17,6 +17,7 @@ strangers. `‖` is concatenation, all integers are unsigned.
                  ‖ ids of lost ones (16 each)
     inquiry    W ‖ node ids (16 each)
     introduction N ‖ as often as there are: size (2) ‖ signed record of that size
+    update     U ‖ settled (1) ‖ signed record: the sender's own is this from now on
     refusal    R ‖ {"addresses": [address, …], "holder": name}  (JSON)
     bye        B ‖ reason (a word from BYE_REASONS)
 
@@ -33,7 +34,7 @@ from tunmesh.wire.sizes import (
 )
 
 HELLO, CHALLENGE, PROOF, DATA, PING, PONG = b"HCPDio"
-GOSSIP, INQUIRY, INTRODUCTION, REFUSAL, BYE = b"GWNRB"
+GOSSIP, INQUIRY, INTRODUCTION, UPDATE, REFUSAL, BYE = b"GWNURB"
 
 LEAVING = "leaving"  # the node is shutting down: withdraw its addresses now
 REPLACED = "replaced"  # replaced by another link between the same two nodes

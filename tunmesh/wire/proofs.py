@@ -1,4 +1,5 @@
-"""The messages before authentication, each sent once: hello, challenge, proof."""
+"""How a node proves and presents itself: hello, challenge and proof, each sent once before
+authentication; and, later, an update of what it presented."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from tunmesh.wire.sizes import (
     KEY_ID_SIZE,
     MAC_SIZE,
     MAX_OFFERS,
+    MAX_SIGNED,
     NONCE_SIZE,
     PROOF_SIZE,
     SIGNATURE_SIZE,
@@ -101,6 +103,18 @@ def decode_shown(shown: bytes) -> tuple[SignedRecord, bool]:
     if not shown or shown[0] > 1:
         raise malformed("a node that is settled neither true nor false")
     return SignedRecord.decode(shown[1:]), shown[0] == 1
+
+
+def encode_update(shown: bytes) -> bytes:
+    """`shown`: what the node presents from now on."""
+    return b"U" + shown
+
+
+def decode_update(payload: bytes) -> tuple[SignedRecord, bool]:
+    """The record, not verified yet, and whether its node is settled."""
+    if len(payload) > 2 + MAX_SIGNED:
+        raise malformed("an update of a wrong size")
+    return decode_shown(payload[1:])
 
 
 def _counted(data: bytes, size: int) -> tuple[list[bytes], bytes]:

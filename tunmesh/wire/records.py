@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,13 +14,18 @@ from tunmesh.wire.fields import (
     malformed,
     parse_id,
     parse_interface,
+    parse_label,
+    parse_list,
     parse_network,
+    parse_number,
     parse_word,
 )
 from tunmesh.wire.sizes import (
     MAX_ADDRESSES,
+    MAX_GROUPS,
     MAX_NAME,
     MAX_NETWORKS,
+    MAX_REVISION,
     MAX_URL,
     PUBLIC_KEY_SIZE,
     SIGNED_SIZE,
@@ -39,24 +44,55 @@ def split_url(url: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """A node's description of itself. It does not change while the process lives, and is signed as
-    a whole (auth.signing), except for `settled`, which is sent only in a handshake."""
+    """A node's description of itself, signed as a whole (auth.signing) except for `settled`.
+
+    A node may sign another *revision* of it while it lives. Only its addresses of the families that
+    it chooses itself, its URL and its groups may change (`may_become`). Of two revisions the higher
+    one holds.
+    """
 
     id: str  # 16 bytes in hexadecimal, from its public key, new at every start: auth.node_key
     name: str  # assigned by the operator, printable ASCII
     started: int  # milliseconds since the epoch by the node's own clock
     url: str  # where it can be dialed: https://host:port
-    addresses: tuple[Interface, ...]  # its overlay addresses, with the prefix of its local subnet
+    # Its overlay addresses, with the prefix of its local subnet. Of a family that it chooses itself
+    # there is one, or none yet.
+    addresses: tuple[Interface, ...]
     version: str  # the software's version
     # Whether the node was already the only holder of its addresses when it sent this:
     # membership.seniority.
     settled: bool = False
     # The mesh's networks according to the node's config; empty if it does not say.
     networks: tuple[Network, ...] = ()
+    revision: int = 0
+    # The IP versions of which it chooses its address itself (membership.acquisition), in order.
+    automatic: tuple[int, ...] = ()
+    groups: tuple[str, ...] = ()  # further names that it answers to, shared by many nodes
 
     @property
     def host_port(self) -> tuple[str, int]:
         return split_url(self.url)
+
+    def may_become(self, other: NodeRecord) -> bool:
+        """Whether that is a later revision of this record."""
+        changed = replace(
+            other,
+            revision=self.revision,
+            settled=self.settled,
+            url=self.url,
+            groups=self.groups,
+            addresses=self.addresses,
+        )
+        return (
+            other.revision > self.revision
+            and changed == self
+            and self.static_addresses == other.static_addresses
+        )
+
+    @property
+    def static_addresses(self) -> tuple[Interface, ...]:
+        """Those that its operator assigned."""
+        return tuple(each for each in self.addresses if each.version not in self.automatic)
 
     def encode(self) -> bytes:
         fields: dict[str, Any] = {
@@ -69,6 +105,12 @@ class NodeRecord:
         }
         if self.networks:
             fields["networks"] = [str(network) for network in self.networks]
+        if self.revision:
+            fields["revision"] = self.revision
+        if self.automatic:
+            fields["automatic"] = self.automatic
+        if self.groups:
+            fields["groups"] = self.groups
         return dump_json(fields)
 
     @classmethod
@@ -77,28 +119,44 @@ class NodeRecord:
         fields = load_json(data)
         if not isinstance(fields, dict):
             raise malformed("a node record that is not an object")
-        started, addresses = fields.get("started"), fields.get("addresses")
-        if type(started) is not int or not 0 <= started < 1 << 63:
-            raise malformed("a node record without a start time")
-        if not isinstance(addresses, list) or not 1 <= len(addresses) <= MAX_ADDRESSES:
-            raise malformed("a node record without addresses")
-        networks = fields.get("networks", [])
-        if not isinstance(networks, list) or len(networks) > MAX_NETWORKS:
-            raise malformed("a node record whose networks are not a list of a decent length")
-        url = parse_word(fields.get("url"), MAX_URL, "a node record whose URL")
+        what = "a node record whose"
+        networks = parse_list(fields.get("networks", []), MAX_NETWORKS, f"{what} networks")
+        groups = parse_list(fields.get("groups", []), MAX_GROUPS, f"{what} groups")
+        url = parse_word(fields.get("url"), MAX_URL, f"{what} URL")
         try:
             split_url(url)
         except ValueError as error:
             raise malformed(f"a node record whose URL {error}") from None
+        automatic = _automatic(fields.get("automatic", []))
         return cls(
             id=parse_id(fields.get("id")),
-            name=parse_word(fields.get("name"), MAX_NAME, "a node record whose name"),
-            started=started,
+            name=parse_word(fields.get("name"), MAX_NAME, f"{what} name"),
+            started=parse_number(fields.get("started"), (1 << 63) - 1, f"{what} start time"),
             url=url,
-            addresses=tuple(parse_interface(address) for address in addresses),
-            version=parse_word(fields.get("version"), MAX_NAME, "a node record whose version"),
+            addresses=_addresses(fields.get("addresses"), automatic),
+            version=parse_word(fields.get("version"), MAX_NAME, f"{what} version"),
             networks=tuple(parse_network(network) for network in networks),
+            revision=parse_number(fields.get("revision", 0), MAX_REVISION, f"{what} revision"),
+            automatic=automatic,
+            groups=tuple(parse_label(group, "a group") for group in groups),
         )
+
+
+def _automatic(value: Any) -> tuple[int, ...]:
+    if value not in ([], [4], [6], [4, 6]) or any(type(each) is not int for each in value):
+        raise malformed("a node record that chooses addresses of no IP version")
+    return tuple(value)
+
+
+def _addresses(value: Any, automatic: tuple[int, ...]) -> tuple[Interface, ...]:
+    texts = parse_list(value, MAX_ADDRESSES, "a node record whose addresses")
+    addresses = tuple(parse_interface(text) for text in texts)
+    if not addresses and not automatic:
+        raise malformed("a node record without addresses")
+    versions: list[int] = [address.version for address in addresses]
+    if any(versions.count(version) > 1 for version in automatic):
+        raise malformed("a node record that chooses two addresses of one IP version")
+    return addresses
 
 
 @dataclass(frozen=True, slots=True)

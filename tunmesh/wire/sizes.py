@@ -14,7 +14,7 @@ GENERATION_SIZE = 8  # no node ever sends 2⁶⁴ full syncs
 NODE_ID_SIZE = 16
 MAX_OFFERS = 16  # protocol versions, and key ids, in one hello
 
-MAX_HANDSHAKE_FRAME = 2048
+MAX_HANDSHAKE_FRAME = 3072
 MAX_DATA_FRAME = 65_546  # D ‖ virtio_net_hdr ‖ the largest IP packet
 MAX_FRAME = 1 << 20
 SIGNED_SIZE = PUBLIC_KEY_SIZE + SIGNATURE_SIZE  # of a signed record, excluding the record
@@ -29,3 +29,6 @@ MAX_HOST = 254  # of a DNS name, with its final dot (RFC 1035, section 2.3.4)
 MAX_URL = len("https://") + MAX_HOST + len(":65535")
 MAX_ADDRESSES = 8
 MAX_NETWORKS = 8
+MAX_GROUPS = 16
+MAX_LABEL = 63  # of a DNS name (RFC 1035, section 2.3.4)
+MAX_REVISION = (1 << 31) - 1
