@@ -25,7 +25,7 @@ TESTS = Path(__file__).parent
 FLOORS = """
     errors addresses units rate_limit
     packets wire status
-    logs pki host netlink
+    logs pki host netlink assigner
     auth tls dataplane link
     membership dialing
     observe node config
@@ -49,7 +49,9 @@ PURE = """
     dialing.dial_budget dialing.dial_limit dialing.dialable dialing.own_url
     dataplane.carrier dataplane.drops dataplane.fragments dataplane.inspection dataplane.peer
     dataplane.table
-    netlink.codec netlink.device_state netlink.overlaps netlink.kernel
+    netlink.changes netlink.codec netlink.device_state netlink.kernel netlink.messages
+    netlink.overlaps
+    assigner.allowance assigner.wire
     observe.expiry observe.explain observe.health observe.node_totals observe.samples
     observe.status_json
     api.page.view

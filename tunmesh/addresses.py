@@ -65,3 +65,14 @@ def is_host(address: IPv4Address | IPv6Address, network: Network) -> bool:
 def has_broadcast(network: Network) -> bool:
     """Whether the last address of a network is its broadcast address (not in a /31, RFC 3021)."""
     return network.version == 4 and network.prefixlen < 31
+
+
+def standing_for(network: Network) -> tuple[Address, ...]:
+    """The addresses that stand for a network, and that no node is given: its first (RFC 4291
+    section 2.6.1 for IPv6) and, in IPv4, its last, unless it has no more than two (RFC 3021, RFC
+    6164)."""
+    if network.num_addresses <= 2:
+        return ()
+    if network.version == 6:
+        return (network.network_address,)
+    return (network.network_address, network.broadcast_address)

@@ -13,7 +13,7 @@ from twisted.trial import unittest
 
 from tests.support import netns
 from tunmesh.host import seccomp
-from tunmesh.host.seccomp import ARCHITECTURES, CLONE_THREAD, REFUSED, Architecture
+from tunmesh.host.seccomp import ALLOWED, ARCHITECTURES, CLONE_THREAD, REFUSED, Architecture
 
 reactor: Any = trial_reactor
 
@@ -105,6 +105,41 @@ class ProgramTests(unittest.SynchronousTestCase):
             self.assertEqual(run(program, 1, I386), errno.EPERM)
             x32 = run(program, 0x40000001, architecture.audit)
             self.assertEqual(x32, errno.EPERM if architecture.beyond else None)
+
+
+class AllowListTests(unittest.SynchronousTestCase):
+    """The program for a helper that keeps a capability."""
+
+    def programs(self) -> Iterator[tuple[Architecture, bytes]]:
+        for architecture in ARCHITECTURES.values():
+            yield architecture, seccomp.filter_allowing(architecture)
+
+    def test_allowed(self) -> None:
+        """Exactly the calls in the table are allowed, of all possible numbers: no socket, no file,
+        no process."""
+        for architecture, program in self.programs():
+            numbers = {each[architecture.column] for each in ALLOWED.values()} - {None}
+            allowed = {n for n in range(600) if run(program, n, architecture.audit) is None}
+            mapping = {9, 10} if architecture.column == 0 else {222, 226}
+            self.assertEqual(allowed - mapping, numbers)
+            self.assertFalse(allowed & {architecture.socket, architecture.clone})
+
+    def test_memory(self) -> None:
+        """Memory may be mapped, unless it can be executed."""
+        for architecture, program in self.programs():
+            for number in (9, 10) if architecture.column == 0 else (222, 226):
+                for protection in (0, 1, 3):
+                    answer = run(program, number, architecture.audit, 0, 4096, protection)
+                    self.assertIsNone(answer)
+                for protection in (4, 5, 7):
+                    answer = run(program, number, architecture.audit, 0, 4096, protection)
+                    self.assertEqual(answer, errno.EPERM)
+
+    def test_other_architectures(self) -> None:
+        """The calls of another architecture, which have other numbers, are all refused."""
+        for architecture, program in self.programs():
+            self.assertEqual(run(program, 1, I386), errno.EPERM)
+            self.assertEqual(run(program, 0x40000001, architecture.audit), errno.EPERM)
 
 
 class KernelTests(unittest.TestCase):

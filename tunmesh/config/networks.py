@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainValidator, ValidationInfo
 
+from tunmesh.addresses import standing_for
 from tunmesh.config.section import Kind, wrong
 from tunmesh.config.types import AS_TEXT, text_of
 from tunmesh.config.values import Automatic
@@ -88,22 +89,12 @@ def _check_node_address(
     if address.network.prefixlen < network.prefixlen:
         raise ValueError(wrong(f"in a subnet no larger than network_cidr {network}", str(address)))
     for around in (network, address.network):
-        if address.ip in _standing_for(around):
+        if address.ip in standing_for(around):
             raise ValueError(
                 wrong(
                     f"an address for a node, which {address.ip} in {around} cannot be", str(address)
                 )
             )
-
-
-def _standing_for(network: IPv4Network | IPv6Network) -> tuple[object, ...]:
-    """The addresses that stand for the network: its first (RFC 4291 section 2.6.1 for IPv6) and,
-    in IPv4, its last, unless it has no more than two (RFC 3021, RFC 6164)."""
-    if network.num_addresses <= 2:
-        return ()
-    if network.version == 6:
-        return (network.network_address,)
-    return (network.network_address, network.broadcast_address)
 
 
 Ipv4Network = Annotated[

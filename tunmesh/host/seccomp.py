@@ -18,7 +18,11 @@ It is a deny list: which calls a C library, OpenSSL or Python make differs betwe
 node that dies of a call that was forgotten is worse than one that may make a call too many. The
 kernel caches which calls are always allowed (since 5.11), so the data path does not run the filter.
 
-Needs no_new_privs, and holds for threads that start later: so it comes after
+The helper process that keeps a capability (tunmesh.assigner) is another matter: its loop makes a
+few calls only, all of them known, and must be held to them. For it there is an allow list. A call
+that is not in it fails with EPERM, which ends the helper, and with it the node, in good order.
+
+Both need no_new_privs, and hold for threads that start later: so they come after
 `host.privileges.drop`, with one thread.
 
 Sources: seccomp(2), clone(2), linux/{seccomp,filter,audit,if_tun}.h, the kernel's tables of system
@@ -32,7 +36,8 @@ import errno
 import os
 import socket
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 # Numbers on x86-64, and in the table that newer architectures share.
 REFUSED = {
@@ -76,6 +81,40 @@ REFUSED = {
     "personality": (135, 92),
     "modify_ldt": (154, None),
 }
+# All that a helper needs that answers requests on sockets which it has open. Beside them come mmap
+# and mprotect, but not for memory that can be executed.
+ALLOWED = {
+    "read": (0, 63),
+    "write": (1, 64),
+    "close": (3, 57),
+    "sendto": (44, 206),
+    "recvfrom": (45, 207),
+    "sendmsg": (46, 211),
+    "recvmsg": (47, 212),
+    "poll": (7, None),
+    "ppoll": (271, 73),
+    "munmap": (11, 215),
+    "mremap": (25, 216),
+    "brk": (12, 214),
+    "madvise": (28, 233),
+    "futex": (202, 98),
+    "rt_sigaction": (13, 134),
+    "rt_sigprocmask": (14, 135),
+    "rt_sigreturn": (15, 139),
+    "sigaltstack": (131, 132),
+    "restart_syscall": (219, 128),
+    "clock_gettime": (228, 113),
+    "gettimeofday": (96, 169),
+    "nanosleep": (35, 101),
+    "clock_nanosleep": (230, 115),
+    "getpid": (39, 172),
+    "gettid": (186, 178),
+    "getrandom": (318, 278),
+    "exit": (60, 93),
+    "exit_group": (231, 94),
+}
+_MAPPING = {"mmap": (9, 222), "mprotect": (10, 226)}
+_PROT_EXEC = 4
 CLONE_THREAD = 0x10000
 # What a node opens once it has started. Of netlink only what tells of interfaces and routes
 # (netlink.device_watch; the C library asks it, too), and nothing of netfilter, audit or xfrm.
@@ -97,8 +136,7 @@ _LOAD, _IF_EQUAL, _IF_MORE, _IF_AT_LEAST, _IF_ANY_BIT = 0x20, 0x15, 0x25, 0x35, 
 _AND, _RETURN = 0x54, 0x06
 
 
-@dataclass(frozen=True)
-class Architecture:
+class Architecture(NamedTuple):
     """How the kernel calls it (linux/audit.h), and what the calls are called there."""
 
     audit: int
@@ -131,14 +169,7 @@ class _Program(ctypes.Structure):
 def filter_of(architecture: Architecture) -> bytes:
     """The BPF program, an array of struct sock_filter. Each test falls through when it matches the
     call, and otherwise skips its own instructions."""
-    code = [
-        (_LOAD, 0, 0, _ARCHITECTURE),
-        (_IF_EQUAL, 1, 0, architecture.audit),
-        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
-        (_LOAD, 0, 0, _NUMBER),
-    ]
-    if architecture.beyond:
-        code += _answer(_IF_AT_LEAST, architecture.beyond, errno.EPERM)
+    code = _head(architecture)
     code += _answer(_IF_EQUAL, architecture.clone3, errno.ENOSYS)
     for numbers in REFUSED.values():
         number = numbers[architecture.column]
@@ -172,6 +203,43 @@ def filter_of(architecture: Architecture) -> bytes:
         allow,
     )
     code.append(allow)
+    return _assembled(code)
+
+
+def filter_allowing(architecture: Architecture) -> bytes:
+    """The BPF program that allows nothing but ALLOWED, and memory that cannot be executed."""
+    code = _head(architecture)
+    for numbers in ALLOWED.values():
+        number = numbers[architecture.column]
+        if number is not None:
+            code += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
+    allow, refuse = (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _ERRNO | errno.EPERM)
+    for numbers in _MAPPING.values():
+        code += _block(
+            numbers[architecture.column],
+            (_LOAD, 0, 0, _THIRD_ARGUMENT),
+            (_IF_ANY_BIT, 0, 1, _PROT_EXEC),
+            refuse,
+            allow,
+        )
+    code.append(refuse)
+    return _assembled(code)
+
+
+def _head(architecture: Architecture) -> list[Instruction]:
+    """The instructions that refuse other architectures, and load the number of the call."""
+    code = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_IF_EQUAL, 1, 0, architecture.audit),
+        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
+        (_LOAD, 0, 0, _NUMBER),
+    ]
+    if architecture.beyond:
+        code += _answer(_IF_AT_LEAST, architecture.beyond, errno.EPERM)
+    return code
+
+
+def _assembled(code: Sequence[Instruction]) -> bytes:
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
 
 
@@ -186,13 +254,22 @@ def _answer(test: int, value: int, error: int) -> list[Instruction]:
 
 
 def refuse() -> str:
-    """Install the filter for this thread and those it starts. Returns why it could not be
+    """Install the deny list for this thread and those it starts. Returns why it could not be
     installed, or "". It is an additional defence: the node also runs without it."""
+    return _install(filter_of)
+
+
+def allow_only() -> str:
+    """The same with the allow list."""
+    return _install(filter_allowing)
+
+
+def _install(make: Callable[[Architecture], bytes]) -> str:
     machine = os.uname().machine
     architecture = ARCHITECTURES.get(machine)
     if architecture is None or struct.calcsize("P") != 8:
         return f"there is none for {machine}"
-    code = filter_of(architecture)
+    code = make(architecture)
     program = _Program(len(code) // 8, code)
     libc = ctypes.CDLL(None, use_errno=True)
     arguments = (_SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW)

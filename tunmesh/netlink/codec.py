@@ -1,8 +1,6 @@
 """Routing netlink on the wire: requests as bytes, answers as values.
 
-    nlmsghdr  length u32, type u16, flags u16, sequence u32, port u32      16 bytes, host order
-    header    rtmsg, ifaddrmsg, ifinfomsg or fib_rule_hdr                   8 to 16 bytes
-    rtattr    length u16, type u16, value, padded to 4 bytes; until the message's end
+netlink.messages draws the form of a message.
 
 A machine may have a full routing table: parsed into objects, 100,000 routes take 13 s and hundreds
 of megabytes. So only routes that overlap a network of the mesh are kept; a few bytes are enough to
@@ -18,7 +16,7 @@ Sources: netlink(7), rtnetlink(7), linux/{netlink,rtnetlink,if_link,if_addr,fib_
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from ipaddress import (
     ip_address,
     ip_network,
@@ -26,6 +24,19 @@ from ipaddress import (
 
 from tunmesh.addresses import Address, Network
 from tunmesh.netlink.kernel import UP, InterfaceAddress, Link, NetlinkError, Route, Rule, State
+from tunmesh.netlink.messages import (
+    ADDRESS,
+    ATTRIBUTE,
+    ERROR,
+    HEADER,
+    IPV4,
+    IPV6,
+    ROUTE,
+    attribute,
+    attributes,
+    error_of,
+    message,
+)
 
 # Multicast groups to bind to for news of all that a Snapshot holds: RTNLGRP_LINK,
 # IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE.
@@ -36,22 +47,19 @@ _NEW_LINK, _GET_LINK = 16, 18
 _NEW_ADDRESS, _GET_ADDRESS = 20, 22
 _NEW_ROUTE, _GET_ROUTE = 24, 26
 _NEW_RULE, _GET_RULE = 32, 34
-_ERROR, _DONE = 2, 3
-_REQUEST, _DUMP, _DUMP_INTERRUPTED = 0x1, 0x300, 0x10
+_DONE = 3
+_DUMP, _DUMP_INTERRUPTED = 0x300, 0x10
 _RTM_F_CLONED, _RTM_F_LOOKUP_TABLE = 0x200, 0x1000
 _RULE_INVERT = 2
-_ANY, _IPV4, _IPV6 = 0, 2, 10
+_ANY = 0
 # What kernels without policy routing or without IPv6 answer: there are no entries.
 _UNKNOWN_KIND = (95, 97)  # EOPNOTSUPP, EAFNOSUPPORT
 
-_HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
-_ADDRESS = struct.Struct("=BBBBI")
-_ROUTE = struct.Struct("=BBBBBBBBI")  # that of rules has the same layout
-_ATTRIBUTE = struct.Struct("=HH")
+__U32 = struct.Struct("=I")
 _U32 = struct.Struct("=I")
-_ROUTE_AT = _HEADER.size
-_ROUTE_ATTRIBUTES = _ROUTE_AT + _ROUTE.size
+_ROUTE_AT = HEADER.size
+_ROUTE_ATTRIBUTES = _ROUTE_AT + ROUTE.size
 
 
 class Snapshot:
@@ -65,12 +73,12 @@ class Snapshot:
     """
 
     def __init__(self, networks: Sequence[Network]) -> None:
-        families = sorted({_IPV4 if network.version == 4 else _IPV6 for network in networks})
+        families = sorted({IPV4 if network.version == 4 else IPV6 for network in networks})
         self._wanted = {
             family: [
                 (int(network.network_address), network.prefixlen)
                 for network in networks
-                if network.max_prefixlen == (32 if family == _IPV4 else 128)
+                if network.max_prefixlen == (32 if family == IPV4 else 128)
             ]
             for family in families
         }
@@ -91,22 +99,22 @@ class Snapshot:
         self._is_interrupted = False
         self._found = []
         what, family = self._steps[self._step]
-        body = _ROUTE.pack(family, *(0,) * 8) if what != _GET_LINK else bytes(_LINK.size)
-        return _message(what, _DUMP, self._sequence, body)
+        body = ROUTE.pack(family, *(0,) * 8) if what != _GET_LINK else bytes(_LINK.size)
+        return message(what, _DUMP, self._sequence, body)
 
     def feed(self, data: bytes) -> bool:
         """Take what was read from the socket. True if it ends this dump. Raises NetlinkError."""
         position, size = 0, len(data)
-        while position + _HEADER.size <= size:
-            length, kind, flags, sequence, _ = _HEADER.unpack_from(data, position)
-            end = position + max(length, _HEADER.size)
+        while position + HEADER.size <= size:
+            length, kind, flags, sequence, _ = HEADER.unpack_from(data, position)
+            end = position + max(length, HEADER.size)
             if sequence == self._sequence:
                 if flags & _DUMP_INTERRUPTED:
                     self._is_interrupted = True
                 if kind == _NEW_ROUTE:
                     self._take_route(data, position, end)
-                elif kind in (_DONE, _ERROR):
-                    self._end(_error_of(data, position, end))
+                elif kind in (_DONE, ERROR):
+                    self._end(error_of(data, position, end))
                     return True
                 else:
                     self._take(kind, data, position, end)
@@ -139,12 +147,12 @@ class Snapshot:
         wanted = self._wanted.get(family)
         if wanted is None:
             return
-        width = 32 if family == _IPV4 else 128
+        width = 32 if family == IPV4 else 128
         destination = 0
         if length:
             at = start + _ROUTE_ATTRIBUTES
             while at < end:
-                size, kind = _ATTRIBUTE.unpack_from(data, at)
+                size, kind = ATTRIBUTE.unpack_from(data, at)
                 if kind == 1:  # RTA_DST
                     destination = int.from_bytes(data[at + 4 : at + size], "big")
                     break
@@ -159,15 +167,15 @@ class Snapshot:
 
     def _take(self, kind: int, data: bytes, start: int, end: int) -> None:
         if kind == _NEW_LINK:
-            _, _, index, flags, _ = _LINK.unpack_from(data, start + _HEADER.size)
-            named = _attributes(data, start + _HEADER.size + _LINK.size, end)
+            _, _, index, flags, _ = _LINK.unpack_from(data, start + HEADER.size)
+            named = attributes(data, start + HEADER.size + _LINK.size, end)
             name = named.get(3, b"").rstrip(b"\0").decode(errors="replace")
             self._found.append(Link(index, name, bool(flags & UP)))
         elif kind == _NEW_ADDRESS:
-            family, prefix, _, _, index = _ADDRESS.unpack_from(data, start + _HEADER.size)
-            if family not in (_IPV4, _IPV6):
+            family, prefix, _, _, index = ADDRESS.unpack_from(data, start + HEADER.size)
+            if family not in (IPV4, IPV6):
                 return
-            given = _attributes(data, start + _HEADER.size + _ADDRESS.size, end)
+            given = attributes(data, start + HEADER.size + ADDRESS.size, end)
             # Of a point-to-point interface, IFA_ADDRESS is the far end and IFA_LOCAL is ours.
             far = given.get(1) or given[2]
             self._found.append(
@@ -183,64 +191,34 @@ class Snapshot:
 
 def route_request(destination: Address, source: Address | None = None) -> bytes:
     """The request for the route that the kernel would use for a packet of this machine."""
-    family = _IPV4 if destination.version == 4 else _IPV6
+    family = IPV4 if destination.version == 4 else IPV6
     width = destination.max_prefixlen
-    header = _ROUTE.pack(family, width, width if source else 0, 0, 0, 0, 0, 0, _RTM_F_LOOKUP_TABLE)
-    body = header + _attribute(1, destination.packed)
+    header = ROUTE.pack(family, width, width if source else 0, 0, 0, 0, 0, 0, _RTM_F_LOOKUP_TABLE)
+    body = header + attribute(1, destination.packed)
     if source is not None:
-        body += _attribute(2, source.packed)
-    return _message(_GET_ROUTE, 0, 1, body)
+        body += attribute(2, source.packed)
+    return message(_GET_ROUTE, 0, 1, body)
 
 
 def route_answer(data: bytes) -> Route:
     """The answer to `route_request`. Raises NetlinkError if there is no way."""
-    length, kind, _, _, _ = _HEADER.unpack_from(data)
-    if kind == _ERROR:
-        raise NetlinkError(_error_of(data, 0, length))
+    length, kind, _, _, _ = HEADER.unpack_from(data)
+    if kind == ERROR:
+        raise NetlinkError(error_of(data, 0, length))
     route = _route(data, 0, length, is_answer=True)
     if route is None:
         raise NetlinkError(_UNKNOWN_KIND[0])
     return route
 
 
-def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    size = _HEADER.size + len(body)
-    return _HEADER.pack(size, kind, _REQUEST | flags, sequence, 0) + body
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) & 3)
-
-
-def _attributes(data: bytes, at: int, end: int) -> dict[int, bytes]:
-    return dict(_each_attribute(data, at, end))
-
-
-def _each_attribute(data: bytes, at: int, end: int) -> Iterator[tuple[int, bytes]]:
-    while at + 4 <= end:
-        size, kind = _ATTRIBUTE.unpack_from(data, at)
-        if size < 4:
-            return
-        yield kind & 0x3FFF, data[at + 4 : at + size]
-        at += size + 3 & ~3
-
-
-def _error_of(data: bytes, start: int, end: int) -> int:
-    """The positive errno of NLMSG_ERROR or NLMSG_DONE; 0 if there is none."""
-    if end - start < _HEADER.size + 4:
-        return 0
-    (code,) = struct.unpack_from("=i", data, start + _HEADER.size)
-    return -code if code < 0 else 0
-
-
 def _route(data: bytes, start: int, end: int, is_answer: bool = False) -> Route | None:
-    family, length, _, _, table, protocol, _, kind, flags = _ROUTE.unpack_from(
+    family, length, _, _, table, protocol, _, kind, flags = ROUTE.unpack_from(
         data, start + _ROUTE_AT
     )
     if flags & _RTM_F_CLONED and not is_answer:
         return None  # an entry of a cache
-    given = _attributes(data, start + _ROUTE_ATTRIBUTES, end)
-    width = 4 if family == _IPV4 else 16
+    given = attributes(data, start + _ROUTE_ATTRIBUTES, end)
+    width = 4 if family == IPV4 else 16
     hops = given.get(9, b"")  # RTA_MULTIPATH: struct rtnexthop, the index at 4
     outgoing = given.get(4) or hops[4:8]
     return Route(
@@ -254,10 +232,10 @@ def _route(data: bytes, start: int, end: int, is_answer: bool = False) -> Route 
 
 
 def _rule(data: bytes, start: int, end: int) -> Rule:
-    family, to_length, from_length, tos, table, _, _, action, flags = _ROUTE.unpack_from(
+    family, to_length, from_length, tos, table, _, _, action, flags = ROUTE.unpack_from(
         data, start + _ROUTE_AT
     )
-    given = _attributes(data, start + _ROUTE_ATTRIBUTES, end)
+    given = attributes(data, start + _ROUTE_ATTRIBUTES, end)
     mark = _u32(given.get(10), 0)
     # What makes a rule partial: FRA_TUN_ID, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT_RANGE,
     # DPORT_RANGE.
@@ -266,7 +244,7 @@ def _rule(data: bytes, start: int, end: int) -> Rule:
     ) or _limits_users(given.get(20, b""))
     suppressed = given.get(14)
     return Rule(
-        4 if family == _IPV4 else 6,
+        4 if family == IPV4 else 6,
         _u32(given.get(6), 0),
         action,
         _u32(given.get(15), table),

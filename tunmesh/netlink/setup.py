@@ -30,22 +30,18 @@ from pyroute2.iproute import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from tunmesh.errors import OperatorError
-from tunmesh.netlink import kernel, overlaps, query
+from tunmesh.netlink import changes, kernel, overlaps, query
 from tunmesh.netlink.overlaps import Overlay
 
 _RT_SCOPE_LINK = 253
 _IFA_F_NODAD = 0x02
 _IN6_ADDR_GEN_MODE_NONE = 1
-_RTMGRP_IPV6_ROUTE = 0x400
 _GUARD: dict[str, Any] = {
     "type": "unreachable",
     "priority": 0xFFFFFFFF,
     "proto": kernel.PROTOCOL_GUARD,
     "table": kernel.TABLE_MAIN,
 }
-# Of the route to the network of a family whose address is automatic: one more than that of the
-# route that the kernel makes with an address (IPv4), and the kernel's default (IPv6).
-ROUTE_METRIC = {4: 1, 6: 1024}
 _ADDRESS_DEADLINE = 5.0  # seconds; it is a millisecond or two on an idle machine
 
 
@@ -151,7 +147,7 @@ def _add_address(
 
 
 def _add_route(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
-    options: dict[str, Any] = {"priority": ROUTE_METRIC[overlay.network.version]}
+    options: dict[str, Any] = {"priority": changes.ROUTE_METRIC[overlay.network.version]}
     if overlay.address is not None:
         options = {"prefsrc": str(overlay.address.ip)}
     with _explained(f"route {overlay.network} to {device}"):
@@ -187,7 +183,7 @@ def _await_usable(device: str, overlays: Sequence[Overlay]) -> None:
     makes the address's own route, and tells those who listen for routes. On a machine where routes
     change all the time there is always news: that is no reason to wait for longer."""
     deadline = time.monotonic() + _ADDRESS_DEADLINE
-    with query.open_socket(_RTMGRP_IPV6_ROUTE) as news, query.open_socket() as asked:
+    with query.open_socket(changes.IPV6_ROUTE_NEWS) as news, query.open_socket() as asked:
         for address in [overlay.address for overlay in overlays if overlay.address is not None]:
             while not _is_local(asked, address):
                 left = deadline - time.monotonic()

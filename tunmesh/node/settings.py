@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -43,6 +43,8 @@ class Settings:
     networks: tuple[Network, ...]
     reloadable: Reloadable
     reserved: tuple[Address, ...] = ()  # of the networks, which no node may have
+    # Of the local subnet of each automatic address, by IP version: as `record.automatic` has them.
+    prefixes: Mapping[int, int] = field(default_factory=dict)
     enable_broadcast: bool = False
     bootstrap_retry_interval: float = 15.0
     startup_grace: float = 0.0

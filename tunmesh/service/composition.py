@@ -30,6 +30,7 @@ from twisted.web.server import Site
 
 from tunmesh.api import monitor, public
 from tunmesh.api.servers import Control
+from tunmesh.assigner.assigner import HelpedAssigner
 from tunmesh.dataplane.tun import TunDevice
 from tunmesh.dialing.resolver import Resolver
 from tunmesh.errors import OperatorError
@@ -91,6 +92,7 @@ class NodeService(Service):
         self._supervisor = Supervisor(reactor, os.environ, os.getpid())
         self._node: Node | None = None
         self._control: Control | None = None
+        self._assigner: HelpedAssigner | None = None
         self._recent = RecentEvents()
         self._is_leaving = False
 
@@ -140,6 +142,7 @@ class NodeService(Service):
     def _assemble(self) -> Node:
         """Make the device and the node, and bind all that it serves. Raises OperatorError."""
         device, bound = self._open_device_and_port()
+        self._assigner = self._start_helper() if self._plan.automatic else None
         cpu = CpuTimes(time.thread_time, CpuWait().waited)
         host = Host(
             self._reactor,
@@ -149,6 +152,7 @@ class NodeService(Service):
             self._watch_device(),
             cpu=cpu,
             bootstrap_resolver=Resolver(self._reactor, random.shuffle),
+            assigner=self._assigner,
         )
         node = Node(
             self._settings,
@@ -178,9 +182,25 @@ class NodeService(Service):
             "{device} is up: {addresses}",
             event="tun_up",
             device=plan.device,
-            addresses=", ".join(map(str, self._settings.record.addresses)),
+            addresses=", ".join(map(str, self._plan.addresses)),
         )
         return device, bound
+
+    def _start_helper(self) -> HelpedAssigner:
+        helper, unfiltered = preflight.start_helper(self._plan)
+        self.log.info(
+            "a helper process keeps NET_ADMIN, for automatic addresses on {device}; system calls "
+            "{calls}",
+            event="helper_started",
+            device=self._plan.device,
+            calls=f"not filtered: {unfiltered}" if unfiltered else "filtered",
+        )
+        return HelpedAssigner(self._reactor, helper, self._helper_lost)
+
+    def _helper_lost(self, why: str) -> None:
+        if not self._is_leaving:
+            self.log.error("{why}", event="helper_lost", why=why)
+            self._failed(why)
 
     def _watch_device(self) -> Watch:
         try:
@@ -248,6 +268,8 @@ class NodeService(Service):
 
     def stopService(self) -> Deferred[None] | None:
         super().stopService()
+        if self._assigner is not None:
+            self._assigner.stop()
         return self._node.stop() if self._node is not None else None
 
     def _take_signals(self) -> None:

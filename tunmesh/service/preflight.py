@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING
 
 from tunmesh.addresses import Address, Network
+from tunmesh.assigner.allowance import Family
+from tunmesh.assigner.start import start
 from tunmesh.config.values import Automatic
 from tunmesh.dataplane import tun
 from tunmesh.host import holders, privileges, seccomp, tcp_ports
@@ -39,6 +42,26 @@ class Plan:
     monitoring: tuple[Address, int] | None  # an address for monitoring only
     uid: int
     gid: int
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses that the device gets, as a person reads them."""
+        return tuple(
+            f"an automatic address in {overlay.network}"
+            if overlay.address is None
+            else str(overlay.address)
+            for overlay in self.overlays
+        )
+
+    @property
+    def automatic(self) -> tuple[Family, ...]:
+        """The families whose address the node chooses itself. A helper process puts them on the
+        device; without any there is none."""
+        return tuple(
+            Family(overlay.network, overlay.prefix, overlay.broadcast, overlay.reserved)
+            for overlay in self.overlays
+            if overlay.prefix is not None
+        )
 
     @classmethod
     def of(cls, config: Config) -> Plan:
@@ -91,6 +114,11 @@ def take(plan: Plan) -> tuple[int, tcp_ports.Bound]:
     return fd, bound
 
 
+def start_helper(plan: Plan) -> tuple[socket.socket, str]:
+    """The helper process for automatic addresses (assigner.start). Raises OperatorError."""
+    return start(plan.uid, plan.gid, socket.if_nametoindex(plan.device), plan.automatic)
+
+
 # --- the same, tried ---
 
 
@@ -141,12 +169,22 @@ def _privileges(plan: Plan) -> str:
     return f"a process here can become uid {plan.uid}, gid {plan.gid} and keep no privilege"
 
 
+def _helper(plan: Plan) -> str:
+    if not plan.automatic:
+        return ""
+    lo = socket.if_nametoindex("lo")  # nothing is asked of it
+    helper, _ = start(plan.uid, plan.gid, lo, plan.automatic)
+    with contextlib.closing(helper):
+        return "a helper process can keep NET_ADMIN, for automatic addresses, and nothing else"
+
+
 STEPS = (
     Step("networks", _networks),
     Step("port", _port),
     Step("monitoring", _monitoring),
     Step("tun", _tun),
     Step("privileges", _privileges),
+    Step("helper", _helper),
 )
 
 

@@ -50,23 +50,25 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
     timing = config.process.timing
     node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
     families = [f for f in (config.networking.ipv4, config.networking.ipv6) if f is not None]
+    own = [(family.network_cidr.version, family.node_address_cidr) for family in families]
+    prefixes: dict[int, int] = {
+        version: each.prefix for version, each in own if isinstance(each, Automatic)
+    }
     return Settings(
         record=NodeRecord(
             id=node_key.id,
             name=name,
             started=int(time.time() * 1000),
             url=_url(config, reloadable.groups),
-            addresses=tuple(
-                family.node_address_cidr
-                for family in families
-                if not isinstance(family.node_address_cidr, Automatic)
-            ),
+            addresses=tuple(each for _, each in own if not isinstance(each, Automatic)),
             version=__version__,
             networks=tuple(family.network_cidr for family in families),
+            automatic=tuple(prefixes),
         ),
         node_key=node_key,
         networks=tuple(family.network_cidr for family in families),
         reloadable=reloadable,
+        prefixes=prefixes,
         enable_broadcast=_broadcasts(config),
         bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
         startup_grace=timing.registrations.startup_grace,

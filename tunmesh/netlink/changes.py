@@ -1,0 +1,119 @@
+"""Requests to the kernel that change addresses and routes, as bytes.
+
+A helper process makes them, which is to be small (tunmesh.assigner): so this module imports next to
+nothing. What sets up the device at the start (netlink.setup) uses pyroute2, in a child process that
+ends.
+
+All of them mean "let it be so": what is there already is no error, and is replaced.
+
+Sources: rtnetlink(7), linux/{rtnetlink,if_addr}.h, inet_rtm_newaddr in net/ipv4/devinet.c.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from tunmesh.addresses import Address, Interface, Network
+from tunmesh.netlink.messages import (
+    ADDRESS,
+    ERROR,
+    HEADER,
+    IPV4,
+    IPV6,
+    ROUTE,
+    attribute,
+    error_of,
+    message,
+)
+
+# Of the route to the network of a family whose address is automatic: one more than that of the
+# route that the kernel makes with an address (IPv4), and the kernel's default (IPv6).
+ROUTE_METRIC = {4: 1, 6: 1024}
+IPV6_ROUTE_NEWS = 0x400  # RTMGRP_IPV6_ROUTE
+
+_NEW_ADDRESS, _DELETE_ADDRESS = 20, 21
+_NEW_ROUTE, _GET_ROUTE = 24, 26
+_ACKNOWLEDGE, _REPLACE, _CREATE = 0x4, 0x100, 0x400
+_PUT = _ACKNOWLEDGE | _CREATE | _REPLACE
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_F_NODAD = 0x02  # the roster handles duplicates
+_RTA_DESTINATION, _RTA_INTERFACE, _RTA_PRIORITY, _RTA_SOURCE = 1, 4, 6, 7
+_UNIVERSE, _LINK = 0, 253  # RT_SCOPE_*
+_STATIC = 4  # RTPROT_STATIC
+_MAIN, _LOCAL_TABLE = 254, 255
+_UNICAST, _LOCAL, _BROADCAST = 1, 2, 3  # RTN_*
+
+
+def put_address(sequence: int, index: int, address: Interface) -> bytes:
+    """Let the interface have this address."""
+    return message(_NEW_ADDRESS, _PUT, sequence, _address(index, address, _IFA_F_NODAD))
+
+
+def take_off_address(sequence: int, index: int, address: Interface) -> bytes:
+    """Take this address off the interface."""
+    return message(_DELETE_ADDRESS, _ACKNOWLEDGE, sequence, _address(index, address, 0))
+
+
+def put_route(sequence: int, index: int, network: Network) -> bytes:
+    """Route a network of the mesh to the interface, with or without an address."""
+    return _route(
+        sequence,
+        (IPV4 if network.version == 4 else IPV6, network.prefixlen, _MAIN),
+        _UNICAST,
+        attribute(_RTA_DESTINATION, network.network_address.packed)
+        + attribute(_RTA_INTERFACE, struct.pack("=I", index))
+        + attribute(_RTA_PRIORITY, struct.pack("=I", ROUTE_METRIC[network.version])),
+    )
+
+
+def put_broadcast(sequence: int, index: int, destination: Address, source: Address) -> bytes:
+    """Make the kernel treat an IPv4 address as a broadcast address of the interface."""
+    return _route(
+        sequence,
+        (IPV4, 32, _LOCAL_TABLE),
+        _BROADCAST,
+        attribute(_RTA_DESTINATION, destination.packed)
+        + attribute(_RTA_INTERFACE, struct.pack("=I", index))
+        + attribute(_RTA_SOURCE, source.packed),
+    )
+
+
+def way_request(sequence: int, destination: Address) -> bytes:
+    """Ask for the route that the kernel would use: `is_local` reads the answer."""
+    family = IPV4 if destination.version == 4 else IPV6
+    header = ROUTE.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    return message(
+        _GET_ROUTE, 0, sequence, header + attribute(_RTA_DESTINATION, destination.packed)
+    )
+
+
+def is_local(answer: bytes) -> bool:
+    """Whether the destination that was asked for is an address of this machine that can be used."""
+    (_, kind, *_) = HEADER.unpack_from(answer)
+    return kind == _NEW_ROUTE and answer[HEADER.size + 7] == _LOCAL
+
+
+def errno_of(answer: bytes) -> int:
+    """What a change came to: 0, or the errno."""
+    length, kind, *_ = HEADER.unpack_from(answer)
+    return error_of(answer, 0, length) if kind == ERROR else 0
+
+
+def sequence_of(answer: bytes) -> int:
+    """Which request this is the answer to."""
+    return int(HEADER.unpack_from(answer)[3])
+
+
+def _address(index: int, address: Interface, flags: int) -> bytes:
+    family = IPV4 if address.version == 4 else IPV6
+    header = ADDRESS.pack(
+        family, address.network.prefixlen, flags if family == IPV6 else 0, _UNIVERSE, index
+    )
+    own = address.ip.packed
+    return header + attribute(_IFA_LOCAL, own) + attribute(_IFA_ADDRESS, own)
+
+
+def _route(sequence: int, place: tuple[int, int, int], kind: int, found_by: bytes) -> bytes:
+    family, prefix, table = place
+    header = ROUTE.pack(family, prefix, 0, 0, table, _STATIC, _LINK, kind, 0)
+    return message(_NEW_ROUTE, _PUT, sequence, header + found_by)
