@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -42,9 +42,10 @@ class Settings:
     node_key: NodeKey
     networks: tuple[Network, ...]
     reloadable: Reloadable
+    # The networks in which the node chooses its address itself, each with the length of the prefix
+    # of its local subnets; `record.automatic` names their IP versions.
+    automatic: tuple[tuple[Network, int], ...] = ()
     reserved: tuple[Address, ...] = ()  # of the networks, which no node may have
-    # Of the local subnet of each automatic address, by IP version: as `record.automatic` has them.
-    prefixes: Mapping[int, int] = field(default_factory=dict)
     enable_broadcast: bool = False
     bootstrap_retry_interval: float = 15.0
     startup_grace: float = 0.0

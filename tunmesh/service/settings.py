@@ -50,10 +50,8 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
     timing = config.process.timing
     node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
     families = [f for f in (config.networking.ipv4, config.networking.ipv6) if f is not None]
-    own = [(family.network_cidr.version, family.node_address_cidr) for family in families]
-    prefixes: dict[int, int] = {
-        version: each.prefix for version, each in own if isinstance(each, Automatic)
-    }
+    own = [(family.network_cidr, family.node_address_cidr) for family in families]
+    automatic = [(network, each.prefix) for network, each in own if isinstance(each, Automatic)]
     return Settings(
         record=NodeRecord(
             id=node_key.id,
@@ -63,12 +61,12 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
             addresses=tuple(each for _, each in own if not isinstance(each, Automatic)),
             version=__version__,
             networks=tuple(family.network_cidr for family in families),
-            automatic=tuple(prefixes),
+            automatic=tuple(network.version for network, _ in automatic),
         ),
         node_key=node_key,
         networks=tuple(family.network_cidr for family in families),
         reloadable=reloadable,
-        prefixes=prefixes,
+        automatic=tuple(automatic),
         enable_broadcast=_broadcasts(config),
         bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
         startup_grace=timing.registrations.startup_grace,
