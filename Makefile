@@ -26,7 +26,7 @@ help:
 	@echo "make fuzz           fuzz everything that reads outside bytes (SECONDS=60)"
 	@echo "make dist           build sdist and wheel in dist/, and try both"
 	@echo "make lint           ruff;  make types  mypy;  make format  ruff format"
-	@echo "make docs           generate docs/configuration.md"
+	@echo "make docs           generate docs/configuration.md, and the deployments in deploy/"
 
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -107,6 +107,10 @@ dist:
 docs: $(VENV)/.installed
 	@$(BIN)/tunmesh config reference > docs/configuration.md.new
 	@mv docs/configuration.md.new docs/configuration.md
+	@for kind in compose kubernetes systemd; do \
+	    git ls-files -z deploy/$$kind | xargs -0 rm -f; find deploy/$$kind -type d -empty -delete 2> /dev/null; \
+	    $(BIN)/tunmesh init $$kind --without-keys deploy/$$kind > /dev/null || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .fuzz .tox .mypy_cache .ruff_cache .hypothesis

@@ -30,7 +30,7 @@ FLOORS = """
     membership dialing
     observe node config
     api service doctor
-    testing localmesh simulator
+    testing localmesh simulator deployments
     healthcheck cli
 """.split()  # noqa: SIM905
 

@@ -88,11 +88,11 @@ class DistributionTests(SynchronousTestCase):
         self.assertEqual(built().source, tracked())
 
     def test_wheel(self) -> None:
-        """The wheel has the program, including the files of the live page and the plugin of twistd,
-        and nothing else."""
+        """The wheel has the program, including the files of the live page, the templates of
+        deployments and the plugin of twistd, and nothing else."""
         program = [name for name in tracked() if name.startswith(("tunmesh/", "twisted/"))]
         self.assertEqual(built().wheel, program)
-        for kind in ("html", "css", "js", "svg", "typed"):
+        for kind in ("html", "css", "js", "svg", "typed", "yaml", "service", "gitignore"):
             self.assertTrue([name for name in built().wheel if name.endswith(f".{kind}")], kind)
 
     def test_metadata(self) -> None:

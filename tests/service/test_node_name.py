@@ -98,6 +98,11 @@ class LookUpTests(SynchronousTestCase):
         self.assertEqual(chosen.name, "project-web-3")
         self.assertRegex(chosen.why, r"^the name of [0-9a-f.:]+ in the DNS$")
 
+    def test_label(self) -> None:
+        """Containers of Compose 1 have the same names as those of Compose 2, which are labels."""
+        self.assertEqual(self.named(b"project_web_3.project_default").name, "project-web-3")
+        self.assertEqual(self.named(b"_My.Web.net").name, "my")
+
     def test_own_address(self) -> None:
         """The query is about an address of this machine, and never about that of the loopback."""
         server = self.server(lambda query: [reply(query, b"web-1.net")])
@@ -140,11 +145,20 @@ class LookUpTests(SynchronousTestCase):
         chosen = choose("auto", NO_NETWORKS, self.server(lambda _query: []).port)
         self.assert_host_name(chosen, r"the reverse lookup failed: no answer from 127\.0\.0\.11.*")
 
-    def test_no_server(self) -> None:
-        """The mesh's own name server cannot be asked before the mesh is there."""
+    def test_only_the_mesh(self) -> None:
+        """Where applications ask the mesh's name server only, Docker's is asked: the mesh is not
+        there yet."""
         self.resolv_conf("nameserver 10.9.255.254\n")
-        chosen = choose("auto", (ip_network("10.9.0.0/16"),))
-        self.assert_host_name(chosen, r".* has no name server to ask")
+        server = self.server(lambda query: [reply(query, b"web-1.net")])
+        chosen = choose("auto", (ip_network("10.9.0.0/16"),), server.port)
+        self.assertEqual(chosen.name, "web-1")
+
+    def test_no_server(self) -> None:
+        """Without a name server, or without a list of them, the host name is used."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+            closed.bind(("127.0.0.11", 0))
+            port = closed.getsockname()[1]
+        self.assert_host_name(choose("auto", (), port), "the reverse lookup failed: .* refused")
         self.patch(node_name, "RESOLV_CONF", Path("/nowhere/resolv.conf"))
         self.assert_host_name(choose("auto", ()), r"the reverse lookup failed: No such file.*")
 

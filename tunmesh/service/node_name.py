@@ -2,12 +2,14 @@
 
 Docker and podman give a container a random host name, and answer a reverse lookup of its address
 with its name and network: project-web-3.project_default. Container names stay the same when a
-service is scaled down and up again, so the first label is a name that a replica keeps. In all other
-places the host name is the better one: a pod's is the name of the pod, and what a cluster's or a
-cloud's DNS says of an address is mostly the address again (10-244-1-7, ip-10-0-0-5).
+service is scaled down and up again, so the first label is a name that a replica keeps. It becomes a
+DNS label, so that project_web_3, as Compose 1 has it, is the same node. In all other places the
+host name is the better one: a pod's is the name of the pod, and what a cluster's or a cloud's DNS
+says of an address is mostly the address again (10-244-1-7, ip-10-0-0-5).
 
 One query over UDP, to the first name server that is not in the mesh itself, by a child process: for
-use before the reactor runs. resolv.conf(5); RFC 1035, section 3.5; RFC 3596, section 2.5.
+use before the reactor runs. If applications of this container use the mesh's name server only, it
+goes to Docker's. resolv.conf(5); RFC 1035, section 3.5; RFC 3596, section 2.5.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 
 _DNS_PORT = 53
 _LONGEST = 65535  # bytes of an answer
-_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+_DOCKER = ip_address("127.0.0.11")  # on all networks but the default one
+_NOT_IN_A_LABEL = re.compile(r"[^a-z0-9-]")
 # Never sent to: the kernel is asked which of its addresses it would use (RFC 5737, RFC 3849).
 _ELSEWHERE = ("192.0.2.1", "2001:db8::1")
 
@@ -97,21 +100,17 @@ def _look_up(networks: Sequence[Network], port: int) -> bytes:
 
 
 def _reverse(networks: Sequence[Network], port: int) -> str:
-    servers = [
-        server
-        for server in name_servers(RESOLV_CONF.read_text(errors="replace"))
-        if not any(server in network for network in networks)
-    ]
-    if not servers:
-        return f"!{RESOLV_CONF} has no name server to ask"
-    address = _own_address(servers[0])
+    servers = name_servers(RESOLV_CONF.read_text(errors="replace"))
+    outside = (each for each in servers if not any(each in network for network in networks))
+    server = next(outside, _DOCKER)
+    address = _own_address(server)
     if address is None:
         return "!this machine has no address yet"
-    name = _ask(servers[0], port, address)
+    name = _ask(server, port, address)
     if name is None:
-        return f"!{servers[0]} knows no name of {address}"
-    label = name.partition(".")[0]
-    if not _LABEL.fullmatch(label) or is_address_like(label, address):
+        return f"!{server} knows no name of {address}"
+    label = _NOT_IN_A_LABEL.sub("-", name.partition(".")[0].lower()).strip("-")
+    if not label or is_address_like(label, address):
         return f"!{address} is {name} in the DNS, which names no container"
     return f"{label} {address}"
 

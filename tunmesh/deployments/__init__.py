@@ -1,0 +1,1 @@
+"""Ready deployments, written by `tunmesh init`."""
