@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import select
 import socket
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from pyroute2 import IPRoute
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorProcess
+from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 
 import tunmesh
@@ -74,3 +76,13 @@ def run_python(
         reactor=reactor,
     )
     return result
+
+
+def readable(fd: int) -> Deferred[None]:
+    """Fires when a descriptor can be read; a pidfd can when its process has ended."""
+    return deferToThread(_await_readable, fd)
+
+
+def _await_readable(fd: int) -> None:
+    if not select.select([fd], [], [], 30)[0]:
+        raise TimeoutError("a process does not end")
