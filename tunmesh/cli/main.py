@@ -32,6 +32,7 @@ class _Tunmesh(Front):
         "mesh": "tunmesh.cli.meshes:mesh",
         "ping": "tunmesh.cli.trace:ping",
         "routes": "tunmesh.cli.node_commands:routes",
+        "run": "tunmesh.cli.waiting:run",
         "secret": "tunmesh.cli.keys:secret",
         "simulate": "tunmesh.cli.meshes:simulate",
         "status": "tunmesh.cli.node_commands:status",

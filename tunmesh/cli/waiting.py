@@ -1,13 +1,19 @@
-"""`tunmesh wait`: delays an application until the mesh is ready for it."""
+"""`tunmesh wait` and `tunmesh run`: an application begins when the mesh is ready for it."""
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
 import re
+import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,8 +24,10 @@ from tunmesh.cli.node_commands import node_option
 from tunmesh.errors import OperatorError
 
 if TYPE_CHECKING:
+    from tunmesh.host.both import User
     from tunmesh.observe.status_json import Json
 
+CONDITIONS = "tun|ready|peers=N|ADDRESS"
 KNOCK = 0.2  # seconds between attempts to reach a node
 LOOK = 1.0  # seconds between status requests while there are no events
 
@@ -68,7 +76,7 @@ def _lacks_route(address: str, tree: Json) -> str:
 @click.option(
     "--for",
     "conditions",
-    metavar="tun|ready|peers=N|ADDRESS",
+    metavar=CONDITIONS,
     callback=_conditions,
     multiple=True,
     required=True,
@@ -122,3 +130,88 @@ def _looks(node: Client, deadline: float) -> Iterator[Json | NoAnswerError]:
 def _patience(node: Client, deadline: float) -> float:
     """The timeout of a request in seconds: until the deadline, but enough for a live node."""
     return max(LOOK, min(node.timeout, deadline - time.monotonic()))
+
+
+def _user(_ctx: click.Context, _parameter: click.Parameter, value: str) -> User:
+    """As in `docker run --user`, but that a number is its own group, not root's."""
+    from tunmesh.host.both import User
+
+    name, _, group = value.partition(":")
+    try:
+        entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+        uid, gid, home = entry.pw_uid, entry.pw_gid, entry.pw_dir
+    except KeyError:
+        if not name.isdecimal():
+            raise click.BadParameter(f"there is no user {name!r} here") from None
+        uid, gid, home = int(name), int(name), "/"
+    if group:
+        try:
+            gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise click.BadParameter(f"there is no group {group!r} here") from None
+    if uid == 0 or gid == 0:
+        raise click.BadParameter("the application must be another user and group than root's")
+    return User(uid, gid, home)
+
+
+@click.command(
+    cls=OneLineErrors,
+    short_help="Run a node and an application in one container.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.option(
+    "--user",
+    metavar="USER[:GROUP]",
+    required=True,
+    callback=_user,
+    help="Whom the application runs as, by name or number, without capabilities: neither root "
+    "nor the node's process/uid.",
+)
+@click.option(
+    "--for",
+    "conditions",
+    metavar=CONDITIONS,
+    callback=_conditions,
+    multiple=True,
+    default=["tun"],
+    show_default=True,
+    help="When it begins, as for tunmesh wait.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=7.0,
+    show_default=True,
+    help="Seconds that it has to end, from TERM to KILL. The node needs 2 more.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(
+    user: User, conditions: tuple[Condition, ...], grace: float, command: tuple[str, ...]
+) -> None:
+    """Run a node, and beside it, when the mesh is there, an application: as process 1 of a
+    container that needs both, such as a replica in Compose.
+
+    \b
+    ENTRYPOINT ["tunmesh", "run", "--user", "1000", "--"]
+    CMD ["my-application", "--port", "8080"]
+
+    When one of them ends, so does the other, the application first. The exit code is the
+    application's; or the node's, if that ended first. TERM and INT end both; HUP, QUIT, USR1, USR2
+    and WINCH go to the application. The node is `twistd tunmesh`, with its config from
+    $TUNMESH_CONFIG_PATH or /etc/tunmesh/config.yaml.
+    """
+    from tunmesh.host import both
+
+    if os.geteuid() != 0:
+        raise OperatorError(
+            "tunmesh run must be started as root, with CAP_NET_ADMIN, CAP_SETUID and CAP_SETGID, "
+            "so that the node and the application can become other users"
+        )
+    programs = Path(sysconfig.get_path("scripts"))
+    waited_for = [word for each in conditions for word in ("--for", each.text)]
+    commands = both.Commands(
+        node=[str(programs / "twistd"), "--nodaemon", "--pidfile=", "tunmesh"],
+        gate=[str(programs / "tunmesh"), "wait", "--timeout", "inf", *waited_for],
+        application=command,
+    )
+    sys.exit(both.supervise(commands, user, grace))

@@ -113,6 +113,14 @@ def drop(uid: int, gid: int, keep: int = 0) -> None:
         raise OperatorError(
             f"process/uid is {uid}: running as root is not supported, use 1 or more"
         )
+    become(uid, gid, keep)
+    _prctl(_PR_SET_DUMPABLE, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def become(uid: int, gid: int, keep: int = 0) -> None:
+    """The same for the program that is executed next, which may dump core: it has no secrets of
+    ours."""
     _insist_on_one_thread()
     before = held()
     if keep & ~before.permitted:
@@ -130,9 +138,19 @@ def drop(uid: int, gid: int, keep: int = 0) -> None:
         _prctl(_PR_SET_KEEPCAPS, 0)
         _capset(keep, keep, 0)  # ambient capabilities go with the inheritable ones
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-        _prctl(_PR_SET_DUMPABLE, 0)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _insist_on_nothing_left(uid, gid, 0 if may_bound else before.bounding, keep)
+
+
+def become_half(real: int, effective: int, gid: int) -> None:
+    """Become two users at once, by none of which a capability remains: this process may then signal
+    the processes of both, and do nothing else to them (kill(2))."""
+    _insist_on_one_thread()
+    with _explained(f"cannot become uid {real} and {effective}"):
+        _leave_groups(gid)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(real, effective, effective)
+        _capset(0, 0, 0)
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _insist_on_one_thread() -> None:
