@@ -13,7 +13,8 @@ help:
 	@echo "make mesh           run a mesh of real nodes on this machine (NODES=3, 2 to 50;"
 	@echo "                    KEEP=1 leaves it up and prints how to look around)"
 	@echo "make test           run the test suite (TESTS=tests.wire runs a part)"
-	@echo "make test-container test image and deployment examples with podman, as root"
+	@echo "make test-container test image and deployment examples with podman and Docker,"
+	@echo "                    as root (ENGINES=docker: with one of them)"
 	@echo "make test-browser   test the live page in Debian's chromium, as root"
 	@echo "                    (PICTURES=DIRECTORY saves screenshots)"
 	@echo "make bench          measure beside no VPN, a C relay and other VPNs, as root"
@@ -63,7 +64,7 @@ test: $(VENV)/.test
 	@$(BIN)/python -m twisted.trial -j$(JOBS) $(TESTS)
 
 test-container: $(VENV)/.installed
-	@PYTHON=$(CURDIR)/$(BIN)/python tests/container/run
+	@PYTHON=$(CURDIR)/$(BIN)/python tests/container/run $(ENGINES)
 
 test-browser: $(VENV)/.browser
 	@TUNMESH_PICTURES=$(abspath $(PICTURES)) $(BIN)/python -m twisted.trial tests.browser
