@@ -28,6 +28,7 @@ FLOORS = """
     logs pki host netlink assigner
     auth tls dataplane link
     membership dialing
+    names
     observe node config
     api service doctor
     testing localmesh simulator deployments
@@ -42,10 +43,11 @@ PURE = """
     tls.admission tls.pacing tls.underlay
     link.fair_queue link.keepalive link.memory_budget link.penalty
     membership.agreement membership.claims membership.commands membership.hearsay
-    membership.lost_nodes membership.me membership.name_conflicts membership.news
-    membership.node_links
-    membership.precedence membership.reservations membership.roster membership.seniority
-    membership.shares
+    membership.lost_nodes membership.me membership.name_conflicts membership.namesakes
+    membership.news membership.node_links membership.precedence membership.reservations
+    membership.roster membership.seniority membership.shares
+    names.directory names.endpoint names.exchange names.labels names.resolution names.responder
+    names.settings names.zone
     dialing.dial_budget dialing.dial_limit dialing.dialable dialing.own_url
     dataplane.carrier dataplane.drops dataplane.fragments dataplane.inspection dataplane.peer
     dataplane.table

@@ -62,6 +62,13 @@ def is_host(address: IPv4Address | IPv6Address, network: Network) -> bool:
     return not (has_broadcast(network) and address in reserved)
 
 
+def last_host(network: Network) -> Address | None:
+    """The last address that a node may have; None if the network has fewer than four addresses."""
+    if network.num_addresses < 4:
+        return None
+    return network.broadcast_address - has_broadcast(network)
+
+
 def has_broadcast(network: Network) -> bool:
     """Whether the last address of a network is its broadcast address (not in a /31, RFC 3021)."""
     return network.version == 4 and network.prefixlen < 31

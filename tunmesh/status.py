@@ -112,6 +112,17 @@ class DeviceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class NamesStatus:
+    """The names of the mesh, which this node answers."""
+
+    domain: str
+    addresses: tuple[str, ...]  # that queries are sent to
+    servers: tuple[str, ...]  # that other names are forwarded to
+    queries: Mapping[str, int]  # by outcome (names.responder)
+    in_flight: int  # that wait for a name server
+
+
+@dataclass(frozen=True, slots=True)
 class PeerStatus:
     """One linked node."""
 
@@ -235,6 +246,7 @@ class Status:
     lost: tuple[LostNode, ...] = ()  # the latest first
     warnings: tuple[str, ...] = ()  # what is wrong in the mesh but does not make the node unready
     expected_nodes: int | None = None  # how many the mesh should have, this one included
+    names: NamesStatus | None = None
 
     @property
     def links_by_key(self) -> Mapping[str, int]:

@@ -79,6 +79,7 @@ ARGUMENTS = {
     "explain": ["10.77.0.1", "10.77.0.2"],
     "mesh": ["--nodes", "1"],
     "ping": ["nobody"],
+    "resolve": ["nobody"],
     "simulate": ["--list"],
     "wait": ["--for", "peers=99", "--timeout", "0"],
 }

@@ -153,7 +153,7 @@ class ValidFiles(Case):
         """The original-style file above uses every key, except for new ones."""
         new = {"node_name", "secret_file", "secrets", "format", "levels", "admin", "listen", "tls"}
         new |= {"max_nodes_per_source", "memory_budget", "listen_address", "expected_nodes"}
-        new |= {"dial_allow", "guard", "allow_overlap", "secret_files"}
+        new |= {"dial_allow", "guard", "allow_overlap", "secret_files", "node_groups", "dns"}
         tree = yaml.safe_load(ORIGINAL)
         for path in key_paths():
             if new & set(path):

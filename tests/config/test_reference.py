@@ -79,7 +79,8 @@ class Example(Case):
         short = dump(self.load(filled(example())))
         long = dump(self.load(filled(uncommented(example()), ANSWERS_FOR_IPV6)))
         self.assertIsNotNone(long["tun_mesh"]["networking"]["ipv6"])
-        long["tun_mesh"]["networking"]["ipv6"] = None
+        self.assertEqual(long["tun_mesh"]["networking"]["dns"]["domain"], "mesh")
+        long["tun_mesh"]["networking"] |= {"ipv6": None, "dns": None}
         self.assertEqual(long, short)
 
     def test_one_at_a_time(self) -> None:

@@ -146,8 +146,8 @@ class InvalidFiles(Case):
             "  logging: {levels: {links: error, link: loud}}\n  process:",
             "19: tun_mesh/logging/levels/link: must be 'error', 'warn', 'info' or 'debug', not "
             '"loud"',
-            "19: tun_mesh/logging/levels/links: must be 'node', 'link', 'address', 'config' or "
-            "'other', not \"links\"",
+            "19: tun_mesh/logging/levels/links: must be 'node', 'link', 'address', 'config', "
+            "'names' or 'other', not \"links\"",
         )
 
     def test_misplaced_keys(self) -> None:

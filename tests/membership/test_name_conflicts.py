@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_interface
 from typing import Any
 
@@ -25,7 +26,7 @@ def record(number: int, name: str, url: str = "") -> NodeRecord:
 
 
 def texts(me: NodeRecord, *others: NodeRecord) -> list[str]:
-    return [str(conflict) for conflict in conflicts(me, others)]
+    return [str(conflict) for conflict in conflicts(me, (me, *others))]
 
 
 class Conflicts(unittest.SynchronousTestCase):
@@ -39,15 +40,36 @@ class Conflicts(unittest.SynchronousTestCase):
         """Nodes with one name are told apart by their addresses."""
         self.assertEqual(
             texts(record(1, "a"), record(2, "b"), record(3, "b")),
-            ["two nodes have the name b: 10.9.0.2 and 10.9.0.3; each needs its own node_name"],
-        )
-        self.assertEqual(
-            texts(record(1, "a"), record(2, "a"), record(3, "a")),
             [
-                "3 nodes have the name a: this node, 10.9.0.2 and 10.9.0.3; "
-                "each needs its own node_name"
+                "two nodes have the name b: 10.9.0.2 and 10.9.0.3; each needs its own node_name "
+                "(b leads to 10.9.0.2, which had it first)"
             ],
         )
+        self.assertEqual(
+            texts(record(1, "a"), record(2, "A"), record(3, "a")),
+            [
+                "3 nodes have the name a: this node, 10.9.0.2 and 10.9.0.3; "
+                "each needs its own node_name (a leads to this node, which had it first)"
+            ],
+        )
+
+    def test_groups(self) -> None:
+        """A name of a node that is a group of another one is shown with both; it is no conflict
+        that a node is in a group that is called as itself."""
+        web, db = record(2, "web"), replace(record(3, "db"), groups=("web", "db"))
+        text = "web is the node_name of one and in the node_groups of another: web and db"
+        self.assertEqual(
+            texts(record(1, "a"), web, db),
+            [f"{text}; it leads to the node, which was first. Rename one of them"],
+        )
+        self.assertIn("it leads to the group", texts(db, web)[0])
+
+    def test_no_address_yet(self) -> None:
+        """A node that has no address yet may be another one that was restarted."""
+        new = replace(record(3, "b"), addresses=(), automatic=(4,))
+        self.assertEqual(texts(record(1, "a"), record(2, "b"), new), [])
+        me = record(1, "a")
+        self.assertEqual(list(conflicts_of(new, me, [me, record(2, "b"), new])), [])
 
     def test_urls(self) -> None:
         """Nodes with one URL are told apart by their names."""
@@ -63,8 +85,8 @@ class Conflicts(unittest.SynchronousTestCase):
         before, after = record(1, "a"), record(2, "a", "https://host1:1")
         again = NodeRecord(after.id, "a", 2, "https://host1:1", before.addresses, version="0")
         me = record(9, "me")
-        self.assertEqual(list(conflicts_of(again, me, [before, again])), [])
-        self.assertEqual(len(list(conflicts_of(after, me, [before, after]))), 2)
+        self.assertEqual(list(conflicts_of(again, me, [me, before, again])), [])
+        self.assertEqual(len(list(conflicts_of(after, me, [me, before, after]))), 2)
 
 
 class Meshes(unittest.TestCase):

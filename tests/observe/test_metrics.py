@@ -16,6 +16,7 @@ from tunmesh.status import (
     DeviceStatus,
     Histogram,
     LostNode,
+    NamesStatus,
     NodeTraffic,
     PeerSample,
     PeerStatus,
@@ -52,6 +53,7 @@ ALWAYS = {
     "tunmesh_dropped_packets_total": ("counter", {"reason"}),
     "tunmesh_handshake_failures_total": ("counter", {"reason"}),
     "tunmesh_false_introductions_total": ("counter", set()),
+    "tunmesh_dns_queries_total": ("counter", {"outcome"}),
     "tunmesh_link_rtt_seconds_bucket": ("histogram", {"le"}),
     "tunmesh_link_rtt_seconds_count": ("histogram", set()),
     "tunmesh_link_rtt_seconds_sum": ("histogram", set()),
@@ -145,6 +147,9 @@ def a_status() -> Status:
         port=4567,
         delayed_calls=7,
         expected_nodes=5,
+        names=NamesStatus(
+            "mesh", ("10.77.255.254",), ("192.0.2.53",), {"answered": 50, "nxdomain": 51}, 1
+        ),
     )
 
 

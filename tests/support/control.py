@@ -24,6 +24,10 @@ from tunmesh.api import control, read_only
 from tunmesh.cli.main import main
 from tunmesh.host import unix_port
 from tunmesh.logs.observers import RecentEvents
+from tunmesh.names.directory import Directory, Member
+from tunmesh.names.resolution import Resolution, Resolver
+from tunmesh.names.settings import NamesSettings
+from tunmesh.names.zone import Zone
 from tunmesh.observe.explain import Explainer
 from tunmesh.observe.samples import History
 from tunmesh.status import Dropped, Health, KnownNode, Status
@@ -72,6 +76,17 @@ class FakeNode:
 
     def explainer(self) -> Explainer:
         return Explainer(self.now, self.known_nodes(0), table_of(self.now), NETWORKS)
+
+    def resolve(self, name: str) -> Resolution:
+        """What this node's status leads to, below the domain `mesh`."""
+        members = [
+            Member(record, tuple(each.ip for each in record.addresses)) for record in self.records()
+        ]
+        settings = NamesSettings("mesh", (NETWORKS[0][-2],), ("192.0.2.53",))
+        zone = Zone(settings.domain, NETWORKS, settings.addresses)
+        directory = Directory(members, True)
+        resolver = Resolver(settings, zone, directory, self.now.record, self.known_nodes(0))
+        return resolver.resolve(name)
 
     def ping(self, node_id: str) -> Deferred[float | None]:
         if node_id not in [peer.record.id for peer in self.now.peers]:

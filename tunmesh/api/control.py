@@ -5,6 +5,7 @@
     GET  /v1/explain?source=A&destination=B
                                  the path of such a packet, and the last drops like it; only those
                                  of &protocol= and &port= if these are given
+    GET  /v1/resolve?name=NAME   what a name or an address leads to, and why
     GET  /v1/capture             packets as they pass, as pcapng, until the client hangs up; of one
                                  &peer=NAME or ID, &host=, &protocol=, &port=
     POST /v1/drain               leave the mesh, and exit
@@ -36,6 +37,8 @@ from tunmesh.api.http import (
     text_of,
 )
 from tunmesh.api.stream import StreamLimit
+from tunmesh.names.labels import MAX_TEXT
+from tunmesh.names.resolution import Resolution
 from tunmesh.observe import status_json
 from tunmesh.observe.explain import Explainer
 from tunmesh.packets.flow import flow_of
@@ -51,6 +54,7 @@ class Node(Protocol):
     def status(self) -> Status: ...
     def known_nodes(self, crowd: float) -> tuple[KnownNode, ...]: ...
     def explainer(self) -> Explainer: ...
+    def resolve(self, name: str) -> Resolution: ...
     def ping(self, node_id: str) -> Deferred[float | None]: ...
     @property
     def drops(self) -> Sequence[Dropped]: ...
@@ -124,6 +128,32 @@ class _Explain(Resource):
         )
 
 
+class _Resolve(Resource):
+    """What a name leads to."""
+
+    isLeaf = True
+
+    def __init__(self, resolve: Callable[[str], Resolution]) -> None:
+        super().__init__()
+        self._resolve = resolve
+
+    def render_GET(self, request: Request) -> bytes:
+        name = text_of(request, b"name")
+        if not 1 <= len(name) <= MAX_TEXT:
+            return refuse(request, f"name must be a name of 1 to {MAX_TEXT} characters")
+        found = self._resolve(name)
+        return answer_json(
+            request,
+            {
+                "version": status_json.VERSION,
+                "name": found.name,
+                "outcome": found.outcome,
+                "found": [{"address": address, "node": node} for address, node in found.found],
+                "why": list(found.why),
+            },
+        )
+
+
 class _Drain(Resource):
     isLeaf = True
 
@@ -149,6 +179,7 @@ def site(
     put_health_pages(root, node.health, explains=True)
     first.putChild(b"ping", _Ping(node.ping))
     first.putChild(b"explain", _Explain(node))
+    first.putChild(b"resolve", _Resolve(node.resolve))
     first.putChild(b"capture", CapturePage(node.taps, reports.epoch, reactor, streams))
     first.putChild(b"drain", _Drain(drain))
     return quiet_site(root, reactor)

@@ -31,6 +31,7 @@ class _Tunmesh(Front):
         "init": "tunmesh.cli.init:init",
         "mesh": "tunmesh.cli.meshes:mesh",
         "ping": "tunmesh.cli.trace:ping",
+        "resolve": "tunmesh.cli.trace:resolve",
         "routes": "tunmesh.cli.node_commands:routes",
         "run": "tunmesh.cli.waiting:run",
         "secret": "tunmesh.cli.keys:secret",

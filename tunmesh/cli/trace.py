@@ -1,4 +1,4 @@
-"""`tunmesh ping`, `explain`, `capture`: a closer look at one path through the mesh."""
+"""`tunmesh ping`, `resolve`, `explain`, `capture`: a closer look at one path through the mesh."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import click
 
+from tunmesh.cli import views
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client
 from tunmesh.cli.echo import Echo
@@ -32,7 +33,7 @@ TIMEOUT = 1.0  # seconds
 
 @click.command(cls=OneLineErrors, short_help="Ping a node through the link and the tun.")
 @node_option
-@click.argument("target", metavar="NODE|ADDRESS")
+@click.argument("target", metavar="NODE|NAME|ADDRESS")
 @click.option("-c", "--count", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("-i", "--interval", type=click.FloatRange(min=0), default=0.5, show_default=True)
 def ping(node: Client, target: str, count: int, interval: float) -> None:
@@ -86,6 +87,10 @@ def _find(node: Client, target: str) -> tuple[Json, IPv4Address | IPv6Address]:
                 raise OperatorError(f"{target}: this node routes none of its addresses to it")
             chosen = target if target in peer["routed"] else peer["routed"][0]
             return peer, ip_address(chosen)
+    for each in _resolve(node, target)["found"]:
+        peer = next((peer for peer in peers if each["address"] in peer["routed"]), None)
+        if peer is not None:
+            return peer, ip_address(each["address"])
     names = ", ".join(sorted(peer["name"] for peer in peers)) or "nobody"
     raise OperatorError(f"{target} is no linked node and no address of one; linked: {names}")
 
@@ -97,6 +102,55 @@ def refuse_ambiguous(name: str, tree: Json) -> None:
     if len(found) > 1:
         nodes = " and ".join(f"{', '.join(each['addresses'])} (id {each['id']})" for each in found)
         raise OperatorError(f"{name}: {len(found)} nodes have this name, {nodes}; say which one")
+
+
+@click.command(cls=OneLineErrors, short_help="Show what a name leads to, and why.")
+@node_option
+@click.argument("name")
+@click.option("-o", "--output", type=click.Choice(("text", "json")), default="text")
+def resolve(node: Client, name: str, output: str) -> None:
+    """Show what a name leads to now, and why: what DNS answers (networking/dns).
+
+    NAME is that of a node or a group, with or without the domain; `_nodes` stands for all nodes.
+    With an address: whose it is. Exit code 0 if there is an answer, 2 if not.
+    """
+    tree = _resolve(node, name)
+    click.echo(json.dumps(tree, indent=2) if output == "json" else "\n".join(_resolved(tree)))
+    raise click.exceptions.Exit(0 if tree["outcome"] == "answered" else 2)
+
+
+def _resolve(node: Client, name: str) -> Json:
+    """What a name leads to, as the control socket says it."""
+    return node.get(f"/v1/resolve?{urlencode({'name': name})}")
+
+
+def _addresses_of(node: Client, text: str) -> list[str]:
+    """The addresses of a name; an address is its own. Raises OperatorError if there are none."""
+    try:
+        return [str(ip_address(text))]
+    except ValueError:
+        tree = _resolve(node, text)
+    found = [each["address"] for each in tree["found"]]
+    if not found:
+        raise OperatorError(f"{tree['name']}: {'; '.join(tree['why'])}")
+    return found
+
+
+def _pair_of(sources: Sequence[str], destinations: Sequence[str]) -> tuple[str, str]:
+    """The first address of each, of one family if there are such."""
+    for source in sources:
+        for destination in destinations:
+            if (":" in source) == (":" in destination):
+                return source, destination
+    return sources[0], destinations[0]
+
+
+def _resolved(tree: Json) -> Iterator[str]:
+    yield f"{tree['name']}  {tree['outcome']}"
+    rows = [[each["address"], each["node"]] for each in tree["found"]]
+    if rows:
+        yield from views.table(["ADDRESS", "NODE"], rows, left=2)
+    yield from tree["why"]
 
 
 @click.command(cls=OneLineErrors, short_help="Explain what would happen to a packet.")
@@ -116,10 +170,12 @@ def explain(
 ) -> None:
     """Explain what would happen to a packet from SOURCE to DESTINATION, step by step.
 
+    Both are addresses, or names of nodes with or without the domain.
     With the last packets between the two that were dropped here; PROTOCOL (tcp, udp, icmp) and PORT
     narrow that down. Exit code 0 if the packet would arrive, 2 if not.
     """
-    query = {"source": source, "destination": destination, "protocol": protocol, "port": port}
+    ends = _pair_of(_addresses_of(node, source), _addresses_of(node, destination))
+    query = {"source": ends[0], "destination": ends[1], "protocol": protocol, "port": port}
     given = {name: value for name, value in query.items() if value is not None}
     tree = node.get(f"/v1/explain?{urlencode(given)}")
     click.echo(json.dumps(tree, indent=2) if output == "json" else "\n".join(_explained(tree)))

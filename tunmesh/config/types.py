@@ -203,7 +203,7 @@ def or_text(json_type: str, pattern: str) -> dict[str, Any]:
 
 AS_TEXT = PlainSerializer(str, return_type=str)
 _FILE = Kind("file", {"type": "string", "minLength": 1})
-_ANY_ADDRESS = r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
+ANY_ADDRESS = r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 
 NULL_IS_EMPTY = BeforeValidator(lambda value: () if value is None else value)
 
@@ -253,7 +253,7 @@ SecretInFile = Annotated[SecretFile, PlainValidator(_secret_file), AS_TEXT, _FIL
 IpAddress = Annotated[
     IPv4Address | IPv6Address,
     BeforeValidator(_ip_address),
-    Kind("IP address", text_of(_ANY_ADDRESS)),
+    Kind("IP address", text_of(ANY_ADDRESS)),
 ]
 NodeName = Annotated[
     str,

@@ -33,6 +33,7 @@ class DropReason(StrEnum):
     OUTSIDE_NETWORK = "outside_network", LEAVING, "not an address of the mesh"
     MULTICAST = "multicast", LEAVING, "multicast is not carried"
     BROADCAST = "broadcast", LEAVING, "not allowed by the config, or no node to receive it"
+    DNS_FLOOD = "dns_flood", LEAVING, "more to the DNS address than is answered"
     QUEUE_FULL = "queue_full", LEAVING, "more is sent to the peer than it accepts"
     EXPIRED = "expired", LEAVING, "waited longer than `packet_expiration` for a slow peer"
     LINK_LOST = "link_lost", LEAVING, "the link closed while packets waited"

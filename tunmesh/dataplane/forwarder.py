@@ -32,6 +32,9 @@ P = TypeVar("P", bound=Peer)
 
 # Is called with every batch that is carried: to (True) or from this peer, the frames.
 Tap = Callable[[Peer, bool, Sequence[bytes | memoryview]], None]
+# Takes packets that this machine sends and that lead to no peer, each with the reason; returns
+# those that are dropped. names.endpoint answers some of them.
+Unrouted = Callable[[list[Drop]], list[Drop]]
 
 
 class Forwarder(Generic[P]):
@@ -46,6 +49,7 @@ class Forwarder(Generic[P]):
         self._seconds = seconds
         self._dropped: dict[str, int] = dict.fromkeys(DropReason, 0)
         self._has_written = False  # to the tun, since it was read
+        self._unrouted: Unrouted = list
 
     @property
     def dropped(self) -> Mapping[str, int]:
@@ -62,8 +66,12 @@ class Forwarder(Generic[P]):
             for tap in self.taps:
                 tap(peer, True, batch)
             peer.carrier.send(batch)
-        if drops:
-            self._note(None, drops)
+        if drops and (left := self._unrouted(drops)):
+            self._note(None, left)
+
+    def answer_unrouted(self, unrouted: Unrouted) -> None:
+        """What has no route is given to `unrouted` from now on."""
+        self._unrouted = unrouted
 
     def received(self, peer: P, frames: list[memoryview]) -> int:
         """A peer sends packets to this machine. How many of them it should not have sent."""

@@ -27,6 +27,7 @@ _WORDS = {
         reloaded reload_failed restart_needed not_reloadable doubtful_config certificate_expires
         files_hang files_answer
     """,
+    "names": "names names_looped names_unanswered",
 }
 OTHER = "other"  # what Twisted and other libraries say
 

@@ -7,7 +7,7 @@ first, the longer the more links there are.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from tunmesh.link.link import Link
@@ -17,6 +17,7 @@ from tunmesh.node.dials import Dials
 from tunmesh.node.log_story import LinkStory
 from tunmesh.node.parts import Parts
 from tunmesh.observe.debug_summary import DebugSummary
+from tunmesh.wire.records import NodeRecord
 
 GATHER = 0.2  # seconds for which news is gathered before it is sent
 # The least pause from one sending to the next, in seconds for each link: a message costs about 0.1
@@ -117,23 +118,23 @@ class Interpreter:
         if self._peers.is_getting_crowded(link):
             count, most = self._peers.count_from(link.source), self._peers.max_per_source
             self._story.crowded_source(link, count, most)
-        conflicts = name_conflicts.conflicts_of(
-            record, self._parts.me.record, self._peers.records()
-        )
-        self._story.linked(link, conflicts)
+        self._story.linked(link, self._conflicts_of(record))
         self._changed()
+
+    def _conflicts_of(self, record: NodeRecord) -> Iterator[name_conflicts.Conflict]:
+        return name_conflicts.conflicts_of(record, self._parts.me.record, self._peers.by_right())
 
     def _revise(self, link: Link) -> None:
         record = link.node
         self._dials.revised(record)
         self._peers.revise(link, self._roster.was_first(record.id))
-        self._story.revised(link)
+        self._story.revised(link, self._conflicts_of(record))
         self._changed()
 
     def _part(self, link: Link, reason: str) -> None:
         self._peers.part(link)
         self._dials.parted(link, reason)
-        has_namesake = any(each.name == link.node.name for each in self._peers.records())
+        has_namesake = any(each.name == link.node.name for each in self._roster.linked())
         self._story.unlinked(link, reason, has_namesake)
         self._changed()
 

@@ -107,8 +107,8 @@ class LinkStory:
                 theirs=network_texts(record),
             )
 
-    def revised(self, link: Link) -> None:
-        """The node at the other end has another record."""
+    def revised(self, link: Link, conflicts: Iterable[Conflict]) -> None:
+        """The node at the other end has another record. `conflicts`: as in `linked`."""
         record = link.node
         self._journal.debug(
             "{peer} is now at {url}, with {addresses}",
@@ -118,6 +118,8 @@ class LinkStory:
             url=record.url,
             addresses=", ".join(str(address.ip) for address in record.addresses) or "no address",
         )
+        for conflict in conflicts:
+            self._conflict(conflict, link.source)
 
     def _conflict(self, conflict: Conflict, source: str) -> None:
         if conflict.kind == "url":

@@ -20,9 +20,11 @@ from tunmesh.host import heap
 from tunmesh.link.link import Link
 from tunmesh.logs import bugs
 from tunmesh.logs.journal import Journal
+from tunmesh.names.resolution import Resolution
 from tunmesh.node import snapshot
 from tunmesh.node.links import Links
 from tunmesh.node.log_story import NodeStory
+from tunmesh.node.names import Names
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
 from tunmesh.node.settings import Host, Place, Reloadable, Settings
@@ -57,6 +59,7 @@ class Node:
         self._story = NodeStory(journal)
         self._links = Links(parts, before_bootstrap, self._changed)
         self._readiness = Readiness(parts, self._links.dials, self._story)
+        self._names = Names(parts, self._readiness.is_in_mesh)
         self._mesh_port = MeshPort(
             host.reactor,
             self._links.connector.accept,
@@ -87,6 +90,7 @@ class Node:
         host = self._parts.host
         host.tun.start(self._parts.forwarder.sent, self._tun_lost)
         host.watch.start(self._device_changed)
+        self._names.start()
         self._groom()
 
     def reload(self, new: Reloadable) -> None:
@@ -99,6 +103,7 @@ class Node:
         self._links.dials.use_groups(new.groups)
         self._links.dials.update()
         self._readiness.expect(new.expected_nodes)
+        self._parts.me.use_groups(new.node_groups)
 
     def stop(self) -> Deferred[None]:
         """Leave the mesh: say bye to every peer, then close everything. Fires when that is done."""
@@ -111,6 +116,7 @@ class Node:
         self._readiness.leaving()
         self._parts.host.watch.stop()
         self._parts.timers.stop()
+        self._names.stop()
         closed = maybeDeferred(self._port.stopListening) if self._port is not None else None
         await self._links.leave()
         if closed is not None:
@@ -172,7 +178,7 @@ class Node:
 
     def status(self) -> Status:
         """Everything there is to know about this node now."""
-        return snapshot.status(self._parts, self._links, self._readiness)
+        return snapshot.status(self._parts, self._links, self._readiness, self._names)
 
     def known_nodes(self, crowd: float = math.inf) -> tuple[KnownNode, ...]:
         """Every other node that this one knows of. If there are more than `crowd`, links between
@@ -188,6 +194,10 @@ class Node:
             self._parts.settings.networks,
             self._parts.host.watch.way,
         )
+
+    def resolve(self, name: str) -> Resolution:
+        """What a name, or an address, leads to, and why."""
+        return self._names.resolve(name, self.known_nodes(crowd=0))
 
     @property
     def taps(self) -> set[Tap]:

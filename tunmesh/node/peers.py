@@ -17,6 +17,7 @@ from tunmesh.link.link import Link
 from tunmesh.membership.agreement import Agreement, View, judge
 from tunmesh.membership.hearsay import MAX_NODES
 from tunmesh.membership.me import Me
+from tunmesh.membership.namesakes import by_right
 from tunmesh.observe.node_totals import Totals
 from tunmesh.status import (
     REVOKED,
@@ -33,15 +34,16 @@ from tunmesh.wire.records import NodeRecord
 class LinkedNode(Peer):
     """A peer, with what the membership needs to know of it. Its carrier is its link."""
 
-    __slots__ = ("holder", "link", "refuses", "signed", "source", "view", "was_first")
+    __slots__ = ("holder", "is_early", "link", "refuses", "signed", "source", "view", "was_first")
 
-    def __init__(self, link: Link, view: View, was_first: bool) -> None:
+    def __init__(self, link: Link, view: View, was_first: bool, is_early: bool) -> None:
         super().__init__(link.node, link)
         self.link = link
         self.signed = link.signed  # its record, as others may be told
         self.source = link.source  # where it came from when it joined
         self.view = view
         self.was_first = was_first  # it was in the mesh before this node
+        self.is_early = is_early  # it was linked while this node was on probation
         self.refuses: tuple[str, ...] = ()  # addresses of this node that it does not route to it
         self.holder = ""  # the name of the node that it routes the first of them to, if any
 
@@ -105,8 +107,9 @@ class Peers:
             self._agreement = judge(self._me.record, tuple(self))
         return self._agreement
 
-    def records(self) -> list[NodeRecord]:
-        return [peer.record for peer in self._by_id.values()]
+    def by_right(self) -> list[NodeRecord]:
+        """The records of all nodes, this one included: who has the better right to a name first."""
+        return by_right(self._me.record, self._by_id.values())
 
     def has_room(self, link: Link) -> bool:
         """Whether the node at the other end may join: it has joined, or its source has room."""
@@ -130,7 +133,7 @@ class Peers:
     def join(self, link: Link, was_first: bool) -> None:
         """A node is linked by this link. `was_first`: it was in the mesh before this node."""
         view = View.of(self._me.record, link.node)
-        peer = self._by_id[link.node.id] = LinkedNode(link, view, was_first)
+        peer = self._by_id[link.node.id] = LinkedNode(link, view, was_first, self._me.is_new)
         self._per_source[peer.source] += 1
         self._table.join(peer, link.node.addresses)
         self._totals.join(link.node.name)

@@ -63,8 +63,7 @@ class Readiness:
         parts, seniority = self._parts, self._seniority
         now = parts.now
         parts.roster.time_passed(now)
-        is_in_mesh = len(parts.peers) > 0 or self._dials.is_first
-        if seniority.update(now, is_in_mesh, parts.peers.agreement()):
+        if seniority.update(now, self.is_in_mesh(), parts.peers.agreement()):
             parts.me.seniority_changed(seniority.is_new, seniority.is_settled)
             if seniority.is_settled:
                 self._story.settled()
@@ -73,6 +72,10 @@ class Readiness:
             parts.timers.call_within("seniority", wait, self.update)
 
     # --- questions ---
+
+    def is_in_mesh(self) -> bool:
+        """Whether it is linked, or the first node of its mesh."""
+        return len(self._parts.peers) > 0 or self._dials.is_first
 
     @property
     def started(self) -> float:
@@ -109,7 +112,7 @@ class Readiness:
         """What is wrong and does not keep the node from being ready."""
         peers = self._parts.peers
         yield from peers.agreement().warnings(self._seniority.is_settled)
-        yield from map(str, name_conflicts.conflicts(self._parts.me.record, peers.records()))
+        yield from map(str, name_conflicts.conflicts(self._parts.me.record, peers.by_right()))
         too_few = missing(len(peers), self._expected_nodes)
         if too_few:
             yield too_few

@@ -17,6 +17,7 @@ from tunmesh.dataplane.tun import Tun
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link import memory_budget
 from tunmesh.link.keepalive import Timing
+from tunmesh.names.settings import NamesSettings
 from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.tls.cpu_share import UNMEASURED, CpuTimes
 from tunmesh.tls.credentials import Credentials
@@ -32,6 +33,7 @@ class Reloadable:
     credentials: Credentials
     groups: tuple[GroupSettings, ...] = ()
     expected_nodes: int | None = None
+    node_groups: tuple[str, ...] = ()  # names that the node shares with others
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Settings:
     metric_ttl: float = 3600.0
     memory_budget: int = memory_budget.DEFAULT  # bytes
     max_nodes_per_source: int = 512
+    names: NamesSettings | None = None
     dial_allow: tuple[Network, ...] | None = None
     local: Timing = field(default_factory=Timing)  # for links within the local subnet
     mesh: Timing = field(default_factory=Timing)  # for all others

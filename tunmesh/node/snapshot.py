@@ -7,6 +7,7 @@ from typing import Any
 
 from tunmesh.membership.roster import Roster
 from tunmesh.node.links import Links
+from tunmesh.node.names import Names
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
 from tunmesh.status import DeviceStatus, KnownNode, PeerSample, Sample, Status, Traffic, key_labels
@@ -16,7 +17,7 @@ from tunmesh.status import DeviceStatus, KnownNode, PeerSample, Sample, Status, 
 MAX_LISTED = 1 << 17
 
 
-def status(parts: Parts, links: Links, readiness: Readiness) -> Status:
+def status(parts: Parts, links: Links, readiness: Readiness, names: Names) -> Status:
     """Everything there is to know about the node now."""
     tun, watch, dials = parts.host.tun, parts.host.watch, links.dials
     keys = links.connector.keys
@@ -51,6 +52,7 @@ def status(parts: Parts, links: Links, readiness: Readiness) -> Status:
         port=readiness.port,
         delayed_calls=len(parts.host.reactor.getDelayedCalls()),
         lost=tuple(dials.lost()),
+        names=names.status(),
     )
 
 

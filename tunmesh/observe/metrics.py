@@ -109,7 +109,16 @@ class _NodeCollector(Collector):
         )
         kinds = Counter(
             conflict.kind
-            for conflict in conflicts(status.record, (peer.record for peer in status.peers))
+            for conflict in conflicts(
+                status.record, (status.record, *(peer.record for peer in status.peers))
+            )
+        )
+        names = status.names
+        yield self._counter(
+            "tunmesh_dns_queries",
+            "Queries to the DNS address, by outcome, if networking/dns is configured",
+            {(outcome,): n for outcome, n in names.queries.items()} if names is not None else {},
+            ("outcome",),
         )
         yield self._gauge(
             "tunmesh_nodes_known",
@@ -134,7 +143,7 @@ class _NodeCollector(Collector):
         yield self._gauge(
             "tunmesh_name_conflicts",
             "Names that more than one node has, among this node and the linked ones",
-            {(): kinds["name"]},
+            {(): kinds["name"] + kinds["group"]},
         )
         yield self._gauge(
             "tunmesh_url_conflicts",

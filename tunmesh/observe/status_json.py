@@ -12,7 +12,15 @@ from typing import Any
 
 from tunmesh.errors import FailureReason
 from tunmesh.observe.samples import History, last
-from tunmesh.status import DialStatus, KnownNode, LostNode, PeerStatus, Status, Traffic
+from tunmesh.status import (
+    DialStatus,
+    KnownNode,
+    LostNode,
+    NamesStatus,
+    PeerStatus,
+    Status,
+    Traffic,
+)
 from tunmesh.wire.records import NodeRecord
 
 VERSION = 1
@@ -38,6 +46,7 @@ def report(status: Status, history: History, epoch: float) -> Json:
             "url": record.url,
             "addresses": [str(address) for address in record.addresses],
             "networks": [str(network) for network in record.networks],
+            "groups": list(record.groups),
             "port": status.port,
             "uptime": round(status.now - status.started, 3),
         },
@@ -71,6 +80,19 @@ def report(status: Status, history: History, epoch: float) -> Json:
         "buffered_bytes": status.buffered_bytes,
         "memory_budget": status.memory_budget,
         "certificate_expires": status.certificate_expiry,
+        "names": _names(status.names),
+    }
+
+
+def _names(names: NamesStatus | None) -> Json | None:
+    if names is None:
+        return None
+    return {
+        "domain": names.domain,
+        "addresses": list(names.addresses),
+        "servers": list(names.servers),
+        "queries": dict(names.queries),
+        "in_flight": names.in_flight,
     }
 
 
@@ -83,6 +105,7 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
         "url": peer.record.url,
         "addresses": [str(address.ip) for address in peer.record.addresses],
         "networks": [str(network) for network in peer.record.networks],
+        "groups": list(peer.record.groups),
         "routed": list(peer.routed),
         "refuses": list(peer.refuses),
         "direction": "dialed" if peer.dialed else "accepted",

@@ -29,6 +29,8 @@ def differences(old: LoadedConfig, new: LoadedConfig) -> Iterator[str]:
     names = ", ".join(_changed_groups(before.groups, after.groups))
     if names:
         yield f"bootstrap groups ({names})"
+    if before.node_groups != after.node_groups:
+        yield f"node_groups ({', '.join(after.node_groups) or 'none'})"
     if before.expected_nodes != after.expected_nodes:
         yield f"expected_nodes ({after.expected_nodes or 'none'})"
     if old.config.logging != new.config.logging:

@@ -75,6 +75,7 @@ class Plan:
                     family.node_address_cidr,
                     family is ipv4 and ipv4.enable_broadcast,
                     networking.allow_overlap,
+                    networking.dns_addresses,
                 )
                 for family in (ipv4, networking.ipv6)
                 if family is not None
@@ -93,10 +94,12 @@ def _overlay(
     own: IPv4Interface | IPv6Interface | Automatic,
     broadcast: bool,
     allowed: tuple[Network, ...],
+    reserved: tuple[Address, ...],
 ) -> Overlay:
+    ours = tuple(each for each in reserved if each.version == network.version)
     if isinstance(own, Automatic):
-        return Overlay(network, None, broadcast, allowed, prefix=own.prefix)
-    return Overlay(network, own, broadcast, allowed)
+        return Overlay(network, None, broadcast, allowed, own.prefix, ours)
+    return Overlay(network, own, broadcast, allowed, reserved=ours)
 
 
 def take(plan: Plan) -> tuple[int, tcp_ports.Bound]:

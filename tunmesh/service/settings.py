@@ -13,6 +13,8 @@ from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.config.values import Automatic, Endpoint
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link.keepalive import Timing
+from tunmesh.names import resolv_conf
+from tunmesh.names.settings import NamesSettings
 from tunmesh.netlink import own_address
 from tunmesh.node.settings import Reloadable, Settings
 from tunmesh.tls import certificates
@@ -20,6 +22,7 @@ from tunmesh.wire.records import NodeRecord
 
 if TYPE_CHECKING:
     from tunmesh.config.keys import process
+    from tunmesh.config.keys.networking import Networking
     from tunmesh.config.loading import Config
 
 
@@ -41,6 +44,7 @@ def reloadable_of(config: Config) -> Reloadable:
             for name, group in clustering.bootstrap_groups.items()
         ),
         expected_nodes=config.monitoring.expected_nodes,
+        node_groups=clustering.node_groups,
     )
 
 
@@ -62,6 +66,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
             version=__version__,
             networks=tuple(family.network_cidr for family in families),
             automatic=tuple(network.version for network, _ in automatic),
+            groups=clustering.node_groups,
         ),
         node_key=node_key,
         networks=tuple(family.network_cidr for family in families),
@@ -76,9 +81,20 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
         memory_budget=config.process.memory_budget,
         max_nodes_per_source=clustering.max_nodes_per_source,
         dial_allow=clustering.dial_allow,
+        reserved=config.networking.dns_addresses,
+        names=_names(config.networking),
         local=_timing(timing, timing.registrations.local, timing.network.local),
         mesh=_timing(timing, timing.registrations.mesh, timing.network.mesh),
     )
+
+
+def _names(networking: Networking) -> NamesSettings | None:
+    """Reads which name servers this machine has, if other names are to be forwarded to them."""
+    if networking.dns is None:
+        return None
+    addresses = networking.dns_addresses
+    servers = resolv_conf.read(addresses) if networking.dns.forward else ()
+    return NamesSettings(networking.dns.domain, addresses, servers)
 
 
 def _url(config: Config, groups: Iterable[GroupSettings]) -> str:

@@ -234,6 +234,7 @@ class Mesh:
             ),
             version="test",
             networks=(self.settings | member.settings).get("networks", (IPV4, IPV6)),
+            groups=(self.settings | member.settings).get("node_groups", ()),
         )
         plain: dict[str, Any] = {
             "record": record,

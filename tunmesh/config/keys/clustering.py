@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
+from tunmesh.config.keys.names import DIFFERENT, NodeGroup
 from tunmesh.config.networks import AnyNetwork
 from tunmesh.config.section import SecretFile, Section
 from tunmesh.config.types import (
@@ -22,6 +23,7 @@ from tunmesh.config.types import (
 )
 from tunmesh.config.urls import AdvertiseUrl, BootstrapUrl
 from tunmesh.config.values import AUTO, Endpoint
+from tunmesh.wire.sizes import MAX_GROUPS
 
 
 class Auth(Section):
@@ -115,6 +117,14 @@ class Clustering(Section):
         description="Name of this node in logs, metrics and status. null: the host name. auto: the "
         "container's name, as Docker and podman give it in answer to a reverse lookup of its "
         "address; the host name where there is none.",
+    )
+    node_groups: Annotated[tuple[NodeGroup, ...], NULL_IS_EMPTY, DIFFERENT] = Field(
+        default=(),
+        max_length=MAX_GROUPS,
+        description="Names that this node shares with other nodes: GROUP.DOMAIN leads to all of "
+        "them that are linked, see networking/dns.",
+        examples=[["web"]],
+        json_schema_extra=RELOADED,
     )
     control_api_advertise_url: AdvertiseUrl = Field(
         default=Endpoint(AUTO, 0),

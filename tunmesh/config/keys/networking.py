@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
+from tunmesh.addresses import Address
+from tunmesh.config.keys.names import Dns, dns_addresses
 from tunmesh.config.networks import (
     AnyNetwork,
     Ipv4Address,
@@ -18,6 +20,7 @@ from tunmesh.config.networks import (
 )
 from tunmesh.config.section import Section
 from tunmesh.config.types import NULL_IS_EMPTY, DeviceName
+from tunmesh.config.values import Automatic
 
 
 class Ipv4(Section):
@@ -85,8 +88,35 @@ class Networking(Section):
         examples=[["10.77.200.0/24"]],
     )
 
+    dns: Dns | None = Field(
+        default=None,
+        description="Names of nodes, answered by this node at an address of the mesh. Without this "
+        "section there are none.",
+    )
+
     @model_validator(mode="after")
     def _one_family(self) -> Networking:
         if self.ipv4 is None and self.ipv6 is None:
             raise ValueError("must have ipv4, ipv6 or both, not none of them")
         return self
+
+    @model_validator(mode="after")
+    def _dns_has_its_own_address(self) -> Networking:
+        for family in self._families():
+            own = family.node_address_cidr
+            if not isinstance(own, Automatic) and own.ip in self.dns_addresses:
+                raise ValueError(
+                    f"must have another node_address_cidr than {own}, or another dns/address: "
+                    f"names are answered at {own.ip}, on every node"
+                )
+        return self
+
+    @property
+    def dns_addresses(self) -> tuple[Address, ...]:
+        """Where names are answered; none without `dns`."""
+        if self.dns is None:
+            return ()
+        return dns_addresses(self.dns, [family.network_cidr for family in self._families()])
+
+    def _families(self) -> list[Ipv4 | Ipv6]:
+        return [family for family in (self.ipv4, self.ipv6) if family is not None]

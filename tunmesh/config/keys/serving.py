@@ -23,7 +23,7 @@ from tunmesh.config.types import (
 )
 
 LogLevel = Literal["error", "warn", "info", "debug"]
-LogPart = Literal["node", "link", "address", "config", "other"]
+LogPart = Literal["node", "link", "address", "config", "names", "other"]
 
 
 class Ssl(Section):
