@@ -38,6 +38,8 @@ $(VENV)/.installed: pyproject.toml setup.py
 
 $(VENV)/.test: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[test]'
+	@# The schemas of Kubernetes, 22 MB; without them the tests that need them are skipped by name.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[kubernetes]' || true
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed
