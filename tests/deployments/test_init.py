@@ -170,8 +170,6 @@ class WrittenTests(InitCase):
         for kind in KINDS:
             written = tree(self.written(kind, "--without-keys"))
             there = tree(DEPLOY / kind)
-            for older in ("config.yaml", "tunmesh.yaml"):  # until tests/container uses the others
-                there.pop(older, None)
             self.assertEqual(sorted(written), sorted(there))
             for name, text in written.items():
                 self.assertEqual(text, there[name], f"{kind}/{name}")
