@@ -120,7 +120,7 @@ class Extra(IgnoringOwner):
             Proof(
                 crowd.keys,
                 node_key,
-                lambda: signing.show(record, node_key),
+                lambda _: signing.show(record, node_key),
                 secrets.token_bytes,
                 crowd.contexts,
             ),

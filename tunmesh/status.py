@@ -52,6 +52,16 @@ class Health:
         return all(check.ok for check in self.ready)
 
 
+@dataclass(frozen=True, slots=True)
+class UrlReports:
+    """What peers that tried the URL of this node found, each source (tunmesh.addresses) counted
+    once. `note`: what is to be said about it, if none of them reached this node."""
+
+    tried: int = 0
+    reached: int = 0
+    note: str = ""
+
+
 @dataclass(slots=True)
 class Traffic:
     """Packets and bytes, seen from this node: rx came from the mesh, tx went into it. Bytes are
@@ -138,6 +148,7 @@ class PeerStatus:
     pings: int  # keepalives sent on this link
     pongs: int  # and answered in time
     dropped: int  # packets to it that this link dropped
+    url_tried: str = ""  # what it found when it tried this node's URL: a word; "" if it has not
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +258,7 @@ class Status:
     warnings: tuple[str, ...] = ()  # what is wrong in the mesh but does not make the node unready
     expected_nodes: int | None = None  # how many the mesh should have, this one included
     names: NamesStatus | None = None
+    url: UrlReports = UrlReports()
 
     @property
     def links_by_key(self) -> Mapping[str, int]:

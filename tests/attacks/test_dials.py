@@ -241,7 +241,7 @@ class LookupTests(DialsCase):
         c.start()
         self.mesh.advance(1)
         (each,) = self.liars
-        each.real[c.node.record.id] = c.node._links._signed
+        each.real[c.node.record.id] = c.node._links._presented.signed
         each.vouch(100)
         self.advance(1)
         self.mesh.network.heal()

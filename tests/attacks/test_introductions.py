@@ -66,7 +66,7 @@ class Liar:
 
 def signed_by(member: Member) -> SignedRecord:
     """What a node says of itself."""
-    return member.node._links._signed
+    return member.node._links._presented.signed
 
 
 class LiarCase(SynchronousTestCase):

@@ -45,7 +45,7 @@ LIES = (
     (b"007:", "framing"),
     (b"99999999999999999999:", "framing"),
     (b"1:HH", "framing"),
-    (b"2049:", "oversized"),
+    (b"3073:", "oversized"),
     (b"999999999:", "oversized"),
     (b"0:,", "unexpected"),
     (encode(b"D" + bytes(60)), "unexpected"),

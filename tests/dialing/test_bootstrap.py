@@ -35,7 +35,7 @@ class BootstrapTests(unittest.TestCase):
 
     def bootstrap(self, *groups: tuple[Target, ...], retries: int = -1) -> Bootstrap:
         named = [GroupSettings(str(n), targets, retries) for n, targets in enumerate(groups)]
-        self.the_bootstrap = Bootstrap(named, OWN, self.make_dialer, draw=lambda: 0.5)
+        self.the_bootstrap = Bootstrap(named, lambda: OWN, self.make_dialer, draw=lambda: 0.5)
         return self.the_bootstrap
 
     def make_dialer(self, group: GroupSettings) -> PeerFactory:

@@ -29,6 +29,18 @@ class Story(unittest.SynchronousTestCase):
         self.own.dialed_from("fd01::3")
         self.shows("[fd01::3]")
 
+    def test_linked(self) -> None:
+        """Linked, the URL stays as long as one link has its address at this end. When none has, it
+        is where the newest link was dialed from."""
+        self.own.dialed_from("192.168.7.2")
+        self.own.linked_by([("::ffff:192.168.7.2", False), ("10.1.2.9", True)])
+        self.shows("192.168.7.2")
+        self.own.linked_by([("10.1.2.7", True), ("10.1.2.8", True), ("10.1.2.9", False)])
+        self.shows("10.1.2.8")
+        self.own.linked_by([("10.1.2.9", False)])
+        self.own.linked_by([])
+        self.shows("10.1.2.8")
+
     def test_forms(self) -> None:
         """An IPv4 address may look like an IPv6 one. A link-local IPv6 address, and what is no
         address of a host, change nothing."""

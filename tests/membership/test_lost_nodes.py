@@ -36,7 +36,7 @@ class MemoryCase(unittest.SynchronousTestCase):
 
     def setUp(self) -> None:
         self.now = 0.0
-        self.memory = LostNodes(ALICE.host_port, lambda: 1.0)
+        self.memory = LostNodes(lambda: ALICE.host_port, lambda: 1.0)
         self.is_bootstrapped = False
         self.busy: set[Target] = set()
 
@@ -122,7 +122,7 @@ class PauseTests(MemoryCase):
     def test_cost(self, many: int, seed: int, left: bool) -> None:
         """However many are lost: all have been dialed within a minute or so, none is left out
         later, and in the end there is about one dial a second."""
-        self.memory = LostNodes(ALICE.host_port, random.Random(seed).random)
+        self.memory = LostNodes(lambda: ALICE.host_port, random.Random(seed).random)
         self.now = 0.0
         records = [node(2, f"n{number}", "10.0.0.2/24") for number in range(many)]
         records = [replace(each, id=f"{n:032x}") for n, each in enumerate(records)]
@@ -203,7 +203,7 @@ class WhoTests(MemoryCase):
         moved = replace(BOB_AGAIN, url="https://elsewhere:1")
         for liar in (at_his_url, BOB_AGAIN, moved):
             for comes_first in (False, True):
-                self.memory = LostNodes(ALICE.host_port, lambda: 1.0)
+                self.memory = LostNodes(lambda: ALICE.host_port, lambda: 1.0)
                 if comes_first:
                     self.memory.linked(liar, self.now, "mallory's")
                 self.memory.linked(BOB, self.now, "bob's")
@@ -217,7 +217,7 @@ class WhoTests(MemoryCase):
             ("elsewhere", True, BOB_AGAIN),
             ("elsewhere", False, BOB),
         ):
-            self.memory = LostNodes(ALICE.host_port, lambda: 1.0)
+            self.memory = LostNodes(lambda: ALICE.host_port, lambda: 1.0)
             self.memory.linked(BOB, self.now, "bob's")
             self.memory.parted(BOB.id, False, self.now)
             self.memory.linked(found, self.now, source, is_there)

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.meshes import complete
 from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.dialing.url_checks import FIRST
 from tunmesh.testing.mesh import PORT, Mesh
 from tunmesh.testing.tun import frame
 
@@ -86,6 +87,7 @@ class HealingTests(SynchronousTestCase):
         mesh.network.listeners[c.host, PORT] = mesh.network.listeners[b.host, PORT]
         mesh.until(lambda: not a.status.lost)
         mesh.until(mesh.is_complete)
+        mesh.advance(2 * FIRST)  # the URLs of the others have been tried
         dials = mesh.network.dials_by[a.host]
         mesh.advance(300)
         self.assertEqual(mesh.network.dials_by[a.host], dials)

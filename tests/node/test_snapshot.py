@@ -40,7 +40,7 @@ class SnapshotTests(SynchronousTestCase):
         mesh.advance(SETTLING / 2)
         asked = (a.node.status, a.node.health, a.node.sample, a.node.known_nodes, a.node.explainer)
         record, events, timers = a.node.record, list(a.events), mesh.clock.getDelayedCalls()
-        for question in (*asked, a.node._links._introduction):
+        for question in (*asked, a.node._links._presented.show):
             question()
         self.assertIs(a.node.record, record)
         self.assertEqual(a.events, events)

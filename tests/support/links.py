@@ -29,6 +29,7 @@ from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.records import NodeRecord, SignedRecord
+from tunmesh.wire.tried import Tried
 
 HERE, THERE, PORT = "192.0.2.1", "192.0.2.2", 4567
 KEY = Key.derive(b"a secret that only tests are told")
@@ -134,6 +135,9 @@ class Owner:
 
     def update_received(self, link: Link, signed: SignedRecord, settled: bool) -> None:
         self.told.append((signed, settled))
+
+    def tried_received(self, link: Link, tried: Tried) -> None:
+        self.told.append(tried)
 
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         self.told.append(refusal)

@@ -267,7 +267,7 @@ class Life:
         self.refusals: dict[str, tuple[str, ...]] = {}  # by peer, of our addresses
         self.dials: dict[str, NodeRecord] = {}
         self.dialing: set[str] = set()  # targets with an attempt under way
-        self.memory = LostNodes(record.host_port, lambda: 0.5)
+        self.memory = LostNodes(lambda: record.host_port, lambda: 0.5)
         self.seeking: set[Target] = set()  # where a remembered node is being dialed
         self.met: dict[Target, NodeRecord] = {}  # all nodes that it was ever linked with
         self.parted = 0

@@ -68,6 +68,7 @@ class DialPolicy:
     - `rounds`: how often the targets are tried again before giving up, -1 for no end;
     - `max_delay`: the longest pause between two rounds;
     - `begin_round()`: called before each round; it may stop the dialing;
+    - `gave_up()`: called when all rounds have failed;
     - `is_quiet`: attempts that come to no connection are not reported.
     """
 
@@ -78,6 +79,7 @@ class DialPolicy:
     rounds: int = -1
     max_delay: float = 15.0
     begin_round: Callable[[], None] = lambda: None
+    gave_up: Callable[[], None] = lambda: None
     is_quiet: bool = False
 
 

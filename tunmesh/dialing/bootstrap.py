@@ -48,7 +48,11 @@ class Group:
     """The dialing of one group."""
 
     def __init__(
-        self, settings: GroupSettings, own: Target, dialer: PeerFactory, draw: Callable[[], float]
+        self,
+        settings: GroupSettings,
+        own: Callable[[], Target],
+        dialer: PeerFactory,
+        draw: Callable[[], float],
     ) -> None:
         self.settings = settings
         self._own = own
@@ -97,7 +101,7 @@ class Group:
         linked nodes that advertise them."""
         now = self.dialer.clock.seconds()
         if was_content and not self.dialer.continueTrying:
-            others = (target for target in self.settings.targets if target != self._own)
+            others = (target for target in self.settings.targets if target != self._own())
             if now >= self._next_look and any(target not in own_urls for target in others):
                 self.dialer.start()
             return
@@ -107,13 +111,13 @@ class Group:
 
 
 class Bootstrap:
-    """All groups of one node, whose own URL leads to `own`. `make_dialer(group)` makes a dialer for
-    each of them."""
+    """All groups of one node, whose own URL leads to `own()`. `make_dialer(group)` makes a dialer
+    for each of them."""
 
     def __init__(
         self,
         groups: Sequence[GroupSettings],
-        own: Target,
+        own: Callable[[], Target],
         make_dialer: Callable[[GroupSettings], PeerFactory],
         draw: Callable[[], float],
     ) -> None:

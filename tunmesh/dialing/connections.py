@@ -39,21 +39,24 @@ from tunmesh.wire import sizes
 class Proof:
     """What a node proves its membership with in handshakes, to be carried out over this TLS.
 
-    `keys`: all are accepted, the first is preferred; `record()`: what the node says of itself;
-    `random_bytes(n)`: for nonces; `transport` runs TLS on each connection.
+    `keys`: all are accepted, the first is preferred; `record(local)`: what the node says of itself
+    on a connection that it dials from this address of its host, or accepts (""); `random_bytes(n)`:
+    for nonces; `transport` runs TLS on each connection.
     """
 
     keys: tuple[Key, ...]
     node_key: NodeKey
-    record: Callable[[], bytes]
+    record: Callable[[str], bytes]
     random_bytes: Callable[[int], bytes]
     contexts: Contexts
     transport: type[ProtocolWrapper] = TunedTransport
 
-    def begin(self, role: type[Dialer] | type[Listener], binding: bytes) -> Dialer | Listener:
-        """The handshake on a new connection, bound to its TLS."""
+    def begin(
+        self, role: type[Dialer] | type[Listener], binding: bytes, local: str = ""
+    ) -> Dialer | Listener:
+        """The handshake on a new connection, bound to its TLS. `local`: as for `record`."""
         nonce = self.random_bytes(sizes.NONCE_SIZE)
-        return role(self.keys, self.node_key, self.record(), nonce, binding)
+        return role(self.keys, self.node_key, self.record(local), nonce, binding)
 
 
 class DialObserver(typing.Protocol):
@@ -117,7 +120,7 @@ class Connector:
         """The protocol for an accepted connection; see tls.listener.MeshPort."""
         channel = Channel(None, self._outside)
         authentication = Authentication(
-            partial(self._begin, Listener), channel, timeout, authenticated
+            lambda binding: self._proof.begin(Listener, binding), channel, timeout, authenticated
         )
         link = Link(self._owner, self._reactor, False, authentication, self._memory)
         self._links[link] = None
@@ -151,15 +154,16 @@ class Connector:
         if dialer is not None:
             dialer.failed()
 
-    def _begin(self, role: type[Dialer] | type[Listener], binding: bytes) -> Dialer | Listener:
-        return self._proof.begin(role, binding)  # by the keys of now, not of when it connected
-
     # --- what dialers need (dialing.reconnect.Owner) ---
 
     def build_link(self, dialer: PeerFactory, host: str) -> Link:
         verified = host if self._proof.contexts.credentials.verify_hostname else None
         channel = Channel(verified, self._outside)
-        begin = partial(self._begin, Dialer)
+
+        def begin(binding: bytes) -> Dialer | Listener:
+            local = str(link.transport.getHost().host)
+            return self._proof.begin(Dialer, binding, local)  # by the keys of now
+
         authentication = Authentication(begin, channel, HANDSHAKE_TIMEOUT)
         link = Link(self._owner, self._reactor, True, authentication, self._memory)
         self._links[link] = dialer

@@ -17,7 +17,7 @@ operator's own, and exempt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tunmesh.addresses import Network, plain_host
@@ -28,15 +28,15 @@ _LOCAL = ("loopback", "link-local")  # dialed if this node advertises one of the
 
 
 class Dialable:
-    """The rule of one node. `allow`: its `dial_allow`, None for the default; `own_host`: the host
+    """The rule of one node. `allow`: its `dial_allow`, None for the default; `own_host()`: the host
     of the URL that it advertises."""
 
-    def __init__(self, outside: Outside, allow: Sequence[Network] | None, own_host: str) -> None:
+    def __init__(
+        self, outside: Outside, allow: Sequence[Network] | None, own_host: Callable[[], str]
+    ) -> None:
         self._outside = outside
         self._allow = None if allow is None else tuple(allow)
-        # RFC 6761, section 6.3, for the name.
-        is_local = f".{own_host.rstrip('.')}".endswith(".localhost")
-        self._own_kind = "loopback" if is_local else _kind_of(own_host)
+        self._own_host = own_host
 
     def why_not(self, host: str) -> str:
         """Why this address is not dialed; empty if it is."""
@@ -49,9 +49,15 @@ class Dialable:
                 return ""
             return f"clustering/dial_allow does not have {address}"
         kind = _kind_of(host)
-        if not kind or (kind in _LOCAL and kind == self._own_kind):
+        if not kind or (kind in _LOCAL and kind == _own_kind(self._own_host())):
             return ""
         return f"{plain_host(host)} is {kind}, and clustering/dial_allow does not have it"
+
+
+def _own_kind(host: str) -> str:
+    """RFC 6761, section 6.3, for the name."""
+    is_local = f".{host.rstrip('.')}".endswith(".localhost")
+    return "loopback" if is_local else _kind_of(host)
 
 
 def _kind_of(host: str) -> str:

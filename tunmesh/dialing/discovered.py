@@ -78,6 +78,19 @@ class DiscoveredNodes:
             self._dialers[record.id] = dialer
         dialer.start(delay)
 
+    def once(self, record: NodeRecord, gave_up: Callable[[], None]) -> PeerFactory:
+        """A dialer that tries the URL of this linked node once, says nothing, and is paid for by
+        the node's source. `gave_up()` is called if that leads nowhere."""
+        policy = DialPolicy(
+            self._limit,
+            sources=lambda: self._sources(record.id),
+            rule=self._rule,
+            rounds=0,
+            gave_up=gave_up,
+            is_quiet=True,
+        )
+        return self._connector.dialer((record.host_port,), policy)
+
     def vouched(self, node_ids: Iterable[str], source: str) -> None:
         """A node that connects from there vouches for these, too."""
         for node_id in node_ids:

@@ -1,13 +1,14 @@
 """The URL that a node advertises when its host is to be found out (`auto`).
 
-    at the start              a guess: the source of the default route (netlink.own_address)
-    a connection is dialed    its local address, before the handshake says the record; as long as
-                              no node is linked
-    no link, nothing dialed   the guess anew: the machine may have got an address meanwhile
+    at the start               a guess: the source of the default route (netlink.own_address)
+    a connection is dialed     its local address, before the handshake says the record; as long as
+                               no node is linked
+    no link, nothing dialed    the guess anew: the machine may have got an address meanwhile
+    linked, and no link has    the local address of the link that was dialed last: the machine has
+    the host of the URL        another address than before
 
 So a node says of itself what is true on the way to its first peer, also on a host with several
-networks, and again when it has lost all links because its own address changed. While it is linked,
-the URL stays.
+networks. As long as one link has that address at this end, the URL stays.
 
 A connection over loopback counts, too: then the whole mesh may be on this machine. But if it leads
 to this node itself it says nothing, and the guess is used again. An IPv6 link-local address never
@@ -16,6 +17,8 @@ mesh, as no link has one (tls.underlay).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from tunmesh.addresses import literal_address, plain_host, shown_target
 
@@ -49,6 +52,14 @@ class OwnUrl:
             return
         if not (address.version == 6 and address.is_link_local):
             self._seen = host
+
+    def linked_by(self, links: Sequence[tuple[str, bool]]) -> None:
+        """There are these links, the newest last: each its local address, and whether it was dialed
+        from here."""
+        hosts = {plain_host(local) for local, _ in links}
+        dialed = [local for local, is_dialed in links if is_dialed]
+        if dialed and (self._seen or self._guess) not in hosts:
+            self.dialed_from(dialed[-1])
 
     def led_back(self) -> None:
         """The last connection leads to this node itself, and none to another."""

@@ -50,7 +50,7 @@ class PeerFactory(ReconnectingClientFactory):
     """Dials a list of targets in turn; pauses only after all of them have failed.
 
     `draw()`: a random number from 0 to 1. `attempts` counts all that were made; `why` is the reason
-    of the last failure, for the status.
+    of the last failure, for the status, and `error` what it was, if it was an error.
     """
 
     noisy = False
@@ -74,6 +74,7 @@ class PeerFactory(ReconnectingClientFactory):
         self.continueTrying = 0
         self.attempts = 0
         self.why = ""
+        self.error: BaseException | None = None
         self._owner = owner
         self._draw = draw
         self._policy = policy
@@ -158,9 +159,9 @@ class PeerFactory(ReconnectingClientFactory):
         self.delay = self.initialDelay
         self.retries = 0
 
-    def set_reason(self, why: str) -> None:
+    def set_reason(self, why: str, error: BaseException | None = None) -> None:
         """The reason for the last failure is this, which the connection itself does not show."""
-        self.why = why
+        self.why, self.error = why, error
 
     # --- attempts ---
 
@@ -170,6 +171,7 @@ class PeerFactory(ReconnectingClientFactory):
             self._schedule(0.0)
         elif self.exhausted:
             self.stopTrying()
+            self._policy.gave_up()
         else:
             self._schedule(self._draw() * self.delay)
             self.delay = min(self.delay * self.factor, self.maxDelay)
@@ -222,7 +224,7 @@ class PeerFactory(ReconnectingClientFactory):
 
     def not_connected(self, error: BaseException | None) -> None:
         if self.continueTrying:
-            self.why = reason_of(error)
+            self.why, self.error = reason_of(error), error
             if not self._policy.is_quiet:
                 with bugs.logged("an attempt that failed was not reported"):
                     self._owner.unreachable(self, self.why)

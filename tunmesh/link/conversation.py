@@ -4,7 +4,7 @@
     HANDSHAKE     the messages of the handshake             ends the link
     UP, RETIRING  data, ping, pong, gossip, inquiry,        ends the link
                   introduction (no more than asked for),
-                  update, refusal, bye
+                  update, tried, refusal, bye
     CLOSED        nothing is looked at: what comes behind the end would take back our bye
 
 Packets are delivered in batches: all up to the next message, or to the end of the chunk.
@@ -43,6 +43,7 @@ from tunmesh.wire.gossip import (
 from tunmesh.wire.netstring import Decoder
 from tunmesh.wire.proofs import decode_update, encode_update
 from tunmesh.wire.records import SignedRecord
+from tunmesh.wire.tried import Tried
 
 if TYPE_CHECKING:
     from tunmesh.link.link import Link
@@ -113,6 +114,10 @@ class Conversation:
     def present(self, shown: bytes) -> None:
         """Say what this node's record is from now on (wire.proofs)."""
         self._sender.write(encode_update(shown))
+
+    def tell_tried(self, tried: Tried) -> None:
+        """Say what came of trying the other end's URL."""
+        self._sender.write(tried.encode())
 
     def refuse(self, refusal: Refusal) -> None:
         self._sender.write(refusal.encode())
@@ -188,6 +193,8 @@ class Conversation:
                 self._introduction_received(decode_introduction(payload))
             case messages.UPDATE:
                 self._update_received(*decode_update(payload))
+            case messages.TRIED:
+                owner.tried_received(link, Tried.decode(payload))
             case messages.REFUSAL:
                 owner.refusal_received(link, Refusal.decode(payload))
             case messages.BYE:

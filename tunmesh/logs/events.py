@@ -13,7 +13,7 @@ _WORDS = {
         starting named tun_up listening monitoring public_metrics no_control_socket page no_page
         privileges ready not_ready leaving settled gone failed tun_lost bug log_lost left_out
         dropped stock_transport not_watched device_changed device_whole
-        helper_started helper_lost
+        helper_started helper_lost url_found url_unreached url_reached
     """,
     "link": """
         linked unlinked unreachable handshake_failed wasteful leads_back dialing retired closed

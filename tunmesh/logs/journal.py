@@ -76,14 +76,17 @@ class Journal:
         if self._may_log(by):
             self._log.info(text, **fields)
 
-    def warn(self, kind: Hashable, text: str, by: str = "", **fields: object) -> None:
-        """Log a warning of this kind, unless there was one lately."""
+    def warn(self, kind: Hashable, text: str, by: str = "", **fields: object) -> bool:
+        """Log a warning of this kind, unless there was one lately. Returns whether it was."""
         left_out = self._throttle.admit(kind)
         if left_out is None:
             self.debug(text, **fields)
-        elif self._may_log(by):
-            more = " ({left_out} more like it)" if left_out else ""
-            self._log.warn(text + more, left_out=left_out, **fields)
+            return False
+        if not self._may_log(by):
+            return False
+        more = " ({left_out} more like it)" if left_out else ""
+        self._log.warn(text + more, left_out=left_out, **fields)
+        return True
 
     def debug(self, text: str, **fields: object) -> None:
         """Log this if anybody is debugging."""

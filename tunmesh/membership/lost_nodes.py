@@ -81,9 +81,9 @@ class _Linked:
 
 
 class LostNodes:
-    """Those of one node, whose own URL leads to `own`. `draw()`: a random number, 0 to 1."""
+    """Those of one node, whose own URL leads to `own()`. `draw()`: a random number, 0 to 1."""
 
-    def __init__(self, own: Target, draw: Callable[[], float]) -> None:
+    def __init__(self, own: Callable[[], Target], draw: Callable[[], float]) -> None:
         self._own = own
         self._draw = draw
         self._linked: dict[str, _Linked] = {}
@@ -124,7 +124,7 @@ class LostNodes:
         was = self._linked.pop(node_id)
         record, target = was.record, was.record.host_port
         others = self._linked.values()
-        if target == self._own or any(_is_found(record, was.source, other) for other in others):
+        if target == self._own() or any(_is_found(record, was.source, other) for other in others):
             return  # another incarnation of it is linked
         self._lost.pop(target, None)
         tries = was.tries + 1 if now - was.since < SHORT_LIFE else 0

@@ -271,6 +271,7 @@ class Roster(Generic[Link]):
         if record.revision <= before.revision:
             return []
         peer.record = record
+        peer.is_reached = peer.is_reached and record.url == before.url
         self.hearsay.revised(record)
         commands = self._claims.revised(record, takes_precedence(record, peer.told))
         doubtful = [

@@ -29,6 +29,7 @@ from tunmesh.membership.lost_nodes import LostNodes
 from tunmesh.membership.precedence import are_incarnations
 from tunmesh.node.log_story import DialStory
 from tunmesh.node.parts import Parts
+from tunmesh.node.url_checker import UrlChecker
 from tunmesh.status import DialStatus, LostNode
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import messages
@@ -50,21 +51,24 @@ class Dials:
         connector: Connector,
         before_bootstrap: Callable[[], None],
     ) -> None:
-        host, settings, own = parts.host, parts.settings, parts.me.record.host_port
+        host, settings = parts.host, parts.settings
         self._parts = parts
         self._story = story
         self._connector = connector
         self._before_bootstrap = before_bootstrap
-        rule = Dialable(Outside(settings.networks), settings.dial_allow, own[0])
+        rule = Dialable(Outside(settings.networks), settings.dial_allow, lambda: self._own()[0])
         self._discovered = DiscoveredNodes(
             host.reactor, connector, rule, host.draw, self._introducers, self._story.budget_spent
         )
-        self._bootstrap = Bootstrap(settings.reloadable.groups, own, self._group_dialer, host.draw)
+        self.checker = UrlChecker(parts, self._discovered.once)
+        self._bootstrap = Bootstrap(
+            settings.reloadable.groups, self._own, self._group_dialer, host.draw
+        )
         limit = DialLimit(MAX_REDIALS, host.draw, bugs.caught("a dial could not begin"))
         redial = DialPolicy(limit, rule=rule, rounds=0, is_quiet=True)
         self._redialer = Redialer(
             host.reactor,
-            LostNodes(own, host.draw),
+            LostNodes(self._own, host.draw),
             lambda target: connector.dialer((target,), redial),
             lambda: self._bootstrap.is_content,
             self._busy,
@@ -99,6 +103,7 @@ class Dials:
         """Stop dialing."""
         self._bootstrap.abandon()
         self._redialer.abandon()
+        self.checker.abandon()
         self._discovered.abandon()
 
     # --- what came of it ---
@@ -114,6 +119,7 @@ class Dials:
         self._bootstrap.found(dialer, link.node.id)
         self._redialer.answered(dialer)
         self._note_misled(dialer, link.node)
+        self.checker.link_up(link, dialer, self.is_reached(link))
         self._discovered.stop(link.node.id)
         self.update()
         self._connector.settled(link)
@@ -126,32 +132,41 @@ class Dials:
         if dialer is not None:
             dialer.set_reason("it leads to this node")
             self._note_misled(dialer, link.node)
+            self._parts.url.led_back()
+        self.checker.link_up(link, dialer, False)
         if self.leads_back and not len(self._parts.peers):
             self._story.leads_back(self.leads_back)
 
-    def failed(self, link: Link, error: PeerError) -> None:
-        """A connection did not become a link."""
+    def failed(self, link: Link, error: PeerError) -> bool:
+        """A connection did not become a link. Returns whether that counts as a failure."""
         dialer = self._connector.attempt(link)
         if dialer is not None:
-            dialer.set_reason(str(error))
+            dialer.set_reason(str(error), error)
         if error.reason in messages.BYE_REASONS:
-            return  # this node's own, when it leaves
+            return False  # this node's own, when it leaves
+        if self.checker.is_trying(dialer):
+            return False
         if dialer is not None:
             self._story.dialed_in_vain(shown_target(dialer.target), error)
         else:
             self._story.stranger_failed(link.transport.getPeer().host, error)
+        return True
 
     def linked(self, link: Link) -> None:
         """A node is linked, by its first link."""
         self._redialer.linked(link.node, link.source, self.is_reached(link))
+        self.checker.linked(link)
 
-    def revised(self, record: NodeRecord) -> None:
+    def revised(self, link: Link) -> None:
         """A linked node has another record."""
-        self._redialer.revised(record)
+        self._redialer.revised(link.node)
+        self.checker.linked(link)
 
     def parted(self, link: Link, reason: str) -> None:
         """A node is no longer linked."""
         self._redialer.parted(link.node.id, reason)
+        self.checker.parted(link.node.id)
+        self._parts.url.parted(link.node.id)
 
     def _note_misled(self, dialer: PeerFactory | None, record: NodeRecord) -> None:
         """A dialer for one node reached another one: both advertise that URL, or one is wrong."""
@@ -196,6 +211,9 @@ class Dials:
         return self._redialer.statuses()
 
     # --- what the parts of it ask ---
+
+    def _own(self) -> Target:
+        return self._parts.me.record.host_port
 
     def _introducers(self, node_id: str) -> set[str]:
         """The sources of the nodes that vouch for this one, and its own if it is linked."""

@@ -126,7 +126,7 @@ class Interpreter:
 
     def _revise(self, link: Link) -> None:
         record = link.node
-        self._dials.revised(record)
+        self._dials.revised(link)
         self._peers.revise(link, self._roster.was_first(record.id))
         self._story.revised(link, self._conflicts_of(record))
         self._changed()

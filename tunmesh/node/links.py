@@ -32,9 +32,32 @@ from tunmesh.wire import messages
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.proofs import encode_shown
 from tunmesh.wire.records import SignedRecord
+from tunmesh.wire.tried import Tried
 
 REVOCATION = 60.0  # seconds that a link with a revoked key may be older than session_max_age
 LEAVE_TIMEOUT = 1.5  # seconds for the byes to reach the peers
+
+
+class _Presented:
+    """This node's record, signed anew whenever it is another one."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.signed = self._sign()
+        self._revision = parts.me.record.revision
+
+    def show(self, local: str = "") -> bytes:
+        """What this node says of itself in a handshake, or when that changes. `local`: the address
+        that the connection was dialed from."""
+        if local:
+            self._parts.url.dialed_from(local)
+        record = self._parts.me.record
+        if record.revision != self._revision:
+            self.signed, self._revision = self._sign(), record.revision
+        return encode_shown(self.signed, record.settled)
+
+    def _sign(self) -> SignedRecord:
+        return signing.sign(self._parts.me.record, self._parts.settings.node_key)
 
 
 class Links:
@@ -51,7 +74,7 @@ class Links:
         self._parts = parts
         self._roster, self._peers = parts.roster, parts.peers
         self._changed = changed
-        self._signed = signing.sign(parts.me.record, settings.node_key)
+        self._presented = _Presented(parts)
         parts.me.when_revised(self._me_revised)
         self._story = LinkStory(parts.journal, parts.me)
         dial_story = DialStory(parts.journal, parts.me)
@@ -62,7 +85,7 @@ class Links:
             Proof(
                 settings.reloadable.keys,
                 settings.node_key,
-                self._introduction,
+                self._presented.show,
                 host.random_bytes,
                 parts.contexts,
                 host.transport,
@@ -76,19 +99,14 @@ class Links:
         self._introductions = Introductions(parts.roster, parts.journal)
         self._summary = DebugSummary(parts.journal)
         self._interpreter = Interpreter(
-            parts, self.dials, self._story, self._summary, self._introduction, changed
+            parts, self.dials, self._story, self._summary, self._presented.show, changed
         )
         self._failures: dict[str, int] = dict.fromkeys(HANDSHAKE_FAILURES, 0)
         self._is_leaving = False
         self._last_closed: Deferred[None] | None = None
 
-    def _introduction(self) -> bytes:
-        """What this node says of itself in a handshake, or when that changes."""
-        return encode_shown(self._signed, self._parts.me.record.settled)
-
     def _me_revised(self) -> None:
-        """This node has another record: sign it, and tell all peers."""
-        self._signed = signing.sign(self._parts.me.record, self._parts.settings.node_key)
+        """This node has another record: tell all peers."""
         wanted = self._roster.me_revised()
         self._peers.me_revised(self._roster.was_first)
         for peer in self._peers:
@@ -137,9 +155,9 @@ class Links:
             link.adopt(timing)
 
     def link_failed(self, link: Link, error: PeerError) -> None:
-        self.dials.failed(link, error)
+        is_failure = self.dials.failed(link, error)
         self._closed(link)
-        if error.reason not in messages.BYE_REASONS:  # these are this node's own, when it leaves
+        if is_failure:
             self._failures[error.reason] += 1
 
     def stranger_failed(self, host: str, error: PeerError) -> None:
@@ -195,6 +213,10 @@ class Links:
         link.revised(record, signed)
         self._adopt(link)
         self._interpreter.run(self._roster.update_received(link, record))
+
+    def tried_received(self, link: Link, tried: Tried) -> None:
+        if self._roster.is_current(link):
+            self._parts.url.heard(link, tried)
 
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         if not self._roster.is_current(link):

@@ -147,6 +147,8 @@ class Node:
             (links.ask_again, "nodes are not asked again for records"),
             (self._trim_heap, "memory is not given back to the kernel"),
             (links.dials.update, "bootstrap groups and lost nodes are not dialed"),
+            (links.dials.checker.update, "URLs of other nodes are not tried"),
+            (parts.url.update, "this node's own URL is not looked after"),
             (self._changed, "readiness is not updated"),
         ):
             with bugs.logged(what_failed):

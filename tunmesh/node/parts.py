@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from tunmesh.dataplane.forwarder import Forwarder
 from tunmesh.dataplane.table import Table
+from tunmesh.dialing.own_url import OwnUrl
 from tunmesh.link.link import Link
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.logs.journal import Journal
 from tunmesh.membership.me import Me
 from tunmesh.membership.roster import Roster
+from tunmesh.node.own_url import AdvertisedUrl
 from tunmesh.node.peers import LinkedNode, Peers
 from tunmesh.node.settings import Host, Settings
 from tunmesh.node.timers import Timers
@@ -32,6 +34,7 @@ class Parts:
     memory: MemoryBudget
     contexts: Contexts
     timers: Timers
+    url: AdvertisedUrl
 
     @classmethod
     def make(cls, settings: Settings, host: Host, journal: Journal) -> Parts:
@@ -41,6 +44,10 @@ class Parts:
         table: Table[LinkedNode] = Table(
             record.addresses, networks, settings.enable_broadcast, seconds
         )
+        peers = Peers(me, table, settings.metric_ttl, seconds, settings.max_nodes_per_source)
+        own: OwnUrl | None = None
+        if settings.auto_port is not None:
+            own = OwnUrl(settings.auto_port, record.host_port[0])
         return cls(
             settings,
             host,
@@ -49,10 +56,11 @@ class Parts:
             Roster(me, networks, settings.reserved),
             table,
             Forwarder(host.tun, table, seconds),
-            Peers(me, table, settings.metric_ttl, seconds, settings.max_nodes_per_source),
+            peers,
             MemoryBudget(settings.memory_budget),
             Contexts(settings.reloadable.credentials),
             Timers(host.reactor),
+            AdvertisedUrl(me, own, host.find_address, peers, journal, seconds),
         )
 
     @property

@@ -211,8 +211,10 @@ class Peers:
         """The round trips of all pings."""
         return self._rtt
 
-    def statuses(self, keys: Sequence[Key]) -> tuple[PeerStatus, ...]:
-        """`keys`: the valid ones."""
+    def statuses(
+        self, keys: Sequence[Key], url_tried: Callable[[str], str]
+    ) -> tuple[PeerStatus, ...]:
+        """`keys`: the valid ones; `url_tried(id)`: what a node found when it tried our URL."""
         routes: dict[LinkedNode, list[str]] = {}
         for packed, peer in self._table.routes.items():
             routes.setdefault(peer, []).append(str(ip_address(packed)))
@@ -222,6 +224,7 @@ class Peers:
                 peer,
                 tuple(sorted(routes.get(peer, ()))),
                 labels.get(peer.link.key, REVOKED) if peer.link.key is not None else REVOKED,
+                url_tried(peer.record.id),
             )
             for peer in self
         )
@@ -245,7 +248,7 @@ class Peers:
         return total
 
 
-def _status(peer: LinkedNode, routed: tuple[str, ...], key_id: str) -> PeerStatus:
+def _status(peer: LinkedNode, routed: tuple[str, ...], key_id: str, url_tried: str) -> PeerStatus:
     return PeerStatus(
         record=peer.record,
         dialed=peer.link.dialed,
@@ -259,4 +262,5 @@ def _status(peer: LinkedNode, routed: tuple[str, ...], key_id: str) -> PeerStatu
         pings=peer.link.keepalive.pings,
         pongs=peer.link.keepalive.pongs,
         dropped=peer.carrier.dropped,
+        url_tried=url_tried,
     )

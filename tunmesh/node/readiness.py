@@ -113,6 +113,9 @@ class Readiness:
         peers = self._parts.peers
         yield from peers.agreement().warnings(self._seniority.is_settled)
         yield from map(str, name_conflicts.conflicts(self._parts.me.record, peers.by_right()))
+        note = self._parts.url.reports().note
+        if note:
+            yield note
         too_few = missing(len(peers), self._expected_nodes)
         if too_few:
             yield too_few

@@ -47,6 +47,8 @@ class Settings:
     # The networks in which the node chooses its address itself, each with the length of the prefix
     # of its local subnets; `record.automatic` names their IP versions.
     automatic: tuple[tuple[Network, int], ...] = ()
+    # The port of its URL, if it finds out the host of it: then `record.url` is a first guess.
+    auto_port: int | None = None
     reserved: tuple[Address, ...] = ()  # of the networks, which no node may have
     enable_broadcast: bool = False
     bootstrap_retry_interval: float = 15.0
@@ -84,6 +86,7 @@ class Host:
     - `random_bytes(n)` and `draw()`, a number from 0 to 1, are the only sources of randomness;
     - `transport` runs TLS on each connection;
     - `assigner` puts addresses on the tun while the node runs; None if all are static;
+    - `find_address()` guesses the address at which others reach this host (netlink.own_address);
     - `cpu` measures the work for clients that have not authenticated, which is limited;
     - `bootstrap_resolver` looks up the names in bootstrap URLs, so that lookups of names that other
       nodes gave cannot delay them. None: the reactor's.
@@ -98,6 +101,7 @@ class Host:
     cpu: CpuTimes = UNMEASURED
     bootstrap_resolver: IHostnameResolver | None = None
     assigner: Assigner | None = None
+    find_address: Callable[[], str] | None = None
 
 
 class Place(Protocol):

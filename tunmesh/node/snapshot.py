@@ -30,7 +30,7 @@ def status(parts: Parts, links: Links, readiness: Readiness, names: Names) -> St
         ready=health.ready,
         warnings=tuple(readiness.warnings()),
         expected_nodes=readiness.expected_nodes,
-        peers=parts.peers.statuses(keys),
+        peers=parts.peers.statuses(keys, parts.url.tried_by),
         dials=tuple(dials.wanted()),
         renewals=tuple(dials.renewals()),
         nodes=parts.peers.by_name(),
@@ -53,6 +53,7 @@ def status(parts: Parts, links: Links, readiness: Readiness, names: Names) -> St
         delayed_calls=len(parts.host.reactor.getDelayedCalls()),
         lost=tuple(dials.lost()),
         names=names.status(),
+        url=parts.url.reports(),
     )
 
 

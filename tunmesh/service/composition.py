@@ -53,7 +53,7 @@ from tunmesh.service.node_name import ChosenName
 from tunmesh.service.options import Options
 from tunmesh.service.preflight import Plan
 from tunmesh.service.reload import Reloader
-from tunmesh.service.settings import settings_of
+from tunmesh.service.settings import address_finder, settings_of
 from tunmesh.tls import bulk
 from tunmesh.tls.cpu_share import CpuTimes
 
@@ -153,6 +153,7 @@ class NodeService(Service):
             cpu=cpu,
             bootstrap_resolver=Resolver(self._reactor, random.shuffle),
             assigner=self._assigner,
+            find_address=address_finder(self._config, self._settings.reloadable.groups),
         )
         node = Node(
             self._settings,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tunmesh import __version__
@@ -51,6 +52,9 @@ def reloadable_of(config: Config) -> Reloadable:
 def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
     """The config in the node's terms. `name` is the node's (service.node_name)."""
     clustering = config.clustering
+    url = clustering.control_api_advertise_url
+    port = url.port or config.control_api.listen_port
+    find_address = address_finder(config, reloadable.groups)
     timing = config.process.timing
     node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
     families = [f for f in (config.networking.ipv4, config.networking.ipv6) if f is not None]
@@ -61,7 +65,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
             id=node_key.id,
             name=name,
             started=int(time.time() * 1000),
-            url=_url(config, reloadable.groups),
+            url=str(Endpoint(find_address(), port) if find_address else url),
             addresses=tuple(each for _, each in own if not isinstance(each, Automatic)),
             version=__version__,
             networks=tuple(family.network_cidr for family in families),
@@ -72,6 +76,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
         networks=tuple(family.network_cidr for family in families),
         reloadable=reloadable,
         automatic=tuple(automatic),
+        auto_port=port if find_address else None,
         enable_broadcast=_broadcasts(config),
         bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
         startup_grace=timing.registrations.startup_grace,
@@ -97,15 +102,14 @@ def _names(networking: Networking) -> NamesSettings | None:
     return NamesSettings(networking.dns.domain, addresses, servers)
 
 
-def _url(config: Config, groups: Iterable[GroupSettings]) -> str:
-    """What the node advertises; if it is to find out its host, what it would be now."""
-    url = config.clustering.control_api_advertise_url
-    if not url.is_auto:
-        return str(url)
+def address_finder(config: Config, groups: Iterable[GroupSettings]) -> Callable[[], str] | None:
+    """What guesses the host of the URL that the node advertises; None if the config has it."""
+    if not config.clustering.control_api_advertise_url.is_auto:
+        return None
     families = (config.networking.ipv4, config.networking.ipv6)
     networks = [family.network_cidr for family in families if family is not None]
-    host = own_address.guess(networks, (target for group in groups for target in group.targets))
-    return str(Endpoint(host, url.port or config.control_api.listen_port))
+    targets = [target for group in groups for target in group.targets]
+    return partial(own_address.guess, networks, targets)
 
 
 def _timing(

@@ -195,7 +195,9 @@ class Identity(IgnoringOwner):
             Proof(
                 (handshake.Key.derive(SECRET),),
                 node_key,
-                lambda: signing.show(replace(self.record, settled=random.random() < 0.5), node_key),
+                lambda _: signing.show(
+                    replace(self.record, settled=random.random() < 0.5), node_key
+                ),
                 random.randbytes,
                 self._contexts,
                 PlainTransport,

@@ -80,6 +80,7 @@ class Member:
     debugs = False  # whether its events of level debug are kept, too
     # What looks up names for it, if not the table of the network, and those of bootstrap URLs.
     names: Any = None
+    find_address: Callable[[], str] | None = None  # what guesses its own address
     bootstrap_names: Any = None
 
     def __init__(self, mesh: Mesh, name: str, number: int) -> None:
@@ -144,6 +145,7 @@ class Member:
             self.watch,
             transport=self.mesh.transport,
             bootstrap_resolver=self.bootstrap_names,
+            find_address=self.find_address,
         )
         log = Logger(namespace="tunmesh", observer=_Events(self.events))
         self.node = Node(

@@ -18,6 +18,7 @@ strangers. `‖` is concatenation, all integers are unsigned.
     inquiry    W ‖ node ids (16 each)
     introduction N ‖ as often as there are: size (2) ‖ signed record of that size
     update     U ‖ settled (1) ‖ signed record: the sender's own is this from now on
+    tried      T ‖ SHA-256 of a URL of the receiver, its first 8 bytes ‖ outcome (1)
     refusal    R ‖ {"addresses": [address, …], "holder": name}  (JSON)
     bye        B ‖ reason (a word from BYE_REASONS)
 
@@ -34,7 +35,7 @@ from tunmesh.wire.sizes import (
 )
 
 HELLO, CHALLENGE, PROOF, DATA, PING, PONG = b"HCPDio"
-GOSSIP, INQUIRY, INTRODUCTION, UPDATE, REFUSAL, BYE = b"GWNURB"
+GOSSIP, INQUIRY, INTRODUCTION, UPDATE, TRIED, REFUSAL, BYE = b"GWNUTRB"
 
 LEAVING = "leaving"  # the node is shutting down: withdraw its addresses now
 REPLACED = "replaced"  # replaced by another link between the same two nodes
