@@ -1,5 +1,5 @@
-"""The files in deploy/ for Prometheus, Grafana and systemd. Containers and Kubernetes have their
-own tests (tests/container)."""
+"""The files in deploy/ for Prometheus, Grafana and systemd. What `tunmesh init` writes, and
+containers, have their own tests (tests/deployments, tests/container)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 RULES = PROMETHEUS / "tunmesh.rules.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "tunmesh.json"
-KUBERNETES = ROOT / "deploy" / "kubernetes" / "tunmesh.yaml"
+SIDECAR = ROOT / "deploy" / "kubernetes" / "sidecar" / "sidecar.yaml"
 UNIT = ROOT / "deploy" / "systemd" / "tunmesh.service"
 
 
@@ -58,10 +58,8 @@ class MonitoringTests(unittest.SynchronousTestCase):
     """The address of the metrics in the shipped configs, and where Prometheus scrapes them."""
 
     def configs(self) -> Iterator[dict[str, Any]]:
-        yield yaml.safe_load((ROOT / "deploy" / "compose" / "config.yaml").read_text())["tun_mesh"]
-        for document in yaml.safe_load_all(KUBERNETES.read_text()):
-            if document["kind"] == "ConfigMap":
-                yield yaml.safe_load(document["data"]["config.yaml"])["tun_mesh"]
+        for path in (ROOT / "deploy").glob("*/**/config.yaml"):
+            yield yaml.safe_load(path.read_text())["tun_mesh"]
 
     def test_not_for_strangers(self) -> None:
         """The metrics have their own address, at the port that Prometheus is given, and not the
@@ -70,21 +68,16 @@ class MonitoringTests(unittest.SynchronousTestCase):
         targets = prometheus["scrape_configs"][0]["static_configs"][0]["targets"]
         scraped = {target.rpartition(":")[2] for target in targets}
         configs = list(self.configs())
-        self.assertEqual(len(configs), 2)
+        self.assertEqual(len(configs), 3)
         for config in configs:
             self.assertEqual(config["monitoring"]["method"], "prometheus")
             self.assertEqual({config["monitoring"]["listen"].rpartition(":")[2]}, scraped)
 
     def test_container_port(self) -> None:
         """The pod declares the port."""
-        (stateful,) = (
-            document
-            for document in yaml.safe_load_all(KUBERNETES.read_text())
-            if document["kind"] == "StatefulSet"
-        )
-        sidecar = stateful["spec"]["template"]["spec"]["initContainers"][0]
-        ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
-        self.assertEqual(ports, {"tunmesh": 4567, "metrics": 9464})
+        pod = yaml.safe_load(SIDECAR.read_text())["spec"]["template"]["spec"]
+        ports = {port["name"]: port["containerPort"] for port in pod["initContainers"][0]["ports"]}
+        self.assertEqual(ports, {"tunmesh": 4567, "tunmesh-metrics": 9464})
 
 
 class PrometheusTests(Deployed):
