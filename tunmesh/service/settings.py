@@ -95,11 +95,14 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
 
 def _names(networking: Networking) -> NamesSettings | None:
     """Reads which name servers this machine has, if other names are to be forwarded to them."""
-    if networking.dns is None:
+    dns = networking.dns
+    if dns is None:
         return None
     addresses = networking.dns_addresses
-    servers = resolv_conf.read(addresses) if networking.dns.forward else ()
-    return NamesSettings(networking.dns.domain, addresses, servers)
+    servers = tuple(map(str, dns.servers))
+    if dns.forward is True:
+        servers = resolv_conf.read(addresses)
+    return NamesSettings(dns.domain, addresses, servers)
 
 
 def address_finder(config: Config, groups: Iterable[GroupSettings]) -> Callable[[], str] | None:

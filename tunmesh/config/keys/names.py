@@ -8,15 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator
 
 from tunmesh.addresses import Address, Network, is_host, last_host
 from tunmesh.config.section import Kind, Section, shown, wrong
-from tunmesh.config.types import ANY_ADDRESS, text_of
+from tunmesh.config.types import ANY_ADDRESS, or_text, text_of
 from tunmesh.config.values import AUTO
 from tunmesh.names.labels import LABEL, MAX_DOMAIN
+from tunmesh.names.resolv_conf import MAX_SERVERS
+
+_Entry = TypeVar("_Entry")
 
 _NAME = rf"{LABEL}(?:\.{LABEL})*"
 # Top-level names with a meaning of their own: RFC 6761, RFC 6762, and reverse lookups.
@@ -54,15 +57,38 @@ def _addresses(value: object) -> str | tuple[Address, ...]:
     return addresses
 
 
+def _servers(value: object) -> bool | tuple[Address, ...]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value in ("true", "false"):
+        return value == "true"
+    given = value if isinstance(value, list | tuple) else ()
+    if not 1 <= len(given) <= MAX_SERVERS:
+        form = f"true, false, or a list of 1 to {MAX_SERVERS} addresses of name servers"
+        raise ValueError(wrong(form, value))
+    return _different(tuple(map(_server, given)))
+
+
+def _server(value: object) -> Address:
+    try:
+        return ip_address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError(wrong("the IP address of a name server", value)) from None
+
+
+def _listed(value: bool | tuple[Address, ...]) -> bool | list[str]:
+    return value if isinstance(value, bool) else [str(address) for address in value]
+
+
 def _written(value: str | tuple[Address, ...]) -> str | list[str]:
     return value if isinstance(value, str) else [str(address) for address in value]
 
 
-def _different(labels: tuple[str, ...]) -> tuple[str, ...]:
-    twice = next((label for label in labels if labels.count(label) > 1), None)
+def _different(entries: tuple[_Entry, ...]) -> tuple[_Entry, ...]:
+    twice = next((entry for entry in entries if entries.count(entry) > 1), None)
     if twice is not None:
-        raise ValueError(f"must have different entries; {shown(twice)} is there twice")
-    return labels
+        raise ValueError(f"must have different entries; {shown(str(twice))} is there twice")
+    return entries
 
 
 def _group(value: object) -> str:
@@ -87,6 +113,25 @@ DnsAddress = Annotated[
         },
     ),
 ]
+Forward = Annotated[
+    bool | tuple[IPv4Address | IPv6Address, ...],
+    PlainValidator(_servers),
+    PlainSerializer(_listed),
+    Kind(
+        "true, false, or list of IP addresses",
+        {
+            "anyOf": [
+                or_text("boolean", "true|false"),
+                {
+                    "type": "array",
+                    "items": text_of(ANY_ADDRESS),
+                    "minItems": 1,
+                    "maxItems": MAX_SERVERS,
+                },
+            ]
+        },
+    ),
+]
 NodeGroup = Annotated[str, PlainValidator(_group), Kind("DNS label", text_of(LABEL))]
 DIFFERENT = AfterValidator(_different)
 
@@ -105,11 +150,18 @@ class Dns(Section):
         "one of each family. auto: the last host address of each network. No node can have it. "
         "The same on all nodes.",
     )
-    forward: bool = Field(
+    forward: Forward = Field(
         default=True,
         description="Forward queries for other names to the name servers in /etc/resolv.conf, "
-        "which is read at the start. false: refuse them.",
+        "which is read at the start. false: refuse them. A list: forward them to these "
+        "servers, for where resolv.conf has nothing but the DNS address of the mesh.",
+        examples=[["127.0.0.11"]],
     )
+
+    @property
+    def servers(self) -> tuple[Address, ...]:
+        """The name servers that the config lists."""
+        return self.forward if isinstance(self.forward, tuple) else ()
 
 
 def dns_addresses(dns: Dns, networks: Sequence[Network]) -> tuple[Address, ...]:

@@ -111,6 +111,16 @@ class Networking(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _forwards_to_others(self) -> Networking:
+        for server in self.dns.servers if self.dns is not None else ():
+            if server in self.dns_addresses:
+                raise ValueError(
+                    f"must have other name servers in dns/forward than {server}: that is where "
+                    "this node answers names itself"
+                )
+        return self
+
     @property
     def dns_addresses(self) -> tuple[Address, ...]:
         """Where names are answered; none without `dns`."""
