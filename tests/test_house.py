@@ -43,9 +43,10 @@ PURE = """
     tls.admission tls.pacing tls.underlay
     link.fair_queue link.keepalive link.memory_budget link.penalty
     membership.agreement membership.claims membership.commands membership.hearsay
+    membership.acquisition membership.candidates
     membership.lost_nodes membership.me membership.name_conflicts membership.namesakes
     membership.news membership.node_links membership.precedence membership.reservations
-    membership.roster membership.seniority membership.shares
+    membership.roster membership.seniority
     names.directory names.endpoint names.exchange names.labels names.resolution names.responder
     names.settings names.zone
     dialing.dial_budget dialing.dial_limit dialing.dialable dialing.own_url

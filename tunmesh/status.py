@@ -133,6 +133,25 @@ class NamesStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class AutomaticAddress:
+    """An address that the node chooses itself, and how far it has come with it."""
+
+    version: int  # of IP
+    state: str  # joining, claiming, held or full: membership.acquisition
+    address: str  # with its prefix; "" while it has chosen none
+    number: int  # of that candidate, from 0
+    since: float  # when it came into that state
+    network: str
+    hosts: int  # how many addresses for nodes the network has
+    taken: int  # how many of these others had when it last looked
+    is_on_device: bool  # the tun has it
+
+    @property
+    def is_usable(self) -> bool:
+        return self.state == "held" and self.is_on_device
+
+
+@dataclass(frozen=True, slots=True)
 class PeerStatus:
     """One linked node."""
 
@@ -259,6 +278,7 @@ class Status:
     expected_nodes: int | None = None  # how many the mesh should have, this one included
     names: NamesStatus | None = None
     url: UrlReports = UrlReports()
+    automatic: tuple[AutomaticAddress, ...] = ()  # none if all addresses are assigned
 
     @property
     def links_by_key(self) -> Mapping[str, int]:

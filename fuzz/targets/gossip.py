@@ -192,7 +192,7 @@ class Story:
         assert self.routes[ADDRESSES[1].ip] == HONEST
 
     def check_bounds(self) -> None:
-        inside, hearsay, claims = self.roster, self.roster.hearsay, self.roster._claims
+        inside, hearsay, claims = self.roster, self.roster.hearsay, self.roster.claims
         assert {record.id for record in inside.linked()} == self.joined.keys()
         assert set(self.routes.values()) <= self.joined.keys()
         assert len(inside._links) <= 2 * len(self.joined)

@@ -47,6 +47,7 @@ class OnePeer:
     refuses: tuple[str, ...] = ()
     holder: str = ""
     source: str = ""
+    since: float = 0.0
 
 
 def seniority(record: NodeRecord) -> tuple[bool, int]:

@@ -652,7 +652,7 @@ class RestartTests(RosterCase):
                     known = record.id in (lives[0].id, lives[2].id)
                     said = replace(record, settled=settled[known] or record is eve)
                     alice.authenticated(record.id, said, dialed=True)
-                line = [each for each in alice._claims._queues[BOB_IP] if each != eve.id]
+                line = [each for each in alice.claims._queues[BOB_IP] if each != eve.id]
                 self.assertEqual(line, [record.id for record in reversed(lives)])
 
     def test_heard_of_at_the_same_url(self) -> None:

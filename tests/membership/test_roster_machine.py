@@ -247,7 +247,7 @@ class World(RuleBasedStateMachine):
     def wait(self, which: int, seconds: float) -> None:
         """Time passes for a node."""
         roster = self.lives[which % len(self.lives)].roster
-        roster.time_passed(roster._claims._now + seconds)
+        roster.time_passed(roster.claims._now + seconds)
 
     @precondition(lambda self: self.lives)
     @rule(which=st.integers(0, 99))
@@ -407,7 +407,7 @@ class World(RuleBasedStateMachine):
             assert all(end.state is State.UP for end in roster._links)
             assert life.peers.keys() == set(roster._links.values())
             assert len(roster._links) <= (1 + MAX_SPARES) * len(life.peers)
-            for line in roster._claims._queues.values():
+            for line in roster.claims._queues.values():
                 assert line
                 assert len(line) == len(set(line))
                 assert set(line) <= {life.record.id} | life.peers.keys()

@@ -17,6 +17,9 @@ does each of them have a vote.
   takes the old nodes out; nor the new ones, since a node that has more than the others is in step.
 - Anything else is a warning, at both ends.
 
+Whether a node that chooses its address itself has to choose another one is a different question
+(membership.acquisition).
+
 If the halves are equal, the half with the most senior node is right. Of two nodes that is one of
 them, and both find the same (membership.precedence).
 """
@@ -95,6 +98,11 @@ class Peer(Protocol):
     @property
     def source(self) -> str:
         """Where it comes from (tunmesh.addresses)."""
+        ...
+
+    @property
+    def since(self) -> float:
+        """When it was linked."""
         ...
 
     @property
@@ -189,7 +197,7 @@ def _is_opposed(peer: Peer, address: str) -> bool:
 
 def _is_lost(address: str, opposed: Sequence[Peer], peers: Sequence[Peer]) -> bool:
     """Whether the mesh as a whole does not route the address to this node."""
-    voters = _Voters([peer for peer in peers if address not in peer.view.apart])
+    voters = Voters([peer for peer in peers if address not in peer.view.apart])
     view = opposed[0].view
     if voters.count == 1 and address not in view.claims | view.outside:
         return True  # our only peer routes it to a third node
@@ -202,11 +210,11 @@ def _is_out_of_step(odd: Sequence[Peer], peers: Sequence[Peer]) -> bool:
     for peer in odd:
         for network in peer.view.lacking:
             having.setdefault(network, []).append(peer)
-    voters = _Voters(peers)
+    voters = Voters(peers)
     return any(map(voters.decide_for, having.values()))
 
 
-class _Voters:
+class Voters:
     """Those whose majority counts, beside this node itself."""
 
     def __init__(self, peers: Sequence[Peer]) -> None:
@@ -222,7 +230,7 @@ class _Voters:
     def decide_for(self, opposed: Sequence[Peer]) -> bool:
         """Whether those of them that are against this node have the majority, or half of the votes
         and the node that was there first."""
-        against = self._votes(opposed)
+        against = self.votes(opposed)
         in_favour = self.count + 1 - against
         if against != in_favour:
             return against > in_favour
@@ -231,7 +239,8 @@ class _Voters:
         allies = [peer.record for peer in self._peers if peer.record.id not in ids]
         return first.was_first and all(seniority(first.record) < seniority(ally) for ally in allies)
 
-    def _votes(self, opposed: Sequence[Peer]) -> int:
+    def votes(self, opposed: Sequence[Peer]) -> int:
+        """How many of the votes those have."""
         if len(self._by_source) == 1:
             return len(opposed)
         found = Counter(peer.source for peer in opposed)

@@ -68,8 +68,12 @@ class Claims(Generic[Link]):
         self._now = 0.0
 
     def was_first(self, node_id: str) -> bool:
-        """Whether this linked node takes precedence over this node."""
+        """Whether this linked node takes precedence over this node; both ends find the same."""
         return self._claimants[node_id].was_first
+
+    def kept(self, name: str) -> dict[Address, float]:
+        """Addresses that are reserved for nodes with other names than this, and since when."""
+        return self._reservations.others(name, self._now)
 
     # --- facts ---
 

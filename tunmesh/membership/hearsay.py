@@ -16,18 +16,17 @@ the link that brought its highest number: links come up in any order at the two 
 what they carry. One counter serves all peers, since it has to go on where we forgot a node that has
 not forgotten us.
 
-**Bounds.** At most MAX_NODES nodes are known, in places that those who vouch for them share fairly
-(membership.shares).
+**Bounds.** At most MAX_NODES nodes are known, in places that those who vouch for them share fairly.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic
 
 from tunmesh.membership.commands import Ask, Command, Forget, Link
-from tunmesh.membership.shares import Shares
 from tunmesh.wire.gossip import Gossip
 from tunmesh.wire.records import NodeRecord
 from tunmesh.wire.sizes import MAX_INTRODUCED
@@ -37,6 +36,40 @@ from tunmesh.wire.sizes import MAX_INTRODUCED
 MAX_NODES = 4096
 
 _EVERYBODY, _NOBODY = "everybody", "nobody"  # `asked`, instead of one node
+
+
+class _Shares:
+    """Places in a table of limited size, shared fairly among those who fill it: how many each node
+    uses, by node id.
+
+    Anybody may fill it while there is room. When it is full, a node that has less than its share
+    gets a place of the one that has most: so a node that fills it up, under one name or a hundred,
+    leaves the others theirs. A share is the number of places in use divided by the number of nodes
+    that use any.
+    """
+
+    def __init__(self) -> None:
+        self._places: Counter[str] = Counter()
+        self._total = 0
+
+    def take(self, node_id: str) -> None:
+        self._places[node_id] += 1
+        self._total += 1
+
+    def give_back(self, node_id: str) -> None:
+        self._places[node_id] -= 1
+        self._total -= 1
+        if not self._places[node_id]:
+            del self._places[node_id]
+
+    def has_less(self, node_id: str) -> bool:
+        """Whether it has less than its share."""
+        sharers = len(self._places) + (node_id not in self._places)
+        return (self._places[node_id] + 1) * sharers <= self._total
+
+    def most(self) -> str:
+        """The node that has most."""
+        return max(self._places, key=lambda node_id: (self._places[node_id], node_id))
 
 
 @dataclass(slots=True)
@@ -71,7 +104,7 @@ class Hearsay(Generic[Link]):
         self._own_id = own_id
         self._known: dict[str, _Known] = {}
         self._vouchers: dict[str, _Voucher[Link]] = {}
-        self._shares = Shares()  # in those of `_known` that are not linked
+        self._shares = _Shares()  # in those of `_known` that are not linked
 
     # --- questions ---
 
@@ -94,6 +127,14 @@ class Hearsay(Generic[Link]):
             for known in self._known.values()
             if known.record is not None and known.id not in self._vouchers
         ]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every linked node has said whom it is linked with, and all these are known."""
+        has_heard = all(voucher.generation for voucher in self._vouchers.values())
+        return has_heard and all(
+            known.record is not None or known.asked == _NOBODY for known in self._known.values()
+        )
 
     def vouchers(self, node_id: str) -> list[str]:
         """The linked nodes that vouch for this one."""
@@ -264,17 +305,14 @@ class Hearsay(Generic[Link]):
             return []
         other = next(each for each in self._vouchers.values() if node_id in each.vouches)
         if known.charged == voucher.record.id:
-            self._charge(known, other.record.id)
+            if node_id not in self._vouchers:
+                self._shares.give_back(known.charged)
+                self._shares.take(other.record.id)
+            known.charged = other.record.id
         if known.record is not None or known.asked != voucher.record.id:
             return []
         known.asked, known.is_overdue = other.record.id, False
         return _ask(other, [node_id])
-
-    def _charge(self, known: _Known, voucher_id: str) -> None:
-        if known.id not in self._vouchers:
-            self._shares.give_back(known.charged)
-            self._shares.take(voucher_id)
-        known.charged = voucher_id
 
     def _is_unknown(self, node_id: str) -> bool:
         """Whether somebody vouches for it, and nobody has said who it is."""

@@ -46,7 +46,8 @@ class Me:
 
     def use_addresses(self, addresses: tuple[Interface, ...]) -> None:
         """It claims these addresses from now on, and no others."""
-        self._revise(addresses=addresses)
+        if addresses != self._record.addresses:
+            self._revise(addresses=addresses, settled=False)
 
     def use_url(self, url: str) -> None:
         """It can be dialed there."""

@@ -12,25 +12,31 @@ from tunmesh.wire.records import NodeRecord
 
 
 def are_incarnations(one: NodeRecord, other: NodeRecord) -> bool:
-    """Whether they are two incarnations of one node."""
+    """Whether they are two incarnations of one node. One that has no address yet is one at the same
+    URL: only one of them can listen there."""
     if one.name != other.name or one.id == other.id:
         return False
+    if not (one.addresses and other.addresses) and one.url == other.url:
+        return True
     return not {a.ip for a in one.addresses}.isdisjoint(a.ip for a in other.addresses)
 
 
 def is_later_incarnation(one: NodeRecord, other: NodeRecord) -> bool:
-    """Whether they are, and `one` started later by the clocks of the two."""
-    return are_incarnations(one, other) and (one.started, one.id) > (other.started, other.id)
+    """Whether they are, `one` started later by the clocks of the two, and so goes before the other.
+    It does not if the other one chose its address itself: if that one is alive, it is no restart,
+    and `one` may be a newcomer that wants to have the address."""
+    later = (one.started, one.id) > (other.started, other.id)
+    return later and not other.automatic and are_incarnations(one, other)
 
 
 def takes_precedence(one: NodeRecord, other: NodeRecord) -> bool:
     """Whether `one` has the better right: of two incarnations the later one, else the senior."""
-    if are_incarnations(one, other):
+    if is_later_incarnation(one, other) or is_later_incarnation(other, one):
         return is_later_incarnation(one, other)
     return seniority(one) < seniority(other)
 
 
-def seniority(record: NodeRecord) -> tuple[bool, int, str]:
-    """Less is more senior: settled nodes come first (membership.seniority), then who started
-    earlier."""
-    return (not record.settled, record.started, record.id)
+def seniority(record: NodeRecord) -> tuple[bool, bool, int, str]:
+    """Less is more senior: settled nodes come first (membership.seniority), then those that cannot
+    choose another address, then who started earlier."""
+    return (not record.settled, bool(record.automatic), record.started, record.id)

@@ -56,6 +56,14 @@ class Reservations(Generic[Place]):
         """Whether the address is reserved for this name."""
         return self._owner(address, now) == name
 
+    def others(self, name: str, now: float) -> dict[Place, float]:
+        """The addresses that are reserved for other names, and since when."""
+        return {
+            address: made.since
+            for address, made in self._by_address.items()
+            if made.name != name and now - made.since < KEPT
+        }
+
     def holder_went(self, address: Place, name: str, linked_for: float, now: float) -> None:
         """The holder of the address is no longer linked."""
         owner = self._owner(address, now)

@@ -85,7 +85,7 @@ class Roster(Generic[Link]):
     ) -> None:
         self._me = me
         self.hearsay: Hearsay[Link] = Hearsay(me.id)
-        self._claims: Claims[Link] = Claims(me, networks, reserved)
+        self.claims: Claims[Link] = Claims(me, networks, reserved)
         self._peers: dict[str, _Peer[Link]] = {}
         self._links: dict[Link, str] = {}
         self._newsroom = Newsroom()
@@ -97,10 +97,6 @@ class Roster(Generic[Link]):
 
     def is_linked(self, node_id: str) -> bool:
         return node_id in self._peers
-
-    def was_first(self, node_id: str) -> bool:
-        """Whether a linked node was in the mesh before this one; both ends find the same."""
-        return self._claims.was_first(node_id)
 
     def is_current(self, link: Link) -> bool:
         """Whether its node's latest full sync arrived on this link, so that it is heard there."""
@@ -125,7 +121,7 @@ class Roster(Generic[Link]):
 
     def time_passed(self, now: float) -> None:
         """The time, in seconds. To be called at least every few seconds."""
-        self._claims.time_passed(now)
+        self.claims.time_passed(now)
 
     def authenticated(
         self,
@@ -158,7 +154,7 @@ class Roster(Generic[Link]):
         self.hearsay.linked(record, link)
         commands = [Join(link), *(() if is_told else (Present(link),))]
         commands.append(Tell(link, self._newsroom.full_sync(self._peers)))
-        commands += self._claims.linked(record, link, takes_precedence(record, peer.told))
+        commands += self.claims.linked(record, link, takes_precedence(record, peer.told))
         commands += [each.links.doubt() for each in incarnations]
         return [*commands, *(self._reached(peer) if is_reached else ())]
 
@@ -174,7 +170,7 @@ class Roster(Generic[Link]):
             peer.told = me
         first = {peer.record.id for peer in peers if takes_precedence(peer.record, me)}
         presented = [Present(peer.links.in_use) for peer in peers]
-        return [*presented, *self._claims.me_revised(first)]
+        return [*presented, *self.claims.me_revised(first)]
 
     def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
         """A link has ended, whoever closed it. Unknown ones (retired, refused) are ignored."""
@@ -203,7 +199,7 @@ class Roster(Generic[Link]):
             return []
         if alive:
             change = peer.links.answered()
-            return [*self._apply(peer, change), *self._claims.answered(peer.record.id)]
+            return [*self._apply(peer, change), *self.claims.answered(peer.record.id)]
         if peer.links.stayed_silent():
             return [Close(link, SILENT), *self.link_lost(link, SILENT)]
         # Hearsay ends no link. But if another incarnation is there, only dialing it will tell.
@@ -256,7 +252,7 @@ class Roster(Generic[Link]):
         if change.is_switched:
             commands += [Switch(link), *([Present(link)] if self._me.record.revision else ())]
             commands.append(Tell(link, self._newsroom.full_sync(self._peers)))
-            commands += self._claims.switched(node_id, link)
+            commands += self.claims.switched(node_id, link)
             commands += self.hearsay.switched(node_id, link)
         if change.is_probe:
             commands.append(Probe(link))
@@ -273,7 +269,7 @@ class Roster(Generic[Link]):
         peer.record = record
         peer.is_reached = peer.is_reached and record.url == before.url
         self.hearsay.revised(record)
-        commands = self._claims.revised(record, takes_precedence(record, peer.told))
+        commands = self.claims.revised(record, takes_precedence(record, peer.told))
         doubtful = [
             p
             for p in _incarnations_of(record, self._peers.values())
@@ -292,7 +288,7 @@ class Roster(Generic[Link]):
         del self._peers[node_id]
         self._newsroom.parted(node_id)
         commands: list[Command[Link]] = [Part(peer.links.in_use, reason)]
-        inherited = self._claims.parted(node_id)
+        inherited = self.claims.parted(node_id)
         commands += inherited
         heirs = {self._links[each.link]: None for each in inherited if isinstance(each, Route)}
         for heir in map(self._peers.__getitem__, heirs):

@@ -114,7 +114,7 @@ class Interpreter:
     def _join(self, link: Link) -> None:
         record = link.node
         self._dials.linked(link)
-        self._peers.join(link, self._roster.was_first(record.id))
+        self._peers.join(link, self._roster.claims.was_first(record.id))
         if self._peers.is_getting_crowded(link):
             count, most = self._peers.count_from(link.source), self._peers.max_per_source
             self._story.crowded_source(link, count, most)
@@ -127,7 +127,7 @@ class Interpreter:
     def _revise(self, link: Link) -> None:
         record = link.node
         self._dials.revised(link)
-        self._peers.revise(link, self._roster.was_first(record.id))
+        self._peers.revise(link, self._roster.claims.was_first(record.id))
         self._story.revised(link, self._conflicts_of(record))
         self._changed()
 

@@ -21,9 +21,9 @@ from tunmesh.dialing.connections import Connector, Proof
 from tunmesh.errors import HANDSHAKE_FAILURES, FailureReason, PeerError
 from tunmesh.link.link import Link
 from tunmesh.logs import bugs
-from tunmesh.membership.introductions import Introductions
 from tunmesh.node.dials import Dials
 from tunmesh.node.interpreter import Interpreter
+from tunmesh.node.introductions import Introductions
 from tunmesh.node.log_story import DialStory, LinkStory
 from tunmesh.node.parts import Parts
 from tunmesh.observe.debug_summary import DebugSummary
@@ -96,7 +96,7 @@ class Links:
             parts.memory,
         )
         self.dials = Dials(parts, dial_story, self.connector, before_bootstrap)
-        self._introductions = Introductions(parts.roster, parts.journal)
+        self.introductions = Introductions(parts.roster, parts.journal)
         self._summary = DebugSummary(parts.journal)
         self._interpreter = Interpreter(
             parts, self.dials, self._story, self._summary, self._presented.show, changed
@@ -108,10 +108,13 @@ class Links:
     def _me_revised(self) -> None:
         """This node has another record: tell all peers."""
         wanted = self._roster.me_revised()
-        self._peers.me_revised(self._roster.was_first)
+        self._peers.me_revised(self._roster.claims.was_first)
+        self._interpreter.run(wanted)
+
+    def readdressed(self) -> None:
+        """This node has other addresses, so other nodes may be in its local subnet now."""
         for peer in self._peers:
             self._adopt(peer.link)
-        self._interpreter.run(wanted)
 
     # --- what links report ---
 
@@ -133,7 +136,7 @@ class Links:
         record = link.node
         self._adopt(link)
         self._roster.time_passed(self._parts.now)
-        self._introductions.compare(record, link.source)
+        self.introductions.compare(record, link.source)
         is_reached = self.dials.is_reached(link)
         self._interpreter.run(
             self._roster.authenticated(
@@ -197,7 +200,7 @@ class Links:
         self._interpreter.run(self._roster.inquiry_received(link, ids))
 
     def introduction_received(self, link: Link, introduced: Sequence[SignedRecord]) -> None:
-        records = self._introductions.read(link, introduced)
+        records = self.introductions.read(link, introduced)
         self._interpreter.run(self._roster.introduction_received(link, records))
 
     def update_received(self, link: Link, signed: SignedRecord, settled: bool) -> None:
@@ -281,7 +284,3 @@ class Links:
     def failures(self) -> Mapping[str, int]:
         """Connections that did not become links, by reason."""
         return self._failures
-
-    @property
-    def false_introductions(self) -> int:
-        return self._introductions.false

@@ -25,6 +25,7 @@ from tunmesh.node import snapshot
 from tunmesh.node.links import Links
 from tunmesh.node.log_story import NodeStory
 from tunmesh.node.names import Names
+from tunmesh.node.own_addresses import OwnAddresses
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
 from tunmesh.node.settings import Host, Place, Reloadable, Settings
@@ -58,7 +59,10 @@ class Node:
         self._failed = failed
         self._story = NodeStory(journal)
         self._links = Links(parts, before_bootstrap, self._changed)
-        self._readiness = Readiness(parts, self._links.dials, self._story)
+        self._addresses = OwnAddresses(
+            parts, self._links.dials, self._changed, self._links.readdressed, failed
+        )
+        self._readiness = Readiness(parts, self._links.dials, self._addresses, self._story)
         self._names = Names(parts, self._readiness.is_in_mesh)
         self._mesh_port = MeshPort(
             host.reactor,
@@ -129,6 +133,7 @@ class Node:
         self._failed(why)
 
     def _changed(self) -> None:
+        self._addresses.update()
         self._readiness.update()
 
     def _device_changed(self) -> None:
@@ -180,7 +185,9 @@ class Node:
 
     def status(self) -> Status:
         """Everything there is to know about this node now."""
-        return snapshot.status(self._parts, self._links, self._readiness, self._names)
+        return snapshot.status(
+            self._parts, self._links, self._readiness, self._names, self._addresses
+        )
 
     def known_nodes(self, crowd: float = math.inf) -> tuple[KnownNode, ...]:
         """Every other node that this one knows of. If there are more than `crowd`, links between

@@ -34,12 +34,25 @@ from tunmesh.wire.records import NodeRecord
 class LinkedNode(Peer):
     """A peer, with what the membership needs to know of it. Its carrier is its link."""
 
-    __slots__ = ("holder", "is_early", "link", "refuses", "signed", "source", "view", "was_first")
+    __slots__ = (
+        "holder",
+        "is_early",
+        "link",
+        "refuses",
+        "signed",
+        "since",
+        "source",
+        "view",
+        "was_first",
+    )
 
-    def __init__(self, link: Link, view: View, was_first: bool, is_early: bool) -> None:
+    def __init__(
+        self, link: Link, view: View, was_first: bool, is_early: bool, since: float
+    ) -> None:
         super().__init__(link.node, link)
         self.link = link
         self.signed = link.signed  # its record, as others may be told
+        self.since = since  # when it joined
         self.source = link.source  # where it came from when it joined
         self.view = view
         self.was_first = was_first  # it was in the mesh before this node
@@ -133,7 +146,8 @@ class Peers:
     def join(self, link: Link, was_first: bool) -> None:
         """A node is linked by this link. `was_first`: it was in the mesh before this node."""
         view = View.of(self._me.record, link.node)
-        peer = self._by_id[link.node.id] = LinkedNode(link, view, was_first, self._me.is_new)
+        peer = LinkedNode(link, view, was_first, self._me.is_new, self._seconds())
+        self._by_id[link.node.id] = peer
         self._per_source[peer.source] += 1
         self._table.join(peer, link.node.addresses)
         self._totals.join(link.node.name)
@@ -157,7 +171,6 @@ class Peers:
         peer = self._by_id[link.node.id]
         peer.revised(link)
         peer.stands(View.of(self._me.record, peer.record), was_first)
-        self._table.part(peer)
         self._table.join(peer, peer.record.addresses)
 
     def me_revised(self, was_first: Callable[[str], bool]) -> None:
@@ -169,8 +182,6 @@ class Peers:
         for peer in self:
             peer.stands(View.of(me, peer.record), was_first(peer.record.id))
             peer.refused(tuple(each for each in peer.refuses if each in own), peer.holder)
-            self._table.part(peer)
-            self._table.join(peer, peer.record.addresses)
 
     def switch(self, link: Link) -> None:
         """Packets to this node go by this link from now on."""

@@ -9,6 +9,7 @@ from tunmesh.membership import name_conflicts
 from tunmesh.membership.seniority import Seniority
 from tunmesh.node.dials import Dials
 from tunmesh.node.log_story import NodeStory
+from tunmesh.node.own_addresses import OwnAddresses
 from tunmesh.node.parts import Parts
 from tunmesh.observe.health import Condition, judge, missing
 from tunmesh.status import Health
@@ -18,9 +19,12 @@ class Readiness:
     """`update` is to be called whenever something that it depends on may have changed, and every
     few seconds."""
 
-    def __init__(self, parts: Parts, dials: Dials, story: NodeStory) -> None:
+    def __init__(
+        self, parts: Parts, dials: Dials, addresses: OwnAddresses, story: NodeStory
+    ) -> None:
         self._parts = parts
         self._dials = dials
+        self._addresses = addresses
         self._story = story
         self._seniority = Seniority()
         self._expected_nodes = parts.settings.reloadable.expected_nodes
@@ -63,7 +67,8 @@ class Readiness:
         parts, seniority = self._parts, self._seniority
         now = parts.now
         parts.roster.time_passed(now)
-        if seniority.update(now, self.is_in_mesh(), parts.peers.agreement()):
+        addresses = parts.me.record.addresses
+        if seniority.update(now, self.is_in_mesh(), parts.peers.agreement(), addresses):
             parts.me.seniority_changed(seniority.is_new, seniority.is_settled)
             if seniority.is_settled:
                 self._story.settled()
@@ -105,6 +110,7 @@ class Readiness:
                 agreement=parts.peers.agreement().checks(self._seniority.is_settled),
                 device_complaints=parts.host.watch.complaints,
                 expected_nodes=self._expected_nodes,
+                automatic=self._addresses.statuses,
             )
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 from tunmesh.membership.roster import Roster
 from tunmesh.node.links import Links
 from tunmesh.node.names import Names
+from tunmesh.node.own_addresses import OwnAddresses
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
 from tunmesh.status import DeviceStatus, KnownNode, PeerSample, Sample, Status, Traffic, key_labels
@@ -17,7 +18,9 @@ from tunmesh.status import DeviceStatus, KnownNode, PeerSample, Sample, Status, 
 MAX_LISTED = 1 << 17
 
 
-def status(parts: Parts, links: Links, readiness: Readiness, names: Names) -> Status:
+def status(
+    parts: Parts, links: Links, readiness: Readiness, names: Names, addresses: OwnAddresses
+) -> Status:
     """Everything there is to know about the node now."""
     tun, watch, dials = parts.host.tun, parts.host.watch, links.dials
     keys = links.connector.keys
@@ -44,7 +47,7 @@ def status(parts: Parts, links: Links, readiness: Readiness, names: Names) -> St
         dropped=dict(parts.forwarder.dropped),
         handshake_failures=dict(links.failures),
         rtt=parts.peers.rtt.copy(),
-        false_introductions=links.false_introductions,
+        false_introductions=links.introductions.false,
         key_ids=key_labels(len(keys)),
         buffered_bytes=parts.memory.held,
         memory_budget=parts.memory.limit,
@@ -54,6 +57,7 @@ def status(parts: Parts, links: Links, readiness: Readiness, names: Names) -> St
         lost=tuple(dials.lost()),
         names=names.status(),
         url=parts.url.reports(),
+        automatic=addresses.statuses,
     )
 
 

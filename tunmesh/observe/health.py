@@ -5,6 +5,7 @@ bound. A node without links, or with bad ones, is alive.
 
 **Ready**: others can rely on it. It is live, and linked with at least one node; or `startup_grace`
 has not passed yet; or it has nothing to bootstrap from, which makes it the first node of its mesh.
+If it chooses its addresses itself it has one of each IP version that is configured.
 And it agrees with the mesh on addresses and networks (membership.agreement), and its tun has the
 addresses and routes that it was given. Without these it is alive: a restart would restore them, but
 whatever removed them would do so again.
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tunmesh.status import Check, Health
+from tunmesh.status import AutomaticAddress, Check, Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Condition:
     agreement: Sequence[Check] = ()  # with the mesh
     device_complaints: Sequence[str] = ()  # what keeps packets from the tun, or from this machine
     expected_nodes: int | None = None  # how many the mesh should have, this one included
+    automatic: Sequence[AutomaticAddress] = ()  # the addresses that it chooses itself
 
 
 def judge(node: Condition) -> Health:
@@ -53,6 +55,8 @@ def _readiness(node: Condition, live: Sequence[Check]) -> Iterator[Check]:
     yield Check("live", is_live, "the node works" if is_live else "see the other checks")
     yield from (check for check in live if not check.ok)
     yield _membership(node)
+    if node.automatic:
+        yield _address(node.automatic)
     yield from node.agreement
     complaints = "; ".join(node.device_complaints)
     yield Check("device", not complaints, complaints or "it has its addresses and routes")
@@ -71,6 +75,31 @@ def _membership(node: Condition) -> Check:
     elif node.leads_back:
         reason = f"the bootstrap URLs lead only to this node: {', '.join(node.leads_back)}"
     return Check("membership", is_ok, reason)
+
+
+def _address(automatic: Sequence[AutomaticAddress]) -> Check:
+    missing = "; ".join(address_words(each) for each in automatic if not each.is_usable)
+    held = " and ".join(each.address for each in automatic)
+    return Check("address", not missing, missing or f"this node has chosen {held}")
+
+
+def address_words(automatic: AutomaticAddress) -> str:
+    """How far the node has come with an address that it chooses itself."""
+    family = f"IPv{automatic.version} address"
+    match automatic.state:
+        case "full":
+            return (
+                f"no {family}: the network {automatic.network} is full, all of its "
+                f"{automatic.hosts} addresses for nodes are taken"
+            )
+        case "held" if automatic.is_on_device:
+            return f"the {family} is {automatic.address}"
+        case "held":
+            return f"no {family} yet: {automatic.address} is being put on the tun"
+        case "claiming":
+            return f"no {family} yet: claiming {automatic.address}"
+        case _:
+            return f"no {family} yet: this node does not know the mesh yet"
 
 
 def _nodes(links: int, expected: int | None) -> str:

@@ -40,7 +40,7 @@ from tunmesh.testing.clock import FakeClock
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.network import Network
 from tunmesh.testing.reactor import MemoryPlace, MemoryReactor
-from tunmesh.testing.tun import MemoryTun, MemoryWatch, frame
+from tunmesh.testing.tun import MemoryAssigner, MemoryTun, MemoryWatch, frame
 from tunmesh.tls.transport import TunedTransport
 from tunmesh.wire.records import NodeRecord, split_url
 
@@ -88,19 +88,45 @@ class Member:
         self.name = name
         self.move(number)
         self.prefixes: tuple[int, ...] = (16, 64)
+        self.automatic: tuple[int, ...] = ()  # IP versions whose address its node chooses itself
         self.settings: dict[str, Any] = {}  # what differs from the mesh's settings
         self.hidden_at = ""  # instead of its URL: it is behind a NAT, and cannot be dialed
         self.before_bootstrap: Callable[[], None] = lambda: None
         self.events: list[LogEvent] = []
+        self.failures: list[str] = []  # why its node was of no more use
         self.node: Node
         self.tun: MemoryTun
         self.watch: MemoryWatch
+        self.assigner: MemoryAssigner
         self.reactor: MemoryReactor
 
     def move(self, number: int) -> None:
         """Have another host, and other addresses in the mesh, from the next start on."""
         self.host = host_address(number)
-        self.addresses: tuple[str, ...] = (str(IPV4[number]), str(IPV6[number]))
+        self._assigned: tuple[str, ...] = (str(IPV4[number]), str(IPV6[number]))
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """In the mesh. Those that its node chooses itself are "" while there are none."""
+        if not self.automatic:
+            return self._assigned
+        own: dict[int, str] = {each.version: str(each.ip) for each in self.node.record.addresses}
+        return tuple(own.get(version, "") for version in (4, 6)[: len(self._assigned)])
+
+    @addresses.setter
+    def addresses(self, addresses: tuple[str, ...]) -> None:
+        self._assigned = addresses
+
+    @property
+    def assigned(self) -> list[str]:
+        """With their prefixes, those that its node would have if it chose none itself."""
+        pairs = zip(self._assigned, self.prefixes, strict=True)
+        return [f"{text}/{prefix}" for text, prefix in pairs]
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The addresses that its node has chosen, and that are its own by now."""
+        return tuple(each.address.split("/")[0] for each in self.status.automatic if each.is_usable)
 
     @property
     def address(self) -> str:
@@ -137,6 +163,7 @@ class Member:
             self.reactor.installNameResolver(self.names)
         self.tun = self.mesh.make_tun(self)
         self.watch = MemoryWatch()
+        self.assigner = MemoryAssigner()
         host = Host(
             self.reactor,
             self.tun,
@@ -146,6 +173,7 @@ class Member:
             transport=self.mesh.transport,
             bootstrap_resolver=self.bootstrap_names,
             find_address=self.find_address,
+            assigner=self.assigner,
         )
         log = Logger(namespace="tunmesh", observer=_Events(self.events))
         self.node = Node(
@@ -153,7 +181,7 @@ class Member:
             host,
             Journal(log, self.reactor.seconds, lambda: self.debugs),
             make_site=lambda node: public.site(node.health, None, self.reactor),
-            failed=lambda why: None,
+            failed=self.failures.append,
             before_bootstrap=lambda: self.before_bootstrap(),
         )
         self.node.listen(MemoryPlace(PORT))
@@ -224,27 +252,38 @@ class Mesh:
         return member
 
     def settings_of(self, member: Member) -> Settings:
+        url = member.settings.pop("url", member.advertised)
+        changes = self.settings | member.settings
+        automatic = tuple(
+            (network, prefix)
+            for network, prefix in zip(
+                changes.get("networks", (IPV4, IPV6)), member.prefixes, strict=False
+            )
+            if network.version in member.automatic
+        )
         node_key = NodeKey.of(self.random.randbytes(SEED_SIZE))
         record = NodeRecord(
             id=node_key.id,
             name=member.name,
             started=1_700_000_000_000 + int((self.clock.seconds() + member.skew) * 1000),
-            url=member.settings.pop("url", member.advertised),
+            url=url,
             addresses=tuple(
-                ip_interface(f"{text}/{prefix}")
-                for text, prefix in zip(member.addresses, member.prefixes, strict=True)
+                each
+                for each in map(ip_interface, member.assigned)
+                if each.version not in member.automatic
             ),
+            automatic=member.automatic,
             version="test",
-            networks=(self.settings | member.settings).get("networks", (IPV4, IPV6)),
-            groups=(self.settings | member.settings).get("node_groups", ()),
+            networks=changes.get("networks", (IPV4, IPV6)),
+            groups=changes.get("node_groups", ()),
         )
         plain: dict[str, Any] = {
             "record": record,
             "node_key": node_key,
             "networks": (IPV4, IPV6),
             "reloadable": self.reloadable_of(member),
+            "automatic": automatic,
         }
-        changes = self.settings | member.settings
         return Settings(**plain | {k: v for k, v in changes.items() if k not in RELOADABLE})
 
     def reloadable_of(self, member: Member) -> Reloadable:
