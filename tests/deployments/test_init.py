@@ -89,6 +89,8 @@ class WrittenTests(InitCase):
                 self.assertEqual(str(family.network_cidr), network)
                 self.assertIsInstance(family.node_address_cidr, Automatic)
             self.assertEqual(str(config.clustering.control_api_advertise_url), "auto")
+            self.assertEqual(config.clustering.node_groups, ("web",))
+            self.assertIn("10.9.255.254", map(str, config.networking.dns_addresses))
             self.assertEqual(len(config.clustering.auth.accepted[0]), 64)
             ssl = config.control_api.ssl
             (certificate,), _key = pem.read_pair(ssl.cert_file_path, ssl.key_file_path)
@@ -149,8 +151,10 @@ class WrittenTests(InitCase):
             assert config.networking.ipv4 is not None
             self.assertEqual(str(config.networking.ipv4.network_cidr), "10.50.0.0/20")
             self.assertIsNone(config.networking.ipv6)
+            self.assertEqual(list(map(str, config.networking.dns_addresses)), ["10.50.15.254"])
             self.assertEqual(config.control_api.listen_port, 7777)
             text = "".join(tree(where).values())
+            self.assertIn("10.50.15.254", text)
             for default in ("10.9.", "fd09:", "<<", "https://tunmesh"):
                 self.assertNotIn(default, text)
             self.assertNotRegex(text, r"(?<!#) 4567\b(?! is also)")

@@ -141,17 +141,20 @@ class BuiltTests(SynchronousTestCase):
             self.assertNotIn("/dev/net/tun", [one["mountPath"] for one in node["volumeMounts"]])
 
     def test_dns(self) -> None:
-        """The mesh's name server comes before the cluster's, which it forwards to; searches and
-        ndots are those of the cluster."""
+        """Pods ask the node only, which forwards to the cluster's name server; searches and ndots
+        are those of the cluster."""
         for overlay in OVERLAYS:
             spec = self.pod(overlay)["spec"]
             self.assertEqual(spec["dnsPolicy"], "None")
             dns = spec["dnsConfig"]
-            self.assertEqual(dns["nameservers"], ["10.9.255.254", "10.96.0.10"])
+            self.assertEqual(dns["nameservers"], ["10.9.255.254"])
             self.assertEqual(
                 dns["searches"], ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"]
             )
-            self.assertEqual(dns["options"], [{"name": "ndots", "value": "5"}])
+            self.assertIn({"name": "ndots", "value": "5"}, dns["options"])
+            text = self.only(overlay, "ConfigMap", "tunmesh-config")["data"]["config.yaml"]
+            mesh = yaml.safe_load(text)["tun_mesh"]["networking"]["dns"]
+            self.assertEqual(mesh, {"domain": "mesh", "forward": ["10.96.0.10"]})
 
     def test_bootstrap(self) -> None:
         """The headless Service leads to all pods, before they are ready, and is what the config
