@@ -62,6 +62,8 @@ def doctor(node: Client, file: str | None) -> None:
         bad += not status["ready"]
         count = len(status["peers"])
         _say("ok", f"{status['node']['name']} runs, linked with {count} node{'s' * (count != 1)}")
+        if status["node"]["url_reached"]:
+            _say("ok", f"others reach its URL {status['node']['url']}")
     raise click.exceptions.Exit(2 if bad else 0)
 
 

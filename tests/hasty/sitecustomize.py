@@ -1,0 +1,10 @@
+"""With this folder on PYTHONPATH, a node tries the URLs of others seconds after they were linked,
+and believes failures soon, not after a minute or two."""
+
+from __future__ import annotations
+
+from tunmesh.dialing import reachability, url_checks
+
+url_checks.FIRST = 2.0
+url_checks.RETRY = 4.0
+reachability.PATIENCE = 3.0
