@@ -11,6 +11,7 @@ SECONDS ?= 60
 .PHONY: help mesh test test-container test-browser bench bench-scale bench-far bench-attack soak faults fuzz lint types format docs dist clean
 help:
 	@echo "make mesh           run a mesh of real nodes on this machine (NODES=3, 2 to 50;"
+	@echo "                    AUTO=1: one config for all, they choose their addresses;"
 	@echo "                    KEEP=1 leaves it up and prints how to look around)"
 	@echo "make test           run the test suite (TESTS=tests.wire runs a part)"
 	@echo "make test-container test image and deployment examples with podman and Docker,"
@@ -60,7 +61,7 @@ $(VENV)/.dev: $(VENV)/.installed
 	@touch $@ $(VENV)/.test
 
 mesh: $(VENV)/.installed
-	@$(BIN)/tunmesh mesh --nodes $(NODES) $(if $(KEEP),--keep)
+	@$(BIN)/tunmesh mesh --nodes $(NODES) $(if $(AUTO),--auto) $(if $(KEEP),--keep)
 
 test: $(VENV)/.test
 	@$(BIN)/python -m twisted.trial -j$(JOBS) $(TESTS)

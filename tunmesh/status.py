@@ -16,6 +16,7 @@ from tunmesh.wire.records import NodeRecord
 RTT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
+LEADS_BACK = "it leads to this node"  # why dialing a bootstrap URL did not help
 REVOKED = "revoked"  # the key id of every secret that is not valid any more
 
 
@@ -145,6 +146,9 @@ class AutomaticAddress:
     hosts: int  # how many addresses for nodes the network has
     taken: int  # how many of these others had when it last looked
     is_on_device: bool  # the tun has it
+    # Choices before it that were not free: the address, and the name of the node that had it ("" if
+    # that is not known). The last few of them.
+    passed_over: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_usable(self) -> bool:

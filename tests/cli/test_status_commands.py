@@ -14,10 +14,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
 from tests.observe.test_metrics import sample_of
-from tests.support.control import EPOCH, FakeNode, command
+from tests.support.control import CLAIMED, EPOCH, HELD, FakeNode, command
 from tunmesh.cli import views
 from tunmesh.cli.main import main
-from tunmesh.status import Check, DialStatus, LostNode
+from tunmesh.status import LEADS_BACK, Check, DialStatus, LostNode
 
 reactor: Any = trial_reactor
 
@@ -49,6 +49,62 @@ class Commands(unittest.TestCase):
         self.assertIn("charlie", charlie)
         self.assertLessEqual(max(map(len, text.splitlines())), 80)
 
+    async def test_status_without_an_address(self) -> None:
+        """What a node only claims is no address of it yet."""
+        record = self.node.now.record
+        claimed = replace(HELD, state="claiming", address=str(record.addresses[0]))
+        self.node.now = replace(self.node.now, automatic=(claimed,))
+        first, *_ = (await self.says("status")).splitlines()
+        self.assertTrue(first.startswith("alpha  no address yet  "), first)
+        tree = json.loads(await self.says("status", "-o", "json"))
+        self.assertEqual(tree["node"]["addresses"], [])
+        self.assertEqual(tree["node"]["automatic"][0]["address"], str(record.addresses[0]))
+
+    async def test_address(self) -> None:
+        """Each own address: static, or how it came to be chosen, and what was in the way."""
+        self.assertEqual(
+            (await self.says("address")).splitlines(),
+            ["ADDRESS       KIND    STATE  FOR  CHOSEN AS", "10.77.1.1/24  static"],
+        )
+        self.node.now = replace(self.node.now, automatic=(HELD, CLAIMED))
+        lines = (await self.says("address", code=2)).splitlines()
+        self.assertEqual(
+            [line.split(maxsplit=4) for line in lines[:3]],
+            [
+                ["ADDRESS", "KIND", "STATE", "FOR", "CHOSEN AS"],
+                ["10.77.1.1/24", "auto", "held", "1m", "choice 3 in 10.77.0.0/16"],
+                ["fd77::1/64", "auto", "claiming", "1m", "choice 1 in fd77::/64"],
+            ],
+        )
+        self.assertEqual(
+            lines[3:],
+            [
+                "10.77.8.9 was passed over: bravo has it",
+                "10.77.3.4 was passed over: another node has it",
+            ],
+        )
+        self.node.now = replace(self.node.now, automatic=(HELD,))
+        await self.says("address")
+
+    async def test_address_json(self) -> None:
+        """The same for programs."""
+        self.node.now = replace(self.node.now, automatic=(HELD,))
+        tree = json.loads(await self.says("address", "-o", "json"))
+        self.assertEqual(tree["addresses"], ["10.77.1.1/24"])
+        (own,) = tree["automatic"]
+        self.assertEqual((own["state"], own["usable"], own["number"]), ("held", True, 2))
+        self.assertEqual(own["passed_over"][0], {"address": "10.77.8.9", "node": "bravo"})
+
+    async def test_full_network(self) -> None:
+        """A node for which there is no address says so, with the numbers."""
+        full = replace(HELD, state="full", address="", is_on_device=False)
+        reason = "no IPv4 address: the network 10.77.0.0/16 is full"
+        check = Check("address", False, reason)
+        self.node.now = replace(self.node.now, automatic=(full,), ready=(check,))
+        lines = (await self.says("address", code=2)).splitlines()
+        self.assertEqual(lines[-1], f"! {reason}")
+        self.assertEqual(lines[-4].split()[:4], ["-", "auto", "full", "1m"])
+
     async def test_status_problems(self) -> None:
         """Problems come first, in words, and the exit code tells of them."""
         bad = replace(self.node.now.ready[0], ok=False, reason="not linked to any node")
@@ -69,6 +125,15 @@ class Commands(unittest.TestCase):
             ],
         )
         self.assertEqual(lines[-1].split(), ["delta", "192.0.2.4:4567", "down"])
+
+    async def test_bootstrap_leads_back(self) -> None:
+        """A bootstrap group that leads to the node itself is a problem only while it is alone:
+        where all nodes share one config the first one is linked with others all the same."""
+        dial = DialStatus("first", True, "192.0.2.4:4567", 3, LEADS_BACK, 4.2)
+        self.node.now = replace(self.node.now, dials=(dial,))
+        self.assertNotIn("leads to this node", await self.says("status"))
+        self.node.now = replace(self.node.now, peers=())
+        self.assertIn("leads to this node", await self.says("status"))
 
     async def test_status_fits_the_terminal(self) -> None:
         """On a terminal long sentences are wrapped between words; elsewhere each is one line."""

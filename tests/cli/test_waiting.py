@@ -9,7 +9,7 @@ from twisted.internet import reactor as trial_reactor
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
-from tests.support.control import FakeNode, command
+from tests.support.control import CLAIMED, HELD, FakeNode, command
 
 reactor: Any = trial_reactor
 
@@ -25,6 +25,19 @@ class Waiting(unittest.TestCase):
         wanted = ["--for", "tun", "--for", "ready", "--for", "peers=2", "--for", "10.77.1.3"]
         result = await command(self.node.path, "wait", *wanted)
         self.assertEqual((result.exit_code, result.output), (0, ""))
+
+    async def test_address(self) -> None:
+        """With static addresses an address is there as soon as the device is; automatic ones are
+        waited for, with their state."""
+        result = await command(self.node.path, "wait", "--for", "address", "--timeout", "0")
+        self.assertEqual((result.exit_code, result.output), (0, ""))
+        self.node.now = replace(self.node.now, automatic=(CLAIMED, HELD))
+        result = await command(self.node.path, "wait", "--for", "address", "--timeout", "0")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("no IPv6 address (claiming)", result.output)
+        self.node.now = replace(self.node.now, automatic=(HELD,))
+        result = await command(self.node.path, "wait", "--for", "address", "--timeout", "0")
+        self.assertEqual(result.exit_code, 0)
 
     async def test_in_time(self) -> None:
         """It ends as soon as the node tells of the event that meets the condition."""
@@ -73,7 +86,7 @@ class Waiting(unittest.TestCase):
         for wanted in ("peers=", "peers=-1", "rain", "10.77.1.0/24"):
             result = await command(self.node.path, "wait", "--for", wanted)
             self.assertEqual(result.exit_code, 2)
-            self.assertIn("is not tun, ready, peers=N or an IP address", result.output)
+            self.assertIn("is not tun, address, ready, peers=N or an IP address", result.output)
 
 
 def _turn() -> Deferred[None]:

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial import unittest
 
 from tunmesh.observe.health import Condition, judge, missing
-from tunmesh.status import Check
+from tunmesh.status import AutomaticAddress, Check
 
 GONE = "the tun is gone"
 
@@ -138,6 +138,14 @@ class ReadinessTests(HealthCase):
                     "device": "it has its addresses and routes",
                 },
             )
+
+    def test_leads_back_in_a_shared_config(self) -> None:
+        """A node that chooses its address shares its config with others: if the bootstrap list
+        leads to itself, it is the first one."""
+        own = AutomaticAddress(4, "held", "10.77.0.9/16", 0, 0.0, "10.77.0.0/16", 65534, 0, True)
+        check = self.membership(links=0, leads_back=("https://me:1",), automatic=(own,))
+        self.assertTrue(check.ok)
+        self.assertIn("the bootstrap URLs lead only to this node: https://me:1", check.reason)
 
     def test_leads_back(self) -> None:
         """A node that is to bootstrap from others and reaches only itself is not ready, and says

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
+import yaml
+from pyroute2 import IPRoute
 from twisted.trial import unittest
 
 from tests.support import netns
-from tests.support.realnode import Ground, RealNode
+from tests.support.control import command
+from tests.support.realnode import TUN, Ground, RealNode, reactor
+from tunmesh.localmesh.pinger import Pinger
+
+PATIENCE = 10.0
 
 AUTOMATIC: Any = {
     "networking__ipv4__node_address_cidr": "auto",
@@ -20,7 +27,7 @@ AUTOMATIC: Any = {
 
 class AutomaticCase(unittest.TestCase):
     skip = netns.skip_reason()
-    timeout = 90
+    timeout = 150
 
     def helper_of(self, node: RealNode) -> int:
         """The process beside a node that keeps NET_ADMIN."""
@@ -31,6 +38,132 @@ class AutomaticCase(unittest.TestCase):
             if b"tunmesh.assigner" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
         return int(helper)
+
+
+class Addresses(AutomaticCase):
+    """Nodes that choose their addresses, and what becomes of these."""
+
+    def begin(self, count: int, **changes: Any) -> Ground:
+        """So many nodes with one config."""
+        self.ground = Ground(self, count, automatic=True)
+        self.ground.change(1, **changes)
+        return self.ground
+
+    async def has(self, node: RealNode, *addresses: str) -> None:
+        """The node holds these addresses, in any order."""
+        held = {(await node.logged("address_held"))["address"] for _ in addresses}
+        self.assertEqual({each.partition("/")[0] for each in held}, set(addresses))
+
+    def on_device(self, number: int) -> set[str]:
+        """What the tun of that node has."""
+        with self.ground.namespace(number), IPRoute() as ip:
+            found = ip.get_addr(index=socket.if_nametoindex(TUN))
+            return {message.get_attr("IFA_ADDRESS") for message in found}
+
+    async def ping(self, sender: int, address: str) -> None:
+        """A ping from that node is answered."""
+        version = 6 if ":" in address else 4
+        pinger = Pinger(reactor, self.ground.namespace(sender), version)
+        self.addCleanup(pinger.close)
+        self.assertIsNotNone(await pinger.ping_once(address, PATIENCE), address)
+
+    async def command(self, number: int, *arguments: str, code: int = 0) -> str:
+        path = self.ground.directory / self.ground.plans[number - 1].socket
+        result = await command(path, *arguments)
+        self.assertEqual(result.exit_code, code, result.output)
+        return str(result.output)
+
+    async def test_one_config(self) -> None:
+        """Three nodes of one config, which differ in their names only, have the addresses of their
+        names on their tuns, and reach each other by them."""
+        ground = self.begin(3)
+        nodes = [ground.start(number) for number in (1, 2, 3)]
+        for plan, node in zip(ground.plans, nodes, strict=True):
+            await self.has(node, plan.ipv4, plan.ipv6)
+            await node.logged("ready")
+            self.assertEqual(self.on_device(plan.number), {plan.ipv4, plan.ipv6})
+        for sender in ground.plans:
+            for receiver in ground.plans:
+                if sender is not receiver:
+                    await self.ping(sender.number, receiver.ipv4)
+                    await self.ping(sender.number, receiver.ipv6)
+        shown = await self.command(2, "address")
+        self.assertIn(f"{ground.plans[1].ipv4}/16", shown)
+        await self.command(2, "wait", "--for", "address", "--timeout", "0")
+
+    async def test_restart(self) -> None:
+        """A node that was killed has the same addresses again when it is back."""
+        ground = self.begin(2)
+        first, second = ground.start(1), ground.start(2)
+        mine = (ground.plans[1].ipv4, ground.plans[1].ipv6)
+        await self.has(first, ground.plans[0].ipv4, ground.plans[0].ipv6)
+        await self.has(second, *mine)
+        second.signal("KILL")
+        await second.ended
+        again = ground.start(2)
+        await self.has(again, *mine)
+        await again.logged("ready")
+        await self.ping(1, mine[0])
+
+    async def test_two_of_one_name(self) -> None:
+        """Two nodes of one name have an address each."""
+        ground = self.begin(3)
+        nodes = [ground.start(1), ground.start(2), ground.start(3, NODE_NAME="node2")]
+        for node in nodes:
+            await node.logged("address_held")
+            await node.logged("address_held")
+            await node.logged("ready")
+        self.assertFalse(self.on_device(2) & self.on_device(3))
+        for address in self.on_device(3):
+            await self.ping(2, address)
+
+    async def test_beside_a_static_node(self) -> None:
+        """A node whose first choice is the static address of another takes its next choice, and
+        says who has the first one."""
+        ground = self.begin(2)
+        wanted = ground.plans[1].ipv4
+        ground.change(1, networking__ipv4__node_address_cidr=f"{wanted}/16")
+        static = ground.directory / "static.yaml"
+        static.write_text(ground.config(1).read_text())
+        static.chmod(0o644)
+        ground.change(1)
+        first = ground.run(
+            1, "--config", str(static), environ={**os.environ, **ground.plans[0].environ}
+        )
+        await first.logged("ready")
+        second = ground.start(2)
+        held = {(await second.logged("address_held"))["address"] for _ in range(2)}
+        self.assertNotIn(f"{wanted}/16", held)
+        await second.logged("ready")
+        self.assertIn(f"{wanted} was passed over: node1 has it", await self.command(2, "address"))
+        await self.ping(2, wanted)
+
+    async def test_full(self) -> None:
+        """In a network of six hosts the seventh node has no address: it says so, with the numbers,
+        and is not ready. When another one leaves it gets that one's address."""
+        ground = self.begin(7)
+        config: Any = yaml.safe_load(ground.config(1).read_text())
+        config["tun_mesh"]["networking"] = {
+            "ipv4": {"network_cidr": "10.77.0.0/29", "node_address_cidr": "auto"}
+        }
+        ground.config(1).write_text(yaml.safe_dump(config))
+        six = [ground.start(number) for number in range(1, 7)]
+        for node in six:
+            await node.logged("ready")
+        held = [address for number in range(1, 7) for address in self.on_device(number)]
+        self.assertEqual(set(held), {f"10.77.0.{n}" for n in range(1, 7)})
+        last = ground.start(7)
+        full = await last.logged("network_full")
+        self.assertEqual((full["network"], full["hosts"]), ("10.77.0.0/29", 6))
+        shown = await self.command(7, "status", code=2)
+        self.assertIn("the network 10.77.0.0/29 is full", shown)
+        self.assertIn("full", await self.command(7, "address", code=2))
+        self.assertEqual(last.all_logged("ready"), [])
+        six[2].signal("TERM")
+        await six[2].ended
+        await self.has(last, held[2])
+        await last.logged("ready")
+        await self.ping(1, held[2])
 
 
 class Helper(AutomaticCase):

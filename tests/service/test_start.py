@@ -163,6 +163,17 @@ class SuccessTests(StartCase):
         self.ground.start(1)
         await node.logged("linked", peer="node1")
 
+    async def test_automatic_addresses(self) -> None:
+        """The doctor tries whether the helper process can run, and leaves none behind; with static
+        addresses it does not speak of it."""
+        self.assertNotIn("helper", await self.says(0))
+        self.change(
+            networking__ipv4__node_address_cidr="auto", networking__ipv6__node_address_cidr="auto"
+        )
+        text = await self.says(0)
+        self.assertIn("helper\n  ok  a helper process can keep NET_ADMIN", text)
+        self.assertNotIn("NO", text)
+
     async def test_as_its_own_user(self) -> None:
         """A container that already runs as process.uid needs only NET_ADMIN."""
         with self.ground.namespace(2):

@@ -30,11 +30,34 @@ from tunmesh.names.settings import NamesSettings
 from tunmesh.names.zone import Zone
 from tunmesh.observe.explain import Explainer
 from tunmesh.observe.samples import History
-from tunmesh.status import Dropped, Health, KnownNode, Status
+from tunmesh.status import AutomaticAddress, Dropped, Health, KnownNode, Status
 from tunmesh.wire.records import NodeRecord
 
 reactor: Any = trial_reactor
 EPOCH = 1_795_644_500.0
+
+
+HELD = AutomaticAddress(
+    version=4,
+    state="held",
+    address="10.77.1.1/24",
+    number=2,
+    since=40.0,
+    network="10.77.0.0/16",
+    hosts=65024,
+    taken=2,
+    is_on_device=True,
+    passed_over=(("10.77.8.9", "bravo"), ("10.77.3.4", "")),
+)
+CLAIMED = replace(
+    HELD,
+    version=6,
+    state="claiming",
+    address="fd77::1/64",
+    number=0,
+    network="fd77::/64",
+    passed_over=(),
+)
 
 
 class FakeNode:

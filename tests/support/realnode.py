@@ -129,11 +129,12 @@ def _matches(candidate: Event, event: str, fields: Event) -> bool:
 
 class Ground:
     """Namespaces that can reach each other at 10.99.0.1, .2, …, each with a node's config; the mesh
-    addresses are 10.77.0.1, fd77::1, and so on. All of it ends with the test."""
+    addresses are 10.77.0.1, fd77::1, and so on. Or all have one config, and choose their addresses
+    (`automatic`). All of it ends with the test."""
 
-    def __init__(self, case: unittest.TestCase, count: int = 1) -> None:
+    def __init__(self, case: unittest.TestCase, count: int = 1, automatic: bool = False) -> None:
         self._case = case
-        self.plans = [NodePlan(number) for number in range(1, count + 1)]
+        self.plans = [NodePlan(number, automatic) for number in range(1, count + 1)]
         self._underlay = Underlay.create([plan.underlay for plan in self.plans])
         case.addCleanup(self._underlay.close)
         self._namespaces = list(self._underlay.namespaces)
@@ -163,9 +164,11 @@ class Ground:
     def config(self, number: int = 1) -> Path:
         return self.directory / self.plans[number - 1].config_file
 
-    def start(self, number: int = 1, before: str = "") -> RealNode:
+    def start(self, number: int = 1, before: str = "", **environ: str) -> RealNode:
         """Start a node on its config. `before` is Python that its process runs before twistd."""
-        return self.run(number, "--config", str(self.config(number)), before=before)
+        environment = {**os.environ, **self.plans[number - 1].environ, **environ}
+        path = str(self.config(number))
+        return self.run(number, "--config", path, before=before, environ=environment)
 
     def run(
         self,

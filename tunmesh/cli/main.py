@@ -17,6 +17,7 @@ from tunmesh.cli.base import Front
 
 class _Tunmesh(Front):
     places = {  # noqa: RUF012 (as the base class declares it)
+        "address": "tunmesh.cli.node_commands:address",
         "capture": "tunmesh.cli.trace:capture",
         "certificate": "tunmesh.cli.keys:certificate",
         "completion": "tunmesh.cli.completion:completion",

@@ -17,12 +17,13 @@ from tunmesh.localmesh.size import FEWEST_NODES, MOST_NODES
     "--nodes", type=click.IntRange(FEWEST_NODES, MOST_NODES), default=3, show_default=True
 )
 @click.option("--keep", is_flag=True, help="Leave the mesh up until Ctrl-C.")
-def mesh(nodes: int, keep: bool) -> None:
+@click.option("--auto", is_flag=True, help="One config for all: they choose their addresses.")
+def mesh(nodes: int, keep: bool, auto: bool) -> None:
     """Run a mesh of real nodes on this machine and show it work."""
     # Importing it takes a reactor and the network libraries, which no other command needs.
     from tunmesh.localmesh import run
 
-    sys.exit(run.main(nodes=nodes, keep=keep))
+    sys.exit(run.main(nodes=nodes, keep=keep, auto=auto))
 
 
 @click.command(cls=OneLineErrors)

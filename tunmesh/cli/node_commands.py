@@ -1,4 +1,4 @@
-"""`tunmesh status`, `routes`, `graph`, `events`, `healthcheck`, `drain`."""
+"""`tunmesh status`, `address`, `routes`, `graph`, `events`, `healthcheck`, `drain`."""
 
 from __future__ import annotations
 
@@ -83,6 +83,26 @@ def _show(tree: dict[str, Any], output: str) -> None:
     else:
         columns = get_terminal_size().columns if sys.stdout.isatty() else None
         _say(views.status(tree, output == "wide", columns))
+
+
+@click.command(cls=OneLineErrors)
+@node_option
+@_output("table", "json")
+def address(node: Client, output: str) -> None:
+    """Show this node's own addresses: static ones, and those that it chose itself.
+
+    STATE of the latter: joining (it does not know the mesh yet), claiming (the others may object),
+    held, or full (no address is free). The exit code is 0 if the node has all its addresses, 2 if
+    not.
+    """
+    tree = node.get("/v1/status")
+    own = tree["node"]
+    if output == "json":
+        names = ("addresses", "automatic")
+        _say_json({"version": tree["version"], **{name: own[name] for name in names}})
+    else:
+        _say(views.addresses(tree))
+    raise click.exceptions.Exit(0 if all(each["usable"] for each in own["automatic"]) else 2)
 
 
 @click.command(cls=OneLineErrors)

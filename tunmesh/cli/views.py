@@ -28,7 +28,7 @@ def status(tree: Json, wide: bool = False, columns: int | None = None) -> Iterat
     node = tree["node"]
     good = tree["ready"]
     state = click.style("ready" if good else "not ready", fg="green" if good else "red")
-    addresses = ", ".join(node["addresses"])
+    addresses = ", ".join(node["addresses"]) or "no address yet"
     expected = tree["expected_nodes"]
     linked = "" if expected is None else f", linked {len(tree['peers'])} of {expected - 1} expected"
     yield f"{node['name']}  {addresses}  {state}, up {duration(node['uptime'])}{linked}"
@@ -47,6 +47,25 @@ def status(tree: Json, wide: bool = False, columns: int | None = None) -> Iterat
     more = 0 if wide else len(tree["lost"]) - MAX_LOST
     if more > 0:
         yield f"and {more} more that were linked (-o wide shows them)"
+
+
+def addresses(tree: Json) -> Iterator[str]:
+    """A line for each address of the node, and why it is not another one."""
+    node = tree["node"]
+    chosen = {own["address"] for own in node["automatic"]}
+    rows = [[each, "static", "", "", ""] for each in node["addresses"] if each not in chosen]
+    for own in node["automatic"]:
+        state = click.style(own["state"], fg="green" if own["usable"] else "yellow")
+        place = f"choice {own['number'] + 1} in {own['network']}" if own["address"] else ""
+        rows.append([own["address"] or "-", "auto", state, duration(own["for"]), place])
+    yield from table(["ADDRESS", "KIND", "STATE", "FOR", "CHOSEN AS"], rows, left=5)
+    for own in node["automatic"]:
+        for passed in own["passed_over"]:
+            holder = passed["node"] or "another node"
+            yield f"{passed['address']} was passed over: {holder} has it"
+    for check in tree["checks"]:
+        if check["name"] == "address" and not check["ok"]:
+            yield click.style("! ", fg="yellow") + check["reason"]
 
 
 def _broken(text: str, columns: int | None) -> str:

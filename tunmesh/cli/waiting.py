@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tunmesh.host.both import User
     from tunmesh.observe.status_json import Json
 
-CONDITIONS = "tun|ready|peers=N|ADDRESS"
+CONDITIONS = "tun|address|ready|peers=N|ADDRESS"
 KNOCK = 0.2  # seconds between attempts to reach a node
 LOOK = 1.0  # seconds between status requests while there are no events
 
@@ -52,13 +52,22 @@ def _lacks(value: str) -> Callable[[Json], str]:
         return lambda tree: "" if tree["live"] else "the device is not up"
     if value == "ready":
         return lambda tree: "" if tree["ready"] else "not ready"
+    if value == "address":
+        return _lacks_addresses
     if re.fullmatch(r"peers=[0-9]{1,9}", value):
         return partial(_lacks_peers, int(value[6:]))
     try:
         return partial(_lacks_route, str(ip_address(value)))
     except ValueError:
-        form = "tun, ready, peers=N or an IP address"
+        form = "tun, address, ready, peers=N or an IP address"
         raise click.BadParameter(f"{value!r} is not {form}") from None
+
+
+def _lacks_addresses(tree: Json) -> str:
+    if not tree["live"]:
+        return "the device is not up"
+    missing = [own for own in tree["node"]["automatic"] if not own["usable"]]
+    return ", ".join(f"no IPv{own['version']} address ({own['state']})" for own in missing)
 
 
 def _lacks_peers(wanted: int, tree: Json) -> str:
@@ -80,7 +89,8 @@ def _lacks_route(address: str, tree: Json) -> str:
     callback=_conditions,
     multiple=True,
     required=True,
-    help="tun: the device is there. ready: as /readyz. peers=N: linked to so many. "
+    help="tun: the device is there. address: with all its addresses, also automatic ones. "
+    "ready: as /readyz. peers=N: linked to so many. "
     "ADDRESS: there is a route to it. All of them, if several are given.",
 )
 @click.option(

@@ -82,6 +82,8 @@ class NodeProcess(ProcessProtocol):
         self.listening = False
         self.unprivileged = False
         self.peers: set[str] = set()
+        self.chosen: set[str] = set()
+        """The addresses that it has chosen itself, each with its prefix."""
         self.tail: deque[str] = deque(maxlen=SHOWN_LINES)
         self.status: int | None = None
         """How it ended: its exit code, or minus the signal that killed it."""
@@ -123,6 +125,8 @@ class NodeProcess(ProcessProtocol):
                 self.listening = True
             case "privileges":
                 self.unprivileged = line.fields.get("capabilities") == 0
+            case "address_held":
+                self.chosen.add(str(line.fields.get("address")))
             case "linked":
                 self.peers.add(str(line.fields.get("peer")))
             case "unlinked":
@@ -156,7 +160,9 @@ class Nodes:
             *("--config", str(self._directory / plan.config_file)),
         ]
         with namespace:
-            transport = self._reactor.spawnProcess(process, command[0], command, env=os.environ)
+            transport = self._reactor.spawnProcess(
+                process, command[0], command, env={**os.environ, **plan.environ}
+            )
         self._janitor.watch(transport.pid)
         self.processes[plan.name] = process
 

@@ -48,8 +48,9 @@ class HarnessReactor(IReactorCore, IReactorFromThreads, MeshReactor, CrossingRea
     """The reactor interfaces that all of it needs."""
 
 
-def main(nodes: int, keep: bool) -> int:
+def main(nodes: int, keep: bool, auto: bool = False) -> int:
     """Run a mesh of so many nodes; returns the exit code. With `keep` it stays up until Ctrl-C.
+    With `auto` all nodes share one config, and choose their addresses themselves.
 
     Raises OperatorError for what the host lacks.
     """
@@ -60,7 +61,7 @@ def main(nodes: int, keep: bool) -> int:
 
     began = time.monotonic()
     view = screen.to_terminal(lambda: time.monotonic() - began)
-    plans = [NodePlan(number) for number in range(1, nodes + 1)]
+    plans = [NodePlan(number, auto) for number in range(1, nodes + 1)]
     code = _run_mesh(cast(HarnessReactor, reactor), plans, owner, keep, view)
     view.done("nothing is left: no process, no namespace, no file")
     return code
@@ -78,8 +79,13 @@ def _run_mesh(
     ):
         view.done(f"{len(plans)} network namespaces, each with a cable to one bridge")
         write_files(directory, plans, owner)
-        view.done(f"1 certificate, 1 secret, {len(plans)} configs in {directory}")
-        view.note("node K is reached at 10.99.0.K; in the mesh it is 10.77.0.K and fd77::K")
+        if plans[0].automatic:
+            view.done(f"1 certificate, 1 secret, 1 config for all nodes in {directory}")
+            view.note("node K is reached at 10.99.0.K; its name is all that differs")
+            view.note("it chooses its addresses in the mesh itself, and finds out its URL")
+        else:
+            view.done(f"1 certificate, 1 secret, {len(plans)} configs in {directory}")
+            view.note("node K is reached at 10.99.0.K; in the mesh it is 10.77.0.K and fd77::K")
         view.note(f"each is told nothing but the address of {plans[0].name}")
         nodes = Nodes(reactor, janitor, directory)
         traffic = MeshTraffic(reactor, plans, underlay.namespaces, view)
@@ -195,11 +201,12 @@ def _entrances(
     """How to look around in a mesh that stays up."""
     user = "" if os.getuid() == 0 else f"--preserve-credentials --user --target {os.getpid()} "
     tunmesh = Path(sys.executable).with_name("tunmesh")
+    wide4, wide6 = max(len(p.ipv4) for p in plans), max(len(p.ipv6) for p in plans)
     enter = [f"nsenter {user}--net={namespace.path}" for namespace in namespaces]
     return [
         "  to run a program in a node:",
         *(
-            f"    {plan.name:<7} {plan.ipv4:<10} {plan.ipv6:<9} {command} bash"
+            f"    {plan.name:<7} {plan.ipv4:<{wide4}} {plan.ipv6:<{wide6}} {command} bash"
             for plan, command in zip(plans, enter, strict=True)
         ),
         "",

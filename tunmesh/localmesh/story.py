@@ -60,6 +60,8 @@ class MeshStory:
         first, second, last = self._plans[0], self._plans[1], self._plans[-1]
         await self._start()
         await self._link()
+        if first.automatic:
+            await self._choose()
         results = await self._traffic.measure()
         await self._traffic.fetch(first, second)
         await self._kill(last)
@@ -114,6 +116,14 @@ class MeshStory:
         await self._see("linked", awaited, self._starting_patience)
         took = time.monotonic() - began
         self._view.done(f"every node is linked to every other ({took:.2f} s since all listen)")
+
+    async def _choose(self) -> None:
+        self._view.step("choosing addresses; have theirs")
+        began = time.monotonic()
+        awaited = [Awaited(plan.name, (plan.name,), self._has_chosen(plan)) for plan in self._plans]
+        await self._see("with the addresses of their names", awaited, self._starting_patience)
+        took = time.monotonic() - began
+        self._view.done(f"every node has the addresses of its name ({took:.2f} s since the links)")
 
     async def _kill(self, victim: NodePlan) -> None:
         self._view.step(f"kill -9 {victim.name}; noticed by")
@@ -176,6 +186,11 @@ class MeshStory:
     def _serves(self, plan: NodePlan) -> Callable[[], bool]:
         process = self._nodes.processes[plan.name]
         return lambda: process.listening and process.unprivileged
+
+    def _has_chosen(self, plan: NodePlan) -> Callable[[], bool]:
+        wanted = {plan.ipv4, plan.ipv6}
+        process = self._nodes.processes[plan.name]
+        return lambda: {address.partition("/")[0] for address in process.chosen} == wanted
 
     def _linked(self, a: NodePlan, b: NodePlan) -> Callable[[], bool]:
         return lambda: {(a.name, b.name), (b.name, a.name)} <= self._nodes.links()

@@ -32,7 +32,7 @@ The machine does no I/O and reads no clock. Time is in seconds.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -51,6 +51,7 @@ LOST_WAIT = 2.0  # that the mesh has to be against an address that is held
 KEPT_WAIT = 60.0  # that an address stays untouched which is reserved for a node that is away
 AVOIDED = 30.0  # for which an address is not tried again that this node had to give up
 PATIENCE = 3
+MOST_PASSED = 5  # candidates that were not free, for people who ask why it is not another one
 CLAIMS_BURST, CLAIMS_RATE = 12, 0.5
 
 
@@ -163,6 +164,8 @@ class Acquisition:
         self.interface: Interface | None = None  # that it claims or holds
         self.number = 0  # of that candidate
         self.taken = 0  # hosts that others have, when it last looked
+        # The candidates before it that were not free, and who had them: the last MOST_PASSED.
+        self.passed_over: tuple[tuple[Address, str], ...] = ()
         self._joined: float | None = None  # when it was linked first
         self._lost_since: float | None = None
         self._avoided: dict[Address, float] = {}  # until when
@@ -259,6 +262,7 @@ class Acquisition:
             return [self._step(Change.FULL)]
         self._claims.take(now)
         self.number, self.interface = found
+        self.passed_over = self._before(found[0], facts.taken)
         self._enter(State.CLAIMING, now)
         return [self._step(Change.CLAIMED)]
 
@@ -267,6 +271,15 @@ class Acquisition:
             if not any(interface.ip in addresses for addresses in excluded):
                 return number, interface
         return None
+
+    def _before(self, number: int, taken: Mapping[Address, str]) -> tuple[tuple[Address, str], ...]:
+        """The last candidates before this one, and who has each of them."""
+        before = deque[tuple[Address, str]](maxlen=MOST_PASSED)
+        for each, interface in self.candidates:
+            if each == number:
+                break
+            before.append((interface.ip, taken.get(interface.ip, "")))
+        return tuple(before)
 
     def _step(self, change: Change, holder: str = "") -> Step:
         return Step(change, self.candidates.version, self.interface, self.number, holder)

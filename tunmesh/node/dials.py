@@ -30,7 +30,7 @@ from tunmesh.membership.precedence import are_incarnations
 from tunmesh.node.log_story import DialStory
 from tunmesh.node.parts import Parts
 from tunmesh.node.url_checker import UrlChecker
-from tunmesh.status import DialStatus, LostNode
+from tunmesh.status import LEADS_BACK, DialStatus, LostNode
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import messages
 from tunmesh.wire.records import NodeRecord
@@ -130,11 +130,12 @@ class Dials:
         self._bootstrap.led_back(dialer)
         self._redialer.answered(dialer)
         if dialer is not None:
-            dialer.set_reason("it leads to this node")
+            dialer.set_reason(LEADS_BACK)
             self._note_misled(dialer, link.node)
             self._parts.url.led_back()
         self.checker.link_up(link, dialer, False)
-        if self.leads_back and not len(self._parts.peers):
+        is_shared = bool(self._parts.me.record.automatic)  # the config, with other nodes
+        if self.leads_back and not len(self._parts.peers) and not is_shared:
             self._story.leads_back(self.leads_back)
 
     def failed(self, link: Link, error: PeerError) -> bool:

@@ -220,6 +220,7 @@ class OwnAddresses:
                 hosts=machine.candidates.hosts,
                 taken=machine.taken,
                 is_on_device=machine.interface in self._on_device,
+                passed_over=tuple((str(each), name) for each, name in machine.passed_over),
             )
             for machine in self._machines
         )

@@ -5,6 +5,8 @@ bound. A node without links, or with bad ones, is alive.
 
 **Ready**: others can rely on it. It is live, and linked with at least one node; or `startup_grace`
 has not passed yet; or it has nothing to bootstrap from, which makes it the first node of its mesh.
+So does a bootstrap list that leads to itself, if it chooses its address: then all nodes share one
+config. A node with a config of its own has a wrong list.
 If it chooses its addresses itself it has one of each IP version that is configured.
 And it agrees with the mesh on addresses and networks (membership.agreement), and its tun has the
 addresses and routes that it was given. Without these it is alive: a restart would restore them, but
@@ -74,6 +76,8 @@ def _membership(node: Condition) -> Check:
         is_ok, reason = True, f"startup_grace: {node.grace_left:.0f} s left"
     elif node.leads_back:
         reason = f"the bootstrap URLs lead only to this node: {', '.join(node.leads_back)}"
+        if node.automatic:
+            is_ok, reason = True, f"{reason}; first node, as it seems"
     return Check("membership", is_ok, reason)
 
 

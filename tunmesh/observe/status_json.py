@@ -13,6 +13,8 @@ from typing import Any
 from tunmesh.errors import FailureReason
 from tunmesh.observe.samples import History, last
 from tunmesh.status import (
+    LEADS_BACK,
+    AutomaticAddress,
     DialStatus,
     KnownNode,
     LostNode,
@@ -46,7 +48,8 @@ def report(status: Status, history: History, epoch: float) -> Json:
             "url": record.url,
             "url_tried": status.url.tried,
             "url_reached": status.url.reached,
-            "addresses": [str(address) for address in record.addresses],
+            "addresses": _own_addresses(status),
+            "automatic": [_automatic(each, status) for each in status.automatic],
             "networks": [str(network) for network in record.networks],
             "groups": list(record.groups),
             "port": status.port,
@@ -95,6 +98,27 @@ def _names(names: NamesStatus | None) -> Json | None:
         "servers": list(names.servers),
         "queries": dict(names.queries),
         "in_flight": names.in_flight,
+    }
+
+
+def _own_addresses(status: Status) -> list[str]:
+    """Those that it has: not what it only claims."""
+    claimed = {own.address for own in status.automatic if not own.is_usable}
+    return [str(each) for each in status.record.addresses if str(each) not in claimed]
+
+
+def _automatic(own: AutomaticAddress, status: Status) -> Json:
+    return {
+        "version": own.version,
+        "state": own.state,
+        "usable": own.is_usable,
+        "address": own.address,
+        "number": own.number,
+        "for": round(status.now - own.since, 3),
+        "passed_over": [{"address": address, "node": node} for address, node in own.passed_over],
+        "network": own.network,
+        "hosts": own.hosts,
+        "taken": own.taken,
     }
 
 
@@ -166,7 +190,7 @@ def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
     """What may need action, in sentences, the worst first."""
     yield from (check.reason for check in (*status.live, *status.ready) if not check.ok)
     yield from status.warnings
-    yield from (_unreached(dial) for dial in status.dials if dial.failures)
+    yield from (_unreached(dial) for dial in status.dials if _is_problem(dial, status))
     yield from (_not_renewed(dial) for dial in status.renewals)
     yield from _gone(status)
     left = status.certificate_expiry - epoch
@@ -188,6 +212,13 @@ def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
     for reason, count in dropped.most_common():
         if reason not in _HARMLESS:
             yield f"{count} packet{_s(count)} dropped {span}: {reason}"
+
+
+def _is_problem(dial: DialStatus, status: Status) -> bool:
+    """Where all nodes share one config, the URLs of a bootstrap group may well lead to this node
+    only: it is the first, or others dial it."""
+    leads_back = dial.is_group and dial.why == LEADS_BACK
+    return dial.failures > 0 and not (leads_back and (status.peers or status.automatic))
 
 
 def _unreached(dial: DialStatus) -> str:

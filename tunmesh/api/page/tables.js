@@ -15,7 +15,7 @@ export function showNode(report) {
   const { node, peers } = report;
   document.title = `${node.name} · tunmesh`;
   put(at("name"), node.name);
-  put(at("addresses"), node.addresses.join(", "));
+  put(at("addresses"), node.addresses.join(", ") || "no address yet");
   put(at("about"), `up ${duration(node.uptime)} · tunmesh ${node.version}`);
   showState(report.ready ? "ready" : "not ready", report.ready ? "good" : "bad");
   keep(at("problems").firstElementChild, report.problems.map((text, i) => [String(i), text]),

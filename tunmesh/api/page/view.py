@@ -23,7 +23,7 @@ def document(template: Template, report: Json, events: Sequence[Mapping[str, obj
     node, ready = report["node"], report["ready"]
     return template.substitute(
         name=escape(node["name"]),
-        addresses=escape(", ".join(node["addresses"])),
+        addresses=escape(", ".join(node["addresses"]) or "no address yet"),
         state="ready" if ready else "not ready",
         state_class="good" if ready else "bad",
         uptime=duration(node["uptime"]),
