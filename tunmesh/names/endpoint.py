@@ -27,7 +27,7 @@ from tunmesh.addresses import Address
 from tunmesh.dataplane.drops import Drop, DropReason
 from tunmesh.names.codec import PORT, Query
 from tunmesh.names.responder import Outcome, Reply, Responder
-from tunmesh.packets import replies, udp_segments, virtio
+from tunmesh.packets import replies, virtio
 from tunmesh.packets.replies import Datagram
 from tunmesh.rate_limit import TokenBucket
 
@@ -106,18 +106,13 @@ class Endpoint:
         datagram = replies.datagram_of(frame)
         if datagram is None or datagram.destination_port != PORT:
             return self._refuse(frame, back, now)
-        # Queries that a resolver sends together may have been joined, by the kernel or on our way
-        # here; they are cut only if they are to be answered.
-        wait = self._queries.wait(now)
-        if wait:
-            self._outcomes[Outcome.DROPPED] += 1
-            return False
-        for each in _datagrams(frame, datagram):
+        queries = _queries(frame, datagram)
+        for number, query in enumerate(queries):
             if self._queries.wait(now):
-                self._outcomes[Outcome.DROPPED] += 1
-                continue
+                self._outcomes[Outcome.DROPPED] += len(queries) - number
+                return False
             self._queries.take(now)
-            answer = self._ask(each)
+            answer = self._ask(datagram._replace(payload=query))
             if answer is not None:
                 back.append(answer)
         return True
@@ -177,9 +172,9 @@ def _destination(frame: bytes) -> bytes:
     return frame[26:30] if frame[10:11] < b"\x50" else frame[34:50]
 
 
-def _datagrams(frame: bytes, whole: Datagram) -> list[Datagram]:
-    """The datagrams that were joined into one frame."""
-    if frame[1] != virtio.GSO_UDP_L4:
-        return [whole]
-    found = (replies.datagram_of(piece) for piece in udp_segments.split(frame))
-    return [datagram for datagram in found if datagram is not None]
+def _queries(frame: bytes, datagram: Datagram) -> list[bytes]:
+    """The payloads in a frame. Queries that a resolver sends together have been joined into one
+    (packets.udp_segments), by the kernel or on the way here."""
+    size = virtio.VIRTIO.unpack_from(frame)[3] if frame[1] == virtio.GSO_UDP_L4 else 0
+    payload = datagram.payload
+    return [payload[at : at + size] for at in range(0, len(payload), size)] if size else [payload]
