@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import struct
 from ipaddress import ip_address
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.names import dns
 from twisted.trial import unittest
 
+from tests.support.nameservers import query, read
 from tunmesh.names import codec
 from tunmesh.names.codec import Answer, Code, Codec, Kind, MessageError, Query, Record
 
 CODEC = Codec("mesh", True, 5, 2)
-
-
-def query(
-    name: str = "web.mesh", kind: int = Kind.A, size: int | None = None, number: int = 7
-) -> bytes:
-    """A query as a client sends it; `size`: of the answers that it takes, by EDNS."""
-    message = dns.Message(number, recDes=1, maxSize=0)
-    message.addQuery(name.encode(), kind)
-    if size is not None:
-        message.additional = [dns.RRHeader(b"", 41, size, 0, dns.UnknownRecord(b""))]
-    return message.toStr()
-
-
-def read(answer: bytes) -> Any:
-    """A `dns.Message`."""
-    message = dns.Message()
-    message.fromStr(answer)
-    return message
 
 
 def values(answer: bytes) -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.names.test_codec import query, read, values
+from tests.names.test_codec import values
 from tests.packets.test_replies import is_right
+from tests.support.nameservers import query, read
 from tunmesh.names.codec import Kind
 from tunmesh.names.settings import NamesSettings
 from tunmesh.packets import replies, udp_segments

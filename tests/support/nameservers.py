@@ -14,7 +14,9 @@ from tunmesh.host.namespaces import Namespace
 Place = tuple[str, int]
 
 
-def query(name: str, kind: int = dns.A, number: int = 7, size: int | None = None) -> bytes:
+def query(
+    name: str = "web.mesh", kind: int = dns.A, size: int | None = None, number: int = 7
+) -> bytes:
     """A query as a client sends it; `size`: of the answers that it takes, by EDNS."""
     message = dns.Message(number, recDes=1, maxSize=0)
     message.addQuery(name.encode(), kind)
@@ -81,14 +83,14 @@ class Nameserver(DatagramProtocol):
     def by_tcp(self) -> Factory:
         """The same by TCP."""
         factory = Factory()
-        factory.protocol = _Stream  # type: ignore[assignment]
+        factory.protocol = _Stream
         factory.server = self  # type: ignore[attr-defined]
         return factory
 
 
 class _Stream(Int16StringReceiver):
     def stringReceived(self, string: bytes) -> None:
-        said = self.factory.server.respond(string, by_tcp=True)  # type: ignore[attr-defined]
+        said = self.factory.server.respond(string, by_tcp=True)
         if said is not None:
             self.sendString(said)
 

@@ -39,7 +39,7 @@ from tunmesh.names.exchange import (
 
 TIMEOUT = 2.0  # seconds for one server; clients wait for 5
 MAX_IN_FLIGHT = 256
-MAX_SAME = 32
+MAX_SAME = 128
 _MAX_PACKET = 65535
 
 # Called once with the answer for the client; None: no server has answered.
@@ -206,7 +206,7 @@ class _Attempt:
             self._soon()
 
     def _answered(self, answer: bytes, for_client: bytes) -> None:
-        if is_unhelpful(answer) and self._servers:
+        if is_unhelpful(answer):
             self._best = self._best or for_client
             self._soon()
             return
