@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.trial import unittest
@@ -154,6 +155,20 @@ class ReadinessTests(HealthCase):
         self.assertFalse(check.ok)
         self.assertEqual(check.reason, "the bootstrap URLs lead only to this node: https://me:1")
         self.assertTrue(self.membership(links=1, leads_back=("https://me:1",)).ok)
+
+    def test_only_replica(self) -> None:
+        """A node that chooses its address itself is ready when it reaches only itself and has an
+        address: replicas have one config, so the first one has a list, too."""
+        claiming = AutomaticAddress(
+            4, "claiming", "10.9.0.7/16", 0, 0.0, "10.9.0.0/16", 9, 0, False
+        )
+        held = replace(claiming, state="held", is_on_device=True)
+        same = (Check("networks", True, "the same"),)
+        for automatic, is_ready in (((), False), ((claiming,), False), ((held,), True)):
+            alone = Condition(0, leads_back=("https://me:1",), automatic=automatic, agreement=same)
+            self.assertEqual(judge(alone).is_ready, is_ready)
+        cut_off = Condition(0, automatic=(held,), agreement=same)
+        self.assertFalse(judge(cut_off).is_ready)
 
     def test_expected(self) -> None:
         """How many nodes are expected is said, and makes no node unready."""
