@@ -205,6 +205,29 @@ class Turns(unittest.SynchronousTestCase):
         self.assertIsNone(self.due(FIRST + url_checks.LATER - 0.1))
         self.assertEqual(self.due(FIRST + url_checks.LATER), Turn("a", is_known=False))
 
+    def test_crowd(self) -> None:
+        """A crowd of one source, all due at once, costs little each time, and does not delay the
+        nodes of other sources."""
+        for number in range(500):
+            self.checks.linked(f"liar {number}", URL, "198.51.100.66", 0.0)
+        self.checks.linked("honest", OTHER, "192.0.2.2", 1.0)
+        ranked: list[str] = []
+
+        def peers_of(node_id: str) -> Iterable[tuple[str, str]]:
+            ranked.append(node_id)
+            return ()
+
+        now = FIRST + 1.0
+        tried: list[str] = []
+        while not tried or tried[-1] != "honest":
+            turn = self.checks.due(now, peers_of)
+            assert turn is not None
+            tried.append(turn.node_id)
+            self.checks.ended(turn.node_id, URL if len(tried) == 1 else OTHER, False, now)
+            now += url_checks.PACE
+        self.assertEqual(len(tried), 2)
+        self.assertLessEqual(len(ranked), 2 * url_checks.MAX_LOOKED_AT)
+
 
 class Pace(RuleBasedStateMachine):
     """Nodes of few sources come, go and change their URLs as they like."""

@@ -100,6 +100,29 @@ class Found(unittest.SynchronousTestCase):
         self.mesh.until(self.mesh.is_complete, within=120.0)
         self.mesh.until(lambda: before not in [peer.record.url for peer in c.status.peers])
 
+    def test_dialed_at_the_new_url(self) -> None:
+        """Whoever renews a session with a node dials the URL that it has by now, also if it has
+        dialed the former one before."""
+        mesh = Mesh(session_max_age=40.0)
+        a, b = mesh.add("a"), mesh.add("b")
+        mesh.until(mesh.is_complete)
+        first = b.status.peers[0].since
+        mesh.until(lambda: b.status.peers[0].since > first, within=120.0)
+        second = b.status.peers[0].since
+        network = mesh.network
+        dialed: list[tuple[str, str]] = []
+        connect = network.connect
+
+        def connecting(here: str, there: str, *arguments: Any) -> Any:
+            dialed.append((here, there))
+            return connect(here, there, *arguments)
+
+        self.patch(network, "connect", connecting)
+        network.listeners["192.0.2.200", PORT] = network.listeners[a.host, PORT]
+        a.node._parts.me.use_url(f"https://192.0.2.200:{PORT}")
+        mesh.until(lambda: (b.host, "192.0.2.200") in dialed, within=120.0)
+        mesh.until(lambda: b.status.peers[0].since > second)
+
     def test_static(self) -> None:
         """A URL from the config stays, wherever the node dials from."""
         b = self.mesh.add("b", url=NOWHERE)

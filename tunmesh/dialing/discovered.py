@@ -70,6 +70,9 @@ class DiscoveredNodes:
     def dial(self, record: NodeRecord, delay: float) -> None:
         """Keep trying to link with this node."""
         dialer = self._dialers.get(record.id)
+        if dialer is not None and dialer.targets != (record.host_port,):
+            dialer.abandon()  # it has another URL by now
+            dialer = None
         if dialer is None:
             policy = DialPolicy(
                 self._limit, sources=lambda: self._sources(record.id), rule=self._rule

@@ -34,6 +34,8 @@ FRESH = 4 * 3600.0
 LATER = 900.0
 PACE, SOURCE_PACE = 2.0, 10.0
 MAX_SOURCES = 1024  # whose last dial is remembered
+# Nodes whose checkers are ranked in one call: that takes as long as a node has links.
+MAX_LOOKED_AT = 16
 
 
 @dataclass(slots=True)
@@ -86,15 +88,21 @@ class UrlChecks:
         `peers_of(id)`: the other nodes, and their sources, that are linked with it and with us."""
         if self._trying is not None:
             return None
+        looked_at = 0
         for node_id, each in sorted(self._linked.items(), key=lambda item: item[1].turn):
-            if each.turn > now:
+            if each.turn > now or looked_at == MAX_LOOKED_AT:
                 break
+            is_known = now - each.reached < FRESH
+            rests_until = max(self._paced, self._sources.get(each.source, -math.inf))
+            if not is_known and now < rests_until:
+                continue
+            looked_at += 1
             if not is_chosen(self._me, node_id, peers_of(node_id)):
                 each.turn = now + self._vary(LATER)
-            elif now - each.reached < FRESH:
+            elif is_known:
                 each.turn = now + self._vary(FRESH)
                 return Turn(node_id, is_known=True)
-            elif now >= max(self._paced, self._sources.get(each.source, -math.inf)):
+            else:
                 self._trying = node_id
                 self._paced = now + PACE
                 self._rest(each.source, now)

@@ -117,7 +117,9 @@ class LostNodes:
 
     def revised(self, record: NodeRecord) -> None:
         """A linked node has another record."""
-        self._linked[record.id].record = record
+        linked = self._linked[record.id]
+        linked.is_reached = linked.is_reached and record.url == linked.record.url
+        linked.record = record
 
     def parted(self, node_id: str, left: bool, now: float) -> None:
         """A node is no longer linked."""

@@ -141,7 +141,8 @@ class Roster(Generic[Link]):
             self._links[link] = record.id
             commands = self._apply(peer, peer.links.came_up(link, by_smaller))
             commands += self._revised(peer, link, record)
-            return [*commands, *(self._reached(peer) if is_reached else ())]
+            is_there = is_reached and record.url == peer.record.url  # it may be an older record
+            return [*commands, *(self._reached(peer) if is_there else ())]
         if len(self._peers) >= MAX_NODES:
             return [Close(link, LEAVING)]
         told, me = shown or self._me.record, self._me.record
