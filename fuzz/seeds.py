@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 
 from fuzz.corpus import CORPUS
 from tests.auth.test_handshake import DIALER, HONEST, LISTENER
+from tests.packets.test_replies import packet as to_dns
 from tests.packets.test_udp_segments import datagram
 from tests.packets.test_virtio import PLAIN, ip_packet, segment4, segment6
 from tests.support import configs
+from tests.support.nameservers import answer, query
 from tests.wire.test_messages import PAYLOADS, RECORD_BYTES
 from tunmesh.wire.netstring import encode
 from tunmesh.wire.proofs import Claim, decode_shown
@@ -31,6 +34,7 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
         "packet": _packet(),
         "segments": _segments(),
         "gossip": _gossip(),
+        "dns": _dns(),
         "config": {
             "minimal": configs.MINIMAL.encode(),
             "original": configs.ORIGINAL.encode(),
@@ -119,6 +123,35 @@ def _segments() -> dict[str, bytes]:
         "two-flows": b"\0" + b"\1\5\0\x05" + b"\3\5\0\x05" + b"\1\5\0\x05",
         "fragments": b"\0" + b"\x0d\5\0\x05",
         "large": b"\0" + b"\1\x09\0\2" + b"\1\x0a\0\2",
+    }
+
+
+def _dns() -> dict[str, bytes]:
+    joined = bytearray(_segment(4))
+    joined[26:30], joined[32:34] = b"\x0a\x09\xff\xfe", b"\0\x35"
+    asked = {
+        "node": query("Web-1.mesh"),
+        "group": query("web.mesh", 28, size=1232),
+        "all": query("_nodes.mesh", 255, size=65535),
+        "nobody": query("nobody.mesh"),
+        "reverse": query("1.0.9.10.in-addr.arpa", 12),
+        "reverse6": query(ip_address("fd09::1").reverse_pointer, 12),
+        "other": query("example.com"),
+        "loop": query("example.com", number=0xFFFF),
+        "zone": query("mesh", 6),
+        "compressed": query()[:12] + b"\xc0\x0c\0\1\0\1",
+        "compressed-late": query()[:12] + b"\3web\xc0\x0c\0\1\0\1",
+        "dotted": query()[:12] + b"\7web.web\4mesh\0\0\1\0\1",
+    }
+    said = answer(query("example.com"), [f"192.0.2.{n}" for n in range(9)])
+    return {
+        **{f"query-{name}": b"\1" + message for name, message in asked.items()},
+        "query-by-ipv6": b"\2" + asked["node"],
+        "joined": b"\0" + bytes(joined),
+        "ping": b"\0" + to_dns(b"\x08\0\0\0\0\1\0\1hello", 4, 1),
+        "tcp6": b"\0" + to_dns(b"S" * 20, 6, 6),
+        "answer": b"\3\x10\0\0" + said[6:12] + said[29:],
+        "answer-cut": b"\3\0\x80\0" + said[6:12] + said[29:],
     }
 
 

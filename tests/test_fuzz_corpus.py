@@ -66,6 +66,10 @@ class Corpus(unittest.SynchronousTestCase):
         """Any file is loaded as a config or refused with lines for a person."""
         self.replays("config")
 
+    def test_dns(self) -> None:
+        """Packets at the DNS address, queries and answers of name servers do no harm."""
+        self.replays("dns")
+
     def test_every_target_is_replayed(self) -> None:
         """Every target has a test above, and a corpus."""
         for target in TARGETS:

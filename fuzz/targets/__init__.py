@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-TARGETS = ("netstring", "messages", "handshake", "packet", "segments", "gossip", "config")
+TARGETS = ("netstring", "messages", "handshake", "packet", "segments", "gossip", "config", "dns")
 
 Check = Callable[[bytes], None]
 
