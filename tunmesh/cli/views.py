@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json
 
 _COLUMNS = ("PEER", "ADDRESS", "LINK", "SINCE", "RTT", "LOSS", "RX/s", "TX/s", "DROPS")
-_WIDE = ("RX", "TX", "QUEUE", "KEY", "VERSION", "URL")
+_WIDE = ("RX", "TX", "QUEUE", "KEY", "VERSION", "URL", "GROUPS")
 MAX_LOST = 5  # lost nodes that are shown without --all
 _LEVELS = {"error": "red", "critical": "red", "warn": "yellow"}
 
@@ -32,6 +32,9 @@ def status(tree: Json, wide: bool = False, columns: int | None = None) -> Iterat
     expected = tree["expected_nodes"]
     linked = "" if expected is None else f", linked {len(tree['peers'])} of {expected - 1} expected"
     yield f"{node['name']}  {addresses}  {state}, up {duration(node['uptime'])}{linked}"
+    names = tree["names"]
+    if names is not None:
+        yield _broken(_answered(names, node["groups"]), columns)
     for problem in tree["problems"]:
         yield click.style("! ", fg="yellow") + _broken(problem, columns)
     if len(tree["links_by_key"]) > 1:
@@ -66,6 +69,16 @@ def addresses(tree: Json) -> Iterator[str]:
     for check in tree["checks"]:
         if check["name"] == "address" and not check["ok"]:
             yield click.style("! ", fg="yellow") + check["reason"]
+
+
+def _answered(names: Json, groups: Sequence[str]) -> str:
+    """Which names the node answers, and how many queries ended in each way."""
+    counts = [f"{count} {outcome}" for outcome, count in names["queries"].items() if count]
+    return (
+        f"names below {names['domain']} at {', '.join(names['addresses'])}"
+        + (f"; groups: {', '.join(groups)}" if groups else "")
+        + (f"; queries: {', '.join(counts)}" if counts else "")
+    )
 
 
 def _broken(text: str, columns: int | None) -> str:
@@ -104,7 +117,7 @@ def _peer(peer: Json, wide: bool) -> list[str]:
     ]
     if wide:
         row += [size(rx["bytes"]), size(tx["bytes"]), size(peer["queued_bytes"])]
-        row += [peer["key_id"], peer["version"], peer["url"]]
+        row += [peer["key_id"], peer["version"], peer["url"], ",".join(peer["groups"])]
     return row
 
 

@@ -26,13 +26,25 @@ export function showNode(report) {
     `${size(total("tx"))}/s`, `${dropped} packets`];
   document.querySelectorAll("#figures dd").forEach((dd, i) => put(dd, figures[i]));
   showDrops(report);
+  showNames(report);
+}
+
+function showNames({ node, names }) {
+  at("names").hidden = !names;
+  if (!names) return;
+  const ours = node.groups.length ? `; groups of this node: ${node.groups.join(", ")}` : "";
+  put(at("domain"), `below ${names.domain}, at ${names.addresses.join(", ")}${ours}`);
+  count("#names tbody", Object.entries(names.queries).filter(([, count]) => count));
 }
 
 function showDrops(report) {
-  const rows = [["packets", report.dropped_packets], ["connections", report.handshake_failures]]
+  count("#drops tbody", [["packets", report.dropped_packets], ["connections", report.handshake_failures]]
     .flatMap(([what, counts]) => Object.entries(counts).sort()
-      .map(([reason, count]) => [`${what}: ${reason}`, count]));
-  keep(document.querySelector("#drops tbody"), rows, ([reason]) => reason,
+      .map(([reason, count]) => [`${what}: ${reason}`, count])));
+}
+
+function count(body, rows) {
+  keep(document.querySelector(body), rows, ([reason]) => reason,
     ([reason]) => element("tr", {}, element("th", { scope: "row" }, reason), element("td")),
     (row, [, count]) => put(row.lastChild, String(count)));
 }

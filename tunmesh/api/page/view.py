@@ -31,6 +31,9 @@ def document(template: Template, report: Json, events: Sequence[Mapping[str, obj
         problems="".join(f"<li>{escape(problem)}</li>" for problem in report["problems"]),
         figures="".join(_figures(report)),
         peers="".join(map(_peer, report["peers"])) + "".join(_unlinked(report)),
+        names_hidden="" if report["names"] else " hidden",
+        domain=escape(_domain(report)),
+        queries="".join(_queries(report)),
         drops="".join(_drops(report)),
         events="".join(map(_event, reversed(events[-SHOWN_EVENTS:]))),
     )
@@ -64,7 +67,7 @@ def _peer(peer: Json) -> str:
         (str(peer["dropped_packets"]), _MEDIUM),
         (peer["version"], _WIDE),
     )
-    head = _name(peer["name"], ", ".join(peer["addresses"]))
+    head = _name(peer["name"], ", ".join((*peer["addresses"], *peer["groups"])))
     return f"<tr>{head}{''.join(_cell(*cell) for cell in cells)}</tr>"
 
 
@@ -81,6 +84,22 @@ def _name(name: str, addresses: str) -> str:
 
 def _cell(text: str, kind: str) -> str:
     return f'<td class="{kind}">{escape(text)}</td>' if kind else f"<td>{escape(text)}</td>"
+
+
+def _domain(report: Json) -> str:
+    """Which names this node answers, and where."""
+    names = report["names"]
+    if names is None:
+        return ""
+    groups = ", ".join(report["node"]["groups"])
+    ours = f"; groups of this node: {groups}" if groups else ""
+    return f"below {names['domain']}, at {', '.join(names['addresses'])}{ours}"
+
+
+def _queries(report: Json) -> Iterator[str]:
+    for outcome, count in (report["names"] or {"queries": {}})["queries"].items():
+        if count:
+            yield f'<tr><th scope="row">{escape(outcome)}</th><td>{count}</td></tr>'
 
 
 def _drops(report: Json) -> Iterator[str]:
