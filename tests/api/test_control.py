@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import stat
 import struct
@@ -75,6 +76,46 @@ class NodePages(unittest.TestCase):
         *_, last = result.output.splitlines()
         self.assertEqual(last, "dropped 1.0 s ago (no_route): tcp 10.77.0.1:5000 > 10.77.0.2:443")
         self.assertNotIn("spoofed_source):", result.output)
+
+    async def test_resolve(self) -> None:
+        """What a name leads to, with or without the domain; an address; what is not there."""
+        for name, found in (
+            ("bravo", {"10.77.1.2": "bravo"}),
+            ("BRAVO.mesh.", {"10.77.1.2": "bravo"}),
+            ("10.77.1.2", {"10.77.1.2": "bravo.mesh"}),
+            ("_nodes", {"10.77.1.1": "alpha", "10.77.1.2": "bravo", "10.77.1.3": "charlie"}),
+        ):
+            tree = await self.asked(self.client.get, f"/v1/resolve?name={name}")
+            self.assertEqual(tree["outcome"], "answered", name)
+            self.assertEqual({each["address"]: each["node"] for each in tree["found"]}, found)
+            result = await command(self.node.path, "resolve", name)
+            self.assertEqual(result.exit_code, 0)
+            self.assertIn(next(iter(found)), result.output)
+        for name, outcome, why in (
+            ("delta", "nxdomain", "no linked node has this name"),
+            ("example.com", "forwarded", "it is forwarded to 192.0.2.53"),
+            ("10.77.9.9", "nxdomain", "no linked node has this address"),
+            ("192.0.2.1", "forwarded", "is not in the mesh's networks"),
+        ):
+            result = await command(self.node.path, "resolve", name)
+            self.assertEqual(result.exit_code, 2, name)
+            self.assertIn(outcome, result.output)
+            self.assertIn(why, result.output)
+        result = await command(self.node.path, "resolve", "-o", "json", "delta")
+        self.assertEqual(json.loads(result.output)["outcome"], "nxdomain")
+        for name in ("", "x" * 254):
+            with self.assertRaises(OperatorError):
+                await self.asked(self.client.get, f"/v1/resolve?name={name}")
+
+    async def test_names_for_addresses(self) -> None:
+        """`explain` takes names; one that leads nowhere is refused with the reason."""
+        result = await command(self.node.path, "explain", "alpha", "bravo.mesh")
+        self.assertIn("10.77.1.2 belongs to bravo", result.output)
+        result = await command(self.node.path, "explain", "alpha", "delta")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("delta.mesh: no linked node has this name", result.output)
+        result = await command(self.node.path, "ping", "delta.mesh")
+        self.assertIn("is no linked node and no address of one", result.output)
 
     async def test_capture_of_one_node(self) -> None:
         """The packets of one node, by its name or its id."""

@@ -37,7 +37,10 @@ class Commands(unittest.TestCase):
     async def test_status(self) -> None:
         """A line for this node and one for each peer, none wider than a terminal."""
         text = await self.says("status")
-        first, keys, blank, head, bravo, charlie = text.splitlines()
+        first, names, keys, blank, head, bravo, charlie = text.splitlines()
+        self.assertEqual(
+            names, "names below mesh at 10.77.255.254; queries: 50 answered, 51 nxdomain"
+        )
         self.assertEqual(first, "alpha  10.77.1.1/24  ready, up 1m30s, linked 2 of 4 expected")
         self.assertEqual(
             keys,
@@ -110,7 +113,12 @@ class Commands(unittest.TestCase):
         bad = replace(self.node.now.ready[0], ok=False, reason="not linked to any node")
         dial = DialStatus("delta", False, "192.0.2.4:4567", 3, "Connection refused", 4.2)
         self.node.now = replace(
-            self.node.now, ready=(bad,), peers=(), dials=(dial,), certificate_expiry=EPOCH
+            self.node.now,
+            ready=(bad,),
+            peers=(),
+            dials=(dial,),
+            certificate_expiry=EPOCH,
+            names=None,
         )
         lines = (await self.says("status", code=2)).splitlines()
         self.assertIn("not ready", lines[0])

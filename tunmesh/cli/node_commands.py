@@ -85,7 +85,7 @@ def _show(tree: dict[str, Any], output: str) -> None:
         _say(views.status(tree, output == "wide", columns))
 
 
-@click.command(cls=OneLineErrors)
+@click.command(cls=OneLineErrors, short_help="Show this node's own addresses.")
 @node_option
 @_output("table", "json")
 def address(node: Client, output: str) -> None:

@@ -22,6 +22,7 @@ from tunmesh.names.responder import Responder
 from tunmesh.names.settings import NamesSettings
 from tunmesh.names.upstream import Upstream
 from tunmesh.names.zone import Zone
+from tunmesh.node.own_addresses import OwnAddresses
 from tunmesh.node.parts import Parts
 from tunmesh.status import KnownNode, NamesStatus
 
@@ -71,8 +72,11 @@ class Names:
     """`is_in_mesh()`: whether this node is in its mesh, so that a node that it does not know does
     not exist."""
 
-    def __init__(self, parts: Parts, is_in_mesh: Callable[[], bool]) -> None:
+    def __init__(
+        self, parts: Parts, addresses: OwnAddresses, is_in_mesh: Callable[[], bool]
+    ) -> None:
         self._parts = parts
+        self._addresses = addresses
         self._is_in_mesh = is_in_mesh
         self._settings = settings = parts.settings.names
         self._made = -math.inf
@@ -117,12 +121,15 @@ class Names:
     def _members(self) -> Iterator[Member]:
         parts = self._parts
         routes = parts.table.routes
+        claimed = {own.address for own in self._addresses.statuses if not own.is_usable}
         peers = {peer.record.id: peer for peer in parts.peers}
         for record in parts.peers.by_right():
             peer = peers.get(record.id)
-            addresses = (each.ip for each in record.addresses)
-            if peer is not None:
-                addresses = (each for each in addresses if routes.get(each.packed) is peer)
+            if peer is None:
+                addresses = (each.ip for each in record.addresses if str(each) not in claimed)
+            else:
+                found = (each.ip for each in record.addresses)
+                addresses = (each for each in found if routes.get(each.packed) is peer)
             yield Member(record, tuple(addresses))
 
     def _shuffle(self, records: list[Any]) -> None:

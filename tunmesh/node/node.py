@@ -63,7 +63,7 @@ class Node:
             parts, self._links.dials, self._changed, self._links.readdressed, failed
         )
         self._readiness = Readiness(parts, self._links.dials, self._addresses, self._story)
-        self._names = Names(parts, self._readiness.is_in_mesh)
+        self._names = Names(parts, self._addresses, self._readiness.has_joined)
         self._mesh_port = MeshPort(
             host.reactor,
             self._links.connector.accept,

@@ -82,6 +82,11 @@ class Readiness:
         """Whether it is linked, or the first node of its mesh."""
         return len(self._parts.peers) > 0 or self._dials.is_first
 
+    def has_joined(self) -> bool:
+        """Whether it is in the mesh, or seems to be the only replica so far."""
+        is_shared = bool(self._parts.me.record.automatic)
+        return self.is_in_mesh() or (is_shared and bool(self._dials.leads_back))
+
     @property
     def started(self) -> float:
         return self._started
