@@ -17,6 +17,7 @@ from tests.packets.test_virtio import PLAIN, ip_packet, segment4, segment6
 from tests.support import configs
 from tests.support.nameservers import answer, query
 from tests.wire.test_messages import PAYLOADS, RECORD_BYTES
+from tunmesh.assigner import wire
 from tunmesh.wire.netstring import encode
 from tunmesh.wire.proofs import Claim, decode_shown
 
@@ -35,6 +36,7 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
         "segments": _segments(),
         "gossip": _gossip(),
         "dns": _dns(),
+        "assigner": _assigner(),
         "config": {
             "minimal": configs.MINIMAL.encode(),
             "original": configs.ORIGINAL.encode(),
@@ -90,6 +92,26 @@ def _handshake() -> dict[str, bytes]:
     heads = [message[:255] for message in HONEST.carried]
     raw = {f"message-{n}": b"\2\1\0\1" + bytes((len(m),)) + m for n, m in enumerate(heads)}
     return changes | raw
+
+
+def _assigner() -> dict[str, bytes]:
+    """Requests of 18 bytes after a first byte: 1 for both families, 255 for requests of 16."""
+    put4, put6 = (
+        [wire.request(wire.PUT, ip_address(f"{start}{n}")) for n in (1, 2, 3)]
+        for start in ("10.77.3.", "fd77::")
+    )
+    off = [wire.request(wire.TAKE_OFF, ip_address(each)) for each in ("10.77.3.1", "fd77::1")]
+    refused = [
+        wire.request(wire.PUT, ip_address(each))
+        for each in ("10.77.3.0", "10.77.255.254", "192.0.2.1", "fd77::", "fe80::1")
+    ]
+    return {
+        "too-many": b"\1" + b"".join(put4 + put6),
+        "moved": b"\1" + b"".join([put4[0], put4[1], off[0], put4[2], put6[0], off[1], off[1]]),
+        "one-family": b"\0" + b"".join(put4[:1] + put6[:1] + off),
+        "refused": b"\1" + b"".join(refused),
+        "other-size": b"\xff" + put4[0],
+    }
 
 
 def _packet() -> dict[str, bytes]:

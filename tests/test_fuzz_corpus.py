@@ -70,6 +70,10 @@ class Corpus(unittest.SynchronousTestCase):
         """Packets at the DNS address, queries and answers of name servers do no harm."""
         self.replays("dns")
 
+    def test_assigner(self) -> None:
+        """The helper puts no address but hosts of its networks, two of each at most."""
+        self.replays("assigner")
+
     def test_every_target_is_replayed(self) -> None:
         """Every target has a test above, and a corpus."""
         for target in TARGETS:

@@ -6,7 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-TARGETS = ("netstring", "messages", "handshake", "packet", "segments", "gossip", "config", "dns")
+TARGETS = (
+    "netstring",
+    "messages",
+    "handshake",
+    "packet",
+    "segments",
+    "gossip",
+    "config",
+    "dns",
+    "assigner",
+)
 
 Check = Callable[[bytes], None]
 

@@ -20,6 +20,7 @@ from twisted.web.server import Site
 
 from tests.api.test_public import Connection, Response
 from tests.observe.test_metrics import a_status, sample_of
+from tests.support.control import HELD
 from tunmesh.api import read_only
 from tunmesh.api.page import resource
 from tunmesh.errors import OperatorError
@@ -187,6 +188,15 @@ class Shown(Case):
         self.assertIn("not ready", text)
         self.assertLess(text.index("not linked to any node"), text.index("Linked"))
         self.assertIn("delta 192.0.2.4:4567 Connection refused", text)
+
+    def test_automatic_addresses(self) -> None:
+        """What the node has chosen is shown when it has it; before, how far it has come."""
+        coming = replace(HELD, version=6, state="claiming", address="fd77::1/64")
+        self.status = replace(self.status, automatic=(HELD, coming))
+        self.assertIn("alpha 10.77.1.1/24, claiming fd77::1/64 ready", self.text())
+        coming = replace(coming, state="joining", address="")
+        self.status = replace(self.status, automatic=(HELD, coming))
+        self.assertIn("alpha 10.77.1.1/24, joining ready", self.text())
 
     def test_names_are_text(self) -> None:
         """What a peer says of itself is shown as text, whatever it is."""

@@ -283,6 +283,21 @@ class Warnings(LintCase):
         self.certificate(Holder("mesh", "192.0.2.1", end=365 * DAY))
         self.assertEqual(self.warnings(text.replace("alice.example", "192.0.2.1")), [])
 
+    def test_name_of_a_container(self) -> None:
+        """An automatic address follows from the name; a container's random host name is no name to
+        follow from."""
+        text = GOOD.replace("198.18.1.2/24", "auto")
+        self.patch(socket, "gethostname", lambda: "4f2a90c1b7de")
+        (warning,) = self.warnings(text)
+        self.assertIn("tun_mesh/clustering/node_name: is not given, and the host name", warning)
+        self.assertIn("4f2a90c1b7de is that of a container", warning)
+        for name in ("auto", "web-1"):
+            named = text.replace("clustering:", f"clustering:\n    node_name: {name}")
+            self.assertEqual(self.warnings(named), [])
+        self.assertEqual(self.warnings(GOOD), [], "static")
+        self.patch(socket, "gethostname", lambda: "web-1")
+        self.assertEqual(self.warnings(text), [])
+
     def test_issuer_that_has_expired(self) -> None:
         """The dates of the issuers are checked as well, and logged at the start."""
         root = Holder("root", begin=-9 * DAY, end=-5 * DAY)

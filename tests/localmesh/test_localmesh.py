@@ -420,12 +420,13 @@ class RunTests(unittest.TestCase):
     skip = netns.skip_reason()
     timeout = 100
 
-    def start(self, statements: str = "", keep: bool = False, **react: str) -> Run:
-        """Run 2 nodes after `statements`; `react` maps a text in the output to a signal."""
+    def start(self, statements: str = "", options: str = "False", **react: str) -> Run:
+        """Run 2 nodes after `statements`, with these further arguments; `react` maps a text in the
+        output to a signal."""
         self.directory = short_directory(self)
         code = (
             "import sys; from tunmesh.localmesh import plan, run\n"
-            f"{statements}\nsys.exit(run.main(2, {keep}))"
+            f"{statements}\nsys.exit(run.main(2, {options}))"
         )
         environment = {
             **os.environ,
@@ -458,6 +459,19 @@ class RunTests(unittest.TestCase):
         self.assertRegex(run.output, r"node1 +10\.77\.0\.1/16, fd77::1/64 +ready, up")
         self.assert_nothing_left()
 
+    async def test_automatic(self) -> None:
+        """The same with one config for all nodes: each has the addresses that follow from its name,
+        also after it was killed."""
+        run = self.start(options="False, auto=True")
+        code = await run.done
+        self.assertEqual(code, 0, run.output)
+        self.assertIn("1 config for all nodes", run.output)
+        self.assertIn("every node has the addresses of its name", run.output)
+        first = NodePlan(1, automatic=True)
+        addresses = re.escape(f"{first.ipv4}/16, {first.ipv6}/64")
+        self.assertRegex(run.output, rf"node1 +{addresses} +ready, up")
+        self.assert_nothing_left()
+
     async def test_failure(self) -> None:
         """If nodes cannot use their config, the run fails and shows their output."""
         run = self.start("plan.LISTEN_PORT = 70000")
@@ -483,7 +497,7 @@ class RunTests(unittest.TestCase):
     async def test_keep(self) -> None:
         """With the option to stay, it explains how to look around, until Ctrl-C ends it
         successfully."""
-        run = self.start(keep=True, **{"until Ctrl-C": "INT"})
+        run = self.start(options="True", **{"until Ctrl-C": "INT"})
         self.assertEqual(await run.done, 0, run.output)
         self.assertRegex(run.output, r"the live page: http://127\.0\.0\.1:\d+/")
         self.assertRegex(run.output, r"nsenter .*--net=/proc/\d+/fd/\d+ ping 10\.77\.0\.2")
@@ -492,7 +506,7 @@ class RunTests(unittest.TestCase):
     async def test_killed_meanwhile(self) -> None:
         """Its printed command lines show the state of each node; if a user kills a node, the mesh
         ends too."""
-        run = self.start(keep=True, **{"node2 has ended by itself (signal 9)": "INT"})
+        run = self.start(options="True", **{"node2 has ended by itself (signal 9)": "INT"})
         await run.shows("until Ctrl-C")
         lines = re.findall(r"\S+/tunmesh status --socket \S+/node\d\.sock", run.output)
         self.assertEqual(len(lines), 2)

@@ -12,6 +12,7 @@ Nothing is changed, and no privilege is needed beyond reading the files that are
 
 from __future__ import annotations
 
+import re
 import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +40,7 @@ from tunmesh.netlink.overlaps import Overlay
 from tunmesh.pki import pem
 from tunmesh.tls import certificates
 
+_CONTAINER_ID = re.compile(r"[0-9a-f]{12}")  # the host name that Docker and podman give
 MIN_PATIENCE = 3  # stale_threshold by reregistration_interval, as the original advised
 
 
@@ -116,6 +118,24 @@ def _name(clustering: Clustering, _now: float) -> Iterator[_Remark]:
         given = "is not given" if clustering.node_name is None else "is auto"
         text = f"{given}, and the host name {shown(host)} cannot be a node's name; set it to "
         yield _Remark(("node_name",), f"{text}{NODE_NAME_FORM}", is_error=True)
+
+
+def _passing_name(whole: Config, _now: float) -> Iterator[_Remark]:
+    """A name that is another one at the next start, where the address follows from it."""
+    families = (whole.networking.ipv4, whole.networking.ipv6)
+    is_automatic = any(
+        family is not None and isinstance(family.node_address_cidr, Automatic)
+        for family in families
+    )
+    host = socket.gethostname()
+    if is_automatic and whole.clustering.node_name is None and _CONTAINER_ID.fullmatch(host):
+        text = f"is not given, and the host name {host} is that of a container, which is another "
+        yield _Remark(
+            ("clustering", "node_name"),
+            f"{text}one in its successor: its automatic address would be, too; auto takes the "
+            "container's name from the DNS",
+            is_logged=True,
+        )
 
 
 def _urls(clustering: Clustering, _now: float) -> Iterator[_Remark]:
@@ -292,6 +312,7 @@ _CHECKS: _Checks = (
     (("tun_mesh", "clustering", "auth"), Auth, _secrets),
     (("tun_mesh", "control_api", "ssl"), Ssl, _certificate),
     (("tun_mesh",), Config, _named),
+    (("tun_mesh",), Config, _passing_name),
     (("tun_mesh", "monitoring"), Monitoring, _monitoring),
     ((*_TIMING, "local"), LocalRegistration, _patience),
     ((*_TIMING, "mesh"), MeshRegistration, _patience),

@@ -11,11 +11,17 @@ export function showState(text, kind) {
   at("state").className = `badge ${kind}`;
 }
 
+// What the node has, and how far it has come with what it does not have yet.
+function addressesOf(node) {
+  const missing = node.automatic.filter((own) => !own.usable);
+  return [...node.addresses, ...missing.map((own) => `${own.state} ${own.address}`.trim())].join(", ");
+}
+
 export function showNode(report) {
   const { node, peers } = report;
   document.title = `${node.name} · tunmesh`;
   put(at("name"), node.name);
-  put(at("addresses"), node.addresses.join(", ") || "no address yet");
+  put(at("addresses"), addressesOf(node));
   put(at("about"), `up ${duration(node.uptime)} · tunmesh ${node.version}`);
   showState(report.ready ? "ready" : "not ready", report.ready ? "good" : "bad");
   keep(at("problems").firstElementChild, report.problems.map((text, i) => [String(i), text]),

@@ -23,7 +23,7 @@ def document(template: Template, report: Json, events: Sequence[Mapping[str, obj
     node, ready = report["node"], report["ready"]
     return template.substitute(
         name=escape(node["name"]),
-        addresses=escape(", ".join(node["addresses"]) or "no address yet"),
+        addresses=escape(_addresses(node)),
         state="ready" if ready else "not ready",
         state_class="good" if ready else "bad",
         uptime=duration(node["uptime"]),
@@ -36,6 +36,14 @@ def document(template: Template, report: Json, events: Sequence[Mapping[str, obj
         queries="".join(_queries(report)),
         drops="".join(_drops(report)),
         events="".join(map(_event, reversed(events[-SHOWN_EVENTS:]))),
+    )
+
+
+def _addresses(node: Json) -> str:
+    """What the node has, and how far it has come with what it does not have yet."""
+    missing = [own for own in node["automatic"] if not own["usable"]]
+    return ", ".join(
+        [*node["addresses"], *(f"{own['state']} {own['address']}".strip() for own in missing)]
     )
 
 

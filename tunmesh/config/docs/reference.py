@@ -104,6 +104,7 @@ An **error** is what a node would refuse to start with. Apart from wrong keys an
 A **warning** does not change the exit code. There are warnings about
 
 - a key without effect;
+- an automatic address that follows from a container's random host name;
 - a secret that is easy to guess, or whose file everybody can read;
 - a certificate (or that of an issuer) that has expired, is not valid yet or expires within 30 days,
   or that does not name the advertised host although host names are verified;
