@@ -9,9 +9,10 @@ probe, claim, defend (in the spirit of RFC 5227). One machine for each IP versio
 
 **Probing** costs nothing: a node knows the records of all that its peers are linked with, and takes
 the first candidate that none of them has. It begins when it knows them, or after JOIN_WAIT. What is
-reserved for a node that is away is taken only when nothing else is left, and not for KEPT_WAIT. An
-address of a node with its own name is taken for its own before it was restarted, unless it is
-linked with that node itself: then that one lives.
+reserved for a node that is away is taken only when nothing else is left, and not for KEPT_WAIT;
+then what nodes have that it only heard of, since a member can invent such nodes. An address of a
+node with its own name is taken for its own before it was restarted, unless it is linked with that
+node itself: then that one lives.
 
 **Claiming** is to say so in a further revision of its record. Who routes the address to another
 node refuses it to this one (membership.claims). It is held when CLAIM_WAIT has passed without an
@@ -86,7 +87,8 @@ def standing(
     Nodes that claim the same have no vote, nor have others of their source: one member cannot take
     an address from a node whom the others know. Nor have newcomers: they cannot know who was first.
     Of two halves the claimant decides that takes precedence. A node whose address is assigned to it
-    cannot give way, so if it takes precedence, it needs only one vote to get it.
+    cannot give way, so if it takes precedence, more than a third of the votes are enough for it.
+    One vote would not be: a member with two source addresses could renumber a whole mesh.
     """
     text = str(address)
     rivals = [peer for peer in peers if text in peer.view.claims]
@@ -109,7 +111,7 @@ def standing(
     is_assigned = any(address.version not in peer.record.automatic for peer in first)
     holder = first[0].record.name if first else (against or rivals)[0].holder
     objectors = frozenset(peer.source for peer in (*first, *against))
-    return Standing(objectors, is_lost or (is_assigned and count > 0), holder)
+    return Standing(objectors, is_lost or (is_assigned and 3 * count > voters.count), holder)
 
 
 def _is_senior(one: NodeRecord, other: NodeRecord) -> bool:
@@ -128,6 +130,7 @@ class Facts:
     # The addresses of all others, by the name of the node that has it; those of a node with the
     # name of this one that it is not linked with are not among them.
     taken: Mapping[Address, str] = field(default_factory=dict)
+    heard: Collection[Address] = ()  # those of them that no linked node has
     # Addresses that are reserved for nodes that are away, of other names: since when.
     kept: Mapping[Address, float] = field(default_factory=dict)
 
@@ -254,7 +257,10 @@ class Acquisition:
         found = self._first(facts.taken, self._avoided, facts.kept)
         if found is None:
             kept = [each for each, since in facts.kept.items() if now - since < KEPT_WAIT]
-            found = self._first(facts.taken, self._avoided, kept)
+            seen = facts.taken.keys() - facts.heard
+            found = self._first(facts.taken, self._avoided, kept) or self._first(
+                seen, self._avoided, kept
+            )
         if found is None:
             if self.state is State.FULL:
                 return []

@@ -116,12 +116,15 @@ class OwnAddresses:
         roster, dials = parts.roster, self._dials
         is_first = dials.is_first or bool(dials.leads_back)
         is_settled = all(machine.state is State.HELD for machine in self._machines)
+        taken = {} if is_settled and not self._is_contested() else self._taken()
+        linked = {address.ip for record in roster.linked() for address in record.addresses}
         return Facts(
             now=parts.now,
             is_linked=len(parts.peers) > 0 or is_first,
             knows_all=roster.hearsay.is_complete,
             is_whole=all(map(roster.is_linked, roster.hearsay)),
-            taken={} if is_settled and not self._is_contested() else self._taken(),
+            taken=taken,
+            heard=taken.keys() - linked if taken else (),
             kept=roster.claims.kept(parts.me.record.name),
         )
 
