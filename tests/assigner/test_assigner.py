@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial import unittest
 
 from tunmesh.assigner import wire
-from tunmesh.assigner.assigner import HelpedAssigner
+from tunmesh.assigner.assigner import PATIENCE, HelpedAssigner
 from tunmesh.errors import OperatorError
 
 ADDRESS = ip_interface("10.77.3.5/24")
@@ -80,6 +80,22 @@ class Requests(unittest.SynchronousTestCase):
             self.lost, ["the helper process that puts addresses on the device is gone"]
         )
         self.assertEqual(self.loop.readers, set())
+
+    def test_no_answer(self) -> None:
+        """A helper that was stopped is as good as none; what it says later does not matter."""
+        put, later = self.assigner.put(ADDRESS), self.assigner.put(OTHER)
+        self.loop.advance(PATIENCE / 2)
+        self.assertNoResult(put)
+        self.loop.advance(PATIENCE)
+        error = self.failureResultOf(put, OperatorError).value
+        self.assertEqual(
+            str(error),
+            "cannot put 10.77.3.5/24 on the device: the helper process does not answer",
+        )
+        self.failureResultOf(later, OperatorError)
+        self.answer()
+        self.answer()
+        self.assertEqual(self.lost, [])
 
     def test_out_of_turn(self) -> None:
         """An answer to nothing is no helper of ours."""

@@ -106,7 +106,7 @@ class Commands(unittest.TestCase):
         self.node.now = replace(self.node.now, automatic=(full,), ready=(check,))
         lines = (await self.says("address", code=2)).splitlines()
         self.assertEqual(lines[-1], f"! {reason}")
-        self.assertEqual(lines[-4].split()[:4], ["-", "auto", "full", "1m"])
+        self.assertEqual(lines[-4].split()[:5], ["none", "(IPv4)", "auto", "full", "1m"])
 
     async def test_status_problems(self) -> None:
         """Problems come first, in words, and the exit code tells of them."""

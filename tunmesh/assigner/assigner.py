@@ -17,6 +17,7 @@ from tunmesh.addresses import Interface
 from tunmesh.assigner import wire
 from tunmesh.errors import OperatorError
 
+PATIENCE = 30.0  # seconds; an answer takes a millisecond, or some seconds on a machine that is busy
 _GONE = "the helper process that puts addresses on the device is gone"
 
 
@@ -53,9 +54,13 @@ class HelpedAssigner:
             self._helper.send(wire.request(what, interface.ip))
         except OSError:  # it is gone, or hundreds of requests wait: nobody can go on from there
             answered.errback(OperatorError(f"cannot {words}: {_GONE}"))
-        else:
-            self._waiting.append((words, answered))
-        return answered
+            return answered
+        self._waiting.append((words, answered))
+
+        def give_up(*_: object) -> None:
+            raise OperatorError(f"cannot {words}: the helper process does not answer")
+
+        return answered.addTimeout(PATIENCE, self._reactor, give_up)
 
     # --- IReadDescriptor ---
 

@@ -60,7 +60,8 @@ def addresses(tree: Json) -> Iterator[str]:
     for own in node["automatic"]:
         state = click.style(own["state"], fg="green" if own["usable"] else "yellow")
         place = f"choice {own['number'] + 1} in {own['network']}" if own["address"] else ""
-        rows.append([own["address"] or "-", "auto", state, duration(own["for"]), place])
+        which = own["address"] or f"none (IPv{own['version']})"
+        rows.append([which, "auto", state, duration(own["for"]), place])
     yield from table(["ADDRESS", "KIND", "STATE", "FOR", "CHOSEN AS"], rows, left=5)
     for own in node["automatic"]:
         for passed in own["passed_over"]:
@@ -158,7 +159,8 @@ def graph(tree: Json) -> Iterator[str]:
             said = f"all {everybody} others" if everybody > 1 else names[others[0]]
         else:
             said = ", ".join(sorted(names[other] for other in others)) or "nobody"
-        yield f"{names[node['id']]}  {', '.join(node['addresses'])}  linked with {said}"
+        parts = (names[node["id"]], ", ".join(node["addresses"]), f"linked with {said}")
+        yield "  ".join(filter(None, parts))
     if tree["links_left_out"]:
         yield "Links between other nodes are left out: there are too many of them."
 
