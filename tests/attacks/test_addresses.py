@@ -212,6 +212,19 @@ class Newcomers(AddressCase):
         self.assertTrue(e.held)
         self.assertLessEqual(len(e.logged("address_taken")), PATIENCE + 1)
 
+    def test_all_taken(self) -> None:
+        """A member that claims all that is free in a small network, eight addresses with each
+        identity, leaves newcomers none: they say so. Who has one keeps it."""
+        before = [member.held[0] for member in self.members]
+        every = [str(each) for each in SMALL.hosts()]
+        for number in (0, 1):
+            self.join(claimant(100 + number, *every[8 * number : 8 * number + 8]))
+        e = self.add("e")
+        for number in (0, 1):
+            self.join(claimant(100 + number, *every[8 * number : 8 * number + 8]), HOSTILE, e)
+        self.mesh.until(lambda: bool(e.logged("network_full")), 30.0)
+        self.assert_kept(before)
+
     def test_invented_nodes(self) -> None:
         """A member that invents nodes with all addresses of the network keeps nobody from getting
         one: nobody is linked with these nodes."""
