@@ -7,12 +7,12 @@ PATIENCE=30 # seconds that something may take to come true
 
 step() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
 
-# What the last command said, and the last that each node said.
+# What the last command said, and the last that each container said.
 fail() {
     local container
     step "NOT SO: $*"
     cat "$scratch/output"
-    for container in $("$ENGINE" ps --all --quiet --filter "ancestor=$IMAGE"); do
+    for container in $("$ENGINE" ps --all --quiet); do
         "$ENGINE" inspect --format '--- {{.Name}}' "$container"
         "$ENGINE" logs --tail 5 "$container" 2>&1
     done

@@ -155,8 +155,9 @@ class WrittenTests(InitCase):
             self.assertEqual(config.control_api.listen_port, 7777)
             text = "".join(tree(where).values())
             self.assertIn("10.50.15.254", text)
-            for default in ("10.9.", "fd09:", "<<", "https://tunmesh"):
+            for default in ("10.9.", "fd09:", "https://tunmesh"):
                 self.assertNotIn(default, text)
+            self.assertNotRegex(text, r"<<(?!: \*)")  # YAML's merge key is no choice
             self.assertNotRegex(text, r"(?<!#) 4567\b(?! is also)")
 
     def test_bootstrap(self) -> None:

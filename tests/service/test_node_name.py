@@ -90,7 +90,9 @@ class LookUpTests(SynchronousTestCase):
 
     def named(self, name: bytes | None) -> ChosenName:
         """What a node is called whose address has this name."""
-        return choose("auto", NO_NETWORKS, self.server(lambda query: [reply(query, name)]).port)
+        return choose(
+            "auto", NO_NETWORKS, port=self.server(lambda query: [reply(query, name)]).port
+        )
 
     def test_container(self) -> None:
         """The name of a container is the first label; the log says of which address it is."""
@@ -106,7 +108,7 @@ class LookUpTests(SynchronousTestCase):
     def test_own_address(self) -> None:
         """The query is about an address of this machine, and never about that of the loopback."""
         server = self.server(lambda query: [reply(query, b"web-1.net")])
-        choose("auto", NO_NETWORKS, server.port)
+        choose("auto", NO_NETWORKS, port=server.port)
         (pointer,) = server.asked
         self.assertTrue(pointer.endswith((".in-addr.arpa", ".ip6.arpa")), pointer)
         self.assertFalse(pointer.endswith(".127.in-addr.arpa"), pointer)
@@ -137,12 +139,12 @@ class LookUpTests(SynchronousTestCase):
             loop = query[:2] + struct.pack("!HHHHH", 0x8180, 0, 1, 0, 0) + b"\xc0\x0c"
             return [b"\0", b"\xff" * 40, loop, reply(query, b"evil.x", True), reply(query, b"a.b")]
 
-        self.assertEqual(choose("auto", NO_NETWORKS, self.server(answer).port).name, "a")
+        self.assertEqual(choose("auto", NO_NETWORKS, port=self.server(answer).port).name, "a")
 
     def test_silence(self) -> None:
         """A name server that does not answer costs no more than the stated time."""
         self.patch(node_name, "PATIENCE", 0.05)
-        chosen = choose("auto", NO_NETWORKS, self.server(lambda _query: []).port)
+        chosen = choose("auto", NO_NETWORKS, port=self.server(lambda _query: []).port)
         self.assert_host_name(chosen, r"the reverse lookup failed: no answer from 127\.0\.0\.11.*")
 
     def test_only_the_mesh(self) -> None:
@@ -150,7 +152,14 @@ class LookUpTests(SynchronousTestCase):
         there yet."""
         self.resolv_conf("nameserver 10.9.255.254\n")
         server = self.server(lambda query: [reply(query, b"web-1.net")])
-        chosen = choose("auto", (ip_network("10.9.0.0/16"),), server.port)
+        chosen = choose("auto", (ip_network("10.9.0.0/16"),), port=server.port)
+        self.assertEqual(chosen.name, "web-1")
+
+    def test_listed_server(self) -> None:
+        """Where the config says which servers other names are forwarded to, the first is asked."""
+        self.resolv_conf("nameserver 192.0.2.53\n")
+        server = self.server(lambda query: [reply(query, b"web-1.net")])
+        chosen = choose("auto", NO_NETWORKS, (ip_address("127.0.0.11"),), server.port)
         self.assertEqual(chosen.name, "web-1")
 
     def test_no_server(self) -> None:
@@ -158,7 +167,9 @@ class LookUpTests(SynchronousTestCase):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
             closed.bind(("127.0.0.11", 0))
             port = closed.getsockname()[1]
-        self.assert_host_name(choose("auto", (), port), "the reverse lookup failed: .* refused")
+        self.assert_host_name(
+            choose("auto", (), port=port), "the reverse lookup failed: .* refused"
+        )
         self.patch(node_name, "RESOLV_CONF", Path("/nowhere/resolv.conf"))
         self.assert_host_name(choose("auto", ()), r"the reverse lookup failed: No such file.*")
 
@@ -188,7 +199,7 @@ class NoAddressTests(SynchronousTestCase):
             netns.wire(machine, "172.30.0.5/24", switch, "172.30.0.1/24")
             server = NameServer(lambda query: [reply(query, b"project-db-1.project_back")])
             self.addCleanup(server.close)
-            chosen = choose("auto", NO_NETWORKS, server.port)
+            chosen = choose("auto", NO_NETWORKS, port=server.port)
         self.assertEqual(chosen, ChosenName("project-db-1", "the name of 172.30.0.5 in the DNS"))
         self.assertEqual(server.asked, ["5.0.30.172.in-addr.arpa"])
 

@@ -183,7 +183,7 @@ def _user(_ctx: click.Context, _parameter: click.Parameter, value: str) -> User:
     metavar=CONDITIONS,
     callback=_conditions,
     multiple=True,
-    default=["tun"],
+    default=["address"],
     show_default=True,
     help="When it begins, as for tunmesh wait.",
 )

@@ -98,7 +98,9 @@ class NodeService(Service):
 
     def _choose_name(self) -> ChosenName:
         networks = [overlay.network for overlay in self._plan.overlays]
-        return node_name.choose(self._config.clustering.node_name, networks)
+        dns = self._config.networking.dns
+        servers = dns.servers if dns is not None else ()
+        return node_name.choose(self._config.clustering.node_name, networks, servers)
 
     def privilegedStartService(self) -> None:
         """Do everything that needs root, and give up root."""

@@ -49,14 +49,20 @@ class ChosenName:
 
 
 def choose(
-    configured: str | None, networks: Sequence[Network], port: int = _DNS_PORT
+    configured: str | None,
+    networks: Sequence[Network],
+    servers: Sequence[Address] = (),
+    port: int = _DNS_PORT,
 ) -> ChosenName:
     """The name of this node. `networks` are those of the mesh: a name server there cannot be
-    reached yet. It blocks, for `PATIENCE` at most."""
+    reached yet. `servers`, if there are any, are asked instead of those in resolv.conf. It blocks,
+    for `PATIENCE` at most."""
     host = socket.gethostname()
     if configured != AUTO:
         return ChosenName(configured or host)
-    answer = run_in_child(partial(_look_up, networks, port)).decode() or "!the lookup crashed"
+    answer = (
+        run_in_child(partial(_look_up, networks, servers, port)).decode() or "!the lookup crashed"
+    )
     if answer.startswith("!"):
         return ChosenName(host, f"the host name, because {answer[1:]}")
     name, _, address = answer.partition(" ")
@@ -91,16 +97,16 @@ def is_address_like(label: str, address: Address) -> bool:
         return address.packed.hex() in label.replace("-", "").lower()
 
 
-def _look_up(networks: Sequence[Network], port: int) -> bytes:
+def _look_up(networks: Sequence[Network], servers: Sequence[Address], port: int) -> bytes:
     """What the child finds: the name and the address, or `!` and why there is none."""
     try:
-        return _reverse(networks, port).encode()
+        return _reverse(networks, servers, port).encode()
     except OSError as error:
         return f"!the reverse lookup failed: {error.strerror or error}".encode()
 
 
-def _reverse(networks: Sequence[Network], port: int) -> str:
-    servers = name_servers(RESOLV_CONF.read_text(errors="replace"))
+def _reverse(networks: Sequence[Network], servers: Sequence[Address], port: int) -> str:
+    servers = servers or name_servers(RESOLV_CONF.read_text(errors="replace"))
     outside = (each for each in servers if not any(each in network for network in networks))
     server = next(outside, _DOCKER)
     address = _own_address(server)

@@ -1,42 +1,125 @@
-# The Compose file: by podman-compose, Compose 2 or Compose 1.
+# Replicas: what `tunmesh init compose` writes, as its README says, by Compose 2, Compose 1 or
+# podman-compose.
 # shellcheck shell=bash
 # shellcheck disable=SC2154  # the capitals are those of `run`
 
 PROJECT=tunmesh-test-compose
 
-# Nothing is changed in the file but the names of the images; `name:` is unknown to Compose 1.
+# Nothing is changed in the files but the name of an image that would come from a registry; for podman
+# also what docs/replicas.md says of its resolver.
 compose() {
     local n
     find_compose || return 0
-    mkdir "$scratch/deploy"
-    cp -r "$deploy/compose" "$scratch/deploy/"
-    rm -rf "$scratch/deploy/compose/keys"
-    "$deploy/make-keys" "$scratch/deploy/compose/keys" 65532
-    sed -e "s|image: tunmesh\$|image: $IMAGE|" -e "s|image: docker.*busybox.*|image: $APPLICATION|" \
-        -e "s|image: registry.*pause.*|image: $APPLICATION\n  command: [sleep, infinity]\n  init: true|" -e /^name:/d \
-        "$deploy/compose.yaml" > "$scratch/deploy/compose.yaml"
-    holds "Compose starts what the Compose file says" by_compose up --no-build --detach
-    for n in 1 2 3; do
-        becomes "its check finds node$n healthy" healthy "$(container "node$n")"
-        becomes "node$n is linked to both others" linked "$(container "node$n")" 2
-    done
-    holds "app1 can ping node2" by_compose exec -T app1 ping -c 1 -W 2 "$MESH.2"
-    holds "… over IPv6 too" by_compose exec -T app1 ping -6 -c 1 -W 2 fd77::2
-    says "… and reads the page of app3" '^hello from app3$' \
-        by_compose exec -T app1 wget -qO- "http://$MESH.3:8080"
-    says "tunmesh status answers there" '^node1 .* ready, up' by_compose exec -T node1 tunmesh status
-    says "tunmesh doctor finds nothing wrong there" '^  ok  node1 runs, linked with 2 nodes$' \
-        by_compose exec -T node1 tunmesh doctor
-    says "the port for Prometheus has metrics" '^tunmesh_build_info\{node_name="node2",' \
-        by_compose exec -T app1 wget -qO- http://pause2:9464/metrics
-    says "… and the mesh's has none" '^404 ' page "$(container node1)" https://pause2:4567/metrics
-    says "packets to the mesh are guarded" "^$MESH.0/16 is guarded$" \
-        by_compose exec -T node1 tunmesh guard --show
-    holds "Compose restarts node3" by_compose restart --timeout 5 node3
-    says "… which said goodbye" 'node3 left the mesh' by_compose exec -T node1 tunmesh events
-    becomes "… and is linked again" linked "$(container node3)" 2
-    holds "Compose takes it all away" by_compose down --timeout 5
+    holds "tunmesh init compose, from the image, writes a deployment" init compose --name "$PROJECT"
+    sed -i "s|image: docker.io/.*|image: $APPLICATION|" "$scratch/compose/compose.yaml"
+    [ "$ENGINE" = docker ] || for_podman
+    holds "Compose starts it" by_compose up --build --detach
+    for n in 1 2 3; do becomes "replica $n has an address" has_address "$(replica "$n")"; done
+    becomes "the client's application, not tunmesh, reaches a replica by the service's name" reaches_any
+    replicas_are_users
+    scaling
+    lives
+    holds "Compose takes it all away" by_compose down --timeout 10
 }
+
+for_podman() {
+    echo 'networks: {default: {ipam: {config: [{subnet: 203.0.113.0/24}]}}}' >> "$scratch/compose/compose.yaml"
+    sed -i 's/127.0.0.11/203.0.113.1/' "$scratch/compose/config/config.yaml"
+}
+
+replicas_are_users() {
+    local one
+    one=$(replica 1)
+    says "process 1 of a replica is two users" '^Uid:\s+10001\s+65532\s+65532\s+65532$' \
+        "$ENGINE" exec "$one" cat /proc/1/status
+    also "… with no capability" '^CapEff:\s+0{16}$'
+    says "… nor has the application" '^CapEff:\s+0{16}$' \
+        "$ENGINE" exec --user 10001 "$one" cat /proc/self/status
+    ends "the application cannot read the key" 1 'Permission denied' \
+        "$ENGINE" exec --user 10001:10001 "$one" cat /etc/tunmesh/key.pem
+}
+
+# Five replicas, fewer, and five again: each has the address that it had.
+scaling() {
+    local n before=()
+    holds "Compose scales it to five" scale 5
+    for n in 1 2 3 4 5; do
+        becomes "replica $n has an address" has_address "$(replica "$n")"
+        before[n]=$(address_of "$(replica "$n")")
+    done
+    holds "five replicas, five addresses" [ "$(printf '%s\n' "${before[@]}" | sort --unique | wc --lines)" = 5 ]
+    for n in 1 2 3 4 5; do
+        becomes "replica $n is linked to all others and the client" linked "$(replica "$n")" 5
+        says "… and found by its own name" "^hello, this is ${before[n]}\$" \
+            in_client curl --silent --max-time 5 "http://$PROJECT-web-$n.mesh:8080"
+    done
+    becomes "the service's name leads to all five in turn" reaches_all 5
+    says "a replica finds the others, too" '^hello, this is ' "$ENGINE" exec "$(replica 2)" python3 -c \
+        'from urllib.request import urlopen; print(urlopen("http://web.mesh:8080").read().decode())'
+    holds "names of containers lead to them as before" in_client getent hosts client
+    silently "$ENGINE" kill --signal KILL "$(replica 3)"
+    becomes "of a replica that is killed nobody hears any more" reaches_all 4
+    holds "Compose scales it down to two" scale 2
+    becomes "… which the name leads to" reaches_all 2
+    holds "Compose scales it up again" scale 5
+    for n in 1 2 3 4 5; do
+        becomes "replica $n has the address that it had" has_address "$(replica "$n")" "${before[n]}"
+    done
+    becomes "… and the name leads to all" reaches_all 5
+}
+
+# What happens to one of the two in a container, and to a sidecar.
+lives() {
+    local two before
+    two=$(replica 2)
+    before=$(address_of "$two")
+    silently "$ENGINE" exec --user 10001:10001 "$two" sh -c 'kill -KILL $(cat /proc/1/task/1/children)'
+    if [ "$ENGINE" = docker ]; then
+        becomes "a replica whose application crashes is started again" restarted "$two"
+    else
+        becomes "a replica whose application crashes ends" ended "$two"
+        silently "$ENGINE" start "$two"
+    fi
+    becomes "… and has its address again" has_address "$two" "$before"
+    silently "$ENGINE" stop --time 10 "$two"
+    says "docker stop ends application and node, and says how the application ended" '^143$' \
+        "$ENGINE" inspect --format '{{.State.ExitCode}}' "$two"
+    says "… having said goodbye" 'gone' "$ENGINE" logs --tail 1 "$two"
+    becomes "… so that nobody looks for it" reaches_all 4
+    holds "the client's node restarts" by_compose restart --timeout 10 client-node
+    becomes "… and its application goes on" reaches_all 4
+}
+
+# init KIND OPTION…: into $scratch/KIND, by the image.
+init() {
+    "$ENGINE" run --rm --network none --no-healthcheck --volume "$scratch:/out" "$IMAGE" \
+        tunmesh init "$1" --image "$IMAGE" "${@:2}" "/out/$1"
+}
+
+# has_address CONTAINER [ADDRESS]
+has_address() {
+    "$ENGINE" exec "$1" tunmesh wait --for address --timeout 1 &&
+        [ "$(address_of "$1")" = "${2:-$(address_of "$1")}" ]
+}
+
+# Its IPv4 address in the mesh.
+address_of() {
+    "$ENGINE" exec "$1" tunmesh address -o json | "$PYTHON" -c '
+import json, sys
+print(next(each for each in json.load(sys.stdin)["addresses"] if "." in each))'
+}
+
+in_client() { by_compose exec -T client-app "$@"; }
+reaches_any() { in_client curl --silent --max-time 5 http://web.mesh:8080; }
+
+# reaches_all COUNT: so many different replicas answer, and no query or connection fails.
+reaches_all() {
+    in_client sh -c 'for n in $(seq 40); do curl --silent --show-error --fail --max-time 5 http://web.mesh:8080 || exit 1; done' \
+        > "$scratch/answers" && [ "$(sort --unique "$scratch/answers" | wc --lines)" = "$1" ]
+}
+
+restarted() { [ "$("$ENGINE" inspect --format '{{.RestartCount}}' "$1")" -ge 1 ]; }
+ended() { [ "$("$ENGINE" inspect --format '{{.State.Running}}' "$1")" = false ]; }
 
 # find_compose: what this engine has, and how it names a container: project_service_1 or project-service-1.
 find_compose() {
@@ -58,5 +141,6 @@ find_compose() {
     step "     $("${COMPOSE[@]}" version 2> /dev/null | head -1)"
 }
 
-by_compose() { "${COMPOSE[@]}" --project-name "$PROJECT" --file "$scratch/deploy/compose.yaml" "$@"; }
-container() { echo "$PROJECT$between$1$between${2:-1}"; }
+by_compose() { (cd "$scratch/compose" && "${COMPOSE[@]}" "$@"); }
+scale() { by_compose up --detach --scale "web=$1"; }
+replica() { echo "$PROJECT${between}web${between}$1"; }

@@ -23,4 +23,3 @@ daemon() {
     silently "$ENGINE" rm --force --volumes tunmesh-test-node4
 }
 
-restarted() { [ "$("$ENGINE" inspect --format '{{.RestartCount}}' "$1")" -ge 1 ]; }

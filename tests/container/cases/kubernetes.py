@@ -1,8 +1,9 @@
-"""Turn the Kubernetes example into what `podman kube play` can do.
+"""Turn what `tunmesh init kubernetes` writes into what `podman kube play` can do.
 
-    python adapt.py FILE KEYS ADDRESS,ADDRESS,… CONTAINER=IMAGE… > pods.yaml
+    python kubernetes.py DIRECTORY ADDRESS,ADDRESS,… CONTAINER=IMAGE… > pods.yaml
 
-What podman cannot do, and what becomes of it:
+The StatefulSet gets the sidecar as kustomize would add it. What podman cannot do, and what becomes
+of it:
 
     StatefulSet                a Pod for each ordinal, with the next of the addresses
     headless Service           its name in /etc/hosts, with the addresses of all pods
@@ -10,10 +11,10 @@ What podman cannot do, and what becomes of it:
     environment by fieldRef    plain values
     probes over HTTPS          left out: podman would run curl in the container
     containerPort              left out: podman would take the port of the host
-    Secret                     KEYS, the directory that it would be made of: podman 4.3 does not
-                               decode the files in it
+    ConfigMap and Secret       the directory that they would be made of
+    the cluster's name server  left out: there is none
 
-All else stays as it is: the ConfigMap, the other volumes, the security context, the commands.
+All else stays as it is: the other volumes, the security context, the commands, the DNS settings.
 """
 
 from __future__ import annotations
@@ -30,37 +31,37 @@ Document = dict[str, Any]
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
-def adapted(
-    documents: Sequence[Document], keys: Path, addresses: Sequence[str], images: Mapping[str, str]
+def pods(
+    directory: Path, addresses: Sequence[str], images: Mapping[str, str]
 ) -> Iterator[Document]:
-    """The ConfigMap, and a Pod for each address."""
-    kinds = {document["kind"]: document for document in documents}
-    yield kinds["ConfigMap"]
-    template = kinds["StatefulSet"]["spec"]["template"]
-    service = kinds["Service"]["metadata"]["name"]
-    template["spec"]["hostAliases"] = [{"ip": each, "hostnames": [service]} for each in addresses]
-    for volume in template["spec"]["volumes"]:
-        if volume.pop("secret", None):
-            volume["hostPath"] = {"path": str(keys.absolute()), "type": "Directory"}
+    """A Pod for each address."""
+    base = directory.absolute() / "base"
+    service = _read(base / "service.yaml")["metadata"]["name"]
+    (labels,) = _read(directory / "statefulset" / "kustomization.yaml")["labels"]
+    app = _read(directory / "statefulset" / "app.yaml")
+    template = app["spec"]["template"]
+    sidecar = _read(directory / "sidecar" / "sidecar.yaml")["spec"]["template"]
+    template["metadata"]["labels"] |= sidecar["metadata"]["labels"] | labels["pairs"]
+    spec = template["spec"] | sidecar["spec"]
+    spec["hostAliases"] = [{"ip": each, "hostnames": [service]} for each in addresses]
+    spec["containers"] = spec.pop("initContainers") + spec["containers"]
+    del spec["dnsConfig"]["nameservers"][1:]
+    for volume in spec["volumes"]:
+        if volume.pop("projected", None):
+            volume["hostPath"] = {"path": str(base / "config"), "type": "Directory"}
+    template["spec"] = spec
     for ordinal, address in enumerate(addresses):
-        name = f"{kinds['StatefulSet']['metadata']['name']}-{ordinal}"
-        yield pod(template, name, ordinal, address, images)
+        yield _pod(template, f"{app['metadata']['name']}-{ordinal}", address, images)
 
 
-def pod(
-    template: Document, name: str, ordinal: int, address: str, images: Mapping[str, str]
-) -> Document:
+def _pod(template: Document, name: str, address: str, images: Mapping[str, str]) -> Document:
     """One pod of the set."""
     made = copy.deepcopy(template)
     made["metadata"]["name"] = name
-    spec = made["spec"]
-    spec["containers"] = spec.pop("initContainers") + spec["containers"]
-    fields = {
-        "metadata.name": name,
-        "status.podIP": address,
-        "metadata.labels['apps.kubernetes.io/pod-index']": str(ordinal),
-    }
-    for container in spec["containers"]:
+    fields = {"metadata.name": name, "status.podIP": address}
+    for label, value in made["metadata"]["labels"].items():
+        fields[f"metadata.labels['{label}']"] = value
+    for container in made["spec"]["containers"]:
         container["image"] = images[container["name"]]
         for key in ("restartPolicy", "ports", *PROBES):
             container.pop(key, None)
@@ -69,11 +70,14 @@ def pod(
     return {"apiVersion": "v1", "kind": "Pod", **made}
 
 
-def main(file: str, keys: str, addresses: str, *images: str) -> None:
-    documents = list(yaml.safe_load_all(Path(file).read_text()))
-    made = adapted(
-        documents, Path(keys), addresses.split(","), dict(image.split("=", 1) for image in images)
-    )
+def _read(file: Path) -> Document:
+    document: Document = yaml.safe_load(file.read_text())
+    return document
+
+
+def main(directory: str, addresses: str, *images: str) -> None:
+    named = dict(image.split("=", 1) for image in images)
+    made = pods(Path(directory), addresses.split(","), named)
     yaml.safe_dump_all(made, sys.stdout, sort_keys=False)
 
 

@@ -154,7 +154,8 @@ class Dns(Section):
         default=True,
         description="Forward queries for other names to the name servers in /etc/resolv.conf, "
         "which is read at the start. false: refuse them. A list: forward them to these "
-        "servers, for where resolv.conf has nothing but the DNS address of the mesh.",
+        "servers, for where resolv.conf has nothing but the DNS address of the mesh; "
+        "`node_name: auto` asks the first of them.",
         examples=[["127.0.0.11"]],
     )
 
