@@ -17,7 +17,7 @@ from tests.observe.test_metrics import sample_of
 from tests.support.control import CLAIMED, EPOCH, HELD, FakeNode, command
 from tunmesh.cli import views
 from tunmesh.cli.main import main
-from tunmesh.status import LEADS_BACK, Check, DialStatus, LostNode
+from tunmesh.status import LEADS_BACK, Check, DialStatus, LostNode, UrlReports
 
 reactor: Any = trial_reactor
 
@@ -67,9 +67,14 @@ class Commands(unittest.TestCase):
         """Each own address: static, or how it came to be chosen, and what was in the way."""
         self.assertEqual(
             (await self.says("address")).splitlines(),
-            ["ADDRESS       KIND    STATE  FOR  CHOSEN AS", "10.77.1.1/24  static"],
+            [
+                "ADDRESS       KIND    STATE  FOR  CHOSEN AS",
+                "10.77.1.1/24  static",
+                f"others dial {self.node.now.record.url}",
+            ],
         )
-        self.node.now = replace(self.node.now, automatic=(HELD, CLAIMED))
+        url = UrlReports(3, 2)
+        self.node.now = replace(self.node.now, automatic=(HELD, CLAIMED), url=url)
         lines = (await self.says("address", code=2)).splitlines()
         self.assertEqual(
             [line.split(maxsplit=4) for line in lines[:3]],
@@ -84,6 +89,7 @@ class Commands(unittest.TestCase):
             [
                 "10.77.8.9 was passed over: bravo has it",
                 "10.77.3.4 was passed over: another node has it",
+                f"others dial {self.node.now.record.url} (2 of 3 that tried it reached this node)",
             ],
         )
         self.node.now = replace(self.node.now, automatic=(HELD,))
@@ -94,6 +100,7 @@ class Commands(unittest.TestCase):
         self.node.now = replace(self.node.now, automatic=(HELD,))
         tree = json.loads(await self.says("address", "-o", "json"))
         self.assertEqual(tree["addresses"], ["10.77.1.1/24"])
+        self.assertEqual(tree["url"], self.node.now.record.url)
         (own,) = tree["automatic"]
         self.assertEqual((own["state"], own["usable"], own["number"]), ("held", True, 2))
         self.assertEqual(own["passed_over"][0], {"address": "10.77.8.9", "node": "bravo"})
@@ -106,7 +113,7 @@ class Commands(unittest.TestCase):
         self.node.now = replace(self.node.now, automatic=(full,), ready=(check,))
         lines = (await self.says("address", code=2)).splitlines()
         self.assertEqual(lines[-1], f"! {reason}")
-        self.assertEqual(lines[-4].split()[:5], ["none", "(IPv4)", "auto", "full", "1m"])
+        self.assertEqual(lines[-5].split()[:5], ["none", "(IPv4)", "auto", "full", "1m"])
 
     async def test_status_problems(self) -> None:
         """Problems come first, in words, and the exit code tells of them."""

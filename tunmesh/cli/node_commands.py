@@ -89,7 +89,7 @@ def _show(tree: dict[str, Any], output: str) -> None:
 @node_option
 @_output("table", "json")
 def address(node: Client, output: str) -> None:
-    """Show this node's own addresses: static ones, and those that it chose itself.
+    """Show this node's own addresses, static ones and those that it chose itself, and its URL.
 
     STATE of the latter: joining (it does not know the mesh yet), claiming (the others may object),
     held, or full (no address is free). The exit code is 0 if the node has all its addresses, 2 if
@@ -98,7 +98,7 @@ def address(node: Client, output: str) -> None:
     tree = node.get("/v1/status")
     own = tree["node"]
     if output == "json":
-        names = ("addresses", "automatic")
+        names = ("addresses", "automatic", "url", "url_tried", "url_reached")
         _say_json({"version": tree["version"], **{name: own[name] for name in names}})
     else:
         _say(views.addresses(tree))

@@ -53,7 +53,7 @@ def status(tree: Json, wide: bool = False, columns: int | None = None) -> Iterat
 
 
 def addresses(tree: Json) -> Iterator[str]:
-    """A line for each address of the node, and why it is not another one."""
+    """A line for each address of the node, and why it is not another one; and its URL."""
     node = tree["node"]
     chosen = {own["address"] for own in node["automatic"]}
     rows = [[each, "static", "", "", ""] for each in node["addresses"] if each not in chosen]
@@ -67,6 +67,9 @@ def addresses(tree: Json) -> Iterator[str]:
         for passed in own["passed_over"]:
             holder = passed["node"] or "another node"
             yield f"{passed['address']} was passed over: {holder} has it"
+    tried, reached = node["url_tried"], node["url_reached"]
+    found = f" ({reached} of {tried} that tried it reached this node)" if tried else ""
+    yield f"others dial {node['url']}{found}"
     for check in tree["checks"]:
         if check["name"] == "address" and not check["ok"]:
             yield click.style("! ", fg="yellow") + check["reason"]

@@ -22,7 +22,8 @@ export function showNode(report) {
   document.title = `${node.name} · tunmesh`;
   put(at("name"), node.name);
   put(at("addresses"), addressesOf(node));
-  put(at("about"), `up ${duration(node.uptime)} · tunmesh ${node.version}`);
+  const target = new URL(node.url).host;
+  put(at("about"), `up ${duration(node.uptime)} · tunmesh ${node.version} · dialed at ${target}`);
   showState(report.ready ? "ready" : "not ready", report.ready ? "good" : "bad");
   keep(at("problems").firstElementChild, report.problems.map((text, i) => [String(i), text]),
     ([i]) => i, () => element("li"), (item, [, text]) => put(item, text));

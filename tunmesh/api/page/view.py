@@ -28,6 +28,7 @@ def document(template: Template, report: Json, events: Sequence[Mapping[str, obj
         state_class="good" if ready else "bad",
         uptime=duration(node["uptime"]),
         version=escape(node["version"]),
+        target=escape(node["url"].removeprefix("https://")),
         problems="".join(f"<li>{escape(problem)}</li>" for problem in report["problems"]),
         figures="".join(_figures(report)),
         peers="".join(map(_peer, report["peers"])) + "".join(_unlinked(report)),
