@@ -14,7 +14,8 @@ from twisted.trial import unittest
 
 from tunmesh.cli.main import main
 from tunmesh.simulator.run import simulate
-from tunmesh.simulator.scenarios import SCENARIOS, Limits, Scenario
+from tunmesh.simulator.scenario import Limits, Scenario
+from tunmesh.simulator.scenarios import SCENARIOS
 from tunmesh.simulator.steps import Start, Stop, Whole
 from tunmesh.simulator.world import World
 from tunmesh.testing.tun import frame

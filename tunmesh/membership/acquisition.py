@@ -16,10 +16,12 @@ node itself: then that one lives.
 
 **Claiming** is to say so in a further revision of its record. Who routes the address to another
 node refuses it to this one (membership.claims). It is held when CLAIM_WAIT has passed without an
-objection, and all known nodes are linked, or LONGEST_CLAIM has. An objection is a refusal, or a
-linked node that claims the same and takes precedence. It is believed at once, since it costs
-nothing to choose another candidate. But a source that has objected PATIENCE times is not enough any
-more, or one member could keep another node from ever having an address: then it takes most sources.
+objection, and all known nodes are linked, or LONGEST_CLAIM has. An objection is a linked node that
+claims the same and takes precedence, or a refusal that stands for GRACE: of two that claim the same
+at once, both are refused it by some, and each learns of the other one a moment later. Objections
+are believed, since it costs nothing to choose another candidate. But a source that has objected
+PATIENCE times is not enough any more, or one member could keep another node from ever having an
+address: then it takes most sources.
 
 **Held**, an address is lost only if the mesh is against it (`Standing.is_lost`), and that has not
 changed for LOST_WAIT: a single member cannot take it away, and while a partition heals it is not
@@ -48,9 +50,10 @@ from tunmesh.wire.records import NodeRecord
 JOIN_WAIT = 5.0  # from the first link on, for records that have not come
 CLAIM_WAIT = 2.0  # more than a probe of a dead holder takes, and the way there and back
 LONGEST_CLAIM = 6.0  # when known nodes cannot be linked
+GRACE = 0.3  # that a refusal has to stand while an address is claimed
 LOST_WAIT = 2.0  # that the mesh has to be against an address that is held
 KEPT_WAIT = 60.0  # that an address stays untouched which is reserved for a node that is away
-AVOIDED = 30.0  # for which an address is not tried again that this node had to give up
+AVOIDED = 10.0  # for which an address is not tried again that this node had to give up
 PATIENCE = 3
 MOST_PASSED = 5  # candidates that were not free, for people who ask why it is not another one
 CLAIMS_BURST, CLAIMS_RATE = 12, 0.5
@@ -70,6 +73,7 @@ class Standing:
     """How the mesh stands to an address that this node has chosen itself."""
 
     objectors: frozenset[str] = frozenset()  # sources of those that refuse it, or take precedence
+    is_certain: bool = False  # a linked node claims the same and takes precedence
     is_lost: bool = False  # most of the others route it to another node
     holder: str = ""  # the name of the node that has it instead, as far as is known
 
@@ -83,6 +87,9 @@ def standing(
 ) -> Standing:
     """How the peers stand to the address. `unlinked`: the other nodes that they are linked with;
     `since`: when this node claimed it.
+
+    Whoever has to yield to this node, having claimed the same a moment ago, will do so; that some
+    peers have routed the address to it meanwhile is no objection.
 
     Nodes that claim the same have no vote, nor have others of their source: one member cannot take
     an address from a node whom the others know. Nor have newcomers: they cannot know who was first.
@@ -110,8 +117,11 @@ def standing(
         is_lost = 2 * count > voters.count
     is_assigned = any(address.version not in peer.record.automatic for peer in first)
     holder = first[0].record.name if first else (against or rivals)[0].holder
-    objectors = frozenset(peer.source for peer in (*first, *against))
-    return Standing(objectors, is_lost or (is_assigned and 3 * count > voters.count), holder)
+    yielding = {peer.record.name for peer in rivals if not peer.was_first}
+    refusing = [peer for peer in against if peer.holder not in yielding]
+    objectors = frozenset(peer.source for peer in (*first, *refusing))
+    has_third = is_assigned and 3 * count > voters.count
+    return Standing(objectors, bool(first), is_lost or has_third, holder)
 
 
 def _is_senior(one: NodeRecord, other: NodeRecord) -> bool:
@@ -170,7 +180,7 @@ class Acquisition:
         # The candidates before it that were not free, and who had them: the last MOST_PASSED.
         self.passed_over: tuple[tuple[Address, str], ...] = ()
         self._joined: float | None = None  # when it was linked first
-        self._lost_since: float | None = None
+        self._opposed: float | None = None  # since when the mesh, or some of it, is against it
         self._avoided: dict[Address, float] = {}  # until when
         self._objections: Counter[str] = Counter()  # by source, since it held an address last
         self._claims = TokenBucket(CLAIMS_BURST, CLAIMS_RATE, now)
@@ -197,29 +207,35 @@ class Acquisition:
 
     def wait(self, facts: Facts) -> float | None:
         """In how many seconds time alone may change something; None: it will not."""
-        now = facts.now
         if not facts.is_linked:
             return None
-        if self.state is State.JOINING:
-            joined = now if self._joined is None else self._joined
-            return max(joined + JOIN_WAIT - now, self._claims.wait(now), 0.0)
         if self.state is State.CLAIMING:
-            most = CLAIM_WAIT if facts.is_whole else LONGEST_CLAIM
-            return max(0.0, self.since + most - now)
-        if self.state is State.HELD:
-            return (
-                None if self._lost_since is None else max(0.0, self._lost_since + LOST_WAIT - now)
-            )
-        ends = [*self._avoided.values(), *(since + KEPT_WAIT for since in facts.kept.values())]
-        return max(self._claims.wait(now), min(ends, default=now + KEPT_WAIT) - now, 0.0)
+            opposed = [] if self._opposed is None else [self._opposed + GRACE]
+            ends = [self.since + (CLAIM_WAIT if facts.is_whole else LONGEST_CLAIM), *opposed]
+        elif self.state is State.HELD:
+            if self._opposed is None:
+                return None
+            ends = [self._opposed + LOST_WAIT]
+        else:
+            ends = [*self._avoided.values(), *(since + KEPT_WAIT for since in facts.kept.values())]
+            if not facts.knows_all and self._joined is not None:
+                ends.append(self._joined + JOIN_WAIT)
+            ends = [end for end in ends if end > facts.now] or [facts.now + KEPT_WAIT]
+            if self._claims.wait(facts.now):
+                ends = [facts.now + self._claims.wait(facts.now)]
+        return max(0.0, min(ends) - facts.now)
 
     # --- states ---
 
     def _claiming(self, facts: Facts, standing: Standing) -> list[Step]:
         objects = any(self._objections[source] < PATIENCE for source in standing.objectors)
-        if objects or standing.is_lost:
+        if not (objects or standing.is_lost):
+            self._opposed = None
+        elif standing.is_certain or self._is_opposed_for(GRACE, facts.now):
             self._objections.update(standing.objectors)
             return self._move(facts, standing, Change.GIVEN_UP)
+        if self._opposed is not None:
+            return []
         waited = facts.now - self.since
         if waited < (CLAIM_WAIT if facts.is_whole else LONGEST_CLAIM):
             return []
@@ -229,13 +245,15 @@ class Acquisition:
 
     def _held(self, facts: Facts, standing: Standing) -> list[Step]:
         if not standing.is_lost:
-            self._lost_since = None
-            return []
-        if self._lost_since is None:
-            self._lost_since = facts.now
-        if facts.now - self._lost_since < LOST_WAIT:
-            return []
-        return self._move(facts, standing, Change.LOST)
+            self._opposed = None
+        elif self._is_opposed_for(LOST_WAIT, facts.now):
+            return self._move(facts, standing, Change.LOST)
+        return []
+
+    def _is_opposed_for(self, seconds: float, now: float) -> bool:
+        if self._opposed is None:
+            self._opposed = now
+        return now - self._opposed >= seconds
 
     def _move(self, facts: Facts, standing: Standing, change: Change) -> list[Step]:
         """Give up what it has, and choose something else."""
@@ -254,15 +272,15 @@ class Acquisition:
         self.taken = sum(address in network for address in facts.taken)
         if self._claims.wait(now):
             return []
-        found = self._first(facts.taken, self._avoided, facts.kept)
+        young = [each for each, since in facts.kept.items() if now - since < KEPT_WAIT]
+        seen = facts.taken.keys() - facts.heard
+        found = (
+            self._first(facts.taken, self._avoided, facts.kept)
+            or self._first(facts.taken, self._avoided, young)
+            or self._first(seen, self._avoided, young)
+        )
         if found is None:
-            kept = [each for each, since in facts.kept.items() if now - since < KEPT_WAIT]
-            seen = facts.taken.keys() - facts.heard
-            found = self._first(facts.taken, self._avoided, kept) or self._first(
-                seen, self._avoided, kept
-            )
-        if found is None:
-            if self.state is State.FULL:
+            if self.state is State.FULL or self._first(seen, young) is not None:
                 return []
             self._enter(State.FULL, now)
             return [self._step(Change.FULL)]
@@ -292,4 +310,4 @@ class Acquisition:
 
     def _enter(self, state: State, now: float) -> None:
         self.state, self.since = state, now
-        self._lost_since = None
+        self._opposed = None

@@ -211,7 +211,10 @@ class LinkStory:
         )
 
     def refuse(self, link: Link, refusal: Refusal) -> None:
-        """This node does not route addresses of the other end to it."""
+        """This node does not route addresses of the other end to it. One that chooses its addresses
+        itself has only tried, unless it was settled with them."""
+        if link.node.automatic and not link.node.settled:
+            return
         self._journal.warn(
             ("refuse", link.node.name, refusal),
             "{addresses} is not routed to {peer}: {why}",
@@ -223,7 +226,10 @@ class LinkStory:
         )
 
     def refused(self, link: Link, refusal: Refusal, addresses: tuple[str, ...]) -> None:
-        """The other end does not route these addresses of this node to it."""
+        """The other end does not route these addresses of this node to it. If it chooses them
+        itself it may choose others, unless it is settled with them."""
+        if self._me.record.automatic and not self._me.record.settled:
+            return
         self._journal.warn(
             ("refused", addresses),
             "{peer} does not route {addresses} to this node: {why}",

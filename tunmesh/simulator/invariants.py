@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunmesh.simulator.scenarios import FLOOD, Scenario
+from tunmesh.simulator.scenario import FLOOD, Scenario
 from tunmesh.simulator.steps import ReadSlowly
 from tunmesh.simulator.world import TRAFFIC_INTERVAL, World
 from tunmesh.status import Status
@@ -74,7 +74,7 @@ def changes(world: World) -> int:
 def lost_packets(world: World) -> tuple[int, list[str]]:
     """Send a packet from everybody to everybody, or by a sample of all ways: how many, and the ways
     of those that did not arrive. Whoever claims the address of another one is left out."""
-    honest = list(world.honest())
+    honest = [m for m in world.honest() if not world.chooses or world.can_talk(m)]
     ways = [(one, other) for one in honest for other in honest if world.reach(one, other)]
     if len(ways) > EXAM:
         ways = world.random.sample(ways, EXAM)

@@ -4,7 +4,7 @@ Its links are real, so that nobody drops it for being silent; what it says on th
 chance. It vouches for nodes that are there, for some that are not any more, and for thousands that
 never were. To who asks it about them it tells the truth, or nothing, or makes a record up. It poses
 as members that are there, and claims their addresses. It refuses addresses, asks without end, says
-bye, and comes back.
+bye, and comes back. One identity chooses its addresses itself: those of others.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tunmesh.tls.listener import MeshPort
 from tunmesh.tls.transport import server_factory
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import Gossip, Refusal
+from tunmesh.wire.proofs import encode_shown
 from tunmesh.wire.records import NodeRecord, SignedRecord
 
 POSES = 2  # identities that pose as members; there is one more, which says that it is itself
@@ -133,6 +134,10 @@ class Liar(Member):
         """Introduce somebody without being asked."""
         link.conversation.introduce(self._random.sample(list(self._invented.values()), 3))
 
+    def claim(self, identity: Identity, link: Link) -> None:
+        """Claim what somebody else has, and tell everybody."""
+        identity.claim(self._random.choice(list(self.mesh.running())))
+
     def leave_link(self, identity: Identity, link: Link) -> None:
         """Hang up, with a word or without."""
         link.close(self._random.choice(sorted(messages.BYE_REASONS)))
@@ -165,6 +170,7 @@ _SHARES: dict[Deed, float] = {
     Liar.tell: 60,
     Liar.ask: 10,
     Liar.refuse: 10,
+    Liar.claim: 5,
     Liar.leave_link: 2,
     Liar.intrude: 1,
     Liar.flood: 1,
@@ -188,6 +194,9 @@ class Identity(IgnoringOwner):
             for text, prefix in zip(host.addresses, host.prefixes, strict=True)
         )
         self.record = replace(record, addresses=addresses)
+        if model is None:
+            self.record = replace(self.record, automatic=(4, 6))
+        self._node_key = node_key
         self._contexts = Contexts(credentials())
         self._connector = Connector(
             liar.reactor,
@@ -204,6 +213,17 @@ class Identity(IgnoringOwner):
             ),
             random.random,
         )
+
+    def claim(self, model: Member) -> None:
+        """Change to the addresses of this member, if its own are its own choice."""
+        if not self.record.automatic:
+            return
+        addresses = model.node.record.addresses
+        revision = self.record.revision + 1
+        self.record = replace(self.record, addresses=addresses, revision=revision)
+        signed = signing.sign(self.record, self._node_key)
+        for link in self.links.values():
+            link.conversation.present(encode_shown(signed, settled=True))
 
     def listen(self) -> None:
         """Accept whoever comes to this host."""

@@ -7,9 +7,10 @@ from ipaddress import ip_network
 
 from tunmesh.addresses import Network
 from tunmesh.simulator import invariants
+from tunmesh.simulator.choosing import Choosing, ipv4_network
 from tunmesh.simulator.invariants import Wholeness
 from tunmesh.simulator.liar import Liar
-from tunmesh.simulator.scenarios import FLOOD, Scenario
+from tunmesh.simulator.scenario import FLOOD, Scenario
 from tunmesh.simulator.steps import (
     Add,
     CutOneWay,
@@ -65,16 +66,20 @@ class Simulation:
         self._nodes = max(nodes, scenario.least)
         self._seed = seed
         self._broken: list[str] = []
-        self._world = World(seed, scenario.behind_balancer, scenario.from_first)
+        networks = (ipv4_network(self._nodes, scenario.room), IPV6)
+        self._world = World(seed, scenario.behind_balancer, scenario.from_first, networks)
         self._story = Story(say, self._world.clock.seconds)
         self._random = self._world.random
         self._moves = 0
+        world, story = self._world, self._story
+        self._choosing = Choosing(world, story, self._judge, self._add, self._start, self._stop)
 
     def run(self) -> bool:
         scenario, story, world = self._scenario, self._story, self._world
         story.begin(scenario.name, scenario.about, self._nodes, self._seed)
         self._add(self._nodes)
         world.chat()
+        self._choosing.watch()
         for step in scenario.steps:
             self._do(step)
             if self._broken:
@@ -138,12 +143,17 @@ class Simulation:
                 self._world.advance(seconds)
             case Whole(within):
                 self._whole(within)
+            case _:
+                self._choosing.do(step)
 
     # --- nodes ---
 
     def _add(self, count: int) -> list[Member]:
         first = len(self._world.members) + 1
-        return [self._world.add(f"node{first + n}", start=False) for n in range(count)]
+        new = [self._world.add(f"node{first + n}", start=False) for n in range(count)]
+        for member in new:
+            self._choosing.prepare(member, self._scenario.automatic)
+        return new
 
     def _some(self, share: float) -> list[Member]:
         running = list(self._world.honest())
@@ -327,6 +337,7 @@ class Simulation:
         self._judge(not lost, text + (f", not the one {lost[0]}" if lost else ""))
         strays = len(world.post.strays)
         self._judge(not strays, f"{strays} of {world.post.sent:,} ever came to a wrong node")
+        self._choosing.finish()
         self._broken += self._leftovers()
         self._broken += invariants.duplicates(world)
         self._broken += invariants.wrong_networks(world)

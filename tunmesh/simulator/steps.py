@@ -149,6 +149,48 @@ class Expose:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Every second host is cut off from the others. Each half bootstraps from its first host, and
+    looks for the other half. Namesakes: each node of one half has the name of one of the other."""
+
+    namesakes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contend:
+    """In each half a newcomer starts; the two have the same name, and so choose the same address.
+    Static: to one of them it is assigned."""
+
+    static: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """Every node is ended and started again, one after the other, at other hosts."""
+
+    how: End = "leave"
+    pause: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """New nodes start until the network has no address left, and so many more."""
+
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Within so many seconds every node has to have an address of each family that it chooses
+    itself, except for those that are `left_over`: no two the same, and every other node routes it
+    there. Same: each has the one that a node of its name had before."""
+
+    within: float
+    same: bool = False
+    left_over: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Let time pass."""
 
@@ -183,6 +225,11 @@ Step = (
     | Misconfigure
     | Lie
     | Expose
+    | Part
+    | Contend
+    | Roll
+    | Fill
+    | Chosen
     | Wait
     | Whole
 )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from tunmesh.addresses import Network as IPNetwork
 from tunmesh.dataplane.drops import Drop
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.simulator.liar import Liar
 from tunmesh.simulator.net import BALANCER, FaultyNetwork
 from tunmesh.simulator.plain import PlainTransport
-from tunmesh.testing.mesh import PORT, Member, Mesh, host_address
+from tunmesh.testing.mesh import IPV4, IPV6, PORT, Member, Mesh, host_address
 from tunmesh.testing.tun import MemoryTun, frame
 
 SEEDS = "seeds.test"  # the name of the first hosts that there are
@@ -73,13 +74,20 @@ class World(Mesh):
 
     transport = PlainTransport
 
-    def __init__(self, seed: int, behind_balancer: bool, from_first: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        behind_balancer: bool = False,
+        from_first: bool = False,
+        networks: tuple[IPNetwork, ...] = (IPV4, IPV6),
+    ) -> None:
         self._seed_count = 1 if from_first else SEED_COUNT
         target = (BALANCER if behind_balancer else SEEDS, PORT)
         if from_first:
             target = (host_address(1), PORT)  # its own, which is as good as none
-        super().__init__(seed, groups=(GroupSettings("seeds", (target,)),))
+        super().__init__(seed, groups=(GroupSettings("seeds", (target,)),), networks=networks)
         self.post = Post()
+        self.heads: dict[str, list[Member]] = {}  # by the name that leads to them
         self.intruders: dict[Member, Member] = {}  # with whose address they claim
         self.misconfigured: list[Member] = []
         self.liars: list[Liar] = []
@@ -95,7 +103,9 @@ class World(Mesh):
 
     def start(self, member: Member) -> None:
         member.start()
-        self.network.names[SEEDS] = [seed.host for seed in self.seeds()]
+        self.heads[SEEDS] = self.seeds()
+        for name, heads in self.heads.items():
+            self.network.names[name] = [each.host for each in heads]
 
     def seeds(self) -> list[Member]:
         """The nodes that all others bootstrap from."""
@@ -114,6 +124,25 @@ class World(Mesh):
             return False
         return any(member.node.record.url == member.url for member in (one, other))
 
+    def used(self, member: Member) -> tuple[str, ...]:
+        """The addresses in the mesh that a running member sends from."""
+        if not member.automatic:
+            return member.addresses
+        own = [str(each.ip) for each in member.node.record.static_addresses]
+        return (*own, *member.held)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether any member chooses its addresses itself."""
+        return any(member.automatic for member in self.members)
+
+    def can_talk(self, member: Member) -> bool:
+        """Whether it has an address, and no other node claims it."""
+        address = member.address
+        return address in self.used(member) and not any(
+            address in other.addresses for other in self.running() if other is not member
+        )
+
     def chat(self) -> None:
         """From now on somebody sends a packet to somebody every so often. Not to an address that
         two claim as long as only the wrong one of them is known: docs/known_gaps.md."""
@@ -121,6 +150,7 @@ class World(Mesh):
         if len(honest) > 1:
             sender, receiver = self.random.sample(honest, 2)
             contested = receiver in self.intruders.values()
-            if not contested or receiver.name in sender.linked_with:
+            is_known = not contested or receiver.name in sender.linked_with
+            if is_known and (not self.chooses or all(map(self.can_talk, (sender, receiver)))):
                 self.post.send(sender, receiver)
         self.clock.callLater(TRAFFIC_INTERVAL, self.chat)
