@@ -103,7 +103,8 @@ def _check_answer(room: int, rest: bytes) -> None:
     """An answer is passed on in no more bytes than there is room, and what is cut is whole."""
     exchange = Exchange(codec.decode(query("eXample.com", size=1232)), lambda size: b"\x5a" * size)
     end = 12 + len(exchange.question)
-    head = exchange.message[:2] + b"\x80" + rest[:1] + b"\0\1" + rest[1:7].ljust(6, b"\0")
+    rest = rest.ljust(7, b"\0")
+    head = exchange.message[:2] + b"\x80" + rest[:1] + b"\0\1" + rest[1:7]
     answer = head + exchange.question + rest[7:]
     assert exchange.accepts(answer)
     room = max(min(room, MAX_DATAGRAM), end)

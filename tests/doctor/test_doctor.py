@@ -18,6 +18,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
 from tests.real.test_inside import hosts_of
+from tests.real.test_names import RESOLV_CONF
 from tests.support import netns
 from tests.support.certificates import DAY, Holder
 from tests.support.realnode import THEN_EXEC, Ground
@@ -167,6 +168,21 @@ class DoctorTests(DoctorCase):
         self.ground.change(2, clustering__control_api_advertise_url="https://auto:14567")
         text = await self.says(2)
         self.assertIn("https://10.99.0.2:14567\n  ok  this machine would advertise it", text)
+
+    async def test_forwarding(self) -> None:
+        """Where other names are forwarded to; that they are refused, if there is no name server but
+        the node itself."""
+        node = self.ground.start(1)
+        await node.logged("ready")
+        path = self.ground.directory / "resolv.conf"
+        self.ground.change(2, networking__dns={"domain": "mesh"})
+        for text, said in (
+            ("nameserver 10.77.255.254\nnameserver 192.0.2.53\n", "are forwarded to 192.0.2.53"),
+            ("nameserver 10.77.255.254\n", "names outside mesh are refused: /etc/resolv.conf has"),
+        ):
+            path.write_text(text)
+            path.chmod(0o644)
+            self.assertIn(said, await self.says(0, before=RESOLV_CONF.format(path=bytes(path))))
 
     async def test_something_else(self) -> None:
         """A name that does not resolve, and a port of some other service, are reported."""

@@ -82,6 +82,10 @@ class Explanations(unittest.SynchronousTestCase):
         text = self.last("10.77.1.1", "10.77.1.2", False)
         self.assertIn("bravo claims it, but another node holds it", text)
 
+    def test_dns_address(self) -> None:
+        """Packets to the DNS address are answered here."""
+        self.assertIn("the DNS address", self.last("10.77.1.1", "10.77.255.254", True))
+
     def test_not_ours(self) -> None:
         """Addresses that no node can have, or that are not carried."""
         for destination, reason in {

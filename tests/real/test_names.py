@@ -358,6 +358,43 @@ class ProgramTests(NamesCase):
         self.assertEqual((names["domain"], names["queries"]["answered"]), ("mesh", 2))
 
 
+class AddressTests(NamesCase):
+    """A node that chooses its address itself."""
+
+    async def test_before_it_has_one(self) -> None:
+        """Names work from the start, before the node is linked and has an address: its own name
+        exists, names of others are not denied, and other names are forwarded. Later its name leads
+        to its address."""
+        server = Nameserver({"example.com": ["192.0.2.7"]})
+        self.serve(server, 2, "10.99.0.2")
+        self.configure(1)
+        self.configure(2, ["10.99.0.2"])
+        self.ground.change(
+            2,
+            networking__ipv4={"network_cidr": "10.77.0.0/16", "node_address_cidr": "auto"},
+            networking__ipv6=None,
+            networking__dns={"domain": "mesh"},
+        )
+        second = self.start(2)
+        await second.logged("names")
+        need("dig")
+        ask = ("dig", f"@{DNS}", "+tries=1", "+time=5")
+        for name, status, answers in (
+            ("node2.mesh", "NOERROR", 0),
+            ("node1.mesh", "SERVFAIL", 0),
+            ("example.com", "NOERROR", 1),
+        ):
+            text, _ = await self.run_beside(*ask, name, number=2)
+            self.assertIn(f"status: {status}", text, name)
+            self.assertIn(f"ANSWER: {answers}", text, name)
+        first = self.start(1)
+        await first.logged("linked", peer="node2")
+        address = (await second.logged("address_held"))["address"]
+        for number in (1, 2):
+            text, _ = await self.run_beside(*ask, "+short", "node2.mesh", number=number)
+            self.assertEqual(text.strip(), address.partition("/")[0])
+
+
 class ApplicationTests(NamesCase):
     """An application that knows a name."""
 

@@ -36,9 +36,11 @@ from tunmesh.config.values import AUTO, Automatic, Endpoint
 from tunmesh.errors import OperatorError
 from tunmesh.host import tcp_ports
 from tunmesh.link.keepalive import PING_INTERVAL, SILENCE
+from tunmesh.names.labels import NODES, SERVER, labels_of
 from tunmesh.netlink.overlaps import Overlay
 from tunmesh.pki import pem
 from tunmesh.tls import certificates
+from tunmesh.wire.sizes import MAX_LABEL
 
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12}")  # the host name that Docker and podman give
 MIN_PATIENCE = 3  # stale_threshold by reregistration_interval, as the original advised
@@ -134,6 +136,18 @@ def _passing_name(whole: Config, _now: float) -> Iterator[_Remark]:
             ("clustering", "node_name"),
             f"{text}one in its successor: its automatic address would be, too; auto takes the "
             "container's name from the DNS",
+            is_logged=True,
+        )
+
+
+def _in_dns(whole: Config, _now: float) -> Iterator[_Remark]:
+    dns, name = whole.networking.dns, whole.clustering.node_name
+    if dns is not None and name is not None and labels_of(name) is None:
+        text = f"is {shown(name)}, which cannot be looked up in {dns.domain}: it needs labels of 1 "
+        yield _Remark(
+            ("clustering", "node_name"),
+            f"{text}to {MAX_LABEL} characters between dots, and the last one is not {NODES} or "
+            f"{SERVER}",
             is_logged=True,
         )
 
@@ -313,6 +327,7 @@ _CHECKS: _Checks = (
     (("tun_mesh", "control_api", "ssl"), Ssl, _certificate),
     (("tun_mesh",), Config, _named),
     (("tun_mesh",), Config, _passing_name),
+    (("tun_mesh",), Config, _in_dns),
     (("tun_mesh", "monitoring"), Monitoring, _monitoring),
     ((*_TIMING, "local"), LocalRegistration, _patience),
     ((*_TIMING, "mesh"), MeshRegistration, _patience),

@@ -22,9 +22,11 @@ from tunmesh.dataplane import tun
 from tunmesh.doctor.probe import addresses_of, reach
 from tunmesh.errors import OperatorError
 from tunmesh.host import access
+from tunmesh.names import resolv_conf
 from tunmesh.netlink import own_address
 from tunmesh.service import preflight
 from tunmesh.service.preflight import Plan
+from tunmesh.service.settings import names_of
 from tunmesh.tls import certificates
 from tunmesh.tls.underlay import Outside
 
@@ -71,6 +73,7 @@ def examine(
         yield _any_device()
     if findings.config is not None:
         yield from _names(findings.config)
+        yield from _forwarding(findings.config)
         yield from _urls(findings.config, running is not None)
 
 
@@ -117,6 +120,20 @@ def _found_url(own: Endpoint) -> Finding:
         return Finding(str(own), DOUBT, f"this machine would advertise it: {text}")
     text = "at its start; from where it reaches the first other node may be another address"
     return Finding(str(own), OK, f"this machine would advertise it {text}")
+
+
+def _forwarding(config: Config) -> Iterator[Finding]:
+    """Whether there is anybody to forward other names to (networking/dns)."""
+    dns, names = config.networking.dns, names_of(config.networking)
+    if dns is None or names is None or dns.forward is False:
+        return
+    others = f"names outside {names.domain}"
+    if names.servers:
+        yield Finding("dns", OK, f"{others} are forwarded to {', '.join(names.servers)}")
+    else:
+        why = f"{resolv_conf.PATH} has no name server, or only the DNS address of the mesh"
+        text = f"{others} are refused: {why}; list others in networking/dns/forward"
+        yield Finding("dns", DOUBT, text)
 
 
 def _names(config: Config) -> Iterator[Finding]:

@@ -94,6 +94,10 @@ class Explainer:
         """A packet that this host sends."""
         if destination in self._mine:
             return [Step(False, f"{destination} is this node's too: the kernel never sends it out")]
+        names = self._status.names
+        if names is not None and str(destination) in names.addresses:
+            text = f"{destination} is the DNS address: this node answers queries to port 53"
+            return [Step(True, text)]
         batches, drops = self._table.outbound([frame])
         if drops:
             return [self._not_carried(drops[0][0], destination)]

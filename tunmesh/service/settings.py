@@ -87,13 +87,13 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
         max_nodes_per_source=clustering.max_nodes_per_source,
         dial_allow=clustering.dial_allow,
         reserved=config.networking.dns_addresses,
-        names=_names(config.networking),
+        names=names_of(config.networking),
         local=_timing(timing, timing.registrations.local, timing.network.local),
         mesh=_timing(timing, timing.registrations.mesh, timing.network.mesh),
     )
 
 
-def _names(networking: Networking) -> NamesSettings | None:
+def names_of(networking: Networking) -> NamesSettings | None:
     """Reads which name servers this machine has, if other names are to be forwarded to them."""
     dns = networking.dns
     if dns is None:
