@@ -30,7 +30,6 @@ from twisted.web.server import Site
 
 from tunmesh.api import monitor, public
 from tunmesh.api.servers import Control
-from tunmesh.assigner.assigner import HelpedAssigner
 from tunmesh.dataplane.tun import TunDevice
 from tunmesh.dialing.resolver import Resolver
 from tunmesh.errors import OperatorError
@@ -58,7 +57,7 @@ from tunmesh.tls import bulk
 from tunmesh.tls.cpu_share import CpuTimes
 
 if TYPE_CHECKING:
-    pass
+    from tunmesh.assigner.assigner import HelpedAssigner
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS = (*_END_SIGNALS, signal.SIGHUP)
@@ -190,6 +189,9 @@ class NodeService(Service):
         return device, bound
 
     def _start_helper(self) -> HelpedAssigner:
+        # Nodes with static addresses need none of it.
+        from tunmesh.assigner.assigner import HelpedAssigner
+
         helper, unfiltered = preflight.start_helper(self._plan)
         self.log.info(
             "a helper process keeps NET_ADMIN, for automatic addresses on {device}; system calls "

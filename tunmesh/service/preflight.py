@@ -16,8 +16,6 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING
 
 from tunmesh.addresses import Address, Network
-from tunmesh.assigner.allowance import Family
-from tunmesh.assigner.start import start
 from tunmesh.config.values import Automatic
 from tunmesh.dataplane import tun
 from tunmesh.host import holders, privileges, seccomp, tcp_ports
@@ -25,6 +23,7 @@ from tunmesh.host.helper_process import open_in_child
 from tunmesh.netlink.overlaps import Overlay
 
 if TYPE_CHECKING:
+    from tunmesh.assigner.allowance import Family
     from tunmesh.config.loading import Config
 
 MTU = 1500
@@ -57,10 +56,14 @@ class Plan:
     def automatic(self) -> tuple[Family, ...]:
         """The families whose address the node chooses itself. A helper process puts them on the
         device; without any there is none."""
+        overlays = [overlay for overlay in self.overlays if overlay.prefix is not None]
+        if not overlays:
+            return ()
+        from tunmesh.assigner.allowance import Family
+
         return tuple(
-            Family(overlay.network, overlay.prefix, overlay.broadcast, overlay.reserved)
-            for overlay in self.overlays
-            if overlay.prefix is not None
+            Family(overlay.network, overlay.prefix or 0, overlay.broadcast, overlay.reserved)
+            for overlay in overlays
         )
 
     @classmethod
@@ -119,7 +122,13 @@ def take(plan: Plan) -> tuple[int, tcp_ports.Bound]:
 
 def start_helper(plan: Plan) -> tuple[socket.socket, str]:
     """The helper process for automatic addresses (assigner.start). Raises OperatorError."""
-    return start(plan.uid, plan.gid, socket.if_nametoindex(plan.device), plan.automatic)
+    return _start_helper(plan, plan.device)
+
+
+def _start_helper(plan: Plan, device: str) -> tuple[socket.socket, str]:
+    from tunmesh.assigner.start import start  # nodes with static addresses do not need it
+
+    return start(plan.uid, plan.gid, socket.if_nametoindex(device), plan.automatic)
 
 
 # --- the same, tried ---
@@ -175,8 +184,7 @@ def _privileges(plan: Plan) -> str:
 def _helper(plan: Plan) -> str:
     if not plan.automatic:
         return ""
-    lo = socket.if_nametoindex("lo")  # nothing is asked of it
-    helper, _ = start(plan.uid, plan.gid, lo, plan.automatic)
+    helper, _ = _start_helper(plan, "lo")  # nothing is asked of it
     with contextlib.closing(helper):
         return "a helper process can keep NET_ADMIN, for automatic addresses, and nothing else"
 
