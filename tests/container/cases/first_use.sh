@@ -9,7 +9,7 @@ commands() {
     local n
     says "README: docker run … bin/generate_tun_mesh_example_config prints the example" \
         '^ *config_version: 1.1' "$ENGINE" run --rm "$IMAGE" bin/generate_tun_mesh_example_config
-    holds "deploy/make-keys makes a secret and a certificate" "$deploy/make-keys" "$scratch/keys" 65532
+    holds "tunmesh makes a secret and a certificate" make_keys "$scratch/keys"
     for n in 1 2 3; do
         mkdir --parents "$scratch/node$n/keys" # where the keys are mounted
         cp "$here/mesh.yaml" "$scratch/node$n/config.yaml"
@@ -22,6 +22,15 @@ commands() {
         once --user 65532 bin/generate_tun_mesh_example_config
     ends "there is no pip in the image" 1 "No module named pip" once python -m pip --version
     ends "there is no compiler in the image" 127 "not found" once sh -c 'cc --version'
+}
+
+# make_keys DIRECTORY: what all nodes share, readable by the group of their user.
+make_keys() {
+    local tunmesh
+    tunmesh=$(dirname "$PYTHON")/tunmesh
+    mkdir --mode 750 "$1" && chgrp 65532 "$1" &&
+        "$tunmesh" secret --out "$1/secret" --group 65532 &&
+        "$tunmesh" certificate --dir "$1" --group 65532
 }
 
 # of_node NUMBER: what its container mounts and knows. Directories, so that files can be replaced.
