@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tests.names.test_codec import values
+from tests.names.test_directory import member
 from tests.names.test_zone import DIRECTORY, ZONE
 from tests.packets.test_replies import DNS as SERVER
 from tests.packets.test_replies import datagram, is_right, packet
 from tests.support.nameservers import query, read
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.names.codec import Kind, Query
+from tunmesh.names.directory import Directory
 from tunmesh.names.endpoint import ICMP_BURST, QUERY_BURST, QUERY_RATE, Endpoint
 from tunmesh.names.responder import Outcome, Reply, Responder
 from tunmesh.packets import replies, udp_segments
 
 TRANSFER = 252
+PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))  # wire.fields.parse_word
 
 
 def backwards(records: list[object]) -> None:
@@ -74,6 +79,42 @@ class Responding(unittest.SynchronousTestCase):
         self.assertEqual(reply.outcome, Outcome.REFUSED)
         answer = read(reply.message)
         self.assertEqual((answer.rCode, answer.auth, answer.recAv), (5, 0, 0))
+
+
+class AnyNames(unittest.SynchronousTestCase):
+    """Nodes may be called whatever the wire allows."""
+
+    @given(
+        st.lists(
+            st.tuples(st.text(PRINTABLE, min_size=1, max_size=64), st.sets(st.sampled_from("abc"))),
+            min_size=1,
+            max_size=5,
+        ),
+        st.sampled_from((1, 2, 6, 12, 28, 255)),
+        st.booleans(),
+    )
+    def test_names(self, nodes: list[tuple[str, set[str]]], kind: int, is_in_mesh: bool) -> None:
+        """Every name and every address has an answer that can be read; what leads to a node leads
+        back to it."""
+        members = [
+            member(number, name, tuple(groups)) for number, (name, groups) in enumerate(nodes, 1)
+        ]
+        directory = Directory(members, is_in_mesh)
+        responder = Responder(ZONE, lambda: directory, backwards, forwards=False)
+        for each in members:
+            pointer = each.addresses[0].reverse_pointer
+            labels = [label.encode() for label in each.record.name.split(".")]
+            questions = [query(pointer, kind), query(f"{next(iter('abc'))}.mesh", kind)]
+            if all(1 <= len(label) <= 63 for label in labels):
+                name = b"".join(bytes((len(label),)) + label for label in (*labels, b"mesh"))
+                questions.append(query()[:12] + name + b"\0" + kind.to_bytes(2) + b"\0\1")
+            for asked in questions:
+                reply = responder.respond(asked)
+                assert isinstance(reply, Reply) and reply.message is not None
+                values(reply.message)
+            reply = responder.respond(query(pointer, Kind.PTR))
+            assert isinstance(reply, Reply) and reply.message is not None
+            self.assertEqual(bool(values(reply.message)), directory.holds_name(each))
 
 
 class Servers:

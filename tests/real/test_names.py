@@ -395,6 +395,71 @@ class AddressTests(NamesCase):
             self.assertEqual(text.strip(), address.partition("/")[0])
 
 
+class ChangeTests(NamesCase):
+    """What changes while nodes run."""
+
+    async def addresses(self, name: str, number: int = 1) -> set[str]:
+        text, _ = await self.run_beside("dig", "+short", f"@{DNS}", name, number=number)
+        return set(text.split())
+
+    async def test_groups(self) -> None:
+        """The groups of a node change at a reload, in the answers of all nodes, and links stay."""
+        need("dig")
+        for number in (1, 2):
+            self.configure(number)
+        self.ground.change(
+            1,
+            logging__level="debug",
+            networking__dns={"domain": "mesh"},
+            clustering__node_groups=["all"],
+        )
+        first, second = (self.start(number) for number in (1, 2))
+        await first.logged("linked", peer="node2")
+        await second.logged("linked", peer="node1")
+        self.assertEqual(await self.addresses("all.mesh"), {"10.77.0.1", "10.77.0.2"})
+        self.ground.change(
+            2, networking__dns={"domain": "mesh"}, clustering__node_groups=["db", "web"]
+        )
+        second.signal("HUP")
+        event = await second.logged("reloaded")
+        self.assertIn("node_groups (db, web)", event["text"])
+        await first.logged("revised")
+        for number in (1, 2):
+            self.assertEqual(await self.addresses("all.mesh", number), {"10.77.0.1"})
+            self.assertEqual(await self.addresses("db.mesh", number), {"10.77.0.2"})
+        self.assertEqual(first.all_logged("unlinked"), [])
+
+    async def test_one_name(self) -> None:
+        """Of two nodes with one name the first one has it, for all; the doctor says so, too. When
+        it goes, the second one has it."""
+        need("dig")
+        self.ground = Ground(self, 3)
+        self.resolver = self.file("app", f"nameserver {DNS}\n")
+        for number in (1, 2, 3):
+            self.configure(number)
+        self.ground.change(3, clustering__node_name="NODE2", networking__dns={"domain": "mesh"})
+        nodes = [self.start(1), self.start(2)]
+        await nodes[0].logged("linked", peer="node2")
+        await nodes[1].logged("linked", peer="node1")
+        nodes.append(self.start(3))
+        for node in nodes:
+            await node.logged("name_conflict")
+        for number in (1, 2, 3):
+            self.assertEqual(await self.addresses("node2.mesh", number), {"10.77.0.2"})
+        tunmesh = str(Path(sys.executable).with_name("tunmesh"))
+        at = str(self.ground.directory / self.ground.plans[2].socket)
+        config = str(self.ground.config(3))
+        text, _ = await self.run_beside(tunmesh, "doctor", "--socket", at, config, number=3)
+        self.assertIn("node2 leads to 10.77.0.2, fd77::2, which had it first", text)
+        text, _ = await self.run_beside(tunmesh, "resolve", "--socket", at, "node2", number=3)
+        self.assertIn("this node claims this name, too; it stays with the node that", text)
+        nodes[1].signal("TERM")
+        await nodes[0].logged("unlinked")
+        await nodes[2].logged("unlinked")
+        for number in (1, 3):
+            self.assertEqual(await self.addresses("node2.mesh", number), {"10.77.0.3"})
+
+
 class ApplicationTests(NamesCase):
     """An application that knows a name."""
 

@@ -292,9 +292,9 @@ class Codec:
             case Kind.SOA:
                 return self._soa(owner, self._ttl)
             case Kind.PTR:
-                payload: dns.IEncodableRecord = dns.Record_PTR(str(value))
+                payload: dns.IEncodableRecord = dns.Record_PTR(str(value).encode())
             case Kind.NS:
-                payload = dns.Record_NS(str(value))
+                payload = dns.Record_NS(str(value).encode())
             case _ if isinstance(value, IPv4Address):
                 payload = dns.Record_A(str(value))
             case _:

@@ -4,8 +4,9 @@
                                                                                   │
                                                                                Upstream
 
-The directory is made anew when it is asked for and more than REFRESH seconds old: so the work does
-not grow with the number of queries, nor with that of nodes that come and go.
+The directory is made anew when it is asked for and is older than REFRESH, and PER_NODE for each
+node in it: so the work does not grow with the number of queries, nor with that of nodes that come
+and go, and it is never older than answers may be kept.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tunmesh.node.parts import Parts
 from tunmesh.status import KnownNode, NamesStatus
 
 REFRESH = 0.1  # seconds
+PER_NODE = 0.001  # seconds: a hundred times as long as it takes
 _NOWHERE = "invalid"  # the domain of a node without networking/dns, where nobody asks (RFC 6761)
 
 
@@ -113,7 +115,7 @@ class Names:
     def directory(self) -> Directory:
         """Who there is now."""
         now = self._parts.now
-        if now - self._made > REFRESH:
+        if now - self._made > REFRESH + PER_NODE * len(self._directory.members):
             self._made = now
             self._directory = Directory(tuple(self._members()), self._is_in_mesh())
         return self._directory
