@@ -138,6 +138,22 @@ class Addresses(AutomaticCase):
         self.assertIn(f"{wanted} was passed over: node1 has it", await self.command(2, "address"))
         await self.ping(2, wanted)
 
+    async def test_kernel_refuses(self) -> None:
+        """A node whose device cannot be given the address that it holds says why, and exits with
+        1."""
+        ground = self.begin(2)
+        second = ground.start(2)
+        await second.logged("privileges")
+        with ground.namespace(2):
+            Path(f"/proc/sys/net/ipv6/conf/{TUN}/disable_ipv6").write_text("1")
+        ground.start(1)
+        failed = await second.logged("address_failed")
+        self.assertEqual(
+            failed["why"],
+            f"cannot put {ground.plans[1].ipv6}/64 on the device: Permission denied",
+        )
+        self.assertEqual(await second.ended, 1)
+
     async def test_full(self) -> None:
         """In a network of six hosts the seventh node has no address: it says so, with the numbers,
         and is not ready. When another one leaves it gets that one's address."""
