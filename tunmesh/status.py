@@ -283,6 +283,7 @@ class Status:
     names: NamesStatus | None = None
     url: UrlReports = UrlReports()
     automatic: tuple[AutomaticAddress, ...] = ()  # none if all addresses are assigned
+    address_moves: int = 0  # how often it had to give up one of those that it had
 
     @property
     def links_by_key(self) -> Mapping[str, int]:

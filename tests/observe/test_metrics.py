@@ -13,6 +13,7 @@ from tunmesh.observe.health import Condition, judge
 from tunmesh.observe.metrics import exposition
 from tunmesh.status import (
     RTT_BUCKETS,
+    AutomaticAddress,
     DeviceStatus,
     Histogram,
     LostNode,
@@ -54,6 +55,8 @@ ALWAYS = {
     "tunmesh_handshake_failures_total": ("counter", {"reason"}),
     "tunmesh_false_introductions_total": ("counter", set()),
     "tunmesh_dns_queries_total": ("counter", {"outcome"}),
+    "tunmesh_chosen_address": ("gauge", {"family"}),
+    "tunmesh_address_moves_total": ("counter", set()),
     "tunmesh_link_rtt_seconds_bucket": ("histogram", {"le"}),
     "tunmesh_link_rtt_seconds_count": ("histogram", set()),
     "tunmesh_link_rtt_seconds_sum": ("histogram", set()),
@@ -147,6 +150,11 @@ def a_status() -> Status:
         port=4567,
         delayed_calls=7,
         expected_nodes=5,
+        automatic=(
+            AutomaticAddress(4, "held", "10.77.1.1/16", 0, 12.0, "10.77.0.0/16", 65534, 2, True),
+            AutomaticAddress(6, "claiming", "fd77::1/64", 1, 12.0, "fd77::/64", 2**64, 2, False),
+        ),
+        address_moves=3,
         names=NamesStatus(
             "mesh", ("10.77.255.254",), ("192.0.2.53",), {"answered": 50, "nxdomain": 51}, 1
         ),

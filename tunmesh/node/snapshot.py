@@ -58,6 +58,7 @@ def status(
         names=names.status(),
         url=parts.url.reports(),
         automatic=addresses.statuses,
+        address_moves=addresses.moves,
     )
 
 

@@ -121,6 +121,17 @@ class _NodeCollector(Collector):
             ("outcome",),
         )
         yield self._gauge(
+            "tunmesh_chosen_address",
+            "Whether the node has the address that it chooses itself, by IP version",
+            {(f"IPv{each.version}",): float(each.is_usable) for each in status.automatic},
+            ("family",),
+        )
+        yield self._counter(
+            "tunmesh_address_moves",
+            "Addresses that the node had chosen and had to give up to another node",
+            {(): status.address_moves},
+        )
+        yield self._gauge(
             "tunmesh_nodes_known",
             "Other nodes that are linked or vouched for by a linked one",
             {(): status.nodes_known},
