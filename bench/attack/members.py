@@ -20,7 +20,9 @@ from tunmesh.testing.tun import frame
 from tunmesh.wire import sizes
 from tunmesh.wire.gossip import Gossip, Refusal, encode_inquiry, encode_introduction
 from tunmesh.wire.netstring import encode
+from tunmesh.wire.proofs import encode_update
 from tunmesh.wire.records import NodeRecord
+from tunmesh.wire.tried import Outcome, Tried
 
 VICTIM, OTHER = plan.NodePlan(1), plan.NodePlan(2)
 CLAIM_INTERVAL = 1.5  # seconds
@@ -88,6 +90,20 @@ def introductions(target: Target) -> Iterator[int]:
     return _tell(target, encode_introduction(crowd))
 
 
+def revisions(target: Target) -> Iterator[int]:
+    """Signs its record anew, with another URL each time; says that nobody reaches the victim."""
+    key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
+    me = NodeRecord(key.id, "m", 0, "https://m:1", (ip_interface(f"{OWN_ADDRESS}/16"),), "m")
+    tried = encode(Tried.of(VICTIM.url, Outcome.NO_ANSWER).encode())
+
+    def said() -> Iterator[bytes]:
+        for number in itertools.count(1):
+            record = replace(me, revision=number, url=f"https://198.51.100.1:{number % 65535 + 1}")
+            yield encode(encode_update(signing.show(record, key))) + tried
+
+    return stream(lambda: target.join_as(me, key)[0], said())
+
+
 def refusals(target: Target) -> Iterator[int]:
     """Refuses an address in favour of another node, with a different name each time."""
     said = (
@@ -138,6 +154,7 @@ MEMBERS: tuple[Attack, ...] = (
     empty_gossip,
     inquiries,
     introductions,
+    revisions,
     refusals,
     comes_and_goes,
     many_links,

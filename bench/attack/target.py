@@ -93,7 +93,6 @@ class Target:
         url: str = OWN_URL,
     ) -> tuple[Any, SignedRecord]:
         """A link, and the record that the node at its other end signed."""
-        connection = connection or self.secure()
         node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
         record = NodeRecord(
             id=node_key.id,
@@ -103,6 +102,13 @@ class Target:
             addresses=(ip_interface(f"{address}/16"),),
             version="bench",
         )
+        return self.join_as(record, node_key, connection)
+
+    def join_as(
+        self, record: NodeRecord, node_key: NodeKey, connection: Any = None
+    ) -> tuple[Any, SignedRecord]:
+        """The same, as the member with this record and key."""
+        connection = connection or self.secure()
         binding = connection.export_keying_material(EXPORTER, 32, b"")
         shown, nonce = signing.show(record, node_key), secrets.token_bytes(32)
         machine = Dialer((self.key,), node_key, shown, nonce, binding)
