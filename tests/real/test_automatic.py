@@ -35,7 +35,7 @@ class AutomaticCase(unittest.TestCase):
         (helper,) = (
             pid
             for pid in children
-            if b"tunmesh.assigner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"tunmesh/assigner" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
         return int(helper)
 

@@ -17,10 +17,8 @@ from tunmesh.assigner.allowance import Family
 from tunmesh.errors import OperatorError
 from tunmesh.host import privileges
 
-_CODE = (
-    "import sys; sys.path.append(sys.argv.pop(1)); from tunmesh.assigner.helper import run; run()"
-)
-_DEADLINE = 15.0  # seconds; it is a tenth of one on an idle machine
+_PROGRAM = "assigner/__main__.py"
+_DEADLINE = 60.0  # seconds; it is a tenth of one on an idle machine
 
 
 def start(uid: int, gid: int, index: int, families: Sequence[Family]) -> tuple[socket.socket, str]:
@@ -57,10 +55,9 @@ def _become(theirs: socket.socket, arguments: Sequence[str]) -> NoReturn:
             privileges.keep_across_exec()
         os.dup2(theirs.fileno(), 0)
         # Isolated from the environment, in which there may be secrets; without site-packages.
-        python = [sys.executable, "-I", "-S", "-B", "-c", _CODE]
-        package = str(Path(tunmesh.__file__).parent.parent)
+        program = str(Path(tunmesh.__file__).parent / _PROGRAM)
         kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-        os.execve(sys.executable, [*python, package, *arguments], kept)  # noqa: S606
+        os.execve(sys.executable, [sys.executable, "-ISB", program, *arguments], kept)  # noqa: S606
     except BaseException as error:
         os.write(2, f"the helper process does not start: {error}\n".encode())
     finally:

@@ -67,7 +67,11 @@ def _lacks_addresses(tree: Json) -> str:
     if not tree["live"]:
         return "the device is not up"
     missing = [own for own in tree["node"]["automatic"] if not own["usable"]]
-    return ", ".join(f"no IPv{own['version']} address ({own['state']})" for own in missing)
+    states = {"held": "being put on the device"}  # or it would be usable
+    return ", ".join(
+        f"no IPv{own['version']} address ({states.get(own['state'], own['state'])})"
+        for own in missing
+    )
 
 
 def _lacks_peers(wanted: int, tree: Json) -> str:
