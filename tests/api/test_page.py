@@ -39,7 +39,7 @@ class Case(unittest.SynchronousTestCase):
     """The site of a node, in memory."""
 
     def setUp(self) -> None:
-        self.status = a_status()
+        self.status = replace(a_status(), automatic=())
         self.known_nodes: tuple[KnownNode, ...] = ()
         self.recent = RecentEvents()
         self.log = Logger(namespace="tunmesh", observer=LogPublisher(self.recent))

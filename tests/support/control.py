@@ -64,7 +64,7 @@ class FakeNode:
     """A control socket for a status that tests may change, and a log."""
 
     def __init__(self, case: unittest.TestCase) -> None:
-        self.now: Status = a_status()
+        self.now: Status = replace(a_status(), automatic=())
         self.history = History()
         self.recent = RecentEvents()
         self.log = Logger(namespace="tunmesh", observer=LogPublisher(self.recent))
