@@ -108,6 +108,19 @@ class OnTheWire(Case):
             self.assertEqual(record.url, f"https://[2001:db8::7]:{port}")
             self.assertEqual(NodeRecord.decode(record.encode()), record)
 
+    def test_the_only_address(self) -> None:
+        """A node that listens on one address only is to be dialed there, wherever it dials from."""
+        for listen, host in (("192.0.2.9", "192.0.2.9"), ("2001:db8::9", "[2001:db8::9]")):
+            text = self.with_line(URL_KEY, "control_api_advertise_url: auto")
+            text = self.with_line("    ssl:", f"    listen_address: '{listen}'\n    ssl:", text)
+            config = self.load(text)
+            reloadable = Reloadable(keys=(), credentials=credentials(), groups=())
+            settings = settings_of(config, reloadable, "n")
+            self.assertEqual(settings.record.url, f"https://{host}:4567")
+            self.assertIsNone(settings.auto_port)
+        everywhere = text.replace("2001:db8::9", "::")
+        self.assertTrue(self.load(everywhere).advertised_url.is_auto)
+
     def test_host_name(self) -> None:
         """A host name may be as long as the kernel permits, so the default node name is never too
         long."""

@@ -157,7 +157,7 @@ def _urls(config: Config, is_running: bool) -> Iterator[Finding]:
     except OperatorError:
         return  # the lint has said so
     keys = tuple(Key.derive(secret) for secret in clustering.auth.accepted)
-    own = clustering.control_api_advertise_url
+    own = config.advertised_url
     families = (config.networking.ipv4, config.networking.ipv6)
     networks = [family.network_cidr for family in families if family is not None]
     outside = Outside(networks)
@@ -165,7 +165,7 @@ def _urls(config: Config, is_running: bool) -> Iterator[Finding]:
     if own.is_auto:
         urls = [(url.host, url.port) for group in groups for url in group.bootstrap_node_urls]
         host = own_address.guess(networks, urls)
-        own = Endpoint(host, own.port or config.control_api.listen_port)
+        own = Endpoint(host, own.port)
         yield _found_url(own)
     else:
         yield from _own_url(own, outside)

@@ -52,8 +52,7 @@ def reloadable_of(config: Config) -> Reloadable:
 def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
     """The config in the node's terms. `name` is the node's (service.node_name)."""
     clustering = config.clustering
-    url = clustering.control_api_advertise_url
-    port = url.port or config.control_api.listen_port
+    url = config.advertised_url
     find_address = address_finder(config, reloadable.groups)
     timing = config.process.timing
     node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
@@ -65,7 +64,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
             id=node_key.id,
             name=name,
             started=int(time.time() * 1000),
-            url=str(Endpoint(find_address(), port) if find_address else url),
+            url=str(Endpoint(find_address(), url.port) if find_address else url),
             addresses=tuple(each for _, each in own if not isinstance(each, Automatic)),
             version=__version__,
             networks=tuple(family.network_cidr for family in families),
@@ -76,7 +75,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
         networks=tuple(family.network_cidr for family in families),
         reloadable=reloadable,
         automatic=tuple(automatic),
-        auto_port=port if find_address else None,
+        auto_port=url.port if find_address else None,
         enable_broadcast=_broadcasts(config),
         bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
         startup_grace=timing.registrations.startup_grace,
@@ -107,7 +106,7 @@ def names_of(networking: Networking) -> NamesSettings | None:
 
 def address_finder(config: Config, groups: Iterable[GroupSettings]) -> Callable[[], str] | None:
     """What guesses the host of the URL that the node advertises; None if the config has it."""
-    if not config.clustering.control_api_advertise_url.is_auto:
+    if not config.advertised_url.is_auto:
         return None
     families = (config.networking.ipv4, config.networking.ipv6)
     networks = [family.network_cidr for family in families if family is not None]

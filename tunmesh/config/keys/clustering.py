@@ -130,7 +130,8 @@ class Clustering(Section):
         default=Endpoint(AUTO, 0),
         description="The https://HOST:PORT at which other nodes reach this one. Unique to this "
         "node: it cannot be a load balancer. auto, or https://auto:PORT: HOST is the address from "
-        "which this node reaches the first other one. Without PORT: control_api/listen_port.",
+        "which this node reaches the first other one, or control_api/listen_address. Without PORT: "
+        "control_api/listen_port.",
         examples=["https://192.0.2.10:4567"],
     )
     auth: Auth = Field(

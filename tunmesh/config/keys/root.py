@@ -27,6 +27,7 @@ from tunmesh.config.types import (
     RELOADED,
     Version,
 )
+from tunmesh.config.values import AUTO, Endpoint
 
 
 class Config(Section):
@@ -48,6 +49,17 @@ class Config(Section):
     process: Process = Field(
         description="The node's process; at least `uid`, the user that it becomes."
     )
+
+    @property
+    def advertised_url(self) -> Endpoint:
+        """The URL that others are to dial, with its port. Its host is the only address that the
+        node listens on if the node is to find it out; AUTO if it listens on all."""
+        url, listen = self.clustering.control_api_advertise_url, self.control_api.listen_address
+        if not url.is_auto:
+            return url
+        port = url.port or self.control_api.listen_port
+        is_url = listen is not None and not listen.is_unspecified and "%" not in str(listen)
+        return Endpoint(str(listen) if is_url else AUTO, port)
 
 
 class ConfigFile(Section):
