@@ -147,7 +147,7 @@ class BuiltTests(SynchronousTestCase):
             spec = self.pod(overlay)["spec"]
             self.assertEqual(spec["dnsPolicy"], "None")
             dns = spec["dnsConfig"]
-            self.assertEqual(dns["nameservers"], ["10.9.255.254"])
+            self.assertEqual(dns["nameservers"], ["10.9.255.254", "fd09::ffff:ffff:ffff:ffff"])
             self.assertEqual(
                 dns["searches"], ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"]
             )

@@ -43,13 +43,16 @@ class Choices:
     def words(self) -> Mapping[str, str | None]:
         """What the choices are replaced by."""
         families = {network.version: network for network in self.networks}
+        # As networking.dns.address: auto, the last host of each network.
+        dns = [str(network[-2 if network.version == 4 else -1]) for network in self.networks]
         urls = [f"https://{_in_url(host)}:{self.port}" for host in self.bootstrap or (self.name,)]
         return {
             "name": self.name,
             "ipv4": _text(families.get(4)),
             "ipv6": _text(families.get(6)),
             "networks": " and ".join(map(str, self.networks)),
-            "dns_address": str(self.networks[0][-2 if self.networks[0].version == 4 else -1]),
+            "dns_address": dns[0],
+            "dns_addresses": ", ".join(f'"{address}"' for address in dns),
             "domain": self.domain,
             "service": self.service,
             "replicas": str(self.replicas),
