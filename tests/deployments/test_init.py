@@ -163,7 +163,9 @@ class WrittenTests(InitCase):
     def test_bootstrap(self) -> None:
         """Hosts are found by those that are named."""
         hosts = ["--bootstrap", "192.0.2.1", "--bootstrap", "fd00::2", "--bootstrap", "c.example"]
-        config = self.config(self.written("systemd", *hosts))
+        where = self.written("systemd", *hosts)
+        self.assertIn('through https://192.0.2.1:4567, "', (where / "README.md").read_text())
+        config = self.config(where)
         (group,) = config.clustering.bootstrap_groups.values()
         self.assertEqual(
             list(map(str, group.bootstrap_node_urls)),

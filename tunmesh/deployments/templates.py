@@ -64,6 +64,9 @@ class Choices:
             "cluster_dns": self.cluster_dns,
             "cluster_domain": self.cluster_domain,
             "bootstrap_urls": ", ".join(map(_quoted, urls)),
+            # At the beginning of lines that are for one of the two cases.
+            "by_hosts": "" if self.bootstrap else None,
+            "by_name": None if self.bootstrap else "",
         }
 
 
