@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
 from tests.support import netns
+from tests.support.nameservers import query
 from tests.support.realnode import Ground, RealNode
 from tunmesh.host.namespaces import Namespace
 from tunmesh.localmesh.plan import PAGE_PORT
@@ -206,6 +208,32 @@ class PageInABrowser(Looking):
             self.assertEqual(browser.driver.execute_script(width), PHONE[0])
 
         await self.inside(fits)
+
+    async def test_names(self) -> None:
+        """Which names the node answers, and how often it was asked, with and without JavaScript; a
+        node that answers none shows nothing of that."""
+        dns: dict[str, Any] = {
+            "networking__dns": {"domain": "mesh"},
+            "clustering__node_groups": ["web"],
+        }
+        self.ground = Ground(self, 2)
+        self.ground.change(1, **dns)
+        await self.ground.linked(2)
+        for javascript in (True, False):
+            browser = await self.browser(javascript=javascript)
+
+            def sees(browser: Browser = browser) -> None:
+                browser.open()
+                said = "below mesh, at 10.77.255.254, fd77::ffff:ffff:ffff:ffff"
+                browser.until(lambda: browser.one("#domain") == f"{said}; groups of this node: web")
+                with self.ground.namespace(1):
+                    client = socket.socket(type=socket.SOCK_DGRAM)
+                with client:
+                    client.sendto(query("node2.mesh"), ("10.77.255.254", 53))
+                browser.until(lambda: "answered" in browser.one("#names tbody"))
+                self.assertEqual(browser.complaints(), [])
+
+            await self.inside(sees)
 
     async def test_without_javascript(self) -> None:
         """There is a table of the peers and no picture, and it is fresh a few seconds later."""
