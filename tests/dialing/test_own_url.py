@@ -59,3 +59,11 @@ class Story(unittest.SynchronousTestCase):
         self.own.dialed_from("172.18.0.2")
         self.own.led_back()
         self.shows("172.18.0.2")
+
+    def test_loopback_came_to_nothing(self) -> None:
+        """It does not count either if nothing came of it, and other nodes have dialed this one."""
+        self.own.dialed_from("127.0.0.1")
+        self.own.linked_by([])
+        self.shows("127.0.0.1")
+        self.own.linked_by([("10.1.2.3", False)])
+        self.shows("10.1.2.3")

@@ -58,8 +58,12 @@ class OwnUrl:
         from here."""
         hosts = {plain_host(local) for local, _ in links}
         dialed = [local for local, is_dialed in links if is_dialed]
-        if dialed and (self._seen or self._guess) not in hosts:
+        if (self._seen or self._guess) in hosts:
+            return
+        if dialed:
             self.dialed_from(dialed[-1])
+        elif hosts:
+            self.led_back()  # those that are linked have not come over loopback
 
     def led_back(self) -> None:
         """The last connection leads to this node itself, and none to another."""
