@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet import reactor as trial_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 from twisted.trial import unittest
 
@@ -129,6 +130,29 @@ class Asking(unittest.TestCase):
             self.assertIsNone(await each)
         self.assertTrue(self.upstream.has_room())
         self.assertEqual(self.upstream.in_flight, 0)
+
+    async def test_no_socket(self) -> None:
+        """Without a descriptor for a socket there is no answer, and no traceback."""
+
+        class Poor:
+            seconds, callLater = reactor.seconds, reactor.callLater
+
+            def listenUDP(self, *_: object) -> None:
+                raise CannotListenError("", 0, OSError(24, "Too many open files"))
+
+        self.upstream = Upstream(Poor(), ("127.0.0.1", "127.0.0.2"), secrets.token_bytes)
+        self.assertIsNone(await self.ask())
+        self.assertEqual(self.upstream.in_flight, 0)
+
+    async def test_nonsense_by_tcp(self) -> None:
+        """A server that closes the connection, sends too much or something else by TCP has not
+        answered: the next one is asked."""
+        self.second.large = []
+        for nonsense in (b"", b"\xff\xff", b"\0\5hello", b"\0\0"):
+            self.first.instead = nonsense
+            said = await self.answered("large.example", by=self.made("127.0.0.1", "127.0.0.2"))
+            self.assertEqual((said.rCode, said.trunc), (0, 0))
+            self.assertGreater(len(said.answers), 20)
 
     async def test_stop(self) -> None:
         """After the end nobody gets an answer, and nothing is left open (trial looks)."""

@@ -11,11 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.names.test_codec import values
 from tests.packets.test_replies import is_right
 from tests.support.nameservers import query, read
+from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.names.codec import Kind
 from tunmesh.names.settings import NamesSettings
 from tunmesh.packets import replies, udp_segments
 from tunmesh.testing.mesh import IPV4, IPV6, Member, Mesh
 from tunmesh.testing.tun import frame
+from tunmesh.wire.records import split_url
 
 DNS4, DNS6 = "10.9.255.254", str(IPV6[-1])
 DNS = (ip_address(DNS4), ip_address(DNS6))
@@ -205,6 +207,35 @@ class Conflicts(NamesCase):
         self.mesh.advance(60)
         for asker in (a, b):
             self.assertEqual(self.ask(asker, "b.mesh"), (0, [b.address]), asker.name)
+
+    def test_both_sides_of_a_partition(self) -> None:
+        """Two nodes that took one name while the mesh was parted keep it, each where it was known;
+        everybody warns of them. A node that comes later goes by who started first."""
+        mesh = self.mesh
+        a, b, c, d = self.complete(*"abcd")
+        first, second = (mesh.add("x", start=False) for _ in range(2))
+        sides = (a, b, first), (c, d, second)
+        for one in sides[0]:
+            for other in sides[1]:
+                mesh.network.cut(one.host, other.host)
+        mesh.advance(60)
+        first.start()
+        mesh.advance(30)
+        second.start(groups=(GroupSettings("c", (split_url(c.url),)),))
+        mesh.until(lambda: [len(each.linked_with) for each in (a, b, c, d)] == [2] * 4)
+        mesh.advance(60)
+        mesh.network.heal()
+        mesh.until(mesh.is_complete, within=300)
+        mesh.advance(20)
+        late = mesh.add("late")
+        mesh.until(mesh.is_complete)
+        mesh.advance(20)
+        for asker, owner in (
+            *((each, first) for each in (a, b, first, late)),
+            *((each, second) for each in (c, d, second)),
+        ):
+            self.assertEqual(self.ask(asker, "x.mesh"), (0, [owner.address]), asker.name)
+            self.assertIn("two nodes have the name x", asker.status.warnings[0])
 
     def test_group_and_node(self) -> None:
         """A newcomer that is called as a group does not get what is sent to the group."""

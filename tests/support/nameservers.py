@@ -59,6 +59,7 @@ class Nameserver(DatagramProtocol):
         self.asked: list[str] = []
         self.is_silent = False
         self.code = dns.OK  # what it answers instead, if not OK
+        self.instead: bytes | None = None  # the bytes that it sends by TCP, before it hangs up
 
     def datagramReceived(self, datagram: bytes, addr: Place) -> None:
         said = self.respond(datagram)
@@ -90,6 +91,11 @@ class Nameserver(DatagramProtocol):
 
 class _Stream(Int16StringReceiver):
     def stringReceived(self, string: bytes) -> None:
+        instead = self.factory.server.instead
+        if instead is not None:
+            self.transport.write(instead)  # type: ignore[union-attr]
+            self.transport.loseConnection()  # type: ignore[union-attr]
+            return
         said = self.factory.server.respond(string, by_tcp=True)
         if said is not None:
             self.sendString(said)
