@@ -24,6 +24,7 @@ from tunmesh.status import (
     Sample,
     Status,
     Traffic,
+    UrlReports,
 )
 from tunmesh.wire.records import NodeRecord
 
@@ -42,6 +43,7 @@ ALWAYS = {
     "tunmesh_network_mismatches": ("gauge", set()),
     "tunmesh_name_conflicts": ("gauge", set()),
     "tunmesh_url_conflicts": ("gauge", set()),
+    "tunmesh_url_tries": ("gauge", {"outcome"}),
     "tunmesh_expected_nodes": ("gauge", set()),
     "tunmesh_tun_rx_packets_total": ("counter", set()),
     "tunmesh_tun_rx_bytes_total": ("counter", set()),
@@ -244,6 +246,11 @@ class Exposition(unittest.SynchronousTestCase):
         refusing = tuple(replace(peer, refuses=("10.77.1.1",)) for peer in status.peers)
         samples = self.samples(replace(status, peers=refusing))
         self.assertEqual(samples["tunmesh_addresses_refused"], {"": 1})
+
+    def test_url(self) -> None:
+        """How many that tried the URL of the node reached it, and how many did not."""
+        samples = self.samples(replace(a_status(), url=UrlReports(3, 1)))
+        self.assertEqual(samples["tunmesh_url_tries"], {"reached": 1, "failed": 2})
 
     def test_device(self) -> None:
         """Each complaint about the device counts."""

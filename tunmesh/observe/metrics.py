@@ -162,6 +162,15 @@ class _NodeCollector(Collector):
             {(): kinds["url"]},
         )
         yield self._gauge(
+            "tunmesh_url_tries",
+            "Source addresses of peers that tried the URL of this node, by whether one got there",
+            {
+                ("reached",): status.url.reached,
+                ("failed",): status.url.tried - status.url.reached,
+            },
+            ("outcome",),
+        )
+        yield self._gauge(
             "tunmesh_network_mismatches",
             "Linked nodes that are configured with other networks than this node",
             {(): sum(have_other_networks(status.record, peer.record) for peer in status.peers)},
