@@ -227,6 +227,15 @@ class ProcessTests(unittest.TestCase):
         self.assertLessEqual(held, {0, inherited})
         self.assertEqual((err, code), ("", 128 + signal.SIGUSR1))
 
+    async def test_terminal(self) -> None:
+        """What is sent to the application's process group, such as by Ctrl-C in a terminal, does
+        not reach the node, which leaves after the application."""
+        code = "trap 'echo application ends with SIGINT; exit 0' INT; kill -INT 0\n" + FOREVER
+        program = f"import os; os.setpgid(0, 0)\n{self.application(code)}"
+        found = await self.run_both(program)
+        lines = ["application begins", "application ends with SIGINT", "node ends with SIGTERM"]
+        self.assertEqual(found, (lines, "", 0))
+
     async def test_privileges(self) -> None:
         """The application and the process above it hold nothing. The application cannot signal the
         node, which that process can all the same."""

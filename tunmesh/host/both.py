@@ -168,8 +168,8 @@ def supervise(commands: Commands, user: User, grace: float = GRACE) -> int:
     with _Pipe() as pipe:
         family = _Family(user.uid, user.gid)
         family.start(Who.APPLICATION, partial(_await, pipe, commands.application, user, before))
-        family.start(Who.NODE, partial(_execute, commands.node, os.environ))
-        family.start(Who.GATE, partial(_execute, commands.gate, os.environ))
+        family.start(Who.NODE, partial(_execute_apart, commands.node))
+        family.start(Who.GATE, partial(_execute_apart, commands.gate))
         while not both.is_over:
             for act in _happened(both, family):
                 _carry_out(act, both, family, pipe)
@@ -309,6 +309,12 @@ def _await(pipe: _Pipe, command: Sequence[str], user: User, mask: Set[int]) -> N
         os._exit(0)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask - _SIGNALS)
     _execute(command, {**os.environ, "HOME": user.home})
+
+
+def _execute_apart(command: Sequence[str]) -> None:
+    """In a session of its own: Ctrl-C in a terminal must not end the node first."""
+    os.setsid()
+    _execute(command, os.environ)
 
 
 def _execute(command: Sequence[str], environment: Mapping[str, str]) -> None:
