@@ -64,7 +64,7 @@ class NamesStory:
     def unanswered(self) -> None:
         self._journal.warn(
             "names unanswered",
-            "none of the name servers in /etc/resolv.conf answers: {servers}",
+            "none of the name servers for other names answers: {servers}",
             event="names_unanswered",
             servers=self._servers,
         )

@@ -3,7 +3,7 @@
 # shellcheck disable=SC2154  # the capitals are those of `run`
 
 kubernetes() {
-    local from to
+    local from to before other
     holds "tunmesh init kubernetes writes a deployment" init kubernetes
     "$PYTHON" "$here/cases/kubernetes.py" "$scratch/kubernetes" \
         198.51.100.21,198.51.100.22,198.51.100.23 \
@@ -33,9 +33,10 @@ kubernetes() {
         page db-0-tunmesh http://198.51.100.22:9464/metrics
     says "… and the mesh's port has none" '^404 ' page db-0-tunmesh https://tunmesh:4567/metrics
     before=$(address_of db-0-tunmesh)
+    other=$(address_of db-1-tunmesh)
     silently podman kill --signal KILL db-0-tunmesh
     ends "while the node of db-0 is dead, its application is refused at once" 1 'No route to host' \
-        podman exec db-0-application timeout 1 wget -q -O - "http://$(address_of db-1-tunmesh):8080/"
+        podman exec db-0-application timeout 1 wget -q -O - "http://$other:8080/"
     silently podman start db-0-tunmesh
     becomes "… and it is linked again" linked db-0-tunmesh 2
     becomes "… with the address it had" has_address db-0-tunmesh "$before"
