@@ -131,6 +131,18 @@ class WatchTests(unittest.TestCase):
         self.advance(REST * took * 0.2)
         self.assertEqual(len(self.told), 1)
 
+    def test_change_during_a_check(self) -> None:
+        """A check that sees one half of a change reports nothing; the next one sees all of it."""
+        self.change_elsewhere()
+        self.loop.read()
+        with self.pod, IPRoute() as ip:
+            self.loop.advance(PAUSE)  # the interfaces are listed
+            ip.link("set", index=socket.if_nametoindex("tun1"), state="down")
+            self.loop.read()
+        self.assertEqual(self.told, [])
+        self.advance(PAUSE)
+        self.assertIn("tun1 is down", self.told[0][0])
+
     def test_no_socket(self) -> None:
         """A failed check is repeated later."""
         self.take_address()

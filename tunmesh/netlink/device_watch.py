@@ -11,12 +11,17 @@ begins. A scan is read in parts of about a millisecond; the next one waits for P
 times the CPU time that the last one took. So with 100,000 routes that change all the time it takes
 5 % of a CPU, and with a few it notices within half a second.
 
+A scan during which something changes may have seen one half of that: addresses that were there, and
+routes that were not any more. What it finds is not reported before the next scan has found the
+same or something else; that one is believed, or nothing would be where changes never end.
+
 It also answers which route the kernel would use for a packet, with one request.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -85,6 +90,7 @@ class DeviceWatch:
         self._cost = 0.0
         self._timer: IDelayedCall | None = None
         self._is_watching = False
+        self._is_doubted = False  # what the last scan found
 
     def start(self, changed: Callable[[], None]) -> None:
         """Check now and keep watching; `changed` is called whenever `complaints` changes."""
@@ -194,9 +200,16 @@ class DeviceWatch:
         # Notifications of the meantime are read now and trigger the next scan.
         self._reactor.addReader(self._news)
         found = device_state.complaints(self._device, self._overlays, snapshot.state)
+        if found != self.complaints and not self._is_doubted and self._has_news():
+            self._is_doubted = True
+            return
+        self._is_doubted = False
         if found != self.complaints:
             self.complaints = found
             self._changed()
+
+    def _has_news(self) -> bool:
+        return bool(select.select([self._news.socket], [], [], 0)[0])
 
     def _end_look(self) -> None:
         if self._asked is not None:
