@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.names.test_codec import values
 from tests.packets.test_replies import is_right
 from tests.support.nameservers import query, read
+from tunmesh.dataplane.drops import DropReason
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.names.codec import Kind
 from tunmesh.names.settings import NamesSettings
@@ -293,6 +294,13 @@ class Floods(NamesCase):
         names = a.status.names
         assert names is not None
         self.assertEqual((names.queries["answered"], names.queries["dropped"]), (201, 800))
+
+    def test_full_tun(self) -> None:
+        """An answer that the tun does not take is counted as dropped."""
+        a, _ = self.complete("a", "b")
+        a.tun.refuses = DropReason.TUN_FULL
+        a.tun.inject(udp(a.address, DNS4, query("b.mesh")))
+        self.assertEqual(a.status.dropped["tun_full"], 1)
 
     def test_other_packets(self) -> None:
         """A ping is answered, any other packet is refused; only so many of them."""

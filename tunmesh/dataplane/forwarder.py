@@ -73,6 +73,12 @@ class Forwarder(Generic[P]):
         """What has no route is given to `unrouted` from now on."""
         self._unrouted = unrouted
 
+    def answer(self, frames: list[bytes]) -> None:
+        """This node itself answers packets that this machine has sent."""
+        refused = self._tun.write(frames)
+        if refused:
+            self._note(None, refused)
+
     def received(self, peer: P, frames: list[memoryview]) -> int:
         """A peer sends packets to this machine. How many of them it should not have sent."""
         accepted, drops = self._table.inbound(peer, frames)

@@ -98,7 +98,7 @@ class Names:
             settings.addresses,
             responder,
             self._upstream,
-            host.tun.write,
+            parts.forwarder.answer,
             host.reactor.seconds,
             NamesStory(parts.journal, settings),
         )
