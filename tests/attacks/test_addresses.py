@@ -4,7 +4,7 @@ have one that is held, or that others get none."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, ip_address, ip_interface
 from typing import Any
 
@@ -13,12 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.members import Mallory, mallory
 from tunmesh.addresses import Interface
 from tunmesh.auth import signing
-from tunmesh.membership.acquisition import PATIENCE
+from tunmesh.membership.acquisition import PATIENCE, standing
+from tunmesh.membership.agreement import View
 from tunmesh.testing.mesh import Member, Mesh
 from tunmesh.testing.tun import frame
 from tunmesh.wire.gossip import Gossip, Refusal, decode_inquiry, encode_introduction
 from tunmesh.wire.proofs import encode_update
-from tunmesh.wire.records import SignedRecord
+from tunmesh.wire.records import NodeRecord, SignedRecord
 
 SMALL = IPv4Network("10.9.0.0/28")
 HOSTILE = "198.51.100.66"
@@ -187,6 +188,40 @@ class Held(AddressCase):
                 link.claim(revision, address)
             self.mesh.advance(1.0)
             self.assertNotIn(ip_address(address).packed, e.node._parts.table.routes)
+
+
+@dataclass(frozen=True)
+class Linked:
+    """A peer, as the standing of an address is judged by it."""
+
+    record: NodeRecord
+    source: str
+    view: View
+    was_first: bool
+    refuses: tuple[str, ...] = ()
+    holder: str = ""
+    since: float = 0.0
+
+
+class Sources(SynchronousTestCase):
+    """Where many nodes have one source, such as the /64 of a machine with many pods."""
+
+    def test_a_claimant_in_each(self) -> None:
+        """A claimant in each of the sources that there are does not silence all other nodes."""
+        me = mallory(1, addresses=interfaces("10.9.1.1"), automatic=(4,), name="me").record
+        me = replace(me, started=100)
+        honest = replace(me, name="honest", addresses=interfaces("10.9.1.2"), id="1" * 32)
+        rival = replace(me, name="rival", started=1, settled=True, automatic=(), id="2" * 32)
+        peers = [
+            Linked(record, source, View.of(me, record), record is rival)
+            for source in ("fd01:0:0:1", "fd01:0:0:2")
+            for record in (honest, rival)
+        ]
+        found = standing(me, me.addresses[0].ip, peers)
+        self.assertFalse(found.is_lost)
+        self.assertTrue(found.is_certain)
+        alone = [peer for peer in peers if peer.record is rival]
+        self.assertTrue(standing(me, me.addresses[0].ip, alone).is_lost)
 
 
 class Newcomers(AddressCase):

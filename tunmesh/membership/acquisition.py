@@ -104,8 +104,8 @@ def standing(
         return Standing()
     first = [peer for peer in rivals if peer.was_first]
     excluded = {peer.source for peer in rivals}
-    if len({peer.source for peer in peers}) == 1:
-        excluded.clear()
+    if {peer.source for peer in peers} <= excluded:
+        excluded.clear()  # a source may be a whole cluster node, whose /64 all pods have
     others = [peer for peer in peers if peer not in rivals and peer.source not in excluded]
     informed = [peer for peer in others if peer.record.settled or peer.since <= since] or others
     voters = Voters(informed)
