@@ -113,6 +113,32 @@ class World(RuleBasedStateMachine):
             )
         )
 
+    @precondition(lambda self: len(self.lives) < MAX_LIVES)
+    @rule(host=st.integers(0, 1), listens=st.sampled_from([True, True, False]))
+    def start_automatic(self, host: int, listens: bool) -> None:
+        """A node starts that chooses its address itself."""
+        number = next(self.ids)
+        record = NodeRecord(
+            id=f"{number:032x}",
+            name=f"auto{number}",
+            started=number,
+            url=f"https://auto{number}-{host}:1",
+            addresses=(),
+            version="0",
+            automatic=(4,),
+        )
+        self.lives.append(Life(record, listens))
+
+    @precondition(lambda self: any(life.record.automatic for life in self.lives))
+    @rule(which=st.integers(0, 99), place=st.none() | st.integers(0, 3))
+    def choose(self, which: int, place: int | None) -> None:
+        """It claims another address, or none."""
+        automatic = [life for life in self.lives if life.record.automatic]
+        life = automatic[which % len(automatic)]
+        last = 50 + 4 * int(life.record.id, 16) % 200 + (place or 0)
+        address = ip_interface(f"10.0.0.{last}/24")
+        life.me.use_addresses((address,) if place is not None else ())
+
     @precondition(lambda self: len(self.lives) < MAX_LIVES and self.honest())
     @rule(
         model=st.integers(0, 99),
@@ -134,6 +160,7 @@ class World(RuleBasedStateMachine):
             record = replace(record, name=f"liar{number}", addresses=address)
         record = replace(
             record,
+            revision=0,
             id=f"{999 - number if id_first else number:032x}",
             started=max(0, record.started + late),
         )
@@ -225,7 +252,8 @@ class World(RuleBasedStateMachine):
         """A node sends a packet to everybody, perhaps with the source address of another one,
         perhaps on links that do not lead there."""
         sender = self.lives[which % len(self.lives)]
-        source = ip_interface(f"10.0.0.{third}/24") if third else sender.record.addresses[0]
+        own = [*sender.record.addresses, ip_interface("10.0.0.200/24")]
+        source = ip_interface(f"10.0.0.{third}/24") if third else own[0]
         for last in range(1, NAMES + 1):
             sender.send(source.ip, ip_address(f"10.0.0.{last}"), astray)
 
@@ -396,6 +424,7 @@ class World(RuleBasedStateMachine):
             assert set(life.routes.values()) <= life.peers.keys()
             assert all(end.state is State.UP for end in life.peers.values())
             assert {r.id for r in life.roster.linked()} == life.peers.keys()
+            assert all(life.records[r.id].revision == r.revision for r in life.roster.linked())
             own = {address.ip for address in life.record.addresses}
             assert own.isdisjoint(life.routes)
             assert life.table.routes.keys() == {address.packed for address in life.routes}
@@ -474,6 +503,10 @@ class World(RuleBasedStateMachine):
         for other in others:
             assert life.peers[other.record.id].other is other.peers[life.record.id]
             assert other.refusals.get(life.record.id, ()) == refused_addresses(life, other)
+            assert life.roster.record_of(other.record.id) in (
+                other.record,
+                replace(other.record, settled=True),
+            )
         for address in {a.ip for other in others for a in other.record.addresses}:
             claimants = {
                 other.record.id

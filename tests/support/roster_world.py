@@ -26,9 +26,11 @@ from tunmesh.membership.commands import (
     Introduce,
     Join,
     Part,
+    Present,
     Probe,
     Refuse,
     Retire,
+    Revise,
     Route,
     Switch,
     Tell,
@@ -48,6 +50,15 @@ INVENTED = f"{777:032x}"  # the id of a node that never existed
 @dataclass(frozen=True)
 class Hello:
     """The last message of the handshake in either direction: the sender's identity."""
+
+    record: NodeRecord
+
+
+@dataclass(frozen=True)
+class Update:
+    """The sender has another record."""
+
+    record: NodeRecord
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,9 @@ class Lost:
     """The connection is gone. Delivered last, after all pending messages."""
 
 
-Message = Hello | Ping | Pong | Bye | Gossip | Inquiry | Introduction | Refusal | Data | Lost
+Message = (
+    Hello | Update | Ping | Pong | Bye | Gossip | Inquiry | Introduction | Refusal | Data | Lost
+)
 
 
 class State(Enum):
@@ -119,6 +132,8 @@ class End:
         self.is_reached = False  # it was dialed at the URL that the other end says it is at
         self.state = State.HANDSHAKE
         self.settled = owner.is_settled  # as sent in the handshake
+        self.shown: NodeRecord | None = None  # of the owner, in the handshake
+        self.seen: NodeRecord | None = None  # of the other end: the latest that came here
         self.inbox: deque[Message] = deque()
         self.cut = False
         self.probing = False
@@ -133,7 +148,11 @@ class End:
 
     @property
     def peer(self) -> NodeRecord:
-        return self.other.owner.record
+        return self.seen or self.other.owner.record
+
+    def greet(self) -> None:
+        self.shown = self.owner.record
+        self.send(Hello(self.shown))
 
     def send(self, message: Message) -> None:
         message = self.owner.says(message)
@@ -188,11 +207,14 @@ class End:
     def _take(self, message: Message) -> None:
         roster = self.owner.roster
         match message:
-            case Hello():
+            case Hello(record):
+                self.seen = record
                 if not self.dialed:
-                    self.send(Hello())
+                    self.greet()
                 self.state = State.UP
                 self.owner.link_up(self)
+            case Update(record):
+                self.owner.update_received(self, record)
             case Ping():
                 self.send(Pong())
             case Pong():
@@ -249,16 +271,17 @@ class Life:
         return message
 
     def __init__(self, record: NodeRecord, listens: bool = True) -> None:
-        self.record = record
         self.listens = listens  # at its URL; else it is behind NAT, and can only dial
         self.source = record.url  # where it connects from: another host is another source
         self.me = Me(record)
+        self.me.when_revised(self.revised)
+        self.records: dict[str, NodeRecord] = {}  # of peers, the latest
         self.roster: Roster[End] = Roster(self.me, [NETWORK])
         self.alive = True
         self.ends: list[End] = []
         self.peers: dict[str, End] = {}
         self.routes: dict[Address, str] = {}
-        self.table: Table[NodeRecord] = Table(record.addresses, [NETWORK])
+        self.table: Table[str] = Table(record.addresses, [NETWORK])
         self.accepted: list[bytes] = []  # packets that reached the tun
         self.is_new = True
         self.is_settled = False
@@ -272,11 +295,34 @@ class Life:
         self.met: dict[Target, NodeRecord] = {}  # all nodes that it was ever linked with
         self.parted = 0
 
+    @property
+    def record(self) -> NodeRecord:
+        """What it says of itself, apart from whether it is settled."""
+        return replace(self.me.record, settled=False)
+
+    def revised(self) -> None:
+        """It has another record."""
+        self.table.readdress(self.record.addresses)
+        own = {str(address.ip) for address in self.record.addresses}
+        for node_id, refused in self.refusals.items():
+            self.refusals[node_id] = tuple(each for each in refused if each in own)
+        self.run(self.roster.me_revised())
+
+    def update_received(self, end: End, record: NodeRecord) -> None:
+        """As node.links."""
+        if not self.roster.is_linked(record.id):
+            return
+        before = self.records[record.id]
+        if record.revision > before.revision:
+            assert before.may_become(record)
+            end.seen = record
+            self.run(self.roster.update_received(end, record))
+
     def dial(self, other: Life, target: str) -> End:
         ours, theirs = End(self, target), End(other, "")
         ours.other, theirs.other = theirs, ours
         ours.dialed = True
-        ours.send(Hello())
+        ours.greet()
         return ours
 
     def seniority_changed(self, is_new: bool, is_settled: bool) -> None:
@@ -293,7 +339,9 @@ class Life:
             else:
                 self.after[theirs.id] = said.settled if said.settled != self.is_settled else later
         end.is_reached = end.dialed and (bool(end.target) or end.sought is not None)
-        self.run(self.roster.authenticated(end, said, end.dialed, is_reached=end.is_reached))
+        assert end.shown is not None
+        shown = replace(end.shown, settled=self.is_settled)
+        self.run(self.roster.authenticated(end, said, end.dialed, shown, end.is_reached))
         self.dials.pop(end.peer.id, None)
         if end.peer.id == end.target:
             self.dialing.discard(end.target)
@@ -318,22 +366,23 @@ class Life:
         every link, wherever it leads."""
         frame = PLAIN + ip_packet(str(source), str(destination), b"payload")
         batches, _ = self.table.outbound([frame])
-        for record in batches:
-            assert destination in [address.ip for address in record.addresses]
-        for node_id in self.peers if astray else [record.id for record in batches]:
+        for node_id in batches:
+            assert destination in [address.ip for address in self.records[node_id].addresses]
+        for node_id in self.peers if astray else list(batches):
             self.peers[node_id].send(Data(frame))
 
     def packet_arrived(self, end: End, frame: bytes) -> None:
         """Holds in every state of the mesh: a packet is accepted only from the peer that has its
         source address, and only by the node that has its destination."""
-        accepted, drops = self.table.inbound(end.peer, [memoryview(frame)])
+        theirs = [address.ip.packed for address in self.records[end.peer.id].addresses]
+        accepted, drops = self.table.inbound(end.peer.id, [memoryview(frame)])
         reasons = [reason for reason, _ in drops]
         source, destination = frame[22:26], frame[26:30]
         if accepted:
             self.accepted.append(frame)
-            assert source in [address.ip.packed for address in end.peer.addresses]
+            assert source in theirs
             assert destination in [address.ip.packed for address in self.record.addresses]
-        elif source not in [address.ip.packed for address in end.peer.addresses]:
+        elif source not in theirs:
             assert reasons == [DropReason.SPOOFED_SOURCE]
         else:
             assert reasons in ([DropReason.SPOOFED_SOURCE], [DropReason.MISROUTED])
@@ -361,8 +410,15 @@ class Life:
             case Join(end):
                 assert end.peer.id not in self.peers
                 self.peers[end.peer.id] = end
+                self.records[end.peer.id] = end.peer
                 self.memory.linked(end.peer, 0.0, end.other.owner.source, end.is_reached)
                 self.met[end.peer.host_port] = end.peer
+            case Revise(end):
+                self.records[end.peer.id] = end.peer
+                self.memory.revised(end.peer)
+                self.met[end.peer.host_port] = end.peer
+            case Present(end):
+                end.send(Update(self.me.record))
             case Switch(end):
                 assert end.peer.id in self.peers
                 self.peers[end.peer.id] = end
@@ -373,9 +429,9 @@ class Life:
                 self.parted += 1
             case Route(address, end):
                 assert end.peer.id in self.peers
-                assert address in [claimed.ip for claimed in end.peer.addresses]
+                assert address in [a.ip for a in self.records[end.peer.id].addresses]
                 self.routes[address] = end.peer.id
-                self.table.route(address.packed, end.peer)
+                self.table.route(address.packed, end.peer.id)
             case Unroute(address):
                 del self.routes[address]
                 self.table.unroute(address.packed)
@@ -384,7 +440,7 @@ class Life:
             case Ask(end, ids):
                 end.send(Inquiry(ids))
             case Introduce(end, ids):
-                end.send(Introduction(tuple(Signed(self.peers[i].peer, i) for i in ids)))
+                end.send(Introduction(tuple(Signed(self.records[i], i) for i in ids)))
             case Refuse(end, refusal):
                 end.send(refusal)
             case Retire(end):
