@@ -336,6 +336,16 @@ class StandingTests(unittest.TestCase):
         self.assertFalse(self.stands(self.peer(2), *newcomers).is_lost)
         self.assertTrue(self.stands(*newcomers).is_lost)
 
+    def test_only_liars_can_know(self) -> None:
+        """When all others were restarted, the identities of one member are the only ones that say
+        they know: they do not decide alone."""
+        newcomers = [
+            replace(each, record=replace(each.record, settled=False), since=200.0)
+            for each in (self.peer(number) for number in range(20, 23))
+        ]
+        liars = [self.peer(number, refuses=True, source="liar") for number in (10, 11, 12)]
+        self.assertFalse(self.stands(*newcomers, *liars).is_lost)
+
     def test_same_source(self) -> None:
         """If all peers come from one source, each of them has a vote but for the rival."""
         peers = [self.peer(number, source="here") for number in (10, 11)]

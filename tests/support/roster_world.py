@@ -40,7 +40,7 @@ from tunmesh.membership.lost_nodes import LostNodes
 from tunmesh.membership.me import Me
 from tunmesh.membership.roster import Roster
 from tunmesh.wire.gossip import Gossip, Refusal
-from tunmesh.wire.messages import LEAVING, REPLACED
+from tunmesh.wire.messages import LEAVING, REPLACED, SELF
 from tunmesh.wire.records import NodeRecord
 
 NETWORK = ip_network("10.0.0.0/24")
@@ -330,6 +330,9 @@ class Life:
         self.me.seniority_changed(is_new, is_settled)
 
     def link_up(self, end: End) -> None:
+        if end.peer.id == self.record.id:
+            end.close(SELF)
+            return
         said = replace(end.peer, settled=end.other.settled)
         if end.peer.id not in self.peers:
             ours, theirs = self.record, end.peer

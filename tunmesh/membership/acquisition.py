@@ -92,10 +92,14 @@ def standing(
     peers have routed the address to it meanwhile is no objection.
 
     Nodes that claim the same have no vote, nor have others of their source: one member cannot take
-    an address from a node whom the others know. Nor have newcomers: they cannot know who was first.
-    Of two halves the claimant decides that takes precedence. A node whose address is assigned to it
-    cannot give way, so if it takes precedence, more than a third of the votes are enough for it.
-    One vote would not be: a member with two source addresses could renumber a whole mesh.
+    an address from a node whom the others know. Of two halves the claimant decides that takes
+    precedence. A node whose address is assigned to it cannot give way, so if it takes precedence,
+    more than a third of the votes are enough for it. One vote would not be: a member with two
+    source addresses could renumber a whole mesh.
+
+    Newcomers cannot know who was first, so those who can know have to be against it as well: who
+    was linked before this node had the address, or was settled when it came. They do not decide
+    alone: after a restart of all others they may be the identities of one member.
     """
     text = str(address)
     rivals = [peer for peer in peers if text in peer.view.claims]
@@ -107,21 +111,23 @@ def standing(
     if {peer.source for peer in peers} <= excluded:
         excluded.clear()  # a source may be a whole cluster node, whose /64 all pods have
     others = [peer for peer in peers if peer not in rivals and peer.source not in excluded]
-    informed = [peer for peer in others if peer.record.settled or peer.since <= since] or others
-    voters = Voters(informed)
-    count = voters.votes([peer for peer in informed if peer in against])
-    if 2 * count == voters.count:
-        heard = [record for record in unlinked if address in (each.ip for each in record.addresses)]
-        is_lost = bool(first) or (count > 0 and any(_is_senior(record, me) for record in heard))
-    else:
-        is_lost = 2 * count > voters.count
+    informed = [peer for peer in others if peer.record.settled or peer.since <= since]
+    heard = [record for record in unlinked if address in (each.ip for each in record.addresses)]
     is_assigned = any(address.version not in peer.record.automatic for peer in first)
+
+    def is_against(group: Sequence[Peer]) -> bool:
+        voters = Voters(group)
+        count = voters.votes([peer for peer in group if peer in against])
+        if 2 * count == voters.count:
+            return bool(first) or (count > 0 and any(_is_senior(record, me) for record in heard))
+        return 2 * count > voters.count or (is_assigned and 3 * count > voters.count)
+
     holder = first[0].record.name if first else (against or rivals)[0].holder
     yielding = {peer.record.name for peer in rivals if not peer.was_first}
     refusing = [peer for peer in against if peer.holder not in yielding]
     objectors = frozenset(peer.source for peer in (*first, *refusing))
-    has_third = is_assigned and 3 * count > voters.count
-    return Standing(objectors, bool(first), is_lost or has_third, holder)
+    is_lost = is_against(others) and (not informed or is_against(informed))
+    return Standing(objectors, bool(first), is_lost, holder)
 
 
 def _is_senior(one: NodeRecord, other: NodeRecord) -> bool:

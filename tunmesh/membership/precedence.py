@@ -12,11 +12,11 @@ from tunmesh.wire.records import NodeRecord
 
 
 def are_incarnations(one: NodeRecord, other: NodeRecord) -> bool:
-    """Whether they are two incarnations of one node. One that has no address yet is one at the same
-    URL: only one of them can listen there."""
+    """Whether they are two incarnations of one node. A node that chooses its addresses itself may
+    have others by now; its incarnations have the same URL, where only one of them can listen."""
     if one.name != other.name or one.id == other.id:
         return False
-    if not (one.addresses and other.addresses) and one.url == other.url:
+    if (one.automatic or other.automatic) and one.url == other.url:
         return True
     return not {a.ip for a in one.addresses}.isdisjoint(a.ip for a in other.addresses)
 
