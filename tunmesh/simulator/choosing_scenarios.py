@@ -88,7 +88,7 @@ CHOOSING = (
         "reunion",
         "two halves meet in which newcomers have chosen addresses from a network with little room",
         (
-            *(Part(), Start(), Chosen(40), Add(0.5), Chosen(40), Restart(0.3, moved=True)),
+            *(Part(), Start(), Chosen(40), Add(0.5), Chosen(40), Restart(0.3)),
             *(Chosen(40), Wait(20), Heal(), Whole(40), Chosen(40)),
         ),
         Limits(20, 250, 60, lost=1.0),
