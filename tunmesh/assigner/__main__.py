@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 
-sys.path.append(__file__.rsplit("/", 3)[0])
+if __name__ == "__main__":
+    sys.path.append(__file__.rsplit("/", 3)[0])
 
-from tunmesh.assigner import helper
+    from tunmesh.assigner import helper
 
-helper.run()
+    helper.run()

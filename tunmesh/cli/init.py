@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,14 @@ _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}")
 _DEFAULT = Choices()
 
 
-class _Label(click.ParamType[str]):
+if TYPE_CHECKING:
+    _Text = click.ParamType[str]
+    _OneNetwork = click.ParamType[Network]
+else:  # generic since click 8.4
+    _Text = _OneNetwork = click.ParamType
+
+
+class _Label(_Text):
     """A name for Compose, Kubernetes and the DNS."""
 
     name = "name"
@@ -34,7 +41,7 @@ class _Label(click.ParamType[str]):
         return str(value)
 
 
-class _Image(click.ParamType[str]):
+class _Image(_Text):
     name = "image"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
@@ -43,7 +50,7 @@ class _Image(click.ParamType[str]):
         return str(value)
 
 
-class _Domain(click.ParamType[str]):
+class _Domain(_Text):
     """Checked with the config; what could break the files is refused here."""
 
     name = "domain"
@@ -54,7 +61,7 @@ class _Domain(click.ParamType[str]):
         return str(value)
 
 
-class _Network(click.ParamType[Network]):
+class _Network(_OneNetwork):
     name = "network"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Network:
@@ -66,7 +73,7 @@ class _Network(click.ParamType[Network]):
             self.fail(f"{value!r} is not a network such as 10.9.0.0/16 or fd09::/64", param, ctx)
 
 
-class _Host(click.ParamType[str]):
+class _Host(_Text):
     name = "host"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:

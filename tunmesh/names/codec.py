@@ -117,7 +117,8 @@ class Record(NamedTuple):
     value: Address | str
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """What is answered: `records` are of the name that was asked for; `zone` is the name of the
     zone, whose SOA is part of negative answers."""
 

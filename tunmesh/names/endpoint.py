@@ -21,6 +21,7 @@ that waits for a name server holds its packet: at most names.upstream.MAX_IN_FLI
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from tunmesh.addresses import Address
@@ -112,7 +113,7 @@ class Endpoint:
                 self._outcomes[Outcome.DROPPED] += len(queries) - number
                 return False
             self._queries.take(now)
-            answer = self._ask(datagram._replace(payload=query))
+            answer = self._ask(replace(datagram, payload=query))
             if answer is not None:
                 back.append(answer)
         return True

@@ -16,6 +16,7 @@ Every query has one outcome, which is counted:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -106,7 +107,7 @@ class Responder:
     def _reply(self, query: Query, answer: Answer) -> Reply:
         records: list[Record] = list(answer.records)
         self._shuffle(records)
-        message = self._codec.encode(query, answer._replace(records=records))
+        message = self._codec.encode(query, replace(answer, records=records))
         if answer.code == Code.OK:
             return Reply(Outcome.ANSWERED if records else Outcome.NODATA, message)
         return Reply(_OUTCOMES[answer.code], message)

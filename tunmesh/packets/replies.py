@@ -16,7 +16,7 @@ RFC 1812 section 4.3.2.3 (how much is quoted), RFC 4443, RFC 8200 section 8.1 (p
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from tunmesh.packets import icmp, ip_headers, virtio
 from tunmesh.packets.virtio import HEADER, UDP, UDP_HEADER
@@ -30,7 +30,8 @@ _LONGEST = {4: 576, 6: 1280}  # bytes of an error packet
 _HEADER_SIZE = {4: 20, 6: 40}
 
 
-class Datagram(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Datagram:
     """A UDP datagram. Addresses are raw: 4 or 16 bytes."""
 
     source: bytes
