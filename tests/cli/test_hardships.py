@@ -76,6 +76,7 @@ print(json.dumps(results))
 ARGUMENTS = {
     "capture": ["--port", "1"],
     "completion": ["bash"],
+    "init": ["/dev/null/tunmesh"],  # it would write files
     "explain": ["10.77.0.1", "10.77.0.2"],
     "mesh": ["--nodes", "1"],
     "ping": ["nobody"],
@@ -100,7 +101,8 @@ def command_lines() -> Iterator[list[str]]:
     for name in main.list_commands(context):
         found = main.get_command(context, name)
         if isinstance(found, click.Group):
-            yield from ([name, each] for each in found.list_commands(context))
+            arguments = ARGUMENTS.get(name, [])
+            yield from ([name, each, *arguments] for each in found.list_commands(context))
         elif name != "certificate":  # it writes files
             yield [name, *ARGUMENTS.get(name, ())]
     yield from MORE

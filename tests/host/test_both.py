@@ -152,8 +152,8 @@ GATE = 'until [ -s "$0" ]; do :; done'
 def run(application, *, node=NODE, gate=GATE, uid=1234, grace=20.0):
     ready = sys.argv[1]
     sys.exit(supervise(
-        Commands([sys.executable, "-c", node, ready], ["sh", "-c", gate, ready],
-                 ["sh", "-c", application, ready]),
+        Commands([sys.executable, "-c", node, ready], ["/bin/sh", "-c", gate, ready],
+                 ["/bin/sh", "-c", application, ready]),
         User(uid, uid, "/nowhere"), grace))
 """
 # In sh, since the interpreter of this test may be where only root can go. $0 has the node's pid.

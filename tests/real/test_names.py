@@ -632,6 +632,7 @@ class ForwardTests(NamesCase):
     async def test_flood(self) -> None:
         """A program that asks as fast as it can does not keep another one from its answer for long,
         nor packets between nodes, and what is too much is counted."""
+        need("ping")
         first, _ = await self.started()
         flood = self.program(1, FLOOD, DNS)
         await flood.said("10000")
