@@ -1,7 +1,8 @@
 """Nodes that choose their addresses themselves, in every order of events.
 
 The model has no bytes: links carry updates and refusals, in order on each way, and nothing is
-delivered before a rule says so. Real are what decides: Acquisition, Claims, Me and Seniority.
+delivered before a rule says so. Probes are answered when it is quiet. Real are what decides:
+Acquisition, Claims, Me and Seniority.
 """
 
 from __future__ import annotations
@@ -120,6 +121,11 @@ class Life:
         peer.was_first = takes_precedence(message, peer.told)
         self.run(self.claims.revised(message, peer.was_first))
 
+    def probe(self) -> None:
+        """All linked nodes answer; the roster asks those whose namesake claims what they have."""
+        for node_id in self.peers:
+            self.run(self.claims.answered(node_id))
+
     def run(self, commands: list[Command[str]]) -> None:
         for command in commands:
             match command:
@@ -211,6 +217,8 @@ class World:
             self.now += STEP
             for life in list(self.lives.values()):
                 life.look()
+                if is_quiet:
+                    life.probe()
             if is_quiet:
                 self.deliver_all()
 
