@@ -24,7 +24,7 @@ that way is most often linked already: then one of the two links is retired, as 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from tunmesh.addresses import Target
@@ -32,9 +32,7 @@ from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.wire.records import NodeRecord
 
 LEADS_BACK = 3
-# Seconds until the first look of a content group, and at most between two. The first comes soon if
-# a URL led to a node that advertises another one: it may lead to many.
-LOOK_SOON, LOOK_AGAIN, LOOK_AGAIN_AT_LAST = 5.0, 60.0, 960.0
+LOOK_AGAIN, LOOK_AGAIN_AT_LAST = 60.0, 960.0  # seconds between two looks of a content group
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +89,23 @@ class Group:
         was_content, self.is_content = self.is_content, bool(self._found)
         if self.is_content:
             self._led_back.clear()
-            led_to = {at: urls.get(node_id) for at, node_id in self._led_to.items()}
-            self._look_again(was_content, led_to)
+            own_urls = {at for at, node_id in self._led_to.items() if urls.get(node_id) == at}
+            self._look_again(was_content, own_urls)
         elif not self.settings.targets:
             self.dialer.stop()
         elif was_content or not self.dialer.exhausted:
             self.dialer.start()
 
-    def _look_again(self, was_content: bool, led_to: Mapping[Target, Target | None]) -> None:
-        """Dial from time to time; the next update sees the result. `led_to`: what the nodes
-        advertise that URLs led to, if they are linked."""
+    def _look_again(self, was_content: bool, own_urls: Container[Target]) -> None:
+        """Dial from time to time; the next update sees the result. `own_urls` are known to lead to
+        linked nodes that advertise them."""
         now = self.dialer.clock.seconds()
         if was_content and not self.dialer.continueTrying:
             others = (target for target in self.settings.targets if target != self._own())
-            if now >= self._next_look and any(led_to.get(at) != at for at in others):
+            if now >= self._next_look and any(target not in own_urls for target in others):
                 self.dialer.start()
             return
-        is_shared = any(url not in (None, at) for at, url in led_to.items())
-        first = LOOK_SOON if is_shared else LOOK_AGAIN
-        self._pause = min(2 * self._pause, LOOK_AGAIN_AT_LAST) if was_content else first
+        self._pause = min(2 * self._pause, LOOK_AGAIN_AT_LAST) if was_content else LOOK_AGAIN
         self._next_look = now + self._pause * (0.5 + self._draw())
         self.dialer.stop()
 
