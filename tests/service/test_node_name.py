@@ -16,8 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import netns
 from tunmesh.host.namespaces import Namespace
+from tunmesh.names import resolv_conf
+from tunmesh.names.resolv_conf import nameservers
 from tunmesh.service import node_name
-from tunmesh.service.node_name import ChosenName, choose, is_address_like, name_servers
+from tunmesh.service.node_name import ChosenName, choose, is_address_like
 
 HOST = "4f1a2b3c4d5e"  # as Docker names them
 NO_NETWORKS = ()
@@ -81,7 +83,7 @@ class LookUpTests(SynchronousTestCase):
     def resolv_conf(self, text: str) -> None:
         path = Path(self.mktemp())
         path.write_text(text)
-        self.patch(node_name, "RESOLV_CONF", path)
+        self.patch(resolv_conf, "PATH", path)
 
     def server(self, answer: Answer) -> NameServer:
         server = NameServer(answer)
@@ -170,12 +172,12 @@ class LookUpTests(SynchronousTestCase):
         self.assert_host_name(
             choose("auto", (), port=port), "the reverse lookup failed: .* refused"
         )
-        self.patch(node_name, "RESOLV_CONF", Path("/nowhere/resolv.conf"))
+        self.patch(resolv_conf, "PATH", Path("/nowhere/resolv.conf"))
         self.assert_host_name(choose("auto", ()), r"the reverse lookup failed: No such file.*")
 
     def test_crash(self) -> None:
         """Whatever else goes wrong in the lookup does not keep the node from starting."""
-        self.patch(node_name, "name_servers", lambda _text: 1 / 0)
+        self.patch(resolv_conf, "nameservers", lambda _text, _ours: 1 / 0)
         self.assert_host_name(choose("auto", ()), "the lookup crashed")
 
 
@@ -192,7 +194,7 @@ class NoAddressTests(SynchronousTestCase):
         self.addCleanup(switch.close)
         path = Path(self.mktemp())
         path.write_text("nameserver 127.0.0.11\n")
-        self.patch(node_name, "RESOLV_CONF", path)
+        self.patch(resolv_conf, "PATH", path)
         with machine:
             self.assertIn("has no address", choose("auto", NO_NETWORKS).why)
             netns.loopback_up()
@@ -211,12 +213,12 @@ class FormTests(SynchronousTestCase):
         """Only lines that the resolver understands, and addresses that a socket can be sent to."""
         text = "# nameserver 1.1.1.1\nnameserver 127.0.0.11 # x\nnameserver\nnameserver x\n"
         text += "options nameserver 9.9.9.9\n\tnameserver   fd00::a\n"
-        self.assertEqual(name_servers(text), [ip_address("127.0.0.11"), ip_address("fd00::a")])
+        self.assertEqual(nameservers(text, ()), ("127.0.0.11", "fd00::a"))
 
     @given(st.text())
     def test_any_text(self, text: str) -> None:
         """Any text has name servers or none."""
-        name_servers(text)
+        nameservers(text, ())
 
     def test_address_like(self) -> None:
         """Names that clusters and clouds derive from an address are told from names of

@@ -21,23 +21,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 from tunmesh.addresses import Address, Network
 from tunmesh.config.values import AUTO
 from tunmesh.host.helper_process import run_in_child
-from tunmesh.netlink import query
+from tunmesh.names import resolv_conf
+from tunmesh.netlink import own_address
 
 PATIENCE = 1.0  # seconds in all
-RESOLV_CONF = Path("/etc/resolv.conf")
 
 _DNS_PORT = 53
 _LONGEST = 65535  # bytes of an answer
 _DOCKER = ip_address("127.0.0.11")  # on all networks but the default one
 _NOT_IN_A_LABEL = re.compile(r"[^a-z0-9-]")
-# Never sent to: the kernel is asked which of its addresses it would use (RFC 5737, RFC 3849).
-_ELSEWHERE = ("192.0.2.1", "2001:db8::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +66,6 @@ def choose(
     return ChosenName(name, f"the name of {address} in the DNS")
 
 
-def name_servers(text: str) -> list[Address]:
-    """The name servers of a resolv.conf, without those that cannot be used (scopes, garbage)."""
-    found = []
-    for words in map(str.split, text.splitlines()):
-        if words[:1] == ["nameserver"] and len(words) > 1:
-            try:
-                found.append(ip_address(words[1]))
-            except ValueError:
-                continue
-    return found
-
-
 def is_address_like(label: str, address: Address) -> bool:
     """Whether a label only repeats the address: 10-244-1-7, ip-10-0-0-5, 7-1-244-10-static,
     0af40107, fd00-10-244--7."""
@@ -106,11 +91,13 @@ def _look_up(networks: Sequence[Network], servers: Sequence[Address], port: int)
 
 
 def _reverse(networks: Sequence[Network], servers: Sequence[Address], port: int) -> str:
-    servers = servers or name_servers(RESOLV_CONF.read_text(errors="replace"))
+    if not servers:
+        text = resolv_conf.PATH.read_text(errors="replace")
+        servers = tuple(map(ip_address, resolv_conf.nameservers(text, ())))
     outside = (each for each in servers if not any(each in network for network in networks))
     server = next(outside, _DOCKER)
-    address = _own_address(server)
-    if address is None:
+    address = ip_address(own_address.guess(networks, [(str(server), _DNS_PORT)]))
+    if address.is_loopback:
         return "!this machine has no address yet"
     name = _ask(server, port, address)
     if name is None:
@@ -119,22 +106,6 @@ def _reverse(networks: Sequence[Network], servers: Sequence[Address], port: int)
     if not label or is_address_like(label, address):
         return f"!{address} is {name} in the DNS, which names no container"
     return f"{label} {address}"
-
-
-def _own_address(server: Address) -> Address | None:
-    """The address from which this machine reaches the name server, else others; else any."""
-    for target in (str(server), *_ELSEWHERE):
-        family = socket.AF_INET6 if ":" in target else socket.AF_INET
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as never_used:
-                never_used.connect((target, _DNS_PORT))
-                source = ip_address(never_used.getsockname()[0])
-        except OSError:
-            continue
-        if not source.is_loopback:
-            return source
-    held = (each.address for each in query.look(()).addresses)
-    return next((one for one in held if not one.is_loopback and not one.is_link_local), None)
 
 
 def _ask(server: Address, port: int, address: Address) -> str | None:
