@@ -16,9 +16,6 @@ from tunmesh.addresses import Network
 from tunmesh.cli.base import Group, OneLineErrors
 from tunmesh.deployments.templates import CONTAINER_USER, DEFAULT_NETWORKS, Choices, render
 
-_LABEL = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")  # RFC 1035; short, as it is part of others
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})")
-_IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}")
 _DEFAULT = Choices()
 
 
@@ -29,36 +26,46 @@ else:  # generic since click 8.4
     _Text = _OneNetwork = click.ParamType
 
 
-class _Label(_Text):
-    """A name for Compose, Kubernetes and the DNS."""
+class _Word(_Text):
+    """Text of one form, which can break no file that it is written into."""
 
-    name = "name"
+    def __init__(self, name: str, pattern: re.Pattern[str], form: str) -> None:
+        self.name = name
+        self._pattern = pattern
+        self._form = form
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        if not _LABEL.fullmatch(value):
-            form = "1 to 40 small letters, digits and dashes, the first one a letter"
-            self.fail(f"{value!r} is not {form}", param, ctx)
+        if not self._pattern.fullmatch(value):
+            self.fail(f"{value!r} is not {self._form}", param, ctx)
         return str(value)
 
 
-class _Image(_Text):
-    name = "image"
+class _Host(_Word):
+    """A host name, or an address in its usual form."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        if not _IMAGE.fullmatch(value):
-            self.fail(f"{value!r} is not an image such as registry.example/tunmesh:1", param, ctx)
-        return str(value)
+        try:
+            return str(ip_address(value))
+        except ValueError:
+            return super().convert(value, param, ctx)
 
 
-class _Domain(_Text):
-    """Checked with the config; what could break the files is refused here."""
-
-    name = "domain"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        if not _HOST.fullmatch(value):
-            self.fail(f"{value!r} is not a DNS name such as mesh or mesh.example", param, ctx)
-        return str(value)
+# For Compose, Kubernetes and the DNS.
+_LABEL = _Word(
+    "name",
+    re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"),  # RFC 1035; short, as it is part of others
+    "1 to 40 small letters, digits and dashes, the first one a letter",
+)
+_IMAGE = _Word(
+    "image",
+    re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}"),
+    "an image such as registry.example/tunmesh:1",
+)
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})")
+_DOMAIN = _Word(
+    "domain", _NAME, "a DNS name such as mesh or mesh.example"
+)  # checked as in a config
+_HOST = _Host("host", _NAME, "a host name or address")
 
 
 class _Network(_OneNetwork):
@@ -73,18 +80,6 @@ class _Network(_OneNetwork):
             self.fail(f"{value!r} is not a network such as 10.9.0.0/16 or fd09::/64", param, ctx)
 
 
-class _Host(_Text):
-    name = "host"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        try:
-            return str(ip_address(value))
-        except ValueError:
-            if not _HOST.fullmatch(value):
-                self.fail(f"{value!r} is not a host name or address", param, ctx)
-            return str(value)
-
-
 def _one_of_each_family(
     ctx: click.Context, param: click.Parameter, value: tuple[Network, ...]
 ) -> tuple[Network, ...]:
@@ -97,21 +92,21 @@ _SHARED: tuple[Callable[[Any], Any], ...] = (
     click.argument("directory", type=click.Path(path_type=Path), default=Path("tunmesh")),
     click.option(
         "--name",
-        type=_Label(),
+        type=_LABEL,
         default=_DEFAULT.name,
         show_default=True,
         help="Name of the mesh: of its objects, and of the host that nodes find each other by.",
     ),
     click.option(
         "--service",
-        type=_Label(),
+        type=_LABEL,
         default=_DEFAULT.service,
         show_default=True,
         help="What the replicas are: the name that all of them answer to, below --domain.",
     ),
     click.option(
         "--domain",
-        type=_Domain(),
+        type=_DOMAIN,
         default=_DEFAULT.domain,
         show_default=True,
         help="DNS domain of the mesh.",
@@ -137,7 +132,7 @@ _SHARED: tuple[Callable[[Any], Any], ...] = (
 )
 _image = click.option(
     "--image",
-    type=_Image(),
+    type=_IMAGE,
     default=_DEFAULT.image,
     show_default=True,
     help="The image of tunmesh, as it is pulled.",
@@ -187,21 +182,21 @@ def compose(directory: Path, without_keys: bool, **choices: Any) -> None:
 @_replicas
 @click.option(
     "--namespace",
-    type=_Label(),
+    type=_LABEL,
     default=_DEFAULT.namespace,
     show_default=True,
     help="Where all of it is to be.",
 )
 @click.option(
     "--cluster-dns",
-    type=_Host(),
+    type=_HOST,
     default=_DEFAULT.cluster_dns,
     show_default=True,
     help="Address of the cluster's name server: the Service kube-dns.",
 )
 @click.option(
     "--cluster-domain",
-    type=_Host(),
+    type=_HOST,
     default=_DEFAULT.cluster_domain,
     show_default=True,
     help="DNS domain of the cluster.",
@@ -218,7 +213,7 @@ def kubernetes(directory: Path, without_keys: bool, **choices: Any) -> None:
 @_shared
 @click.option(
     "--bootstrap",
-    type=_Host(),
+    type=_HOST,
     multiple=True,
     help="A host of the mesh that the others find it by; may be repeated. [default: --name]",
 )
