@@ -11,7 +11,8 @@ from twisted.trial import unittest
 
 from tests.support.nameservers import query, read
 from tunmesh.names import codec
-from tunmesh.names.codec import Answer, Code, Codec, Kind, MessageError, Query, Record
+from tunmesh.names.answers import Answer, Code, Kind, Record
+from tunmesh.names.codec import Codec, MessageError, Query
 
 CODEC = Codec("mesh", True, 5, 2)
 

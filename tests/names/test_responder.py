@@ -16,7 +16,8 @@ from tests.packets.test_replies import DNS as SERVER
 from tests.packets.test_replies import datagram, is_right, packet
 from tests.support.nameservers import query, read
 from tunmesh.dataplane.drops import DropReason
-from tunmesh.names.codec import Kind, Query
+from tunmesh.names.answers import Kind
+from tunmesh.names.codec import Query
 from tunmesh.names.directory import Directory
 from tunmesh.names.endpoint import ICMP_BURST, QUERY_BURST, QUERY_RATE, Endpoint
 from tunmesh.names.responder import Outcome, Reply, Responder

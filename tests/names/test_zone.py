@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tests.names.test_directory import member
-from tunmesh.names.codec import Answer, Code, Kind
+from tunmesh.names.answers import Answer, Code, Kind
 from tunmesh.names.directory import Directory
 from tunmesh.names.zone import Zone
 

@@ -13,7 +13,7 @@ from tests.packets.test_replies import is_right
 from tests.support.nameservers import query, read
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dialing.bootstrap import GroupSettings
-from tunmesh.names.codec import Kind
+from tunmesh.names.answers import Kind
 from tunmesh.names.settings import NamesSettings
 from tunmesh.packets import replies, udp_segments
 from tunmesh.testing.mesh import IPV4, IPV6, Member, Mesh

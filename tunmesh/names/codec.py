@@ -23,13 +23,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from twisted.names import dns
 
-from tunmesh.addresses import Address
+from tunmesh.names.answers import Answer, Code, Kind, Record
 from tunmesh.names.labels import SERVER, Name
 from tunmesh.wire.sizes import MAX_LABEL
 
@@ -44,29 +43,6 @@ HEADER_SIZE = _HEADER.size
 _RESPONSE, _AUTHORITATIVE, _TRUNCATED, _DESIRED, _AVAILABLE = 0x8000, 0x400, 0x200, 0x100, 0x80
 _CHECKING_DISABLED, _OPCODE, _CODE = 0x10, 0x7800, 0xF
 IN, ANY_CLASS = 1, 255
-
-
-class Kind(IntEnum):
-    """Types of records that are known here."""
-
-    A = 1
-    NS = 2
-    SOA = 6
-    PTR = 12
-    AAAA = 28
-    OPT = 41
-    ANY = 255
-
-
-class Code(IntEnum):
-    """Response codes (RFC 1035 section 4.1.1)."""
-
-    OK = 0
-    MALFORMED = 1
-    FAILED = 2
-    NO_SUCH_NAME = 3
-    NOT_IMPLEMENTED = 4
-    REFUSED = 5
 
 
 class MessageError(Exception):
@@ -108,23 +84,6 @@ class Query:
     def text(self) -> bytes:
         """The name, capitals as sent."""
         return b".".join(self.labels)
-
-
-class Record(NamedTuple):
-    """A record of an answer: an address (A, AAAA) or a name (PTR, NS)."""
-
-    kind: Kind
-    value: Address | str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is answered: `records` are of the name that was asked for; `zone` is the name of the
-    zone, whose SOA is part of negative answers."""
-
-    code: Code
-    records: Sequence[Record] = ()
-    zone: str = ""
 
 
 # --- queries ---

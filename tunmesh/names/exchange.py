@@ -23,7 +23,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tunmesh.names import codec
-from tunmesh.names.codec import HEADER_SIZE, Code, Query
+from tunmesh.names.answers import Code, Kind
+from tunmesh.names.codec import HEADER_SIZE, Query
 
 MAX_REPLY = 16384  # bytes of an answer by TCP; larger ones count as none
 MAX_DATAGRAM = 4096  # bytes of an answer by UDP
@@ -89,7 +90,7 @@ def cut(answer: bytes, end: int, room: int) -> bytes:
         found = list(codec.records(answer, end, sum(counts)))
     except ValueError:
         return _with_counts(answer[:end], 0, 0)
-    options = [answer[each.start : each.end] for each in found if each.kind == codec.Kind.OPT][:1]
+    options = [answer[each.start : each.end] for each in found if each.kind == Kind.OPT][:1]
     option = options[0] if options and end + len(options[0]) <= room else b""
     kept = [each for each in found[: counts[0]] if each.end + len(option) <= room]
     last = kept[-1].end if kept else end

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from tunmesh.addresses import Address
-from tunmesh.names.codec import Code, Kind
+from tunmesh.names.answers import Code, Kind
 from tunmesh.names.directory import Directory, Entry, Member
 from tunmesh.names.labels import NODES, SERVER, Name, labels_of, text_of
 from tunmesh.names.settings import NamesSettings

@@ -21,7 +21,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from tunmesh.names import codec
-from tunmesh.names.codec import ANY_CLASS, IN, Answer, Code, Codec, MessageError, Query, Record
+from tunmesh.names.answers import Answer, Code, Record
+from tunmesh.names.codec import ANY_CLASS, IN, Codec, MessageError, Query
 from tunmesh.names.directory import Directory
 from tunmesh.names.zone import Zone
 

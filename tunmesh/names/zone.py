@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from tunmesh.addresses import Address, Network
-from tunmesh.names.codec import Answer, Code, Kind, Record
+from tunmesh.names.answers import Answer, Code, Kind, Record
 from tunmesh.names.directory import Directory
 from tunmesh.names.labels import SERVER, Name
 

@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunmesh.logs.journal import Journal
 from tunmesh.names.directory import Directory, Member
-from tunmesh.names.endpoint import Endpoint
 from tunmesh.names.resolution import Resolution, Resolver
-from tunmesh.names.responder import Responder
 from tunmesh.names.settings import NamesSettings
-from tunmesh.names.upstream import Upstream
 from tunmesh.names.zone import Zone
 from tunmesh.node.own_addresses import OwnAddresses
 from tunmesh.node.parts import Parts
 from tunmesh.status import KnownNode, NamesStatus
+
+if TYPE_CHECKING:
+    from tunmesh.names.endpoint import Endpoint
+    from tunmesh.names.upstream import Upstream
 
 REFRESH = 0.1  # seconds
 PER_NODE = 0.001  # seconds: a hundred times as long as it takes
@@ -90,6 +91,11 @@ class Names:
             self._zone = Zone(_NOWHERE, (), ())
             return
         self._zone = Zone(settings.domain, networks, settings.addresses)
+        # Nodes without names have no need of these, nor of twisted.names.
+        from tunmesh.names.endpoint import Endpoint
+        from tunmesh.names.responder import Responder
+        from tunmesh.names.upstream import Upstream
+
         host = parts.host
         if settings.servers:
             self._upstream = Upstream(host.reactor, settings.servers, host.random_bytes)
