@@ -11,7 +11,7 @@ when the device cannot be changed: it would send from addresses that it does not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -32,6 +32,7 @@ from tunmesh.membership.candidates import Candidates
 from tunmesh.node.dials import Dials
 from tunmesh.node.parts import Parts
 from tunmesh.status import AutomaticAddress
+from tunmesh.wire.records import NodeRecord
 
 GATHER = 0.02  # seconds for which facts are gathered before they are looked at
 WHAT = "the node's addresses are not looked after"
@@ -84,10 +85,11 @@ class OwnAddresses:
 
     def _look(self) -> None:
         me = self._parts.me
-        facts = self._facts()
+        standings = [self._standing(machine) for machine in self._machines]
+        facts = self._facts(is_contested=any(each.objectors for each in standings))
         steps: list[Step] = []
-        for machine in self._machines:
-            steps += machine.update(facts, self._standing(machine))
+        for machine, found in zip(self._machines, standings, strict=True):
+            steps += machine.update(facts, found)
         chosen = [machine.interface for machine in self._machines]
         wanted = [*self._static, *(each for each in chosen if each is not None)]
         me.use_addresses(tuple(sorted(wanted, key=lambda each: each.version)))
@@ -111,36 +113,29 @@ class OwnAddresses:
 
     # --- the facts ---
 
-    def _facts(self) -> Facts:
+    def _facts(self, is_contested: bool) -> Facts:
         parts = self._parts
         roster, dials = parts.roster, self._dials
         is_first = dials.is_first or bool(dials.leads_back)
         is_settled = all(machine.state is State.HELD for machine in self._machines)
-        taken = {} if is_settled and not self._is_contested() else self._taken()
-        linked = {address.ip for record in roster.linked() for address in record.addresses}
+        taken, heard = self._taken() if is_contested or not is_settled else ({}, set())
         return Facts(
             now=parts.now,
             is_linked=len(parts.peers) > 0 or is_first,
             knows_all=roster.hearsay.is_complete,
             is_whole=all(map(roster.is_linked, roster.hearsay)),
             taken=taken,
-            heard=taken.keys() - linked if taken else (),
+            heard=heard,
             kept=roster.claims.kept(parts.me.record.name),
         )
 
-    def _is_contested(self) -> bool:
-        return any(self._standing(machine).objectors for machine in self._machines)
-
-    def _taken(self) -> dict[Address, str]:
-        """What all others have. A node of this node's name that it is not linked with is most
-        likely this node, before it was restarted."""
+    def _taken(self) -> tuple[dict[Address, str], set[Address]]:
+        """What all others have, and which of that was only heard of. A node of this node's name
+        that it is not linked with is most likely this node, before it was restarted."""
         roster, me = self._parts.roster, self._parts.me.record
-        records = [each for each in roster.hearsay.unlinked() if each.name != me.name]
-        return {
-            address.ip: record.name
-            for record in (*records, *roster.linked())
-            for address in record.addresses
-        }
+        linked = _holders(roster.linked())
+        unlinked = _holders(each for each in roster.hearsay.unlinked() if each.name != me.name)
+        return unlinked | linked, unlinked.keys() - linked.keys()
 
     def _standing(self, machine: Acquisition) -> Standing:
         if machine.interface is None:
@@ -232,6 +227,10 @@ class OwnAddresses:
     def moves(self) -> int:
         """How often this node had to give up an address that it had held."""
         return self._moves
+
+
+def _holders(records: Iterable[NodeRecord]) -> dict[Address, str]:
+    return {address.ip: record.name for record in records for address in record.addresses}
 
 
 class _Story:
