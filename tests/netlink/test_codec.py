@@ -9,8 +9,9 @@ from ipaddress import ip_network
 from twisted.trial import unittest
 
 from tunmesh.addresses import Network
-from tunmesh.netlink.codec import MAX_ATTEMPTS, Snapshot, route_answer, route_request
+from tunmesh.netlink.codec import MAX_ATTEMPTS, Snapshot, route_answer
 from tunmesh.netlink.kernel import NetlinkError
+from tunmesh.netlink.messages import route_request
 
 NETWORKS = (ip_network("10.77.0.0/16"), ip_network("fd77::/48"))
 INTERRUPTED = 0x10

@@ -17,7 +17,7 @@ import time
 
 from tunmesh.addresses import Interface
 from tunmesh.assigner.allowance import Allowance
-from tunmesh.netlink import changes
+from tunmesh.netlink import changes, messages
 
 _CHUNK = 1 << 14
 _PATIENCE = 5.0  # seconds until an address can be used; it is a millisecond or two
@@ -90,7 +90,7 @@ class Hand:
                     raise
 
     def _is_usable(self, own: Interface) -> bool:
-        return changes.is_local(self._ask(changes.way_request(self._next(), own.ip)))
+        return changes.is_local(self._ask(messages.route_request(own.ip, sequence=self._next())))
 
 
 def _open(groups: int) -> socket.socket:

@@ -20,6 +20,8 @@ from tunmesh.netlink.messages import (
     HEADER,
     IPV4,
     IPV6,
+    NEW_ADDRESS,
+    NEW_ROUTE,
     ROUTE,
     attribute,
     error_of,
@@ -31,8 +33,7 @@ from tunmesh.netlink.messages import (
 ROUTE_METRIC = {4: 1, 6: 1024}
 IPV6_ROUTE_NEWS = 0x400  # RTMGRP_IPV6_ROUTE
 
-_NEW_ADDRESS, _DELETE_ADDRESS = 20, 21
-_NEW_ROUTE, _GET_ROUTE = 24, 26
+_DELETE_ADDRESS = 21
 _ACKNOWLEDGE, _REPLACE, _CREATE = 0x4, 0x100, 0x400
 _PUT = _ACKNOWLEDGE | _CREATE | _REPLACE
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
@@ -46,7 +47,7 @@ _UNICAST, _LOCAL, _BROADCAST = 1, 2, 3  # RTN_*
 
 def put_address(sequence: int, index: int, address: Interface) -> bytes:
     """Let the interface have this address."""
-    return message(_NEW_ADDRESS, _PUT, sequence, _address(index, address, _IFA_F_NODAD))
+    return message(NEW_ADDRESS, _PUT, sequence, _address(index, address, _IFA_F_NODAD))
 
 
 def take_off_address(sequence: int, index: int, address: Interface) -> bytes:
@@ -78,19 +79,11 @@ def put_broadcast(sequence: int, index: int, destination: Address, source: Addre
     )
 
 
-def way_request(sequence: int, destination: Address) -> bytes:
-    """Ask for the route that the kernel would use: `is_local` reads the answer."""
-    family = IPV4 if destination.version == 4 else IPV6
-    header = ROUTE.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
-    return message(
-        _GET_ROUTE, 0, sequence, header + attribute(_RTA_DESTINATION, destination.packed)
-    )
-
-
 def is_local(answer: bytes) -> bool:
-    """Whether the destination that was asked for is an address of this machine that can be used."""
+    """The answer to `messages.route_request`: whether the destination is an address of this machine
+    that can be used."""
     (_, kind, *_) = HEADER.unpack_from(answer)
-    return kind == _NEW_ROUTE and answer[HEADER.size + 7] == _LOCAL
+    return kind == NEW_ROUTE and answer[HEADER.size + 7] == _LOCAL
 
 
 def errno_of(answer: bytes) -> int:
@@ -116,4 +109,4 @@ def _address(index: int, address: Interface, flags: int) -> bytes:
 def _route(sequence: int, place: tuple[int, int, int], kind: int, found_by: bytes) -> bytes:
     family, prefix, table = place
     header = ROUTE.pack(family, prefix, 0, 0, table, _STATIC, _LINK, kind, 0)
-    return message(_NEW_ROUTE, _PUT, sequence, header + found_by)
+    return message(NEW_ROUTE, _PUT, sequence, header + found_by)

@@ -22,17 +22,19 @@ from ipaddress import (
     ip_network,
 )
 
-from tunmesh.addresses import Address, Network
+from tunmesh.addresses import Network
 from tunmesh.netlink.kernel import UP, InterfaceAddress, Link, NetlinkError, Route, Rule, State
 from tunmesh.netlink.messages import (
     ADDRESS,
     ATTRIBUTE,
     ERROR,
+    GET_ROUTE,
     HEADER,
     IPV4,
     IPV6,
+    NEW_ADDRESS,
+    NEW_ROUTE,
     ROUTE,
-    attribute,
     attributes,
     error_of,
     message,
@@ -44,19 +46,17 @@ NEWS_GROUPS = 1 << 0 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 18
 MAX_ATTEMPTS = 10  # at a dump that is interrupted by changes
 
 _NEW_LINK, _GET_LINK = 16, 18
-_NEW_ADDRESS, _GET_ADDRESS = 20, 22
-_NEW_ROUTE, _GET_ROUTE = 24, 26
+_GET_ADDRESS = 22
 _NEW_RULE, _GET_RULE = 32, 34
 _DONE = 3
 _DUMP, _DUMP_INTERRUPTED = 0x300, 0x10
-_RTM_F_CLONED, _RTM_F_LOOKUP_TABLE = 0x200, 0x1000
+_RTM_F_CLONED = 0x200
 _RULE_INVERT = 2
 _ANY = 0
 # What kernels without policy routing or without IPv6 answer: there are no entries.
 _UNKNOWN_KIND = (95, 97)  # EOPNOTSUPP, EAFNOSUPPORT
 
 _LINK = struct.Struct("=BxHiII")
-__U32 = struct.Struct("=I")
 _U32 = struct.Struct("=I")
 _ROUTE_AT = HEADER.size
 _ROUTE_ATTRIBUTES = _ROUTE_AT + ROUTE.size
@@ -83,7 +83,7 @@ class Snapshot:
             for family in families
         }
         self._steps = [(_GET_LINK, _ANY), (_GET_ADDRESS, _ANY)]
-        self._steps += [(what, family) for what in (_GET_ROUTE, _GET_RULE) for family in families]
+        self._steps += [(what, family) for what in (GET_ROUTE, _GET_RULE) for family in families]
         self._step = 0
         self._sequence = 0
         self._attempts = 0
@@ -111,7 +111,7 @@ class Snapshot:
             if sequence == self._sequence:
                 if flags & _DUMP_INTERRUPTED:
                     self._is_interrupted = True
-                if kind == _NEW_ROUTE:
+                if kind == NEW_ROUTE:
                     self._take_route(data, position, end)
                 elif kind in (_DONE, ERROR):
                     self._end(error_of(data, position, end))
@@ -171,7 +171,7 @@ class Snapshot:
             named = attributes(data, start + HEADER.size + _LINK.size, end)
             name = named.get(3, b"").rstrip(b"\0").decode(errors="replace")
             self._found.append(Link(index, name, bool(flags & UP)))
-        elif kind == _NEW_ADDRESS:
+        elif kind == NEW_ADDRESS:
             family, prefix, _, _, index = ADDRESS.unpack_from(data, start + HEADER.size)
             if family not in (IPV4, IPV6):
                 return
@@ -189,19 +189,8 @@ class Snapshot:
             self._found.append(_rule(data, start, end))
 
 
-def route_request(destination: Address, source: Address | None = None) -> bytes:
-    """The request for the route that the kernel would use for a packet of this machine."""
-    family = IPV4 if destination.version == 4 else IPV6
-    width = destination.max_prefixlen
-    header = ROUTE.pack(family, width, width if source else 0, 0, 0, 0, 0, 0, _RTM_F_LOOKUP_TABLE)
-    body = header + attribute(1, destination.packed)
-    if source is not None:
-        body += attribute(2, source.packed)
-    return message(_GET_ROUTE, 0, 1, body)
-
-
 def route_answer(data: bytes) -> Route:
-    """The answer to `route_request`. Raises NetlinkError if there is no way."""
+    """The answer to `messages.route_request`. Raises NetlinkError if there is no way."""
     length, kind, _, _, _ = HEADER.unpack_from(data)
     if kind == ERROR:
         raise NetlinkError(error_of(data, 0, length))

@@ -13,13 +13,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from tunmesh.addresses import Address
+
 HEADER = struct.Struct("=IHHII")
 ADDRESS = struct.Struct("=BBBBI")
 ROUTE = struct.Struct("=BBBBBBBBI")  # that of rules has the same layout
 ATTRIBUTE = struct.Struct("=HH")
+# RTM_*; what else there is belongs to those that ask, or that change something.
+NEW_ADDRESS, NEW_ROUTE, GET_ROUTE = 20, 24, 26
 ERROR = 2  # NLMSG_ERROR: also the acknowledgement, with the error 0
 IPV4, IPV6 = 2, 10  # AF_*
 _REQUEST = 0x1
+_RTM_F_LOOKUP_TABLE = 0x1000
+_RTA_DESTINATION, _RTA_SOURCE = 1, 2
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
@@ -30,6 +36,17 @@ def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
 def attribute(kind: int, value: bytes) -> bytes:
     """One attribute, padded."""
     return ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) & 3)
+
+
+def route_request(destination: Address, source: Address | None = None, sequence: int = 1) -> bytes:
+    """The request for the route that the kernel would use for a packet of this machine."""
+    family = IPV4 if destination.version == 4 else IPV6
+    width = destination.max_prefixlen
+    header = ROUTE.pack(family, width, width if source else 0, 0, 0, 0, 0, 0, _RTM_F_LOOKUP_TABLE)
+    body = header + attribute(_RTA_DESTINATION, destination.packed)
+    if source is not None:
+        body += attribute(_RTA_SOURCE, source.packed)
+    return message(GET_ROUTE, 0, sequence, body)
 
 
 def attributes(data: bytes, at: int, end: int) -> dict[int, bytes]:

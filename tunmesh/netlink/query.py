@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tunmesh.addresses import Address, Network
 from tunmesh.errors import OperatorError
-from tunmesh.netlink import codec, kernel
+from tunmesh.netlink import codec, kernel, messages
 from tunmesh.netlink.codec import Snapshot
 from tunmesh.netlink.kernel import NetlinkError, State
 
@@ -57,5 +57,5 @@ def route_of(
 ) -> kernel.Route:
     """The route that the kernel would use. The answer is there at once, so the socket may be
     non-blocking. Raises OSError, and NetlinkError if the kernel would not send the packet."""
-    asked.send(codec.route_request(destination, source))
+    asked.send(messages.route_request(destination, source))
     return codec.route_answer(asked.recv(CHUNK))
