@@ -23,6 +23,7 @@ from twisted.trial import unittest
 import tunmesh
 from tests.support import netns
 from tests.support.places import short_directory
+from tests.support.starts import STARTS
 from tunmesh.assigner import wire
 from tunmesh.assigner.allowance import Family
 from tunmesh.assigner.helper import BURST, RATE
@@ -302,7 +303,7 @@ class Beginnings(unittest.TestCase):
         package = short_directory(self)
         package.chmod(0o755)
         shutil.copytree(Path(tunmesh.__file__).parent, package / "tunmesh")
-        code = BEGINNING.replace("PREPARE", preparation)
+        code = BEGINNING.replace("PREPARE", STARTS + preparation)
         with Namespace.create() as pod:
             running = netns.run_python(reactor, code, str(package), python_for_all())
         try:
@@ -443,25 +444,6 @@ libc = ctypes.CDLL(None)
 left = ()
 tunmesh.__file__ = sys.argv[1] + "/tunmesh/__init__.py"
 sys.executable = sys.argv[2]
-
-def capset(*capabilities):
-    mask = sum(1 << capability for capability in capabilities)
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    assert libc.capset(header, (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)) == 0
-
-def become(uid, *capabilities):
-    libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
-    capset(*capabilities)
-    libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: /proc/self is ours, as after an execve
-
-def own_user_namespace():
-    try:
-        namespaces.become_own_user()
-    except OperatorError as error:
-        print("SKIP", error)
-        sys.exit()
 
 PREPARE
 net = ip_network("10.77.0.0/16")

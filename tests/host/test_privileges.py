@@ -13,6 +13,7 @@ from twisted.internet import reactor as trial_reactor
 from twisted.trial import unittest
 
 from tests.support import netns
+from tests.support.starts import STARTS
 from tunmesh.host import privileges
 
 reactor: Any = trial_reactor
@@ -20,34 +21,15 @@ reactor: Any = trial_reactor
 CAP_NET_ADMIN = 12
 NOTHING = "0000000000000000"
 
-# The start of every child. `capset` leaves exactly the named capabilities, by their numbers in
-# linux/capability.h: 6 SETGID, 7 SETUID, 12 NET_ADMIN.
-PREAMBLE = """
+# The start of every child.
+PREAMBLE = f"""
 import ctypes, os, sys, threading
 from tunmesh.host import namespaces, privileges
 from tunmesh.errors import OperatorError
 
 libc = ctypes.CDLL(None)
 
-def capset(*capabilities):
-    mask = sum(1 << capability for capability in capabilities)
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    assert libc.capset(header, (ctypes.c_uint32 * 6)(mask, mask, 0, 0, 0, 0)) == 0
-
-def become(uid, *capabilities):
-    libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
-    capset(*capabilities)
-    libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: /proc/self is ours, as after an execve
-
-def own_user_namespace():
-    try:
-        namespaces.become_own_user()
-    except OperatorError as error:
-        print("SKIP", error)
-        sys.exit()
-
+{STARTS}
 def drop(uid, gid):
     try:
         privileges.drop(uid, gid)

@@ -84,14 +84,19 @@ def _lacks_route(address: str, tree: Json) -> str:
     return "" if is_routed else f"no route to {address}"
 
 
-@click.command(cls=OneLineErrors, short_help="Wait until the node is ready, or linked.")
-@node_option
-@click.option(
+_for = partial(
+    click.option,
     "--for",
     "conditions",
     metavar=CONDITIONS,
     callback=_conditions,
     multiple=True,
+)
+
+
+@click.command(cls=OneLineErrors, short_help="Wait until the node is ready, or linked.")
+@node_option
+@_for(
     required=True,
     help="tun: the device is there. address: with all its addresses, also automatic ones. "
     "ready: as /readyz. peers=N: linked to so many. "
@@ -181,12 +186,7 @@ def _user(_ctx: click.Context, _parameter: click.Parameter, value: str) -> User:
     help="Whom the application runs as, by name or number, without capabilities: neither root "
     "nor the node's process/uid.",
 )
-@click.option(
-    "--for",
-    "conditions",
-    metavar=CONDITIONS,
-    callback=_conditions,
-    multiple=True,
+@_for(
     default=["address"],
     show_default=True,
     help="When it begins, as for tunmesh wait.",
