@@ -7,10 +7,10 @@ from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
+from tests.support.readers import Readers
 from tunmesh.assigner import wire
 from tunmesh.assigner.assigner import PATIENCE, HelpedAssigner
 from tunmesh.errors import OperatorError
@@ -19,23 +19,13 @@ ADDRESS = ip_interface("10.77.3.5/24")
 OTHER = ip_interface("fd77::5/64")
 
 
-class Loop(Clock):
-    """A reactor that only remembers what it is to read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: set[Any] = set()
-        self.addReader = self.readers.add
-        self.removeReader = self.readers.discard
-
-
 class Requests(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         ours, self.helper = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self.addCleanup(self.helper.close)
         self.addCleanup(ours.close)
-        self.loop = Loop()
+        self.loop = Readers()
         self.lost: list[str] = []
         self.assigner = HelpedAssigner(self.loop, ours, self.lost.append)
 

@@ -8,13 +8,12 @@ import os
 import select
 import socket
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any
 
 from pyroute2 import IPRoute
-from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from tests.support import netns
+from tests.support.readers import Readers
 from tunmesh.dataplane.tun import open_tun
 from tunmesh.host.namespaces import Namespace
 from tunmesh.netlink import query
@@ -26,14 +25,11 @@ MESH = Overlay(ip_network("10.77.0.0/16"), ip_interface("10.77.0.1/16"))
 CHANGES = 500
 
 
-class Loop(Clock):
+class Loop(Readers):
     """A reactor that reads on demand."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.readers: set[Any] = set()
-        self.addReader = self.readers.add
-        self.removeReader = self.readers.discard
         self.turns = 0
 
     def read(self) -> None:
