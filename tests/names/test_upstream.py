@@ -16,6 +16,7 @@ from tunmesh.names import codec, upstream
 from tunmesh.names.upstream import MAX_IN_FLIGHT, MAX_SAME, Upstream
 
 reactor: Any = trial_reactor
+PATIENCE = 10.0  # seconds, where nothing has to be waited for
 NAMES = {"example.com": ["192.0.2.7"], "large.example": [f"192.0.2.{n}" for n in range(200)]}
 
 
@@ -87,6 +88,7 @@ class Asking(unittest.TestCase):
 
     async def test_by_tcp(self) -> None:
         """An answer that was cut is fetched by TCP; as much as the client takes is passed on."""
+        self.patch(upstream, "TIMEOUT", PATIENCE)
         for size, least in ((None, 28), (1232, 70), (65535, 70)):
             said = await self.answered("large.example", size=size)
             self.assertEqual((said.rCode, said.trunc), (0, 0))
@@ -95,6 +97,7 @@ class Asking(unittest.TestCase):
     async def test_no_tcp(self) -> None:
         """If the server does not take TCP, the next one is asked; if there is none, what the cut
         answer has is passed on."""
+        self.patch(upstream, "TIMEOUT", PATIENCE)
         self.second.large = ["large.example"]
         said = await self.answered("large.example", by=self.made("127.0.0.2"))
         self.assertEqual((said.rCode, said.trunc, len(said.answers)), (0, 0, 1))
@@ -147,6 +150,7 @@ class Asking(unittest.TestCase):
     async def test_nonsense_by_tcp(self) -> None:
         """A server that closes the connection, sends too much or something else by TCP has not
         answered: the next one is asked."""
+        self.patch(upstream, "TIMEOUT", PATIENCE)
         self.second.large = []
         for nonsense in (b"", b"\xff\xff", b"\0\5hello", b"\0\0"):
             self.first.instead = nonsense
