@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from tunmesh.cli.rotation import Configured
     from tunmesh.pki.issue import Issued
 
-SECRET_BYTES = 32
 _path = click.Path(path_type=Path)
 _group = click.option(
     "--group", help="Let this group, a name or number, read it too (mode 0640): process/gid."
@@ -45,10 +43,10 @@ def secret(ctx: click.Context, out: Path | None, group: str | None, force: bool)
     if ctx.invoked_subcommand is not None:
         return
     if out is None:
-        click.echo(_new_secret())
+        click.echo(write.new_secret())
         return
     gid = None if group is None else write.group_number(group)
-    write.write(out, f"{_new_secret()}\n".encode(), write.SECRET, gid, force)
+    write.write(out, f"{write.new_secret()}\n".encode(), write.SECRET, gid, force)
 
 
 @secret.command(cls=OneLineErrors, short_help="Walk through a change of the secret.")
@@ -90,14 +88,10 @@ def _make_next(configured: Configured) -> Path:
         raise OperatorError(f"{path}: is made already; tunmesh secret rotate says what comes next")
     old = (configured.files or (configured.path,))[0].stat()
     gid = old.st_gid if old.st_mode & stat.S_IRGRP else None
-    write.write(path, f"{_new_secret()}\n".encode(), write.SECRET, gid, replace=False)
+    write.write(path, f"{write.new_secret()}\n".encode(), write.SECRET, gid, replace=False)
     if os.geteuid() == 0:
         os.chown(path, old.st_uid, -1)
     return path
-
-
-def _new_secret() -> str:
-    return secrets.token_hex(SECRET_BYTES)
 
 
 @click.command(cls=OneLineErrors)

@@ -20,10 +20,8 @@ from tunmesh.errors import OperatorError
 from tunmesh.pki import issue, write
 
 CONFIG = "config.yaml"
-DAYS = (
-    3650  # of the certificate, which proves nothing by itself: nodes know each other by the secret
-)
-SECRET_BYTES = 32
+# Of the certificate, which proves nothing by itself: nodes know each other by the secret.
+DAYS = 3650
 KEYS = ("secret", "cert.pem", "key.pem")  # in the directory of the config, as it names them
 
 # In place of what the platform puts into the environment of a container (RFC 5737).
@@ -90,7 +88,7 @@ def _make_keys(directory: Path, now: datetime.datetime, group: int | None) -> No
     """A secret, and a certificate with its key, in a directory that only the owner and the group
     may enter."""
     made = issue.issue((), DAYS, now)
-    secret = f"{secrets.token_hex(SECRET_BYTES)}\n".encode()
+    secret = f"{write.new_secret()}\n".encode()
     for name, content in zip(KEYS, (secret, made.certificate_pem, made.key_pem), strict=True):
         write.write(directory / name, content, write.SECRET, group, replace=False)
     if group is not None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -21,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from tunmesh.membership.candidates import Candidates
-from tunmesh.pki import issue
+from tunmesh.pki import issue, write
 
 LISTEN_PORT = 4567
 PAGE_PORT = 8600
@@ -95,7 +94,7 @@ class Owner:
 def write_files(directory: Path, plans: Sequence[NodePlan], owner: Owner) -> None:
     """Certificate, key, secret and a config per node, for `owner` alone, into `directory`."""
     certificate, key = self_signed_certificate()
-    contents = {CERTIFICATE: certificate, KEY: key, SECRET: secrets.token_hex(32).encode()}
+    contents = {CERTIFICATE: certificate, KEY: key, SECRET: write.new_secret().encode()}
     for plan in plans:
         config = yaml.safe_dump(node_config(plan, plans[0], owner), sort_keys=False)
         contents[plan.config_file] = config.encode()

@@ -1,4 +1,4 @@
-"""Writes files that hold secrets.
+"""Makes secrets, and writes files that hold some.
 
 A file appears under its name only with its whole content, group and mode: it is created under a
 temporary name beside it, closed to others, and renamed last (link(2), which fails if the name is
@@ -16,6 +16,12 @@ from tunmesh.errors import OperatorError
 
 SECRET = 0o600
 PUBLIC = 0o644
+_SECRET_BYTES = 32
+
+
+def new_secret() -> str:
+    """A secret for a mesh: 256 random bits, as 64 hexadecimal digits."""
+    return secrets.token_hex(_SECRET_BYTES)
 
 
 def group_number(group: str) -> int:
