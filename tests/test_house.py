@@ -27,6 +27,7 @@ FLOORS = """
     packets wire status
     logs pki host netlink assigner
     auth tls dataplane link
+    udp
     membership dialing
     names
     observe node config
@@ -42,6 +43,7 @@ PURE = """
     auth
     tls.admission tls.pacing tls.underlay
     link.fair_queue link.keepalive link.memory_budget link.penalty
+    udp.port
     membership.agreement membership.claims membership.commands membership.hearsay
     membership.acquisition membership.candidates
     membership.lost_nodes membership.me membership.name_conflicts membership.namesakes

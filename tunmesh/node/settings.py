@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHostnameResolver, IListeningPort, IProtocolFactory
@@ -22,7 +22,10 @@ from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.tls.cpu_share import UNMEASURED, CpuTimes
 from tunmesh.tls.credentials import Credentials
 from tunmesh.tls.transport import TunedTransport
+from tunmesh.udp.port import Port
 from tunmesh.wire.records import NodeRecord
+
+Transport = Literal["auto", "tcp", "udp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Settings:
     max_nodes_per_source: int = 512
     names: NamesSettings | None = None
     dial_allow: tuple[Network, ...] | None = None
+    transport: Transport = "auto"  # of packets: with "tcp", none travel over UDP
     local: Timing = field(default_factory=Timing)  # for links within the local subnet
     mesh: Timing = field(default_factory=Timing)  # for all others
 
@@ -87,6 +91,7 @@ class Host:
     - `transport` runs TLS on each connection;
     - `assigner` puts addresses on the tun while the node runs; None if all are static;
     - `find_address()` guesses the address at which others reach this host (netlink.own_address);
+    - `datagrams` carries packets over UDP; None: there are only links;
     - `cpu` measures the work for clients that have not authenticated, which is limited;
     - `bootstrap_resolver` looks up the names in bootstrap URLs, so that lookups of names that other
       nodes gave cannot delay them. None: the reactor's.
@@ -102,6 +107,7 @@ class Host:
     bootstrap_resolver: IHostnameResolver | None = None
     assigner: Assigner | None = None
     find_address: Callable[[], str] | None = None
+    datagrams: Port | None = None
 
 
 class Place(Protocol):

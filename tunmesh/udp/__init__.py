@@ -1,0 +1,1 @@
+"""Packets to peers over UDP, beside the link."""

@@ -1,0 +1,87 @@
+"""The node's UDP port, as those see it who send and receive datagrams: one socket for all peers.
+
+A datagram begins with an index, 32 bits, big-endian. Whoever wants datagrams opens one, tells it to
+one peer, and is given each datagram that begins with it, wherever it comes from: the index only
+finds the reader, who alone can say whether a datagram is authentic.
+
+    u32 index | 24 bytes or more that only the reader understands
+
+A datagram that is shorter, or whose index nobody has, is counted (`strangers`) and forgotten:
+nothing is answered, logged or allocated for it.
+
+**Sending** is at once or not at all, like writing to the tun. When the socket takes no more, the
+answer is BLOCKED, and whoever sends queues, since queues belong where flows take turns
+(link.fair_queue). Those that wait are called in the order in which they asked. While some wait,
+nobody else overtakes them, but for control datagrams (`ahead`): a ping that stands in the line of
+the data measures the line.
+
+udp.sockets has the real port, testing.datagrams one in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol
+
+Place = tuple[str, int]  # a literal address, IPv4 in the form of IPv4, and a port
+
+INDEX = 4  # bytes of the index
+SHORTEST = 28  # bytes: index, counter, tag (udp.session)
+MOST_BYTES = 65_507  # in one `send`; also the most that one datagram can have over IPv4
+MOST_DATAGRAMS = 64  # in one `send`: UDP_MAX_SEGMENTS of older kernels
+
+
+class Sent(Enum):
+    """What became of a `send`."""
+
+    DONE = auto()
+    BLOCKED = auto()  # nothing was sent; `call_when_writable` says when to try again
+    TOO_BIG = auto()  # larger than the device or its route takes, in one piece; nothing was sent
+    UNREACHABLE = auto()  # no route, forbidden, or not possible for another reason; nothing sent
+
+
+class Reader(Protocol):
+    """Takes the datagrams of one index. Neither method may raise."""
+
+    def datagrams(self, data: memoryview, size: int, source: Place) -> bool:
+        """Datagrams that came from `source`, one behind the other: each has `size` bytes, the last
+        may be shorter. `data` is valid until this returns.
+
+        True if `source` may be believed: one of them was authentic, and newer than all before.
+        Then answers to `source` leave from the address of this host that they came to."""
+
+    def read_ended(self) -> None:
+        """All that could be read for now was read: what came is to be delivered. It is called once
+        after any number of `datagrams`."""
+
+
+class Port(Protocol):
+    """Sends and receives datagrams, on the port's number at which the node also takes links."""
+
+    strangers: int  # datagrams that came, and that were nobody's
+
+    def start(self) -> None:
+        """Begin to read."""
+
+    def stop(self) -> None:
+        """Close the port. Nothing is received any more, and everybody is UNREACHABLE."""
+
+    def open(self, reader: Reader) -> int:
+        """Give `reader` the datagrams of an index from now on; the index: random, never 0."""
+
+    def close(self, index: int) -> None:
+        """Datagrams of this index are strangers from now on."""
+
+    def send(self, data: bytes | memoryview, size: int, to: Place, *, ahead: bool = False) -> Sent:
+        """Send datagrams, one behind the other in `data`, each of `size` bytes, the last may be
+        shorter: at most MOST_DATAGRAMS of at most MOST_BYTES together. `ahead`: ahead of those who
+        wait, for a control datagram. When it returns, `data` may be used for something else."""
+
+    def call_when_writable(self, call: Callable[[], None]) -> None:
+        """Call once, when the socket takes data again and all who waited before have been called.
+        Whoever is called sends a bounded amount, and asks again if there is more."""
+
+    def largest(self, to: Place) -> int | None:
+        """The bytes of the largest datagram that the device towards there takes; None: not known.
+        Only a first guess of what the path takes: `send` says TOO_BIG to what is larger."""
