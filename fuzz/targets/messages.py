@@ -48,6 +48,7 @@ CODECS = {
     b"N": Codec(decode_introduction, encode_introduction),
     b"U": Codec(decode_update, lambda value: encode_update(encode_shown(*value))),
     b"R": Codec(Refusal.decode, Refusal.encode, sizes.MAX_RECORD),
+    b"O": Codec(messages.decode_offer, messages.encode_offer),
     b"B": Codec(messages.decode_bye, messages.encode_bye),
     b"{": Codec(NodeRecord.decode, NodeRecord.encode, sizes.MAX_RECORD),
 }

@@ -20,7 +20,10 @@ class WrongMessageTests(LinkCase):
         """Any message that members do not exchange ends the link."""
         wrong = {
             "unexpected": [b"", b"Z", b"H" + bytes(42), b"C" + bytes(41), b"P" + bytes(99), b"d"],
-            "malformed": [b"i", b"i" + bytes(9), b"o", b"G", b"G{}", b"G[", b"R[]", b"B", b"Bbye"],
+            "malformed": [
+                *(b"i", b"i" + bytes(9), b"o", b"G", b"G{}", b"G[", b"R[]", b"B", b"Bbye"),
+                *(b"O", b"O" + bytes(4), b"O" + bytes(5)),
+            ],
             "oversized": [b"D" + bytes(sizes.MAX_DATA_FRAME)],
         }
         for reason, payloads in wrong.items():
@@ -31,6 +34,19 @@ class WrongMessageTests(LinkCase):
                 self.advance(0.01)
                 self.assert_ended("lost", reason)
                 self.assertEqual(self.owner.packets, [])
+
+    def test_second_offer(self) -> None:
+        """UDP may be offered once on each link."""
+        self.come_up()
+        self.link.conversation.offer(7)
+        self.other.say(b"O\0\0\0\5")
+        self.advance(0.01)
+        self.assertEqual(self.owner.told, [("offer", 5)])
+        self.assertEqual(self.other.heard[-1], b"O\0\0\0\7")
+        self.other.say(b"O\0\0\0\6")
+        self.advance(0.01)
+        self.assert_ended("lost", "unexpected")
+        self.assertEqual(self.owner.told, [("offer", 5)])
 
     def test_wrong_frames(self) -> None:
         """So does anything that is not a frame, or a frame that is longer than any message."""

@@ -20,7 +20,7 @@ from tunmesh.dataplane.drops import DropReason
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.authentication import Authentication
 from tunmesh.link.fair_queue import MAX_BYTES
-from tunmesh.link.interfaces import LinkTransport, State
+from tunmesh.link.interfaces import Export, LinkTransport, State
 from tunmesh.link.keepalive import OTHERS_TURN, Timing
 from tunmesh.link.link import RETIRE_TIMEOUT, Link
 from tunmesh.link.memory_budget import MemoryBudget
@@ -80,6 +80,9 @@ class Channel:
             raise self.flaw
         return b"binding"
 
+    def exporter(self, transport: LinkTransport) -> Export:
+        return lambda context: context.zfill(32)
+
     def why_lost(self, reason: Failure) -> PeerError:
         return PeerError(FailureReason.CLOSED, "it closed the connection")
 
@@ -108,6 +111,7 @@ class Owner:
         self.ups += 1
         if not self.wants:
             link.close(messages.SELF)
+        link.conversation.when_offered(lambda index: self.told.append(("offer", index)))
         link.deliver_to(lambda frames: self.receive(link, frames), lambda: None)
 
     def link_failed(self, link: Link, error: PeerError) -> None:

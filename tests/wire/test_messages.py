@@ -29,7 +29,14 @@ from tunmesh.wire.gossip import (
     encode_inquiry,
     encode_introduction,
 )
-from tunmesh.wire.messages import BYE_REASONS, decode_bye, decode_token, encode_bye
+from tunmesh.wire.messages import (
+    BYE_REASONS,
+    decode_bye,
+    decode_offer,
+    decode_token,
+    encode_bye,
+    encode_offer,
+)
 from tunmesh.wire.proofs import (
     Challenge,
     Claim,
@@ -82,6 +89,7 @@ PAYLOADS: dict[Callable[[bytes], object], bytes] = {
     decode_introduction: INTRODUCTION,
     decode_update: UPDATE,
     Refusal.decode: REFUSAL,
+    decode_offer: b"O\0\0\0\1",
     decode_bye: b"Bleaving",
     decode_token: b"itokentok",
 }
@@ -282,6 +290,13 @@ class Wire(unittest.SynchronousTestCase):
         self.is_wire(refusal, refusal.encode(), REFUSAL, Refusal.decode(REFUSAL))
         none, payload = Refusal((), ""), b'R{"addresses":[],"holder":""}'
         self.is_wire(none, none.encode(), payload, Refusal.decode(payload))
+
+    def test_offer(self) -> None:
+        """An offer of UDP has an index, which is not 0."""
+        for index, payload in ((1, b"O\0\0\0\1"), (0xFEDCBA98, b"O\xfe\xdc\xba\x98")):
+            self.is_wire(index, encode_offer(index), payload, decode_offer(payload))
+        for wrong in (b"O", b"O\0\0\0\0", b"O\0\0\1", b"O\0\0\0\0\1"):
+            self.assertEqual(outcome(decode_offer, wrong), "malformed")
 
     def test_bye(self) -> None:
         """A bye has one of five reasons."""

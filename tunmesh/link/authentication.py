@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from tunmesh.auth.handshake import Dialer, Key, Listener, Step
 from tunmesh.errors import FailureReason, PeerError
-from tunmesh.link.interfaces import Channel, LinkTransport
+from tunmesh.link.interfaces import Channel, Export, LinkTransport
 from tunmesh.wire.proofs import decode_shown
 from tunmesh.wire.records import NodeRecord
 
@@ -31,6 +31,7 @@ class Authentication:
         self.authenticated = authenticated
         self._begin = begin
         self._machine: Dialer | Listener | None = None
+        self._transport: LinkTransport | None = None
 
     @property
     def key(self) -> Key | None:
@@ -48,7 +49,14 @@ class Authentication:
     def start(self, transport: LinkTransport) -> bytes | None:
         """TLS is up. The hello to send, if this end is the dialer."""
         self._machine = self._begin(self.channel.binding(transport))
+        self._transport = transport
         return self._machine.hello if isinstance(self._machine, Dialer) else None
+
+    def exporter(self) -> Export:
+        """What gives secrets that only both ends of the connection know."""
+        if self._transport is None:
+            raise ValueError("the link is not authentic")
+        return self.channel.exporter(self._transport)
 
     def receive(self, payload: bytes) -> Step:
         """A message of the other end's, which is not authentic yet."""

@@ -4,7 +4,7 @@
     HANDSHAKE     the messages of the handshake             ends the link
     UP, RETIRING  data, ping, pong, gossip, inquiry,        ends the link
                   introduction (no more than asked for),
-                  update, tried, refusal, bye
+                  update, tried, refusal, one offer, bye
     CLOSED        nothing is looked at: what comes behind the end would take back our bye
 
 Packets are delivered in batches: all up to the next message, or to the end of the chunk.
@@ -17,7 +17,7 @@ is not read for a while.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
@@ -68,11 +68,13 @@ class Conversation:
         self._sender = sender
         self._pinger = pinger
         self._deliver: Receive = len  # until somebody takes packets, each is one too many
+        self._offered: Callable[[int], None] = lambda index: None
         self._decoder = Decoder(sizes.MAX_HANDSHAKE_FRAME)
         self._account = memory.account("")
         self._is_reading = False  # more may follow of what is to be answered
         self._pong_owed: bytes | None = None
         self._introductions: dict[SignedRecord, None] = {}  # owed
+        self._is_offered = False  # UDP, by the other end
         self._asked = 0  # how many nodes the other end may still introduce
         self._useless = TokenBucket(penalty.BURST, penalty.RATE, clock.seconds())
         self._updates = TokenBucket(penalty.UPDATES_BURST, penalty.UPDATES_RATE, clock.seconds())
@@ -87,6 +89,11 @@ class Conversation:
     def deliver_to(self, receive: Receive) -> None:
         """Packets go there from now on."""
         self._deliver = receive
+
+    def when_offered(self, call: Callable[[int], None]) -> None:
+        """Call this with the index under which the other end takes packets over UDP, if it says
+        one: at most once."""
+        self._offered = call
 
     def connection_lost(self) -> None:
         """Nothing more comes. The link itself may stay until the next garbage collection."""
@@ -121,6 +128,10 @@ class Conversation:
 
     def refuse(self, refusal: Refusal) -> None:
         self._sender.write(refusal.encode())
+
+    def offer(self, index: int) -> None:
+        """Say that this end takes packets over UDP as well, under this index."""
+        self._sender.write(messages.encode_offer(index))
 
     def send_owed(self) -> None:
         """Send what is owed, if the transport takes it."""
@@ -197,6 +208,8 @@ class Conversation:
                 owner.tried_received(link, Tried.decode(payload))
             case messages.REFUSAL:
                 owner.refusal_received(link, Refusal.decode(payload))
+            case messages.OFFER:
+                self._offer_received(messages.decode_offer(payload))
             case messages.BYE:
                 link.bye_received(messages.decode_bye(payload))
             case messages.DATA:
@@ -218,6 +231,12 @@ class Conversation:
         if not self._updates.wait(now):
             self._updates.take(now)
             self._owner.update_received(self._link, signed, settled)
+
+    def _offer_received(self, index: int) -> None:
+        if self._is_offered:
+            raise PeerError(FailureReason.UNEXPECTED, "it offers UDP twice on one link")
+        self._is_offered = True
+        self._offered(index)
 
     # --- bounds ---
 

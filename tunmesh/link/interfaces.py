@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tunmesh.link.link import Link
 
 
+# 32 secret bytes that only the two ends of a connection know, others for each context.
+Export = Callable[[bytes], bytes]
+
+
 class State(Enum):
     """See link.link."""
 
@@ -98,6 +102,10 @@ class Channel(Protocol):
 
     def binding(self, transport: LinkTransport) -> bytes:
         """Its channel binding. Raises PeerError when the connection is not good enough."""
+        ...
+
+    def exporter(self, transport: LinkTransport) -> Export:
+        """For as long as it is held, also when the connection is closed."""
         ...
 
     def why_lost(self, reason: Failure) -> PeerError:

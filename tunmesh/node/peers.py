@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tunmesh.auth.handshake import Key
+from tunmesh.dataplane.carrier import Carrier
 from tunmesh.dataplane.peer import Peer
 from tunmesh.dataplane.table import Table
 from tunmesh.link.link import Link
@@ -32,7 +33,8 @@ from tunmesh.wire.records import NodeRecord
 
 
 class LinkedNode(Peer):
-    """A peer, with what the membership needs to know of it. Its carrier is its link."""
+    """A peer, with what the membership needs to know of it. Its carrier is its link,
+    or another one beside it."""
 
     __slots__ = (
         "holder",
@@ -61,8 +63,14 @@ class LinkedNode(Peer):
         self.holder = ""  # the name of the node that it routes the first of them to, if any
 
     def switch(self, link: Link) -> None:
-        """Packets to this node go by this link from now on."""
-        self.carrier = self.link = link
+        """This is its link from now on. Packets go by it, unless they go by another carrier."""
+        if self.carrier is self.link:
+            self.carrier = link
+        self.link = link
+
+    def carry_by(self, carrier: Carrier) -> None:
+        """Packets to this node go by this carrier from now on, whatever its link."""
+        self.carrier = carrier
 
     def revised(self, link: Link) -> None:
         """Its record is the one that came on this link, which need not be the one in use."""
@@ -184,7 +192,7 @@ class Peers:
             peer.refused(tuple(each for each in peer.refuses if each in own), peer.holder)
 
     def switch(self, link: Link) -> None:
-        """Packets to this node go by this link from now on."""
+        """The node at the other end is spoken to by this link from now on."""
         self._by_id[link.node.id].switch(link)
 
     def route(self, address: IPv4Address | IPv6Address, link: Link) -> None:

@@ -1,11 +1,13 @@
 """What a link must know of its TLS connection: whether it will do, its binding, why it ended.
 
-Source: RFC 9266 (channel binding).
+Sources: RFC 9266 (channel binding), RFC 8446, section 7.5 (exporters).
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from OpenSSL import SSL
@@ -21,6 +23,8 @@ from tunmesh.tls.underlay import Outside
 from tunmesh.wire.sizes import PROTOCOL
 
 EXPORTER = b"EXPORTER-Channel-Binding"
+UDP_EXPORTER = b"EXPORTER-tunmesh-udp"
+UDP_SECRET = 32  # bytes
 
 
 class Channel:
@@ -61,6 +65,13 @@ class Channel:
         if self._host is not None:
             _check_host(connection, self._host)
         return connection.export_keying_material(EXPORTER, 32, b"")
+
+    def exporter(self, transport: object) -> Callable[[bytes], bytes]:
+        """Gives keying material for datagrams beside a connection that is open: UDP_SECRET bytes,
+        others for each context. It holds the state of OpenSSL, which the transport lets go when the
+        connection is closed."""
+        connection: SSL.Connection = transport.getHandle()  # type: ignore[attr-defined]
+        return partial(connection.export_keying_material, UDP_EXPORTER, UDP_SECRET)
 
     def why_lost(self, reason: Failure) -> PeerError:
         """Why a connection ended before the other end had authenticated."""

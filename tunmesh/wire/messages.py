@@ -20,6 +20,7 @@ strangers. `‖` is concatenation, all integers are unsigned.
     update     U ‖ settled (1) ‖ signed record: the sender's own is this from now on
     tried      T ‖ SHA-256 of a URL of the receiver, its first 8 bytes ‖ outcome (1)
     refusal    R ‖ {"addresses": [address, …], "holder": name}  (JSON)
+    offer      O ‖ index (4), not 0: of the datagrams that the sender takes over UDP
     bye        B ‖ reason (a word from BYE_REASONS)
 
 Decoding raises nothing but PeerError("malformed").
@@ -31,11 +32,12 @@ from tunmesh.wire.fields import (
     malformed,
 )
 from tunmesh.wire.sizes import (
+    INDEX_SIZE,
     TOKEN_SIZE,
 )
 
 HELLO, CHALLENGE, PROOF, DATA, PING, PONG = b"HCPDio"
-GOSSIP, INQUIRY, INTRODUCTION, UPDATE, TRIED, REFUSAL, BYE = b"GWNUTRB"
+GOSSIP, INQUIRY, INTRODUCTION, UPDATE, TRIED, REFUSAL, OFFER, BYE = b"GWNUTROB"
 
 LEAVING = "leaving"  # the node is shutting down: withdraw its addresses now
 REPLACED = "replaced"  # replaced by another link between the same two nodes
@@ -62,3 +64,16 @@ def decode_token(payload: bytes) -> bytes:
     if len(payload) != 1 + TOKEN_SIZE:
         raise malformed("a ping or pong of a wrong size")
     return payload[1:]
+
+
+def encode_offer(index: int) -> bytes:
+    """Says that the sender takes packets over UDP as well, under this index."""
+    return b"O" + index.to_bytes(INDEX_SIZE, "big")
+
+
+def decode_offer(payload: bytes) -> int:
+    """The index that datagrams to the sender begin with."""
+    index = int.from_bytes(payload[1:], "big")
+    if len(payload) != 1 + INDEX_SIZE or not index:
+        raise malformed("an offer of UDP without an index of 4 bytes that is not 0")
+    return index

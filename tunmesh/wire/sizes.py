@@ -10,6 +10,7 @@ PUBLIC_KEY_SIZE = 32
 SIGNATURE_SIZE = 64
 SEAL_SIZE = 16  # the tag of AES-GCM
 TOKEN_SIZE = 8
+INDEX_SIZE = 4  # of a session over UDP
 GENERATION_SIZE = 8  # no node ever sends 2⁶⁴ full syncs
 NODE_ID_SIZE = 16
 MAX_OFFERS = 16  # protocol versions, and key ids, in one hello
