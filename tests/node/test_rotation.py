@@ -1,4 +1,5 @@
-"""Secrets, certificates and bootstrap lists that change while a mesh in memory is running."""
+"""Secrets, certificates, bootstrap lists and keys of links that change while a mesh in memory is
+running."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.node import links
 from tunmesh.status import REVOKED
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh
@@ -143,6 +145,60 @@ class CertificateTests(RotationCase):
         self.assertEqual(d.logged("handshake_failed")[0]["reason"], "certificate")
         d.reload(credentials=credentials("new"))
         self.mesh.until(lambda: "a" in d.linked_with, within=30)
+
+
+class VolumeTests(SynchronousTestCase):
+    """Two nodes, whose links are renewed after 20 KB in one direction."""
+
+    def setUp(self) -> None:
+        self.patch(links, "MAX_CARRIED", 20_000)
+        self.mesh = Mesh(groom_interval=0.5)
+        self.a, self.b = self.mesh.add("a"), self.mesh.add("b")
+        self.mesh.until(self.mesh.is_complete)
+
+    def renewals(self, sender: Member, receiver: Member, seconds: float = 10.0) -> int:
+        """How often their link was renewed while packets were sent in one direction, some 14 KB a
+        second. None of them is lost or comes twice, and they come in order."""
+        sent: list[bytes] = []
+        links_used = {self.a.status.peers[0].since}
+        for number in range(round(seconds / 0.01)):
+            sent.append(frame(sender.address, receiver.address, b"%100d" % number))
+            sender.tun.inject(sent[-1])
+            self.mesh.advance(0.01)
+            links_used.add(self.a.status.peers[0].since)
+        self.mesh.advance(1.0)
+        arrived, receiver.tun.written[:] = list(receiver.tun.written), []
+        self.assertEqual(arrived, sent)
+        return len(links_used) - 1
+
+    def test_either_direction(self) -> None:
+        """A link is renewed again and again, whether the node that dialed it sends or receives, and
+        no node notices."""
+        for sender, receiver in ((self.a, self.b), (self.b, self.a)):
+            self.assertIn(self.renewals(sender, receiver), range(2, 8), sender.name)
+        for member in (self.a, self.b):
+            self.assertEqual(len(member.logged("linked")), 1)
+            self.assertEqual(member.logged("unlinked"), [])
+        self.assertTrue(self.mesh.is_complete())
+
+    def test_not_before(self) -> None:
+        """A link that carries little is not renewed."""
+        self.assertEqual(self.renewals(self.a, self.b, seconds=0.5), 0)
+        self.mesh.advance(20.0)
+        self.assertEqual(self.renewals(self.b, self.a, seconds=0.5), 0)
+
+    def test_not_possible(self) -> None:
+        """A link that cannot be renewed goes on, the status says so, and it is renewed as soon as
+        that is possible."""
+        network = self.mesh.network
+        ports = {member: network.listeners.pop((member.host, PORT)) for member in (self.a, self.b)}
+        self.assertEqual(self.renewals(self.a, self.b), 0)
+        failed = [dial.name for member in ports for dial in member.status.renewals]
+        self.assertEqual(len(failed), 1, failed)
+        for member, port in ports.items():
+            network.listeners[member.host, PORT] = port
+        self.assertGreater(self.renewals(self.a, self.b, seconds=30.0), 1)
+        self.assertEqual([*self.a.status.renewals, *self.b.status.renewals], [])
 
 
 class BootstrapTests(SynchronousTestCase):

@@ -67,6 +67,7 @@ class Conversation:
         self._memory = memory
         self._sender = sender
         self._pinger = pinger
+        self._received = 0  # bytes of frames
         self._deliver: Receive = len  # until somebody takes packets, each is one too many
         self._offered: Callable[[int], None] = lambda index: None
         self._decoder = Decoder(sizes.MAX_HANDSHAKE_FRAME)
@@ -79,6 +80,11 @@ class Conversation:
         self._useless = TokenBucket(penalty.BURST, penalty.RATE, clock.seconds())
         self._updates = TokenBucket(penalty.UPDATES_BURST, penalty.UPDATES_RATE, clock.seconds())
         self._rest = Timer(clock)  # until the other end is read again
+
+    @property
+    def carried(self) -> int:
+        """Bytes, of the direction that had more of them. Each has a key of its own."""
+        return max(self._sender.written, self._received)
 
     def open(self, source: str) -> None:
         """The other end, which comes from this source, is authentic."""
@@ -148,6 +154,7 @@ class Conversation:
 
     def data_received(self, data: bytes) -> None:
         """A chunk of the stream."""
+        self._received += len(data)
         self._is_reading = True
         self._read(data)
         self._is_reading = False

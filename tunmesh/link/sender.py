@@ -49,6 +49,7 @@ class Sender:
         resumed: Callable[[], None],
     ) -> None:
         self.dropped = 0  # packets
+        self.written = 0  # bytes of frames
         self.is_paused = False  # the transport takes nothing
         self._clock = clock
         self._memory = memory
@@ -105,7 +106,9 @@ class Sender:
         """Send a message."""
         if self._has_ended or (self.is_paused and not self._may_wait(len(payload))):
             return
-        self._transport.write(encode(payload))
+        frame = encode(payload)
+        self.written += len(frame)
+        self._transport.write(frame)
 
     def drop(self, reason: DropReason, count: int) -> None:
         """So many packets are not sent."""
@@ -183,6 +186,7 @@ class Sender:
         for frame in frames:
             parts += (b"%d:D" % (len(frame) + 1), frame, b",")
         batch = b"".join(parts)
+        self.written += len(batch)
         self._transport.write(batch)
         if self.is_paused:
             self._unsent += len(batch)

@@ -4,7 +4,8 @@
       ^                                                                      │
     Connector <── Dials <────────────────────────────────────────────────────┘
 
-Links whose session is too old are renewed here, and all are closed when the node leaves.
+Links that are too old or have carried too much are renewed here, and all are closed when the node
+leaves.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ from tunmesh.wire.records import SignedRecord
 from tunmesh.wire.tried import Tried
 
 REVOCATION = 60.0  # seconds that a link with a revoked key may be older than session_max_age
+# Bytes in one direction after which a link is renewed, 275 GB. One key of AES-GCM should protect
+# no more than 2^24.5 full records of 16 KiB, 390 GB (RFC 8446, section 5.5); the difference leaves
+# time to dial again and again while the other end cannot be reached.
+MAX_CARRIED = 1 << 38
 LEAVE_TIMEOUT = 1.5  # seconds for the byes to reach the peers
 
 
@@ -242,19 +247,20 @@ class Links:
     # --- now and then ---
 
     def renew_sessions(self) -> None:
-        """Renew the sessions that are too old. An error with one of them must not affect the
-        others."""
+        """Renew the sessions that are too old, or whose keys have protected too much. An error with
+        one of them must not affect the others."""
         for peer in self._peers:
             with bugs.logged(f"the session with {peer.record.name} is not renewed"):
                 self._renew(peer.link)
 
     def _renew(self, link: Link) -> None:
         """The side that dialed the old link dials a new one, which replaces it. A link that came up
-        with a secret that is no longer valid is closed if that has not worked after a while."""
+        with a secret that is no longer valid is closed if that has not worked after a while. Each
+        end counts both directions, so the one that dialed need not be asked to."""
         overdue = self._parts.now - link.since - self._parts.settings.session_max_age
         if overdue > REVOCATION and link.key not in self.connector.keys:
             link.close(messages.REVOKED)
-        elif overdue > 0 and link.dialed:
+        elif link.dialed and (overdue > 0 or link.conversation.carried > MAX_CARRIED):
             self.dials.dial(link.node, patient=False)
 
     def ask_again(self) -> None:
