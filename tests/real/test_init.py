@@ -90,6 +90,12 @@ class InitTests(unittest.TestCase):
         found: set[str] = await deferToThread(ask)
         return found
 
+    async def lead_to(self, number: int, name: str, addresses: set[str]) -> None:
+        """Wait until this node finds that the name leads to these addresses: a claim, and what
+        node.names keeps, may reach it a tenth of a second later than the node that made it."""
+        while await self.asks(number, name) != addresses:
+            pass
+
     async def linked(self, nodes: Iterable[RealNode]) -> None:
         for number, node in enumerate(nodes, 1):
             for other in {1, 2, 3} - {number}:
@@ -103,8 +109,8 @@ class InitTests(unittest.TestCase):
         addresses = [await self.address(node) for node in nodes]
         self.assertEqual(len(set(addresses)), 3)
         await self.linked(nodes)
-        self.assertEqual(await self.asks(1, "web.mesh"), set(addresses))
-        self.assertEqual(await self.asks(1, "web-3.mesh"), {addresses[2]})
+        await self.lead_to(1, "web.mesh", set(addresses))
+        await self.lead_to(1, "web-3.mesh", {addresses[2]})
         nodes[2].signal("KILL")
         await nodes[2].ended
         await nodes[0].logged("unlinked", peer="web-3")
@@ -112,7 +118,7 @@ class InitTests(unittest.TestCase):
         self.assertEqual(await self.address(again), addresses[2])
         await nodes[0].logged("linked", peer="web-3")
         await again.logged("ready")
-        self.assertEqual(await self.asks(1, "web-3.mesh"), {addresses[2]})
+        await self.lead_to(1, "web-3.mesh", {addresses[2]})
 
     async def test_kubernetes(self) -> None:
         """In pods the address for Prometheus and the group come from the environment."""
@@ -128,5 +134,5 @@ class InitTests(unittest.TestCase):
         for node, number in zip(nodes, (1, 2, 3), strict=True):
             monitoring = await node.logged("monitoring")
             self.assertEqual(monitoring["url"], f"http://10.99.0.{number}:9464")
-        self.assertEqual(await self.asks(1, "shop.mesh"), set(addresses[1:]))
-        self.assertEqual(await self.asks(2, "db.mesh"), {addresses[0]})
+        await self.lead_to(1, "shop.mesh", set(addresses[1:]))
+        await self.lead_to(2, "db.mesh", {addresses[0]})
