@@ -43,7 +43,7 @@ PURE = """
     auth
     tls.admission tls.pacing tls.underlay
     link.fair_queue link.keepalive link.memory_budget link.penalty
-    udp.port
+    udp.aead udp.parts udp.port udp.runs udp.scratch udp.session udp.slices udp.window
     membership.agreement membership.claims membership.commands membership.hearsay
     membership.acquisition membership.candidates
     membership.lost_nodes membership.me membership.name_conflicts membership.namesakes

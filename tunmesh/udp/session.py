@@ -1,0 +1,238 @@
+"""The datagrams that two nodes exchange beside one link: keys, counters, sealing and opening.
+
+Each end has a Session for the link. Keys come from the TLS connection (`export`): one for each
+direction and each epoch of 2^30 datagrams, so that no key is used for more than AES-GCM allows. The
+receiver has the keys of the current epoch and of the next one, and of the last one as long as its
+counters are within the anti-replay window. A new epoch needs no signal: the counter says it. A
+datagram of any other epoch is undecryptable, and costs a look into a dict.
+
+What a stranger can do: send datagrams under an index that he has seen. Each of them costs one
+decryption; nothing is stored, logged or answered.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+
+from tunmesh.udp.aead import Into, opening, sealing
+from tunmesh.udp.runs import Runs
+from tunmesh.udp.scratch import Scratch
+from tunmesh.udp.slices import cut, fitting
+from tunmesh.udp.window import Window
+from tunmesh.wire.datagrams import (
+    CLIENT,
+    CONTROL,
+    CONTROL_OVERHEAD,
+    CONTROL_TRAILER,
+    EPOCH_BITS,
+    HEAD,
+    MAX_DATAGRAM,
+    MAX_SEGMENTS,
+    MIN_DATAGRAM,
+    SERVER,
+    SLICE_OVERHEAD,
+    TRAILER,
+    UDP,
+    key_context,
+)
+
+Export = Callable[[bytes], bytes]
+Send = tuple[memoryview, int]
+
+
+class Session:
+    """One end. `export` gives 32 secret bytes for a context; `receive_index` is the index under
+    which this end receives. Sessions of one node should share a `scratch`."""
+
+    def __init__(
+        self,
+        export: Export,
+        role_is_client: bool,
+        receive_index: int,
+        scratch: Scratch | None = None,
+    ) -> None:
+        self.receive_index = receive_index
+        self.send_index = 0  # under which the other end receives; 0: not known yet
+        self.sent = 0
+        self.received = 0  # authentic ones
+        self.replayed = 0
+        self.undecryptable = 0
+        self.is_newest = False  # whether the last `open` was given the newest datagram so far
+        self._export = export
+        self._roles = (CLIENT, SERVER) if role_is_client else (SERVER, CLIENT)
+        self._scratch = scratch or Scratch()
+        self._window = Window()
+        self._runs = Runs(self._scratch)
+        self._counter = 1  # of the next datagram to be sent
+        self._seal = sealing(self._key(0, 0))
+        self._epoch = 0  # of the newest authentic datagram
+        self._open = {0: self._opening(0), 1: self._opening(1)}
+
+    @property
+    def highest(self) -> int:
+        """The counter of the newest authentic datagram; they count from 1."""
+        return self._window.highest
+
+    @property
+    def malformed(self) -> int:
+        """Authentic datagrams that were nonsense."""
+        return self._runs.malformed
+
+    # --- sending ---
+
+    def seal(self, frames: Iterable[bytes], size: int) -> Iterator[Send]:
+        """The frames as datagrams of at most `size` bytes. Each item is for one send: datagrams one
+        behind the other, all of the length that is given but the last, which may be shorter. It is
+        valid until the next item is taken, or a session with the same scratch seals. The rest can
+        be taken later."""
+        room = size - SLICE_OVERHEAD
+        out, used, sealed, length = self._scratch.outgoing, 0, 0, 0
+        for frame in fitting(frames, room):
+            kind, start, step, count = cut(frame, room)
+            tail = frame[:start]
+            own = SLICE_OVERHEAD + step + start
+            payload = len(frame) - start
+            number = 0
+            counter = self._count(count)
+            for number in range(count):
+                offset = number * step
+                piece = frame[start + offset : start + offset + step]
+                if len(piece) < step and kind != UDP:
+                    piece = piece.ljust(step, b"\0")
+                own = SLICE_OVERHEAD + len(piece) + start
+                if sealed and (own > length or sealed == MAX_SEGMENTS or used + own > MAX_DATAGRAM):
+                    yield out[:used], length
+                    used = sealed = 0
+                if not sealed:
+                    length = own
+                end = used + own
+                HEAD.pack_into(out, used, self.send_index, counter + number)
+                self._seal(
+                    out[used : used + HEAD.size],
+                    piece + tail + TRAILER.pack(number, offset, payload, start, kind),
+                    None,
+                    out[used + HEAD.size : end],
+                )
+                used, sealed = end, sealed + 1
+                if own < length:
+                    yield out[:used], length
+                    used = sealed = 0
+        if sealed:
+            yield out[:used], length
+
+    def seal_control(self, message: bytes, pad_to: int = 0) -> bytes:
+        """A control message as one datagram of `pad_to` bytes, or as many as it needs."""
+        counter = self._count(1)
+        padding = bytes(max(0, pad_to - CONTROL_OVERHEAD - len(message)))
+        plaintext = padding + message + CONTROL_TRAILER.pack(len(message), CONTROL)
+        datagram = bytearray(MIN_DATAGRAM + len(plaintext))
+        HEAD.pack_into(datagram, 0, self.send_index, counter)
+        with memoryview(datagram) as view:
+            self._seal(bytes(view[: HEAD.size]), plaintext, None, view[HEAD.size :])
+        return bytes(datagram)
+
+    def _count(self, count: int) -> int:
+        """Counters for so many datagrams, all of one epoch; the first of them."""
+        counter = self._counter
+        epoch = counter + count - 1 >> EPOCH_BITS
+        if epoch != counter - 1 >> EPOCH_BITS:
+            counter = max(counter, epoch << EPOCH_BITS)
+            self._seal = sealing(self._key(0, epoch))
+        self._counter = counter + count
+        self.sent += count
+        return counter
+
+    # --- receiving ---
+
+    def open(self, data: memoryview, size: int) -> list[tuple[bytes, int]]:
+        """Datagrams of `size` bytes each, of which the last may be shorter. The control messages
+        among them, each with the size of its datagram; `frames` has the rest."""
+        highest = self._window.highest
+        most = size * MAX_SEGMENTS
+        if len(data) <= most:
+            self._open_some(data, size)
+        else:
+            for at in range(0, len(data), most):
+                self._open_some(data[at : at + most], size)
+        self.is_newest = self._window.highest > highest
+        controls = self._runs.controls
+        if controls:
+            self._runs.controls = []
+        return controls
+
+    def frames(self) -> list[memoryview]:
+        """The frames that came since the last call, to be delivered now. They are valid until a
+        session with the same scratch opens datagrams."""
+        return self._runs.frames()
+
+    def _open_some(self, data: memoryview, size: int) -> None:
+        whole = len(data) - len(data) % size
+        if whole:
+            self._open_equal(data[:whole], size, whole // size)
+        if whole < len(data):
+            self._open_equal(data[whole:], len(data) - whole, 1)
+
+    def _open_equal(self, data: memoryview, size: int, count: int) -> None:
+        """So many datagrams that are equally long, MAX_SEGMENTS at most."""
+        if size < MIN_DATAGRAM:
+            self.undecryptable += count
+            return
+        if count == 1:
+            self._open_one(data, HEAD.unpack_from(data)[1])
+            return
+        counters = _heads(size, count).unpack_from(data)
+        first, window = counters[0], self._window
+        done = 0
+        if (
+            first > window.highest
+            and counters == tuple(range(first, first + count))
+            and first >> EPOCH_BITS == counters[-1] >> EPOCH_BITS == self._epoch
+        ):
+            done = self._runs.take(self._open[self._epoch], data, size, first)
+            if done:
+                window.mark_run(first, done)
+                self.received += done
+            if done < count:
+                self.undecryptable += 1
+                done += 1
+        for number in range(done, count):
+            self._open_one(data[number * size : (number + 1) * size], counters[number])
+
+    def _open_one(self, datagram: memoryview, counter: int) -> None:
+        if not self._window.is_fresh(counter):
+            self.replayed += 1
+            return
+        epoch = counter >> EPOCH_BITS
+        decrypt = self._open.get(epoch)
+        if decrypt is None or not self._runs.take(decrypt, datagram, len(datagram), counter):
+            self.undecryptable += 1
+            return
+        self._window.mark(counter)
+        self.received += 1
+        if epoch > self._epoch:
+            self._enter(epoch)
+
+    def _enter(self, epoch: int) -> None:
+        """The other end has begun the epoch after the current one."""
+        self._open = {
+            self._epoch: self._open[self._epoch],
+            epoch: self._open[epoch],
+            epoch + 1: self._opening(epoch + 1),
+        }
+        self._epoch = epoch
+
+    # --- keys ---
+
+    def _key(self, role: int, epoch: int) -> bytes:
+        return self._export(key_context(self._roles[role], epoch))
+
+    def _opening(self, epoch: int) -> Into:
+        return opening(self._key(1, epoch))
+
+
+@lru_cache(maxsize=64)
+def _heads(size: int, count: int) -> struct.Struct:
+    """The counters of so many datagrams, one behind the other."""
+    return struct.Struct(">" + f"4xQ{size - HEAD.size}x" * count)
