@@ -15,6 +15,7 @@ from tests.doctor.test_doctor import TUNMESH, DoctorCase
 from tests.support.netns import run_python
 from tests.support.realnode import OWNER, TUN, Ground, reactor, state
 from tunmesh.dataplane.tun import open_tun
+from tunmesh.host import holders
 
 ME = f"pid {os.getpid()} ("
 
@@ -92,6 +93,32 @@ class RefusalTests(StartCase):
         self.listen(socket.AF_INET6, "::")
         await self.refused("port", "TCP port 4567", ME, "listens on ::")
 
+    async def test_udp_port(self) -> None:
+        """The UDP port of that number is taken: the process is named, and what helps. A node that
+        carries nothing over UDP leaves it alone."""
+        with self.ground.namespace(2):
+            taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            taken.bind(("127.0.0.1", 4567))
+        self.addCleanup(taken.close)
+        helps = "networking/transport: tcp needs no UDP port"
+        await self.refused("port", "UDP port 4567", ME, "listens on 127.0.0.1", helps)
+        self.assertIn(f"listen_port: UDP port 4567 is taken here by {ME}", await self.check())
+        self.change(networking__transport="tcp")
+        self.assertEqual(await self.check(), "")
+        self.assertNotIn("UDP", await self.says(0))
+        await self.starts()
+
+    async def test_udp_port_of_another_address(self) -> None:
+        """A listen address leaves that UDP port free on others; the doctor names both."""
+        with self.ground.namespace(2):
+            taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            taken.bind(("127.0.0.1", 4567))
+        self.addCleanup(taken.close)
+        self.change(control_api__listen_address="10.99.0.2")
+        self.assertEqual(await self.check(), "")
+        both = "TCP port 4567 of 10.99.0.2 can be listened on, and UDP port 4567 of 10.99.0.2"
+        self.assertIn(both, await self.says(0))
+
     async def test_not_this_address(self) -> None:
         """The machine does not have the address to listen on."""
         self.change(control_api__listen_address="10.99.0.77")
@@ -148,6 +175,9 @@ class SuccessTests(StartCase):
         node = await self.starts()
         where = (await node.logged("listening"))["where"]
         self.assertEqual(where, "TCP port 4567 of 10.99.0.2")
+        with self.ground.namespace(2):
+            (holder,) = holders.of_port(4567, "UDP")
+        self.assertEqual((holder.pid, str(holder.address)), (node.pid, "10.99.0.2"))
         config = {"TUNMESH_CONFIG_PATH": str(self.ground.config(2)), "TUNMESH_SOCKET": "/nowhere"}
         with self.ground.namespace(2):
             running = getProcessOutputAndValue(

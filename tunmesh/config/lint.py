@@ -34,7 +34,7 @@ from tunmesh.config.section import Loading, SecretFile, Section, shown
 from tunmesh.config.types import NODE_NAME_FORM, is_node_name
 from tunmesh.config.values import AUTO, Automatic, Endpoint
 from tunmesh.errors import OperatorError
-from tunmesh.host import tcp_ports
+from tunmesh.host import holders, tcp_ports
 from tunmesh.link.keepalive import PING_INTERVAL, SILENCE
 from tunmesh.names.labels import NODES, SERVER, labels_of
 from tunmesh.netlink.overlaps import Overlay
@@ -278,13 +278,23 @@ def _room(networking: Networking, _now: float) -> Iterator[_Remark]:
 
 def _port(api: ControlApi, _now: float) -> Iterator[_Remark]:
     """A warning only: a file may be checked on another machine."""
-    others = tcp_ports.taken_by_others(api.listen_address, api.listen_port)
+    yield from _taken(api, "TCP", ("listen_port",), "")
+
+
+def _udp_port(whole: Config, _now: float) -> Iterator[_Remark]:
+    if whole.networking.transport != "tcp":
+        key = ("control_api", "listen_port")
+        yield from _taken(whole.control_api, "UDP", key, "; networking/transport: tcp needs none")
+
+
+def _taken(api: ControlApi, protocol: holders.Protocol, key: Loc, helps: str) -> Iterator[_Remark]:
+    others = tcp_ports.taken_by_others(api.listen_address, api.listen_port, protocol)
     if others:
         whose = "; ".join(map(str, others))
         yield _Remark(
-            ("listen_port",),
-            f"TCP port {api.listen_port} is taken here by {whose}; end that, choose another port, "
-            "or have each listen on an address of its own (listen_address)",
+            key,
+            f"{protocol} port {api.listen_port} is taken here by {whose}; end that, choose another "
+            f"port, or have each listen on an address of its own (listen_address){helps}",
         )
 
 
@@ -333,4 +343,7 @@ _CHECKS: _Checks = (
     ((*_TIMING, "mesh"), MeshRegistration, _patience),
 )
 _NETWORK_CHECKS: _Checks = ((("tun_mesh", "networking"), Networking, _room),)
-_PORT_CHECKS: _Checks = ((("tun_mesh", "control_api"), ControlApi, _port),)
+_PORT_CHECKS: _Checks = (
+    (("tun_mesh", "control_api"), ControlApi, _port),
+    (("tun_mesh",), Config, _udp_port),
+)

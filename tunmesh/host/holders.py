@@ -1,9 +1,10 @@
-"""Which process holds a resource that a node needs: a TCP port or a tun device.
+"""Which process holds a resource that a node needs: a port or a tun device.
 
 Read from /proc, within this process's permissions: root sees all processes of its PID namespace,
 others see only their own. For a port at least the owner's uid is known.
 
-Sources: proc_net(5) (tcp, tcp6), proc_pid_fd(5), and tun_chr_show_fdinfo in drivers/net/tun.c.
+Sources: proc_net(5) (tcp, tcp6, udp, udp6), proc_pid_fd(5), and tun_chr_show_fdinfo in
+drivers/net/tun.c.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from typing import Literal
 
 from tunmesh.addresses import plain_host
 
-_LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h
+Protocol = Literal["TCP", "UDP"]
+
+# The state of a socket that has a port to itself, of include/net/tcp_states.h: TCP_LISTEN, and
+# TCP_CLOSE, which is what a UDP socket without a peer is in.
+_BOUND = {"TCP": "0A", "UDP": "07"}
 _TUN_DEVICE = "/dev/net/tun"
 
 
@@ -38,15 +44,15 @@ class Holder:
         return who if self.address is None else f"{who}, which listens on {self.address}"
 
 
-def of_port(port: int) -> list[Holder]:
-    """Who listens on this TCP port in the network namespace of the calling thread."""
+def of_port(port: int, protocol: Protocol = "TCP") -> list[Holder]:
+    """Who listens on this port in the network namespace of the calling thread."""
     found: dict[str, tuple[int, IPv4Address | IPv6Address]] = {}
-    for name in ("tcp", "tcp6"):
+    for name in (protocol.lower(), f"{protocol.lower()}6"):
         with suppress(OSError):  # a machine without IPv6
             lines = Path(f"/proc/thread-self/net/{name}").read_text().splitlines()[1:]
             for _, local, _, state, _, _, _, uid, _, inode, *_ in map(str.split, lines):
                 address, _, number = local.partition(":")
-                if state == _LISTEN and int(number, 16) == port:
+                if state == _BOUND[protocol] and int(number, 16) == port:
                     found[f"socket:[{inode}]"] = (int(uid), _address(address))
     pids = {link: pid for pid, link, _ in _open_files() if link in found}
     return [_holder(pids.get(link), uid, address) for link, (uid, address) in found.items()]

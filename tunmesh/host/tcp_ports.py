@@ -3,13 +3,14 @@
 Without an address, one dual-stack socket listens on every address, whatever the sysctl
 net.ipv6.bindv6only says (IPV6_V6ONLY of ipv6(7) is set explicitly). Only a machine without any
 IPv6 gets an IPv4 socket, and `where` says so. If another process has one of the addresses, that is
-an error that names the process.
+an error that names the process. host.udp_ports binds the same number for UDP, by the same rules.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +35,7 @@ class Bound:
     @property
     def where(self) -> str:
         """What it listens on, for messages."""
-        if self.address is not None:
-            return f"TCP port {self.port} of {self.address}"
-        if self.socket.family == socket.AF_INET:
-            return f"TCP port {self.port}, over IPv4 alone: this machine has no IPv6"
-        return f"TCP port {self.port}"
+        return where("TCP", self.socket, self.address, self.port)
 
     def listen(self, reactor: Any, factory: IProtocolFactory) -> IListeningPort:
         """Hand the socket to the reactor, which accepts connections for `factory`. Call once."""
@@ -65,31 +62,39 @@ def bind(address: Address | None, port: int, keys: Keys = PORT) -> Bound:
     """Listen on this port of one address, or of all. Raises OperatorError that names the key and
     the process that has the port. `::` also means both families."""
     try:
-        return Bound(_bound(address, port), address, port)
+        return Bound(on_one_or_all(address, port, _listening), address, port)
     except OSError as error:
-        raise OperatorError(_why_not(address, port, keys, error)) from None
+        raise OperatorError(why_not("TCP", address, port, keys, error)) from None
 
 
-def taken_by_others(address: Address | None, port: int) -> list[holders.Holder]:
+def taken_by_others(
+    address: Address | None, port: int, protocol: holders.Protocol = "TCP"
+) -> list[holders.Holder]:
     """The processes that hold this port, tunmesh nodes excepted."""
     rivals = [
         holder
-        for holder in holders.of_port(port)
+        for holder in holders.of_port(port, protocol)
         if address is None or holder.address == address or _is_any(holder.address)
     ]
     return [] if any(holder.is_node for holder in rivals) else rivals
 
 
-def _bound(address: Address | None, port: int) -> socket.socket:
+def on_one_or_all(
+    address: Address | None,
+    port: int,
+    bound: Callable[[socket.AddressFamily, str, int], socket.socket],
+) -> socket.socket:
+    """The socket that `bound(family, host, port)` makes for this address, or for all. Raises the
+    OSError that it raises."""
     if address is not None:
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-        return _listening(family, str(address), port)
+        return bound(family, str(address), port)
     try:
-        return _listening(socket.AF_INET6, "::", port)
+        return bound(socket.AF_INET6, "::", port)
     except OSError as error:
         if error.errno not in _NO_IPV6:
             raise
-    return _listening(socket.AF_INET, "0.0.0.0", port)  # noqa: S104
+    return bound(socket.AF_INET, "0.0.0.0", port)  # noqa: S104
 
 
 def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
@@ -107,17 +112,33 @@ def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.soc
     return made
 
 
+def where(
+    protocol: holders.Protocol, bound: socket.socket, address: Address | None, port: int
+) -> str:
+    """What a socket is bound to, for messages."""
+    if address is not None:
+        return f"{protocol} port {port} of {address}"
+    if bound.family == socket.AF_INET:
+        return f"{protocol} port {port}, over IPv4 alone: this machine has no IPv6"
+    return f"{protocol} port {port}"
+
+
 def shown(address: Address, port: int) -> str:
     """Address and port as they are written in a config and in a URL."""
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
-def _why_not(address: Address | None, port: int, keys: Keys, error: OSError) -> str:
-    place = f"on TCP port {port}" if address is None else f"at {shown(address, port)}"
+def why_not(
+    protocol: holders.Protocol, address: Address | None, port: int, keys: Keys, error: OSError
+) -> str:
+    """Why this port could not be had, in one line that says what helps."""
+    place = f"on {protocol} port {port}" if address is None else f"at {shown(address, port)}"
+    if address is not None and protocol != "TCP":
+        place += f" ({protocol})"
     start = f"{keys.port}: cannot listen {place}: {error.strerror}"
     match error.errno:
         case errno.EADDRINUSE:
-            rivals = holders.of_port(port)
+            rivals = holders.of_port(port, protocol)
             by = f" by {'; '.join(map(str, rivals))}" if rivals else ""
             return (
                 f"{start}{by}; end that, choose another port, or have each listen on an address of "

@@ -15,10 +15,9 @@ import os
 import random
 import secrets
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +36,6 @@ from tunmesh.host import descriptors, heap, privileges, seccomp
 from tunmesh.host.cpu_wait import CpuWait
 from tunmesh.host.file_thread import FileThread
 from tunmesh.host.helper_process import open_in_child
-from tunmesh.host.tcp_ports import Bound
 from tunmesh.logs.journal import Journal
 from tunmesh.logs.observers import LogWriter, RecentEvents
 from tunmesh.netlink.device_state import Unwatched, Watch
@@ -50,11 +48,12 @@ from tunmesh.service import node_name, preflight
 from tunmesh.service.load import LoadedConfig, load
 from tunmesh.service.node_name import ChosenName
 from tunmesh.service.options import Options
-from tunmesh.service.preflight import Plan
+from tunmesh.service.preflight import Plan, Taken
 from tunmesh.service.reload import Reloader
 from tunmesh.service.settings import address_finder, settings_of
 from tunmesh.tls import bulk
 from tunmesh.tls.cpu_share import CpuTimes
+from tunmesh.udp.port import Port
 
 if TYPE_CHECKING:
     from tunmesh.assigner.assigner import HelpedAssigner
@@ -142,7 +141,7 @@ class NodeService(Service):
 
     def _assemble(self) -> Node:
         """Make the device and the node, and bind all that it serves. Raises OperatorError."""
-        device, bound = self._open_device_and_port()
+        device, taken = self._open_device_and_ports()
         self._assigner = self._start_helper() if self._plan.automatic else None
         cpu = CpuTimes(time.thread_time, CpuWait().waited)
         host = Host(
@@ -155,6 +154,7 @@ class NodeService(Service):
             bootstrap_resolver=Resolver(self._reactor, random.shuffle),
             assigner=self._assigner,
             find_address=address_finder(self._config, self._settings.reloadable.groups),
+            datagrams=self._datagrams(taken),
         )
         node = Node(
             self._settings,
@@ -164,29 +164,31 @@ class NodeService(Service):
             self._failed,
             self._reloader.before_bootstrap,
         )
-        node.listen(bound)
+        node.listen(taken.tcp)
         self._serve_monitoring(node, cpu)
         self._control = Control(
             self._reactor, self._config.admin, node, self._leave, self._recent, self.log, cpu
         )
         return node
 
-    def _open_device_and_port(self) -> tuple[TunDevice, Bound]:
-        def take() -> Sequence[int]:
-            fd, bound = preflight.take(self._plan)
-            return fd, bound.socket.detach()
-
+    def _open_device_and_ports(self) -> tuple[TunDevice, Taken]:
         plan = self._plan
-        fd, port = open_in_child(take)
-        bound = Bound(socket.socket(fileno=port), plan.listen_address, plan.listen_port)
-        device = TunDevice(self._reactor, fd, plan.device)
+        taken = Taken.of(plan, open_in_child(lambda: preflight.take(plan).detach()))
+        device = TunDevice(self._reactor, taken.tun, plan.device)
         self.log.info(
             "{device} is up: {addresses}",
             event="tun_up",
             device=plan.device,
             addresses=", ".join(map(str, self._plan.addresses)),
         )
-        return device, bound
+        return device, taken
+
+    def _datagrams(self, taken: Taken) -> Port | None:
+        if taken.udp is None:
+            return None
+        from tunmesh.udp.sockets import UdpPort  # nodes without UDP do not need it
+
+        return UdpPort(self._reactor, taken.udp.socket, secrets.token_bytes)
 
     def _start_helper(self) -> HelpedAssigner:
         # Nodes with static addresses need none of it.

@@ -1,5 +1,5 @@
 """What a start takes from the machine: it checks for conflicts with existing networks, and takes
-the port, the tun device and another uid.
+the ports, the tun device and another uid.
 
 The node does all of that (`take`, and `privileges.drop` at the end). The doctor tries each step and
 undoes it at once (`STEPS`). So it finds whatever keeps a node from starting, in the same words.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tunmesh.addresses import Address, Network
 from tunmesh.config.values import Automatic
 from tunmesh.dataplane import tun
-from tunmesh.host import holders, privileges, seccomp, tcp_ports
+from tunmesh.host import holders, privileges, seccomp, tcp_ports, udp_ports
 from tunmesh.host.helper_process import open_in_child
 from tunmesh.netlink.overlaps import Overlay
 
@@ -38,6 +38,7 @@ class Plan:
     guard: bool
     listen_address: Address | None
     listen_port: int
+    uses_udp: bool
     monitoring: tuple[Address, int] | None  # an address for monitoring only
     uid: int
     gid: int
@@ -86,6 +87,7 @@ class Plan:
             guard=networking.guard,
             listen_address=config.control_api.listen_address,
             listen_port=config.control_api.listen_port,
+            uses_udp=networking.transport != "tcp",
             monitoring=(monitoring.address, monitoring.port) if monitoring is not None else None,
             uid=config.process.uid,
             gid=config.process.gid,
@@ -105,19 +107,46 @@ def _overlay(
     return Overlay(network, own, broadcast, allowed, reserved=ours)
 
 
-def take(plan: Plan) -> tuple[int, tcp_ports.Bound]:
-    """The tun device, up, with its addresses and routes, and the port. Raises OperatorError.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a start has taken from the machine."""
+
+    tun: int  # the descriptor of the device, which is up, with its addresses and routes
+    tcp: tcp_ports.Bound
+    udp: udp_ports.Bound | None  # None: no packets travel over UDP
+
+    def detach(self) -> list[int]:
+        """The descriptors, to be passed to another process; `of` makes the same of them."""
+        sockets = [self.tcp.socket] if self.udp is None else [self.tcp.socket, self.udp.socket]
+        return [self.tun, *(each.detach() for each in sockets)]
+
+    @classmethod
+    def of(cls, plan: Plan, descriptors: Sequence[int]) -> Taken:
+        device, *ports = descriptors
+        address, port = plan.listen_address, plan.listen_port
+        sockets = [socket.socket(fileno=descriptor) for descriptor in ports]
+        return cls(
+            device,
+            tcp_ports.Bound(sockets[0], address, port),
+            udp_ports.Bound(sockets[1], address, port) if plan.uses_udp else None,
+        )
+
+
+def take(plan: Plan) -> Taken:
+    """Take all of it. Raises OperatorError.
 
     To be called in a child process (host.helper_process): it imports netlink, which takes 8 MB."""
     from tunmesh.netlink import setup
 
     setup.check(plan.device, plan.overlays)
-    bound = tcp_ports.bind(plan.listen_address, plan.listen_port)
+    address, port = plan.listen_address, plan.listen_port
+    tcp = tcp_ports.bind(address, port)
+    udp = udp_ports.bind(address, port) if plan.uses_udp else None
     if plan.guard:
         setup.put_guard([overlay.network for overlay in plan.overlays])
     fd = tun.open_tun(plan.device)
     setup.configure(plan.device, plan.overlays, MTU)
-    return fd, bound
+    return Taken(fd, tcp, udp)
 
 
 def start_helper(plan: Plan) -> tuple[socket.socket, str]:
@@ -151,10 +180,15 @@ def _networks(plan: Plan) -> str:
     return f"nothing on this machine keeps it from {networks}"
 
 
-def _port(plan: Plan) -> str:
-    bound = tcp_ports.bind(plan.listen_address, plan.listen_port)
-    with contextlib.closing(bound.socket):
-        return f"{bound.where} can be listened on"
+def _ports(plan: Plan) -> str:
+    address, port = plan.listen_address, plan.listen_port
+    tcp = tcp_ports.bind(address, port)
+    with contextlib.closing(tcp.socket):
+        if not plan.uses_udp:
+            return f"{tcp.where} can be listened on"
+        udp = udp_ports.bind(address, port)
+        with contextlib.closing(udp.socket):
+            return f"{tcp.where} can be listened on, and {udp.where}"
 
 
 def _monitoring(plan: Plan) -> str:
@@ -191,7 +225,7 @@ def _helper(plan: Plan) -> str:
 
 STEPS = (
     Step("networks", _networks),
-    Step("port", _port),
+    Step("port", _ports),
     Step("monitoring", _monitoring),
     Step("tun", _tun),
     Step("privileges", _privileges),
@@ -202,6 +236,6 @@ STEPS = (
 def holders_of(step: str, plan: Plan) -> list[holders.Holder]:
     """The processes that hold what this step takes."""
     if step == "port":
-        return holders.of_port(plan.listen_port)
+        return [*holders.of_port(plan.listen_port), *holders.of_port(plan.listen_port, "UDP")]
     holder = holders.of_tun(plan.device) if step == "tun" else None
     return [] if holder is None else [holder]

@@ -85,6 +85,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
         memory_budget=config.process.memory_budget,
         max_nodes_per_source=clustering.max_nodes_per_source,
         dial_allow=clustering.dial_allow,
+        transport=config.networking.transport,
         reserved=config.networking.dns_addresses,
         names=names_of(config.networking),
         local=_timing(timing, timing.registrations.local, timing.network.local),

@@ -5,7 +5,7 @@ Part of `keys`, where the rules for declarations are.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -74,6 +74,13 @@ class Networking(Section):
     ipv6: Ipv6 | None = Field(
         default=None,
         description="The IPv6 side of the mesh.",
+    )
+    transport: Literal["auto", "tcp", "udp"] = Field(
+        default="auto",
+        description="What packets travel over. `auto`: for each peer what is better, UDP on long "
+        "or lossy paths where it gets through, TCP everywhere else. `udp`: UDP wherever it gets "
+        "through. `tcp`: no UDP port is opened. UDP uses the number of control_api/listen_port.",
+        examples=["tcp"],
     )
     guard: bool = Field(
         default=False,

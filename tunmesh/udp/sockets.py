@@ -1,0 +1,276 @@
+"""The UDP port on a socket of the kernel (host.udp_ports), driven by the reactor.
+
+**Receiving.** One call gives up to 64 KB: datagrams of one sender, of one length, that the kernel
+has joined (UDP_GRO), and their length in a control message. They are read into one buffer that is
+used again and again, and a turn ends after TURN_BYTES, so that links get theirs.
+
+**Sending.** One call takes up to 64 datagrams (UDP_SEGMENT), which the kernel or the network card
+cuts. Not every device can: one that does not compute checksums refuses with EIO before Linux 6.11,
+and IPsec always. So a place to which that fails, gets its datagrams one by one from then on.
+
+ICMP errors are not asked for (IP_RECVERR), so none come: anybody can forge them.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tunmesh.host.udp_ports import UDP_SEGMENT
+from tunmesh.logs import bugs
+from tunmesh.udp.port import INDEX, SHORTEST, Place, Reader, Sent
+from tunmesh.udp.ways import BYTE_ORDER, Way, Ways
+
+TURN_BYTES = 384 * 1024  # read in one turn of the reactor, at most
+# What a small datagram counts as in that: reading one costs as much as reading 4 KB.
+_LEAST = 4096
+_BUFFER = 1 << 16
+_CONTROL = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(20)  # UDP_GRO, and a packet's address
+_log_bug = bugs.caught("datagrams were lost")
+_index_at = struct.Struct(">I").unpack_from
+
+
+@implementer(IReadDescriptor, IWriteDescriptor)
+class UdpPort:
+    """One socket for all peers; udp.port has the interface. Owns `bound`: `stop` closes it."""
+
+    def __init__(
+        self, reactor: Any, bound: socket.socket, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self.strangers = 0
+        self._reactor = reactor
+        self._socket = bound
+        self._random_bytes = random_bytes
+        self._buffer = bytearray(_BUFFER)
+        self._view = memoryview(self._buffer)
+        self._readers: dict[int, Reader] = {}
+        self._ways = Ways(bound, joins=_joins(bound))
+        self._waiting: deque[Callable[[], None]] = deque()
+        # The end of datagrams that are sent one by one: those for which there was no room.
+        self._rest: tuple[bytes, int, Way] | None = None
+        self._has_turn = False  # somebody who waited is being called
+        self._is_full = False
+        self._is_open = True
+
+    def start(self) -> None:
+        self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._reactor.removeReader(self)
+            self._reactor.removeWriter(self)
+            self._socket.close()
+            self._readers.clear()
+            self._waiting.clear()
+            self._rest = None
+
+    def open(self, reader: Reader) -> int:
+        index = 0
+        while index == 0 or index in self._readers:
+            index = int.from_bytes(self._random_bytes(INDEX), "big")
+        self._readers[index] = reader
+        return index
+
+    def close(self, index: int) -> None:
+        self._readers.pop(index, None)
+
+    # --- receiving ---
+
+    def doRead(self) -> None:
+        read, into = self._socket.recvmsg_into, (self._view,)
+        served: dict[Reader, None] = {}
+        left = TURN_BYTES
+        while left > 0 and self._is_open:
+            try:
+                count, control, _, source = read(into, _CONTROL)
+            except BlockingIOError:
+                break
+            except OSError:  # an error of the socket is told once, by whichever call is next
+                left -= _LEAST
+                continue
+            left -= max(count, _LEAST)
+            size, came_by = count, b""
+            for level, _, value in control:
+                if level == socket.IPPROTO_UDP:
+                    size = int.from_bytes(value[:4], BYTE_ORDER)
+                else:
+                    came_by = value
+            if size < SHORTEST:
+                self.strangers += -(-count // size) if size else 1
+                continue
+            host = source[0]
+            if host.startswith("::ffff:"):
+                host = host[7:]
+            self._sort(count, size, (host, source[1]), came_by, served)
+        for reader in served:
+            try:
+                reader.read_ended()
+            except Exception as error:
+                _log_bug(error)
+
+    def _sort(
+        self, count: int, size: int, source: Place, came_by: bytes, served: dict[Reader, None]
+    ) -> None:
+        """Give datagrams to whose they are. Nearly always all have one index."""
+        start = 0
+        for end in self._ends(count, size):
+            reader = self._readers.get(_index_at(self._view, start)[0])
+            # Only the last datagram of all can be short, and is alone then.
+            if reader is None or end - start < SHORTEST:
+                self.strangers += -((start - end) // size)
+            else:
+                served[reader] = None
+                try:
+                    is_believed = reader.datagrams(self._view[start:end], size, source)
+                except Exception as error:
+                    _log_bug(error)
+                else:
+                    if is_believed:
+                        self._ways.believe(source, came_by)
+            start = end
+
+    def _ends(self, count: int, size: int) -> list[int]:
+        """Where runs of datagrams with one index end: [count], but for mixed ones."""
+        if size >= count:
+            return [count]
+        buffer = self._buffer
+        last = (count - 1) // size * size
+        if count - last >= SHORTEST:
+            number = last // size + 1
+            for at in range(INDEX):
+                if buffer[at:count:size].count(buffer[at]) != number:
+                    break
+            else:
+                return [count]
+        ends = [
+            at
+            for at in range(size, last, size)
+            if buffer[at - size : at - size + INDEX] != buffer[at : at + INDEX]
+        ]
+        return [*ends, last, count]
+
+    # --- sending ---
+
+    def send(self, data: bytes | memoryview, size: int, to: Place, *, ahead: bool = False) -> Sent:
+        if not ahead and not self._has_turn and (self._waiting or self._rest):
+            return Sent.BLOCKED
+        way = self._ways.get(to)
+        if way is None:
+            way = self._ways.new(to)
+            if way is None:
+                return Sent.UNREACHABLE
+        try:
+            if len(data) <= size:
+                self._socket.sendmsg((data,), way.single, 0, way.address)
+            elif way.joins:
+                self._socket.sendmsg((data,), way.joined(size), 0, way.address)
+            else:
+                return self._send_singly(data, size, way)
+        except OSError as error:
+            return self._failed(error, data, size, way)
+        return Sent.DONE
+
+    def _failed(self, error: OSError, data: bytes | memoryview, size: int, way: Way) -> Sent:
+        several = len(data) > size
+        match error.errno:
+            case errno.EAGAIN:
+                self._is_full = True
+                return Sent.BLOCKED
+            case errno.EMSGSIZE:
+                return Sent.TOO_BIG
+            case errno.ENOBUFS | errno.ENOMEM:
+                return Sent.DONE  # lost in a full queue, as it could have been anywhere
+            case errno.EIO if several and way.joins:
+                way.joins = False
+                return self._send_singly(data, size, way)
+            case _ if way.single and self._is_open:
+                way.leave_from(b"", ())  # this host may have that address no more
+            case errno.EINVAL if several and way.joins:
+                # Kernels before 6.13 also say so when one datagram is too big for the device:
+                # then sending one by one fails as well, and joining is not to blame.
+                sent = self._send_singly(data, size, way)
+                way.joins = sent is not Sent.DONE
+                return sent
+            case _:
+                return Sent.UNREACHABLE
+        try:
+            control = way.joined(size) if several and way.joins else way.single
+            self._socket.sendmsg((data,), control, 0, way.address)
+        except OSError as again:
+            return self._failed(again, data, size, way)
+        return Sent.DONE
+
+    def _send_singly(self, data: bytes | memoryview, size: int, way: Way) -> Sent:
+        """If there is no room for all of them, the rest is sent before anything else."""
+        for at in range(0, len(data), size):
+            try:
+                self._socket.sendmsg((data[at : at + size],), way.single, 0, way.address)
+            except OSError as error:
+                sent = self._failed(error, data[at : at + size], size, way)
+                if sent is not Sent.DONE and at == 0:
+                    return sent
+                if sent is Sent.BLOCKED:
+                    self._rest = bytes(data[at:]), size, way
+                    self._reactor.addWriter(self)
+                    break
+        return Sent.DONE
+
+    def call_when_writable(self, call: Callable[[], None]) -> None:
+        self._waiting.append(call)
+        if self._is_open:
+            self._reactor.addWriter(self)
+
+    def doWrite(self) -> None:
+        self._is_full = False
+        if self._rest is not None:
+            (data, size, way), self._rest = self._rest, None
+            if self._send_singly(data, size, way) is Sent.BLOCKED:
+                self._rest = data, size, way
+        for _ in range(len(self._waiting)):
+            if self._is_full or self._rest is not None or not self._waiting:
+                break
+            self._has_turn = True
+            try:
+                self._waiting.popleft()()
+            except Exception as error:
+                _log_bug(error)
+            self._has_turn = False
+        if not self._waiting and self._rest is None:
+            self._reactor.removeWriter(self)
+
+    def largest(self, to: Place) -> int | None:
+        return self._ways.largest(to)
+
+    # --- for the reactor ---
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The socket had an error, such as `ss --kill` makes. It is as good as before."""
+        if self._is_open:
+            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._reactor.addReader(self)
+            if self._waiting or self._rest is not None:
+                self._reactor.addWriter(self)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return "UDP"
+
+
+def _joins(bound: socket.socket) -> bool:
+    """Whether this kernel takes several datagrams at once: Linux 4.18 and later."""
+    try:
+        bound.getsockopt(socket.IPPROTO_UDP, UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
