@@ -43,7 +43,8 @@ PURE = """
     auth
     tls.admission tls.pacing tls.underlay
     link.fair_queue link.keepalive link.memory_budget link.penalty
-    udp.candidates udp.choice udp.liveness udp.measures udp.mtu udp.path udp.pings
+    udp.choice udp.path udp.probing.candidates udp.probing.liveness udp.probing.measures
+    udp.probing.mtu udp.probing.pings
     udp.aead udp.parts udp.port udp.runs udp.scratch udp.session udp.slices udp.window
     membership.agreement membership.claims membership.commands membership.hearsay
     membership.acquisition membership.candidates

@@ -6,7 +6,7 @@ from math import inf
 
 from twisted.trial import unittest
 
-from tunmesh.udp.mtu import BASE, ROUND, ROUNDS, SizeSearch, ladder
+from tunmesh.udp.probing.mtu import BASE, ROUND, ROUNDS, SizeSearch, ladder
 
 
 class LadderTests(unittest.SynchronousTestCase):

@@ -8,8 +8,8 @@ from twisted.trial import unittest
 
 from tests.udp.two_ends import Datagram, End, World
 from tunmesh.tls.underlay import Outside
-from tunmesh.udp.mtu import BASE
 from tunmesh.udp.path import Lost, Path, Send, Use
+from tunmesh.udp.probing.mtu import BASE
 from tunmesh.wire.udp_pings import PING_SIZE, Ping, Pong
 
 HOLE = 1.0  # seconds in which nothing may arrive when a path fails

@@ -17,11 +17,11 @@ from hypothesis.stateful import (
 from twisted.trial import unittest
 
 from tests.udp.two_ends import Datagram, End, World
-from tunmesh.udp.candidates import LAST_PAUSE
 from tunmesh.udp.choice import LONGEST_WAIT
-from tunmesh.udp.liveness import MOST_PATIENCE
-from tunmesh.udp.mtu import BASE
-from tunmesh.udp.pings import BURST, RATE
+from tunmesh.udp.probing.candidates import LAST_PAUSE
+from tunmesh.udp.probing.liveness import MOST_PATIENCE
+from tunmesh.udp.probing.mtu import BASE
+from tunmesh.udp.probing.pings import BURST, RATE
 
 # With TUNMESH_EXAMPLES so many new ones; else the same few in every run.
 EXAMPLES = int(os.environ.get("TUNMESH_EXAMPLES", "15"))

@@ -15,8 +15,8 @@ from itertools import count, pairwise
 from tunmesh.addresses import Target
 from tunmesh.tls.underlay import Outside
 from tunmesh.udp.choice import Choice, Facts
-from tunmesh.udp.mtu import BASE
 from tunmesh.udp.path import Command, Lost, Path, Send, Use
+from tunmesh.udp.probing.mtu import BASE
 from tunmesh.wire.udp_pings import PING_SIZE, Ping, Pong
 
 PONG_SIZE = 53  # sealed

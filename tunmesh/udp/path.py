@@ -5,18 +5,18 @@
                     └───────────── nothing is answered any more ───────────────┘      v one
 
 **An address is used** when pings to it were answered, never before, and only if datagrams of BASE
-bytes arrive: where they do not, TCP is better. Which addresses are tried is said in udp.candidates.
-Once data goes over UDP, larger datagrams are searched for (udp.mtu).
+bytes arrive: where they do not, TCP is better. Which addresses are tried is said in
+udp.probing.candidates. Once data goes over UDP, larger datagrams are searched for (probing.mtu).
 
-**A path is left** when it is dead: udp.liveness says when it is pinged, and when it is in doubt.
-Then its size is BASE, since only large datagrams may be lost, and all candidates are pinged: one
+**A path is left** when it is dead: probing.liveness says when it is pinged, and when it is in
+doubt. Then its size is BASE, since only large datagrams may be lost, and all candidates are pinged: one
 that answers takes its place. If none does in time, the path is lost, and the candidates are tried
 again, less and less often.
 
 **The newest source wins.** If authentic datagrams come from an address that is not the one in use,
 it is pinged, and used when it has answered, unless the peer has gone back meanwhile.
 
-Pings are limited (udp.pings), and so are answers: no answer is longer than what it answers.
+Pings are limited (probing.pings), and so are answers: no answer is longer than what it answers.
 
 Facts come in; what is to be done comes out as values. No clock and no I/O: time is an argument, in
 seconds. After each fact that yields a command, and after `offered`, `used` and `tick`, the next
@@ -32,11 +32,11 @@ from math import inf
 from tunmesh.addresses import Target, shown_target
 from tunmesh.rate_limit import TokenBucket
 from tunmesh.tls.underlay import Rule
-from tunmesh.udp.candidates import FIRST_PAUSE, Candidate, Candidates
-from tunmesh.udp.liveness import Liveness
-from tunmesh.udp.measures import Loss, RoundTrip
-from tunmesh.udp.mtu import AGAIN, AGAIN_AFTER_FALL, BASE, SizeSearch, ladder
-from tunmesh.udp.pings import Pings, Sent
+from tunmesh.udp.probing.candidates import FIRST_PAUSE, Candidate, Candidates
+from tunmesh.udp.probing.liveness import Liveness
+from tunmesh.udp.probing.measures import Loss, RoundTrip
+from tunmesh.udp.probing.mtu import AGAIN, AGAIN_AFTER_FALL, BASE, SizeSearch, ladder
+from tunmesh.udp.probing.pings import Pings, Sent
 from tunmesh.wire.udp_pings import Ping, Pong
 
 PONG_BURST, PONG_RATE = 64, 24  # answers at once, and a second: more than a peer may ask

@@ -18,8 +18,8 @@ from math import inf
 
 from tunmesh.addresses import Target, shown_target
 from tunmesh.tls.underlay import Rule
-from tunmesh.udp.measures import RoundTrip
-from tunmesh.udp.mtu import BASE
+from tunmesh.udp.probing.measures import RoundTrip
+from tunmesh.udp.probing.mtu import BASE
 from tunmesh.wire.udp_pings import PING_SIZE
 
 MOST_OFFERED, MOST_SOURCES = 2, 2

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from tunmesh.udp.measures import RoundTrip
+from tunmesh.udp.probing.measures import RoundTrip
 
 UNDER_TRAFFIC, IN_USE, UNUSED = 0.25, 15.0, 60.0  # seconds between pings
 OVERDUE = 0.1  # least seconds between pings after one is not answered in time
