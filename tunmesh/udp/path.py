@@ -9,9 +9,9 @@ bytes arrive: where they do not, TCP is better. Which addresses are tried is sai
 udp.probing.candidates. Once data goes over UDP, larger datagrams are searched for (probing.mtu).
 
 **A path is left** when it is dead: probing.liveness says when it is pinged, and when it is in
-doubt. Then its size is BASE, since only large datagrams may be lost, and all candidates are pinged: one
-that answers takes its place. If none does in time, the path is lost, and the candidates are tried
-again, less and less often.
+doubt. Then its size is BASE, since only large datagrams may be lost, and all candidates are pinged:
+one that answers takes its place. If none does in time, the path is lost, and the candidates are
+tried again, less and less often.
 
 **The newest source wins.** If authentic datagrams come from an address that is not the one in use,
 it is pinged, and used when it has answered, unless the peer has gone back meanwhile.
