@@ -19,7 +19,7 @@ from twisted.trial import unittest
 from tests.support import netns
 from tunmesh.host import udp_ports
 from tunmesh.host.namespaces import Namespace
-from tunmesh.udp.port import INDEX, Place, Sent
+from tunmesh.udp.port import INDEX, Place, Port, Sent
 from tunmesh.udp.sockets import TURN_BYTES, UdpPort
 
 reactor: Any = trial_reactor
@@ -30,7 +30,7 @@ LOOPBACK = ("127.0.0.1", "::1")
 class Inbox:
     """Reads what comes for one index."""
 
-    def __init__(self, port: UdpPort, believes: bool = True) -> None:
+    def __init__(self, port: Port, believes: bool = True) -> None:
         self.index = port.open(self)
         self.believes = believes
         self.came: list[tuple[bytes, int, Place]] = []  # each call: the data, the size, the source
@@ -407,4 +407,4 @@ class CableTests(PortCase):
         self.assertEqual(sent, [140_000] * 3)
         for number in range(3):
             # In any stretch of turns each has about as many as the others.
-            self.assertAlmostEqual(turns[:15].count(number), 5, delta=1)
+            self.assertApproximates(turns[:15].count(number), 5, 1)

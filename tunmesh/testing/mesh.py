@@ -38,6 +38,7 @@ from tunmesh.node.settings import Host, Reloadable, Settings
 from tunmesh.status import Status
 from tunmesh.testing.clock import FakeClock
 from tunmesh.testing.credentials import credentials
+from tunmesh.testing.datagrams import Datagrams, MemoryPort
 from tunmesh.testing.network import Network
 from tunmesh.testing.reactor import MemoryPlace, MemoryReactor
 from tunmesh.testing.tun import MemoryAssigner, MemoryTun, MemoryWatch, frame
@@ -49,15 +50,6 @@ SECRET = b"a secret that only tests are told"
 IPV4 = IPv4Network("10.9.0.0/16")
 IPV6 = IPv6Network("fd09::/64")
 RELOADABLE = {field.name for field in fields(Reloadable)}
-
-
-# --- the tun ---
-
-
-# --- the network ---
-
-
-# --- the mesh ---
 
 
 @implementer(ILogObserver)
@@ -174,6 +166,7 @@ class Member:
             bootstrap_resolver=self.bootstrap_names,
             find_address=self.find_address,
             assigner=self.assigner,
+            datagrams=self._datagrams(),
         )
         log = Logger(namespace="tunmesh", observer=_Events(self.events))
         self.node = Node(
@@ -187,6 +180,11 @@ class Member:
         self.node.listen(MemoryPlace(PORT))
         self.node.start()
 
+    def _datagrams(self) -> MemoryPort | None:
+        if not self.mesh.has_udp or self.settings.get("transport") == "tcp":
+            return None
+        return self.mesh.datagrams.port(self.host, PORT, self.mesh.random.randbytes)
+
     def reload(self, **changes: Any) -> None:
         """HUP: some of what may change while it runs has changed."""
         self.settings.update(changes)
@@ -198,6 +196,7 @@ class Member:
         network, before = self.mesh.network, self.host
         self.host = self.reactor.host = host_address(number)
         network.abandon(before)
+        self.mesh.datagrams.readdress(before, self.host)
         network.listeners[self.host, PORT] = network.listeners.pop((before, PORT))
 
     def leave(self) -> None:
@@ -215,6 +214,7 @@ class Member:
 
     def _end(self, silently: bool) -> None:
         self.reactor.is_dead = True
+        self.mesh.datagrams.crash(self.host)
         network = self.mesh.network
         network.listeners.pop((self.host, PORT), None)
         network.backlogs.pop((self.host, PORT), None)
@@ -228,11 +228,14 @@ class Mesh:
     """Hosts 192.0.2.1, .2, … with a node each; the first one is everybody's bootstrap."""
 
     transport: type[ProtocolWrapper] = TunedTransport
+    has_udp = False  # whether its nodes have UDP ports
 
     def __init__(self, seed: int = 0, **settings: Any) -> None:
         self.clock = FakeClock()
         self.random = random.Random(seed)  # noqa: S311 (a reproducible one is what is needed)
         self.network = self.make_network()
+        # Its own source of randomness: what else is drawn does not depend on it.
+        self.datagrams = Datagrams(self.network, random.Random(seed))  # noqa: S311
         self.members: list[Member] = []
         self.settings = settings
 

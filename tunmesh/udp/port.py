@@ -59,7 +59,9 @@ class Reader(Protocol):
 class Port(Protocol):
     """Sends and receives datagrams, on the port's number at which the node also takes links."""
 
-    strangers: int  # datagrams that came, and that were nobody's
+    @property
+    def strangers(self) -> int:
+        """Datagrams that came and were nobody's."""
 
     def start(self) -> None:
         """Begin to read."""

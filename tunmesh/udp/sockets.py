@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +25,8 @@ from zope.interface import implementer
 
 from tunmesh.host.udp_ports import UDP_SEGMENT
 from tunmesh.logs import bugs
-from tunmesh.udp.port import INDEX, SHORTEST, Place, Reader, Sent
+from tunmesh.udp.port import Place, Reader, Sent
+from tunmesh.udp.readers import Readers, end_turn
 from tunmesh.udp.ways import BYTE_ORDER, Way, Ways
 
 TURN_BYTES = 384 * 1024  # read in one turn of the reactor, at most
@@ -35,7 +35,6 @@ _LEAST = 4096
 _BUFFER = 1 << 16
 _CONTROL = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(20)  # UDP_GRO, and a packet's address
 _log_bug = bugs.caught("datagrams were lost")
-_index_at = struct.Struct(">I").unpack_from
 
 
 @implementer(IReadDescriptor, IWriteDescriptor)
@@ -45,13 +44,11 @@ class UdpPort:
     def __init__(
         self, reactor: Any, bound: socket.socket, random_bytes: Callable[[int], bytes]
     ) -> None:
-        self.strangers = 0
         self._reactor = reactor
         self._socket = bound
-        self._random_bytes = random_bytes
         self._buffer = bytearray(_BUFFER)
-        self._view = memoryview(self._buffer)
-        self._readers: dict[int, Reader] = {}
+        self._readers = Readers(random_bytes)
+        self.open, self.close = self._readers.open, self._readers.close
         self._ways = Ways(bound, joins=_joins(bound))
         self._waiting: deque[Callable[[], None]] = deque()
         # The end of datagrams that are sent one by one: those for which there was no room.
@@ -69,29 +66,22 @@ class UdpPort:
             self._reactor.removeReader(self)
             self._reactor.removeWriter(self)
             self._socket.close()
-            self._readers.clear()
             self._waiting.clear()
             self._rest = None
 
-    def open(self, reader: Reader) -> int:
-        index = 0
-        while index == 0 or index in self._readers:
-            index = int.from_bytes(self._random_bytes(INDEX), "big")
-        self._readers[index] = reader
-        return index
-
-    def close(self, index: int) -> None:
-        self._readers.pop(index, None)
+    @property
+    def strangers(self) -> int:
+        return self._readers.strangers
 
     # --- receiving ---
 
     def doRead(self) -> None:
-        read, into = self._socket.recvmsg_into, (self._view,)
+        read, buffer, sort = self._socket.recvmsg_into, self._buffer, self._readers.sort
         served: dict[Reader, None] = {}
         left = TURN_BYTES
         while left > 0 and self._is_open:
             try:
-                count, control, _, source = read(into, _CONTROL)
+                count, control, _, source = read((buffer,), _CONTROL)
             except BlockingIOError:
                 break
             except OSError:  # an error of the socket is told once, by whichever call is next
@@ -104,59 +94,13 @@ class UdpPort:
                     size = int.from_bytes(value[:4], BYTE_ORDER)
                 else:
                     came_by = value
-            if size < SHORTEST:
-                self.strangers += -(-count // size) if size else 1
-                continue
             host = source[0]
             if host.startswith("::ffff:"):
                 host = host[7:]
-            self._sort(count, size, (host, source[1]), came_by, served)
-        for reader in served:
-            try:
-                reader.read_ended()
-            except Exception as error:
-                _log_bug(error)
-
-    def _sort(
-        self, count: int, size: int, source: Place, came_by: bytes, served: dict[Reader, None]
-    ) -> None:
-        """Give datagrams to whose they are. Nearly always all have one index."""
-        start = 0
-        for end in self._ends(count, size):
-            reader = self._readers.get(_index_at(self._view, start)[0])
-            # Only the last datagram of all can be short, and is alone then.
-            if reader is None or end - start < SHORTEST:
-                self.strangers += -((start - end) // size)
-            else:
-                served[reader] = None
-                try:
-                    is_believed = reader.datagrams(self._view[start:end], size, source)
-                except Exception as error:
-                    _log_bug(error)
-                else:
-                    if is_believed:
-                        self._ways.believe(source, came_by)
-            start = end
-
-    def _ends(self, count: int, size: int) -> list[int]:
-        """Where runs of datagrams with one index end: [count], but for mixed ones."""
-        if size >= count:
-            return [count]
-        buffer = self._buffer
-        last = (count - 1) // size * size
-        if count - last >= SHORTEST:
-            number = last // size + 1
-            for at in range(INDEX):
-                if buffer[at:count:size].count(buffer[at]) != number:
-                    break
-            else:
-                return [count]
-        ends = [
-            at
-            for at in range(size, last, size)
-            if buffer[at - size : at - size + INDEX] != buffer[at : at + INDEX]
-        ]
-        return [*ends, last, count]
+            place = (host, source[1])
+            if sort(buffer, count, size, place, served):
+                self._ways.believe(place, came_by)
+        end_turn(served)
 
     # --- sending ---
 
