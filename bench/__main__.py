@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from bench.contenders.tunmesh import contender as tunmesh
 from bench.results import Results
 from bench.run import run
 from bench.scenarios import QUICK, SCENARIOS
-from bench.tools import TOOLS, missing
+from bench.tools import TOOLS, machine_facts, missing
 from tunmesh.errors import OperatorError
 from tunmesh.localmesh import machine
 
@@ -123,7 +122,7 @@ def _measure(
     chosen: list[Contender], scenario: list[str], rounds: int, seconds: int, output: Path | None
 ) -> Results:
     """Run the benchmark; the results are written to a file, even if the run is interrupted."""
-    results = Results(machine=_machine())
+    results = Results(machine=machine_facts())
     began = time.monotonic()
     try:
         scenarios = {name: SCENARIOS[name] for name in scenario}
@@ -151,18 +150,6 @@ def _check_machine() -> None:
 
 def _say(began: float, text: str) -> None:
     click.echo(f"{time.monotonic() - began:7.1f} s  {text}")
-
-
-def _machine() -> dict[str, str]:
-    """The facts about the machine on which the figures depend."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "processor": f"{os.cpu_count()} × {model}",
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
 
 
 if __name__ == "__main__":

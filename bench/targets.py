@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from bench.results import Results
 
 US = "tunmesh"
+TCP, UDP = "tunmesh-tcp", "tunmesh-udp"
 
 
 @dataclass(frozen=True)
 class Target:
-    """`figure` of tunmesh, or its ratio to another figure, must be at least or at most `limit`."""
+    """`figure` of `subject`, or its ratio to another figure, must be at least or at most
+    `limit`."""
 
     text: str
     figure: str
@@ -27,12 +29,13 @@ class Target:
     other: tuple[str, str] | None = None
     """The contender and the figure in the denominator of a ratio."""
     unit_name: str = ""
+    subject: str = US
 
     def value(self, results: Results) -> float | None:
         """The value in its unit; None if it was not measured."""
         if self.other:
-            return results.ratio((US, self.figure), self.other)
-        found = results.summary(US, self.figure)
+            return results.ratio((self.subject, self.figure), self.other)
+        found = results.summary(self.subject, self.figure)
         return found.median / self.unit if found else None
 
 
@@ -57,6 +60,11 @@ def _beats(figure: str, what: str, factor: float, *contenders: str) -> list[Targ
         Target(f"{what}, relative to {name}", figure, factor, True, other=(name, figure))
         for name in contenders
     ]
+
+
+def _over_udp(figure: str, what: str, limit: float, other: str, at_least: bool = True) -> Target:
+    text = f"{what} over UDP, relative to {other}"
+    return Target(text, figure, limit, at_least, other=(other, figure), subject=UDP)
 
 
 def _keeps(neighbour: str) -> list[Target]:
@@ -99,6 +107,13 @@ TARGETS: Sequence[Target] = (
         True,
         other=(US, "loaded_alone"),
     ),
+    *_beats("tcp1", "TCP, 1 stream", 0.95, TCP),
+    *_beats("tcp4", "TCP, 4 streams", 0.95, TCP),
+    _over_udp("tcp1", "TCP, 1 stream,", 0.8, "relay"),
+    _over_udp("tcp4", "TCP, 4 streams,", 0.8, "relay"),
+    _over_udp("udp1200", "1200 B", 2, "wireguard-go"),
+    _over_udp("udp64", "64 B", 2, "wireguard-go"),
+    _over_udp("rtt_median", "round trip, idle,", 1.5, "relay", at_least=False),
     *_keeps("slow"),
     *_keeps("dead"),
     Target("memory gained by sending to a dead peer", "dead_growth", 8, False, 1e6, unit_name="MB"),

@@ -1,10 +1,14 @@
-"""The two C programs of the benchmark, compiled on demand, and the tools that must be installed."""
+"""The C programs of the benchmark, compiled on demand, the tools that must be installed, and the
+machine."""
 
 from __future__ import annotations
 
+import os
+import platform
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,6 +55,18 @@ def dated(number: str, released: Mapping[str, int]) -> str:
     date = re.search(r"\b(20\d\d)(0[1-9]|1[0-2])([0-2]\d|3[01])\b", number)
     year = date[1] if date else released.get(number, "of unknown date")
     return f"{number or 'version unknown'} ({year})"
+
+
+def machine_facts() -> dict[str, str]:
+    """The facts about the machine on which the figures depend."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": f"{os.cpu_count()} × {model}",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
 
 
 def compile_program(name: str, directory: Path, *libraries: str) -> str:

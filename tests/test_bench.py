@@ -18,7 +18,9 @@ from bench import __main__ as bench_command
 from bench import (
     blast,
     contenders,
+    echoes,
     far,
+    far_tables,
     iperf,
     packet_sizes,
     page,
@@ -35,6 +37,7 @@ from bench.attack import load
 from bench.attack.load import Row
 from bench.contender import Contender
 from bench.errors import BenchError
+from bench.far_tables import Path as FarPath
 from bench.lab import Ground, Lab
 from bench.probe import await_first_packet
 from bench.results import Results, Sample, Summary
@@ -244,23 +247,65 @@ class ResultsTests(unittest.SynchronousTestCase):
         self.assertEqual(Results.load(path), found)
 
 
+def far_away(**rates: float) -> Results:
+    """What was measured on one path: megabits a second of 8 streams, by contender."""
+    path = FarPath(0.04, 0.01)
+    found = Results(machine={"kernel": "6.1"})
+    for name, rate in rates.items():
+        who = {"bare": "no VPN", "auto": "tunmesh auto, reno"}[name]
+        found.samples += [
+            Sample(1, who, path.figure("bbr 8"), rate * 1e6),
+            Sample(1, who, path.figure("bbr 8, ping p50"), 4.0 / rate),
+            Sample(1, who, path.figure("idle lost"), 0.02),
+        ]
+    return found
+
+
 class FarTests(unittest.SynchronousTestCase):
     """Long-distance links."""
 
-    def test_rounds(self) -> None:
-        """A line has the medians of the rounds, and fits a terminal."""
-        rounds = [far.Figures(rate, 1e9, rate / 1e10, 9.999, 0.12) for rate in (1e8, 9e9, 2e8)]
-        line = far.line("tunmesh, cubic", far.middle(rounds))
-        self.assertEqual(
-            line.split(), ["tunmesh,", "cubic", "200.0", "1000.0", "20", "9999", "12.0"]
+    def test_table(self) -> None:
+        """Each cell has its ratio to no VPN beside it, and lines fit a terminal."""
+        found = far_away(bare=100.0, auto=50.0)
+        (path,) = far_tables.paths(found)
+        self.assertEqual(path, FarPath(0.04, 0.01))
+        lines = far_tables.of_path(found, path)
+        self.assertIn(["no", "VPN", "100.0"], [line.split() for line in lines])
+        self.assertIn(
+            ["tunmesh", "auto,", "reno", "50.0", "0.50"], [line.split() for line in lines]
         )
-        self.assertLessEqual(len(line), 80)
+        self.assertIn(["tunmesh", "auto,", "reno", "80", "2.00"], [line.split() for line in lines])
+        self.assertLessEqual(max(map(len, lines)), 80)
+
+    def test_worse_than_no_vpn(self) -> None:
+        """Each figure of `auto` that misses its target is named, and so is what was not
+        measured."""
+        found = far_away(bare=100.0, auto=50.0)
+        found.skipped["congestion control vegas"] = "no vegas in this kernel"
+        skipped, *worse = far_tables.summary(found)
+        self.assertEqual(skipped, "not measured: congestion control vegas: no vegas in this kernel")
+        self.assertEqual([line.split()[-1] for line in worse], ["0.50", "2.00"])
+        (line,) = far_tables.summary(far_away(bare=100.0, auto=91.0))
+        self.assertEqual(line, "auto is nowhere worse than it should be")
 
     def test_takers(self) -> None:
-        """tunmesh is measured with each congestion control of its host, the others with one."""
-        carriers = [carrier for one, carrier in far.takers() if one.name.startswith("tunmesh")]
-        self.assertEqual(carriers, list(far.CARRIERS))
-        self.assertEqual(len({one.name for one, _ in far.takers()}), len(list(far.takers())))
+        """tunmesh is measured with each transport, and, if it uses TCP, with each congestion
+        control of its host."""
+        names = [taker.name for taker in far.takers(("reno", "bbr"))]
+        tcp = ["tunmesh tcp, reno", "tunmesh tcp, bbr"]
+        auto = ["tunmesh auto, reno", "tunmesh auto, bbr"]
+        self.assertEqual(names, ["no VPN", "wireguard-go", *tcp, "tunmesh udp", *auto])
+
+    def test_page(self) -> None:
+        """The tables are put between the markers of the page, and the rest stays."""
+        page = Path(self.mktemp())
+        page.write_text(f"before\n{far_tables.BEGIN}\nold\n{far_tables.END}\nafter\n")
+        self.patch(far_tables, "PAGE", page)
+        far_tables.save(far_away(bare=100.0, auto=50.0))
+        text = page.read_text()
+        self.assertTrue(text.startswith("before\n") and text.endswith("\nafter\n"), text)
+        self.assertIn("tunmesh auto, reno", text)
+        self.assertNotIn("old", text)
 
 
 class TargetTests(unittest.SynchronousTestCase):
@@ -289,7 +334,7 @@ class TargetTests(unittest.SynchronousTestCase):
         shown |= {panel.figure for panels in plots.PLOTS.values() for panel in panels}
         for target in targets.TARGETS:
             name, figure = target.other or (targets.US, target.figure)
-            self.assertIn(name, contenders.NAMES)
+            self.assertLessEqual({name, target.subject}, set(contenders.NAMES))
             self.assertLessEqual({figure, target.figure}, shown)
 
 
@@ -493,3 +538,25 @@ class RunTests(unittest.SynchronousTestCase):
                 "ping", "-c", "3", "-i", "0.01", "-W", "0.2", lossy.right.address, accept=(1,)
             )
             self.assertIn("100% packet loss", output)
+
+    def test_every_ping(self) -> None:
+        """Pings that are sent faster than `ping` can are all answered, in their time."""
+        if missing({"cc": "gcc"}):
+            raise unittest.SkipTest("cc is not installed (Debian: gcc)")
+        with Lab() as lab:
+            ground = lab.ground("far", way=Way(delay=0.02, rate=1e6, loss=0.0))
+            command = (sys.executable, "-m", "bench.echoes", ground.right.address, "200", "0.002")
+            times = json.loads(ground.left.run(*command))
+        self.assertEqual(len(times), 200)
+        self.assertGreaterEqual(min(times), 0.04)
+        self.assertRaises(OSError, echoes.ask, "not an address", 1, 0.01)
+
+    def test_refused_congestion_control(self) -> None:
+        """A congestion control that the kernel refuses is named with the reason; the others are
+        used."""
+        found = Results(machine={})
+        with Lab() as lab:
+            self.assertEqual(far.allowed(lab, ("reno", "no-such"), found), ["reno"])
+        ((what, why),) = found.skipped.items()
+        self.assertEqual(what, "congestion control no-such")
+        self.assertIn("no no-such in this kernel", why)

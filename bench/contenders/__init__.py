@@ -11,6 +11,8 @@ ALL: tuple[Contender, ...] = (
     veth.CONTENDER,
     relay.CONTENDER,
     tunmesh.contender("tunmesh"),
+    tunmesh.contender("tunmesh-tcp", transport="tcp"),
+    tunmesh.contender("tunmesh-udp", transport="udp"),
     *openvpn.CONTENDERS,
     tinc.contender(),
     wireguard.contender(),
