@@ -214,7 +214,7 @@ class Control(unittest.SynchronousTestCase):
             self.assertEqual(len(datagram), max(pad, len(message) + 31))
             got = server.open(memoryview(datagram), len(datagram))
             self.assertEqual(list(got), [(message, len(datagram))])
-        self.assertEqual(server.open(memoryview(datagram), len(datagram)), [])
+        self.assertEqual(server.open(memoryview(datagram), len(datagram)), ())
         self.assertEqual(server.frames(), [])
 
     def test_between_slices(self) -> None:

@@ -18,21 +18,29 @@ Everything here was authenticated, and may be nonsense all the same. Nonsense is
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
+
 from cryptography.exceptions import InvalidTag
 
+from tunmesh.packets import virtio
 from tunmesh.udp.aead import Into
 from tunmesh.udp.parts import part
-from tunmesh.udp.scratch import ARENA, GAP, Scratch
+from tunmesh.udp.scratch import ARENA, GAP, Arena, Scratch
 from tunmesh.wire.datagrams import (
     CONTROL,
     CONTROL_TRAILER,
-    HEAD,
     MIN_DATAGRAM,
+    TAG,
     TRAILER,
     WHOLE,
 )
 
-_NONE = ARENA + 1  # there is no arena yet
+_NONE = ARENA + 1  # behind each arena
+_CROWDED = GAP + 16_384  # from here on, runs begin in another arena
+_WHOLE_END = virtio.HEADER + TRAILER.size  # of a WHOLE slice: what is behind the payload
+_WHOLE_TRAILER = virtio.HEADER << 8 | WHOLE  # of a frame in one slice, but for its size
+_NUMBER = struct.Struct(">Q").unpack_from
 
 
 class _Incomplete:
@@ -52,7 +60,7 @@ class Runs:
         self.controls: list[tuple[bytes, int]] = []
         self.malformed = 0
         self._scratch = scratch
-        self._arenas: list[memoryview] = []  # in use; the last one is being filled
+        self._arenas: list[Arena] = []  # in use; the last one is being filled
         self._frames: list[memoryview] = []
         self._at = _NONE  # where the next plaintext goes
         self._first = 0  # the counter of the first slice of the frame of the run; 0: there is none
@@ -61,23 +69,94 @@ class Runs:
         self._start = 0  # where the run begins in the arena
         self._offset = 0  # of the run in its frame
         self._total = 0
+        # If the next slice has this counter, and its plaintext this size, it may well continue the
+        # run with a payload of this size, and have this trailer.
+        self._next = 0
+        self._size = 0
+        self._step = 0
+        self._trailer = 0
         self._incomplete: _Incomplete | None = None
 
-    def take(self, decrypt: Into, data: memoryview, size: int, counter: int) -> int:
-        """Decrypt datagrams of `size` bytes each and consecutive counters, up to the first that is
-        not authentic. How many were."""
-        plain = size - MIN_DATAGRAM
-        for at in range(0, len(data), size):
-            if self._at + plain > ARENA:
-                self._next_arena()
-            place = self._arenas[-1][self._at : self._at + plain]
-            try:
-                decrypt(data[at : at + HEAD.size], data[at + HEAD.size : at + size], None, place)
-            except InvalidTag:
-                return at // size
-            if not self._add(counter + at // size, plain):
+    def take(
+        self, decrypt: Into, nonces: Sequence[bytes], texts: Sequence[bytes], counter: int
+    ) -> int:
+        """Decrypt datagrams that are equally long and have consecutive counters, up to the first
+        that is not authentic. How many were."""
+        done, count = 0, len(texts)
+        while done < count:
+            if counter + done == self._next and len(texts[0]) == self._size + TAG:
+                more = self._continue(decrypt, nonces[done:], texts[done:])
+                done += more
+                if more:
+                    continue
+            if not self.take_one(decrypt, nonces[done], texts[done], counter + done):
+                break
+            done += 1
+        return done
+
+    def take_one(
+        self, decrypt: Into, nonce: bytes | memoryview, text: bytes | memoryview, counter: int
+    ) -> bool:
+        """Decrypt one datagram; whether it was authentic."""
+        size = len(text) - TAG
+        if self._at + size > ARENA:
+            self._next_arena()
+        arena, at = self._arenas[-1], self._at
+        end = at + size
+        try:
+            decrypt(nonce, text, None, arena.view[at:end])
+        except InvalidTag:
+            return False
+        if (
+            size > _WHOLE_END
+            and not self._first
+            and _NUMBER(arena.buffer, end - TRAILER.size)[0]
+            == (size - _WHOLE_END) << 16 | _WHOLE_TRAILER
+        ):
+            # A small packet, alone in its datagram: the quick way to the same.
+            payload, start = end - _WHOLE_END, at - virtio.HEADER
+            arena.buffer[start:at] = arena.buffer[payload : payload + virtio.HEADER]
+            self._frames.append(arena.view[start:payload])
+            self._at = end + GAP
+        elif not self._add(counter, size):
+            self.malformed += 1
+        return True
+
+    def _continue(self, decrypt: Into, nonces: Sequence[bytes], texts: Sequence[bytes]) -> int:
+        """Decrypt those that continue the run, and perhaps the one behind them. How many were."""
+        at, size, step, arena = self._at, self._size, self._step, self._arenas[-1]
+        left = self._total - self._offset - (at - self._start)
+        most = min(-(-left // step), (ARENA - size - at) // step + 1, len(texts))
+        if self._start == GAP:
+            places = arena.places(size, step, (at - GAP) // step, most)
+        else:
+            places = [
+                arena.view[start : start + size] for start in range(at, at + most * step, step)
+            ]
+        first, more = self._trailer, 1 << 48 | step << 32
+        buffer, end, done, is_other = arena.buffer, at + size - TRAILER.size, 0, False
+        try:
+            for nonce, text, place, trailer in zip(
+                nonces, texts, places, range(first, first + most * more, more), strict=False
+            ):
+                decrypt(nonce, text, None, place)
+                if _NUMBER(buffer, end)[0] != trailer:
+                    is_other = True
+                    break
+                end += step
+                done += 1
+        except InvalidTag:
+            pass
+        self._trailer += done * more
+        self._next += done
+        self._at += min(done * step, left)
+        if done * step >= left:
+            self._finish()
+        elif is_other:
+            if not self._add(self._next, size):
                 self.malformed += 1
-        return len(data) // size
+            done += 1
+        return done
 
     def frames(self) -> list[memoryview]:
         """What came since the last call. The frames are valid until the next `take`, of whichever
@@ -95,71 +174,78 @@ class Runs:
 
     def _add(self, counter: int, plain: int) -> bool:
         """A plaintext of this size was decrypted to where the next one goes. False: nonsense."""
-        at, arena = self._at, self._arenas[-1]
+        at, buffer = self._at, self._arenas[-1].buffer
         end = at + plain
         if not plain:
             return False
-        if arena[end - 1] == CONTROL:
-            return self._add_control(arena[at:end])
+        if buffer[end - 1] == CONTROL:
+            return self._add_control(bytes(buffer[at:end]))
         if plain < TRAILER.size:
             return False
-        number, offset, total, size, kind = TRAILER.unpack_from(arena, end - TRAILER.size)
-        length = min(plain - TRAILER.size - size, total - offset)
+        number, offset, total, size, kind = TRAILER.unpack_from(buffer, end - TRAILER.size)
+        step = plain - TRAILER.size - size
+        length = min(step, total - offset)
         if length <= 0 or kind > WHOLE or number >= counter:
             return False
-        if (
+        is_first = (
             counter - number != self._first
             or offset != self._offset + at - self._start
             or kind != self._kind
             or total != self._total
-        ):
-            headers = bytes(arena[end - TRAILER.size - size : end - TRAILER.size])
-            self._begin(headers, arena[at : at + length], offset, total)
+        )
+        if is_first:
+            headers = bytes(buffer[end - TRAILER.size - size : end - TRAILER.size])
+            self._begin(headers, at, length, offset, total)
             self._first, self._kind = counter - number, kind
         self._at += length
         if offset + length == total:
             self._finish()
+        elif number < 0xFFFF and offset + step < 0xFFFF:
+            (trailer,) = _NUMBER(buffer, end - TRAILER.size)
+            self._next, self._size, self._step = counter + 1, plain, step
+            self._trailer = trailer + (1 << 48 | step << 32)
         return True
 
-    def _add_control(self, plaintext: memoryview) -> bool:
-        if len(plaintext) < CONTROL_TRAILER.size:
-            return False
+    def _add_control(self, plaintext: bytes) -> bool:
         end = len(plaintext) - CONTROL_TRAILER.size
+        if end < 0:
+            return False
         size, _ = CONTROL_TRAILER.unpack_from(plaintext, end)
         if size > end:
             return False
-        self.controls.append((bytes(plaintext[end - size : end]), len(plaintext) + MIN_DATAGRAM))
+        self.controls.append((plaintext[end - size : end], len(plaintext) + MIN_DATAGRAM))
         return True
 
-    def _begin(self, headers: bytes, payload: memoryview, offset: int, total: int) -> None:
+    def _begin(self, headers: bytes, at: int, length: int, offset: int, total: int) -> None:
         """A run begins with this payload, which lies where the next plaintext would."""
-        at, arena = self._at, self._arenas[-1]
+        arena = self._arenas[-1]
         self._finish()
         # Room for the run, and behind it for a plaintext of this size.
-        if self._at + total - offset + len(payload) + GAP > ARENA:
+        if self._at + total - offset + length + GAP > ARENA:
             self._next_arena()
         if self._at != at or self._arenas[-1] is not arena:
-            self._arenas[-1][self._at : self._at + len(payload)] = payload
+            self._arenas[-1].view[self._at : self._at + length] = arena.view[at : at + length]
         self._headers, self._start, self._offset, self._total = headers, self._at, offset, total
 
     def _finish(self) -> None:
         """The run is over, if there is one: what came next does not continue it."""
-        first, self._first = self._first, 0
+        first, self._first, self._next = self._first, 0, 0
         if not first:
             return
-        arena, start, end = self._arenas[-1], self._start, self._at
-        self._at = end + GAP
+        view, start, end = self._arenas[-1].view, self._start, self._at
+        # A long one had probably better begin in an arena of its own.
+        self._at = end + GAP if end < _CROWDED else _NONE
         headers, size = self._headers, end - start
         if size < self._total:
             if self._kind == WHOLE:
-                self._hold(first, arena[start:end])
+                self._hold(first, view[start:end])
                 return
             headers = part(headers, self._kind, self._offset, size, self._total)
             if not headers:
                 self.malformed += 1
                 return
-        arena[start - len(headers) : start] = headers
-        self._frames.append(arena[start - len(headers) : end])
+        view[start - len(headers) : start] = headers
+        self._frames.append(view[start - len(headers) : end])
 
     def _hold(self, first: int, payload: memoryview) -> None:
         """Slices of a WHOLE frame, without others that have come before or may still come."""

@@ -13,8 +13,10 @@ decryption; nothing is stored, logged or answered.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import repeat
 
 from tunmesh.udp.aead import Into, opening, sealing
 from tunmesh.udp.runs import Runs
@@ -33,8 +35,6 @@ from tunmesh.wire.datagrams import (
     MIN_DATAGRAM,
     SERVER,
     SLICE_OVERHEAD,
-    TRAILER,
-    UDP,
     key_context,
 )
 
@@ -88,39 +88,53 @@ class Session:
         valid until the next item is taken, or a session with the same scratch seals. The rest can
         be taken later."""
         room = size - SLICE_OVERHEAD
-        out, used, sealed, length = self._scratch.outgoing, 0, 0, 0
+        texts: list[bytes] = []  # of the next send
+        seal = self._seal
+        first = length = most = 0  # its first counter, how long and how many its datagrams can be
         for frame in fitting(frames, room):
-            kind, start, step, count = cut(frame, room)
-            tail = frame[:start]
-            own = SLICE_OVERHEAD + step + start
-            payload = len(frame) - start
-            number = 0
+            slices = cut(frame, room)
+            own, count = len(slices[0]) + MIN_DATAGRAM, len(slices)
             counter = self._count(count)
-            for number in range(count):
-                offset = number * step
-                piece = frame[start + offset : start + offset + step]
-                if len(piece) < step and kind != UDP:
-                    piece = piece.ljust(step, b"\0")
-                own = SLICE_OVERHEAD + len(piece) + start
-                if sealed and (own > length or sealed == MAX_SEGMENTS or used + own > MAX_DATAGRAM):
-                    yield out[:used], length
-                    used = sealed = 0
-                if not sealed:
-                    length = own
-                end = used + own
-                HEAD.pack_into(out, used, self.send_index, counter + number)
-                self._seal(
-                    out[used : used + HEAD.size],
-                    piece + tail + TRAILER.pack(number, offset, payload, start, kind),
-                    None,
-                    out[used + HEAD.size : end],
-                )
-                used, sealed = end, sealed + 1
-                if own < length:
-                    yield out[:used], length
-                    used = sealed = 0
-        if sealed:
-            yield out[:used], length
+            if texts and (own != length or counter != first + len(texts) or seal is not self._seal):
+                is_last = own < length and count == 1 and seal is self._seal
+                if is_last and counter == first + len(texts):
+                    texts += slices
+                    slices = []
+                yield self._sealed(texts, first, length, seal)
+                texts = []
+                if not slices:
+                    continue
+            if not texts:
+                seal, first, length = self._seal, counter, own
+                most = min(MAX_SEGMENTS, MAX_DATAGRAM // own)
+            texts += slices
+            while len(texts) >= most:
+                yield self._sealed(texts[:most], first, length, seal)
+                del texts[:most]
+                first += most
+            if texts and len(texts[-1]) + MIN_DATAGRAM < length:
+                yield self._sealed(texts, first, length, seal)
+                texts = []
+        if texts:
+            yield self._sealed(texts, first, length, seal)
+
+    def _sealed(self, texts: list[bytes], first: int, length: int, seal: Into) -> Send:
+        """Seal texts for datagrams of this length, of which the last may be shorter."""
+        out, count, last = self._scratch.outgoing, len(texts), len(texts[-1]) + MIN_DATAGRAM
+        used = (count - 1) * length + last
+        if count == 1:
+            HEAD.pack_into(out, 0, self.send_index, first)
+            seal(bytes(out[: HEAD.size]), texts[0], None, out[HEAD.size : used])
+            return out[:used], last
+        heads, nonces = _heads(length, count)
+        numbers = [self.send_index, 0] * count
+        numbers[1::2] = range(first, first + count)
+        heads.pack_into(out, 0, *numbers)
+        places = self._scratch.places(length, count)
+        if last < length:
+            places = [*places[: count - 1], out[used - last + HEAD.size : used]]
+        deque(map(seal, nonces.unpack_from(out), texts, repeat(None), places), maxlen=0)
+        return out[:used], length
 
     def seal_control(self, message: bytes, pad_to: int = 0) -> bytes:
         """A control message as one datagram of `pad_to` bytes, or as many as it needs."""
@@ -146,20 +160,25 @@ class Session:
 
     # --- receiving ---
 
-    def open(self, data: memoryview, size: int) -> list[tuple[bytes, int]]:
+    def open(self, data: memoryview, size: int) -> Sequence[tuple[bytes, int]]:
         """Datagrams of `size` bytes each, of which the last may be shorter. The control messages
         among them, each with the size of its datagram; `frames` has the rest."""
         highest = self._window.highest
-        most = size * MAX_SEGMENTS
-        if len(data) <= most:
-            self._open_some(data, size)
+        end = len(data)
+        if end <= size:
+            self._open_one(data)
         else:
-            for at in range(0, len(data), most):
-                self._open_some(data[at : at + most], size)
+            many = size * MAX_SEGMENTS  # the kernel joins no more
+            whole = end - end % size
+            for at in range(0, whole, many):
+                self._open_equal(data[at : min(whole, at + many)], size)
+            if whole < end:
+                self._open_one(data[whole:])
         self.is_newest = self._window.highest > highest
         controls = self._runs.controls
-        if controls:
-            self._runs.controls = []
+        if not controls:
+            return ()
+        self._runs.controls = []
         return controls
 
     def frames(self) -> list[memoryview]:
@@ -167,22 +186,13 @@ class Session:
         session with the same scratch opens datagrams."""
         return self._runs.frames()
 
-    def _open_some(self, data: memoryview, size: int) -> None:
-        whole = len(data) - len(data) % size
-        if whole:
-            self._open_equal(data[:whole], size, whole // size)
-        if whole < len(data):
-            self._open_equal(data[whole:], len(data) - whole, 1)
-
-    def _open_equal(self, data: memoryview, size: int, count: int) -> None:
-        """So many datagrams that are equally long, MAX_SEGMENTS at most."""
+    def _open_equal(self, data: memoryview, size: int) -> None:
+        """Datagrams that are equally long, MAX_SEGMENTS at most."""
+        count = len(data) // size
         if size < MIN_DATAGRAM:
             self.undecryptable += count
             return
-        if count == 1:
-            self._open_one(data, HEAD.unpack_from(data)[1])
-            return
-        counters = _heads(size, count).unpack_from(data)
+        counters, parts = (each.unpack_from(data) for each in _parts(size, count))
         first, window = counters[0], self._window
         done = 0
         if (
@@ -190,23 +200,29 @@ class Session:
             and counters == tuple(range(first, first + count))
             and first >> EPOCH_BITS == counters[-1] >> EPOCH_BITS == self._epoch
         ):
-            done = self._runs.take(self._open[self._epoch], data, size, first)
+            done = self._runs.take(self._open[self._epoch], parts[::2], parts[1::2], first)
             if done:
                 window.mark_run(first, done)
                 self.received += done
             if done < count:
                 self.undecryptable += 1
                 done += 1
-        for number in range(done, count):
-            self._open_one(data[number * size : (number + 1) * size], counters[number])
+        for at in range(done * size, count * size, size):
+            self._open_one(data[at : at + size])
 
-    def _open_one(self, datagram: memoryview, counter: int) -> None:
+    def _open_one(self, datagram: memoryview) -> None:
+        if len(datagram) < MIN_DATAGRAM:
+            self.undecryptable += 1
+            return
+        _, counter = HEAD.unpack_from(datagram)
         if not self._window.is_fresh(counter):
             self.replayed += 1
             return
         epoch = counter >> EPOCH_BITS
         decrypt = self._open.get(epoch)
-        if decrypt is None or not self._runs.take(decrypt, datagram, len(datagram), counter):
+        if decrypt is None or not self._runs.take_one(
+            decrypt, datagram[: HEAD.size], datagram[HEAD.size :], counter
+        ):
             self.undecryptable += 1
             return
         self._window.mark(counter)
@@ -233,6 +249,15 @@ class Session:
 
 
 @lru_cache(maxsize=64)
-def _heads(size: int, count: int) -> struct.Struct:
-    """The counters of so many datagrams, one behind the other."""
-    return struct.Struct(">" + f"4xQ{size - HEAD.size}x" * count)
+def _heads(length: int, count: int) -> tuple[struct.Struct, struct.Struct]:
+    """Of so many datagrams, one behind the other: index and counter, to be written, as numbers; the
+    same, to be read, as bytes."""
+    rest = length - HEAD.size
+    return struct.Struct(">" + f"IQ{rest}x" * count), struct.Struct(f"12s{rest}x" * count)
+
+
+@lru_cache(maxsize=64)
+def _parts(length: int, count: int) -> tuple[struct.Struct, struct.Struct]:
+    """Of so many datagrams, one behind the other: counters; nonces and ciphertexts."""
+    rest = length - HEAD.size
+    return struct.Struct(">" + f"4xQ{rest}x" * count), struct.Struct(f"12s{rest}s" * count)

@@ -26,10 +26,12 @@ class Window:
 
     def mark(self, counter: int) -> None:
         """A datagram with this counter, which was fresh, is authentic."""
-        if counter > self.highest:
+        if counter > self.highest + 1 or not self._ring:
             self.mark_run(counter, 1)
-        else:
-            self._ring[counter & _MASK] = 1
+            return
+        self._ring[counter & _MASK] = 1
+        if counter > self.highest:
+            self.highest = counter
 
     def mark_run(self, first: int, count: int) -> None:
         """So many consecutive counters above the highest, SIZE at most, are authentic."""
