@@ -61,7 +61,7 @@ PURE = """
     netlink.overlaps
     assigner.allowance assigner.wire
     observe.expiry observe.explain observe.health observe.node_totals observe.samples
-    observe.status_json
+    observe.problems observe.status_json
     api.page.view
 """.split()  # noqa: SIM905
 IMPURE = """

@@ -156,6 +156,29 @@ class AutomaticAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class UdpCounts:
+    """Datagrams."""
+
+    sent: int = 0
+    received: int = 0
+    lost: int = 0  # of those sent
+    replayed: int = 0  # that came twice, or so late that they may have
+    undecryptable: int = 0  # that came, and that the peer has not made
+
+
+@dataclass(frozen=True, slots=True)
+class UdpStatus:
+    """UDP beside the link with one node."""
+
+    why: str  # packets go over UDP, or do not: udp.choice
+    address: str = ""  # host:port that answers; empty: there is no path
+    size: int = 0  # bytes of UDP payload that datagrams have at most
+    rtt: float | None = None  # seconds
+    loss: float | None = None  # of what this node sends: 0 to 1; None: too little was sent
+    counts: UdpCounts = UdpCounts()  # since the node is linked
+
+
+@dataclass(frozen=True, slots=True)
 class PeerStatus:
     """One linked node."""
 
@@ -172,6 +195,8 @@ class PeerStatus:
     pongs: int  # and answered in time
     dropped: int  # packets to it that this link dropped
     url_tried: str = ""  # what it found when it tried this node's URL: a word; "" if it has not
+    transport: str = "tcp"  # of packets to it: tcp or udp
+    udp: UdpStatus | None = None  # None: this node uses no UDP
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +309,9 @@ class Status:
     url: UrlReports = UrlReports()
     automatic: tuple[AutomaticAddress, ...] = ()  # none if all addresses are assigned
     address_moves: int = 0  # how often it had to give up one of those that it had
+    transport: str = "tcp"  # auto, tcp or udp: the key networking.transport
+    udp: UdpCounts = UdpCounts()  # with all nodes, those that are gone included
+    udp_strangers: int = 0  # datagrams that came to the port and were for no link
 
     @property
     def links_by_key(self) -> Mapping[str, int]:

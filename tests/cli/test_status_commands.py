@@ -47,9 +47,9 @@ class Commands(unittest.TestCase):
             "secrets in use, by place: 1 (offered) by 2 peers, 2 by 0 peers",
         )
         self.assertEqual(blank, "")
-        self.assertEqual(head.split()[:5], ["PEER", "ADDRESS", "LINK", "SINCE", "RTT"])
-        self.assertEqual(bravo.split()[:6], ["bravo", "10.77.1.2", "out", "1m40s", "1.00ms", "0%"])
-        self.assertIn("charlie", charlie)
+        self.assertEqual(head.split()[:5], ["PEER", "ADDRESS", "LINK", "VIA", "SINCE"])
+        self.assertEqual(" ".join(bravo.split()[:7]), "bravo 10.77.1.2 out tcp 1m40s 1.00ms 0%")
+        self.assertEqual(" ".join(charlie.split()[:7]), "charlie 10.77.1.3 out udp 1m40s 41ms 0.1%")
         self.assertLessEqual(max(map(len, text.splitlines())), 80)
 
     async def test_status_without_an_address(self) -> None:

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.meshes import complete
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.link.fair_queue import MAX_BYTES
+from tunmesh.observe.problems import problems
 from tunmesh.observe.samples import History
-from tunmesh.observe.status_json import problems
 from tunmesh.testing.mesh import Member, Mesh
 from tunmesh.testing.network import LATENCY
 from tunmesh.testing.tun import frame

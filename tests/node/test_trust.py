@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.observe.problems import problems
 from tunmesh.observe.samples import History
-from tunmesh.observe.status_json import problems
 from tunmesh.testing.mesh import PORT, Mesh
 from tunmesh.tls.underlay import Outside
 

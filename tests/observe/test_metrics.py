@@ -24,6 +24,8 @@ from tunmesh.status import (
     Sample,
     Status,
     Traffic,
+    UdpCounts,
+    UdpStatus,
     UrlReports,
 )
 from tunmesh.wire.records import NodeRecord
@@ -36,6 +38,13 @@ ALWAYS = {
     "tunmesh_start_time_seconds": ("gauge", set()),
     "tunmesh_links": ("gauge", {"state"}),
     "tunmesh_links_by_key": ("gauge", {"key_id"}),
+    "tunmesh_link_transport": ("gauge", {"transport"}),
+    "tunmesh_udp_demanded": ("gauge", set()),
+    "tunmesh_udp_datagrams_total": ("counter", {"direction"}),
+    "tunmesh_udp_lost_total": ("counter", set()),
+    "tunmesh_udp_replayed_total": ("counter", set()),
+    "tunmesh_udp_undecryptable_total": ("counter", set()),
+    "tunmesh_udp_strangers_total": ("counter", set()),
     "tunmesh_nodes_known": ("gauge", set()),
     "tunmesh_nodes_lost": ("gauge", set()),
     "tunmesh_addresses_refused": ("gauge", set()),
@@ -72,6 +81,7 @@ BY_NODE = {
     "tunmesh_node_rx_bytes_total": ("counter", {"node"}),
     "tunmesh_node_tx_packets_total": ("counter", {"node"}),
     "tunmesh_node_tx_bytes_total": ("counter", {"node"}),
+    "tunmesh_node_transport": ("gauge", {"node", "transport"}),
     "tunmesh_node_latency_seconds_bucket": ("histogram", {"node", "le"}),
     "tunmesh_node_latency_seconds_count": ("histogram", {"node"}),
     "tunmesh_node_latency_seconds_sum": ("histogram", {"node"}),
@@ -102,6 +112,13 @@ def peer_of(name: str, number: int, traffic: Traffic) -> PeerStatus:
     )
 
 
+def over_udp(peer: PeerStatus) -> PeerStatus:
+    """The same, with packets that go over UDP."""
+    counts = UdpCounts(sent=2000, received=1000, lost=3, replayed=1, undecryptable=2)
+    udp = UdpStatus("round trip 41 ms, 0.15 % lost", "192.0.2.3:4567", 1472, 0.041, 0.0015, counts)
+    return replace(peer, transport="udp", udp=udp)
+
+
 def sample_of(status: Status) -> Sample:
     """The sample of a node with this status."""
     peers = tuple(
@@ -128,7 +145,7 @@ def a_status() -> Status:
         ready=HEALTH.ready,
         peers=(
             peer_of("bravo", 2, Traffic(1, 2, 3, 4)),
-            peer_of("charlie", 3, Traffic(5, 6, 7, 8)),
+            over_udp(peer_of("charlie", 3, Traffic(5, 6, 7, 8))),
         ),
         dials=(),
         renewals=(),
@@ -201,7 +218,7 @@ class Exposition(unittest.SynchronousTestCase):
         self.assertEqual(self.described(False, {}), ALWAYS)
 
     def test_names_by_node(self) -> None:
-        """With packet metrics by node there are five more; only they have a node label."""
+        """With packet metrics by node there are six more; only they have a node label."""
         self.assertEqual(self.described(True, {}), ALWAYS | BY_NODE)
 
     def test_base_labels(self) -> None:
@@ -246,6 +263,19 @@ class Exposition(unittest.SynchronousTestCase):
         refusing = tuple(replace(peer, refuses=("10.77.1.1",)) for peer in status.peers)
         samples = self.samples(replace(status, peers=refusing))
         self.assertEqual(samples["tunmesh_addresses_refused"], {"": 1})
+
+    def test_udp(self) -> None:
+        """How many nodes are reached which way, whether UDP is demanded, and the datagrams."""
+        counts = UdpCounts(sent=5, received=4, lost=3, replayed=2, undecryptable=1)
+        status = replace(a_status(), transport="udp", udp=counts, udp_strangers=6)
+        samples = self.samples(status, by_node=True)
+        self.assertEqual(samples["tunmesh_link_transport"], {"tcp": 1, "udp": 1})
+        self.assertEqual(samples["tunmesh_node_transport"], {"bravo tcp": 1, "charlie udp": 1})
+        self.assertEqual(samples["tunmesh_udp_demanded"], {"": 1})
+        self.assertEqual(samples["tunmesh_udp_datagrams_total"], {"rx": 4, "tx": 5})
+        for name, count in (("lost", 3), ("replayed", 2), ("undecryptable", 1), ("strangers", 6)):
+            self.assertEqual(samples[f"tunmesh_udp_{name}_total"], {"": count})
+        self.assertEqual(self.samples(a_status())["tunmesh_udp_demanded"], {"": 0})
 
     def test_url(self) -> None:
         """How many that tried the URL of the node reached it, and how many did not."""

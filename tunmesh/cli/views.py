@@ -16,8 +16,8 @@ from tunmesh.units import duration, milliseconds, size
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json
 
-_COLUMNS = ("PEER", "ADDRESS", "LINK", "SINCE", "RTT", "LOSS", "RX/s", "TX/s", "DROPS")
-_WIDE = ("RX", "TX", "QUEUE", "KEY", "VERSION", "URL", "GROUPS")
+_COLUMNS = ("PEER", "ADDRESS", "LINK", "VIA", "SINCE", "RTT", "LOSS", "RX/s", "TX/s", "DROPS")
+_WIDE = ("RX", "TX", "QUEUE", "KEY", "VERSION", "URL", "GROUPS", "WHY THIS WAY")
 MAX_LOST = 5  # lost nodes that are shown without --all
 _LEVELS = {"error": "red", "critical": "red", "warn": "yellow"}
 
@@ -44,7 +44,7 @@ def status(tree: Json, wide: bool = False, columns: int | None = None) -> Iterat
     rows += [_unlinked(dial) for dial in tree["dials"] if dial["kind"] == "node"]
     rows += [_lost(node) for node in tree["lost"][: None if wide else MAX_LOST]]
     if rows:
-        yield from table([*_COLUMNS, *(_WIDE if wide else ())], rows, left=3)
+        yield from table([*_COLUMNS, *(_WIDE if wide else ())], rows, left=4)
     else:
         yield "no peers"
     more = 0 if wide else len(tree["lost"]) - MAX_LOST
@@ -107,14 +107,16 @@ def _keys(tree: Json) -> str:
 
 def _peer(peer: Json, wide: bool) -> list[str]:
     rx, tx = peer["rx"], peer["tx"]
-    unanswered = max(0, peer["pings"] - peer["pongs"] - 1)
+    is_udp = peer["transport"] == "udp"
+    rtt = peer["udp"]["rtt"] if is_udp else peer["rtt"]
     row = [
         _cut(peer["name"], 16),
         _cut(", ".join(peer["addresses"]) if wide else next(iter(peer["addresses"]), ""), 39),
         "out" if peer["direction"] == "dialed" else "in",
+        peer["transport"],
         duration(peer["linked_for"]),
-        "-" if peer["rtt"] is None else milliseconds(peer["rtt"]),
-        f"{100 * unanswered / peer['pings']:.0f}%" if peer["pings"] else "-",
+        "-" if rtt is None else milliseconds(rtt),
+        _loss(peer),
         size(rx["bytes_per_second"]),
         size(tx["bytes_per_second"]),
         str(peer["dropped_packets"]),
@@ -122,7 +124,18 @@ def _peer(peer: Json, wide: bool) -> list[str]:
     if wide:
         row += [size(rx["bytes"]), size(tx["bytes"]), size(peer["queued_bytes"])]
         row += [peer["key_id"], peer["version"], peer["url"], ",".join(peer["groups"])]
+        row += ["" if peer["udp"] is None else peer["udp"]["why"]]
     return row
+
+
+def _loss(peer: Json) -> str:
+    """Of datagrams sent, over UDP; over TCP, which loses none itself, of pings not answered."""
+    share = None
+    if peer["transport"] == "udp":
+        share = peer["udp"]["loss"]
+    elif peer["pings"]:
+        share = max(0, peer["pings"] - peer["pongs"] - 1) / peer["pings"]
+    return "-" if share is None else f"{100 * share:.{1 if 0 < share < 0.095 else 0}f}%"
 
 
 def _unlinked(dial: Json) -> list[str]:
@@ -135,6 +148,7 @@ def _lost(node: Json) -> list[str]:
         _cut(node["name"], 16),
         node["target"],
         click.style(word, fg="yellow"),
+        "",
         duration(node["ago"]),
     ]
 

@@ -72,6 +72,7 @@ class _NodeCollector(Collector):
             {(): status.delayed_calls},
         )
         yield from self._links(status)
+        yield from self._udp(status)
         yield from self._mesh(status)
         yield from self._resources(status)
         yield from self._packets(status)
@@ -99,6 +100,35 @@ class _NodeCollector(Collector):
         yield self._histogram(
             "tunmesh_link_rtt_seconds", "Round trips of pings on links", {(): status.rtt}
         )
+
+    def _udp(self, status: Status) -> Iterator[Metric]:
+        """UDP beside the links."""
+        ways = Counter(peer.transport for peer in status.peers)
+        yield self._gauge(
+            "tunmesh_link_transport",
+            "Linked nodes, by what carries packets to them",
+            {(way,): ways[way] for way in ("tcp", "udp")},
+            ("transport",),
+        )
+        yield self._gauge(
+            "tunmesh_udp_demanded",
+            "Whether networking/transport is udp",
+            {(): status.transport == "udp"},
+        )
+        counts = status.udp
+        yield self._counter(
+            "tunmesh_udp_datagrams",
+            "Datagrams of linked nodes, by direction",
+            {("rx",): counts.received, ("tx",): counts.sent},
+            ("direction",),
+        )
+        for name, text, count in (
+            ("lost", "Datagrams sent that did not arrive, as the other ends count", counts.lost),
+            ("replayed", "Datagrams that came twice, or too late to tell", counts.replayed),
+            ("undecryptable", "Datagrams that no linked node has made", counts.undecryptable),
+            ("strangers", "Datagrams that were for no link", status.udp_strangers),
+        ):
+            yield self._counter(f"tunmesh_udp_{name}", text, {(): count})
 
     def _mesh(self, status: Status) -> Iterator[Metric]:
         """The other nodes, and what this one and they disagree about."""
@@ -224,6 +254,12 @@ class _NodeCollector(Collector):
                 {(name,): getattr(node.traffic, field) for name, node in status.nodes.items()},
                 ("node",),
             )
+        yield self._gauge(
+            "tunmesh_node_transport",
+            "1 for what carries packets to a linked node",
+            {(peer.record.name, peer.transport): 1 for peer in status.peers},
+            ("node", "transport"),
+        )
         yield self._histogram(
             "tunmesh_node_latency_seconds",
             "Half the round trip of pings on the link, by node",

@@ -1,4 +1,4 @@
-"""The status of a node as a JSON tree, and its problems in sentences.
+"""The status of a node as a JSON tree.
 
 `tunmesh status -o json`, the control socket and the page all show this tree. docs/control.md
 describes it. VERSION changes when a field is removed or its meaning changes, not when one is added.
@@ -6,14 +6,13 @@ describes it. VERSION changes when a field is removed or its meaning changes, no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import asdict
 from math import inf
 from typing import Any
 
-from tunmesh.errors import FailureReason
+from tunmesh.observe.problems import problems, vanished
 from tunmesh.observe.samples import History, last
 from tunmesh.status import (
-    LEADS_BACK,
     AutomaticAddress,
     DialStatus,
     KnownNode,
@@ -22,15 +21,11 @@ from tunmesh.status import (
     PeerStatus,
     Status,
     Traffic,
+    UdpStatus,
 )
 from tunmesh.wire.records import NodeRecord
 
 VERSION = 1
-SOON = 14 * 86400.0  # seconds before its expiry at which a certificate becomes a problem
-LATELY = 3600.0  # seconds for which a node that vanished without a goodbye is a problem
-MAX_NAMED = 5  # names in one sentence
-# Drops that need no action: applications on this host cause them.
-_HARMLESS = {"multicast", "broadcast", "outside_network"}
 
 Json = dict[str, Any]  # an object of JSON
 
@@ -53,6 +48,7 @@ def report(status: Status, history: History, epoch: float) -> Json:
             "networks": [str(network) for network in record.networks],
             "groups": list(record.groups),
             "port": status.port,
+            "transport": status.transport,
             "uptime": round(status.now - status.started, 3),
         },
         "live": status.is_live,
@@ -78,6 +74,7 @@ def report(status: Status, history: History, epoch: float) -> Json:
             "complaints": list(status.device.complaints),
         },
         "tun": _traffic(status.tun),
+        "udp": {**asdict(status.udp), "strangers": status.udp_strangers},
         "dropped_packets": {reason: n for reason, n in status.dropped.items() if n},
         "handshake_failures": {reason: n for reason, n in status.handshake_failures.items() if n},
         "key_ids": list(status.key_ids),
@@ -143,6 +140,8 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
         "key_id": peer.key_id,
         "queued_bytes": peer.queued_bytes,
         "dropped_packets": peer.dropped,
+        "transport": peer.transport,
+        "udp": None if peer.udp is None else _udp(peer.udp),
         "rx": {
             "packets": peer.traffic.rx_packets,
             "bytes": peer.traffic.rx_bytes,
@@ -153,6 +152,17 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
             "bytes": peer.traffic.tx_bytes,
             "bytes_per_second": round(last(series.tx)),
         },
+    }
+
+
+def _udp(udp: UdpStatus) -> Json:
+    return {
+        "why": udp.why,
+        "address": udp.address,
+        "size": udp.size,
+        "rtt": udp.rtt,
+        "loss": udp.loss,
+        **asdict(udp.counts),
     }
 
 
@@ -186,96 +196,11 @@ def _traffic(traffic: Traffic) -> Json:
     }
 
 
-def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
-    """What may need action, in sentences, the worst first."""
-    yield from (check.reason for check in (*status.live, *status.ready) if not check.ok)
-    yield from status.warnings
-    yield from (_unreached(dial) for dial in status.dials if _is_problem(dial, status))
-    yield from (_not_renewed(dial) for dial in status.renewals)
-    yield from _gone(status)
-    left = status.certificate_expiry - epoch
-    if left < SOON:
-        yield "the certificate has expired" if left <= 0 else _expires(left)
-    yield from _duplicates(status)
-    stale = [peer.record.name for peer in status.peers if peer.key_id not in status.key_ids]
-    if stale:
-        yield f"linked by a secret that is no longer valid here: {', '.join(sorted(stale))}"
-    if 4 * status.buffered_bytes > 3 * status.memory_budget:
-        yield (
-            f"{status.buffered_bytes >> 20} MiB wait for peers, of {status.memory_budget >> 20} "
-            "that process/memory_budget allows: the largest sources lose packets, then links"
-        )
-    seconds, dropped, failures = history.lately(status)
-    span = f"in the last {seconds:.0f} s"
-    for reason, count in failures.most_common():
-        yield f"{count} connection{_s(count)} did not become a link {span}: {_failure(reason)}"
-    for reason, count in dropped.most_common():
-        if reason not in _HARMLESS:
-            yield f"{count} packet{_s(count)} dropped {span}: {reason}"
-
-
-def _is_problem(dial: DialStatus, status: Status) -> bool:
-    """Where all nodes share one config, the URLs of a bootstrap group may well lead to this node
-    only: it is the first, or others dial it."""
-    leads_back = dial.is_group and dial.why == LEADS_BACK
-    return dial.failures > 0 and not (leads_back and (status.peers or status.automatic))
-
-
-def _unreached(dial: DialStatus) -> str:
-    who = f"bootstrap group {dial.name}" if dial.is_group else dial.name
-    return f"no link with {who} at {_failed(dial)}"
-
-
-def _not_renewed(dial: DialStatus) -> str:
-    return f"the session with {dial.name} is not renewed at {_failed(dial)}"
-
-
-def _failed(dial: DialStatus) -> str:
-    again = "trying" if dial.retry_in is None else f"again in {dial.retry_in:.0f} s"
-    times = f"{dial.failures} time{_s(dial.failures)}"
-    return f"{dial.target}: {dial.why or 'it failed'} ({times}, {again})"
-
-
-def _gone(status: Status) -> Iterator[str]:
-    """Nodes that vanished without a goodbye."""
-    names = [node.name for node in status.lost if not node.left and node.ago < LATELY]
-    if names:
-        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        first = ", ".join(names[:MAX_NAMED])
-        yield f"lost without a goodbye, being dialed: {first}{more}"
-
-
 def _others(status: Status) -> int:
     """How many other nodes there are or should be: known, lost lately, or expected."""
     dialed = {dial.target for dial in status.dials}
-    lost = {node.target for node in status.lost if not node.left and node.ago < LATELY} - dialed
+    lost = {node.target for node in vanished(status)} - dialed
     return max(status.nodes_known + len(lost), (status.expected_nodes or 1) - 1)
-
-
-def _duplicates(status: Status) -> Iterator[str]:
-    """Addresses of a peer that are routed to another peer, which claims them as well."""
-    holders: dict[str, str] = {}  # conflicts about this node's own are in membership.agreement
-    for peer in status.peers:
-        holders |= dict.fromkeys(peer.routed, peer.record.name)
-    for peer in status.peers:
-        for address in (str(interface.ip) for interface in peer.record.addresses):
-            if address in holders and address not in peer.routed:
-                both = f"{holders[address]} and {peer.record.name}"
-                yield f"two nodes have the address {address}: {both}"
-
-
-def _failure(reason: str) -> str:
-    return f"{FailureReason(reason).summary} ({reason})"
-
-
-def _expires(left: float) -> str:
-    days = int(left // 86400)
-    when = f"in {days} day{_s(days)}" if days else f"in {left / 3600:.0f} h"
-    return f"the certificate expires {when}"
-
-
-def _s(count: int) -> str:
-    return "s" * (count != 1)
 
 
 def mesh(status: Status, known_nodes: tuple[KnownNode, ...], crowd: float = inf) -> Json:

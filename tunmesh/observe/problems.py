@@ -1,0 +1,121 @@
+"""What is wrong with a node and its mesh, in sentences, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tunmesh.errors import FailureReason
+from tunmesh.observe.samples import History
+from tunmesh.status import LEADS_BACK, DialStatus, LostNode, Status
+
+SOON = 14 * 86400.0  # seconds before its expiry at which a certificate becomes a problem
+MAX_NAMED = 5  # names in one sentence
+_LATELY = 3600.0  # seconds for which a node that vanished without a goodbye is a problem
+# Drops that need no action: applications on this host cause them.
+_HARMLESS = {"multicast", "broadcast", "outside_network"}
+
+
+def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
+    """What may need action, in sentences, the worst first."""
+    yield from (check.reason for check in (*status.live, *status.ready) if not check.ok)
+    yield from status.warnings
+    yield from (_unreached(dial) for dial in status.dials if _is_problem(dial, status))
+    yield from (_not_renewed(dial) for dial in status.renewals)
+    yield from _gone(status)
+    yield from _without_udp(status)
+    left = status.certificate_expiry - epoch
+    if left < SOON:
+        yield "the certificate has expired" if left <= 0 else _expires(left)
+    yield from _duplicates(status)
+    stale = [peer.record.name for peer in status.peers if peer.key_id not in status.key_ids]
+    if stale:
+        yield f"linked by a secret that is no longer valid here: {', '.join(sorted(stale))}"
+    if 4 * status.buffered_bytes > 3 * status.memory_budget:
+        yield (
+            f"{status.buffered_bytes >> 20} MiB wait for peers, of {status.memory_budget >> 20} "
+            "that process/memory_budget allows: the largest sources lose packets, then links"
+        )
+    seconds, dropped, failures = history.lately(status)
+    span = f"in the last {seconds:.0f} s"
+    for reason, count in failures.most_common():
+        yield f"{count} connection{_s(count)} did not become a link {span}: {_failure(reason)}"
+    for reason, count in dropped.most_common():
+        if reason not in _HARMLESS:
+            yield f"{count} packet{_s(count)} dropped {span}: {reason}"
+
+
+def _is_problem(dial: DialStatus, status: Status) -> bool:
+    """Where all nodes share one config, the URLs of a bootstrap group may well lead to this node
+    only: it is the first, or others dial it."""
+    leads_back = dial.is_group and dial.why == LEADS_BACK
+    return dial.failures > 0 and not (leads_back and (status.peers or status.automatic))
+
+
+def _unreached(dial: DialStatus) -> str:
+    who = f"bootstrap group {dial.name}" if dial.is_group else dial.name
+    return f"no link with {who} at {_failed(dial)}"
+
+
+def _not_renewed(dial: DialStatus) -> str:
+    return f"the session with {dial.name} is not renewed at {_failed(dial)}"
+
+
+def _failed(dial: DialStatus) -> str:
+    again = "trying" if dial.retry_in is None else f"again in {dial.retry_in:.0f} s"
+    times = f"{dial.failures} time{_s(dial.failures)}"
+    return f"{dial.target}: {dial.why or 'it failed'} ({times}, {again})"
+
+
+def vanished(status: Status) -> list[LostNode]:
+    """Nodes that were lost lately, without a goodbye."""
+    return [node for node in status.lost if not node.left and node.ago < _LATELY]
+
+
+def _gone(status: Status) -> Iterator[str]:
+    names = [node.name for node in vanished(status)]
+    if names:
+        yield f"lost without a goodbye, being dialed: {_some(names)}"
+
+
+def _without_udp(status: Status) -> Iterator[str]:
+    """Nodes that are reached over TCP although the operator demands UDP, by the reason."""
+    if status.transport != "udp":
+        return
+    peers: dict[str, list[str]] = {}
+    for peer in status.peers:
+        if peer.transport != "udp":
+            why = "this node uses no UDP" if peer.udp is None else peer.udp.why
+            peers.setdefault(why, []).append(peer.record.name)
+    for why, names in list(peers.items())[:MAX_NAMED]:
+        yield f"networking/transport is udp, but {_some(sorted(names))} over TCP: {why}"
+
+
+def _duplicates(status: Status) -> Iterator[str]:
+    """Addresses of a peer that are routed to another peer, which claims them as well."""
+    holders: dict[str, str] = {}  # conflicts about this node's own are in membership.agreement
+    for peer in status.peers:
+        holders |= dict.fromkeys(peer.routed, peer.record.name)
+    for peer in status.peers:
+        for address in (str(interface.ip) for interface in peer.record.addresses):
+            if address in holders and address not in peer.routed:
+                both = f"{holders[address]} and {peer.record.name}"
+                yield f"two nodes have the address {address}: {both}"
+
+
+def _failure(reason: str) -> str:
+    return f"{FailureReason(reason).summary} ({reason})"
+
+
+def _expires(left: float) -> str:
+    days = int(left // 86400)
+    when = f"in {days} day{_s(days)}" if days else f"in {left / 3600:.0f} h"
+    return f"the certificate expires {when}"
+
+
+def _s(count: int) -> str:
+    return "s" * (count != 1)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
