@@ -10,6 +10,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from click.testing import CliRunner
 from twisted.trial import unittest
@@ -34,6 +36,7 @@ from bench import (
 )
 from bench.attack import __main__ as attack_command
 from bench.attack import load
+from bench.attack.datagrams import Forger, Seen, Tap, see_all
 from bench.attack.load import Row
 from bench.contender import Contender
 from bench.errors import BenchError
@@ -45,6 +48,9 @@ from bench.targets import Target, Verdict
 from bench.tools import TOOLS, dated, missing, version
 from bench.way import Way
 from tests.support import netns
+from tunmesh.localmesh import plan
+
+UDP_SEGMENT = 103  # linux/udp.h
 
 PING = """\
 PING 10.77.0.2 (10.77.0.2) 56(84) bytes of data.
@@ -550,6 +556,36 @@ class RunTests(unittest.SynchronousTestCase):
         self.assertEqual(len(times), 200)
         self.assertGreaterEqual(min(times), 0.04)
         self.assertRaises(OSError, echoes.ask, "not an address", 1, 0.01)
+
+    def test_datagrams_are_seen_and_forged(self) -> None:
+        """An attacker sees what is sent to a node's UDP port, single datagrams and many in one, and
+        sends others that seem to come from elsewhere."""
+        victim = plan.NodePlan(1).underlay, plan.LISTEN_PORT
+        with Lab() as lab:
+            ground = lab.ground("udp", hosts=3)
+            await_first_packet(ground, ground.hosts[2].address)
+            see_all(ground)
+            with ground.left.namespace, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as node:
+                node.bind(victim)
+                node.settimeout(10)
+                with ground.hosts[2].namespace:
+                    target: Any = SimpleNamespace(place=victim)
+                    tap, forger = Tap(target), Forger(target)
+                with (
+                    ground.right.namespace,
+                    socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+                ):
+                    other.bind(("", 4567))
+                    other.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
+                    other.sendto(b"a" * 2500, victim)
+                self.assertEqual(node.recv(4000), b"a" * 1000)
+                while not tap.seen:
+                    tap.look()
+                self.assertEqual(tap.seen[0], Seen(ground.right.address, 4567, b"a" * 1000))
+                forger.send("10.99.0.77", 5, b"forged")
+                while (came := node.recvfrom(4000))[0].startswith(b"a"):
+                    pass
+        self.assertEqual(came, (b"forged", ("10.99.0.77", 5)))
 
     def test_refused_congestion_control(self) -> None:
         """A congestion control that the kernel refuses is named with the reason; the others are

@@ -17,6 +17,7 @@ import sys
 import threading
 from pathlib import Path
 
+from bench.attack.datagrams import DATAGRAMS
 from bench.attack.hoarding import HOARDERS
 from bench.attack.members import MEMBERS
 from bench.attack.mobs import MOBS
@@ -24,7 +25,10 @@ from bench.attack.strangers import STRANGERS, nothing
 from bench.attack.target import Attack, Target
 from bench.attack.vouching import AIMED, VOUCHERS
 
-FLOODS = {attack.__name__: attack for attack in (*STRANGERS, *MEMBERS, *HOARDERS, *MOBS, *VOUCHERS)}
+FLOODS = {
+    attack.__name__: attack
+    for attack in (*STRANGERS, *DATAGRAMS, *MEMBERS, *HOARDERS, *MOBS, *VOUCHERS)
+}
 ATTACKS: dict[str, Attack] = FLOODS | {each.__name__: each for each in (nothing, *AIMED)}
 
 

@@ -27,9 +27,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException, HTTPSConnection
 
+from bench.attack.datagrams import see_all
 from bench.attack.stage import attacking, connections_opened
 from bench.contenders.tunmesh import contender
 from bench.errors import BenchError
@@ -209,12 +210,13 @@ def _milliseconds(seconds: float) -> str:
 
 
 @contextmanager
-def two_nodes() -> Iterator[Ground]:
-    """Two linked nodes, and a third host without one; the first node has a CPU of its own."""
+def two_nodes(transport: str = "") -> Iterator[Ground]:
+    """Two linked nodes with this `networking.transport`, and a third host without one; the first
+    node has a CPU of its own."""
     ours, theirs = 0, 1
     with Lab() as lab:
         ground = lab.ground("attack", hosts=3)
-        subject = contender("tunmesh")
+        subject = contender("tunmesh", transport=transport)
         subject.prepare(ground)
         os.sched_setaffinity(0, {ours})
         subject.start(Ground(ground.hosts[:2], ground.directory, ground.hub))
@@ -225,14 +227,32 @@ def two_nodes() -> Iterator[Ground]:
 
 
 def run(names: Sequence[str], seconds: int, rate: str) -> list[Row]:
+    """Measure these attacks; those on UDP between nodes that use UDP, beside the same number of
+    ClientHellos."""
+    datagrams = [name for name in names if name.startswith("udp_")]
     rows: list[Row] = []
-    with two_nodes() as ground:
-        print(HEAD)  # noqa: T201
-        for name in ("nothing", *names):
-            try:
-                rows.append(measure(ground, name, seconds, rate))
-            except BenchError as error:
-                print(f"{name:<19} {error}", flush=True)  # noqa: T201
-                continue
-            print(line(rows[-1], rows[0]), flush=True)  # noqa: T201
+    if others := [name for name in names if name not in datagrams]:
+        with two_nodes() as ground:
+            rows += _run(ground, others, seconds, rate)
+    if datagrams:
+        with two_nodes("udp") as ground:
+            see_all(ground)
+            print("\nnodes that send each other packets over UDP:")  # noqa: T201
+            rows += _run(ground, ["client_hellos", *datagrams], seconds, rate, " over UDP")
     return rows
+
+
+def _run(
+    ground: Ground, names: Sequence[str], seconds: int, rate: str, what: str = ""
+) -> Iterator[Row]:
+    alone: Row | None = None
+    print(HEAD)  # noqa: T201
+    for name in ("nothing", *names):
+        try:
+            row = measure(ground, name, seconds, rate)
+        except BenchError as error:
+            print(f"{name:<19} {error}", flush=True)  # noqa: T201
+            continue
+        alone = alone or row
+        print(line(row, alone), flush=True)  # noqa: T201
+        yield replace(row, attack=f"{name}{what}")
