@@ -38,8 +38,8 @@ ENV PATH=/opt/tunmesh/bin:$PATH
 # So that bin/generate_tun_mesh_example_config and bin/parse_tun_mesh_config work.
 WORKDIR /opt/tunmesh
 
-# Links from other nodes, /livez and /readyz; control_api/listen_port in the config.
-EXPOSE 4567
+# Links from other nodes, /livez and /readyz, and packets over UDP; control_api/listen_port in the config.
+EXPOSE 4567/tcp 4567/udp
 
 # Would a restart help? A node that has no peer yet is healthy.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \

@@ -244,7 +244,8 @@ class BuiltTests(SynchronousTestCase):
             labels = self.pod(overlay)["metadata"]["labels"]
             self.assertLessEqual(policy["podSelector"]["matchLabels"].items(), labels.items())
             mesh, metrics = policy["ingress"]
-            self.assertEqual(mesh["ports"], [{"protocol": "TCP", "port": 4567}])
+            both = [{"protocol": protocol, "port": 4567} for protocol in ("TCP", "UDP")]
+            self.assertEqual(mesh["ports"], both)
             self.assertEqual(mesh["from"], [{"podSelector": policy["podSelector"]}])
             self.assertEqual(metrics["ports"], [{"protocol": "TCP", "port": 9464}])
 

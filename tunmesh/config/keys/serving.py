@@ -60,7 +60,8 @@ class ControlApi(Section):
         default=4567,
         ge=1,
         le=65535,
-        description="TCP port to listen on. Behind NAT it may differ from the advertised one.",
+        description="TCP port to listen on, and the UDP port for packets (networking/transport). "
+        "Behind NAT it may differ from the advertised one.",
     )
     listen_address: IpAddress | None = Field(
         default=None,
