@@ -75,7 +75,7 @@ class Keys(unittest.SynchronousTestCase):
 
 
 class Epochs(unittest.SynchronousTestCase):
-    """A key is used for 2^30 datagrams."""
+    """A key is used for 2^23 datagrams."""
 
     def test_change(self) -> None:
         """At the end of an epoch the next one begins, without a gap for those who talk, and what

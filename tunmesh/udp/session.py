@@ -1,7 +1,7 @@
 """The datagrams that two nodes exchange beside one link: keys, counters, sealing and opening.
 
 Each end has a Session for the link. Keys come from the TLS connection (`export`): one for each
-direction and each epoch of 2^30 datagrams, so that no key is used for more than AES-GCM allows. The
+direction and each epoch of 2^23 datagrams, so that no key is used for more than AES-GCM allows. The
 receiver has the keys of the current epoch and of the next one, and of the last one as long as its
 counters are within the anti-replay window. A new epoch needs no signal: the counter says it. A
 datagram of any other epoch is undecryptable, and costs a look into a dict.

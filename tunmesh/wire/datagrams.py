@@ -4,8 +4,8 @@
                               (AES-256-GCM, 16 bytes longer than the plaintext)
 
 The index says for which session of the receiver the datagram is; the receiver has chosen it. Both
-together are the nonce, so that they are authenticated too. The upper 34 bits of the counter are the
-epoch, which selects the key; the lower 30 bits count the datagrams of that epoch.
+together are the nonce, so that they are authenticated too. The upper 41 bits of the counter are the
+epoch, which selects the key; the lower 23 bits count the datagrams of that epoch.
 
 The plaintext ends with a trailer. At its end, what is in front of it needs not be moved: payloads
 are decrypted side by side, each over the trailer of the one before.
@@ -39,7 +39,7 @@ MIN_DATAGRAM = HEAD.size + TAG
 MAX_DATAGRAM = 65_507  # what UDP over IPv4 carries: also the most bytes of one send
 MAX_SEGMENTS = 64  # datagrams of one send: UDP_MAX_SEGMENTS of older kernels
 
-EPOCH_BITS = 30
+EPOCH_BITS = 23  # datagrams of up to 2^16 bytes with one key: RFC 9001, section 6.6
 
 CONTROL, TCP, UDP, WHOLE = range(4)
 TRAILER = struct.Struct(">HHHBB")
