@@ -23,7 +23,7 @@ TESTS = Path(__file__).parent
 
 # From the bottom up.
 FLOORS = """
-    errors addresses units rate_limit
+    errors addresses units rate_limit timers
     packets wire status
     logs pki host netlink assigner
     auth tls dataplane link

@@ -165,6 +165,16 @@ class UdpCounts:
     replayed: int = 0  # that came twice, or so late that they may have
     undecryptable: int = 0  # that came, and that the peer has not made
 
+    def plus(self, other: UdpCounts) -> UdpCounts:
+        """Both together."""
+        return UdpCounts(
+            self.sent + other.sent,
+            self.received + other.received,
+            self.lost + other.lost,
+            self.replayed + other.replayed,
+            self.undecryptable + other.undecryptable,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class UdpStatus:

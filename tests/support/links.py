@@ -25,6 +25,7 @@ from tunmesh.link.keepalive import OTHERS_TURN, Timing
 from tunmesh.link.link import RETIRE_TIMEOUT, Link
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.testing.network import HIGH_WATER, LATENCY, Network
+from tunmesh.tls.binding import TcpMeasures
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.netstring import Decoder, encode
@@ -82,6 +83,9 @@ class Channel:
 
     def exporter(self, transport: LinkTransport) -> Export:
         return lambda context: context.zfill(32)
+
+    def measures(self, transport: LinkTransport) -> TcpMeasures:
+        return TcpMeasures()
 
     def why_lost(self, reason: Failure) -> PeerError:
         return PeerError(FailureReason.CLOSED, "it closed the connection")

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from tunmesh.auth.handshake import Dialer, Key, Listener, Step
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.interfaces import Channel, Export, LinkTransport
+from tunmesh.tls.binding import TcpMeasures
 from tunmesh.wire.proofs import decode_shown
 from tunmesh.wire.records import NodeRecord
 
@@ -57,6 +58,10 @@ class Authentication:
         if self._transport is None:
             raise ValueError("the link is not authentic")
         return self.channel.exporter(self._transport)
+
+    def measures(self) -> TcpMeasures:
+        """What the kernel has measured of the TCP connection."""
+        return self.channel.measures(self._transport) if self._transport else TcpMeasures()
 
     def receive(self, payload: bytes) -> Step:
         """A message of the other end's, which is not authentic yet."""

@@ -29,8 +29,8 @@ from tunmesh.link.interfaces import Owner, State
 from tunmesh.link.memory_budget import TOO_MUCH, MemoryBudget
 from tunmesh.link.pinger import Pinger
 from tunmesh.link.sender import Sender
-from tunmesh.link.timer import Timer
 from tunmesh.rate_limit import TokenBucket
+from tunmesh.timers import Timer
 from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import (
     Gossip,

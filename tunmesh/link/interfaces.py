@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.errors import PeerError
+from tunmesh.tls.binding import TcpMeasures
 from tunmesh.tls.read_quota import ReadQuota
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.records import SignedRecord
@@ -106,6 +107,10 @@ class Channel(Protocol):
 
     def exporter(self, transport: LinkTransport) -> Export:
         """For as long as it is held, also when the connection is closed."""
+        ...
+
+    def measures(self, transport: LinkTransport) -> TcpMeasures:
+        """What the kernel has measured of the TCP connection."""
         ...
 
     def why_lost(self, reason: Failure) -> PeerError:

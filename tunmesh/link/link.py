@@ -38,7 +38,7 @@ from tunmesh.link.keepalive import Timing
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.link.pinger import Pinger
 from tunmesh.link.sender import Sender
-from tunmesh.link.timer import Timer
+from tunmesh.timers import Timer
 from tunmesh.wire import messages
 from tunmesh.wire.records import NodeRecord, SignedRecord
 

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from tunmesh.errors import PeerError
 from tunmesh.link.keepalive import KeepAlive, Timing
-from tunmesh.link.timer import Timer
+from tunmesh.timers import Timer
 from tunmesh.wire import messages
 
 

@@ -27,7 +27,7 @@ from tunmesh.link.fair_queue import PacketQueue
 from tunmesh.link.interfaces import Channel, LinkTransport
 from tunmesh.link.keepalive import Timing
 from tunmesh.link.memory_budget import TOO_MUCH, MemoryBudget
-from tunmesh.link.timer import Timer
+from tunmesh.timers import Timer
 from tunmesh.tls.pacing import MIN_BUDGET, Budget
 from tunmesh.wire.netstring import encode
 

@@ -18,7 +18,7 @@ _WORDS = {
     "link": """
         linked unlinked unreachable handshake_failed wasteful leads_back dialing retired closed
         probed gossip crowded_source false_introduction contradiction
-        dials_spent revised
+        dials_spent revised transport no_udp
     """,
     "address": """
         address_conflict address_refused networks_differ name_conflict url_conflict

@@ -132,6 +132,7 @@ class Interpreter:
         self._changed()
 
     def _part(self, link: Link, reason: str) -> None:
+        self._parts.transports.parted(link)
         self._peers.part(link)
         self._dials.parted(link, reason)
         has_namesake = any(each.name == link.node.name for each in self._roster.linked())

@@ -152,6 +152,7 @@ class Links:
             peer = self._peers.of(link)
             forwarder = self._parts.forwarder
             link.deliver_to(partial(forwarder.received, peer), forwarder.read_ended)
+            self._parts.transports.link_up(peer, link)
             self.dials.link_up(link)
 
     def _adopt(self, link: Link) -> None:
@@ -174,6 +175,7 @@ class Links:
         self._dial_story.stranger_failed(host, error)
 
     def link_lost(self, link: Link, error: PeerError) -> None:
+        self._parts.transports.link_lost(link)
         self._closed(link)
         self._interpreter.run(self._roster.link_lost(link, str(error)))
         if not self._is_leaving:
@@ -269,7 +271,7 @@ class Links:
 
     def summarize(self) -> None:
         """Log at debug level what happened since the last call."""
-        dropped_by_peer = {peer.record.name: peer.carrier.dropped for peer in self._peers}
+        dropped_by_peer = {peer.record.name: peer.dropped for peer in self._peers}
         self._summary.log(self._parts.forwarder.dropped, dropped_by_peer, self._roster.nodes_known)
 
     async def leave(self) -> None:
@@ -277,6 +279,7 @@ class Links:
         self._is_leaving = True
         self._interpreter.stop()
         self.dials.abandon()
+        self._parts.transports.stop()
         for link in self.connector:
             link.close(messages.LEAVING)
         if len(self.connector):

@@ -95,6 +95,7 @@ class Node:
         host.tun.start(self._parts.forwarder.sent, self._tun_lost)
         host.watch.start(self._device_changed)
         self._names.start()
+        self._parts.transports.start()
         self._groom()
 
     def reload(self, new: Reloadable) -> None:

@@ -15,7 +15,8 @@ from tunmesh.membership.roster import Roster
 from tunmesh.node.own_url import AdvertisedUrl
 from tunmesh.node.peers import LinkedNode, Peers
 from tunmesh.node.settings import Host, Settings
-from tunmesh.node.timers import Timers
+from tunmesh.node.transports import Transports
+from tunmesh.timers import Timers
 from tunmesh.tls.credentials import Contexts
 
 
@@ -31,6 +32,7 @@ class Parts:
     table: Table[LinkedNode]
     forwarder: Forwarder[LinkedNode]
     peers: Peers
+    transports: Transports
     memory: MemoryBudget
     contexts: Contexts
     timers: Timers
@@ -45,6 +47,8 @@ class Parts:
             record.addresses, networks, settings.enable_broadcast, seconds
         )
         peers = Peers(me, table, settings.metric_ttl, seconds, settings.max_nodes_per_source)
+        forwarder = Forwarder(host.tun, table, seconds)
+        memory = MemoryBudget(settings.memory_budget)
         own: OwnUrl | None = None
         if settings.auto_port is not None:
             own = OwnUrl(settings.auto_port, record.host_port[0])
@@ -55,9 +59,10 @@ class Parts:
             me,
             Roster(me, networks, settings.reserved),
             table,
-            Forwarder(host.tun, table, seconds),
+            forwarder,
             peers,
-            MemoryBudget(settings.memory_budget),
+            Transports(settings, host, journal, me, forwarder, memory),
+            memory,
             Contexts(settings.reloadable.credentials),
             Timers(host.reactor),
             AdvertisedUrl(me, own, host.find_address, peers, journal, seconds),

@@ -27,6 +27,7 @@ from tunmesh.status import (
     NodeTraffic,
     PeerStatus,
     Traffic,
+    UdpStatus,
     key_labels,
 )
 from tunmesh.wire.records import NodeRecord
@@ -44,6 +45,7 @@ class LinkedNode(Peer):
         "signed",
         "since",
         "source",
+        "udp",
         "view",
         "was_first",
     )
@@ -60,6 +62,7 @@ class LinkedNode(Peer):
         self.was_first = was_first  # it was in the mesh before this node
         self.is_early = is_early  # it was linked while this node was on probation
         self.refuses: tuple[str, ...] = ()  # addresses of this node that it does not route to it
+        self.udp: Carrier | None = None  # beside the link; None: this node uses no UDP
         self.holder = ""  # the name of the node that it routes the first of them to, if any
 
     def switch(self, link: Link) -> None:
@@ -67,6 +70,11 @@ class LinkedNode(Peer):
         if self.carrier is self.link:
             self.carrier = link
         self.link = link
+
+    @property
+    def dropped(self) -> int:
+        """Packets to it that its carriers have dropped."""
+        return self.link.dropped + (self.udp.dropped if self.udp is not None else 0)
 
     def carry_by(self, carrier: Carrier) -> None:
         """Packets to this node go by this carrier from now on, whatever its link."""
@@ -231,9 +239,13 @@ class Peers:
         return self._rtt
 
     def statuses(
-        self, keys: Sequence[Key], url_tried: Callable[[str], str]
+        self,
+        keys: Sequence[Key],
+        url_tried: Callable[[str], str],
+        udp: Callable[[str], UdpStatus | None],
     ) -> tuple[PeerStatus, ...]:
-        """`keys`: the valid ones; `url_tried(id)`: what a node found when it tried our URL."""
+        """`keys`: the valid ones; `url_tried(id)`: what a node found when it tried our URL;
+        `udp(id)`: what there is with it over UDP."""
         routes: dict[LinkedNode, list[str]] = {}
         for packed, peer in self._table.routes.items():
             routes.setdefault(peer, []).append(str(ip_address(packed)))
@@ -244,6 +256,7 @@ class Peers:
                 tuple(sorted(routes.get(peer, ()))),
                 labels.get(peer.link.key, REVOKED) if peer.link.key is not None else REVOKED,
                 url_tried(peer.record.id),
+                udp(peer.record.id),
             )
             for peer in self
         )
@@ -267,7 +280,9 @@ class Peers:
         return total
 
 
-def _status(peer: LinkedNode, routed: tuple[str, ...], key_id: str, url_tried: str) -> PeerStatus:
+def _status(
+    peer: LinkedNode, routed: tuple[str, ...], key_id: str, url_tried: str, udp: UdpStatus | None
+) -> PeerStatus:
     return PeerStatus(
         record=peer.record,
         dialed=peer.link.dialed,
@@ -280,6 +295,8 @@ def _status(peer: LinkedNode, routed: tuple[str, ...], key_id: str, url_tried: s
         routed=routed,
         pings=peer.link.keepalive.pings,
         pongs=peer.link.keepalive.pongs,
-        dropped=peer.carrier.dropped,
+        dropped=peer.dropped,
         url_tried=url_tried,
+        transport="tcp" if peer.carrier is peer.link else "udp",
+        udp=udp,
     )

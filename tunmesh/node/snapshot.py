@@ -33,7 +33,7 @@ def status(
         ready=health.ready,
         warnings=tuple(readiness.warnings()),
         expected_nodes=readiness.expected_nodes,
-        peers=parts.peers.statuses(keys, parts.url.tried_by),
+        peers=parts.peers.statuses(keys, parts.url.tried_by, parts.transports.status_of),
         dials=tuple(dials.wanted()),
         renewals=tuple(dials.renewals()),
         nodes=parts.peers.by_name(),
@@ -58,6 +58,9 @@ def status(
         names=names.status(),
         url=parts.url.reports(),
         automatic=addresses.statuses,
+        transport=parts.settings.transport,
+        udp=parts.transports.counts,
+        udp_strangers=parts.transports.strangers,
         address_moves=addresses.moves,
     )
 

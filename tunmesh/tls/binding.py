@@ -6,7 +6,9 @@ Sources: RFC 9266 (channel binding), RFC 8446, section 7.5 (exporters).
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,6 +27,20 @@ from tunmesh.wire.sizes import PROTOCOL
 EXPORTER = b"EXPORTER-Channel-Binding"
 UDP_EXPORTER = b"EXPORTER-tunmesh-udp"
 UDP_SECRET = 32  # bytes
+
+# Offsets in struct tcp_info (linux/tcp.h); data_segs_out is the last of them, since Linux 4.6.
+_TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT = 100, 148, 156
+_TCP_INFO_SIZE = 160
+_NO_RTT = 0xFFFFFFFF  # not measured yet
+
+
+@dataclass(frozen=True, slots=True)
+class TcpMeasures:
+    """What the kernel has measured of a TCP connection."""
+
+    segments: int = 0  # with data that were sent, retransmissions included
+    retransmitted: int = 0
+    round_trip: float | None = None  # the shortest of the last minutes, in seconds
 
 
 class Channel:
@@ -84,12 +100,31 @@ class Channel:
             return error_of(error)
         return PeerError(FailureReason.CLOSED, "it closed the connection during the handshake")
 
+    def measures(self, transport: object) -> TcpMeasures:
+        """What the kernel has measured; nothing if it is no TCP connection, or closed."""
+        below = getattr(transport, "transport", None)
+        handle = socket_of(below) if below is not None and below.connected else None
+        return measures_of(handle) if handle is not None else TcpMeasures()
+
     def limit_unsent(self, transport: object, size: int) -> None:
         """Have the kernel keep at most so many bytes of ciphertext unsent."""
         below = transport.transport  # type: ignore[attr-defined]
         handle = socket_of(below) if below.connected else None
         if handle is not None:
             handle.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, size)
+
+
+def measures_of(handle: socket.socket) -> TcpMeasures:
+    """What the kernel has measured of this connection."""
+    info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+    if len(info) < _TCP_INFO_SIZE:
+        return TcpMeasures()  # an older kernel
+    total_retrans, min_rtt, data_segs_out = (
+        int.from_bytes(info[at : at + 4], sys.byteorder)
+        for at in (_TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT)
+    )
+    is_measured = min_rtt < _NO_RTT
+    return TcpMeasures(data_segs_out, total_retrans, min_rtt / 1e6 if is_measured else None)
 
 
 def error_of(error: SSL.Error) -> PeerError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tunmesh.node.timers import Timers
+from tunmesh.timers import Timers
 
 
 class TimersTests(SynchronousTestCase):

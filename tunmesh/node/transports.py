@@ -1,0 +1,263 @@
+"""By which carrier the packets of each peer go: its link (TLS over TCP), or UDP beside it.
+
+    link up ── offer ──> the peer        offer ──> UdpCarrier ── its path ──> Choice
+                                                                                │
+    LinkedNode.carrier <── the link, or the UdpCarrier <────────────────────────┘
+
+Each end offers UDP on each link. What both ends have offered is tried at once; whether packets go
+by it is decided whenever the path comes or goes, and every LOOK seconds besides (udp.choice). Each
+end decides for what it sends, and takes what comes by both.
+
+When a peer parts, nothing of it is left over UDP.
+"""
+
+from __future__ import annotations
+
+from tunmesh.addresses import Target, literal_address, plain_host, shown_target
+from tunmesh.dataplane.drops import DropReason
+from tunmesh.dataplane.forwarder import Forwarder
+from tunmesh.link.interfaces import State
+from tunmesh.link.link import Link
+from tunmesh.link.memory_budget import MemoryBudget
+from tunmesh.logs import bugs
+from tunmesh.logs.journal import Journal
+from tunmesh.membership.me import Me
+from tunmesh.node.log_story import LinkStory
+from tunmesh.node.peers import LinkedNode
+from tunmesh.node.settings import Host, Settings
+from tunmesh.status import UdpCounts, UdpStatus
+from tunmesh.timers import Timer
+from tunmesh.tls.underlay import Outside
+from tunmesh.udp.carrier import UdpCarrier
+from tunmesh.udp.choice import Choice, Facts
+from tunmesh.udp.path import Path
+from tunmesh.udp.port import Port
+from tunmesh.udp.scratch import Scratch
+
+LOOK = 1.0  # seconds between two looks at whether the choices are still right
+IDLE = 8  # looks from one to the next at a peer with which nothing was exchanged meanwhile
+PATIENCE = 5.0  # seconds that a link is up before it is said that `transport: udp` is not met
+_KEY = 16  # bytes of the key that pings are made with
+
+
+class _Way:
+    """The carriers of one peer, and the choice between them (udp.carrier.Owner)."""
+
+    def __init__(self, transports: Transports, peer: LinkedNode, port: Port) -> None:
+        self.peer = peer
+        self.choice = Choice(transports.transport)
+        self.carrier = transports.make_carrier(self, port)
+        self.exchanged = 0  # packets, at the last look
+        self._transports = transports
+        self._forwarder = transports.forwarder
+
+    def received(self, frames: list[memoryview]) -> int:
+        return self._forwarder.received(self.peer, frames)
+
+    def read_ended(self) -> None:
+        self._forwarder.read_ended()
+
+    def packets_dropped(self, reason: DropReason, count: int) -> None:
+        self._forwarder.count_drops(reason, count)
+
+    def send_instead(self, frames: list[bytes]) -> None:
+        self.peer.link.send(frames)
+
+    def path_changed(self) -> None:
+        self.decide()
+
+    def wasteful(self) -> None:
+        self._transports.wasteful(self.peer.link)
+
+    def decide(self) -> None:
+        """Send by the carrier that is better now."""
+        peer, path = self.peer, self.carrier.path
+        tcp = peer.link.authentication.measures()
+        pinged = peer.link.round_trip
+        round_trips = [each for each in (tcp.round_trip, pinged) if each is not None]
+        before = self.choice.is_udp
+        facts = Facts(
+            udp_why_not=path.why_not,
+            udp_round_trip=path.shortest_round_trip,
+            udp_loss=path.loss.share,
+            tcp_round_trip=min(round_trips, default=None),
+            tcp_segments=tcp.segments,
+            tcp_retransmitted=tcp.retransmitted,
+        )
+        if self.choice.decide(self._transports.now, facts) is not before:
+            peer.carry_by(self.carrier if not before else peer.link)
+            self.carrier.used(not before)
+            self._transports.chosen(self)
+
+    def end(self) -> None:
+        """The peer has parted."""
+        self.peer.carry_by(self.peer.link)
+        self.carrier.close("")
+
+    def status(self) -> UdpStatus:
+        path = self.carrier.path
+        return UdpStatus(
+            why=self.choice.reason,
+            address=shown_target(path.address) if path.address else "",
+            size=path.size if path.address else 0,
+            rtt=path.round_trip,
+            loss=path.loss.share,
+            counts=self.carrier.counts(),
+        )
+
+
+class Transports:
+    """Of all peers of a node."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        host: Host,
+        journal: Journal,
+        me: Me,
+        forwarder: Forwarder[LinkedNode],
+        memory: MemoryBudget,
+    ) -> None:
+        self.transport = settings.transport
+        self.forwarder = forwarder
+        self._port = host.datagrams if self.transport != "tcp" else None
+        self._host = host
+        self._journal = journal
+        self._story = LinkStory(journal, me)
+        self._memory = memory
+        self._outside = Outside(settings.networks)
+        self._scratch = Scratch()
+        self._ways: dict[str, _Way] = {}  # by the id of the peer
+        self._past = UdpCounts()  # with peers that have parted
+        self._timer = Timer(host.reactor)
+        self._looks = 0
+
+    @property
+    def now(self) -> float:
+        return float(self._host.reactor.seconds())
+
+    def start(self) -> None:
+        """Take datagrams from now on."""
+        if self._port is not None:
+            self._port.start()
+            self._timer.start(LOOK, self._look)
+
+    def stop(self) -> None:
+        """The node leaves the mesh: nothing goes over UDP any more."""
+        self._timer.stop()
+        for way in self._ways.values():
+            way.end()
+        self._ways.clear()
+        if self._port is not None:
+            self._port.stop()
+            self._port = None
+
+    # --- what becomes of links and peers ---
+
+    def link_up(self, peer: LinkedNode, link: Link) -> None:
+        """A peer has this link, perhaps beside another one: offer UDP on it."""
+        if self._port is None or link.state is not State.UP:
+            return
+        way = self._ways.get(peer.record.id)
+        if way is None:
+            way = self._ways[peer.record.id] = _Way(self, peer, self._port)
+            peer.udp = way.carrier
+        index = way.carrier.open(link, link.authentication.exporter(), link.dialed)
+        places = _places(link)
+        link.conversation.when_offered(lambda at: way.carrier.offered(link, at, places))
+        link.conversation.offer(index)
+
+    def link_lost(self, link: Link) -> None:
+        """A link that was up is gone. Its peer may have another one."""
+        way = self._ways.get(link.node.id)
+        if way is not None:
+            way.carrier.gone(link)
+
+    def parted(self, link: Link) -> None:
+        """The peer with this link is no longer linked."""
+        way = self._ways.pop(link.node.id, None)
+        if way is not None:
+            way.end()
+            self._past = self._past.plus(way.carrier.counts())
+
+    # --- the choice ---
+
+    def make_carrier(self, way: _Way, port: Port) -> UdpCarrier:
+        """What carries the packets of this peer over UDP."""
+        host = self._host
+        path = Path(host.random_bytes(_KEY), self._outside, port.largest, self.now)
+        account = self._memory.account(way.peer.source)
+        return UdpCarrier(way, port, path, host.reactor, account, self._scratch)
+
+    def chosen(self, way: _Way) -> None:
+        """The packets of this peer go another way from now on."""
+        self._journal.info(
+            "packets to {peer} go over {name}: {reason}",
+            by=way.peer.source,
+            event="transport",
+            peer=way.peer.record.name,
+            name="UDP" if way.choice.is_udp else "TCP",
+            transport="udp" if way.choice.is_udp else "tcp",
+            reason=way.choice.reason,
+        )
+
+    def wasteful(self, link: Link) -> None:
+        """The peer with this link sends too much that is useless over UDP."""
+        self._story.wasteful(link)
+
+    def _look(self) -> None:
+        self._timer.start(LOOK, self._look)
+        self._looks += 1
+        for number, way in enumerate(self._ways.values()):
+            traffic = way.peer.traffic
+            exchanged = traffic.rx_packets + traffic.tx_packets
+            if exchanged != way.exchanged or (number + self._looks) % IDLE == 0:
+                way.exchanged = exchanged
+                with bugs.logged(f"the transport of {way.peer.record.name} is not chosen anew"):
+                    self._look_at(way)
+
+    def _look_at(self, way: _Way) -> None:
+        link = way.peer.link
+        way.carrier.expire_after(link.timing.packet_expiration)
+        way.decide()
+        is_new = self.now - link.since < PATIENCE
+        if self.transport == "udp" and not way.choice.is_udp and not is_new:
+            self._journal.warn(
+                ("no udp", way.peer.record.id),
+                "networking.transport is udp, but packets to {peer} go over TCP: {reason}",
+                by=way.peer.source,
+                event="no_udp",
+                peer=way.peer.record.name,
+                reason=way.choice.reason,
+            )
+
+    # --- for the status ---
+
+    def status_of(self, node_id: str) -> UdpStatus | None:
+        """What there is over UDP with this peer; None if this node uses no UDP."""
+        way = self._ways.get(node_id)
+        return way.status() if way is not None else None
+
+    @property
+    def counts(self) -> UdpCounts:
+        """Datagrams with all peers, those included that have parted."""
+        counts = self._past
+        for way in self._ways.values():
+            counts = counts.plus(way.carrier.counts())
+        return counts
+
+    @property
+    def strangers(self) -> int:
+        """Datagrams that came to the port, and were for no link."""
+        return self._port.strangers if self._port is not None else 0
+
+
+def _places(link: Link) -> list[Target]:
+    """Where the other end may take datagrams: where its connection leads, and its URL if that has
+    an address. What was dialed is a port for both; what was accepted came from any port."""
+    host, port = link.node.host_port
+    there = link.transport.getPeer()
+    places = [(plain_host(there.host), there.port if link.dialed else port)]
+    if literal_address(host) is not None:
+        places.append((host, port))
+    return places

@@ -1,0 +1,231 @@
+"""Packets of one peer over UDP: a carrier (dataplane.carrier) beside the links with it.
+
+    send ──> Outbox, Session.seal ──> port ═══ UDP ═══ port ──> Session.open ──> Owner.received
+                    ^                                              │ pings, pongs, sources
+                    └──── where to, how large ──── Path <──────────┘
+
+**A peer that sends useless datagrams** (packets that are dropped, control messages) at a high rate
+is not listened to for a while, as on its link (link.penalty). The path looks dead to it then, so it
+uses its link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+from tunmesh.addresses import Target
+from tunmesh.dataplane.drops import DropReason
+from tunmesh.link import penalty
+from tunmesh.link.interfaces import Export
+from tunmesh.link.memory_budget import Account
+from tunmesh.rate_limit import TokenBucket
+from tunmesh.status import UdpCounts
+from tunmesh.timers import Timer
+from tunmesh.udp.outbox import Outbox
+from tunmesh.udp.path import Command, Path, Send
+from tunmesh.udp.port import Place, Port, Sent
+from tunmesh.udp.scratch import Scratch
+from tunmesh.udp.session import Session
+from tunmesh.udp.sessions import Controls, Sessions
+from tunmesh.wire import udp_pings
+
+
+class Owner(Protocol):
+    """Whoever chose this carrier."""
+
+    def received(self, frames: list[memoryview]) -> int:
+        """Packets came; how many of them the peer should not have sent."""
+
+    def read_ended(self) -> None:
+        """All that came with one read has been received."""
+
+    def packets_dropped(self, reason: DropReason, count: int) -> None: ...
+
+    def send_instead(self, frames: list[bytes]) -> None:
+        """Send these packets by another carrier."""
+
+    def path_changed(self) -> None:
+        """There is a path now, or another one, or none any more."""
+
+    def wasteful(self) -> None:
+        """The peer sends so much that is useless that it is not listened to for a while."""
+
+
+class UdpCarrier:
+    """Of one peer, for as long as it is linked. `account`: what waits for it."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        port: Port,
+        path: Path,
+        clock: IReactorTime,
+        account: Account,
+        scratch: Scratch,
+    ) -> None:
+        self.path = path
+        self.is_deaf = False  # what comes is not decrypted
+        self.source: Place | None = None  # where the newest authentic datagram came from
+        self._owner = owner
+        self._clock = clock
+        self._sessions = Sessions(self, port, clock, scratch, self._session_changed)
+        self._outbox = Outbox(self, port, clock, account)
+        self._useless = TokenBucket(penalty.BURST, penalty.RATE, clock.seconds())
+        self._rest = Timer(clock)  # until it listens again
+        self._wake = Timer(clock)  # when the path wants to be asked
+        self._owed: Send | None = None  # an answer to a ping that came before the peer's offer
+        self._is_closed = False
+
+    # --- dataplane.carrier.Carrier ---
+
+    @property
+    def dropped(self) -> int:
+        return self._outbox.dropped
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._outbox.queued_bytes
+
+    @property
+    def round_trip(self) -> float | None:
+        return self.path.round_trip
+
+    def send(self, frames: list[bytes]) -> None:
+        self._outbox.send(frames)
+        if commands := self.path.data_sent(self._clock.seconds()):
+            self._run(commands)
+
+    def close(self, reason: str) -> None:
+        """The peer has parted: close all sessions, drop what waits."""
+        self._is_closed = True
+        self._wake.stop()
+        self._rest.stop()
+        self._sessions.close()
+        self._outbox.close()
+
+    # --- what its owner tells it ---
+
+    def open(self, link: object, export: Export, is_client: bool) -> int:
+        """Take datagrams that are sealed with the keys of this link; the index to offer for them.
+        `is_client`: this end has dialed the link."""
+        return self._sessions.open(link, export, is_client)
+
+    def offered(self, link: object, index: int, places: Sequence[Target]) -> None:
+        """The other end of this link takes datagrams under this index, perhaps at these places."""
+        if self._sessions.offered(link, index):
+            if self._owed is not None:
+                self._run((self._owed,))
+                self._owed = None
+            self._run(self.path.offered(self._clock.seconds(), places))
+            self._wake_up()
+
+    def gone(self, link: object) -> None:
+        """This link is gone; so is its session, in a while."""
+        self._sessions.gone(link)
+
+    def used(self, is_in_use: bool) -> None:
+        """The packets of the peer go this way from now on, or no longer. What waits goes by the
+        other carrier then."""
+        self._run(self.path.used(self._clock.seconds(), is_in_use))
+        self._wake_up()
+        if not is_in_use:
+            self._outbox.hand_over()
+
+    def expire_after(self, seconds: float) -> None:
+        """Drop packets that have waited for longer."""
+        self._outbox.expire_after(seconds)
+
+    def counts(self) -> UdpCounts:
+        """Datagrams of all sessions with the peer."""
+        return replace(self._sessions.counts(), lost=self.path.loss.lost)
+
+    # --- what comes (udp.sessions.Listener) ---
+
+    def came_from(self, source: Place) -> None:
+        self.source = source
+        self._note_useless(1)
+        self._run(self.path.came_from(self._clock.seconds(), source))
+
+    def controls_came(self, session: Session, controls: Controls, source: Place) -> None:
+        now = self._clock.seconds()
+        for message, _ in controls:
+            match udp_pings.decode(message):
+                case udp_pings.Ping() as ping:
+                    received, highest = session.received, session.highest
+                    self._run(self.path.ping_came(now, ping, source, received, highest))
+                case udp_pings.Pong() as pong:
+                    self._run(self.path.pong_came(now, pong))
+        self._note_useless(len(controls))
+
+    def deliver(self, frames: list[memoryview]) -> None:
+        if useless := self._owner.received(frames):
+            self._note_useless(useless)
+        self._owner.read_ended()
+
+    def _note_useless(self, count: int) -> None:
+        """Do not listen to the peer until it has paid for what was too much."""
+        now = self._clock.seconds()
+        self._useless.take(now, count)
+        rest = min(self._useless.wait(now, 0), penalty.MAX_REST)
+        if rest > 0 and not self.is_deaf and not self._is_closed:
+            self.is_deaf = True
+            self._rest.start(rest, self._listen)
+            self._owner.wasteful()
+
+    def _listen(self) -> None:
+        self.is_deaf = False
+
+    # --- what is sent (udp.outbox.Owner) ---
+
+    def packets_dropped(self, reason: DropReason, count: int) -> None:
+        self._owner.packets_dropped(reason, count)
+
+    def send_instead(self, frames: list[bytes]) -> None:
+        self._owner.send_instead(frames)
+
+    def refused(self, sent: Sent) -> None:
+        now, size = self._clock.seconds(), self.path.size
+        if sent is Sent.TOO_BIG:
+            self._run(self.path.too_big(now))
+        if self.path.size == size:
+            self._run(self.path.unreachable(now))
+
+    # --- the path ---
+
+    def _session_changed(self) -> None:
+        if self._sessions.for_sending is None:
+            self._run(self.path.withdrawn("the peer does not take UDP any more"))
+            self._wake_up()
+        self._aim()
+
+    def _tick(self) -> None:
+        self._run(self.path.tick(self._clock.seconds()))
+        self._wake_up()
+
+    def _run(self, commands: Sequence[Command]) -> None:
+        """Do what the path wants."""
+        for command in commands:
+            if isinstance(command, Send) and self._sessions.for_sending is None:
+                self._owed = command
+            elif isinstance(command, Send):
+                self._outbox.send_control(command.to, command.control.encode(), command.size)
+            else:
+                self._aim()
+                self._owner.path_changed()
+        if commands:
+            self._wake_up()
+
+    def _aim(self) -> None:
+        self._outbox.aim(self._sessions.for_sending, self.path.address, self.path.size)
+
+    def _wake_up(self) -> None:
+        """Ask the path again when it wants to be asked."""
+        if self.path.wake_at < inf and not self._is_closed:
+            self._wake.start(max(0.0, self.path.wake_at - self._clock.seconds()), self._tick)
+        else:
+            self._wake.stop()
