@@ -1,4 +1,4 @@
-"""Durations, round trips and sizes as people read them: short, and the same everywhere."""
+"""Durations, round trips, shares and sizes as people read them: short, and the same everywhere."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def duration(seconds: float) -> str:
 def milliseconds(seconds: float) -> str:
     thousandths = seconds * 1000
     return f"{thousandths:.2f}ms" if thousandths < 10 else f"{thousandths:.0f}ms"
+
+
+def percent(share: float) -> str:
+    """A share of 1, with a digit after the point where it is small."""
+    return f"{100 * share:.{1 if 0 < share < 0.095 else 0}f}%"
 
 
 def size(count: float) -> str:

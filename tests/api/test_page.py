@@ -170,7 +170,8 @@ class Shown(Case):
         for part in (
             "alpha 10.77.1.1/24 ready up 1m30s",
             "Linked 2 of 5",
-            "bravo 10.77.1.2 out, 1m40s 1.00ms 0% 0B/s 0B/s 0B 0 0.1.0",
+            "bravo 10.77.1.2 out, 1m40s TCP 1.00ms 0% 0B/s 0B/s 0B 0 0.1.0",
+            "charlie 10.77.1.3 out, 1m40s UDP 41ms 0.1% 0B/s",
             "Names below mesh, at 10.77.255.254",
             "answered 50 nxdomain 51",
             "packets: no_route 30",

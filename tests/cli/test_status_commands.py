@@ -17,7 +17,7 @@ from tests.observe.test_metrics import sample_of
 from tests.support.control import CLAIMED, EPOCH, HELD, FakeNode, command
 from tunmesh.cli import views
 from tunmesh.cli.main import main
-from tunmesh.status import LEADS_BACK, Check, DialStatus, LostNode, UrlReports
+from tunmesh.status import LEADS_BACK, Check, DialStatus, LostNode, UdpStatus, UrlReports
 
 reactor: Any = trial_reactor
 
@@ -218,6 +218,39 @@ class Commands(unittest.TestCase):
         bad = replace(self.node.now.ready[0], ok=False)
         self.node.now = replace(self.node.now, ready=(bad,))
         self.assertIn(f"  NO  {complaint}", await self.says("doctor", str(config), code=2))
+
+    async def test_doctor_about_udp(self) -> None:
+        """Where UDP does not get through is a doubt, with the reason and what helps; nothing is
+        said where UDP is switched off."""
+        config = Path(self.mktemp())
+        config.write_text("tun_mesh: {}\n")
+        self.assertNotIn("UDP", await self.says("doctor", str(config), code=2))
+        bravo, charlie = self.node.now.peers
+        bravo = replace(bravo, udp=UdpStatus("UDP to 192.0.2.2:4567 is not answered"))
+        self.node.now = replace(self.node.now, transport="auto", peers=(bravo, charlie))
+        text = await self.says("doctor", str(config), code=2)
+        why = "UDP to 192.0.2.2:4567 is not answered"
+        self.assertIn(f"  ?   no UDP with bravo, TCP is used: {why}\n", text)
+        port = self.node.now.port
+        self.assertIn(f"  ?   where UDP is wanted, let it through to port {port} of both", text)
+        self.assertIn("  ok  UDP gets through to 1 of 2 nodes, and is used with 1\n", text)
+
+    async def test_udp_demanded(self) -> None:
+        """Where UDP is demanded, each node that is reached over TCP is a problem, with the
+        reason."""
+        bravo, charlie = self.node.now.peers
+        why = "UDP to 192.0.2.2:4567 is not answered"
+        bravo = replace(bravo, udp=UdpStatus(why))
+        self.node.now = replace(self.node.now, transport="udp", peers=(bravo, charlie))
+        lines = (await self.says("status")).splitlines()
+        self.assertIn(f"! networking/transport is udp, but bravo is reached over TCP: {why}", lines)
+        self.node.now = replace(self.node.now, transport="auto")
+        self.assertNotIn("networking/transport", await self.says("status"))
+
+    async def test_wide(self) -> None:
+        """`-o wide` says why packets go this way."""
+        *_, charlie = (await self.says("status", "-o", "wide")).splitlines()
+        self.assertTrue(charlie.endswith("round trip 41 ms, 0.15 % lost"), charlie)
 
     async def test_routes(self) -> None:
         """Which node has which address."""

@@ -17,7 +17,7 @@ from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.table import Table
 from tunmesh.observe.explain import Explainer
 from tunmesh.packets import virtio
-from tunmesh.status import DialStatus, KnownNode, Status, Traffic
+from tunmesh.status import DialStatus, KnownNode, Status, Traffic, UdpStatus
 from tunmesh.wire.records import NodeRecord
 
 NETWORKS = (ip_network("10.77.0.0/16"),)
@@ -65,6 +65,28 @@ class Explanations(unittest.SynchronousTestCase):
         """A packet of this host to a linked node arrives."""
         text = self.last("10.77.1.1", "10.77.1.2", True)
         self.assertIn("10.77.1.2 is bravo's own", text)
+
+    def test_way(self) -> None:
+        """It is said whether it goes over TCP or UDP, and why."""
+
+        def says(destination: str) -> str:
+            explainer = Explainer(self.status, SIGHTS, table_of(self.status), NETWORKS)
+            steps = explainer.explain(ip_address("10.77.1.1"), ip_address(destination))
+            return next(step.text for step in steps if step.text.startswith("packets to "))
+
+        self.assertEqual(
+            says("10.77.1.3"),
+            "packets to charlie go over UDP to 192.0.2.3:4567, up to 1472 bytes in a datagram: "
+            "round trip 41 ms, 0.15 % lost",
+        )
+        self.assertEqual(says("10.77.1.2"), "packets to bravo go over TCP: this node uses no UDP")
+        bravo, charlie = self.status.peers
+        bravo = replace(bravo, udp=UdpStatus("UDP to 192.0.2.2:4567 is not answered"))
+        self.status = replace(self.status, peers=(bravo, charlie))
+        self.assertEqual(
+            says("10.77.1.2"),
+            "packets to bravo go over TCP: UDP to 192.0.2.2:4567 is not answered",
+        )
 
     def test_in(self) -> None:
         """A packet of a linked node arrives here."""

@@ -116,7 +116,7 @@ def over_udp(peer: PeerStatus) -> PeerStatus:
     """The same, with packets that go over UDP."""
     counts = UdpCounts(sent=2000, received=1000, lost=3, replayed=1, undecryptable=2)
     udp = UdpStatus("round trip 41 ms, 0.15 % lost", "192.0.2.3:4567", 1472, 0.041, 0.0015, counts)
-    return replace(peer, transport="udp", udp=udp)
+    return replace(peer, transport="udp", rtt=0.041, udp=udp)
 
 
 def sample_of(status: Status) -> Sample:

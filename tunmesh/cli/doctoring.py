@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,7 @@ from tunmesh.errors import OperatorError
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json
 
+_MOST_NAMED = 5  # nodes in one line, and reasons
 _COLOURS = {"ok": "green", "?": "yellow", "NO": "red"}
 
 
@@ -62,9 +64,30 @@ def doctor(node: Client, file: str | None) -> None:
         bad += not status["ready"]
         count = len(status["peers"])
         _say("ok", f"{status['node']['name']} runs, linked with {count} node{'s' * (count != 1)}")
+        for verdict, text in _transports(status):
+            _say(verdict, text)
         if status["node"]["url_reached"]:
             _say("ok", f"others reach its URL {status['node']['url']}")
     raise click.exceptions.Exit(2 if bad else 0)
+
+
+def _transports(status: Json) -> Iterator[tuple[str, str]]:
+    """Whether UDP gets through to the peers, and what carries packets to them."""
+    node, peers = status["node"], status["peers"]
+    if node["transport"] == "tcp" or not peers:
+        return
+    blocked: dict[str, list[str]] = {}
+    for peer in peers:
+        if peer["udp"] is not None and not peer["udp"]["address"]:
+            blocked.setdefault(peer["udp"]["why"], []).append(peer["name"])
+    for why, names in list(blocked.items())[:_MOST_NAMED]:
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        yield "?", f"no UDP with {', '.join(names[:_MOST_NAMED])}{more}, TCP is used: {why}"
+    if blocked:
+        yield "?", f"where UDP is wanted, let it through to port {node['port']} of both nodes"
+    count = sum(peer["transport"] == "udp" for peer in peers)
+    free = len(peers) - sum(map(len, blocked.values()))
+    yield "ok", f"UDP gets through to {free} of {len(peers)} nodes, and is used with {count}"
 
 
 def _say(verdict: str, text: str) -> None:

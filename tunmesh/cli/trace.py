@@ -39,11 +39,11 @@ TIMEOUT = 1.0  # seconds
 def ping(node: Client, target: str, count: int, interval: float) -> None:
     """Ping a node through the link, and an address of it through the tun, side by side.
 
-    The link's is the software alone; the tun's is what an application gets, with both kernels. Exit
-    code 0 if all were answered, 1 if not.
+    The link's is the software alone, over TCP; the tun's is what an application gets, with both
+    kernels, over TCP or UDP. Exit code 0 if all were answered, 1 if not.
     """
     peer, address = _find(node, target)
-    click.echo(f"{peer['name']} at {address}")
+    click.echo(f"{peer['name']} at {address}; packets to it go {views.way(peer)}")
     click.echo(f"{'':>6} {'link':>9} {'tun':>9}")
     links: list[float | None] = []
     tuns: list[float | None] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tunmesh.units import duration, milliseconds, size
+from tunmesh.units import duration, milliseconds, percent, size
 
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json
@@ -107,16 +107,14 @@ def _keys(tree: Json) -> str:
 
 def _peer(peer: Json, wide: bool) -> list[str]:
     rx, tx = peer["rx"], peer["tx"]
-    is_udp = peer["transport"] == "udp"
-    rtt = peer["udp"]["rtt"] if is_udp else peer["rtt"]
     row = [
         _cut(peer["name"], 16),
         _cut(", ".join(peer["addresses"]) if wide else next(iter(peer["addresses"]), ""), 39),
         "out" if peer["direction"] == "dialed" else "in",
         peer["transport"],
         duration(peer["linked_for"]),
-        "-" if rtt is None else milliseconds(rtt),
-        _loss(peer),
+        "-" if peer["rtt"] is None else milliseconds(peer["rtt"]),
+        "-" if peer["loss"] is None else percent(peer["loss"]),
         size(rx["bytes_per_second"]),
         size(tx["bytes_per_second"]),
         str(peer["dropped_packets"]),
@@ -128,14 +126,11 @@ def _peer(peer: Json, wide: bool) -> list[str]:
     return row
 
 
-def _loss(peer: Json) -> str:
-    """Of datagrams sent, over UDP; over TCP, which loses none itself, of pings not answered."""
-    share = None
-    if peer["transport"] == "udp":
-        share = peer["udp"]["loss"]
-    elif peer["pings"]:
-        share = max(0, peer["pings"] - peer["pongs"] - 1) / peer["pings"]
-    return "-" if share is None else f"{100 * share:.{1 if 0 < share < 0.095 else 0}f}%"
+def way(peer: Json) -> str:
+    """What carries packets to a peer, and why."""
+    udp = peer["udp"]
+    why = "this node uses no UDP" if udp is None else udp["why"]
+    return f"over {peer['transport'].upper()}: {why}"
 
 
 def _unlinked(dial: Json) -> list[str]:

@@ -110,6 +110,7 @@ class Explainer:
                 True, f"the kernel routes {destination} into the tun: it is in the mesh's network"
             ),
             Step(True, f"{destination} belongs to {peer.record.name}, {self._link(peer)}"),
+            Step(True, f"packets to {peer.record.name} go {_way(peer)}"),
             *self._there(peer, source, destination),
         ]
 
@@ -221,6 +222,16 @@ class Explainer:
                     return f"{record.name} claims it, but another node holds it"
                 return f"{record.name} has it, and there is no link with {record.name}{_why(dial)}"
         return "No node that this one knows of has it"
+
+
+def _way(peer: PeerStatus) -> str:
+    """What carries packets to this node, and why."""
+    udp = peer.udp
+    if udp is None:
+        return "over TCP: this node uses no UDP"
+    if peer.transport == "tcp":
+        return f"over TCP: {udp.why}"
+    return f"over UDP to {udp.address}, up to {udp.size} bytes in a datagram: {udp.why}"
 
 
 def _why(dial: DialStatus | None) -> str:

@@ -87,7 +87,9 @@ def _without_udp(status: Status) -> Iterator[str]:
             why = "this node uses no UDP" if peer.udp is None else peer.udp.why
             peers.setdefault(why, []).append(peer.record.name)
     for why, names in list(peers.items())[:MAX_NAMED]:
-        yield f"networking/transport is udp, but {_some(sorted(names))} over TCP: {why}"
+        are = "is" if len(names) == 1 else "are"
+        who = f"{_some(sorted(names))} {are} reached over TCP"
+        yield f"networking/transport is udp, but {who}: {why}"
 
 
 def _duplicates(status: Status) -> Iterator[str]:

@@ -135,6 +135,7 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
         "direction": "dialed" if peer.dialed else "accepted",
         "linked_for": round(status.now - peer.since, 3),
         "rtt": peer.rtt,
+        "loss": _loss(peer),
         "pings": peer.pings,
         "pongs": peer.pongs,
         "key_id": peer.key_id,
@@ -153,6 +154,14 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
             "bytes_per_second": round(last(series.tx)),
         },
     }
+
+
+def _loss(peer: PeerStatus) -> float | None:
+    """Of datagrams that are sent, over UDP; over TCP, which sends again what was lost, of pings."""
+    if peer.transport == "udp" and peer.udp is not None:
+        return peer.udp.loss
+    unanswered = max(0, peer.pings - peer.pongs - 1)  # the last one may still be answered
+    return unanswered / peer.pings if peer.pings else None
 
 
 def _udp(udp: UdpStatus) -> Json:

@@ -17,6 +17,10 @@ export function milliseconds(seconds) {
   return thousandths.toFixed(thousandths < 10 ? 2 : 0) + "ms";
 }
 
+export function percent(share) {
+  return (100 * share).toFixed(share > 0 && share < 0.095 ? 1 : 0) + "%";
+}
+
 export function size(count) {
   let unit = "";
   for (unit of ["", "k", "M", "G", "T"]) {

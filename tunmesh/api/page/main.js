@@ -70,8 +70,10 @@ function sample(peer) {
   }
 }
 
-// The share of pings without an answer since this page knows; the newest may still get one.
+// Over UDP the share of the datagrams sent that did not arrive. Over TCP that of pings without an
+// answer, since this page knows; the newest may still get one.
 function lossOf(peer) {
+  if (peer.transport === "udp") return peer.udp.loss;
   const [first] = series.get(peer.id).pings;
   const since = peer.pings > first[0] ? first : [0, 0];
   const asked = peer.pings - since[0], answered = peer.pongs - since[1];
@@ -141,7 +143,8 @@ function rowsOf(report, nodes, dials) {
 }
 
 function described(peer) {
-  return `round trip ${milliseconds(peer.rtt)}, received ${size(peer.rx.bytes_per_second)}/s, `
+  const why = peer.udp ? ` (${peer.udp.why})` : "";
+  return `over ${peer.transport.toUpperCase()}${why}, round trip ${milliseconds(peer.rtt)}, received ${size(peer.rx.bytes_per_second)}/s, `
     + `sent ${size(peer.tx.bytes_per_second)}/s, linked for ${duration(peer.linked_for)}`
     + (peer.refuses.length ? `; does not route ${peer.refuses.join(", ")} here` : "");
 }

@@ -1,6 +1,6 @@
 // Everything but the picture: head, problems, figures, peers, what was not carried, events.
 
-import { drawn, duration, element, keep, milliseconds, put, size } from "./figures.js";
+import { drawn, duration, element, keep, milliseconds, percent, put, size } from "./figures.js";
 
 const MOST_EVENTS = 500;
 const at = (id) => document.getElementById(id);
@@ -64,24 +64,25 @@ export function showPeers(rows) {
 
 function makeRow({ name, address, peer }) {
   const head = element("th", { scope: "row" }, name, element("small", {}, address));
-  if (!peer) return element("tr", { class: "gone" }, head, element("td", { colspan: 8 }));
+  if (!peer) return element("tr", { class: "gone" }, head, element("td", { colspan: 9 }));
   const cells = columns.map((kind) => element("td", { class: kind }, element("span", { class: "value" })));
-  for (const [i, kind] of [[1, "rtt"], [3, "rx"], [4, "tx"]]) cells[i].prepend(spark(kind));
+  for (const [i, kind] of [[2, "rtt"], [4, "rx"], [5, "tx"]]) cells[i].prepend(spark(kind));
   return element("tr", {}, head, ...cells);
 }
 
 function fill(tr, { peer, series, loss }) {
   const texts = [
     `${peer.direction === "dialed" ? "out" : "in"}, ${duration(peer.linked_for)}`,
-    milliseconds(peer.rtt), loss === null ? "–" : `${Math.round(100 * loss)}%`,
+    peer.transport.toUpperCase(), milliseconds(peer.rtt), loss === null ? "–" : percent(loss),
     `${size(peer.rx.bytes_per_second)}/s`, `${size(peer.tx.bytes_per_second)}/s`,
     size(peer.queued_bytes), String(peer.dropped_packets), peer.version,
   ];
   [...tr.cells].slice(1).forEach((cell, i) => put(cell.lastChild, texts[i]));
   const most = Math.max(...series.rx, ...series.tx, 1);
-  plot(tr.cells[2], series.rtt, Math.max(...series.rtt, 0.0001));
-  plot(tr.cells[4], series.rx, most);
-  plot(tr.cells[5], series.tx, most);
+  tr.cells[2].title = peer.udp ? peer.udp.why : "this node uses no UDP";
+  plot(tr.cells[3], series.rtt, Math.max(...series.rtt, 0.0001));
+  plot(tr.cells[5], series.rx, most);
+  plot(tr.cells[6], series.tx, most);
 }
 
 function spark(kind) {

@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 from tunmesh.observe.status_json import Json
-from tunmesh.units import duration, milliseconds, size
+from tunmesh.units import duration, milliseconds, percent, size
 
 SHOWN_EVENTS = 50
 _WIDE, _MEDIUM = "wide", "medium"  # columns that narrow screens leave out
@@ -63,13 +63,12 @@ def _figures(report: Json) -> Iterator[str]:
 
 
 def _peer(peer: Json) -> str:
-    unanswered = max(0, peer["pings"] - peer["pongs"] - 1)
-    loss = f"{100 * unanswered / peer['pings']:.0f}%" if peer["pings"] else "–"
     direction = "out" if peer["direction"] == "dialed" else "in"
     cells = (
         (f"{direction}, {duration(peer['linked_for'])}", _WIDE),
+        (peer["transport"].upper(), _MEDIUM),
         ("–" if peer["rtt"] is None else milliseconds(peer["rtt"]), ""),
-        (loss, ""),
+        ("–" if peer["loss"] is None else percent(peer["loss"]), ""),
         (f"{size(peer['rx']['bytes_per_second'])}/s", ""),
         (f"{size(peer['tx']['bytes_per_second'])}/s", _MEDIUM),
         (size(peer["queued_bytes"]), _WIDE),
@@ -84,7 +83,7 @@ def _unlinked(report: Json) -> Iterator[str]:
     for dial in report["dials"]:
         why = escape(dial["why"] or "being dialed")
         head = _name(dial["name"], dial["target"])
-        yield f'<tr class="gone">{head}<td colspan="8">{why}</td></tr>'
+        yield f'<tr class="gone">{head}<td colspan="9">{why}</td></tr>'
 
 
 def _name(name: str, addresses: str) -> str:
