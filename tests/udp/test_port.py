@@ -20,7 +20,7 @@ from tests.support import netns
 from tunmesh.host import udp_ports
 from tunmesh.host.namespaces import Namespace
 from tunmesh.udp.port import INDEX, Place, Port, Sent
-from tunmesh.udp.sockets import TURN_BYTES, UdpPort
+from tunmesh.udp.sockets.socket_port import TURN_BYTES, UdpPort
 
 reactor: Any = trial_reactor
 SO_NO_CHECK = 11  # asm-generic/socket.h
@@ -112,7 +112,8 @@ def add_address(namespace: Namespace, address: str) -> None:
 
 
 def at(port: UdpPort, host: str) -> Place:
-    return host, socket.socket(fileno=os.dup(port.fileno())).getsockname()[1]
+    with socket.socket(fileno=os.dup(port.fileno())) as same:
+        return host, same.getsockname()[1]
 
 
 class LoopbackTests(PortCase):
@@ -401,6 +402,11 @@ class CableTests(PortCase):
         for number in range(3):
             a.call_when_writable(partial(send, number))
         self.assertEqual(a.send(inboxes[0].datagram(100), 100, place), Sent.BLOCKED)
+        ping = Inbox(b)
+        self.assertEqual(a.send(ping.datagram(100), 100, place, ahead=True), Sent.DONE)
+        self.assertEqual(ping.total, 0)
+        await ping.holds(100)
+        self.assertLess(sum(inbox.total for inbox in inboxes), filled + 140_000)
         await inboxes[0].holds(filled + 140_000)
         await inboxes[1].holds(140_000)
         await inboxes[2].holds(140_000)
@@ -408,3 +414,6 @@ class CableTests(PortCase):
         for number in range(3):
             # In any stretch of turns each has about as many as the others.
             self.assertApproximates(turns[:15].count(number), 5, 1)
+        # The buffer has become as small as such a device needs it.
+        with socket.socket(fileno=os.dup(a.fileno())) as same:
+            self.assertLess(same.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), 100_000)

@@ -13,9 +13,8 @@ without IPv6.
 Buffers. What comes while the node is busy with other things, waits in the receive buffer: at
 5 Gbit/s 4 MiB are 7 ms, about two turns of the reactor under full load. It is more than
 net.core.rmem_max usually allows, which a process with NET_ADMIN may exceed. Of the kernel's memory
-a buffer takes only what is in it. What is sent waits in the send buffer until the network card has
-sent it. That is a queue without any fairness in front of the line, so it is short: SEND_BUFFER
-holds two full sends, 10 ms at 100 Mbit/s; the rest waits in the fair queues of the carriers.
+a buffer takes only what is in it. The send buffer begins with SEND_BUFFER; udp.sockets.send_buffer
+adapts it to the device.
 
 Sources: udp(7), ip(7), ipv6(7), socket(7), and net/ipv4/udp.c in the Linux tree.
 """

@@ -186,7 +186,7 @@ class NodeService(Service):
     def _datagrams(self, taken: Taken) -> Port | None:
         if taken.udp is None:
             return None
-        from tunmesh.udp.sockets import UdpPort  # nodes without UDP do not need it
+        from tunmesh.udp.sockets.socket_port import UdpPort  # nodes without UDP do not need it
 
         return UdpPort(self._reactor, taken.udp.socket, secrets.token_bytes)
 

@@ -12,10 +12,11 @@ nothing is answered, logged or allocated for it.
 **Sending** is at once or not at all, like writing to the tun. When the socket takes no more, the
 answer is BLOCKED, and whoever sends queues, since queues belong where flows take turns
 (link.fair_queue). Those that wait are called in the order in which they asked. While some wait,
-nobody else overtakes them, but for control datagrams (`ahead`): a ping that stands in the line of
-the data measures the line.
+nobody else overtakes them, but for control datagrams (`ahead`): they go as soon as there is room,
+and are not BLOCKED before very many of them wait. A ping that stands in the line of the data
+measures the line, and a path must not seem dead because the line is long.
 
-udp.sockets has the real port, testing.datagrams one in memory.
+udp.sockets.socket_port has the real port, testing.datagrams one in memory.
 """
 
 from __future__ import annotations

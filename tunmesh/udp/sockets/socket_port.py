@@ -27,12 +27,14 @@ from tunmesh.host.udp_ports import UDP_SEGMENT
 from tunmesh.logs import bugs
 from tunmesh.udp.port import Place, Reader, Sent
 from tunmesh.udp.readers import Readers, end_turn
-from tunmesh.udp.ways import BYTE_ORDER, Way, Ways
+from tunmesh.udp.sockets.send_buffer import SendBuffer
+from tunmesh.udp.sockets.ways import BYTE_ORDER, Way, Ways
 
 TURN_BYTES = 384 * 1024  # read in one turn of the reactor, at most
 # What a small datagram counts as in that: reading one costs as much as reading 4 KB.
 _LEAST = 4096
 _BUFFER = 1 << 16
+_MOST_FIRST = 256  # control datagrams that wait for room: one for each of so many peers
 _CONTROL = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(20)  # UDP_GRO, and a packet's address
 _log_bug = bugs.caught("datagrams were lost")
 
@@ -51,8 +53,10 @@ class UdpPort:
         self.open, self.close = self._readers.open, self._readers.close
         self._ways = Ways(bound, joins=_joins(bound))
         self._waiting: deque[Callable[[], None]] = deque()
-        # The end of datagrams that are sent one by one: those for which there was no room.
-        self._rest: tuple[bytes, int, Way] | None = None
+        # What goes before anything else as soon as there is room: control datagrams, and the end of
+        # datagrams that are sent one by one.
+        self._first: deque[tuple[bytes, int, Way]] = deque()
+        self._send_buffer = SendBuffer(bound, reactor.seconds)
         self._has_turn = False  # somebody who waited is being called
         self._is_full = False
         self._is_open = True
@@ -67,7 +71,7 @@ class UdpPort:
             self._reactor.removeWriter(self)
             self._socket.close()
             self._waiting.clear()
-            self._rest = None
+            self._first.clear()
 
     @property
     def strangers(self) -> int:
@@ -105,7 +109,7 @@ class UdpPort:
     # --- sending ---
 
     def send(self, data: bytes | memoryview, size: int, to: Place, *, ahead: bool = False) -> Sent:
-        if not ahead and not self._has_turn and (self._waiting or self._rest):
+        if not ahead and not self._has_turn and (self._waiting or self._first):
             return Sent.BLOCKED
         way = self._ways.get(to)
         if way is None:
@@ -120,14 +124,24 @@ class UdpPort:
             else:
                 return self._send_singly(data, size, way)
         except OSError as error:
-            return self._failed(error, data, size, way)
+            sent = self._failed(error, data, size, way)
+            if sent is Sent.BLOCKED and ahead and len(self._first) < _MOST_FIRST:
+                self._keep(data, size, way)
+                return Sent.DONE
+            return sent
         return Sent.DONE
+
+    def _keep(self, data: bytes | memoryview, size: int, way: Way) -> None:
+        self._first.append((bytes(data), size, way))
+        self._reactor.addWriter(self)
 
     def _failed(self, error: OSError, data: bytes | memoryview, size: int, way: Way) -> Sent:
         several = len(data) > size
         match error.errno:
             case errno.EAGAIN:
-                self._is_full = True
+                if not self._is_full:
+                    self._is_full = True
+                    self._send_buffer.filled()
                 return Sent.BLOCKED
             case errno.EMSGSIZE:
                 return Sent.TOO_BIG
@@ -163,8 +177,7 @@ class UdpPort:
                 if sent is not Sent.DONE and at == 0:
                     return sent
                 if sent is Sent.BLOCKED:
-                    self._rest = bytes(data[at:]), size, way
-                    self._reactor.addWriter(self)
+                    self._keep(data[at:], size, way)
                     break
         return Sent.DONE
 
@@ -175,12 +188,15 @@ class UdpPort:
 
     def doWrite(self) -> None:
         self._is_full = False
-        if self._rest is not None:
-            (data, size, way), self._rest = self._rest, None
+        self._send_buffer.drained()
+        for _ in range(len(self._first)):
+            data, size, way = first = self._first.popleft()
             if self._send_singly(data, size, way) is Sent.BLOCKED:
-                self._rest = data, size, way
+                self._first.appendleft(first)
+            if self._is_full:
+                return
         for _ in range(len(self._waiting)):
-            if self._is_full or self._rest is not None or not self._waiting:
+            if self._is_full or not self._waiting:
                 break
             self._has_turn = True
             try:
@@ -188,7 +204,7 @@ class UdpPort:
             except Exception as error:
                 _log_bug(error)
             self._has_turn = False
-        if not self._waiting and self._rest is None:
+        if not self._waiting and not self._first and self._is_open:
             self._reactor.removeWriter(self)
 
     def largest(self, to: Place) -> int | None:
@@ -201,7 +217,7 @@ class UdpPort:
         if self._is_open:
             self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._reactor.addReader(self)
-            if self._waiting or self._rest is not None:
+            if self._waiting or self._first:
                 self._reactor.addWriter(self)
 
     def fileno(self) -> int:

@@ -1,0 +1,1 @@
+"""The UDP port on a socket of the kernel."""
