@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from bench.attack.stage import connections_opened
 from tests.real.test_mesh import MeshCase
-from tests.support.realnode import RealNode, reactor
+from tests.support.realnode import HASTY, RealNode, reactor
 from tunmesh.dialing.dial_budget import BURST, RATE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -77,7 +77,7 @@ class ClaimTests(AttackCase):
         """A long-running node gets its address back after a restart, even if the claimant has taken
         it meanwhile."""
         self.ground.change(2, logging__level="debug")
-        first, second = await self.ground.linked(2)
+        first, second = await self.ground.linked(2, PYTHONPATH=HASTY)
         await second.logged("settled")
         self.attack("claims", 1)
         await self.claimed(first)
@@ -85,7 +85,7 @@ class ClaimTests(AttackCase):
         await second.ended
         await first.logged("unlinked", peer="node2")
         await self.claimed(first, 2)
-        self.ground.start(2)
+        self.ground.start(2, PYTHONPATH=HASTY)
         await first.logged("linked", peer="node2")
         await self.exchange(1, 2)
         await self.claimed(first)

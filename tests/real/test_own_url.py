@@ -13,9 +13,8 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.real.test_mesh import MeshCase
 from tests.real.test_nat import CLOSED, FORWARD, PUBLIC_PORT, RouterCase
-from tests.support.realnode import RealNode, reactor
+from tests.support.realnode import HASTY, RealNode, reactor
 
-HASTY = str(Path(__file__).parent.parent / "hasty")
 TUNMESH = str(Path(sys.executable).with_name("tunmesh"))
 
 
@@ -74,13 +73,7 @@ class ToldTests(RouterCase):
     timeout = 90
 
     def start_hastily(self) -> list[RealNode]:
-        environ = {**os.environ, "PYTHONPATH": HASTY}
-        return [
-            self.ground.run(
-                plan.number, "--config", str(self.ground.config(plan.number)), environ=environ
-            )
-            for plan in self.ground.plans
-        ]
+        return [self.ground.start(plan.number, PYTHONPATH=HASTY) for plan in self.ground.plans]
 
     async def says(self, number: int) -> str:
         """What the doctor says of a running node."""

@@ -42,9 +42,12 @@ reactor: Any = trial_reactor
 
 OWNER = Owner(65534, 65534)
 TUN = "tun1"
+QUICK_BOOTSTRAP = {"registrations": {"bootstrap_retry_interval": 0.5}}
 Event = Mapping[str, Any]
 
 _TWISTD = str(Path(sys.executable).with_name("twistd"))
+# On PYTHONPATH, it shortens some intervals of a node: see there.
+HASTY = str(Path(__file__).parent.parent / "hasty")
 THEN_EXEC = "\nimport os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 
 
@@ -140,6 +143,8 @@ class Ground:
         self._namespaces = list(self._underlay.namespaces)
         self.directory = short_directory(case)
         write_files(self.directory, self.plans, OWNER)
+        for plan in self.plans:
+            self.change(plan.number)
         self.secret = (self.directory / "secret").read_text()
 
     def namespace(self, number: int = 1) -> Namespace:
@@ -151,8 +156,11 @@ class Ground:
         return before
 
     def change(self, number: int = 1, **changes: object) -> None:
-        """Change the node's config: keys are paths such as `networking__tun_device_id`."""
+        """Change the node's config: keys are paths such as `networking__tun_device_id`. Without a
+        change of `process__timing` it looks for a bootstrap node that is not there at short
+        intervals."""
         config: Any = node_config(self.plans[number - 1], self.plans[0], OWNER)
+        config["tun_mesh"]["process"]["timing"] = QUICK_BOOTSTRAP
         for path, value in changes.items():
             *sections, key = path.split("__")
             section = config["tun_mesh"]
@@ -192,9 +200,9 @@ class Ground:
         self._case.addCleanup(self._end, node)
         return node
 
-    async def linked(self, count: int) -> list[RealNode]:
+    async def linked(self, count: int, **environ: str) -> list[RealNode]:
         """Start the first `count` nodes, and wait until each is linked with all others."""
-        nodes = [self.start(number) for number in range(1, count + 1)]
+        nodes = [self.start(number, **environ) for number in range(1, count + 1)]
         for node in nodes:
             for plan, peer in zip(self.plans, nodes, strict=False):
                 if peer is not node:

@@ -30,7 +30,7 @@ from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
 from tunmesh.node.settings import Host, Place, Reloadable, Settings
 from tunmesh.observe.explain import Explainer
-from tunmesh.status import Dropped, Health, KnownNode, Sample, Status
+from tunmesh.status import AutomaticAddress, Dropped, Health, KnownNode, Sample, Status
 from tunmesh.tls.listener import MeshPort, listening_factory
 from tunmesh.tls.transport import https_factory
 from tunmesh.wire.records import NodeRecord
@@ -179,6 +179,11 @@ class Node:
     def health(self) -> Health:
         """Whether this node is live and ready, and why. Costs little."""
         return self._readiness.health()
+
+    @property
+    def automatic(self) -> tuple[AutomaticAddress, ...]:
+        """How far it has come with each address that it chooses itself. Costs little."""
+        return self._addresses.statuses
 
     def sample(self) -> Sample:
         """The counters whose recent past is shown. Costs little."""

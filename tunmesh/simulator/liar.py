@@ -9,7 +9,7 @@ bye, and comes back. One identity chooses its addresses itself: those of others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_interface
 from typing import Any
@@ -142,9 +142,15 @@ class Liar(Member):
         """Hang up, with a word or without."""
         link.close(self._random.choice(sorted(messages.BYE_REASONS)))
 
-    def answer(self, link: Link, node_id: str) -> SignedRecord | None:
-        """What it says of a node to who asks: nothing, as a rule."""
-        genuine = self._invented.get(node_id) or self._genuine(node_id)
+    def answers(self, ids: Sequence[str]) -> Iterator[SignedRecord]:
+        """What it says of these nodes to who asks: nothing, as a rule."""
+        known = {**self._genuine(), **self._invented}
+        for node_id in ids:
+            answer = self._answer(node_id, known.get(node_id))
+            if answer is not None:
+                yield answer
+
+    def _answer(self, node_id: str, genuine: SignedRecord | None) -> SignedRecord | None:
         [lie] = self._random.choices(("silence", "truth", "forgery", "other"), self._taste)
         if genuine is None or lie == "silence":
             return None
@@ -157,12 +163,14 @@ class Liar(Member):
         node_key = self.new_key()
         return signing.sign(replace(model, id=node_key.id), node_key)
 
-    def _genuine(self, node_id: str) -> SignedRecord | None:
+    def _genuine(self) -> dict[str, SignedRecord]:
+        """What nodes say of themselves, by their ids."""
+        found: dict[str, SignedRecord] = {}
         for member in self.mesh.running():
             for link in member.node.links:
-                if link.record is not None and link.record.id == node_id:
-                    return link.signed
-        return None
+                if link.record is not None:
+                    found.setdefault(link.record.id, link.signed)
+        return found
 
 
 Deed = Callable[[Liar, "Identity", Link], None]
@@ -258,8 +266,7 @@ class Identity(IgnoringOwner):
             del self.links[link.node.name]
 
     def inquiry_received(self, link: Link, ids: Sequence[str]) -> None:
-        answers = [self._liar.answer(link, node_id) for node_id in ids[: sizes.MAX_INTRODUCED]]
-        link.conversation.introduce(answer for answer in answers if answer is not None)
+        link.conversation.introduce(list(self._liar.answers(ids[: sizes.MAX_INTRODUCED])))
 
 
 def _nothing(address: object) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from math import inf
 
 from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IReactorTime
@@ -43,6 +44,12 @@ class FakeClock:
 
     def getDelayedCalls(self) -> list[DelayedCall]:
         return [call for _, _, call in self._waiting if call.active()]
+
+    def until_next_call(self) -> float:
+        """How long nothing is due, in seconds; infinite without any call."""
+        while self._waiting and not self._waiting[0][2].active():
+            heappop(self._waiting)
+        return self._waiting[0][0] - self._now if self._waiting else inf
 
     def advance(self, seconds: float) -> None:
         """Advance by so many seconds, and run the calls that become due."""

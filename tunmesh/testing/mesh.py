@@ -118,7 +118,7 @@ class Member:
     @property
     def held(self) -> tuple[str, ...]:
         """The addresses that its node has chosen, and that are its own by now."""
-        return tuple(each.address.split("/")[0] for each in self.status.automatic if each.is_usable)
+        return tuple(each.address.split("/")[0] for each in self.node.automatic if each.is_usable)
 
     @property
     def address(self) -> str:
@@ -310,9 +310,11 @@ class Mesh:
         not come to hold within so many seconds."""
         start = self.clock.seconds()
         while not condition():
-            if self.clock.seconds() - start > within:
+            left = start + within - self.clock.seconds()
+            if left < 0:
                 raise AssertionError(f"not within {within:.0f} s: {self.story()}")
-            self.clock.advance(0.01)
+            # While nothing is due nothing changes.
+            self.clock.advance(max(0.01, min(self.clock.until_next_call(), left)))
         return self.clock.seconds() - start
 
     # --- looking ---
