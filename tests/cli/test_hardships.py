@@ -293,6 +293,7 @@ class WrongSocketTests(unittest.TestCase):
 
     async def test_silent(self) -> None:
         """A server that accepts the request and never answers times out."""
+        self.patch(Client, "timeout", 0.05)
         await self._refused(Silent)
 
     async def test_hangs_up(self) -> None:

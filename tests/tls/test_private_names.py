@@ -178,7 +178,7 @@ class Fallback(SynchronousTestCase):
             "tests.tls.test_listener",
             "tests.auth.test_splice",
             "tests.link.test_link",
-            "tests.node",
+            *(f"tests.node.test_{name}" for name in ("node", "healing", "packets", "rotation")),
         ]
         code = "import sys; from tunmesh.tls.bulk import why_stock; sys.exit(not why_stock)"
         trial = ["-m", "twisted.trial", "--temp-directory", str(Path(self.mktemp()).absolute())]
