@@ -16,8 +16,10 @@ from tests.packets.test_udp_segments import datagram
 from tests.packets.test_virtio import PLAIN, ip_packet, segment4, segment6
 from tests.support import configs
 from tests.support.nameservers import answer, query
+from tests.support.segmentation import tcp_frame, udp_frame
 from tests.wire.test_messages import PAYLOADS, RECORD_BYTES
 from tunmesh.assigner import wire
+from tunmesh.wire.datagrams import HEAD, TCP, TRAILER, UDP, WHOLE
 from tunmesh.wire.netstring import encode
 from tunmesh.wire.proofs import Claim, decode_shown
 
@@ -34,6 +36,7 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
         "handshake": _handshake(),
         "packet": _packet(),
         "segments": _segments(),
+        "datagrams": _datagrams(),
         "gossip": _gossip(),
         "dns": _dns(),
         "assigner": _assigner(),
@@ -145,6 +148,46 @@ def _segments() -> dict[str, bytes]:
         "two-flows": b"\0" + b"\1\5\0\x05" + b"\3\5\0\x05" + b"\1\5\0\x05",
         "fragments": b"\0" + b"\x0d\5\0\x05",
         "large": b"\0" + b"\1\x09\0\2" + b"\1\x0a\0\2",
+    }
+
+
+def _datagrams() -> dict[str, bytes]:
+    # A frame: what, payload, options of IP and TCP, unit, flags (TCP); what, payload, unit (UDP).
+    tcp4, tcp6 = b"\x13\x07\0\3\0\x99", b"\0\x07\2\0\0\x10"
+    udp, other = b"\x09\x05\3", b"\x0d\x04"
+    all_kinds = b"\0\0\3" + tcp4 + tcp6 + udp + other
+    bulk, joined = tcp_frame(bytes(90))[:62], udp_frame(bytes(90))[:38]
+
+    def slice_of(head: bytes, number: int, offset: int, total: int, kind: int) -> bytes:
+        """100 bytes of payload, with these headers."""
+        return (
+            b"\3"
+            + bytes((len(head),))
+            + head
+            + TRAILER.pack(number, offset, total, len(head), kind)
+        )
+
+    return {
+        "whole": all_kinds,
+        "hole": all_kinds + b"\x18\x0e\xf8\xf8",
+        "reordered": all_kinds + b"\x1b\x13\x0b\xf8\xf8",
+        "doubled": all_kinds + b"\x50\4\1\4\7\5\xf8\xf8",
+        "small": b"\0\1\0" + tcp4 + b"\x18\x0e\x18\x0e\x18\x0d\xf8",
+        "stranger": b"\1\x7f" + HEAD.pack(9, 1) + bytes(300),
+        "edited": b"\2\0" + tcp4 + b"\0\1\7\5\0\0\0\1\2\3",
+        "edited-other": b"\2\0" + other + b"\0\1\6\5\0\0\0\1\2\3",
+        "made-up-tcp": b"\3"
+        + slice_of(bulk, 0, 0, 900, TCP)
+        + b"\0"
+        + slice_of(bulk, 1, 100, 900, TCP),
+        "made-up-udp": b"\3"
+        + slice_of(joined, 0, 0, 900, UDP)
+        + b"\1"
+        + slice_of(joined, 2, 200, 900, UDP),
+        "made-up-whole": b"\3"
+        + slice_of(bytes(10), 0, 0, 200, WHOLE)
+        + b"\1"
+        + slice_of(bytes(10), 1, 100, 200, WHOLE),
     }
 
 

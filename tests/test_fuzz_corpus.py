@@ -58,6 +58,10 @@ class Corpus(unittest.SynchronousTestCase):
         """Datagrams are joined and split without loss."""
         self.replays("segments")
 
+    def test_datagrams(self) -> None:
+        """Of frames that arrive over UDP nothing is changed, whatever was lost."""
+        self.replays("datagrams")
+
     def test_gossip(self) -> None:
         """Lying members do not confuse a roster."""
         self.replays("gossip")

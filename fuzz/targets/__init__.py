@@ -12,6 +12,7 @@ TARGETS = (
     "handshake",
     "packet",
     "segments",
+    "datagrams",
     "gossip",
     "config",
     "dns",

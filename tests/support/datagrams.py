@@ -7,8 +7,17 @@ from collections.abc import Iterable, Sequence
 
 from tests.support.segmentation import CWR, FIN, PSH, Packet, parsed, segmented
 from tunmesh.packets import virtio
+from tunmesh.udp.aead import sealing
 from tunmesh.udp.session import Session
-from tunmesh.wire.datagrams import MAX_DATAGRAM, MAX_SEGMENTS
+from tunmesh.wire.datagrams import (
+    CLIENT,
+    EPOCH_BITS,
+    HEAD,
+    MAX_DATAGRAM,
+    MAX_SEGMENTS,
+    TAG,
+    key_context,
+)
 
 
 def export(context: bytes) -> bytes:
@@ -21,6 +30,15 @@ def two_ends() -> tuple[Session, Session]:
     client, server = Session(export, True, 7), Session(export, False, 9)
     client.send_index, server.send_index = 9, 7
     return client, server
+
+
+def datagram_of(plaintext: bytes, counter: int = 1) -> bytes:
+    """A datagram of the client's for the server, whatever it says."""
+    head = HEAD.pack(9, counter)
+    seal = sealing(export(key_context(CLIENT, counter >> EPOCH_BITS)))
+    ciphertext = bytearray(len(plaintext) + TAG)
+    seal(head, plaintext, None, memoryview(ciphertext))
+    return head + ciphertext
 
 
 def sealed(session: Session, frames: Sequence[bytes], size: int) -> list[bytes]:

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from tests.support.datagrams import export, received, sealed, two_ends
+from tests.support.datagrams import datagram_of, export, received, sealed, two_ends
 from tests.udp.test_session import BULK, JOINED, PING, PLAIN
 from tunmesh.packets import virtio
-from tunmesh.udp.aead import sealing
 from tunmesh.udp.session import Session
 from tunmesh.udp.window import SIZE
 from tunmesh.wire.datagrams import (
@@ -30,16 +29,6 @@ from tunmesh.wire.datagrams import (
 )
 
 EPOCH = 1 << EPOCH_BITS
-
-
-def of_member(plaintext: bytes, counter: int = 1) -> bytes:
-    """A datagram of the client's, whatever it says."""
-    head = HEAD.pack(9, counter)
-    out = bytearray(len(plaintext) + 16)
-    sealing(export(key_context(b"c", counter >> EPOCH_BITS)))(
-        head, plaintext, None, memoryview(out)
-    )
-    return head + out
 
 
 class Keys(unittest.SynchronousTestCase):
@@ -97,8 +86,8 @@ class Epochs(unittest.SynchronousTestCase):
         client, server = two_ends()
         client._counter = EPOCH - 1
         last, first = sealed(client, [PING, PING], 1472)
-        self.assertEqual(last, of_member(PING[10:] + PING[:10] + _whole(PING), EPOCH - 1))
-        self.assertEqual(first, of_member(PING[10:] + PING[:10] + _whole(PING), EPOCH))
+        self.assertEqual(last, datagram_of(PING[10:] + PING[:10] + _whole(PING), EPOCH - 1))
+        self.assertEqual(first, datagram_of(PING[10:] + PING[:10] + _whole(PING), EPOCH))
         self.assertEqual(received(server, [first, last]), [PING, PING])
 
     def test_leap(self) -> None:
@@ -119,9 +108,9 @@ class Epochs(unittest.SynchronousTestCase):
         whole = PING[10:] + PING[:10] + _whole(PING)
         for epoch in (1, 2, 3):
             counter = epoch * EPOCH + 9000
-            self.assertEqual(received(server, [of_member(whole, counter)]), [PING])
+            self.assertEqual(received(server, [datagram_of(whole, counter)]), [PING])
         self.assertEqual(asked, [key_context(b"c", epoch) for epoch in (2, 3, 4)])
-        self.assertEqual(received(server, [of_member(whole, 2 * EPOCH)]), [])
+        self.assertEqual(received(server, [datagram_of(whole, 2 * EPOCH)]), [])
         self.assertEqual(server.replayed, 1)
         self.assertEqual(len(server._open), 3)
 
@@ -232,7 +221,7 @@ class Nonsense(unittest.SynchronousTestCase):
     def check(self, *plaintexts: bytes) -> list[bytes]:
         _, server = two_ends()
         got = received(
-            server, [of_member(text, 1 + counter) for counter, text in enumerate(plaintexts)]
+            server, [datagram_of(text, 1 + counter) for counter, text in enumerate(plaintexts)]
         )
         self.assertEqual(server.received, len(plaintexts))
         self.assertTrue(all(len(frame) <= 65_535 + 255 for frame in got))
@@ -301,7 +290,7 @@ class Nonsense(unittest.SynchronousTestCase):
         for ahead, size, head, trailer in datagrams:
             counter += ahead
             text = bytes(size) + head + TRAILER.pack(*trailer)
-            for frame in received(server, [of_member(text, counter)]):
+            for frame in received(server, [datagram_of(text, counter)]):
                 virtio.well_formed(frame)
                 self.assertLessEqual(len(frame), 65_535 + 255)
 
