@@ -223,7 +223,7 @@ class Runs:
         # Room for the run, and behind it for a plaintext of this size.
         if self._at + total - offset + length + GAP > ARENA:
             self._next_arena()
-        if self._at != at or self._arenas[-1] is not arena:
+        if self._at != at:
             self._arenas[-1].view[self._at : self._at + length] = arena.view[at : at + length]
         self._headers, self._start, self._offset, self._total = headers, self._at, offset, total
 
