@@ -100,6 +100,7 @@ class ChoiceTests(unittest.SynchronousTestCase):
             begun = self.now
             while not self.decide(DISTANT, after=0.5):
                 self.assertIn("UDP stopped working", self.choice.reason)
+                self.assertTrue(self.choice.is_waiting)
             waits.append(self.now - begun - 0.5)
         self.assertEqual(waits[:4], [FIRST_WAIT, 2.0, 4.0, 8.0])
         self.assertLessEqual(max(waits), LONGEST_WAIT)

@@ -18,7 +18,7 @@ from tunmesh.errors import OperatorError
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json
 
-_MOST_NAMED = 5  # nodes in one line, and reasons
+_MOST_NAMED = 5  # nodes in one line
 _COLOURS = {"ok": "green", "?": "yellow", "NO": "red"}
 
 
@@ -76,18 +76,18 @@ def _transports(status: Json) -> Iterator[tuple[str, str]]:
     node, peers = status["node"], status["peers"]
     if node["transport"] == "tcp" or not peers:
         return
-    blocked: dict[str, list[str]] = {}
-    for peer in peers:
-        if peer["udp"] is not None and not peer["udp"]["address"]:
-            blocked.setdefault(peer["udp"]["why"], []).append(peer["name"])
-    for why, names in list(blocked.items())[:_MOST_NAMED]:
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        yield "?", f"no UDP with {', '.join(names[:_MOST_NAMED])}{more}, TCP is used: {why}"
+    blocked = [
+        f"{peer['name']} ({peer['udp']['why']})"
+        for peer in peers
+        if peer["udp"] is not None and not peer["udp"]["address"]
+    ]
     if blocked:
+        more = f" and {len(blocked) - _MOST_NAMED} more" if len(blocked) > _MOST_NAMED else ""
+        yield "?", f"no UDP with {', '.join(blocked[:_MOST_NAMED])}{more}: TCP is used"
         yield "?", f"where UDP is wanted, let it through to port {node['port']} of both nodes"
-    count = sum(peer["transport"] == "udp" for peer in peers)
-    free = len(peers) - sum(map(len, blocked.values()))
-    yield "ok", f"UDP gets through to {free} of {len(peers)} nodes, and is used with {count}"
+    if len(blocked) < len(peers):
+        free = f"UDP gets through to {len(peers) - len(blocked)} of {len(peers)} nodes"
+        yield "ok", f"{free}, and is used with {sum(peer['transport'] == 'udp' for peer in peers)}"
 
 
 def _say(verdict: str, text: str) -> None:

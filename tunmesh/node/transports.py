@@ -211,7 +211,8 @@ class Transports:
         for number, way in enumerate(self._ways.values()):
             traffic = way.peer.traffic
             exchanged = traffic.rx_packets + traffic.tx_packets
-            if exchanged != way.exchanged or (number + self._looks) % IDLE == 0:
+            is_turn = (number + self._looks) % IDLE == 0
+            if exchanged != way.exchanged or way.choice.is_waiting or is_turn:
                 way.exchanged = exchanged
                 with bugs.logged(f"the transport of {way.peer.record.name} is not chosen anew"):
                     self._look_at(way)

@@ -78,18 +78,19 @@ def _gone(status: Status) -> Iterator[str]:
 
 
 def _without_udp(status: Status) -> Iterator[str]:
-    """Nodes that are reached over TCP although the operator demands UDP, by the reason."""
-    if status.transport != "udp":
-        return
-    peers: dict[str, list[str]] = {}
-    for peer in status.peers:
-        if peer.transport != "udp":
-            why = "this node uses no UDP" if peer.udp is None else peer.udp.why
-            peers.setdefault(why, []).append(peer.record.name)
-    for why, names in list(peers.items())[:MAX_NAMED]:
-        are = "is" if len(names) == 1 else "are"
-        who = f"{_some(sorted(names))} {are} reached over TCP"
-        yield f"networking/transport is udp, but {who}: {why}"
+    """Nodes that are reached over TCP although the operator demands UDP, and why."""
+    if status.transport == "udp":
+        named = [
+            f"{peer.record.name} ({peer.udp.why if peer.udp else 'this node uses no UDP'})"
+            for peer in status.peers
+            if peer.transport != "udp"
+        ]
+        if named:
+            count = f"{len(named)} node{_s(len(named))}"
+            yield (
+                f"networking/transport is udp, but packets to {count} go over TCP: "
+                f"{_some(sorted(named))}"
+            )
 
 
 def _duplicates(status: Status) -> Iterator[str]:

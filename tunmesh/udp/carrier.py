@@ -153,9 +153,9 @@ class UdpCarrier:
 
     def controls_came(self, session: Session, controls: Controls, source: Place) -> None:
         now = self._clock.seconds()
-        for message, _ in controls:
+        for message, size in controls:
             match udp_pings.decode(message):
-                case udp_pings.Ping() as ping:
+                case udp_pings.Ping() as ping if size >= udp_pings.PING_SIZE:
                     received, highest = session.received, session.highest
                     self._run(self.path.ping_came(now, ping, source, received, highest))
                 case udp_pings.Pong() as pong:

@@ -72,6 +72,7 @@ class Choice:
     def __init__(self, transport: Transport) -> None:
         self.is_udp = False
         self.reason = ""
+        self.is_waiting = False  # a path is there, and has to be there for longer
         self._transport = transport
         self._tcp_loss = _TcpLoss()
         self._usable_since: float | None = None
@@ -95,11 +96,13 @@ class Choice:
             if self.is_udp:
                 self._losses.append(now)
             self._usable_since = None
+            self.is_waiting = False
             return False, facts.udp_why_not
         if self._usable_since is None:
             self._usable_since = now
         wait = self._wait(now)
-        if not self.is_udp and now < self._usable_since + wait:
+        self.is_waiting = not self.is_udp and now < self._usable_since + wait
+        if self.is_waiting:
             times = "once" if len(self._losses) == 1 else f"{len(self._losses)} times"
             return False, (
                 f"UDP stopped working {times} in {REMEMBERED / 60:.0f} min: "
