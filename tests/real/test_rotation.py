@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.real.test_mesh import IPV4, MEGABYTE, PATIENCE, MeshCase
-from tests.support.realnode import OWNER, RealNode, reactor
+from tests.support.realnode import HASTY, OWNER, RealNode, reactor
 from tunmesh.cli.main import main
 from tunmesh.localmesh.pinger import Pinger
 
@@ -56,7 +56,7 @@ class Traffic:
                 self.lost += 1
             else:
                 self.answered += 1
-            await deferLater(reactor, 0.02)
+            await deferLater(reactor, 0.1)
 
     async def stop(self) -> None:
         self._goes_on = False
@@ -100,7 +100,7 @@ class RotationTests(MeshCase):
         for number in STAYING:
             self.configure(number, secret_file="secret")
         self.configure(OUT, secret_file="kept")
-        nodes = await self.ground.linked(5)
+        nodes = await self.ground.linked(5, PYTHONPATH=HASTY)
         traffic = Traffic(self)
         self.addCleanup(traffic.stop)
         self.assertIn("This node is linked with 4 peers, all by", await self.rotate())
