@@ -28,8 +28,9 @@ class RouterCase(MeshCase):
     )
     nodes = 4
 
-    def behind_router(self, number: int, rules: str) -> None:
-        """Put a node behind a router with these nftables rules in addition to masquerading."""
+    def behind_router(self, number: int, rules: str) -> Namespace:
+        """Put a node behind a router with these nftables rules in addition to masquerading; returns
+        the router."""
         inside = Namespace.create()
         self.addCleanup(inside.close)
         router = self.ground.move(number, inside)
@@ -49,6 +50,7 @@ class RouterCase(MeshCase):
             subprocess.run(["nft", "-f", "-"], input=MASQUERADE + rules, text=True, check=True)
         with inside, IPRoute() as ip:
             ip.route("add", dst="default", gateway=f"192.168.{number}.1")
+        return router
 
     def tell(self, number: int, port: int) -> None:
         """Have a node advertise this port of its own or its router's address, and bootstrap from

@@ -19,13 +19,13 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 
 from tunmesh.addresses import Target
-from tunmesh.dataplane.drops import DropReason
 from tunmesh.link import penalty
 from tunmesh.link.interfaces import Export
 from tunmesh.link.memory_budget import Account
 from tunmesh.rate_limit import TokenBucket
 from tunmesh.status import UdpCounts
 from tunmesh.timers import Timer
+from tunmesh.udp import outbox
 from tunmesh.udp.outbox import Outbox
 from tunmesh.udp.path import Command, Path, Send
 from tunmesh.udp.port import Place, Port, Sent
@@ -34,8 +34,10 @@ from tunmesh.udp.session import Session
 from tunmesh.udp.sessions import Controls, Sessions
 from tunmesh.wire import udp_pings
 
+TELL_AGAIN = 0.1  # seconds after which the path is told again where datagrams come from
 
-class Owner(Protocol):
+
+class Owner(outbox.Owner, Protocol):
     """Whoever chose this carrier."""
 
     def received(self, frames: list[memoryview]) -> int:
@@ -43,11 +45,6 @@ class Owner(Protocol):
 
     def read_ended(self) -> None:
         """All that came with one read has been received."""
-
-    def packets_dropped(self, reason: DropReason, count: int) -> None: ...
-
-    def send_instead(self, frames: list[bytes]) -> None:
-        """Send these packets by another carrier."""
 
     def path_changed(self) -> None:
         """There is a path now, or another one, or none any more."""
@@ -70,11 +67,12 @@ class UdpCarrier:
     ) -> None:
         self.path = path
         self.is_deaf = False  # what comes is not decrypted
-        self.source: Place | None = None  # where the newest authentic datagram came from
+        self.source: Place | None = None  # of the newest authentic datagram, if that is in use
         self._owner = owner
         self._clock = clock
+        self._told: tuple[Place | None, float] = None, 0.0  # to the path: which source, and when
         self._sessions = Sessions(self, port, clock, scratch, self._session_changed)
-        self._outbox = Outbox(self, port, clock, account)
+        self._outbox = Outbox(owner, port, clock, account, self._refused)
         self._useless = TokenBucket(penalty.BURST, penalty.RATE, clock.seconds())
         self._rest = Timer(clock)  # until it listens again
         self._wake = Timer(clock)  # when the path wants to be asked
@@ -147,9 +145,14 @@ class UdpCarrier:
     # --- what comes (udp.sessions.Listener) ---
 
     def came_from(self, source: Place) -> None:
-        self.source = source
-        self._note_useless(1)
-        self._run(self.path.came_from(self._clock.seconds(), source))
+        now = self._clock.seconds()
+        if source != self._told[0]:
+            self._note_useless(1)
+        elif now < self._told[1] + TELL_AGAIN:
+            return
+        self._told = source, now
+        self._run(self.path.came_from(now, source))
+        self._know_source()
 
     def controls_came(self, session: Session, controls: Controls, source: Place) -> None:
         now = self._clock.seconds()
@@ -180,22 +183,15 @@ class UdpCarrier:
     def _listen(self) -> None:
         self.is_deaf = False
 
-    # --- what is sent (udp.outbox.Owner) ---
+    # --- the path ---
 
-    def packets_dropped(self, reason: DropReason, count: int) -> None:
-        self._owner.packets_dropped(reason, count)
-
-    def send_instead(self, frames: list[bytes]) -> None:
-        self._owner.send_instead(frames)
-
-    def refused(self, sent: Sent) -> None:
+    def _refused(self, sent: Sent) -> None:
+        """This host does not send what it was given."""
         now, size = self._clock.seconds(), self.path.size
         if sent is Sent.TOO_BIG:
             self._run(self.path.too_big(now))
         if self.path.size == size:
             self._run(self.path.unreachable(now))
-
-    # --- the path ---
 
     def _session_changed(self) -> None:
         if self._sessions.for_sending is None:
@@ -222,6 +218,11 @@ class UdpCarrier:
 
     def _aim(self) -> None:
         self._outbox.aim(self._sessions.for_sending, self.path.address, self.path.size)
+        self._know_source()
+
+    def _know_source(self) -> None:
+        """As long as datagrams come from the address in use, the path need not hear of it."""
+        self.source = self.path.address if self.path.address == self._told[0] else None
 
     def _wake_up(self) -> None:
         """Ask the path again when it wants to be asked."""

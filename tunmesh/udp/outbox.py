@@ -11,7 +11,7 @@ owner, who has another carrier for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from operator import length_hint
 from typing import Protocol
@@ -31,24 +31,29 @@ Bursts = Iterator[tuple[bytes | memoryview, int]]  # datagrams, and how long eac
 
 
 class Owner(Protocol):
-    """What an outbox tells."""
+    """Whose packets they are."""
 
     def packets_dropped(self, reason: DropReason, count: int) -> None: ...
 
     def send_instead(self, frames: list[bytes]) -> None:
         """Send these packets by another carrier."""
 
-    def refused(self, sent: Sent) -> None:
-        """This host does not send datagrams that are so large, or none at all. The owner aims again
-        before this returns: at smaller ones, or nowhere."""
-
 
 class Outbox:
-    """Of one peer. `account`: what waits for it."""
+    """Of one peer. `account`: what waits for it. `refused(why)` is called when this host does not
+    send datagrams that are so large, or none at all. It aims again: at smaller ones, or nowhere."""
 
-    def __init__(self, owner: Owner, port: Port, clock: IReactorTime, account: Account) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        port: Port,
+        clock: IReactorTime,
+        account: Account,
+        refused: Callable[[Sent], None],
+    ) -> None:
         self.dropped = 0  # packets
         self._owner = owner
+        self._refused = refused
         self._port = port
         self._clock = clock
         self._account = account
@@ -147,7 +152,7 @@ class Outbox:
     def _failed(self, sent: Sent, unsealed: Iterator[bytes], sealed: int) -> None:
         self._drop(DropReason.UDP_REFUSED, sealed)
         if self._to is not None:
-            self._owner.refused(sent)
+            self._refused(sent)
         self._write(unsealed)
 
     # --- later ---

@@ -36,10 +36,10 @@ class Listener(Protocol):
 
     @property
     def source(self) -> Place | None:
-        """Where the newest authentic datagram came from, as it was told."""
+        """Where the newest authentic datagram may come from without being told."""
 
     def came_from(self, source: Place) -> None:
-        """The newest authentic datagram came from another place than the one before it."""
+        """The newest authentic datagram came from another place than `source`."""
 
     def controls_came(self, session: Session, controls: Controls, source: Place) -> None:
         """Control messages came."""
