@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
-from bench.conversations import Harm
+from bench.conversations import KINDS, Harm
 from bench.realmesh import PATIENCE, Changes, RealMesh, numbers
+from tunmesh.localmesh.plan import LISTEN_PORT
 from tunmesh.localmesh.processes import MeshError
 
 STEADY = (1, 2)  # these nodes are never restarted: they are the ones that must not grow
@@ -19,17 +21,29 @@ PULLED = (1.0, 8.0)  # seconds that a cable is unplugged; a link survives 15
 SETTLE_CABLE = 20.0
 SETTLE_START = 5.0
 RELOADED = 3.0  # seconds for all nodes to adopt a change
+UDP_FAULTS = {  # rules for nft(8): what happens to datagrams at a node
+    "UDP blocked": (f"udp dport {LISTEN_PORT} drop", f"iifname eth0 udp dport {LISTEN_PORT} drop"),
+    "UDP not sent": (f"udp dport {LISTEN_PORT} drop",),
+    "large UDP": (f"udp dport {LISTEN_PORT} meta length > 1300 drop",),
+    "UDP loss": (
+        f"udp dport {LISTEN_PORT} numgen random mod 100 < 2 drop",
+        f"iifname eth0 udp dport {LISTEN_PORT} numgen random mod 100 < 2 drop",
+    ),
+}
+FAULTY = (3.0, 12.0)  # seconds that such a fault lasts
+SPARED = ("tcp", "http")  # conversations that must not notice it
+SETTLE_UDP = 3.0
 
 
 class Churn:
-    """Events, until it is cancelled. `settings` are those of all nodes."""
+    """Events, until it is cancelled. `settings_of(number)`: those of a node."""
 
     def __init__(
         self,
         mesh: RealMesh,
         harm: Harm,
         draw: random.Random,
-        settings: Changes,
+        settings_of: Callable[[int], Changes],
         note: Callable[[str], None],
     ) -> None:
         self.healed: dict[str, list[float]] = {}
@@ -38,7 +52,7 @@ class Churn:
         self._mesh = mesh
         self._harm = harm
         self._draw = draw
-        self._settings = settings
+        self._settings_of = settings_of
         self._note = note
         self._secret = (mesh.directory / "secret").read_text()
         self._events: dict[str, Callable[[], Awaitable[None]]] = {
@@ -46,6 +60,7 @@ class Churn:
             "TERM": lambda: self._restart("TERM"),
             "cable": self._pull,
             "secret": self._rotate,
+            **{name: partial(self._trouble, rules) for name, rules in UDP_FAULTS.items()},
         }
 
     async def go_on(self) -> None:
@@ -87,6 +102,18 @@ class Churn:
         self._mesh.plug_cable(number)
         self._harm.end(number, SETTLE_CABLE)
 
+    async def _trouble(self, rules: Sequence[str]) -> None:
+        """Something happens to a node's UDP for a while. Streams go on, over TCP if need be."""
+        number = self._draw.choice(numbers(self._mesh))
+        harmed = [kind for kind in KINDS if kind not in SPARED]
+        self._harm.begin(number, harmed)
+        self._mesh.firewall(number, *rules)
+        try:
+            await self._mesh.rest(self._draw.uniform(*FAULTY))
+        finally:
+            self._mesh.firewall(number)
+            self._harm.end(number, SETTLE_UDP, harmed)
+
     async def _rotate(self) -> None:
         """Change the secret: all nodes accept the new one first, then all offer it. No node is
         harmed."""
@@ -94,7 +121,7 @@ class Churn:
         for offered, accepted in ((self._secret, new), (new, self._secret)):
             for number in numbers(self._mesh):
                 auth = {"clustering__auth": {"secrets": [offered, accepted]}}
-                self._mesh.configure(number, {**self._settings, **auth})
+                self._mesh.configure(number, {**self._settings_of(number), **auth})
                 self._mesh.signal(number, "HUP")
                 self._mesh.process(number).may_end = False  # not a reason to end the soak
             await self._mesh.rest(RELOADED)

@@ -17,7 +17,7 @@ import random
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -56,22 +56,28 @@ def expected(offset: int, size: int) -> bytes:
     return _TWICE[begin : begin + size]
 
 
+KINDS = ("tcp", "udp", "ping", "http")  # of conversations
+
+
 class Harm:
-    """When each node was harmed, which excuses losses."""
+    """When each node was harmed, which excuses losses of some kinds of conversations."""
 
     def __init__(self) -> None:
-        self._until: dict[int, float] = {}
+        self._until: dict[tuple[int, str], float] = {}
 
-    def begin(self, number: int) -> None:
-        self._until[number] = float("inf")
+    def begin(self, number: int, kinds: Sequence[str] = KINDS) -> None:
+        self._set(number, kinds, float("inf"))
 
-    def end(self, number: int, settle: float) -> None:
+    def end(self, number: int, settle: float, kinds: Sequence[str] = KINDS) -> None:
         """The node is whole again, or will be after that many seconds."""
-        self._until[number] = time.monotonic() + settle
+        self._set(number, kinds, time.monotonic() + settle)
 
-    def excuses(self, ends: tuple[int, int], since: float) -> bool:
+    def _set(self, number: int, kinds: Sequence[str], until: float) -> None:
+        self._until |= dict.fromkeys(((number, kind) for kind in kinds), until)
+
+    def excuses(self, kind: str, ends: tuple[int, int], since: float) -> bool:
         """Whether either end was harmed at some time since then."""
-        return any(self._until.get(end, 0.0) >= since for end in ends)
+        return any(self._until.get((end, kind), 0.0) >= since for end in ends)
 
 
 class Tally:
@@ -84,7 +90,7 @@ class Tally:
 
     def failed(self, kind: str, ends: tuple[int, int], since: float, why: str) -> None:
         """A conversation failed. An error, unless it is excused."""
-        if self.harm.excuses(ends, since):
+        if self.harm.excuses(kind, ends, since):
             self.counts[f"{kind}_excused"] += 1
         else:
             self.counts[f"{kind}_lost"] += 1

@@ -3,11 +3,12 @@
     python -m bench.soak [--minutes 60] [--nodes 5] [--seed N] [--out FILE]
 
 TCP transfers, datagrams, pings and HTTP pages cross the mesh all the time and are checked to the
-last byte, while nodes are killed, restarted, disconnected and given new secrets (bench.churn).
-Sessions are short, so that links are renewed constantly too. Nodes 1 and 2 are never restarted:
-their memory, open files and delayed calls must not grow. The exit code is 0 if every verdict is
-good. The file has all readings and is rewritten every minute, so that an interrupted soak leaves
-its data.
+last byte, while nodes are killed, restarted, disconnected and given new secrets, and while UDP is
+blocked or lost (bench.churn). Packets go over UDP between most nodes; one chooses, and one has TCP
+only. Sessions are short, so that links are renewed constantly too. Nodes 1 and 2 are never
+restarted: their memory, open files and delayed calls must not grow. The exit code is 0 if every
+verdict is good. The file has all readings and is rewritten every minute, so that an interrupted
+soak leaves its data.
 """
 
 from __future__ import annotations
@@ -28,20 +29,27 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from bench.churn import STEADY, Churn
-from bench.conversations import Conversations, Harm, Tally
+from bench.conversations import KINDS, Conversations, Harm, Tally
 from bench.gauges import GAUGES, WARM, Reading, growth, read_node
-from bench.realmesh import RealMesh, cpu_seconds, numbers, run_reactor
+from bench.realmesh import Changes, RealMesh, cpu_seconds, numbers, run_reactor
 from tunmesh.errors import OperatorError
 from tunmesh.localmesh.processes import MeshError
 
-SETTINGS = {"process__timing": {"auth": {"session_max_age": 60}}}
+TRANSPORTS = {4: "auto", 5: "tcp"}  # by node; all others: udp
 STREAMS = 4  # concurrent transfers
 READ_PAUSE = 5.0  # seconds between two readings
 SAVE_PAUSE = 60.0
 LEAVE_PATIENCE = 10.0
 # Losses of datagrams and pings between unharmed nodes that a busy machine may cause.
 TOLERATED_LOSS = 0.01
-KINDS = ("tcp", "udp", "ping", "http")
+
+
+def settings_of(number: int) -> Changes:
+    """The settings of a node."""
+    return {
+        "process__timing": {"auth": {"session_max_age": 60}},
+        "networking__transport": TRANSPORTS.get(number, "udp"),
+    }
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Soak:
         self._harm = Harm()
         self.tally = Tally(self._harm)
         self._conversations = Conversations(mesh, self.tally, draw)
-        self._churn = Churn(mesh, self._harm, draw, SETTINGS, self.tally.note)
+        self._churn = Churn(mesh, self._harm, draw, settings_of, self.tally.note)
         self._readings: list[Reading] = []
         self._began = time.monotonic()
         self._busy = 0.0  # CPU seconds of the steady nodes at the last reading
@@ -76,7 +84,7 @@ class Soak:
     async def run(self) -> None:
         """Raises MeshError if the mesh cannot even be started."""
         for number in numbers(self._mesh):
-            self._mesh.configure(number, SETTINGS)
+            self._mesh.configure(number, settings_of(number))
         await self._mesh.start_all()
         await self._conversations.serve()
         talk = self._conversations
@@ -153,6 +161,8 @@ class Soak:
             good, lost = counts[kind], counts[f"{kind}_lost"]
             limit = int(good * TOLERATED_LOSS) if kind in ("udp", "ping") else 0
             yield _at_most(f"{kind}: {good} good; lost without an excuse", lost, limit)
+        switches = sum(self._switches(number) for number in numbers(self._mesh))
+        yield Verdict("switches between UDP and TCP", str(switches), "some", switches > 0)
         for name, times in sorted(self._churn.healed.items()):
             what = f"{name}, {len(times)} times; slowest to be whole"
             yield Verdict(what, f"{max(times):.1f} s", "whole", True)
@@ -164,6 +174,11 @@ class Soak:
                 what = f"{node}: growth of {gauge}{', MiB' if gauge == 'rss' else ''}"
                 yield Verdict(what, f"{rise / unit:.2f}", f"≤ {limit / unit:g}", rise <= limit)
         yield _at_most("errors in all", counts["errors"], sum(self._tolerated()))
+
+    def _switches(self, number: int) -> int:
+        """How often a node has logged that packets to a peer go another way."""
+        log = self._mesh.directory / self._mesh.plans[number - 1].log_file
+        return log.read_bytes().count(b'"event": "transport"')
 
     def _tolerated(self) -> Iterator[int]:
         """The number of errors that are losses within their limits."""
