@@ -31,6 +31,7 @@ from tunmesh.assigner.start import start
 from tunmesh.assigner.wire import PUT, TAKE_OFF
 from tunmesh.dataplane.tun import open_tun
 from tunmesh.host.namespaces import Namespace
+from tunmesh.netlink.changes import SEGMENT
 from tunmesh.netlink.overlaps import Overlay
 from tunmesh.netlink.setup import configure
 
@@ -120,6 +121,11 @@ class Work(HelperCase):
                 bound.bind((address, 0))
         self.assertEqual(self.addresses(), ["10.77.3.5/24", "fd77:0:0:3::5/64"])
         self.assertIn(("10.77.255.255/32", 3), self.routes())
+        with self.pod:
+            segments = netns.segments("tun1")
+        ipv4, ipv6 = SEGMENT[4], SEGMENT[6]
+        near4, near6 = ("10.77.3.0/24", ipv4), ("fd77:0:0:3::/64", ipv6)
+        self.assertEqual(segments, {near4, near6, (str(NET4), ipv4), (str(NET6), ipv6)})
 
     def test_move(self) -> None:
         """The new address comes before the old one goes; then everything is as if the new one had

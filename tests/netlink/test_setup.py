@@ -21,6 +21,7 @@ from tunmesh.dataplane.tun import open_tun
 from tunmesh.errors import OperatorError
 from tunmesh.host.namespaces import Namespace
 from tunmesh.netlink import query, setup
+from tunmesh.netlink.changes import SEGMENT
 from tunmesh.netlink.overlaps import Overlay
 from tunmesh.netlink.setup import check, configure, guarded, put_guard, remark, remove_guard
 
@@ -314,6 +315,25 @@ class ConfigureTests(NamespaceCase):
             self.assertEqual(self.route_to(near), ("tun1", source))
             self.assertEqual(self.route_to(far), ("tun1", source))
         self.assertEqual(self.route_to("10.78.0.1"), ("eth0", "10.1.2.3"))
+
+    def test_segments(self) -> None:
+        """Whatever TCP connection runs through the mesh, near or far, its segments fit into one
+        datagram each."""
+        self.configure(
+            overlay("10.77.3.1/24", "10.77.0.0/16"), overlay("fd77:0:0:3::1/64", "fd77::/48")
+        )
+        with self.pod:
+            found = netns.segments("tun1")
+        ipv4, ipv6 = SEGMENT[4], SEGMENT[6]
+        self.assertEqual(
+            found,
+            {
+                ("10.77.3.0/24", ipv4),
+                ("10.77.0.0/16", ipv4),
+                ("fd77:0:0:3::/64", ipv6),
+                ("fd77::/48", ipv6),
+            },
+        )
 
     def test_link(self) -> None:
         """The device is up and has the requested MTU."""

@@ -17,6 +17,7 @@ from tests.dataplane.test_tun import Digest, Upload
 from tests.support import netns
 from tests.support.realnode import TUN, Ground, reactor
 from tunmesh.localmesh.pinger import Pinger
+from tunmesh.netlink import changes
 
 IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
 MEGABYTE = 1 << 20
@@ -130,6 +131,22 @@ class TrafficTests(MeshCase):
             metrics = await self.ground.metrics(number)
             self.assertGreater(metrics["tunmesh_tun_tx_bytes_total"], 48 * MEGABYTE)
             self.assertGreater(metrics["tunmesh_tun_rx_bytes_total"], 48 * MEGABYTE)
+
+    async def test_segments_fit_datagrams(self) -> None:
+        """The segments of a TCP connection leave room for what a datagram has around each, on a
+        path of 1,450 bytes."""
+        await self.ground.linked(2)
+        for family, most in ((IPV4, changes.SEGMENT[4]), (IPV6, changes.SEGMENT[6])):
+            with self.ground.namespace(2):
+                listener = socket.create_server((self.address(2, family), 0), family=family)
+            with self.ground.namespace(1):
+                dialed = socket.create_connection(listener.getsockname()[:2], timeout=PATIENCE)
+            accepted, _ = listener.accept()
+            for end in (dialed, accepted):
+                segment = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+                self.assertIn(segment, range(most - 40, most + 1))
+                end.close()
+            listener.close()
 
     async def test_packets_of_every_size(self) -> None:
         """Datagrams of 1 to 65,000 bytes arrive intact: small ones, sizes around the MTU, and

@@ -12,6 +12,7 @@ import select
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
 from twisted.internet.defer import Deferred
@@ -86,3 +87,20 @@ def readable(fd: int) -> Deferred[None]:
 def _await_readable(fd: int) -> None:
     if not select.select([fd], [], [], 30)[0]:
         raise TimeoutError("a process does not end")
+
+
+def segments(device: str) -> set[tuple[str, int]]:
+    """The unicast routes of a device in this namespace, and the TCP segments that come by them."""
+    index = socket.if_nametoindex(device)
+    with IPRoute() as ip:
+        found = [*ip.get_routes(oif=index, table=254), *ip.get_routes(socket.AF_INET6, oif=index)]
+    return {
+        (f"{route.get_attr('RTA_DST')}/{route['dst_len']}", _segment(route))
+        for route in found
+        if route["type"] == 1 and route["table"] == 254
+    }
+
+
+def _segment(route: Any) -> int:
+    metrics = route.get_attr("RTA_METRICS")
+    return metrics.get_attr("RTAX_ADVMSS") if metrics else 0

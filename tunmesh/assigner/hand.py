@@ -40,6 +40,7 @@ class Hand:
         OSError."""
         family = self._allowance.family_of(own)
         self._change(changes.put_address(self._next(), self._index, own))
+        self._change(changes.put_subnet(self._next(), self._index, own))
         broadcast = family.network.broadcast_address
         if family.broadcast and broadcast != own.network.broadcast_address:
             self._change(changes.put_broadcast(self._next(), self._index, broadcast, own.ip))

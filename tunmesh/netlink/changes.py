@@ -31,6 +31,11 @@ from tunmesh.netlink.messages import (
 # Of the route to the network of a family whose address is automatic: one more than that of the
 # route that the kernel makes with an address (IPv4), and the kernel's default (IPv6).
 ROUTE_METRIC = {4: 1, 6: 1024}
+SUBNET_METRIC = {4: 0, 6: 256}  # of the route that the kernel makes with an address
+# Bytes of a TCP segment that nodes ask others to send at most (RTAX_ADVMSS), with options: so that
+# one segment fills one datagram (wire.datagrams) on a path whose MTU is 1,450. A segment in two
+# datagrams is lost twice as often. Headers in the datagram: 28 + 36, 10, 40 or 60.
+SEGMENT = {4: 1450 - 28 - 36 - 10 - 40, 6: 1450 - 28 - 36 - 10 - 60}
 IPV6_ROUTE_NEWS = 0x400  # RTMGRP_IPV6_ROUTE
 
 _DELETE_ADDRESS = 21
@@ -38,9 +43,10 @@ _ACKNOWLEDGE, _REPLACE, _CREATE = 0x4, 0x100, 0x400
 _PUT = _ACKNOWLEDGE | _CREATE | _REPLACE
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFA_F_NODAD = 0x02  # the roster handles duplicates
-_RTA_DESTINATION, _RTA_INTERFACE, _RTA_PRIORITY, _RTA_SOURCE = 1, 4, 6, 7
+_RTA_DESTINATION, _RTA_INTERFACE, _RTA_PRIORITY, _RTA_SOURCE, _RTA_METRICS = 1, 4, 6, 7, 8
+_RTAX_ADVMSS = 8
 _UNIVERSE, _LINK = 0, 253  # RT_SCOPE_*
-_STATIC = 4  # RTPROT_STATIC
+_KERNEL, _STATIC = 2, 4  # RTPROT_*
 _MAIN, _LOCAL_TABLE = 254, 255
 _UNICAST, _LOCAL, _BROADCAST = 1, 2, 3  # RTN_*
 
@@ -63,7 +69,25 @@ def put_route(sequence: int, index: int, network: Network) -> bytes:
         _UNICAST,
         attribute(_RTA_DESTINATION, network.network_address.packed)
         + attribute(_RTA_INTERFACE, struct.pack("=I", index))
-        + attribute(_RTA_PRIORITY, struct.pack("=I", ROUTE_METRIC[network.version])),
+        + attribute(_RTA_PRIORITY, struct.pack("=I", ROUTE_METRIC[network.version]))
+        + _segment(network.version),
+    )
+
+
+def put_subnet(sequence: int, index: int, address: Interface) -> bytes:
+    """Let the kernel's route to the subnet of an address of the interface say how large segments
+    should be."""
+    network = address.network
+    return _route(
+        sequence,
+        (IPV4 if network.version == 4 else IPV6, network.prefixlen, _MAIN),
+        _UNICAST,
+        attribute(_RTA_DESTINATION, network.network_address.packed)
+        + attribute(_RTA_INTERFACE, struct.pack("=I", index))
+        + attribute(_RTA_PRIORITY, struct.pack("=I", SUBNET_METRIC[network.version]))
+        + (attribute(_RTA_SOURCE, address.ip.packed) if network.version == 4 else b"")
+        + _segment(network.version),
+        _KERNEL,
     )
 
 
@@ -106,7 +130,17 @@ def _address(index: int, address: Interface, flags: int) -> bytes:
     return header + attribute(_IFA_LOCAL, own) + attribute(_IFA_ADDRESS, own)
 
 
-def _route(sequence: int, place: tuple[int, int, int], kind: int, found_by: bytes) -> bytes:
+def _segment(version: int) -> bytes:
+    return attribute(_RTA_METRICS, attribute(_RTAX_ADVMSS, struct.pack("=I", SEGMENT[version])))
+
+
+def _route(
+    sequence: int,
+    place: tuple[int, int, int],
+    kind: int,
+    found_by: bytes,
+    protocol: int = _STATIC,
+) -> bytes:
     family, prefix, table = place
-    header = ROUTE.pack(family, prefix, 0, 0, table, _STATIC, _LINK, kind, 0)
+    header = ROUTE.pack(family, prefix, 0, 0, table, protocol, _LINK, kind, 0)
     return message(NEW_ROUTE, _PUT, sequence, header + found_by)

@@ -9,7 +9,8 @@ from tunmesh.addresses import Address, Network
 TABLE_MAIN = 254
 TABLE_LOCAL = 255
 _TABLE_NAMES = {253: "default", TABLE_MAIN: "main", TABLE_LOCAL: "local"}
-PROTOCOL_GUARD = 84  # RTPROT_*: a number that nobody else is known to use
+PROTOCOL_KERNEL = 2  # RTPROT_*
+PROTOCOL_GUARD = 84  # a number that nobody else is known to use
 REFUSING_ACTIONS = (6, 7, 8)  # FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE, FR_ACT_PROHIBIT
 UP = 1  # IFF_UP
 

@@ -109,6 +109,8 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
             if address is not None and overlay.broadcast:
                 _add_broadcast(ip, index, device, overlay.network, address)
             # The kernel adds the route to the local subnet together with the address.
+            if address is not None:
+                _limit_segments(ip, index, device, address)
             if address is None or overlay.network != address.network:
                 _add_route(ip, index, device, overlay)
         _await_usable(device, overlays)
@@ -150,8 +152,35 @@ def _add_route(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
     options: dict[str, Any] = {"priority": changes.ROUTE_METRIC[overlay.network.version]}
     if overlay.address is not None:
         options = {"prefsrc": str(overlay.address.ip)}
+    options |= _segments(overlay.network.version)
     with _explained(f"route {overlay.network} to {device}"):
         ip.route("add", dst=str(overlay.network), oif=index, scope=_RT_SCOPE_LINK, **options)
+
+
+def _limit_segments(
+    ip: IPRoute, index: int, device: str, address: IPv4Interface | IPv6Interface
+) -> None:
+    """Let the kernel's own route say how large the segments of a TCP connection should be."""
+    version = address.version
+    options = _segments(version)
+    if version == 4:
+        options["prefsrc"] = str(address.ip)
+    else:
+        options["priority"] = changes.SUBNET_METRIC[version]
+    with _explained(f"limit the segments that are sent to {address.network}"):
+        ip.route(
+            "replace",
+            dst=str(address.network),
+            oif=index,
+            scope=_RT_SCOPE_LINK,
+            proto=kernel.PROTOCOL_KERNEL,
+            **options,
+        )
+
+
+def _segments(version: int) -> dict[str, Any]:
+    """How large the segments of TCP should be that come by a route (netlink.changes)."""
+    return {"metrics": {"advmss": changes.SEGMENT[version]}}
 
 
 def _add_broadcast(
