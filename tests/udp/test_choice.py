@@ -40,9 +40,26 @@ class ChoiceTests(unittest.SynchronousTestCase):
         """UDP when TCP sends again what was lost."""
         self.decide(replace(NEAR, tcp_segments=1000, tcp_retransmitted=90))
         self.assertFalse(self.choice.is_udp)  # it may have been long ago
-        facts = replace(NEAR, tcp_segments=11_000, tcp_retransmitted=115)
+        facts = replace(NEAR, tcp_segments=11_000, tcp_retransmitted=190)
         self.assertTrue(self.decide(facts, after=2.0))
-        self.assertEqual(self.choice.reason, "round trip 0.2 ms, 0.25 % lost")
+        self.assertEqual(self.choice.reason, "round trip 0.2 ms, 1 % lost")
+
+    def test_neighbours_lose(self) -> None:
+        """Where the round trip is so short that TCP makes up for the loss, it stays TCP."""
+        near = Facts("", udp_round_trip=0.00003, tcp_round_trip=0.00001)
+        self.decide(near)
+        facts = replace(near, tcp_segments=10_000, tcp_retransmitted=100)
+        self.assertFalse(self.decide(facts, after=2.0))
+        self.assertEqual(self.choice.reason, "round trip 0.01 ms, 1 % lost: TCP is faster")
+
+    def test_little_loss(self) -> None:
+        """Less than 0.1 % is none."""
+        facts = Facts("", udp_round_trip=0.0025)
+        self.decide(facts)
+        facts = replace(facts, tcp_segments=20_000, tcp_retransmitted=18)
+        self.assertFalse(self.decide(facts, after=2.0))
+        facts = replace(facts, tcp_segments=40_000, tcp_retransmitted=48)
+        self.assertTrue(self.decide(facts, after=2.0))
 
     def test_few_segments(self) -> None:
         """A few segments are no measurement."""

@@ -98,10 +98,10 @@ class PathTests(unittest.SynchronousTestCase):
         the larger size that still works is found."""
         self.begin()
         self.world.lost = lambda sender, datagram: datagram.size > 1400
-        self.go_on(3.0, hole=0.6)
+        self.go_on(1.0, hole=0.6)
         self.assert_both_use(True)
         self.assertEqual(self.a.path.size, BASE)
-        self.world.run(15.0)
+        self.world.run(2.0)
         self.assertEqual(self.a.path.size, 1392)
         self.assertEqual(len(self.a.switches), 1)
 

@@ -28,9 +28,9 @@ EXPORTER = b"EXPORTER-Channel-Binding"
 UDP_EXPORTER = b"EXPORTER-tunmesh-udp"
 UDP_SECRET = 32  # bytes
 
-# Offsets in struct tcp_info (linux/tcp.h); data_segs_out is the last of them, since Linux 4.6.
-_TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT = 100, 148, 156
-_TCP_INFO_SIZE = 160
+# Offsets in struct tcp_info (linux/tcp.h); dsack_dups is the last of them, since Linux 4.19.
+_TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT, _DSACK_DUPS = 100, 148, 156, 216
+_TCP_INFO_SIZE = 220
 _NO_RTT = 0xFFFFFFFF  # not measured yet
 
 
@@ -39,7 +39,7 @@ class TcpMeasures:
     """What the kernel has measured of a TCP connection."""
 
     segments: int = 0  # with data that were sent, retransmissions included
-    retransmitted: int = 0
+    retransmitted: int = 0  # of those, because they were lost
     round_trip: float | None = None  # the shortest of the last minutes, in seconds
 
 
@@ -119,12 +119,15 @@ def measures_of(handle: socket.socket) -> TcpMeasures:
     info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
     if len(info) < _TCP_INFO_SIZE:
         return TcpMeasures()  # an older kernel
-    total_retrans, min_rtt, data_segs_out = (
+    total_retrans, min_rtt, data_segs_out, dsack_dups = (
         int.from_bytes(info[at : at + 4], sys.byteorder)
-        for at in (_TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT)
+        for at in (_TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT, _DSACK_DUPS)
     )
+    # A busy machine sends again what was acknowledged late (RFC 8985, section 7), and is told so
+    # (RFC 2883). Nothing was lost.
+    lost = max(0, total_retrans - dsack_dups)
     is_measured = min_rtt < _NO_RTT
-    return TcpMeasures(data_segs_out, total_retrans, min_rtt / 1e6 if is_measured else None)
+    return TcpMeasures(data_segs_out, lost, min_rtt / 1e6 if is_measured else None)
 
 
 def error_of(error: SSL.Error) -> PeerError:

@@ -1,11 +1,17 @@
 """Whether packets to one peer go over UDP or over the link's TCP connection, and why.
 
-TCP is faster where nothing is lost and the other node is near: TLS takes all that has gathered in
+TCP is faster where little is lost and the other node is near: TLS takes all that has gathered in
 one call. Over a long or lossy path it retransmits what the streams inside would retransmit
 themselves, and all of them wait for each other. So `auto` means:
 
-    TCP to UDP    there is a path, and its shortest round trip is 3 ms or more, or 0.1 % is lost
-    UDP to TCP    there is none any more: at once. Or for 30 s both were below half of that
+    TCP to UDP    there is a path, and it is long or lossy
+    UDP to TCP    there is none any more: at once. Or for 30 s it was not even half as long or lossy
+
+Long is a shortest round trip of 3 ms. Lossy is a path where 0.1 % or more is lost, and one TCP
+connection could carry no more than 1 Gbit/s because of that: 1.22 segments in a round trip,
+divided by the square root of the loss (Mathis et al., 1997). At 1 ms that is 0.1 %, at 0.2 ms
+0.5 %; between neighbours TCP makes up for any loss. The loss is what the kernel measures of the TCP
+connection, or what the other end counts over UDP, whichever is used.
 
 A path that was lost while it was used is used again when it has been there for 1 s; each further
 loss in ten minutes doubles that, up to 5 min. So a path that fails again and again costs less and
@@ -20,10 +26,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import sqrt
 from typing import Literal
 
 FAR = 0.003  # seconds, round trip
 LOSSY = 0.001  # of what is sent
+# Seconds: a round trip times the square root of the loss, at which 1.22 × 1,448 bytes are 1 Gbit/s.
+SLOW = 1.22 * 1448 * 8 / 1e9
 PATIENCE = 30.0  # seconds below half of both, until TCP is chosen again
 # Segments over which the loss of a TCP connection is measured, and after how long fewer are enough.
 WINDOW, FEWER, WINDOW_TIME = 10_000, 2000, 10.0
@@ -125,12 +134,13 @@ class Choice:
         rtt = min(known, default=0.0)
         loss = (facts.udp_loss if self.is_udp else self._tcp_loss.share) or 0.0
         far = f"round trip {rtt * 1000:.3g} ms, {_percent(loss)} lost"
-        if loss >= LOSSY or rtt >= FAR:
+        slow = rtt * sqrt(loss)
+        if rtt >= FAR or (loss >= LOSSY and slow >= SLOW):
             self._good_for_tcp_since = None
             return True, far
         if not self.is_udp:
             return False, f"{far}: TCP is faster"
-        if loss >= LOSSY / 2 or rtt >= FAR / 2:
+        if rtt >= FAR / 2 or (loss >= LOSSY / 2 and slow >= SLOW / 2):
             self._good_for_tcp_since = None
             return True, f"{far}: about as good as TCP"
         if self._good_for_tcp_since is None:

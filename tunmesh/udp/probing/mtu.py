@@ -26,7 +26,7 @@ ROUNDS = 3
 ROUND = 0.3  # seconds between rounds, unless the round trip is longer
 AGAIN = 600.0  # seconds after a search until the next one (RFC 8899, section 5.1.1)
 # After the size had to fall back to the base: it may have been mere loss.
-AGAIN_AFTER_FALL = (10.0, 60.0, AGAIN)
+AGAIN_AFTER_FALL = (1.0, 10.0, 60.0, AGAIN)
 
 
 def overhead(host: str) -> int:
