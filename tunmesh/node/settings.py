@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHostnameResolver, IListeningPort, IProtocolFactory
@@ -22,10 +22,9 @@ from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.tls.cpu_share import UNMEASURED, CpuTimes
 from tunmesh.tls.credentials import Credentials
 from tunmesh.tls.transport import TunedTransport
+from tunmesh.udp.choice import Transport
 from tunmesh.udp.port import Port
 from tunmesh.wire.records import NodeRecord
-
-Transport = Literal["auto", "tcp", "udp"]
 
 
 @dataclass(frozen=True, slots=True)

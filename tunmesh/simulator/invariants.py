@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunmesh.simulator.scenario import FLOOD, Scenario
-from tunmesh.simulator.steps import ReadSlowly
+from tunmesh.simulator.steps import Exchange, ReadSlowly
 from tunmesh.simulator.world import TRAFFIC_INTERVAL, World
 from tunmesh.status import Status
 from tunmesh.testing.mesh import Member
@@ -14,10 +14,13 @@ BOOTSTRAP = 0.4  # dials a second of a group of which nobody else answers, at th
 # Messages a second that each end of a link sends in any case, pings and pongs, and a host sends in
 # packets, by the number of nodes; and their kilobytes.
 KEEPALIVES, PACKETS, KILOBYTES = 0.4, 1.5 / TRAFFIC_INTERVAL, 0.04
+EXCHANGED = 500  # datagrams a second at most, of packets of which many take a dozen
 EXAM = 2000  # packets at most, in the final trial of all ways
 # Calls that may wait for their time: each end of a link has its keepalive, each node a few timers.
 # One that dials another one in vain waits for its next attempt, or for the end of this one.
+# With UDP, each end of a link has its path, and each node looks at all of them.
 CALLS_PER_LINK_END, CALLS_PER_NODE, CALLS_PER_DIALED = 1, 5, 2
+CALLS_FOR_UDP = 1
 
 
 class Wholeness:
@@ -96,6 +99,8 @@ def leftovers(world: World) -> Iterator[str]:
     apart = nodes * (nodes - 1) - expected
     calls = len(world.clock.getDelayedCalls())
     most = ends * CALLS_PER_LINK_END + nodes * CALLS_PER_NODE + apart * CALLS_PER_DIALED
+    if world.has_udp:
+        most += (ends + nodes) * CALLS_FOR_UDP
     if calls > most:
         yield f"{calls} calls wait for their time, more than {most}"
     queued = sum(p.queued_bytes for m in world.running() for p in m.node.status().peers)
@@ -138,6 +143,7 @@ def costs(world: World, scenario: Scenario) -> Iterator[tuple[str, float, float,
     floods = [step for step in scenario.steps if isinstance(step, ReadSlowly)]
     flood_packets = sum(step.seconds / FLOOD for step in floods)
     flood_bytes = sum(step.seconds * step.rate for step in floods)
+    exchanges = sum(step.seconds for step in scenario.steps if isinstance(step, Exchange))
     seconds = world.clock.seconds()
     always = seconds * (KEEPALIVES * others + PACKETS / (others + 1))
     network, limits = world.network, scenario.limits
@@ -150,6 +156,14 @@ def costs(world: World, scenario: Scenario) -> Iterator[tuple[str, float, float,
             limits.kilobytes * others * growth + always * KILOBYTES + flood_bytes / 1000,
             1000,
         ),
+        (
+            "datagrams",
+            world.datagrams.sent_by,
+            limits.datagrams * others + always + exchanges * EXCHANGED / (others + 1),
+            1,
+        ),
     ):
+        if not counts:
+            continue
         each = [counts[host] / unit for host in counts]
         yield what, sum(each) / len(each), max(each), limit

@@ -7,10 +7,11 @@ from ipaddress import ip_network
 
 from tunmesh.addresses import Network
 from tunmesh.simulator import invariants
+from tunmesh.simulator.carrying import Carrying
 from tunmesh.simulator.choosing import Choosing, ipv4_network
 from tunmesh.simulator.invariants import Wholeness
 from tunmesh.simulator.liar import Liar
-from tunmesh.simulator.scenario import FLOOD, Scenario
+from tunmesh.simulator.scenario import Scenario
 from tunmesh.simulator.steps import (
     Add,
     CutOneWay,
@@ -25,7 +26,6 @@ from tunmesh.simulator.steps import (
     LoseNames,
     Misconfigure,
     Readdress,
-    ReadSlowly,
     Restart,
     Scatter,
     Start,
@@ -67,11 +67,14 @@ class Simulation:
         self._seed = seed
         self._broken: list[str] = []
         networks = (ipv4_network(self._nodes, scenario.room), IPV6)
-        self._world = World(seed, scenario.behind_balancer, scenario.from_first, networks)
+        self._world = World(
+            seed, scenario.behind_balancer, scenario.from_first, networks, scenario.transport
+        )
         self._story = Story(say, self._world.clock.seconds)
         self._random = self._world.random
         self._moves = 0
         world, story = self._world, self._story
+        self._carrying = Carrying(world, story, self._judge, self._some)
         self._choosing = Choosing(world, story, self._judge, self._add, self._start, self._stop)
 
     def run(self) -> bool:
@@ -129,8 +132,6 @@ class Simulation:
             case FindNames():
                 self._story.tell("names resolve again")
                 self._world.faults.has_names = True
-            case ReadSlowly():
-                self._read_slowly(step)
             case Intrude():
                 self._intrude()
             case Misconfigure():
@@ -143,7 +144,7 @@ class Simulation:
                 self._world.advance(seconds)
             case Whole(within):
                 self._whole(within)
-            case _:
+            case _ if not self._carrying.do(step):
                 self._choosing.do(step)
 
     # --- nodes ---
@@ -269,29 +270,6 @@ class Simulation:
         pairs = [self._random.sample(hosts, 2) for _ in range(round(share * len(hosts) ** 2 / 2))]
         self._story.tell(f"on {len(pairs)} ways, packets get through in one direction only")
         self._cut(((one, other) for one, other in pairs), both_ways=False)
-
-    def _read_slowly(self, step: ReadSlowly) -> None:
-        slow = self._some(step.share)
-        self._story.tell(
-            f"{len(slow)} nodes read {step.rate / 1000:,.0f} kB/s from each, and are sent "
-            f"{step.offered / 1000:,.0f} kB/s, for {step.seconds:.0f} s"
-        )
-        others = [member for member in self._world.honest() if member not in slow]
-        self._world.network.rates.update((member.host, step.rate) for member in slow)
-        ways = [(one, other) for one in others for other in others if one is not other]
-        trial = []
-        for _ in range(round(step.seconds / FLOOD)):
-            for sender in others:
-                self._world.post.send(sender, slow[0], round(step.offered * FLOOD))
-            if ways:  # of two nodes only one is not slow
-                trial.append(self._world.post.send(*self._random.choice(ways)))
-            self._world.advance(FLOOD)
-        self._world.network.rates.clear()
-        self._world.advance(0.1)
-        missing = sum(map(self._world.post.waits, trial))
-        self._judge(
-            not missing, f"{len(trial) - missing} of {len(trial)} packets among the others arrived"
-        )
 
     # --- what has to hold ---
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunmesh.simulator.steps import Step
+from tunmesh.udp.choice import Transport
 
 FLOOD = 0.02  # seconds between two packets to a slow reader, and between two among the others
 
@@ -23,6 +24,7 @@ class Limits:
     dials: float
     writes: float
     kilobytes: float
+    datagrams: float = 400.0  # with UDP, beside the packets of exchanges
     lost: float = 0.0  # dials a second, at nodes that were linked and are not there any more
 
 
@@ -43,3 +45,4 @@ class Scenario:
     automatic: float = 0.0  # the share of nodes that choose their addresses themselves
     # The IPv4 network has addresses for no more than so many times the nodes; 0: plenty.
     room: float = 0.0
+    transport: Transport = "tcp"  # networking.transport of all nodes

@@ -27,6 +27,7 @@ from tunmesh.simulator.steps import (
     Wait,
     Whole,
 )
+from tunmesh.simulator.udp_scenarios import UDP
 
 SCENARIOS = {
     scenario.name: scenario
@@ -239,5 +240,6 @@ SCENARIOS = {
             Limits(6, 80, 20),  # in so small a mesh everybody tries the URLs of all others
         ),
         *CHOOSING,
+        *UDP,
     )
 }

@@ -127,6 +127,51 @@ class ReadSlowly:
 
 
 @dataclass(frozen=True, slots=True)
+class Weather:
+    """From now on these shares of all datagrams are lost, come twice, and come late; and packets of
+    more than `mtu` bytes are lost on all ways."""
+
+    loss: float = 0.0
+    twice: float = 0.0
+    late: float = 0.0
+    mtu: int = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDatagrams:
+    """Of this share of all pairs of hosts, no datagram gets from the one to the other; nor back,
+    unless it is `one_way`. All others are not blocked any more."""
+
+    share: float
+    one_way: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rebind:
+    """The NATs in front of some nodes forget them, and give them other UDP ports."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Within so many seconds all packets have to go over `by`, and over TCP where datagrams do not
+    get there and back."""
+
+    by: Literal["tcp", "udp"]
+    within: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """For a while packets of all sizes are sent from anybody to anybody. At least this share has to
+    arrive."""
+
+    seconds: float
+    least: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Intrude:
     """A new node claims the address of one that runs, which is to keep it."""
 
@@ -221,6 +266,11 @@ Step = (
     | LoseNames
     | FindNames
     | ReadSlowly
+    | Weather
+    | BlockDatagrams
+    | Rebind
+    | Carried
+    | Exchange
     | Intrude
     | Misconfigure
     | Lie

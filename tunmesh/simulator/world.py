@@ -16,6 +16,7 @@ from tunmesh.simulator.net import BALANCER, FaultyNetwork
 from tunmesh.simulator.plain import PlainTransport
 from tunmesh.testing.mesh import IPV4, IPV6, PORT, Member, Mesh, host_address
 from tunmesh.testing.tun import MemoryTun, frame
+from tunmesh.udp.choice import Transport
 
 SEEDS = "seeds.test"  # the name of the first hosts that there are
 SEED_COUNT = 3
@@ -80,12 +81,15 @@ class World(Mesh):
         behind_balancer: bool = False,
         from_first: bool = False,
         networks: tuple[IPNetwork, ...] = (IPV4, IPV6),
+        transport: Transport = "tcp",
     ) -> None:
         self._seed_count = 1 if from_first else SEED_COUNT
         target = (BALANCER if behind_balancer else SEEDS, PORT)
         if from_first:
             target = (host_address(1), PORT)  # its own, which is as good as none
-        super().__init__(seed, groups=(GroupSettings("seeds", (target,)),), networks=networks)
+        groups = (GroupSettings("seeds", (target,)),)
+        super().__init__(seed, groups=groups, networks=networks, transport=transport)
+        self.has_udp = transport != "tcp"
         self.post = Post()
         self.heads: dict[str, list[Member]] = {}  # by the name that leads to them
         self.intruders: dict[Member, Member] = {}  # with whose address they claim

@@ -37,6 +37,7 @@ class Datagrams:
         self.mtu = 1500  # of the devices
         self.path_mtu = 1500  # of the paths: larger ones vanish
         self.counts: Counter[str] = Counter()  # what became of them
+        self.sent_by: Counter[str] = Counter()  # how many each host has sent
         self._random = source
         self._ports: dict[Place, MemoryPort] = {}
         self._blocked: set[tuple[str, str]] = set()
@@ -86,6 +87,7 @@ class Datagrams:
         under_way: list[tuple[float, bytes]] = []
         for datagram in datagrams:
             self.counts["sent"] += 1
+            self.sent_by[host] += 1
             if self._loses(datagram, host, to[0]):
                 self.counts["lost"] += 1
                 continue
@@ -99,11 +101,15 @@ class Datagrams:
             together = [datagram for _, datagram in several]
             self.network.clock.callLater(latency + delay, self._arrive, together, source, to)
 
+    def lets_through(self, one: str, other: str) -> bool:
+        """Whether datagrams from the one to the other are not blocked."""
+        return self._blocked.isdisjoint(((one, other), ("", other), (one, ""), ("", "")))
+
     def _loses(self, datagram: bytes, one: str, other: str) -> bool:
         return (
             self._random.random() < self.loss
             or len(datagram) + HEADERS > self.path_mtu
-            or not self._blocked.isdisjoint(((one, other), ("", other), (one, ""), ("", "")))
+            or not self.lets_through(one, other)
         )
 
     def _delay(self) -> float:

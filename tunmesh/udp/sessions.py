@@ -1,9 +1,9 @@
 """The sessions with one peer: one for each link, opened, chosen and closed.
 
-What is sent goes by the newest session that the other end has offered as well; what comes is taken
-by all. So when a link is renewed, packets go on by the old session until both ends have offered the
-new one, and the old one is open until its link has been gone for LINGER seconds, for what is still
-under way.
+What is sent goes by the newest session that the other end has offered as well, and whose link is
+still there; what comes is taken by all. So when a link is renewed, packets go on by the old session
+until both ends have offered the new one, and the old one is open until its link has been gone for
+LINGER seconds, for what is still under way.
 """
 
 from __future__ import annotations
@@ -51,13 +51,14 @@ class Listener(Protocol):
 class _Opened:
     """A session, as the port's reader of its datagrams. `link`: whose keys it has."""
 
-    __slots__ = ("_listener", "index", "link", "session")
+    __slots__ = ("_listener", "index", "is_gone", "link", "session")
 
     def __init__(
         self, listener: Listener, port: Port, link: object, make: Callable[[int], Session]
     ) -> None:
         self._listener = listener
         self.link = link
+        self.is_gone = False  # the link
         self.index = port.open(self)
         self.session = make(self.index)
 
@@ -137,6 +138,10 @@ class Sessions:
         opened = self._of(link)
         if opened is not None:
             Timer(self._clock).start(LINGER, partial(self._close, opened))
+            # The other end may close its session earlier than this one. If links cross each other,
+            # the one that is gone may be the newest.
+            opened.is_gone = True
+            self._choose()
 
     def close(self) -> None:
         """Close all of them, at once."""
@@ -164,8 +169,9 @@ class Sessions:
             self._choose()
 
     def _choose(self) -> None:
-        offered = [each.session for each in self._opened if each.session.send_index]
-        chosen = offered[-1] if offered else None
+        offered = [each for each in self._opened if each.session.send_index]
+        offered.sort(key=lambda each: not each.is_gone)
+        chosen = offered[-1].session if offered else None
         if chosen is not self.for_sending:
             self.for_sending = chosen
             self._changed()

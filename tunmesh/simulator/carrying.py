@@ -1,0 +1,156 @@
+"""How packets travel: what happens to datagrams, what carries the packets, and what arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tunmesh.simulator.scenario import FLOOD
+from tunmesh.simulator.steps import (
+    BlockDatagrams,
+    Carried,
+    Exchange,
+    ReadSlowly,
+    Rebind,
+    Step,
+    Weather,
+)
+from tunmesh.simulator.story import Story
+from tunmesh.simulator.world import World
+from tunmesh.testing.mesh import Member
+
+LOOK = 0.1  # seconds between two looks at what carries the packets
+PAUSE = 0.02  # seconds between two packets of an exchange
+
+
+class Carrying:
+    """`judge(held, text)` reports whether something held; `some(share)` draws nodes."""
+
+    def __init__(
+        self,
+        world: World,
+        story: Story,
+        judge: Callable[[bool, str], None],
+        some: Callable[[float], list[Member]],
+    ) -> None:
+        self._world = world
+        self._story = story
+        self._judge = judge
+        self._some = some
+
+    def do(self, step: Step) -> bool:
+        """Whether it is one of these steps."""
+        match step:
+            case Weather():
+                self._weather(step)
+            case BlockDatagrams(share, one_way):
+                self._block(share, one_way)
+            case Rebind(share):
+                members = self._some(share)
+                names = ", ".join(member.name for member in members)
+                self._story.tell(f"these get other UDP ports from their NATs: {names}")
+                for member in members:
+                    self._world.datagrams.rebind(member.host)
+            case Carried(by, within):
+                self._carried(by, within)
+            case Exchange():
+                self._exchange(step)
+            case ReadSlowly():
+                self._read_slowly(step)
+            case _:
+                return False
+        return True
+
+    def _weather(self, step: Weather) -> None:
+        datagrams = self._world.datagrams
+        datagrams.loss, datagrams.duplicated, datagrams.late = step.loss, step.twice, step.late
+        datagrams.path_mtu = step.mtu
+        self._story.tell(
+            f"of the datagrams {step.loss:.0%} are lost, {step.twice:.0%} come twice, "
+            f"{step.late:.0%} late; packets have at most {step.mtu} bytes"
+        )
+
+    def _block(self, share: float, one_way: bool) -> None:
+        datagrams = self._world.datagrams
+        datagrams.unblock()
+        if share >= 1.0:
+            datagrams.block()
+            self._story.tell("no datagram gets through")
+            return
+        hosts = [member.host for member in self._world.running()]
+        pairs = [
+            self._world.random.sample(hosts, 2) for _ in range(round(share * len(hosts) ** 2 / 2))
+        ]
+        for one, other in pairs:
+            datagrams.block(one, other)
+            if not one_way:
+                datagrams.block(other, one)
+        if pairs:
+            how = "in one direction only" if one_way else "in no direction"
+            self._story.tell(f"on {len(pairs)} ways, datagrams get through {how}")
+        else:
+            self._story.tell("all datagrams get through")
+
+    # --- what has to hold ---
+
+    def _carried(self, by: str, within: float) -> None:
+        begin = self._world.clock.seconds()
+        while (wrong := next(self._wrong(by), "")) and self._world.clock.seconds() < begin + within:
+            self._world.advance(LOOK)
+        took = self._world.clock.seconds() - begin
+        if wrong:
+            self._judge(False, f"not within {within:.0f} s: {wrong}")
+        else:
+            limit = f"{took:.1f} s, at most {within:.0f}"
+            self._judge(True, f"packets go over {by.upper()} where they can ({limit})")
+
+    def _wrong(self, by: str) -> Iterator[str]:
+        """What goes over the wrong transport, if `by` is right, and TCP where a way is blocked."""
+        hosts = {member.node.record.id: member.host for member in self._world.running()}
+        open_ways = self._world.datagrams.lets_through
+        for member in self._world.running():
+            for peer in member.status.peers:
+                there = hosts[peer.record.id]
+                can = open_ways(member.host, there) and open_ways(there, member.host)
+                expected = by if can else "tcp"
+                if peer.transport != expected:
+                    why = f": {peer.udp.why}" if peer.udp is not None else ""
+                    yield f"{member.name} uses {peer.transport} to {peer.record.name}{why}"
+
+    def _exchange(self, step: Exchange) -> None:
+        """Packets of all sizes, from anybody to anybody."""
+        world = self._world
+        honest = list(world.honest())
+        ways = [(one, other) for one in honest for other in honest if world.reach(one, other)]
+        sent = []
+        for _ in range(round(step.seconds / PAUSE)):
+            size = world.random.choice((0, 500, 1400, 20_000))
+            sent.append(world.post.send(*world.random.choice(ways), size))
+            world.advance(PAUSE)
+        world.advance(0.5)
+        arrived = len(sent) - sum(map(world.post.waits, sent))
+        text = f"{arrived} of {len(sent)} packets arrived, at least {step.least:.0%}"
+        self._judge(arrived >= step.least * len(sent), text)
+
+    def _read_slowly(self, step: ReadSlowly) -> None:
+        world = self._world
+        slow = self._some(step.share)
+        self._story.tell(
+            f"{len(slow)} nodes read {step.rate / 1000:,.0f} kB/s from each, and are sent "
+            f"{step.offered / 1000:,.0f} kB/s, for {step.seconds:.0f} s"
+        )
+        others = [member for member in world.honest() if member not in slow]
+        world.network.rates.update((member.host, step.rate) for member in slow)
+        ways = [(one, other) for one in others for other in others if one is not other]
+        trial = []
+        for _ in range(round(step.seconds / FLOOD)):
+            for sender in others:
+                world.post.send(sender, slow[0], round(step.offered * FLOOD))
+            if ways:  # of two nodes only one is not slow
+                trial.append(world.post.send(*world.random.choice(ways)))
+            world.advance(FLOOD)
+        world.network.rates.clear()
+        world.advance(0.1)
+        missing = sum(map(world.post.waits, trial))
+        self._judge(
+            not missing, f"{len(trial) - missing} of {len(trial)} packets among the others arrived"
+        )
