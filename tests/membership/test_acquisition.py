@@ -83,6 +83,18 @@ class JoiningTests(Case):
         self.assertEqual(self.look(knows_all=False), [])
         self.assertEqual(self.look(wait=0.1, knows_all=True), ["claimed"])
 
+    def test_who_has_what(self) -> None:
+        """Only while it looks for an address does it have to know what all others have."""
+        machine = self.machine
+        self.assertTrue(machine.is_choosing(0.0, knows_all=True))
+        self.assertFalse(machine.is_choosing(0.0, knows_all=False))
+        self.look(knows_all=False)
+        self.assertFalse(machine.is_choosing(JOIN_WAIT - 0.1, knows_all=False))
+        self.assertTrue(machine.is_choosing(JOIN_WAIT, knows_all=False))
+        for state in ("claimed", "held"):
+            self.assertEqual(self.look(wait=CLAIM_WAIT, knows_all=True), [state])
+            self.assertFalse(machine.is_choosing(self.now, knows_all=True))
+
     def test_first_that_is_free(self) -> None:
         """It claims the first candidate that nobody has."""
         self.assertEqual(self.look(taken=self.taken(0, 1, 3)), ["claimed"])

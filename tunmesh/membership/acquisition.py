@@ -144,7 +144,8 @@ class Facts:
     knows_all: bool  # it has the record of every node that a peer is linked with
     is_whole: bool  # it is linked with every node that a peer is linked with
     # The addresses of all others, by the name of the node that has it; those of a node with the
-    # name of this one that it is not linked with are not among them.
+    # name of this one that it is not linked with are not among them. To find them takes a look at
+    # every node: see is_choosing.
     taken: Mapping[Address, str] = field(default_factory=dict)
     heard: Collection[Address] = ()  # those of them that no linked node has
     # Addresses that are reserved for nodes that are away, of other names: since when.
@@ -191,6 +192,13 @@ class Acquisition:
         self._objections: Counter[str] = Counter()  # by source, since it held an address last
         self._claims = TokenBucket(CLAIMS_BURST, CLAIMS_RATE, now)
 
+    def is_choosing(self, now: float, knows_all: bool) -> bool:
+        """Whether the next update, if the node is linked, looks for an address: only then, or if
+        somebody objects to the one it has, does it need to know what is taken."""
+        if self.state is State.JOINING and not knows_all:
+            return self._joined is not None and now - self._joined >= JOIN_WAIT
+        return self.state in (State.JOINING, State.FULL)
+
     def update(self, facts: Facts, standing: Standing) -> list[Step]:
         """What follows from the facts now; `standing` is about `interface`."""
         now = facts.now
@@ -206,10 +214,10 @@ class Acquisition:
                 return self._claiming(facts, standing)
             case State.HELD:
                 return self._held(facts, standing)
-            case State.JOINING if not facts.knows_all and now - self._joined < JOIN_WAIT:
-                return []
-            case _:
+            case _ if self.is_choosing(now, facts.knows_all):
                 return self._choose(facts)
+            case _:
+                return []
 
     def wait(self, facts: Facts) -> float | None:
         """In how many seconds time alone may change something; None: it will not."""

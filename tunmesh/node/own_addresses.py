@@ -117,12 +117,13 @@ class OwnAddresses:
         parts = self._parts
         roster, dials = parts.roster, self._dials
         is_first = dials.is_first or bool(dials.leads_back)
-        is_settled = all(machine.state is State.HELD for machine in self._machines)
-        taken, heard = self._taken() if is_contested or not is_settled else ({}, set())
+        now, knows_all = parts.now, roster.hearsay.is_complete
+        is_choosing = any(machine.is_choosing(now, knows_all) for machine in self._machines)
+        taken, heard = self._taken() if is_contested or is_choosing else ({}, set())
         return Facts(
-            now=parts.now,
+            now=now,
             is_linked=len(parts.peers) > 0 or is_first,
-            knows_all=roster.hearsay.is_complete,
+            knows_all=knows_all,
             is_whole=all(map(roster.is_linked, roster.hearsay)),
             taken=taken,
             heard=heard,
