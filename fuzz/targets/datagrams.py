@@ -96,10 +96,11 @@ def _stranger(choices: Choices) -> None:
 def _edited(choices: Choices) -> None:
     """What another implementation may make of a frame: bytes near the end of the plaintexts, where
     headers and trailer are, differ."""
-    size = choices.pick(_SIZES)
+    room = choices.pick(_SIZES) - SLICE_OVERHEAD
+    frame = next(fitting([_frame(choices, 5000)], room))
     counter = 0
     _, server = two_ends()
-    for text in cut(_frame(choices, 5000), size - SLICE_OVERHEAD)[:40]:
+    for text in cut(frame, room)[:40]:
         counter += 1 + choices.number(3)
         changed = bytearray(text)
         for _ in range(choices.number(4)):
