@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from tests.support.datagrams import datagram_of, export, received, sealed, two_ends
+from tests.support.datagrams import Ledger, datagram_of, export, received, sealed, two_ends
 from tests.udp.test_session import BULK, JOINED, PING, PLAIN
 from tunmesh.packets import virtio
 from tunmesh.udp.session import Session
@@ -171,6 +172,23 @@ class Strangers(unittest.SynchronousTestCase):
             sent[index] = sent[index][:-1] + bytes((sent[index][-1] ^ 1,))
         self.assertEqual(received(server, sent), [PING] * 6)
         self.assertEqual((server.undecryptable, server.received), (3, 6))
+
+    def test_cost(self) -> None:
+        """Those among good ones cost no more than that all are decrypted twice."""
+        client, server = two_ends()
+        sent = sealed(client, [BULK], 1472)[:40]
+        for index in range(20, 40, 2):
+            sent[index] = sent[index][:-1] + bytes((sent[index][-1] ^ 1,))
+        decrypt, calls = server._open[0], []
+
+        def counting(*arguments: Any) -> object:
+            calls.append(1)
+            return decrypt(*arguments)
+
+        server._open[0] = counting
+        Ledger([BULK]).check(received(server, sent))
+        self.assertEqual((server.received, server.undecryptable), (30, 10))
+        self.assertLess(len(calls), 80)
 
     def test_memory(self) -> None:
         """They cost no memory."""

@@ -19,7 +19,9 @@ Everything here was authenticated, and may be nonsense all the same. Nonsense is
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Sequence
+from itertools import repeat
 
 from cryptography.exceptions import InvalidTag
 
@@ -82,16 +84,16 @@ class Runs:
     ) -> int:
         """Decrypt datagrams that are equally long and have consecutive counters, up to the first
         that is not authentic. How many were."""
-        done, count = 0, len(texts)
+        done, count, is_orderly = 0, len(texts), True
         while done < count:
-            if counter + done == self._next and len(texts[0]) == self._size + TAG:
-                more = self._continue(decrypt, nonces[done:], texts[done:])
-                done += more
-                if more:
-                    continue
-            if not self.take_one(decrypt, nonces[done], texts[done], counter + done):
+            if is_orderly and counter + done == self._next and len(texts[0]) == self._size + TAG:
+                continued = self._continue(decrypt, nonces[done:], texts[done:])
+                done += continued
+                is_orderly = continued > 0
+            elif self.take_one(decrypt, nonces[done], texts[done], counter + done):
+                done += 1
+            else:
                 break
-            done += 1
         return done
 
     def take_one(
@@ -123,40 +125,31 @@ class Runs:
         return True
 
     def _continue(self, decrypt: Into, nonces: Sequence[bytes], texts: Sequence[bytes]) -> int:
-        """Decrypt those that continue the run, and perhaps the one behind them. How many were."""
+        """Decrypt those that continue the run. How many did: all that can, or none.
+
+        Only the last trailer is looked at. If it is of this frame, then so are all before, since
+        their counters are consecutive; or somebody has sealed nonsense, and gets nonsense."""
         at, size, step, arena = self._at, self._size, self._step, self._arenas[-1]
         left = self._total - self._offset - (at - self._start)
-        most = min(-(-left // step), (ARENA - size - at) // step + 1, len(texts))
+        count = min(-(-left // step), (ARENA - size - at) // step + 1, len(texts))
         if self._start == GAP:
-            places = arena.places(size, step, (at - GAP) // step, most)
+            places = arena.places(size, step, (at - GAP) // step, count)
         else:
-            places = [
-                arena.view[start : start + size] for start in range(at, at + most * step, step)
-            ]
-        first, more = self._trailer, 1 << 48 | step << 32
-        buffer, end, done, is_other = arena.buffer, at + size - TRAILER.size, 0, False
+            end = at + count * step
+            places = [arena.view[start : start + size] for start in range(at, end, step)]
         try:
-            for nonce, text, place, trailer in zip(
-                nonces, texts, places, range(first, first + most * more, more), strict=False
-            ):
-                decrypt(nonce, text, None, place)
-                if _NUMBER(buffer, end)[0] != trailer:
-                    is_other = True
-                    break
-                end += step
-                done += 1
+            deque(map(decrypt, nonces, texts, repeat(None), places), maxlen=0)
         except InvalidTag:
-            pass
-        self._trailer += done * more
-        self._next += done
-        self._at += min(done * step, left)
-        if done * step >= left:
+            return 0  # whichever it was: they are taken one by one
+        trailer = self._trailer + (count - 1) * (1 << 48 | step << 32)
+        if _NUMBER(arena.buffer, at + (count - 1) * step + size - TRAILER.size)[0] != trailer:
+            return 0
+        self._trailer = trailer + (1 << 48 | step << 32)
+        self._next += count
+        self._at += min(count * step, left)
+        if count * step >= left:
             self._finish()
-        elif is_other:
-            if not self._add(self._next, size):
-                self.malformed += 1
-            done += 1
-        return done
+        return count
 
     def frames(self) -> list[memoryview]:
         """What came since the last call. The frames are valid until the next `take`, of whichever

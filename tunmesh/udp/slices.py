@@ -1,8 +1,11 @@
 """How a frame is cut into slices that fit into datagrams (wire.datagrams).
 
-The slices of a frame are as few as possible, and equally long: what the last one lacks is padding,
-a few bytes, so that slices of many frames can leave in one send. Only joined datagrams, which are
-cut between datagrams, may end with a shorter slice.
+Frames of several packets are cut between packets, so that a lost slice costs no more of them than
+it must: TCP would send each again of which a part is missing. If not even one packet fits into a
+slice, a TCP segment is cut anywhere (joined datagrams are parted, see `fitting`).
+
+The slices of a frame are equally long, so that those of many frames can leave in one send. What the
+last one lacks is padding, if that is a few bytes.
 
 What is done for each slice is done by the loops of struct, map and zip, of which there is a step
 every 50 ns; a step of a loop of Python's takes three times as long.
@@ -23,6 +26,7 @@ _PROTOCOL_TCP = 6
 _TCP_HEADER = 20
 _TCP_CSUM_OFFSET = 16
 _URGENT = 0x20
+_MOST_PADDING = 64
 _MIN_STEP = 128  # a TCP segment whose headers leave less payload for a slice is sent as it is
 
 
@@ -40,41 +44,42 @@ def cut(frame: bytes, room: int) -> list[bytes]:
     start = headers_size(kind, frame)
     if kind == TCP and room - start < _MIN_STEP:
         kind, start = WHOLE, virtio.HEADER
-    total = size - start
-    if kind == UDP:
-        unit = frame[4] | frame[5] << 8
-        step = unit * _even(-(-total // unit), (room - start) // unit)
-    else:
-        step = _even(total, room - start)
-    return _texts(frame, start, step, kind)
+    total, most = size - start, room - start
+    unit = (frame[4] | frame[5] << 8) if kind != WHOLE else 0
+    if not 0 < unit <= most:
+        unit = 1
+    return _texts(frame, start, unit * _even(-(-total // unit), most // unit), kind)
 
 
 def _texts(frame: bytes, start: int, step: int, kind: int) -> list[bytes]:
     """Slices with `step` bytes of payload each."""
     headers, total = frame[:start], len(frame) - start
     full = total // step
-    pieces, numbers, trailers = _structs(start, step, full)
-    # Of consecutive trailers, number and offset grow by the same.
-    first, more = total << 16 | start << 8 | kind, 1 << 48 | step << 32
-    ends = trailers.unpack(numbers.pack(*range(first, first + full * more, more)))
+    trailers = _trailers(start, step, total, kind)
     texts: list[bytes] = []
-    texts += map(add, pieces.unpack_from(frame), map(headers.__add__, ends))
+    texts += map(add, _pieces(start, step, full).unpack_from(frame), map(headers.__add__, trailers))
     rest = frame[start + full * step :]
     if rest:
-        if kind != UDP:
+        if kind != UDP and step - len(rest) <= _MOST_PADDING:
             rest = rest.ljust(step, b"\0")
-        texts.append(rest + headers + (first + full * more).to_bytes(TRAILER.size))
+        texts.append(rest + headers + trailers[full])
     return texts
 
 
 @lru_cache(maxsize=64)
-def _structs(start: int, step: int, count: int) -> tuple[struct.Struct, ...]:
-    """For so many slices: their payloads in the frame, their trailers as numbers and as bytes."""
-    return (
-        struct.Struct(f"{start}x" + f"{step}s" * count),
-        struct.Struct(f">{count}Q"),
-        struct.Struct("8s" * count),
-    )
+def _pieces(start: int, step: int, count: int) -> struct.Struct:
+    """So many payloads in a frame."""
+    return struct.Struct(f"{start}x" + f"{step}s" * count)
+
+
+@lru_cache(maxsize=32)
+def _trailers(start: int, step: int, total: int, kind: int) -> tuple[bytes, ...]:
+    """Those of all slices of a frame."""
+    count = -(-total // step)
+    # From one to the next, number and offset grow by the same.
+    first, more = total << 16 | start << 8 | kind, 1 << 48 | step << 32
+    numbers = struct.pack(f">{count}Q", *range(first, first + count * more, more))
+    return tuple(numbers[at : at + TRAILER.size] for at in range(0, len(numbers), TRAILER.size))
 
 
 def fitting(frames: Iterable[bytes], room: int) -> Iterator[bytes]:
