@@ -6,12 +6,14 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.members import ADDRESS, mallory
 from tunmesh.link.keepalive import Timing
 from tunmesh.status import PeerStatus, UdpCounts
 from tunmesh.testing.datagrams import MemoryPort
 from tunmesh.testing.mesh import Member, Mesh
 from tunmesh.testing.network import Network
 from tunmesh.testing.tun import frame
+from tunmesh.wire.gossip import Gossip
 
 
 class UdpMesh(Mesh):
@@ -89,6 +91,47 @@ class ChoiceTests(SynchronousTestCase):
         self.assertEqual(b.status.udp, UdpCounts())
         (event,) = a.logged("no_udp")
         self.assertIn("does not offer UDP", event["reason"])
+
+
+class OfferTests(SynchronousTestCase):
+    """Offers of UDP by members, and to them."""
+
+    def setUp(self) -> None:
+        self.mesh = UdpMesh()
+        self.a = self.mesh.add("a")
+
+    def test_old_node(self) -> None:
+        """A node that knows nothing of UDP is offered nothing, and exchanges packets over TCP."""
+        old = mallory().dial(self.mesh, self.a)
+        old.say(Gossip(1).encode(), b"D" + frame(ADDRESS, self.a.address))
+        self.mesh.advance(1)
+        self.assertEqual((old.count(b"O"), len(self.a.tun.written)), (0, 1))
+        self.a.tun.inject(frame(self.a.address, ADDRESS))
+        self.mesh.advance(1)
+        self.assertEqual((old.count(b"D"), old.has_ended), (1, False))
+        udp = peer(self.a, "mallory").udp
+        self.assertTrue(udp and udp.why == "the peer does not offer UDP", udp)
+
+    def test_one_offer(self) -> None:
+        """One that does is offered UDP once; its own second offer ends the link."""
+        member = mallory(udp=True).dial(self.mesh, self.a)
+        member.say(Gossip(1).encode(), b"O\0\0\0\1")
+        self.mesh.advance(1)
+        self.assertEqual((member.count(b"O"), self.a.linked_with), (1, ["mallory"]))
+        member.say(b"O\0\0\0\2")
+        self.mesh.advance(1)
+        self.assertEqual((member.has_ended, self.a.linked_with), (True, []))
+        self.assertEqual(len(port_of(self.a)._readers._readers), 0)
+
+    def test_unanswered_offer(self) -> None:
+        """Whoever offers UDP and does not answer there is pinged a few times, less and less often,
+        with few bytes: its URL may lead to somebody else."""
+        member = mallory(udp=True).dial(self.mesh, self.a)
+        member.say(Gossip(1).encode(), b"O\0\0\0\1")
+        member.answers_pings = True
+        self.mesh.advance(600)
+        self.assertFalse(member.has_ended)
+        self.assertLess(self.mesh.datagrams.counts["sent"], 40)
 
 
 class LifeTests(SynchronousTestCase):

@@ -108,6 +108,7 @@ WRONG_OPTIONS: dict[str, tuple[object, ...]] = {
     "automatic": (None, True, 4, "4", {}, [5], [6, 4], [4, 4], [True], ["4"], [4.0], [4, 6, 8]),
     "groups": (None, True, 1, "web", {}, [None], [1], [""], ["Web"], ["-web"], ["web-"], ["a.b"]),
     "version": (*NEVER, 1, "", "0.1 beta", "0.1\0", "0.1ä"),
+    "udp": (None, 0, 1, "true", [], {}),
 }
 NO_LISTS: tuple[object, ...] = (None, True, 1, "", {}, [None], [1], ["x"], [[]], [{}])
 WRONG_ADDRESSES = (
@@ -532,7 +533,7 @@ class Records(unittest.SynchronousTestCase):
         networks = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xE000, 0xE008)]
         groups = [f"{'g' * 61}{number:02}" for number in range(16)]
         longest = {**LONGEST, "addresses": full, "networks": networks, "groups": groups}
-        longest |= {"revision": sizes.MAX_REVISION, "automatic": [4]}
+        longest |= {"revision": sizes.MAX_REVISION, "automatic": [4], "udp": True}
         record = self.accepts(record_with(**longest))
         self.assertLessEqual(len(record.encode()), sizes.MAX_RECORD)
 
@@ -572,6 +573,13 @@ class Records(unittest.SynchronousTestCase):
         )
         for value in wrong:
             self.refuses(record_with(networks=value))
+
+    def test_udp(self) -> None:
+        """A record says that its node understands offers of UDP, or nothing about it."""
+        said = RECORD_BYTES[:-1] + b',"udp":true}'
+        record = replace(RECORD, udp=True)
+        self.assertEqual((record.encode(), self.accepts(said)), (said, record))
+        self.assertEqual(self.accepts(record_with(udp=False)), RECORD)
 
     def test_duplicate_keys(self) -> None:
         """If a field occurs twice, the last one counts and is validated."""

@@ -162,6 +162,8 @@ class Transports:
         if way is None:
             way = self._ways[peer.record.id] = _Way(self, peer, self._port)
             peer.udp = way.carrier
+        if not link.node.udp:
+            return  # it would not understand an offer
         index = way.carrier.open(link, link.authentication.exporter(), link.dialed)
         places = _places(link)
         link.conversation.when_offered(lambda at: way.carrier.offered(link, at, places))

@@ -70,6 +70,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
             networks=tuple(family.network_cidr for family in families),
             automatic=tuple(network.version for network, _ in automatic),
             groups=clustering.node_groups,
+            udp=config.networking.transport != "tcp",
         ),
         node_key=node_key,
         networks=tuple(family.network_cidr for family in families),

@@ -279,6 +279,7 @@ class Mesh:
             version="test",
             networks=changes.get("networks", (IPV4, IPV6)),
             groups=changes.get("node_groups", ()),
+            udp=self.has_udp and changes.get("transport") != "tcp",
         )
         plain: dict[str, Any] = {
             "record": record,

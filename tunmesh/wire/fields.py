@@ -54,6 +54,12 @@ def parse_number(value: Any, most: int, what: str) -> int:
     return value
 
 
+def parse_boolean(value: Any, what: str) -> bool:
+    if type(value) is not bool:
+        raise malformed(f"{what} is neither true nor false")
+    return value
+
+
 def parse_interface(value: Any) -> Interface:
     try:
         if not isinstance(value, str):

@@ -12,6 +12,7 @@ from tunmesh.wire.fields import (
     dump_json,
     load_json,
     malformed,
+    parse_boolean,
     parse_id,
     parse_interface,
     parse_label,
@@ -68,6 +69,7 @@ class NodeRecord:
     # The IP versions of which it chooses its address itself (membership.acquisition), in order.
     automatic: tuple[int, ...] = ()
     groups: tuple[str, ...] = ()  # further names that it answers to, shared by many nodes
+    udp: bool = False  # it understands offers of UDP
 
     @property
     def host_port(self) -> tuple[str, int]:
@@ -111,6 +113,8 @@ class NodeRecord:
             fields["automatic"] = self.automatic
         if self.groups:
             fields["groups"] = self.groups
+        if self.udp:
+            fields["udp"] = True
         return dump_json(fields)
 
     @classmethod
@@ -139,6 +143,7 @@ class NodeRecord:
             revision=parse_number(fields.get("revision", 0), MAX_REVISION, f"{what} revision"),
             automatic=automatic,
             groups=tuple(parse_label(group, "a group") for group in groups),
+            udp=parse_boolean(fields.get("udp", False), f"{what} udp"),
         )
 
 
