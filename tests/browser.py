@@ -209,6 +209,26 @@ class PageInABrowser(Looking):
 
         await self.inside(fits)
 
+    async def test_transport(self) -> None:
+        """What carries packets to a peer, and why, with and without JavaScript."""
+        self.ground = Ground(self, 2)
+        self.ground.change(1, networking__transport="udp")
+        await self.ground.linked(2)
+        why = "networking.transport is udp"
+        for javascript in (True, False):
+            browser = await self.browser(javascript=javascript)
+
+            def shows(browser: Any = browser, javascript: bool = javascript) -> None:
+                browser.open()
+                browser.until(lambda: "UDP" in browser.all("#peers tbody td"))
+                if javascript:
+                    self.assertIn(why, browser.all("#peers tbody td", "title"))
+                    body = browser.driver.find_element(By.TAG_NAME, "body")
+                    body.send_keys(Keys.TAB, Keys.TAB)
+                    browser.until(lambda: f"over UDP ({why})" in browser.one("#details"))
+
+            await self.inside(shows)
+
     async def test_names(self) -> None:
         """Which names the node answers, and how often it was asked, with and without JavaScript; a
         node that answers none shows nothing of that."""
