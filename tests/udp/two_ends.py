@@ -19,7 +19,7 @@ from tunmesh.udp.path import Command, Lost, Path, Send, Use
 from tunmesh.udp.probing.mtu import BASE
 from tunmesh.wire.udp_pings import PING_SIZE, Ping, Pong
 
-PONG_SIZE = 53  # sealed
+PONG_SIZE = 56  # sealed
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
-"""Pings over UDP: the control datagrams of tunmesh.udp.path, before they are sealed.
+"""Pings over UDP: the control messages of tunmesh.udp.path, inside datagrams (wire.datagrams).
 
-    ping    padding ‖ token (8) ‖ 1
-    pong    token (8) ‖ received (8) ‖ highest counter (8) ‖ 2
+    ping    1 ‖ token (8)
+    pong    2 ‖ token (8) ‖ received (8) ‖ highest counter (8)
 
-Like every datagram they end with their kind. A ping is padded to the size that its sender wants to
-know about, and a pong never is. Whoever is pinged answers a datagram of at least PING_SIZE bytes of
-UDP payload, so no answer is longer than the question.
+The datagram of a ping is padded to the size that its sender wants to know about. Whoever is pinged
+answers those of at least PING_SIZE bytes of UDP payload, so no answer is longer than its question.
 
 A pong tells what has come in the session that the ping came in: how many datagrams that were
 authentic and no replays, and the highest counter among them. Two pongs tell how many were lost.
@@ -18,11 +17,10 @@ from dataclasses import dataclass
 
 from tunmesh.wire.sizes import TOKEN_SIZE
 
-PING, PONG = 1, 2  # kinds: the last byte of a datagram
+PING_SIZE = 64  # bytes of UDP payload of the shortest ping; a pong has 56
 
-_PONG = struct.Struct(f"!{TOKEN_SIZE}sQQB")
-_PING = TOKEN_SIZE + 1
-PING_SIZE = 64  # bytes of UDP payload of the shortest ping; a sealed pong has 53
+_PING, _PONG = 1, 2
+_PONG_FIELDS = struct.Struct(f"!B{TOKEN_SIZE}sQQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +30,8 @@ class Ping:
     token: bytes
 
     def encode(self) -> bytes:
-        """The payload, without padding."""
-        return self.token + bytes((PING,))
+        """The message."""
+        return bytes((_PING,)) + self.token
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +43,15 @@ class Pong:
     highest: int
 
     def encode(self) -> bytes:
-        """The payload."""
-        return _PONG.pack(self.token, self.received, self.highest, PONG)
+        """The message."""
+        return _PONG_FIELDS.pack(_PONG, self.token, self.received, self.highest)
 
 
-def decode(payload: bytes) -> Ping | Pong | None:
-    """What it is, with or without the padding in front; None if it is neither."""
-    kind = payload[-1] if payload else 0
-    if kind == PING and len(payload) >= _PING:
-        return Ping(bytes(payload[-_PING:-1]))
-    if kind == PONG and len(payload) >= _PONG.size:
-        token, received, highest, _ = _PONG.unpack(payload[-_PONG.size :])
-        return Pong(token, received, highest)
+def decode(message: bytes) -> Ping | Pong | None:
+    """What it is; None if it is neither."""
+    kind, size = message[:1], len(message)
+    if kind == bytes((_PING,)) and size == 1 + TOKEN_SIZE:
+        return Ping(bytes(message[1:]))
+    if kind == bytes((_PONG,)) and size == _PONG_FIELDS.size:
+        return Pong(*_PONG_FIELDS.unpack(message)[1:])
     return None
