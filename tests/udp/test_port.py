@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
@@ -17,7 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
 from tests.support import netns
-from tunmesh.host import udp_ports
+from tunmesh.errors import OperatorError
+from tunmesh.host import tcp_ports, udp_ports
 from tunmesh.host.namespaces import Namespace
 from tunmesh.udp.port import INDEX, Place, Port, Sent
 from tunmesh.udp.sockets.socket_port import TURN_BYTES, UdpPort
@@ -235,6 +237,49 @@ class LoopbackTests(PortCase):
         self.assertEqual(called, [])
 
 
+class BindingTests(PortCase):
+    """Where a port can be bound, and where not."""
+
+    def test_in_use(self) -> None:
+        """A port belongs to one socket: a second one of the same number is refused, and the first
+        one is named."""
+        first = udp_ports.bind(None, 0).socket
+        self.addCleanup(first.close)
+        number = first.getsockname()[1]
+        for address in (None, ip_address("127.0.0.1"), ip_address("::1")):
+            error = self.assertRaises(OperatorError, udp_ports.bind, address, number)
+            self.assertIn(f"pid {os.getpid()} (", str(error))
+            self.assertIn("networking/transport: tcp", str(error))
+
+    def test_without_ipv6(self) -> None:
+        """A machine without IPv6 has an IPv4 port; any other error remains one."""
+
+        def bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+            if family == socket.AF_INET6:
+                raise OSError(fails, os.strerror(fails))
+            made = socket.socket(family, socket.SOCK_DGRAM)
+            made.bind((host, port))
+            return made
+
+        fails = errno.EAFNOSUPPORT
+        made = tcp_ports.on_one_or_all(None, 0, bound)
+        self.addCleanup(made.close)
+        self.assertEqual(made.getsockname()[0], "0.0.0.0")
+        self.assertIn("over IPv4 alone", udp_ports.Bound(made, None, 4567).where)
+        fails = errno.EADDRINUSE
+        self.assertRaises(OSError, tcp_ports.on_one_or_all, None, 0, bound)
+
+    def test_options(self) -> None:
+        """Nothing is fragmented, over IPv4 and IPv6; and there is room for what comes."""
+        made = udp_ports.bind(None, 0).socket
+        self.addCleanup(made.close)
+        for level, option in ((socket.IPPROTO_IP, 10), (socket.IPPROTO_IPV6, 23)):
+            self.assertEqual(made.getsockopt(level, option), 3)  # IP_PMTUDISC_PROBE
+        room = made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        allowed = int(Path("/proc/sys/net/core/rmem_max").read_text())
+        self.assertIn(room, (udp_ports.RECEIVE_BUFFER, 2 * allowed))
+
+
 class RefusedTests(PortCase):
     """Where the kernel does not take several datagrams at once."""
 
@@ -291,6 +336,17 @@ class Picky(socket.socket):
 class CableTests(PortCase):
     """Between two machines."""
 
+    async def test_many_at_once(self) -> None:
+        """Over a cable, too, 44 datagrams leave in one call and come in one call."""
+        left, right = self.cable(("10.1.0.1/24", "10.1.0.2/24"), ("fd01::1/64", "fd01::2/64"))
+        a, b = self.port(left), self.port(right)
+        for host, own in (("10.1.0.2", "10.1.0.1"), ("fd01::2", "fd01::1")):
+            inbox = Inbox(b)
+            data = b"".join(inbox.datagram(1424) for _ in range(44))
+            self.assertIs(a.send(data, 1424, (host, 4567)), Sent.DONE)
+            await inbox.holds(len(data))
+            self.assertEqual(inbox.came, [(data, 1424, (own, 4567))])
+
     async def test_too_big(self) -> None:
         """A datagram larger than the device's MTU is not fragmented, but refused, alone and among
         others; and what the device takes is known once its place was heard of."""
@@ -327,6 +383,20 @@ class CableTests(PortCase):
 
         alone = self.port(change=ipv4_alone)
         self.assertIs(alone.send(bytes(100), 100, ("::1", 4567)), Sent.UNREACHABLE)
+
+    async def test_odd_source(self) -> None:
+        """An IPv6 address that looks like an embedded IPv4 address and is none (RFC 2765)."""
+        odd = "::ffff:0:102:304"
+        left, right = self.cable(
+            ("10.1.0.1/24", "10.1.0.2/24"), (f"{odd}/96", "::ffff:0:102:305/96")
+        )
+        a, b = self.port(left), self.port(right)
+        there, here = Inbox(b), Inbox(a)
+        a.send(there.datagram(100), 100, ("::ffff:0:102:305", 4567))
+        await there.holds(100)
+        self.assertEqual(there.came[0][2], (odd, 4567))
+        self.assertIs(b.send(here.datagram(100), 100, (odd, 4567)), Sent.DONE)
+        await here.holds(100)
 
     async def test_second_address(self) -> None:
         """An answer leaves from the address that was asked, once the reader believes in the

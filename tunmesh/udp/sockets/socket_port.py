@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tunmesh.addresses import plain_host
 from tunmesh.host.udp_ports import UDP_SEGMENT
 from tunmesh.logs import bugs
 from tunmesh.udp.port import Place, Reader, Sent
@@ -98,10 +99,7 @@ class UdpPort:
                     size = int.from_bytes(value[:4], BYTE_ORDER)
                 else:
                     came_by = value
-            host = source[0]
-            if host.startswith("::ffff:"):
-                host = host[7:]
-            place = (host, source[1])
+            place = (plain_host(source[0]), source[1])
             if sort(buffer, count, size, place, served):
                 self._ways.believe(place, came_by)
         end_turn(served)
