@@ -21,9 +21,10 @@ from tunmesh.dataplane.tun import open_tun
 from tunmesh.errors import OperatorError
 from tunmesh.host.namespaces import Namespace
 from tunmesh.netlink import query, setup
-from tunmesh.netlink.changes import SEGMENT
+from tunmesh.netlink.changes import PIECE, SEGMENT
 from tunmesh.netlink.overlaps import Overlay
 from tunmesh.netlink.setup import check, configure, guarded, put_guard, remark, remove_guard
+from tunmesh.wire.datagrams import MAX_DATAGRAM
 
 reactor: Any = trial_reactor
 
@@ -334,6 +335,15 @@ class ConfigureTests(NamespaceCase):
                 ("fd77::/48", ipv6),
             },
         )
+
+    def test_pieces(self) -> None:
+        """TCP is handed over in pieces of which one send of datagrams holds all segments."""
+        self.configure(overlay("10.77.0.1/16", "10.77.0.0/16"))
+        with self.pod, IPRoute() as ip:
+            (link,) = ip.get_links(ifname="tun1")
+        self.assertEqual(link.get_attr("IFLA_GSO_MAX_SIZE"), PIECE)
+        self.assertEqual((PIECE - 321) // (SEGMENT[4] - 12), 46)
+        self.assertLessEqual(46 * 1422, MAX_DATAGRAM)
 
     def test_link(self) -> None:
         """The device is up and has the requested MTU."""

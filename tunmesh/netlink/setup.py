@@ -97,6 +97,8 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
             index = socket.if_nametoindex(device)
         with _explained(f"set the MTU of {device} to {mtu}"):
             ip.link("set", index=index, mtu=mtu)
+        with suppress(NetlinkError):  # it only saves time
+            ip.link("set", index=index, gso_max_size=changes.PIECE)
         if _has_ipv6():
             _forgo_link_local(ip, index, device)
         for overlay in overlays:
