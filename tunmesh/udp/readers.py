@@ -46,9 +46,10 @@ class Readers:
             return False
         view, is_believed, start = memoryview(buffer), False, 0
         for end in _ends(buffer, count, size):
-            reader = self._readers.get(_index_at(view, start)[0])
-            # Only the last datagram of all can be short, and is alone then.
-            if reader is None or end - start < SHORTEST:
+            reader = None
+            if end - start >= SHORTEST:  # only the last of all can be shorter, and is alone then
+                reader = self._readers.get(_index_at(view, start)[0])
+            if reader is None:
                 self.strangers += -((start - end) // size)
             else:
                 served[reader] = None
