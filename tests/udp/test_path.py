@@ -94,16 +94,25 @@ class PathTests(unittest.SynchronousTestCase):
         self.assertFalse(self.a.is_udp)
 
     def test_large_datagrams_lost(self) -> None:
-        """A black hole for large datagrams costs half a second; UDP stays, with smaller ones, and
-        the larger size that still works is found."""
+        """A black hole for large datagrams costs less than a second; UDP stays, with smaller ones,
+        and the larger size that still works is found."""
         self.begin()
         self.world.lost = lambda sender, datagram: datagram.size > 1400
-        self.go_on(1.0, hole=0.6)
+        self.go_on(1.0, hole=0.8)
         self.assert_both_use(True)
         self.assertEqual(self.a.path.size, BASE)
         self.world.run(2.0)
         self.assertEqual(self.a.path.size, 1392)
         self.assertEqual(len(self.a.switches), 1)
+
+    def test_much_is_lost(self) -> None:
+        """A path that loses 8 % each way, of datagrams of any size, keeps its size."""
+        self.begin()
+        self.world.lost = lambda sender, datagram: self.world.random.random() < 0.08
+        self.world.run(60.0)
+        self.assert_both_use(True)
+        for end in self.world.ends:
+            self.assertEqual([each for _, each in end.changes[2:]], [])
 
     def test_path_mtu_1280(self) -> None:
         """With the least MTU of IPv6, UDP is used from the start, with what fits."""

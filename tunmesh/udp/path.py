@@ -9,9 +9,9 @@ bytes arrive: where they do not, TCP is better. Which addresses are tried is sai
 udp.probing.candidates. Once data goes over UDP, larger datagrams are searched for (probing.mtu).
 
 **A path is left** when it is dead: probing.liveness says when it is pinged, and when it is in
-doubt. Then its size is BASE, since only large datagrams may be lost, and all candidates are pinged:
-one that answers takes its place. If none does in time, the path is lost, and the candidates are
-tried again, less and less often.
+doubt. Then all candidates are pinged, and one that answers takes its place. If none does in time,
+the path is lost, and the candidates are tried again, less and less often. An overdue ping is
+followed by those of BASE bytes, too: if only these are answered, the size falls.
 
 **The newest source wins.** If authentic datagrams come from an address that is not the one in use,
 it is pinged, and used when it has answered, unless the peer has gone back meanwhile.
@@ -35,7 +35,7 @@ from tunmesh.tls.underlay import Rule
 from tunmesh.udp.probing.candidates import FIRST_PAUSE, Candidate, Candidates
 from tunmesh.udp.probing.liveness import Liveness
 from tunmesh.udp.probing.measures import Loss, RoundTrip
-from tunmesh.udp.probing.mtu import AGAIN, AGAIN_AFTER_FALL, BASE, SizeSearch, ladder
+from tunmesh.udp.probing.mtu import AGAIN, AGAIN_AFTER_FALL, BASE, SizeSearch, SizeWatch, ladder
 from tunmesh.udp.probing.pings import Pings, Sent
 from tunmesh.wire.udp_pings import Ping, Pong
 
@@ -89,8 +89,9 @@ class Path:
         self._session = 0
         self._is_in_use = False
         self._round_trip = RoundTrip()
-        self._liveness = Liveness(self._round_trip)
         self._is_doubted = False
+        self._watch = SizeWatch()
+        self._liveness = Liveness(self._round_trip, self._watch)
         self._search = SizeSearch()
         self._search_at = inf  # when the next search begins
         self._falls = 0  # of the size to the base, on this path
@@ -210,12 +211,13 @@ class Path:
             self._is_doubted = True
             for each in self._candidates:
                 each.start_again(now)
-            if self.size > BASE:
-                pause = AGAIN_AFTER_FALL[min(self._falls, len(AGAIN_AFTER_FALL) - 1)]
-                commands.append(self._fall(address, search_at=now + pause))
         if now >= self._liveness.due(self._is_in_use):
+            is_overdue = self._liveness.is_overdue(now)
             self._liveness.pinged(now)
+            self._watch.pinged(now)
             commands.append(self._ping(now, address, self.size))
+            if is_overdue and self.size > BASE and self._pings.allows(now):
+                commands.append(self._ping(now, address, BASE))
         if self._is_in_use and not self._is_doubted:
             commands += self._search_sizes(now, address)
         return commands
@@ -239,14 +241,21 @@ class Path:
         self._liveness.answered(ping.at)
         self._search.answered(ping.size)
         self._is_doubted = self._is_doubted and self._liveness.is_doubtful(now)
-        if ping.size <= self.size or self._is_doubted:
+        if ping.size >= self.size:
+            self._watch.answered(ping.at)
+        elif self._watch.is_lost(now - self._round_trip.expected):
+            pause = AGAIN_AFTER_FALL[min(self._falls, len(AGAIN_AFTER_FALL) - 1)]
+            return [self._fall(ping.to, search_at=now + pause)]
+        if ping.size <= self.size:
             return []
         self.size = ping.size
+        self._watch.begin()
         return [Use(ping.to, self.size)]
 
     def _fall(self, address: Target, search_at: float) -> Command:
         """Smaller datagrams at once; larger ones are searched for again later."""
         self.size = BASE
+        self._watch.begin()
         self._falls += 1
         self._search.stop()
         self._search_at = search_at
@@ -257,8 +266,9 @@ class Path:
         self.address, self.size = candidate.place, BASE
         self._candidates.newest = None
         self._round_trip = candidate.round_trip
-        self._liveness = Liveness(self._round_trip, now)
+        self._liveness = Liveness(self._round_trip, self._watch, now)
         self._is_doubted = False
+        self._watch.begin()
         self.loss.restart()
         self._search.stop()
         self._search_at, self._falls = now if self._is_in_use else inf, 0

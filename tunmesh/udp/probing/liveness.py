@@ -3,11 +3,11 @@
     data is sent         a ping every 0.25 s
     none, UDP in use     every 15 s: a binding of a NAT lasts 30 s or more
     UDP not in use       every 60 s
-    one is overdue       ten times within what is left of the patience, at most every 0.1 s
+    one is overdue       ten times in the patience, at most every 0.1 s
 
 A path is dead when nothing was answered for `patience`: max(0.75 s, three round trips and 0.25 s).
 With so many pings, 3 % of loss each way does not look like death once in a month. It is doubted at
-half of that: then smaller datagrams are tried, and other addresses.
+half of that: then other addresses are tried.
 
 A node that did not run for a while does not blame the path: answers may wait in its socket.
 
@@ -17,8 +17,10 @@ No clock, no I/O. Times are in seconds.
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 from tunmesh.udp.probing.measures import RoundTrip
+from tunmesh.udp.probing.mtu import SizeWatch
 
 UNDER_TRAFFIC, IN_USE, UNUSED = 0.25, 15.0, 60.0  # seconds between pings
 OVERDUE = 0.1  # least seconds between pings after one is not answered in time
@@ -32,8 +34,9 @@ _LATE = 0.1  # seconds after which this node was called later than it asked for
 class Liveness:
     """Of the path in use, from the moment it was taken."""
 
-    def __init__(self, round_trip: RoundTrip, now: float = 0.0) -> None:
+    def __init__(self, round_trip: RoundTrip, watch: SizeWatch, now: float = 0.0) -> None:
         self._round_trip = round_trip
+        self._watch = watch
         self._unanswered: deque[float] = deque()  # when they were sent
         self._pinged = now  # it was answered, or it would not be in use
         self._sent = now
@@ -70,6 +73,10 @@ class Liveness:
         wanted = 3 * self._round_trip.expected + 0.25
         return min(MOST_PATIENCE, max(LEAST_PATIENCE, wanted))
 
+    def is_overdue(self, now: float) -> bool:
+        """An answer to a ping of the size in use should have come by now."""
+        return now >= self._overdue_at()
+
     def is_doubtful(self, now: float) -> bool:
         """Half of the patience is over."""
         return bool(self._unanswered) and now >= self._unanswered[0] + self.patience / 2
@@ -81,10 +88,8 @@ class Liveness:
         """When the next ping is due, unless data is sent before that."""
         idle = IN_USE if is_in_use else UNUSED
         due = self._pinged + (UNDER_TRAFFIC if self._sent > self._pinged else idle)
-        if self._unanswered:
-            overdue = self._unanswered[0] + self._round_trip.expected + _GRACE
-            due = min(due, max(overdue, self._pinged + max(OVERDUE, self.patience / _TRIES)))
-        return due
+        pause = max(OVERDUE, self.patience / _TRIES)
+        return min(due, max(self._overdue_at(), self._pinged + pause))
 
     def wake_at(self, now: float, is_in_use: bool) -> float:
         """When to look again, whether or not data is sent meanwhile."""
@@ -96,3 +101,7 @@ class Liveness:
             doubt, end = first + patience / 2, first + patience
             due = min(due, doubt if now < doubt else end)
         return due
+
+    def _overdue_at(self) -> float:
+        oldest = self._watch.oldest
+        return inf if oldest is None else oldest + self._round_trip.expected + _GRACE

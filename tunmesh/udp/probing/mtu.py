@@ -5,11 +5,15 @@ dozen datagrams cost less than a round trip. What is not answered is tried twice
 that was answered is the size. Each answer raises it at once; what is not confirmed is never used.
 ICMP is not needed, and not believed: anybody could send it.
 
+A path may lose its large datagrams later. Then pings of the size in use are not answered, and those
+of BASE bytes beside them are: the size falls. If neither is answered, nothing is known about sizes.
+
 No clock, no I/O. Sizes are bytes of the UDP payload; time is in seconds.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 
 # Every path that UDP is used on takes this: IPv6 guarantees 1,280 (RFC 8200, section 5).
@@ -25,7 +29,9 @@ _USUAL = 1500  # path MTU up to which is searched if nothing is known about the 
 ROUNDS = 3
 ROUND = 0.3  # seconds between rounds, unless the round trip is longer
 AGAIN = 600.0  # seconds after a search until the next one (RFC 8899, section 5.1.1)
-# After the size had to fall back to the base: it may have been mere loss.
+FALL_TRIES = 6  # pings of the size in use, in a row, that are not answered though smaller ones are
+_MOST_WATCHED = 64
+# After the size had to fall back to the base: it may have been mere loss, after all.
 AGAIN_AFTER_FALL = (1.0, 10.0, 60.0, AGAIN)
 
 
@@ -80,3 +86,32 @@ class SizeSearch:
     def answered(self, size: int) -> None:
         """A ping of this size was answered: no smaller one need be tried."""
         self._sizes = tuple(each for each in self._sizes if each > size)
+
+
+class SizeWatch:
+    """Whether datagrams of the size in use get lost, while smaller ones arrive."""
+
+    def __init__(self) -> None:
+        self._unanswered: deque[float] = deque(maxlen=_MOST_WATCHED)  # when they were sent
+
+    def begin(self) -> None:
+        """There is another size now."""
+        self._unanswered.clear()
+
+    def pinged(self, now: float) -> None:
+        """A ping of the size in use was sent."""
+        self._unanswered.append(now)
+
+    def answered(self, sent: float) -> None:
+        """The ping of that size that was sent then was answered."""
+        while self._unanswered and self._unanswered[0] <= sent:
+            self._unanswered.popleft()
+
+    @property
+    def oldest(self) -> float | None:
+        """When the first of those was sent that were not answered, nor any later one."""
+        return self._unanswered[0] if self._unanswered else None
+
+    def is_lost(self, before: float) -> bool:
+        """A smaller one was answered: were FALL_TRIES of that size, sent before this, not?"""
+        return sum(sent <= before for sent in self._unanswered) >= FALL_TRIES
