@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.members import ADDRESS, mallory
@@ -23,7 +24,10 @@ class UdpMesh(Mesh):
 
     def pair(self, **settings: Any) -> tuple[Member, Member]:
         """Two linked nodes that have tried UDP."""
-        a, b = self.add("a", **settings), self.add("b", **settings)
+        a, b = self.add("a", start=False, **settings), self.add("b", start=False, **settings)
+        for each in (a, b):
+            each.debugs = True
+            each.start()
         self.until(self.is_complete)
         self.advance(0.5)
         return a, b
@@ -58,7 +62,7 @@ class ChoiceTests(SynchronousTestCase):
         self.assertTrue(mesh.send(b, a, bytes(9000)))
         self.assertEqual(mesh.network.bytes_by[a.host], before)
         (event,) = a.logged("transport")
-        self.assertEqual((event["peer"], event["transport"]), ("b", "udp"))
+        self.assertEqual((event["peer"], event["log_level"]), ("b", LogLevel.debug))
 
     def test_near(self) -> None:
         """With `auto`, packets to a node that is near go over TCP, and UDP is ready."""

@@ -119,6 +119,7 @@ def segment(namespace: Namespace) -> None:
         ip.link("set", index=socket.if_nametoindex(CABLE), gso_max_segs=1)
 
 
+UDP: dict[str, Any] = {"networking__transport": "udp", "logging__levels": {"link": "debug"}}
 SOON_SILENT: dict[str, Any] = {  # seconds without a word after which a link is given up
     "process__timing": {
         "registrations": {"local": {"reregistration_interval": 1.0, "stale_threshold": 5.0}}
@@ -135,12 +136,18 @@ class UdpCase(RouterCase):
     def setUp(self) -> None:
         super().setUp()
         for plan in self.ground.plans:
-            self.ground.change(plan.number, networking__transport="udp")
+            self.ground.change(plan.number, **UDP)
 
     async def over(self, transport: str, *nodes: RealNode) -> None:
         """These nodes send by this transport from now on."""
         for node in nodes:
             await node.logged("transport", transport=transport)
+
+    async def come_up(self, count: int = 2) -> list[RealNode]:
+        """So many nodes are linked, and the first two use UDP."""
+        nodes = await self.ground.linked(count)
+        await self.over("udp", *nodes[:2])
+        return nodes
 
     async def peer(self, number: int, other: int) -> dict[str, Any]:
         """What a node's status says about another one."""
@@ -176,8 +183,7 @@ class BlockedTests(UdpCase):
         """Datagrams are dropped in both directions, in one, or not sent at all: each time the
         stream goes on over TCP, and over UDP again when the fault is over. When only large ones are
         dropped, UDP goes on with smaller ones. A node without UDP is spoken to over TCP."""
-        first, second, _ = await self.ground.linked(3)
-        await self.over("udp", first, second)
+        first, second, _ = await self.come_up(3)
         stream = Stream(self, 1, 2)
         await self.goes_on(stream, "over UDP")
         for faults in ({1: DEAF, 2: DEAF}, {2: DEAF}, {1: MUTE}):
@@ -237,8 +243,7 @@ class MovingTests(UdpCase):
     async def test_rebound(self) -> None:
         """A NAT gives another port to a node that cannot be reached otherwise: UDP goes on."""
         router = self.behind_router(2, MARK)
-        first, second = await self.ground.linked(2)
-        await self.over("udp", first, second)
+        first, _ = await self.come_up()
         stream = Stream(self, 1, 2)
         await self.goes_on(stream, "behind a NAT")
         while (peer := await self.peer(1, 2))["linked_for"] < NEWS:
@@ -259,9 +264,8 @@ class MovingTests(UdpCase):
         """A node has another address: UDP goes on, also while its silent link is not given up; then
         the node is linked again."""
         for number in (1, 2):
-            self.ground.change(number, networking__transport="udp", **SOON_SILENT)
-        first, second = await self.ground.linked(2)
-        await self.over("udp", first, second)
+            self.ground.change(number, **UDP, **SOON_SILENT)
+        first, second = await self.come_up()
         stream = Stream(self, 1, 2)
         await self.goes_on(stream, "at its first address")
         with self.ground.namespace(2), IPRoute() as ip:

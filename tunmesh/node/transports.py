@@ -38,6 +38,7 @@ LOOK = 1.0  # seconds between two looks at whether the choices are still right
 IDLE = 8  # looks from one to the next at a peer with which nothing was exchanged meanwhile
 PATIENCE = 5.0  # seconds that a link is up before it is said that `transport: udp` is not met
 _KEY = 16  # bytes of the key that pings are made with
+_CHOSEN = ("packets to {peer} go over TCP: {reason}", "packets to {peer} go over UDP: {reason}")
 
 
 class _Way:
@@ -48,6 +49,7 @@ class _Way:
         self.choice = Choice(transports.transport)
         self.carrier = transports.make_carrier(self, port)
         self.exchanged = 0  # packets, at the last look
+        self.has_changed = False  # the choice, since the peer is linked
         self._transports = transports
         self._forwarder = transports.forwarder
 
@@ -192,16 +194,22 @@ class Transports:
         return UdpCarrier(way, port, path, host.reactor, account, self._scratch)
 
     def chosen(self, way: _Way) -> None:
-        """The packets of this peer go another way from now on."""
-        self._journal.info(
-            "packets to {peer} go over {name}: {reason}",
-            by=way.peer.source,
-            event="transport",
-            peer=way.peer.record.name,
-            name="UDP" if way.choice.is_udp else "TCP",
-            transport="udp" if way.choice.is_udp else "tcp",
-            reason=way.choice.reason,
-        )
+        """The packets of this peer go another way from now on. That they go over UDP when it has
+        just been linked is as it should be: a mesh that starts would log as many lines again."""
+        name, reason = way.peer.record.name, way.choice.reason
+        if way.has_changed:
+            self._journal.info(
+                _CHOSEN[way.choice.is_udp],
+                by=way.peer.source,
+                event="transport",
+                peer=name,
+                transport="udp" if way.choice.is_udp else "tcp",
+                reason=reason,
+            )
+        else:
+            text = _CHOSEN[True]
+            self._journal.debug(text, event="transport", peer=name, transport="udp", reason=reason)
+        way.has_changed = True
 
     def wasteful(self, link: Link) -> None:
         """The peer with this link sends too much that is useless over UDP."""
