@@ -142,6 +142,7 @@ class MemoryPort:
         self._readers = Readers(random_bytes)
         self.open, self.close = self._readers.open, self._readers.close
         self._waiting: deque[Callable[[], None]] = deque()
+        self._first: deque[tuple[bytes, Place]] = deque()  # control datagrams that wait
         self._room: int | None = None  # bytes that the device takes now; None: any number
         self._has_turn = False
         self._is_open = True
@@ -157,6 +158,7 @@ class MemoryPort:
         self._is_open = False
         self._datagrams.detach(self)
         self._waiting.clear()
+        self._first.clear()
 
     def send(self, data: bytes | memoryview, size: int, to: Place, *, ahead: bool = False) -> Sent:
         if not self._is_open:
@@ -165,13 +167,19 @@ class MemoryPort:
             return Sent.BLOCKED
         if min(size, len(data)) + HEADERS > self._datagrams.mtu:
             return Sent.TOO_BIG
-        if self._room is not None:
-            if self._room <= 0:
+        if self._room is not None and self._room <= 0:
+            if not ahead:
                 return Sent.BLOCKED
+            self._first.append((bytes(data), to))
+            return Sent.DONE
+        self._send(data, size, to)
+        return Sent.DONE
+
+    def _send(self, data: bytes | memoryview, size: int, to: Place) -> None:
+        if self._room is not None:
             self._room -= len(data)
         cut = (bytes(data[at : at + size]) for at in range(0, len(data), size))
         self._datagrams.carry(cut, self.place, to)
-        return Sent.DONE
 
     def call_when_writable(self, call: Callable[[], None]) -> None:
         if self._is_open:
@@ -187,6 +195,9 @@ class MemoryPort:
     def allow(self, room: int | None) -> None:
         """The device takes so many bytes from now on, and then nothing more; None: all."""
         self._room = room
+        while self._first and (self._room is None or self._room > 0):
+            data, to = self._first.popleft()
+            self._send(data, len(data), to)
         self._call_those_who_wait()
 
     def receive(self, datagrams: list[bytes], source: Place) -> None:

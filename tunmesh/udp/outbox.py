@@ -11,7 +11,6 @@ owner, who has another carrier for them.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from operator import length_hint
@@ -27,7 +26,6 @@ from tunmesh.udp.port import Place, Port, Sent
 from tunmesh.udp.session import Session
 
 TURN = 1 << 16  # bytes that are sent at a time of what waits
-MOST_CONTROLS = 8  # control datagrams that wait; older ones are lost
 
 Bursts = Iterator[tuple[bytes | memoryview, int]]  # datagrams, and how long each of them is
 
@@ -66,8 +64,6 @@ class Outbox:
         # What the port did not take: bursts, what they are sealed from, and how many packets are
         # sealed already.
         self._stuck: tuple[Bursts, Iterator[bytes], int] | None = None
-        # Control datagrams that the port did not take: a busy path must not look dead.
-        self._controls: deque[tuple[bytes, Place]] = deque(maxlen=MOST_CONTROLS)
         self._is_called = False  # when the port takes datagrams again
 
     @property
@@ -93,13 +89,12 @@ class Outbox:
             self._wait(unsealed)
 
     def send_control(self, to: Place, message: bytes, size: int) -> None:
-        """Send a control message, padded to this size, ahead of all packets. If it is too big or
-        the host refuses it, it is lost, as it could be on the way."""
+        """Send a control message, padded to this size, ahead of all packets: a busy path must not
+        look dead. If it is too big or the host refuses it, it is lost, as it could be on the way.
+        """
         if self._session is not None:
             datagram = self._session.seal_control(message, size)
-            if self._port.send(datagram, len(datagram), to, ahead=True) is Sent.BLOCKED:
-                self._controls.append((datagram, to))
-                self._call_when_writable()
+            self._port.send(datagram, len(datagram), to, ahead=True)
 
     def hand_over(self) -> None:
         """Packets go another way from now on, those that wait too; what is sealed is lost."""
@@ -122,7 +117,6 @@ class Outbox:
             _, unsealed, sealed = self._stuck
             self._stuck = None
             waiting += sealed + length_hint(unsealed)
-        self._controls.clear()
         self.aim(None, None, 0)
         self._drop(DropReason.LINK_LOST, waiting)
         self._account.hold(0)
@@ -176,15 +170,8 @@ class Outbox:
             self._port.call_when_writable(self._writable)
 
     def _writable(self) -> None:
-        """The port takes datagrams again: send control, and what is stuck or one turn of what
-        waits."""
+        """The port takes datagrams again: send what is stuck, or one turn of what waits."""
         self._is_called = False
-        while self._controls:
-            datagram, to = self._controls[0]
-            if self._port.send(datagram, len(datagram), to, ahead=True) is Sent.BLOCKED:
-                self._call_when_writable()
-                return
-            self._controls.popleft()
         if self._stuck is not None:
             bursts, unsealed, sealed = self._stuck
             self._stuck = None

@@ -13,8 +13,8 @@ nothing is answered, logged or allocated for it.
 answer is BLOCKED, and whoever sends queues, since queues belong where flows take turns
 (link.fair_queue). Those that wait are called in the order in which they asked. While some wait,
 nobody else overtakes them, but for control datagrams (`ahead`): they go as soon as there is room,
-and are not BLOCKED before very many of them wait. A ping that stands in the line of the data
-measures the line, and a path must not seem dead because the line is long.
+and wait for that in the port, a few hundred of all peers at most. A ping that stands in the line of
+the data measures the line, and a path must not seem dead because the line is long.
 
 udp.sockets.socket_port has the real port, testing.datagrams one in memory.
 """
@@ -78,8 +78,9 @@ class Port(Protocol):
 
     def send(self, data: bytes | memoryview, size: int, to: Place, *, ahead: bool = False) -> Sent:
         """Send datagrams, one behind the other in `data`, each of `size` bytes, the last may be
-        shorter: at most MOST_DATAGRAMS of at most MOST_BYTES together. `ahead`: ahead of those who
-        wait, for a control datagram. When it returns, `data` may be used for something else."""
+        shorter: at most MOST_DATAGRAMS of at most MOST_BYTES together. When it returns, `data` may
+        be used for something else. `ahead`: ahead of those who wait, for a control datagram; DONE
+        although it may wait a moment in the port."""
 
     def call_when_writable(self, call: Callable[[], None]) -> None:
         """Call once, when the socket takes data again and all who waited before have been called.
