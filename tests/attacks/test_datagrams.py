@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -180,3 +181,24 @@ class VictimTests(SynchronousTestCase):
         self.assertLess(by_minute[0], 1000)  # bytes
         for minute in range(1, 10):
             self.assertLess(by_minute[minute], 200)
+
+    def test_what_is_not_dialed(self) -> None:
+        """What a member names gets no ping if it would not be dialed: loopback, link-local and
+        multicast addresses, and all that `dial_allow` does not have."""
+        for victim, allowed, is_pinged in (
+            ("127.0.0.1", None, False),
+            ("169.254.169.254", None, False),
+            ("224.0.0.251", None, False),
+            ("203.0.113.53", None, True),
+            ("203.0.113.53", (ip_network("203.0.113.0/26"),), True),
+            ("203.0.113.53", (ip_network("192.0.2.0/24"),), False),
+        ):
+            mesh = UdpMesh(transport="udp", dial_allow=allowed)
+            air = mesh.datagrams = Overheard(mesh)
+            liar = mesh.add("liar", start=False)
+            liar.hidden_at = f"https://{victim}:53"
+            mesh.add("honest")
+            liar.start()
+            mesh.until(mesh.is_complete)
+            mesh.advance(20)
+            self.assertEqual(air.sent_to(victim) > 0, is_pinged, (victim, allowed))

@@ -16,6 +16,7 @@ from __future__ import annotations
 from tunmesh.addresses import Target, literal_address, plain_host, shown_target
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.forwarder import Forwarder
+from tunmesh.dialing.dialable import Dialable
 from tunmesh.link.interfaces import State
 from tunmesh.link.link import Link
 from tunmesh.link.memory_budget import MemoryBudget
@@ -27,7 +28,7 @@ from tunmesh.node.peers import LinkedNode
 from tunmesh.node.settings import Host, Settings
 from tunmesh.status import UdpCounts, UdpStatus
 from tunmesh.timers import Timer
-from tunmesh.tls.underlay import Outside
+from tunmesh.tls.underlay import Outside, Rule
 from tunmesh.udp.carrier import UdpCarrier
 from tunmesh.udp.choice import Choice, Facts
 from tunmesh.udp.path import Path
@@ -128,6 +129,7 @@ class Transports:
         self._story = LinkStory(journal, me)
         self._memory = memory
         self._outside = Outside(settings.networks)
+        self._rule = Dialable(self._outside, settings.dial_allow, lambda: me.record.host_port[0])
         self._scratch = Scratch()
         self._ways: dict[str, _Way] = {}  # by the id of the peer
         self._past = UdpCounts()  # with peers that have parted
@@ -167,7 +169,7 @@ class Transports:
         if not link.node.udp:
             return  # it would not understand an offer
         index = way.carrier.open(link, link.authentication.exporter(), link.dialed)
-        places = _places(link)
+        places = _places(link, self._rule)
         link.conversation.when_offered(lambda at: way.carrier.offered(link, at, places))
         link.conversation.offer(index)
 
@@ -263,12 +265,15 @@ class Transports:
         return self._port.strangers if self._port is not None else 0
 
 
-def _places(link: Link) -> list[Target]:
+def _places(link: Link, rule: Rule) -> list[Target]:
     """Where the other end may take datagrams: where its connection leads, and its URL if that has
-    an address. What was dialed is a port for both; what was accepted came from any port."""
+    an address. What was dialed is a port for both; what was accepted came from any port. What only
+    the other end says has to be dialable: what listens there may be meant for this machine."""
     host, port = link.node.host_port
     there = link.transport.getPeer()
-    places = [(plain_host(there.host), there.port if link.dialed else port)]
-    if literal_address(host) is not None:
-        places.append((host, port))
-    return places
+    source = plain_host(there.host)
+    said = [(host, port)] if literal_address(host) is not None else []
+    if not link.dialed:
+        said.insert(0, (source, port))
+    dialable = [place for place in said if not rule.why_not(place[0])]
+    return [(source, there.port), *dialable] if link.dialed else dialable
