@@ -134,7 +134,7 @@ class TrafficTests(MeshCase):
 
     async def test_segments_fit_datagrams(self) -> None:
         """The segments of a TCP connection leave room for what a datagram has around each, on a
-        path of 1,450 bytes."""
+        path of 1,500 bytes."""
         await self.ground.linked(2)
         for family, most in ((IPV4, changes.SEGMENT[4]), (IPV6, changes.SEGMENT[6])):
             with self.ground.namespace(2):

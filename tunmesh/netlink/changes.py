@@ -33,14 +33,14 @@ from tunmesh.netlink.messages import (
 ROUTE_METRIC = {4: 1, 6: 1024}
 SUBNET_METRIC = {4: 0, 6: 256}  # of the route that the kernel makes with an address
 # Bytes of a TCP segment that nodes ask others to send at most (RTAX_ADVMSS), with options: so that
-# one segment fills one datagram (wire.datagrams) on a path whose MTU is 1,450. A segment in two
+# one segment fills one datagram (wire.datagrams) on a path whose MTU is 1,500. A segment in two
 # datagrams is lost twice as often. Headers in the datagram: 28 + 36, 10, 40 or 60.
-SEGMENT = {4: 1450 - 28 - 36 - 10 - 40, 6: 1450 - 28 - 36 - 10 - 60}
+SEGMENT = {4: 1500 - 28 - 36 - 10 - 40, 6: 1500 - 28 - 36 - 10 - 60}
 # Bytes of TCP that the kernel hands to a node in one piece at most (IFLA_GSO_MAX_SIZE): no more
 # segments than leave in one send of datagrams (65,507 bytes). A few more would cost a send and a
 # receipt of their own, a tenth of the time of all. 321: what the kernel reserves for headers
 # (MAX_TCP_HEADER + 1); 12: the option of timestamps.
-PIECE = 65_507 // (1450 - 28) * (SEGMENT[4] - 12) + 321
+PIECE = 65_507 // (1500 - 28) * (SEGMENT[4] - 12) + 321
 IPV6_ROUTE_NEWS = 0x400  # RTMGRP_IPV6_ROUTE
 
 _DELETE_ADDRESS = 21
