@@ -186,6 +186,7 @@ class UdpStatus:
     rtt: float | None = None  # seconds
     loss: float | None = None  # of what this node sends: 0 to 1; None: too little was sent
     counts: UdpCounts = UdpCounts()  # since the node is linked
+    is_offered: bool = True  # the other end takes UDP
 
 
 @dataclass(frozen=True, slots=True)

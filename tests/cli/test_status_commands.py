@@ -233,7 +233,13 @@ class Commands(unittest.TestCase):
         self.assertIn(f"  ?   no UDP with bravo ({why}): TCP is used\n", text)
         port = self.node.now.port
         self.assertIn(f"  ?   where UDP is wanted, let it through to port {port} of both", text)
-        self.assertIn("  ok  UDP gets through to 1 of 2 nodes, and is used with 1\n", text)
+        free = "  ok  UDP gets through to 1 of {} nodes that offer it, and is used with 1\n"
+        self.assertIn(free.format(2), text)
+        bravo = replace(bravo, udp=UdpStatus("the peer does not offer UDP", is_offered=False))
+        self.node.now = replace(self.node.now, peers=(bravo, charlie))
+        text = await self.says("doctor", str(config), code=2)
+        self.assertIn(free.format(1), text)
+        self.assertNotIn("no UDP with", text)
 
     async def test_udp_demanded(self) -> None:
         """Where UDP is demanded, each node that is reached over TCP is a problem, with the

@@ -77,7 +77,7 @@ class Explanations(unittest.SynchronousTestCase):
         self.assertEqual(
             says("10.77.1.3"),
             "packets to charlie go over UDP to 192.0.2.3:4567, up to 1472 bytes in a datagram: "
-            "round trip 41 ms, 0.15 % lost",
+            "shortest round trip 41 ms, 0.15 % lost",
         )
         self.assertEqual(says("10.77.1.2"), "packets to bravo go over TCP: this node uses no UDP")
         bravo, charlie = self.status.peers

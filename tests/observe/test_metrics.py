@@ -115,7 +115,9 @@ def peer_of(name: str, number: int, traffic: Traffic) -> PeerStatus:
 def over_udp(peer: PeerStatus) -> PeerStatus:
     """The same, with packets that go over UDP."""
     counts = UdpCounts(sent=2000, received=1000, lost=3, replayed=1, undecryptable=2)
-    udp = UdpStatus("round trip 41 ms, 0.15 % lost", "192.0.2.3:4567", 1472, 0.041, 0.0015, counts)
+    udp = UdpStatus(
+        "shortest round trip 41 ms, 0.15 % lost", "192.0.2.3:4567", 1472, 0.041, 0.0015, counts
+    )
     return replace(peer, transport="udp", rtt=0.041, udp=udp)
 
 

@@ -25,12 +25,14 @@ class ChoiceTests(unittest.SynchronousTestCase):
     def test_near(self) -> None:
         """TCP between neighbours, and the reason says so."""
         self.assertFalse(self.decide(NEAR))
-        self.assertEqual(self.choice.reason, "round trip 0.2 ms, nothing lost: TCP is faster")
+        self.assertEqual(
+            self.choice.reason, "shortest round trip 0.2 ms, nothing lost: TCP is faster"
+        )
 
     def test_far(self) -> None:
         """UDP over a long path, at once."""
         self.assertTrue(self.decide(DISTANT))
-        self.assertEqual(self.choice.reason, "round trip 40 ms, nothing lost")
+        self.assertEqual(self.choice.reason, "shortest round trip 40 ms, nothing lost")
 
     def test_one_slow_ping(self) -> None:
         """The shortest round trip counts: a busy node is not a far one."""
@@ -42,7 +44,7 @@ class ChoiceTests(unittest.SynchronousTestCase):
         self.assertFalse(self.choice.is_udp)  # it may have been long ago
         facts = replace(NEAR, tcp_segments=11_000, tcp_retransmitted=190)
         self.assertTrue(self.decide(facts, after=2.0))
-        self.assertEqual(self.choice.reason, "round trip 0.2 ms, 1 % lost")
+        self.assertEqual(self.choice.reason, "shortest round trip 0.2 ms, 1 % lost")
 
     def test_neighbours_lose(self) -> None:
         """Where the round trip is so short that TCP makes up for the loss, it stays TCP."""
@@ -50,7 +52,7 @@ class ChoiceTests(unittest.SynchronousTestCase):
         self.decide(near)
         facts = replace(near, tcp_segments=10_000, tcp_retransmitted=100)
         self.assertFalse(self.decide(facts, after=2.0))
-        self.assertEqual(self.choice.reason, "round trip 0.01 ms, 1 % lost: TCP is faster")
+        self.assertEqual(self.choice.reason, "shortest round trip 0.01 ms, 1 % lost: TCP is faster")
 
     def test_little_loss(self) -> None:
         """Less than 0.1 % is none."""

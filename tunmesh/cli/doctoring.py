@@ -76,18 +76,18 @@ def _transports(status: Json) -> Iterator[tuple[str, str]]:
     node, peers = status["node"], status["peers"]
     if node["transport"] == "tcp" or not peers:
         return
+    offering = [peer for peer in peers if peer["udp"] is not None and peer["udp"]["offered"]]
     blocked = [
-        f"{peer['name']} ({peer['udp']['why']})"
-        for peer in peers
-        if peer["udp"] is not None and not peer["udp"]["address"]
+        f"{peer['name']} ({peer['udp']['why']})" for peer in offering if not peer["udp"]["address"]
     ]
     if blocked:
         more = f" and {len(blocked) - _MOST_NAMED} more" if len(blocked) > _MOST_NAMED else ""
         yield "?", f"no UDP with {', '.join(blocked[:_MOST_NAMED])}{more}: TCP is used"
         yield "?", f"where UDP is wanted, let it through to port {node['port']} of both nodes"
-    if len(blocked) < len(peers):
-        free = f"UDP gets through to {len(peers) - len(blocked)} of {len(peers)} nodes"
-        yield "ok", f"{free}, and is used with {sum(peer['transport'] == 'udp' for peer in peers)}"
+    if len(blocked) < len(offering):
+        free = f"UDP gets through to {len(offering) - len(blocked)} of {len(offering)} nodes"
+        used = sum(peer["transport"] == "udp" for peer in peers)
+        yield "ok", f"{free} that offer it, and is used with {used}"
 
 
 def _say(verdict: str, text: str) -> None:

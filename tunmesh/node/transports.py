@@ -100,12 +100,13 @@ class _Way:
     def status(self) -> UdpStatus:
         path = self.carrier.path
         return UdpStatus(
-            why=self.choice.reason,
+            why=path.why_not or self.choice.reason,
             address=shown_target(path.address) if path.address else "",
             size=path.size if path.address else 0,
             rtt=path.round_trip,
             loss=path.loss.share,
             counts=self.carrier.counts(),
+            is_offered=path.is_offered,
         )
 
 

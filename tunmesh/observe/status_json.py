@@ -167,6 +167,7 @@ def _loss(peer: PeerStatus) -> float | None:
 def _udp(udp: UdpStatus) -> Json:
     return {
         "why": udp.why,
+        "offered": udp.is_offered,
         "address": udp.address,
         "size": udp.size,
         "rtt": udp.rtt,

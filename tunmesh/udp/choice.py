@@ -133,7 +133,7 @@ class Choice:
         known = [each for each in (facts.udp_round_trip, facts.tcp_round_trip) if each is not None]
         rtt = min(known, default=0.0)
         loss = (facts.udp_loss if self.is_udp else self._tcp_loss.share) or 0.0
-        far = f"round trip {rtt * 1000:.3g} ms, {_percent(loss)} lost"
+        far = f"shortest round trip {rtt * 1000:.3g} ms, {_percent(loss)} lost"
         slow = rtt * sqrt(loss)
         if rtt >= FAR or (loss >= LOSSY and slow >= SLOW):
             self._good_for_tcp_since = None

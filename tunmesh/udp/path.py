@@ -197,6 +197,11 @@ class Path:
         return self._round_trip.smoothed if self.address else None
 
     @property
+    def is_offered(self) -> bool:
+        """The peer takes UDP."""
+        return self._candidates.is_open
+
+    @property
     def why_not(self) -> str:
         """Why there is no path, in words; empty if there is."""
         return "" if self.address else self._candidates.why_not

@@ -83,7 +83,7 @@ class Candidates:
         self._outside = outside
         self._offered: tuple[Candidate, ...] = ()
         self._sources: tuple[Candidate, ...] = ()  # the newest last
-        self._is_open = False
+        self.is_open = False  # the peer takes UDP
         self._next_source = -inf  # when a new one is looked at
         self._why = "the peer does not offer UDP"
 
@@ -107,7 +107,7 @@ class Candidates:
         others = [each for place, each in known.items() if place not in wanted]
         others.sort(key=lambda each: each.place == in_use)
         self._sources = tuple(others[-MOST_SOURCES:])
-        self._is_open = True
+        self.is_open = True
         refusals = [self._outside.why_not(host) for host, _ in places]
         self._why = next(filter(None, refusals), "no address of the peer is known")
 
@@ -115,13 +115,13 @@ class Candidates:
         """The peer takes no UDP any more."""
         self._offered = self._sources = ()
         self.newest = None
-        self._is_open, self._why = False, reason
+        self.is_open, self._why = False, reason
 
     def came_from(self, now: float, source: Target, in_use: Target | None) -> None:
         """The newest datagram came from there, and that is not the address in use."""
         candidate = self.find(source)
         if candidate is None:
-            if not self._is_open or now < self._next_source or not self.allows(source[0]):
+            if not self.is_open or now < self._next_source or not self.allows(source[0]):
                 return
             self._next_source = now + _NEWS_PAUSE
             candidate = Candidate(source, now)
