@@ -317,7 +317,12 @@ class Machine(RuleBasedStateMachine):
             assert one.routes == expected, (one.id, one.routes, expected)
 
     def is_refused(self, life: Life) -> bool:
-        return any(peer.refuses for peer in life.peers.values())
+        """Whether somebody refuses its address who does not have the same one: of two that keep one
+        address, each refuses it to the other."""
+        return any(
+            peer.refuses and self.world.lives[node_id].held != life.held
+            for node_id, peer in life.peers.items()
+        )
 
 
 class AcquisitionMachineTests(unittest.TestCase):
