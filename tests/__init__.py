@@ -1,4 +1,5 @@
-"""The tests. How slow a machine is, or what else it does, fails none of them."""
+"""The tests. How slow a machine is, or what else it does, fails none of them: so none has a timeout
+that is shorter than trial's own, two minutes."""
 
 from hypothesis import HealthCheck, settings
 

@@ -33,8 +33,6 @@ UNIT = ROOT / "deploy" / "systemd" / "tunmesh.service"
 class Deployed(unittest.TestCase):
     """The files, and the tools of the programs that read them."""
 
-    timeout = 60
-
     async def accepts(self, tool: str, *arguments: str) -> str:
         """The tool, if it is installed, accepts the file; returns its output."""
         found = shutil.which(tool)

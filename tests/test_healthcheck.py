@@ -26,8 +26,6 @@ from tunmesh.status import Health
 class AtThePort(unittest.TestCase):
     """The command, next to a node's HTTP pages on a loopback port, and without a control socket."""
 
-    timeout = 30
-
     def setUp(self) -> None:
         self.status = a_status()
         certificate, key = self_signed_certificate()
@@ -113,8 +111,6 @@ class AtThePort(unittest.TestCase):
 
 class AtTheSocket(unittest.TestCase):
     """The command, next to a node with a control socket."""
-
-    timeout = 30
 
     def setUp(self) -> None:
         self.node = FakeNode(self)

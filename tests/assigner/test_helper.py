@@ -47,7 +47,6 @@ class HelperCase(unittest.TestCase):
     """A tun without addresses, and its helper."""
 
     skip = netns.skip_reason()
-    timeout = 60
 
     def setUp(self) -> None:
         self.pod = Namespace.create()
@@ -302,7 +301,6 @@ class Beginnings(unittest.TestCase):
     """It works from every starting point that a node has."""
 
     skip = netns.skip_reason()
-    timeout = 60
 
     async def outcome(self, preparation: str) -> list[str]:
         """What a process prints that has started the helper after this preparation."""

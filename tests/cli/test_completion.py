@@ -38,8 +38,6 @@ except SystemExit:
 class Completion(unittest.TestCase):
     """`tunmesh completion`."""
 
-    timeout = 60
-
     async def run_in(self, command: str, *arguments: str, **environ: str) -> str:
         out, err, code = await getProcessOutputAndValue(
             command,

@@ -256,7 +256,6 @@ class RealNodesTests(unittest.TestCase):
     """Real nodes with files made by the commands."""
 
     skip = netns.skip_reason()
-    timeout = 30
 
     async def test_verified_hosts(self) -> None:
         """Nodes with a secret and certificates made by the commands, as root for the group that

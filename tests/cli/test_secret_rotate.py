@@ -20,8 +20,6 @@ from tunmesh.status import REVOKED, DialStatus, LostNode, key_labels
 class RotateCase(unittest.TestCase):
     """A node with two peers, and its config."""
 
-    timeout = 30
-
     def setUp(self) -> None:
         self.node = FakeNode(self)
         self.directory, self.socket = self.node.directory, self.node.path

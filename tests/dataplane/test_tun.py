@@ -132,7 +132,6 @@ class TrafficTests(unittest.TestCase):
     """Real packets through two tuns."""
 
     skip = netns.skip_reason()
-    timeout = 30
 
     def setUp(self) -> None:
         self.alice, self.bob = Host(1), Host(2)
@@ -256,7 +255,6 @@ class DeviceTests(unittest.TestCase):
     """One tun and what may happen to it."""
 
     skip = netns.skip_reason()
-    timeout = 30
 
     def setUp(self) -> None:
         self.host = Host(1)
@@ -382,7 +380,6 @@ class PrivilegedRefusalTests(unittest.TestCase):
     """Failures that need a real device, or missing privileges."""
 
     skip = netns.skip_reason()
-    timeout = 30
 
     def setUp(self) -> None:
         self.namespace = Namespace.create()

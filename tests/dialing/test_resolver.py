@@ -11,8 +11,6 @@ from tests.support.realnode import reactor
 class NamesTests(unittest.TestCase):
     """A process with a resolver of its own, and a system that looks names up as the test says."""
 
-    timeout = 20
-
     async def look_up(self, getaddrinfo: str, *names: str) -> list[str]:
         """The answers, in the order in which they come, until a name that ends in .last has one.
         The process must then end by itself."""

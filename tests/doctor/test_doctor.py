@@ -47,7 +47,6 @@ class DoctorCase(unittest.TestCase):
     """Two machines."""
 
     skip = netns.skip_reason()
-    timeout = 60
     maxDiff = None
 
     def setUp(self) -> None:

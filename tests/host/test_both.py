@@ -167,8 +167,6 @@ FOREVER = "while :; do :; done\n"
 class ProcessTests(unittest.TestCase):
     """`supervise`, with real processes."""
 
-    timeout = 60
-
     def setUp(self) -> None:
         if os.geteuid() != 0:
             raise unittest.SkipTest("only root can start processes of other users")

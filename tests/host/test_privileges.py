@@ -43,8 +43,6 @@ def show():
 
 
 class ChildCase(unittest.TestCase):
-    timeout = 30
-
     async def child(self, code: str) -> str:
         """The output of a child that runs `code`; skips the test if the host forbids its set-up."""
         out, err, exit_code = await netns.run_python(reactor, PREAMBLE + code)

@@ -145,8 +145,6 @@ class AllowListTests(unittest.SynchronousTestCase):
 class KernelTests(unittest.TestCase):
     """The filter in the kernel, in child processes."""
 
-    timeout = 30
-
     async def test_nothing_is_executed(self) -> None:
         """No program can be executed, no process or namespace created, and no call of another
         architecture made; threads can be started."""

@@ -418,7 +418,6 @@ class RunTests(unittest.TestCase):
     """Whole runs, as seen by a user."""
 
     skip = netns.skip_reason()
-    timeout = 100
 
     def start(self, statements: str = "", options: str = "False", **react: str) -> Run:
         """Run 2 nodes after `statements`, with these further arguments; `react` maps a text in the

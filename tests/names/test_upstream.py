@@ -23,8 +23,6 @@ NAMES = {"example.com": ["192.0.2.7"], "large.example": [f"192.0.2.{n}" for n in
 class Asking(unittest.TestCase):
     """One or two name servers at 127.0.0.1 and 127.0.0.2."""
 
-    timeout = 30
-
     def setUp(self) -> None:
         self.patch(upstream, "TIMEOUT", 0.2)
         self.first, self.second = Nameserver(NAMES, ["large.example"]), Nameserver(NAMES)

@@ -44,7 +44,6 @@ class WatchTests(unittest.TestCase):
     """A namespace with a tun, in which another program changes routes."""
 
     skip = netns.skip_reason()
-    timeout = 30
 
     def setUp(self) -> None:
         self.pod = Namespace.create()

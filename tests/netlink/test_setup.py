@@ -37,7 +37,6 @@ class NamespaceCase(unittest.TestCase):
     """A pod: eth0 with 10.1.2.3/24 and fd01:2::3/64, default routes over it."""
 
     skip = netns.skip_reason()
-    timeout = 30
 
     def setUp(self) -> None:
         self.pod, self.host = Namespace.create(), Namespace.create()

@@ -142,7 +142,6 @@ class RealNodeTests(unittest.TestCase):
     """A real node under a supervisor."""
 
     skip = netns.skip_reason()
-    timeout = 30
 
     async def test_life(self) -> None:
         """A node tells it all, over a socket that only root can reach, when it is root no more."""

@@ -13,7 +13,6 @@ IPV4_ONLY = {"networking__ipv6": None}
 class WrongNodeTests(MeshCase):
     """Three correctly configured nodes, and a fourth one."""
 
-    timeout = 60
     nodes = 4
 
     async def readyz(self, number: int) -> tuple[int, Any]:

@@ -28,7 +28,6 @@ class Attacker(RealNode):
 class AttackCase(MeshCase):
     """The attacker is on the last host, where no node runs."""
 
-    timeout = 90
     nodes = 3
 
     def attack(self, name: str, victim: int) -> None:

@@ -13,7 +13,6 @@ class SameSecretTests(MeshCase):
     """One secret, written in different ways."""
 
     nodes = 3
-    timeout = 90
 
     async def test_line_ends(self) -> None:
         """Nodes link although their secrets differ in the white space that a Windows editor, YAML

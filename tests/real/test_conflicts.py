@@ -19,7 +19,6 @@ class ConflictTests(unittest.TestCase):
     """Two nodes with the same name or URL, and a node whose bootstrap list has only itself."""
 
     skip = netns.skip_reason()
-    timeout = 60
 
     async def asked(self, ground: Ground, *arguments: str, code: int = 0) -> str:
         """A command's output about node 1."""

@@ -16,7 +16,9 @@ from tests.support.realnode import Ground, RealNode, reactor
 from tunmesh.cli.client import Client
 from tunmesh.localmesh.plan import PAGE_PORT
 
-_FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())"
+_FETCH = (
+    "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=30).read().decode())"
+)
 ENDS = "10.77.0.1", "10.77.0.2"
 
 
@@ -24,7 +26,6 @@ class RealControl(unittest.TestCase):
     """`tunmesh …` next to two linked nodes."""
 
     skip = netns.skip_reason()
-    timeout = 60
 
     async def asked(self, ground: Ground, *arguments: str, code: int = 0) -> str:
         path = ground.directory / ground.plans[0].socket

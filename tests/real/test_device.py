@@ -22,7 +22,6 @@ class DeviceTests(unittest.TestCase):
     network."""
 
     skip = netns.skip_reason()
-    timeout = 60
 
     async def begin(self) -> RealNode:
         self.ground = Ground(self, 2)

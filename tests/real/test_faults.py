@@ -51,7 +51,6 @@ LOCAL_LATER = 10  # a priority after the rules of these tests
 class FaultCase(MeshCase):
     """Three nodes that give each other up after a second of silence."""
 
-    timeout = 60
     nodes = 3
 
     def setUp(self) -> None:

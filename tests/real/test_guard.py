@@ -26,7 +26,6 @@ class GuardTests(unittest.TestCase):
     """Two linked nodes, the first with a default route via the second."""
 
     skip = netns.skip_reason()
-    timeout = 60
 
     async def begin(self, guard: bool) -> tuple[Ground, RealNode]:
         ground = Ground(self, 2)

@@ -38,7 +38,6 @@ class InsideTests(MeshCase):
     """Node 2 knows node 1 by its underlay address; node 1 advertises a name that resolves to its
     mesh address."""
 
-    timeout = 60
     nodes = 2
 
     async def test_renewals(self) -> None:

@@ -148,7 +148,6 @@ class NamesCase(unittest.TestCase):
     """Two nodes that answer names, and programs beside node 1 that ask."""
 
     skip = netns.skip_reason()
-    timeout = 60
 
     def setUp(self) -> None:
         self.ground = Ground(self, 2)

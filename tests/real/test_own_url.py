@@ -70,7 +70,6 @@ class ToldTests(RouterCase):
     """Nodes whose peers try their URLs soon."""
 
     nodes = 3
-    timeout = 90
 
     def start_hastily(self) -> list[RealNode]:
         return [self.ground.start(plan.number, PYTHONPATH=HASTY) for plan in self.ground.plans]

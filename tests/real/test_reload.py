@@ -27,8 +27,6 @@ SHORT_SESSIONS: dict[str, Any] = {
 class ReloadTests(MeshCase):
     """Two linked nodes."""
 
-    timeout = 60
-
     async def test_secret_and_certificate_under_traffic(self) -> None:
         """Secret and certificate are replaced step by step on both nodes, by HUP; once, one of them
         notices the change by itself. Sessions are short, so that links are renewed constantly, and

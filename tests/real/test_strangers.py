@@ -49,7 +49,7 @@ context = ssl._create_unverified_context()
 make = http.client.HTTPConnection
 if tls == "True":
     make = lambda *a, **k: http.client.HTTPSConnection(*a, context=context, **k)
-connection = make(address, int(port), timeout=10)
+connection = make(address, int(port), timeout=30)
 try:
     connection.request("GET", path)
     response = connection.getresponse()
@@ -73,8 +73,6 @@ NONSENSE = (
 
 class StrangersView(MeshCase):
     """Two linked nodes, the first one observed."""
-
-    timeout = 60
 
     async def probe(self) -> list[str]:
         requests = [

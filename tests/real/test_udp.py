@@ -131,7 +131,6 @@ class UdpCase(RouterCase):
     """Two nodes, a stream between them, and faults of UDP."""
 
     nodes = 2
-    timeout = 90
 
     def setUp(self) -> None:
         super().setUp()

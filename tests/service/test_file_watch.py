@@ -75,8 +75,6 @@ class HungMount(ReloadCase):
 class Hanging(unittest.TestCase):
     """The thread for calls that may hang."""
 
-    timeout = 20
-
     async def test_order(self) -> None:
         """Functions run one after the other in one thread, which is not the reactor's. One that
         hangs delays those after it and nothing else."""

@@ -27,8 +27,6 @@ DOCKERFILE = Path(__file__).parent.parent.parent / "Dockerfile"
 class CommandLineTests(unittest.TestCase):
     """The options before and after the word `tunmesh`."""
 
-    timeout = 60
-
     def setUp(self) -> None:
         self.directory = short_directory(self)
         self.config = self.directory / "config.yaml"
@@ -90,7 +88,6 @@ class UnusableConfigTests(unittest.TestCase):
     """Errors in the files are printed, a line for each, before anything is touched."""
 
     skip = netns.skip_reason()
-    timeout = 90  # seven nodes at once
 
     def _grounds(self) -> Iterator[tuple[Ground, str]]:
         """Machines with an error, and the text for it."""

@@ -38,7 +38,6 @@ class NodeCase(unittest.TestCase):
     """A machine with a network interface, and the config of one node."""
 
     skip = netns.skip_reason()
-    timeout = 30
 
     def setUp(self) -> None:
         self.ground = Ground(self)

@@ -274,7 +274,7 @@ context = ssl.create_default_context(cafile=certificate)
 context.check_hostname = False
 context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
 context.set_alpn_protocols([alpn])
-connection = http.client.HTTPSConnection("127.0.0.1", 4567, context=context, timeout=10)
+connection = http.client.HTTPSConnection("127.0.0.1", 4567, context=context, timeout=30)
 try:
     connection.request("GET", path)
     response = connection.getresponse()

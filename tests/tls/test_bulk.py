@@ -365,7 +365,6 @@ class StockSocketTests(TestCase):
     """Twisted's transport on real sockets, with a receiver that pauses."""
 
     transport_class: ClassVar[type[TLSMemoryBIOProtocol]] = TLSMemoryBIOProtocol
-    timeout = 20
 
     async def test_bulk(self) -> None:
         """More than the sockets can buffer arrives whole and in order; meanwhile the producer is
