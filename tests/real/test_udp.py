@@ -26,6 +26,7 @@ PACE = 0.02  # seconds from one block to the next
 # Seconds without a byte of the stream. The path is given up after 0.75 s; then the stream's sender
 # waits for its next retransmission, at 0.2, 0.6, 1.4 or 3 s.
 LONGEST = 4.0
+NODAD = 2  # IFA_F_NODAD: the address can be used at once
 NEWS = 1.5  # seconds, since a peer's new sources are looked at once a second at most
 
 
@@ -120,6 +121,12 @@ def segment(namespace: Namespace) -> None:
 
 
 UDP: dict[str, Any] = {"networking__transport": "udp", "logging__levels": {"link": "debug"}}
+OFTEN_RENEWED: dict[str, Any] = {
+    "process__timing": {
+        "auth": {"session_max_age": 1.0},
+        "registrations": {"groom_interval": 0.25},
+    }
+}
 SOON_SILENT: dict[str, Any] = {  # seconds without a word after which a link is given up
     "process__timing": {
         "registrations": {"local": {"reregistration_interval": 1.0, "stale_threshold": 5.0}}
@@ -234,6 +241,39 @@ class BlockedTests(UdpCase):
         """Datagrams of the first node to the second have become so small."""
         while (await self.peer(1, 2))["udp"]["size"] > most:
             await stream.sink.more()
+
+
+class RenewedTests(UdpCase):
+    """Links that are replaced all the time."""
+
+    async def test_renewed_over_ipv6(self) -> None:
+        """Outside the nodes have IPv6, and their link is renewed every second: the stream goes on
+        over UDP, and nothing of it goes over TCP."""
+        for number in (1, 2):
+            with self.ground.namespace(number), IPRoute() as ip:
+                index = socket.if_nametoindex(CABLE)
+                ip.addr("add", index=index, address=f"fd99::{number}", prefixlen=64, flags=NODAD)
+            first = {"bootstrap_node_urls": ["https://[fd99::1]:4567"]}
+            self.ground.change(
+                number,
+                clustering__control_api_advertise_url=f"https://[fd99::{number}]:4567",
+                clustering__bootstrap_groups={"first": first},
+                **UDP,
+                **OFTEN_RENEWED,
+            )
+        nodes = await self.come_up()
+        stream = Stream(self, 1, 2)
+        for _ in range(3):
+            await nodes[0].logged("retired")
+            await self.goes_on(stream, "renewed")
+        peer = await self.peer(1, 2)
+        self.assertEqual((peer["transport"], peer["dropped_packets"]), ("udp", 0))
+        self.assertEqual(
+            (peer["udp"]["address"], peer["udp"]["undecryptable"]), ("[fd99::2]:4567", 0)
+        )
+        for node in nodes:
+            self.assertEqual(len(node.all_logged("transport")), 1)
+        await self.end(stream)
 
 
 class MovingTests(UdpCase):

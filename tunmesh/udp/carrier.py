@@ -100,7 +100,7 @@ class UdpCarrier:
 
     def close(self, reason: str) -> None:
         """The peer has parted: close all sessions, drop what waits."""
-        self._is_closed = True
+        self._is_closed = self.is_deaf = True
         self._wake.stop()
         self._rest.stop()
         self._sessions.close()
