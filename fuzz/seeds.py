@@ -152,8 +152,8 @@ def _segments() -> dict[str, bytes]:
 
 
 def _datagrams() -> dict[str, bytes]:
-    # A frame: what, payload, options of IP and TCP, unit, flags (TCP); what, payload, unit (UDP).
-    tcp4, tcp6 = b"\x13\x07\0\3\0\x99", b"\0\x07\2\0\0\x10"
+    # A frame: what, payload, unit, options of IP and TCP, flags (TCP); what, payload, unit (UDP).
+    tcp4, tcp6 = b"\x13\x07\0\0\3\x99", b"\0\x07\0\2\0\x10"
     udp, other = b"\x09\x05\3", b"\x0d\x04"
     all_kinds = b"\0\0\3" + tcp4 + tcp6 + udp + other
     bulk, joined = tcp_frame(bytes(90))[:62], udp_frame(bytes(90))[:38]

@@ -40,13 +40,14 @@ def _frame(choices: Choices, port: int) -> bytes:
         return udp_frame(
             payload[: unit * 64], port, version=version, unit=unit, identification=identification
         )
+    unit = choices.pick(_UNITS)
     return tcp_frame(
-        payload,
+        payload[: (unit or 1000) * 64],
         port,
         version=version,
         extra=choices.number(11),
         options=choices.number(11),
-        unit=choices.pick(_UNITS),
+        unit=unit,
         sequence=0xFFFFF000 if what & 16 else 1,
         flags=choices.number(),
         identification=identification,

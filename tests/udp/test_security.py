@@ -190,6 +190,21 @@ class Strangers(unittest.SynchronousTestCase):
         self.assertEqual((server.received, server.undecryptable), (30, 10))
         self.assertLess(len(calls), 80)
 
+    def test_holes(self) -> None:
+        """Nothing is decrypted twice because others were lost."""
+        client, server = two_ends()
+        sent = sealed(client, [BULK], 1472)
+        decrypt, calls = server._open[0], []
+
+        def counting(*arguments: Any) -> object:
+            calls.append(1)
+            return decrypt(*arguments)
+
+        server._open[0] = counting
+        arriving = [each for at, each in enumerate(sent) if at not in (3, 4, 9, 30)]
+        Ledger([BULK]).check(received(server, arriving))
+        self.assertEqual(len(calls), len(arriving))
+
     def test_memory(self) -> None:
         """They cost no memory."""
         _, server = two_ends()

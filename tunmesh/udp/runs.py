@@ -194,7 +194,8 @@ class Runs:
         if offset + length == total:
             self._finish()
         elif number < 0xFFFF and offset + step < 0xFFFF:
-            (trailer,) = _NUMBER(buffer, end - TRAILER.size)
+            # Not read again: the payload may have been moved to there.
+            trailer = number << 48 | offset << 32 | total << 16 | size << 8 | kind
             self._next, self._size, self._step = counter + 1, plain, step
             self._trailer = trailer + (1 << 48 | step << 32)
         return True

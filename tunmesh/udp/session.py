@@ -16,7 +16,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import repeat
+from itertools import pairwise, repeat
 
 from tunmesh.udp.aead import Into, opening, sealing
 from tunmesh.udp.runs import Runs
@@ -192,23 +192,23 @@ class Session:
         if size < MIN_DATAGRAM:
             self.undecryptable += count
             return
-        counters, parts = (each.unpack_from(data) for each in _parts(size, count))
-        first, window = counters[0], self._window
-        done = 0
-        if (
-            first > window.highest
-            and counters == tuple(range(first, first + count))
-            and first >> EPOCH_BITS == counters[-1] >> EPOCH_BITS == self._epoch
-        ):
-            done = self._runs.take(self._open[self._epoch], parts[::2], parts[1::2], first)
-            if done:
-                window.mark_run(first, done)
-                self.received += done
-            if done < count:
-                self.undecryptable += 1
-                done += 1
-        for at in range(done * size, count * size, size):
-            self._open_one(data[at : at + size])
+        counters_of, parts_of = _parts(size, count)
+        counters, parts = counters_of.unpack_from(data), parts_of.unpack_from(data)
+        window = self._window
+        for start, end in _consecutive(counters):
+            first, last, done = counters[start], counters[end - 1], start
+            if first > window.highest and first >> EPOCH_BITS == last >> EPOCH_BITS == self._epoch:
+                nonces, texts = parts[2 * start : 2 * end : 2], parts[2 * start + 1 : 2 * end : 2]
+                authentic = self._runs.take(self._open[self._epoch], nonces, texts, first)
+                if authentic:
+                    window.mark_run(first, authentic)
+                    self.received += authentic
+                done += authentic
+                if done < end:
+                    self.undecryptable += 1
+                    done += 1
+            for at in range(done * size, end * size, size):
+                self._open_one(data[at : at + size])
 
     def _open_one(self, datagram: memoryview) -> None:
         if len(datagram) < MIN_DATAGRAM:
@@ -246,6 +246,15 @@ class Session:
 
     def _opening(self, epoch: int) -> Into:
         return opening(self._key(1, epoch))
+
+
+def _consecutive(counters: tuple[int, ...]) -> Sequence[tuple[int, int]]:
+    """Where runs of consecutive counters begin and end: nearly always all are one."""
+    first, count = counters[0], len(counters)
+    if counters == tuple(range(first, first + count)):
+        return ((0, count),)
+    starts = [at for at in range(1, count) if counters[at] != counters[at - 1] + 1]
+    return list(pairwise((0, *starts, count)))
 
 
 @lru_cache(maxsize=64)
