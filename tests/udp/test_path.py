@@ -242,6 +242,15 @@ class PathTests(unittest.SynchronousTestCase):
         self.world.run(30.0)
         self.assertLess(self.a.path.loss.share or 0.0, 0.001)
 
+    def test_loss_ends(self) -> None:
+        """A while after the last loss, nothing is lost, and that is what people read."""
+        self.begin()
+        self.world.lost = lambda sender, datagram: self.world.random.random() < 0.05
+        self.world.run(30.0)
+        self.world.lost = lambda sender, datagram: False
+        self.world.run(200.0)
+        self.assertEqual(self.a.path.loss.share, 0.0)
+
     def test_new_session(self) -> None:
         """A renewed link is a new session: the path stays, and with it what goes over it."""
         self.begin()

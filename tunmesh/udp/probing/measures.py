@@ -10,6 +10,7 @@ _RECENT = 30.0  # seconds of one of the two periods that a minimum is taken from
 # Datagrams that a measurement of loss is made from, and seconds after which fewer are enough.
 WINDOW, FEWER = 500, 100
 WINDOW_TIME = 30.0
+_LEAST = 1e-5  # share; less is what is left of measurements before
 _PREVIOUS = 0.5  # the weight of the measurements before
 
 
@@ -61,7 +62,9 @@ class Loss:
     @property
     def share(self) -> float | None:
         """0 to 1; None: too little was sent."""
-        return None if self._share is None else min(1.0, max(0.0, self._share))
+        if self._share is None:
+            return None
+        return min(1.0, self._share) if self._share >= _LEAST else 0.0
 
     def restart(self) -> None:
         """Count anew: another session, or pings were lost that say nothing about the path."""
