@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
 from functools import partial
@@ -20,9 +21,11 @@ from tunmesh.testing.tun import frame
 from tunmesh.tls.underlay import Outside
 from tunmesh.udp.carrier import UdpCarrier
 from tunmesh.udp.outbox import TURN
-from tunmesh.udp.path import Path
+from tunmesh.udp.path import Command, Path
+from tunmesh.udp.port import Place
 from tunmesh.udp.scratch import Scratch
 from tunmesh.udp.sessions import LINGER, MOST_SESSIONS
+from tunmesh.wire.datagrams import HEAD, MIN_DATAGRAM
 from tunmesh.wire.udp_pings import PING_SIZE, Ping
 
 PORT = 4567
@@ -325,6 +328,27 @@ class FailureTests(CarrierCase):
         self.assertGreater(self.a.changes, before)
         self.assertIsNone(self.a.carrier.path.address)
 
+    def test_bug(self) -> None:
+        """After an exception of ours packets are still sent, and the path is still looked at."""
+        self.a.port.allow(0)
+        self.a.carrier.send([packet(1)])
+        self.a.carrier.send([packet(2)])
+        outbox, path = self.a.carrier._outbox, self.a.carrier.path
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        for broken_object, name in ((outbox, "_write"), (outbox, "_send_bursts"), (path, "tick")):
+            patch = self.patch(broken_object, name, broken)
+            with contextlib.suppress(ZeroDivisionError):
+                self.a.port.allow(None)
+            with contextlib.suppress(ZeroDivisionError):
+                self.clock.advance(20)
+            patch.restore()
+        self.clock.advance(2)
+        self.assertGreater(path.wake_at, self.clock.seconds())
+        self.assert_arrives(self.a, self.b, 3)
+
     def test_faults(self) -> None:
         """Loss, duplicates and reordering: nothing arrives twice, or broken."""
         self.datagrams.loss, self.datagrams.duplicated, self.datagrams.late = 0.05, 0.05, 0.05
@@ -372,6 +396,44 @@ class HostileTests(CarrierCase):
         answers = self.datagrams.counts["sent"] - 1000
         self.assertGreater(answers, 10)
         self.assertLess(answers, 100)
+
+    def say(self, plaintext: bytes) -> None:
+        """`a` sends `b` an authentic datagram with any content."""
+        session = self.a.carrier._sessions.for_sending
+        assert session is not None
+        datagram = bytearray(MIN_DATAGRAM + len(plaintext))
+        HEAD.pack_into(datagram, 0, session.send_index, session._count(1))
+        view = memoryview(datagram)
+        session._seal(bytes(view[: HEAD.size]), plaintext, None, view[HEAD.size :])
+        self.a.port.send(view, len(view), (self.b.host, PORT))
+
+    def test_nonsense(self) -> None:
+        """Authentic datagrams that mean nothing are as useless as packets that are dropped."""
+        for _ in range(penalty.BURST // 100):
+            for _ in range(100):
+                self.say(b"\xff")
+            self.clock.advance(0.0001)
+        self.assertEqual(self.b.complaints, 0)
+        for _ in range(1000):
+            self.say(b"\xff")
+        self.clock.advance(0.01)
+        self.assertGreater(self.b.complaints, 0)
+
+    def test_loss_that_cannot_be(self) -> None:
+        """A peer may say that anything was lost, but not more than was sent."""
+        answer = Path.ping_came
+
+        def lies(path: Path, now: float, ping: Ping, source: Place, *_: int) -> list[Command]:
+            highest = 1 << 62 if self.random.random() < 0.5 else 1 << 63
+            return answer(path, now, ping, source, 0, highest)
+
+        self.patch(Path, "ping_came", lies)
+        for number in range(100):
+            self.a.carrier.send([packet(number)])
+            self.clock.advance(0.1)
+        counts = self.a.carrier.counts()
+        self.assertGreater(counts.lost, 0)
+        self.assertLessEqual(counts.lost, counts.sent)
 
     def test_replays(self) -> None:
         """A datagram that comes again is counted, and delivers nothing."""

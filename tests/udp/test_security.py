@@ -288,6 +288,20 @@ class Nonsense(unittest.SynchronousTestCase):
                     for frame in self.check(*slices):
                         self.assertIn(virtio.well_formed(frame), (True, False))
 
+    def test_whole_that_is_never_complete(self) -> None:
+        """Of a frame that is said to be large, no more is held than came, and in few pieces."""
+        _, server = two_ends()
+        received(server, [datagram_of(PING, 1)])  # what a session needs is there
+        tracemalloc.start()
+        begin, _ = tracemalloc.get_traced_memory()
+        for n in range(1, 1000):
+            text = b"x" + TRAILER.pack(n, n, 65_535, 0, WHOLE)
+            self.assertEqual(received(server, [datagram_of(text, 1 + n)]), [])
+        end, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        self.assertEqual(server.received, 1000)
+        self.assertLess(end - begin, 40_000)
+
     def test_whole_that_overlaps(self) -> None:
         """Slices of a frame that overlap end up in a frame of the size that they state."""
         slices = [

@@ -4,9 +4,9 @@
                     ^                                              │ pings, pongs, sources
                     └──── where to, how large ──── Path <──────────┘
 
-**A peer that sends useless datagrams** (packets that are dropped, control messages) at a high rate
-is not listened to for a while, as on its link (link.penalty). The path looks dead to it then, so it
-uses its link.
+**A peer that sends useless datagrams** (packets that are dropped, control messages, nonsense) at a
+high rate is not listened to for a while, as on its link (link.penalty). The path looks dead to it
+then, so it uses its link.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from tunmesh.udp.sessions import Controls, Sessions
 from tunmesh.wire import udp_pings
 
 TELL_AGAIN = 0.1  # seconds after which the path is told again where datagrams come from
+_LOOK_AGAIN = 1.0  # seconds after which the path is asked again if there was a bug
 
 
 class Owner(outbox.Owner, Protocol):
@@ -139,8 +140,9 @@ class UdpCarrier:
         self._outbox.expire_after(seconds)
 
     def counts(self) -> UdpCounts:
-        """Datagrams of all sessions with the peer."""
-        return replace(self._sessions.counts(), lost=self.path.loss.lost)
+        """Datagrams of all sessions with the peer. What was lost, the peer says."""
+        counts = self._sessions.counts()
+        return replace(counts, lost=min(self.path.loss.lost, counts.sent))
 
     # --- what comes (udp.sessions.Listener) ---
 
@@ -164,6 +166,9 @@ class UdpCarrier:
                 case udp_pings.Pong() as pong:
                     self._run(self.path.pong_came(now, pong))
         self._note_useless(len(controls))
+
+    def nonsense_came(self, count: int) -> None:
+        self._note_useless(count)
 
     def deliver(self, frames: list[memoryview]) -> None:
         if useless := self._owner.received(frames):
@@ -200,6 +205,7 @@ class UdpCarrier:
         self._aim()
 
     def _tick(self) -> None:
+        self._wake.start(_LOOK_AGAIN, self._tick)
         self._run(self.path.tick(self._clock.seconds()))
         self._wake_up()
 

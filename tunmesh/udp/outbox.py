@@ -163,6 +163,7 @@ class Outbox:
         dropped = self._queue.push(self._clock.seconds(), frames, limit)
         self._drop(DropReason.QUEUE_FULL, dropped)
         self._note_memory()
+        self._call_when_writable()
 
     def _call_when_writable(self) -> None:
         if not self._is_called:

@@ -10,7 +10,7 @@ written to the tun from there: its payload is never copied.
 A run need not be the whole frame. Of a TCP segment any part is a segment, and of joined datagrams
 any number, once the headers say so (`part`). So whatever came is delivered as soon as the read has
 ended, and nothing waits for what was lost. Only WHOLE frames need all their slices. Of those that
-are not complete one is held, 64 KB at most, until a newer one takes its place.
+are not complete one is held, as much of it as came, until a newer one takes its place.
 
 Everything here was authenticated, and may be nonsense all the same. Nonsense is counted
 (`malformed`) or becomes a frame that the table refuses (dataplane.table).
@@ -39,6 +39,7 @@ from tunmesh.wire.datagrams import (
 )
 
 _NONE = ARENA + 1  # behind each arena
+_MOST_PIECES = 64  # of a frame that is held: a frame has fewer slices
 _CROWDED = GAP + 16_384  # from here on, runs begin in another arena
 _WHOLE_END = virtio.HEADER + TRAILER.size  # of a WHOLE slice: what is behind the payload
 _WHOLE_TRAILER = virtio.HEADER << 8 | WHOLE  # of a frame in one slice, but for its size
@@ -50,9 +51,22 @@ class _Incomplete:
 
     def __init__(self, first: int, headers: bytes, total: int) -> None:
         self.first = first
-        self.total = total
-        self.frame = bytearray(headers) + bytes(total)
-        self.missing = total
+        self.headers = headers
+        self.total = self.missing = total
+        self.pieces: list[tuple[int, bytes]] = []  # with their offsets
+
+    def add(self, offset: int, piece: bytes) -> None:
+        if len(self.pieces) < _MOST_PIECES:
+            self.pieces.append((offset, piece))
+            self.missing -= len(piece)
+
+    def frame(self) -> memoryview:
+        """With zeros where there are no pieces, if those that came are nonsense and overlap."""
+        start = len(self.headers)
+        frame = bytearray(self.headers) + bytes(self.total)
+        for offset, piece in self.pieces:
+            frame[start + offset : start + offset + len(piece)] = piece
+        return memoryview(frame)
 
 
 class Runs:
@@ -248,9 +262,7 @@ class Runs:
             held = self._incomplete = _Incomplete(first, self._headers, self._total)
         elif first < held.first or self._total != held.total:
             return
-        start = len(held.frame) - held.total + self._offset
-        held.frame[start : start + len(payload)] = payload
-        held.missing -= len(payload)
+        held.add(self._offset, bytes(payload))
         if held.missing <= 0:
             self._incomplete = None
-            self._frames.append(memoryview(held.frame))
+            self._frames.append(held.frame())

@@ -44,6 +44,9 @@ class Listener(Protocol):
     def controls_came(self, session: Session, controls: Controls, source: Place) -> None:
         """Control messages came."""
 
+    def nonsense_came(self, count: int) -> None:
+        """So many authentic datagrams came that mean nothing."""
+
     def deliver(self, frames: list[memoryview]) -> None:
         """These packets came with one read of the port; they are valid until the next."""
 
@@ -51,7 +54,7 @@ class Listener(Protocol):
 class _Opened:
     """A session, as the port's reader of its datagrams. `link`: whose keys it has."""
 
-    __slots__ = ("_listener", "index", "is_gone", "link", "session")
+    __slots__ = ("_listener", "_malformed", "index", "is_gone", "link", "session")
 
     def __init__(
         self, listener: Listener, port: Port, link: object, make: Callable[[int], Session]
@@ -59,6 +62,7 @@ class _Opened:
         self._listener = listener
         self.link = link
         self.is_gone = False  # the link
+        self._malformed = 0  # that the listener was told of
         self.index = port.open(self)
         self.session = make(self.index)
 
@@ -75,7 +79,12 @@ class _Opened:
         return is_newest
 
     def read_ended(self) -> None:
-        frames = self.session.frames()
+        session = self.session
+        frames = session.frames()
+        if session.malformed > self._malformed:
+            count = session.malformed - self._malformed
+            self._malformed = session.malformed
+            self._listener.nonsense_came(count)
         if frames:
             self._listener.deliver(frames)
 
