@@ -25,7 +25,7 @@ from tunmesh.udp.path import Command, Path
 from tunmesh.udp.port import Place
 from tunmesh.udp.scratch import Scratch
 from tunmesh.udp.sessions import LINGER, MOST_SESSIONS
-from tunmesh.wire.datagrams import HEAD, MIN_DATAGRAM
+from tunmesh.wire.datagrams import HEAD, MIN_DATAGRAM, TRAILER, WHOLE
 from tunmesh.wire.udp_pings import PING_SIZE, Ping
 
 PORT = 4567
@@ -418,6 +418,30 @@ class HostileTests(CarrierCase):
             self.say(b"\xff")
         self.clock.advance(0.01)
         self.assertGreater(self.b.complaints, 0)
+
+    def test_incomplete(self) -> None:
+        """What is held of frames that are never complete counts as the peer's, as long as its
+        session is open, and there is room for it."""
+
+        def begin(size: int) -> int:
+            self.say(bytes(size) + TRAILER.pack(0, 0, 65_535, 0, WHOLE))
+            self.clock.advance(LATENCY)
+            return self.b.memory.held
+
+        self.assertEqual(begin(1200), 1200)
+        self.assertEqual(begin(1300), 1300)  # a newer one
+        self.b.memory.limit = 2700
+        self.assertEqual(begin(1400), 0)
+        self.assertEqual(begin(1200), 1200)
+        self.offer("second", self.a, self.b)
+        self.clock.advance(0.1)
+        self.assertEqual(begin(100), 1300)  # of each session one
+        for end in (self.a, self.b):
+            end.carrier.gone("first")
+        self.clock.advance(LINGER)
+        self.assertEqual(self.b.memory.held, 100)
+        self.b.carrier.close("")
+        self.assertEqual(self.b.memory.held, 0)
 
     def test_loss_that_cannot_be(self) -> None:
         """A peer may say that anything was lost, but not more than was sent."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
+from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.testing.datagrams import Datagrams
 from tunmesh.testing.network import Network
 from tunmesh.udp.port import Place
@@ -38,7 +39,8 @@ class SessionsTests(unittest.SynchronousTestCase):
         datagrams = Datagrams(Network(self.clock), random.Random(1))
         port = datagrams.port("192.0.2.1", 4567, random.Random(2).randbytes)
         self.changes = 0
-        self.sessions = Sessions(Silent(), port, self.clock, Scratch(), self.changed)
+        account = MemoryBudget().account("peer")
+        self.sessions = Sessions(Silent(), port, self.clock, Scratch(), account, self.changed)
 
     def changed(self) -> None:
         self.changes += 1

@@ -72,6 +72,10 @@ class Account:
         self._pinned = 0
         self.held = 0
 
+    def another(self) -> Account:
+        """For something else that the same source makes this node hold."""
+        return Account(self._budget, self._source)
+
     @property
     def room(self) -> int:
         """How many bytes more it may hold."""

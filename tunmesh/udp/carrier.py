@@ -72,7 +72,7 @@ class UdpCarrier:
         self._owner = owner
         self._clock = clock
         self._told: tuple[Place | None, float] = None, 0.0  # to the path: which source, and when
-        self._sessions = Sessions(self, port, clock, scratch, self._session_changed)
+        self._sessions = Sessions(self, port, clock, scratch, account, self._session_changed)
         self._outbox = Outbox(owner, port, clock, account, self._refused)
         self._useless = TokenBucket(penalty.BURST, penalty.RATE, clock.seconds())
         self._rest = Timer(clock)  # until it listens again

@@ -10,7 +10,8 @@ written to the tun from there: its payload is never copied.
 A run need not be the whole frame. Of a TCP segment any part is a segment, and of joined datagrams
 any number, once the headers say so (`part`). So whatever came is delivered as soon as the read has
 ended, and nothing waits for what was lost. Only WHOLE frames need all their slices. Of those that
-are not complete one is held, as much of it as came, until a newer one takes its place.
+are not complete one is held, as much of it as came, until a newer one takes its place, if there is
+room for it in the account of the peer (link.memory_budget).
 
 Everything here was authenticated, and may be nonsense all the same. Nonsense is counted
 (`malformed`) or becomes a frame that the table refuses (dataplane.table).
@@ -25,6 +26,7 @@ from itertools import repeat
 
 from cryptography.exceptions import InvalidTag
 
+from tunmesh.link.memory_budget import Account
 from tunmesh.packets import virtio
 from tunmesh.udp.aead import Into
 from tunmesh.udp.parts import part
@@ -55,6 +57,11 @@ class _Incomplete:
         self.total = self.missing = total
         self.pieces: list[tuple[int, bytes]] = []  # with their offsets
 
+    @property
+    def size(self) -> int:
+        """Bytes that came."""
+        return self.total - self.missing
+
     def add(self, offset: int, piece: bytes) -> None:
         if len(self.pieces) < _MOST_PIECES:
             self.pieces.append((offset, piece))
@@ -72,10 +79,11 @@ class _Incomplete:
 class Runs:
     """`controls` are the control messages that came, each with the size of its datagram."""
 
-    def __init__(self, scratch: Scratch) -> None:
+    def __init__(self, scratch: Scratch, account: Account) -> None:
         self.controls: list[tuple[bytes, int]] = []
         self.malformed = 0
         self._scratch = scratch
+        self._account = account  # what is held of incomplete frames
         self._arenas: list[Arena] = []  # in use; the last one is being filled
         self._frames: list[memoryview] = []
         self._at = _NONE  # where the next plaintext goes
@@ -174,6 +182,11 @@ class Runs:
         self._arenas, self._at = [], _NONE
         return frames
 
+    def close(self) -> None:
+        """Nothing comes any more."""
+        self._incomplete = None
+        self._account.hold(0)
+
     def _next_arena(self) -> None:
         self._finish()
         self._arenas.append(self._scratch.arena())
@@ -259,10 +272,12 @@ class Runs:
         """Slices of a WHOLE frame, without others that have come before or may still come."""
         held = self._incomplete
         if held is None or first > held.first:
-            held = self._incomplete = _Incomplete(first, self._headers, self._total)
+            held = _Incomplete(first, self._headers, self._total)
         elif first < held.first or self._total != held.total:
             return
         held.add(self._offset, bytes(payload))
         if held.missing <= 0:
-            self._incomplete = None
             self._frames.append(held.frame())
+        is_held = held.missing > 0 and held.size <= self._account.held + self._account.room
+        self._incomplete = held if is_held else None
+        self._account.hold(held.size if is_held else 0)

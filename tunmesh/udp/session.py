@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise, repeat
 
+from tunmesh.link.memory_budget import Account, MemoryBudget
 from tunmesh.udp.aead import Into, opening, sealing
 from tunmesh.udp.runs import Runs
 from tunmesh.udp.scratch import Scratch
@@ -44,7 +45,8 @@ Send = tuple[memoryview, int]
 
 class Session:
     """One end. `export` gives 32 secret bytes for a context; `receive_index` is the index under
-    which this end receives. Sessions of one node should share a `scratch`."""
+    which this end receives. Sessions of one node should share a `scratch`. `account`: what is held
+    of frames that are not complete; it is the session's own."""
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Session:
         role_is_client: bool,
         receive_index: int,
         scratch: Scratch | None = None,
+        account: Account | None = None,
     ) -> None:
         self.receive_index = receive_index
         self.send_index = 0  # under which the other end receives; 0: not known yet
@@ -64,7 +67,7 @@ class Session:
         self._roles = (CLIENT, SERVER) if role_is_client else (SERVER, CLIENT)
         self._scratch = scratch or Scratch()
         self._window = Window()
-        self._runs = Runs(self._scratch)
+        self._runs = Runs(self._scratch, account or MemoryBudget().account(""))
         self._counter = 1  # of the next datagram to be sent
         self._seal = sealing(self._key(0, 0))
         self._epoch = 0  # of the newest authentic datagram
@@ -185,6 +188,10 @@ class Session:
         """The frames that came since the last call, to be delivered now. They are valid until a
         session with the same scratch opens datagrams."""
         return self._runs.frames()
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        self._runs.close()
 
     def _open_equal(self, data: memoryview, size: int) -> None:
         """Datagrams that are equally long, MAX_SEGMENTS at most."""

@@ -15,6 +15,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 
 from tunmesh.link.interfaces import Export
+from tunmesh.link.memory_budget import Account
 from tunmesh.status import UdpCounts
 from tunmesh.timers import Timer
 from tunmesh.udp.port import Place, Port
@@ -99,7 +100,8 @@ class _Opened:
 
 
 class Sessions:
-    """`changed()` is called when another session is to be used for sending, or none."""
+    """`account`: of the peer. `changed()` is called when another session is to be used for sending,
+    or none."""
 
     def __init__(
         self,
@@ -107,6 +109,7 @@ class Sessions:
         port: Port,
         clock: IReactorTime,
         scratch: Scratch,
+        account: Account,
         changed: Callable[[], None],
     ) -> None:
         self.for_sending: Session | None = None
@@ -114,6 +117,7 @@ class Sessions:
         self._port = port
         self._clock = clock
         self._scratch = scratch
+        self._account = account
         self._changed = changed
         self._opened: list[_Opened] = []  # the newest last
         self._past = UdpCounts()  # of sessions that are closed
@@ -127,7 +131,7 @@ class Sessions:
             self._listener,
             self._port,
             link,
-            lambda index: Session(export, is_client, index, self._scratch),
+            lambda index: Session(export, is_client, index, self._scratch, self._account.another()),
         )
         self._opened.append(opened)
         return opened.index
@@ -155,8 +159,7 @@ class Sessions:
     def close(self) -> None:
         """Close all of them, at once."""
         for opened in self._opened:
-            self._port.close(opened.index)
-            self._past = self._past.plus(opened.counts())
+            self._end(opened)
         self._opened.clear()
         self.for_sending = None
 
@@ -173,9 +176,13 @@ class Sessions:
     def _close(self, opened: _Opened) -> None:
         if opened in self._opened:
             self._opened.remove(opened)
-            self._port.close(opened.index)
-            self._past = self._past.plus(opened.counts())
+            self._end(opened)
             self._choose()
+
+    def _end(self, opened: _Opened) -> None:
+        self._port.close(opened.index)
+        opened.session.close()
+        self._past = self._past.plus(opened.counts())
 
     def _choose(self) -> None:
         offered = [each for each in self._opened if each.session.send_index]
