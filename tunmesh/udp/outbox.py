@@ -27,6 +27,8 @@ from tunmesh.udp.session import Session
 
 TURN = 1 << 16  # bytes that are sent at a time of what waits
 
+_NOTHING_WAITS = PacketQueue(0.0)  # of all to whom nothing waits: a queue takes 2 KB
+
 Bursts = Iterator[tuple[bytes | memoryview, int]]  # datagrams, and how long each of them is
 
 
@@ -57,7 +59,8 @@ class Outbox:
         self._port = port
         self._clock = clock
         self._account = account
-        self._queue = PacketQueue(Timing().packet_expiration)
+        self._max_age = Timing().packet_expiration
+        self._queue = _NOTHING_WAITS
         self._session: Session | None = None
         self._to: Place | None = None
         self._size = 0
@@ -72,7 +75,9 @@ class Outbox:
 
     def expire_after(self, seconds: float) -> None:
         """Drop packets that have waited for longer."""
-        self._queue.max_age = seconds
+        self._max_age = seconds
+        if self._queue is not _NOTHING_WAITS:
+            self._queue.max_age = seconds
 
     def aim(self, session: Session | None, to: Place | None, size: int) -> None:
         """Send by this session to there from now on, in datagrams of at most `size` bytes."""
@@ -159,6 +164,8 @@ class Outbox:
     # --- later ---
 
     def _wait(self, frames: Iterable[bytes]) -> None:
+        if self._queue is _NOTHING_WAITS:
+            self._queue = PacketQueue(self._max_age)
         limit = self._queue.bytes + self._account.room
         dropped = self._queue.push(self._clock.seconds(), frames, limit)
         self._drop(DropReason.QUEUE_FULL, dropped)
@@ -192,3 +199,5 @@ class Outbox:
 
     def _note_memory(self) -> None:
         self._account.hold(self._queue.held + (TURN if self._stuck is not None else 0))
+        if not self._queue:
+            self._queue = _NOTHING_WAITS
