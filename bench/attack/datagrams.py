@@ -8,6 +8,7 @@ What can be seen on the way to the node, the attacker sees: the bridge sends it 
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import secrets
@@ -15,7 +16,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from bench.attack.target import Attack, Target
@@ -25,7 +26,7 @@ from tunmesh.localmesh import plan
 OTHER = plan.NodePlan(2)
 SIZE = 1400  # bytes of a datagram
 KEPT = 1000  # datagrams that were seen
-LOOK_EVERY = 64  # datagrams sent
+AHEAD = 1 << 20  # of the counters that were seen: they are not used so soon
 SOURCES = [f"10.99.0.{number}" for number in range(10, 250)]  # nobody has these addresses
 _VIRTIO, _ETHERNET, _IP, _UDP = 10, 14, 20, 8  # bytes of headers
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_VNET_HDR, _PROMISCUOUS = 263, 1, 15, 1
@@ -60,6 +61,10 @@ class Tap:
                 self._read(self._socket.recv(1 << 17))
             except BlockingIOError:
                 return
+
+    def close(self) -> None:
+        """See no more."""
+        self._socket.close()
 
     def _read(self, frame: bytes) -> None:
         (size,) = struct.unpack_from("=H", frame, 4)  # of a segment, if it is many
@@ -105,38 +110,37 @@ def udp_junk(target: Target) -> Iterator[int]:
 
 def udp_replay(target: Target) -> Iterator[int]:
     """Datagrams that were seen, again and again, from where they came and from elsewhere."""
-    forger, tap = Forger(target), Tap(target)
-    yield 0
+    forger = Forger(target)
+    seen = yield from _watch(target, KEPT)
     while True:
-        tap.look()
-        for each in list(tap.seen)[:LOOK_EVERY]:
+        for each in seen:
             forger.send(each.source, each.port, each.payload)
             yield 0
             forger.send(secrets.choice(SOURCES), each.port, each.payload)
-            yield 0
-        if not tap.seen:
-            time.sleep(0.01)
             yield 0
 
 
 def udp_spoofed_peer(target: Target) -> Iterator[int]:
     """Noise that seems to come from the other node: from its address and port, with the index that
-    was seen on the way, and with counters that are due next."""
-    forger, tap = Forger(target), Tap(target)
-    noise = os.urandom(SIZE)
-    yield 0
-    while True:
+    was seen on the way, and with counters that are yet to come."""
+    forger, noise = Forger(target), os.urandom(SIZE)
+    last = (yield from _watch(target, 1))[-1]
+    index, counter = struct.unpack_from("!IQ", last.payload)
+    for number in itertools.count(counter + AHEAD):
+        forger.send(last.source, last.port, struct.pack("!IQ", index, number) + noise)
+        yield 0
+
+
+def _watch(target: Target, count: int) -> Generator[int, None, list[Seen]]:
+    """Wait until so many datagrams were seen, and look at no more: the copies cost the sender's
+    processor more than the attack does."""
+    tap = Tap(target)
+    while len(tap.seen) < count:
+        yield 0
         tap.look()
-        if tap.seen:
-            last = tap.seen[-1]
-            index, counter = struct.unpack_from("!IQ", last.payload)
-            for number in range(LOOK_EVERY):
-                begin = struct.pack("!IQ", index, counter + 1000 + number)
-                forger.send(last.source, last.port, begin + noise)
-                yield 0
-        else:
-            time.sleep(0.01)
-            yield 0
+        time.sleep(0.001)
+    tap.close()
+    return list(tap.seen)
 
 
 def see_all(ground: Ground) -> None:
