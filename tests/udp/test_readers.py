@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from tunmesh.udp.port import INDEX, SHORTEST, Place, Reader
+from tunmesh.udp.port import INDEX, Place, Reader
 from tunmesh.udp.readers import Readers, end_turn
+from tunmesh.wire.datagrams import MIN_DATAGRAM
 
 SOURCE = ("192.0.2.1", 4567)
 
@@ -54,7 +55,7 @@ class ReadersTests(unittest.SynchronousTestCase):
         expected: list[list[bytes]] = [[] for _ in piles]
         strangers = 0
         for datagram in sent:
-            if len(datagram) >= SHORTEST and datagram[:INDEX] in heads[:3]:
+            if len(datagram) >= MIN_DATAGRAM and datagram[:INDEX] in heads[:3]:
                 expected[heads.index(datagram[:INDEX])].append(datagram)
             else:
                 strangers += 1

@@ -91,6 +91,18 @@ class Epochs(unittest.SynchronousTestCase):
         self.assertEqual(first, datagram_of(PING[10:] + PING[:10] + _whole(PING), EPOCH))
         self.assertEqual(received(server, [first, last]), [PING, PING])
 
+    def test_interrupted(self) -> None:
+        """What was counted before the end of an epoch, and is sealed after it, has its key."""
+        client, server = two_ends()
+        client._counter = EPOCH - 2
+        frames = PING, PING + bytes(100)
+        sends = client.seal(frames, 1472)
+        datagrams = [bytes(next(sends)[0])]
+        datagrams += sealed(client, [BULK], 1472)
+        datagrams += [bytes(data) for data, _ in sends]
+        self.assertEqual(HEAD.unpack_from(datagrams[-1])[1], EPOCH - 1)
+        self.assertEqual(received(server, datagrams), [PING, BULK, frames[1]])
+
     def test_leap(self) -> None:
         """The epoch after the next one is refused without asking for a key, and so is one that is
         over."""

@@ -28,9 +28,6 @@ from typing import Protocol
 Place = tuple[str, int]  # a literal address, IPv4 in the form of IPv4, and a port
 
 INDEX = 4  # bytes of the index
-SHORTEST = 28  # bytes: index, counter, tag (udp.session)
-MOST_BYTES = 65_507  # in one `send`; also the most that one datagram can have over IPv4
-MOST_DATAGRAMS = 64  # in one `send`: UDP_MAX_SEGMENTS of older kernels
 
 
 class Sent(Enum):
@@ -78,9 +75,9 @@ class Port(Protocol):
 
     def send(self, data: bytes | memoryview, size: int, to: Place, *, ahead: bool = False) -> Sent:
         """Send datagrams, one behind the other in `data`, each of `size` bytes, the last may be
-        shorter: at most MOST_DATAGRAMS of at most MOST_BYTES together. When it returns, `data` may
-        be used for something else. `ahead`: ahead of those who wait, for a control datagram; DONE
-        although it may wait a moment in the port."""
+        shorter: at most MAX_SEGMENTS of at most MAX_DATAGRAM bytes together. When it returns,
+        `data` may be used for something else. `ahead`: ahead of those who wait, for a control
+        datagram; DONE although it may wait a moment in the port."""
 
     def call_when_writable(self, call: Callable[[], None]) -> None:
         """Call once, when the socket takes data again and all who waited before have been called.

@@ -6,7 +6,8 @@ import struct
 from collections.abc import Callable
 
 from tunmesh.logs import bugs
-from tunmesh.udp.port import INDEX, SHORTEST, Place, Reader
+from tunmesh.udp.port import INDEX, Place, Reader
+from tunmesh.wire.datagrams import MIN_DATAGRAM
 
 _log_bug = bugs.caught("datagrams were lost")
 _index_at = struct.Struct(">I").unpack_from
@@ -41,13 +42,14 @@ class Readers:
     ) -> bool:
         """Give datagrams, `count` bytes in all, to whose they are, and note in `served` who that
         was. Nearly always all have one index. Returns whether a reader believes in `source`."""
-        if size < SHORTEST:
+        if size < MIN_DATAGRAM:
             self.strangers += -(-count // size) if size else 1
             return False
         view, is_believed, start = memoryview(buffer), False, 0
         for end in _ends(buffer, count, size):
             reader = None
-            if end - start >= SHORTEST:  # only the last of all can be shorter, and is alone then
+            # Only the last of all can be shorter, and is alone then.
+            if end - start >= MIN_DATAGRAM:
                 reader = self._readers.get(_index_at(view, start)[0])
             if reader is None:
                 self.strangers += -((start - end) // size)
@@ -75,7 +77,7 @@ def _ends(buffer: bytearray | bytes, count: int, size: int) -> list[int]:
     if size >= count:
         return [count]
     last = (count - 1) // size * size
-    if count - last >= SHORTEST:
+    if count - last >= MIN_DATAGRAM:
         number = last // size + 1
         for at in range(INDEX):  # a slice costs 0.1 us, a loop over 44 datagrams 5
             if buffer[at:count:size].count(buffer[at]) != number:

@@ -99,8 +99,9 @@ class Session:
             slices = cut(frame, room)
             own, count = len(slices[0]) + MIN_DATAGRAM, len(slices)
             counter = self._count(count)
-            if texts and (own != length or counter != first + len(texts) or seal is not self._seal):
-                is_last = own < length and count == 1 and seal is self._seal
+            own_seal = self._seal  # when this is resumed, it may be that of another epoch
+            if texts and (own != length or counter != first + len(texts) or seal is not own_seal):
+                is_last = own < length and count == 1 and seal is own_seal
                 if is_last and counter == first + len(texts):
                     texts += slices
                     slices = []
@@ -109,7 +110,7 @@ class Session:
                 if not slices:
                     continue
             if not texts:
-                seal, first, length = self._seal, counter, own
+                seal, first, length = own_seal, counter, own
                 most = min(MAX_SEGMENTS, MAX_DATAGRAM // own)
             texts += slices
             while len(texts) >= most:

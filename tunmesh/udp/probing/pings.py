@@ -39,9 +39,9 @@ class Pings:
         self._budget = TokenBucket(BURST, RATE, now)
         self._sent: dict[bytes, Sent] = {}  # by token, the oldest first
 
-    def allows(self, now: float, count: int = 1, reserved: int = RESERVED) -> bool:
-        """May so many more be sent?"""
-        return not self._budget.wait(now, count + reserved)
+    def allows(self, now: float, count: int = 1) -> bool:
+        """May so many more be sent, beside the reserved ones?"""
+        return not self._budget.wait(now, count + RESERVED)
 
     def wait(self, now: float) -> float:
         """Seconds until there may be one beside the reserved ones."""

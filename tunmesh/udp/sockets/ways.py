@@ -18,7 +18,8 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any, Literal
 
 from tunmesh.host.udp_ports import IP_PKTINFO, UDP_SEGMENT
-from tunmesh.udp.port import MOST_BYTES, Place
+from tunmesh.udp.port import Place
+from tunmesh.wire.datagrams import MAX_DATAGRAM
 
 MOST = 8192  # places that are remembered: eight for each of a thousand peers
 BYTE_ORDER: Literal["little", "big"] = sys.byteorder  # of integers in control messages
@@ -107,5 +108,5 @@ class Ways:
             named = fcntl.ioctl(self._socket, _SIOCGIFNAME, _IFREQ.pack(b"", interface))
             answer = fcntl.ioctl(self._socket, _SIOCGIFMTU, named)
             mtu: int = _IFREQ.unpack(answer)[1]
-            return min(mtu - (48 if ":" in to[0] else 28), MOST_BYTES)
+            return min(mtu - (48 if ":" in to[0] else 28), MAX_DATAGRAM)
         return None
