@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tunmesh.udp.port import INDEX, Place, Reader
-from tunmesh.udp.readers import Readers, end_turn
+from tunmesh.udp.readers import Readers
 from tunmesh.wire.datagrams import MIN_DATAGRAM
 
 SOURCE = ("192.0.2.1", 4567)
@@ -62,7 +62,7 @@ class ReadersTests(unittest.SynchronousTestCase):
         buffer = b"".join(sent)
         served: dict[Reader, None] = {}
         readers.sort(bytearray(buffer + behind), len(buffer), size, SOURCE, served)
-        end_turn(served)
+        readers.end_turn(served)
         self.assertEqual([pile.datagrams_ for pile in piles], expected)
         self.assertEqual(readers.strangers, strangers)
         self.assertEqual([pile.turns for pile in piles], [bool(each) for each in expected])

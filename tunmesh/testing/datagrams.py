@@ -19,7 +19,7 @@ from operator import itemgetter
 
 from tunmesh.testing.network import Network
 from tunmesh.udp.port import Place, Reader, Sent
-from tunmesh.udp.readers import Readers, end_turn
+from tunmesh.udp.readers import Readers
 
 HEADERS = 28  # of IPv4 and UDP
 _FIRST_MAPPED = 40_000
@@ -205,7 +205,7 @@ class MemoryPort:
         served: dict[Reader, None] = {}
         for size, data in _joined(datagrams):
             self._readers.sort(data, len(data), size, source, served)
-        end_turn(served)
+        self._readers.end_turn(served)
 
     def _call_those_who_wait(self) -> None:
         for _ in range(len(self._waiting)):

@@ -40,7 +40,7 @@ class Sent(Enum):
 
 
 class Reader(Protocol):
-    """Takes the datagrams of one index. Neither method may raise."""
+    """Takes the datagrams of one index. Neither method may raise: who does, is given no more."""
 
     def datagrams(self, data: memoryview, size: int, source: Place) -> bool:
         """Datagrams that came from `source`, one behind the other: each has `size` bytes, the last

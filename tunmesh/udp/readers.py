@@ -1,4 +1,8 @@
-"""Whose a datagram is: the readers of a port, by their indexes."""
+"""Whose a datagram is: the readers of a port, by their indexes.
+
+A reader that raises is given nothing more, as a connection whose reader raises is closed: or a peer
+that has found a bug of ours could fill the log with it.
+"""
 
 from __future__ import annotations
 
@@ -58,18 +62,21 @@ class Readers:
                 try:
                     is_believed |= reader.datagrams(view[start:end], size, source)
                 except Exception as error:
-                    _log_bug(error)
+                    self._failed(reader, error)
             start = end
         return is_believed
 
+    def end_turn(self, served: dict[Reader, None]) -> None:
+        """Tell readers that all that could be read for now was read."""
+        for reader in served:
+            try:
+                reader.read_ended()
+            except Exception as error:
+                self._failed(reader, error)
 
-def end_turn(served: dict[Reader, None]) -> None:
-    """Tell readers that all that could be read for now was read."""
-    for reader in served:
-        try:
-            reader.read_ended()
-        except Exception as error:
-            _log_bug(error)
+    def _failed(self, reader: Reader, error: Exception) -> None:
+        _log_bug(error)
+        self._readers = {at: each for at, each in self._readers.items() if each is not reader}
 
 
 def _ends(buffer: bytearray | bytes, count: int, size: int) -> list[int]:

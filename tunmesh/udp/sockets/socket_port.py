@@ -27,7 +27,7 @@ from tunmesh.addresses import plain_host
 from tunmesh.host.udp_ports import UDP_SEGMENT
 from tunmesh.logs import bugs
 from tunmesh.udp.port import Place, Reader, Sent
-from tunmesh.udp.readers import Readers, end_turn
+from tunmesh.udp.readers import Readers
 from tunmesh.udp.sockets.send_buffer import SendBuffer
 from tunmesh.udp.sockets.ways import BYTE_ORDER, Way, Ways
 
@@ -102,7 +102,7 @@ class UdpPort:
             place = (plain_host(source[0]), source[1])
             if sort(buffer, count, size, place, served):
                 self._ways.believe(place, came_by)
-        end_turn(served)
+        self._readers.end_turn(served)
 
     # --- sending ---
 
