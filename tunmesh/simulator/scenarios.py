@@ -100,7 +100,9 @@ SCENARIOS = {
         Scenario(
             "balancer",
             "the bootstrap URL leads to any node, oneself included; then a third starts again",
-            (Start(), Whole(120), Restart(0.3), Whole(120)),
+            # Nodes that found each other in pairs meet when one of them looks again, by chance:
+            # each has looked once after 90 s, and twice after 270 s.
+            (Start(), Whole(400), Restart(0.3), Whole(400)),
             Limits(5, 80, 20),
             behind_balancer=True,
         ),
