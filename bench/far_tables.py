@@ -10,6 +10,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 from bench.results import Results
 
@@ -173,5 +174,5 @@ def save(results: Results) -> None:
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     machine = " · ".join(f"{what} {value}" for what, value in results.machine.items())
-    text = "\n".join([machine, "", "```", *report(results), "```"])
+    text = "\n".join([*wrap(machine, 100), "", "```", *report(results), "```"])
     PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
