@@ -141,7 +141,8 @@ class Path:
         if self._pongs.wait(now) or not self._candidates.allows(source[0]):
             return []
         self._pongs.take(now)
-        return [Send(source, Pong(ping.token, received, highest))]
+        self._liveness.peer_pinged(now)
+        return [Send(source, Pong(ping.token, received, highest)), *self.tick(now)]
 
     def pong_came(self, now: float, pong: Pong) -> list[Command]:
         """A pong, wherever it came from: it proves that its ping has arrived."""

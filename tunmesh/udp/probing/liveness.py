@@ -4,6 +4,8 @@
     none, UDP in use     every 15 s: a binding of a NAT lasts 30 s or more
     UDP not in use       every 60 s
     one is overdue       ten times in the patience, at most every 0.1 s
+    the peer fell silent once, 0.5 s after the last of its pings that came as under traffic: it may
+                         not know that this node has another address, and is told by that
 
 A path is dead when nothing was answered for `patience`: max(0.75 s, three round trips and 0.25 s).
 With so many pings, 3 % of loss each way does not look like death once in a month. It is doubted at
@@ -24,6 +26,7 @@ from tunmesh.udp.probing.mtu import SizeWatch
 
 UNDER_TRAFFIC, IN_USE, UNUSED = 0.25, 15.0, 60.0  # seconds between pings
 OVERDUE = 0.1  # least seconds between pings after one is not answered in time
+SILENCE = 0.5  # seconds without a ping of a peer that sent one every UNDER_TRAFFIC
 _GRACE = 0.05  # seconds later than expected that an answer may be
 LEAST_PATIENCE, MOST_PATIENCE = 0.75, 5.0
 _TRIES = 10  # pings within the patience
@@ -40,6 +43,8 @@ class Liveness:
         self._unanswered: deque[float] = deque()  # when they were sent
         self._pinged = now  # it was answered, or it would not be in use
         self._sent = now
+        self._heard = -inf  # when the peer last pinged
+        self._silent_at = inf  # when it is silent
         self._has_forgiven = False
 
     def data_sent(self, now: float) -> bool:
@@ -53,6 +58,13 @@ class Liveness:
             del self._unanswered[1]  # what counts is the oldest
         self._unanswered.append(now)
         self._pinged = now
+        if now >= self._silent_at:
+            self._silent_at = inf
+
+    def peer_pinged(self, now: float) -> None:
+        """A ping of the peer came."""
+        self._silent_at = now + SILENCE if now - self._heard < SILENCE else inf
+        self._heard = now
 
     def answered(self, sent: float) -> None:
         """The ping that was sent at that time was answered, and so the path worked until then."""
@@ -89,7 +101,7 @@ class Liveness:
         idle = IN_USE if is_in_use else UNUSED
         due = self._pinged + (UNDER_TRAFFIC if self._sent > self._pinged else idle)
         pause = max(OVERDUE, self.patience / _TRIES)
-        return min(due, max(self._overdue_at(), self._pinged + pause))
+        return min(due, self._silent_at, max(self._overdue_at(), self._pinged + pause))
 
     def wake_at(self, now: float, is_in_use: bool) -> float:
         """When to look again, whether or not data is sent meanwhile."""
