@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from click.testing import CliRunner
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
 from tests.support import netns
 from tests.support.nameservers import query, read
 from tests.support.places import short_directory
-from tests.support.realnode import OWNER, Ground, RealNode
+from tests.support.realnode import OWNER, Ground, RealNode, reactor
 from tunmesh.cli.main import main
 
 DNS = ("10.9.255.254", 53)
@@ -97,9 +98,10 @@ class InitTests(unittest.TestCase):
 
     async def lead_to(self, number: int, name: str, addresses: set[str]) -> None:
         """Wait until this node finds that the name leads to these addresses: a claim, and what
-        node.names keeps, may reach it a tenth of a second later than the node that made it."""
+        node.names keeps, may reach it a tenth of a second later than the node that made it. Who
+        asks without a pause is a flood, and gets no answer (names.endpoint.QUERY_BURST)."""
         while await self.asks(number, name) != addresses:
-            pass
+            await deferLater(reactor, 0.1)
 
     async def linked(self, nodes: Iterable[RealNode]) -> None:
         for number, node in enumerate(nodes, 1):
