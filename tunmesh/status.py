@@ -209,6 +209,11 @@ class PeerStatus:
     transport: str = "tcp"  # of packets to it: tcp or udp
     udp: UdpStatus | None = None  # None: this node uses no UDP
 
+    @property
+    def why(self) -> str:
+        """Why this carries packets to it."""
+        return "this node uses no UDP" if self.udp is None else self.udp.why
+
 
 @dataclass(frozen=True, slots=True)
 class PeerSample:

@@ -1,8 +1,12 @@
-"""Durations, round trips, shares and sizes as people read them: short, and the same everywhere."""
+"""Durations, round trips, shares, sizes and lists as people read them: short, and the same
+everywhere."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Collection
+from itertools import islice, pairwise
+
+MAX_NAMED = 5  # things that are named in one sentence
 
 
 def duration(seconds: float) -> str:
@@ -33,3 +37,9 @@ def size(count: float) -> str:
             break
         count /= 1000
     return f"{count:.1f}{unit}B" if unit and count < 9.95 else f"{count:.0f}{unit}B"
+
+
+def some(names: Collection[str]) -> str:
+    """The first MAX_NAMED of these, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(islice(names, MAX_NAMED)) + more

@@ -21,8 +21,9 @@ from tests.support import netns
 from tunmesh.errors import OperatorError
 from tunmesh.host import tcp_ports, udp_ports
 from tunmesh.host.namespaces import Namespace
-from tunmesh.udp.port import INDEX, Place, Port, Sent
+from tunmesh.udp.port import Place, Port, Sent
 from tunmesh.udp.sockets.socket_port import TURN_BYTES, UdpPort
+from tunmesh.wire.sizes import INDEX_SIZE
 
 reactor: Any = trial_reactor
 SO_NO_CHECK = 11  # asm-generic/socket.h
@@ -66,7 +67,7 @@ class Inbox:
 
     def datagram(self, size: int = 1400) -> bytes:
         """A datagram for it."""
-        return self.index.to_bytes(INDEX, "big") + os.urandom(size - INDEX)
+        return self.index.to_bytes(INDEX_SIZE, "big") + os.urandom(size - INDEX_SIZE)
 
 
 class PortCase(unittest.TestCase):

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from tunmesh.udp.port import INDEX, Place, Reader
+from tunmesh.udp.port import Place, Reader
 from tunmesh.udp.readers import Readers
 from tunmesh.wire.datagrams import MIN_DATAGRAM
+from tunmesh.wire.sizes import INDEX_SIZE
 
 SOURCE = ("192.0.2.1", 4567)
 
@@ -47,7 +48,7 @@ class ReadersTests(unittest.SynchronousTestCase):
         readers = Readers(random.Random(1).randbytes)
         piles = [Pile() for _ in range(3)]
         indexes = [readers.open(pile) for pile in piles]
-        heads = [index.to_bytes(INDEX, "big") for index in (*indexes, 0)]
+        heads = [index.to_bytes(INDEX_SIZE, "big") for index in (*indexes, 0)]
         sent = [
             (heads[index] + bytes([number]) * size)[:size] for number, index in enumerate(whose)
         ]
@@ -55,8 +56,8 @@ class ReadersTests(unittest.SynchronousTestCase):
         expected: list[list[bytes]] = [[] for _ in piles]
         strangers = 0
         for datagram in sent:
-            if len(datagram) >= MIN_DATAGRAM and datagram[:INDEX] in heads[:3]:
-                expected[heads.index(datagram[:INDEX])].append(datagram)
+            if len(datagram) >= MIN_DATAGRAM and datagram[:INDEX_SIZE] in heads[:3]:
+                expected[heads.index(datagram[:INDEX_SIZE])].append(datagram)
             else:
                 strangers += 1
         buffer = b"".join(sent)

@@ -14,11 +14,11 @@ from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client, NoNodeError
 from tunmesh.cli.node_commands import node_option
 from tunmesh.errors import OperatorError
+from tunmesh.units import some
 
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json
 
-_MOST_NAMED = 5  # nodes in one line
 _COLOURS = {"ok": "green", "?": "yellow", "NO": "red"}
 
 
@@ -81,8 +81,7 @@ def _transports(status: Json) -> Iterator[tuple[str, str]]:
         f"{peer['name']} ({peer['udp']['why']})" for peer in offering if not peer["udp"]["address"]
     ]
     if blocked:
-        more = f" and {len(blocked) - _MOST_NAMED} more" if len(blocked) > _MOST_NAMED else ""
-        yield "?", f"no UDP with {', '.join(blocked[:_MOST_NAMED])}{more}: TCP is used"
+        yield "?", f"no UDP with {some(blocked)}: TCP is used"
         yield "?", f"where UDP is wanted, let it through to port {node['port']} of both nodes"
     if len(blocked) < len(offering):
         free = f"UDP gets through to {len(offering) - len(blocked)} of {len(offering)} nodes"

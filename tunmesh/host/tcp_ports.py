@@ -12,7 +12,7 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
@@ -25,17 +25,30 @@ _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """A listening socket. `address` is the only one it listens on; None means all."""
+class BoundSocket:
+    """A bound socket. `address` is the only one that it has; None means all of the machine's."""
 
+    protocol: ClassVar[holders.Protocol]
     socket: socket.socket
     address: Address | None
     port: int
 
     @property
     def where(self) -> str:
-        """What it listens on, for messages."""
-        return where("TCP", self.socket, self.address, self.port)
+        """What it is bound to, for messages."""
+        place = f"{self.protocol} port {self.port}"
+        if self.address is not None:
+            return f"{place} of {self.address}"
+        if self.socket.family == socket.AF_INET:
+            return f"{place}, over IPv4 alone: this machine has no IPv6"
+        return place
+
+
+class Bound(BoundSocket):
+    """A listening socket."""
+
+    __slots__ = ()
+    protocol = "TCP"
 
     def listen(self, reactor: Any, factory: IProtocolFactory) -> IListeningPort:
         """Hand the socket to the reactor, which accepts connections for `factory`. Call once."""
@@ -110,17 +123,6 @@ def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.soc
         made.close()
         raise
     return made
-
-
-def where(
-    protocol: holders.Protocol, bound: socket.socket, address: Address | None, port: int
-) -> str:
-    """What a socket is bound to, for messages."""
-    if address is not None:
-        return f"{protocol} port {port} of {address}"
-    if bound.family == socket.AF_INET:
-        return f"{protocol} port {port}, over IPv4 alone: this machine has no IPv6"
-    return f"{protocol} port {port}"
 
 
 def shown(address: Address, port: int) -> str:

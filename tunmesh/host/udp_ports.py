@@ -26,7 +26,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from dataclasses import dataclass
 
 from tunmesh.addresses import Address
 from tunmesh.errors import OperatorError
@@ -45,18 +44,11 @@ _SO_RCVBUFFORCE = 33
 IP_PKTINFO = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A bound socket. `address` is the only one that it has; None means all of the machine's."""
+class Bound(tcp_ports.BoundSocket):
+    """A socket that takes datagrams."""
 
-    socket: socket.socket
-    address: Address | None
-    port: int
-
-    @property
-    def where(self) -> str:
-        """What it is bound to, for messages."""
-        return tcp_ports.where("UDP", self.socket, self.address, self.port)
+    __slots__ = ()
+    protocol = "UDP"
 
 
 def bind(address: Address | None, port: int) -> Bound:

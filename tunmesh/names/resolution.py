@@ -13,9 +13,8 @@ from tunmesh.names.labels import NODES, SERVER, Name, labels_of, text_of
 from tunmesh.names.settings import NamesSettings
 from tunmesh.names.zone import Zone
 from tunmesh.status import KnownNode
+from tunmesh.units import some
 from tunmesh.wire.records import NodeRecord
-
-_NAMED = 5  # nodes that are named in one sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +182,4 @@ class Resolver:
 
 
 def _names(records: Sequence[NodeRecord]) -> str:
-    names = sorted(record.name for record in records)
-    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + rest
+    return some(sorted(record.name for record in records))

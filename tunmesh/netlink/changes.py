@@ -68,32 +68,15 @@ def take_off_address(sequence: int, index: int, address: Interface) -> bytes:
 
 def put_route(sequence: int, index: int, network: Network) -> bytes:
     """Route a network of the mesh to the interface, with or without an address."""
-    return _route(
-        sequence,
-        (IPV4 if network.version == 4 else IPV6, network.prefixlen, _MAIN),
-        _UNICAST,
-        attribute(_RTA_DESTINATION, network.network_address.packed)
-        + attribute(_RTA_INTERFACE, struct.pack("=I", index))
-        + attribute(_RTA_PRIORITY, struct.pack("=I", ROUTE_METRIC[network.version]))
-        + _segment(network.version),
-    )
+    return _unicast(sequence, index, network, ROUTE_METRIC[network.version])
 
 
 def put_subnet(sequence: int, index: int, address: Interface) -> bytes:
     """Let the kernel's route to the subnet of an address of the interface say how large segments
     should be."""
-    network = address.network
-    return _route(
-        sequence,
-        (IPV4 if network.version == 4 else IPV6, network.prefixlen, _MAIN),
-        _UNICAST,
-        attribute(_RTA_DESTINATION, network.network_address.packed)
-        + attribute(_RTA_INTERFACE, struct.pack("=I", index))
-        + attribute(_RTA_PRIORITY, struct.pack("=I", SUBNET_METRIC[network.version]))
-        + (attribute(_RTA_SOURCE, address.ip.packed) if network.version == 4 else b"")
-        + _segment(network.version),
-        _KERNEL,
-    )
+    metric = SUBNET_METRIC[address.version]
+    source = attribute(_RTA_SOURCE, address.ip.packed) if address.version == 4 else b""
+    return _unicast(sequence, index, address.network, metric, source, _KERNEL)
 
 
 def put_broadcast(sequence: int, index: int, destination: Address, source: Address) -> bytes:
@@ -135,8 +118,27 @@ def _address(index: int, address: Interface, flags: int) -> bytes:
     return header + attribute(_IFA_LOCAL, own) + attribute(_IFA_ADDRESS, own)
 
 
-def _segment(version: int) -> bytes:
-    return attribute(_RTA_METRICS, attribute(_RTAX_ADVMSS, struct.pack("=I", SEGMENT[version])))
+def _unicast(
+    sequence: int,
+    index: int,
+    network: Network,
+    metric: int,
+    source: bytes = b"",
+    protocol: int = _STATIC,
+) -> bytes:
+    """A route to a network by the interface. `source`: the attribute for it, if it has one."""
+    segment = attribute(_RTAX_ADVMSS, struct.pack("=I", SEGMENT[network.version]))
+    return _route(
+        sequence,
+        (IPV4 if network.version == 4 else IPV6, network.prefixlen, _MAIN),
+        _UNICAST,
+        attribute(_RTA_DESTINATION, network.network_address.packed)
+        + attribute(_RTA_INTERFACE, struct.pack("=I", index))
+        + attribute(_RTA_PRIORITY, struct.pack("=I", metric))
+        + source
+        + attribute(_RTA_METRICS, segment),
+        protocol,
+    )
 
 
 def _route(

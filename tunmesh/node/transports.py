@@ -42,7 +42,7 @@ _KEY = 16  # bytes of the key that pings are made with
 _CHOSEN = ("packets to {peer} go over TCP: {reason}", "packets to {peer} go over UDP: {reason}")
 
 
-class _Way:
+class _PeerTransport:
     """The carriers of one peer, and the choice between them (udp.carrier.Owner)."""
 
     def __init__(self, transports: Transports, peer: LinkedNode, port: Port) -> None:
@@ -132,7 +132,7 @@ class Transports:
         self._outside = Outside(settings.networks)
         self._rule = Dialable(self._outside, settings.dial_allow, lambda: me.record.host_port[0])
         self._scratch = Scratch()
-        self._ways: dict[str, _Way] = {}  # by the id of the peer
+        self._by_id: dict[str, _PeerTransport] = {}  # by the id of the peer
         self._past = UdpCounts()  # with peers that have parted
         self._timer = Timer(host.reactor)
         self._looks = 0
@@ -150,9 +150,9 @@ class Transports:
     def stop(self) -> None:
         """The node leaves the mesh: nothing goes over UDP any more."""
         self._timer.stop()
-        for way in self._ways.values():
-            way.end()
-        self._ways.clear()
+        for transport in self._by_id.values():
+            transport.end()
+        self._by_id.clear()
         if self._port is not None:
             self._port.stop()
             self._port = None
@@ -163,56 +163,56 @@ class Transports:
         """A peer has this link, perhaps beside another one: offer UDP on it."""
         if self._port is None or link.state is not State.UP:
             return
-        way = self._ways.get(peer.record.id)
-        if way is None:
-            way = self._ways[peer.record.id] = _Way(self, peer, self._port)
-            peer.udp = way.carrier
+        transport = self._by_id.get(peer.record.id)
+        if transport is None:
+            transport = self._by_id[peer.record.id] = _PeerTransport(self, peer, self._port)
+            peer.udp = transport.carrier
         if not link.node.udp:
             return  # it would not understand an offer
-        index = way.carrier.open(link, link.authentication.exporter(), link.dialed)
+        index = transport.carrier.open(link, link.authentication.exporter(), link.dialed)
         places = _places(link, self._rule)
-        link.conversation.when_offered(lambda at: way.carrier.offered(link, at, places))
+        link.conversation.when_offered(lambda at: transport.carrier.offered(link, at, places))
         link.conversation.offer(index)
 
     def link_lost(self, link: Link) -> None:
         """A link that was up is gone. Its peer may have another one."""
-        way = self._ways.get(link.node.id)
-        if way is not None:
-            way.carrier.gone(link)
+        transport = self._by_id.get(link.node.id)
+        if transport is not None:
+            transport.carrier.gone(link)
 
     def parted(self, link: Link) -> None:
         """The peer with this link is no longer linked."""
-        way = self._ways.pop(link.node.id, None)
-        if way is not None:
-            way.end()
-            self._past = self._past.plus(way.carrier.counts())
+        transport = self._by_id.pop(link.node.id, None)
+        if transport is not None:
+            transport.end()
+            self._past = self._past.plus(transport.carrier.counts())
 
     # --- the choice ---
 
-    def make_carrier(self, way: _Way, port: Port) -> UdpCarrier:
+    def make_carrier(self, transport: _PeerTransport, port: Port) -> UdpCarrier:
         """What carries the packets of this peer over UDP."""
         host = self._host
         path = Path(host.random_bytes(_KEY), self._outside, port.largest, self.now)
-        account = self._memory.account(way.peer.source)
-        return UdpCarrier(way, port, path, host.reactor, account, self._scratch)
+        account = self._memory.account(transport.peer.source)
+        return UdpCarrier(transport, port, path, host.reactor, account, self._scratch)
 
-    def chosen(self, way: _Way) -> None:
+    def chosen(self, transport: _PeerTransport) -> None:
         """The packets of this peer go another way from now on. That they go over UDP when it has
         just been linked is as it should be: a mesh that starts would log as many lines again."""
-        name, reason = way.peer.record.name, way.choice.reason
-        if way.has_changed:
+        name, reason = transport.peer.record.name, transport.choice.reason
+        if transport.has_changed:
             self._journal.info(
-                _CHOSEN[way.choice.is_udp],
-                by=way.peer.source,
+                _CHOSEN[transport.choice.is_udp],
+                by=transport.peer.source,
                 event="transport",
                 peer=name,
-                transport="udp" if way.choice.is_udp else "tcp",
+                transport="udp" if transport.choice.is_udp else "tcp",
                 reason=reason,
             )
         else:
             text = _CHOSEN[True]
             self._journal.debug(text, event="transport", peer=name, transport="udp", reason=reason)
-        way.has_changed = True
+        transport.has_changed = True
 
     def wasteful(self, link: Link) -> None:
         """The peer with this link sends too much that is useless over UDP."""
@@ -221,43 +221,45 @@ class Transports:
     def _look(self) -> None:
         self._timer.start(LOOK, self._look)
         self._looks += 1
-        for number, way in enumerate(self._ways.values()):
-            traffic = way.peer.traffic
+        for number, transport in enumerate(self._by_id.values()):
+            traffic = transport.peer.traffic
             exchanged = traffic.rx_packets + traffic.tx_packets
             is_turn = (number + self._looks) % IDLE == 0
-            if exchanged != way.exchanged or way.choice.is_waiting or is_turn:
-                way.exchanged = exchanged
-                with bugs.logged(f"the transport of {way.peer.record.name} is not chosen anew"):
-                    self._look_at(way)
+            if exchanged != transport.exchanged or transport.choice.is_waiting or is_turn:
+                transport.exchanged = exchanged
+                with bugs.logged(
+                    f"the transport of {transport.peer.record.name} is not chosen anew"
+                ):
+                    self._look_at(transport)
 
-    def _look_at(self, way: _Way) -> None:
-        link = way.peer.link
-        way.carrier.expire_after(link.timing.packet_expiration)
-        way.decide()
+    def _look_at(self, transport: _PeerTransport) -> None:
+        link = transport.peer.link
+        transport.carrier.expire_after(link.timing.packet_expiration)
+        transport.decide()
         is_new = self.now - link.since < PATIENCE
-        if self.transport == "udp" and not way.choice.is_udp and not is_new:
+        if self.transport == "udp" and not transport.choice.is_udp and not is_new:
             self._journal.warn(
-                ("no udp", way.peer.record.id),
+                ("no udp", transport.peer.record.id),
                 "networking.transport is udp, but packets to {peer} go over TCP: {reason}",
-                by=way.peer.source,
+                by=transport.peer.source,
                 event="no_udp",
-                peer=way.peer.record.name,
-                reason=way.choice.reason,
+                peer=transport.peer.record.name,
+                reason=transport.choice.reason,
             )
 
     # --- for the status ---
 
     def status_of(self, node_id: str) -> UdpStatus | None:
         """What there is over UDP with this peer; None if this node uses no UDP."""
-        way = self._ways.get(node_id)
-        return way.status() if way is not None else None
+        transport = self._by_id.get(node_id)
+        return transport.status() if transport is not None else None
 
     @property
     def counts(self) -> UdpCounts:
         """Datagrams with all peers, those included that have parted."""
         counts = self._past
-        for way in self._ways.values():
-            counts = counts.plus(way.carrier.counts())
+        for transport in self._by_id.values():
+            counts = counts.plus(transport.carrier.counts())
         return counts
 
     @property

@@ -18,9 +18,8 @@ from tunmesh.netlink import kernel
 from tunmesh.netlink.device_state import Way
 from tunmesh.packets import virtio
 from tunmesh.status import DialStatus, KnownNode, PeerStatus, Status
+from tunmesh.units import some
 from tunmesh.wire.records import NodeRecord
-
-NAMED = 5  # nodes that are named in one sentence
 
 
 class Peer(Protocol):
@@ -227,11 +226,9 @@ class Explainer:
 def _way(peer: PeerStatus) -> str:
     """What carries packets to this node, and why."""
     udp = peer.udp
-    if udp is None:
-        return "over TCP: this node uses no UDP"
-    if peer.transport == "tcp":
-        return f"over TCP: {udp.why}"
-    return f"over UDP to {udp.address}, up to {udp.size} bytes in a datagram: {udp.why}"
+    if udp is None or peer.transport == "tcp":
+        return f"over TCP: {peer.why}"
+    return f"over UDP to {udp.address}, up to {udp.size} bytes in a datagram: {peer.why}"
 
 
 def _why(dial: DialStatus | None) -> str:
@@ -239,6 +236,4 @@ def _why(dial: DialStatus | None) -> str:
 
 
 def _names(peers: Iterable[PeerStatus]) -> str:
-    names = sorted(peer.record.name for peer in peers)
-    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + rest
+    return some(sorted(peer.record.name for peer in peers))

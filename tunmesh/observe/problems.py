@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from tunmesh.errors import FailureReason
 from tunmesh.observe.samples import History
 from tunmesh.status import LEADS_BACK, DialStatus, LostNode, Status
+from tunmesh.units import some
 
 SOON = 14 * 86400.0  # seconds before its expiry at which a certificate becomes a problem
-MAX_NAMED = 5  # names in one sentence
 _LATELY = 3600.0  # seconds for which a node that vanished without a goodbye is a problem
 # Drops that need no action: applications on this host cause them.
 _HARMLESS = {"multicast", "broadcast", "outside_network"}
@@ -74,22 +74,20 @@ def vanished(status: Status) -> list[LostNode]:
 def _gone(status: Status) -> Iterator[str]:
     names = [node.name for node in vanished(status)]
     if names:
-        yield f"lost without a goodbye, being dialed: {_some(names)}"
+        yield f"lost without a goodbye, being dialed: {some(names)}"
 
 
 def _without_udp(status: Status) -> Iterator[str]:
     """Nodes that are reached over TCP although the operator demands UDP, and why."""
     if status.transport == "udp":
         named = [
-            f"{peer.record.name} ({peer.udp.why if peer.udp else 'this node uses no UDP'})"
-            for peer in status.peers
-            if peer.transport != "udp"
+            f"{peer.record.name} ({peer.why})" for peer in status.peers if peer.transport != "udp"
         ]
         if named:
             count = f"{len(named)} node{_s(len(named))}"
             yield (
                 f"networking/transport is udp, but packets to {count} go over TCP: "
-                f"{_some(sorted(named))}"
+                f"{some(sorted(named))}"
             )
 
 
@@ -117,8 +115,3 @@ def _expires(left: float) -> str:
 
 def _s(count: int) -> str:
     return "s" * (count != 1)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more

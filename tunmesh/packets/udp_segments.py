@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from tunmesh.packets import virtio
+from tunmesh.packets import icmp, virtio
 from tunmesh.packets.virtio import UDP, UDP_CSUM_OFFSET, UDP_HEADER, VIRTIO
 
 MAX_JOINED = 64  # datagrams per segment: the limit of older kernels
@@ -120,10 +120,4 @@ def _headers(ip: bytes, udp: bytes, payload: int, index: int) -> bytes:
         + bytes(2)
         + ip[12:]
     )
-    return ip[:10] + _checksum(ip) + ip[12:] + udp
-
-
-def _checksum(header: bytes) -> bytes:
-    """The checksum of an IPv4 header whose checksum field is zero."""
-    total: int = sum(struct.unpack(f">{len(header) // 2}H", header))
-    return (0xFFFF - total % 0xFFFF).to_bytes(2)
+    return ip[:10] + icmp.checksum(ip).to_bytes(2) + ip[12:] + udp

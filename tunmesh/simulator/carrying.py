@@ -9,10 +9,10 @@ from tunmesh.simulator.steps import (
     BlockDatagrams,
     Carried,
     Exchange,
+    Impair,
     ReadSlowly,
     Rebind,
     Step,
-    Weather,
 )
 from tunmesh.simulator.story import Story
 from tunmesh.simulator.world import World
@@ -40,8 +40,8 @@ class Carrying:
     def do(self, step: Step) -> bool:
         """Whether it is one of these steps."""
         match step:
-            case Weather():
-                self._weather(step)
+            case Impair():
+                self._impair(step)
             case BlockDatagrams(share, one_way):
                 self._block(share, one_way)
             case Rebind(share):
@@ -60,7 +60,7 @@ class Carrying:
                 return False
         return True
 
-    def _weather(self, step: Weather) -> None:
+    def _impair(self, step: Impair) -> None:
         datagrams = self._world.datagrams
         datagrams.loss, datagrams.duplicated, datagrams.late = step.loss, step.twice, step.late
         datagrams.path_mtu = step.mtu
@@ -86,7 +86,7 @@ class Carrying:
                 datagrams.block(other, one)
         if pairs:
             how = "in one direction only" if one_way else "in no direction"
-            self._story.tell(f"on {len(pairs)} ways, datagrams get through {how}")
+            self._story.tell(f"on {len(pairs)} paths, datagrams get through {how}")
         else:
             self._story.tell("all datagrams get through")
 

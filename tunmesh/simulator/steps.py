@@ -127,9 +127,9 @@ class ReadSlowly:
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class Impair:
     """From now on these shares of all datagrams are lost, come twice, and come late; and packets of
-    more than `mtu` bytes are lost on all ways."""
+    more than `mtu` bytes are lost on all paths."""
 
     loss: float = 0.0
     twice: float = 0.0
@@ -266,7 +266,7 @@ Step = (
     | LoseNames
     | FindNames
     | ReadSlowly
-    | Weather
+    | Impair
     | BlockDatagrams
     | Rebind
     | Carried

@@ -9,12 +9,12 @@ from tunmesh.simulator.steps import (
     Divide,
     Exchange,
     Heal,
+    Impair,
     Readdress,
     Rebind,
     Restart,
     Start,
     Wait,
-    Weather,
     Whole,
 )
 
@@ -34,9 +34,9 @@ UDP = (
         "UDP loses, delays and doubles datagrams, and a third of the nodes is started again",
         (
             *(Start(), Whole(15), Carried("udp", 10), Exchange(3)),
-            *(Weather(loss=0.03, twice=0.03, late=0.1), Exchange(10, least=0.7)),
+            *(Impair(loss=0.03, twice=0.03, late=0.1), Exchange(10, least=0.7)),
             *(Restart(0.3, "vanish"), Whole(30), Carried("udp", 20), Exchange(5, least=0.7)),
-            *(Weather(), Carried("udp", 20), Exchange(3)),
+            *(Impair(), Carried("udp", 20), Exchange(3)),
         ),
         Limits(6, 80, 2500),
         transport="udp",
@@ -55,7 +55,7 @@ UDP = (
     ),
     Scenario(
         "udp-one-way",
-        "on a third of all ways, datagrams get through in one direction only",
+        "on a third of all paths, datagrams get through in one direction only",
         (
             *(Start(), Whole(15), Carried("udp", 10), BlockDatagrams(0.3, one_way=True)),
             *(Exchange(5, least=0.5), Carried("udp", 60), Exchange(3)),
@@ -66,12 +66,12 @@ UDP = (
     ),
     Scenario(
         "udp-narrow",
-        "the way becomes so narrow that only small datagrams get through, then wide again",
+        "the MTU of all paths becomes smaller, then too small for UDP, and then as it was",
         (
-            *(Start(), Whole(15), Carried("udp", 10), Exchange(3), Weather(mtu=1300)),
-            *(Exchange(5, least=0.5), Carried("udp", 60), Exchange(3), Weather(mtu=1000)),
+            *(Start(), Whole(15), Carried("udp", 10), Exchange(3), Impair(mtu=1300)),
+            *(Exchange(5, least=0.5), Carried("udp", 60), Exchange(3), Impair(mtu=1000)),
             *(Exchange(5, least=0.5), Carried("tcp", 60), Exchange(3)),
-            *(Weather(), Carried("udp", 120)),
+            *(Impair(), Carried("udp", 120)),
         ),
         Limits(6, 80, 2500),
         transport="udp",

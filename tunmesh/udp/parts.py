@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 
-from tunmesh.packets import virtio
+from tunmesh.packets import icmp, virtio
 from tunmesh.packets.virtio import GSO_NONE, VIRTIO
 from tunmesh.wire.datagrams import TCP
 
@@ -72,6 +72,5 @@ def _edit_ip(headers: bytearray, end: int, length: int, number: int) -> bool:
     (identification,) = _WORD.unpack_from(headers, at + 4)
     struct.pack_into(">HH", headers, at + 2, length, identification + number & 0xFFFF)
     _WORD.pack_into(headers, at + 10, 0)
-    words = sum(struct.unpack_from(f">{size // 2}H", headers, at))
-    _WORD.pack_into(headers, at + 10, 0xFFFF - words % 0xFFFF)
+    _WORD.pack_into(headers, at + 10, icmp.checksum(bytes(headers[at : at + size])))
     return True

@@ -27,8 +27,6 @@ from typing import Protocol
 
 Place = tuple[str, int]  # a literal address, IPv4 in the form of IPv4, and a port
 
-INDEX = 4  # bytes of the index
-
 
 class Sent(Enum):
     """What became of a `send`."""

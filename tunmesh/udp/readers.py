@@ -10,8 +10,9 @@ import struct
 from collections.abc import Callable
 
 from tunmesh.logs import bugs
-from tunmesh.udp.port import INDEX, Place, Reader
+from tunmesh.udp.port import Place, Reader
 from tunmesh.wire.datagrams import MIN_DATAGRAM
+from tunmesh.wire.sizes import INDEX_SIZE
 
 _log_bug = bugs.caught("datagrams were lost")
 _index_at = struct.Struct(">I").unpack_from
@@ -29,7 +30,7 @@ class Readers:
         """An index that is random, not 0, and nobody else's."""
         index = 0
         while index == 0 or index in self._readers:
-            index = int.from_bytes(self._random_bytes(INDEX), "big")
+            index = int.from_bytes(self._random_bytes(INDEX_SIZE), "big")
         self._readers[index] = reader
         return index
 
@@ -86,7 +87,7 @@ def _ends(buffer: bytearray | bytes, count: int, size: int) -> list[int]:
     last = (count - 1) // size * size
     if count - last >= MIN_DATAGRAM:
         number = last // size + 1
-        for at in range(INDEX):  # a slice costs 0.1 us, a loop over 44 datagrams 5
+        for at in range(INDEX_SIZE):  # a slice costs 0.1 us, a loop over 44 datagrams 5
             if buffer[at:count:size].count(buffer[at]) != number:
                 break
         else:
@@ -94,6 +95,6 @@ def _ends(buffer: bytearray | bytes, count: int, size: int) -> list[int]:
     ends = [
         at
         for at in range(size, last, size)
-        if buffer[at - size : at - size + INDEX] != buffer[at : at + INDEX]
+        if buffer[at - size : at - size + INDEX_SIZE] != buffer[at : at + INDEX_SIZE]
     ]
     return [*ends, last, count]

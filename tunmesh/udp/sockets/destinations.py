@@ -1,4 +1,4 @@
-"""How datagrams get from a socket to each place: what is remembered of the places.
+"""What a socket remembers of the places that datagrams are sent to.
 
 **The address of this host that a peer knows.** A host may have several. An answer that leaves from
 another one than the peer sent to is dropped by its firewall or its NAT. So the address that
@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from tunmesh.host.udp_ports import IP_PKTINFO, UDP_SEGMENT
 from tunmesh.udp.port import Place
+from tunmesh.udp.probing.mtu import overhead
 from tunmesh.wire.datagrams import MAX_DATAGRAM
 
 MOST = 8192  # places that are remembered: eight for each of a thousand peers
@@ -29,8 +30,8 @@ _IFREQ = struct.Struct("16si20x")  # the name of an interface, and what is asked
 Control = tuple[int, int, bytes]  # a control message: level, type, value
 
 
-class Way:
-    """How datagrams get to one place."""
+class Destination:
+    """One place."""
 
     __slots__ = ("_joined", "_size", "address", "came_by", "joins", "single")
 
@@ -54,18 +55,18 @@ class Way:
         return self._joined
 
 
-class Ways:
-    """The ways from one socket. `joins`: whether it may send several datagrams at once."""
+class Destinations:
+    """Of one socket. `joins`: whether it may send several datagrams at once."""
 
     def __init__(self, bound: socket.socket, joins: bool) -> None:
         self._socket = bound
         self._has_ipv6 = bound.family == socket.AF_INET6
         self._joins = joins
-        self._ways: dict[Place, Way] = {}
-        self.get = self._ways.get
+        self._destinations: dict[Place, Destination] = {}
+        self.get = self._destinations.get
 
-    def new(self, to: Place) -> Way | None:
-        """A way to a place to which there was none. None: this socket cannot send there at all."""
+    def new(self, to: Place) -> Destination | None:
+        """A place that is not known yet. None: this socket cannot send there at all."""
         host, port = to
         address = ip_address(host)
         sockaddr: tuple[Any, ...]
@@ -80,16 +81,18 @@ class Ways:
             sockaddr = (host.partition("%")[0], port, 0, scope)
         else:
             sockaddr = (f"::ffff:{host}", port, 0, 0)
-        if len(self._ways) >= MOST:
-            del self._ways[next(iter(self._ways))]  # the oldest; if it is in use, it comes back
-        way = self._ways[to] = Way(sockaddr, self._joins)
-        return way
+        if len(self._destinations) >= MOST:
+            del self._destinations[
+                next(iter(self._destinations))
+            ]  # the oldest; if it is in use, it comes back
+        known = self._destinations[to] = Destination(sockaddr, self._joins)
+        return known
 
     def believe(self, place: Place, came_by: bytes) -> None:
         """What is sent there leaves from the address of this host that this came to."""
-        way = self._ways.get(place) or self.new(place)
-        if way is not None and way.came_by != came_by:
-            way.leave_from(came_by, (self._source_of(came_by),))
+        known = self._destinations.get(place) or self.new(place)
+        if known is not None and known.came_by != came_by:
+            known.leave_from(came_by, (self._source_of(came_by),))
 
     def _source_of(self, came_by: bytes) -> Control:
         if self._has_ipv6:  # in6_pktinfo: address, interface
@@ -99,14 +102,14 @@ class Ways:
 
     def largest(self, to: Place) -> int | None:
         """Bytes of the largest datagram that the device takes by which `to` was heard."""
-        way = self._ways.get(to)
-        if way is None or not way.came_by:
+        known = self._destinations.get(to)
+        if known is None or not known.came_by:
             return None
         at = 16 if self._has_ipv6 else 0
-        interface = int.from_bytes(way.came_by[at : at + 4], BYTE_ORDER)
+        interface = int.from_bytes(known.came_by[at : at + 4], BYTE_ORDER)
         with contextlib.suppress(OSError):  # it is gone
             named = fcntl.ioctl(self._socket, _SIOCGIFNAME, _IFREQ.pack(b"", interface))
             answer = fcntl.ioctl(self._socket, _SIOCGIFMTU, named)
             mtu: int = _IFREQ.unpack(answer)[1]
-            return min(mtu - (48 if ":" in to[0] else 28), MAX_DATAGRAM)
+            return min(mtu - overhead(to[0]), MAX_DATAGRAM)
         return None

@@ -28,8 +28,8 @@ from tunmesh.host.udp_ports import UDP_SEGMENT
 from tunmesh.logs import bugs
 from tunmesh.udp.port import Place, Reader, Sent
 from tunmesh.udp.readers import Readers
+from tunmesh.udp.sockets.destinations import BYTE_ORDER, Destination, Destinations
 from tunmesh.udp.sockets.send_buffer import SendBuffer
-from tunmesh.udp.sockets.ways import BYTE_ORDER, Way, Ways
 
 TURN_BYTES = 384 * 1024  # read in one turn of the reactor, at most
 # What a small datagram counts as in that: reading one costs as much as reading 4 KB.
@@ -52,11 +52,11 @@ class UdpPort:
         self._buffer = bytearray(_BUFFER)
         self._readers = Readers(random_bytes)
         self.open, self.close = self._readers.open, self._readers.close
-        self._ways = Ways(bound, joins=_joins(bound))
+        self._destinations = Destinations(bound, joins=_joins(bound))
         self._waiting: deque[Callable[[], None]] = deque()
         # What goes before anything else as soon as there is room: control datagrams, and the end of
         # datagrams that are sent one by one.
-        self._first: deque[tuple[bytes, int, Way]] = deque()
+        self._first: deque[tuple[bytes, int, Destination]] = deque()
         self._send_buffer = SendBuffer(bound, reactor.seconds)
         self._has_turn = False  # somebody who waited is being called
         self._is_full = False
@@ -101,7 +101,7 @@ class UdpPort:
                     came_by = value
             place = (plain_host(source[0]), source[1])
             if sort(buffer, count, size, place, served):
-                self._ways.believe(place, came_by)
+                self._destinations.believe(place, came_by)
         self._readers.end_turn(served)
 
     # --- sending ---
@@ -109,31 +109,33 @@ class UdpPort:
     def send(self, data: bytes | memoryview, size: int, to: Place, *, ahead: bool = False) -> Sent:
         if not ahead and not self._has_turn and (self._waiting or self._first):
             return Sent.BLOCKED
-        way = self._ways.get(to)
-        if way is None:
-            way = self._ways.new(to)
-            if way is None:
+        there = self._destinations.get(to)
+        if there is None:
+            there = self._destinations.new(to)
+            if there is None:
                 return Sent.UNREACHABLE
         try:
             if len(data) <= size:
-                self._socket.sendmsg((data,), way.single, 0, way.address)
-            elif way.joins:
-                self._socket.sendmsg((data,), way.joined(size), 0, way.address)
+                self._socket.sendmsg((data,), there.single, 0, there.address)
+            elif there.joins:
+                self._socket.sendmsg((data,), there.joined(size), 0, there.address)
             else:
-                return self._send_singly(data, size, way)
+                return self._send_singly(data, size, there)
         except OSError as error:
-            sent = self._failed(error, data, size, way)
+            sent = self._failed(error, data, size, there)
             if sent is Sent.BLOCKED and ahead and len(self._first) < _MOST_FIRST:
-                self._keep(data, size, way)
+                self._keep(data, size, there)
                 return Sent.DONE
             return sent
         return Sent.DONE
 
-    def _keep(self, data: bytes | memoryview, size: int, way: Way) -> None:
-        self._first.append((bytes(data), size, way))
+    def _keep(self, data: bytes | memoryview, size: int, there: Destination) -> None:
+        self._first.append((bytes(data), size, there))
         self._reactor.addWriter(self)
 
-    def _failed(self, error: OSError, data: bytes | memoryview, size: int, way: Way) -> Sent:
+    def _failed(
+        self, error: OSError, data: bytes | memoryview, size: int, there: Destination
+    ) -> Sent:
         several = len(data) > size
         match error.errno:
             case errno.EAGAIN:
@@ -145,37 +147,37 @@ class UdpPort:
                 return Sent.TOO_BIG
             case errno.ENOBUFS | errno.ENOMEM:
                 return Sent.DONE  # lost in a full queue, as it could have been anywhere
-            case errno.EIO if several and way.joins:
-                way.joins = False
-                return self._send_singly(data, size, way)
-            case _ if way.single and self._is_open:
-                way.leave_from(b"", ())  # this host may have that address no more
-            case errno.EINVAL if several and way.joins:
+            case errno.EIO if several and there.joins:
+                there.joins = False
+                return self._send_singly(data, size, there)
+            case _ if there.single and self._is_open:
+                there.leave_from(b"", ())  # this host may have that address no more
+            case errno.EINVAL if several and there.joins:
                 # Kernels before 6.13 also say so when one datagram is too big for the device:
                 # then sending one by one fails as well, and joining is not to blame.
-                sent = self._send_singly(data, size, way)
-                way.joins = sent is not Sent.DONE
+                sent = self._send_singly(data, size, there)
+                there.joins = sent is not Sent.DONE
                 return sent
             case _:
                 return Sent.UNREACHABLE
         try:
-            control = way.joined(size) if several and way.joins else way.single
-            self._socket.sendmsg((data,), control, 0, way.address)
+            control = there.joined(size) if several and there.joins else there.single
+            self._socket.sendmsg((data,), control, 0, there.address)
         except OSError as again:
-            return self._failed(again, data, size, way)
+            return self._failed(again, data, size, there)
         return Sent.DONE
 
-    def _send_singly(self, data: bytes | memoryview, size: int, way: Way) -> Sent:
+    def _send_singly(self, data: bytes | memoryview, size: int, there: Destination) -> Sent:
         """If there is no room for all of them, the rest is sent before anything else."""
         for at in range(0, len(data), size):
             try:
-                self._socket.sendmsg((data[at : at + size],), way.single, 0, way.address)
+                self._socket.sendmsg((data[at : at + size],), there.single, 0, there.address)
             except OSError as error:
-                sent = self._failed(error, data[at : at + size], size, way)
+                sent = self._failed(error, data[at : at + size], size, there)
                 if sent is not Sent.DONE and at == 0:
                     return sent
                 if sent is Sent.BLOCKED:
-                    self._keep(data[at:], size, way)
+                    self._keep(data[at:], size, there)
                     break
         return Sent.DONE
 
@@ -188,8 +190,8 @@ class UdpPort:
         self._is_full = False
         self._send_buffer.drained()
         for _ in range(len(self._first)):
-            data, size, way = first = self._first.popleft()
-            if self._send_singly(data, size, way) is Sent.BLOCKED:
+            data, size, there = first = self._first.popleft()
+            if self._send_singly(data, size, there) is Sent.BLOCKED:
                 self._first.appendleft(first)
             if self._is_full:
                 return
@@ -206,7 +208,7 @@ class UdpPort:
             self._reactor.removeWriter(self)
 
     def largest(self, to: Place) -> int | None:
-        return self._ways.largest(to)
+        return self._destinations.largest(to)
 
     # --- for the reactor ---
 
