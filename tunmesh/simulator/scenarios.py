@@ -239,7 +239,7 @@ SCENARIOS = {
             "ghosts",
             "a third of the machines loses power; newcomers are told of the dead",
             (Start(), Whole(15), Stop(0.3, "vanish"), Add(0.3), Whole(40)),
-            Limits(6, 80, 20),  # in so small a mesh everybody tries the URLs of all others
+            Limits(8, 80, 20),  # in so small a mesh everybody tries the URLs of all others
         ),
         *CHOOSING,
         *UDP,
