@@ -20,7 +20,7 @@ from tests.support.places import short_directory
 from tests.support.realnode import reactor
 from tunmesh.api.public import site
 from tunmesh.localmesh.plan import self_signed_certificate
-from tunmesh.status import Health
+from tunmesh.status.health import Health
 
 
 class AtThePort(unittest.TestCase):

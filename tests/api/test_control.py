@@ -27,7 +27,7 @@ from tunmesh.api import control
 from tunmesh.cli.client import Client
 from tunmesh.errors import OperatorError
 from tunmesh.host import unix_port
-from tunmesh.status import Dropped
+from tunmesh.status.traffic import Dropped
 
 reactor: Any = trial_reactor
 

@@ -26,7 +26,7 @@ from tunmesh.api.page import resource
 from tunmesh.errors import OperatorError
 from tunmesh.logs.observers import RecentEvents
 from tunmesh.observe.samples import History
-from tunmesh.status import DialStatus, KnownNode
+from tunmesh.status.peers import DialStatus, KnownNode
 
 EPOCH = 1_795_644_500.0
 OURS = "localhost:8600"

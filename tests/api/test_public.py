@@ -13,12 +13,12 @@ from twisted.logger import globalLogPublisher
 from twisted.trial import unittest
 
 from tests.observe.test_metrics import a_status
-from tunmesh import status
 from tunmesh.api.http import TIMEOUT
 from tunmesh.api.public import site
 from tunmesh.logs.observers import RecentEvents
 from tunmesh.observe.health import Condition, judge
 from tunmesh.observe.metrics import exposition
+from tunmesh.status.health import Health
 
 HEALTH = ("/livez", "/readyz", "/health")
 LIVE = judge(Condition(1)).live
@@ -65,13 +65,13 @@ class Case(unittest.SynchronousTestCase):
         self.status = a_status()
         self.clock = Clock()
 
-    def health(self) -> status.Health:
+    def health(self) -> Health:
         return self.status.health
 
     def expose(self) -> bytes:
         return exposition(lambda: self.status, {}, False)()
 
-    def connect(self, health: Callable[[], status.Health], metrics: bool = False) -> Connection:
+    def connect(self, health: Callable[[], Health], metrics: bool = False) -> Connection:
         """A connection to a new site."""
         expose = self.expose if metrics else None
         return Connection(site(health, expose, self.clock).buildProtocol(None))
@@ -85,7 +85,7 @@ class Case(unittest.SynchronousTestCase):
         return connection.send(request + (more or b"\r\n"))
 
 
-class Health(Case):
+class OrchestratorTests(Case):
     """For orchestrators."""
 
     def test_well(self) -> None:
@@ -227,7 +227,7 @@ class NothingElse(Case):
     def test_failure(self) -> None:
         """A bug of ours is answered with a bare 500, and logged."""
 
-        def broken() -> status.Health:
+        def broken() -> Health:
             raise RuntimeError("a secret")
 
         answer = self.connect(broken).say(LIVEZ)

@@ -14,7 +14,7 @@ from tests.support.control import EPOCH, FakeNode
 from tunmesh.cli import rotation
 from tunmesh.cli.main import main
 from tunmesh.node import links
-from tunmesh.status import REVOKED, DialStatus, LostNode, key_labels
+from tunmesh.status.peers import REVOKED, DialStatus, LostNode, key_labels
 
 
 class RotateCase(unittest.TestCase):

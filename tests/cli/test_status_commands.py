@@ -17,7 +17,8 @@ from tests.observe.test_metrics import sample_of
 from tests.support.control import CLAIMED, EPOCH, HELD, FakeNode, command
 from tunmesh.cli import views
 from tunmesh.cli.main import main
-from tunmesh.status import LEADS_BACK, Check, DialStatus, LostNode, UdpStatus, UrlReports
+from tunmesh.status.health import Check, UrlReports
+from tunmesh.status.peers import LEADS_BACK, DialStatus, LostNode, UdpStatus
 
 reactor: Any = trial_reactor
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.configs import MINIMAL, Case, middle
-from tunmesh.config.lint import lint
+from tunmesh.config.lint.lint import lint
 from tunmesh.names import resolv_conf
 from tunmesh.service import settings
 

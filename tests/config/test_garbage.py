@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.configs import ORIGINAL, SECRET, Case
 from tunmesh.config.keys.root import key_paths
-from tunmesh.config.lint import lint
+from tunmesh.config.lint.lint import lint
 from tunmesh.config.loading import Config, ConfigError, load
 
 SCALARS = st.one_of(

@@ -12,7 +12,7 @@ from tests.config.test_reference import filled
 from tests.support.certificates import Holder
 from tests.support.configs import MINIMAL, ORIGINAL, SECRET, Case, middle
 from tunmesh.config.docs.example import example
-from tunmesh.config.lint import Findings, lint
+from tunmesh.config.lint.lint import Findings, lint
 from tunmesh.netlink import query
 
 # A network for benchmarks (RFC 2544) that no machine should have.

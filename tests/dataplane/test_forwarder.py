@@ -11,7 +11,7 @@ from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.forwarder import RECENT, Forwarder
 from tunmesh.dataplane.peer import Peer
 from tunmesh.dataplane.table import Table
-from tunmesh.status import Traffic
+from tunmesh.status.traffic import Traffic
 from tunmesh.testing.carrier import MemoryCarrier
 from tunmesh.testing.tun import MemoryTun, frame
 from tunmesh.wire.records import NodeRecord

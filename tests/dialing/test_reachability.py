@@ -21,7 +21,7 @@ from tunmesh.dialing import url_checks
 from tunmesh.dialing.reachability import PATIENCE, Reachability
 from tunmesh.dialing.url_checks import CHECKERS, FIRST, FRESH, RETRY, Turn, UrlChecks, is_chosen
 from tunmesh.errors import FailureReason, PeerError
-from tunmesh.node.url_checker import outcome_of
+from tunmesh.node.own.url_checker import outcome_of
 from tunmesh.wire.tried import Outcome, Tried
 
 URL, OTHER = "https://192.0.2.1:4567", "https://192.0.2.2:4567"

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.node import links
-from tunmesh.status import REVOKED
+from tunmesh.status.peers import REVOKED
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.mesh import PORT, SECRET, Member, Mesh
 from tunmesh.testing.tun import frame

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.members import ADDRESS, mallory
 from tunmesh.link.keepalive import Timing
-from tunmesh.status import PeerStatus, UdpCounts
+from tunmesh.status.peers import PeerStatus, UdpCounts
 from tunmesh.testing.datagrams import MemoryPort
 from tunmesh.testing.mesh import Member, Mesh
 from tunmesh.testing.network import Network

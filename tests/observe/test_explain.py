@@ -17,7 +17,9 @@ from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.table import Table
 from tunmesh.observe.explain import Explainer
 from tunmesh.packets import virtio
-from tunmesh.status import DialStatus, KnownNode, Status, Traffic, UdpStatus
+from tunmesh.status.node import Status
+from tunmesh.status.peers import DialStatus, KnownNode, UdpStatus
+from tunmesh.status.traffic import Traffic
 from tunmesh.wire.records import NodeRecord
 
 NETWORKS = (ip_network("10.77.0.0/16"),)

@@ -8,7 +8,8 @@ from typing import Any
 from twisted.trial import unittest
 
 from tunmesh.observe.health import Condition, judge, missing
-from tunmesh.status import AutomaticAddress, Check
+from tunmesh.status.health import Check
+from tunmesh.status.node import AutomaticAddress
 
 GONE = "the tun is gone"
 

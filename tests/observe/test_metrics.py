@@ -11,23 +11,10 @@ from twisted.trial import unittest
 
 from tunmesh.observe.health import Condition, judge
 from tunmesh.observe.metrics import exposition
-from tunmesh.status import (
-    RTT_BUCKETS,
-    AutomaticAddress,
-    DeviceStatus,
-    Histogram,
-    LostNode,
-    NamesStatus,
-    NodeTraffic,
-    PeerSample,
-    PeerStatus,
-    Sample,
-    Status,
-    Traffic,
-    UdpCounts,
-    UdpStatus,
-    UrlReports,
-)
+from tunmesh.status.health import UrlReports
+from tunmesh.status.node import AutomaticAddress, DeviceStatus, NamesStatus, Status
+from tunmesh.status.peers import LostNode, PeerStatus, UdpCounts, UdpStatus
+from tunmesh.status.traffic import RTT_BUCKETS, Histogram, NodeTraffic, PeerSample, Sample, Traffic
 from tunmesh.wire.records import NodeRecord
 
 HEALTH = judge(Condition(2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.observe.node_totals import MAX_NAMES, Totals
-from tunmesh.status import Traffic
+from tunmesh.status.traffic import Traffic
 
 
 class TotalsTests(SynchronousTestCase):

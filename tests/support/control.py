@@ -30,7 +30,10 @@ from tunmesh.names.settings import NamesSettings
 from tunmesh.names.zone import Zone
 from tunmesh.observe.explain import Explainer
 from tunmesh.observe.samples import History
-from tunmesh.status import AutomaticAddress, Dropped, Health, KnownNode, Status
+from tunmesh.status.health import Health
+from tunmesh.status.node import AutomaticAddress, Status
+from tunmesh.status.peers import KnownNode
+from tunmesh.status.traffic import Dropped
 from tunmesh.wire.records import NodeRecord
 
 reactor: Any = trial_reactor

@@ -42,7 +42,10 @@ from tunmesh.names.resolution import Resolution
 from tunmesh.observe import status_json
 from tunmesh.observe.explain import Explainer
 from tunmesh.packets.flow import flow_of
-from tunmesh.status import Dropped, Health, KnownNode, Status
+from tunmesh.status.health import Health
+from tunmesh.status.node import Status
+from tunmesh.status.peers import KnownNode
+from tunmesh.status.traffic import Dropped
 
 MOST_STREAMS = 64  # followed events and captures together: each holds a descriptor
 

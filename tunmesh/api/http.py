@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from tunmesh.packets.flow import PROTOCOLS, Filter
-from tunmesh.status import Check, Health
+from tunmesh.status.health import Check, Health
 
 TIMEOUT = 15.0  # seconds that a client may be idle
 

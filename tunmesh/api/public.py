@@ -17,7 +17,7 @@ from collections.abc import Callable
 from twisted.web.server import Request, Site
 
 from tunmesh.api.http import Page, put_health_pages, quiet_site
-from tunmesh.status import Health
+from tunmesh.status.health import Health
 
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
 

@@ -25,7 +25,9 @@ from tunmesh.api.stream import Stream, StreamLimit
 from tunmesh.observe import status_json
 from tunmesh.observe.samples import INTERVAL, History
 from tunmesh.observe.status_json import Json
-from tunmesh.status import KnownNode, Sample, Status
+from tunmesh.status.node import Status
+from tunmesh.status.peers import KnownNode
+from tunmesh.status.traffic import Sample
 
 Event = Mapping[str, object]
 

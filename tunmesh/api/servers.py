@@ -19,7 +19,7 @@ from tunmesh.api.page import resource
 from tunmesh.errors import OperatorError
 from tunmesh.host import unix_port
 from tunmesh.logs.observers import RecentEvents
-from tunmesh.status import Sample
+from tunmesh.status.traffic import Sample
 from tunmesh.tls.cpu_share import CpuTimes
 
 if TYPE_CHECKING:

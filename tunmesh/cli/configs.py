@@ -81,7 +81,7 @@ def parse(file: str | None, redact: bool) -> None:
 def _lint(file: str | None) -> loading.Config:
     """The config, if it has no errors; warnings are printed."""
     # Importing it takes OpenSSL and netlink, which few commands need.
-    from tunmesh.config.lint import lint
+    from tunmesh.config.lint.lint import lint
 
     path = loading.path_of(file, os.environ)
     findings = lint(path, os.environ, _draw, time.time())

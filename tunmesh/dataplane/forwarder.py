@@ -24,7 +24,7 @@ from tunmesh.dataplane.peer import Peer
 from tunmesh.dataplane.table import Table
 from tunmesh.dataplane.tun import Tun
 from tunmesh.packets import flow, udp_segments, virtio
-from tunmesh.status import Dropped
+from tunmesh.status.traffic import Dropped
 
 RECENT = 100  # dropped packets that are remembered
 
@@ -49,7 +49,7 @@ class Forwarder(Generic[P]):
         self._seconds = seconds
         self._dropped: dict[str, int] = dict.fromkeys(DropReason, 0)
         self._has_written = False  # to the tun, since it was read
-        self._unrouted: Unrouted = list
+        self._unrouted: list[Unrouted] = []
 
     @property
     def dropped(self) -> Mapping[str, int]:
@@ -66,12 +66,16 @@ class Forwarder(Generic[P]):
             for tap in self.taps:
                 tap(peer, True, batch)
             peer.carrier.send(batch)
-        if drops and (left := self._unrouted(drops)):
-            self._note(None, left)
+        for unrouted in self._unrouted:
+            if drops:
+                drops = unrouted(drops)
+        if drops:
+            self._note(None, drops)
 
     def answer_unrouted(self, unrouted: Unrouted) -> None:
-        """What has no route is given to `unrouted` from now on."""
-        self._unrouted = unrouted
+        """What has no route is given to `unrouted` from now on, after those that were named
+        before."""
+        self._unrouted.append(unrouted)
 
     def answer(self, frames: list[bytes]) -> None:
         """This node itself answers packets that this machine has sent."""

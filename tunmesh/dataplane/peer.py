@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunmesh.dataplane.carrier import Carrier
-from tunmesh.status import Traffic
+from tunmesh.status.traffic import Traffic
 from tunmesh.wire.records import NodeRecord
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from tunmesh.status import UrlReports
+from tunmesh.status.health import UrlReports
 from tunmesh.wire.tried import Outcome, Tried, digest_of
 
 PATIENCE = 15.0  # seconds for which another peer may still succeed, after the first failure

@@ -8,7 +8,7 @@ from typing import Any
 from tunmesh.addresses import Target, shown_target
 from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.membership.lost_nodes import LostNodes
-from tunmesh.status import LostNode
+from tunmesh.status.peers import LostNode
 from tunmesh.wire.messages import LEAVING
 from tunmesh.wire.records import NodeRecord
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunmesh.auth.handshake import Key
-from tunmesh.config.lint import lint
+from tunmesh.config.lint.lint import lint
 from tunmesh.config.loading import Config
 from tunmesh.config.values import Endpoint
 from tunmesh.dataplane import tun

@@ -11,7 +11,7 @@ nothing but time: its transport has to wait, as with a slow peer.
 from __future__ import annotations
 
 # Updates of its record that a peer may send, at once and a second. More are ignored, since to
-# verify one costs as much as a hundred packets; an honest node sends fewer (node.own_addresses).
+# verify one costs as much as a hundred packets; an honest node sends fewer (node.own.addresses).
 UPDATES_BURST, UPDATES_RATE = 30, 1.0
 
 RATE = 10_000  # frames a second: some 3 % of a processor

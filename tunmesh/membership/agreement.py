@@ -33,7 +33,7 @@ from typing import Protocol
 
 from tunmesh.addresses import Network
 from tunmesh.membership.precedence import seniority
-from tunmesh.status import Check
+from tunmesh.status.health import Check
 from tunmesh.wire.records import NodeRecord
 
 MOST_NAMES = 3  # in one sentence

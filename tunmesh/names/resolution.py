@@ -12,7 +12,7 @@ from tunmesh.names.directory import Directory, Entry, Member
 from tunmesh.names.labels import NODES, SERVER, Name, labels_of, text_of
 from tunmesh.names.settings import NamesSettings
 from tunmesh.names.zone import Zone
-from tunmesh.status import KnownNode
+from tunmesh.status.peers import KnownNode
 from tunmesh.units import some
 from tunmesh.wire.records import NodeRecord
 

@@ -27,10 +27,10 @@ from tunmesh.link.link import Link
 from tunmesh.logs import bugs
 from tunmesh.membership.lost_nodes import LostNodes
 from tunmesh.membership.precedence import are_incarnations
-from tunmesh.node.log_story import DialStory
+from tunmesh.node.own.url_checker import UrlChecker
 from tunmesh.node.parts import Parts
-from tunmesh.node.url_checker import UrlChecker
-from tunmesh.status import LEADS_BACK, DialStatus, LostNode
+from tunmesh.node.stories.dials import DialStory
+from tunmesh.status.peers import LEADS_BACK, DialStatus, LostNode
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import messages
 from tunmesh.wire.records import NodeRecord

@@ -14,8 +14,8 @@ from tunmesh.link.link import Link
 from tunmesh.membership import commands, name_conflicts
 from tunmesh.membership.news import News
 from tunmesh.node.dials import Dials
-from tunmesh.node.log_story import LinkStory
 from tunmesh.node.parts import Parts
+from tunmesh.node.stories.links import LinkStory
 from tunmesh.observe.debug_summary import DebugSummary
 from tunmesh.wire.records import NodeRecord
 

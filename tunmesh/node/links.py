@@ -25,8 +25,9 @@ from tunmesh.logs import bugs
 from tunmesh.node.dials import Dials
 from tunmesh.node.interpreter import Interpreter
 from tunmesh.node.introductions import Introductions
-from tunmesh.node.log_story import DialStory, LinkStory
 from tunmesh.node.parts import Parts
+from tunmesh.node.stories.dials import DialStory
+from tunmesh.node.stories.links import LinkStory
 from tunmesh.observe.debug_summary import DebugSummary
 from tunmesh.tls.underlay import Outside
 from tunmesh.wire import messages

@@ -23,14 +23,17 @@ from tunmesh.logs.journal import Journal
 from tunmesh.names.resolution import Resolution
 from tunmesh.node import snapshot
 from tunmesh.node.links import Links
-from tunmesh.node.log_story import NodeStory
-from tunmesh.node.names import Names
-from tunmesh.node.own_addresses import OwnAddresses
+from tunmesh.node.own.addresses import OwnAddresses
+from tunmesh.node.own.names import Names
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
 from tunmesh.node.settings import Host, Place, Reloadable, Settings
+from tunmesh.node.stories.node import NodeStory
 from tunmesh.observe.explain import Explainer
-from tunmesh.status import AutomaticAddress, Dropped, Health, KnownNode, Sample, Status
+from tunmesh.status.health import Health
+from tunmesh.status.node import AutomaticAddress, Status
+from tunmesh.status.peers import KnownNode
+from tunmesh.status.traffic import Dropped, Sample
 from tunmesh.tls.listener import MeshPort, listening_factory
 from tunmesh.tls.transport import https_factory
 from tunmesh.wire.records import NodeRecord

@@ -12,7 +12,7 @@ from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.logs.journal import Journal
 from tunmesh.membership.me import Me
 from tunmesh.membership.roster import Roster
-from tunmesh.node.own_url import AdvertisedUrl
+from tunmesh.node.own.url import AdvertisedUrl
 from tunmesh.node.peers import LinkedNode, Peers
 from tunmesh.node.settings import Host, Settings
 from tunmesh.node.transports import Transports

@@ -20,16 +20,8 @@ from tunmesh.membership.hearsay import MAX_NODES
 from tunmesh.membership.me import Me
 from tunmesh.membership.namesakes import by_right
 from tunmesh.observe.node_totals import Totals
-from tunmesh.status import (
-    REVOKED,
-    RTT_BUCKETS,
-    Histogram,
-    NodeTraffic,
-    PeerStatus,
-    Traffic,
-    UdpStatus,
-    key_labels,
-)
+from tunmesh.status.peers import REVOKED, PeerStatus, UdpStatus, key_labels
+from tunmesh.status.traffic import RTT_BUCKETS, Histogram, NodeTraffic, Traffic
 from tunmesh.wire.records import NodeRecord
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from tunmesh.membership import name_conflicts
 from tunmesh.membership.seniority import Seniority
 from tunmesh.node.dials import Dials
-from tunmesh.node.log_story import NodeStory
-from tunmesh.node.own_addresses import OwnAddresses
+from tunmesh.node.own.addresses import OwnAddresses
 from tunmesh.node.parts import Parts
+from tunmesh.node.stories.node import NodeStory
 from tunmesh.observe.health import Condition, judge, missing
-from tunmesh.status import Health
+from tunmesh.status.health import Health
 
 
 class Readiness:

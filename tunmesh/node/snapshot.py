@@ -7,11 +7,13 @@ from typing import Any
 
 from tunmesh.membership.roster import Roster
 from tunmesh.node.links import Links
-from tunmesh.node.names import Names
-from tunmesh.node.own_addresses import OwnAddresses
+from tunmesh.node.own.addresses import OwnAddresses
+from tunmesh.node.own.names import Names
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
-from tunmesh.status import DeviceStatus, KnownNode, PeerSample, Sample, Status, Traffic, key_labels
+from tunmesh.status.node import DeviceStatus, Status
+from tunmesh.status.peers import KnownNode, key_labels
+from tunmesh.status.traffic import PeerSample, Sample, Traffic
 
 # The most links between others that are listed for who asks for all: listing so many takes as long
 # as a node may do nothing else. A mesh of 362 nodes has so many.

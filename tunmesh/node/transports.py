@@ -23,10 +23,10 @@ from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.logs import bugs
 from tunmesh.logs.journal import Journal
 from tunmesh.membership.me import Me
-from tunmesh.node.log_story import LinkStory
 from tunmesh.node.peers import LinkedNode
 from tunmesh.node.settings import Host, Settings
-from tunmesh.status import UdpCounts, UdpStatus
+from tunmesh.node.stories.links import LinkStory
+from tunmesh.status.peers import UdpCounts, UdpStatus
 from tunmesh.timers import Timer
 from tunmesh.tls.underlay import Outside, Rule
 from tunmesh.udp.carrier import UdpCarrier

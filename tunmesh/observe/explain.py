@@ -17,7 +17,8 @@ from tunmesh.dataplane.table import Table
 from tunmesh.netlink import kernel
 from tunmesh.netlink.device_state import Way
 from tunmesh.packets import virtio
-from tunmesh.status import DialStatus, KnownNode, PeerStatus, Status
+from tunmesh.status.node import Status
+from tunmesh.status.peers import DialStatus, KnownNode, PeerStatus
 from tunmesh.units import some
 from tunmesh.wire.records import NodeRecord
 

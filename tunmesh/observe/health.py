@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tunmesh.status import AutomaticAddress, Check, Health
+from tunmesh.status.health import Check, Health
+from tunmesh.status.node import AutomaticAddress
 
 
 @dataclass(frozen=True, slots=True)

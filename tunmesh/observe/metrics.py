@@ -16,7 +16,8 @@ from prometheus_client.registry import Collector
 
 from tunmesh.membership.agreement import View, have_other_networks
 from tunmesh.membership.name_conflicts import conflicts
-from tunmesh.status import Histogram, Status
+from tunmesh.status.node import Status
+from tunmesh.status.traffic import Histogram
 
 _DIRECTIONS = {
     "rx_packets": "Packets received from the mesh",

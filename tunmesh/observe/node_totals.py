@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tunmesh.status import RTT_BUCKETS, Histogram, Traffic
+from tunmesh.status.traffic import RTT_BUCKETS, Histogram, Traffic
 
 MAX_NAMES = 4096
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from tunmesh.errors import FailureReason
 from tunmesh.observe.samples import History
-from tunmesh.status import LEADS_BACK, DialStatus, LostNode, Status
+from tunmesh.status.node import Status
+from tunmesh.status.peers import LEADS_BACK, DialStatus, LostNode
 from tunmesh.units import some
 
 SOON = 14 * 86400.0  # seconds before its expiry at which a certificate becomes a problem

@@ -13,7 +13,8 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from math import isnan, nan
 
-from tunmesh.status import PeerSample, Sample, Status
+from tunmesh.status.node import Status
+from tunmesh.status.traffic import PeerSample, Sample
 
 INTERVAL = 2.0  # seconds from one sample to the next
 KEEP = 90  # samples: three minutes

@@ -12,17 +12,9 @@ from typing import Any
 
 from tunmesh.observe.problems import problems, vanished
 from tunmesh.observe.samples import History, last
-from tunmesh.status import (
-    AutomaticAddress,
-    DialStatus,
-    KnownNode,
-    LostNode,
-    NamesStatus,
-    PeerStatus,
-    Status,
-    Traffic,
-    UdpStatus,
-)
+from tunmesh.status.node import AutomaticAddress, NamesStatus, Status
+from tunmesh.status.peers import DialStatus, KnownNode, LostNode, PeerStatus, UdpStatus
+from tunmesh.status.traffic import Traffic
 from tunmesh.wire.records import NodeRecord
 
 VERSION = 1

@@ -21,7 +21,7 @@ from collections.abc import Callable, MutableMapping
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from tunmesh.status import Health
+from tunmesh.status.health import Health
 
 PERIOD = 5.0  # seconds from one look at the health to the next, if the watchdog asks for no less
 

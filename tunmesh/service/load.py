@@ -86,7 +86,7 @@ def load_in_child(path: Path) -> LoadedConfig:
 
 def _checked(path: Path) -> tuple[Config, tuple[str, ...]]:
     """The config, as plain values, and what is doubtful in it."""
-    from tunmesh.config.lint import lint
+    from tunmesh.config.lint.lint import lint
     from tunmesh.config.loading import ConfigError
     from tunmesh.config.plain import plain
 
@@ -130,7 +130,7 @@ def complaints(path: Path, error: OperatorError) -> list[str]:
     `tunmesh config check`."""
     if isinstance(error, _UnusableError):
         return error.lines()
-    from tunmesh.config.lint import lint
+    from tunmesh.config.lint.lint import lint
 
     try:
         findings = lint(path, os.environ, _draw, time.time())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tunmesh.simulator.scenario import FLOOD, Scenario
 from tunmesh.simulator.steps import Exchange, ReadSlowly
 from tunmesh.simulator.world import TRAFFIC_INTERVAL, World
-from tunmesh.status import Status
+from tunmesh.status.node import Status
 from tunmesh.testing.mesh import Member
 
 BOOTSTRAP = 0.4  # dials a second of a group of which nobody else answers, at three addresses

@@ -36,7 +36,7 @@ from tunmesh.link.interfaces import State
 from tunmesh.logs.journal import Journal
 from tunmesh.node.node import Node
 from tunmesh.node.settings import Host, Reloadable, Settings
-from tunmesh.status import Status
+from tunmesh.status.node import Status
 from tunmesh.testing.clock import FakeClock
 from tunmesh.testing.credentials import credentials
 from tunmesh.testing.datagrams import Datagrams, MemoryPort

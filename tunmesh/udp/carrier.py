@@ -23,7 +23,7 @@ from tunmesh.link import penalty
 from tunmesh.link.interfaces import Export
 from tunmesh.link.memory_budget import Account
 from tunmesh.rate_limit import TokenBucket
-from tunmesh.status import UdpCounts
+from tunmesh.status.peers import UdpCounts
 from tunmesh.timers import Timer
 from tunmesh.udp import outbox
 from tunmesh.udp.outbox import Outbox

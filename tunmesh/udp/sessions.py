@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from tunmesh.link.interfaces import Export
 from tunmesh.link.memory_budget import Account
-from tunmesh.status import UdpCounts
+from tunmesh.status.peers import UdpCounts
 from tunmesh.timers import Timer
 from tunmesh.udp.port import Place, Port
 from tunmesh.udp.scratch import Scratch

@@ -1,77 +1,24 @@
-"""What a node logs, and when: a class for each part of the node that has something to tell.
+"""What is logged about links, and about the nodes at their other ends.
 
 Each event is logged in one place. Its word and fields are documented in docs/logs.md and stay the
 same; its text may change. `by` is the source that caused a line (logs.journal): peers cannot fill
-the log. HEARSAY stands for all that strangers, and nodes named by others, may cause together.
+the log. HEARSAY (stories.dials) stands for all that strangers, and nodes named by others, may cause
+together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from tunmesh.addresses import Target, plain_host
-from tunmesh.dialing import dial_budget
-from tunmesh.dialing.reconnect import PeerFactory
-from tunmesh.errors import PeerError
 from tunmesh.link.link import Link
 from tunmesh.logs.journal import Journal
 from tunmesh.membership.agreement import have_other_networks, network_texts
 from tunmesh.membership.me import Me
 from tunmesh.membership.name_conflicts import Conflict
-from tunmesh.node.settings import Place
-from tunmesh.status import Health
+from tunmesh.node.stories.dials import log_url_conflict
 from tunmesh.wire import messages
 from tunmesh.wire.gossip import Refusal
 from tunmesh.wire.records import NodeRecord
-
-HEARSAY = "hearsay"
-
-
-class NodeStory:
-    """The node as a whole."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-
-    def listening(self, place: Place) -> None:
-        self._journal.info(
-            "listening on {where}",
-            event="listening",
-            where=place.where,
-            port=place.port,
-            address=str(place.address or ""),
-        )
-
-    def leaving(self) -> None:
-        self._journal.info("leaving the mesh", event="leaving")
-
-    def tun_lost(self, why: str) -> None:
-        self._journal.error("{why}", event="tun_lost", why=why)
-
-    def device_changed(self, device: str, complaints: Sequence[str]) -> None:
-        """Somebody took something from the device, or gave it back."""
-        why = "; ".join(complaints)
-        if why:
-            self._journal.warn(
-                ("device", why),
-                "{device} is not as it was set up: {why}",
-                event="device_changed",
-                device=device,
-                why=why,
-            )
-        else:
-            text = "{device} has its addresses and routes again"
-            self._journal.info(text, event="device_whole", device=device)
-
-    def ready(self) -> None:
-        self._journal.info("ready", event="ready")
-
-    def not_ready(self, health: Health) -> None:
-        why = "; ".join(check.reason for check in health.ready if not check.ok)
-        self._journal.warn(("not ready", why), "not ready: {why}", event="not_ready", why=why)
-
-    def settled(self) -> None:
-        self._journal.debug("settled: new nodes believe this node's claims", event="settled")
 
 
 class LinkStory:
@@ -123,7 +70,7 @@ class LinkStory:
 
     def _conflict(self, conflict: Conflict, source: str) -> None:
         if conflict.kind == "url":
-            _log_url_conflict(self._journal, str(conflict), conflict.value, conflict.nodes, source)
+            log_url_conflict(self._journal, str(conflict), conflict.value, conflict.nodes, source)
             return
         self._journal.warn(
             ("name", conflict.value),
@@ -239,102 +186,6 @@ class LinkStory:
             addresses=", ".join(addresses),
             why=_why_refused(refusal, link.node, self._me.record, "there"),
         )
-
-
-class DialStory:
-    """Attempts to link with nodes (dialing.connections.DialObserver)."""
-
-    def __init__(self, journal: Journal, me: Me) -> None:
-        self._journal = journal
-        self._me = me
-
-    def dialing(self, dialer: PeerFactory, address: str) -> None:
-        host, port = dialer.target
-        at = "" if address == host else " at {address}"
-        again = ", attempt {attempt}" if dialer.retries else ""
-        self._journal.debug(
-            f"dialing {{host}}:{{port}}{at}{again}",
-            event="dialing",
-            host=host,
-            port=port,
-            address=address,
-            attempt=dialer.retries + 1,
-        )
-
-    def unreachable(self, target: Target, why: str) -> None:
-        if target == self._me.record.host_port:
-            return  # behind NAT a node need not reach itself by the address that others use
-        host, port = target
-        self._journal.warn(
-            ("unreachable", target),
-            "cannot reach {host}:{port}: {why}",
-            by=HEARSAY,
-            event="unreachable",
-            host=host,
-            port=port,
-            why=why,
-        )
-
-    def dialed_in_vain(self, target: str, error: PeerError) -> None:
-        """A connection that this node dialed did not become a link."""
-        self._handshake_failed(target, target, error)
-
-    def stranger_failed(self, host: str, error: PeerError) -> None:
-        """Nor did one that it accepted."""
-        # One kind for all of them, or whoever has many addresses could cause as many lines.
-        self._handshake_failed("a stranger", f"a stranger at {plain_host(host)}", error)
-
-    def _handshake_failed(self, kind: str, who: str, error: PeerError) -> None:
-        self._journal.warn(
-            ("handshake", kind, error.reason),
-            "no link with {who}: {why}",
-            by=HEARSAY,
-            event="handshake_failed",
-            who=who,
-            reason=error.reason,
-            why=str(error),
-        )
-
-    def leads_back(self, urls: Sequence[str]) -> None:
-        """All bootstrap URLs lead to this node."""
-        self._journal.warn(
-            "leads back",
-            "leads only to this node: {urls}; bootstrap_node_urls must name other nodes, or be "
-            "empty for the first node of a mesh",
-            event="leads_back",
-            urls=", ".join(urls),
-        )
-
-    def misled(self, wanted: NodeRecord, there: str) -> None:
-        """Another node than the wanted one answers at its URL: `there` is its name."""
-        text = f"{wanted.url}, which {wanted.name} advertises, leads to {there}"
-        _log_url_conflict(self._journal, text, wanted.url, (wanted.name, there), HEARSAY)
-
-    def budget_spent(self, source: str) -> None:
-        """Nodes from this source vouch for too many that cannot be reached."""
-        self._journal.warn(
-            ("dials spent", source),
-            "nodes that are heard of from {source} are dialed more slowly from now on: {count} "
-            "dials led to no member",
-            by=source,
-            event="dials_spent",
-            source=source,
-            count=dial_budget.BURST,
-        )
-
-
-def _log_url_conflict(
-    journal: Journal, text: str, url: str, nodes: Iterable[str], source: str
-) -> None:
-    journal.warn(
-        ("url", url),
-        "{conflict}",
-        by=source,
-        event="url_conflict",
-        conflict=text,
-        url=url,
-        nodes=list(nodes),
-    )
 
 
 def _why_refused(refusal: Refusal, refuser: NodeRecord, refused: NodeRecord, where: str) -> str:

@@ -20,9 +20,10 @@ from tunmesh.names.directory import Directory, Member
 from tunmesh.names.resolution import Resolution, Resolver
 from tunmesh.names.settings import NamesSettings
 from tunmesh.names.zone import Zone
-from tunmesh.node.own_addresses import OwnAddresses
+from tunmesh.node.own.addresses import OwnAddresses
 from tunmesh.node.parts import Parts
-from tunmesh.status import KnownNode, NamesStatus
+from tunmesh.status.node import NamesStatus
+from tunmesh.status.peers import KnownNode
 
 if TYPE_CHECKING:
     from tunmesh.names.endpoint import Endpoint

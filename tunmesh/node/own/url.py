@@ -10,7 +10,7 @@ from tunmesh.link.link import Link
 from tunmesh.logs.journal import Journal
 from tunmesh.membership.me import Me
 from tunmesh.node.peers import Peers
-from tunmesh.status import UrlReports
+from tunmesh.status.health import UrlReports
 from tunmesh.wire.tried import Tried
 
 

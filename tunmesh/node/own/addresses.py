@@ -31,7 +31,7 @@ from tunmesh.membership.acquisition import (
 from tunmesh.membership.candidates import Candidates
 from tunmesh.node.dials import Dials
 from tunmesh.node.parts import Parts
-from tunmesh.status import AutomaticAddress
+from tunmesh.status.node import AutomaticAddress
 from tunmesh.wire.records import NodeRecord
 
 GATHER = 0.02  # seconds for which facts are gathered before they are looked at
