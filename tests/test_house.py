@@ -48,6 +48,7 @@ PURE = """
     udp.aead udp.parts udp.port udp.runs udp.scratch udp.session udp.slices udp.window
     membership.agreement membership.claims membership.commands membership.hearsay
     membership.acquisition membership.candidates
+    membership.floating.doubts membership.floating.holding
     membership.lost_nodes membership.me membership.name_conflicts membership.namesakes
     membership.news membership.node_links membership.precedence membership.reservations
     membership.roster membership.seniority

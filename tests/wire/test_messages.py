@@ -10,6 +10,7 @@ from ipaddress import (
     IPv4Interface,
     IPv6Address,
     IPv6Interface,
+    ip_address,
     ip_interface,
     ip_network,
 )
@@ -21,6 +22,7 @@ from twisted.trial import unittest
 
 from tunmesh.errors import PeerError
 from tunmesh.wire import messages, sizes
+from tunmesh.wire.floating import FloatingClaim
 from tunmesh.wire.gossip import (
     Gossip,
     Refusal,
@@ -209,9 +211,9 @@ class Wire(unittest.SynchronousTestCase):
         self.assertEqual(bytes(about_nodes), b"GURB")
 
     def test_bounds(self) -> None:
-        """A frame holds 3 KiB before authentication, and the largest IP packet or 1 MiB after
+        """A frame holds 6 KiB before authentication, and the largest IP packet or 1 MiB after
         it."""
-        self.assertEqual(sizes.MAX_HANDSHAKE_FRAME, 3072)
+        self.assertEqual(sizes.MAX_HANDSHAKE_FRAME, 6144)
         self.assertEqual(sizes.MAX_DATA_FRAME, 1 + 10 + 65535)
         self.assertEqual(sizes.MAX_FRAME, 1024 * 1024)
 
@@ -505,6 +507,7 @@ class Records(unittest.SynchronousTestCase):
             later,
             replace(later, url="https://elsewhere:1", groups=("web",), settled=True),
             replace(later, addresses=(static, own)),
+            replace(later, floating=(FloatingClaim(static.ip, 1, True),)),
         ):
             self.assertTrue(record.may_become(may))
             self.assertFalse(may.may_become(record))
@@ -527,6 +530,30 @@ class Records(unittest.SynchronousTestCase):
         for field, value in TOO_LONG.items():
             self.refuses(record_with(**{field: value}))
 
+    def test_floating(self) -> None:
+        """Claims to floating addresses are written as they are read; anything else, an address
+        with a prefix, or one that is claimed twice, is malformed."""
+        good = [["10.77.0.100", 3, True], ["fd77::100", sizes.MAX_NUMBER, False]]
+        record = self.accepts(record_with(floating=good))
+        self.assertEqual(NodeRecord.decode(record.encode()), record)
+        self.assertEqual(record.floating[0], (ip_address("10.77.0.100"), 3, True))
+        self.assertEqual(
+            record.held, {*(each.ip for each in record.addresses), ip_address("10.77.0.100")}
+        )
+        for wrong in (
+            "10.77.0.100",
+            [["10.77.0.100", 3]],
+            [["10.77.0.100/24", 3, True]],
+            [["10.77.0.256", 3, True]],
+            [["fe80::1%eth0", 3, True]],
+            [["10.77.0.100", -1, True]],
+            [["10.77.0.100", sizes.MAX_NUMBER + 1, True]],
+            [["10.77.0.100", 3, 1]],
+            [["10.77.0.100", 3, True], ["10.77.0.100", 4, False]],
+            [[f"10.77.0.{host}", 1, False] for host in range(sizes.MAX_FLOATING + 1)],
+        ):
+            self.refuses(record_with(floating=wrong))
+
     def test_longest_fits_the_handshake(self) -> None:
         """The longest possible record fits into a proof."""
         full = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xF000, 0xF008)]
@@ -534,6 +561,8 @@ class Records(unittest.SynchronousTestCase):
         groups = [f"{'g' * 61}{number:02}" for number in range(16)]
         longest = {**LONGEST, "addresses": full, "networks": networks, "groups": groups}
         longest |= {"revision": sizes.MAX_REVISION, "automatic": [4], "udp": True}
+        floating = [f"{'fd77:' * 7}{host:04x}" for host in range(0xD000, 0xD010)]
+        longest["floating"] = [[each, sizes.MAX_NUMBER, False] for each in floating]
         record = self.accepts(record_with(**longest))
         self.assertLessEqual(len(record.encode()), sizes.MAX_RECORD)
 
@@ -670,8 +699,9 @@ class GossipAndRefusals(unittest.SynchronousTestCase):
             self.refuses(Refusal.decode, b"R", addresses=["10.77.1.2"], holder=value)
 
     def test_too_many_addresses(self) -> None:
-        """A refusal of more than eight addresses, which no node can have, is malformed."""
-        nine = [f"10.77.1.{host}" for host in range(9)]
-        self.refuses(Refusal.decode, b"R", addresses=nine, holder="beta")
-        payload = Refusal(tuple(nine[:8]), "beta").encode()
-        self.assertEqual(Refusal.decode(payload).addresses, tuple(nine[:8]))
+        """A refusal of more than 8 addresses and 16 floating ones, which no node can claim, is
+        malformed."""
+        many = [f"10.77.1.{host}" for host in range(25)]
+        self.refuses(Refusal.decode, b"R", addresses=many, holder="beta")
+        payload = Refusal(tuple(many[:24]), "beta").encode()
+        self.assertEqual(Refusal.decode(payload).addresses, tuple(many[:24]))

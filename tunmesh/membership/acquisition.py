@@ -113,7 +113,7 @@ def standing(
     others = [peer for peer in peers if peer not in rivals and peer.source not in excluded]
     informed = [peer for peer in others if peer.record.settled or peer.since <= since]
     heard = [record for record in unlinked if address in (each.ip for each in record.addresses)]
-    is_assigned = any(address.version not in peer.record.automatic for peer in first)
+    is_assigned = any(each.ip == address for peer in first for each in peer.record.static_addresses)
 
     def is_against(group: Sequence[Peer]) -> bool:
         voters = Voters(group)

@@ -44,7 +44,8 @@ MOST_DIFFERENCES = 8  # sets of networks that are told apart
 class View:
     """What follows from the record of a peer for this node. Addresses are text."""
 
-    claims: frozenset[str]  # addresses of this node that the peer claims
+    # Addresses of this node, and floating ones that it claims, that the peer says it has.
+    claims: frozenset[str]
     outside: frozenset[str]  # those outside the networks that it has of that family
     apart: frozenset[str]  # those of a family that it has no network of
     differs: bool  # it has other networks than this node
@@ -53,12 +54,11 @@ class View:
 
     @classmethod
     def of(cls, me: NodeRecord, record: NodeRecord) -> View:
-        theirs = {address.ip for address in record.addresses}
-        claims, outside, apart = set(), set(), set()
+        theirs = record.held
+        claims = {str(ip) for ip in me.claimed if ip in theirs}
+        outside, apart = set(), set()
         for ip in (address.ip for address in me.addresses):
             family = [network for network in record.networks if network.version == ip.version]
-            if ip in theirs:
-                claims.add(str(ip))
             if record.networks and not family:
                 apart.add(str(ip))
             elif family and not any(ip in network for network in family):
@@ -114,7 +114,7 @@ class Peer(Protocol):
 
     @property
     def refuses(self) -> tuple[str, ...]:
-        """Addresses of this node that the peer does not route to it."""
+        """Addresses that this node claims and that the peer does not route to it."""
         ...
 
     @property
@@ -175,7 +175,8 @@ def judge(me: NodeRecord, peers: Sequence[Peer]) -> Agreement:
         return AGREED
     cut_off: list[str] = []
     contested: list[str] = []
-    for address in (str(each.ip) for each in me.addresses):
+    own = [str(each.ip) for each in me.addresses]  # who has what floats is nobody's problem
+    for address in own:
         opposed = [peer for peer in odd if _is_opposed(peer, address)]
         if opposed:
             is_cut_off = _is_lost(address, opposed, peers)
@@ -185,7 +186,7 @@ def judge(me: NodeRecord, peers: Sequence[Peer]) -> Agreement:
         tuple(contested),
         tuple(_differences(me, odd)),
         _is_out_of_step(odd, peers),
-        any(peer.view.held_elsewhere(peer.refuses) for peer in odd),
+        any(peer.view.held_elsewhere(peer.refuses).intersection(own) for peer in odd),
     )
 
 

@@ -14,6 +14,12 @@ one, so that it has the address at once. One that started earlier, because its c
 waits right behind it for the outcome of the probe. If both live, both stay linked, and everybody
 finds the same one to have the address: of two incarnations the later one always goes first.
 
+**Floating addresses** (membership.floating) have the same queue. Those who hold the address, or to
+whom it belongs anyway, stand in front, as above. Behind them are those who wait for it, in an order
+that is the same everywhere: by the numbers of their claims. For them nothing is reserved: whoever
+comes back has to wait like everybody else. A new claim is reason to doubt a node that holds the
+address as a floating one (floating.doubts).
+
 **On probation.** A node that has just come cannot know who was first. So it lets claimants that say
 they are settled go before those that did not, whichever it was linked with first
 (membership.seniority). An incumbent believes only what it saw itself.
@@ -31,8 +37,9 @@ from typing import Generic
 
 from tunmesh.addresses import Address, Network, is_host
 from tunmesh.membership.commands import Command, Link, Refuse, Route, Unroute
+from tunmesh.membership.floating.doubts import Doubts
 from tunmesh.membership.me import Me
-from tunmesh.membership.precedence import are_incarnations, is_later_incarnation
+from tunmesh.membership.precedence import are_incarnations, is_later_incarnation, turn
 from tunmesh.membership.reservations import Reservations
 from tunmesh.wire.gossip import Refusal
 from tunmesh.wire.records import NodeRecord
@@ -65,6 +72,7 @@ class Claims(Generic[Link]):
         self._claimants: dict[str, _Claimant[Link]] = {}
         self._queues: dict[Address, list[str]] = {each.ip: [me.id] for each in me.record.addresses}
         self._reservations: Reservations[Address] = Reservations()
+        self.doubts = Doubts()
         self._now = 0.0
 
     def was_first(self, node_id: str) -> bool:
@@ -74,6 +82,14 @@ class Claims(Generic[Link]):
     def kept(self, name: str) -> dict[Address, float]:
         """Addresses that are reserved for nodes with other names than this, and since when."""
         return self._reservations.others(name, self._now)
+
+    def is_next(self, address: Address) -> bool:
+        """Whether nobody stands before this node in the queue for an address that it claims."""
+        return self._queues[address][0] == self._me.id
+
+    def queue(self, address: Address) -> tuple[str, ...]:
+        """The ids of all that claim an address, who has it first."""
+        return tuple(self._queues.get(address, ()))
 
     # --- facts ---
 
@@ -89,6 +105,7 @@ class Claims(Generic[Link]):
     def revised(self, record: NodeRecord, was_first: bool) -> list[Command[Link]]:
         """A linked node has another record, perhaps with other addresses."""
         claimant = self._claimants[record.id]
+        before = claimant.record
         claimant.record, claimant.was_first = record, was_first
         routable = self._routable(record)
         gone = [address for address in claimant.since if address not in routable]
@@ -96,21 +113,30 @@ class Claims(Generic[Link]):
         for address in gone:
             del claimant.since[address]
         new = [address for address in routable if address not in claimant.since]
-        return [*commands, *self._claim(record, new)]
+        commands += self._claim(record, new)
+        old = [each for each in routable if each not in new]
+        moved = [each for each in old if turn(before, each) != turn(record, each)]
+        return [*commands, *self._move(record, moved)]
 
     def me_revised(self, first: Container[str]) -> list[Command[Link]]:
         """This node has another record. `first`: those that take precedence over it now."""
         for node_id, claimant in self._claimants.items():
             claimant.was_first = node_id in first
-        own = {each.ip for each in self._me.record.addresses}
-        before = [address for address, queue in self._queues.items() if queue[0] == self._me.id]
-        commands = self._withdraw(self._me.id, [each for each in before if each not in own])
-        for address in own.difference(before):
+        me = self._me.record
+        own = {each.ip for each in me.addresses}
+        floating = [each.address for each in me.floating if each.address not in own]
+        before = [address for address, queue in self._queues.items() if me.id in queue]
+        commands = self._withdraw(
+            me.id, [each for each in before if each not in own and each not in floating]
+        )
+        for address in [each for each in own if self.queue(each)[:1] != (me.id,)]:
             queue = self._queues.setdefault(address, [])
             if queue:
                 commands.append(Unroute(address))
-            queue.insert(0, self._me.id)
-        return [*commands, *self._refuse_waiting(self._me.id)]
+            queue.insert(0, me.id)
+        self._doubt([each for each in floating if each not in before], me)
+        commands += self._move(me, floating)
+        return [*commands, *self._refuse_waiting(me.id)]
 
     def switched(self, node_id: str, link: Link) -> list[Command[Link]]:
         """A linked node is sent to on this link from now on: that it lives is proved, and what was
@@ -133,6 +159,7 @@ class Claims(Generic[Link]):
         """A node is no longer linked: the next ones inherit its addresses, which stay reserved for
         it."""
         went = self._claimants.pop(node_id)
+        self.doubts.parted(node_id)
         return self._withdraw(node_id, went.since, went)
 
     # --- the queues ---
@@ -147,6 +174,7 @@ class Claims(Generic[Link]):
             queue.insert(self._place(address, queue, record), record.id)
             if queue[0] == record.id:
                 commands.append(Route(address, claimant.link))
+        self._doubt(addresses, record)
         # Its past incarnations are most likely dead: they are told when they have answered.
         past = self._incarnations_of(record)
         commands += self._refusal(record.id, past)
@@ -170,25 +198,67 @@ class Claims(Generic[Link]):
                 del self._queues[address]
             if not was_holder:
                 continue
-            if went is not None:
+            if went is not None and went.record.owns(address):
                 linked_for = self._now - went.since[address]
                 self._reservations.holder_went(address, went.record.name, linked_for, self._now)
             if queue:
                 self._let_owner_inherit(address, queue)
                 heirs[queue[0]] = None
-                commands.append(Route(address, self._claimants[queue[0]].link))
+                commands += self._led(address, node_id)
             elif node_id != self._me.id:
                 commands.append(Unroute(address))
         for heir in heirs:
+            if heir == self._me.id:
+                commands += self._refuse_waiting(heir)
+                continue
             past = self._incarnations_of(self._claimants[heir].record)
             commands += [*self._refusal(heir), *self._refuse_waiting(heir, past)]
         return commands
 
+    def _move(self, record: NodeRecord, addresses: Collection[Address]) -> list[Command[Link]]:
+        """A node claims these in another way: it holds them now, or waits for them."""
+        commands: list[Command[Link]] = []
+        for address in addresses:
+            queue = self._queues.setdefault(address, [])
+            before = queue[0] if queue else self._me.id
+            if record.id in queue:
+                queue.remove(record.id)
+            is_ours = record.id == self._me.id and address in record.held
+            queue.insert(0 if is_ours else self._place(address, queue, record), record.id)
+            commands += self._led(address, before)
+        told = dict.fromkeys(each for address in addresses for each in self._queues[address])
+        told.pop(self._me.id, None)
+        return [*commands, *(command for each in told for command in self._refusal(each))]
+
+    def _led(self, address: Address, before: str) -> list[Command[Link]]:
+        """Route an address to the first one in its queue, which was another one before."""
+        first = self._queues[address][0]
+        if first == before:
+            return []
+        if first == self._me.id:
+            return [Unroute(address)]
+        return [Route(address, self._claimants[first].link)]
+
+    def _doubt(self, addresses: Iterable[Address], record: NodeRecord) -> None:
+        """A node has begun to claim these: those that float are reason to doubt who has them."""
+        floating = {each.address for each in record.floating}
+        for address in floating.intersection(addresses):
+            holder = next(iter(self._queues.get(address, ())), "")
+            is_other = holder not in ("", self._me.id, record.id)
+            if is_other and not self._record_of(holder).owns(address):
+                self.doubts.cast(holder, self._now)
+
     def _place(self, address: Address, queue: list[str], record: NodeRecord) -> int:
         """Where a newcomer stands: before its earlier incarnations and right behind its later ones;
         first, if the address is reserved for it; else at the end, or, for a node on probation,
-        before those that are not settled if it is. Nobody stands before this node."""
-        is_reserved = self._reservations.is_for(address, record.name, self._now)
+        before those that are not settled if it is. Nobody stands before this node. Behind all of
+        these stand those that only wait for the address, in turn."""
+        if address not in record.held:
+            return sum(turn(self._record_of(e), address) < turn(record, address) for e in queue)
+        queue = [each for each in queue if address in self._record_of(each).held]
+        is_reserved = record.owns(address) and self._reservations.is_for(
+            address, record.name, self._now
+        )
         first = behind_later = int(queue[:1] == [self._me.id])
         for place in range(first, len(queue)):
             other = self._record_of(queue[place])
@@ -207,20 +277,20 @@ class Claims(Generic[Link]):
     def _let_owner_inherit(self, address: Address, queue: list[str]) -> None:
         """The holder went: an incarnation of the node that the address is reserved for inherits."""
         for place, node_id in enumerate(queue):
-            if self._reservations.is_for(address, self._name_of(node_id), self._now):
+            record = self._record_of(node_id)
+            is_its_own = record.owns(address)
+            if is_its_own and self._reservations.is_for(address, record.name, self._now):
                 queue.insert(0, queue.pop(place))
                 return
 
     def _routable(self, record: NodeRecord) -> list[Address]:
         """Those of its addresses that a single node may have in the mesh's networks, each once."""
-        return list(
-            dict.fromkeys(
-                address.ip
-                for address in record.addresses
-                if any(is_host(address.ip, network) for network in self._networks)
-                and address.ip not in self._reserved
-            )
-        )
+        return [
+            address
+            for address in record.claimed
+            if any(is_host(address, network) for network in self._networks)
+            and address not in self._reserved
+        ]
 
     def _record_of(self, node_id: str) -> NodeRecord:
         return self._me.record if node_id == self._me.id else self._claimants[node_id].record
@@ -242,20 +312,22 @@ class Claims(Generic[Link]):
         """Tell those that wait for an address of this node that it holds it."""
         queues = [queue for queue in self._queues.values() if queue[0] == holder]
         waiting = dict.fromkeys(node_id for queue in queues for node_id in queue[1:])
-        told = [node_id for node_id in waiting if node_id not in but]
+        told = [each for each in waiting if each not in but and each != self._me.id]
         return [command for node_id in told for command in self._refusal(node_id)]
 
     def _refusal(self, node_id: str, but: Set[str] = frozenset()) -> list[Command[Link]]:
         """Tell a node which of its addresses are not routed to it, if that has changed, except for
         those that other nodes hold than these."""
         claimant = self._claimants[node_id]
-        holders = {
-            address.ip: self._queues.get(address.ip, [""])[0]
-            for address in claimant.record.addresses
+        holders = {each: self._queues.get(each, [""])[0] for each in claimant.record.claimed}
+        yielded = {node_id, *but}
+        # What that node has, too, this one yields to it: not what it waits for.
+        yielding = claimant.record.held if claimant.was_first else ()
+        refused = {
+            address
+            for address, holder in holders.items()
+            if holder not in yielded and not (holder == self._me.id and address in yielding)
         }
-        yielded = {node_id, self._me.id} if claimant.was_first else {node_id}
-        yielded |= but
-        refused = {each for each, holder in holders.items() if holder not in yielded}
         texts = sorted(map(str, refused))
         holder = self._name_of(holders[ip_address(texts[0])]) if texts else ""
         refusal = Refusal(tuple(texts), holder)

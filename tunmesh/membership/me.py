@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunmesh.addresses import Interface
+from tunmesh.wire.floating import FloatingClaim
 from tunmesh.wire.records import NodeRecord
 
 
@@ -48,6 +49,10 @@ class Me:
         """It claims these addresses from now on, and no others."""
         if addresses != self._record.addresses:
             self._revise(addresses=addresses, settled=False)
+
+    def use_floating(self, claims: tuple[FloatingClaim, ...]) -> None:
+        """It claims these floating addresses from now on, and no others."""
+        self._revise(floating=claims)
 
     def use_url(self, url: str) -> None:
         """It can be dialed there."""

@@ -8,6 +8,7 @@ Both ends of a link, and everybody else who sees both records, must come to the 
 
 from __future__ import annotations
 
+from tunmesh.addresses import Address
 from tunmesh.wire.records import NodeRecord
 
 
@@ -40,3 +41,12 @@ def seniority(record: NodeRecord) -> tuple[bool, bool, int, str]:
     """Less is more senior: settled nodes come first (membership.seniority), then those that cannot
     choose another address, then who started earlier."""
     return (not record.settled, bool(record.automatic), record.started, record.id)
+
+
+def turn(record: NodeRecord, address: Address) -> tuple[bool, int, int, str]:
+    """Less comes before more, of those that claim an address: first those that have it, and then
+    those that wait, by the numbers of their claims. (Of two that have it this says nothing.)"""
+    if address in record.held:
+        return False, 0, 0, ""
+    numbers = (claim.number for claim in record.floating if claim.address == address)
+    return True, next(numbers, 0), record.started, record.id

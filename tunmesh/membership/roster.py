@@ -156,7 +156,7 @@ class Roster(Generic[Link]):
         commands = [Join(link), *(() if is_told else (Present(link),))]
         commands.append(Tell(link, self._newsroom.full_sync(self._peers)))
         commands += self.claims.linked(record, link, takes_precedence(record, peer.told))
-        commands += [each.links.doubt() for each in incarnations]
+        commands += [each.links.doubt() for each in incarnations] + self._doubts()
         return [*commands, *(self._reached(peer) if is_reached else ())]
 
     def update_received(self, link: Link, record: NodeRecord) -> list[Command[Link]]:
@@ -171,7 +171,7 @@ class Roster(Generic[Link]):
             peer.told = me
         first = {peer.record.id for peer in peers if takes_precedence(peer.record, me)}
         presented = [Present(peer.links.in_use) for peer in peers]
-        return [*presented, *self.claims.me_revised(first)]
+        return [*presented, *self.claims.me_revised(first), *self._doubts()]
 
     def link_lost(self, link: Link, reason: str) -> list[Command[Link]]:
         """A link has ended, whoever closed it. Unknown ones (retired, refused) are ignored."""
@@ -276,7 +276,12 @@ class Roster(Generic[Link]):
             for p in _incarnations_of(record, self._peers.values())
             if not are_incarnations(p.record, before)
         ]
-        return [Revise(link), *commands, *(each.links.doubt() for each in doubtful)]
+        doubts = [each.links.doubt() for each in doubtful]
+        return [Revise(link), *commands, *doubts, *self._doubts()]
+
+    def _doubts(self) -> list[Command[Link]]:
+        """Probe those that hold what another node has begun to claim, if it floats."""
+        return [self._peers[node_id].links.doubt() for node_id in self.claims.doubts.taken()]
 
     def _reached(self, peer: _Peer[Link]) -> list[Command[Link]]:
         """It is the one that listens at its URL, so no other incarnation of it does."""

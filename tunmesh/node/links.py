@@ -232,11 +232,14 @@ class Links:
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         if not self._roster.is_current(link):
             return  # it came on a link that has been replaced
-        own = {str(address.ip) for address in self._parts.me.record.addresses}
-        refused = tuple(each for each in refusal.addresses if each in own)
+        me = self._parts.me.record
+        claimed = set(map(str, me.claimed))
+        refused = tuple(each for each in refusal.addresses if each in claimed)
         if self._peers.note_refusal(link, refused, refusal.holder):
-            if refused:
-                self._story.refused(link, refusal, refused)
+            own = {str(address.ip) for address in me.addresses}
+            lost = tuple(each for each in refused if each in own)
+            if lost:
+                self._story.refused(link, refusal, lost)
             self._changed()
 
     def bye_received(self, link: Link, reason: str) -> None:

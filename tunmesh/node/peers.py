@@ -186,10 +186,10 @@ class Peers:
         it."""
         self._agreement = None
         me = self._me.record
-        own = {str(address.ip) for address in me.addresses}
+        claimed = set(map(str, me.claimed))
         for peer in self:
             peer.stands(View.of(me, peer.record), was_first(peer.record.id))
-            peer.refused(tuple(each for each in peer.refuses if each in own), peer.holder)
+            peer.refused(tuple(each for each in peer.refuses if each in claimed), peer.holder)
 
     def switch(self, link: Link) -> None:
         """The node at the other end is spoken to by this link from now on."""

@@ -16,6 +16,7 @@ from tunmesh.wire.records import SignedRecord
 from tunmesh.wire.sizes import (
     GENERATION_SIZE,
     MAX_ADDRESSES,
+    MAX_FLOATING,
     MAX_INTRODUCED,
     MAX_NAME,
     MAX_SIGNED,
@@ -70,7 +71,8 @@ class Refusal:
     def decode(cls, payload: bytes) -> Refusal:
         fields = load_json(payload[1:])
         addresses = fields.get("addresses") if isinstance(fields, dict) else None
-        if not isinstance(addresses, list) or len(addresses) > MAX_ADDRESSES:
+        most = MAX_ADDRESSES + MAX_FLOATING
+        if not isinstance(addresses, list) or len(addresses) > most:
             raise malformed("a refusal without addresses")
         holder = fields.get("holder")
         if holder != "":

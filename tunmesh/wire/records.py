@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from tunmesh.addresses import Interface, Network
+from tunmesh.addresses import Address, Interface, Network
 from tunmesh.wire.fields import (
     dump_json,
     load_json,
@@ -21,6 +21,7 @@ from tunmesh.wire.fields import (
     parse_number,
     parse_word,
 )
+from tunmesh.wire.floating import FloatingClaim, dump_claims, parse_claims
 from tunmesh.wire.sizes import (
     MAX_ADDRESSES,
     MAX_GROUPS,
@@ -48,8 +49,8 @@ class NodeRecord:
     """A node's description of itself, signed as a whole (auth.signing) except for `settled`.
 
     A node may sign another *revision* of it while it lives. Only its addresses of the families that
-    it chooses itself, its URL and its groups may change (`may_become`). Of two revisions the higher
-    one holds.
+    it chooses itself, its floating addresses, its URL and its groups may change (`may_become`). Of
+    two revisions the higher one holds.
     """
 
     id: str  # 16 bytes in hexadecimal, from its public key, new at every start: auth.node_key
@@ -70,6 +71,7 @@ class NodeRecord:
     automatic: tuple[int, ...] = ()
     groups: tuple[str, ...] = ()  # further names that it answers to, shared by many nodes
     udp: bool = False  # it understands offers of UDP
+    floating: tuple[FloatingClaim, ...] = ()  # addresses that move from node to node
 
     @property
     def host_port(self) -> tuple[str, int]:
@@ -84,12 +86,29 @@ class NodeRecord:
             url=self.url,
             groups=self.groups,
             addresses=self.addresses,
+            floating=self.floating,
         )
         return (
             other.revision > self.revision
             and changed == self
             and self.static_addresses == other.static_addresses
         )
+
+    @property
+    def held(self) -> frozenset[Address]:
+        """The addresses that it says are its own: not the floating ones that it waits for."""
+        own = [address.ip for address in self.addresses]
+        return frozenset([*own, *(each.address for each in self.floating if each.is_held)])
+
+    @property
+    def claimed(self) -> tuple[Address, ...]:
+        """All that it claims, each once: its own addresses, and then the floating ones."""
+        floating = (each.address for each in self.floating)
+        return tuple(dict.fromkeys((*(address.ip for address in self.addresses), *floating)))
+
+    def owns(self, address: Address) -> bool:
+        """Whether that is one of its own addresses, which does not float."""
+        return any(each.ip == address for each in self.addresses)
 
     @property
     def static_addresses(self) -> tuple[Interface, ...]:
@@ -115,6 +134,8 @@ class NodeRecord:
             fields["groups"] = self.groups
         if self.udp:
             fields["udp"] = True
+        if self.floating:
+            fields["floating"] = dump_claims(self.floating)
         return dump_json(fields)
 
     @classmethod
@@ -144,6 +165,7 @@ class NodeRecord:
             automatic=automatic,
             groups=tuple(parse_label(group, "a group") for group in groups),
             udp=parse_boolean(fields.get("udp", False), f"{what} udp"),
+            floating=parse_claims(fields.get("floating", [])),
         )
 
 

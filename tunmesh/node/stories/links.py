@@ -9,6 +9,7 @@ together.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 
 from tunmesh.link.link import Link
 from tunmesh.logs.journal import Journal
@@ -159,8 +160,9 @@ class LinkStory:
 
     def refuse(self, link: Link, refusal: Refusal) -> None:
         """This node does not route addresses of the other end to it. One that chooses its addresses
-        itself has only tried, unless it was settled with them."""
-        if link.node.automatic and not link.node.settled:
+        itself has only tried, unless it was settled with them. For one that floats it waits."""
+        own = tuple(each for each in refusal.addresses if link.node.owns(ip_address(each)))
+        if not own or (link.node.automatic and not link.node.settled):
             return
         self._journal.warn(
             ("refuse", link.node.name, refusal),
@@ -168,7 +170,7 @@ class LinkStory:
             by=link.source,
             event="address_conflict",
             peer=link.node.name,
-            addresses=", ".join(refusal.addresses),
+            addresses=", ".join(own),
             why=_why_refused(refusal, self._me.record, link.node, "here"),
         )
 

@@ -1,0 +1,1 @@
+"""Floating addresses: which node has one, and when it moves to another."""

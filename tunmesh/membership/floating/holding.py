@@ -1,0 +1,157 @@
+"""How a node comes to hold a floating address, and how it loses one: one machine for each claim.
+
+    claim ──> WAITING ── it is next, and nobody objects ──> HELD ── release ──> (gone)
+                 ^                                            │
+                 └───────────── the mesh is against it ───────┘
+
+A floating address belongs to a service, and not to a node: an address under which the service is
+reached wherever it runs. A program that decides where that is (keepalived, Pacemaker, Patroni)
+claims the address for its node, and releases it. Several nodes may claim it at once, and one of
+them holds it. Which one does not depend on who claims most loudly:
+
+**The first one keeps it.** A node says of each of its claims whether it holds the address or waits
+for it, and each claim has a number: one more than the highest that the node knows of. All nodes
+route the address to the holder. When that releases it, or its last link ends, they route it to the
+waiting node with the lowest number: all to the same one, without asking (membership.claims). A
+node that has the address as its own, by its config, is never displaced either.
+
+**Asking.** A node that is next in its own view does not know yet whether all others think so. It
+has told them of its claim, and it pings each of them directly after. Links keep order: with the
+pong, a refusal would have arrived. So it holds the address after one round trip to all peers, or
+when those that have not answered are found to be silent. As long as some peer routes the address to
+another node (a refusal), or a node that it is not linked with is known to hold it, it waits, but
+for no longer than PATIENCE or LONGEST_CLAIM, unless most peers object: a single member cannot keep
+the address from it for ever.
+
+A node that is not in its mesh yet waits until it is, or for JOIN_WAIT. One that has lost all links
+goes on: of a pair of which one is dead, the other one has to take over.
+
+**Lost** is an address that is held only if the mesh is against it for LOST_WAIT, as for one that a
+node has chosen itself (membership.acquisition): when two halves of the mesh meet again, in each of
+which a node held it, one of the two gives way, and waits.
+
+The machine does no I/O and reads no clock. Time is in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tunmesh.addresses import Address
+from tunmesh.membership.acquisition import LONGEST_CLAIM, LOST_WAIT, Standing
+from tunmesh.wire.floating import FloatingClaim
+from tunmesh.wire.records import NodeRecord
+from tunmesh.wire.sizes import MAX_NUMBER
+
+JOIN_WAIT = 15.0  # after which a node that finds no mesh takes what it claims
+PATIENCE = 3.0  # for an objection of less than half of the mesh
+
+
+class State(StrEnum):
+    """Where a claim is."""
+
+    WAITING = "waiting"
+    HELD = "held"
+
+
+class Change(StrEnum):
+    """What has happened to a claim."""
+
+    HELD = "held"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a node knows now that concerns one of its claims."""
+
+    now: float
+    has_joined: bool  # it was in its mesh at some time
+    is_next: bool  # nobody stands before it in its own queue
+    is_answered: bool  # every peer has heard of the claim, as far as it lives
+    standing: Standing  # how the peers stand to it
+    is_heard_of: bool = False  # a node that is not linked is known to hold the address
+
+
+class Holding:
+    """One claim of this node, made at the time `now`."""
+
+    def __init__(self, address: Address, number: int, now: float) -> None:
+        self.address = address
+        self.number = number
+        self.state = State.WAITING
+        self.since = now  # of the state
+        self._claimed = now
+        self._opposed: float | None = None  # since when peers object
+        self._next: float | None = None  # since when it is next
+
+    @property
+    def claim(self) -> FloatingClaim:
+        """As the node's record states it."""
+        return FloatingClaim(self.address, self.number, self.state is State.HELD)
+
+    def update(self, facts: Facts) -> Change | None:
+        """What follows from the facts now."""
+        if self.state is State.HELD:
+            return self._held(facts)
+        if not facts.is_next:
+            self._next = self._opposed = None
+            return None
+        if self._next is None:
+            self._next = facts.now
+        objects = bool(facts.standing.objectors) or facts.standing.is_lost
+        self._opposed = (self._opposed or facts.now) if objects else None
+        if self._obstacles(facts):
+            return None
+        return self._enter(State.HELD, Change.HELD, facts.now)
+
+    def wait(self, facts: Facts) -> float | None:
+        """In how many seconds time alone may change something; None: it will not."""
+        if self.state is State.HELD:
+            ends = [] if self._opposed is None else [self._opposed + LOST_WAIT]
+        elif facts.is_next:
+            ends = [end for end in self._obstacles(facts) if end > facts.now]
+        else:
+            ends = []
+        return max(0.0, min(ends) - facts.now) if ends else None
+
+    def _held(self, facts: Facts) -> Change | None:
+        if not facts.standing.is_lost:
+            self._opposed = None
+            return None
+        if self._opposed is None:
+            self._opposed = facts.now
+        if facts.now - self._opposed < LOST_WAIT:
+            return None
+        return self._enter(State.WAITING, Change.LOST, facts.now)
+
+    def _obstacles(self, facts: Facts) -> list[float]:
+        """What keeps a node that is next from the address: until when each of them does; the past:
+        until the facts change."""
+        since = facts.now if self._next is None else self._next
+        until: list[float] = []
+        if not facts.has_joined:
+            until.append(self._claimed + JOIN_WAIT)
+        if facts.is_heard_of:
+            until.append(since + LONGEST_CLAIM)
+        if self._opposed is not None:
+            until.append(self._opposed + PATIENCE)
+        found = [end for end in until if end > facts.now]
+        if facts.standing.is_lost or not facts.is_answered:
+            found.append(facts.now)
+        return found
+
+    def _enter(self, state: State, change: Change, now: float) -> Change:
+        self.state, self.since = state, now
+        self._opposed = self._next = None
+        return change
+
+
+def next_number(address: Address, records: Iterable[NodeRecord]) -> int:
+    """The number of a new claim, where these are the records of all nodes that are known."""
+    numbers = (
+        claim.number for record in records for claim in record.floating if claim.address == address
+    )
+    return min(max(numbers, default=0) + 1, MAX_NUMBER)
