@@ -79,7 +79,7 @@ class BeforeAuthenticationTests(LinkCase):
     def test_long_frame(self) -> None:
         """An unauthenticated peer cannot make us buffer more than a small frame."""
         self.secure()
-        self.other.transport.write(b"3073:")
+        self.other.transport.write(b"6145:")
         self.advance(0.01)
         self.assert_ended("failed", "oversized")
 
