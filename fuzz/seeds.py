@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 
 from fuzz.corpus import CORPUS
 from tests.auth.test_handshake import DIALER, HONEST, LISTENER
@@ -19,6 +19,7 @@ from tests.support.nameservers import answer, query
 from tests.support.segmentation import tcp_frame, udp_frame
 from tests.wire.test_messages import PAYLOADS, RECORD_BYTES
 from tunmesh.assigner import wire
+from tunmesh.assigner.wire import Request
 from tunmesh.wire.datagrams import HEAD, TCP, TRAILER, UDP, WHOLE
 from tunmesh.wire.netstring import encode
 from tunmesh.wire.proofs import Claim, decode_shown
@@ -98,17 +99,23 @@ def _handshake() -> dict[str, bytes]:
 
 
 def _assigner() -> dict[str, bytes]:
-    """Requests of 18 bytes after a first byte: 1 for both families, 255 for requests of 16."""
-    put4, put6 = (
-        [wire.request(wire.PUT, ip_address(f"{start}{n}")) for n in (1, 2, 3)]
-        for start in ("10.77.3.", "fd77::")
-    )
-    off = [wire.request(wire.TAKE_OFF, ip_address(each)) for each in ("10.77.3.1", "fd77::1")]
-    refused = [
-        wire.request(wire.PUT, ip_address(each))
-        for each in ("10.77.3.0", "10.77.255.254", "192.0.2.1", "fd77::", "fe80::1")
-    ]
+    """Requests of 19 bytes after a first byte: 0 to 3 for the device, 255 for requests of 14, 200
+    for those of 1, 232 for those of 9."""
+
+    def about(what: int, *addresses: str) -> list[bytes]:
+        return [Request(what, ip_interface(each)).encode() for each in addresses]
+
+    put4 = about(wire.PUT, *(f"10.77.3.{n}/24" for n in (1, 2, 3)))
+    put6 = about(wire.PUT, *(f"fd77::{n}/64" for n in (1, 2, 3)))
+    off = about(wire.TAKE_OFF, "10.77.3.1/24", "fd77::1/64")
+    refused = about(wire.PUT, "10.77.3.0/24", "10.77.255.254/24", "192.0.2.1/24", "fd77::/64")
+    static = about(wire.PUT, "10.77.3.1/32", "10.77.3.1/16", "10.77.3.1/8")
+    own = about(wire.TAKE_OFF, "10.77.1.1/24")
+    links = [Request(wire.LINK, None, *each).encode() for each in ((9000, 0), (575, 0), (0, 10001))]
     return {
+        "static": b"\2" + b"".join(static + own),
+        "link": b"\xe8" + b"".join(links),
+        "restore": b"\xc8" + Request(wire.RESTORE).encode(),
         "too-many": b"\1" + b"".join(put4 + put6),
         "moved": b"\1" + b"".join([put4[0], put4[1], off[0], put4[2], put6[0], off[1], off[1]]),
         "one-family": b"\0" + b"".join(put4[:1] + put6[:1] + off),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import (
     IPv4Address,
@@ -67,6 +68,14 @@ def last_host(network: Network) -> Address | None:
     if network.num_addresses < 4:
         return None
     return network.broadcast_address - has_broadcast(network)
+
+
+def firsts(addresses: Iterable[Interface]) -> list[Interface]:
+    """The first address in each subnet: packets to that subnet leave from it."""
+    found: dict[Network, Interface] = {}
+    for address in addresses:
+        found.setdefault(address.network, address)
+    return list(found.values())
 
 
 def has_broadcast(network: Network) -> bool:

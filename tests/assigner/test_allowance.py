@@ -9,39 +9,54 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tunmesh.assigner import wire
-from tunmesh.assigner.allowance import AT_A_TIME, Allowance, Family
-from tunmesh.assigner.wire import PUT, TAKE_OFF
+from tunmesh.assigner.allowance import (
+    AUTOMATIC_AT_A_TIME,
+    STATIC_AT_A_TIME,
+    Allowance,
+    Device,
+    Family,
+)
+from tunmesh.assigner.wire import LINK, PUT, RESTORE, TAKE_OFF, Request
 
 NET4, NET6 = ip_network("10.77.0.0/16"), ip_network("fd77::/48")
 DNS = ip_address("10.77.255.254")
-FAMILIES = [Family(NET4, 24, True, (DNS,)), Family(NET6, 64, False)]
+FAMILIES = (Family(NET4, 24, True, (DNS,)), Family(NET6, 64, False))
+OWN = (ip_interface("10.77.1.1/24"), ip_interface("10.77.2.1/16"))
+STATIC = Family(NET4, 0, True, (DNS,), OWN)
 
 
 class Rules(unittest.SynchronousTestCase):
     """What is allowed, and in which words the rest is refused."""
 
     def setUp(self) -> None:
-        self.allowance = Allowance(FAMILIES)
+        self.allowance = Allowance(Device(FAMILIES))
 
     def put(self, address: str) -> str:
         """Why an address may not be put; "" after it was."""
         return self.ask(PUT, address)
 
     def ask(self, what: int, address: str) -> str:
+        if "/" not in address:
+            address += "/64" if ":" in address else "/24"
+        return self.send(Request(what, ip_interface(address)))
+
+    def send(self, asked: Request) -> str:
         try:
-            own = self.allowance.judge(what, ip_address(address))
+            self.allowance.judge(asked)
         except ValueError as error:
             return str(error)
-        self.allowance.done(what, own)
+        self.allowance.done(asked)
         return ""
 
     def test_hosts(self) -> None:
-        """Hosts of the network get the configured prefix."""
+        """Hosts of the network may be put, with the configured prefix only."""
         self.assertEqual(self.put("10.77.3.5"), "")
         self.assertEqual(self.put("fd77:0:0:9::5"), "")
         self.assertEqual(
             self.allowance.held, [ip_interface("10.77.3.5/24"), ip_interface("fd77:0:0:9::5/64")]
         )
+        self.assertEqual(self.put("10.77.3.6/16"), "10.77.3.6/16 has a prefix of 16 and not of 24")
+        self.assertEqual(self.put("10.77.3.6/32"), "10.77.3.6/32 has a prefix of 32 and not of 24")
 
     def test_foreign(self) -> None:
         """Nothing outside the networks, and nothing that is no host in them."""
@@ -61,13 +76,13 @@ class Rules(unittest.SynchronousTestCase):
             self.assertEqual(self.put(address), why)
         self.assertEqual(self.allowance.held, [])
 
-    def test_static_family(self) -> None:
-        """A family whose address is static is none of its business."""
-        self.allowance = Allowance(FAMILIES[:1])
-        self.assertEqual(self.put("fd77::5"), "fd77::5: this node has no automatic IPv6 address")
+    def test_no_such_family(self) -> None:
+        """A family that the mesh does not have is none of its business."""
+        self.allowance = Allowance(Device(FAMILIES[:1]))
+        self.assertEqual(self.put("fd77::5"), "fd77::5: this node has no IPv6 in the mesh")
 
     def test_two_at_a_time(self) -> None:
-        """Two addresses of a family at most, as when one follows another."""
+        """Two automatic addresses of a family at most, as when one follows another."""
         self.assertEqual([self.put("10.77.3.5"), self.put("10.77.3.6")], ["", ""])
         self.assertEqual(self.put("10.77.3.7"), "there are 2 addresses of IPv4 already")
         self.assertEqual(self.put("10.77.3.6"), "", "again: it is there")
@@ -77,14 +92,53 @@ class Rules(unittest.SynchronousTestCase):
 
     def test_take_off(self) -> None:
         """Only what it has put is taken off, once."""
-        self.assertEqual(self.ask(TAKE_OFF, "10.77.3.5"), "10.77.3.5 was not put by this helper")
+        why = "10.77.3.5/24 is not an address that this helper has put"
+        self.assertEqual(self.ask(TAKE_OFF, "10.77.3.5"), why)
         self.put("10.77.3.5")
         self.assertEqual(self.ask(TAKE_OFF, "10.77.3.5"), "")
-        self.assertEqual(self.ask(TAKE_OFF, "10.77.3.5"), "10.77.3.5 was not put by this helper")
+        self.assertEqual(self.ask(TAKE_OFF, "10.77.3.5"), why)
 
-    def test_families_as_arguments(self) -> None:
+    def test_static(self) -> None:
+        """Static addresses are there from the start, may be exchanged for others of the mesh with a
+        local subnet within it, and are bounded in number."""
+        self.allowance = Allowance(Device((STATIC,)))
+        self.assertEqual(self.allowance.held, list(OWN))
+        self.assertEqual(self.put("10.77.3.5/32"), "")
+        self.assertEqual(self.ask(TAKE_OFF, str(OWN[0])), "")
+        self.assertEqual(self.allowance.held, [OWN[1], ip_interface("10.77.3.5/32")])
+        why = "10.77.3.6/8 has a prefix of 8, shorter than 16"
+        self.assertEqual(self.put("10.77.3.6/8"), why)
+        self.assertEqual(self.put("10.77.3.0/24")[:9], "10.77.3.0")
+        self.assertEqual(self.put("10.77.255.254/16"), "10.77.255.254 is reserved")
+        answers = [self.put(f"10.77.4.{n}/24") for n in range(1, 20)]
+        self.assertEqual(answers.count(""), STATIC_AT_A_TIME - 2)
+        self.assertEqual(answers[-1], "there are 16 addresses of IPv4 already")
+
+    def test_link(self) -> None:
+        """The device may have what the config could say, and no other MTU or queue."""
+        self.assertEqual(self.send(Request(LINK, None, 9000, 2000)), "")
+        self.assertEqual((self.allowance.mtu, self.allowance.queue), (9000, 2000))
+        self.assertEqual(self.send(Request(LINK, None, 1280, 0)), "")
+        self.assertEqual((self.allowance.mtu, self.allowance.queue), (1280, 2000))
+        for mtu in (1, 1279, 65_522, 1 << 31):
+            why = f"an MTU of {mtu} is not within 1280 and 65521"
+            self.assertEqual(self.send(Request(LINK, None, mtu)), why)
+        why = "a txqueuelen of 10001 is more than 10000"
+        self.assertEqual(self.send(Request(LINK, None, 0, 10_001)), why)
+        self.assertEqual((self.allowance.mtu, self.allowance.queue), (1280, 2000))
+        self.allowance = Allowance(Device(FAMILIES[:1]))
+        self.assertEqual(self.send(Request(LINK, None, 576)), "")
+
+    def test_restore(self) -> None:
+        """What was told may be put back at any time."""
+        self.assertEqual(self.send(Request(RESTORE)), "")
+        self.assertEqual(self.allowance.held, [])
+
+    def test_arguments(self) -> None:
         """What the helper is told on its command line is what it was told."""
-        self.assertEqual([Family.parse(str(family)) for family in FAMILIES], FAMILIES)
+        for families in (FAMILIES, (STATIC,), (STATIC, FAMILIES[1])):
+            device = Device(families, 9000, 2000)
+            self.assertEqual(Device.parse(*device.arguments), device)
 
     @settings(max_examples=300, deadline=None)
     @given(
@@ -112,8 +166,8 @@ class Rules(unittest.SynchronousTestCase):
                 plain = [each for each in plain if each != address]
             elif is_allowed:
                 self.assertIn(ip_address(address), NET4 if version == 4 else NET6)
-                self.assertTrue(address in plain or len(same) < AT_A_TIME)
-                plain = [each for each in plain if each != address] + [address]
+                self.assertTrue(address in plain or len(same) < AUTOMATIC_AT_A_TIME)
+                plain += [address] * (address not in plain)
             self.assertEqual([str(own.ip) for own in self.allowance.held], plain)
 
 
@@ -121,16 +175,18 @@ class Bytes(unittest.SynchronousTestCase):
     """Requests and answers on the socket."""
 
     def test_requests(self) -> None:
-        """Every address arrives as it was sent."""
+        """Every request arrives as it was sent."""
         for what in (PUT, TAKE_OFF):
-            for text in ("10.77.3.5", "0.0.0.0", "fd77::5", "::"):
-                address = ip_address(text)
-                self.assertEqual(wire.read_request(wire.request(what, address)), (what, address))
+            for text in ("10.77.3.5/24", "0.0.0.0/0", "10.77.3.5/32", "fd77::5/64", "::/0"):
+                asked = Request(what, ip_interface(text))
+                self.assertEqual(wire.read_request(asked.encode()), asked)
+        for asked in (Request(RESTORE), Request(LINK, None, 9000), Request(LINK, None, 1500, 100)):
+            self.assertEqual(wire.read_request(asked.encode()), asked)
 
     def test_malformed(self) -> None:
-        """Every other length, word, version or padding is refused."""
-        good = wire.request(PUT, ip_address("10.77.3.5"))
-        self.assertEqual(len(good), wire.SIZE)
+        """Every other length, word, version, prefix or padding is refused."""
+        good = Request(PUT, ip_interface("10.77.3.5/24")).encode()
+        self.assertEqual(len(good), wire.MAX_REQUEST)
         for bad in (
             good[:-1],
             good + b"\0",
@@ -138,7 +194,12 @@ class Bytes(unittest.SynchronousTestCase):
             b"\3" + good[1:],
             b"\0" + good[1:],
             good[:1] + b"\5" + good[2:],
+            good[:2] + b"\41" + good[3:],
             good[:-1] + b"\1",
+            b"\3\0",
+            b"\4" + bytes(7),
+            b"\4" + bytes(9),
+            b"\5",
         ):
             self.assertRaises(ValueError, wire.read_request, bad)
 
@@ -146,10 +207,10 @@ class Bytes(unittest.SynchronousTestCase):
     def test_garbage(self, data: bytes) -> None:
         """Garbage is a ValueError or a request that is allowed or not; nothing else happens."""
         try:
-            what, address = wire.read_request(data)
+            asked = wire.read_request(data)
         except ValueError:
             return
-        self.assertEqual(wire.request(what, address), data)
+        self.assertEqual(asked.encode(), data)
 
     def test_answers(self) -> None:
         """An answer has a number and words; long ones are cut, short ones are errors."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_address, ip_interface
-from typing import Any
+from ipaddress import ip_interface
 
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
@@ -13,6 +12,7 @@ from twisted.trial import unittest
 from tests.support.readers import Readers
 from tunmesh.assigner import wire
 from tunmesh.assigner.assigner import PATIENCE, HelpedAssigner
+from tunmesh.assigner.wire import Request
 from tunmesh.errors import OperatorError
 
 ADDRESS = ip_interface("10.77.3.5/24")
@@ -29,7 +29,7 @@ class Requests(unittest.SynchronousTestCase):
         self.lost: list[str] = []
         self.assigner = HelpedAssigner(self.loop, ours, self.lost.append)
 
-    def asked(self) -> tuple[int, Any]:
+    def asked(self) -> Request:
         return wire.read_request(self.helper.recv(100))
 
     def answer(self, code: int = 0, why: str = "") -> None:
@@ -39,8 +39,8 @@ class Requests(unittest.SynchronousTestCase):
     def test_done(self) -> None:
         """Each Deferred fires when its own request was carried out, in turn."""
         put, taken = self.assigner.put(ADDRESS), self.assigner.take_off(OTHER)
-        self.assertEqual(self.asked(), (wire.PUT, ip_address("10.77.3.5")))
-        self.assertEqual(self.asked(), (wire.TAKE_OFF, ip_address("fd77::5")))
+        self.assertEqual(self.asked(), Request(wire.PUT, ADDRESS))
+        self.assertEqual(self.asked(), Request(wire.TAKE_OFF, OTHER))
         self.assertNoResult(put)
         self.answer()
         self.assertIsNone(self.successResultOf(put))
@@ -66,9 +66,7 @@ class Requests(unittest.SynchronousTestCase):
         self.assigner.doRead()
         self.failureResultOf(put, OperatorError)
         self.failureResultOf(self.assigner.put(ADDRESS), OperatorError)
-        self.assertEqual(
-            self.lost, ["the helper process that puts addresses on the device is gone"]
-        )
+        self.assertEqual(self.lost, ["the helper process for the device is gone"])
         self.assertEqual(self.loop.readers, set())
 
     def test_no_answer(self) -> None:

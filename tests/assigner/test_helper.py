@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ from tests.support import netns
 from tests.support.places import short_directory
 from tests.support.starts import STARTS
 from tunmesh.assigner import wire
-from tunmesh.assigner.allowance import Family
+from tunmesh.assigner.allowance import Device, Family
 from tunmesh.assigner.helper import BURST, RATE
 from tunmesh.assigner.start import start
 from tunmesh.assigner.wire import PUT, TAKE_OFF
 from tunmesh.dataplane.tun import open_tun
 from tunmesh.host.namespaces import Namespace
-from tunmesh.netlink.changes import SEGMENT
+from tunmesh.netlink.changes import segment
 from tunmesh.netlink.overlaps import Overlay
 from tunmesh.netlink.setup import configure
 
@@ -39,7 +39,7 @@ reactor: Any = trial_reactor
 
 NET4, NET6 = ip_network("10.77.0.0/16"), ip_network("fd77::/48")
 FAMILIES = (Family(NET4, 24, True, (ip_address("10.77.0.9"),)), Family(NET6, 64, False))
-OVERLAYS = (Overlay(NET4, None, True, prefix=24), Overlay(NET6, None, prefix=64))
+OVERLAYS = (Overlay(NET4, (), True, prefix=24), Overlay(NET6, prefix=64))
 USER = 65534
 
 
@@ -56,7 +56,8 @@ class HelperCase(unittest.TestCase):
             self.addCleanup(os.close, open_tun("tun1"))
             configure("tun1", OVERLAYS, 1400)
             before = children()
-            self.node, self.unfiltered = start(USER, USER, socket.if_nametoindex("tun1"), FAMILIES)
+            index = socket.if_nametoindex("tun1")
+            self.node, self.unfiltered = start(USER, USER, index, Device(FAMILIES, 1400))
         self.node.setblocking(True)
         (self.pid,) = children() - before
         self.addCleanup(self.end)
@@ -70,7 +71,8 @@ class HelperCase(unittest.TestCase):
         return self.ending
 
     def ask(self, what: int, address: str) -> tuple[int, str]:
-        return self.send(wire.request(what, ip_address(address)))
+        prefix = 64 if ":" in address else 24
+        return self.send(wire.Request(what, ip_interface(f"{address}/{prefix}")).encode())
 
     def send(self, data: bytes) -> tuple[int, str]:
         self.node.send(data)
@@ -122,7 +124,7 @@ class Work(HelperCase):
         self.assertIn(("10.77.255.255/32", 3), self.routes())
         with self.pod:
             segments = netns.segments("tun1")
-        ipv4, ipv6 = SEGMENT[4], SEGMENT[6]
+        ipv4, ipv6 = segment(4, 1400), segment(6, 1400)
         near4, near6 = ("10.77.3.0/24", ipv4), ("fd77:0:0:3::/64", ipv6)
         self.assertEqual(segments, {near4, near6, (str(NET4), ipv4), (str(NET6), ipv6)})
 
@@ -194,14 +196,16 @@ class Attacks(HelperCase):
 
     def test_malformed(self) -> None:
         """Requests of any other form are refused, and the next good one is answered."""
-        good = wire.request(PUT, ip_address("10.77.3.5"))
-        for bad in (b"x", good[:-1], good + b"x", good * 1000, b"\xff" * wire.SIZE):
+        good = wire.Request(PUT, ip_interface("10.77.3.5/24")).encode()
+        for bad in (b"x", good[:-1], good + b"x", good * 1000, b"\xff" * wire.MAX_REQUEST):
             self.assertEqual(self.send(bad)[0], errno.EPERM)
         self.assertEqual(self.send(good), (0, ""))
 
     def test_descriptors(self) -> None:
         """Descriptors that are sent along are not taken."""
-        socket.send_fds(self.node, [wire.request(PUT, ip_address("10.77.3.5"))], [0, 1, 2])
+        socket.send_fds(
+            self.node, [wire.Request(PUT, ip_interface("10.77.3.5/24")).encode()], [0, 1, 2]
+        )
         self.assertEqual(wire.read_answer(self.node.recv(wire.MAX_ANSWER)), (0, ""))
         self.assertEqual(len(list(Path(f"/proc/{self.pid}/fd").iterdir())), 4)
 
@@ -211,7 +215,7 @@ class Attacks(HelperCase):
         self.node.setblocking(False)
         with self.assertRaises(BlockingIOError):
             while True:
-                self.node.send(wire.request(TAKE_OFF, ip_address("10.77.3.5")))
+                self.node.send(wire.Request(TAKE_OFF, ip_interface("10.77.3.5/24")).encode())
         self.node.settimeout(30)
         began = time.monotonic()
         for _ in range(BURST + 5):
@@ -354,7 +358,7 @@ class Beginnings(unittest.TestCase):
     async def test_without_net_admin(self) -> None:
         """Without NET_ADMIN one line says what is missing."""
         (line,) = await self.outcome("uid = 65534; left = (6, 7)")
-        self.assertIn("the helper process that puts addresses on the device: ", line)
+        self.assertIn("the helper process for the device: ", line)
         self.assertIn("CAP_NET_ADMIN is missing", line)
 
 
@@ -393,13 +397,13 @@ if libc.ptrace(0x4206, pid, 0, 0) < 0:  # PTRACE_SEIZE
 
 CONFINED = """
 import ctypes, errno, mmap, os, socket, sys
-from tunmesh.assigner.allowance import Allowance
+from tunmesh.assigner.allowance import Allowance, Device
 from tunmesh.assigner.hand import Hand
 from tunmesh.host import privileges, seccomp
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
-hand = Hand(1, Allowance([]))
+hand = Hand(1, Allowance(Device(())))
 asked = hand._asked
 spare = socket.socket()
 names = dict(errno.errorcode)
@@ -434,9 +438,9 @@ os._exit(0)
 BEGINNING = """
 import ctypes, os, socket, sys
 import tunmesh
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_interface, ip_network
 from tunmesh.assigner import wire
-from tunmesh.assigner.allowance import Family
+from tunmesh.assigner.allowance import Device, Family
 from tunmesh.assigner.start import start
 from tunmesh.dataplane.tun import open_tun
 from tunmesh.errors import OperatorError
@@ -452,19 +456,19 @@ sys.executable = sys.argv[2]
 PREPARE
 net = ip_network("10.77.0.0/16")
 tun = open_tun("tun1")
-configure("tun1", [Overlay(net, None, prefix=16)], 1400)
+configure("tun1", [Overlay(net, prefix=16)], 1400)
 if left:
     # Root would get back what is in its bounding set.
     for capability in set(range(41)) - set(left):
         libc.prctl(24, capability, 0, 0, 0)
     capset(*left)
 try:
-    helper, _ = start(uid, uid, socket.if_nametoindex("tun1"), [Family(net, 16, False)])
+    helper, _ = start(uid, uid, socket.if_nametoindex("tun1"), Device((Family(net, 16, False),)))
 except OperatorError as error:
     print(error)
     sys.exit()
 helper.setblocking(True)
-helper.send(wire.request(wire.PUT, ip_address("10.77.3.5")))
+helper.send(wire.Request(wire.PUT, ip_interface("10.77.3.5/16")).encode())
 print(wire.read_answer(helper.recv(600)))
 (pid,) = open("/proc/self/task/%d/children" % os.getpid()).read().split()
 print(open(f"/proc/{pid}/status").read())

@@ -103,10 +103,10 @@ class ValidFiles(Case):
         ipv4, ipv6 = config.networking.ipv4, config.networking.ipv6
         assert ipv4 is not None and ipv6 is not None
         self.assertEqual(ipv4.network_cidr, IPv4Network("10.77.0.0/16"))
-        self.assertEqual(ipv4.node_address_cidr, IPv4Interface("10.77.1.2/24"))
+        self.assertEqual(ipv4.node_address_cidr, (IPv4Interface("10.77.1.2/24"),))
         self.assertTrue(ipv4.enable_broadcast)
         self.assertEqual(ipv6.network_cidr, IPv6Network("fd77::/48"))
-        self.assertEqual(ipv6.node_address_cidr, IPv6Interface("fd77::2/64"))
+        self.assertEqual(ipv6.node_address_cidr, (IPv6Interface("fd77::2/64"),))
         self.assertEqual(config.process.gid, 2000)
         self.assertEqual(config.process.ipc.group.key_range_min, 0x80000000)
         registrations = config.process.timing.registrations
@@ -154,7 +154,7 @@ class ValidFiles(Case):
         new = {"node_name", "secret_file", "secrets", "format", "levels", "admin", "listen", "tls"}
         new |= {"max_nodes_per_source", "memory_budget", "listen_address", "expected_nodes"}
         new |= {"dial_allow", "guard", "allow_overlap", "secret_files", "node_groups", "dns"}
-        new |= {"transport"}
+        new |= {"transport", "mtu", "txqueuelen", "device_helper"}
         tree = yaml.safe_load(ORIGINAL)
         for path in key_paths():
             if new & set(path):

@@ -59,9 +59,11 @@ class Host:
     def _overlays(self) -> list[Overlay]:
         return [
             Overlay(
-                ip_network("10.77.0.0/16"), ip_interface(f"{self.addresses[socket.AF_INET]}/16")
+                ip_network("10.77.0.0/16"), (ip_interface(f"{self.addresses[socket.AF_INET]}/16"),)
             ),
-            Overlay(ip_network("fd77::/48"), ip_interface(f"{self.addresses[socket.AF_INET6]}/48")),
+            Overlay(
+                ip_network("fd77::/48"), (ip_interface(f"{self.addresses[socket.AF_INET6]}/48"),)
+            ),
         ]
 
     def send_to(self, other: Host, join: bool = False) -> None:

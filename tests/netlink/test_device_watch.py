@@ -21,7 +21,7 @@ from tunmesh.netlink.device_watch import PAUSE, PAUSE_AFTER_FAILURE, REST, Devic
 from tunmesh.netlink.overlaps import Overlay
 from tunmesh.netlink.setup import configure
 
-MESH = Overlay(ip_network("10.77.0.0/16"), ip_interface("10.77.0.1/16"))
+MESH = Overlay(ip_network("10.77.0.0/16"), (ip_interface("10.77.0.1/16"),))
 CHANGES = 500
 
 
@@ -58,7 +58,7 @@ class WatchTests(unittest.TestCase):
             configure("tun1", [MESH], 1400)
             self.watch = DeviceWatch(self.loop, "tun1", [MESH], self.work)
             self.addCleanup(self.watch.stop)
-            self.watch.start(lambda: self.told.append(tuple(self.watch.complaints)))
+            self.watch.start(lambda: self.told.append(self.watch.found.all))
             self.loop.read()
 
     def work(self) -> float:

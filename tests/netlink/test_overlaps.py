@@ -9,11 +9,11 @@ from ipaddress import ip_address, ip_interface, ip_network
 from twisted.trial import unittest
 
 from tunmesh.netlink import kernel
-from tunmesh.netlink.device_state import complaints
+from tunmesh.netlink.device_state import compare
 from tunmesh.netlink.kernel import InterfaceAddress, Link, Route, Rule, State
 from tunmesh.netlink.overlaps import Overlay, clash, taken
 
-MESH = Overlay(ip_network("10.77.0.0/16"), ip_interface("10.77.1.1/24"))
+MESH = Overlay(ip_network("10.77.0.0/16"), (ip_interface("10.77.1.1/24"),))
 LOCAL = Rule(4, 0, kernel.TO_TABLE, kernel.TABLE_LOCAL)
 MAIN = Rule(4, 32766, kernel.TO_TABLE, kernel.TABLE_MAIN)
 
@@ -38,23 +38,23 @@ class OverlapTests(unittest.SynchronousTestCase):
 
     def complaints_of(self, *routes: Route, rules: tuple[Rule, ...] = ()) -> tuple[str, ...]:
         state = replace(HEALTHY, routes=HEALTHY.routes + routes, rules=(*rules, *HEALTHY.rules))
-        return complaints("tun1", [MESH], state)
+        return compare("tun1", [MESH], 0, state).all
 
     def test_healthy(self) -> None:
         """A correct state gives no complaint, even if the kernel reports no rules."""
         self.assertEqual(self.complaints_of(), ())
-        self.assertEqual(complaints("tun1", [MESH], replace(HEALTHY, rules=())), ())
+        self.assertEqual(compare("tun1", [MESH], 0, replace(HEALTHY, rules=())).all, ())
         self.assertIsNone(clash("tun1", MESH, HEALTHY))
 
     def test_commands(self) -> None:
         """The commands in the complaints can be run in sequence: none restores a route that an
         earlier one has already restored."""
-        mesh = Overlay(ip_network("10.77.0.0/16"), ip_interface("10.77.1.1/16"))
-        mesh6 = Overlay(ip_network("fd77::/64"), ip_interface("fd77::1/64"))
+        mesh = Overlay(ip_network("10.77.0.0/16"), (ip_interface("10.77.1.1/16"),))
+        mesh6 = Overlay(ip_network("fd77::/64"), (ip_interface("fd77::1/64"),))
         own = InterfaceAddress(5, ip_address("10.77.1.1"), ip_network("10.77.0.0/16"))
         down = State({5: Link(5, "tun1", False)}, (own,), ())
         self.assertEqual(
-            complaints("tun1", [mesh, mesh6], down),
+            compare("tun1", [mesh, mesh6], 0, down).all,
             (
                 "tun1 is down (to mend it: ip link set tun1 up)",
                 "the address fd77::1/64 is gone from tun1 (to mend it: ip -6 address add "
@@ -62,9 +62,9 @@ class OverlapTests(unittest.SynchronousTestCase):
             ),
         )
         up = replace(down, links={5: Link(5, "tun1", True)})
-        (text,) = complaints("tun1", [mesh], up)
+        (text,) = compare("tun1", [mesh], 0, up).all
         self.assertIn("ip route add 10.77.0.0/16 dev tun1 src 10.77.1.1", text)
-        (_, text) = complaints("tun1", [MESH], down)  # its route is not that of an address
+        (_, text) = compare("tun1", [MESH], 0, down).all  # its route is not that of an address
         self.assertIn("ip route add 10.77.0.0/16 dev tun1 src 10.77.1.1", text)
 
     def test_address_elsewhere(self) -> None:
@@ -119,7 +119,7 @@ class OverlapTests(unittest.SynchronousTestCase):
 
     def test_renamed(self) -> None:
         """If the device does not exist under its name, there is one complaint, not many."""
-        (text,) = complaints("tun1", [MESH], State({5: Link(5, "tun2", True)}))
+        (text,) = compare("tun1", [MESH], 0, State({5: Link(5, "tun2", True)})).all
         self.assertIn("there is no interface tun1", text)
 
     def test_equal_route(self) -> None:
@@ -131,7 +131,7 @@ class OverlapTests(unittest.SynchronousTestCase):
 
     def test_own_metric(self) -> None:
         """It is compared with the metric of the mesh's own route, which the kernel chose."""
-        mesh = Overlay(ip_network("fd77::/64"), ip_interface("fd77::1/64"))
+        mesh = Overlay(ip_network("fd77::/64"), (ip_interface("fd77::1/64"),))
         links = {2: Link(2, "eth0", True), 5: Link(5, "tun1", True)}
         for metric, count in ((100, 1), (512, 0)):
             routes = (route("fd77::/64", 5, metric=256), route("fd77::/64", 2, metric=metric))

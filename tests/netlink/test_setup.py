@@ -21,7 +21,7 @@ from tunmesh.dataplane.tun import open_tun
 from tunmesh.errors import OperatorError
 from tunmesh.host.namespaces import Namespace
 from tunmesh.netlink import query, setup
-from tunmesh.netlink.changes import PIECE, SEGMENT
+from tunmesh.netlink.changes import PIECE, SEGMENT, segment
 from tunmesh.netlink.overlaps import Overlay
 from tunmesh.netlink.setup import check, configure, guarded, put_guard, remark, remove_guard
 from tunmesh.wire.datagrams import MAX_DATAGRAM
@@ -30,7 +30,7 @@ reactor: Any = trial_reactor
 
 
 def overlay(address: str, network: str) -> Overlay:
-    return Overlay(ip_network(network), ip_interface(address))
+    return Overlay(ip_network(network), (ip_interface(address),))
 
 
 class NamespaceCase(unittest.TestCase):
@@ -324,7 +324,7 @@ class ConfigureTests(NamespaceCase):
         )
         with self.pod:
             found = netns.segments("tun1")
-        ipv4, ipv6 = SEGMENT[4], SEGMENT[6]
+        ipv4, ipv6 = segment(4, 1400), segment(6, 1400)
         self.assertEqual(
             found,
             {
@@ -357,8 +357,8 @@ class ConfigureTests(NamespaceCase):
         nothing that is sent there leaves by the default route."""
         self.assertEqual(self.route_to("10.77.9.9")[0], "eth0")
         self.configure(
-            Overlay(ip_network("10.77.0.0/16"), None, broadcast=True),
-            Overlay(ip_network("fd77::/48"), None),
+            Overlay(ip_network("10.77.0.0/16"), (), broadcast=True),
+            Overlay(ip_network("fd77::/48")),
         )
         self.assertEqual(self.addresses(), [])
         self.assertEqual(self.route_to("10.77.9.9")[0], "tun1")

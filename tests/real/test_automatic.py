@@ -197,9 +197,7 @@ class Helper(AutomaticCase):
         await node.logged("privileges", capabilities=0)
         os.kill(self.helper_of(node), signal.SIGKILL)
         lost = await node.logged("helper_lost")
-        self.assertEqual(
-            lost["why"], "the helper process that puts addresses on the device is gone"
-        )
+        self.assertEqual(lost["why"], "the helper process for the device is gone")
         await node.logged("leaving")
         self.assertEqual(await node.ended, 1)
         self.assertEqual(len(node.all_logged("helper_lost")), 1)

@@ -1,1 +1,1 @@
-"""The helper process that puts automatic addresses on the tun, and the node's side of it."""
+"""The helper process that changes the tun while the node runs, and the node's side of it."""

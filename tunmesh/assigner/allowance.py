@@ -1,8 +1,9 @@
 """What the helper may do for the node: the rules by which each request is judged.
 
 The process that asks reads bytes from the network, and so it may be in the hands of an attacker.
-With these rules the most that it gains is what any member of the mesh has: an address of the mesh's
-own network, on the tun of this node.
+With these rules the most that it gains is what any member of the mesh has: addresses of the mesh's
+own networks, on the tun of this node, whose MTU and queue it may choose within the bounds of the
+config. All else was told before the node had a connection to anybody, and does not change.
 """
 
 from __future__ import annotations
@@ -11,37 +12,73 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import NamedTuple
 
 from tunmesh.addresses import Address, Interface, Network, standing_for
-from tunmesh.assigner.wire import PUT
+from tunmesh.assigner.wire import LINK, PUT, RESTORE, Request
+from tunmesh.netlink.changes import MAX_MTU, MAX_QUEUE, MIN_MTU, MIN_MTU_IPV6
 
-AT_A_TIME = 2  # addresses of one family: the new one is put before the old one is taken off
+AUTOMATIC_AT_A_TIME = 2  # of one family: the new one is put before the old one is taken off
+STATIC_AT_A_TIME = 16  # twice what a node may have, for the same reason
 
 
 class Family(NamedTuple):
-    """One family whose address is automatic."""
+    """One family of the mesh on the device."""
 
     network: Network
-    prefix: int  # of the local subnet
+    prefix: int  # of the automatic address; 0: its addresses are static
     broadcast: bool  # whether the network's broadcast address is to be one for the kernel
     reserved: tuple[Address, ...] = ()  # addresses that no node may have
+    addresses: tuple[Interface, ...] = ()  # static ones: the device has them from the start
 
     @classmethod
     def parse(cls, text: str) -> Family:
         """The reverse of str()."""
-        network, prefix, broadcast, *reserved = text.split(",")
+        network, prefix, broadcast, reserved, addresses = text.split(",")
         return cls(
-            ip_network(network), int(prefix), broadcast == "1", tuple(map(ip_address, reserved))
+            ip_network(network),
+            int(prefix),
+            broadcast == "1",
+            tuple(map(ip_address, reserved.split())),
+            tuple(map(ip_interface, addresses.split())),
         )
 
     def __str__(self) -> str:
-        return ",".join(map(str, (self.network, self.prefix, int(self.broadcast), *self.reserved)))
+        plain = (str(self.network), str(self.prefix), str(int(self.broadcast)))
+        lists = (" ".join(map(str, each)) for each in (self.reserved, self.addresses))
+        return ",".join((*plain, *lists))
+
+    @property
+    def is_automatic(self) -> bool:
+        return bool(self.prefix)
+
+
+class Device(NamedTuple):
+    """How the device is to be: what the helper is told at the start."""
+
+    families: tuple[Family, ...]
+    mtu: int = 1500
+    queue: int = 0  # its txqueuelen; 0: the kernel's
+
+    @classmethod
+    def parse(cls, mtu: str, queue: str, *families: str) -> Device:
+        """The reverse of `arguments`."""
+        return cls(tuple(map(Family.parse, families)), int(mtu), int(queue))
+
+    @property
+    def arguments(self) -> list[str]:
+        return [str(self.mtu), str(self.queue), *map(str, self.families)]
 
 
 class Allowance:
-    """Judges requests; `held` are the addresses that were put and not taken off."""
+    """Judges requests, and keeps how the device is to be. `held` are the addresses that it should
+    have: those that it was set up with, and what was put and not taken off."""
 
-    def __init__(self, families: list[Family]) -> None:
-        self._families = {family.network.version: family for family in families}
-        self.held: list[Interface] = []
+    def __init__(self, device: Device) -> None:
+        self._families = {family.network.version: family for family in device.families}
+        self.mtu, self.queue = device.mtu, device.queue
+        self.held = [address for family in device.families for address in family.addresses]
+
+    @property
+    def families(self) -> list[Family]:
+        return list(self._families.values())
 
     def family_of(self, address: Address | Interface) -> Family:
         """The family of an address that was allowed."""
@@ -51,28 +88,52 @@ class Allowance:
         """The addresses of one family that are held."""
         return [one for one in self.held if one.version == version]
 
-    def judge(self, what: int, address: Address) -> Interface:
-        """The address with its prefix, if the request is allowed. Raises ValueError."""
-        family = self._families.get(address.version)
+    def judge(self, asked: Request) -> None:
+        """Raises ValueError if the request is not allowed."""
+        if asked.interface is not None:
+            self._judge_address(asked.what, asked.interface)
+        elif asked.what == LINK:
+            self._judge_link(asked.mtu, asked.queue)
+        elif asked.what != RESTORE:
+            raise ValueError("a request for something that the helper does not do")
+
+    def done(self, asked: Request) -> None:
+        """An allowed request was carried out."""
+        own = asked.interface
+        if own is not None:
+            if asked.what != PUT:
+                self.held.remove(own)
+            elif own not in self.held:
+                self.held.append(own)
+        elif asked.what == LINK:
+            self.mtu = asked.mtu or self.mtu
+            self.queue = asked.queue or self.queue
+
+    def _judge_address(self, what: int, own: Interface) -> None:
+        address, family = own.ip, self._families.get(own.version)
         if family is None:
-            raise ValueError(f"{address}: this node has no automatic IPv{address.version} address")
-        own = ip_interface(f"{address}/{family.prefix}")
+            raise ValueError(f"{address}: this node has no IPv{own.version} in the mesh")
         if what != PUT:
             if own not in self.held:
-                raise ValueError(f"{address} was not put by this helper")
-            return own
+                raise ValueError(f"{own} is not an address that this helper has put")
+            return
+        prefix, least = own.network.prefixlen, family.network.prefixlen
+        if family.is_automatic and prefix != family.prefix:
+            raise ValueError(f"{own} has a prefix of {prefix} and not of {family.prefix}")
+        if prefix < least:
+            raise ValueError(f"{own} has a prefix of {prefix}, shorter than {least}")
         for around in (family.network, own.network):
             if address not in around or address in standing_for(around):
                 raise ValueError(f"{address} is not an address for a node in {around}")
         if address in family.reserved:
             raise ValueError(f"{address} is reserved")
-        if own not in self.held and len(self.of_version(address.version)) >= AT_A_TIME:
-            raise ValueError(f"there are {AT_A_TIME} addresses of IPv{address.version} already")
-        return own
+        most = AUTOMATIC_AT_A_TIME if family.is_automatic else STATIC_AT_A_TIME
+        if own not in self.held and len(self.of_version(own.version)) >= most:
+            raise ValueError(f"there are {most} addresses of IPv{own.version} already")
 
-    def done(self, what: int, own: Interface) -> None:
-        """An allowed request was carried out."""
-        if own in self.held:
-            self.held.remove(own)
-        if what == PUT:
-            self.held.append(own)
+    def _judge_link(self, mtu: int, queue: int) -> None:
+        least = MIN_MTU_IPV6 if 6 in self._families else MIN_MTU
+        if mtu and not least <= mtu <= MAX_MTU:
+            raise ValueError(f"an MTU of {mtu} is not within {least} and {MAX_MTU}")
+        if queue > MAX_QUEUE:
+            raise ValueError(f"a txqueuelen of {queue} is more than {MAX_QUEUE}")

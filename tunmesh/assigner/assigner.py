@@ -15,17 +15,18 @@ from zope.interface import implementer
 
 from tunmesh.addresses import Interface
 from tunmesh.assigner import wire
+from tunmesh.assigner.wire import Request
 from tunmesh.errors import OperatorError
 
 PATIENCE = 30.0  # seconds; an answer takes a millisecond, or some seconds on a machine that is busy
-_GONE = "the helper process that puts addresses on the device is gone"
+_GONE = "the helper process for the device is gone"
 
 
 @implementer(IReadDescriptor)
 class HelpedAssigner:
-    """Puts addresses on the device, and takes them off, through the helper at the other end of
-    `helper`, a socket of assigner.start. `lost(why)` is called, once, when the helper is gone: it
-    cannot be started again, since the node has given up what that would need."""
+    """Changes the device through the helper at the other end of `helper`, a socket of
+    assigner.start. `lost(why)` is called, once, when the helper is gone: it cannot be started
+    again, since the node has given up what that would need."""
 
     def __init__(self, reactor: Any, helper: socket.socket, lost: Callable[[str], None]) -> None:
         self._reactor = reactor
@@ -36,11 +37,21 @@ class HelpedAssigner:
 
     def put(self, interface: Interface) -> Deferred[None]:
         """The device has this address, and packets reach it, when the Deferred fires."""
-        return self._ask(wire.PUT, interface, f"put {interface} on the device")
+        return self._ask(Request(wire.PUT, interface), f"put {interface} on the device")
 
     def take_off(self, interface: Interface) -> Deferred[None]:
         """The device has this address no longer when the Deferred fires."""
-        return self._ask(wire.TAKE_OFF, interface, f"take {interface} off the device")
+        return self._ask(Request(wire.TAKE_OFF, interface), f"take {interface} off the device")
+
+    def set_link(self, mtu: int, queue: int) -> Deferred[None]:
+        """The device has this MTU and txqueuelen (0: as it is) when the Deferred fires."""
+        words = f"give the device an MTU of {mtu}"
+        words += f" and a txqueuelen of {queue}" if queue else ""
+        return self._ask(Request(wire.LINK, None, mtu, queue), words)
+
+    def restore(self) -> Deferred[None]:
+        """The device is up, with all its addresses and routes, when the Deferred fires."""
+        return self._ask(Request(wire.RESTORE), "put back what was taken from the device")
 
     def stop(self) -> None:
         """Let the helper end. May be called twice; requests that wait are never answered."""
@@ -48,10 +59,10 @@ class HelpedAssigner:
         self._close()
         self._waiting.clear()
 
-    def _ask(self, what: int, interface: Interface, words: str) -> Deferred[None]:
+    def _ask(self, asked: Request, words: str) -> Deferred[None]:
         answered: Deferred[None] = Deferred()
         try:
-            self._helper.send(wire.request(what, interface.ip))
+            self._helper.send(asked.encode())
         except OSError:  # it is gone, or hundreds of requests wait: nobody can go on from there
             answered.errback(OperatorError(f"cannot {words}: {_GONE}"))
             return answered

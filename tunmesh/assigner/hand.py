@@ -1,11 +1,15 @@
-"""Changes the addresses of one device: what the helper does once a request is allowed.
+"""Changes one device: what the helper does once a request is allowed.
 
 Taking the last IPv4 address off a device takes away all its routes, and taking off the first of two
 in one subnet takes away the second as well (unless net.ipv4.conf.*.promote_secondaries is set). So
 what should remain is put back at once.
 
+The kernel takes IPv6 away from a device whose MTU is below 1,280, with all that it knew. When the
+MTU is large enough again, it begins anew, and makes a link-local address unless the device is down
+until it was told not to.
+
 Sources: rtnetlink(7), inet_del_ifa in net/ipv4/devinet.c, fib_inetaddr_event in
-net/ipv4/fib_frontend.c, addrconf_dad_work in net/ipv6/addrconf.c.
+net/ipv4/fib_frontend.c, addrconf_dad_work and addrconf_notify in net/ipv6/addrconf.c.
 """
 
 from __future__ import annotations
@@ -14,9 +18,12 @@ import errno
 import os
 import socket
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 
-from tunmesh.addresses import Interface
-from tunmesh.assigner.allowance import Allowance
+from tunmesh.addresses import Interface, firsts
+from tunmesh.assigner.allowance import Allowance, Family
+from tunmesh.assigner.wire import PUT, Request
 from tunmesh.netlink import changes, messages
 
 _CHUNK = 1 << 14
@@ -31,34 +38,72 @@ class Hand:
     def __init__(self, index: int, allowance: Allowance) -> None:
         self._index = index
         self._allowance = allowance
+        self._mtu = allowance.mtu  # what routes go by
         self._sequence = 0
         self._asked = _open(0)
         self._news = _open(changes.IPV6_ROUTE_NEWS)
 
-    def put(self, own: Interface) -> None:
-        """Put an address and its routes on the device; returns when packets reach it. Raises
+    def carry_out(self, asked: Request) -> None:
+        """Do what was asked, and was allowed. Returns when packets reach the addresses. Raises
         OSError."""
-        family = self._allowance.family_of(own)
-        self._change(changes.put_address(self._next(), self._index, own))
-        self._change(changes.put_subnet(self._next(), self._index, own))
-        broadcast = family.network.broadcast_address
-        if family.broadcast and broadcast != own.network.broadcast_address:
-            self._change(changes.put_broadcast(self._next(), self._index, broadcast, own.ip))
-        self._change(changes.put_route(self._next(), self._index, family.network))
-        self._await_usable(own)
+        allowance, own = self._allowance, asked.interface
+        if own is None:
+            self._set_link(asked.mtu or allowance.mtu, asked.queue or allowance.queue)
+            self._mtu = asked.mtu or allowance.mtu
+            for family in allowance.families:
+                self._put(family, allowance.of_version(family.network.version))
+            return
+        held = [each for each in allowance.of_version(own.version) if each != own]
+        if asked.what == PUT:
+            held.append(own)
+        else:
+            self._take_off(own)
+        self._put(allowance.family_of(own), held)
 
-    def take_off(self, own: Interface) -> None:
-        """Take an address and its routes off the device. Raises OSError."""
+    def _put(self, family: Family, held: Sequence[Interface]) -> None:
+        """Let the device have these addresses of a family, and their routes."""
+        index, network = self._index, family.network
+        for own in held:
+            self._change(changes.put_address(self._next(), index, own, family.broadcast))
+        for own in firsts(held):
+            self._change(changes.put_subnet(self._next(), index, own, self._mtu))
+        last = network.broadcast_address
+        if held and family.broadcast and last not in [o.network.broadcast_address for o in held]:
+            self._change(changes.put_broadcast(self._next(), index, last, held[0].ip))
+        if family.is_automatic or network not in [own.network for own in held]:
+            source = None if family.is_automatic or not held else held[0].ip
+            self._change(changes.put_route(self._next(), index, network, self._mtu, source))
+        for own in held:
+            self._await_usable(own)
+
+    def _take_off(self, own: Interface) -> None:
         try:
             self._change(changes.take_off_address(self._next(), self._index, own))
         except OSError as error:
             if error.errno != errno.EADDRNOTAVAIL:  # somebody else has done it
                 raise
-        for other in self._allowance.of_version(own.version):
-            if other != own:
-                self.put(other)
-        network = self._allowance.family_of(own).network
-        self._change(changes.put_route(self._next(), self._index, network))
+
+    def _set_link(self, mtu: int, queue: int) -> None:
+        """Let the device be up, with this MTU and txqueuelen, and as at the start otherwise."""
+        index = self._index
+        has_ipv6 = any(family.network.version == 6 for family in self._allowance.families)
+        is_anew = has_ipv6 and not self._forgo_link_local()
+        self._change(changes.set_link(self._next(), index, not is_anew, mtu, queue))
+        if is_anew:
+            self._forgo_link_local()
+            self._change(changes.set_link(self._next(), index, True))
+        with suppress(OSError):  # it only saves time
+            self._change(changes.limit_pieces(self._next(), index))
+
+    def _forgo_link_local(self) -> bool:
+        """False if the device has no IPv6 now."""
+        try:
+            self._change(changes.forgo_link_local(self._next(), self._index))
+        except OSError as error:
+            if error.errno != errno.EAFNOSUPPORT:
+                raise
+            return False
+        return True
 
     def _next(self) -> int:
         self._sequence += 1

@@ -2,7 +2,7 @@
 
     node, no capabilities ── put this address ──> helper, NET_ADMIN ── netlink ──> kernel
       │                   <── done, or why not ──┘
-      └ reads the network                          reads nothing but these 18 bytes
+      └ reads the network                          reads nothing but these few bytes
 
 It is another program, not a copy of the node: so it has none of the node's secrets in its memory,
 other addresses in it, and a tenth of its size. It starts as root, since the user that it becomes
@@ -13,7 +13,7 @@ attached to, and may make only the system calls of host.seccomp.ALLOWED.
 It ends with its node: then the socket is at its end. Signals do not reach it (assigner.start),
 since a node that is told to end still has to leave its mesh.
 
-It imports little, as its memory counts for every node that has an automatic address.
+It imports little, as its memory counts for every node that has one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import sys
 import time
 
 from tunmesh.assigner import wire
-from tunmesh.assigner.allowance import Allowance, Family
+from tunmesh.assigner.allowance import Allowance, Device
 from tunmesh.assigner.hand import Hand
 from tunmesh.errors import OperatorError
 from tunmesh.host import privileges, seccomp
@@ -37,12 +37,12 @@ BURST, RATE = 20, 5.0
 
 
 def main(arguments: list[str]) -> int:
-    """`arguments`: uid, gid, the index of the device, and each family. Standard input is the
-    socket. Returns the exit code."""
-    uid, gid, index, *families = arguments
+    """`arguments`: uid, gid, the index of the device, and those of allowance.Device. Standard input
+    is the socket. Returns the exit code."""
+    uid, gid, index, *device = arguments
     node = socket.socket(fileno=0)
     os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    allowance = Allowance(list(map(Family.parse, families)))
+    allowance = Allowance(Device.parse(*device))
     try:
         hand = Hand(int(index), allowance)
         os.close(1)
@@ -60,7 +60,7 @@ def serve(node: socket.socket, allowance: Allowance, hand: Hand) -> None:
     """Answer requests until the node is gone. One that asks too often waits."""
     bucket = TokenBucket(BURST, RATE, time.monotonic())
     try:
-        while asked := node.recv(wire.SIZE + 1):  # more than that is cut off
+        while asked := node.recv(wire.MAX_REQUEST + 1):  # more than that is cut off
             time.sleep(bucket.wait(time.monotonic()))
             bucket.take(time.monotonic())
             node.send(_answer(asked, allowance, hand))
@@ -68,20 +68,17 @@ def serve(node: socket.socket, allowance: Allowance, hand: Hand) -> None:
         pass
 
 
-def _answer(asked: bytes, allowance: Allowance, hand: Hand) -> bytes:
+def _answer(data: bytes, allowance: Allowance, hand: Hand) -> bytes:
     try:
-        what, address = wire.read_request(asked)
-        own = allowance.judge(what, address)
+        asked = wire.read_request(data)
+        allowance.judge(asked)
     except ValueError as error:
         return wire.answer(errno.EPERM, str(error))
     try:
-        if what == wire.PUT:
-            hand.put(own)
-        else:
-            hand.take_off(own)
+        hand.carry_out(asked)
     except OSError as error:
         return wire.answer(error.errno or errno.EIO, error.strerror or str(error))
-    allowance.done(what, own)
+    allowance.done(asked)
     return wire.answer(0)
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import tunmesh
 from tunmesh.assigner import wire
-from tunmesh.assigner.allowance import Family
+from tunmesh.assigner.allowance import Device
 from tunmesh.errors import OperatorError
 from tunmesh.host import privileges
 
@@ -21,11 +21,12 @@ _PROGRAM = "assigner/__main__.py"
 _DEADLINE = 60.0  # seconds; it is a tenth of one on an idle machine
 
 
-def start(uid: int, gid: int, index: int, families: Sequence[Family]) -> tuple[socket.socket, str]:
-    """Start the helper for the device with this index. Returns the socket to it, and why its system
-    calls are not filtered ("" if they are). Raises OperatorError."""
+def start(uid: int, gid: int, index: int, device: Device) -> tuple[socket.socket, str]:
+    """Start the helper for the device with this index, which is set up as `device` says. Returns
+    the socket to it, and why its system calls are not filtered ("" if they are). Raises
+    OperatorError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    arguments = [str(uid), str(gid), str(index), *map(str, families)]
+    arguments = [str(uid), str(gid), str(index), *device.arguments]
     if os.fork() == 0:
         _become(theirs, arguments)
     theirs.close()
@@ -35,12 +36,11 @@ def start(uid: int, gid: int, index: int, families: Sequence[Family]) -> tuple[s
     except (OSError, ValueError):
         ours.close()
         raise OperatorError(
-            "the helper process that puts addresses on the device does not start: "
-            "see what it wrote to standard error"
+            "the helper process for the device does not start: see what it wrote to standard error"
         ) from None
     if code:
         ours.close()
-        raise OperatorError(f"the helper process that puts addresses on the device: {why}")
+        raise OperatorError(f"the helper process for the device: {why}")
     ours.setblocking(False)
     return ours, why
 

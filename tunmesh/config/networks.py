@@ -18,11 +18,11 @@ from ipaddress import (
 )
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainValidator, ValidationInfo
+from pydantic import BeforeValidator, PlainSerializer, PlainValidator, ValidationInfo
 
 from tunmesh.addresses import standing_for
 from tunmesh.config.section import Kind, wrong
-from tunmesh.config.types import AS_TEXT, text_of
+from tunmesh.config.types import text_of
 from tunmesh.config.values import Automatic
 
 _AUTOMATIC = re.compile(r"auto(?:/([0-9]{1,3}))?")
@@ -51,21 +51,42 @@ def _cidr(kind: Callable[[str], Any], expected: str) -> BeforeValidator:
     return BeforeValidator(_cidr_of(kind, expected))
 
 
-def _node_address(kind: Callable[[str], Any], expected: str) -> PlainValidator:
-    """An address of the network that is the key `network_cidr` beside it, or an automatic one."""
+def _node_addresses(kind: Callable[[str], Any], expected: str) -> PlainValidator:
+    """Addresses of the network that is the key `network_cidr` beside it, or an automatic one."""
     parse = _cidr_of(kind, f"auto, or {expected}")
+    parse_one = _cidr_of(kind, expected)
 
-    def address(value: object, info: ValidationInfo) -> Any:
+    def addresses(value: object, info: ValidationInfo) -> Any:
         network = info.data.get("network_cidr")  # None: it has a problem of its own
         found = _AUTOMATIC.fullmatch(value) if isinstance(value, str) else None
         if found is not None:
             return _automatic(found[1], network)
-        own = parse(value)
-        if network is not None:
-            _check_node_address(own, network)
+        if not isinstance(value, list | tuple):
+            return (_checked(parse(value), network),)
+        own = tuple(_checked(_listed(each, parse_one), network) for each in value)
+        if not own:
+            raise ValueError("must be one address or more, not an empty list")
+        twice = next((each for each in own if [o.ip for o in own].count(each.ip) > 1), None)
+        if twice is not None:
+            raise ValueError(f"must be different addresses, and {twice.ip} is there twice")
         return own
 
-    return PlainValidator(address)
+    return PlainValidator(addresses)
+
+
+def _listed(value: object, parse: Callable[[object], Any]) -> Any:
+    if isinstance(value, str) and _AUTOMATIC.fullmatch(value):
+        raise ValueError(
+            f"must be a list of assigned addresses, or {value} alone: an automatic address cannot "
+            "be one of several"
+        )
+    return parse(value)
+
+
+def _shown(value: Automatic | tuple[IPv4Interface | IPv6Interface, ...]) -> str | list[str]:
+    if isinstance(value, Automatic):
+        return str(value)
+    return str(value[0]) if len(value) == 1 else [str(each) for each in value]
 
 
 def _automatic(prefix: str | None, network: IPv4Network | IPv6Network | None) -> Automatic:
@@ -81,9 +102,9 @@ def _automatic(prefix: str | None, network: IPv4Network | IPv6Network | None) ->
     return Automatic(length)
 
 
-def _check_node_address(
-    address: IPv4Interface | IPv6Interface, network: IPv4Network | IPv6Network
-) -> None:
+def _checked(address: Any, network: IPv4Network | IPv6Network | None) -> Any:
+    if network is None:
+        return address
     if address.ip not in network:
         raise ValueError(wrong(f"an address inside network_cidr {network}", str(address)))
     if address.network.prefixlen < network.prefixlen:
@@ -95,6 +116,14 @@ def _check_node_address(
                     f"an address for a node, which {address.ip} in {around} cannot be", str(address)
                 )
             )
+    return address
+
+
+def _one_or_more(pattern: str) -> dict[str, Any]:
+    """The JSON schema of addresses of this form, or an automatic one."""
+    one = text_of(f"{pattern}|{_AUTOMATIC.pattern}")
+    several = {"type": "array", "minItems": 1, "items": text_of(pattern)}
+    return {"anyOf": [one, several]}
 
 
 Ipv4Network = Annotated[
@@ -102,22 +131,22 @@ Ipv4Network = Annotated[
     _cidr(IPv4Network, "an IPv4 network such as 10.77.0.0/16"),
     Kind("IPv4 network", text_of(_V4)),
 ]
-Ipv4Address = Annotated[
-    IPv4Interface | Automatic,
-    _node_address(IPv4Interface, "an IPv4 address such as 10.77.0.1/24"),
-    AS_TEXT,
-    Kind("IPv4 address with prefix, or auto", text_of(f"{_V4}|{_AUTOMATIC.pattern}")),
+Ipv4Addresses = Annotated[
+    Automatic | tuple[IPv4Interface, ...],
+    _node_addresses(IPv4Interface, "an IPv4 address such as 10.77.0.1/24"),
+    PlainSerializer(_shown),
+    Kind("IPv4 address with prefix, a list of them, or auto", _one_or_more(_V4)),
 ]
 Ipv6Network = Annotated[
     IPv6Network,
     _cidr(IPv6Network, "an IPv6 network such as fd77::/48"),
     Kind("IPv6 network", text_of(_V6)),
 ]
-Ipv6Address = Annotated[
-    IPv6Interface | Automatic,
-    _node_address(IPv6Interface, "an IPv6 address such as fd77::1/64"),
-    AS_TEXT,
-    Kind("IPv6 address with prefix, or auto", text_of(f"{_V6}|{_AUTOMATIC.pattern}")),
+Ipv6Addresses = Annotated[
+    Automatic | tuple[IPv6Interface, ...],
+    _node_addresses(IPv6Interface, "an IPv6 address such as fd77::1/64"),
+    PlainSerializer(_shown),
+    Kind("IPv6 address with prefix, a list of them, or auto", _one_or_more(_V6)),
 ]
 AnyNetwork = Annotated[
     IPv4Network | IPv6Network,

@@ -60,6 +60,9 @@ NO_EFFECT: dict[str, Any] = {"no_effect": True}
 RELOADED: dict[str, Any] = {"reloaded": True}
 """Marks a key, or a section with all that is in it, that a running node reads anew."""
 
+RELOADED_BY_HELPER: dict[str, Any] = {"reloaded": "helper"}
+"""Marks a key that a running node reads anew if it has a helper process (tunmesh.assigner)."""
+
 
 def is_node_name(text: str) -> bool:
     """Whether a node may have this name."""

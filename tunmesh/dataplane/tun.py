@@ -26,6 +26,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
@@ -52,6 +53,7 @@ _TUNSETIFF = 0x400454CA
 _TUNSETOFFLOAD = 0x400454D0
 _TUNSETVNETHDRSZ = 0x400454D8
 _TUNSETVNETLE = 0x400454DC
+_SIOCSIFMTU = 0x8922
 
 _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
@@ -114,6 +116,16 @@ def open_tun(name: str, device: str = "/dev/net/tun") -> int:
         os.close(fd)
         raise OperatorError(_why_not_created(name, device, error)) from None
     return fd
+
+
+def set_mtu(name: str, mtu: int) -> None:
+    """Give an interface another MTU. Raises OperatorError."""
+    request = struct.pack("16si20x", _encoded(name), mtu)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            fcntl.ioctl(any_socket, _SIOCSIFMTU, request)
+    except OSError as error:
+        raise OperatorError(f"{name} cannot have an MTU of {mtu}: {error.strerror}") from None
 
 
 def _encoded(name: str) -> bytes:

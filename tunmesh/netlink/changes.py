@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import struct
 
-from tunmesh.addresses import Address, Interface, Network
+from tunmesh.addresses import Address, Interface, Network, has_broadcast
 from tunmesh.netlink.messages import (
     ADDRESS,
     ERROR,
     HEADER,
     IPV4,
     IPV6,
+    LINK,
     NEW_ADDRESS,
     NEW_ROUTE,
     ROUTE,
@@ -28,14 +29,21 @@ from tunmesh.netlink.messages import (
     message,
 )
 
+# What a device may have as its MTU: the least that IPv4 and IPv6 demand (RFC 791, RFC 8200 section
+# 5), and the most that Linux gives one with a link-layer header.
+MIN_MTU, MIN_MTU_IPV6, MAX_MTU = 576, 1280, 65_521
+# Its txqueuelen at most: the kernel keeps so many packets, of up to 64 KiB, and charges nobody.
+MAX_QUEUE = 10_000
+
 # Of the route to the network of a family whose address is automatic: one more than that of the
 # route that the kernel makes with an address (IPv4), and the kernel's default (IPv6).
 ROUTE_METRIC = {4: 1, 6: 1024}
+STATIC_METRIC = {4: 0, 6: 1024}  # of that to the network of a family whose addresses are static
 SUBNET_METRIC = {4: 0, 6: 256}  # of the route that the kernel makes with an address
-# Bytes of a TCP segment that nodes ask others to send at most (RTAX_ADVMSS), with options: so that
-# one segment fills one datagram (wire.datagrams) on a path whose MTU is 1,500. A segment in two
-# datagrams is lost twice as often. Headers in the datagram: 28 + 36, 10, 40 or 60.
-SEGMENT = {4: 1500 - 28 - 36 - 10 - 40, 6: 1500 - 28 - 36 - 10 - 60}
+_HEADERS = {4: 40, 6: 60}  # bytes of IP and TCP headers, without options
+# Of a TCP segment, with options: so that one fills one datagram (wire.datagrams) on a path whose
+# MTU is 1,500. Headers in the datagram: 28 + 36, 10, and those above.
+SEGMENT = {version: 1500 - 28 - 36 - 10 - headers for version, headers in _HEADERS.items()}
 # Bytes of TCP that the kernel hands to a node in one piece at most (IFLA_GSO_MAX_SIZE): no more
 # segments than leave in one send of datagrams (65,507 bytes). A few more would cost a send and a
 # receipt of their own, a tenth of the time of all. 321: what the kernel reserves for headers
@@ -43,22 +51,60 @@ SEGMENT = {4: 1500 - 28 - 36 - 10 - 40, 6: 1500 - 28 - 36 - 10 - 60}
 PIECE = 65_507 // (1500 - 28) * (SEGMENT[4] - 12) + 321
 IPV6_ROUTE_NEWS = 0x400  # RTMGRP_IPV6_ROUTE
 
-_DELETE_ADDRESS = 21
+_SET_LINK, _DELETE_ADDRESS = 16, 21  # RTM_NEWLINK, RTM_DELADDR
 _ACKNOWLEDGE, _REPLACE, _CREATE = 0x4, 0x100, 0x400
 _PUT = _ACKNOWLEDGE | _CREATE | _REPLACE
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _IFA_F_NODAD = 0x02  # the roster handles duplicates
 _RTA_DESTINATION, _RTA_INTERFACE, _RTA_PRIORITY, _RTA_SOURCE, _RTA_METRICS = 1, 4, 6, 7, 8
 _RTAX_ADVMSS = 8
+_IFLA_MTU, _IFLA_QUEUE, _IFLA_FAMILIES, _IFLA_GSO_MAX_SIZE = 4, 13, 26, 41
+_IFLA_INET6_ADDR_GEN_MODE, _GEN_MODE_NONE = 8, b"\1"
+_UP = 1  # IFF_UP
 _UNIVERSE, _LINK = 0, 253  # RT_SCOPE_*
 _KERNEL, _STATIC = 2, 4  # RTPROT_*
 _MAIN, _LOCAL_TABLE = 254, 255
 _UNICAST, _LOCAL, _BROADCAST = 1, 2, 3  # RTN_*
+_U32 = struct.Struct("=I")
 
 
-def put_address(sequence: int, index: int, address: Interface) -> bytes:
-    """Let the interface have this address."""
-    return message(NEW_ADDRESS, _PUT, sequence, _address(index, address, _IFA_F_NODAD))
+def segment(version: int, mtu: int) -> int:
+    """Bytes of a TCP segment that a node asks others to send it at most (RTAX_ADVMSS), with
+    options: no more than its device takes. A segment in two datagrams is lost twice as often."""
+    return min(SEGMENT[version], mtu - _HEADERS[version])
+
+
+def set_link(sequence: int, index: int, is_up: bool, mtu: int = 0, queue: int = 0) -> bytes:
+    """Let the interface be up or down, with this MTU and txqueuelen; 0: as it is."""
+    body = LINK.pack(0, 0, index, _UP if is_up else 0, _UP)
+    if mtu:
+        body += attribute(_IFLA_MTU, _U32.pack(mtu))
+    if queue:
+        body += attribute(_IFLA_QUEUE, _U32.pack(queue))
+    return message(_SET_LINK, _ACKNOWLEDGE, sequence, body)
+
+
+def limit_pieces(sequence: int, index: int) -> bytes:
+    """Let the kernel hand over TCP data in pieces of this size at most. Old kernels refuse."""
+    body = LINK.pack(0, 0, index, 0, 0) + attribute(_IFLA_GSO_MAX_SIZE, _U32.pack(PIECE))
+    return message(_SET_LINK, _ACKNOWLEDGE, sequence, body)
+
+
+def forgo_link_local(sequence: int, index: int) -> bytes:
+    """Let the interface make no link-local address of its own. The kernel refuses with
+    EAFNOSUPPORT while the interface has no IPv6, as after an MTU below 1,280."""
+    inet6 = attribute(IPV6, attribute(_IFLA_INET6_ADDR_GEN_MODE, _GEN_MODE_NONE))
+    body = LINK.pack(0, 0, index, 0, 0) + attribute(_IFLA_FAMILIES, inet6)
+    return message(_SET_LINK, _ACKNOWLEDGE, sequence, body)
+
+
+def put_address(sequence: int, index: int, address: Interface, broadcast: bool = False) -> bytes:
+    """Let the interface have this address. With `broadcast`, and if its subnet has a broadcast
+    address, that is what programs are told who ask for the interface's (SIOCGIFBRDADDR)."""
+    body = _address(index, address, _IFA_F_NODAD)
+    if broadcast and has_broadcast(address.network):
+        body += attribute(_IFA_BROADCAST, address.network.broadcast_address.packed)
+    return message(NEW_ADDRESS, _PUT, sequence, body)
 
 
 def take_off_address(sequence: int, index: int, address: Interface) -> bytes:
@@ -66,17 +112,23 @@ def take_off_address(sequence: int, index: int, address: Interface) -> bytes:
     return message(_DELETE_ADDRESS, _ACKNOWLEDGE, sequence, _address(index, address, 0))
 
 
-def put_route(sequence: int, index: int, network: Network) -> bytes:
-    """Route a network of the mesh to the interface, with or without an address."""
-    return _unicast(sequence, index, network, ROUTE_METRIC[network.version])
+def put_route(
+    sequence: int, index: int, network: Network, mtu: int, source: Address | None = None
+) -> bytes:
+    """Route a network of the mesh to the interface; packets leave from `source`. Without one: from
+    whichever address the interface has, if it has any."""
+    if source is None:
+        return _unicast(sequence, index, network, mtu, ROUTE_METRIC[network.version])
+    metric = STATIC_METRIC[network.version]
+    return _unicast(sequence, index, network, mtu, metric, attribute(_RTA_SOURCE, source.packed))
 
 
-def put_subnet(sequence: int, index: int, address: Interface) -> bytes:
+def put_subnet(sequence: int, index: int, address: Interface, mtu: int) -> bytes:
     """Let the kernel's route to the subnet of an address of the interface say how large segments
     should be."""
     metric = SUBNET_METRIC[address.version]
     source = attribute(_RTA_SOURCE, address.ip.packed) if address.version == 4 else b""
-    return _unicast(sequence, index, address.network, metric, source, _KERNEL)
+    return _unicast(sequence, index, address.network, mtu, metric, source, _KERNEL)
 
 
 def put_broadcast(sequence: int, index: int, destination: Address, source: Address) -> bytes:
@@ -86,7 +138,7 @@ def put_broadcast(sequence: int, index: int, destination: Address, source: Addre
         (IPV4, 32, _LOCAL_TABLE),
         _BROADCAST,
         attribute(_RTA_DESTINATION, destination.packed)
-        + attribute(_RTA_INTERFACE, struct.pack("=I", index))
+        + attribute(_RTA_INTERFACE, _U32.pack(index))
         + attribute(_RTA_SOURCE, source.packed),
     )
 
@@ -122,21 +174,22 @@ def _unicast(
     sequence: int,
     index: int,
     network: Network,
+    mtu: int,
     metric: int,
     source: bytes = b"",
     protocol: int = _STATIC,
 ) -> bytes:
     """A route to a network by the interface. `source`: the attribute for it, if it has one."""
-    segment = attribute(_RTAX_ADVMSS, struct.pack("=I", SEGMENT[network.version]))
+    limit = attribute(_RTAX_ADVMSS, _U32.pack(segment(network.version, mtu)))
     return _route(
         sequence,
         (IPV4 if network.version == 4 else IPV6, network.prefixlen, _MAIN),
         _UNICAST,
         attribute(_RTA_DESTINATION, network.network_address.packed)
-        + attribute(_RTA_INTERFACE, struct.pack("=I", index))
-        + attribute(_RTA_PRIORITY, struct.pack("=I", metric))
+        + attribute(_RTA_INTERFACE, _U32.pack(index))
+        + attribute(_RTA_PRIORITY, _U32.pack(metric))
         + source
-        + attribute(_RTA_METRICS, segment),
+        + attribute(_RTA_METRICS, limit),
         protocol,
     )
 

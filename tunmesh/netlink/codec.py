@@ -32,6 +32,7 @@ from tunmesh.netlink.messages import (
     HEADER,
     IPV4,
     IPV6,
+    LINK,
     NEW_ADDRESS,
     NEW_ROUTE,
     ROUTE,
@@ -56,7 +57,6 @@ _ANY = 0
 # What kernels without policy routing or without IPv6 answer: there are no entries.
 _UNKNOWN_KIND = (95, 97)  # EOPNOTSUPP, EAFNOSUPPORT
 
-_LINK = struct.Struct("=BxHiII")
 _U32 = struct.Struct("=I")
 _ROUTE_AT = HEADER.size
 _ROUTE_ATTRIBUTES = _ROUTE_AT + ROUTE.size
@@ -99,7 +99,7 @@ class Snapshot:
         self._is_interrupted = False
         self._found = []
         what, family = self._steps[self._step]
-        body = ROUTE.pack(family, *(0,) * 8) if what != _GET_LINK else bytes(_LINK.size)
+        body = ROUTE.pack(family, *(0,) * 8) if what != _GET_LINK else bytes(LINK.size)
         return message(what, _DUMP, self._sequence, body)
 
     def feed(self, data: bytes) -> bool:
@@ -167,10 +167,11 @@ class Snapshot:
 
     def _take(self, kind: int, data: bytes, start: int, end: int) -> None:
         if kind == _NEW_LINK:
-            _, _, index, flags, _ = _LINK.unpack_from(data, start + HEADER.size)
-            named = attributes(data, start + HEADER.size + _LINK.size, end)
+            _, _, index, flags, _ = LINK.unpack_from(data, start + HEADER.size)
+            named = attributes(data, start + HEADER.size + LINK.size, end)
             name = named.get(3, b"").rstrip(b"\0").decode(errors="replace")
-            self._found.append(Link(index, name, bool(flags & UP)))
+            mtu = _u32(named.get(4), 0)
+            self._found.append(Link(index, name, bool(flags & UP), mtu))
         elif kind == NEW_ADDRESS:
             family, prefix, _, _, index = ADDRESS.unpack_from(data, start + HEADER.size)
             if family not in (IPV4, IPV6):

@@ -3,7 +3,8 @@ for log, status, readiness and doctor.
 
 Other programs remove addresses, routes or the link itself: networkd and NetworkManager, which clean
 up what they do not know; `ip link set down`, which removes all IPv6 addresses; a person. The node
-has given up NET_ADMIN and cannot restore them, so each complaint contains the command that does.
+has given up NET_ADMIN: its helper process restores them, if there is one (node.own.device). Each
+complaint contains the command that does so, too.
 """
 
 from __future__ import annotations
@@ -27,11 +28,34 @@ class Way:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is wrong with the device, in sentences, the worst first."""
+
+    missing: tuple[str, ...] = ()  # was set up, and is gone: packets are lost
+    taken: tuple[str, ...] = ()  # takes the device's packets, and is not this node's to remove
+    differing: tuple[str, ...] = ()  # is not as it was set up, and packets are carried all the same
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return self.missing + self.taken + self.differing
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What keeps packets from the device, or from this machine."""
+        return self.missing + self.taken
+
+    @property
+    def restorable(self) -> tuple[str, ...]:
+        """What is mended by setting up the device as it was."""
+        return self.missing + self.differing
+
+
 class Watch(Protocol):
     """What a node needs to know of its device. netlink.device_watch implements it."""
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Check now and keep watching; `changed` is called whenever `complaints` changes."""
+        """Check now and keep watching; `changed` is called whenever `found` changes."""
 
     def stop(self) -> None:
         """Stop watching."""
@@ -39,8 +63,11 @@ class Watch(Protocol):
     def expect(self, addresses: Sequence[Interface]) -> None:
         """From now on the device should have these addresses, and no others of the mesh."""
 
+    def expect_mtu(self, mtu: int) -> None:
+        """From now on the device should have this MTU."""
+
     @property
-    def complaints(self) -> Sequence[str]:
+    def found(self) -> Findings:
         """What is wrong with the device now."""
 
     def way(self, destination: Address, source: Address) -> Way | None:
@@ -50,7 +77,7 @@ class Watch(Protocol):
 class Unwatched:
     """For a device that cannot be watched."""
 
-    complaints: Sequence[str] = ()
+    found = Findings()
 
     def start(self, changed: Callable[[], None]) -> None:
         pass
@@ -61,45 +88,56 @@ class Unwatched:
     def expect(self, addresses: Sequence[Interface]) -> None:
         pass
 
+    def expect_mtu(self, mtu: int) -> None:
+        pass
+
     def way(self, destination: Address, source: Address) -> Way | None:
         return None
 
 
-def complaints(device: str, overlays: Sequence[Overlay], state: State) -> tuple[str, ...]:
-    """All complaints, the worst first; none if packets to the mesh reach the device."""
+def compare(device: str, overlays: Sequence[Overlay], mtu: int, state: State) -> Findings:
+    """Compare the state of the namespace with what the node has set up. `mtu` 0: any is right."""
     link = next((link for link in state.links.values() if link.name == device), None)
     if link is None:
-        return (f"there is no interface {device}: it was renamed, or moved to another namespace",)
-    return (
-        *([] if link.is_up else [f"{device} is down (to mend it: ip link set {device} up)"]),
-        *(text for overlay in overlays for text in _missing(link, overlay, state)),
-        *(
+        text = f"there is no interface {device}: it was renamed, or moved to another namespace"
+        return Findings(taken=(text,))
+    return Findings(
+        (
+            *([] if link.is_up else [f"{device} is down (to mend it: ip link set {device} up)"]),
+            *(text for overlay in overlays for text in _missing(link, overlay, state)),
+        ),
+        tuple(
             claim.complaint(device)
             for overlay in overlays
             for claim in overlaps.taken(device, overlay, state)
         ),
+        tuple(_wrong_mtu(link, mtu)),
     )
+
+
+def _wrong_mtu(link: Link, mtu: int) -> Iterator[str]:
+    if mtu and link.mtu and link.mtu != mtu:
+        command = f"ip link set {link.name} mtu {mtu}"
+        yield f"the MTU of {link.name} is {link.mtu}, not {mtu} (to mend it: {command})"
 
 
 def _missing(link: Link, overlay: Overlay, state: State) -> Iterator[str]:
     """The kernel makes the route to an address's own network when the address is added, and, for
     IPv4, when the link comes up again; a command for it would then fail with "File exists"."""
-    device, index = link.name, link.index
-    address, network = overlay.address, overlay.network
+    device, index, network = link.name, link.index, overlay.network
     option = "-6 " if network.version == 6 else ""
-    has_address = address is None or any(
-        one.index == index and one.address == address.ip for one in state.addresses
-    )
-    comes_back = (
-        address is not None and address.network == network and not (has_address and link.is_up)
-    )
-    if not has_address:
-        nodad = " nodad" if option else ""
-        command = f"ip {option}address add {address} dev {device}{nodad}"
-        yield f"the address {address} is gone from {device} (to mend it: {command})"
+    there = {one.address for one in state.addresses if one.index == index}
+    comes_back = False
+    for address in overlay.addresses:
+        is_there = address.ip in there
+        comes_back |= address.network == network and not (is_there and link.is_up)
+        if not is_there:
+            nodad = " nodad" if option else ""
+            command = f"ip {option}address add {address} dev {device}{nodad}"
+            yield f"the address {address} is gone from {device} (to mend it: {command})"
     if not comes_back and not _is_routed(network, index, state):
         command = f"ip {option}route add {network} dev {device}"
-        source = "" if option or address is None else f" src {address.ip}"
+        source = "" if option or not overlay.addresses else f" src {overlay.addresses[0].ip}"
         yield f"the route to {network} is gone from {device} (to mend it: {command}{source})"
 
 

@@ -1,6 +1,6 @@
 """Watches the tun, and everything in its network namespace that conflicts with the mesh.
 
-    notification socket ── change ──> pause ──> scan ──> complaints ──> changed()
+    notification socket ── change ──> pause ──> scan ──> findings ──> changed()
       (multicast)       read once, then     dumps, one part per
                         not until the scan  reactor iteration
 
@@ -37,7 +37,7 @@ from tunmesh.addresses import Address, Interface
 from tunmesh.logs import bugs
 from tunmesh.netlink import codec, device_state, query
 from tunmesh.netlink.codec import Snapshot
-from tunmesh.netlink.device_state import Way
+from tunmesh.netlink.device_state import Findings, Way
 from tunmesh.netlink.kernel import NetlinkError
 from tunmesh.netlink.overlaps import Overlay
 
@@ -69,7 +69,7 @@ class _Readable:
 
 class DeviceWatch:
     """Watches one device. Opens its sockets in the constructor, which raises OSError if it cannot.
-    `worked()` returns the CPU time of this thread, in seconds."""
+    `worked()` returns the CPU time of this thread, in seconds. `mtu` 0: any is right."""
 
     def __init__(
         self,
@@ -77,11 +77,13 @@ class DeviceWatch:
         device: str,
         overlays: Sequence[Overlay],
         worked: Callable[[], float] = time.thread_time,
+        mtu: int = 0,
     ) -> None:
-        self.complaints: Sequence[str] = ()
+        self.found = Findings()
         self._reactor = reactor
         self._device = device
         self._overlays = tuple(overlays)
+        self._mtu = mtu
         self._worked = worked
         self._news = _Readable(query.open_socket(codec.NEWS_GROUPS), self._news_came)
         self._questions = query.open_socket()
@@ -93,7 +95,7 @@ class DeviceWatch:
         self._is_doubted = False  # what the last scan found
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Check now and keep watching; `changed` is called whenever `complaints` changes."""
+        """Check now and keep watching; `changed` is called whenever `found` changes."""
         self._changed = changed
         self._is_watching = True
         self._look()
@@ -110,11 +112,21 @@ class DeviceWatch:
 
     def expect(self, addresses: Sequence[Interface]) -> None:
         """From now on the device should have these addresses. It is looked at again soon."""
-        of_version = {address.version: address for address in addresses}
+        of_version = {
+            version: tuple(a for a in addresses if a.version == version) for version in (4, 6)
+        }
         self._overlays = tuple(
-            replace(overlay, address=of_version.get(overlay.network.version))
+            replace(overlay, addresses=of_version[overlay.network.version])
             for overlay in self._overlays
         )
+        self._look_soon()
+
+    def expect_mtu(self, mtu: int) -> None:
+        """From now on the device should have this MTU. It is looked at again soon."""
+        self._mtu = mtu
+        self._look_soon()
+
+    def _look_soon(self) -> None:
         if self._is_watching:
             self._look_in(PAUSE)
 
@@ -199,13 +211,13 @@ class DeviceWatch:
         self._end_look()
         # Notifications of the meantime are read now and trigger the next scan.
         self._reactor.addReader(self._news)
-        found = device_state.complaints(self._device, self._overlays, snapshot.state)
-        if found != self.complaints and not self._is_doubted and self._has_news():
+        found = device_state.compare(self._device, self._overlays, self._mtu, snapshot.state)
+        if found != self.found and not self._is_doubted and self._has_news():
             self._is_doubted = True
             return
         self._is_doubted = False
-        if found != self.complaints:
-            self.complaints = found
+        if found != self.found:
+            self.found = found
             self._changed()
 
     def _has_news(self) -> bool:

@@ -38,6 +38,7 @@ class Link:
     index: int
     name: str
     is_up: bool
+    mtu: int = 0  # 0: not said
 
 
 @dataclass(frozen=True, slots=True)

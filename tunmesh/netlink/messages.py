@@ -18,6 +18,7 @@ from tunmesh.addresses import Address
 HEADER = struct.Struct("=IHHII")
 ADDRESS = struct.Struct("=BBBBI")
 ROUTE = struct.Struct("=BBBBBBBBI")  # that of rules has the same layout
+LINK = struct.Struct("=BxHiII")  # family, type, index, flags, which of them to change
 ATTRIBUTE = struct.Struct("=HH")
 # RTM_*; what else there is belongs to those that ask, or that change something.
 NEW_ADDRESS, NEW_ROUTE, GET_ROUTE = 20, 24, 26

@@ -24,9 +24,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 
-from tunmesh.addresses import Address, Network
+from tunmesh.addresses import Address, Interface, Network
 from tunmesh.netlink import kernel
 from tunmesh.netlink.kernel import Route, Rule, State
 
@@ -40,15 +40,15 @@ _LARGEST_BLOCK = {4: 8, 6: 7}
 
 @dataclass(frozen=True)
 class Overlay:
-    """One address family of the mesh: the network, and our address with its local prefix. An
-    automatic address may change; None: there is none yet. The network is routed to the device all
-    the same, from the start."""
+    """One address family of the mesh: the network, and our addresses with their local prefixes.
+    They may change; at first there may be none. The network is routed to the device all the same,
+    from the start."""
 
-    network: IPv4Network | IPv6Network
-    address: IPv4Interface | IPv6Interface | None
-    broadcast: bool = False  # of the whole network; that of the local subnet comes with the address
+    network: Network
+    addresses: tuple[Interface, ...] = ()  # packets are sent from the first
+    broadcast: bool = False  # whether broadcasts are carried
     allowed: tuple[Network, ...] = ()  # networking.allow_overlap: what lies in these may overlap
-    prefix: int | None = None  # of the automatic address; None: the address is static
+    prefix: int | None = None  # of the automatic address; None: the addresses are static
     reserved: tuple[Address, ...] = ()  # addresses of the network that no node may have
 
 
@@ -217,13 +217,14 @@ def _concerns(rule: Rule, overlay: Overlay) -> bool:
     """Whether an unmarked packet from this machine to the mesh may match the rule."""
     if rule.is_partial:
         return False
-    own = overlay.address and overlay.address.ip
+    own = [address.ip for address in overlay.addresses]
     matches = (
         (
             rule.source is None
             or rule.source.prefixlen == 0
+            or any(ip in rule.source for ip in own)
             # An automatic address may become any of the network's.
-            or (_overlap(overlay.network, rule.source) if own is None else own in rule.source)
+            or (not own and _overlap(overlay.network, rule.source))
         )
         and (rule.destination is None or _overlap(overlay.network, rule.destination))
         and rule.mark & rule.mask == 0

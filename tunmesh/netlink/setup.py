@@ -22,13 +22,13 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Any
 
 from pyroute2.iproute import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from tunmesh.addresses import Interface, Network, firsts, has_broadcast
 from tunmesh.errors import OperatorError
 from tunmesh.netlink import changes, kernel, overlaps, query
 from tunmesh.netlink.overlaps import Overlay
@@ -85,10 +85,11 @@ def remark(device: str, overlay: Overlay) -> str | None:
     )
 
 
-def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
-    """Give `device` (down, just created) its MTU and addresses, bring it up, route the mesh to it.
-    On return packets flow. A network without an address of ours yet is routed to the device, too,
-    so that nothing that is sent to the mesh meanwhile leaves by the default route.
+def configure(device: str, overlays: Sequence[Overlay], mtu: int, queue: int = 0) -> None:
+    """Give `device` (down, just created) its MTU, its txqueuelen (`queue`; 0: the kernel's) and its
+    addresses, bring it up, route the mesh to it. On return packets flow. A network without an
+    address of ours yet is routed to the device, too, so that nothing that is sent to the mesh
+    meanwhile leaves by the default route.
 
     Raises OperatorError; what was done until then is undone when the device is closed.
     """
@@ -97,24 +98,26 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int) -> None:
             index = socket.if_nametoindex(device)
         with _explained(f"set the MTU of {device} to {mtu}"):
             ip.link("set", index=index, mtu=mtu)
+        if queue:
+            with _explained(f"set the txqueuelen of {device} to {queue}"):
+                ip.link("set", index=index, txqlen=queue)
         with suppress(NetlinkError):  # it only saves time
             ip.link("set", index=index, gso_max_size=changes.PIECE)
         if _has_ipv6():
             _forgo_link_local(ip, index, device)
         for overlay in overlays:
-            if overlay.address is not None:
-                _add_address(ip, index, device, overlay.address)
+            for address in overlay.addresses:
+                _add_address(ip, index, device, address, overlay.broadcast)
         with _explained(f"bring {device} up"):
             ip.link("set", index=index, state="up")
         for overlay in overlays:
-            address = overlay.address
-            if address is not None and overlay.broadcast:
-                _add_broadcast(ip, index, device, overlay.network, address)
-            # The kernel adds the route to the local subnet together with the address.
-            if address is not None:
-                _limit_segments(ip, index, device, address)
-            if address is None or overlay.network != address.network:
-                _add_route(ip, index, device, overlay)
+            if overlay.addresses and overlay.broadcast:
+                _add_broadcast(ip, index, device, overlay)
+            # The kernel adds the routes to the local subnets together with the addresses.
+            for address in firsts(overlay.addresses):
+                _limit_segments(ip, index, device, address, mtu)
+            if overlay.network not in [address.network for address in overlay.addresses]:
+                _add_route(ip, index, device, overlay, mtu)
         _await_usable(device, overlays)
 
 
@@ -134,37 +137,35 @@ def _forgo_link_local(ip: IPRoute, index: int, device: str) -> None:
         ip.link("set", index=index, af_spec={"attrs": [("AF_INET6", inet6)]})
 
 
-def _add_address(
-    ip: IPRoute, index: int, device: str, address: IPv4Interface | IPv6Interface
-) -> None:
+def _add_address(ip: IPRoute, index: int, device: str, address: Interface, broadcast: bool) -> None:
     # The roster handles duplicates: nobody in the mesh answers neighbour discovery, and
     # until that times out the address would be unusable.
-    flags = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
+    options: dict[str, Any] = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
+    if broadcast and has_broadcast(address.network):
+        options["broadcast"] = str(address.network.broadcast_address)
     with _explained(f"add address {address} to {device}"):
         ip.addr(
             "add",
             index=index,
             address=str(address.ip),
             prefixlen=address.network.prefixlen,
-            **flags,
+            **options,
         )
 
 
-def _add_route(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
+def _add_route(ip: IPRoute, index: int, device: str, overlay: Overlay, mtu: int) -> None:
     options: dict[str, Any] = {"priority": changes.ROUTE_METRIC[overlay.network.version]}
-    if overlay.address is not None:
-        options = {"prefsrc": str(overlay.address.ip)}
-    options |= _segments(overlay.network.version)
+    if overlay.addresses:
+        options = {"prefsrc": str(overlay.addresses[0].ip)}
+    options |= _segments(overlay.network.version, mtu)
     with _explained(f"route {overlay.network} to {device}"):
         ip.route("add", dst=str(overlay.network), oif=index, scope=_RT_SCOPE_LINK, **options)
 
 
-def _limit_segments(
-    ip: IPRoute, index: int, device: str, address: IPv4Interface | IPv6Interface
-) -> None:
+def _limit_segments(ip: IPRoute, index: int, device: str, address: Interface, mtu: int) -> None:
     """Let the kernel's own route say how large the segments of a TCP connection should be."""
     version = address.version
-    options = _segments(version)
+    options = _segments(version, mtu)
     if version == 4:
         options["prefsrc"] = str(address.ip)
     else:
@@ -180,28 +181,23 @@ def _limit_segments(
         )
 
 
-def _segments(version: int) -> dict[str, Any]:
+def _segments(version: int, mtu: int) -> dict[str, Any]:
     """How large the segments of TCP should be that come by a route (netlink.changes)."""
-    return {"metrics": {"advmss": changes.SEGMENT[version]}}
+    return {"metrics": {"advmss": changes.segment(version, mtu)}}
 
 
-def _add_broadcast(
-    ip: IPRoute,
-    index: int,
-    device: str,
-    network: IPv4Network | IPv6Network,
-    address: IPv4Interface | IPv6Interface,
-) -> None:
-    """Make the kernel treat the mesh's broadcast address as one. For the local subnet's it does so
-    by itself, since the address has that prefix."""
-    if network.broadcast_address == address.network.broadcast_address:
+def _add_broadcast(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
+    """Make the kernel treat the mesh's broadcast address as one. For those of local subnets it does
+    so by itself, since the addresses have their prefixes."""
+    network, addresses = overlay.network, overlay.addresses
+    if network.broadcast_address in [each.network.broadcast_address for each in addresses]:
         return
     with _explained(f"make {network.broadcast_address} a broadcast address of {device}"):
         ip.route(
             "add",
             dst=f"{network.broadcast_address}/32",
             oif=index,
-            prefsrc=str(address.ip),
+            prefsrc=str(addresses[0].ip),
             type=kernel.BROADCAST,
             table=kernel.TABLE_LOCAL,
             scope=_RT_SCOPE_LINK,
@@ -215,7 +211,7 @@ def _await_usable(device: str, overlays: Sequence[Overlay]) -> None:
     change all the time there is always news: that is no reason to wait for longer."""
     deadline = time.monotonic() + _ADDRESS_DEADLINE
     with query.open_socket(changes.IPV6_ROUTE_NEWS) as news, query.open_socket() as asked:
-        for address in [overlay.address for overlay in overlays if overlay.address is not None]:
+        for address in [address for overlay in overlays for address in overlay.addresses]:
             while not _is_local(asked, address):
                 left = deadline - time.monotonic()
                 if left <= 0 or not select.select([news], [], [], left)[0]:
@@ -227,7 +223,7 @@ def _await_usable(device: str, overlays: Sequence[Overlay]) -> None:
                     news.recv(query.CHUNK)  # whether it is about ours, the next look tells
 
 
-def _is_local(asked: socket.socket, address: IPv4Interface | IPv6Interface) -> bool:
+def _is_local(asked: socket.socket, address: Interface) -> bool:
     try:
         return query.route_of(asked, address.ip).kind == kernel.LOCAL
     except kernel.NetlinkError:
@@ -237,7 +233,7 @@ def _is_local(asked: socket.socket, address: IPv4Interface | IPv6Interface) -> b
 # --- the guard ---
 
 
-def put_guard(networks: Sequence[IPv4Network | IPv6Network]) -> list[str]:
+def put_guard(networks: Sequence[Network]) -> list[str]:
     """Make the kernel refuse packets to these networks while there is no tun. Returns those that
     had no guard yet. Raises OperatorError."""
     there = guarded(networks)
@@ -248,7 +244,7 @@ def put_guard(networks: Sequence[IPv4Network | IPv6Network]) -> list[str]:
     return [str(network) for network in missing]
 
 
-def remove_guard(networks: Sequence[IPv4Network | IPv6Network]) -> list[str]:
+def remove_guard(networks: Sequence[Network]) -> list[str]:
     """Remove the guards of these networks. Returns those that had one. Raises OperatorError."""
     there = guarded(networks)
     for network in there:
@@ -257,12 +253,12 @@ def remove_guard(networks: Sequence[IPv4Network | IPv6Network]) -> list[str]:
     return [str(network) for network in there]
 
 
-def guarded(networks: Sequence[IPv4Network | IPv6Network]) -> list[IPv4Network | IPv6Network]:
+def guarded(networks: Sequence[Network]) -> list[Network]:
     """Which of these networks have a guard. Needs no privilege. Raises OperatorError."""
     return [route.network for route in query.look(networks).routes if _is_guard(route, networks)]
 
 
-def _is_guard(route: kernel.Route, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+def _is_guard(route: kernel.Route, networks: Sequence[Network]) -> bool:
     return (
         route.network in networks
         and route.kind == kernel.UNREACHABLE

@@ -141,7 +141,7 @@ class Node:
         self._readiness.update()
 
     def _device_changed(self) -> None:
-        self._story.device_changed(self._parts.host.tun.name, self._parts.host.watch.complaints)
+        self._story.device_changed(self._parts.host.tun.name, self._parts.host.watch.found.all)
         self._readiness.update()
 
     def _groom(self) -> None:

@@ -113,7 +113,7 @@ class Readiness:
                 leads_back=self._dials.leads_back,
                 grace_left=self._started + parts.settings.startup_grace - parts.now,
                 agreement=parts.peers.agreement().checks(self._seniority.is_settled),
-                device_complaints=parts.host.watch.complaints,
+                device_complaints=parts.host.watch.found.broken,
                 expected_nodes=self._expected_nodes,
                 automatic=self._addresses.statuses,
             )
@@ -124,6 +124,7 @@ class Readiness:
         peers = self._parts.peers
         yield from peers.agreement().warnings(self._seniority.is_settled)
         yield from map(str, name_conflicts.conflicts(self._parts.me.record, peers.by_right()))
+        yield from self._parts.host.watch.found.differing
         note = self._parts.url.reports().note
         if note:
             yield note

@@ -28,6 +28,15 @@ from tunmesh.wire.records import NodeRecord
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """How the tun is to be; it may change while a node runs that has an Assigner."""
+
+    addresses: tuple[Interface, ...] = ()  # the static ones
+    mtu: int = 1500
+    queue: int = 0  # its txqueuelen; 0: the kernel's
+
+
+@dataclass(frozen=True, slots=True)
 class Reloadable:
     """Settings that may change while a node runs. All keys are accepted, the first is preferred."""
 
@@ -36,6 +45,7 @@ class Reloadable:
     groups: tuple[GroupSettings, ...] = ()
     expected_nodes: int | None = None
     node_groups: tuple[str, ...] = ()  # names that the node shares with others
+    device: DeviceSettings = field(default_factory=DeviceSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,7 @@ class Settings:
     auto_port: int | None = None
     reserved: tuple[Address, ...] = ()  # of the networks, which no node may have
     enable_broadcast: bool = False
+    mtu: int = 1500  # of the tun, at the start
     bootstrap_retry_interval: float = 15.0
     startup_grace: float = 0.0
     session_max_age: float = 3600.0
@@ -68,8 +79,8 @@ class Settings:
 
 
 class Assigner(Protocol):
-    """Puts addresses of this node on its device while it runs, with their routes, and takes them
-    off again. The Deferreds fail with OperatorError when that could not be done."""
+    """Changes the device while the node runs. The Deferreds fail with OperatorError when that could
+    not be done."""
 
     def put(self, interface: Interface) -> Deferred[None]:
         """The device has this address when the Deferred fires."""
@@ -77,6 +88,14 @@ class Assigner(Protocol):
 
     def take_off(self, interface: Interface) -> Deferred[None]:
         """Then the device does not have this address any more, nor the routes that need it."""
+        ...
+
+    def set_link(self, mtu: int, queue: int) -> Deferred[None]:
+        """Then the device has this MTU and txqueuelen (0: as it is)."""
+        ...
+
+    def restore(self) -> Deferred[None]:
+        """Then the device is up, and has all that it was given, whatever others took from it."""
         ...
 
 
@@ -88,7 +107,7 @@ class Host:
     - `tun` carries packets to and from this host, `watch` notices what others do to it;
     - `random_bytes(n)` and `draw()`, a number from 0 to 1, are the only sources of randomness;
     - `transport` runs TLS on each connection;
-    - `assigner` puts addresses on the tun while the node runs; None if all are static;
+    - `assigner` changes the tun while the node runs; None: nothing does;
     - `find_address()` guesses the address at which others reach this host (netlink.own_address);
     - `datagrams` carries packets over UDP; None: there are only links;
     - `cpu` measures the work for clients that have not authenticated, which is limited;

@@ -142,7 +142,7 @@ class NodeService(Service):
     def _assemble(self) -> Node:
         """Make the device and the node, and bind all that it serves. Raises OperatorError."""
         device, taken = self._open_device_and_ports()
-        self._assigner = self._start_helper() if self._plan.automatic else None
+        self._assigner = self._start_helper() if self._plan.has_helper else None
         cpu = CpuTimes(time.thread_time, CpuWait().waited)
         host = Host(
             self._reactor,
@@ -176,10 +176,11 @@ class NodeService(Service):
         taken = Taken.of(plan, open_in_child(lambda: preflight.take(plan).detach()))
         device = TunDevice(self._reactor, taken.tun, plan.device)
         self.log.info(
-            "{device} is up: {addresses}",
+            "{device} is up: {addresses}; its MTU is {mtu}",
             event="tun_up",
             device=plan.device,
-            addresses=", ".join(map(str, self._plan.addresses)),
+            addresses=", ".join(plan.addresses),
+            mtu=plan.mtu,
         )
         return device, taken
 
@@ -191,13 +192,12 @@ class NodeService(Service):
         return UdpPort(self._reactor, taken.udp.socket, secrets.token_bytes)
 
     def _start_helper(self) -> HelpedAssigner:
-        # Nodes with static addresses need none of it.
+        # Most nodes need none of it.
         from tunmesh.assigner.assigner import HelpedAssigner
 
         helper, unfiltered = preflight.start_helper(self._plan)
         self.log.info(
-            "a helper process keeps NET_ADMIN, for automatic addresses on {device}; system calls "
-            "{calls}",
+            "a helper process keeps NET_ADMIN, to change {device}; system calls {calls}",
             event="helper_started",
             device=self._plan.device,
             calls=f"not filtered: {unfiltered}" if unfiltered else "filtered",
@@ -211,7 +211,8 @@ class NodeService(Service):
 
     def _watch_device(self) -> Watch:
         try:
-            return DeviceWatch(self._reactor, self._plan.device, self._plan.overlays)
+            plan = self._plan
+            return DeviceWatch(self._reactor, plan.device, plan.overlays, mtu=plan.mtu)
         except OSError as error:
             self.log.warn(
                 "{device} is not watched: {why}",

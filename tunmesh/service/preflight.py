@@ -12,10 +12,9 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING
 
-from tunmesh.addresses import Address, Network
+from tunmesh.addresses import Address, Interface, Network
 from tunmesh.config.values import Automatic
 from tunmesh.dataplane import tun
 from tunmesh.host import holders, privileges, seccomp, tcp_ports, udp_ports
@@ -23,10 +22,8 @@ from tunmesh.host.helper_process import open_in_child
 from tunmesh.netlink.overlaps import Overlay
 
 if TYPE_CHECKING:
-    from tunmesh.assigner.allowance import Family
+    from tunmesh.assigner.allowance import Device
     from tunmesh.config.loading import Config
-
-MTU = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +31,9 @@ class Plan:
     """What a node needs from its machine."""
 
     device: str
+    mtu: int
+    queue: int  # the device's txqueuelen; 0: the kernel's
+    has_helper: bool  # a process that changes the device while the node runs
     overlays: tuple[Overlay, ...]
     guard: bool
     listen_address: Address | None
@@ -47,25 +47,20 @@ class Plan:
     def addresses(self) -> tuple[str, ...]:
         """The addresses that the device gets, as a person reads them."""
         return tuple(
-            f"an automatic address in {overlay.network}"
-            if overlay.address is None
-            else str(overlay.address)
+            ", ".join(map(str, overlay.addresses)) or f"an automatic address in {overlay.network}"
             for overlay in self.overlays
         )
 
     @property
-    def automatic(self) -> tuple[Family, ...]:
-        """The families whose address the node chooses itself. A helper process puts them on the
-        device; without any there is none."""
-        overlays = [overlay for overlay in self.overlays if overlay.prefix is not None]
-        if not overlays:
-            return ()
-        from tunmesh.assigner.allowance import Family
+    def kept(self) -> Device:
+        """How the helper process is to keep the device."""
+        from tunmesh.assigner.allowance import Device, Family  # most nodes have no helper
 
-        return tuple(
-            Family(overlay.network, overlay.prefix or 0, overlay.broadcast, overlay.reserved)
-            for overlay in overlays
+        families = (
+            Family(each.network, each.prefix or 0, each.broadcast, each.reserved, each.addresses)
+            for each in self.overlays
         )
+        return Device(tuple(families), self.mtu, self.queue)
 
     @classmethod
     def of(cls, config: Config) -> Plan:
@@ -73,6 +68,9 @@ class Plan:
         ipv4 = networking.ipv4
         return cls(
             device=networking.tun_device_id,
+            mtu=networking.mtu,
+            queue=networking.txqueuelen or 0,
+            has_helper=networking.has_helper,
             overlays=tuple(
                 _overlay(
                     family.network_cidr,
@@ -95,15 +93,15 @@ class Plan:
 
 
 def _overlay(
-    network: IPv4Network | IPv6Network,
-    own: IPv4Interface | IPv6Interface | Automatic,
+    network: Network,
+    own: tuple[Interface, ...] | Automatic,
     broadcast: bool,
     allowed: tuple[Network, ...],
     reserved: tuple[Address, ...],
 ) -> Overlay:
     ours = tuple(each for each in reserved if each.version == network.version)
     if isinstance(own, Automatic):
-        return Overlay(network, None, broadcast, allowed, own.prefix, ours)
+        return Overlay(network, (), broadcast, allowed, own.prefix, ours)
     return Overlay(network, own, broadcast, allowed, reserved=ours)
 
 
@@ -145,19 +143,19 @@ def take(plan: Plan) -> Taken:
     if plan.guard:
         setup.put_guard([overlay.network for overlay in plan.overlays])
     fd = tun.open_tun(plan.device)
-    setup.configure(plan.device, plan.overlays, MTU)
+    setup.configure(plan.device, plan.overlays, plan.mtu, plan.queue)
     return Taken(fd, tcp, udp)
 
 
 def start_helper(plan: Plan) -> tuple[socket.socket, str]:
-    """The helper process for automatic addresses (assigner.start). Raises OperatorError."""
+    """The helper process for the device (assigner.start). Raises OperatorError."""
     return _start_helper(plan, plan.device)
 
 
 def _start_helper(plan: Plan, device: str) -> tuple[socket.socket, str]:
-    from tunmesh.assigner.start import start  # nodes with static addresses do not need it
+    from tunmesh.assigner.start import start  # most nodes do not need it
 
-    return start(plan.uid, plan.gid, socket.if_nametoindex(device), plan.automatic)
+    return start(plan.uid, plan.gid, socket.if_nametoindex(device), plan.kept)
 
 
 # --- the same, tried ---
@@ -200,8 +198,12 @@ def _monitoring(plan: Plan) -> str:
 
 
 def _tun(plan: Plan) -> str:
-    os.close(tun.open_tun(plan.device))
-    return f"{plan.device} can be made"
+    fd = tun.open_tun(plan.device)
+    try:
+        tun.set_mtu(plan.device, plan.mtu)
+    finally:
+        os.close(fd)
+    return f"{plan.device} can be made, with an MTU of {plan.mtu}"
 
 
 def _privileges(plan: Plan) -> str:
@@ -216,11 +218,11 @@ def _privileges(plan: Plan) -> str:
 
 
 def _helper(plan: Plan) -> str:
-    if not plan.automatic:
+    if not plan.has_helper:
         return ""
     helper, _ = _start_helper(plan, "lo")  # nothing is asked of it
     with contextlib.closing(helper):
-        return "a helper process can keep NET_ADMIN, for automatic addresses, and nothing else"
+        return "a helper process can keep NET_ADMIN, for the device, and nothing else"
 
 
 STEPS = (

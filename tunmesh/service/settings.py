@@ -17,7 +17,7 @@ from tunmesh.link.keepalive import Timing
 from tunmesh.names import resolv_conf
 from tunmesh.names.settings import NamesSettings
 from tunmesh.netlink import own_address
-from tunmesh.node.settings import Reloadable, Settings
+from tunmesh.node.settings import DeviceSettings, Reloadable, Settings
 from tunmesh.tls import certificates
 from tunmesh.wire.records import NodeRecord
 
@@ -46,7 +46,15 @@ def reloadable_of(config: Config) -> Reloadable:
         ),
         expected_nodes=config.monitoring.expected_nodes,
         node_groups=clustering.node_groups,
+        device=_device(config.networking),
     )
+
+
+def _device(networking: Networking) -> DeviceSettings:
+    families = [f for f in (networking.ipv4, networking.ipv6) if f is not None]
+    given = [f.node_address_cidr for f in families]
+    static = [own for each in given if not isinstance(each, Automatic) for own in each]
+    return DeviceSettings(tuple(static), networking.mtu, networking.txqueuelen or 0)
 
 
 def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
@@ -59,13 +67,14 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
     families = [f for f in (config.networking.ipv4, config.networking.ipv6) if f is not None]
     own = [(family.network_cidr, family.node_address_cidr) for family in families]
     automatic = [(network, each.prefix) for network, each in own if isinstance(each, Automatic)]
+    device = _device(config.networking)
     return Settings(
         record=NodeRecord(
             id=node_key.id,
             name=name,
             started=int(time.time() * 1000),
             url=str(Endpoint(find_address(), url.port) if find_address else url),
-            addresses=tuple(each for _, each in own if not isinstance(each, Automatic)),
+            addresses=device.addresses,
             version=__version__,
             networks=tuple(family.network_cidr for family in families),
             automatic=tuple(network.version for network, _ in automatic),
@@ -78,6 +87,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
         automatic=tuple(automatic),
         auto_port=url.port if find_address else None,
         enable_broadcast=_broadcasts(config),
+        mtu=device.mtu,
         bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
         startup_grace=timing.registrations.startup_grace,
         session_max_age=timing.auth.session_max_age,

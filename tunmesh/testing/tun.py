@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from tunmesh.addresses import Address, Interface
 from tunmesh.dataplane.drops import Drop, DropReason
 from tunmesh.errors import OperatorError
-from tunmesh.netlink.device_state import Unwatched, Way
+from tunmesh.netlink.device_state import Findings, Unwatched, Way
 
 
 class MemoryTun:
@@ -77,36 +77,48 @@ def frame(source: str, destination: str, payload: bytes = b"") -> bytes:
 
 
 class MemoryAssigner:
-    """The addresses of a MemoryTun, in the order in which they were put there."""
+    """What a MemoryTun was given: its addresses, in the order in which they were put there, its MTU
+    and its txqueuelen."""
 
     def __init__(self) -> None:
         self.assigned: list[Interface] = []
-        self.fails = ""  # why nothing can be assigned
+        self.mtu = self.queue = 0  # 0: never set
+        self.restored = 0  # how often everything was put back
+        self.fails = ""  # why nothing can be done
         self.is_slow = False  # it answers only to `answer`
-        self._waiting: list[tuple[Deferred[None], Interface, bool]] = []
+        self._waiting: list[tuple[Deferred[None], Callable[[], None]]] = []
 
     def put(self, interface: Interface) -> Deferred[None]:
-        return self._do(interface, True)
+        return self._do(lambda: self.assigned.append(interface))
 
     def take_off(self, interface: Interface) -> Deferred[None]:
-        return self._do(interface, False)
+        return self._do(lambda: self.assigned.remove(interface))
+
+    def set_link(self, mtu: int, queue: int) -> Deferred[None]:
+        def change() -> None:
+            self.mtu, self.queue = mtu, queue
+
+        return self._do(change)
+
+    def restore(self) -> Deferred[None]:
+        def count() -> None:
+            self.restored += 1
+
+        return self._do(count)
 
     def answer(self) -> None:
         """Do what waits."""
         waiting, self._waiting = self._waiting, []
-        for done, interface, is_put in waiting:
+        for done, change in waiting:
             if self.fails:
                 done.errback(OperatorError(self.fails))
                 continue
-            if is_put:
-                self.assigned.append(interface)
-            else:
-                self.assigned.remove(interface)
+            change()
             done.callback(None)
 
-    def _do(self, interface: Interface, is_put: bool) -> Deferred[None]:
+    def _do(self, change: Callable[[], None]) -> Deferred[None]:
         done: Deferred[None] = Deferred()
-        self._waiting.append((done, interface, is_put))
+        self._waiting.append((done, change))
         if not self.is_slow:
             self.answer()
         return done
@@ -117,9 +129,10 @@ class MemoryWatch(Unwatched):
     where it is told."""
 
     def __init__(self) -> None:
-        self.complaints: Sequence[str] = ()
+        self.found = Findings()
         self.interface: str | None = None  # that packets go to; None: it cannot be asked
         self.expected: Sequence[Interface] | None = None  # the addresses it was told to expect
+        self.expected_mtu = 0  # 0: it was told of none
         self._changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -134,7 +147,10 @@ class MemoryWatch(Unwatched):
     def way(self, destination: Address, source: Address) -> Way | None:
         return None if self.interface is None else Way(self.interface, 52)
 
-    def complain(self, *complaints: str) -> None:
+    def expect_mtu(self, mtu: int) -> None:
+        self.expected_mtu = mtu
+
+    def complain(self, *missing: str, differing: Sequence[str] = ()) -> None:
         """Set the complaints about the device."""
-        self.complaints = complaints
+        self.found = Findings(missing, differing=tuple(differing))
         self._changed()

@@ -14,7 +14,13 @@ from typing import get_origin
 from pydantic.fields import FieldInfo
 
 from tunmesh.config.docs.describe import default_of, example_of, type_of
-from tunmesh.config.keys.root import ConfigFile, has_effect, is_reloaded, section_in
+from tunmesh.config.keys.root import (
+    ConfigFile,
+    has_effect,
+    is_reloaded,
+    is_reloaded_by_helper,
+    section_in,
+)
 from tunmesh.config.secrecy import MIN_SECRET
 from tunmesh.config.section import Section
 
@@ -66,6 +72,9 @@ With `node_address_cidr: auto` the node chooses an address that is free, so that
 one file. The same node name gets the same address again as long as it is free. `auto/24` is an
 address with that prefix for its local subnet; without one it is that of `network_cidr`. Nodes with
 automatic and with static addresses can be in one mesh, and a node may have one of each.
+
+A list of addresses gives a node all of them. It sends from the first one of each family unless an
+application binds another, and each has a local subnet of its own.
 
 ## Secrets
 
@@ -129,8 +138,9 @@ type: `tunmesh config schema > tunmesh.schema.json`, and as the first line of th
 ## Keys
 
 *Effect*: "start": a change takes effect at the next start; "reload": also in a running node, at HUP
-or by itself when the file has changed; "no": keys of the original that are accepted and checked but
-have no effect. NAME stands for a name of your choice.
+or by itself when the file has changed; "helper": so it does in a node that has a helper process
+(`device_helper`), and at the next start in others; "no": keys of the original that are accepted and
+checked but have no effect. NAME stands for a name of your choice.
 """
 
 
@@ -158,6 +168,7 @@ def _section(section: type[Section], path: str, reloaded: bool = False) -> Itera
 
 def _row(section: type[Section], name: str, key: FieldInfo, reloaded: bool) -> str:
     effect = "reload" if reloaded or is_reloaded(key) else "start"
+    effect = "helper" if is_reloaded_by_helper(key) else effect
     effect = effect if has_effect(key) else "no"
     cells = (f"`{name}`", type_of(key), _need(section, name, key), effect, _description(key))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

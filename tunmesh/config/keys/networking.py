@@ -9,18 +9,21 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tunmesh.addresses import Address
+from tunmesh.addresses import Address, Interface
+from tunmesh.config.keys.device import DeviceHelper, Mtu, QueueLength
 from tunmesh.config.keys.names import Dns, dns_addresses
 from tunmesh.config.networks import (
     AnyNetwork,
-    Ipv4Address,
+    Ipv4Addresses,
     Ipv4Network,
-    Ipv6Address,
+    Ipv6Addresses,
     Ipv6Network,
 )
 from tunmesh.config.section import Section
-from tunmesh.config.types import NULL_IS_EMPTY, DeviceName
+from tunmesh.config.types import NULL_IS_EMPTY, RELOADED_BY_HELPER, DeviceName
 from tunmesh.config.values import Automatic
+from tunmesh.netlink.changes import MIN_MTU_IPV6
+from tunmesh.wire.sizes import MAX_ADDRESSES
 
 
 class Ipv4(Section):
@@ -30,12 +33,13 @@ class Ipv4(Section):
         description="All addresses that the mesh may use. They are routed into the tunnel.",
         examples=["10.77.0.0/16"],
     )
-    node_address_cidr: Ipv4Address = Field(
+    node_address_cidr: Ipv4Addresses = Field(
         description="This node's own address, with the prefix of its local subnet. The subnet "
         "determines which nodes receive local broadcasts and which timing applies. `auto`: the "
         "node chooses an address that is free (`auto/24`: with this prefix; otherwise with that "
-        "of network_cidr).",
+        "of network_cidr). A list: it has all of them, and sends from the first.",
         examples=["10.77.1.2/24"],
+        json_schema_extra=RELOADED_BY_HELPER,
     )
     enable_broadcast: bool = Field(
         default=False,
@@ -51,11 +55,13 @@ class Ipv6(Section):
         description="All addresses that the mesh may use. They are routed into the tunnel.",
         examples=["fd77::/48"],
     )
-    node_address_cidr: Ipv6Address = Field(
+    node_address_cidr: Ipv6Addresses = Field(
         description="This node's own address, with the prefix of its local subnet. The subnet "
         "determines which timing applies. `auto`: the node chooses an address that is free "
-        "(`auto/64`: with this prefix; otherwise with that of network_cidr).",
+        "(`auto/64`: with this prefix; otherwise with that of network_cidr). A list: it has all of "
+        "them, and sends from the first.",
         examples=["fd77:0:0:1::2/64"],
+        json_schema_extra=RELOADED_BY_HELPER,
     )
 
 
@@ -67,6 +73,9 @@ class Networking(Section):
     tun_device_id: DeviceName = Field(
         default="tun1", description="Name of the tun device to create."
     )
+    mtu: Mtu = 1500
+    txqueuelen: QueueLength = None
+    device_helper: DeviceHelper = False
     ipv4: Ipv4 | None = Field(
         default=None,
         description="The IPv4 side of the mesh.",
@@ -109,13 +118,31 @@ class Networking(Section):
 
     @model_validator(mode="after")
     def _dns_has_its_own_address(self) -> Networking:
-        for family in self._families():
-            own = family.node_address_cidr
-            if not isinstance(own, Automatic) and own.ip in self.dns_addresses:
+        for own in self._static():
+            if own.ip in self.dns_addresses:
                 raise ValueError(
                     f"must have another node_address_cidr than {own}, or another dns/address: "
                     f"names are answered at {own.ip}, on every node"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _room_for_ipv6(self) -> Networking:
+        if self.ipv6 is not None and self.mtu < MIN_MTU_IPV6:
+            raise ValueError(
+                f"must have an mtu of {MIN_MTU_IPV6} or more, not {self.mtu}, or no ipv6: the "
+                f"kernel takes IPv6 away from a device whose MTU is below {MIN_MTU_IPV6}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _not_too_many_addresses(self) -> Networking:
+        count = len(self._static())
+        if count > MAX_ADDRESSES:
+            raise ValueError(
+                f"must have at most {MAX_ADDRESSES} addresses in node_address_cidr, of both "
+                f"families together, not {count}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -134,6 +161,18 @@ class Networking(Section):
         if self.dns is None:
             return ()
         return dns_addresses(self.dns, [family.network_cidr for family in self._families()])
+
+    @property
+    def has_helper(self) -> bool:
+        """Whether a helper process keeps NET_ADMIN while the node runs (tunmesh.assigner)."""
+        return self.device_helper or any(
+            isinstance(family.node_address_cidr, Automatic) for family in self._families()
+        )
+
+    def _static(self) -> list[Interface]:
+        """The addresses that the operator has assigned."""
+        each = [family.node_address_cidr for family in self._families()]
+        return [own for given in each if not isinstance(given, Automatic) for own in given]
 
     def _families(self) -> list[Ipv4 | Ipv6]:
         return [family for family in (self.ipv4, self.ipv6) if family is not None]

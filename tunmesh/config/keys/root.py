@@ -25,6 +25,7 @@ from tunmesh.config.section import Section
 from tunmesh.config.types import (
     NO_EFFECT,
     RELOADED,
+    RELOADED_BY_HELPER,
     Version,
 )
 from tunmesh.config.values import AUTO, Endpoint
@@ -103,3 +104,8 @@ def has_effect(declaration: FieldInfo) -> bool:
 def is_reloaded(declaration: FieldInfo) -> bool:
     """Whether a running node reads a key, or what is in a section, anew."""
     return declaration.json_schema_extra == RELOADED
+
+
+def is_reloaded_by_helper(declaration: FieldInfo) -> bool:
+    """Whether a running node with a helper process reads a key anew."""
+    return declaration.json_schema_extra == RELOADED_BY_HELPER

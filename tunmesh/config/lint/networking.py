@@ -21,7 +21,7 @@ def _room(networking: Networking, _now: float) -> Iterator[Remark]:
         own = family.node_address_cidr
         overlay = Overlay(
             family.network_cidr,
-            None if isinstance(own, Automatic) else own,
+            () if isinstance(own, Automatic) else own,
             allowed=networking.allow_overlap,
         )
         try:
