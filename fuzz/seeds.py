@@ -40,6 +40,7 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
         "datagrams": _datagrams(),
         "gossip": _gossip(),
         "dns": _dns(),
+        "icmp": _icmp(),
         "assigner": _assigner(),
         "config": {
             "minimal": configs.MINIMAL.encode(),
@@ -224,6 +225,32 @@ def _dns() -> dict[str, bytes]:
         "tcp6": b"\0" + to_dns(b"S" * 20, 6, 6),
         "answer": b"\3\x10\0\0" + said[6:12] + said[29:],
         "answer-cut": b"\3\0\x80\0" + said[6:12] + said[29:],
+    }
+
+
+def _icmp() -> dict[str, bytes]:
+    me, peer, me6, peer6 = "10.77.0.1", "10.77.0.2", "fd77::1", "fd77::2"
+    echo = b"\0\0\0\0\1\0\1hello"
+    large, bulk = bytes(1400), tcp_frame(bytes(90), unit=40)
+    return {
+        "udp4": b"\0\x11" + b"\x13\x88\0\x09\0\x0d\0\0hello",
+        "udp6": b"\1\x11" + b"\x13\x88\0\x09\0\x0d\0\0hello",
+        "ping4": b"\0\1\x08" + echo,
+        "ping6": b"\1\x3a\x80" + echo,
+        "pong4": b"\0\1\0" + echo,
+        "error4": b"\0\1\3\1\0\0" + bytes(4) + ip_packet(me, peer),
+        "error6": b"\1\x3a\1\3\0\0" + bytes(4) + ip_packet(me6, peer6),
+        "fragment6": b"\1\x2c\x11\0\0\1" + bytes(24),
+        "options6": b"\1\x3c\x3a\0" + bytes(6) + b"\x80" + echo,
+        "frame": b"\2" + PLAIN + ip_packet(me, "10.77.0.99", b"hello"),
+        "frame-of-others": b"\2" + PLAIN + ip_packet(peer, "10.77.0.99", b"hello"),
+        "too-big4": b"\3\5\0" + PLAIN + ip_packet(me, peer, large),
+        "too-big6": b"\3\5\0" + PLAIN + ip_packet(me6, peer6, large),
+        "segments": b"\3\0\x40" + bulk,
+        "quoted4": b"\4\3\4\0\0\5\0" + ip_packet(me, peer, b"12345678"),
+        "quoted6": b"\5\2\0\0\0\5\0" + ip_packet(me6, peer6, b"12345678"),
+        "quoted-underlay": b"\4\3\4\0\0\5\0" + ip_packet("192.0.2.1", peer),
+        "redirect": b"\4\5\1\0\0\0\0" + ip_packet(me, peer),
     }
 
 

@@ -78,6 +78,10 @@ class Corpus(unittest.SynchronousTestCase):
         """The helper puts no address but hosts of its networks, two of each at most."""
         self.replays("assigner")
 
+    def test_icmp(self) -> None:
+        """A packet is answered once or not at all, and errors of peers are about own packets."""
+        self.replays("icmp")
+
     def test_every_target_is_replayed(self) -> None:
         """Every target has a test above, and a corpus."""
         for target in TARGETS:

@@ -56,8 +56,8 @@ PURE = """
     names.settings names.zone
     dialing.dial_budget dialing.dial_limit dialing.dialable dialing.own_url
     dialing.reachability dialing.url_checks
-    dataplane.carrier dataplane.drops dataplane.fragments dataplane.inspection dataplane.peer
-    dataplane.table
+    dataplane.answers dataplane.carrier dataplane.drops dataplane.fragments dataplane.inspection
+    dataplane.peer dataplane.table
     netlink.changes netlink.codec netlink.device_state netlink.kernel netlink.messages
     netlink.overlaps
     assigner.allowance assigner.wire

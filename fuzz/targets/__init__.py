@@ -17,6 +17,7 @@ TARGETS = (
     "config",
     "dns",
     "assigner",
+    "icmp",
 )
 
 Check = Callable[[bytes], None]

@@ -19,7 +19,7 @@ from tunmesh.observe.explain import Explainer
 from tunmesh.packets import virtio
 from tunmesh.status.node import Status
 from tunmesh.status.peers import DialStatus, KnownNode, UdpStatus
-from tunmesh.status.traffic import Traffic
+from tunmesh.status.traffic import IcmpAnswers, Traffic
 from tunmesh.wire.records import NodeRecord
 
 NETWORKS = (ip_network("10.77.0.0/16"),)
@@ -105,6 +105,34 @@ class Explanations(unittest.SynchronousTestCase):
         self.status = replace(self.status, peers=(bravo, self.status.peers[1]))
         text = self.last("10.77.1.1", "10.77.1.2", False)
         self.assertIn("bravo claims it, but another node holds it", text)
+
+    def test_answers(self) -> None:
+        """What the application is told: an error, or nothing as long as the node has not joined;
+        and from which size on a packet is too big for the other end."""
+        text = self.last("10.77.1.1", "10.77.1.9", False)
+        self.assertTrue(text.endswith("has not been in its mesh for a second yet"), text)
+        self.status = replace(self.status, answers=IcmpAnswers(is_answering=True))
+        for destination in ("10.77.1.9", "8.8.8.8"):
+            text = self.last("10.77.1.1", destination, False)
+            self.assertTrue(text.endswith("host unreachable, so that connect() fails at once"))
+        bravo, charlie = self.status.peers
+        bravo = replace(bravo, record=replace(bravo.record, mtu=1280))
+        self.status = replace(self.status, peers=(bravo, charlie))
+        explainer = Explainer(self.status, SIGHTS, table_of(self.status), NETWORKS)
+        for destination, size in (("10.77.1.2", "an MTU of 1280"), ("10.77.1.3", "")):
+            steps = explainer.explain(ip_address("10.77.1.1"), ip_address(destination))
+            texts = [step.text for step in steps if "(too_big)" in step.text]
+            self.assertEqual(len(texts), bool(size))
+            self.assertTrue(all(size in text for text in texts))
+
+    def test_refused(self) -> None:
+        """A peer that routes this node's address to another node does not get packets from it."""
+        bravo, charlie = self.status.peers
+        bravo = replace(bravo, refuses=("10.77.1.1",))
+        self.status = replace(self.status, peers=(bravo, charlie))
+        text = self.last("10.77.1.1", "10.77.1.2", False)
+        self.assertIn("bravo does not route 10.77.1.1 to this node", text)
+        self.assertIn("(refused)", text)
 
     def test_dns_address(self) -> None:
         """Packets to the DNS address are answered here."""
@@ -235,7 +263,9 @@ class BesideTheTable(unittest.SynchronousTestCase):
             takers = {
                 each.record.name for each in batches if start not in refuses[each.record.name]
             }
-            reasons |= {DropReason.SPOOFED_SOURCE} if batches else set()
+            is_single = destination.packed in table.routes
+            refused = DropReason.REFUSED if is_single else DropReason.SPOOFED_SOURCE
+            reasons |= {refused} if batches else set()
         else:
             fates = {
                 linked.record.name: table.inbound(linked, [memoryview(frame)])

@@ -14,7 +14,15 @@ from tunmesh.observe.metrics import exposition
 from tunmesh.status.health import UrlReports
 from tunmesh.status.node import AutomaticAddress, DeviceStatus, NamesStatus, Status
 from tunmesh.status.peers import LostNode, PeerStatus, UdpCounts, UdpStatus
-from tunmesh.status.traffic import RTT_BUCKETS, Histogram, NodeTraffic, PeerSample, Sample, Traffic
+from tunmesh.status.traffic import (
+    RTT_BUCKETS,
+    Histogram,
+    IcmpAnswers,
+    NodeTraffic,
+    PeerSample,
+    Sample,
+    Traffic,
+)
 from tunmesh.wire.records import NodeRecord
 
 HEALTH = judge(Condition(2))
@@ -51,6 +59,8 @@ ALWAYS = {
     "tunmesh_link_tx_bytes_total": ("counter", set()),
     "tunmesh_dropped_packets_total": ("counter", {"reason"}),
     "tunmesh_handshake_failures_total": ("counter", {"reason"}),
+    "tunmesh_icmp_answers_total": ("counter", {"kind"}),
+    "tunmesh_icmp_answers_limited_total": ("counter", set()),
     "tunmesh_false_introductions_total": ("counter", set()),
     "tunmesh_dns_queries_total": ("counter", {"outcome"}),
     "tunmesh_chosen_address": ("gauge", {"family"}),
@@ -244,6 +254,14 @@ class Exposition(unittest.SynchronousTestCase):
             self.assertEqual(
                 samples[f"tunmesh_node_{field}_total"], {"bravo": 1 + index, "charlie": 5 + index}
             )
+
+    def test_answers(self) -> None:
+        """Answered packets by kind, and those that were too many."""
+        status = replace(a_status(), answers=IcmpAnswers(True, 3, 2, 1))
+        samples = self.samples(status)
+        answered = {"unreachable": 3, "too_big": 2}
+        self.assertEqual(samples["tunmesh_icmp_answers_total"], answered)
+        self.assertEqual(samples["tunmesh_icmp_answers_limited_total"], {"": 1})
 
     def test_refused_addresses(self) -> None:
         """An address that several peers refuse counts once."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from ipaddress import ip_address
+from itertools import product
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,20 +113,41 @@ class Icmp(unittest.SynchronousTestCase):
 
     def test_unreachable(self) -> None:
         """A refused packet is quoted from its IP header on, as far as an error may be long."""
-        for version, kind, longest in ((4, (3, 3), 576), (6, (1, 4), 1280)):
-            for size in (0, 100, 1400):
-                asked = datagram(b"q" * size, version, port=99)
-                answer = replies.port_unreachable(asked)
+        errors: tuple[tuple[Callable[[bytes], bytes | None], dict[int, tuple[int, int]]], ...] = (
+            (replies.port_unreachable, {4: (3, 3), 6: (1, 4)}),
+            (replies.host_unreachable, {4: (3, 1), 6: (1, 3)}),
+            (lambda frame: replies.too_big(frame, 1280), {4: (3, 4), 6: (2, 0)}),
+        )
+        for (error, kinds), version, size in product(errors, (4, 6), (0, 100, 1400)):
+            kind, longest = kinds[version], {4: 576, 6: 1280}[version]
+            asked = datagram(b"q" * size, version, port=99)
+            answer = error(asked)
+            assert answer is not None
+            self.assertTrue(is_right(answer))
+            self.assertLessEqual(len(answer) - 10, longest)
+            body = answer[30:] if version == 4 else answer[50:]
+            self.assertEqual((body[0], body[1]), kind)
+            self.assertTrue(asked[10:].startswith(body[8:]))
+            self.assertGreaterEqual(len(body) - 8, min(len(asked) - 10, 500))
+
+    def test_mtu(self) -> None:
+        """How large packets may be is said in 16 bits, and in 32 bits for IPv6."""
+        for version, at in ((4, 34), (6, 54)):
+            for mtu in (576, 1280, 65_521):
+                answer = replies.too_big(datagram(b"q" * 1400, version), mtu)
                 assert answer is not None
-                self.assertTrue(is_right(answer))
-                self.assertLessEqual(len(answer) - 10, longest)
-                body = answer[30:] if version == 4 else answer[50:]
-                self.assertEqual((body[0], body[1]), kind)
-                self.assertTrue(asked[10:].startswith(body[8:]))
-                self.assertGreaterEqual(len(body) - 8, min(len(asked) - 10, 500))
+                self.assertEqual(int.from_bytes(answer[at : at + 4]), mtu)
+
+    def test_error_about_a_ping(self) -> None:
+        """An echo request is answered by an error where there is no host: `ping` shows it."""
+        for version, request, protocol in ((4, 8, 1), (6, 128, 58)):
+            asked = packet(bytes((request, 0, 0, 0)) + b"\x12\x34\0\7", version, protocol)
+            answer = replies.host_unreachable(asked)
+            assert answer is not None
+            self.assertTrue(is_right(answer))
 
     def test_no_error(self) -> None:
-        """There is no error about an ICMP packet, a later fragment, or garbage (RFC 1122)."""
+        """There is no error about an ICMP error, a later fragment, or garbage (RFC 1122)."""
         self.assertIsNone(replies.port_unreachable(packet(b"\3\3\0\0abcd", 4, 1)))
         self.assertIsNone(replies.port_unreachable(packet(b"\1\4\0\0abcd", 6, 58)))
         whole = datagram(b"query")
@@ -135,6 +158,11 @@ class Icmp(unittest.SynchronousTestCase):
     @given(st.binary(max_size=120))
     def test_garbage(self, data: bytes) -> None:
         """Nothing that comes raises, and what is answered is a right packet."""
-        for answer in (replies.echo_reply(data), replies.port_unreachable(data)):
+        for answer in (
+            replies.echo_reply(data),
+            replies.port_unreachable(data),
+            replies.host_unreachable(data),
+            replies.too_big(data, 1280),
+        ):
             self.assertTrue(answer is None or is_right(answer))
         replies.datagram_of(data)

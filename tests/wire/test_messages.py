@@ -111,6 +111,7 @@ WRONG_OPTIONS: dict[str, tuple[object, ...]] = {
     "groups": (None, True, 1, "web", {}, [None], [1], [""], ["Web"], ["-web"], ["web-"], ["a.b"]),
     "version": (*NEVER, 1, "", "0.1 beta", "0.1\0", "0.1ä"),
     "udp": (None, 0, 1, "true", [], {}),
+    "mtu": (*NEVER, "1500", 0, 575, 65_522),
 }
 NO_LISTS: tuple[object, ...] = (None, True, 1, "", {}, [None], [1], ["x"], [[]], [{}])
 WRONG_ADDRESSES = (
@@ -498,14 +499,15 @@ class Records(unittest.SynchronousTestCase):
         self.refuses(record_with(addresses=two, automatic=[4, 6]))
 
     def test_revisions(self) -> None:
-        """Of revision to revision a record may change its URL, its groups, and the addresses that
-        its node chooses itself: nothing else, and not without a higher number."""
+        """Of revision to revision a record may change its URL, its groups, its MTU, and the
+        addresses that its node chooses itself: nothing else, and not without a higher number."""
         static, own = ip_interface("10.77.1.2/24"), ip_interface("fd77::2/64")
         record = replace(RECORD, addresses=(static,), automatic=(6,), revision=3)
         later = replace(record, revision=7)
         for may in (
             later,
             replace(later, url="https://elsewhere:1", groups=("web",), settled=True),
+            replace(later, mtu=9000),
             replace(later, addresses=(static, own)),
             replace(later, floating=(FloatingClaim(static.ip, 1, True),)),
         ):
@@ -523,6 +525,14 @@ class Records(unittest.SynchronousTestCase):
             replace(later, networks=(ip_network("10.77.0.0/16"),)),
         ):
             self.assertFalse(record.may_become(must_not))
+
+    def test_mtu(self) -> None:
+        """The MTU of a node is said if it is not the usual one, and so read."""
+        self.assertNotIn(b"mtu", RECORD.encode())
+        self.assertEqual(self.accepts(RECORD.encode()).mtu, 1500)
+        for mtu in (576, 1280, 9000, 65_521):
+            record = replace(RECORD, mtu=mtu)
+            self.assertEqual(self.accepts(record.encode()), record)
 
     def test_too_long(self) -> None:
         """Every field has a maximum length."""
@@ -560,7 +570,7 @@ class Records(unittest.SynchronousTestCase):
         networks = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xE000, 0xE008)]
         groups = [f"{'g' * 61}{number:02}" for number in range(16)]
         longest = {**LONGEST, "addresses": full, "networks": networks, "groups": groups}
-        longest |= {"revision": sizes.MAX_REVISION, "automatic": [4], "udp": True}
+        longest |= {"revision": sizes.MAX_REVISION, "automatic": [4], "udp": True, "mtu": 65_521}
         floating = [f"{'fd77:' * 7}{host:04x}" for host in range(0xD000, 0xD010)]
         longest["floating"] = [[each, sizes.MAX_NUMBER, False] for each in floating]
         record = self.accepts(record_with(**longest))

@@ -36,6 +36,16 @@ class DropReason(StrEnum):
     DNS_FLOOD = "dns_flood", LEAVING, "more to the DNS address than is answered"
     QUEUE_FULL = "queue_full", LEAVING, "more is sent to the peer than it accepts"
     EXPIRED = "expired", LEAVING, "waited longer than `packet_expiration` for a slow peer"
+    TOO_BIG = (
+        "too_big",
+        LEAVING,
+        "larger than the MTU of the peer's tun, and must not be fragmented",
+    )
+    REFUSED = (
+        "refused",
+        LEAVING,
+        "the peer does not route the source to this node, and would drop it",
+    )
     UDP_REFUSED = "udp_refused", LEAVING, "this host did not send the datagrams that it was in"
     LINK_LOST = "link_lost", LEAVING, "the link closed while packets waited"
     MALFORMED = "malformed", BOTH, "not exactly one IP packet, or a header with impossible values"

@@ -1,6 +1,8 @@
 """The way of a packet through a node, and the count of those that went no further.
 
     tun ── a turn's frames ──> Table.outbound ── a batch for each peer ──> Carrier.send
+     ^                              └── what has no route ──> names, answers ──┐
+     └─────────────────────────── replies to the sender ───────────────────────┘
     tun <── write ── Table.inbound <── a batch of one peer's frames ── Carrier
 
 What arrives is often answered before the write to the tun returns: an echo, an acknowledgement, the
@@ -20,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from tunmesh.dataplane.drops import Drop, DropReason
-from tunmesh.dataplane.peer import Peer
+from tunmesh.dataplane.peer import Limits, Peer
 from tunmesh.dataplane.table import Table
 from tunmesh.dataplane.tun import Tun
 from tunmesh.packets import flow, udp_segments, virtio
@@ -33,8 +35,10 @@ P = TypeVar("P", bound=Peer)
 # Is called with every batch that is carried: to (True) or from this peer, the frames.
 Tap = Callable[[Peer, bool, Sequence[bytes | memoryview]], None]
 # Takes packets that this machine sends and that lead to no peer, each with the reason; returns
-# those that are dropped. names.endpoint answers some of them.
+# those that are dropped. names.endpoint and dataplane.answers answer some of them.
 Unrouted = Callable[[list[Drop]], list[Drop]]
+# Sorts a batch for a peer with limits: what it takes, and the rest, each with the reason.
+Screen = Callable[[Limits, list[bytes]], tuple[list[bytes], list[Drop]]]
 
 
 class Forwarder(Generic[P]):
@@ -50,6 +54,7 @@ class Forwarder(Generic[P]):
         self._dropped: dict[str, int] = dict.fromkeys(DropReason, 0)
         self._has_written = False  # to the tun, since it was read
         self._unrouted: list[Unrouted] = []
+        self._screen: Screen = lambda _, batch: (batch, [])
 
     @property
     def dropped(self) -> Mapping[str, int]:
@@ -59,7 +64,11 @@ class Forwarder(Generic[P]):
     def sent(self, frames: list[bytes]) -> None:
         """This machine sends packets into the mesh."""
         batches, drops = self._table.outbound(udp_segments.join(frames))
+        not_taken: list[Drop] = []
         for peer, batch in batches.items():
+            if peer.limits is not None:
+                batch, rest = self._screen(peer.limits, batch)
+                not_taken += rest
             traffic = peer.traffic
             traffic.tx_packets += len(batch)
             traffic.tx_bytes += sum(map(len, batch)) - virtio.HEADER * len(batch)
@@ -69,13 +78,17 @@ class Forwarder(Generic[P]):
         for unrouted in self._unrouted:
             if drops:
                 drops = unrouted(drops)
-        if drops:
-            self._note(None, drops)
+        if drops or not_taken:
+            self._note(None, drops + not_taken)
 
     def answer_unrouted(self, unrouted: Unrouted) -> None:
         """What has no route is given to `unrouted` from now on, after those that were named
         before."""
         self._unrouted.append(unrouted)
+
+    def screen_by(self, screen: Screen) -> None:
+        """Packets to peers with limits are sorted by `screen` from now on."""
+        self._screen = screen
 
     def answer(self, frames: list[bytes]) -> None:
         """This node itself answers packets that this machine has sent."""

@@ -65,8 +65,9 @@ class Table(Generic[P]):
         )
         for peer, addresses in self._joined.items():
             self._receives(peer, addresses)
-        self._accepted = {address.packed for address in own} | self._recipients.keys()
-        self._inspection.readdress(address.packed for address in own)
+        self._own = frozenset(address.packed for address in own)
+        self._accepted = self._own | self._recipients.keys()
+        self._inspection.readdress(self._own)
         # Where packets go: the same dict, unless there are routes that must not be used yet.
         self._usable = self._routes
         if self._mute:
@@ -172,17 +173,29 @@ class Table(Generic[P]):
         """Whether a destination is a broadcast address, whether or not broadcast is allowed."""
         return key in self._broadcasts
 
+    def is_to_many(self, key: bytes) -> bool:
+        """Whether a destination is a broadcast or multicast address."""
+        return key in self._broadcasts or _is_multicast(key)
+
+    def owns(self, address: bytes) -> bool:
+        """Whether it is an address of this node."""
+        return address in self._own
+
     def _unroutable(self, key: bytes) -> DropReason:
         """Why there is no route to this destination."""
         if len(key) not in (4, 16):
             return DropReason.MALFORMED
-        if key[0] == 0xFF if len(key) == 16 else 224 <= key[0] < 240:
+        if _is_multicast(key):
             return DropReason.MULTICAST
         if key in self._broadcasts:
             return DropReason.BROADCAST
         if not self._inspection.is_in_mesh(key):
             return DropReason.OUTSIDE_NETWORK
         return DropReason.NO_ADDRESS if len(key) in self._mute else DropReason.NO_ROUTE
+
+
+def _is_multicast(key: bytes) -> bool:
+    return key[:1] == b"\xff" if len(key) == 16 else 224 <= key[0] < 240
 
 
 def _broadcasts(

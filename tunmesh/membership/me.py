@@ -62,6 +62,10 @@ class Me:
         """It answers to these names, too."""
         self._revise(groups=groups)
 
+    def use_mtu(self, mtu: int) -> None:
+        """Its tun has this MTU."""
+        self._revise(mtu=mtu)
+
     def _revise(self, **changes: Any) -> None:
         revised = replace(self._record, **changes)
         if revised != self._record:

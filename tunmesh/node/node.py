@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+from tunmesh.dataplane.answers import Answers
 from tunmesh.dataplane.forwarder import Tap
 from tunmesh.host import heap
 from tunmesh.link.link import Link
@@ -67,6 +68,9 @@ class Node:
         )
         self._readiness = Readiness(parts, self._links.dials, self._addresses, self._story)
         self._names = Names(parts, self._addresses, self._readiness.has_joined)
+        self._answers = Answers(parts.table, parts.forwarder.answer, host.reactor.seconds)
+        parts.forwarder.answer_unrouted(self._answers.take)
+        parts.forwarder.screen_by(self._answers.screen)
         self._mesh_port = MeshPort(
             host.reactor,
             self._links.connector.accept,
@@ -139,6 +143,8 @@ class Node:
     def _changed(self) -> None:
         self._addresses.update()
         self._readiness.update()
+        if self._readiness.has_joined():
+            self._answers.joined()
 
     def _device_changed(self) -> None:
         self._story.device_changed(self._parts.host.tun.name, self._parts.host.watch.found.all)
@@ -195,7 +201,12 @@ class Node:
     def status(self) -> Status:
         """Everything there is to know about this node now."""
         return snapshot.status(
-            self._parts, self._links, self._readiness, self._names, self._addresses
+            self._parts,
+            self._links,
+            self._readiness,
+            self._names,
+            self._addresses,
+            self._answers,
         )
 
     def known_nodes(self, crowd: float = math.inf) -> tuple[KnownNode, ...]:

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tunmesh.auth.handshake import Key
 from tunmesh.dataplane.carrier import Carrier
-from tunmesh.dataplane.peer import Peer
+from tunmesh.dataplane.peer import Limits, Peer
 from tunmesh.dataplane.table import Table
 from tunmesh.link.link import Link
 from tunmesh.membership.agreement import Agreement, View, judge
@@ -83,6 +83,13 @@ class LinkedNode(Peer):
     def refused(self, addresses: tuple[str, ...], holder: str) -> None:
         """From now on it does not route these addresses of this node to it."""
         self.refuses, self.holder = addresses, holder if addresses else ""
+
+    def limit(self, mtu: int) -> None:
+        """Find out what it does not take of this node, whose tun has this MTU."""
+        self.limits = None
+        if self.record.mtu < mtu or self.refuses:
+            refused = frozenset(ip_address(each).packed for each in self.refuses)
+            self.limits = Limits(min(self.record.mtu, mtu), refused)
 
 
 class Peers:
@@ -155,6 +162,7 @@ class Peers:
         """A node is linked by this link. `was_first`: it was in the mesh before this node."""
         view = View.of(self._me.record, link.node)
         peer = LinkedNode(link, view, was_first, self._me.is_new, self._seconds())
+        peer.limit(self._me.record.mtu)
         self._by_id[link.node.id] = peer
         self._per_source[peer.source] += 1
         self._table.join(peer, link.node.addresses)
@@ -179,6 +187,7 @@ class Peers:
         peer = self._by_id[link.node.id]
         peer.revised(link)
         peer.stands(View.of(self._me.record, peer.record), was_first)
+        peer.limit(self._me.record.mtu)
         self._table.join(peer, peer.record.addresses)
 
     def me_revised(self, was_first: Callable[[str], bool]) -> None:
@@ -190,6 +199,7 @@ class Peers:
         for peer in self:
             peer.stands(View.of(me, peer.record), was_first(peer.record.id))
             peer.refused(tuple(each for each in peer.refuses if each in claimed), peer.holder)
+            peer.limit(me.mtu)
 
     def switch(self, link: Link) -> None:
         """The node at the other end is spoken to by this link from now on."""
@@ -212,6 +222,7 @@ class Peers:
         if peer is None or addresses == peer.refuses:
             return False
         peer.refused(addresses, holder)
+        peer.limit(self._me.record.mtu)
         self._agreement = None
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+from tunmesh.dataplane.answers import Answers
 from tunmesh.membership.roster import Roster
 from tunmesh.node.links import Links
 from tunmesh.node.own.addresses import OwnAddresses
@@ -21,7 +22,12 @@ MAX_LISTED = 1 << 17
 
 
 def status(
-    parts: Parts, links: Links, readiness: Readiness, names: Names, addresses: OwnAddresses
+    parts: Parts,
+    links: Links,
+    readiness: Readiness,
+    names: Names,
+    addresses: OwnAddresses,
+    answers: Answers,
 ) -> Status:
     """Everything there is to know about the node now."""
     tun, watch, dials = parts.host.tun, parts.host.watch, links.dials
@@ -45,6 +51,7 @@ def status(
         tun=Traffic(tun.rx_packets, tun.rx_bytes, tun.tx_packets, tun.tx_bytes),
         link=parts.peers.traffic(),
         dropped=dict(parts.forwarder.dropped),
+        answers=answers.status(),
         handshake_failures=dict(links.failures),
         rtt=parts.peers.rtt.copy(),
         false_introductions=links.introductions.false,

@@ -32,6 +32,8 @@ class Peer(Protocol):
 
 P = TypeVar("P", bound=Peer)
 
+_UNREACHABLE = "It is answered with ICMP host unreachable, so that connect() fails at once"
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -111,8 +113,17 @@ class Explainer:
             ),
             Step(True, f"{destination} belongs to {peer.record.name}, {self._link(peer)}"),
             Step(True, f"packets to {peer.record.name} go {_way(peer)}"),
+            *self._sizes(peer),
             *self._there(peer, source, destination),
         ]
+
+    def _sizes(self, peer: PeerStatus) -> list[Step]:
+        """Whether the peer takes all that this node may send it."""
+        name, mtu = peer.record.name, peer.record.mtu
+        if mtu >= self._status.record.mtu:
+            return []
+        text = f"{name}'s tun has an MTU of {mtu}: larger packets are answered with ICMP too big"
+        return [Step(True, f"{text} ({DropReason.TOO_BIG}), fragments are carried")]
 
     def _to_all(
         self, peers: Sequence[PeerStatus], source: Address, destination: Address
@@ -145,9 +156,9 @@ class Explainer:
     def _there(self, peer: PeerStatus, source: Address, destination: Address) -> list[Step]:
         name = peer.record.name
         if str(source) in peer.refuses:
-            why = f"{name} does not route {source} to this node, so it drops what comes from it"
-            why = f"{why} ({DropReason.SPOOFED_SOURCE})"
-            return [Step(False, f"{why}: see the log for who holds it")]
+            why = f"{name} does not route {source} to this node, and would drop what comes from it"
+            why = f"{why} ({DropReason.REFUSED}): see the log for who holds it"
+            return [Step(False, f"{why}. {_UNREACHABLE}")]
         return [
             Step(True, f"{name} routes {source} to this node, so it believes the source"),
             Step(True, f"{destination} is {name}'s own: it goes to its tun and its kernel"),
@@ -203,13 +214,20 @@ class Explainer:
                 return Step(
                     False,
                     f"{destination} is not in the mesh ({all_of_them}): the kernel sends it "
-                    f"another way, and if it came to the tun it would be dropped ({reason})",
+                    f"another way, and if it came to the tun it would be dropped ({reason}). "
+                    f"{self._answer()}",
                 )
             case DropReason.NO_ADDRESS:
                 none = "this node has no address yet that it could send it from"
                 return Step(False, f"{none} ({reason}): tunmesh address")
         no_route = f"no linked node has {destination} ({reason})"
-        return Step(False, f"{no_route}. {self._who(destination)}")
+        return Step(False, f"{no_route}. {self._who(destination)}. {self._answer()}")
+
+    def _answer(self) -> str:
+        """What the application is told of a packet without a route."""
+        if self._status.answers.is_answering:
+            return _UNREACHABLE
+        return "It gets no answer, since this node has not been in its mesh for a second yet"
 
     def _who(self, address: Address) -> str:
         """Which node has an address that is not routed, as far as is known."""

@@ -237,6 +237,18 @@ class _NodeCollector(Collector):
             {(reason,): count for reason, count in status.dropped.items()},
             ("reason",),
         )
+        answers = status.answers
+        yield self._counter(
+            "tunmesh_icmp_answers",
+            "Packets of this machine that were not carried and were answered with an ICMP error",
+            {("unreachable",): answers.unreachable, ("too_big",): answers.too_big},
+            ("kind",),
+        )
+        yield self._counter(
+            "tunmesh_icmp_answers_limited",
+            "Packets of this machine that were not carried nor answered, since there were too many",
+            {(): answers.limited},
+        )
         for field, text in _DIRECTIONS.items():
             for part, traffic in (("tun", status.tun), ("link", status.link)):
                 yield self._counter(

@@ -2,15 +2,23 @@
 
     UDP datagram          ->  a datagram back, with the payload of the caller
     ICMP echo request     ->  echo reply
-    any other packet      ->  ICMP "port unreachable", which quotes its beginning
+    any other packet      ->  ICMP "port unreachable", "host unreachable" or "packet too big", which
+                              quotes its beginning
 
 They are complete: all checksums are filled in. What arrives comes from our own kernel, which may
-have left checksums to be filled in, so none are checked.
+have left checksums to be filled in, so none are checked. Their source is the destination of the
+packet that they reply to: the kernel would not believe any of its own addresses on a packet that
+comes out of a device.
+
+Never is there an error about an ICMP error, nor about another ICMP message than an echo request
+(about which "host unreachable" and "packet too big" are useful: `ping` shows them), nor about a
+later fragment. Whether source and destination are addresses of a single host is up to the caller.
 
 A frame is `virtio_net_hdr || IP packet` (packets.virtio).
 
 Sources: RFC 768, RFC 791, RFC 792, RFC 1122 section 3.2.2 (what is not answered by an error),
-RFC 1812 section 4.3.2.3 (how much is quoted), RFC 4443, RFC 8200 section 8.1 (pseudo header).
+RFC 1191 section 4 (packet too big), RFC 1812 section 4.3.2.3 (how much is quoted), RFC 4443,
+RFC 8200 section 8.1 (pseudo header).
 """
 
 from __future__ import annotations
@@ -23,7 +31,10 @@ from tunmesh.packets.virtio import HEADER, UDP, UDP_HEADER
 
 _PLAIN = bytes(HEADER)
 _HOPS = 64
-_UNREACHABLE = {4: (3, 3), 6: (1, 4)}  # type and code: port unreachable
+# Type and code of errors.
+_PORT_UNREACHABLE = {4: b"\3\3", 6: b"\1\4"}
+_HOST_UNREACHABLE = {4: b"\3\1", 6: b"\1\3"}  # IPv6: address unreachable
+_TOO_BIG = {4: b"\3\4", 6: b"\2\0"}  # IPv4: fragmentation needed
 _ICMP = {4: ip_headers.ICMP, 6: ip_headers.ICMPV6}
 _ECHO = {4: icmp.IPV4, 6: icmp.IPV6}
 _LONGEST = {4: 576, 6: 1280}  # bytes of an error packet
@@ -83,19 +94,39 @@ def echo_reply(frame: bytes) -> bytes | None:
 
 
 def port_unreachable(frame: bytes) -> bytes | None:
-    """The error that refuses a packet; None for those that must not be answered by an error: ICMP,
-    later fragments, and what is not a packet."""
+    """The error that refuses a packet; None for those that must not be answered by an error."""
+    return _error(frame, _PORT_UNREACHABLE)
+
+
+def host_unreachable(frame: bytes) -> bytes | None:
+    """The error that says that there is no such host; None for packets that must not be answered by
+    an error."""
+    return _error(frame, _HOST_UNREACHABLE)
+
+
+def too_big(frame: bytes, mtu: int) -> bytes | None:
+    """The error that says how large packets may be, in bytes; None for packets that must not be
+    answered by an error."""
+    return _error(frame, _TOO_BIG, mtu)
+
+
+def _error(frame: bytes, kind: dict[int, bytes], field: int = 0) -> bytes | None:
+    """`field`: the last two bytes of the header in IPv4, all four in IPv6."""
     if not virtio.well_formed(frame):
         return None
     packet = frame[HEADER:]
     found = ip_headers.read(packet)
     version = packet[0] >> 4
-    if found is None or not found.is_whole or found.protocol == _ICMP[version]:
+    if found is None or not found.is_whole:
         return None
     if found.fragment is not None and found.fragment.start:
         return None
+    if found.protocol == _ICMP[version]:
+        is_request = packet[found.at : found.at + 1] == bytes((_ECHO[version].request,))
+        if not is_request:
+            return None
     quoted = packet[: _LONGEST[version] - _HEADER_SIZE[version] - icmp.HEADER.size]
-    return _icmp_back(packet, bytes(_UNREACHABLE[version]), bytes(4) + quoted)
+    return _icmp_back(packet, kind[version], struct.pack("!I", field) + quoted)
 
 
 def _whole(frame: bytes) -> ip_headers.Headers | None:

@@ -81,6 +81,20 @@ def well_formed(frame: bytes | memoryview) -> bool:
     return frame[:HEADER] == _PLAIN or _offload_is_sane(frame, version, transport, size)
 
 
+def largest_packet(frame: bytes) -> int:
+    """Bytes of the largest IP packet among those that the frame is to be cut into; of the only one
+    if it is not to be cut. The frame need not be well formed."""
+    size = len(frame) - HEADER
+    gso_type: int
+    gso_size: int
+    start: int
+    _, gso_type, _, gso_size, start, _ = VIRTIO.unpack_from(frame)
+    if gso_type == GSO_NONE or size < start + _TCP_HEADER:
+        return size
+    head = UDP_HEADER if gso_type == GSO_UDP_L4 else (frame[HEADER + start + 12] >> 4) * 4
+    return min(size, start + head + gso_size)
+
+
 def _offload_is_sane(frame: bytes | memoryview, version: int, transport: int, size: int) -> bool:
     """`transport` is the earliest offset at which the IP header can end, `size` the packet's
     length."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tunmesh.status.health import Check, Health, UrlReports
 from tunmesh.status.peers import DialStatus, LostNode, PeerStatus, UdpCounts
-from tunmesh.status.traffic import Histogram, NodeTraffic, Traffic
+from tunmesh.status.traffic import Histogram, IcmpAnswers, NodeTraffic, Traffic
 from tunmesh.wire.records import NodeRecord
 
 
@@ -97,6 +97,7 @@ class Status:
     udp: UdpCounts = field(
         default_factory=UdpCounts
     )  # with all nodes, those that are gone included
+    answers: IcmpAnswers = field(default_factory=IcmpAnswers)  # to this machine's own packets
     udp_strangers: int = 0  # datagrams that came to the port and were for no link
 
     @property

@@ -95,6 +95,16 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class IcmpAnswers:
+    """What a node has answered to packets of its own machine that it does not carry."""
+
+    is_answering: bool = False  # it has been in its mesh for a moment
+    unreachable: int = 0  # host unreachable, address unreachable
+    too_big: int = 0
+    limited: int = 0  # packets without an answer, since there were too many
+
+
+@dataclass(frozen=True, slots=True)
 class NodeTraffic:
     """The traffic with the nodes of one name, in all their incarnations."""
 

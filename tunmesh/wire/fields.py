@@ -48,9 +48,9 @@ def parse_list(value: Any, longest: int, what: str) -> list[Any]:
     return value
 
 
-def parse_number(value: Any, most: int, what: str) -> int:
-    if type(value) is not int or not 0 <= value <= most:
-        raise malformed(f"{what} is not a number from 0 to {most}")
+def parse_number(value: Any, most: int, what: str, least: int = 0) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise malformed(f"{what} is not a number from {least} to {most}")
     return value
 
 

@@ -23,12 +23,15 @@ from tunmesh.wire.fields import (
 )
 from tunmesh.wire.floating import FloatingClaim, dump_claims, parse_claims
 from tunmesh.wire.sizes import (
+    DEFAULT_MTU,
     MAX_ADDRESSES,
     MAX_GROUPS,
+    MAX_MTU,
     MAX_NAME,
     MAX_NETWORKS,
     MAX_REVISION,
     MAX_URL,
+    MIN_MTU,
     PUBLIC_KEY_SIZE,
     SIGNED_SIZE,
 )
@@ -49,8 +52,8 @@ class NodeRecord:
     """A node's description of itself, signed as a whole (auth.signing) except for `settled`.
 
     A node may sign another *revision* of it while it lives. Only its addresses of the families that
-    it chooses itself, its floating addresses, its URL and its groups may change (`may_become`). Of
-    two revisions the higher one holds.
+    it chooses itself, its floating addresses, its URL, its groups and its MTU may change
+    (`may_become`). Of two revisions the higher one holds.
     """
 
     id: str  # 16 bytes in hexadecimal, from its public key, new at every start: auth.node_key
@@ -72,6 +75,7 @@ class NodeRecord:
     groups: tuple[str, ...] = ()  # further names that it answers to, shared by many nodes
     udp: bool = False  # it understands offers of UDP
     floating: tuple[FloatingClaim, ...] = ()  # addresses that move from node to node
+    mtu: int = DEFAULT_MTU  # of its tun, in bytes
 
     @property
     def host_port(self) -> tuple[str, int]:
@@ -87,6 +91,7 @@ class NodeRecord:
             groups=self.groups,
             addresses=self.addresses,
             floating=self.floating,
+            mtu=self.mtu,
         )
         return (
             other.revision > self.revision
@@ -136,6 +141,8 @@ class NodeRecord:
             fields["udp"] = True
         if self.floating:
             fields["floating"] = dump_claims(self.floating)
+        if self.mtu != DEFAULT_MTU:
+            fields["mtu"] = self.mtu
         return dump_json(fields)
 
     @classmethod
@@ -166,6 +173,7 @@ class NodeRecord:
             groups=tuple(parse_label(group, "a group") for group in groups),
             udp=parse_boolean(fields.get("udp", False), f"{what} udp"),
             floating=parse_claims(fields.get("floating", [])),
+            mtu=parse_number(fields.get("mtu", DEFAULT_MTU), MAX_MTU, f"{what} MTU", MIN_MTU),
         )
 
 

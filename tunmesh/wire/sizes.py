@@ -35,3 +35,6 @@ MAX_NUMBER = (1 << 31) - 1  # of a claim to a floating address
 MAX_GROUPS = 16
 MAX_LABEL = 63  # of a DNS name (RFC 1035, section 2.3.4)
 MAX_REVISION = (1 << 31) - 1
+# Of a tun, in bytes: what every IPv4 host must take (RFC 791), what Ethernet has, and the most that
+# the kernel allows.
+MIN_MTU, DEFAULT_MTU, MAX_MTU = 576, 1500, 65_521
