@@ -42,7 +42,7 @@ PURE = """
     logs.events
     auth
     tls.admission tls.pacing tls.underlay
-    link.fair_queue link.keepalive link.memory_budget link.penalty
+    link.fair_queue link.keepalive link.memory_budget link.penalty link.suspicion
     udp.choice udp.path udp.probing.candidates udp.probing.liveness udp.probing.measures
     udp.probing.mtu udp.probing.pings
     udp.aead udp.parts udp.port udp.runs udp.scratch udp.session udp.slices udp.window
@@ -55,11 +55,11 @@ PURE = """
     names.directory names.endpoint names.exchange names.labels names.resolution names.responder
     names.settings names.zone
     dialing.dial_budget dialing.dial_limit dialing.dialable dialing.own_url
-    dialing.reachability dialing.url_checks
+    dialing.reachability dialing.segments dialing.url_checks
     dataplane.answers dataplane.carrier dataplane.drops dataplane.fragments dataplane.inspection
     dataplane.peer dataplane.table
-    netlink.changes netlink.codec netlink.device_state netlink.kernel netlink.messages
-    netlink.overlaps
+    netlink.address_news netlink.changes netlink.codec netlink.device_state netlink.kernel
+    netlink.messages netlink.overlaps
     assigner.allowance assigner.wire
     observe.expiry observe.explain observe.health observe.node_totals observe.samples
     observe.problems observe.status_json

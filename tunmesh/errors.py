@@ -67,6 +67,12 @@ class FailureReason(StrEnum):
     )
     VERSION = "version", "no common protocol version", "no protocol version in common"
     TIMEOUT = "timeout", "too slow", "too slow"
+    STUCK = (
+        "stuck",
+        "a path that loses large segments",
+        "the connection came up, and then large TCP segments did not arrive; it is dialed again "
+        "with smaller ones",
+    )
     THROUGH_MESH = (
         "through_mesh",
         "a link cannot run through the mesh itself",

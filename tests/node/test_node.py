@@ -253,7 +253,7 @@ class HousekeepingTests(SynchronousTestCase):
         for member in (a, b):
             self.assertEqual(len(member.status.peers), 2)
             self.assertEqual(len(member.node.links), 2)
-            self.assertLessEqual(len(member.node._links.dials._discovered._dialers), 2)
+            self.assertLessEqual(len(member.node._links.dials.discovered._dialers), 2)
             self.assertEqual(len(member.node._parts.table.routes), 4)
 
 

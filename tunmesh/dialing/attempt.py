@@ -49,6 +49,7 @@ from tunmesh.addresses import Target
 from tunmesh.dialing.dial_limit import DialLimit, DialSlot
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.host import access
+from tunmesh.tls.transport import limit_segments
 from tunmesh.tls.underlay import Rule
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
@@ -86,8 +87,9 @@ class DialPolicy:
 class Owner(typing.Protocol):
     """What an attempt reports to; implemented by dialing.reconnect.PeerFactory."""
 
-    def trying(self, address: str) -> None:
-        """A connection to this address begins."""
+    def trying(self, address: str) -> int | None:
+        """A connection to this address begins. How many bytes its segments may have at most; None:
+        as many as the devices at both ends take."""
 
     def connected(self) -> Protocol:
         """One was established: the protocol for it."""
@@ -172,10 +174,12 @@ class Attempt(ClientFactory):
             host = self._addresses.popleft()
             if self._addresses:
                 self._next = self._reactor.callLater(ATTEMPT_DELAY, self._try_next)
-            self._owner.trying(host)
+            limit = self._owner.trying(host)
             port = self._target[1]
             try:
                 connector = self._reactor.connectTCP(host, port, self._outer, CONNECT_TIMEOUT)
+                if limit is not None:  # Twisted connects in the next iteration of the reactor
+                    limit_segments(connector, limit)
             except Exception as error:
                 self._error = error
                 self._try_next()

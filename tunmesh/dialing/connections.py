@@ -22,11 +22,13 @@ from tunmesh.auth.handshake import Dialer, Key, Listener
 from tunmesh.auth.node_key import NodeKey
 from tunmesh.dialing.attempt import DialPolicy
 from tunmesh.dialing.reconnect import PeerFactory
+from tunmesh.dialing.segments import SegmentLimits
+from tunmesh.dialing.stuck import HandshakeWatch
 from tunmesh.link.authentication import Authentication
 from tunmesh.link.interfaces import Owner
 from tunmesh.link.link import Link
 from tunmesh.link.memory_budget import MemoryBudget
-from tunmesh.tls.binding import Channel
+from tunmesh.tls.binding import Channel, TcpMeasures
 from tunmesh.tls.credentials import Contexts
 from tunmesh.tls.listener import HANDSHAKE_TIMEOUT
 from tunmesh.tls.read_quota import ReadQuotas
@@ -96,6 +98,8 @@ class Connector:
         self._outside = outside or Outside()
         self._memory = memory or MemoryBudget()
         self._quotas = ReadQuotas(partial(reactor.callLater, 0))
+        self.segments = SegmentLimits()
+        self._handshakes = HandshakeWatch(reactor, self.stuck)
         self._links: dict[Link, PeerFactory | None] = {}  # and the dialer, until it is settled
 
     def __iter__(self) -> Iterator[Link]:
@@ -140,6 +144,7 @@ class Connector:
     def settled(self, link: Link) -> None:
         """The link is of use, and whoever wanted it has stopped dialing. A dialer that was not
         stopped was meant for another node than the one that answered."""
+        self._handshakes.end(link)
         link.transport.share(self._quotas.of(link.source))
         dialer = self._links[link]
         self._links[link] = None
@@ -150,9 +155,14 @@ class Connector:
 
     def closed(self, link: Link) -> None:
         """The link has ended."""
+        self._handshakes.end(link)
         dialer = self._links.pop(link)
         if dialer is not None:
             dialer.failed()
+
+    def stuck(self, target: Target, measures: TcpMeasures) -> None:
+        """A connection to this target is stuck: the next one has smaller segments."""
+        self.segments.stuck(target, self._reactor.seconds(), measures.segment)
 
     # --- what dialers need (dialing.reconnect.Owner) ---
 
@@ -167,14 +177,16 @@ class Connector:
         authentication = Authentication(begin, channel, HANDSHAKE_TIMEOUT)
         link = Link(self._owner, self._reactor, True, authentication, self._memory)
         self._links[link] = dialer
+        self._handshakes.begin(link, dialer.target)
         return link
 
     def secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
         proof = self._proof
         return client_factory(proof.contexts, host, factory, self._reactor, proof.transport)
 
-    def dialing(self, dialer: PeerFactory, address: str) -> None:
+    def dialing(self, dialer: PeerFactory, address: str) -> int | None:
         self._observer.dialing(dialer, address)
+        return self.segments.of(dialer.target, self._reactor.seconds())
 
     def unreachable(self, dialer: PeerFactory, why: str) -> None:
         self._observer.unreachable(dialer.target, why)

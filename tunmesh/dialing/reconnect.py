@@ -39,8 +39,9 @@ class Owner(typing.Protocol):
     def secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
         """That factory, wrapped so that it speaks TLS to that host."""
 
-    def dialing(self, dialer: PeerFactory, address: str) -> None:
-        """An address of the target is tried."""
+    def dialing(self, dialer: PeerFactory, address: str) -> int | None:
+        """An address of the target is tried. How many bytes a segment may have (dialing.segments),
+        if that is limited."""
 
     def unreachable(self, dialer: PeerFactory, why: str) -> None:
         """An attempt ended before there was a connection."""
@@ -159,6 +160,14 @@ class PeerFactory(ReconnectingClientFactory):
         self.delay = self.initialDelay
         self.retries = 0
 
+    def hurry(self) -> None:
+        """There is reason to believe that the next attempt will do better: make it soon, and as if
+        it were the first."""
+        if self._scheduled is not None and self.continueTrying:
+            self.delay = self.initialDelay
+            self._scheduled.cancel()
+            self._schedule(self._draw() * self.initialDelay)
+
     def set_reason(self, why: str, error: BaseException | None = None) -> None:
         """The reason for the last failure is this, which the connection itself does not show."""
         self.why, self.error = why, error
@@ -216,8 +225,8 @@ class PeerFactory(ReconnectingClientFactory):
 
     # --- what the attempt reports ---
 
-    def trying(self, address: str) -> None:
-        self._owner.dialing(self, address)
+    def trying(self, address: str) -> int | None:
+        return self._owner.dialing(self, address)
 
     def connected(self) -> Protocol:
         return self._owner.build_link(self, self.target[0])

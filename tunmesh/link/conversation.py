@@ -67,7 +67,7 @@ class Conversation:
         self._memory = memory
         self._sender = sender
         self._pinger = pinger
-        self._received = 0  # bytes of frames
+        self.received = 0  # bytes of frames
         self._deliver: Receive = len  # until somebody takes packets, each is one too many
         self._offered: Callable[[int], None] = lambda index: None
         self._decoder = Decoder(sizes.MAX_HANDSHAKE_FRAME)
@@ -84,7 +84,7 @@ class Conversation:
     @property
     def carried(self) -> int:
         """Bytes, of the direction that had more of them. Each has a key of its own."""
-        return max(self._sender.written, self._received)
+        return max(self._sender.written, self.received)
 
     def open(self, source: str) -> None:
         """The other end, which comes from this source, is authentic."""
@@ -154,7 +154,7 @@ class Conversation:
 
     def data_received(self, data: bytes) -> None:
         """A chunk of the stream."""
-        self._received += len(data)
+        self.received += len(data)
         self._is_reading = True
         self._read(data)
         self._is_reading = False

@@ -4,7 +4,8 @@ Every `ping_interval` one of the two ends sends a ping. They take turns, since a
 proves as much as the answer to one of ours, and in a large mesh pings are most of what an idle node
 does. Both ends ping as soon as the link is up, so that both know the round trip from then on: the
 end that dialed goes first, the other one's ping is sent with its pong. When nothing at all has been
-received for `silence` seconds, the other end is dead.
+received for `silence` seconds, the other end is dead. Where packets go out and nothing comes back,
+link.suspicion says so sooner.
 
 This module decides what is due and when; link.pinger has the clock and the connection. All times
 are in seconds of any one clock.

@@ -77,9 +77,9 @@ class Link(Protocol):
             self.fail,
             lambda: self.conversation.send_owed(),
         )
-        self._pinger = Pinger(clock, self._sender.write, partial(owner.round_trip, self), self.fail)
-        self.keepalive = self._pinger.keepalive
-        self.conversation = Conversation(self, owner, clock, memory, self._sender, self._pinger)
+        self.pinger = Pinger(clock, self._sender.write, partial(owner.round_trip, self), self.fail)
+        self.keepalive = self.pinger.keepalive
+        self.conversation = Conversation(self, owner, clock, memory, self._sender, self.pinger)
         self._timer = Timer(clock)  # until it ends: of the handshake, or of retiring
         self._error: PeerError | None = None  # why it closed, when it was not the connection
         self._has_said_bye = False
@@ -132,9 +132,9 @@ class Link(Protocol):
         """Be as patient as this from now on."""
         self.timing = timing
         self._sender.expire_after(timing.packet_expiration)
-        self._pinger.adopt(timing)
+        self.pinger.adopt(timing)
         if self.state is State.UP:
-            self._pinger.start(self.dialed)
+            self.pinger.start(self.dialed)
 
     def revised(self, record: NodeRecord, signed: SignedRecord) -> None:
         """The node at the other end has another record."""
@@ -147,14 +147,14 @@ class Link(Protocol):
 
     def probe(self, answered: Callable[[bool], None]) -> None:
         """Ping now; `answered` is told whether a pong came within `timing.probe_timeout`."""
-        self._pinger.probe(answered)
+        self.pinger.probe(answered)
 
     def retire(self) -> None:
         """Another link replaces this one: send what is queued, say bye, wait for the other's."""
         if self.state is not State.UP:
             return
         self.state = State.RETIRING
-        self._pinger.stop()
+        self.pinger.stop()
         self._timer.start(RETIRE_TIMEOUT, self._abort)
         self._sender.call_when_empty(self._say_replaced)
 
@@ -184,7 +184,7 @@ class Link(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self.state is State.CLOSED:
             return
-        self._pinger.heard()
+        self.pinger.heard()
         self.conversation.data_received(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -197,7 +197,7 @@ class Link(Protocol):
         else:
             why = self._error or self.authentication.why_failed(reason)
             self._owner.link_failed(self, why)
-        self._pinger.connection_lost()
+        self.pinger.connection_lost()
 
     # --- what the conversation tells ---
 
@@ -237,7 +237,7 @@ class Link(Protocol):
         self.adopt(self.timing)
         self._owner.link_up(self)
         if self.dialed and self.state is State.UP:
-            self._pinger.take_first_turn()
+            self.pinger.take_first_turn()
 
     def _say_replaced(self) -> None:
         self._has_said_bye = True
@@ -258,7 +258,7 @@ class Link(Protocol):
     def _end(self) -> None:
         self.state = State.CLOSED
         self._timer.stop()
-        self._pinger.stop()
+        self.pinger.stop()
         self._sender.end()
 
 

@@ -56,12 +56,16 @@ class Pinger:
         if not self.keepalive.pings:
             self._take_turn()
 
+    def ping(self) -> None:
+        """Ping now, whoever's turn it is."""
+        self._write(b"i" + self.keepalive.ping(self._clock.seconds()))
+
     def probe(self, answered: Callable[[bool], None]) -> None:
         """Ping now; `answered` is told whether a pong came within `probe_timeout`."""
         self._probes.append(answered)
         if len(self._probes) == 1:
             self._probe_timer.start(self._timing.probe_timeout, self._no_answer)
-            self._ping()
+            self.ping()
 
     def heard(self) -> None:
         """Anything was received."""
@@ -99,13 +103,10 @@ class Pinger:
     def _take_turn(self) -> None:
         self._look_in(self.keepalive.take_turn(self._clock.seconds()))
         if not self._probes:
-            self._ping()
+            self.ping()
 
     def _look_in(self, delay: float) -> None:
         self._timer.start(delay, self._turn_due)
-
-    def _ping(self) -> None:
-        self._write(b"i" + self.keepalive.ping(self._clock.seconds()))
 
     def _no_answer(self) -> None:
         self._answer_probes(False)

@@ -57,10 +57,10 @@ class Dials:
         self._connector = connector
         self._before_bootstrap = before_bootstrap
         rule = Dialable(Outside(settings.networks), settings.dial_allow, lambda: self._own()[0])
-        self._discovered = DiscoveredNodes(
+        self.discovered = DiscoveredNodes(
             host.reactor, connector, rule, host.draw, self._introducers, self._story.budget_spent
         )
-        self.checker = UrlChecker(parts, self._discovered.once)
+        self.checker = UrlChecker(parts, self.discovered.once)
         self._bootstrap = Bootstrap(
             settings.reloadable.groups, self._own, self._group_dialer, host.draw
         )
@@ -80,15 +80,20 @@ class Dials:
         """Try to link with this node until that is stopped. `patient`: it should dial first."""
         parts = self._parts
         patience = min(PATIENCE + PATIENCE_PER_NODE * parts.roster.nodes_known, MAX_PATIENCE)
-        self._discovered.dial(record, patience * (1 + parts.host.draw()) if patient else 0.0)
+        self.discovered.dial(record, patience * (1 + parts.host.draw()) if patient else 0.0)
+
+    def hurry(self) -> None:
+        """What could not be reached may be reached now: try again soon."""
+        for _, dialer in (*self.discovered, *self._bootstrap.dialing()):
+            dialer.hurry()
 
     def forget(self, node_id: str) -> None:
         """Nobody vouches for this node any more."""
-        self._discovered.forget(node_id)
+        self.discovered.forget(node_id)
 
     def vouched(self, node_ids: Iterable[str], source: str) -> None:
         """A node from this source vouches for these."""
-        self._discovered.vouched(node_ids, source)
+        self.discovered.vouched(node_ids, source)
 
     def update(self) -> None:
         """Dial the groups that have no link, and the lost nodes that are due."""
@@ -104,7 +109,7 @@ class Dials:
         self._bootstrap.abandon()
         self._redialer.abandon()
         self.checker.abandon()
-        self._discovered.abandon()
+        self.discovered.abandon()
 
     # --- what came of it ---
 
@@ -120,7 +125,7 @@ class Dials:
         self._redialer.answered(dialer)
         self._note_misled(dialer, link.node)
         self.checker.link_up(link, dialer, self.is_reached(link))
-        self._discovered.stop(link.node.id)
+        self.discovered.stop(link.node.id)
         self.update()
         self._connector.settled(link)
 
@@ -171,9 +176,9 @@ class Dials:
 
     def _note_misled(self, dialer: PeerFactory | None, record: NodeRecord) -> None:
         """A dialer for one node reached another one: both advertise that URL, or one is wrong."""
-        if dialer is None or self._discovered.is_for(record.id, dialer):
+        if dialer is None or self.discovered.is_for(record.id, dialer):
             return
-        node_id = self._discovered.wanted(dialer)
+        node_id = self.discovered.wanted(dialer)
         wanted = self._parts.roster.record_of(node_id) if node_id is not None else None
         if wanted is None or are_incarnations(wanted, record):
             return
@@ -195,13 +200,13 @@ class Dials:
 
     def renewals(self) -> Iterator[DialStatus]:
         """Sessions that are due to be renewed, which has failed so far."""
-        for node_id, dialer in self._discovered:
+        for node_id, dialer in self.discovered:
             if dialer.retries and self._parts.roster.is_linked(node_id):
                 yield _status(self._parts.peers.linked(node_id).record.name, False, dialer)
 
     def wanted(self) -> Iterator[DialStatus]:
         """Nodes and groups without a link that are being dialed."""
-        for node_id, dialer in self._discovered:
+        for node_id, dialer in self.discovered:
             if not self._parts.roster.is_linked(node_id):
                 record = self._parts.roster.record_of(node_id)
                 yield _status(record.name if record else node_id, False, dialer)
@@ -223,7 +228,7 @@ class Dials:
 
     def _busy(self) -> set[Target]:
         """Targets that are dialed for other reasons than that a node is lost."""
-        dialers = [dialer for _, dialer in self._discovered]
+        dialers = [dialer for _, dialer in self.discovered]
         dialers += [dialer for _, dialer in self._bootstrap.dialing()]
         return {target for dialer in dialers for target in dialer.targets}
 

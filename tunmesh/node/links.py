@@ -25,6 +25,7 @@ from tunmesh.logs import bugs
 from tunmesh.node.dials import Dials
 from tunmesh.node.interpreter import Interpreter
 from tunmesh.node.introductions import Introductions
+from tunmesh.node.noticing import Noticing
 from tunmesh.node.parts import Parts
 from tunmesh.node.stories.dials import DialStory
 from tunmesh.node.stories.links import LinkStory
@@ -107,6 +108,7 @@ class Links:
         self._interpreter = Interpreter(
             parts, self.dials, self._story, self._summary, self._presented.show, changed
         )
+        self.noticing = Noticing(parts, self.dials, self.connector, self._story)
         self._failures: dict[str, int] = dict.fromkeys(HANDSHAKE_FAILURES, 0)
         self._is_leaving = False
         self._last_closed: Deferred[None] | None = None
@@ -143,6 +145,7 @@ class Links:
         self._adopt(link)
         self._roster.time_passed(self._parts.now)
         self.introductions.compare(record, link.source)
+        self.noticing.link_up(link)
         is_reached = self.dials.is_reached(link)
         self._interpreter.run(
             self._roster.authenticated(
@@ -282,6 +285,7 @@ class Links:
         """Say bye to every peer and close all links."""
         self._is_leaving = True
         self._interpreter.stop()
+        self.noticing.stop()
         self.dials.abandon()
         self._parts.transports.stop()
         for link in self.connector:

@@ -10,11 +10,12 @@ Packets pass by in dataplane.forwarder; what to do about other nodes is decided 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+from tunmesh.addresses import Address
 from tunmesh.dataplane.answers import Answers
 from tunmesh.dataplane.forwarder import Tap
 from tunmesh.host import heap
@@ -90,7 +91,7 @@ class Node:
         self._port = place.listen(host.reactor, factory)
         self._mesh_port.opened(self._port, str(place.address or ""))
         self._readiness.listening(place.port)
-        self._story.listening(place)
+        self._story.listening(place, host.datagrams is not None)
 
     def over_tls(self, site: IProtocolFactory) -> IProtocolFactory:
         """A web site for a port of its own, with this node's certificate, also a renewed one."""
@@ -103,6 +104,8 @@ class Node:
         host.watch.start(self._device_changed)
         self._names.start()
         self._parts.transports.start()
+        self._links.noticing.start()
+        host.address_watch.start(self._host_addresses_changed)
         self._groom()
 
     def reload(self, new: Reloadable) -> None:
@@ -127,6 +130,7 @@ class Node:
         self._story.leaving()
         self._readiness.leaving()
         self._parts.host.watch.stop()
+        self._parts.host.address_watch.stop()
         self._parts.timers.stop()
         self._names.stop()
         closed = maybeDeferred(self._port.stopListening) if self._port is not None else None
@@ -149,6 +153,10 @@ class Node:
     def _device_changed(self) -> None:
         self._story.device_changed(self._parts.host.tun.name, self._parts.host.watch.found.all)
         self._readiness.update()
+
+    def _host_addresses_changed(self, came: Collection[Address], gone: Collection[Address]) -> None:
+        self._links.noticing.addresses_changed(came, gone)
+        self._parts.url.update()
 
     def _groom(self) -> None:
         """What is to be done every groom_interval. An error in one task must not keep the node

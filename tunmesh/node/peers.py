@@ -15,6 +15,7 @@ from tunmesh.dataplane.carrier import Carrier
 from tunmesh.dataplane.peer import Limits, Peer
 from tunmesh.dataplane.table import Table
 from tunmesh.link.link import Link
+from tunmesh.link.suspicion import Suspicion
 from tunmesh.membership.agreement import Agreement, View, judge
 from tunmesh.membership.hearsay import MAX_NODES
 from tunmesh.membership.me import Me
@@ -37,6 +38,8 @@ class LinkedNode(Peer):
         "signed",
         "since",
         "source",
+        "stuck_since",
+        "suspicion",
         "udp",
         "view",
         "was_first",
@@ -54,6 +57,8 @@ class LinkedNode(Peer):
         self.was_first = was_first  # it was in the mesh before this node
         self.is_early = is_early  # it was linked while this node was on probation
         self.refuses: tuple[str, ...] = ()  # addresses of this node that it does not route to it
+        self.suspicion = Suspicion()  # whether it is still there
+        self.stuck_since: float | None = None  # its link sends the same again and again
         self.udp: Carrier | None = None  # beside the link; None: this node uses no UDP
         self.holder = ""  # the name of the node that it routes the first of them to, if any
 
@@ -75,6 +80,10 @@ class LinkedNode(Peer):
     def revised(self, link: Link) -> None:
         """Its record is the one that came on this link, which need not be the one in use."""
         self.record, self.signed = link.node, link.signed
+
+    def gets_stuck(self, since: float | None) -> None:
+        """Its link makes no progress since then; None: it does."""
+        self.stuck_since = since
 
     def stands(self, view: View, was_first: bool) -> None:
         """How this node stands to it from now on."""

@@ -18,6 +18,7 @@ from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link import memory_budget
 from tunmesh.link.keepalive import Timing
 from tunmesh.names.settings import NamesSettings
+from tunmesh.netlink.address_watch import AddressWatch, NoAddressWatch
 from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.tls.cpu_share import UNMEASURED, CpuTimes
 from tunmesh.tls.credentials import Credentials
@@ -110,6 +111,7 @@ class Host:
     - `assigner` changes the tun while the node runs; None: nothing does;
     - `find_address()` guesses the address at which others reach this host (netlink.own_address);
     - `datagrams` carries packets over UDP; None: there are only links;
+    - `address_watch` tells when the addresses of this host change;
     - `cpu` measures the work for clients that have not authenticated, which is limited;
     - `bootstrap_resolver` looks up the names in bootstrap URLs, so that lookups of names that other
       nodes gave cannot delay them. None: the reactor's.
@@ -126,6 +128,7 @@ class Host:
     assigner: Assigner | None = None
     find_address: Callable[[], str] | None = None
     datagrams: Port | None = None
+    address_watch: AddressWatch = field(default_factory=NoAddressWatch)
 
 
 class Place(Protocol):

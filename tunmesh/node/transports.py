@@ -254,6 +254,11 @@ class Transports:
         transport = self._by_id.get(node_id)
         return transport.status() if transport is not None else None
 
+    def received_from(self, node_id: str) -> int:
+        """Authentic datagrams of this peer."""
+        transport = self._by_id.get(node_id)
+        return transport.carrier.counts().received if transport is not None else 0
+
     @property
     def counts(self) -> UdpCounts:
         """Datagrams with all peers, those included that have parted."""

@@ -38,6 +38,7 @@ from tunmesh.host.file_thread import FileThread
 from tunmesh.host.helper_process import open_in_child
 from tunmesh.logs.journal import Journal
 from tunmesh.logs.observers import LogWriter, RecentEvents
+from tunmesh.netlink.address_watch import AddressWatch, HostAddressWatch, NoAddressWatch
 from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.netlink.device_watch import DeviceWatch
 from tunmesh.node.node import Node
@@ -144,17 +145,19 @@ class NodeService(Service):
         device, taken = self._open_device_and_ports()
         self._assigner = self._start_helper() if self._plan.has_helper else None
         cpu = CpuTimes(time.thread_time, CpuWait().waited)
+        watch, address_watch = self._watch()
         host = Host(
             self._reactor,
             device,
             secrets.token_bytes,
             random.random,
-            self._watch_device(),
+            watch,
             cpu=cpu,
             bootstrap_resolver=Resolver(self._reactor, random.shuffle),
             assigner=self._assigner,
             find_address=address_finder(self._config, self._settings.reloadable.groups),
             datagrams=self._datagrams(taken),
+            address_watch=address_watch,
         )
         node = Node(
             self._settings,
@@ -209,18 +212,21 @@ class NodeService(Service):
             self.log.error("{why}", event="helper_lost", why=why)
             self._failed(why)
 
-    def _watch_device(self) -> Watch:
+    def _watch(self) -> tuple[Watch, AddressWatch]:
+        """What watches the tun, and the addresses of this host."""
+        device = self._plan.device
         try:
             plan = self._plan
-            return DeviceWatch(self._reactor, plan.device, plan.overlays, mtu=plan.mtu)
+            watch = DeviceWatch(self._reactor, device, plan.overlays, mtu=plan.mtu)
+            return watch, HostAddressWatch(self._reactor, device)
         except OSError as error:
             self.log.warn(
-                "{device} is not watched: {why}",
+                "{device} and the addresses of this host are not watched: {why}",
                 event="not_watched",
-                device=self._plan.device,
+                device=device,
                 why=error.strerror or str(error),
             )
-            return Unwatched()
+            return Unwatched(), NoAddressWatch()
 
     def _serve_monitoring(self, node: Node, cpu: CpuTimes) -> None:
         expose = self._expose(node)

@@ -28,9 +28,11 @@ EXPORTER = b"EXPORTER-Channel-Binding"
 UDP_EXPORTER = b"EXPORTER-tunmesh-udp"
 UDP_SECRET = 32  # bytes
 
-# Offsets in struct tcp_info (linux/tcp.h); dsack_dups is the last of them, since Linux 4.19.
-_TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT, _DSACK_DUPS = 100, 148, 156, 216
-_TCP_INFO_SIZE = 220
+# Offsets in struct tcp_info (linux/tcp.h); dsack_dups is the last of those that must be there,
+# since Linux 4.19. What came out of order is counted since Linux 5.4.
+_RETRANSMITS, _SND_MSS, _UNACKED, _LAST_DATA_RECV, _LAST_ACK_RECV = 2, 16, 24, 52, 56
+_TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT, _DSACK_DUPS, _RCV_OOOPACK = 100, 148, 156, 216, 224
+_LEAST_TCP_INFO, _TCP_INFO_SIZE = 220, 228
 _NO_RTT = 0xFFFFFFFF  # not measured yet
 
 
@@ -41,6 +43,11 @@ class TcpMeasures:
     segments: int = 0  # with data that were sent, retransmissions included
     retransmitted: int = 0  # of those, because they were lost
     round_trip: float | None = None  # the shortest of the last minutes, in seconds
+    unacknowledged: int = 0  # segments that are under way
+    retries: int = 0  # of the oldest of those, which got longer and longer, without any progress
+    heard_ago: float | None = None  # seconds since the other kernel sent anything; None: not known
+    out_of_order: int = 0  # segments that came behind one that had not come
+    segment: int = 0  # bytes of data in the largest segment that is sent; 0: not known
 
 
 class Channel:
@@ -117,17 +124,25 @@ class Channel:
 def measures_of(handle: socket.socket) -> TcpMeasures:
     """What the kernel has measured of this connection."""
     info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
-    if len(info) < _TCP_INFO_SIZE:
+    if len(info) < _LEAST_TCP_INFO:
         return TcpMeasures()  # an older kernel
-    total_retrans, min_rtt, data_segs_out, dsack_dups = (
-        int.from_bytes(info[at : at + 4], sys.byteorder)
-        for at in (_TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT, _DSACK_DUPS)
+
+    def number(at: int) -> int:
+        return int.from_bytes(info[at : at + 4], sys.byteorder)
+
+    min_rtt = number(_MIN_RTT)
+    return TcpMeasures(
+        segments=number(_DATA_SEGS_OUT),
+        # A busy machine sends again what was acknowledged late (RFC 8985, section 7), and is told
+        # so (RFC 2883). Nothing was lost.
+        retransmitted=max(0, number(_TOTAL_RETRANS) - number(_DSACK_DUPS)),
+        round_trip=min_rtt / 1e6 if min_rtt < _NO_RTT else None,
+        unacknowledged=number(_UNACKED),
+        retries=info[_RETRANSMITS],
+        heard_ago=min(number(_LAST_DATA_RECV), number(_LAST_ACK_RECV)) / 1e3,
+        out_of_order=number(_RCV_OOOPACK),
+        segment=number(_SND_MSS),
     )
-    # A busy machine sends again what was acknowledged late (RFC 8985, section 7), and is told so
-    # (RFC 2883). Nothing was lost.
-    lost = max(0, total_retrans - dsack_dups)
-    is_measured = min_rtt < _NO_RTT
-    return TcpMeasures(data_segs_out, lost, min_rtt / 1e6 if is_measured else None)
 
 
 def error_of(error: SSL.Error) -> PeerError:

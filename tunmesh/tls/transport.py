@@ -19,6 +19,7 @@ from OpenSSL import SSL
 from twisted.internet import tcp
 from twisted.internet.interfaces import (
     IAddress,
+    IConnector,
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
@@ -189,6 +190,14 @@ def socket_of(transport: ITransport) -> socket.socket | None:
     """The transport's socket; None if it is in memory."""
     handle = getattr(transport, "getHandle", lambda: None)()
     return handle if isinstance(handle, socket.socket) else None
+
+
+def limit_segments(connector: IConnector, size: int) -> None:
+    """Have the connection that this is about to make carry at most so many bytes in a segment, in
+    both directions. Once a connection is made, the kernel takes such a limit, and ignores it."""
+    handle = getattr(getattr(connector, "transport", None), "socket", None)
+    if isinstance(handle, socket.socket):  # not in memory, and Twisted could open one
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, size)
 
 
 def client_factory(

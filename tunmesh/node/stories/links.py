@@ -126,6 +126,18 @@ class LinkStory:
             patience=link.timing.probe_timeout,
         )
 
+    def small_segments(self, link: Link, size: int) -> None:
+        """Large segments do not arrive at the other end, or from it; of this size they do."""
+        self._journal.warn(
+            ("small segments", link.node.host_port, size),
+            "the path to {peer} loses large packets without a word: links with it carry at most "
+            "{size} bytes in a TCP segment from now on",
+            by=link.source,
+            event="small_segments",
+            peer=link.node.name,
+            size=size,
+        )
+
     def wasteful(self, link: Link) -> None:
         self._journal.warn(
             ("wasteful", link.node.id),

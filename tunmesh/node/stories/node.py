@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from tunmesh.addresses import Address
 from tunmesh.logs.journal import Journal
 from tunmesh.node.settings import Place
 from tunmesh.status.health import Health
@@ -15,13 +16,15 @@ class NodeStory:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    def listening(self, place: Place) -> None:
+    def listening(self, place: Place, udp: bool) -> None:
+        """`udp`: also on the UDP port of the same number."""
         self._journal.info(
-            "listening on {where}",
+            "listening on {where}" + ", and the UDP port of the same number" * udp,
             event="listening",
             where=place.where,
             port=place.port,
             address=str(place.address or ""),
+            udp=udp,
         )
 
     def leaving(self) -> None:
@@ -44,6 +47,23 @@ class NodeStory:
         else:
             text = "{device} has its addresses and routes again"
             self._journal.info(text, event="device_whole", device=device)
+
+    def addresses_changed(
+        self, came: Collection[Address], gone: Collection[Address], links: int
+    ) -> None:
+        """This host has other addresses. So many links left from one of those that are gone."""
+        self._journal.info(
+            "the addresses of this host have changed ({change}): {links} links left from one that "
+            "is gone and are dialed again, the others are asked whether they work",
+            event="host_addresses",
+            change="; ".join(
+                f"{', '.join(sorted(map(str, which)))} {what}"
+                for which, what in ((came, "came"), (gone, "went"))
+                if which
+            )
+            or "not known how",
+            links=links,
+        )
 
     def ready(self) -> None:
         self._journal.info("ready", event="ready")
