@@ -56,8 +56,8 @@ PURE = """
     names.settings names.zone
     dialing.dial_budget dialing.dial_limit dialing.dialable dialing.own_url
     dialing.reachability dialing.segments dialing.url_checks
-    dataplane.answers dataplane.carrier dataplane.drops dataplane.fragments dataplane.inspection
-    dataplane.peer dataplane.table
+    dataplane.answers dataplane.carrier dataplane.drops dataplane.fragments dataplane.gateways
+    dataplane.inspection dataplane.peer dataplane.prefixes dataplane.table
     netlink.address_news netlink.changes netlink.codec netlink.device_state netlink.kernel
     netlink.messages netlink.overlaps
     assigner.allowance assigner.wire

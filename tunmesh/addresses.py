@@ -19,6 +19,8 @@ Interface = IPv4Interface | IPv6Interface  # an address with the prefix of its s
 Network = IPv4Network | IPv6Network
 Target = tuple[str, int]  # a host (an address or a name) and a port to dial
 
+# No allocated block is larger: wider networks are parts of a default route.
+LARGEST_BLOCK = {4: 8, 6: 7}
 THIS_HOST = "loopback"  # the source of connections from the machine itself
 _MAX_SOURCES = 1024  # hosts whose source is cached
 

@@ -114,7 +114,8 @@ def _check_message(version: int, head: bytes, quoted: bytes) -> None:
     ends = (PEER, ME) if version == 4 else (PEER6, ME6)
     frame = PLAIN + ip_packet(*ends, message, protocol)
     own = [address.packed for address in OWN]
-    why = Inspection(own, NETWORKS, lambda: 0.0).refuses("peer", memoryview(frame))
+    inspection: Inspection[str] = Inspection(own, NETWORKS, lambda: 0.0)
+    why = inspection.refuses("peer", memoryview(frame))
     if head[0] not in _ERRORS[version]:
         assert why is None
         return

@@ -154,7 +154,7 @@ class ValidFiles(Case):
         new = {"node_name", "secret_file", "secrets", "format", "levels", "admin", "listen", "tls"}
         new |= {"max_nodes_per_source", "memory_budget", "listen_address", "expected_nodes"}
         new |= {"dial_allow", "guard", "allow_overlap", "secret_files", "node_groups", "dns"}
-        new |= {"transport", "mtu", "txqueuelen", "device_helper"}
+        new |= {"transport", "mtu", "txqueuelen", "device_helper", "advertise", "accept_routes"}
         tree = yaml.safe_load(ORIGINAL)
         for path in key_paths():
             if new & set(path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tests.packets.test_virtio import PLAIN, UDP, ip_packet
+from tunmesh.dataplane.gateways import Accepted, Gateways
 from tunmesh.dataplane.inspection import Inspection
 from tunmesh.packets import ip_headers, virtio
 from tunmesh.packets.virtio import HEADER
@@ -44,13 +45,59 @@ def fragment(frame: bytes, start: int, is_last: bool) -> bytes:
 class InspectionCase(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         own = [address.packed for address in OWN]
-        self.inspection = Inspection(own, NETWORKS, lambda: 0.0)
+        self.gateways: Gateways[str] = Gateways(
+            [Accepted(ip_network("192.168.5.0/24")), Accepted(ip_network("fd5e::/64"))],
+            [ip_network("172.20.0.0/24"), ip_network("fd20::/64")],
+        )
+        self.inspection = Inspection(own, NETWORKS, lambda: 0.0, self.gateways)
 
     def why(self, frame: bytes) -> str:
         """Why a frame is refused; only special frames are inspected."""
         self.assertTrue(virtio.well_formed(frame))
         is_special = virtio.read(memoryview(frame))[2]
         return self.inspection.refuses("peer", memoryview(frame)) or "" if is_special else ""
+
+
+class GatewayErrorTests(InspectionCase):
+    """Errors about packets to and from networks that are reached through gateways."""
+
+    def test_about_what_was_sent_to_a_gateway(self) -> None:
+        """An error about a packet of ours to a network that the peer leads to is carried."""
+        for me, host, kinds in ((ME, "192.168.5.9", ERRORS4), (ME6, "fd5e::9", ERRORS6)):
+            quoted = ip_packet(me, host, b"payload!")
+            source = PEER if me == ME else PEER6
+            for kind in kinds:
+                self.assertEqual(self.why(error(source, kind, quoted)), "icmp_error")
+            self.gateways.offer(
+                "peer", [ip_network("192.168.5.0/24"), ip_network("fd5e::/64")], b""
+            )
+            for kind in kinds:
+                self.assertEqual(self.why(error(source, kind, quoted)), "")
+            self.gateways.part("peer")
+
+    def test_of_another_gateway(self) -> None:
+        """Only who leads there can know of an error there."""
+        self.gateways.offer("other", [ip_network("192.168.5.0/24")], b"")
+        quoted = ip_packet(ME, "192.168.5.9", b"payload!")
+        self.assertEqual(self.why(error(PEER, 3, quoted)), "icmp_error")
+
+    def test_to_a_host_that_is_led_to(self) -> None:
+        """A host behind this node is told of errors about its own packets, and of no others."""
+        host, told, strange = "172.20.0.7", "172.20.0.7", "172.20.0.8"
+        message = struct.pack("!BBHI", 3, 4, 0, 552) + ip_packet(host, PEER, b"payload!")
+        for destination, why in ((told, ""), (strange, "icmp_error"), (ME, "icmp_error")):
+            frame = PLAIN + ip_packet(PEER, destination, message, ip_headers.ICMP)
+            self.assertEqual(self.why(frame), why, destination)
+        elsewhere = struct.pack("!BBHI", 3, 4, 0, 552) + ip_packet(host, OUTSIDE, b"payload!")
+        frame = PLAIN + ip_packet(PEER, host, elsewhere, ip_headers.ICMP)
+        self.assertEqual(self.why(frame), "icmp_error")
+
+    def test_to_a_host_in_ipv6(self) -> None:
+        """The same is true of ICMPv6."""
+        message = struct.pack("!BBHI", 2, 0, 0, 1280) + ip_packet("fd20::7", PEER6, b"payload!")
+        for destination, why in (("fd20::7", ""), ("fd20::8", "icmp_error")):
+            frame = PLAIN + ip_packet(PEER6, destination, message, ip_headers.ICMPV6)
+            self.assertEqual(self.why(frame), why, destination)
 
 
 class IcmpErrorTests(InspectionCase):

@@ -508,6 +508,7 @@ class Records(unittest.SynchronousTestCase):
             later,
             replace(later, url="https://elsewhere:1", groups=("web",), settled=True),
             replace(later, mtu=9000),
+            replace(later, routes=(ip_network("192.168.5.0/24"),)),
             replace(later, addresses=(static, own)),
             replace(later, floating=(FloatingClaim(static.ip, 1, True),)),
         ):
@@ -569,7 +570,9 @@ class Records(unittest.SynchronousTestCase):
         full = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xF000, 0xF008)]
         networks = [f"{'fd77:' * 7}{host:04x}/128" for host in range(0xE000, 0xE008)]
         groups = [f"{'g' * 61}{number:02}" for number in range(16)]
+        routes = [f"{'fd5e:' * 7}{host:04x}/128" for host in range(0xC000, 0xC020)]
         longest = {**LONGEST, "addresses": full, "networks": networks, "groups": groups}
+        longest |= {"routes": routes}
         longest |= {"revision": sizes.MAX_REVISION, "automatic": [4], "udp": True, "mtu": 65_521}
         floating = [f"{'fd77:' * 7}{host:04x}" for host in range(0xD000, 0xD010)]
         longest["floating"] = [[each, sizes.MAX_NUMBER, False] for each in floating]

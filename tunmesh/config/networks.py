@@ -27,9 +27,13 @@ from tunmesh.config.values import Automatic
 
 _AUTOMATIC = re.compile(r"auto(?:/([0-9]{1,3}))?")
 _V4, _V6 = r"[0-9.]+/[0-9]{1,2}", r"[0-9A-Fa-f:.]+/[0-9]{1,3}"
+ANY_NETWORK = f"{_V4}|{_V6}"
 
 
-def _cidr_of(kind: Callable[[str], Any], expected: str) -> Callable[[object], Any]:
+def cidr_of(kind: Callable[[str], Any], expected: str) -> Callable[[object], Any]:
+    """A validator of text that `kind` makes a network or an address with a prefix of; `expected`
+    says which, in an error."""
+
     def parse(value: object) -> Any:
         # A bare address would silently become a network of one host.
         if not isinstance(value, str) or "/" not in value:
@@ -48,13 +52,13 @@ def _cidr_of(kind: Callable[[str], Any], expected: str) -> Callable[[object], An
 
 
 def _cidr(kind: Callable[[str], Any], expected: str) -> BeforeValidator:
-    return BeforeValidator(_cidr_of(kind, expected))
+    return BeforeValidator(cidr_of(kind, expected))
 
 
 def _node_addresses(kind: Callable[[str], Any], expected: str) -> PlainValidator:
     """Addresses of the network that is the key `network_cidr` beside it, or an automatic one."""
-    parse = _cidr_of(kind, f"auto, or {expected}")
-    parse_one = _cidr_of(kind, expected)
+    parse = cidr_of(kind, f"auto, or {expected}")
+    parse_one = cidr_of(kind, expected)
 
     def addresses(value: object, info: ValidationInfo) -> Any:
         network = info.data.get("network_cidr")  # None: it has a problem of its own
@@ -151,5 +155,5 @@ Ipv6Addresses = Annotated[
 AnyNetwork = Annotated[
     IPv4Network | IPv6Network,
     _cidr(ip_network, "a network such as 10.0.0.0/8 or fd00::/8"),
-    Kind("network", text_of(f"{_V4}|{_V6}")),
+    Kind("network", text_of(ANY_NETWORK)),
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -79,6 +79,19 @@ class Automatic:
 
     def __str__(self) -> str:
         return f"auto/{self.prefix}"
+
+
+@dataclass(frozen=True)
+class AcceptedRoute:
+    """A network outside the mesh that is reached through gateways. `via`: only the nodes that have
+    one of these addresses may be gateways to it; empty: any node."""
+
+    network: IPv4Network | IPv6Network
+    via: tuple[IPv4Address | IPv6Address, ...] = ()
+
+    def __str__(self) -> str:
+        via = ", ".join(map(str, self.via))
+        return f"{self.network} via {via}" if via else str(self.network)
 
 
 @dataclass(frozen=True)

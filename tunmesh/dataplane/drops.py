@@ -24,7 +24,12 @@ class DropReason(StrEnum):
         reason.where, reason.meaning = where, meaning
         return reason
 
-    NO_ROUTE = "no_route", LEAVING, "inside the mesh's network, but no linked node has that address"
+    NO_ROUTE = (
+        "no_route",
+        LEAVING,
+        "inside the mesh's network, but no linked node has that address; or inside "
+        "`accept_routes`, but no linked node leads there",
+    )
     NO_ADDRESS = (
         "no_address",
         LEAVING,
@@ -54,7 +59,7 @@ class DropReason(StrEnum):
         ARRIVING,
         "the source is not an address that is routed to that peer",
     )
-    MISROUTED = "misrouted", ARRIVING, "the destination is not this node"
+    MISROUTED = "misrouted", ARRIVING, "the destination is not this node, nor what it advertises"
     ICMP_ERROR = (
         "icmp_error",
         ARRIVING,

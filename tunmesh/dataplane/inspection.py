@@ -5,7 +5,9 @@ the destination of the packet that they quote, no matter who sends them and on w
 that quotes a packet of the underlay could set the MTU of the route to a name server to 552 for ten
 minutes. So an error is carried only if this machine may have sent the quoted packet into the mesh:
 from one of its mesh addresses to an address of the mesh. In a mesh every node is one hop away, so
-there is no reason for a redirect.
+there is no reason for a redirect. With gateways (dataplane.gateways) the quoted packet may also
+have gone to an address outside the mesh, if the peer leads there; and it may have come from a host
+that this node leads to, if that is who gets the error.
 
 **Fragments** use the kernel's memory: dataplane.fragments.
 
@@ -17,11 +19,13 @@ net/ipv6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
+from typing import Generic, TypeVar
 
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.fragments import TIMEOUT4, TIMEOUT6, Reassembly
+from tunmesh.dataplane.gateways import Gateways
 from tunmesh.packets import ip_headers
 from tunmesh.packets.virtio import HEADER
 
@@ -30,17 +34,22 @@ _REDIRECT4, _REDIRECT6 = 5, 137
 _FIRST_INFORMATIONAL6 = 128  # RFC 4443, section 2.1: below it are errors
 _ICMP_HEADER = 8
 
+P = TypeVar("P")
 
-class Inspection:
-    """`own`: this node's mesh addresses; `networks`: the mesh's; `seconds` reads the clock."""
+
+class Inspection(Generic[P]):
+    """`own`: this node's mesh addresses; `networks`: the mesh's; `seconds` reads the clock;
+    `gateways`: who leads out of the mesh."""
 
     def __init__(
         self,
         own: Iterable[bytes],
         networks: Sequence[IPv4Network | IPv6Network],
         seconds: Callable[[], float],
+        gateways: Gateways[P] | None = None,
     ) -> None:
         self.readdress(own)
+        self._gateways: Gateways[P] = gateways or Gateways()
         # The first and the last address of the mesh's network, by the length of an address.
         self._ranges = {
             network.max_prefixlen // 8: (
@@ -56,7 +65,7 @@ class Inspection:
         """From now on these are this node's mesh addresses."""
         self._own = frozenset(own)
 
-    def refuses(self, peer: Hashable, frame: bytes | memoryview) -> DropReason | None:
+    def refuses(self, peer: P, frame: bytes | memoryview) -> DropReason | None:
         """Why this well-formed frame of a peer must not reach the kernel, or None if it may."""
         packet = frame[HEADER:]
         version = packet[0] >> 4
@@ -64,7 +73,7 @@ class Inspection:
         if read is None or not read.is_whole:
             return DropReason.MALFORMED
         is_first = read.fragment is None or read.fragment.start == 0
-        if is_first and self._is_foreign_error(version, packet, read):
+        if is_first and self._is_foreign_error(peer, version, packet, read):
             return DropReason.ICMP_ERROR
         if read.fragment is not None and not self._reassembly[version].admit(
             self._seconds(), peer, read.fragment
@@ -73,9 +82,10 @@ class Inspection:
         return None
 
     def _is_foreign_error(
-        self, version: int, packet: bytes | memoryview, read: ip_headers.Headers
+        self, peer: P, version: int, packet: bytes | memoryview, read: ip_headers.Headers
     ) -> bool:
-        """Whether it is an ICMP error that is not about a packet of this machine to the mesh."""
+        """Whether it is an ICMP error that is not about a packet that this machine sent into the
+        mesh."""
         if read.protocol != (ip_headers.ICMP if version == 4 else ip_headers.ICMPV6):
             return False
         if len(packet) <= read.at:
@@ -96,9 +106,18 @@ class Inspection:
             or read.fragment is not None
             or len(addresses) < 2 * half
             or quoted[0] >> 4 != version
-            or addresses[:half] not in self._own
-            or not self.is_in_mesh(addresses[half:])
+            or not self._may_be_told(addresses[:half], bytes(packet[ends])[half:])
+            or not self._may_tell(peer, addresses[half:])
         )
+
+    def _may_be_told(self, sender: bytes, told: bytes) -> bool:
+        """Whether `told` may learn of an error about a packet from `sender`, by way of this
+        machine."""
+        return sender in self._own or (sender == told and self._gateways.is_own(sender))
+
+    def _may_tell(self, peer: P, destination: bytes) -> bool:
+        """Whether this peer may tell of an error about a packet to `destination`."""
+        return self.is_in_mesh(destination) or self._gateways.leads(peer, destination)
 
     def is_in_mesh(self, address: bytes) -> bool:
         """Whether this address is in the mesh's networks."""

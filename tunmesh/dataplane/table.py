@@ -1,8 +1,13 @@
 """Which packet goes to which peer, and which peer may send which packet: one table for both.
 
 The keys are the raw bytes of single addresses (4 for IPv4, 16 for IPv6), so that a route is one
-dict lookup on a slice of the packet. There are no prefixes to match: a node owns addresses, not
-networks. Peers are whatever objects the caller routes to; they are compared by identity.
+dict lookup on a slice of the packet. A node of the mesh has addresses, not networks. Peers are
+whatever objects the caller routes to; they are compared by identity.
+
+Networks outside the mesh, which some nodes lead to, have prefixes (dataplane.gateways). They are
+matched when there is no route to an address; if one gateway leads there, it is entered into the
+dict like the holder of an address, so that further packets are routed as fast. The entries are
+removed when anything changes that they follow from.
 
 If broadcast is allowed (IPv4 only), three destinations lead to many peers: 255.255.255.255 and the
 local subnet's broadcast address to those in the local subnet, the mesh's broadcast address to all.
@@ -22,6 +27,7 @@ from typing import Generic, TypeVar
 
 from tunmesh.addresses import Interface, Network, has_broadcast
 from tunmesh.dataplane.drops import Drop, DropReason
+from tunmesh.dataplane.gateways import MAX_CACHED, Accepted, Gateways
 from tunmesh.dataplane.inspection import Inspection
 from tunmesh.packets import virtio
 
@@ -32,7 +38,8 @@ _IPV4_ALL = b"\xff\xff\xff\xff"
 
 class Table(Generic[P]):
     """The routes of one node. `own` are its addresses, `networks` those of the mesh. `seconds`
-    reads the clock, by which fragments expire."""
+    reads the clock, by which fragments expire. `accepted`: networks outside the mesh that packets
+    are sent to through gateways."""
 
     def __init__(
         self,
@@ -40,11 +47,13 @@ class Table(Generic[P]):
         networks: Sequence[Network],
         broadcast: bool = False,
         seconds: Callable[[], float] = lambda: 0.0,
+        accepted: Sequence[Accepted] = (),
     ) -> None:
         self.allows_broadcast = broadcast
         self._networks = tuple(networks)
-        self._inspection = Inspection((), networks, seconds)
         self._routes: dict[bytes, P] = {}
+        self.gateways: Gateways[P] = Gateways(accepted, holder=self._routes.get)
+        self._inspection = Inspection((), networks, seconds, self.gateways)
         self._joined: dict[P, tuple[Interface, ...]] = {}
         self.readdress(own)
 
@@ -68,9 +77,13 @@ class Table(Generic[P]):
         self._own = frozenset(address.packed for address in own)
         self._accepted = self._own | self._recipients.keys()
         self._inspection.readdress(self._own)
-        # Where packets go: the same dict, unless there are routes that must not be used yet.
+        self._renew()
+
+    def _renew(self) -> None:
+        """Where packets go: the same dict as the routes, unless some of these must not be used yet,
+        or gateways are entered as well."""
         self._usable = self._routes
-        if self._mute:
+        if self._mute or self.gateways.accepted:
             self._usable = {k: peer for k, peer in self._routes.items() if len(k) not in self._mute}
 
     def is_local(self, addresses: Iterable[Interface]) -> bool:
@@ -87,9 +100,15 @@ class Table(Generic[P]):
     def join(self, peer: P, addresses: Iterable[Interface]) -> None:
         """A node with these addresses is linked: it gets broadcasts from now on. One that has
         joined may join again with other addresses."""
-        self.part(peer)
+        self._stop_receiving(peer)
         self._joined[peer] = tuple(addresses)
         self._receives(peer, self._joined[peer])
+
+    def lead(self, peer: P, networks: Iterable[Network], seed: bytes) -> None:
+        """A node advertises these networks outside the mesh, and no others. `seed` tells it from
+        other gateways, also after it was started again."""
+        if self.gateways.offer(peer, networks, seed):
+            self._renew()
 
     def _receives(self, peer: P, addresses: Iterable[Interface]) -> None:
         addressed = self._mesh_broadcasts
@@ -99,7 +118,13 @@ class Table(Generic[P]):
             self._recipients[address][peer] = None
 
     def part(self, peer: P) -> None:
-        """A node is no longer linked. Its routes are withdrawn one by one."""
+        """A node is no longer linked. Its routes are withdrawn one by one, but it is no gateway any
+        more."""
+        self._stop_receiving(peer)
+        if self.gateways.part(peer):
+            self._renew()
+
+    def _stop_receiving(self, peer: P) -> None:
         self._joined.pop(peer, None)
         for recipients in self._recipients.values():
             recipients.pop(peer, None)
@@ -114,11 +139,15 @@ class Table(Generic[P]):
         self._routes[address] = peer
         if len(address) not in self._mute:
             self._usable[address] = peer
+        if self.gateways.moved(address):
+            self._renew()
 
     def unroute(self, address: bytes) -> None:
         """Nobody has this address."""
         self._routes.pop(address, None)
         self._usable.pop(address, None)
+        if self.gateways.moved(address):
+            self._renew()
 
     def outbound(self, frames: Iterable[bytes]) -> tuple[dict[P, list[bytes]], list[Drop]]:
         """The frames from the tun by peer; and those that are not carried, each with the reason.
@@ -144,14 +173,34 @@ class Table(Generic[P]):
             recipients = self._recipients.get(key)
             for peer in recipients or ():
                 batches.setdefault(peer, []).append(frame)
-            if not recipients:
+            if recipients:
+                continue
+            peer = self._gateway(key, frame)
+            if peer is not None:
+                batches.setdefault(peer, []).append(frame)
+            else:
                 drops.append((self._unroutable(key), frame))
         return batches, drops
+
+    def _gateway(self, key: bytes, frame: bytes) -> P | None:
+        """The one by which a packet leaves the mesh; None: no gateway leads to its destination."""
+        ways = None if len(key) in self._mute else self.gateways.ways(key)
+        if ways is None:
+            return None
+        if not ways.is_shared:
+            self._remember(key, ways.peers[0])
+        return self.gateways.choose(ways, frame)
+
+    def _remember(self, key: bytes, peer: P) -> None:
+        """This peer alone leads to this address."""
+        if len(self._usable) >= len(self._routes) + MAX_CACHED:
+            self._renew()
+        self._usable[key] = peer
 
     def inbound(self, peer: P, frames: Iterable[memoryview]) -> tuple[list[memoryview], list[Drop]]:
         """The frames from this peer that may reach the tun; and those that must not, each with the
         reason."""
-        routes, ours = self._routes, self._accepted
+        routes, ours = self._usable, self._accepted
         accepted: list[memoryview] = []
         drops: list[Drop] = []
         for frame in frames:
@@ -159,15 +208,31 @@ class Table(Generic[P]):
                 drops.append((DropReason.MALFORMED, frame))
                 continue
             source, destination, is_special = virtio.read(frame)
-            if routes.get(source) is not peer:
+            if routes.get(source) is not peer and not self._may_send(peer, source):
                 drops.append((DropReason.SPOOFED_SOURCE, frame))
-            elif destination not in ours:
+            elif destination not in ours and not self._leads_to(destination):
                 drops.append((DropReason.MISROUTED, frame))
             elif is_special and (why := self._inspection.refuses(peer, frame)):
                 drops.append((why, frame))
             else:
                 accepted.append(frame)
         return accepted, drops
+
+    def _may_send(self, peer: P, source: bytes) -> bool:
+        """Whether a packet from this address, which is not among the usable routes of the peer, may
+        come from it."""
+        if self._routes.get(source) is peer:
+            return True
+        ways = None if len(source) in self._mute else self.gateways.ways(source)
+        if ways is None or peer not in ways.peers:
+            return False
+        if not ways.is_shared:
+            self._remember(source, peer)
+        return True
+
+    def _leads_to(self, destination: bytes) -> bool:
+        """Whether this node forwards packets of peers to this address outside the mesh."""
+        return len(destination) not in self._mute and self.gateways.is_own(destination)
 
     def is_broadcast(self, key: bytes) -> bool:
         """Whether a destination is a broadcast address, whether or not broadcast is allowed."""
@@ -189,7 +254,7 @@ class Table(Generic[P]):
             return DropReason.MULTICAST
         if key in self._broadcasts:
             return DropReason.BROADCAST
-        if not self._inspection.is_in_mesh(key):
+        if not self._inspection.is_in_mesh(key) and not self.gateways.is_accepted(key):
             return DropReason.OUTSIDE_NETWORK
         return DropReason.NO_ADDRESS if len(key) in self._mute else DropReason.NO_ROUTE
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tunmesh.addresses import Interface
+from tunmesh.addresses import Interface, Network
 from tunmesh.wire.floating import FloatingClaim
 from tunmesh.wire.records import NodeRecord
 
@@ -65,6 +65,10 @@ class Me:
     def use_mtu(self, mtu: int) -> None:
         """Its tun has this MTU."""
         self._revise(mtu=mtu)
+
+    def use_routes(self, routes: tuple[Network, ...]) -> None:
+        """It leads to these networks outside the mesh."""
+        self._revise(routes=routes)
 
     def _revise(self, **changes: Any) -> None:
         revised = replace(self._record, **changes)

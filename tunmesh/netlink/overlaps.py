@@ -26,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
-from tunmesh.addresses import Address, Interface, Network
+from tunmesh.addresses import LARGEST_BLOCK, Address, Interface, Network
 from tunmesh.netlink import kernel
 from tunmesh.netlink.kernel import Route, Rule, State
 
@@ -34,8 +34,6 @@ _REFUSING = (kernel.BLACKHOLE, kernel.UNREACHABLE, kernel.PROHIBIT)
 # What the kernel adds to its table `local` with an address, without effect on other hosts.
 _BESIDE_ADDRESSES = (kernel.BROADCAST, kernel.ANYCAST, kernel.MULTICAST)
 _METRIC_ADDED = {4: 0, 6: 1024}  # the metric of IPv6 routes that are added without one
-# No allocated block is larger: wider routes are parts of a default route.
-_LARGEST_BLOCK = {4: 8, 6: 7}
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,16 @@ class Overlay:
     allowed: tuple[Network, ...] = ()  # networking.allow_overlap: what lies in these may overlap
     prefix: int | None = None  # of the automatic address; None: the addresses are static
     reserved: tuple[Address, ...] = ()  # addresses of the network that no node may have
+    # The network is outside the mesh, and reached through gateways (networking/accept_routes). It
+    # is only routed to the device; the address is the source of what is sent there.
+    is_behind: bool = False
+
+    @property
+    def key(self) -> str:
+        """The key of the config that names the network."""
+        if self.is_behind:
+            return "networking/accept_routes"
+        return f"networking/ipv{self.network.version}/network_cidr"
 
 
 @dataclass(frozen=True)
@@ -65,22 +73,23 @@ class Claim:
         """The message why `device` cannot be set up, and what would help."""
         network = overlay.network
         advice = f"or say networking/allow_overlap: [{self.network}]"
+        choose = "accept a smaller network" if overlay.is_behind else "choose another network"
         if self.rule is not None:
             return (
                 f"{network}: the rule {str(self.rule)!r} comes before the main table and sends "
                 f"{self.network} {self._whither()}, so {device} would miss packets; change that "
-                f"rule or its table, choose another network, {advice}"
+                f"rule or its table, {choose}, {advice}"
             )
         if self.leads_nowhere:
             return (
                 f"{network} overlaps the route to {self.network} that leads nowhere "
                 f"(blackhole or the like), so {device} would miss packets; remove that route, "
-                f"choose another network, {advice}"
+                f"{choose}, {advice}"
             )
         return (
             f"{network} overlaps {self.network}, which {self.interface} uses, so {device} would "
-            f"take its traffic or miss packets; choose a network that nothing on this machine "
-            f"uses, {advice}"
+            f"take its traffic or miss packets; {choose} that nothing on this machine uses, "
+            f"{advice}"
         )
 
     def complaint(self, device: str) -> str:
@@ -115,7 +124,7 @@ def around(device: str, overlay: Overlay, state: State) -> Claim | None:
         if route.table == kernel.TABLE_MAIN
         and route.kind == kernel.UNICAST
         and _overlap(network, route.network)
-        and _LARGEST_BLOCK[network.version] <= route.network.prefixlen < network.prefixlen
+        and LARGEST_BLOCK[network.version] <= route.network.prefixlen < network.prefixlen
         and state.name(route.interface) != device
     ]
     route = max(wider, key=lambda route: route.network.prefixlen, default=None)

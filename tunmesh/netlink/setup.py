@@ -51,7 +51,7 @@ def check(device: str, overlays: Sequence[Overlay]) -> None:
     Raises OperatorError naming the config key, both networks and the interface.
     """
     for overlay in overlays:
-        if overlay.network.version == 6 and not _has_ipv6():
+        if overlay.network.version == 6 and not overlay.is_behind and not _has_ipv6():
             raise OperatorError(
                 "networking/ipv6 is configured, but IPv6 is disabled here: set sysctl "
                 "net.ipv6.conf.all.disable_ipv6=0 for this namespace, or remove networking/ipv6"
@@ -61,7 +61,7 @@ def check(device: str, overlays: Sequence[Overlay]) -> None:
         claim = overlaps.clash(device, overlay, state)
         if claim is not None:
             text = claim.refusal(device, overlay)
-            raise OperatorError(f"networking/ipv{overlay.network.version}/network_cidr: {text}")
+            raise OperatorError(f"{overlay.key}: {text}")
 
 
 def clash(device: str, overlay: Overlay) -> str | None:
@@ -87,12 +87,13 @@ def remark(device: str, overlay: Overlay) -> str | None:
 
 def configure(device: str, overlays: Sequence[Overlay], mtu: int, queue: int = 0) -> None:
     """Give `device` (down, just created) its MTU, its txqueuelen (`queue`; 0: the kernel's) and its
-    addresses, bring it up, route the mesh to it. On return packets flow. A network without an
-    address of ours yet is routed to the device, too, so that nothing that is sent to the mesh
-    meanwhile leaves by the default route.
+    addresses, bring it up, route the mesh to it, and what is reached through gateways. On return
+    packets flow. A network without an address of ours yet is routed to the device, too, so that
+    nothing that is sent to the mesh meanwhile leaves by the default route.
 
     Raises OperatorError; what was done until then is undone when the device is closed.
     """
+    meshes = [overlay for overlay in overlays if not overlay.is_behind]
     with _netlink() as ip:
         with _explained(f"find {device}"):
             index = socket.if_nametoindex(device)
@@ -105,12 +106,12 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int, queue: int = 0
             ip.link("set", index=index, gso_max_size=changes.PIECE)
         if _has_ipv6():
             _forgo_link_local(ip, index, device)
-        for overlay in overlays:
+        for overlay in meshes:
             for address in overlay.addresses:
                 _add_address(ip, index, device, address, overlay.broadcast)
         with _explained(f"bring {device} up"):
             ip.link("set", index=index, state="up")
-        for overlay in overlays:
+        for overlay in meshes:
             if overlay.addresses and overlay.broadcast:
                 _add_broadcast(ip, index, device, overlay)
             # The kernel adds the routes to the local subnets together with the addresses.
@@ -118,7 +119,10 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int, queue: int = 0
                 _limit_segments(ip, index, device, address, mtu)
             if overlay.network not in [address.network for address in overlay.addresses]:
                 _add_route(ip, index, device, overlay, mtu)
-        _await_usable(device, overlays)
+        _await_usable(device, meshes)
+        for overlay in overlays:
+            if overlay.is_behind:
+                _add_route(ip, index, device, overlay, mtu)
 
 
 def _has_ipv6() -> bool:

@@ -31,7 +31,6 @@ from tunmesh.node.own.url_checker import UrlChecker
 from tunmesh.node.parts import Parts
 from tunmesh.node.stories.dials import DialStory
 from tunmesh.status.peers import LEADS_BACK, DialStatus, LostNode
-from tunmesh.tls.underlay import Outside
 from tunmesh.wire import messages
 from tunmesh.wire.records import NodeRecord
 
@@ -56,7 +55,7 @@ class Dials:
         self._story = story
         self._connector = connector
         self._before_bootstrap = before_bootstrap
-        rule = Dialable(Outside(settings.networks), settings.dial_allow, lambda: self._own()[0])
+        rule = Dialable(settings.outside, settings.dial_allow, lambda: self._own()[0])
         self.discovered = DiscoveredNodes(
             host.reactor, connector, rule, host.draw, self._introducers, self._story.budget_spent
         )

@@ -30,7 +30,6 @@ from tunmesh.node.parts import Parts
 from tunmesh.node.stories.dials import DialStory
 from tunmesh.node.stories.links import LinkStory
 from tunmesh.observe.debug_summary import DebugSummary
-from tunmesh.tls.underlay import Outside
 from tunmesh.wire import messages
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.proofs import encode_shown
@@ -99,7 +98,7 @@ class Links:
             ),
             host.draw,
             dial_story,
-            Outside(settings.networks),
+            settings.outside,
             parts.memory,
         )
         self.dials = Dials(parts, dial_story, self.connector, before_bootstrap)

@@ -119,6 +119,8 @@ class Node:
         self._links.dials.update()
         self._readiness.expect(new.expected_nodes)
         self._parts.me.use_groups(new.node_groups)
+        self._parts.table.gateways.advertise(new.advertise)
+        self._parts.me.use_routes(new.advertise)
 
     def stop(self) -> Deferred[None]:
         """Leave the mesh: say bye to every peer, then close everything. Fires when that is done."""

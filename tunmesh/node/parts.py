@@ -44,8 +44,13 @@ class Parts:
         record, networks = settings.record, settings.networks
         me = Me(record)
         table: Table[LinkedNode] = Table(
-            record.addresses, networks, settings.enable_broadcast, seconds
+            record.addresses,
+            networks,
+            settings.enable_broadcast,
+            seconds,
+            settings.accept_routes,
         )
+        table.gateways.advertise(record.routes)
         peers = Peers(me, table, settings.metric_ttl, seconds, settings.max_nodes_per_source)
         forwarder = Forwarder(host.tun, table, seconds)
         memory = MemoryBudget(settings.memory_budget)

@@ -175,6 +175,7 @@ class Peers:
         self._by_id[link.node.id] = peer
         self._per_source[peer.source] += 1
         self._table.join(peer, link.node.addresses)
+        self._table.lead(peer, link.node.routes, _seed(link.node))
         self._totals.join(link.node.name)
         self._agreement = None
 
@@ -198,6 +199,7 @@ class Peers:
         peer.stands(View.of(self._me.record, peer.record), was_first)
         peer.limit(self._me.record.mtu)
         self._table.join(peer, peer.record.addresses)
+        self._table.lead(peer, peer.record.routes, _seed(peer.record))
 
     def me_revised(self, was_first: Callable[[str], bool]) -> None:
         """This node has another record. `was_first(id)`: whether a node takes precedence over
@@ -290,6 +292,11 @@ class Peers:
         for peer in self:
             total.add(peer.traffic)
         return total
+
+
+def _seed(record: NodeRecord) -> bytes:
+    """What tells a node from others, also when it was started again."""
+    return " ".join([record.name, *map(str, record.static_addresses)]).encode()
 
 
 def _status(

@@ -13,6 +13,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from tunmesh.addresses import Address, Interface, Network
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import NodeKey
+from tunmesh.dataplane.gateways import Accepted
 from tunmesh.dataplane.tun import Tun
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link import memory_budget
@@ -23,6 +24,7 @@ from tunmesh.netlink.device_state import Unwatched, Watch
 from tunmesh.tls.cpu_share import UNMEASURED, CpuTimes
 from tunmesh.tls.credentials import Credentials
 from tunmesh.tls.transport import TunedTransport
+from tunmesh.tls.underlay import Outside
 from tunmesh.udp.choice import Transport
 from tunmesh.udp.port import Port
 from tunmesh.wire.records import NodeRecord
@@ -47,6 +49,7 @@ class Reloadable:
     expected_nodes: int | None = None
     node_groups: tuple[str, ...] = ()  # names that the node shares with others
     device: DeviceSettings = field(default_factory=DeviceSettings)
+    advertise: tuple[Network, ...] = ()  # networks outside the mesh that it leads to
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Settings:
     reserved: tuple[Address, ...] = ()  # of the networks, which no node may have
     enable_broadcast: bool = False
     mtu: int = 1500  # of the tun, at the start
+    accept_routes: tuple[Accepted, ...] = ()  # networks outside the mesh, through gateways
+    allow_overlap: tuple[Network, ...] = ()  # what is in these is reached without the mesh
     bootstrap_retry_interval: float = 15.0
     startup_grace: float = 0.0
     session_max_age: float = 3600.0
@@ -77,6 +82,21 @@ class Settings:
     transport: Transport = "auto"  # of packets: with "tcp", none travel over UDP
     local: Timing = field(default_factory=Timing)  # for links within the local subnet
     mesh: Timing = field(default_factory=Timing)  # for all others
+
+    @property
+    def behind(self) -> tuple[Network, ...]:
+        """The networks outside the mesh that are reached through gateways."""
+        return tuple(each.network for each in self.accept_routes)
+
+    @property
+    def routed(self) -> tuple[Network, ...]:
+        """All networks that are routed to the tun."""
+        return self.networks + self.behind
+
+    @property
+    def outside(self) -> Outside:
+        """Which addresses are outside the mesh, so that links may lead there."""
+        return Outside(self.networks, self.behind, self.allow_overlap)
 
 
 class Assigner(Protocol):

@@ -47,7 +47,7 @@ def status(
         nodes=parts.peers.by_name(),
         links=links.connector.states(),
         nodes_known=parts.roster.nodes_known,
-        device=DeviceStatus(tun.name, tuple(map(str, parts.settings.networks)), watch.found.all),
+        device=DeviceStatus(tun.name, tuple(map(str, parts.settings.routed)), watch.found.all),
         tun=Traffic(tun.rx_packets, tun.rx_bytes, tun.tx_packets, tun.tx_bytes),
         link=parts.peers.traffic(),
         dropped=dict(parts.forwarder.dropped),

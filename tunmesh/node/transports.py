@@ -28,7 +28,7 @@ from tunmesh.node.settings import Host, Settings
 from tunmesh.node.stories.links import LinkStory
 from tunmesh.status.peers import UdpCounts, UdpStatus
 from tunmesh.timers import Timer
-from tunmesh.tls.underlay import Outside, Rule
+from tunmesh.tls.underlay import Rule
 from tunmesh.udp.carrier import UdpCarrier
 from tunmesh.udp.choice import Choice, Facts
 from tunmesh.udp.path import Path
@@ -129,7 +129,7 @@ class Transports:
         self._journal = journal
         self._story = LinkStory(journal, me)
         self._memory = memory
-        self._outside = Outside(settings.networks)
+        self._outside = settings.outside
         self._rule = Dialable(self._outside, settings.dial_allow, lambda: me.record.host_port[0])
         self._scratch = Scratch()
         self._by_id: dict[str, _PeerTransport] = {}  # by the id of the peer

@@ -34,7 +34,7 @@ _TCP_HEADER = 20
 _TCP_CSUM_OFFSET = 16
 UDP = 17
 _TRANSPORTS = {_TCP, UDP}
-_UNFRAGMENTED = {b"\0\0", b"\x40\0"}  # IPv4 flags and offset, with or without "don't fragment"
+UNFRAGMENTED = {b"\0\0", b"\x40\0"}  # IPv4 flags and offset, with or without "don't fragment"
 UDP_HEADER = 8
 UDP_CSUM_OFFSET = 6
 MAX_SEGMENTS = 128  # for UDP: the most an application may request on Linux; 64 in older kernels
@@ -47,7 +47,7 @@ def read(frame: bytes | memoryview) -> tuple[bytes, bytes, bool]:
     # One slice: each access to a memoryview costs as much as this does.
     if frame[HEADER] < 0x50:
         head = bytes(frame[16:30])
-        return head[6:10], head[10:], head[3] == _ICMP or head[:2] not in _UNFRAGMENTED
+        return head[6:10], head[10:], head[3] == _ICMP or head[:2] not in UNFRAGMENTED
     head = bytes(frame[16:50])
     return head[2:18], head[18:], head[0] not in _TRANSPORTS
 

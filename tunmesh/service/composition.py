@@ -217,7 +217,7 @@ class NodeService(Service):
         device = self._plan.device
         try:
             plan = self._plan
-            watch = DeviceWatch(self._reactor, device, plan.overlays, mtu=plan.mtu)
+            watch = DeviceWatch(self._reactor, device, plan.routed, mtu=plan.mtu)
             return watch, HostAddressWatch(self._reactor, device)
         except OSError as error:
             self.log.warn(

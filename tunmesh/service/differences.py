@@ -31,6 +31,8 @@ def differences(old: LoadedConfig, new: LoadedConfig) -> Iterator[str]:
         yield f"bootstrap groups ({names})"
     if before.node_groups != after.node_groups:
         yield f"node_groups ({', '.join(after.node_groups) or 'none'})"
+    if before.advertise != after.advertise:
+        yield f"advertise ({', '.join(map(str, after.advertise)) or 'none'})"
     if before.expected_nodes != after.expected_nodes:
         yield f"expected_nodes ({after.expected_nodes or 'none'})"
     if old.config.logging != new.config.logging:

@@ -23,6 +23,7 @@ from tunmesh.netlink.overlaps import Overlay
 
 if TYPE_CHECKING:
     from tunmesh.assigner.allowance import Device
+    from tunmesh.config.keys.networking import Networking
     from tunmesh.config.loading import Config
 
 
@@ -42,6 +43,13 @@ class Plan:
     monitoring: tuple[Address, int] | None  # an address for monitoring only
     uid: int
     gid: int
+    behind: tuple[Overlay, ...] = ()  # networks outside the mesh that the device leads to as well
+    advertised: tuple[Network, ...] = ()  # networks that this machine is to forward to
+
+    @property
+    def routed(self) -> tuple[Overlay, ...]:
+        """All that is routed to the device."""
+        return self.overlays + self.behind
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -66,22 +74,23 @@ class Plan:
     def of(cls, config: Config) -> Plan:
         networking, monitoring = config.networking, config.monitoring.listen
         ipv4 = networking.ipv4
+        overlays = tuple(
+            _overlay(
+                family.network_cidr,
+                family.node_address_cidr,
+                family is ipv4 and ipv4.enable_broadcast,
+                networking.allow_overlap,
+                networking.dns_addresses,
+            )
+            for family in (ipv4, networking.ipv6)
+            if family is not None
+        )
         return cls(
             device=networking.tun_device_id,
             mtu=networking.mtu,
             queue=networking.txqueuelen or 0,
             has_helper=networking.has_helper,
-            overlays=tuple(
-                _overlay(
-                    family.network_cidr,
-                    family.node_address_cidr,
-                    family is ipv4 and ipv4.enable_broadcast,
-                    networking.allow_overlap,
-                    networking.dns_addresses,
-                )
-                for family in (ipv4, networking.ipv6)
-                if family is not None
-            ),
+            overlays=overlays,
             guard=networking.guard,
             listen_address=config.control_api.listen_address,
             listen_port=config.control_api.listen_port,
@@ -89,6 +98,8 @@ class Plan:
             monitoring=(monitoring.address, monitoring.port) if monitoring is not None else None,
             uid=config.process.uid,
             gid=config.process.gid,
+            behind=behind_of(networking),
+            advertised=networking.advertise,
         )
 
 
@@ -103,6 +114,27 @@ def _overlay(
     if isinstance(own, Automatic):
         return Overlay(network, (), broadcast, allowed, own.prefix, ours)
     return Overlay(network, own, broadcast, allowed, reserved=ours)
+
+
+def behind_of(networking: Networking) -> tuple[Overlay, ...]:
+    """The networks outside the mesh that are routed to the device. If the node's addresses may
+    change, the kernel chooses the source of what is sent there: of a route that names it, it would
+    remove the route with the address."""
+    families = [family for family in (networking.ipv4, networking.ipv6) if family is not None]
+    own: dict[int, tuple[Interface, ...]] = {
+        family.network_cidr.version: family.node_address_cidr
+        for family in families
+        if not isinstance(family.node_address_cidr, Automatic) and not networking.has_helper
+    }
+    return tuple(
+        Overlay(
+            route.network,
+            own.get(route.network.version, ()),
+            allowed=networking.allow_overlap,
+            is_behind=True,
+        )
+        for route in networking.accept_routes
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +168,14 @@ def take(plan: Plan) -> Taken:
     To be called in a child process (host.helper_process): it imports netlink, which takes 8 MB."""
     from tunmesh.netlink import setup
 
-    setup.check(plan.device, plan.overlays)
+    setup.check(plan.device, plan.routed)
     address, port = plan.listen_address, plan.listen_port
     tcp = tcp_ports.bind(address, port)
     udp = udp_ports.bind(address, port) if plan.uses_udp else None
     if plan.guard:
-        setup.put_guard([overlay.network for overlay in plan.overlays])
+        setup.put_guard([overlay.network for overlay in plan.routed])
     fd = tun.open_tun(plan.device)
-    setup.configure(plan.device, plan.overlays, plan.mtu, plan.queue)
+    setup.configure(plan.device, plan.routed, plan.mtu, plan.queue)
     return Taken(fd, tcp, udp)
 
 
@@ -173,8 +205,8 @@ class Step:
 def _networks(plan: Plan) -> str:
     from tunmesh.netlink import setup
 
-    setup.check(plan.device, plan.overlays)
-    networks = ", ".join(str(overlay.network) for overlay in plan.overlays)
+    setup.check(plan.device, plan.routed)
+    networks = ", ".join(str(overlay.network) for overlay in plan.routed)
     return f"nothing on this machine keeps it from {networks}"
 
 

@@ -12,6 +12,7 @@ from tunmesh import __version__
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.config.values import Automatic, Endpoint
+from tunmesh.dataplane.gateways import Accepted
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link.keepalive import Timing
 from tunmesh.names import resolv_conf
@@ -47,6 +48,7 @@ def reloadable_of(config: Config) -> Reloadable:
         expected_nodes=config.monitoring.expected_nodes,
         node_groups=clustering.node_groups,
         device=_device(config.networking),
+        advertise=config.networking.advertise,
     )
 
 
@@ -80,6 +82,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
             automatic=tuple(network.version for network, _ in automatic),
             groups=clustering.node_groups,
             udp=config.networking.transport != "tcp",
+            routes=reloadable.advertise,
         ),
         node_key=node_key,
         networks=tuple(family.network_cidr for family in families),
@@ -88,6 +91,10 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
         auto_port=url.port if find_address else None,
         enable_broadcast=_broadcasts(config),
         mtu=device.mtu,
+        accept_routes=tuple(
+            Accepted(route.network, route.via) for route in config.networking.accept_routes
+        ),
+        allow_overlap=config.networking.allow_overlap,
         bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
         startup_grace=timing.registrations.startup_grace,
         session_max_age=timing.auth.session_max_age,

@@ -6,6 +6,10 @@ with it, once its silence is noticed. So no address inside the mesh's networks i
 name resolved to it, and no connection with such an address at either end becomes a link: a
 connection that leaves through the tun has one.
 
+The same is true of the networks that are reached through gateways (networking/accept_routes): what
+is sent there leaves through the tun. Except for the parts of them that networking/allow_overlap
+names: this machine has routes of its own to these, and uses them.
+
 HTTPS is not a link, so the pages can be read at a mesh address.
 """
 
@@ -15,7 +19,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Protocol
 
-from tunmesh.addresses import Network, plain_host
+from tunmesh.addresses import Address, Network, plain_host
 
 
 class Rule(Protocol):
@@ -26,10 +30,18 @@ class Rule(Protocol):
 
 
 class Outside:
-    """Tells whether addresses are outside the mesh's networks."""
+    """Tells whether addresses are outside the mesh's `networks`, and the networks that are
+    `routed` to gateways. `direct`: parts of those that are not."""
 
-    def __init__(self, networks: Sequence[Network] = ()) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network] = (),
+        routed: Sequence[Network] = (),
+        direct: Sequence[Network] = (),
+    ) -> None:
         self._networks = tuple(networks)
+        self._routed = tuple(routed)
+        self._direct = tuple(direct)
 
     def why_not(self, host: str) -> str:
         """Why there may be no link to or from this address; empty if there may."""
@@ -39,8 +51,17 @@ class Outside:
             return ""  # not an address, so nothing that can be connected to
         network = next((each for each in self._networks if address in each), None)
         if network is None:
-            return ""
+            return self._why_not_routed(address)
         return (
             f"{address} is inside the mesh ({network}), and a link cannot run through the mesh: "
             "URLs must lead to addresses outside it"
+        )
+
+    def _why_not_routed(self, address: Address) -> str:
+        network = next((each for each in self._routed if address in each), None)
+        if network is None or any(address in each for each in self._direct):
+            return ""
+        return (
+            f"{address} is in {network}, which is reached through the mesh (accept_routes), and a "
+            "link cannot run through the mesh: accept less, or reach that node at another address"
         )

@@ -30,6 +30,7 @@ from tunmesh.wire.sizes import (
     MAX_NAME,
     MAX_NETWORKS,
     MAX_REVISION,
+    MAX_ROUTES,
     MAX_URL,
     MIN_MTU,
     PUBLIC_KEY_SIZE,
@@ -52,7 +53,7 @@ class NodeRecord:
     """A node's description of itself, signed as a whole (auth.signing) except for `settled`.
 
     A node may sign another *revision* of it while it lives. Only its addresses of the families that
-    it chooses itself, its floating addresses, its URL, its groups and its MTU may change
+    it chooses itself, its floating addresses, URL, groups, MTU and routes may change
     (`may_become`). Of two revisions the higher one holds.
     """
 
@@ -76,6 +77,7 @@ class NodeRecord:
     udp: bool = False  # it understands offers of UDP
     floating: tuple[FloatingClaim, ...] = ()  # addresses that move from node to node
     mtu: int = DEFAULT_MTU  # of its tun, in bytes
+    routes: tuple[Network, ...] = ()  # networks outside the mesh that it leads to
 
     @property
     def host_port(self) -> tuple[str, int]:
@@ -89,6 +91,7 @@ class NodeRecord:
             settled=self.settled,
             url=self.url,
             groups=self.groups,
+            routes=self.routes,
             addresses=self.addresses,
             floating=self.floating,
             mtu=self.mtu,
@@ -143,6 +146,8 @@ class NodeRecord:
             fields["floating"] = dump_claims(self.floating)
         if self.mtu != DEFAULT_MTU:
             fields["mtu"] = self.mtu
+        if self.routes:
+            fields["routes"] = [str(network) for network in self.routes]
         return dump_json(fields)
 
     @classmethod
@@ -154,6 +159,7 @@ class NodeRecord:
         what = "a node record whose"
         networks = parse_list(fields.get("networks", []), MAX_NETWORKS, f"{what} networks")
         groups = parse_list(fields.get("groups", []), MAX_GROUPS, f"{what} groups")
+        routes = parse_list(fields.get("routes", []), MAX_ROUTES, f"{what} routes")
         url = parse_word(fields.get("url"), MAX_URL, f"{what} URL")
         try:
             split_url(url)
@@ -174,6 +180,7 @@ class NodeRecord:
             udp=parse_boolean(fields.get("udp", False), f"{what} udp"),
             floating=parse_claims(fields.get("floating", [])),
             mtu=parse_number(fields.get("mtu", DEFAULT_MTU), MAX_MTU, f"{what} MTU", MIN_MTU),
+            routes=tuple(parse_network(network) for network in routes),
         )
 
 

@@ -33,6 +33,7 @@ MAX_NETWORKS = 8
 MAX_FLOATING = 16  # floating addresses that a node claims
 MAX_NUMBER = (1 << 31) - 1  # of a claim to a floating address
 MAX_GROUPS = 16
+MAX_ROUTES = 32
 MAX_LABEL = 63  # of a DNS name (RFC 1035, section 2.3.4)
 MAX_REVISION = (1 << 31) - 1
 # Of a tun, in bytes: what every IPv4 host must take (RFC 791), what Ethernet has, and the most that

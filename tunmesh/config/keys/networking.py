@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from tunmesh.addresses import Address, Interface
 from tunmesh.config.keys.device import DeviceHelper, Mtu, QueueLength
 from tunmesh.config.keys.names import Dns, dns_addresses
+from tunmesh.config.keys.routes import NO_TWINS, NO_TWINS_ACCEPTED, Accepted, Advertised
 from tunmesh.config.networks import (
     AnyNetwork,
     Ipv4Addresses,
@@ -20,10 +21,10 @@ from tunmesh.config.networks import (
     Ipv6Network,
 )
 from tunmesh.config.section import Section
-from tunmesh.config.types import NULL_IS_EMPTY, RELOADED_BY_HELPER, DeviceName
+from tunmesh.config.types import NULL_IS_EMPTY, RELOADED, RELOADED_BY_HELPER, DeviceName
 from tunmesh.config.values import Automatic
 from tunmesh.netlink.changes import MIN_MTU_IPV6
-from tunmesh.wire.sizes import MAX_ADDRESSES
+from tunmesh.wire.sizes import MAX_ADDRESSES, MAX_ROUTES
 
 
 class Ipv4(Section):
@@ -104,6 +105,23 @@ class Networking(Section):
         examples=[["10.77.200.0/24"]],
     )
 
+    advertise: Annotated[tuple[Advertised, ...], NULL_IS_EMPTY, NO_TWINS] = Field(
+        default=(),
+        max_length=MAX_ROUTES,
+        description="Networks outside the mesh that this node leads to. It takes packets to them "
+        "from other nodes, and this machine forwards them; its forwarding must be on. Nodes "
+        "that have them in accept_routes use it.",
+        examples=[["192.168.5.0/24"]],
+        json_schema_extra=RELOADED,
+    )
+    accept_routes: Annotated[tuple[Accepted, ...], NULL_IS_EMPTY, NO_TWINS_ACCEPTED] = Field(
+        default=(),
+        max_length=MAX_ROUTES,
+        description="Networks outside the mesh that are routed into the tunnel. A packet goes to a "
+        "node that advertises the network or a part that it is in, and packets from there are "
+        "believed. With `via` and addresses of nodes, only these may lead there.",
+        examples=[["192.168.5.0/24", "10.40.0.0/16 via 10.77.0.9"]],
+    )
     dns: Dns | None = Field(
         default=None,
         description="Names of nodes, answered by this node at an address of the mesh. Without this "

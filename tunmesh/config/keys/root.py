@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
 from tunmesh.config.file import Loc
@@ -50,6 +50,27 @@ class Config(Section):
     process: Process = Field(
         description="The node's process; at least `uid`, the user that it becomes."
     )
+
+    @model_validator(mode="after")
+    def _reaches_others_outside(self) -> Config:
+        """A link cannot run through the mesh (tunmesh.tls.underlay)."""
+        direct = self.networking.allow_overlap
+        for group in self.clustering.bootstrap_groups.values():
+            for url in group.bootstrap_node_urls:
+                address = url.address
+                for route in self.networking.accept_routes:
+                    if (
+                        address is not None
+                        and address in route.network
+                        and not any(address in each for each in direct)
+                    ):
+                        raise ValueError(
+                            f"must have networking/accept_routes without the nodes to dial, and "
+                            f"{url} is in {route.network}: the way to it would lead through the "
+                            "mesh; accept less, or say networking/allow_overlap if this machine "
+                            "has a route of its own to it"
+                        )
+        return self
 
     @property
     def advertised_url(self) -> Endpoint:
