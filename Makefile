@@ -7,17 +7,20 @@ MINUTES ?= 60
 TESTS  ?= tests
 JOBS   ?= 2
 SECONDS ?= 60
+SEEDS  ?= 10
 
 # The schemas of Kubernetes, 22 MB. Where they cannot be installed, tests that need them are skipped.
 SCHEMAS = $(BIN)/pip install -qqq --disable-pip-version-check --config-settings editable_mode=compat \
 	-e '.[kubernetes]' || echo "no kubernetes-validate here: tests that need it will be skipped"
 
-.PHONY: help mesh test test-container test-browser bench bench-scale bench-far bench-attack soak faults fuzz lint types format docs dist clean
+.PHONY: help mesh test simulate test-container test-browser bench bench-scale bench-far bench-attack soak faults fuzz lint types format docs dist clean
 help:
 	@echo "make mesh           run a mesh of real nodes on this machine (NODES=3, 2 to 50;"
 	@echo "                    AUTO=1: one config for all, they choose their addresses;"
 	@echo "                    KEEP=1 leaves it up and prints how to look around)"
 	@echo "make test           run the test suite (TESTS=tests.wire runs a part)"
+	@echo "make simulate       simulate each scenario with SEEDS=10 seeds that were never tried"
+	@echo "                    (ONLY=claims: one scenario)"
 	@echo "make test-container test image and deployment examples with podman and Docker,"
 	@echo "                    as root (ENGINES=docker: with one of them)"
 	@echo "make test-browser   test the live page in Debian's chromium, as root"
@@ -67,8 +70,13 @@ $(VENV)/.dev: $(VENV)/.installed
 mesh: $(VENV)/.installed
 	@$(BIN)/tunmesh mesh --nodes $(NODES) $(if $(AUTO),--auto) $(if $(KEEP),--keep)
 
+# The order of sets and their like is the same in each run, as all else that the suite draws.
 test: $(VENV)/.test
-	@$(BIN)/python -m twisted.trial -j$(JOBS) $(TESTS)
+	@PYTHONHASHSEED=$(or $(PYTHONHASHSEED),0) $(BIN)/python -m twisted.trial -j$(JOBS) $(TESTS)
+
+simulate: $(VENV)/.test
+	@TUNMESH_FRESH_SEEDS=$(SEEDS) $(BIN)/python -m twisted.trial -j$(JOBS) \
+	    tests.simulator.test_simulator.ScenarioTests$(if $(ONLY),.test_$(subst -,_,$(ONLY)))
 
 test-container: $(VENV)/.installed
 	@PYTHON=$(CURDIR)/$(BIN)/python tests/container/run $(ENGINES)

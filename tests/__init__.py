@@ -1,8 +1,35 @@
 """The tests. How slow a machine is, or what else it does, fails none of them: so none has a timeout
-that is shorter than trial's own, two minutes."""
+that is shorter than trial's own, two minutes.
+
+The same code gets the same answer in each run. What a test draws comes from a fixed seed, and the
+examples of hypothesis are the same ones, until TUNMESH_EXAMPLES asks for new ones: each state
+machine then tries so many of them.
+"""
+
+import os
+from contextlib import suppress
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, settings
 
+IS_FIXED = "TUNMESH_EXAMPLES" not in os.environ
 SLOW = [HealthCheck.too_slow]
-settings.register_profile("any machine", deadline=None, suppress_health_check=SLOW)
+
+
+def examples(usual: int) -> int:
+    """How many of them a state machine tries."""
+    return int(os.environ.get("TUNMESH_EXAMPLES", usual))
+
+
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=SLOW, derandomize=IS_FIXED
+)
 settings.load_profile("any machine")
+
+if IS_FIXED:
+    # It also draws numbers and texts that stand in the modules of this project which are imported:
+    # that depends on which tests this process has run before. Older releases do not.
+    with suppress(ImportError):
+        from hypothesis.internal.conjecture import providers
+
+        patch.object(providers, "is_local_module_file", return_value=False, create=True).start()

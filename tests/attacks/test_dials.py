@@ -3,7 +3,7 @@ at addresses of his choice, or at names whose name server never answers."""
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections import deque
 from collections.abc import Callable
 from ipaddress import ip_interface
@@ -45,6 +45,7 @@ class Liar:
     def __init__(self, member: Mallory, url: Callable[[int], str]) -> None:
         self.member = member
         self._url = url
+        self._random = random.Random(member.record.id)
         self._made_up = 0
         self._keys: dict[str, NodeKey] = {}
         self.real: dict[str, SignedRecord] = {}  # nodes that exist, and that he vouches for, too
@@ -57,7 +58,7 @@ class Liar:
 
     def vouch(self, many: int) -> None:
         """For that many new nodes."""
-        keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(many)]
+        keys = [NodeKey.of(self._random.randbytes(SEED_SIZE)) for _ in range(many)]
         self._keys |= {key.id: key for key in keys}
         self.member.say(Gossip(next(TELLINGS), (*self._keys, *self.real)).encode())
 

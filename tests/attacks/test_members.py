@@ -3,7 +3,6 @@ says. At worst that one link ends; a and b go on as before."""
 
 from __future__ import annotations
 
-import secrets
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -72,10 +71,6 @@ def lie(*ids: str, full: bool = True) -> bytes:
     return Gossip(next(TELLINGS) if full else 0, ids).encode()
 
 
-def new_ids(count: int) -> list[str]:
-    return [secrets.token_hex(16) for _ in range(count)]
-
-
 class MemberCase(SynchronousTestCase):
     """a and b are linked; mallory is linked with a."""
 
@@ -94,6 +89,12 @@ class MemberCase(SynchronousTestCase):
         self.assertTrue(member.is_up)
         member.heard.clear()
         return member
+
+    def new_ids(self, count: int) -> list[str]:
+        return [self.mesh.random.randbytes(16).hex() for _ in range(count)]
+
+    def new_key(self) -> NodeKey:
+        return NodeKey.of(self.mesh.random.randbytes(SEED_SIZE))
 
     def say(self, *payloads: bytes) -> None:
         self.mallory.say(*payloads)
@@ -238,7 +239,7 @@ class IdsTests(MemberCase):
     def impostor(self, node: Member, **changes: Any) -> Mallory:
         """He has that node's whole record, the secret, and a key of his own."""
         record = replace(node.node.record, **changes)
-        return Mallory(record, NodeKey.of(secrets.token_bytes(SEED_SIZE)))
+        return Mallory(record, self.new_key())
 
     def assert_refused(self, impostor: Mallory) -> None:
         """He is not linked, is told nothing, and is counted as a wrong proof."""
@@ -374,8 +375,8 @@ class GossipTests(MemberCase):
     def test_liars_crowd(self) -> None:
         """He can make only so many nodes known, and they are forgotten when he goes."""
         for _ in range(5):
-            self.say(lie(*new_ids(2000), full=False))
-        self.say(lie(*new_ids(10_000)))
+            self.say(lie(*self.new_ids(2000), full=False))
+        self.say(lie(*self.new_ids(10_000)))
         self.assertLessEqual(self.a.status.nodes_known, MAX_NODES + 2)
         self.assert_unharmed()
         self.mallory.transport.abortConnection()
@@ -384,7 +385,7 @@ class GossipTests(MemberCase):
 
     def test_takes_back(self) -> None:
         """Having vouched for thousands once does not make every later gossip expensive."""
-        self.say(lie(*new_ids(MAX_NODES)))
+        self.say(lie(*self.new_ids(MAX_NODES)))
         self.say(lie())
         vouchers = self.a.node._parts.roster.hearsay._vouchers.values()
         (vouches,) = [each.vouches for each in vouchers if each.record.name == "mallory"]
@@ -392,9 +393,9 @@ class GossipTests(MemberCase):
 
     def test_uncalled_for(self) -> None:
         """A member that introduces more nodes than it was asked for is disconnected."""
-        self.say(lie(*new_ids(2)))
+        self.say(lie(*self.new_ids(2)))
         self.assertEqual(self.mallory.count(b"W"), 1)
-        keys = [NodeKey.of(secrets.token_bytes(SEED_SIZE)) for _ in range(3)]
+        keys = [self.new_key() for _ in range(3)]
         self.say(encode_introduction([sign(_node(key.id), key) for key in keys]))
         self.assertTrue(self.mallory.has_ended)
         self.assert_unharmed()
@@ -454,7 +455,7 @@ class FloodsTests(MemberCase):
         (link,) = [each for each in self.a.node.links if each.node.name == "mallory"]
         most = 0
         for _ in range(40):
-            self.say(lie(*new_ids(4000)))
+            self.say(lie(*self.new_ids(4000)))
             wires = self.mesh.network.wires
             most = max(most, *(wire._under_way for wire in wires if wire.there == HOST), 0)
         self.mesh.network.heal()

@@ -7,7 +7,6 @@ Acquisition, Claims, Me and Seniority.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, ip_interface
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial import unittest
 
+from tests import examples
 from tunmesh.addresses import Address, Interface
 from tunmesh.membership.acquisition import Acquisition, Change, Facts, State, Step, standing
 from tunmesh.membership.agreement import View, judge
@@ -29,9 +29,7 @@ from tunmesh.membership.seniority import Seniority
 from tunmesh.wire.gossip import Refusal
 from tunmesh.wire.records import NodeRecord
 
-# With TUNMESH_EXAMPLES so many new ones; else the same few in every run.
-EXAMPLES = int(os.environ.get("TUNMESH_EXAMPLES", "15"))
-IS_FIXED = "TUNMESH_EXAMPLES" not in os.environ
+EXAMPLES = examples(15)
 NETWORK = IPv4Network("10.9.0.0/29")  # six hosts
 STEP = 0.25  # seconds between two looks
 
@@ -332,7 +330,6 @@ class AcquisitionMachineTests(unittest.TestCase):
             Machine,
             settings=settings(
                 max_examples=EXAMPLES,
-                derandomize=IS_FIXED,
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),

@@ -17,7 +17,6 @@ that many histories instead of the few that every run of the tests has time for.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -36,6 +35,7 @@ from hypothesis.stateful import (
 )
 from twisted.trial import unittest
 
+from tests import examples
 from tests.support.roster_world import INVENTED, End, Liar, Life, State, are_lives, born
 from tunmesh.addresses import Target
 from tunmesh.membership.hearsay import MAX_NODES, Hearsay
@@ -49,7 +49,7 @@ AT = st.sampled_from(["its own", "elsewhere", "own name"])  # where a liar says 
 MANNERS = ["truth", "silence", "forgery", "forgery"]
 MAX_LIVES = 6
 CALM = 300  # rounds of everything, after which the mesh must be at rest
-EXAMPLES = int(os.environ.get("TUNMESH_EXAMPLES", "250"))
+EXAMPLES = examples(250)
 
 
 class World(RuleBasedStateMachine):

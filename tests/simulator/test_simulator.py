@@ -1,4 +1,4 @@
-"""Meshes in every scenario, with fixed seeds and with random ones."""
+"""Meshes in every scenario, with fixed seeds; `make simulate SEEDS=100` draws so many new ones."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tunmesh.testing.tun import frame
 NODES = 6
 # behind a balancer it forms two islands for a while, each of which is content with itself
 SEED = 17
-FIXED = ((SEED, NODES),)
+FIXED = ((SEED, NODES), (2, 3))
 # For scenarios in which no node chooses its address: failures that random seeds once found, such as
 # a node that kept dialing itself by a name, a process that died while it dialed, only a slow reader
 # and its sender present.
 FOUND = ((1, NODES), (70005, NODES), (70007, NODES), (300015, 2))
-FRESH = int(os.environ.get("TUNMESH_FRESH_SEEDS", "1"))  # of each scenario, different in each run
-FEWEST, MOST = 2, 8  # nodes with a random seed
+FRESH = int(os.environ.get("TUNMESH_FRESH_SEEDS", "0"))  # of each scenario, different in each run
+FEWEST, MOST = 2, 8  # nodes with a fresh seed
 PLENTY = Limits(100, 1000, 1000)
 
 
@@ -145,6 +145,7 @@ class CommandTests(unittest.SynchronousTestCase):
 
     def test_runs(self) -> None:
         """A run ends with the verdict, and the command that repeats it with its random seed."""
+        self.patch(random, "SystemRandom", lambda: random.Random(3))
         result = CliRunner().invoke(main, ["simulate", "join", "--nodes", "3"])
         self.assertEqual(result.exit_code, 0, result.output)
         self.assertRegex(

@@ -3,8 +3,6 @@ duplicates; it blocks one way, or large datagrams; NATs rebind, and nodes move, 
 
 from __future__ import annotations
 
-import os
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -16,6 +14,7 @@ from hypothesis.stateful import (
 )
 from twisted.trial import unittest
 
+from tests import examples
 from tests.udp.two_ends import Datagram, End, World
 from tunmesh.udp.choice import LONGEST_WAIT
 from tunmesh.udp.probing.candidates import LAST_PAUSE
@@ -23,9 +22,7 @@ from tunmesh.udp.probing.liveness import MOST_PATIENCE
 from tunmesh.udp.probing.mtu import AGAIN
 from tunmesh.udp.probing.pings import BURST, RATE
 
-# With TUNMESH_EXAMPLES so many new ones; else the same few in every run.
-EXAMPLES = int(os.environ.get("TUNMESH_EXAMPLES", "10"))
-IS_FIXED = "TUNMESH_EXAMPLES" not in os.environ
+EXAMPLES = examples(10)
 DATA_EVERY = 0.05  # seconds
 # Seconds until a path that works is used again: the pause, and the wait of one lost often; and with
 # its full size: the pause of one whose size fell often.
@@ -146,8 +143,6 @@ class PathMachineTests(unittest.SynchronousTestCase):
             settings=settings(
                 max_examples=EXAMPLES,
                 stateful_step_count=30,
-                derandomize=IS_FIXED,
-                database=None,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
