@@ -27,7 +27,7 @@ FLOORS = """
     packets wire status
     logs pki host netlink assigner
     auth tls dataplane link
-    udp
+    udp relay
     membership dialing
     names
     observe node config
@@ -43,6 +43,7 @@ PURE = """
     auth
     tls.admission tls.pacing tls.underlay
     link.fair_queue link.keepalive link.memory_budget link.penalty link.suspicion
+    relay.flow relay.lane relay.needs relay.switchboard
     udp.choice udp.path udp.probing.candidates udp.probing.liveness udp.probing.measures
     udp.probing.mtu udp.probing.pings
     udp.aead udp.parts udp.port udp.runs udp.scratch udp.session udp.slices udp.window

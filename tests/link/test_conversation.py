@@ -11,6 +11,7 @@ from tunmesh.link import penalty
 from tunmesh.link.interfaces import State
 from tunmesh.link.link import RETIRE_TIMEOUT
 from tunmesh.wire import sizes
+from tunmesh.wire.streams import PIECE, Message
 
 
 class WrongMessageTests(LinkCase):
@@ -143,3 +144,14 @@ class UselessTests(LinkCase):
         self.advance(RETIRE_TIMEOUT + 0.1)
         self.assertEqual(self.owner.ends, [("lost", "leaving")])
         self.assertEqual([str(call) for call in self.clock.getDelayedCalls()], [])
+
+    def test_streams(self) -> None:
+        """What is said of streams is held back if it is of no use, and not otherwise."""
+        message = Message(PIECE, 1, 0, b"x")
+        heard = self.flood(message.encode(), seconds=0.5)
+        self.assertEqual(heard, 50_000)
+        self.assert_all_is_well()
+        self.owner.uses_streams = False
+        self.owner.told.clear()
+        self.owner.packets.clear()
+        self.assert_held_back(self.flood(message.encode(), seconds=2), seconds=2)

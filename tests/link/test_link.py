@@ -146,7 +146,7 @@ class RetireTests(LinkCase):
         self.other.say(b"D" + PACKET, b"Breplaced")
         self.advance(0.01)
         self.assertEqual(self.owner.packets, [PACKET] * 2)
-        self.assert_ended("lost", "lost")
+        self.assert_ended("lost", messages.REPLACED)
 
     def test_they_first(self) -> None:
         """If it receives bye first, it answers with its own and is closed."""
@@ -154,7 +154,7 @@ class RetireTests(LinkCase):
         self.advance(0.01)
         self.assertEqual(self.owner.byes, [messages.REPLACED])
         self.assertEqual(self.other.heard, [b"Breplaced"])
-        self.assert_ended("lost", "lost")
+        self.assert_ended("lost", messages.REPLACED)
 
     def test_they_first_and_we_much_later(self) -> None:
         """As long as there is no other link to take its place, it stays in use."""
@@ -166,7 +166,7 @@ class RetireTests(LinkCase):
         self.assertEqual(self.other.packets(), [PACKET])
         self.link.retire()
         self.advance(0.01)
-        self.assert_ended("lost", "lost")
+        self.assert_ended("lost", messages.REPLACED)
 
     def test_while_packets_wait(self) -> None:
         """Queued packets are sent before the bye."""
@@ -179,7 +179,7 @@ class RetireTests(LinkCase):
         self.advance(0.01)
         self.assertEqual(self.other.heard[-2:], [b"D" + PACKET, b"Breplaced"])
         self.assertEqual(self.owner.dropped, {})
-        self.assert_ended("lost", "lost")
+        self.assert_ended("lost", messages.REPLACED)
 
     def test_no_answer(self) -> None:
         """It does not wait for ever for the other end's bye."""

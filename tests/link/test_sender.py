@@ -157,3 +157,72 @@ class DataTests(LinkCase):
         self.advance(0.02)
         self.assertEqual(self.other.count(b"o"), 1)
         self.assertEqual(self.other.heard[-1], b"o" + (99).to_bytes(8, "big"))
+
+
+class _Lane:
+    """Something of a stream that waits: so many messages of this size."""
+
+    def __init__(self, count: int, size: int, mark: bytes) -> None:
+        self.count = count
+        self.size = size
+        self.mark = mark
+
+    def take(self, most: int) -> bytes:
+        if not self.count:
+            return b""
+        self.count -= 1
+        return (b"S" + self.mark * self.size)[:most]
+
+
+class LaneTests(LinkCase):
+    """Streams that are carried over a link, beside its own packets."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.come_up()
+
+    def test_turns(self) -> None:
+        """Lanes take turns."""
+        for mark, count in ((b"x", 3), (b"y", 2), (b"z", 1)):
+            self.link.conversation.carry(_Lane(count, 1, mark))
+        self.advance(0.01)
+        heard = [payload for payload in self.other.heard if payload[:1] == b"S"]
+        self.assertEqual(heard, [b"Sx", b"Sy", b"Sz", b"Sx", b"Sy", b"Sx"])
+
+    def test_half(self) -> None:
+        """While packets wait as well, they get at least half of what is sent, whatever the
+        lanes have."""
+        self.block()
+        lanes = [_Lane(1000, 30_000, b"x") for _ in range(9)]
+        for lane in lanes:
+            self.link.conversation.carry(lane)
+        packets = [
+            frame("10.0.0.1", "10.0.0.2", number.to_bytes(2, "big") * 700) for number in range(700)
+        ]
+        self.link.send(packets)
+        self.network.heal()
+        while self.link.queued_bytes:
+            self.advance(0.001)
+        streams = sum(len(payload) for payload in self.other.heard if payload[:1] == b"S")
+        self.assertEqual(self.link.dropped, 0)
+        self.assertLess(streams, 1.5 * sum(map(len, packets)) + MAX_BUDGET)
+        self.assertGreater(streams, 0.5 * sum(map(len, packets)))
+
+    def test_retiring(self) -> None:
+        """A link that is replaced sends what waits in lanes before it says bye."""
+        self.block()
+        lane = _Lane(3, 9, b"x")
+        self.link.conversation.carry(lane)
+        self.link.retire()
+        self.network.heal()
+        self.advance(0.1)
+        self.assertEqual(lane.count, 0)
+        self.assertEqual(self.other.heard[-1], b"Breplaced")
+
+    def test_closed(self) -> None:
+        """A link that has ended takes nothing more from lanes."""
+        self.link.close("leaving")
+        lane = _Lane(3, 9, b"x")
+        self.link.conversation.carry(lane)
+        self.advance(0.1)
+        self.assertEqual(lane.count, 3)

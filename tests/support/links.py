@@ -30,6 +30,7 @@ from tunmesh.wire import messages, sizes
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.netstring import Decoder, encode
 from tunmesh.wire.records import NodeRecord, SignedRecord
+from tunmesh.wire.streams import Message
 from tunmesh.wire.tried import Tried
 
 HERE, THERE, PORT = "192.0.2.1", "192.0.2.2", 4567
@@ -96,7 +97,8 @@ class Channel:
 
 class Owner:
     """Records what the link reports. Retires it when the other end does, unless `follows` is False,
-    and closes it when it comes up if `wants` is False."""
+    and closes it when it comes up if `wants` is False. What is said of streams is of use if
+    `uses_streams`."""
 
     def __init__(self) -> None:
         self.ups = 0
@@ -107,7 +109,7 @@ class Owner:
         self.byes: list[str] = []
         self.trips: list[float] = []
         self.dropped: Counter[str] = Counter()
-        self.follows = self.wants = True
+        self.follows = self.wants = self.uses_streams = True
         self.drops = False  # all packets from the other end
         self.complaints = 0
 
@@ -149,6 +151,10 @@ class Owner:
 
     def refusal_received(self, link: Link, refusal: Refusal) -> None:
         self.told.append(refusal)
+
+    def stream_received(self, link: Link, message: Message) -> bool:
+        self.told.append(message)
+        return self.uses_streams
 
     def bye_received(self, link: Link, reason: str) -> None:
         self.byes.append(reason)

@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from twisted.internet.error import ConnectError, DNSLookupError, NotConnectingError
@@ -58,6 +59,14 @@ MAX_CONNECTIONS = 3  # in one attempt, so that a node that is sent away does not
 SILENCE = 1.0  # seconds that an unanswered attempt keeps its slot once its name is resolved
 
 
+class Progress(Enum):
+    """How far an attempt has come."""
+
+    TRYING = auto()  # a connection to an address begins
+    ANSWERED = auto()  # one was established
+    FAILED = auto()  # there was none, or no link came of it
+
+
 @dataclass(frozen=True, slots=True)
 class DialPolicy:
     """How targets are dialed. Durations are seconds.
@@ -70,6 +79,7 @@ class DialPolicy:
     - `max_delay`: the longest pause between two rounds;
     - `begin_round()`: called before each round; it may stop the dialing;
     - `gave_up()`: called when all rounds have failed;
+    - `progressed(how far)`: called when an attempt has come so far;
     - `is_quiet`: attempts that come to no connection are not reported.
     """
 
@@ -81,6 +91,7 @@ class DialPolicy:
     max_delay: float = 15.0
     begin_round: Callable[[], None] = lambda: None
     gave_up: Callable[[], None] = lambda: None
+    progressed: Callable[[Progress], None] = lambda progress: None
     is_quiet: bool = False
 
 

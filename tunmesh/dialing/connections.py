@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import ClientFactory
 from twisted.protocols.policies import ProtocolWrapper
 
 from tunmesh.addresses import Target
@@ -137,6 +138,10 @@ class Connector:
             policy = replace(policy, rule=self._outside)
         return PeerFactory(self._reactor, self, targets, self._draw, policy)
 
+    def through_relay(self, host: str) -> RelayedDial:
+        """What makes a link of a relayed connection to the node at this host."""
+        return RelayedDial(self, host)
+
     def attempt(self, link: Link) -> PeerFactory | None:
         """The dialer of the link, until it is settled."""
         return self._links.get(link)
@@ -166,7 +171,7 @@ class Connector:
 
     # --- what dialers need (dialing.reconnect.Owner) ---
 
-    def build_link(self, dialer: PeerFactory, host: str) -> Link:
+    def build_link(self, dialer: PeerFactory | None, host: str) -> Link:
         verified = host if self._proof.contexts.credentials.verify_hostname else None
         channel = Channel(verified, self._outside)
 
@@ -190,3 +195,23 @@ class Connector:
 
     def unreachable(self, dialer: PeerFactory, why: str) -> None:
         self._observer.unreachable(dialer.target, why)
+
+
+class RelayedDial(ClientFactory):
+    """Makes one link, `link`, of one connection that another node carries (tunmesh.relay). There is
+    TLS on it, and the certificate is checked, as on a connection to this host itself."""
+
+    noisy = False
+    link: Link
+
+    def __init__(self, connector: Connector, host: str) -> None:
+        self._connector = connector
+        self._host = host
+
+    def secured(self) -> IProtocolFactory:
+        """What to connect with."""
+        return self._connector.secure(self._host, self)
+
+    def buildProtocol(self, addr: object) -> Link:
+        self.link = self._connector.build_link(None, self._host)
+        return self.link

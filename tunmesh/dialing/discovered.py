@@ -8,9 +8,10 @@ dials that lead to no member, dialing.dialable excludes addresses.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from typing import Any
 
-from tunmesh.dialing.attempt import DialPolicy
+from tunmesh.dialing.attempt import DialPolicy, Progress
 from tunmesh.dialing.connections import Connector
 from tunmesh.dialing.dial_budget import DialBudget
 from tunmesh.dialing.dial_limit import DialLimit
@@ -23,12 +24,15 @@ from tunmesh.wire.records import NodeRecord
 # a mesh that starts as a whole every node makes as many, and together they must not take longer
 # than a handshake may.
 MAX_DIALS, MAX_ALL_DIALS = 4, 6
+# Seconds: the longest pause between two attempts at a node without a link, and at one with a
+# relayed link, which a direct one is to replace.
+LONGEST_PAUSE, LONGEST_WHILE_RELAYED = 15.0, 60.0
 
 
 class DiscoveredNodes:
     """The dialers of one node, by the id of the node that they are for. `sources(id)`: where the
     nodes connect from that vouch for it; `spent(source)` is told when a source has used up its
-    budget."""
+    budget, `progressed(id, how far)` how far the attempts have come."""
 
     def __init__(
         self,
@@ -38,10 +42,12 @@ class DiscoveredNodes:
         draw: Callable[[], float],
         sources: Callable[[str], Collection[str]],
         spent: Callable[[str], None],
+        progressed: Callable[[str, Progress], None] = lambda node_id, progress: None,
     ) -> None:
         self._connector = connector
         self._rule = rule
         self._sources = sources
+        self._progressed = progressed
         self._dialers: dict[str, PeerFactory] = {}
         self._limit = DialLimit(
             MAX_ALL_DIALS,
@@ -75,11 +81,25 @@ class DiscoveredNodes:
             dialer = None
         if dialer is None:
             policy = DialPolicy(
-                self._limit, sources=lambda: self._sources(record.id), rule=self._rule
+                self._limit,
+                sources=lambda: self._sources(record.id),
+                rule=self._rule,
+                progressed=partial(self._progressed, record.id),
             )
             dialer = self._connector.dialer((record.host_port,), policy)
             self._dialers[record.id] = dialer
+        dialer.pause_at_most(LONGEST_PAUSE)
         dialer.start(delay)
+
+    def seek_direct(self, record: NodeRecord, delay: float) -> None:
+        """This node has a relayed link: go on trying, with longer pauses."""
+        self.dial(record, delay)
+        self._dialers[record.id].pause_at_most(LONGEST_WHILE_RELAYED)
+
+    def why(self, node_id: str) -> str:
+        """Why the last attempt at this node has failed."""
+        dialer = self._dialers.get(node_id)
+        return dialer.why if dialer is not None else ""
 
     def once(self, record: NodeRecord, gave_up: Callable[[], None]) -> PeerFactory:
         """A dialer that tries the URL of this linked node once, says nothing, and is paid for by

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
 from twisted.internet.protocol import Protocol, ReconnectingClientFactory
 
 from tunmesh.addresses import Target
-from tunmesh.dialing.attempt import Attempt, DialPolicy, reason_of
+from tunmesh.dialing.attempt import Attempt, DialPolicy, Progress, reason_of
 from tunmesh.dialing.dial_limit import DialLimit, DialSlot
 from tunmesh.logs import bugs
 from tunmesh.tls.underlay import Outside
@@ -149,6 +149,7 @@ class PeerFactory(ReconnectingClientFactory):
         self._settle()
         if self.continueTrying:
             self.retry()
+            self._policy.progressed(Progress.FAILED)
 
     def authenticated(self) -> None:
         """An attempt ended in a link."""
@@ -167,6 +168,10 @@ class PeerFactory(ReconnectingClientFactory):
             self.delay = self.initialDelay
             self._scheduled.cancel()
             self._schedule(self._draw() * self.initialDelay)
+
+    def pause_at_most(self, seconds: float) -> None:
+        """The longest pause is this from now on."""
+        self.maxDelay = seconds
 
     def set_reason(self, why: str, error: BaseException | None = None) -> None:
         """The reason for the last failure is this, which the connection itself does not show."""
@@ -226,9 +231,11 @@ class PeerFactory(ReconnectingClientFactory):
     # --- what the attempt reports ---
 
     def trying(self, address: str) -> int | None:
+        self._policy.progressed(Progress.TRYING)
         return self._owner.dialing(self, address)
 
     def connected(self) -> Protocol:
+        self._policy.progressed(Progress.ANSWERED)
         return self._owner.build_link(self, self.target[0])
 
     def not_connected(self, error: BaseException | None) -> None:

@@ -4,7 +4,8 @@
     HANDSHAKE     the messages of the handshake             ends the link
     UP, RETIRING  data, ping, pong, gossip, inquiry,        ends the link
                   introduction (no more than asked for),
-                  update, tried, refusal, one offer, bye
+                  update, tried, refusal, one offer, bye,
+                  messages about streams
     CLOSED        nothing is looked at: what comes behind the end would take back our bye
 
 Packets are delivered in batches: all up to the next message, or to the end of the chunk.
@@ -25,13 +26,13 @@ from twisted.internet.interfaces import IReactorTime
 from tunmesh.dataplane.carrier import Receive
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link import penalty
-from tunmesh.link.interfaces import Owner, State
+from tunmesh.link.interfaces import Lane, Owner, State
 from tunmesh.link.memory_budget import TOO_MUCH, MemoryBudget
 from tunmesh.link.pinger import Pinger
 from tunmesh.link.sender import Sender
 from tunmesh.rate_limit import TokenBucket
 from tunmesh.timers import Timer
-from tunmesh.wire import messages, sizes
+from tunmesh.wire import messages, sizes, streams
 from tunmesh.wire.gossip import (
     Gossip,
     Refusal,
@@ -139,6 +140,14 @@ class Conversation:
         """Say that this end takes packets over UDP as well, under this index."""
         self._sender.write(messages.encode_offer(index))
 
+    def answer_stream(self, message: streams.Message) -> None:
+        """Say this at once, about a stream that is not opened."""
+        self._sender.write(message.encode())
+
+    def carry(self, lane: Lane) -> None:
+        """There is something in this lane: send it when its turn comes."""
+        self._sender.carry(lane)
+
     def send_owed(self) -> None:
         """Send what is owed, if the transport takes it."""
         if self._sender.is_paused or self._link.state is State.CLOSED:
@@ -180,8 +189,11 @@ class Conversation:
                     frames = []
                     if link.state is State.CLOSED:
                         return  # the tun is gone
-                useless += 1
-                self._message_received(bytes(payload))
+                if is_open and size and payload[0] == messages.STREAM:
+                    useless += not self._owner.stream_received(link, streams.decode(payload))
+                else:
+                    useless += 1
+                    self._message_received(bytes(payload))
                 is_open = link.state.is_open
                 if link.state is State.CLOSED:
                     return

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.errors import PeerError
@@ -15,6 +17,7 @@ from tunmesh.tls.binding import TcpMeasures
 from tunmesh.tls.read_quota import ReadQuota
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.records import SignedRecord
+from tunmesh.wire.streams import Message
 from tunmesh.wire.tried import Tried
 
 if TYPE_CHECKING:
@@ -23,6 +26,17 @@ if TYPE_CHECKING:
 
 # 32 secret bytes that only the two ends of a connection know, others for each context.
 Export = Callable[[bytes], bytes]
+
+
+@implementer(IAddress)
+@dataclass(frozen=True, slots=True)
+class RelayedAddress:
+    """An end of a connection that the node with the id `relay` carries. Host and port are those of
+    the link with that node: what comes by it is counted under the relay's source."""
+
+    relay: str
+    host: str
+    port: int
 
 
 class State(Enum):
@@ -67,9 +81,21 @@ class Owner(Protocol):
 
     def tried_received(self, link: Link, tried: Tried) -> None: ...
     def refusal_received(self, link: Link, refusal: Refusal) -> None: ...
+    def stream_received(self, link: Link, message: Message) -> bool:
+        """About a stream that one of both carries. Whether it was of use. Raises PeerError when no
+        honest node could say that."""
+        ...
+
     def bye_received(self, link: Link, reason: str) -> None: ...
     def round_trip(self, link: Link, seconds: float) -> None: ...
     def packets_dropped(self, reason: DropReason, count: int) -> None: ...
+
+
+class Lane(Protocol):
+    """Messages about a stream that wait for their turn on a link (relay.lane)."""
+
+    def take(self, most: int) -> bytes:
+        """The next message, with at most so many bytes of the stream; empty: there is none."""
 
 
 class LinkTransport(Protocol):

@@ -13,7 +13,11 @@ Here are the states, and how a link ends. What it consists of:
 A link that is up is a carrier (dataplane.carrier) of its peer's packets.
 
 **Retiring** makes it lossless to replace a link. Each side says bye on the old link behind its last
-packet, and goes on receiving until it has the other's bye.
+packet, and goes on receiving until it has the other's bye. A link that ended so has the error
+REPLACED.
+
+A link may run through a third node, `via` (tunmesh.relay): then its transport is a stream that this
+one carries. All else is the same.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from tunmesh.dataplane.drops import DropReason
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.authentication import Authentication
 from tunmesh.link.conversation import Conversation
-from tunmesh.link.interfaces import LinkTransport, Owner, State
+from tunmesh.link.interfaces import LinkTransport, Owner, RelayedAddress, State
 from tunmesh.link.keepalive import Timing
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.link.pinger import Pinger
@@ -53,6 +57,7 @@ class Link(Protocol):
     record: NodeRecord | None = None  # of the other end, as it last came here, once it is authentic
     signed: SignedRecord  # the same as others may be told, from then on
     source = ""  # where the other end comes from (tunmesh.addresses), from then on
+    via = ""  # the id of the node that carries this link; empty: it is direct
 
     def __init__(
         self,
@@ -162,6 +167,8 @@ class Link(Protocol):
 
     def connectionMade(self) -> None:
         self._sender.connect(self.transport)
+        there = self.transport.getPeer()
+        self.via = there.relay if isinstance(there, RelayedAddress) else ""
         patience = self.authentication.timeout
         too_slow = PeerError(FailureReason.TIMEOUT, f"no handshake within {patience:.0f} s")
         self._timer.start(patience, partial(self.fail, too_slow))
@@ -212,7 +219,7 @@ class Link(Protocol):
     def bye_received(self, reason: str) -> None:
         self._has_heard_bye = True
         self._owner.bye_received(self, reason)
-        if reason != messages.REPLACED:
+        if reason != messages.REPLACED or self._has_said_bye:
             self._error = self._error or PeerError(reason, f"it said bye: {reason}")
         is_over = reason != messages.REPLACED or self._has_said_bye
         if is_over and self.state is not State.CLOSED:
@@ -243,6 +250,7 @@ class Link(Protocol):
         self._has_said_bye = True
         self._sender.write(messages.encode_bye(messages.REPLACED))
         if self._has_heard_bye:
+            self._error = self._error or PeerError(messages.REPLACED, messages.REPLACED)
             self._hang_up()
 
     def _hang_up(self) -> None:

@@ -10,13 +10,18 @@ can encrypt, so that what must wait or be dropped is chosen here and not by the 
 send without end are held back (link.conversation). A peer that does not read them while they keep
 coming is disconnected at MAX_UNREAD.
 
+**Streams** that are carried over this link (tunmesh.relay) wait in lanes, which take turns by
+pieces. While packets wait as well, lanes get half of each budget; packets that need not wait go
+first.
+
 **Memory.** The queue, what the transport had not sent when it said pause, and unread messages count
-against the budget that all links share (link.memory_budget).
+against the budget that all links share (link.memory_budget). What waits in lanes is counted by
+whoever fills them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
@@ -24,7 +29,7 @@ from zope.interface import implementer
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.fair_queue import PacketQueue
-from tunmesh.link.interfaces import Channel, LinkTransport
+from tunmesh.link.interfaces import Channel, Lane, LinkTransport
 from tunmesh.link.keepalive import Timing
 from tunmesh.link.memory_budget import TOO_MUCH, MemoryBudget
 from tunmesh.timers import Timer
@@ -59,6 +64,7 @@ class Sender:
         self._resumed = resumed
         self._transport: LinkTransport
         self._queue = PacketQueue(Timing().packet_expiration)
+        self._lanes: dict[Lane, None] = {}  # in which something waits; the next one is first
         self._budget = Budget()
         self._account = memory.account("")
         self._pump_timer = Timer(clock)
@@ -110,6 +116,12 @@ class Sender:
         self.written += len(frame)
         self._transport.write(frame)
 
+    def carry(self, lane: Lane) -> None:
+        """There is something in this lane."""
+        if self._is_open:
+            self._lanes.setdefault(lane)
+            self._pump_soon()
+
     def drop(self, reason: DropReason, count: int) -> None:
         """So many packets are not sent."""
         if count:
@@ -117,7 +129,7 @@ class Sender:
             self._packets_dropped(reason, count)
 
     def call_when_empty(self, call: Callable[[], None]) -> None:
-        """Call this when all packets that wait now have been written."""
+        """Call this when all packets and lanes that wait now have been written."""
         self._emptied = call
         self._pump()
 
@@ -153,6 +165,7 @@ class Sender:
     def _stop(self) -> None:
         self._is_open, self._has_ended = False, True
         self._pump_timer.stop()
+        self._lanes.clear()
         self.drop(DropReason.LINK_LOST, self._queue.clear())
 
     # --- the pump ---
@@ -168,11 +181,13 @@ class Sender:
         if self.is_paused or not self._is_open:
             return
         budget = min(self._budget.bytes, max(self._account.room, MIN_BUDGET))
-        frames, expired = self._queue.pop(self._clock.seconds(), budget)
+        share = budget // 2 if self._lanes else budget
+        frames, expired = self._queue.pop(self._clock.seconds(), share)
         self.drop(DropReason.EXPIRED, expired)
-        if frames:
-            self._write_frames(frames)
-        if self._queue and not self.is_paused:
+        messages = self._from_lanes(budget - share if frames else budget) if self._lanes else []
+        if frames or messages:
+            self._write_frames(frames, messages)
+        if (self._queue or self._lanes) and not self.is_paused:
             if self._budget.taken():
                 self._channel.limit_unsent(self._transport, self._budget.bytes)
             self._pump_soon()
@@ -181,16 +196,31 @@ class Sender:
             emptied()
         self._note_memory()
 
-    def _write_frames(self, frames: list[bytes]) -> None:
+    def _write_frames(self, frames: list[bytes], messages: Sequence[bytes] = ()) -> None:
+        """Packets, and messages behind them."""
         parts: list[bytes] = []
         for frame in frames:
             parts += (b"%d:D" % (len(frame) + 1), frame, b",")
+        parts += map(encode, messages)
         batch = b"".join(parts)
         self.written += len(batch)
         self._transport.write(batch)
         if self.is_paused:
             self._unsent += len(batch)
             self._note_memory()
+
+    def _from_lanes(self, budget: int) -> list[bytes]:
+        """So much of what waits in the lanes, which take turns."""
+        messages: list[bytes] = []
+        while budget > 0 and self._lanes:
+            lane = next(iter(self._lanes))
+            del self._lanes[lane]
+            message = lane.take(max(budget, MIN_BUDGET))
+            if message:
+                messages.append(message)
+                budget -= len(message)
+                self._lanes[lane] = None
+        return messages
 
     def _may_wait(self, size: int) -> bool:
         """Count a message that the other end does not read yet. False when that was too much: then

@@ -1,13 +1,14 @@
 """The links to one node: which of them is in use.
 
 When a second link to a node comes up, both ends must keep the same one without asking each other.
-The one dialed by the node with the smaller id is better. A better newcomer takes over at once. A
-worse one indicates that the other end may have lost the better link, so the link in use is probed:
-if it answers, the newcomer is retired; if not, the newcomer takes over.
+A direct link is better than a relayed one; of two of a kind the one dialed by the node with the
+smaller id is better. A better newcomer takes over at once. A worse one indicates that the other end
+may have lost the better link, so the link in use is probed: if it answers, the newcomer is retired;
+if not, the newcomer takes over.
 
-Of links dialed by the same node the newest is the best, but only the dialer knows which that is:
-links that come up together may do so in another order at the other end. So the listener uses the
-newcomer and keeps the old ones until the dialer has retired all but one.
+Of links of a kind that the same node dialed the newest is the best, but only the dialer knows which
+that is: links that come up together may do so in another order at the other end. So the listener
+uses the newcomer and keeps the old ones until the dialer has retired all but one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,16 @@ from dataclasses import dataclass, replace
 from typing import Generic
 
 from tunmesh.membership.commands import Command, Link, Probe
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Rank:
+    """Of two links the one with the higher rank is better. `by_smaller`: the one of the two nodes
+    that has the smaller id dialed it."""
+
+    is_direct: bool
+    by_smaller: bool
+
 
 # Links to one node beside the one in use. Only an attacker has more than a few come up at once.
 MAX_SPARES = 3
@@ -32,18 +43,17 @@ class Change(Generic[Link]):
 
 
 class NodeLinks(Generic[Link]):
-    """`by_smaller`: the link was dialed by the one of the two nodes that has the smaller id;
-    `is_smaller`: that is this node."""
+    """`is_smaller`: of the two nodes this one has the smaller id."""
 
-    def __init__(self, link: Link, by_smaller: bool, is_smaller: bool) -> None:
+    def __init__(self, link: Link, rank: Rank, is_smaller: bool) -> None:
         self.in_use = link
-        self._by_smaller = by_smaller
+        self._rank = rank
         self._is_smaller = is_smaller
         self._is_given_up = False  # the other end has retired it: any newcomer is better
         self._is_doubted = False  # it ends if the probe that is under way is not answered
-        # By whether the smaller id dialed them, the oldest first: worse ones that wait for the
-        # outcome of a probe, and older ones of a dialer that has yet to retire all but one.
-        self._spares: dict[Link, bool] = {}
+        # The oldest first: worse ones that wait for the outcome of a probe, and older ones of a
+        # dialer that has yet to retire all but one.
+        self._spares: dict[Link, Rank] = {}
 
     def __iter__(self) -> Iterator[Link]:
         return iter((self.in_use, *self._spares))
@@ -54,21 +64,20 @@ class NodeLinks(Generic[Link]):
 
     # --- facts ---
 
-    def came_up(self, link: Link, by_smaller: bool) -> Change[Link]:
+    def came_up(self, link: Link, rank: Rank) -> Change[Link]:
         """A further link."""
-        old, old_by_smaller = self.in_use, self._by_smaller
+        old, old_rank = self.in_use, self._rank
         retired: tuple[Link, ...] = ()
-        is_worse = by_smaller < old_by_smaller and not self._is_given_up
-        is_ours = by_smaller == self._is_smaller
+        is_worse = rank < old_rank and not self._is_given_up
         if is_worse:
-            self._spares[link] = by_smaller
+            self._spares[link] = rank
             self._is_doubted = True
-        elif by_smaller == old_by_smaller and not self._is_given_up and not is_ours:
-            self._use(link, by_smaller)
-            self._spares[old] = by_smaller
+        elif rank == old_rank and not self._is_given_up and not self._is_ours(rank):
+            self._use(link, rank)
+            self._spares[old] = rank
             retired = self._retire(self._worse())
         else:
-            self._use(link, by_smaller)
+            self._use(link, rank)
             retired = (old, *self._retire(self.spares))
         if len(self._spares) > MAX_SPARES:
             worst = min(self._spares, key=self._spares.__getitem__)
@@ -109,23 +118,27 @@ class NodeLinks(Generic[Link]):
 
     # --- choices ---
 
-    def _use(self, link: Link, by_smaller: bool) -> None:
-        self.in_use, self._by_smaller = link, by_smaller
+    def _is_ours(self, rank: Rank) -> bool:
+        """Whether this node dialed the links of this rank."""
+        return rank.by_smaller == self._is_smaller
+
+    def _use(self, link: Link, rank: Rank) -> None:
+        self.in_use, self._rank = link, rank
         self._is_given_up = self._is_doubted = False
 
     def _fall_back(self) -> Change[Link]:
         """The link in use has ended: use the best of the others, of those the newest. If there are
         worse ones the question is again whether it lives; among our own we choose."""
         link = max(reversed(self._spares), key=self._spares.__getitem__)
-        by_smaller = self._spares.pop(link)
-        self._use(link, by_smaller)
-        ours = [each for each, by in self._spares.items() if by == by_smaller]
-        retired = self._retire(ours) if by_smaller == self._is_smaller else ()
+        rank = self._spares.pop(link)
+        self._use(link, rank)
+        equals = [each for each, other in self._spares.items() if other == rank]
+        retired = self._retire(equals) if self._is_ours(rank) else ()
         self._is_doubted = bool(self._worse())
         return Change(True, self._is_doubted, retired)
 
     def _worse(self) -> list[Link]:
-        return [link for link, by in self._spares.items() if by < self._by_smaller]
+        return [link for link, rank in self._spares.items() if rank < self._rank]
 
     def _retire(self, links: Iterable[Link]) -> tuple[Link, ...]:
         retired = tuple(links)

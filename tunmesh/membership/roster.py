@@ -56,7 +56,7 @@ from tunmesh.membership.commands import (
 from tunmesh.membership.hearsay import Hearsay
 from tunmesh.membership.me import Me
 from tunmesh.membership.news import News, Newsroom
-from tunmesh.membership.node_links import Change, NodeLinks
+from tunmesh.membership.node_links import Change, NodeLinks, Rank
 from tunmesh.membership.precedence import are_incarnations, takes_precedence
 from tunmesh.wire.gossip import Gossip
 from tunmesh.wire.messages import LEAVING, REPLACED, SILENT
@@ -130,16 +130,17 @@ class Roster(Generic[Link]):
         dialed: bool,
         shown: NodeRecord | None = None,
         is_reached: bool = False,
+        is_relayed: bool = False,
     ) -> list[Command[Link]]:
         """A link came up. `dialed`: by us; `shown`: what we said of ourselves on it, if that is
         not what we would say now; `is_reached`: we dialed the very URL that it claims. Both ends
         must come to the same result from the same two records."""
         is_smaller = self._me.id < record.id
-        by_smaller = dialed == is_smaller
+        rank = Rank(not is_relayed, dialed == is_smaller)
         peer = self._peers.get(record.id)
         if peer is not None:
             self._links[link] = record.id
-            commands = self._apply(peer, peer.links.came_up(link, by_smaller))
+            commands = self._apply(peer, peer.links.came_up(link, rank))
             commands += self._revised(peer, link, record)
             is_there = is_reached and record.url == peer.record.url  # it may be an older record
             return [*commands, *(self._reached(peer) if is_there else ())]
@@ -148,7 +149,7 @@ class Roster(Generic[Link]):
         told, me = shown or self._me.record, self._me.record
         incarnations = _incarnations_of(record, self._peers.values())
         is_told = told.revision == me.revision
-        links = NodeLinks(link, by_smaller, is_smaller)
+        links = NodeLinks(link, rank, is_smaller)
         peer = _Peer(record, links, is_reached, told if is_told else me)
         self._links[link], self._peers[record.id] = record.id, peer
         self._newsroom.linked(record.id, is_known=record.id in self.hearsay)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from tunmesh.addresses import Target, shown_target
-from tunmesh.dialing.attempt import DialPolicy
+from tunmesh.dialing.attempt import DialPolicy, Progress
 from tunmesh.dialing.bootstrap import Bootstrap, GroupSettings
 from tunmesh.dialing.connections import Connector
 from tunmesh.dialing.dial_limit import DialLimit
@@ -41,7 +41,8 @@ MAX_PATIENCE = 10.0  # a member that invents nodes must not delay dials by minut
 
 
 class Dials:
-    """`before_bootstrap()` is called before the URLs of a group are dialed."""
+    """`before_bootstrap()` is called before the URLs of a group are dialed; `progressed(id, how
+    far)` is told of attempts at nodes that others vouch for."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Dials:
         story: DialStory,
         connector: Connector,
         before_bootstrap: Callable[[], None],
+        progressed: Callable[[str, Progress], None],
     ) -> None:
         host, settings = parts.host, parts.settings
         self._parts = parts
@@ -57,7 +59,13 @@ class Dials:
         self._before_bootstrap = before_bootstrap
         rule = Dialable(settings.outside, settings.dial_allow, lambda: self._own()[0])
         self.discovered = DiscoveredNodes(
-            host.reactor, connector, rule, host.draw, self._introducers, self._story.budget_spent
+            host.reactor,
+            connector,
+            rule,
+            host.draw,
+            self._introducers,
+            self._story.budget_spent,
+            progressed,
         )
         self.checker = UrlChecker(parts, self.discovered.once)
         self._bootstrap = Bootstrap(
@@ -77,9 +85,18 @@ class Dials:
 
     def dial(self, record: NodeRecord, patient: bool) -> None:
         """Try to link with this node until that is stopped. `patient`: it should dial first."""
+        self.discovered.dial(record, self._delay() if patient else 0.0)
+
+    def seek_direct(self, record: NodeRecord) -> None:
+        """This node has a relayed link: try to get a direct one."""
+        is_larger = self._parts.me.id > record.id
+        self.discovered.seek_direct(record, self._delay() if is_larger else 0.0)
+
+    def _delay(self) -> float:
+        """How long to let the other node dial first."""
         parts = self._parts
         patience = min(PATIENCE + PATIENCE_PER_NODE * parts.roster.nodes_known, MAX_PATIENCE)
-        self.discovered.dial(record, patience * (1 + parts.host.draw()) if patient else 0.0)
+        return patience * (1 + parts.host.draw())
 
     def hurry(self) -> None:
         """What could not be reached may be reached now: try again soon."""
@@ -124,7 +141,10 @@ class Dials:
         self._redialer.answered(dialer)
         self._note_misled(dialer, link.node)
         self.checker.link_up(link, dialer, self.is_reached(link))
-        self.discovered.stop(link.node.id)
+        if link.via:
+            self.seek_direct(link.node)
+        else:
+            self.discovered.stop(link.node.id)
         self.update()
         self._connector.settled(link)
 
@@ -169,6 +189,8 @@ class Dials:
 
     def parted(self, link: Link, reason: str) -> None:
         """A node is no longer linked."""
+        if link.via:
+            self.discovered.stop(link.node.id)  # if it is still wanted, it is dialed at once
         self._redialer.parted(link.node.id, reason)
         self.checker.parted(link.node.id)
         self._parts.url.parted(link.node.id)
@@ -201,7 +223,9 @@ class Dials:
         """Sessions that are due to be renewed, which has failed so far."""
         for node_id, dialer in self.discovered:
             if dialer.retries and self._parts.roster.is_linked(node_id):
-                yield _status(self._parts.peers.linked(node_id).record.name, False, dialer)
+                peer = self._parts.peers.linked(node_id)
+                if not peer.link.via:
+                    yield _status(peer.record.name, False, dialer)
 
     def wanted(self) -> Iterator[DialStatus]:
         """Nodes and groups without a link that are being dialed."""

@@ -15,6 +15,7 @@ from tunmesh.membership import commands, name_conflicts
 from tunmesh.membership.news import News
 from tunmesh.node.dials import Dials
 from tunmesh.node.parts import Parts
+from tunmesh.node.relays import Relays
 from tunmesh.node.stories.links import LinkStory
 from tunmesh.observe.debug_summary import DebugSummary
 from tunmesh.wire.records import NodeRecord
@@ -35,6 +36,7 @@ class Interpreter:
         self,
         parts: Parts,
         dials: Dials,
+        relays: Relays,
         story: LinkStory,
         summary: DebugSummary,
         shown: Callable[[], bytes],
@@ -43,6 +45,7 @@ class Interpreter:
         self._parts = parts
         self._roster, self._peers = parts.roster, parts.peers
         self._dials = dials
+        self._relays = relays
         self._story = story
         self._summary = summary
         self._shown = shown
@@ -82,6 +85,8 @@ class Interpreter:
                 link.conversation.present(self._shown())
             case commands.Switch(link):
                 self._peers.switch(link)
+                if link.via:
+                    self._dials.seek_direct(link.node)
             case commands.Route(address, link):
                 self._peers.route(address, link)
             case commands.Unroute(address):
@@ -108,8 +113,10 @@ class Interpreter:
                 link.probe(partial(self._probed, link))
             case commands.Dial(record, patient):
                 self._dials.dial(record, patient)
+                self._relays.wanted(record)
             case commands.Forget(node_id):
                 self._dials.forget(node_id)
+                self._relays.forgotten(node_id)
 
     def _join(self, link: Link) -> None:
         record = link.node
@@ -135,6 +142,7 @@ class Interpreter:
         self._parts.transports.parted(link)
         self._peers.part(link)
         self._dials.parted(link, reason)
+        self._relays.parted(link)
         has_namesake = any(each.name == link.node.name for each in self._roster.linked())
         self._story.unlinked(link, reason, has_namesake)
         self._changed()

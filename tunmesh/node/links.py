@@ -27,6 +27,7 @@ from tunmesh.node.interpreter import Interpreter
 from tunmesh.node.introductions import Introductions
 from tunmesh.node.noticing import Noticing
 from tunmesh.node.parts import Parts
+from tunmesh.node.relays import Relays
 from tunmesh.node.stories.dials import DialStory
 from tunmesh.node.stories.links import LinkStory
 from tunmesh.observe.debug_summary import DebugSummary
@@ -34,6 +35,7 @@ from tunmesh.wire import messages
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.proofs import encode_shown
 from tunmesh.wire.records import SignedRecord
+from tunmesh.wire.streams import Message
 from tunmesh.wire.tried import Tried
 
 REVOCATION = 60.0  # seconds that a link with a revoked key may be older than session_max_age
@@ -101,11 +103,20 @@ class Links:
             settings.outside,
             parts.memory,
         )
-        self.dials = Dials(parts, dial_story, self.connector, before_bootstrap)
+        self.relays = Relays(parts, self.connector)
+        self.dials = Dials(
+            parts, dial_story, self.connector, before_bootstrap, self.relays.progressed
+        )
         self.introductions = Introductions(parts.roster, parts.journal)
         self._summary = DebugSummary(parts.journal)
         self._interpreter = Interpreter(
-            parts, self.dials, self._story, self._summary, self._presented.show, changed
+            parts,
+            self.dials,
+            self.relays,
+            self._story,
+            self._summary,
+            self._presented.show,
+            changed,
         )
         self.noticing = Noticing(parts, self.dials, self.connector, self._story)
         self._failures: dict[str, int] = dict.fromkeys(HANDSHAKE_FAILURES, 0)
@@ -148,7 +159,12 @@ class Links:
         is_reached = self.dials.is_reached(link)
         self._interpreter.run(
             self._roster.authenticated(
-                link, record, link.dialed, link.authentication.shown, is_reached
+                link,
+                record,
+                link.dialed,
+                link.authentication.shown,
+                is_reached,
+                bool(link.via),
             )
         )
         if self._roster.is_linked(record.id):
@@ -156,6 +172,7 @@ class Links:
             forwarder = self._parts.forwarder
             link.deliver_to(partial(forwarder.received, peer), forwarder.read_ended)
             self._parts.transports.link_up(peer, link)
+            self.relays.link_up(link)
             self.dials.link_up(link)
 
     def _adopt(self, link: Link) -> None:
@@ -168,6 +185,7 @@ class Links:
 
     def link_failed(self, link: Link, error: PeerError) -> None:
         is_failure = self.dials.failed(link, error)
+        self.relays.link_failed(link)
         self._closed(link)
         if is_failure:
             self._failures[error.reason] += 1
@@ -179,6 +197,7 @@ class Links:
 
     def link_lost(self, link: Link, error: PeerError) -> None:
         self._parts.transports.link_lost(link)
+        self.relays.link_lost(link, error.reason == messages.REPLACED)
         self._closed(link)
         self._interpreter.run(self._roster.link_lost(link, str(error)))
         if not self._is_leaving:
@@ -201,6 +220,7 @@ class Links:
         self._interpreter.run(self._roster.gossip_received(link, gossip))
         for source in self._peers.sources((link.node.id,)):
             self.dials.vouched(gossip.linked, source)
+        self.relays.vouched(gossip.linked)
         if gossip.full and self._roster.is_current(link):
             # A full sync starts anew: a refusal that still holds follows it.
             self._peers.note_refusal(link, (), "")
@@ -244,6 +264,9 @@ class Links:
                 self._story.refused(link, refusal, lost)
             self._changed()
 
+    def stream_received(self, link: Link, message: Message) -> bool:
+        return self._roster.is_linked(link.node.id) and self.relays.received(link, message)
+
     def bye_received(self, link: Link, reason: str) -> None:
         if reason == messages.CROWDED:
             self._story.crowded_out(link)
@@ -269,7 +292,10 @@ class Links:
         if overdue > REVOCATION and link.key not in self.connector.keys:
             link.close(messages.REVOKED)
         elif link.dialed and (overdue > 0 or link.conversation.carried > MAX_CARRIED):
-            self.dials.dial(link.node, patient=False)
+            if link.via:
+                self.relays.renew(link)
+            else:
+                self.dials.dial(link.node, patient=False)
 
     def ask_again(self) -> None:
         """Ask other nodes for records that the one that was asked has not sent."""
@@ -286,6 +312,7 @@ class Links:
         self._interpreter.stop()
         self.noticing.stop()
         self.dials.abandon()
+        self.relays.stop()
         self._parts.transports.stop()
         for link in self.connector:
             link.close(messages.LEAVING)

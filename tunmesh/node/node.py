@@ -90,6 +90,7 @@ class Node:
         factory = listening_factory(contexts, self._mesh_port, host.reactor, host.transport)
         self._port = place.listen(host.reactor, factory)
         self._mesh_port.opened(self._port, str(place.address or ""))
+        self._links.relays.accept_with(factory)
         self._readiness.listening(place.port)
         self._story.listening(place, host.datagrams is not None)
 

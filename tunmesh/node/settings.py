@@ -80,6 +80,7 @@ class Settings:
     names: NamesSettings | None = None
     dial_allow: tuple[Network, ...] | None = None
     transport: Transport = "auto"  # of packets: with "tcp", none travel over UDP
+    relay: bool = False  # whether it carries links between other nodes
     local: Timing = field(default_factory=Timing)  # for links within the local subnet
     mesh: Timing = field(default_factory=Timing)  # for all others
 

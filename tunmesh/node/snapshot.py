@@ -69,6 +69,7 @@ def status(
         udp=parts.transports.counts,
         udp_strangers=parts.transports.strangers,
         address_moves=addresses.moves,
+        carried=links.relays.carried,
     )
 
 

@@ -167,8 +167,8 @@ class Transports:
         if transport is None:
             transport = self._by_id[peer.record.id] = _PeerTransport(self, peer, self._port)
             peer.udp = transport.carrier
-        if not link.node.udp:
-            return  # it would not understand an offer
+        if link.via or not link.node.udp:
+            return  # who has no way for a connection has none for datagrams, or knows no offers
         index = transport.carrier.open(link, link.authentication.exporter(), link.dialed)
         places = _places(link, self._rule)
         link.conversation.when_offered(lambda at: transport.carrier.offered(link, at, places))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from tunmesh.status.health import Check, Health, UrlReports
 from tunmesh.status.peers import DialStatus, LostNode, PeerStatus, UdpCounts
+from tunmesh.status.relays import CarriedStreams
 from tunmesh.status.traffic import Histogram, IcmpAnswers, NodeTraffic, Traffic
 from tunmesh.wire.records import NodeRecord
 
@@ -99,6 +100,7 @@ class Status:
     )  # with all nodes, those that are gone included
     answers: IcmpAnswers = field(default_factory=IcmpAnswers)  # to this machine's own packets
     udp_strangers: int = 0  # datagrams that came to the port and were for no link
+    carried: CarriedStreams = field(default_factory=CarriedStreams)  # for other nodes
 
     @property
     def links_by_key(self) -> Mapping[str, int]:

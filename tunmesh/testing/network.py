@@ -25,7 +25,6 @@ class Wire:
         self.there = there
         self.port = port
         self.peer: Wire
-        self.number: int  # of the connection, both ends have the same
         self.protocol: interfaces.IProtocol | None = None
         self.disconnecting = False
         self.connected = True
@@ -246,7 +245,6 @@ class Dialing:
         far = Wire(self._network, self._there, self.here, self._port)
         near.peer, far.peer = far, near
         self._network.connections += 1
-        near.number = far.number = self._network.connections
         for wire, factory in ((near, self._factory), (far, listener)):
             wire.protocol = factory.buildProtocol(wire.getPeer())
             self._network.wires[wire] = None

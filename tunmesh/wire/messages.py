@@ -21,6 +21,7 @@ strangers. `‖` is concatenation, all integers are unsigned.
     tried      T ‖ SHA-256 of a URL of the receiver, its first 8 bytes ‖ outcome (1)
     refusal    R ‖ {"addresses": [address, …], "holder": name}  (JSON)
     offer      O ‖ index (4), not 0: of the datagrams that the sender takes over UDP
+    stream     S ‖ …: about bytes that are carried for others, see wire.streams
     bye        B ‖ reason (a word from BYE_REASONS)
 
 Decoding raises nothing but PeerError("malformed").
@@ -37,7 +38,7 @@ from tunmesh.wire.sizes import (
 )
 
 HELLO, CHALLENGE, PROOF, DATA, PING, PONG = b"HCPDio"
-GOSSIP, INQUIRY, INTRODUCTION, UPDATE, TRIED, REFUSAL, OFFER, BYE = b"GWNUTROB"
+GOSSIP, INQUIRY, INTRODUCTION, UPDATE, TRIED, REFUSAL, OFFER, STREAM, BYE = b"GWNUTROSB"
 
 LEAVING = "leaving"  # the node is shutting down: withdraw its addresses now
 REPLACED = "replaced"  # replaced by another link between the same two nodes

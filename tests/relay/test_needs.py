@@ -1,0 +1,105 @@
+"""When a node is dialed through others."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tunmesh.relay.needs import (
+    FIRST_PAUSE,
+    HANDSHAKE,
+    HEAD_START,
+    LONGEST_PAUSE,
+    LOST,
+    MAX_UNDER_WAY,
+    PATIENCE,
+    Needs,
+)
+
+
+class NeedsTests(SynchronousTestCase):
+    """One node that is wanted, seen from the node with the smaller id unless said otherwise."""
+
+    def setUp(self) -> None:
+        self.needs = Needs(lambda: 1.0)
+        self.needs.wanted("b", True, 0.0)
+
+    def test_nothing_has_happened(self) -> None:
+        """As long as it is not dialed, it is not dialed through others."""
+        self.assertEqual((self.needs.wait(0.0), self.needs.due(1e9)), (None, []))
+
+    def test_no_answer(self) -> None:
+        """Its address does not answer; a second address does not put that off."""
+        self.needs.trying("b", 5.0)
+        self.needs.trying("b", 5.3)
+        self.assertEqual(self.needs.wait(5.0), PATIENCE)
+        self.assertEqual(self.needs.due(5.0 + PATIENCE), ["b"])
+        self.assertEqual((self.needs.wait(9.0), self.needs.due(9.0)), (None, []))
+
+    def test_answer_and_no_link(self) -> None:
+        """Its address answers, and then there is no link: a mesh that starts has much to do."""
+        self.needs.trying("b", 0.0)
+        self.needs.answered("b", 0.1)
+        self.assertEqual(self.needs.wait(0.1), HANDSHAKE)
+
+    def test_failure(self) -> None:
+        """A dial that failed is no reason to wait."""
+        self.needs.trying("b", 0.0)
+        self.needs.failed("b", 0.1)
+        self.assertEqual(self.needs.due(0.1), ["b"])
+
+    def test_lost(self) -> None:
+        """It was linked a moment ago."""
+        needs = Needs(lambda: 1.0)
+        needs.lost("b")
+        needs.wanted("b", True, 3.0)
+        needs.wanted("c", True, 3.0)
+        self.assertAlmostEqual(needs.wait(3.0) or 0.0, LOST)
+        self.assertEqual(needs.due(4.0), ["b"])
+
+    def test_larger_id(self) -> None:
+        """The node with the larger id lets the other one go first."""
+        needs = Needs(lambda: 1.0)
+        needs.wanted("b", False, 0.0)
+        needs.failed("b", 2.0)
+        self.assertEqual(needs.wait(2.0), HEAD_START)
+
+    def test_pauses(self) -> None:
+        """After attempts in vain there are pauses, ever longer, whatever direct dials do."""
+        now, pauses = 0.0, []
+        self.needs.failed("b", now)
+        for _ in range(8):
+            self.assertEqual(self.needs.due(now), ["b"])
+            self.needs.tried("b", now)
+            self.needs.failed("b", now)
+            wait = self.needs.wait(now)
+            assert wait is not None
+            pauses.append(wait)
+            now += wait
+        self.assertEqual(pauses[:3], [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE])
+        self.assertEqual(pauses[-1], LONGEST_PAUSE)
+
+    def test_new_voucher(self) -> None:
+        """One more neighbour is linked with it: the pause is over."""
+        self.needs.failed("b", 0.0)
+        self.needs.due(0.0)
+        self.needs.tried("b", 0.0)
+        self.needs.vouched("b", 0.1)
+        self.needs.vouched("c", 0.1)
+        self.assertEqual(self.needs.wait(0.1), 0.0)
+
+    def test_satisfied(self) -> None:
+        """It is linked."""
+        self.needs.failed("b", 0.0)
+        self.needs.satisfied("b")
+        self.needs.tried("b", 0.0)
+        self.assertEqual((self.needs.due(9.0), len(self.needs), "b" in self.needs), ([], 0, False))
+
+    def test_many(self) -> None:
+        """Only so many are under way at a time."""
+        for number in range(2 * MAX_UNDER_WAY):
+            self.needs.wanted(f"{number:02}", True, 0.0)
+            self.needs.failed(f"{number:02}", 0.0)
+        first = self.needs.due(0.0)
+        self.assertEqual((len(first), self.needs.due(0.0)), (MAX_UNDER_WAY, []))
+        self.needs.satisfied(first[0])
+        self.assertEqual(len(self.needs.due(0.0)), 1)

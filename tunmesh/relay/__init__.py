@@ -1,0 +1,1 @@
+"""Streams through a neighbour: links between nodes that cannot connect to each other."""

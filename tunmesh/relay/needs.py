@@ -1,0 +1,129 @@
+"""Which nodes are to be dialed through relays, and when.
+
+    wanted ──┬── lost its direct link: soon ────────────────────────┐
+             ├── its address does not answer: after PATIENCE ───────┤
+             ├── it answers, and is no link for a while: later ─────┼──> due ──> tried
+             └── a dial has failed: at once ────────────────────────┘      ^       │
+                                                                           └───────┘
+                                                              in vain: a pause, longer each time
+
+So the direct dial always comes first. Of the two nodes the one with the smaller id dials; the other
+one waits for HEAD_START longer, in case it cannot.
+
+The machine does no I/O and reads no clock: `now` is in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+PATIENCE = 0.5  # seconds for an address to answer
+HANDSHAKE = 2.0  # seconds that a node which has answered may take for the handshake
+LOST = 0.2  # seconds after a lost link: news that the node itself is gone may come
+HEAD_START = 1.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts
+MAX_UNDER_WAY = 16  # nodes at a time
+
+
+@dataclass(slots=True)
+class _Need:
+    """A node that is wanted and not linked."""
+
+    behind: float  # HEAD_START if the other node is to go first
+    due: float = math.inf
+    pause: float = FIRST_PAUSE
+    is_under_way: bool = False
+    not_before: float = -math.inf  # after an attempt in vain
+
+
+class Needs:
+    """Of one node. `draw()`: a random number from 0 to 1."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        self._draw = draw
+        self._needs: dict[str, _Need] = {}
+        self._lost: set[str] = set()  # ids of nodes that were linked a moment ago
+
+    def __len__(self) -> int:
+        return len(self._needs)
+
+    def __contains__(self, node_id: str) -> bool:
+        return node_id in self._needs
+
+    # --- facts ---
+
+    def lost(self, node_id: str) -> None:
+        """This node is no longer linked. If it is wanted all the same, that follows at once."""
+        self._lost = {node_id}
+
+    def wanted(self, node_id: str, is_smaller: bool, now: float) -> None:
+        """This node is dialed directly from now on. `is_smaller`: its id is larger than ours."""
+        need = self._needs.setdefault(node_id, _Need(0.0 if is_smaller else HEAD_START))
+        if node_id in self._lost:
+            self._lost.discard(node_id)
+            need.due = min(need.due, now + LOST + need.behind)
+
+    def trying(self, node_id: str, now: float) -> None:
+        """A connection to its address begins."""
+        self._bring_forward(node_id, now, PATIENCE)
+
+    def answered(self, node_id: str, now: float) -> None:
+        """Its address has answered."""
+        need = self._needs.get(node_id)
+        if need is not None and not need.is_under_way:
+            need.due = max(now + HANDSHAKE, need.not_before)
+
+    def failed(self, node_id: str, now: float) -> None:
+        """A dial has failed."""
+        self._bring_forward(node_id, now, 0.0)
+
+    def vouched(self, node_id: str, now: float) -> None:
+        """One more linked node says that it is linked with this one."""
+        need = self._needs.get(node_id)
+        if need is not None and not need.is_under_way and need.not_before > now:
+            need.not_before, need.pause = now, FIRST_PAUSE
+            need.due = min(need.due, now + need.behind)
+
+    def satisfied(self, node_id: str) -> None:
+        """It is linked, or not wanted any more."""
+        self._needs.pop(node_id, None)
+        self._lost.discard(node_id)
+
+    def tried(self, node_id: str, now: float) -> None:
+        """An attempt was in vain."""
+        need = self._needs.get(node_id)
+        if need is None:
+            return
+        need.is_under_way = False
+        need.due = need.not_before = now + need.pause * (1 + self._draw()) / 2
+        need.pause = min(2 * need.pause, LONGEST_PAUSE)
+
+    # --- what to do ---
+
+    def due(self, now: float) -> list[str]:
+        """The nodes to dial now. Of each, `tried` or `satisfied` is to follow."""
+        room = MAX_UNDER_WAY - sum(need.is_under_way for need in self._needs.values())
+        waiting = sorted(
+            (need.due, node_id)
+            for node_id, need in self._needs.items()
+            if not need.is_under_way and need.due <= now
+        )
+        chosen = [node_id for _, node_id in waiting[: max(0, room)]]
+        for node_id in chosen:
+            need = self._needs[node_id]
+            need.is_under_way, need.due = True, math.inf
+        return chosen
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until a node is due; None: none will be."""
+        times = [need.due for need in self._needs.values() if not need.is_under_way]
+        first = min(times, default=math.inf)
+        return None if first == math.inf else max(0.0, first - now)
+
+    def _bring_forward(self, node_id: str, now: float, patience: float) -> None:
+        need = self._needs.get(node_id)
+        if need is not None and not need.is_under_way:
+            due = max(now + patience + need.behind, need.not_before)
+            need.due = min(need.due, due)

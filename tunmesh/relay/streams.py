@@ -1,0 +1,267 @@
+"""The streams of a node: those that end here, and those that it carries.
+
+    messages of links ──┬── of a stream that ends here ──> RelayTransport ──> TLS, a link
+                        └── of another one ──> Switchboard ──> lanes of other links
+
+A stream through a node goes by the link that is in use with it, whichever that is at the moment,
+and only while that is direct.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import error, interfaces
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tunmesh.errors import FailureReason, PeerError
+from tunmesh.link.interfaces import RelayedAddress
+from tunmesh.link.link import Link
+from tunmesh.link.memory_budget import MemoryBudget
+from tunmesh.logs import bugs
+from tunmesh.rate_limit import TokenBucket
+from tunmesh.relay.lane import Lane, Numbers
+from tunmesh.relay.switchboard import Switchboard
+from tunmesh.relay.transport import RelayTransport
+from tunmesh.timers import Timer
+from tunmesh.wire.streams import BROKEN, INCOMING, OPEN, OPENED, REFUSED, Message, Refused
+
+OPEN_TIMEOUT = 3.0  # seconds for the other end to answer
+LOOK = 2.0  # seconds between two looks for streams that are carried and have ended silently
+INCOMING_BURST, INCOMING_RATE = 256, 16.0  # streams that one carrier may lead here, and a second
+
+
+class NotRelayed(error.ConnectError):
+    """A carrier refuses a stream. `reason` says why."""
+
+    def __init__(self, reason: Refused) -> None:
+        super().__init__(string=reason.words)
+        self.reason = reason
+
+
+class Streams:
+    """Of the node with this id. `direct(id)`: the link in use with a node, if that is direct."""
+
+    def __init__(
+        self,
+        own_id: str,
+        reactor: Any,
+        direct: Callable[[str], Link | None],
+        memory: MemoryBudget,
+        carries: bool,
+    ) -> None:
+        self._reactor = reactor
+        self._direct = direct
+        self._memory = memory
+        self._numbers = Numbers(own_id)
+        self.switchboard = Switchboard(self._numbers, self._source, self._offer, memory, carries)
+        self._ends: dict[tuple[str, int], RelayTransport] = {}
+        self._opening: dict[tuple[str, int], _Opening] = {}
+        self._arrivals: dict[str, TokenBucket] = {}  # by carrier, while it is linked
+        self._listener: interfaces.IProtocolFactory | None = None
+        self._timer = Timer(reactor)
+
+    def accept_with(self, listener: interfaces.IProtocolFactory) -> None:
+        """Streams that lead here are for this factory, as connections to the port are."""
+        self._listener = listener
+
+    # --- facts ---
+
+    def received(self, link: Link, message: Message) -> bool:
+        """The other end of a link said this. Whether it was of use."""
+        peer, now = link.node.id, self._reactor.seconds()
+        key = (peer, message.stream)
+        if link.via or self._direct(peer) is None:
+            if message.kind in (OPEN, INCOMING):
+                self._answer(link, message, Refused.NOT_DIRECT)
+            return False
+        match message.kind:
+            case kind if kind == OPEN:
+                why = self.switchboard.opening(peer, message.stream, message.body.hex(), now)
+                if why is not None:
+                    self._answer(link, message, why)
+                elif not self._timer.is_running:
+                    self._timer.start(LOOK, self._look)
+                return why is None
+            case kind if kind == INCOMING:
+                return self._arrived(link, message)
+        if key in self._ends:
+            self._ends[key].received(message)
+            return True
+        if key in self._opening:
+            self._opening.pop(key).answered(link, message)
+            return True
+        return self.switchboard.received(peer, message, now)
+
+    def lost(self, node_id: str) -> None:
+        """A direct link with this node has ended, with what was under way on it."""
+        self.switchboard.lost(node_id)
+        for (peer, _), end in tuple(self._ends.items()):
+            if peer == node_id:
+                end.lose(error.ConnectionLost())
+        for (peer, _), opening in tuple(self._opening.items()):
+            if peer == node_id:
+                opening.fail(error.ConnectionLost())
+
+    def parted(self, node_id: str) -> None:
+        """This node is no longer linked."""
+        self.lost(node_id)
+        self.switchboard.parted(node_id)
+        self._arrivals.pop(node_id, None)
+
+    def stop(self) -> None:
+        """Carry nothing, and accept nothing. The streams that end here end with their links."""
+        self._timer.stop()
+        self._listener = None
+        self.switchboard.stop()
+        for opening in tuple(self._opening.values()):
+            opening.fail(error.ConnectionAborted())
+
+    def _look(self) -> None:
+        with bugs.logged("streams that are over are not ended"):
+            self.switchboard.expire(self._reactor.seconds())
+        if len(self.switchboard):
+            self._timer.start(LOOK, self._look)
+
+    # --- streams that end here ---
+
+    def open(self, carrier: str, target: str, factory: Any) -> Deferred[Protocol]:
+        """Have this linked node carry a stream to that one, and run a protocol of the factory's
+        over it."""
+        link = self._direct(carrier)
+        if link is None:
+            failed: Deferred[Protocol] = Deferred()
+            failed.errback(Failure(NotRelayed(Refused.NOT_DIRECT)))
+            return failed
+        number = self._numbers.new(carrier)
+        key = (carrier, number)
+
+        def opened(link: Link) -> RelayTransport:
+            return self._end(link, number)
+
+        def cancelled() -> None:
+            if self._opening.pop(key, None) is not None:
+                self._offer(carrier, _one(Message(BROKEN, number)))
+
+        opening = self._opening[key] = _Opening(self._reactor, factory, opened, cancelled)
+        self._offer(carrier, _one(Message(OPEN, number, body=bytes.fromhex(target))))
+        return opening.done
+
+    def _arrived(self, link: Link, message: Message) -> bool:
+        """A node carries a stream to this one."""
+        peer, number, now = link.node.id, message.stream, self._reactor.seconds()
+        if (peer, number) in self._ends or not self._numbers.is_theirs(peer, number):
+            raise PeerError(FailureReason.UNEXPECTED, "it leads a stream here under a wrong number")
+        bucket = self._arrivals.setdefault(peer, TokenBucket(INCOMING_BURST, INCOMING_RATE, now))
+        if bucket.wait(now) or self._listener is None:
+            self._answer(link, message, Refused.BUSY)
+            return False
+        bucket.take(now)
+        transport = self._end(link, number)
+        protocol: Any = self._listener.buildProtocol(transport.getPeer())
+        if protocol is None:
+            del self._ends[peer, number]
+            self._answer(link, message, Refused.BUSY)
+            return False
+        transport.lane.say(Message(OPENED, number))
+        self._offer(peer, transport.lane)
+        transport.connect(protocol)
+        return True
+
+    def _end(self, link: Link, number: int) -> RelayTransport:
+        peer = link.node.id
+        there, here = link.transport.getPeer(), link.transport.getHost()
+        addresses = (
+            RelayedAddress(peer, here.host, here.port),
+            RelayedAddress(peer, there.host, there.port),
+        )
+
+        def ended() -> None:
+            del self._ends[peer, number]
+
+        transport = RelayTransport(
+            self._reactor,
+            number,
+            addresses,
+            lambda lane: self._offer(peer, lane),
+            ended,
+            self._memory.account(link.source),
+        )
+        self._ends[peer, number] = transport
+        return transport
+
+    # --- links ---
+
+    def _source(self, node_id: str) -> str | None:
+        link = self._direct(node_id)
+        return link.source if link is not None else None
+
+    def _offer(self, node_id: str, lane: Lane) -> None:
+        link = self._direct(node_id)
+        if link is not None:
+            link.conversation.carry(lane)
+
+    def _answer(self, link: Link, message: Message, why: Refused) -> None:
+        link.conversation.answer_stream(Message(REFUSED, message.stream, why))
+
+
+class _Opening:
+    """A stream that the carrier has been asked for. `done` fires with the protocol that runs over
+    it, or fails with NotRelayed or an error of Twisted's; to cancel it gives the stream up."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        factory: Any,
+        opened: Callable[[Link], RelayTransport],
+        cancelled: Callable[[], None],
+    ) -> None:
+        self.done: Deferred[Protocol] = Deferred(lambda _: self.fail(error.UserError()))
+        self._factory = factory
+        self._opened = opened
+        self._cancelled = cancelled
+        self._timer = Timer(reactor)
+        self._timer.start(OPEN_TIMEOUT, lambda: self.fail(NotRelayed(Refused.NO_ANSWER)))
+
+    def answered(self, link: Link, message: Message) -> None:
+        """The carrier, or the other end, has answered."""
+        self._timer.stop()
+        if message.kind != OPENED:
+            reason = Refused(message.value) if message.kind == REFUSED else Refused.NO_ANSWER
+            self.done.errback(Failure(NotRelayed(reason)))
+            return
+        transport = self._opened(link)
+        protocol = self._factory.buildProtocol(transport.getPeer())
+        transport.connect(protocol)
+        self.done.callback(protocol)
+
+    def fail(self, why: Exception) -> None:
+        """Give it up."""
+        self._timer.stop()
+        self._cancelled()
+        self.done.errback(Failure(why))
+
+
+def _one(message: Message) -> Lane:
+    """A lane with one message, of a stream that has no lane of its own yet, or no more."""
+    lane = Lane(message.stream)
+    lane.say(message)
+    return lane
+
+
+@implementer(interfaces.IStreamClientEndpoint)
+class RelayEndpoint:
+    """Connects to the node with the id `target` through the linked node with the id `carrier`."""
+
+    def __init__(self, streams: Streams, carrier: str, target: str) -> None:
+        self.carrier = carrier
+        self._streams = streams
+        self._target = target
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        """Fails with NotRelayed when the carrier, or the other end, refuses."""
+        return self._streams.open(self.carrier, self._target, protocolFactory)

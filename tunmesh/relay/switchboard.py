@@ -1,0 +1,322 @@
+"""The streams that a node carries between two of its neighbours: which ones, and what is passed on.
+
+                 ┌──────────── Carried ────────────┐
+    opener ═════ │ Side ──────────────────> Side   │ ═════ target
+           lane <│                                 │> lane
+                 └─────────────────────────────────┘
+
+**One hop.** A stream is carried only between two nodes whose links with this one are direct: no
+byte of a stream ever goes into another stream, so there are no loops and no chains.
+
+**Bounds.** An end may send WINDOW bytes beyond what the other end has consumed, so that is what
+waits here at most in each direction; who sends more, or grants more, has the stream broken. What
+waits counts against the memory budget of the opener's source (link.memory_budget): if that is used
+up, the stream is broken, and no link. So many streams for one peer, for one source and in all, and
+so many openings a second for one peer; who wants more is told that this node is busy. A stream that
+the target does not answer, or on which nothing moves, ends.
+
+**Fairness** is the links': a link takes from its lanes in turn, and no more than half of what it
+sends while packets of this node wait (link.sender).
+
+No clock: `now` is in seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from tunmesh.errors import FailureReason, PeerError
+from tunmesh.link.memory_budget import Account, MemoryBudget
+from tunmesh.rate_limit import TokenBucket
+from tunmesh.relay.flow import MIN_GRANT
+from tunmesh.relay.lane import Lane, Numbers
+from tunmesh.status.relays import CarriedStreams
+from tunmesh.wire.streams import (
+    CREDIT,
+    END,
+    INCOMING,
+    OPENED,
+    PIECE,
+    REFUSED,
+    WINDOW,
+    Message,
+    Refused,
+)
+
+MAX_PER_PEER = 512  # streams that one node has opened
+MAX_PER_SOURCE = 2048
+MAX_STREAMS = 8192
+BURST, RATE = 256, 16.0  # openings of one node: at once, and a second
+HALF_OPEN = 4.0  # seconds for the target to answer
+IDLE = 60.0  # seconds without a byte: links ping every few seconds
+
+
+class _Side:
+    """What comes from one of the two ends, and the lane to it."""
+
+    __slots__ = ("end", "granted", "lane", "node_id", "received")
+
+    def __init__(self, node_id: str, lane: Lane) -> None:
+        self.node_id = node_id
+        self.lane = lane
+        self.received = 0  # bytes that came from it
+        self.granted = WINDOW  # that the other end lets it send
+        self.end: int | None = None  # the offset at which it ended the stream
+
+
+class Carried:
+    """One stream."""
+
+    def __init__(
+        self, opener: _Side, target: _Side, source: str, account: Account, now: float
+    ) -> None:
+        self.opener = opener
+        self.target = target
+        self.source = source
+        self.is_open = False
+        self.active = now
+        self._account = account
+
+    def note_held(self) -> bool:
+        """Count what waits. Returns whether its source has too much waiting."""
+        held = self.opener.lane.held + self.target.lane.held
+        self._account.hold(held, held)
+        return self._account.is_exceeded
+
+    def let_go(self) -> None:
+        """It is over."""
+        self._account.hold(0)
+
+    def sides(self, node_id: str) -> tuple[_Side, _Side]:
+        """That of this node, and the other one."""
+        if node_id == self.opener.node_id:
+            return self.opener, self.target
+        return self.target, self.opener
+
+
+class Switchboard:
+    """Of the node with these numbers. `source(id)`: where a node's direct link comes from; None if
+    it has none. `offer(id, lane)`: the lane has something for that node's link. `carries`: whether
+    this node carries streams at all."""
+
+    def __init__(
+        self,
+        numbers: Numbers,
+        source: Callable[[str], str | None],
+        offer: Callable[[str, Lane], None],
+        memory: MemoryBudget,
+        carries: bool = True,
+    ) -> None:
+        self.carries = carries
+        self._numbers = numbers
+        self._source = source
+        self._offer = offer
+        self._memory = memory
+        self._streams: dict[tuple[str, int], Carried] = {}  # each under both of its numbers
+        self._carried: dict[Carried, None] = {}
+        self._per_peer: Counter[str] = Counter()
+        self._per_source: Counter[str] = Counter()
+        self._openings: dict[str, TokenBucket] = {}  # by node, while it has a link
+        self._opened = self._refused = self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._carried)
+
+    def __contains__(self, key: tuple[str, int]) -> bool:
+        """Whether this stream of a node is one of them."""
+        return key in self._streams
+
+    @property
+    def counts(self) -> CarriedStreams:
+        pairs = ((each.opener.node_id, each.target.node_id) for each in self._carried)
+        return CarriedStreams(len(self), self._opened, self._refused, self._bytes, tuple(pairs))
+
+    # --- facts ---
+
+    def opening(self, opener: str, number: int, target: str, now: float) -> Refused | None:
+        """A node asks for a stream to that one. Why it is refused, if it is."""
+        if (opener, number) in self._streams or not self._numbers.is_theirs(opener, number):
+            raise PeerError(FailureReason.UNEXPECTED, "it opens a stream under a wrong number")
+        why = self._why_not(opener, target, now)
+        if why is not None:
+            self._refused += 1
+            return why
+        source = self._source(opener) or ""
+        there = self._numbers.new(target)
+        stream = Carried(
+            _Side(opener, Lane(number, lambda: self._moved(stream))),
+            _Side(target, Lane(there, lambda: self._moved(stream))),
+            source,
+            self._memory.account(source),
+            now,
+        )
+        self._carried[stream] = None
+        self._streams[opener, number] = self._streams[target, there] = stream
+        self._per_peer[opener] += 1
+        self._per_source[source] += 1
+        self._say(stream.target, Message(INCOMING, there, body=bytes.fromhex(opener)))
+        return None
+
+    def received(self, node_id: str, message: Message, now: float) -> bool:
+        """A node said this of one of the streams. Whether it was of use."""
+        stream = self._streams.get((node_id, message.stream))
+        if stream is None:
+            return False
+        side, other = stream.sides(node_id)
+        stream.active = now
+        match message.kind:
+            case _ if not stream.is_open:
+                return self._answered(stream, side, message)
+            case kind if kind == PIECE:
+                return self._piece(stream, side, other, message)
+            case kind if kind == CREDIT:
+                return self._credit(stream, other, message.value)
+            case kind if kind == END and side.end is None and message.value >= side.received:
+                side.end = message.value
+                self._end_if_whole(side, other)
+                return True
+        self._break(stream)
+        return True
+
+    def lost(self, node_id: str) -> None:
+        """The direct link with this node is gone, with all that was under way on it."""
+        for stream in list(self._carried):
+            if node_id in (stream.opener.node_id, stream.target.node_id):
+                self._break(stream)
+
+    def parted(self, node_id: str) -> None:
+        """This node is no longer linked."""
+        self.lost(node_id)
+        self._openings.pop(node_id, None)
+
+    def stop(self) -> None:
+        """Carry nothing any more."""
+        self.carries = False
+        for stream in list(self._carried):
+            self._break(stream)
+
+    def expire(self, now: float) -> None:
+        """End the streams on which nothing has moved for too long. To be called now and then."""
+        for stream in self._overdue(now):
+            if stream.is_open:
+                self._break(stream)
+            else:
+                self._refuse(stream, Refused.NO_ANSWER)
+                stream.target.lane.break_off()
+                self._offer(stream.target.node_id, stream.target.lane)
+
+    def _overdue(self, now: float) -> Iterator[Carried]:
+        for stream in list(self._carried):
+            if now - stream.active > (IDLE if stream.is_open else HALF_OPEN):
+                yield stream
+
+    # --- what may be opened ---
+
+    def _why_not(self, opener: str, target: str, now: float) -> Refused | None:
+        if not self.carries:
+            return Refused.DECLINED
+        source = self._source(opener)
+        if source is None:
+            return Refused.NOT_DIRECT
+        if opener == target or self._source(target) is None:
+            return Refused.NOT_LINKED
+        bucket = self._openings.setdefault(opener, TokenBucket(BURST, RATE, now))
+        is_full = (
+            len(self) >= MAX_STREAMS
+            or self._per_peer[opener] >= MAX_PER_PEER
+            or self._per_source[source] >= MAX_PER_SOURCE
+            or bucket.wait(now) > 0
+        )
+        if is_full:
+            return Refused.BUSY
+        bucket.take(now)
+        return None
+
+    def _answered(self, stream: Carried, side: _Side, message: Message) -> bool:
+        """The first message of the target, which has to be an answer."""
+        if side is stream.target and message.kind == OPENED:
+            stream.is_open = True
+            self._opened += 1
+            self._say(stream.opener, Message(OPENED, stream.opener.lane.number))
+        elif side is stream.target and message.kind == REFUSED:
+            self._refuse(stream, Refused(message.value))
+        else:
+            self._break(stream)  # the opener has changed its mind
+        return True
+
+    def _refuse(self, stream: Carried, why: Refused) -> None:
+        self._refused += 1
+        number = stream.opener.lane.number
+        self._say(stream.opener, Message(REFUSED, number, why))
+        self._forget(stream)
+
+    # --- what is passed on ---
+
+    def _say(self, side: _Side, message: Message) -> None:
+        side.lane.say(message)
+        self._offer(side.node_id, side.lane)
+
+    def _piece(self, stream: Carried, side: _Side, other: _Side, message: Message) -> bool:
+        size = len(message.body)
+        side.received += size
+        is_past_end = side.end is not None and side.received > side.end
+        if is_past_end or max(message.value + size, side.received) > side.granted:
+            self._break(stream)
+            return True
+        if other.end is not None:
+            return True  # nobody reads it any more
+        self._bytes += size
+        other.lane.push(message.value, message.body)
+        if stream.note_held():
+            self._break(stream)
+            return True
+        self._end_if_whole(side, other)
+        self._offer(other.node_id, other.lane)
+        return True
+
+    def _credit(self, stream: Carried, other: _Side, offset: int) -> bool:
+        """One end lets the other one send so far."""
+        side = stream.sides(other.node_id)[1]
+        passed_on = other.received - side.lane.held
+        if offset > passed_on + WINDOW:
+            self._break(stream)
+            return True
+        if offset < other.granted + MIN_GRANT:
+            return False
+        other.granted = offset
+        other.lane.grant(offset)
+        self._offer(other.node_id, other.lane)
+        return True
+
+    def _end_if_whole(self, side: _Side, other: _Side) -> None:
+        """All that one end has sent is here: the other one hears of the end."""
+        if side.received == side.end:
+            other.lane.end(side.end)
+            self._offer(other.node_id, other.lane)
+
+    def _moved(self, stream: Carried) -> None:
+        """A link has taken from a lane."""
+        if stream not in self._carried:
+            return
+        stream.note_held()
+        if stream.opener.lane.is_over or stream.target.lane.is_over:
+            self._forget(stream)
+
+    def _break(self, stream: Carried) -> None:
+        for side in (stream.opener, stream.target):
+            side.lane.break_off()
+            self._offer(side.node_id, side.lane)
+        self._forget(stream)
+
+    def _forget(self, stream: Carried) -> None:
+        if self._carried.pop(stream, self) is self:
+            return
+        for side in (stream.opener, stream.target):
+            self._streams.pop((side.node_id, side.lane.number), None)
+        opener = stream.opener.node_id
+        for counts, key in ((self._per_peer, opener), (self._per_source, stream.source)):
+            counts[key] -= 1
+            if not counts[key]:
+                del counts[key]
+        stream.let_go()
