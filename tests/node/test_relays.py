@@ -45,7 +45,7 @@ class RelayCase(SynchronousTestCase):
         """A mesh of these nodes; pairs that are blocked are given as "bc"."""
         mesh = mesh or Mesh(**{"relay": True} | settings)
         members = {name: mesh.add(name, start=False) for name in names}
-        for one, other in blocked:
+        for one, other in map(tuple, blocked):
             mesh.network.cut(members[one].host, members[other].host)
         for member in members.values():
             member.start()
