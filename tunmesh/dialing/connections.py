@@ -182,7 +182,8 @@ class Connector:
         authentication = Authentication(begin, channel, HANDSHAKE_TIMEOUT)
         link = Link(self._owner, self._reactor, True, authentication, self._memory)
         self._links[link] = dialer
-        self._handshakes.begin(link, dialer.target)
+        if dialer is not None:
+            self._handshakes.begin(link, dialer.target)
         return link
 
     def secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:

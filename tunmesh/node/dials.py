@@ -11,7 +11,7 @@ it, all three are told whom it led to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from tunmesh.addresses import Target, shown_target
 from tunmesh.dialing.attempt import DialPolicy, Progress
@@ -102,14 +102,6 @@ class Dials:
         """What could not be reached may be reached now: try again soon."""
         for _, dialer in (*self.discovered, *self._bootstrap.dialing()):
             dialer.hurry()
-
-    def forget(self, node_id: str) -> None:
-        """Nobody vouches for this node any more."""
-        self.discovered.forget(node_id)
-
-    def vouched(self, node_ids: Iterable[str], source: str) -> None:
-        """A node from this source vouches for these."""
-        self.discovered.vouched(node_ids, source)
 
     def update(self) -> None:
         """Dial the groups that have no link, and the lost nodes that are due."""

@@ -115,7 +115,7 @@ class Interpreter:
                 self._dials.dial(record, patient)
                 self._relays.wanted(record)
             case commands.Forget(node_id):
-                self._dials.forget(node_id)
+                self._dials.discovered.forget(node_id)
                 self._relays.forgotten(node_id)
 
     def _join(self, link: Link) -> None:

@@ -219,7 +219,7 @@ class Links:
         self._summary.gossip_received()
         self._interpreter.run(self._roster.gossip_received(link, gossip))
         for source in self._peers.sources((link.node.id,)):
-            self.dials.vouched(gossip.linked, source)
+            self.dials.discovered.vouched(gossip.linked, source)
         self.relays.vouched(gossip.linked)
         if gossip.full and self._roster.is_current(link):
             # A full sync starts anew: a refusal that still holds follows it.
