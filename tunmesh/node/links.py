@@ -10,7 +10,7 @@ leaves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -119,7 +119,8 @@ class Links:
             changed,
         )
         self.noticing = Noticing(parts, self.dials, self.connector, self._story)
-        self._failures: dict[str, int] = dict.fromkeys(HANDSHAKE_FAILURES, 0)
+        # Connections that did not become links, by reason.
+        self.failures: dict[str, int] = dict.fromkeys(HANDSHAKE_FAILURES, 0)
         self._is_leaving = False
         self._last_closed: Deferred[None] | None = None
 
@@ -188,11 +189,11 @@ class Links:
         self.relays.link_failed(link)
         self._closed(link)
         if is_failure:
-            self._failures[error.reason] += 1
+            self.failures[error.reason] += 1
 
     def stranger_failed(self, host: str, error: PeerError) -> None:
         """An accepted connection ended before there was a link for it."""
-        self._failures[error.reason] += 1
+        self.failures[error.reason] += 1
         self._dial_story.stranger_failed(host, error)
 
     def link_lost(self, link: Link, error: PeerError) -> None:
@@ -320,10 +321,3 @@ class Links:
             self._last_closed = Deferred()
             self._last_closed.addTimeout(LEAVE_TIMEOUT, self._parts.host.reactor, lambda *_: None)
             await self._last_closed
-
-    # --- for the status ---
-
-    @property
-    def failures(self) -> Mapping[str, int]:
-        """Connections that did not become links, by reason."""
-        return self._failures
