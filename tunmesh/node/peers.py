@@ -130,10 +130,6 @@ class Peers:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def __contains__(self, node_id: str) -> bool:
-        """Whether the node with this id is linked."""
-        return node_id in self._by_id
-
     def of(self, link: Link) -> LinkedNode:
         """The node at the other end, which is linked."""
         return self._by_id[link.node.id]

@@ -213,9 +213,11 @@ class Relays:
 
     def _direct(self, node_id: str) -> Link | None:
         """The link in use with this node, if that is direct."""
-        peers = self._parts.peers
-        link = peers.linked(node_id).link if node_id in peers else None
-        return link if link is not None and not link.via else None
+        try:
+            link = self._parts.peers.linked(node_id).link
+        except KeyError:
+            return None
+        return link if not link.via else None
 
     # --- for the status ---
 
