@@ -27,6 +27,7 @@ FLOORS = """
     packets wire status
     logs pki host netlink assigner
     auth tls dataplane link
+    multicast
     udp relay
     membership dialing
     names
@@ -42,6 +43,7 @@ PURE = """
     logs.events
     auth
     tls.admission tls.pacing tls.underlay
+    multicast
     link.fair_queue link.keepalive link.memory_budget link.penalty link.suspicion
     relay.flow relay.lane relay.needs relay.switchboard
     udp.choice udp.path udp.probing.candidates udp.probing.liveness udp.probing.measures
@@ -58,7 +60,7 @@ PURE = """
     dialing.dial_budget dialing.dial_limit dialing.dialable dialing.own_url
     dialing.reachability dialing.segments dialing.url_checks
     dataplane.answers dataplane.carrier dataplane.drops dataplane.fragments dataplane.gateways
-    dataplane.inspection dataplane.peer dataplane.prefixes dataplane.table
+    dataplane.groups dataplane.inspection dataplane.peer dataplane.prefixes dataplane.table
     netlink.address_news netlink.changes netlink.codec netlink.device_state netlink.kernel
     netlink.messages netlink.overlaps
     assigner.allowance assigner.wire

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import (
@@ -23,6 +24,7 @@ Target = tuple[str, int]  # a host (an address or a name) and a port to dial
 LARGEST_BLOCK = {4: 8, 6: 7}
 THIS_HOST = "loopback"  # the source of connections from the machine itself
 _MAX_SOURCES = 1024  # hosts whose source is cached
+LINK_LOCAL = IPv6Network("fe80::/64")
 
 
 def shown_target(target: Target) -> str:
@@ -94,3 +96,21 @@ def standing_for(network: Network) -> tuple[Address, ...]:
     if network.version == 6:
         return (network.network_address,)
     return (network.network_address, network.broadcast_address)
+
+
+def is_multicast(address: bytes) -> bool:
+    """Whether a raw address, of 4 or 16 bytes, is a group."""
+    return address[0] == 0xFF if len(address) == 16 else 224 <= address[0] < 240
+
+
+def link_local(address: bytes) -> bytes:
+    """The link-local address of the node that has this IPv6 address of the mesh, both raw. It is
+    derived, so that nobody has to be told, and a claim to the one is a claim to the other: to find
+    another address that yields the same takes 2⁶⁴ attempts."""
+    digest = hashlib.sha256(b"tunmesh link-local " + address).digest()
+    return LINK_LOCAL.network_address.packed[:8] + digest[:8]
+
+
+def link_local_of(own: Interface) -> Interface:
+    """The same as an interface address, of an IPv6 address."""
+    return IPv6Interface((link_local(own.packed), LINK_LOCAL.prefixlen))

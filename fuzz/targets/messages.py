@@ -17,6 +17,7 @@ from tunmesh.wire.gossip import (
     encode_inquiry,
     encode_introduction,
 )
+from tunmesh.wire.interests import Interests
 from tunmesh.wire.proofs import (
     Challenge,
     Hello,
@@ -49,6 +50,7 @@ CODECS = {
     b"U": Codec(decode_update, lambda value: encode_update(encode_shown(*value))),
     b"R": Codec(Refusal.decode, Refusal.encode, sizes.MAX_RECORD),
     b"O": Codec(messages.decode_offer, messages.encode_offer),
+    b"M": Codec(Interests.decode, Interests.encode, sizes.MAX_INTERESTS),
     b"B": Codec(messages.decode_bye, messages.encode_bye),
     b"{": Codec(NodeRecord.decode, NodeRecord.encode, sizes.MAX_RECORD),
 }

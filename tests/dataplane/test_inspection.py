@@ -19,6 +19,7 @@ ME, PEER, OTHER, OUTSIDE = "10.77.0.1", "10.77.0.2", "10.77.3.4", "192.0.2.9"
 ME6, PEER6, OTHER6, OUTSIDE6 = "fd77::1", "fd77::2", "fd77::3:4", "2001:db8::9"
 OWN = (ip_interface(f"{ME}/24"), ip_interface(f"{ME6}/64"))
 NETWORKS = (ip_network("10.77.0.0/16"), ip_network("fd77::/64"))
+LINK_CONTROL6 = (130, 131, 132, 133, 134, 135, 136, 143)
 ERRORS4, ERRORS6 = (3, 4, 11, 12), (1, 2, 3, 4, 100, 127)
 
 
@@ -140,8 +141,15 @@ class IcmpErrorTests(InspectionCase):
         """Echo requests, replies, and everything else that is not an error, are carried."""
         for kind in {*range(256)} - {*ERRORS4, 5}:
             self.assertEqual(self.why(error(PEER, kind, b"payload")), "")
-        for kind in {*range(128, 256)} - {137}:
+        for kind in {*range(128, 256)} - {*LINK_CONTROL6, 137}:
             self.assertEqual(self.why(error(PEER6, kind, b"payload")), "")
+
+    def test_link_control(self) -> None:
+        """IGMP, MLD and neighbour discovery are never carried: a peer could make itself this
+        machine's router."""
+        for kind in LINK_CONTROL6:
+            self.assertEqual(self.why(error(PEER6, kind, b"payload")), "link_control")
+        self.assertEqual(self.why(PLAIN + ip_packet(PEER, ME, b"\x11\0\0\0", 2)), "link_control")
 
     def test_behind_options(self) -> None:
         """An error is recognized behind IPv4 options and IPv6 extension headers too."""

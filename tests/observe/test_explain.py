@@ -14,12 +14,18 @@ from tests.observe.test_metrics import a_status, peer_of, record_of
 from tests.packets.test_virtio import PLAIN, ip_packet
 from tunmesh.addresses import Network
 from tunmesh.dataplane.drops import DropReason
+from tunmesh.dataplane.groups import Groups
 from tunmesh.dataplane.table import Table
+from tunmesh.link.memory_budget import MemoryBudget
+from tunmesh.multicast.audience import Audience
+from tunmesh.multicast.own import OwnInterests
 from tunmesh.observe.explain import Explainer
 from tunmesh.packets import virtio
+from tunmesh.packets.group_records import Kind, Record
 from tunmesh.status.node import Status
 from tunmesh.status.peers import DialStatus, KnownNode, UdpStatus
 from tunmesh.status.traffic import IcmpAnswers, Traffic
+from tunmesh.wire.interests import Interest, Interests
 from tunmesh.wire.records import NodeRecord
 
 NETWORKS = (ip_network("10.77.0.0/16"),)
@@ -38,10 +44,13 @@ class Linked:
 
 
 def table_of(
-    status: Status, networks: Sequence[Network] = NETWORKS, broadcasts: bool = False
+    status: Status,
+    networks: Sequence[Network] = NETWORKS,
+    broadcasts: bool = False,
+    groups: Groups[Linked] | None = None,
 ) -> Table[Linked]:
     """The table of the node that has this status."""
-    table: Table[Linked] = Table(status.record.addresses, networks, broadcasts)
+    table: Table[Linked] = Table(status.record.addresses, networks, broadcasts, groups=groups)
     for peer in status.peers:
         linked = Linked(peer.record)
         table.join(linked, peer.record.addresses)
@@ -137,6 +146,31 @@ class Explanations(unittest.SynchronousTestCase):
     def test_dns_address(self) -> None:
         """Packets to the DNS address are answered here."""
         self.assertIn("the DNS address", self.last("10.77.1.1", "10.77.255.254", True))
+
+    def test_groups(self) -> None:
+        """A packet to a group goes to who has joined it; why it goes to nobody, or is not heard
+        here, is said."""
+        own = OwnInterests()
+        groups: Audience[Linked] = Audience((4,), own)
+        table = table_of(self.status, groups=groups)
+        explainer = Explainer(self.status, SIGHTS, table, NETWORKS)
+
+        def says(source: str, destination: str) -> str:
+            steps = explainer.explain(ip_address(source), ip_address(destination))
+            return "; ".join(step.text for step in steps)
+
+        me, bravo, group, mdns = "10.77.1.1", "10.77.1.2", "239.1.2.3", "224.0.0.251"
+        self.assertIn("no linked node is in 239.1.2.3 (multicast)", says(me, group))
+        self.assertIn("no linked node of the local subnet is in", says(me, mdns))
+        self.assertIn("no program here has joined 239.1.2.3 on the tun", says(bravo, group))
+        self.assertIn("in one local subnet only", says(bravo, mdns))
+        interest = Interest(ip_address(group).packed)
+        said = Interests(1, True, frozenset({4}), (interest,))
+        linked = table.routes[ip_address(bravo).packed]
+        groups.heard(linked, said, lambda: MemoryBudget().account(""))
+        self.assertIn("a group that they have joined: a copy goes to bravo", says(me, group))
+        own.reported(0.0, [Record(Kind.TO_EXCLUDE, interest.group)])
+        self.assertIn("a group that is joined here: it goes to the tun", says(bravo, group))
 
     def test_not_ours(self) -> None:
         """Addresses that no node can have, or that are not carried."""

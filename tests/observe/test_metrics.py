@@ -12,6 +12,7 @@ from twisted.trial import unittest
 from tunmesh.observe.health import Condition, judge
 from tunmesh.observe.metrics import exposition
 from tunmesh.status.health import UrlReports
+from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.node import AutomaticAddress, DeviceStatus, NamesStatus, Status
 from tunmesh.status.peers import LostNode, PeerStatus, UdpCounts, UdpStatus
 from tunmesh.status.traffic import (
@@ -63,6 +64,10 @@ ALWAYS = {
     "tunmesh_icmp_answers_limited_total": ("counter", set()),
     "tunmesh_false_introductions_total": ("counter", set()),
     "tunmesh_dns_queries_total": ("counter", {"outcome"}),
+    "tunmesh_multicast_groups": ("gauge", {"where"}),
+    "tunmesh_multicast_packets_total": ("counter", set()),
+    "tunmesh_multicast_copies_total": ("counter", set()),
+    "tunmesh_multicast_ignored_total": ("counter", set()),
     "tunmesh_chosen_address": ("gauge", {"family"}),
     "tunmesh_address_moves_total": ("counter", set()),
     "tunmesh_link_rtt_seconds_bucket": ("histogram", {"le"}),
@@ -173,6 +178,7 @@ def a_status() -> Status:
             AutomaticAddress(6, "claiming", "fd77::1/64", 1, 12.0, "fd77::/64", 2**64, 2, False),
         ),
         address_moves=3,
+        multicast=MulticastStatus((4,), (), 3, 5, 0, left_out=False),
         names=NamesStatus(
             "mesh", ("10.77.255.254",), ("192.0.2.53",), {"answered": 50, "nxdomain": 51}, 1
         ),

@@ -31,6 +31,7 @@ from tunmesh.wire.gossip import (
     encode_inquiry,
     encode_introduction,
 )
+from tunmesh.wire.interests import Interest, Interests, parts
 from tunmesh.wire.messages import (
     BYE_REASONS,
     decode_bye,
@@ -76,6 +77,9 @@ GOSSIP = b"G\0\0\0\0\0\0\1\2\x00\x01" + bytes.fromhex(RECORD.id + OTHER_ID)
 INQUIRY = b"W" + bytes.fromhex(RECORD.id + OTHER_ID)
 INTRODUCTION = b"N" + len(SIGNED_BYTES).to_bytes(2, "big") + SIGNED_BYTES
 UPDATE = b"U\1" + SIGNED_BYTES
+INTERESTS = b"M\0\0\0\0\0\0\0\x09\x07\x84\0\xef\1\2\3\x06\1" + bytes.fromhex(
+    "ff020000000000000000000000000005" + "fe800000000000000000000000000001"
+)
 REFUSAL = b'R{"addresses":["10.77.1.2"],"holder":"beta"}'
 
 # Every kind of payload that has a decoder, by that decoder.
@@ -91,6 +95,7 @@ PAYLOADS: dict[Callable[[bytes], object], bytes] = {
     decode_introduction: INTRODUCTION,
     decode_update: UPDATE,
     Refusal.decode: REFUSAL,
+    Interests.decode: INTERESTS,
     decode_offer: b"O\0\0\0\1",
     decode_bye: b"Bleaving",
     decode_token: b"itokentok",
@@ -368,6 +373,53 @@ class RoundTrips(unittest.SynchronousTestCase):
         self.assertEqual(Refusal.decode(refusal.encode()), refusal)
 
 
+class MulticastInterests(unittest.SynchronousTestCase):
+    """Which groups a node wants packets of."""
+
+    def test_literal(self) -> None:
+        """A whole message: all of an IPv4 group, one source of an IPv6 group."""
+        expected = Interests(
+            9,
+            True,
+            frozenset({4, 6}),
+            (
+                Interest(IPv4Address("239.1.2.3").packed),
+                Interest(
+                    IPv6Address("ff02::5").packed,
+                    False,
+                    frozenset({IPv6Address("fe80::1").packed}),
+                ),
+            ),
+        )
+        self.assertEqual(Interests.decode(INTERESTS), expected)
+        self.assertEqual(expected.encode(), INTERESTS)
+
+    def test_parts(self) -> None:
+        """However many groups there are, each message is of a size that is accepted, and all are in
+        one of them."""
+        sources = frozenset(bytes(15) + bytes((n,)) for n in range(sizes.MAX_INTEREST_SOURCES))
+        groups = [
+            Interest(b"\xff\x05" + n.to_bytes(14), bool(n % 2), sources if n % 3 else frozenset())
+            for n in range(300)
+        ]
+        found: list[Interest] = []
+        for part in parts(groups):
+            message = Interests(1, False, frozenset({6}), part).encode()
+            self.assertLessEqual(len(message), sizes.MAX_INTERESTS)
+            found += Interests.decode(message).groups
+        self.assertEqual(found, groups)
+        self.assertEqual(list(parts([])), [()])
+
+    def test_refused(self) -> None:
+        """No group, a group of no version, too many sources, too large."""
+        head = INTERESTS[:10]
+        many = bytes((4, 65)) + b"\xef\1\1\1" + bytes(4 * 65)
+        for entry in (b"\4\0\x0a\0\0\1", b"\6\0" + bytes(16), b"\5\0\xef\1\1\1", many):
+            self.assertEqual(outcome(Interests.decode, head + entry), "malformed")
+        whole = head + (b"\x84\0\xef\1\1\1" * 3000)[: sizes.MAX_INTERESTS]
+        self.assertEqual(outcome(Interests.decode, whole), "malformed")
+
+
 class Broken(unittest.SynchronousTestCase):
     """Malformed messages always raise the peer's error, never another exception."""
 
@@ -383,6 +435,7 @@ class Broken(unittest.SynchronousTestCase):
             decode_shown: 1 + 32 + 64 + 1,
             decode_update: 1 + 1 + 32 + 64 + 1,
             Gossip.decode: 20,
+            Interests.decode: 10,
             decode_inquiry: 0,
         }
         for decode, payload in PAYLOADS.items():

@@ -27,27 +27,34 @@ class Family(NamedTuple):
     broadcast: bool  # whether the network's broadcast address is to be one for the kernel
     reserved: tuple[Address, ...] = ()  # addresses that no node may have
     addresses: tuple[Interface, ...] = ()  # static ones: the device has them from the start
+    multicast: bool = False  # is carried; with IPv6 the device then has link-local addresses
 
     @classmethod
     def parse(cls, text: str) -> Family:
         """The reverse of str()."""
-        network, prefix, broadcast, reserved, addresses = text.split(",")
+        network, prefix, broadcast, multicast, reserved, addresses = text.split(",")
         return cls(
             ip_network(network),
             int(prefix),
             broadcast == "1",
             tuple(map(ip_address, reserved.split())),
             tuple(map(ip_interface, addresses.split())),
+            multicast == "1",
         )
 
     def __str__(self) -> str:
-        plain = (str(self.network), str(self.prefix), str(int(self.broadcast)))
+        flags = (str(int(self.broadcast)), str(int(self.multicast)))
         lists = (" ".join(map(str, each)) for each in (self.reserved, self.addresses))
-        return ",".join((*plain, *lists))
+        return ",".join((str(self.network), str(self.prefix), *flags, *lists))
 
     @property
     def is_automatic(self) -> bool:
         return bool(self.prefix)
+
+    @property
+    def has_link_local(self) -> bool:
+        """Whether the device has a link-local address for each of its addresses."""
+        return self.multicast and self.network.version == 6
 
 
 class Device(NamedTuple):

@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from tunmesh.addresses import Interface, firsts
+from tunmesh.addresses import Interface, firsts, link_local_of
 from tunmesh.assigner.allowance import Allowance, Family
 from tunmesh.assigner.wire import PUT, Request
 from tunmesh.netlink import changes, messages
@@ -58,6 +58,8 @@ class Hand:
             held.append(own)
         else:
             self._take_off(own)
+            if allowance.family_of(own).has_link_local:
+                self._take_off(link_local_of(own))
         self._put(allowance.family_of(own), held)
 
     def _put(self, family: Family, held: Sequence[Interface]) -> None:
@@ -65,6 +67,9 @@ class Hand:
         index, network = self._index, family.network
         for own in held:
             self._change(changes.put_address(self._next(), index, own, family.broadcast))
+            if family.has_link_local:
+                local = link_local_of(own)
+                self._change(changes.put_address(self._next(), index, local, broadcast=False))
         for own in firsts(held):
             self._change(changes.put_subnet(self._next(), index, own, self._mtu))
         last = network.broadcast_address

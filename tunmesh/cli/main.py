@@ -34,6 +34,7 @@ class _Tunmesh(Front):
         "ping": "tunmesh.cli.trace:ping",
         "resolve": "tunmesh.cli.trace:resolve",
         "routes": "tunmesh.cli.node_commands:routes",
+        "multicast": "tunmesh.cli.node_commands:multicast",
         "run": "tunmesh.cli.waiting:run",
         "secret": "tunmesh.cli.keys:secret",
         "simulate": "tunmesh.cli.meshes:simulate",

@@ -1,4 +1,4 @@
-"""`tunmesh status`, `address`, `routes`, `graph`, `events`, `healthcheck`, `drain`."""
+"""`tunmesh status`, `address`, `routes`, `multicast`, `graph`, `events`, `healthcheck`, `drain`."""
 
 from __future__ import annotations
 
@@ -116,6 +116,22 @@ def routes(node: Client, output: str) -> None:
         _say_json({"version": tree["version"], "routes": routed})
     else:
         _say(views.routes(tree))
+
+
+@click.command(cls=OneLineErrors, short_help="Show multicast groups, and who is in them.")
+@node_option
+@_output("table", "json")
+def multicast(node: Client, output: str) -> None:
+    """Show which multicast groups programs on this machine, and linked nodes, have joined.
+
+    HERE says whether this machine is in a group. "from" names the only sources whose packets are
+    wanted, or those whose packets are not.
+    """
+    tree = node.get("/v1/status")
+    if output == "json":
+        _say_json({"version": tree["version"], "multicast": tree["multicast"]})
+    else:
+        _say(views.multicast(tree))
 
 
 @click.command(cls=OneLineErrors, short_help="Show which nodes are linked with each other.")

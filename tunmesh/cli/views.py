@@ -161,6 +161,33 @@ def routed(tree: Json) -> Iterator[list[str]]:
         yield from ([address, peer["name"], peer["url"]] for address in peer["routed"])
 
 
+def multicast(tree: Json) -> Iterator[str]:
+    """A line for each multicast group that somebody is in."""
+    carried = tree["multicast"]
+    if carried is None:
+        yield "multicast is not carried: networking/ipv4/enable_multicast, networking/ipv6/…"
+        return
+    families = " and ".join(f"IPv{version}" for version in carried["versions"])
+    yield f"{families}: {carried['packets']} packets sent, in {carried['copies']} copies"
+    yield ""
+    if not carried["groups"]:
+        yield "nobody is in a group"
+        return
+    rows = [
+        [group["group"], _wanted(group["here"]), ", ".join(map(_member, group["nodes"]))]
+        for group in carried["groups"]
+    ]
+    yield from table(["GROUP", "HERE", "NODES"], rows, left=3)
+
+
+def _wanted(sources: str) -> str:
+    return {"": "-", "all": "yes"}.get(sources, f"from {sources}")
+
+
+def _member(node: Json) -> str:
+    return node["name"] if node["sources"] == "all" else f"{node['name']} (from {node['sources']})"
+
+
 def graph(tree: Json) -> Iterator[str]:
     """The links between nodes: a line for each node."""
     names = _names(tree)

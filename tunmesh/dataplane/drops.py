@@ -36,7 +36,7 @@ class DropReason(StrEnum):
         "this node has no address of its own in that family yet (`node_address_cidr: auto`)",
     )
     OUTSIDE_NETWORK = "outside_network", LEAVING, "not an address of the mesh"
-    MULTICAST = "multicast", LEAVING, "multicast is not carried"
+    MULTICAST = "multicast", LEAVING, "not allowed by the config, or no other node is in the group"
     BROADCAST = "broadcast", LEAVING, "not allowed by the config, or no node to receive it"
     DNS_FLOOD = "dns_flood", LEAVING, "more to the DNS address than is answered"
     QUEUE_FULL = "queue_full", LEAVING, "more is sent to the peer than it accepts"
@@ -60,6 +60,12 @@ class DropReason(StrEnum):
         "the source is not an address that is routed to that peer",
     )
     MISROUTED = "misrouted", ARRIVING, "the destination is not this node, nor what it advertises"
+    NOT_JOINED = "not_joined", ARRIVING, "to a multicast group that nobody here has joined"
+    LINK_CONTROL = (
+        "link_control",
+        BOTH,
+        "IGMP, MLD or neighbour discovery, which no node passes on",
+    )
     ICMP_ERROR = (
         "icmp_error",
         ARRIVING,

@@ -9,6 +9,9 @@ there is no reason for a redirect. With gateways (dataplane.gateways) the quoted
 have gone to an address outside the mesh, if the peer leads there; and it may have come from a host
 that this node leads to, if that is who gets the error.
 
+**Link control** (IGMP, MLD, neighbour discovery) is between a host and its own link. No node sends
+it to another one, so none accepts it: packets.link_control.
+
 **Fragments** use the kernel's memory: dataplane.fragments.
 
 Only packets that `virtio.read` calls special are inspected; no others are errors or fragments.
@@ -26,7 +29,7 @@ from typing import Generic, TypeVar
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.fragments import TIMEOUT4, TIMEOUT6, Reassembly
 from tunmesh.dataplane.gateways import Gateways
-from tunmesh.packets import ip_headers
+from tunmesh.packets import ip_headers, link_control
 from tunmesh.packets.virtio import HEADER
 
 _ERRORS4 = {3, 4, 5, 11, 12}  # unreachable, source quench, redirect, time exceeded, bad parameter
@@ -50,14 +53,11 @@ class Inspection(Generic[P]):
     ) -> None:
         self.readdress(own)
         self._gateways: Gateways[P] = gateways or Gateways()
-        # The first and the last address of the mesh's network, by the length of an address.
-        self._ranges = {
-            network.max_prefixlen // 8: (
-                network.network_address.packed,
-                network.broadcast_address.packed,
-            )
-            for network in networks
-        }
+        # The first and the last address of each network of the mesh, by the length of an address.
+        self._ranges: dict[int, list[tuple[bytes, bytes]]] = {4: [], 16: []}
+        for network in networks:
+            ends = (network.network_address.packed, network.broadcast_address.packed)
+            self._ranges[len(ends[0])].append(ends)
         self._seconds = seconds
         self._reassembly = {4: Reassembly(TIMEOUT4), 6: Reassembly(TIMEOUT6)}
 
@@ -75,6 +75,8 @@ class Inspection(Generic[P]):
         is_first = read.fragment is None or read.fragment.start == 0
         if is_first and self._is_foreign_error(peer, version, packet, read):
             return DropReason.ICMP_ERROR
+        if link_control.is_control(packet, read):
+            return DropReason.LINK_CONTROL
         if read.fragment is not None and not self._reassembly[version].admit(
             self._seconds(), peer, read.fragment
         ):
@@ -121,5 +123,5 @@ class Inspection(Generic[P]):
 
     def is_in_mesh(self, address: bytes) -> bool:
         """Whether this address is in the mesh's networks."""
-        first, last = self._ranges.get(len(address), (b"\xff", b""))
-        return first <= address <= last
+        ranges = self._ranges.get(len(address), ())
+        return any(first <= address <= last for first, last in ranges)

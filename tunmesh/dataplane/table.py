@@ -11,7 +11,11 @@ removed when anything changes that they follow from.
 
 If broadcast is allowed (IPv4 only), three destinations lead to many peers: 255.255.255.255 and the
 local subnet's broadcast address to those in the local subnet, the mesh's broadcast address to all.
-They are looked up only when there is no route.
+If multicast is carried, a group leads to those who want its packets (dataplane.groups). Both are
+looked up only when there is no route.
+
+With IPv6 multicast a node also has a link-local address, derived from each of its addresses
+(addresses.link_local): the route to the one is a route to the other.
 
 Addresses may change while the node runs (`readdress`). As long as this node has no address in a
 family, it sends nothing in that family: the kernel would take the address of another device as the
@@ -22,12 +26,20 @@ Every packet that is not carried has a reason (dataplane.drops).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from tunmesh.addresses import Interface, Network, has_broadcast
+from tunmesh.addresses import (
+    LINK_LOCAL,
+    Interface,
+    Network,
+    has_broadcast,
+    is_multicast,
+    link_local,
+)
 from tunmesh.dataplane.drops import Drop, DropReason
 from tunmesh.dataplane.gateways import MAX_CACHED, Accepted, Gateways
+from tunmesh.dataplane.groups import Groups, NoGroups
 from tunmesh.dataplane.inspection import Inspection
 from tunmesh.packets import virtio
 
@@ -48,12 +60,17 @@ class Table(Generic[P]):
         broadcast: bool = False,
         seconds: Callable[[], float] = lambda: 0.0,
         accepted: Sequence[Accepted] = (),
+        groups: Groups[P] | None = None,
     ) -> None:
         self.allows_broadcast = broadcast
+        self.groups: Groups[P] = groups if groups is not None else NoGroups()
         self._networks = tuple(networks)
+        self._has_link_local = 6 in self.groups.versions
+        spoken_in = (*networks, LINK_LOCAL) if self._has_link_local else networks
+        self._near: set[P] = set()  # peers in the local subnet
         self._routes: dict[bytes, P] = {}
         self.gateways: Gateways[P] = Gateways(accepted, holder=self._routes.get)
-        self._inspection = Inspection((), networks, seconds, self.gateways)
+        self._inspection = Inspection((), spoken_in, seconds, self.gateways)
         self._joined: dict[P, tuple[Interface, ...]] = {}
         self.readdress(own)
 
@@ -72,9 +89,10 @@ class Table(Generic[P]):
             if self.allows_broadcast and 4 not in self._mute
             else {}
         )
+        self._near.clear()
         for peer, addresses in self._joined.items():
             self._receives(peer, addresses)
-        self._own = frozenset(address.packed for address in own)
+        self._own = frozenset(key for address in own for key in self._keys(address.packed))
         self._accepted = self._own | self._recipients.keys()
         self._inspection.readdress(self._own)
         self._renew()
@@ -113,6 +131,7 @@ class Table(Generic[P]):
     def _receives(self, peer: P, addresses: Iterable[Interface]) -> None:
         addressed = self._mesh_broadcasts
         if self.is_local(addresses):
+            self._near.add(peer)
             addressed = addressed | self._local_broadcasts
         for address in addressed & self._recipients.keys():
             self._recipients[address][peer] = None
@@ -126,6 +145,7 @@ class Table(Generic[P]):
 
     def _stop_receiving(self, peer: P) -> None:
         self._joined.pop(peer, None)
+        self._near.discard(peer)
         for recipients in self._recipients.values():
             recipients.pop(peer, None)
 
@@ -136,18 +156,26 @@ class Table(Generic[P]):
 
     def route(self, address: bytes, peer: P) -> None:
         """Packets to this address go to this peer, which alone may send from it."""
-        self._routes[address] = peer
-        if len(address) not in self._mute:
-            self._usable[address] = peer
+        for key in self._keys(address):
+            self._routes[key] = peer
+            if len(key) not in self._mute:
+                self._usable[key] = peer
         if self.gateways.moved(address):
             self._renew()
 
     def unroute(self, address: bytes) -> None:
         """Nobody has this address."""
-        self._routes.pop(address, None)
-        self._usable.pop(address, None)
+        for key in self._keys(address):
+            self._routes.pop(key, None)
+            self._usable.pop(key, None)
         if self.gateways.moved(address):
             self._renew()
+
+    def _keys(self, address: bytes) -> tuple[bytes, ...]:
+        """An address, and what is derived from it."""
+        if self._has_link_local and len(address) == 16:
+            return address, link_local(address)
+        return (address,)
 
     def outbound(self, frames: Iterable[bytes]) -> tuple[dict[P, list[bytes]], list[Drop]]:
         """The frames from the tun by peer; and those that are not carried, each with the reason.
@@ -170,7 +198,7 @@ class Table(Generic[P]):
             if peer is not None:
                 batches.setdefault(peer, []).append(frame)
                 continue
-            recipients = self._recipients.get(key)
+            recipients = self._recipients.get(key) or self._interested(key, frame)
             for peer in recipients or ():
                 batches.setdefault(peer, []).append(frame)
             if recipients:
@@ -210,8 +238,10 @@ class Table(Generic[P]):
             source, destination, is_special = virtio.read(frame)
             if routes.get(source) is not peer and not self._may_send(peer, source):
                 drops.append((DropReason.SPOOFED_SOURCE, frame))
-            elif destination not in ours and not self._leads_to(destination):
-                drops.append((DropReason.MISROUTED, frame))
+            elif destination not in ours and not self._is_for_others(peer, destination):
+                is_group = self.groups.versions and is_multicast(destination)
+                reason = DropReason.NOT_JOINED if is_group else DropReason.MISROUTED
+                drops.append((reason, frame))
             elif is_special and (why := self._inspection.refuses(peer, frame)):
                 drops.append((why, frame))
             else:
@@ -230,9 +260,19 @@ class Table(Generic[P]):
             self._remember(source, peer)
         return True
 
-    def _leads_to(self, destination: bytes) -> bool:
-        """Whether this node forwards packets of peers to this address outside the mesh."""
+    def _is_for_others(self, peer: P, destination: bytes) -> bool:
+        """Whether a packet of this peer is to a group that this node has joined, or to an address
+        outside the mesh that it leads to."""
+        if is_multicast(destination):
+            return self.groups.hears(destination, peer in self._near)
         return len(destination) not in self._mute and self.gateways.is_own(destination)
+
+    def _interested(self, key: bytes, frame: bytes) -> Collection[P]:
+        """The peers that a packet to a group goes to. One that is not from an address of this node
+        would be dropped by each of them."""
+        if not key or not is_multicast(key) or virtio.source_of(frame) not in self._own:
+            return ()
+        return self.groups.recipients(key, frame, self._near)
 
     def is_broadcast(self, key: bytes) -> bool:
         """Whether a destination is a broadcast address, whether or not broadcast is allowed."""
@@ -240,7 +280,7 @@ class Table(Generic[P]):
 
     def is_to_many(self, key: bytes) -> bool:
         """Whether a destination is a broadcast or multicast address."""
-        return key in self._broadcasts or _is_multicast(key)
+        return key in self._broadcasts or is_multicast(key)
 
     def owns(self, address: bytes) -> bool:
         """Whether it is an address of this node."""
@@ -250,17 +290,13 @@ class Table(Generic[P]):
         """Why there is no route to this destination."""
         if len(key) not in (4, 16):
             return DropReason.MALFORMED
-        if _is_multicast(key):
+        if is_multicast(key):
             return DropReason.MULTICAST
         if key in self._broadcasts:
             return DropReason.BROADCAST
         if not self._inspection.is_in_mesh(key) and not self.gateways.is_accepted(key):
             return DropReason.OUTSIDE_NETWORK
         return DropReason.NO_ADDRESS if len(key) in self._mute else DropReason.NO_ROUTE
-
-
-def _is_multicast(key: bytes) -> bool:
-    return key[:1] == b"\xff" if len(key) == 16 else 224 <= key[0] < 240
 
 
 def _broadcasts(

@@ -4,8 +4,8 @@
     HANDSHAKE     the messages of the handshake             ends the link
     UP, RETIRING  data, ping, pong, gossip, inquiry,        ends the link
                   introduction (no more than asked for),
-                  update, tried, refusal, one offer, bye,
-                  messages about streams
+                  update, tried, refusal, one offer,
+                  interests, bye, messages about streams
     CLOSED        nothing is looked at: what comes behind the end would take back our bye
 
 Packets are delivered in batches: all up to the next message, or to the end of the chunk.
@@ -41,6 +41,7 @@ from tunmesh.wire.gossip import (
     encode_inquiry,
     encode_introduction,
 )
+from tunmesh.wire.interests import Interests
 from tunmesh.wire.netstring import Decoder
 from tunmesh.wire.proofs import decode_update, encode_update
 from tunmesh.wire.records import SignedRecord
@@ -71,6 +72,7 @@ class Conversation:
         self.received = 0  # bytes of frames
         self._deliver: Receive = len  # until somebody takes packets, each is one too many
         self._offered: Callable[[int], None] = lambda index: None
+        self._interested: Callable[[Interests], None] = lambda interests: None
         self._decoder = Decoder(sizes.MAX_HANDSHAKE_FRAME)
         self._account = memory.account("")
         self._is_reading = False  # more may follow of what is to be answered
@@ -101,6 +103,10 @@ class Conversation:
         """Call this with the index under which the other end takes packets over UDP, if it says
         one: at most once."""
         self._offered = call
+
+    def when_interested(self, call: Callable[[Interests], None]) -> None:
+        """Call this with what the other end says of multicast groups."""
+        self._interested = call
 
     def connection_lost(self) -> None:
         """Nothing more comes. The link itself may stay until the next garbage collection."""
@@ -135,6 +141,11 @@ class Conversation:
 
     def refuse(self, refusal: Refusal) -> None:
         self._sender.write(refusal.encode())
+
+    def tell_interests(self, messages: Iterable[bytes]) -> None:
+        """Say which multicast groups this end wants packets of (wire.interests)."""
+        for message in messages:
+            self._sender.write(message)
 
     def offer(self, index: int) -> None:
         """Say that this end takes packets over UDP as well, under this index."""
@@ -192,7 +203,7 @@ class Conversation:
                 if is_open and size and payload[0] == messages.STREAM:
                     useless += not self._owner.stream_received(link, streams.decode(payload))
                 else:
-                    useless += 1
+                    useless += penalty.weight(payload)
                     self._message_received(bytes(payload))
                 is_open = link.state.is_open
                 if link.state is State.CLOSED:
@@ -229,6 +240,8 @@ class Conversation:
                 owner.refusal_received(link, Refusal.decode(payload))
             case messages.OFFER:
                 self._offer_received(messages.decode_offer(payload))
+            case messages.INTERESTS:
+                self._interested(Interests.decode(payload))
             case messages.BYE:
                 link.bye_received(messages.decode_bye(payload))
             case messages.DATA:

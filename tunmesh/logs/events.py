@@ -13,12 +13,12 @@ _WORDS = {
         starting named tun_up listening monitoring public_metrics no_control_socket page no_page
         privileges ready not_ready leaving settled gone failed tun_lost bug log_lost left_out
         dropped stock_transport not_watched device_changed device_whole host_addresses
-        helper_started helper_lost url_found url_unreached url_reached
+        helper_started helper_lost multicast groups_left_out url_found url_unreached url_reached
     """,
     "link": """
         linked unlinked unreachable handshake_failed wasteful leads_back dialing retired closed
         probed gossip crowded_source false_introduction contradiction
-        dials_spent revised transport no_udp small_segments
+        dials_spent revised transport no_udp small_segments groups_ignored
     """,
     "address": """
         address_conflict address_refused networks_differ name_conflict url_conflict

@@ -48,6 +48,7 @@ class Overlay:
     allowed: tuple[Network, ...] = ()  # networking.allow_overlap: what lies in these may overlap
     prefix: int | None = None  # of the automatic address; None: the addresses are static
     reserved: tuple[Address, ...] = ()  # addresses of the network that no node may have
+    multicast: bool = False  # is carried; with IPv6 the device then has a link-local address
     # The network is outside the mesh, and reached through gateways (networking/accept_routes). It
     # is only routed to the device; the address is the source of what is sent there.
     is_behind: bool = False

@@ -28,7 +28,7 @@ from typing import Any
 from pyroute2.iproute import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from tunmesh.addresses import Interface, Network, firsts, has_broadcast
+from tunmesh.addresses import Interface, Network, firsts, has_broadcast, link_local_of
 from tunmesh.errors import OperatorError
 from tunmesh.netlink import changes, kernel, overlaps, query
 from tunmesh.netlink.overlaps import Overlay
@@ -109,6 +109,8 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int, queue: int = 0
         for overlay in meshes:
             for address in overlay.addresses:
                 _add_address(ip, index, device, address, overlay.broadcast)
+                if overlay.multicast and address.version == 6:
+                    _add_address(ip, index, device, link_local_of(address), broadcast=False)
         with _explained(f"bring {device} up"):
             ip.link("set", index=index, state="up")
         for overlay in meshes:
@@ -135,7 +137,7 @@ def _has_ipv6() -> bool:
 
 
 def _forgo_link_local(ip: IPRoute, index: int, device: str) -> None:
-    """Prevent a link-local address: with one, the kernel sends router solicitations to the mesh."""
+    """Prevent a link-local address of the kernel's choice: peers could not know whose it is."""
     inet6 = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _IN6_ADDR_GEN_MODE_NONE)]}
     with _explained(f"turn off link-local addresses of {device}"):
         ip.link("set", index=index, af_spec={"attrs": [("AF_INET6", inet6)]})

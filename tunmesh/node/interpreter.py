@@ -85,6 +85,7 @@ class Interpreter:
                 link.conversation.present(self._shown())
             case commands.Switch(link):
                 self._peers.switch(link)
+                self._parts.multicast.link_used(link)
                 if link.via:
                     self._dials.seek_direct(link.node)
             case commands.Route(address, link):
@@ -140,6 +141,7 @@ class Interpreter:
 
     def _part(self, link: Link, reason: str) -> None:
         self._parts.transports.parted(link)
+        self._parts.multicast.parted(self._peers.of(link))
         self._peers.part(link)
         self._dials.parted(link, reason)
         self._relays.parted(link)

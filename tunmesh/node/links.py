@@ -173,6 +173,7 @@ class Links:
             forwarder = self._parts.forwarder
             link.deliver_to(partial(forwarder.received, peer), forwarder.read_ended)
             self._parts.transports.link_up(peer, link)
+            self._parts.multicast.link_up(peer, link)
             self.relays.link_up(link)
             self.dials.link_up(link)
 

@@ -69,6 +69,7 @@ class Node:
         )
         self._readiness = Readiness(parts, self._links.dials, self._addresses, self._story)
         self._names = Names(parts, self._addresses, self._readiness.has_joined)
+        parts.multicast.connect(parts.forwarder)
         self._answers = Answers(parts.table, parts.forwarder.answer, host.reactor.seconds)
         parts.forwarder.answer_unrouted(self._answers.take)
         parts.forwarder.screen_by(self._answers.screen)
@@ -104,6 +105,7 @@ class Node:
         host.tun.start(self._parts.forwarder.sent, self._tun_lost)
         host.watch.start(self._device_changed)
         self._names.start()
+        self._parts.multicast.start()
         self._parts.transports.start()
         self._links.noticing.start()
         host.address_watch.start(self._host_addresses_changed)
@@ -136,6 +138,7 @@ class Node:
         self._parts.host.address_watch.stop()
         self._parts.timers.stop()
         self._names.stop()
+        self._parts.multicast.stop()
         closed = maybeDeferred(self._port.stopListening) if self._port is not None else None
         await self._links.leave()
         if closed is not None:

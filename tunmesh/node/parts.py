@@ -12,6 +12,7 @@ from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.logs.journal import Journal
 from tunmesh.membership.me import Me
 from tunmesh.membership.roster import Roster
+from tunmesh.node.multicast import Multicast
 from tunmesh.node.own.url import AdvertisedUrl
 from tunmesh.node.peers import LinkedNode, Peers
 from tunmesh.node.settings import Host, Settings
@@ -33,6 +34,7 @@ class Parts:
     forwarder: Forwarder[LinkedNode]
     peers: Peers
     transports: Transports
+    multicast: Multicast
     memory: MemoryBudget
     contexts: Contexts
     timers: Timers
@@ -43,12 +45,14 @@ class Parts:
         seconds = host.reactor.seconds
         record, networks = settings.record, settings.networks
         me = Me(record)
+        multicast = Multicast(settings.multicast, host, journal)
         table: Table[LinkedNode] = Table(
             record.addresses,
             networks,
             settings.enable_broadcast,
             seconds,
             settings.accept_routes,
+            multicast.audience,
         )
         table.gateways.advertise(record.routes)
         peers = Peers(me, table, settings.metric_ttl, seconds, settings.max_nodes_per_source)
@@ -67,6 +71,7 @@ class Parts:
             forwarder,
             peers,
             Transports(settings, host, journal, me, forwarder, memory),
+            multicast,
             memory,
             Contexts(settings.reloadable.credentials),
             Timers(host.reactor),

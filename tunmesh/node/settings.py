@@ -70,6 +70,7 @@ class Settings:
     mtu: int = 1500  # of the tun, at the start
     accept_routes: tuple[Accepted, ...] = ()  # networks outside the mesh, through gateways
     allow_overlap: tuple[Network, ...] = ()  # what is in these is reached without the mesh
+    multicast: tuple[int, ...] = ()  # the IP versions whose multicast is carried
     bootstrap_retry_interval: float = 15.0
     startup_grace: float = 0.0
     session_max_age: float = 3600.0

@@ -63,6 +63,7 @@ def status(
         delayed_calls=len(parts.host.reactor.getDelayedCalls()),
         lost=tuple(dials.lost()),
         names=names.status(),
+        multicast=parts.multicast.status(),
         url=parts.url.reports(),
         automatic=addresses.statuses,
         transport=parts.settings.transport,

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from tunmesh.addresses import Address, Network
+from tunmesh.addresses import Address, Network, link_local_of
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.table import Table
+from tunmesh.multicast import scope
 from tunmesh.netlink import kernel
 from tunmesh.netlink.device_state import Way
 from tunmesh.packets import virtio
@@ -58,7 +59,7 @@ class Explainer:
         self._known_nodes = known_nodes
         self._table = table
         self._networks = networks
-        self._mine = {address.ip for address in status.record.addresses}
+        self._mine = _own_addresses(status.record, 6 in table.groups.versions)
         self._peers = {peer.record.id: peer for peer in status.peers}
 
     @property
@@ -128,12 +129,12 @@ class Explainer:
     def _to_all(
         self, peers: Sequence[PeerStatus], source: Address, destination: Address
     ) -> list[Step]:
-        """A broadcast that this host sends."""
+        """A broadcast, or a packet to a group, that this host sends."""
         takers = [peer for peer in peers if str(source) not in peer.refuses]
         refusers = [peer for peer in peers if str(source) in peer.refuses]
-        steps = [
-            Step(True, f"{destination} is a broadcast: a copy goes to {_names(peers)}"),
-        ]
+        is_group = destination.is_multicast
+        kind = "a group that they have joined" if is_group else "a broadcast"
+        steps = [Step(True, f"{destination} is {kind}: a copy goes to {_names(peers)}")]
         if refusers:
             names = _names(refusers)
             steps.append(
@@ -144,7 +145,8 @@ class Explainer:
                 )
             )
         if takers:
-            text = f"those take it where enable_broadcast is on: {_names(takers)}"
+            where = "where that is still so" if is_group else "where enable_broadcast is on"
+            text = f"those take it {where}: {_names(takers)}"
             steps.append(Step(True, text))
         return steps
 
@@ -178,9 +180,12 @@ class Explainer:
         if str(destination) in sender.refuses:
             why = f"{name} does not route {destination} to this node: it sends it elsewhere"
             return [Step(False, f"{why}, or drops it ({DropReason.NO_ROUTE})")]
-        is_broadcast = destination not in self._mine
-        sends = "sends a copy, if enable_broadcast is on there" if is_broadcast else "sends it"
-        whose = "a broadcast that this node hears" if is_broadcast else "this node's"
+        sends, whose = "sends it", "this node's"
+        if destination.is_multicast:
+            sends, whose = "sends a copy, if it carries multicast", "a group that is joined here"
+        elif destination not in self._mine:
+            sends = "sends a copy, if enable_broadcast is on there"
+            whose = "a broadcast that this node hears"
         return [
             Step(True, f"{name} {sends}: {source} is its own"),
             Step(True, f"{name} is {self._link(sender)}"),
@@ -196,6 +201,9 @@ class Explainer:
         if self._table.is_broadcast(destination.packed):
             off = "broadcast is off here (networking/ipv4/enable_broadcast)"
             return Step(False, f"{off}: if {sender} sends a copy, it is dropped ({reason})")
+        if destination.is_multicast:
+            why = self._group_refused(destination)
+            return Step(False, f"{why}: if {sender} sends a copy, it is dropped ({reason})")
         text = f"{destination} is not an address of this node: ask {sender} where it sends that"
         return Step(False, f"{text}. If it came here it would be dropped ({reason})")
 
@@ -203,7 +211,7 @@ class Explainer:
         """Why a packet that this host sends is not carried."""
         match reason:
             case DropReason.MULTICAST:
-                return Step(False, f"multicast is not carried ({reason})")
+                return Step(False, f"{self._group_unsent(destination)} ({reason})")
             case DropReason.BROADCAST if self._table.allows_broadcast:
                 return Step(False, f"{destination} is a broadcast, and nobody hears it ({reason})")
             case DropReason.BROADCAST:
@@ -229,6 +237,28 @@ class Explainer:
             return _UNREACHABLE
         return "It gets no answer, since this node has not been in its mesh for a second yet"
 
+    def _carries_groups(self, destination: Address) -> bool:
+        return destination.version in self._table.groups.versions
+
+    def _group_refused(self, destination: Address) -> str:
+        """Why a packet to a group is not for this node."""
+        if not self._carries_groups(destination):
+            return f"multicast is off here (networking/ipv{destination.version}/enable_multicast)"
+        if scope.is_link_local(destination.packed):
+            return (
+                f"{destination} is heard in one local subnet only, and only if a program here has "
+                "joined it on the tun"
+            )
+        return f"no program here has joined {destination} on the tun"
+
+    def _group_unsent(self, destination: Address) -> str:
+        """Why a packet to a group goes to no other node."""
+        if not self._carries_groups(destination):
+            return f"multicast is off here: networking/ipv{destination.version}/enable_multicast"
+        if scope.is_link_local(destination.packed):
+            return f"no linked node of the local subnet is in {destination}"
+        return f"no linked node is in {destination}"
+
     def _who(self, address: Address) -> str:
         """Which node has an address that is not routed, as far as is known."""
         for known in self._known_nodes:
@@ -240,6 +270,14 @@ class Explainer:
                     return f"{record.name} claims it, but another node holds it"
                 return f"{record.name} has it, and there is no link with {record.name}{_why(dial)}"
         return "No node that this one knows of has it"
+
+
+def _own_addresses(record: NodeRecord, has_link_local: bool) -> set[Address]:
+    """A node's addresses, and the link-local ones that are derived from them, if it has any."""
+    own: set[Address] = {each.ip for each in record.addresses}
+    if has_link_local:
+        own |= {link_local_of(each).ip for each in record.addresses if each.version == 6}
+    return own
 
 
 def _way(peer: PeerStatus) -> str:

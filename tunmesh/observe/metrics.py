@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from tunmesh.membership.agreement import View, have_other_networks
 from tunmesh.membership.name_conflicts import conflicts
+from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.node import Status
 from tunmesh.status.traffic import Histogram
 
@@ -77,6 +78,7 @@ class _NodeCollector(Collector):
         yield from self._mesh(status)
         yield from self._resources(status)
         yield from self._packets(status)
+        yield from self._multicast(status.multicast)
 
     def _links(self, status: Status) -> Iterator[Metric]:
         """The connections with other nodes."""
@@ -258,6 +260,27 @@ class _NodeCollector(Collector):
                 )
         if self._by_node:
             yield from self._nodes(status)
+
+    def _multicast(self, multicast: MulticastStatus | None) -> Iterator[Metric]:
+        """None: multicast is not carried, and there is nothing to count."""
+        joined: dict[tuple[str, ...], float] = {}
+        if multicast is not None:
+            joined = {("here",): multicast.joined, ("elsewhere",): multicast.elsewhere}
+        yield self._gauge(
+            "tunmesh_multicast_groups",
+            "Multicast groups, by who is in them: programs here, or linked nodes",
+            joined,
+            ("where",),
+        )
+        for name, text in (
+            ("packets", "Packets to groups that were sent to other nodes"),
+            ("copies", "Copies of these, one for each node that one went to"),
+            ("ignored", "Groups of peers that were ignored, as too many"),
+        ):
+            counts: dict[tuple[str, ...], float] = {}
+            if multicast is not None:
+                counts[()] = getattr(multicast, name)
+            yield self._counter(f"tunmesh_multicast_{name}", text, counts)
 
     def _nodes(self, status: Status) -> Iterator[Metric]:
         for field, text in _DIRECTIONS.items():

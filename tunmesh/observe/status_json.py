@@ -12,6 +12,7 @@ from typing import Any
 
 from tunmesh.observe.problems import problems, vanished
 from tunmesh.observe.samples import History, last
+from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.node import AutomaticAddress, NamesStatus, Status
 from tunmesh.status.peers import DialStatus, KnownNode, LostNode, PeerStatus, UdpStatus
 from tunmesh.status.traffic import Traffic
@@ -77,6 +78,7 @@ def report(status: Status, history: History, epoch: float) -> Json:
         "memory_budget": status.memory_budget,
         "certificate_expires": status.certificate_expiry,
         "names": _names(status.names),
+        "multicast": _multicast(status.multicast),
     }
 
 
@@ -89,6 +91,25 @@ def _names(names: NamesStatus | None) -> Json | None:
         "servers": list(names.servers),
         "queries": dict(names.queries),
         "in_flight": names.in_flight,
+    }
+
+
+def _multicast(multicast: MulticastStatus | None) -> Json | None:
+    if multicast is None:
+        return None
+    return {
+        "versions": list(multicast.versions),
+        "groups": [
+            {
+                "group": group.group,
+                "here": group.here,
+                "nodes": [{"name": name, "sources": sources} for name, sources in group.nodes],
+            }
+            for group in multicast.groups
+        ],
+        "packets": multicast.packets,
+        "copies": multicast.copies,
+        "ignored": multicast.ignored,
     }
 
 

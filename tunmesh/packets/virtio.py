@@ -29,7 +29,7 @@ GSO_TCPV4 = 1
 GSO_TCPV6 = 4
 GSO_UDP_L4 = 5
 _MIN_GSO_SIZE = 8  # TCP_MIN_GSO_SIZE
-_ICMP, _TCP = 1, 6
+_IGMP, _TCP = 2, 6  # below it are only ICMP and a number that no IPv4 packet has
 _TCP_HEADER = 20
 _TCP_CSUM_OFFSET = 16
 UDP = 17
@@ -42,14 +42,19 @@ MAX_SEGMENTS = 128  # for UDP: the most an application may request on Linux; 64 
 
 def read(frame: bytes | memoryview) -> tuple[bytes, bytes, bool]:
     """Source and destination address, raw: 4 or 16 bytes each; and whether the packet needs
-    inspection because it may be a fragment or an ICMP error (dataplane.inspection). The frame must
+    inspection because it may be a fragment, ICMP or IGMP (dataplane.inspection). The frame must
     be well formed."""
     # One slice: each access to a memoryview costs as much as this does.
     if frame[HEADER] < 0x50:
         head = bytes(frame[16:30])
-        return head[6:10], head[10:], head[3] == _ICMP or head[:2] not in UNFRAGMENTED
+        return head[6:10], head[10:], head[3] <= _IGMP or head[:2] not in UNFRAGMENTED
     head = bytes(frame[16:50])
     return head[2:18], head[18:], head[0] not in _TRANSPORTS
+
+
+def source_of(frame: bytes | memoryview) -> bytes:
+    """The source address, raw. The frame has at least a whole IP header."""
+    return bytes(frame[22:26] if frame[HEADER] < 0x50 else frame[18:34])
 
 
 def between(source: bytes, destination: bytes) -> bytes:

@@ -65,7 +65,14 @@ class Plan:
         from tunmesh.assigner.allowance import Device, Family  # most nodes have no helper
 
         families = (
-            Family(each.network, each.prefix or 0, each.broadcast, each.reserved, each.addresses)
+            Family(
+                each.network,
+                each.prefix or 0,
+                each.broadcast,
+                each.reserved,
+                each.addresses,
+                each.multicast,
+            )
             for each in self.overlays
         )
         return Device(tuple(families), self.mtu, self.queue)
@@ -81,6 +88,7 @@ class Plan:
                 family is ipv4 and ipv4.enable_broadcast,
                 networking.allow_overlap,
                 networking.dns_addresses,
+                family.enable_multicast,
             )
             for family in (ipv4, networking.ipv6)
             if family is not None
@@ -109,11 +117,12 @@ def _overlay(
     broadcast: bool,
     allowed: tuple[Network, ...],
     reserved: tuple[Address, ...],
+    multicast: bool,
 ) -> Overlay:
     ours = tuple(each for each in reserved if each.version == network.version)
     if isinstance(own, Automatic):
-        return Overlay(network, (), broadcast, allowed, own.prefix, ours)
-    return Overlay(network, own, broadcast, allowed, reserved=ours)
+        return Overlay(network, (), broadcast, allowed, own.prefix, ours, multicast)
+    return Overlay(network, own, broadcast, allowed, reserved=ours, multicast=multicast)
 
 
 def behind_of(networking: Networking) -> tuple[Overlay, ...]:

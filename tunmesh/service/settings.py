@@ -95,6 +95,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
             Accepted(route.network, route.via) for route in config.networking.accept_routes
         ),
         allow_overlap=config.networking.allow_overlap,
+        multicast=_multicast(config),
         bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
         startup_grace=timing.registrations.startup_grace,
         session_max_age=timing.auth.session_max_age,
@@ -152,3 +153,13 @@ def _timing(
 def _broadcasts(config: Config) -> bool:
     ipv4 = config.networking.ipv4
     return ipv4 is not None and ipv4.enable_broadcast
+
+
+def _multicast(config: Config) -> tuple[int, ...]:
+    """The IP versions whose multicast is carried."""
+    families = {4: config.networking.ipv4, 6: config.networking.ipv6}
+    return tuple(
+        version
+        for version, family in families.items()
+        if family is not None and family.enable_multicast
+    )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tunmesh.status.health import Check, Health, UrlReports
+from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.peers import DialStatus, LostNode, PeerStatus, UdpCounts
 from tunmesh.status.relays import CarriedStreams
 from tunmesh.status.traffic import Histogram, IcmpAnswers, NodeTraffic, Traffic
@@ -91,6 +92,7 @@ class Status:
     warnings: tuple[str, ...] = ()  # what is wrong in the mesh but does not make the node unready
     expected_nodes: int | None = None  # how many the mesh should have, this one included
     names: NamesStatus | None = None
+    multicast: MulticastStatus | None = None  # None: multicast is not carried
     url: UrlReports = field(default_factory=UrlReports)
     automatic: tuple[AutomaticAddress, ...] = ()  # none if all addresses are assigned
     address_moves: int = 0  # how often it had to give up one of those that it had

@@ -22,6 +22,7 @@ strangers. `‖` is concatenation, all integers are unsigned.
     refusal    R ‖ {"addresses": [address, …], "holder": name}  (JSON)
     offer      O ‖ index (4), not 0: of the datagrams that the sender takes over UDP
     stream     S ‖ …: about bytes that are carried for others, see wire.streams
+    interests  M ‖ number (8) ‖ flags (1) ‖ multicast groups: see wire.interests
     bye        B ‖ reason (a word from BYE_REASONS)
 
 Decoding raises nothing but PeerError("malformed").
@@ -38,7 +39,8 @@ from tunmesh.wire.sizes import (
 )
 
 HELLO, CHALLENGE, PROOF, DATA, PING, PONG = b"HCPDio"
-GOSSIP, INQUIRY, INTRODUCTION, UPDATE, TRIED, REFUSAL, OFFER, STREAM, BYE = b"GWNUTROSB"
+GOSSIP, INQUIRY, INTRODUCTION, UPDATE, TRIED, REFUSAL, OFFER, BYE = b"GWNUTROB"
+STREAM, INTERESTS = b"SM"
 
 LEAVING = "leaving"  # the node is shutting down: withdraw its addresses now
 REPLACED = "replaced"  # replaced by another link between the same two nodes

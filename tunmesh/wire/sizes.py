@@ -39,3 +39,5 @@ MAX_REVISION = (1 << 31) - 1
 # Of a tun, in bytes: what every IPv4 host must take (RFC 791), what Ethernet has, and the most that
 # the kernel allows.
 MIN_MTU, DEFAULT_MTU, MAX_MTU = 576, 1500, 65_521
+MAX_INTERESTS = 1 << 14  # bytes of one message about multicast groups: a fifth of a millisecond
+MAX_INTEREST_SOURCES = 64  # that are told of one group; who wants more is sent all

@@ -47,6 +47,12 @@ class Ipv4(Section):
         description="Carry broadcasts. 255.255.255.255 and the last address of the local subnet "
         "reach the nodes of that subnet, the last address of network_cidr all nodes.",
     )
+    enable_multicast: bool = Field(
+        default=False,
+        description="Carry multicast. A packet to a group goes to the nodes where a program has "
+        "joined that group on the tun, and to no others; 224.0.0.0/24 only within the local "
+        "subnet.",
+    )
 
 
 class Ipv6(Section):
@@ -63,6 +69,12 @@ class Ipv6(Section):
         "them, and sends from the first.",
         examples=["fd77:0:0:1::2/64"],
         json_schema_extra=RELOADED_BY_HELPER,
+    )
+    enable_multicast: bool = Field(
+        default=False,
+        description="Carry multicast. A packet to a group goes to the nodes where a program has "
+        "joined that group on the tun, and to no others; link-local groups (ff02::/16) only within "
+        "the local subnet. The tun gets a link-local address.",
     )
 
 
