@@ -16,9 +16,9 @@ from prometheus_client.registry import Collector
 
 from tunmesh.membership.agreement import View, have_other_networks
 from tunmesh.membership.name_conflicts import conflicts
+from tunmesh.observe.labelled_metrics import LabelledMetrics
 from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.node import Status
-from tunmesh.status.traffic import Histogram
 
 _DIRECTIONS = {
     "rx_packets": "Packets received from the mesh",
@@ -37,12 +37,12 @@ def exposition(
     return lambda: generate_latest(registry)
 
 
-class _NodeCollector(Collector):
+class _NodeCollector(LabelledMetrics, Collector):
     def __init__(
         self, status: Callable[[], Status], base_labels: Mapping[str, str], by_node: bool
     ) -> None:
+        super().__init__(base_labels)
         self._status = status
-        self._base_labels = dict(base_labels)
         self._by_node = by_node
 
     def describe(self) -> Sequence[Metric]:
@@ -302,54 +302,3 @@ class _NodeCollector(Collector):
             {(name,): node.latency for name, node in status.nodes.items()},
             ("node",),
         )
-
-    def _gauge(
-        self,
-        name: str,
-        text: str,
-        samples: Mapping[tuple[str, ...], float],
-        labels: tuple[str, ...] = (),
-    ) -> Metric:
-        return self._fill(Metric(name, text, "gauge"), name, samples, labels)
-
-    def _counter(
-        self,
-        name: str,
-        text: str,
-        samples: Mapping[tuple[str, ...], float],
-        labels: tuple[str, ...] = (),
-    ) -> Metric:
-        return self._fill(Metric(name, text, "counter"), f"{name}_total", samples, labels)
-
-    def _fill(
-        self,
-        metric: Metric,
-        sample: str,
-        samples: Mapping[tuple[str, ...], float],
-        labels: tuple[str, ...],
-    ) -> Metric:
-        """Add samples, each by the values of the metric's own labels."""
-        for values, value in samples.items():
-            metric.add_sample(sample, self._labels(labels, values), value)
-        return metric
-
-    def _histogram(
-        self,
-        name: str,
-        text: str,
-        samples: Mapping[tuple[str, ...], Histogram],
-        labels: tuple[str, ...] = (),
-    ) -> Metric:
-        metric = Metric(name, text, "histogram")
-        for values, histogram in samples.items():
-            own = self._labels(labels, values)
-            buckets = histogram.cumulative()
-            for bound, count in buckets:
-                metric.add_sample(f"{name}_bucket", {**own, "le": bound}, count)
-            metric.add_sample(f"{name}_count", own, buckets[-1][1])
-            metric.add_sample(f"{name}_sum", own, histogram.sum)
-        return metric
-
-    def _labels(self, names: Sequence[str], values: Sequence[str]) -> dict[str, str]:
-        """The base labels and the metric's own, which win if both have a name."""
-        return {**self._base_labels, **dict(zip(names, values, strict=True))}
