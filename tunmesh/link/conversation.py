@@ -116,8 +116,8 @@ class Conversation:
 
     # --- what this end says ---
 
-    def tell(self, gossip: Gossip) -> None:
-        self._sender.write(gossip.encode())
+    def tell(self, news: Gossip | Interests) -> None:
+        self._sender.write(news.encode())
 
     def ask(self, ids: Sequence[str]) -> None:
         """Ask who these nodes are."""
@@ -141,11 +141,6 @@ class Conversation:
 
     def refuse(self, refusal: Refusal) -> None:
         self._sender.write(refusal.encode())
-
-    def tell_interests(self, messages: Iterable[bytes]) -> None:
-        """Say which multicast groups this end wants packets of (wire.interests)."""
-        for message in messages:
-            self._sender.write(message)
 
     def offer(self, index: int) -> None:
         """Say that this end takes packets over UDP as well, under this index."""

@@ -10,7 +10,7 @@ Everything is told on each link that comes up or comes to be used, and then what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from ipaddress import ip_address
 
@@ -128,9 +128,9 @@ class Multicast:
     def _tell_changes(self) -> None:
         changed = self._own.changes()
         if changed:
-            messages = self._messages(changed, is_full=False)
-            for peer in self._linked:
-                peer.link.conversation.tell_interests(messages)
+            for message in self._messages(changed, is_full=False):
+                for peer in self._linked:
+                    peer.link.conversation.tell(message)
 
     def link_up(self, peer: LinkedNode, link: Link) -> None:
         """A link with this peer has come up."""
@@ -142,15 +142,13 @@ class Multicast:
     def link_used(self, link: Link) -> None:
         """A link is used from now on: what was told by another one may be lost."""
         if self.versions:
-            link.conversation.tell_interests(self._messages(self._own, is_full=True))
+            for message in self._messages(self._own, is_full=True):
+                link.conversation.tell(message)
 
-    def _messages(self, interests: Iterable[Interest], is_full: bool) -> list[bytes]:
-        messages: list[bytes] = []
-        for part in parts(interests):
+    def _messages(self, interests: Iterable[Interest], is_full: bool) -> Iterator[Interests]:
+        for at, part in enumerate(parts(interests)):
             self._number += 1
-            message = Interests(self._number, is_full and not messages, self.versions, part)
-            messages.append(message.encode())
-        return messages
+            yield Interests(self._number, is_full and not at, self.versions, part)
 
     def _heard(self, peer: LinkedNode, source: str, said: Interests) -> None:
         """A peer has said this, on a link from this source."""
