@@ -164,6 +164,30 @@ class ValidFiles(Case):
             for name in path:
                 place = place["local" if name == "NAME" else name]
 
+    def test_several_addresses(self) -> None:
+        """A node may have several addresses of a family. What is shown can be loaded again."""
+        text = MINIMAL.replace("10.77.1.2/24", "[10.77.1.2/24, 10.77.9.1/32]")
+        networking = self.load(text).networking
+        assert networking.ipv4 is not None
+        own = (IPv4Interface("10.77.1.2/24"), IPv4Interface("10.77.9.1/32"))
+        self.assertEqual(networking.ipv4.node_address_cidr, own)
+        shown = dump(self.load(text))["tun_mesh"]["networking"]["ipv4"]["node_address_cidr"]
+        self.assertEqual(shown, ["10.77.1.2/24", "10.77.9.1/32"])
+        self.assertFalse(networking.has_helper)
+
+    def test_device(self) -> None:
+        """The device has an MTU of 1500 and no helper process unless the config says so, or the
+        node chooses an address."""
+        networking = self.load(MINIMAL).networking
+        self.assertEqual((networking.mtu, networking.txqueuelen), (1500, None))
+        for old, new, mtu, queue in (
+            ("10.77.1.2/24", "auto", 1500, None),
+            ("  networking:", "  networking:\n    device_helper: true\n    mtu: 9000", 9000, None),
+        ):
+            networking = self.load(MINIMAL.replace(old, new)).networking
+            self.assertEqual((networking.mtu, networking.txqueuelen), (mtu, queue))
+            self.assertTrue(networking.has_helper)
+
     def test_monitoring_address(self) -> None:
         """Monitoring may have its own address, of either family."""
         for text, address, port in (

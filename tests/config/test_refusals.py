@@ -486,6 +486,56 @@ class InvalidFiles(Case):
         }.items():
             self.refused("10.77.1.2/24", value, f'{key} {text}, not "{value}"')
 
+    def test_list_of_addresses(self) -> None:
+        """A list has different assigned addresses, each of which would do alone, and not too
+        many."""
+        key = "18: tun_mesh/networking/ipv4/node_address_cidr: must be"
+        for value, text in {
+            "[]": "one address or more, not an empty list",
+            "[10.77.1.2/24, 10.77.1.2/16]": "different addresses, and 10.77.1.2 is there twice",
+            "[10.77.1.2/24, auto]": (
+                "a list of assigned addresses, or auto alone: an automatic address cannot be one "
+                "of several"
+            ),
+            "[10.77.1.2/24, 10.78.1.2/24]": (
+                'an address inside network_cidr 10.77.0.0/16, not "10.78.1.2/24"'
+            ),
+            "[10.77.1.2/24, 10.77.1.3]": (
+                'an IPv4 address such as 10.77.0.1/24, with its prefix, not "10.77.1.3"'
+            ),
+        }.items():
+            self.refused("10.77.1.2/24", value, f"{key} {text}")
+        nine = ", ".join(f"10.77.1.{n}/24" for n in range(1, 10))
+        (line,) = self.refusal(MINIMAL.replace("10.77.1.2/24", f"[{nine}]"))
+        self.assertIn(
+            "networking: must have at most 8 addresses in node_address_cidr, of both families "
+            "together, not 9",
+            line,
+        )
+
+    def test_mtu(self) -> None:
+        """An MTU is one that the kernel and both families can have."""
+        for value, text in {
+            "575": 'must be 576 or more, not "575"',
+            "65522": 'must be 65521 or less, not "65522"',
+            "big": 'must be a whole number, not "big"',
+        }.items():
+            (line,) = self.refusal(
+                MINIMAL.replace("  networking:", f"  networking:\n    mtu: {value}")
+            )
+            self.assertIn(f"networking/mtu: {text}", line)
+        (line,) = self.refusal(ORIGINAL.replace("  networking:", "  networking:\n    mtu: 1279"))
+        self.assertIn(
+            "networking: must have an mtu of 1280 or more, not 1279, or no ipv6: the kernel takes "
+            "IPv6 away from a device whose MTU is below 1280",
+            line,
+        )
+        for value, text in {"0": "1 or more", "10001": "10000 or less"}.items():
+            (line,) = self.refusal(
+                MINIMAL.replace("  networking:", f"  networking:\n    txqueuelen: {value}")
+            )
+            self.assertIn(f'networking/txqueuelen: must be {text}, not "{value}"', line)
+
     def test_automatic_prefix(self) -> None:
         """The local subnet of an automatic address is in the network, and has room for hosts."""
         key = "18: tun_mesh/networking/ipv4/node_address_cidr: must be"

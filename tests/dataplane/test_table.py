@@ -347,6 +347,23 @@ class Readdress(unittest.SynchronousTestCase):
         self.assertEqual(self.out("10.77.255.255"), {ALICE})
         self.assertFalse(self.table.is_local([ip_interface("10.77.3.2/24")]))
 
+    def test_several_subnets(self) -> None:
+        """A node with addresses in several subnets reaches in each those that are there, and all of
+        them by 255.255.255.255; a peer need be in one of them only to be near."""
+        self.table.readdress([ip_interface(each) for each in ("10.77.0.1/24", "10.77.3.1/24")])
+        self.assertEqual(self.out("10.77.0.255"), {ALICE})
+        self.assertEqual(self.out("10.77.3.255"), {BOB})
+        self.assertEqual(self.out("255.255.255.255"), {ALICE, BOB})
+        self.assertEqual(self.out("10.77.255.255"), {ALICE, BOB})
+        self.assertTrue(self.table.is_local([ip_interface("10.77.3.2/24")]))
+        self.assertTrue(
+            self.table.is_local([ip_interface("10.77.9.2/24"), ip_interface("10.77.0.9/24")])
+        )
+        self.assertFalse(self.table.is_local([ip_interface("10.77.9.2/24")]))
+        self.assertFalse(self.table.is_local([]))
+        self.table.readdress([ip_interface(each) for each in ("10.77.2.1/24", "10.77.3.1/23")])
+        self.assertEqual(self.out("10.77.3.255"), {BOB})
+
     def test_errors_about_packets(self) -> None:
         """ICMP errors are believed if they are about packets of an address that is ours now."""
         self.table.readdress(OWN)

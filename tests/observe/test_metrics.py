@@ -45,6 +45,8 @@ ALWAYS = {
     "tunmesh_nodes_lost": ("gauge", set()),
     "tunmesh_addresses_refused": ("gauge", set()),
     "tunmesh_device_complaints": ("gauge", set()),
+    "tunmesh_device_mtu_bytes": ("gauge", set()),
+    "tunmesh_device_restored_total": ("counter", set()),
     "tunmesh_network_mismatches": ("gauge", set()),
     "tunmesh_name_conflicts": ("gauge", set()),
     "tunmesh_url_conflicts": ("gauge", set()),

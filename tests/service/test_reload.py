@@ -183,6 +183,46 @@ class HangUp(ReloadCase):
         )
         self.assertEqual(self.applied[0].config.logging.level, "debug")
 
+    def test_device_without_helper(self) -> None:
+        """A node without a helper process says that MTU and addresses need a restart."""
+        self.config("networking:", "networking:\n    mtu: 9000")
+        self.config("10.77.1.2/24", "[10.77.1.2/24, 10.77.1.9/24]")
+        self.reloader.hang_up()
+        keys = "tun_mesh/networking/mtu, tun_mesh/networking/ipv4/node_address_cidr"
+        self.assertEqual(self.texts(), [f"changed, but takes effect at the next start: {keys}"])
+        self.assertEqual(self.applied, [])
+
+    def test_device(self) -> None:
+        """With a helper process they are followed, but not into another network, nor to or from
+        an automatic address."""
+        self.config("networking:", "networking:\n    device_helper: true")
+        self.reloader.stop()
+        self.begin()
+        self.config("10.77.1.2/24", "[10.77.1.2/24, 10.77.1.9/24]")
+        self.config("device_helper: true", "device_helper: true\n    mtu: 9000")
+        self.config("mtu: 9000", "mtu: 9000\n    txqueuelen: 2000")
+        self.reloader.hang_up()
+        self.assertEqual(
+            self.texts(),
+            [
+                "reloaded: mtu (9000); txqueuelen (2000); "
+                "node_address_cidr (10.77.1.2/24, 10.77.1.9/24)"
+            ],
+        )
+        device = self.applied[-1].reloadable.device
+        self.assertEqual((device.mtu, device.queue, len(device.addresses)), (9000, 2000, 2))
+        self.config("10.77.0.0/16", "10.77.0.0/20")
+        self.config("[10.77.1.2/24, 10.77.1.9/24]", "10.77.2.2/24")
+        self.config("mtu: 9000", "mtu: 1400")
+        self.reloader.hang_up()
+        kept = self.applied[-1].reloadable.device
+        self.assertEqual((kept.mtu, kept.queue), (1400, 2000))
+        self.assertEqual([str(each) for each in kept.addresses], ["10.77.1.2/24"])
+        self.config("10.77.0.0/20", "10.77.0.0/16")
+        self.config("10.77.2.2/24", "auto")
+        self.reloader.hang_up()
+        self.assertIn("networking/ipv4/node_address_cidr", self.texts()[-1])
+
     def test_nothing_new(self) -> None:
         """That nothing has changed is logged too."""
         self.reloader.hang_up()

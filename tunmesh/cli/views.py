@@ -35,6 +35,8 @@ def status(tree: Json, wide: bool = False, columns: int | None = None) -> Iterat
     names = tree["names"]
     if names is not None:
         yield _broken(_answered(names, node["groups"]), columns)
+    if wide:
+        yield _device(tree["device"])
     for problem in tree["problems"]:
         yield click.style("! ", fg="yellow") + _broken(problem, columns)
     if len(tree["links_by_key"]) > 1:
@@ -83,6 +85,12 @@ def _answered(names: Json, groups: Sequence[str]) -> str:
         + (f"; groups: {', '.join(groups)}" if groups else "")
         + (f"; queries: {', '.join(counts)}" if counts else "")
     )
+
+
+def _device(device: Json) -> str:
+    queue = f", txqueuelen {device['txqueuelen']}" if device["txqueuelen"] else ""
+    helper = f", put right {device['restored']} times by its helper" if device["helper"] else ""
+    return f"{device['name']}: MTU {device['mtu']}{queue}{helper}"
 
 
 def _broken(text: str, columns: int | None) -> str:

@@ -9,9 +9,9 @@ matched when there is no route to an address; if one gateway leads there, it is 
 dict like the holder of an address, so that further packets are routed as fast. The entries are
 removed when anything changes that they follow from.
 
-If broadcast is allowed (IPv4 only), three destinations lead to many peers: 255.255.255.255 and the
-local subnet's broadcast address to those in the local subnet, the mesh's broadcast address to all.
-If multicast is carried, a group leads to those who want its packets (dataplane.groups). Both are
+If broadcast is allowed (IPv4 only), three destinations lead to many peers: 255.255.255.255 to those
+in the local subnets, a local subnet's broadcast address to those in it, the mesh's to all. If
+multicast is carried, a group leads to those who want its packets (dataplane.groups). Both are
 looked up only when there is no route.
 
 With IPv6 multicast a node also has a link-local address, derived from each of its addresses
@@ -31,6 +31,7 @@ from typing import Generic, TypeVar
 
 from tunmesh.addresses import (
     LINK_LOCAL,
+    Address,
     Interface,
     Network,
     has_broadcast,
@@ -82,7 +83,7 @@ class Table(Generic[P]):
         self._subnets = [address.network for address in own]
         local, mesh = _broadcasts(self._subnets, self._networks)
         self._local_broadcasts, self._mesh_broadcasts = local, mesh
-        self._broadcasts = local | mesh
+        self._broadcasts = local.keys() | mesh
         # The recipients of each broadcast address; none if broadcast is not allowed.
         self._recipients: dict[bytes, dict[P, None]] = (
             {address: {} for address in self._broadcasts}
@@ -105,13 +106,15 @@ class Table(Generic[P]):
             self._usable = {k: peer for k, peer in self._routes.items() if len(k) not in self._mute}
 
     def is_local(self, addresses: Iterable[Interface]) -> bool:
-        """Whether a node with these addresses is in this node's local subnet, in every address
+        """Whether a node with these addresses is in a local subnet of this node, in every address
         family that both have."""
+        theirs: dict[int, list[Address]] = {subnet.version: [] for subnet in self._subnets}
+        for address in addresses:
+            theirs.get(address.version, []).append(address.ip)
         near = [
-            address.ip in subnet
-            for address in addresses
-            for subnet in self._subnets
-            if address.version == subnet.version
+            any(ip in subnet for ip in ips for subnet in self._subnets)
+            for ips in theirs.values()
+            if ips
         ]
         return bool(near) and all(near)
 
@@ -129,10 +132,12 @@ class Table(Generic[P]):
             self._renew()
 
     def _receives(self, peer: P, addresses: Iterable[Interface]) -> None:
-        addressed = self._mesh_broadcasts
+        addresses, addressed = tuple(addresses), set(self._mesh_broadcasts)
         if self.is_local(addresses):
             self._near.add(peer)
-            addressed = addressed | self._local_broadcasts
+            for key, subnet in self._local_broadcasts.items():
+                if subnet is None or any(address.ip in subnet for address in addresses):
+                    addressed.add(key)
         for address in addressed & self._recipients.keys():
             self._recipients[address][peer] = None
 
@@ -301,8 +306,12 @@ class Table(Generic[P]):
 
 def _broadcasts(
     subnets: Iterable[Network], networks: Iterable[Network]
-) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    """The broadcast addresses of the local subnet, and those of the mesh."""
+) -> tuple[dict[bytes, Network | None], frozenset[bytes]]:
+    """The broadcast addresses of the local subnets, each with its subnet (None: all of them), and
+    those of the mesh. Of two subnets with the same one it is the larger subnet's."""
     mesh = {network.broadcast_address.packed for network in networks if has_broadcast(network)}
-    local = {subnet.broadcast_address.packed for subnet in subnets if has_broadcast(subnet)}
-    return frozenset((local | {_IPV4_ALL}) - mesh), frozenset(mesh)
+    local: dict[bytes, Network | None] = {_IPV4_ALL: None}
+    for subnet in sorted(subnets, key=lambda subnet: -subnet.prefixlen):
+        if has_broadcast(subnet):
+            local[subnet.broadcast_address.packed] = subnet
+    return {key: subnet for key, subnet in local.items() if key not in mesh}, frozenset(mesh)

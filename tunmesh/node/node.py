@@ -26,6 +26,7 @@ from tunmesh.names.resolution import Resolution
 from tunmesh.node import snapshot
 from tunmesh.node.links import Links
 from tunmesh.node.own.addresses import OwnAddresses
+from tunmesh.node.own.device import OwnDevice
 from tunmesh.node.own.names import Names
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
@@ -67,6 +68,7 @@ class Node:
         self._addresses = OwnAddresses(
             parts, self._links.dials, self._changed, self._links.readdressed, failed
         )
+        self._device = OwnDevice(parts, self._addresses, self._changed)
         self._readiness = Readiness(parts, self._links.dials, self._addresses, self._story)
         self._names = Names(parts, self._addresses, self._readiness.has_joined)
         parts.multicast.connect(parts.forwarder)
@@ -124,6 +126,7 @@ class Node:
         self._parts.me.use_groups(new.node_groups)
         self._parts.table.gateways.advertise(new.advertise)
         self._parts.me.use_routes(new.advertise)
+        self._device.use(new.device)
 
     def stop(self) -> Deferred[None]:
         """Leave the mesh: say bye to every peer, then close everything. Fires when that is done."""
@@ -159,6 +162,7 @@ class Node:
     def _device_changed(self) -> None:
         self._story.device_changed(self._parts.host.tun.name, self._parts.host.watch.found.all)
         self._readiness.update()
+        self._device.update()
 
     def _host_addresses_changed(self, came: Collection[Address], gone: Collection[Address]) -> None:
         self._links.noticing.addresses_changed(came, gone)
@@ -221,6 +225,7 @@ class Node:
             self._names,
             self._addresses,
             self._answers,
+            self._device,
         )
 
     def known_nodes(self, crowd: float = math.inf) -> tuple[KnownNode, ...]:

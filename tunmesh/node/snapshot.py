@@ -9,10 +9,11 @@ from tunmesh.dataplane.answers import Answers
 from tunmesh.membership.roster import Roster
 from tunmesh.node.links import Links
 from tunmesh.node.own.addresses import OwnAddresses
+from tunmesh.node.own.device import OwnDevice
 from tunmesh.node.own.names import Names
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
-from tunmesh.status.node import DeviceStatus, Status
+from tunmesh.status.node import Status
 from tunmesh.status.peers import KnownNode, key_labels
 from tunmesh.status.traffic import PeerSample, Sample, Traffic
 
@@ -28,9 +29,10 @@ def status(
     names: Names,
     addresses: OwnAddresses,
     answers: Answers,
+    device: OwnDevice,
 ) -> Status:
     """Everything there is to know about the node now."""
-    tun, watch, dials = parts.host.tun, parts.host.watch, links.dials
+    tun, dials = parts.host.tun, links.dials
     keys = links.connector.keys
     health = readiness.health()
     return Status(
@@ -47,7 +49,7 @@ def status(
         nodes=parts.peers.by_name(),
         links=links.connector.states(),
         nodes_known=parts.roster.nodes_known,
-        device=DeviceStatus(tun.name, tuple(map(str, parts.settings.routed)), watch.found.all),
+        device=device.status(),
         tun=Traffic(tun.rx_packets, tun.rx_bytes, tun.tx_packets, tun.tx_bytes),
         link=parts.peers.traffic(),
         dropped=dict(parts.forwarder.dropped),

@@ -110,7 +110,9 @@ class Explainer:
         (peer,) = peers
         return [
             Step(
-                True, f"the kernel routes {destination} into the tun: it is in the mesh's network"
+                True,
+                f"the kernel routes {destination} into the tun (MTU {self._status.device.mtu}): it "
+                "is in the mesh's network",
             ),
             Step(True, f"{destination} belongs to {peer.record.name}, {self._link(peer)}"),
             Step(True, f"packets to {peer.record.name} go {_way(peer)}"),

@@ -222,6 +222,14 @@ class _NodeCollector(LabelledMetrics, Collector):
             {(): len(status.device.complaints)},
         )
         yield self._gauge(
+            "tunmesh_device_mtu_bytes", "The MTU of the tun, as configured", {(): status.device.mtu}
+        )
+        yield self._counter(
+            "tunmesh_device_restored",
+            "How often the helper process has put back what others took from the tun",
+            {(): status.device.restored},
+        )
+        yield self._gauge(
             "tunmesh_buffered_bytes",
             "Bytes that wait for peers, or have arrived from them in part",
             {(): status.buffered_bytes},

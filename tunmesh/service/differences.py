@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.node.settings import DeviceSettings
 from tunmesh.service.load import LoadedConfig
 
 if TYPE_CHECKING:
@@ -35,8 +36,18 @@ def differences(old: LoadedConfig, new: LoadedConfig) -> Iterator[str]:
         yield f"advertise ({', '.join(map(str, after.advertise)) or 'none'})"
     if before.expected_nodes != after.expected_nodes:
         yield f"expected_nodes ({after.expected_nodes or 'none'})"
+    yield from _device(before.device, after.device)
     if old.config.logging != new.config.logging:
         yield f"logging ({', '.join(_logging(new.config.logging))})"
+
+
+def _device(before: DeviceSettings, after: DeviceSettings) -> Iterator[str]:
+    if before.mtu != after.mtu:
+        yield f"mtu ({after.mtu})"
+    if before.queue != after.queue:
+        yield f"txqueuelen ({after.queue or 'as it was'})"
+    if before.addresses != after.addresses:
+        yield f"node_address_cidr ({', '.join(map(str, after.addresses))})"
 
 
 def _secrets(before: Sequence[Key], after: Sequence[Key]) -> Iterator[str]:

@@ -8,12 +8,14 @@ import pickle
 import random
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunmesh.addresses import Network
+from tunmesh.config.values import Automatic
 from tunmesh.errors import OperatorError
 from tunmesh.host import access, heap
 from tunmesh.host.helper_process import run_in_child
@@ -40,10 +42,30 @@ class LoadedConfig:
     reloadable: Reloadable
     doubts: tuple[str, ...] = ()  # what is worth a warning, each as one line
 
+    def followed_by(self, new: LoadedConfig) -> LoadedConfig:
+        """The new config as far as a node that started with this one can follow what it says of the
+        device: not without a helper process, nor to addresses in other networks or families."""
+        first, device = self.config.networking, self.reloadable.device
+        if first.has_helper:
+            same = _places(self.config) == _places(new.config)
+            addresses = new.reloadable.device.addresses if same else device.addresses
+            device = replace(new.reloadable.device, addresses=addresses)
+        return replace(new, reloadable=replace(new.reloadable, device=device))
+
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the config names."""
         return self.config.clustering.auth.files + self.config.control_api.ssl.files
+
+
+def _places(config: Config) -> list[tuple[Network, bool]]:
+    """Where the addresses of a node are: the networks, and whether it chooses one there itself."""
+    families = (config.networking.ipv4, config.networking.ipv6)
+    return [
+        (each.network_cidr, isinstance(each.node_address_cidr, Automatic))
+        for each in families
+        if each is not None
+    ]
 
 
 def load(path: Path) -> LoadedConfig:

@@ -140,7 +140,7 @@ class Reloader:
         try:
             from tunmesh.config.changes import fixed_changes
 
-            new = self._load()
+            new = self._first.followed_by(self._load())
         except OperatorError as error:
             return _Found(state, why=tuple(error.lines()), hint=_locked(self.files).hint)
         except ImportError as error:

@@ -25,6 +25,10 @@ class DeviceStatus:
     name: str
     networks: tuple[str, ...]  # that are routed to it
     complaints: tuple[str, ...] = ()  # what others took from it, or what takes its packets
+    mtu: int = 1500  # as configured
+    queue: int = 0  # its txqueuelen; 0: the kernel's
+    has_helper: bool = False  # a process that puts back what others take
+    restored: int = 0  # how often that was done
 
 
 @dataclass(frozen=True, slots=True)

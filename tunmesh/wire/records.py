@@ -52,9 +52,9 @@ def split_url(url: str) -> tuple[str, int]:
 class NodeRecord:
     """A node's description of itself, signed as a whole (auth.signing) except for `settled`.
 
-    A node may sign another *revision* of it while it lives. Only its addresses of the families that
-    it chooses itself, its floating addresses, URL, groups, MTU and routes may change
-    (`may_become`). Of two revisions the higher one holds.
+    A node may sign another *revision* of it while it lives. Only its addresses, its floating
+    addresses, URL, groups, MTU and routes may change (`may_become`). Of two revisions the higher
+    one holds.
     """
 
     id: str  # 16 bytes in hexadecimal, from its public key, new at every start: auth.node_key
@@ -96,11 +96,7 @@ class NodeRecord:
             floating=self.floating,
             mtu=self.mtu,
         )
-        return (
-            other.revision > self.revision
-            and changed == self
-            and self.static_addresses == other.static_addresses
-        )
+        return other.revision > self.revision and changed == self
 
     @property
     def held(self) -> frozenset[Address]:

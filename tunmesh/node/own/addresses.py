@@ -79,20 +79,31 @@ class OwnAddresses:
         if self._machines:
             self._parts.timers.call_within("addresses", GATHER, self._update)
 
+    def use_static(self, addresses: tuple[Interface, ...]) -> None:
+        """The operator has assigned these addresses now, and the tun has them."""
+        chosen = [each for each in self._used if each not in self._static]
+        self._static = addresses
+        self._claim()
+        self._use(chosen)
+        self._parts.host.watch.expect((*self._static, *self._on_device))
+        self._changed()
+
     def _update(self) -> None:
         with bugs.logged(WHAT):
             self._look()
 
+    def _claim(self) -> None:
+        chosen = (machine.interface for machine in self._machines)
+        wanted = [*self._static, *(each for each in chosen if each is not None)]
+        self._parts.me.use_addresses(tuple(sorted(wanted, key=lambda each: each.version)))
+
     def _look(self) -> None:
-        me = self._parts.me
         standings = [self._standing(machine) for machine in self._machines]
         facts = self._facts(is_contested=any(each.objectors for each in standings))
         steps: list[Step] = []
         for machine, found in zip(self._machines, standings, strict=True):
             steps += machine.update(facts, found)
-        chosen = [machine.interface for machine in self._machines]
-        wanted = [*self._static, *(each for each in chosen if each is not None)]
-        me.use_addresses(tuple(sorted(wanted, key=lambda each: each.version)))
+        self._claim()
         for step in steps:
             self._moves += step.change is Change.LOST
             self._story.step(step, self._machine_of(step))
