@@ -137,7 +137,7 @@ class Rules(unittest.SynchronousTestCase):
     def test_arguments(self) -> None:
         """What the helper is told on its command line is what it was told."""
         for families in (FAMILIES, (STATIC,), (STATIC, FAMILIES[1])):
-            device = Device(families, 9000, 2000)
+            device = Device(families, 9000, 2000, (ip_network("192.0.2.0/24"), NET6))
             self.assertEqual(Device.parse(*device.arguments), device)
 
     @settings(max_examples=300, deadline=None)

@@ -103,6 +103,8 @@ class Reloaded(Case):
         self.reload(mtu=9000, queue=2000)
         self.assertEqual((self.a.assigner.mtu, self.a.assigner.queue), (9000, 2000))
         self.assertEqual(self.a.watch.expected_mtu, 9000)
+        self.assertEqual(self.a.node.record.mtu, 9000)
+        self.mesh.until(lambda: self.b.status.peers[0].record.mtu == 9000, 5)
         device = self.a.status.device
         self.assertEqual((device.mtu, device.queue, device.has_helper), (9000, 2000, True))
 

@@ -63,15 +63,18 @@ class Device(NamedTuple):
     families: tuple[Family, ...]
     mtu: int = 1500
     queue: int = 0  # its txqueuelen; 0: the kernel's
+    behind: tuple[Network, ...] = ()  # networks outside the mesh that are routed to it as well
 
     @classmethod
-    def parse(cls, mtu: str, queue: str, *families: str) -> Device:
+    def parse(cls, mtu: str, queue: str, behind: str, *families: str) -> Device:
         """The reverse of `arguments`."""
-        return cls(tuple(map(Family.parse, families)), int(mtu), int(queue))
+        networks = tuple(map(ip_network, behind.split()))
+        return cls(tuple(map(Family.parse, families)), int(mtu), int(queue), networks)
 
     @property
     def arguments(self) -> list[str]:
-        return [str(self.mtu), str(self.queue), *map(str, self.families)]
+        behind = " ".join(map(str, self.behind))
+        return [str(self.mtu), str(self.queue), behind, *map(str, self.families)]
 
 
 class Allowance:
@@ -80,7 +83,7 @@ class Allowance:
 
     def __init__(self, device: Device) -> None:
         self._families = {family.network.version: family for family in device.families}
-        self.mtu, self.queue = device.mtu, device.queue
+        self.mtu, self.queue, self.behind = device.mtu, device.queue, device.behind
         self.held = [address for family in device.families for address in family.addresses]
 
     @property

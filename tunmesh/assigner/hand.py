@@ -52,15 +52,18 @@ class Hand:
             self._mtu = asked.mtu or allowance.mtu
             for family in allowance.families:
                 self._put(family, allowance.of_version(family.network.version))
+            self._put_behind()
             return
-        held = [each for each in allowance.of_version(own.version) if each != own]
-        if asked.what == PUT:
-            held.append(own)
-        else:
+        held = allowance.of_version(own.version)
+        if asked.what != PUT:
+            held.remove(own)
             self._take_off(own)
             if allowance.family_of(own).has_link_local:
                 self._take_off(link_local_of(own))
+        elif own not in held:
+            held.append(own)
         self._put(allowance.family_of(own), held)
+        self._put_behind()
 
     def _put(self, family: Family, held: Sequence[Interface]) -> None:
         """Let the device have these addresses of a family, and their routes."""
@@ -80,6 +83,12 @@ class Hand:
             self._change(changes.put_route(self._next(), index, network, self._mtu, source))
         for own in held:
             self._await_usable(own)
+
+    def _put_behind(self) -> None:
+        """The kernel chooses the source of what is sent there: of a route that named an address, it
+        would remove the route with the address."""
+        for network in self._allowance.behind:
+            self._change(changes.put_route(self._next(), self._index, network, self._mtu))
 
     def _take_off(self, own: Interface) -> None:
         try:

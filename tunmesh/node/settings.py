@@ -67,7 +67,6 @@ class Settings:
     auto_port: int | None = None
     reserved: tuple[Address, ...] = ()  # of the networks, which no node may have
     enable_broadcast: bool = False
-    mtu: int = 1500  # of the tun, at the start
     accept_routes: tuple[Accepted, ...] = ()  # networks outside the mesh, through gateways
     allow_overlap: tuple[Network, ...] = ()  # what is in these is reached without the mesh
     multicast: tuple[int, ...] = ()  # the IP versions whose multicast is carried

@@ -75,7 +75,8 @@ class Plan:
             )
             for each in self.overlays
         )
-        return Device(tuple(families), self.mtu, self.queue)
+        behind = tuple(overlay.network for overlay in self.behind)
+        return Device(tuple(families), self.mtu, self.queue, behind)
 
     @classmethod
     def of(cls, config: Config) -> Plan:

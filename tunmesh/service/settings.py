@@ -82,6 +82,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
             automatic=tuple(network.version for network, _ in automatic),
             groups=clustering.node_groups,
             udp=config.networking.transport != "tcp",
+            mtu=device.mtu,
             routes=reloadable.advertise,
         ),
         node_key=node_key,
@@ -90,7 +91,6 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
         automatic=tuple(automatic),
         auto_port=url.port if find_address else None,
         enable_broadcast=_broadcasts(config),
-        mtu=device.mtu,
         accept_routes=tuple(
             Accepted(route.network, route.via) for route in config.networking.accept_routes
         ),

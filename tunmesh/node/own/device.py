@@ -92,6 +92,7 @@ class OwnDevice:
         if (wanted.mtu, wanted.queue) != (before.mtu, before.queue):
             await assigner.set_link(wanted.mtu, wanted.queue)
             self._parts.host.watch.expect_mtu(wanted.mtu)
+            self._parts.me.use_mtu(wanted.mtu)
         for address in _left_out(wanted, before):
             await assigner.put(address)
         if wanted.addresses != before.addresses:
