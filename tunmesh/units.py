@@ -7,6 +7,7 @@ from collections.abc import Collection
 from itertools import islice, pairwise
 
 MAX_NAMED = 5  # things that are named in one sentence
+_SMALL_SEGMENT = 1200  # bytes: what is tried first on a path that loses larger ones
 
 
 def duration(seconds: float) -> str:
@@ -43,3 +44,8 @@ def some(names: Collection[str]) -> str:
     """The first MAX_NAMED of these, and how many more there are."""
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return ", ".join(islice(names, MAX_NAMED)) + more
+
+
+def small_segments(size: int) -> str:
+    """What is said of TCP segments of so many bytes, if that is less than paths usually take."""
+    return f" in segments of at most {size} bytes" if 0 < size <= _SMALL_SEGMENT else ""

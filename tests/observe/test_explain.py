@@ -98,6 +98,13 @@ class Explanations(unittest.SynchronousTestCase):
             says("10.77.1.2"),
             "packets to bravo go over TCP: UDP to 192.0.2.2:4567 is not answered",
         )
+        bravo = replace(bravo, segment=1188)
+        self.status = replace(self.status, peers=(bravo, charlie))
+        self.assertEqual(
+            says("10.77.1.2"),
+            "packets to bravo go over TCP in segments of at most 1188 bytes: UDP to "
+            "192.0.2.2:4567 is not answered",
+        )
 
     def test_in(self) -> None:
         """A packet of a linked node arrives here."""

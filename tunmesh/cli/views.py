@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tunmesh.units import duration, milliseconds, percent, size
+from tunmesh.units import duration, milliseconds, percent, size, small_segments
 
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json
@@ -138,7 +138,8 @@ def way(peer: Json) -> str:
     """What carries packets to a peer, and why."""
     udp = peer["udp"]
     why = "this node uses no UDP" if udp is None else udp["why"]
-    return f"over {peer['transport'].upper()}: {why}"
+    small = small_segments(peer["tcp_segment"]) if peer["transport"] == "tcp" else ""
+    return f"over {peer['transport'].upper()}{small}: {why}"
 
 
 def _unlinked(dial: Json) -> list[str]:

@@ -318,4 +318,5 @@ def _status(
         url_tried=url_tried,
         transport="tcp" if peer.carrier is peer.link else "udp",
         udp=udp,
+        segment=peer.link.authentication.measures().segment,
     )

@@ -20,7 +20,7 @@ from tunmesh.netlink.device_state import Way
 from tunmesh.packets import virtio
 from tunmesh.status.node import Status
 from tunmesh.status.peers import DialStatus, KnownNode, PeerStatus
-from tunmesh.units import some
+from tunmesh.units import small_segments, some
 from tunmesh.wire.records import NodeRecord
 
 
@@ -286,7 +286,7 @@ def _way(peer: PeerStatus) -> str:
     """What carries packets to this node, and why."""
     udp = peer.udp
     if udp is None or peer.transport == "tcp":
-        return f"over TCP: {peer.why}"
+        return f"over TCP{small_segments(peer.segment)}: {peer.why}"
     return f"over UDP to {udp.address}, up to {udp.size} bytes in a datagram: {peer.why}"
 
 

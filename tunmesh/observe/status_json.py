@@ -162,6 +162,7 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
         "queued_bytes": peer.queued_bytes,
         "dropped_packets": peer.dropped,
         "transport": peer.transport,
+        "tcp_segment": peer.segment,
         "udp": None if peer.udp is None else _udp(peer.udp),
         "rx": {
             "packets": peer.traffic.rx_packets,

@@ -76,6 +76,7 @@ class PeerStatus:
     url_tried: str = ""  # what it found when it tried this node's URL: a word; "" if it has not
     transport: str = "tcp"  # of packets to it: tcp or udp
     udp: UdpStatus | None = None  # None: this node uses no UDP
+    segment: int = 0  # bytes of data in the largest TCP segment that its link sends; 0: not known
 
     @property
     def why(self) -> str:
