@@ -63,7 +63,7 @@ class DropReason(StrEnum):
     NOT_JOINED = "not_joined", ARRIVING, "to a multicast group that nobody here has joined"
     LINK_CONTROL = (
         "link_control",
-        BOTH,
+        ARRIVING,
         "IGMP, MLD or neighbour discovery, which no node passes on",
     )
     ICMP_ERROR = (

@@ -77,24 +77,24 @@ class Multicast:
 
     def take(self, drops: list[Drop]) -> list[Drop]:
         """Packets to groups that no peer has joined, among others without a route. Takes what the
-        kernel says of groups; returns what is left."""
+        kernel says on its link, to routers and of groups; returns what is left."""
         left: list[Drop] = []
         for reason, frame in drops:
             is_carried = reason is DropReason.MULTICAST and self._carries(frame)
-            if not is_carried or not link_control.is_link_control(frame):
+            if is_carried and link_control.is_link_control(frame):
+                self._heard_kernel(bytes(frame[virtio.HEADER :]))
+            else:
                 left.append((reason, frame))
-            elif not self._heard_kernel(bytes(frame[virtio.HEADER :])):
-                left.append((DropReason.LINK_CONTROL, frame))
         return left
 
     def _carries(self, frame: bytes | memoryview) -> bool:
         return (4 if frame[virtio.HEADER] < 0x50 else 6) in self.versions
 
-    def _heard_kernel(self, packet: bytes) -> bool:
-        """Whether the packet says something of groups."""
+    def _heard_kernel(self, packet: bytes) -> None:
+        """It may say something of groups, or ask for a router, which there is none of."""
         records = igmp.read(packet) if packet[0] < 0x50 else mld.read(packet)
-        if records is None:
-            return False
+        if not records:
+            return
         was_full = self._own.is_full
         self._own.reported(self._seconds(), records)
         if self._own.is_full and not was_full:
@@ -106,7 +106,6 @@ class Multicast:
                 most=MOST,
             )
         self._timers.call_within("changes", GATHER, self._tell_changes)
-        return True
 
     def _query_again(self) -> None:
         self._timers.call_within("query", INTERVAL, self._query_again)
