@@ -11,6 +11,7 @@ from twisted.trial import unittest
 from tunmesh.assigner import wire
 from tunmesh.assigner.allowance import (
     AUTOMATIC_AT_A_TIME,
+    FLOATING_AT_A_TIME,
     STATIC_AT_A_TIME,
     Allowance,
     Device,
@@ -114,6 +115,27 @@ class Rules(unittest.SynchronousTestCase):
         self.assertEqual(answers.count(""), STATIC_AT_A_TIME - 2)
         self.assertEqual(answers[-1], "there are 16 addresses of IPv4 already")
 
+    def test_floating(self) -> None:
+        """Floating addresses are put beside the others, alone, if they are in the list from the
+        start, and bounded in number."""
+        place = ip_network("10.77.8.0/27")
+        self.allowance = Allowance(Device((STATIC._replace(floating=(place,)), FAMILIES[1])))
+        self.assertEqual(self.put("10.77.8.1/32"), "")
+        self.assertEqual(self.put("10.77.8.1/32"), "", "again: it is there")
+        self.assertEqual(self.allowance.floating, [ip_interface("10.77.8.1/32")])
+        self.assertEqual(self.allowance.held, list(OWN))
+        self.assertEqual(self.ask(TAKE_OFF, "10.77.8.1/32"), "")
+        self.assertEqual(self.allowance.floating, [])
+        self.assertIn("has a prefix of 128", self.put("fd77:0:0:9::5/128"))
+        self.allowance = Allowance(Device((STATIC._replace(floating=(NET4,)),)))
+        self.assertEqual(
+            self.put("10.77.0.0/32"), "10.77.0.0 is not an address for a node in 10.77.0.0/16"
+        )
+        self.assertEqual(self.put("10.77.255.254/32"), "10.77.255.254 is reserved")
+        answers = [self.put(f"10.77.4.{n}/32") for n in range(20)]
+        self.assertEqual(answers.count(""), FLOATING_AT_A_TIME)
+        self.assertEqual(answers[-1], "there are 16 floating addresses already")
+
     def test_link(self) -> None:
         """The device may have what the config could say, and no other MTU or queue."""
         self.assertEqual(self.send(Request(LINK, None, 9000, 2000)), "")
@@ -136,7 +158,8 @@ class Rules(unittest.SynchronousTestCase):
 
     def test_arguments(self) -> None:
         """What the helper is told on its command line is what it was told."""
-        for families in (FAMILIES, (STATIC,), (STATIC, FAMILIES[1])):
+        floating = STATIC._replace(floating=(NET4, ip_network("10.77.8.1/32")))
+        for families in (FAMILIES, (STATIC,), (floating, FAMILIES[1])):
             device = Device(families, 9000, 2000, (ip_network("192.0.2.0/24"), NET6))
             self.assertEqual(Device.parse(*device.arguments), device)
 

@@ -72,6 +72,8 @@ ALWAYS = {
     "tunmesh_multicast_ignored_total": ("counter", set()),
     "tunmesh_chosen_address": ("gauge", {"family"}),
     "tunmesh_address_moves_total": ("counter", set()),
+    "tunmesh_floating_addresses": ("gauge", {"state"}),
+    "tunmesh_floating_moves_total": ("counter", {"change"}),
     "tunmesh_link_rtt_seconds_bucket": ("histogram", {"le"}),
     "tunmesh_link_rtt_seconds_count": ("histogram", set()),
     "tunmesh_link_rtt_seconds_sum": ("histogram", set()),

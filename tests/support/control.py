@@ -20,6 +20,7 @@ from twisted.trial import unittest
 from tests.observe.test_explain import NETWORKS, table_of
 from tests.observe.test_metrics import a_status
 from tests.support.places import short_directory
+from tunmesh.addresses import Address
 from tunmesh.api import control, read_only
 from tunmesh.cli.main import main
 from tunmesh.host import unix_port
@@ -31,7 +32,7 @@ from tunmesh.names.zone import Zone
 from tunmesh.observe.explain import Explainer
 from tunmesh.observe.samples import History
 from tunmesh.status.health import Health
-from tunmesh.status.node import AutomaticAddress, Status
+from tunmesh.status.node import AutomaticAddress, FloatingAddress, Status
 from tunmesh.status.peers import KnownNode
 from tunmesh.status.traffic import Dropped
 from tunmesh.wire.records import NodeRecord
@@ -78,6 +79,8 @@ class FakeNode:
         self.taps: set[Any] = set()
         self.drops: list[Dropped] = []
         self.rtt: float | None = 0.0004
+        self.claimable = {"10.77.0.100", "fd77::100"}
+        self.holder = ""  # who has what is claimed; "": this node
         self.reports = read_only.Reports(
             self.status, self.known_nodes, self.recent, self.history, lambda: EPOCH
         )
@@ -118,6 +121,27 @@ class FakeNode:
         if node_id not in [peer.record.id for peer in self.now.peers]:
             raise KeyError(node_id)
         return succeed(self.rtt)
+
+    @property
+    def floating(self) -> FakeNode:
+        return self
+
+    def claim(self, address: Address) -> FloatingAddress:
+        """As a node that holds what is claimed, unless another one does."""
+        if str(address) not in self.claimable:
+            raise ValueError(f"{address} may not be claimed here: networking/floating is empty")
+        held = FloatingAddress(str(address), "waiting", 40.0, 1, self.holder, False)
+        if not self.holder:
+            held = replace(held, state="held", holder=self.now.record.name, is_on_device=True)
+        before = [each for each in self.now.floating if each.address != str(address)]
+        self.now = replace(self.now, floating=(*before, held))
+        return held
+
+    def release(self, address: Address) -> bool:
+        left = tuple(each for each in self.now.floating if each.address != str(address))
+        was_claimed = left != self.now.floating
+        self.now = replace(self.now, floating=left)
+        return was_claimed
 
     def known_nodes(self, crowd: float) -> tuple[KnownNode, ...]:
         """Two linked nodes, which are linked with each other, and one that is not known yet."""

@@ -8,6 +8,7 @@
     GET  /v1/resolve?name=NAME   what a name or an address leads to, and why
     GET  /v1/capture             packets as they pass, as pcapng, until the client hangs up; of one
                                  &peer=NAME or ID, &host=, &protocol=, &port=
+    POST /v1/claim, release      see api.floating
     POST /v1/drain               leave the mesh, and exit
     GET  /livez, /readyz, /health
                                  as on the mesh's port, with every check and its reason
@@ -26,7 +27,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from tunmesh.api import read_only
+from tunmesh.api import floating, read_only
 from tunmesh.api.capture import CapturePage
 from tunmesh.api.http import (
     answer_json,
@@ -59,6 +60,8 @@ class Node(Protocol):
     def explainer(self) -> Explainer: ...
     def resolve(self, name: str) -> Resolution: ...
     def ping(self, node_id: str) -> Deferred[float | None]: ...
+    @property
+    def floating(self) -> floating.Floating: ...
     @property
     def drops(self) -> Sequence[Dropped]: ...
     @property
@@ -184,5 +187,6 @@ def site(
     first.putChild(b"explain", _Explain(node))
     first.putChild(b"resolve", _Resolve(node.resolve))
     first.putChild(b"capture", CapturePage(node.taps, reports.epoch, reactor, streams))
+    floating.put_pages(first, node.floating)
     first.putChild(b"drain", _Drain(drain))
     return quiet_site(root, reactor)

@@ -14,8 +14,10 @@ from typing import NamedTuple
 from tunmesh.addresses import Address, Interface, Network, standing_for
 from tunmesh.assigner.wire import LINK, PUT, RESTORE, Request
 from tunmesh.netlink.changes import MAX_MTU, MAX_QUEUE, MIN_MTU, MIN_MTU_IPV6
+from tunmesh.wire.sizes import MAX_FLOATING
 
 AUTOMATIC_AT_A_TIME = 2  # of one family: the new one is put before the old one is taken off
+FLOATING_AT_A_TIME = MAX_FLOATING
 STATIC_AT_A_TIME = 16  # twice what a node may have, for the same reason
 
 
@@ -28,11 +30,12 @@ class Family(NamedTuple):
     reserved: tuple[Address, ...] = ()  # addresses that no node may have
     addresses: tuple[Interface, ...] = ()  # static ones: the device has them from the start
     multicast: bool = False  # is carried; with IPv6 the device then has link-local addresses
+    floating: tuple[Network, ...] = ()  # what may be put there beside these, one by one
 
     @classmethod
     def parse(cls, text: str) -> Family:
         """The reverse of str()."""
-        network, prefix, broadcast, multicast, reserved, addresses = text.split(",")
+        network, prefix, broadcast, multicast, reserved, addresses, floating = text.split(",")
         return cls(
             ip_network(network),
             int(prefix),
@@ -40,11 +43,13 @@ class Family(NamedTuple):
             tuple(map(ip_address, reserved.split())),
             tuple(map(ip_interface, addresses.split())),
             multicast == "1",
+            tuple(map(ip_network, floating.split())),
         )
 
     def __str__(self) -> str:
         flags = (str(int(self.broadcast)), str(int(self.multicast)))
-        lists = (" ".join(map(str, each)) for each in (self.reserved, self.addresses))
+        named = (self.reserved, self.addresses, self.floating)
+        lists = (" ".join(map(str, each)) for each in named)
         return ",".join((str(self.network), str(self.prefix), *flags, *lists))
 
     @property
@@ -55,6 +60,11 @@ class Family(NamedTuple):
     def has_link_local(self) -> bool:
         """Whether the device has a link-local address for each of its addresses."""
         return self.multicast and self.network.version == 6
+
+    def floats(self, own: Interface) -> bool:
+        """Whether that may be one of the floating addresses, which have no subnet."""
+        is_single = own.network.prefixlen == own.max_prefixlen
+        return is_single and any(own.ip in place for place in self.floating)
 
 
 class Device(NamedTuple):
@@ -79,12 +89,14 @@ class Device(NamedTuple):
 
 class Allowance:
     """Judges requests, and keeps how the device is to be. `held` are the addresses that it should
-    have: those that it was set up with, and what was put and not taken off."""
+    have: those that it was set up with, and what was put and not taken off. So are `floating`,
+    which have no routes."""
 
     def __init__(self, device: Device) -> None:
         self._families = {family.network.version: family for family in device.families}
         self.mtu, self.queue, self.behind = device.mtu, device.queue, device.behind
         self.held = [address for family in device.families for address in family.addresses]
+        self.floating: list[Interface] = []
 
     @property
     def families(self) -> list[Family]:
@@ -97,6 +109,10 @@ class Allowance:
     def of_version(self, version: int) -> list[Interface]:
         """The addresses of one family that are held."""
         return [one for one in self.held if one.version == version]
+
+    def floats(self, own: Interface) -> bool:
+        """Whether an address is a floating one, and not one that the node has anyway."""
+        return own not in self.held and self._families[own.version].floats(own)
 
     def judge(self, asked: Request) -> None:
         """Raises ValueError if the request is not allowed."""
@@ -111,10 +127,11 @@ class Allowance:
         """An allowed request was carried out."""
         own = asked.interface
         if own is not None:
+            group = self.floating if self.floats(own) else self.held
             if asked.what != PUT:
-                self.held.remove(own)
-            elif own not in self.held:
-                self.held.append(own)
+                group.remove(own)
+            elif own not in group:
+                group.append(own)
         elif asked.what == LINK:
             self.mtu = asked.mtu or self.mtu
             self.queue = asked.queue or self.queue
@@ -124,8 +141,11 @@ class Allowance:
         if family is None:
             raise ValueError(f"{address}: this node has no IPv{own.version} in the mesh")
         if what != PUT:
-            if own not in self.held:
+            if own not in self.held and own not in self.floating:
                 raise ValueError(f"{own} is not an address that this helper has put")
+            return
+        if self.floats(own):
+            self._judge_floating(own, family)
             return
         prefix, least = own.network.prefixlen, family.network.prefixlen
         if family.is_automatic and prefix != family.prefix:
@@ -140,6 +160,15 @@ class Allowance:
         most = AUTOMATIC_AT_A_TIME if family.is_automatic else STATIC_AT_A_TIME
         if own not in self.held and len(self.of_version(own.version)) >= most:
             raise ValueError(f"there are {most} addresses of IPv{own.version} already")
+
+    def _judge_floating(self, own: Interface, family: Family) -> None:
+        address, network = own.ip, family.network
+        if address not in network or address in standing_for(network):
+            raise ValueError(f"{address} is not an address for a node in {network}")
+        if address in family.reserved:
+            raise ValueError(f"{address} is reserved")
+        if own not in self.floating and len(self.floating) >= FLOATING_AT_A_TIME:
+            raise ValueError(f"there are {FLOATING_AT_A_TIME} floating addresses already")
 
     def _judge_link(self, mtu: int, queue: int) -> None:
         least = MIN_MTU_IPV6 if 6 in self._families else MIN_MTU

@@ -53,13 +53,19 @@ class Hand:
             for family in allowance.families:
                 self._put(family, allowance.of_version(family.network.version))
             self._put_behind()
+            for floating in allowance.floating:
+                self._put_alone(floating)
+            return
+        if asked.what == PUT and allowance.floats(own):
+            self._put_alone(own)
             return
         held = allowance.of_version(own.version)
         if asked.what != PUT:
-            held.remove(own)
             self._take_off(own)
-            if allowance.family_of(own).has_link_local:
-                self._take_off(link_local_of(own))
+            if own in held:
+                held.remove(own)
+                if allowance.family_of(own).has_link_local:
+                    self._take_off(link_local_of(own))
         elif own not in held:
             held.append(own)
         self._put(allowance.family_of(own), held)
@@ -89,6 +95,11 @@ class Hand:
         would remove the route with the address."""
         for network in self._allowance.behind:
             self._change(changes.put_route(self._next(), self._index, network, self._mtu))
+
+    def _put_alone(self, floating: Interface) -> None:
+        """Let the device have an address without a subnet."""
+        self._change(changes.put_address(self._next(), self._index, floating, False))
+        self._await_usable(floating)
 
     def _take_off(self, own: Interface) -> None:
         try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from shutil import get_terminal_size
 from typing import Any, TypeVar
 
@@ -15,19 +16,22 @@ import click
 
 from tunmesh import healthcheck as health
 from tunmesh.cli import views
-from tunmesh.cli.base import OneLineErrors
-from tunmesh.cli.client import Client
+from tunmesh.cli.base import Group, OneLineErrors
+from tunmesh.cli.client import Client, NoAnswerError
 from tunmesh.config.paths import DEFAULT_SOCKET, SOCKET_VARIABLE, socket_path
 from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
 
 WATCH = 2.0  # seconds
+WAITS = 2  # the exit code of a claim if another node has the address
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _client(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Client | None:
     if ctx.resilient_parsing:
         return None  # shell completion: no node is needed
+    if value is None and isinstance(ctx.obj, Client):
+        return ctx.obj  # given before the subcommand
     return Client(socket_path(value, os.environ) or DEFAULT_SOCKET)
 
 
@@ -85,24 +89,113 @@ def _show(tree: dict[str, Any], output: str) -> None:
         _say(views.status(tree, output == "wide", columns))
 
 
-@click.command(cls=OneLineErrors, short_help="Show this node's own addresses.")
+@click.group(
+    cls=Group,
+    short_help="Show this node's own addresses; claim floating ones.",
+    invoke_without_command=True,
+)
 @node_option
 @_output("table", "json")
-def address(node: Client, output: str) -> None:
-    """Show this node's own addresses, static ones and those that it chose itself, and its URL.
+@click.pass_context
+def address(ctx: click.Context, node: Client, output: str) -> None:
+    """Show this node's own addresses, and its URL: static ones, those that it chose itself, and
+    floating ones that it claims.
 
-    STATE of the latter: joining (it does not know the mesh yet), claiming (the others may object),
-    held, or full (no address is free). The exit code is 0 if the node has all its addresses, 2 if
-    not.
+    STATE of one that it chose: joining (it does not know the mesh yet), claiming (the others may
+    object), held, or full (no address is free). Of a floating one: held, or waiting. The exit code
+    is 0 if the node has all its own addresses, 2 if not.
     """
+    ctx.obj = node
+    if ctx.invoked_subcommand is not None:
+        return
     tree = node.get("/v1/status")
     own = tree["node"]
     if output == "json":
-        names = ("addresses", "automatic", "url", "url_tried", "url_reached")
+        names = ("addresses", "automatic", "floating", "url", "url_tried", "url_reached")
         _say_json({"version": tree["version"], **{name: own[name] for name in names}})
     else:
         _say(views.addresses(tree))
     raise click.exceptions.Exit(0 if all(each["usable"] for each in own["automatic"]) else 2)
+
+
+def _one_address(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """keepalived and others hand over an address with its prefix."""
+    try:
+        return str(ip_address(value.partition("/")[0]))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not an IP address") from None
+
+
+_address_argument = click.argument("wanted", metavar="ADDRESS", callback=_one_address)
+
+
+@address.command(cls=OneLineErrors, short_help="Have a floating address on this node.")
+@node_option
+@_address_argument
+@click.option(
+    "--wait",
+    "patience",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait so long until it is this node's.",
+)
+def claim(node: Client, wanted: str, patience: float) -> None:
+    """Have a floating address on this node as soon as no other node has it.
+
+    The address must be in networking/floating. While another node has it the claim waits; it stays
+    until it is released, or the node ends. To claim it again changes nothing.
+
+    \b
+    Exit code 0: it is claimed, and with --wait it is this node's.
+              1: it cannot be claimed, or the node does not answer.
+              2: with --wait, another node has it still; the claim stays.
+    """
+    deadline = time.monotonic() + patience
+    found = node.post(f"/v1/claim?address={wanted}")
+    if patience:
+        found = _awaited(node, wanted, deadline)
+    click.echo(_said(found))
+    raise click.exceptions.Exit(WAITS if patience and not found["usable"] else 0)
+
+
+def _awaited(node: Client, wanted: str, deadline: float) -> dict[str, Any]:
+    """The claim once it is this node's, or when the time is over."""
+    from tunmesh.cli.waiting import looks  # it imports this module
+
+    for tree in looks(node, deadline):
+        is_over = time.monotonic() >= deadline
+        if isinstance(tree, NoAnswerError):
+            raise tree
+        found = [each for each in tree["node"]["floating"] if each["address"] == wanted]
+        if not found:
+            return {"address": wanted, "usable": False, "holder": "", "state": "released"}
+        own: dict[str, Any] = found[0]
+        if own["usable"] or is_over:
+            return own
+    raise AssertionError("looks never end")
+
+
+def _said(found: dict[str, Any]) -> str:
+    if found["usable"]:
+        return f"{found['address']} is this node's"
+    if found["state"] == "released":
+        return f"{found['address']} was released, or the device could not be given it"
+    if found["holder"]:
+        return f"{found['address']} is claimed: {found['holder']} has it"
+    return f"{found['address']} is claimed"
+
+
+@address.command(cls=OneLineErrors, short_help="Give up a floating address, or the claim to it.")
+@node_option
+@_address_argument
+def release(node: Client, wanted: str) -> None:
+    """Give up a floating address, or the claim to it: the next node that waits has it at once.
+
+    Exit code 0, also if it was not claimed; 1 if the node does not answer.
+    """
+    released = node.post(f"/v1/release?address={wanted}")["was_claimed"]
+    click.echo(f"{wanted} is released" if released else f"{wanted} was not claimed")
 
 
 @click.command(cls=OneLineErrors)

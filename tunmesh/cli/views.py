@@ -28,7 +28,8 @@ def status(tree: Json, wide: bool = False, columns: int | None = None) -> Iterat
     node = tree["node"]
     good = tree["ready"]
     state = click.style("ready" if good else "not ready", fg="green" if good else "red")
-    addresses = ", ".join(node["addresses"]) or "no address yet"
+    floating = [own["address"] for own in node["floating"] if own["usable"]]
+    addresses = ", ".join([*node["addresses"], *floating]) or "no address yet"
     expected = tree["expected_nodes"]
     linked = "" if expected is None else f", linked {len(tree['peers'])} of {expected - 1} expected"
     yield f"{node['name']}  {addresses}  {state}, up {duration(node['uptime'])}{linked}"
@@ -64,6 +65,10 @@ def addresses(tree: Json) -> Iterator[str]:
         place = f"choice {own['number'] + 1} in {own['network']}" if own["address"] else ""
         which = own["address"] or f"none (IPv{own['version']})"
         rows.append([which, "auto", state, duration(own["for"]), place])
+    for own in node["floating"]:
+        state = click.style(own["state"], fg="green" if own["usable"] else "yellow")
+        other = f"{own['holder']} has it" if own["holder"] and not own["usable"] else ""
+        rows.append([own["address"], "floating", state, duration(own["for"]), other])
     yield from table(["ADDRESS", "KIND", "STATE", "FOR", "CHOSEN AS"], rows, left=5)
     for own in node["automatic"]:
         for passed in own["passed_over"]:
@@ -115,9 +120,10 @@ def _keys(tree: Json) -> str:
 
 def _peer(peer: Json, wide: bool) -> list[str]:
     rx, tx = peer["rx"], peer["tx"]
+    first = next(iter(peer["addresses"]), "")
     row = [
         _cut(peer["name"], 16),
-        _cut(", ".join(peer["addresses"]) if wide else next(iter(peer["addresses"]), ""), 39),
+        _cut(", ".join([*peer["addresses"], *peer["floating"]]) if wide else first, 39),
         "out" if peer["direction"] == "dialed" else "in",
         peer["transport"],
         duration(peer["linked_for"]),

@@ -116,7 +116,7 @@ def wait(node: Client, conditions: tuple[Condition, ...], timeout: float) -> Non
     deadline = time.monotonic() + timeout
     what = ", ".join(condition.text for condition in conditions)
     said = ""
-    for tree in _looks(node, deadline):
+    for tree in looks(node, deadline):
         if isinstance(tree, NoAnswerError):
             lacking, problems = "no node yet", [str(tree)]
         else:
@@ -134,7 +134,7 @@ def wait(node: Client, conditions: tuple[Condition, ...], timeout: float) -> Non
             click.echo(f"waiting for {what}: {lacking}", err=True)
 
 
-def _looks(node: Client, deadline: float) -> Iterator[Json | NoAnswerError]:
+def looks(node: Client, deadline: float) -> Iterator[Json | NoAnswerError]:
     """The node's status: now, and whenever it may have changed."""
     while True:
         try:

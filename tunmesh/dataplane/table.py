@@ -73,6 +73,7 @@ class Table(Generic[P]):
         self.gateways: Gateways[P] = Gateways(accepted, holder=self._routes.get)
         self._inspection = Inspection((), spoken_in, seconds, self.gateways)
         self._joined: dict[P, tuple[Interface, ...]] = {}
+        self._floating: frozenset[bytes] = frozenset()
         self.readdress(own)
 
     def readdress(self, own: Sequence[Interface]) -> None:
@@ -93,9 +94,8 @@ class Table(Generic[P]):
         self._near.clear()
         for peer, addresses in self._joined.items():
             self._receives(peer, addresses)
-        self._own = frozenset(key for address in own for key in self._keys(address.packed))
-        self._accepted = self._own | self._recipients.keys()
-        self._inspection.readdress(self._own)
+        self._assigned = frozenset(key for address in own for key in self._keys(address.packed))
+        self.hold(self._floating)
         self._renew()
 
     def _renew(self) -> None:
@@ -104,6 +104,13 @@ class Table(Generic[P]):
         self._usable = self._routes
         if self._mute or self.gateways.accepted:
             self._usable = {k: peer for k, peer in self._routes.items() if len(k) not in self._mute}
+
+    def hold(self, floating: Iterable[bytes]) -> None:
+        """From now on this node has these addresses, too, which make no node its neighbour."""
+        self._floating = frozenset(floating)
+        self._own = self._assigned | self._floating
+        self._accepted = self._own | self._recipients.keys()
+        self._inspection.readdress(self._own)
 
     def is_local(self, addresses: Iterable[Interface]) -> bool:
         """Whether a node with these addresses is in a local subnet of this node, in every address

@@ -24,6 +24,7 @@ _WORDS = {
     "address": """
         address_conflict address_refused networks_differ name_conflict url_conflict
         address_claimed address_held address_taken address_moved address_failed network_full
+        floating_claimed floating_held floating_lost floating_released floating_failed
     """,
     "config": """
         reloaded reload_failed restart_needed not_reloadable doubtful_config certificate_expires

@@ -112,7 +112,7 @@ def standing(
         excluded.clear()  # a source may be a whole cluster node, whose /64 all pods have
     others = [peer for peer in peers if peer not in rivals and peer.source not in excluded]
     informed = [peer for peer in others if peer.record.settled or peer.since <= since]
-    heard = [record for record in unlinked if address in (each.ip for each in record.addresses)]
+    heard = [record for record in unlinked if address in record.held]
     is_assigned = any(each.ip == address for peer in first for each in peer.record.static_addresses)
 
     def is_against(group: Sequence[Peer]) -> bool:

@@ -10,7 +10,7 @@ again while it is free, with nothing on disk, and two names rarely begin with th
                        spirit of RFC 7217
 
 Left out are the first address of the network and of the local subnets (RFC 4291 section 2.6.1), in
-IPv4 their broadcast addresses, too, and what is reserved.
+IPv4 their broadcast addresses, too, what is reserved, and what floats.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ class Candidates:
     numbered from 0; some numbers have none."""
 
     def __init__(
-        self, network: Network, prefix: int, name: str, reserved: Iterable[Address] = ()
+        self,
+        network: Network,
+        prefix: int,
+        name: str,
+        reserved: Iterable[Address] = (),
+        floating: Iterable[Network] = (),
     ) -> None:
         self.network = network
         self._prefix = prefix
@@ -42,6 +47,7 @@ class Candidates:
         self._start = int.from_bytes(digest[:8], "big")
         self._step = int.from_bytes(digest[8:16], "big") | 1  # the number is a power of two
         self._reserved = frozenset(each for each in reserved if self._is_host(each))
+        self._floating = [each for each in floating if each.version == network.version]
 
     @property
     def hosts(self) -> int:
@@ -49,7 +55,8 @@ class Candidates:
         subnets: int = 1 << (self._prefix - self.network.prefixlen)
         each = 2 if self.network.version == 4 else 1
         total: int = 1 << self._bits
-        return total - subnets * each - len(self._reserved)
+        floating = sum(place.num_addresses for place in self._floating)
+        return max(0, total - subnets * each - len(self._reserved) - floating)
 
     @property
     def version(self) -> int:
@@ -60,7 +67,8 @@ class Candidates:
         is_small = self._bits <= _LARGEST
         for number in range(1 << self._bits if is_small else _MOST_SKIPPED):
             address = self._address(number)
-            if self._is_host(address) and address not in self._reserved:
+            is_left_out = address in self._reserved or any(address in e for e in self._floating)
+            if self._is_host(address) and not is_left_out:
                 yield number, ip_interface(f"{address}/{self._prefix}")
 
     def _address(self, number: int) -> Address:

@@ -85,7 +85,7 @@ class Claims(Generic[Link]):
 
     def is_next(self, address: Address) -> bool:
         """Whether nobody stands before this node in the queue for an address that it claims."""
-        return self._queues[address][0] == self._me.id
+        return self.queue(address)[:1] == (self._me.id,)
 
     def queue(self, address: Address) -> tuple[str, ...]:
         """The ids of all that claim an address, who has it first."""

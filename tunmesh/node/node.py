@@ -27,6 +27,7 @@ from tunmesh.node import snapshot
 from tunmesh.node.links import Links
 from tunmesh.node.own.addresses import OwnAddresses
 from tunmesh.node.own.device import OwnDevice
+from tunmesh.node.own.floating import OwnFloating
 from tunmesh.node.own.names import Names
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
@@ -70,6 +71,7 @@ class Node:
         )
         self._device = OwnDevice(parts, self._addresses, self._changed)
         self._readiness = Readiness(parts, self._links.dials, self._addresses, self._story)
+        self._floating = OwnFloating(parts, self._readiness.has_joined)
         self._names = Names(parts, self._addresses, self._readiness.has_joined)
         parts.multicast.connect(parts.forwarder)
         self._answers = Answers(parts.table, parts.forwarder.answer, host.reactor.seconds)
@@ -155,6 +157,7 @@ class Node:
 
     def _changed(self) -> None:
         self._addresses.update()
+        self._floating.update()
         self._readiness.update()
         if self._readiness.has_joined():
             self._answers.joined()
@@ -226,6 +229,7 @@ class Node:
             self._addresses,
             self._answers,
             self._device,
+            self._floating,
         )
 
     def known_nodes(self, crowd: float = math.inf) -> tuple[KnownNode, ...]:
@@ -242,6 +246,11 @@ class Node:
             self._parts.settings.networks,
             self._parts.host.watch.way,
         )
+
+    @property
+    def floating(self) -> OwnFloating:
+        """The floating addresses, to be claimed and released."""
+        return self._floating
 
     def resolve(self, name: str) -> Resolution:
         """What a name, or an address, leads to, and why."""

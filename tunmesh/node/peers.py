@@ -93,12 +93,13 @@ class LinkedNode(Peer):
         """From now on it does not route these addresses of this node to it."""
         self.refuses, self.holder = addresses, holder if addresses else ""
 
-    def limit(self, mtu: int) -> None:
-        """Find out what it does not take of this node, whose tun has this MTU."""
+    def limit(self, me: NodeRecord) -> None:
+        """Find out what it does not take of this node, which says this of itself."""
         self.limits = None
-        if self.record.mtu < mtu or self.refuses:
-            refused = frozenset(ip_address(each).packed for each in self.refuses)
-            self.limits = Limits(min(self.record.mtu, mtu), refused)
+        has = {str(address): address.packed for address in me.held}
+        refused = frozenset(has[each] for each in self.refuses if each in has)
+        if self.record.mtu < me.mtu or refused:
+            self.limits = Limits(min(self.record.mtu, me.mtu), refused)
 
 
 class Peers:
@@ -171,7 +172,7 @@ class Peers:
         """A node is linked by this link. `was_first`: it was in the mesh before this node."""
         view = View.of(self._me.record, link.node)
         peer = LinkedNode(link, view, was_first, self._me.is_new, self._seconds())
-        peer.limit(self._me.record.mtu)
+        peer.limit(self._me.record)
         self._by_id[link.node.id] = peer
         self._per_source[peer.source] += 1
         self._table.join(peer, link.node.addresses)
@@ -197,7 +198,7 @@ class Peers:
         peer = self._by_id[link.node.id]
         peer.revised(link)
         peer.stands(View.of(self._me.record, peer.record), was_first)
-        peer.limit(self._me.record.mtu)
+        peer.limit(self._me.record)
         self._table.join(peer, peer.record.addresses)
         self._table.lead(peer, peer.record.routes, _seed(peer.record))
 
@@ -210,7 +211,7 @@ class Peers:
         for peer in self:
             peer.stands(View.of(me, peer.record), was_first(peer.record.id))
             peer.refused(tuple(each for each in peer.refuses if each in claimed), peer.holder)
-            peer.limit(me.mtu)
+            peer.limit(me)
 
     def switch(self, link: Link) -> None:
         """The node at the other end is spoken to by this link from now on."""
@@ -233,7 +234,7 @@ class Peers:
         if peer is None or addresses == peer.refuses:
             return False
         peer.refused(addresses, holder)
-        peer.limit(self._me.record.mtu)
+        peer.limit(self._me.record)
         self._agreement = None
         return True
 

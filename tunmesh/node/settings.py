@@ -66,6 +66,7 @@ class Settings:
     # The port of its URL, if it finds out the host of it: then `record.url` is a first guess.
     auto_port: int | None = None
     reserved: tuple[Address, ...] = ()  # of the networks, which no node may have
+    floating: tuple[Network, ...] = ()  # what programs may claim for this node
     enable_broadcast: bool = False
     accept_routes: tuple[Accepted, ...] = ()  # networks outside the mesh, through gateways
     allow_overlap: tuple[Network, ...] = ()  # what is in these is reached without the mesh

@@ -10,6 +10,7 @@ from tunmesh.membership.roster import Roster
 from tunmesh.node.links import Links
 from tunmesh.node.own.addresses import OwnAddresses
 from tunmesh.node.own.device import OwnDevice
+from tunmesh.node.own.floating import OwnFloating
 from tunmesh.node.own.names import Names
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
@@ -30,6 +31,7 @@ def status(
     addresses: OwnAddresses,
     answers: Answers,
     device: OwnDevice,
+    floating: OwnFloating,
 ) -> Status:
     """Everything there is to know about the node now."""
     tun, dials = parts.host.tun, links.dials
@@ -68,6 +70,9 @@ def status(
         multicast=parts.multicast.status(),
         url=parts.url.reports(),
         automatic=addresses.statuses,
+        floating=floating.statuses,
+        floating_moves=floating.moves,
+        floating_allowed=tuple(map(str, parts.settings.floating)),
         transport=parts.settings.transport,
         udp=parts.transports.counts,
         udp_strangers=parts.transports.strangers,

@@ -7,7 +7,7 @@ said to this node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -115,6 +115,7 @@ class Explainer:
                 "is in the mesh's network",
             ),
             Step(True, f"{destination} belongs to {peer.record.name}, {self._link(peer)}"),
+            *self._floats(peer, destination),
             Step(True, f"packets to {peer.record.name} go {_way(peer)}"),
             *self._sizes(peer),
             *self._there(peer, source, destination),
@@ -127,6 +128,22 @@ class Explainer:
             return []
         text = f"{name}'s tun has an MTU of {mtu}: larger packets are answered with ICMP too big"
         return [Step(True, f"{text} ({DropReason.TOO_BIG}), fragments are carried")]
+
+    def _floats(self, peer: PeerStatus, address: Address) -> Iterator[Step]:
+        """That an address floats, and who waits for it."""
+        claims = [each for each in peer.record.floating if each.address == address]
+        if not claims:
+            return
+        records = (self._status.record, *(other.record for other in self._status.peers))
+        waiting = [
+            (claim.number, record.name)
+            for record in records
+            for claim in record.floating
+            if claim.address == address and record.id != peer.record.id
+        ]
+        names = ", ".join(name for _, name in sorted(waiting)) or "nobody"
+        state = "holds it" if claims[0].is_held else "is about to hold it"
+        yield Step(True, f"{address} floats: {peer.record.name} {state}, {names} waits for it")
 
     def _to_all(
         self, peers: Sequence[PeerStatus], source: Address, destination: Address
@@ -265,7 +282,7 @@ class Explainer:
         """Which node has an address that is not routed, as far as is known."""
         for known in self._known_nodes:
             record = known.record
-            if record is not None and address in [one.ip for one in record.addresses]:
+            if record is not None and address in record.claimed:
                 dial = next((d for d in self._status.dials if d.name == record.name), None)
                 linked = any(peer.record.id == known.id for peer in self._status.peers)
                 if linked:
@@ -276,7 +293,7 @@ class Explainer:
 
 def _own_addresses(record: NodeRecord, has_link_local: bool) -> set[Address]:
     """A node's addresses, and the link-local ones that are derived from them, if it has any."""
-    own: set[Address] = {each.ip for each in record.addresses}
+    own = set(record.held)
     if has_link_local:
         own |= {link_local_of(each).ip for each in record.addresses if each.version == 6}
     return own

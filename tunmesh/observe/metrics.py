@@ -135,8 +135,9 @@ class _NodeCollector(LabelledMetrics, Collector):
 
     def _mesh(self, status: Status) -> Iterator[Metric]:
         """The other nodes, and what this one and they disagree about."""
+        floating = {str(each.address) for each in status.record.floating}
         held = (
-            View.of(status.record, peer.record).held_elsewhere(peer.refuses)
+            View.of(status.record, peer.record).held_elsewhere(peer.refuses) - floating
             for peer in status.peers
             if peer.refuses
         )
@@ -163,6 +164,21 @@ class _NodeCollector(LabelledMetrics, Collector):
             "tunmesh_address_moves",
             "Addresses that the node had chosen and had to give up to another node",
             {(): status.address_moves},
+        )
+        yield self._gauge(
+            "tunmesh_floating_addresses",
+            "Floating addresses that are claimed for the node, by state",
+            {
+                (state,): sum(own.state == state for own in status.floating)
+                for state in ("held", "waiting")
+            },
+            ("state",),
+        )
+        yield self._counter(
+            "tunmesh_floating_moves",
+            "How often a floating address came to the node (held), and was lost to another (lost)",
+            {(change,): n for change, n in status.floating_moves.items()},
+            ("change",),
         )
         yield self._gauge(
             "tunmesh_nodes_known",

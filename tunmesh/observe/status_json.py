@@ -13,7 +13,7 @@ from typing import Any
 from tunmesh.observe.problems import problems, vanished
 from tunmesh.observe.samples import History, last
 from tunmesh.status.multicast import MulticastStatus
-from tunmesh.status.node import AutomaticAddress, NamesStatus, Status
+from tunmesh.status.node import AutomaticAddress, FloatingAddress, NamesStatus, Status
 from tunmesh.status.peers import DialStatus, KnownNode, LostNode, PeerStatus, UdpStatus
 from tunmesh.status.traffic import Traffic
 from tunmesh.wire.records import NodeRecord
@@ -38,6 +38,8 @@ def report(status: Status, history: History, epoch: float) -> Json:
             "url_reached": status.url.reached,
             "addresses": _own_addresses(status),
             "automatic": [_automatic(each, status) for each in status.automatic],
+            "floating": [_floating(each, status) for each in status.floating],
+            "floating_allowed": list(status.floating_allowed),
             "networks": [str(network) for network in record.networks],
             "groups": list(record.groups),
             "mtu": record.mtu,
@@ -138,6 +140,17 @@ def _automatic(own: AutomaticAddress, status: Status) -> Json:
     }
 
 
+def _floating(own: FloatingAddress, status: Status) -> Json:
+    return {
+        "address": own.address,
+        "state": own.state,
+        "usable": own.is_usable,
+        "number": own.number,
+        "for": round(status.now - own.since, 3),
+        "holder": own.holder,
+    }
+
+
 def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
     series = history.of(peer.record.id)
     return {
@@ -147,6 +160,7 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
         "url": peer.record.url,
         "url_tried": peer.url_tried,
         "addresses": [str(address.ip) for address in peer.record.addresses],
+        "floating": [str(each.address) for each in peer.record.floating if each.is_held],
         "networks": [str(network) for network in peer.record.networks],
         "groups": list(peer.record.groups),
         "mtu": peer.record.mtu,

@@ -36,6 +36,7 @@ class Plan:
     queue: int  # the device's txqueuelen; 0: the kernel's
     has_helper: bool  # a process that changes the device while the node runs
     overlays: tuple[Overlay, ...]
+    floating: tuple[Network, ...]  # what programs may claim for the node
     guard: bool
     listen_address: Address | None
     listen_port: int
@@ -72,6 +73,7 @@ class Plan:
                 each.reserved,
                 each.addresses,
                 each.multicast,
+                tuple(own for own in self.floating if own.version == each.network.version),
             )
             for each in self.overlays
         )
@@ -100,6 +102,7 @@ class Plan:
             queue=networking.txqueuelen or 0,
             has_helper=networking.has_helper,
             overlays=overlays,
+            floating=networking.floating,
             guard=networking.guard,
             listen_address=config.control_api.listen_address,
             listen_port=config.control_api.listen_port,

@@ -106,6 +106,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
         dial_allow=clustering.dial_allow,
         transport=config.networking.transport,
         reserved=config.networking.dns_addresses,
+        floating=config.networking.floating,
         names=names_of(config.networking),
         local=_timing(timing, timing.registrations.local, timing.network.local),
         mesh=_timing(timing, timing.registrations.mesh, timing.network.mesh),

@@ -65,6 +65,22 @@ class AutomaticAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class FloatingAddress:
+    """A floating address that the node claims (membership.floating)."""
+
+    address: str
+    state: str  # waiting or held
+    since: float  # when it came into that state
+    number: int  # of the claim
+    holder: str  # the name of the node that has it, as far as is known
+    is_on_device: bool  # the tun has it
+
+    @property
+    def is_usable(self) -> bool:
+        return self.state == "held" and self.is_on_device
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The state of one node at one moment."""
 
@@ -100,6 +116,10 @@ class Status:
     url: UrlReports = field(default_factory=UrlReports)
     automatic: tuple[AutomaticAddress, ...] = ()  # none if all addresses are assigned
     address_moves: int = 0  # how often it had to give up one of those that it had
+    floating: tuple[FloatingAddress, ...] = ()
+    # How often it came to hold one, and had to give one up to another node.
+    floating_moves: Mapping[str, int] = field(default_factory=lambda: {"held": 0, "lost": 0})
+    floating_allowed: tuple[str, ...] = ()  # networking.floating: what may be claimed here
     transport: str = "tcp"  # auto, tcp or udp: the key networking.transport
     udp: UdpCounts = field(
         default_factory=UdpCounts

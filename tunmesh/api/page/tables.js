@@ -14,7 +14,9 @@ export function showState(text, kind) {
 // What the node has, and how far it has come with what it does not have yet.
 function addressesOf(node) {
   const missing = node.automatic.filter((own) => !own.usable);
-  return [...node.addresses, ...missing.map((own) => `${own.state} ${own.address}`.trim())].join(", ");
+  const claimed = missing.map((own) => `${own.state} ${own.address}`.trim());
+  const floating = node.floating.map((own) => own.usable ? own.address : `${own.state} for ${own.address}`);
+  return [...node.addresses, ...claimed, ...floating].join(", ");
 }
 
 export function showNode(report) {

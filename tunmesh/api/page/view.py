@@ -43,9 +43,12 @@ def document(template: Template, report: Json, events: Sequence[Mapping[str, obj
 def _addresses(node: Json) -> str:
     """What the node has, and how far it has come with what it does not have yet."""
     missing = [own for own in node["automatic"] if not own["usable"]]
-    return ", ".join(
-        [*node["addresses"], *(f"{own['state']} {own['address']}".strip() for own in missing)]
+    floating = (
+        own["address"] if own["usable"] else f"{own['state']} for {own['address']}"
+        for own in node["floating"]
     )
+    claimed = (f"{own['state']} {own['address']}".strip() for own in missing)
+    return ", ".join([*node["addresses"], *claimed, *floating])
 
 
 def _figures(report: Json) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from tunmesh.addresses import Address, Interface
 from tunmesh.config.keys.device import DeviceHelper, Mtu, QueueLength
+from tunmesh.config.keys.floating import Floating, check_floating
 from tunmesh.config.keys.names import Dns, dns_addresses
 from tunmesh.config.keys.routes import NO_TWINS, NO_TWINS_ACCEPTED, Accepted, Advertised
 from tunmesh.config.networks import (
@@ -89,6 +90,7 @@ class Networking(Section):
     mtu: Mtu = 1500
     txqueuelen: QueueLength = None
     device_helper: DeviceHelper = False
+    floating: Floating = ()
     ipv4: Ipv4 | None = Field(
         default=None,
         description="The IPv4 side of the mesh.",
@@ -166,6 +168,12 @@ class Networking(Section):
         return self
 
     @model_validator(mode="after")
+    def _floats_in_the_mesh(self) -> Networking:
+        networks = [family.network_cidr for family in self._families()]
+        check_floating(self.floating, networks, self._static(), self.dns_addresses)
+        return self
+
+    @model_validator(mode="after")
     def _not_too_many_addresses(self) -> Networking:
         count = len(self._static())
         if count > MAX_ADDRESSES:
@@ -195,8 +203,10 @@ class Networking(Section):
     @property
     def has_helper(self) -> bool:
         """Whether a helper process keeps NET_ADMIN while the node runs (tunmesh.assigner)."""
-        return self.device_helper or any(
-            isinstance(family.node_address_cidr, Automatic) for family in self._families()
+        return (
+            self.device_helper
+            or bool(self.floating)
+            or any(isinstance(family.node_address_cidr, Automatic) for family in self._families())
         )
 
     def _static(self) -> list[Interface]:

@@ -18,10 +18,10 @@ node that has the address as its own, by its config, is never displaced either.
 **Asking.** A node that is next in its own view does not know yet whether all others think so. It
 has told them of its claim, and it pings each of them directly after. Links keep order: with the
 pong, a refusal would have arrived. So it holds the address after one round trip to all peers, or
-when those that have not answered are found to be silent. As long as some peer routes the address to
-another node (a refusal), or a node that it is not linked with is known to hold it, it waits, but
-for no longer than PATIENCE or LONGEST_CLAIM, unless most peers object: a single member cannot keep
-the address from it for ever.
+when those that have not answered are found to be silent. Nodes that it is not linked with are
+linked with one of its peers, or it would not know of them. As long as some peer routes the address
+to another node (a refusal) it waits, but for no longer than PATIENCE, unless most peers object: a
+single member cannot keep the address from it for ever.
 
 A node that is not in its mesh yet waits until it is, or for JOIN_WAIT. One that has lost all links
 goes on: of a pair of which one is dead, the other one has to take over.
@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tunmesh.addresses import Address
-from tunmesh.membership.acquisition import LONGEST_CLAIM, LOST_WAIT, Standing
+from tunmesh.membership.acquisition import LOST_WAIT, Standing
 from tunmesh.wire.floating import FloatingClaim
 from tunmesh.wire.records import NodeRecord
 from tunmesh.wire.sizes import MAX_NUMBER
@@ -72,7 +72,6 @@ class Facts:
     is_next: bool  # nobody stands before it in its own queue
     is_answered: bool  # every peer has heard of the claim, as far as it lives
     standing: Standing  # how the peers stand to it
-    is_heard_of: bool = False  # a node that is not linked is known to hold the address
 
 
 class Holding:
@@ -85,7 +84,6 @@ class Holding:
         self.since = now  # of the state
         self._claimed = now
         self._opposed: float | None = None  # since when peers object
-        self._next: float | None = None  # since when it is next
 
     @property
     def claim(self) -> FloatingClaim:
@@ -97,12 +95,13 @@ class Holding:
         if self.state is State.HELD:
             return self._held(facts)
         if not facts.is_next:
-            self._next = self._opposed = None
+            self._opposed = None
             return None
-        if self._next is None:
-            self._next = facts.now
         objects = bool(facts.standing.objectors) or facts.standing.is_lost
-        self._opposed = (self._opposed or facts.now) if objects else None
+        if not objects:
+            self._opposed = None
+        elif self._opposed is None:
+            self._opposed = facts.now
         if self._obstacles(facts):
             return None
         return self._enter(State.HELD, Change.HELD, facts.now)
@@ -130,12 +129,9 @@ class Holding:
     def _obstacles(self, facts: Facts) -> list[float]:
         """What keeps a node that is next from the address: until when each of them does; the past:
         until the facts change."""
-        since = facts.now if self._next is None else self._next
         until: list[float] = []
         if not facts.has_joined:
             until.append(self._claimed + JOIN_WAIT)
-        if facts.is_heard_of:
-            until.append(since + LONGEST_CLAIM)
         if self._opposed is not None:
             until.append(self._opposed + PATIENCE)
         found = [end for end in until if end > facts.now]
@@ -145,7 +141,7 @@ class Holding:
 
     def _enter(self, state: State, change: Change, now: float) -> Change:
         self.state, self.since = state, now
-        self._opposed = self._next = None
+        self._opposed = None
         return change
 
 

@@ -64,7 +64,10 @@ class OwnAddresses:
         self._story = _Story(parts.journal)
         self._machines = [
             Acquisition(
-                Candidates(network, prefix, parts.me.record.name, settings.reserved), parts.now
+                Candidates(
+                    network, prefix, parts.me.record.name, settings.reserved, settings.floating
+                ),
+                parts.now,
             )
             for network, prefix in settings.automatic
         ]
@@ -242,7 +245,7 @@ class OwnAddresses:
 
 
 def _holders(records: Iterable[NodeRecord]) -> dict[Address, str]:
-    return {address.ip: record.name for record in records for address in record.addresses}
+    return {address: record.name for record in records for address in record.claimed}
 
 
 class _Story:
