@@ -10,6 +10,7 @@ from twisted.trial import unittest
 
 from tests.packets.test_virtio import PLAIN, ip_packet
 from tunmesh.link.fair_queue import MAX_BYTES, QUANTUM, PacketQueue
+from tunmesh.packets.ip_headers import FRAGMENT
 
 MAX_AGE = 5
 ROOM = 5000
@@ -67,6 +68,31 @@ class Order(unittest.SynchronousTestCase):
             frames, _ = self.queue.pop(0, 10_000)
             self.assertEqual(frames[0], ping)
             self.queue.clear()
+
+    def test_fragments(self) -> None:
+        """Fragments stay in their order, whatever is in them: datagrams do not mix."""
+        for version, source, destination in (
+            (4, "10.0.0.1", "10.0.0.2"),
+            (6, "fd00::1", "fd00::2"),
+        ):
+            frames = []
+            for number in range(40):
+                start, is_last = number % 4 * 800, number % 4 == 3
+                payload = number.to_bytes(4, "big") * 200
+                if version == 4:
+                    whole = ip_packet(source, destination, payload)
+                    field = (start // 8 | (0 if is_last else 0x2000)).to_bytes(2, "big")
+                    frames.append(PLAIN + whole[:6] + field + whole[8:])
+                else:
+                    head = bytes((17, 0)) + (start | (0 if is_last else 1)).to_bytes(2, "big")
+                    head += (number // 4).to_bytes(4, "big")
+                    frames.append(PLAIN + ip_packet(source, destination, head + payload, FRAGMENT))
+            self.queue.push(0, [packet(1, n, 1500, version) for n in range(50)])
+            self.queue.push(0, frames)
+            popped: list[bytes] = []
+            while self.queue:
+                popped += self.queue.pop(0, 1)[0]
+            self.assertEqual([frame for frame in popped if frame in frames], frames)
 
     def test_one_packet_at_a_time(self) -> None:
         """A flow that always has one packet waiting does not starve the others."""

@@ -8,13 +8,18 @@ waiting, which delays only itself. There are FLOW_QUEUES of them, and a checksum
 them. A few flows hardly ever share one. A port scan, in which each packet is a flow, can neither
 make other flows wait for ever nor make the search for the longest flow queue slow.
 
+All fragments between two addresses are one flow: only the first of a datagram has ports. A datagram
+whose fragments took turns with those of others would be lost, because a kernel gives up one of
+which 64 others have come in between (`ipfrag_max_dist`).
+
 **Bounded** in bytes: when the limit is reached, the longest flow queue loses its oldest packets,
 from which its sender learns most, and soonest. Bounded in time: a packet that has waited longer
 than `max_age` is dropped when its turn comes, because the transport protocols inside the tunnel
 have sent it again by then. So a slow peer costs `max_bytes` of memory and delays nobody else.
 
 Sources: M. Shreedhar, G. Varghese, "Efficient Fair Queuing Using Deficit Round Robin", 1995;
-RFC 8290 (FQ-CoDel) for the lists of new and old flows, and for dropping from the longest.
+RFC 8290 (FQ-CoDel) for the lists of new and old flows, and for dropping from the longest;
+ip_frag_too_far in net/ipv4/ip_fragment.c.
 """
 
 from __future__ import annotations
@@ -23,6 +28,8 @@ from collections import deque
 from collections.abc import Iterable
 from operator import attrgetter
 from zlib import crc32
+
+from tunmesh.packets.ip_headers import FRAGMENT
 
 FLOW_QUEUES = 1024
 MAX_BYTES = 2 << 20
@@ -73,8 +80,13 @@ class PacketQueue:
         limit = self._max_bytes if limit is None else min(limit, self._max_bytes)
         flows = self._flows
         for frame in frames:
-            # Addresses and ports. Other protocols have something else there, which does as well.
-            key = crc32(frame[22:34] if frame[10] < 0x50 else frame[18:54]) % FLOW_QUEUES
+            # Addresses and ports; of a fragment, addresses. Where other protocols have something
+            # else instead of ports, that does as well.
+            if frame[10] < 0x50:
+                is_whole = not (frame[16] & 0x3F or frame[17])
+                key = crc32(frame[22:34] if is_whole else frame[22:30]) % FLOW_QUEUES
+            else:
+                key = crc32(frame[18:50] if frame[16] == FRAGMENT else frame[18:54]) % FLOW_QUEUES
             flow = flows.get(key)
             if flow is None:
                 flow = flows[key] = _FlowQueue(key)
