@@ -65,14 +65,16 @@ def conflicts_of(
 ) -> Iterator[Conflict]:
     """Those of a node that has just been linked, or has other addresses now, each with one other
     node. `nodes`: all of them, this one included, in the order of namesakes.by_right."""
-    known = list(nodes)
-    for other in known:
-        if other.id == record.id or are_incarnations(record, other):
+    name = record.name.lower()
+    goes_first = False  # before those that follow
+    for other in nodes:
+        goes_first = goes_first or other.id == record.id
+        has_name, has_url = other.name.lower() == name, other.url == record.url
+        if not (has_name or has_url) or other.id == record.id or are_incarnations(record, other):
             continue
-        pair = [each for each in known if each.id in (record.id, other.id)]
-        if other.name.lower() == record.name.lower() and all(each.addresses for each in pair):
-            yield _of_namesakes(me, pair)
-        if other.url == record.url:
+        if has_name and record.addresses and other.addresses:
+            yield _of_namesakes(me, [record, other] if goes_first else [other, record])
+        if has_url:
             yield Conflict("url", record.url, _names(me, (other, record)))
 
 

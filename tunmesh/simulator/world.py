@@ -7,6 +7,7 @@ wrong tun is noticed whenever that happens.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 
 from tunmesh.addresses import Network as IPNetwork
 from tunmesh.dataplane.drops import Drop
@@ -20,7 +21,9 @@ from tunmesh.udp.choice import Transport
 
 SEEDS = "seeds.test"  # the name of the first hosts that there are
 SEED_COUNT = 3
-NUMBER = slice(30, 38)  # of a packet: behind the virtio header and the IPv4 header
+# Of a packet: behind the virtio header, and behind the IPv4 header.
+PROTOCOL, NUMBER = 10 + 9, slice(30, 38)
+ICMP = 1
 TRAFFIC_INTERVAL = 0.05  # seconds between two packets from anybody to anybody
 
 
@@ -57,7 +60,7 @@ class Post:
 
 
 class PostTun(MemoryTun):
-    """A tun that reports what it receives."""
+    """A tun that reports what it receives, but for what its own node answers."""
 
     def __init__(self, post: Post, member: Member) -> None:
         super().__init__()
@@ -66,6 +69,8 @@ class PostTun(MemoryTun):
 
     def write(self, frames: Iterable[bytes | memoryview]) -> list[Drop]:
         for each in frames:
+            if each[PROTOCOL] == ICMP:
+                continue  # what was sent to an address without a route
             self._post.receive(self._member, bytes(each))
         return []
 
@@ -142,9 +147,14 @@ class World(Mesh):
 
     def can_talk(self, member: Member) -> bool:
         """Whether it has an address, and no other node claims it."""
-        address = member.address
-        return address in self.used(member) and not any(
-            address in other.addresses for other in self.running() if other is not member
+        if member.address not in self.used(member):
+            return False
+        address = ip_address(member.address)  # hundreds of texts would take longer to make
+        return not any(
+            each.ip == address
+            for other in self.running()
+            for each in other.node.record.addresses
+            if other is not member
         )
 
     def chat(self) -> None:

@@ -26,6 +26,8 @@ class FakeClock:
         self._now = 0.0
         self._made = 0
         self._waiting: list[tuple[float, int, DelayedCall]] = []  # some of them cancelled since
+        # Those that are not, until one comes or goes: every node of a mesh may ask for them.
+        self._active: list[DelayedCall] | None = None
 
     def seconds(self) -> float:
         return self._now
@@ -38,12 +40,14 @@ class FakeClock:
         **kwargs: object,
     ) -> DelayedCall:
         time = self._now + delay
-        call = DelayedCall(time, callable, args, kwargs, _leave, self._wait, self.seconds)
+        call = DelayedCall(time, callable, args, kwargs, self._leave, self._wait, self.seconds)
         self._wait(call)
         return call
 
     def getDelayedCalls(self) -> list[DelayedCall]:
-        return [call for _, _, call in self._waiting if call.active()]
+        if self._active is None:
+            self._active = [call for _, _, call in self._waiting if call.active()]
+        return self._active
 
     def until_next_call(self) -> float:
         """How long nothing is due, in seconds; infinite without any call."""
@@ -56,6 +60,7 @@ class FakeClock:
         end = self._now + seconds
         while self._waiting and self._waiting[0][0] <= end:
             time, _, call = heappop(self._waiting)
+            self._active = None
             if call.active() and call.getTime() > time:
                 self._wait(call)  # it was delayed
             elif call.active():
@@ -66,8 +71,9 @@ class FakeClock:
 
     def _wait(self, call: DelayedCall) -> None:
         self._made += 1
+        self._active = None
         heappush(self._waiting, (call.getTime(), self._made, call))
 
-
-def _leave(_call: DelayedCall) -> None:
-    """A cancelled call stays in the heap until it would have been due."""
+    def _leave(self, _call: DelayedCall) -> None:
+        """A cancelled call stays in the heap until it would have been due."""
+        self._active = None
