@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from twisted.trial import unittest
 
+from tunmesh.addresses import link_local_of
 from tunmesh.netlink import kernel
 from tunmesh.netlink.device_state import compare
 from tunmesh.netlink.kernel import InterfaceAddress, Link, Route, Rule, State
@@ -45,6 +46,17 @@ class OverlapTests(unittest.SynchronousTestCase):
         self.assertEqual(self.complaints_of(), ())
         self.assertEqual(compare("tun1", [MESH], 0, replace(HEALTHY, rules=())).all, ())
         self.assertIsNone(clash("tun1", MESH, HEALTHY))
+
+    def test_link_local(self) -> None:
+        """A link-local address is missed if multicast is carried, and only then."""
+        mesh = Overlay(ip_network("fd77::/64"), (ip_interface("fd77::1/64"),))
+        own = InterfaceAddress(5, ip_address("fd77::1"), ip_network("fd77::/64"))
+        routes = (route("fd77::/64", 5),)
+        state = State({5: Link(5, "tun1", True)}, (own,), routes, (LOCAL, MAIN))
+        self.assertEqual(compare("tun1", [mesh], 0, state).all, ())
+        local = link_local_of(ip_interface("fd77::1/64"))
+        (text,) = compare("tun1", [replace(mesh, multicast=True)], 0, state).all
+        self.assertIn(f"the address {local} is gone from tun1", text)
 
     def test_commands(self) -> None:
         """The commands in the complaints can be run in sequence: none restores a route that an

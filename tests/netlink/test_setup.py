@@ -17,6 +17,7 @@ from twisted.internet import reactor as trial_reactor
 from twisted.trial import unittest
 
 from tests.support import netns
+from tunmesh.addresses import link_local_of
 from tunmesh.dataplane.tun import open_tun
 from tunmesh.errors import OperatorError
 from tunmesh.host.namespaces import Namespace
@@ -315,6 +316,16 @@ class ConfigureTests(NamespaceCase):
             self.assertEqual(self.route_to(near), ("tun1", source))
             self.assertEqual(self.route_to(far), ("tun1", source))
         self.assertEqual(self.route_to("10.78.0.1"), ("eth0", "10.1.2.3"))
+
+    def test_multicast(self) -> None:
+        """With IPv6 multicast the device has a link-local address, which is derived from the
+        other one; with IPv4 multicast nothing more."""
+        self.configure(
+            replace(overlay("10.77.3.1/24", "10.77.0.0/16"), multicast=True),
+            replace(overlay("fd77::1/64", "fd77::/64"), multicast=True),
+        )
+        local = str(link_local_of(ip_interface("fd77::1/64")))
+        self.assertEqual(self.addresses(), ["10.77.3.1/24", "fd77::1/64", local])
 
     def test_segments(self) -> None:
         """Whatever TCP connection runs through the mesh, near or far, its segments fit into one

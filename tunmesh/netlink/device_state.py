@@ -128,7 +128,7 @@ def _missing(link: Link, overlay: Overlay, state: State) -> Iterator[str]:
     option = "-6 " if network.version == 6 else ""
     there = {one.address for one in state.addresses if one.index == index}
     comes_back = False
-    for address in () if overlay.is_behind else overlay.addresses:
+    for address in () if overlay.is_behind else (*overlay.addresses, *overlay.link_locals):
         is_there = address.ip in there
         comes_back |= address.network == network and not (is_there and link.is_up)
         if not is_there:

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
-from tunmesh.addresses import LARGEST_BLOCK, Address, Interface, Network
+from tunmesh.addresses import LARGEST_BLOCK, Address, Interface, Network, link_local_of
 from tunmesh.netlink import kernel
 from tunmesh.netlink.kernel import Route, Rule, State
 
@@ -48,10 +48,17 @@ class Overlay:
     allowed: tuple[Network, ...] = ()  # networking.allow_overlap: what lies in these may overlap
     prefix: int | None = None  # of the automatic address; None: the addresses are static
     reserved: tuple[Address, ...] = ()  # addresses of the network that no node may have
-    multicast: bool = False  # is carried; with IPv6 the device then has a link-local address
+    multicast: bool = False  # is carried; with IPv6 the device then has link-local addresses
     # The network is outside the mesh, and reached through gateways (networking/accept_routes). It
     # is only routed to the device; the address is the source of what is sent there.
     is_behind: bool = False
+
+    @property
+    def link_locals(self) -> tuple[Interface, ...]:
+        """The link-local addresses that the device has, one for each of the others."""
+        if not self.multicast or self.network.version == 4:
+            return ()
+        return tuple(map(link_local_of, self.addresses))
 
     @property
     def key(self) -> str:

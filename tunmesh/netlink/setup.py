@@ -28,7 +28,7 @@ from typing import Any
 from pyroute2.iproute import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from tunmesh.addresses import Interface, Network, firsts, has_broadcast, link_local_of
+from tunmesh.addresses import Interface, Network, firsts, has_broadcast
 from tunmesh.errors import OperatorError
 from tunmesh.netlink import changes, kernel, overlaps, query
 from tunmesh.netlink.overlaps import Overlay
@@ -109,8 +109,8 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int, queue: int = 0
         for overlay in meshes:
             for address in overlay.addresses:
                 _add_address(ip, index, device, address, overlay.broadcast)
-                if overlay.multicast and address.version == 6:
-                    _add_address(ip, index, device, link_local_of(address), broadcast=False)
+            for address in overlay.link_locals:
+                _add_address(ip, index, device, address, broadcast=False)
         with _explained(f"bring {device} up"):
             ip.link("set", index=index, state="up")
         for overlay in meshes:
