@@ -222,7 +222,7 @@ class SwitchboardTests(SynchronousTestCase):
     def test_stop(self) -> None:
         """A node that leaves ends its streams, and carries no more."""
         self.open()
-        self.board.stop()
+        self.board.carry(False)
         self.assertEqual((len(self.board), self.said[A][-1].kind), (0, BROKEN))
         self.assertIs(self.board.opening(A, 999, B, 0.0), Refused.DECLINED)
 

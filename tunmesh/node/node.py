@@ -124,6 +124,7 @@ class Node:
         self._links.connector.use_keys(new.keys)
         self._links.dials.use_groups(new.groups)
         self._links.dials.update()
+        self._links.relays.carry(new.relay)
         self._readiness.expect(new.expected_nodes)
         self._parts.me.use_groups(new.node_groups)
         self._parts.table.gateways.advertise(new.advertise)

@@ -258,9 +258,10 @@ class Peers:
         keys: Sequence[Key],
         url_tried: Callable[[str], str],
         udp: Callable[[str], UdpStatus | None],
+        why_relayed: Callable[[str], str],
     ) -> tuple[PeerStatus, ...]:
         """`keys`: the valid ones; `url_tried(id)`: what a node found when it tried our URL;
-        `udp(id)`: what there is with it over UDP."""
+        `udp(id)`: what there is with it over UDP; `why_relayed(id)`: why it has no direct link."""
         routes: dict[LinkedNode, list[str]] = {}
         for packed, peer in self._table.routes.items():
             routes.setdefault(peer, []).append(str(ip_address(packed)))
@@ -272,6 +273,7 @@ class Peers:
                 labels.get(peer.link.key, REVOKED) if peer.link.key is not None else REVOKED,
                 url_tried(peer.record.id),
                 udp(peer.record.id),
+                why_relayed(peer.record.id) if peer.link.via else "",
             )
             for peer in self
         )
@@ -301,7 +303,12 @@ def _seed(record: NodeRecord) -> bytes:
 
 
 def _status(
-    peer: LinkedNode, routed: tuple[str, ...], key_id: str, url_tried: str, udp: UdpStatus | None
+    peer: LinkedNode,
+    routed: tuple[str, ...],
+    key_id: str,
+    url_tried: str,
+    udp: UdpStatus | None,
+    why_relayed: str,
 ) -> PeerStatus:
     return PeerStatus(
         record=peer.record,
@@ -320,4 +327,6 @@ def _status(
         transport="tcp" if peer.carrier is peer.link else "udp",
         udp=udp,
         segment=peer.link.authentication.measures().segment,
+        relay=peer.link.via,
+        why_relayed=why_relayed,
     )

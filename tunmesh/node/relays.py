@@ -61,7 +61,7 @@ class Relays:
         self._connector = connector
         self._needs = Needs(parts.host.draw)
         self._streams = Streams(
-            parts.me.id, reactor, self._direct, parts.memory, parts.settings.relay
+            parts.me.id, reactor, self._direct, parts.memory, parts.settings.reloadable.relay
         )
         self._attempts: dict[str, _Attempt] = {}  # by the id of the node
         self._refused: dict[tuple[str, str], float] = {}  # carrier and node: not before this time
@@ -77,6 +77,10 @@ class Relays:
         self._is_stopped = True
         self._timer.stop()
         self._streams.stop()
+
+    def carry(self, carries: bool) -> None:
+        """Whether to carry for others from now on."""
+        self._streams.switchboard.carry(carries)
 
     # --- facts about nodes ---
 

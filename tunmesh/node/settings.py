@@ -50,6 +50,7 @@ class Reloadable:
     node_groups: tuple[str, ...] = ()  # names that the node shares with others
     device: DeviceSettings = field(default_factory=DeviceSettings)
     advertise: tuple[Network, ...] = ()  # networks outside the mesh that it leads to
+    relay: bool = False  # whether it carries links between other nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,6 @@ class Settings:
     names: NamesSettings | None = None
     dial_allow: tuple[Network, ...] | None = None
     transport: Transport = "auto"  # of packets: with "tcp", none travel over UDP
-    relay: bool = False  # whether it carries links between other nodes
     local: Timing = field(default_factory=Timing)  # for links within the local subnet
     mesh: Timing = field(default_factory=Timing)  # for all others
 

@@ -45,7 +45,9 @@ def status(
         ready=health.ready,
         warnings=tuple(readiness.warnings()),
         expected_nodes=readiness.expected_nodes,
-        peers=parts.peers.statuses(keys, parts.url.tried_by, parts.transports.status_of),
+        peers=parts.peers.statuses(
+            keys, parts.url.tried_by, parts.transports.status_of, dials.discovered.why
+        ),
         dials=tuple(dials.wanted()),
         renewals=tuple(dials.renewals()),
         nodes=parts.peers.by_name(),

@@ -117,7 +117,7 @@ class Streams:
         """Carry nothing, and accept nothing. The streams that end here end with their links."""
         self._timer.stop()
         self._listener = None
-        self.switchboard.stop()
+        self.switchboard.carry(False)
         for opening in tuple(self._opening.values()):
             opening.fail(error.ConnectionAborted())
 

@@ -108,7 +108,7 @@ class Switchboard:
         memory: MemoryBudget,
         carries: bool = True,
     ) -> None:
-        self.carries = carries
+        self._carries = carries
         self._numbers = numbers
         self._source = source
         self._offer = offer
@@ -190,10 +190,10 @@ class Switchboard:
         self.lost(node_id)
         self._openings.pop(node_id, None)
 
-    def stop(self) -> None:
-        """Carry nothing any more."""
-        self.carries = False
-        for stream in list(self._carried):
+    def carry(self, carries: bool) -> None:
+        """Whether to carry streams from now on. If not, those that are carried end."""
+        self._carries = carries
+        for stream in list(self._carried) if not carries else ():
             self._break(stream)
 
     def expire(self, now: float) -> None:
@@ -214,7 +214,7 @@ class Switchboard:
     # --- what may be opened ---
 
     def _why_not(self, opener: str, target: str, now: float) -> Refused | None:
-        if not self.carries:
+        if not self._carries:
             return Refused.DECLINED
         source = self._source(opener)
         if source is None:

@@ -34,6 +34,8 @@ def differences(old: LoadedConfig, new: LoadedConfig) -> Iterator[str]:
         yield f"node_groups ({', '.join(after.node_groups) or 'none'})"
     if before.advertise != after.advertise:
         yield f"advertise ({', '.join(map(str, after.advertise)) or 'none'})"
+    if before.relay != after.relay:
+        yield f"relay ({str(after.relay).lower()})"
     if before.expected_nodes != after.expected_nodes:
         yield f"expected_nodes ({after.expected_nodes or 'none'})"
     yield from _device(before.device, after.device)

@@ -49,6 +49,7 @@ def reloadable_of(config: Config) -> Reloadable:
         node_groups=clustering.node_groups,
         device=_device(config.networking),
         advertise=config.networking.advertise,
+        relay=config.networking.relay,
     )
 
 

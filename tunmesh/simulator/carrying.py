@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 
 from tunmesh.simulator.scenario import FLOOD
 from tunmesh.simulator.steps import (
+    Block,
     BlockDatagrams,
     Carried,
+    Direct,
     Exchange,
     Impair,
     ReadSlowly,
@@ -50,6 +52,10 @@ class Carrying:
                 self._story.tell(f"these get other UDP ports from their NATs: {names}")
                 for member in members:
                     self._world.datagrams.rebind(member.host)
+            case Block(share):
+                self._block_pairs(share)
+            case Direct(within, relayed):
+                self._direct(within, relayed)
             case Carried(by, within):
                 self._carried(by, within)
             case Exchange():
@@ -90,7 +96,39 @@ class Carrying:
         else:
             self._story.tell("all datagrams get through")
 
+    def _block_pairs(self, share: float) -> None:
+        hosts = [member.host for member in self._world.members]
+        pairs = [
+            self._world.random.sample(hosts, 2) for _ in range(round(share * len(hosts) ** 2 / 2))
+        ]
+        self._story.tell(f"between {len(pairs)} pairs nothing gets through")
+        for one, other in pairs:
+            self._world.network.cut(one, other)
+
     # --- what has to hold ---
+
+    def _direct(self, within: float, relayed: int) -> None:
+        begin = self._world.clock.seconds()
+        while (wrong := next(self._detours(), "")) and self._world.clock.seconds() < begin + within:
+            self._world.advance(LOOK)
+        took = self._world.clock.seconds() - begin
+        count = sum(bool(p.relay) for m in self._world.running() for p in m.status.peers) // 2
+        if wrong or count < relayed:
+            why = wrong or f"{count} links are relayed, fewer than {relayed}"
+            self._judge(False, f"not within {within:.0f} s: {why}")
+        else:
+            text = f"all links are direct that can be, and {count} are relayed"
+            self._judge(True, f"{text} ({took:.1f} s, at most {within:.0f})")
+
+    def _detours(self) -> Iterator[str]:
+        """Links that are relayed and need not be, or direct and cannot be."""
+        by_id = {member.node.record.id: member for member in self._world.running()}
+        for member in by_id.values():
+            for peer in member.status.peers:
+                other = by_id.get(peer.record.id)
+                if other is not None and self._world.reach(member, other) == bool(peer.relay):
+                    how = "is relayed" if peer.relay else "is not relayed"
+                    yield f"the link of {member.name} with {other.name} {how}"
 
     def _carried(self, by: str, within: float) -> None:
         begin = self._world.clock.seconds()
@@ -120,9 +158,9 @@ class Carrying:
         """Packets of all sizes, from anybody to anybody."""
         world = self._world
         honest = list(world.honest())
-        ways = [(one, other) for one in honest for other in honest if world.reach(one, other)]
+        ways = [(one, other) for one in honest for other in honest if world.joined(one, other)]
         sent = []
-        for _ in range(round(step.seconds / PAUSE)):
+        for _ in range(round(step.seconds / PAUSE) if ways else 0):
             size = world.random.choice((0, 500, 1400, 20_000))
             sent.append(world.post.send(*world.random.choice(ways), size))
             world.advance(PAUSE)

@@ -21,6 +21,7 @@ EXAM = 2000  # packets at most, in the final trial of all ways
 # With UDP, each end of a link has its path, and each node looks at all of them.
 CALLS_PER_LINK_END, CALLS_PER_NODE, CALLS_PER_DIALED = 1, 5, 2
 CALLS_FOR_UDP = 1
+CALLS_FOR_RELAYS = 2  # whom to dial, and what is carried
 
 
 class Wholeness:
@@ -30,7 +31,7 @@ class Wholeness:
         members = list(world.running())
         self._liars = set[str]().union(*(liar.ids for liar in world.liars))
         self._linked = {
-            one: {other.node.record.id for other in members if world.reach(one, other)}
+            one: {other.node.record.id for other in members if world.joined(one, other)}
             for one in members
         }
         by_id = {member.node.record.id: member for member in members}
@@ -78,7 +79,7 @@ def lost_packets(world: World) -> tuple[int, list[str]]:
     """Send a packet from everybody to everybody, or by a sample of all ways: how many, and the ways
     of those that did not arrive. Whoever claims the address of another one is left out."""
     honest = [m for m in world.honest() if not world.chooses or world.can_talk(m)]
-    ways = [(one, other) for one in honest for other in honest if world.reach(one, other)]
+    ways = [(one, other) for one in honest for other in honest if world.joined(one, other)]
     if len(ways) > EXAM:
         ways = world.random.sample(ways, EXAM)
     numbers = [world.post.send(one, other) for one, other in ways]
@@ -92,13 +93,19 @@ def lost_packets(world: World) -> tuple[int, list[str]]:
 
 def leftovers(world: World) -> Iterator[str]:
     """Nothing is left of what is over."""
-    ends, expected = len(world.network.wires), 2 * Wholeness(world).links
+    relayed = sum(peer.relay != "" for m in world.running() for peer in m.node.status().peers)
+    carried = sum(m.node.status().carried.streams for m in world.running())
+    if relayed != 2 * carried:
+        yield f"there are {relayed} ends of relayed links, and {carried} that are carried"
+    ends, expected = len(world.network.wires), 2 * Wholeness(world).links - relayed
     if ends != expected:
         yield f"there are {ends} ends of connections, not {expected}"
     nodes = len(list(world.running()))
     apart = nodes * (nodes - 1) - expected
     calls = len(world.clock.getDelayedCalls())
     most = ends * CALLS_PER_LINK_END + nodes * CALLS_PER_NODE + apart * CALLS_PER_DIALED
+    if world.has_relays:
+        most += relayed * CALLS_PER_LINK_END + nodes * CALLS_FOR_RELAYS
     if world.has_udp:
         most += (ends + nodes) * CALLS_FOR_UDP
     if calls > most:

@@ -68,7 +68,12 @@ class Simulation:
         self._broken: list[str] = []
         networks = (ipv4_network(self._nodes, scenario.room), IPV6)
         self._world = World(
-            seed, scenario.behind_balancer, scenario.from_first, networks, scenario.transport
+            seed,
+            scenario.behind_balancer,
+            scenario.from_first,
+            networks,
+            scenario.transport,
+            scenario.relay,
         )
         self._story = Story(say, self._world.clock.seconds)
         self._random = self._world.random

@@ -46,3 +46,4 @@ class Scenario:
     # The IPv4 network has addresses for no more than so many times the nodes; 0: plenty.
     room: float = 0.0
     transport: Transport = "tcp"  # networking.transport of all nodes
+    relay: bool = False  # whether nodes carry links between others

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunmesh.simulator.choosing_scenarios import CHOOSING
+from tunmesh.simulator.relay_scenarios import RELAY
 from tunmesh.simulator.scenario import Limits, Scenario
 from tunmesh.simulator.steps import (
     Add,
@@ -243,5 +244,6 @@ SCENARIOS = {
         ),
         *CHOOSING,
         *UDP,
+        *RELAY,
     )
 }

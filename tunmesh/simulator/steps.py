@@ -94,6 +94,22 @@ class CutOneWay:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Of this share of all pairs of hosts, nothing gets from the one to the other, or back."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Within so many seconds all links have to be direct where they can be, and all others relayed;
+    at least `relayed` of these."""
+
+    within: float
+    relayed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Heal:
     """End all partitions."""
 
@@ -261,6 +277,8 @@ Step = (
     | Divide
     | Scatter
     | CutOneWay
+    | Block
+    | Direct
     | Heal
     | FailDials
     | LoseNames

@@ -87,14 +87,16 @@ class World(Mesh):
         from_first: bool = False,
         networks: tuple[IPNetwork, ...] = (IPV4, IPV6),
         transport: Transport = "tcp",
+        relay: bool = False,
     ) -> None:
         self._seed_count = 1 if from_first else SEED_COUNT
         target = (BALANCER if behind_balancer else SEEDS, PORT)
         if from_first:
             target = (host_address(1), PORT)  # its own, which is as good as none
         groups = (GroupSettings("seeds", (target,)),)
-        super().__init__(seed, groups=groups, networks=networks, transport=transport)
+        super().__init__(seed, groups=groups, networks=networks, transport=transport, relay=relay)
         self.has_udp = transport != "tcp"
+        self.has_relays = relay
         self.post = Post()
         self.heads: dict[str, list[Member]] = {}  # by the name that leads to them
         self.intruders: dict[Member, Member] = {}  # with whose address they claim
@@ -132,6 +134,16 @@ class World(Mesh):
         if one is other or cut(one.host, other.host) or cut(other.host, one.host):
             return False
         return any(member.node.record.url == member.url for member in (one, other))
+
+    def share(self, one: Member, other: Member) -> bool:
+        """Whether there is a node that both can have a connection with."""
+        return any(self.reach(one, each) and self.reach(each, other) for each in self.running())
+
+    def joined(self, one: Member, other: Member) -> bool:
+        """Whether two members can have a link."""
+        if one is other:
+            return False
+        return self.reach(one, other) or (self.has_relays and self.share(one, other))
 
     def used(self, member: Member) -> tuple[str, ...]:
         """The addresses in the mesh that a running member sends from."""

@@ -77,6 +77,8 @@ class PeerStatus:
     transport: str = "tcp"  # of packets to it: tcp or udp
     udp: UdpStatus | None = None  # None: this node uses no UDP
     segment: int = 0  # bytes of data in the largest TCP segment that its link sends; 0: not known
+    relay: str = ""  # the id of the node that carries the link; "" if it is direct
+    why_relayed: str = ""  # why the last dial for a direct link failed
 
     @property
     def why(self) -> str:

@@ -13,6 +13,7 @@ from tunmesh.addresses import Address, Interface
 from tunmesh.config.keys.device import DeviceHelper, Mtu, QueueLength
 from tunmesh.config.keys.floating import Floating, check_floating
 from tunmesh.config.keys.names import Dns, dns_addresses
+from tunmesh.config.keys.relay import Relay
 from tunmesh.config.keys.routes import NO_TWINS, NO_TWINS_ACCEPTED, Accepted, Advertised
 from tunmesh.config.networks import (
     AnyNetwork,
@@ -106,6 +107,7 @@ class Networking(Section):
         "through. `tcp`: no UDP port is opened. UDP uses the number of control_api/listen_port.",
         examples=["tcp"],
     )
+    relay: Relay = True
     guard: bool = Field(
         default=False,
         description="Add unreachable routes to the mesh's networks that outlive the node: while "
