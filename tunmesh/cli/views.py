@@ -125,7 +125,7 @@ def _peer(peer: Json, wide: bool) -> list[str]:
         _cut(peer["name"], 16),
         _cut(", ".join([*peer["addresses"], *peer["floating"]]) if wide else first, 39),
         "out" if peer["direction"] == "dialed" else "in",
-        peer["transport"],
+        _via(peer),
         duration(peer["linked_for"]),
         "-" if peer["rtt"] is None else milliseconds(peer["rtt"]),
         "-" if peer["loss"] is None else percent(peer["loss"]),
@@ -136,12 +136,26 @@ def _peer(peer: Json, wide: bool) -> list[str]:
     if wide:
         row += [size(rx["bytes"]), size(tx["bytes"]), size(peer["queued_bytes"])]
         row += [peer["key_id"], peer["version"], peer["url"], ",".join(peer["groups"])]
-        row += ["" if peer["udp"] is None else peer["udp"]["why"]]
+        row += [_why_this_way(peer)]
     return row
+
+
+def _via(peer: Json) -> str:
+    relay = peer["relay"]
+    return peer["transport"] if relay is None else _cut(f"relay {relay['name']}", 16)
+
+
+def _why_this_way(peer: Json) -> str:
+    relay = peer["relay"]
+    if relay is not None:
+        return f"no direct link{': ' * bool(relay['why'])}{relay['why']}"
+    return "" if peer["udp"] is None else str(peer["udp"]["why"])
 
 
 def way(peer: Json) -> str:
     """What carries packets to a peer, and why."""
+    if peer["relay"] is not None:
+        return f"through {peer['relay']['name']}: {_why_this_way(peer)}"
     udp = peer["udp"]
     why = "this node uses no UDP" if udp is None else udp["why"]
     small = small_segments(peer["tcp_segment"]) if peer["transport"] == "tcp" else ""

@@ -19,7 +19,7 @@ _WORDS = {
     "link": """
         linked unlinked unreachable handshake_failed wasteful leads_back dialing retired closed
         probed gossip crowded_source false_introduction contradiction
-        dials_spent revised transport no_udp small_segments groups_ignored
+        dials_spent revised link_way transport no_udp small_segments groups_ignored
     """,
     "address": """
         address_conflict address_refused networks_differ name_conflict url_conflict

@@ -84,10 +84,8 @@ class Interpreter:
             case commands.Present(link):
                 link.conversation.present(self._shown())
             case commands.Switch(link):
-                self._peers.switch(link)
+                self._switch(link)
                 self._parts.multicast.link_used(link)
-                if link.via:
-                    self._dials.seek_direct(link.node)
             case commands.Route(address, link):
                 self._peers.route(address, link)
             case commands.Unroute(address):
@@ -126,8 +124,21 @@ class Interpreter:
         if self._peers.is_getting_crowded(link):
             count, most = self._peers.count_from(link.source), self._peers.max_per_source
             self._story.crowded_source(link, count, most)
-        self._story.linked(link, self._conflicts_of(record))
+        self._story.linked(link, self._conflicts_of(record), self._relay_of(link))
         self._changed()
+
+    def _switch(self, link: Link) -> None:
+        before = self._peers.of(link).link
+        self._peers.switch(link)
+        if link.via:
+            self._dials.seek_direct(link.node)
+        if link.via != before.via:
+            self._story.way_changed(link, self._relay_of(link))
+
+    def _relay_of(self, link: Link) -> str:
+        """The name of the node that carries this link; empty if it is direct."""
+        record = self._roster.record_of(link.via) if link.via else None
+        return record.name if record is not None else link.via
 
     def _conflicts_of(self, record: NodeRecord) -> Iterator[name_conflicts.Conflict]:
         return name_conflicts.conflicts_of(record, self._parts.me.record, self._peers.by_right())

@@ -116,7 +116,7 @@ class Explainer:
             ),
             Step(True, f"{destination} belongs to {peer.record.name}, {self._link(peer)}"),
             *self._floats(peer, destination),
-            Step(True, f"packets to {peer.record.name} go {_way(peer)}"),
+            Step(True, f"packets to {peer.record.name} go {self._way_to(peer)}"),
             *self._sizes(peer),
             *self._there(peer, source, destination),
         ]
@@ -173,6 +173,18 @@ class Explainer:
         rtt = "" if peer.rtt is None else f", round trip {peer.rtt * 1000:.2f} ms"
         waits = f", {peer.queued_bytes} bytes wait in its queue" if peer.queued_bytes else ""
         return f"linked since {self._status.now - peer.since:.0f} s{rtt}{waits}"
+
+    def _way_to(self, peer: PeerStatus) -> str:
+        """What carries packets to this node, and why."""
+        if peer.relay:
+            relay = self._peers.get(peer.relay)
+            name = relay.record.name if relay is not None else "another node"
+            why = f": {peer.why_relayed}" if peer.why_relayed else ""
+            return f"through {name}, which cannot read them: there is no direct link{why}"
+        udp = peer.udp
+        if udp is None or peer.transport == "tcp":
+            return f"over TCP{small_segments(peer.segment)}: {peer.why}"
+        return f"over UDP to {udp.address}, up to {udp.size} bytes in a datagram: {peer.why}"
 
     def _there(self, peer: PeerStatus, source: Address, destination: Address) -> list[Step]:
         name = peer.record.name
@@ -297,14 +309,6 @@ def _own_addresses(record: NodeRecord, has_link_local: bool) -> set[Address]:
     if has_link_local:
         own |= {link_local_of(each).ip for each in record.addresses if each.version == 6}
     return own
-
-
-def _way(peer: PeerStatus) -> str:
-    """What carries packets to this node, and why."""
-    udp = peer.udp
-    if udp is None or peer.transport == "tcp":
-        return f"over TCP{small_segments(peer.segment)}: {peer.why}"
-    return f"over UDP to {udp.address}, up to {udp.size} bytes in a datagram: {peer.why}"
 
 
 def _why(dial: DialStatus | None) -> str:

@@ -74,6 +74,7 @@ class _NodeCollector(LabelledMetrics, Collector):
             {(): status.delayed_calls},
         )
         yield from self._links(status)
+        yield from self._relays(status)
         yield from self._udp(status)
         yield from self._mesh(status)
         yield from self._resources(status)
@@ -102,6 +103,31 @@ class _NodeCollector(LabelledMetrics, Collector):
         )
         yield self._histogram(
             "tunmesh_link_rtt_seconds", "Round trips of pings on links", {(): status.rtt}
+        )
+
+    def _relays(self, status: Status) -> Iterator[Metric]:
+        """Links through other nodes, and those that this node carries for others."""
+        carried = status.carried
+        yield self._gauge(
+            "tunmesh_relayed_links",
+            "Linked nodes whose link runs through another node",
+            {(): sum(peer.relay != "" for peer in status.peers)},
+        )
+        yield self._gauge(
+            "tunmesh_carried_streams",
+            "Links between other nodes that this node carries",
+            {(): carried.streams},
+        )
+        yield self._counter(
+            "tunmesh_carried_requests",
+            "Requests to carry a link between other nodes, by outcome",
+            {("opened",): carried.opened, ("refused",): carried.refused},
+            ("outcome",),
+        )
+        yield self._counter(
+            "tunmesh_carried_bytes",
+            "Bytes of links between other nodes that this node has carried",
+            {(): carried.bytes},
         )
 
     def _udp(self, status: Status) -> Iterator[Metric]:

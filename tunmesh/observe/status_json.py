@@ -75,6 +75,7 @@ def report(status: Status, history: History, epoch: float) -> Json:
         },
         "tun": _traffic(status.tun),
         "udp": {**asdict(status.udp), "strangers": status.udp_strangers},
+        "relaying": _relaying(status),
         "dropped_packets": {reason: n for reason, n in status.dropped.items() if n},
         "icmp_answers": asdict(status.answers),
         "handshake_failures": {reason: n for reason, n in status.handshake_failures.items() if n},
@@ -116,6 +117,16 @@ def _multicast(multicast: MulticastStatus | None) -> Json | None:
         "packets": multicast.packets,
         "copies": multicast.copies,
         "ignored": multicast.ignored,
+    }
+
+
+def _relaying(status: Status) -> Json:
+    """What the node carries for others: between whom, by name where that is known."""
+    carried = status.carried
+    names = {peer.record.id: peer.record.name for peer in status.peers}
+    return {
+        **asdict(carried),
+        "links": [sorted(names.get(each, each[:8]) for each in pair) for pair in carried.links],
     }
 
 
@@ -177,6 +188,7 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
         "dropped_packets": peer.dropped,
         "transport": peer.transport,
         "tcp_segment": peer.segment,
+        "relay": _relay(peer, status),
         "udp": None if peer.udp is None else _udp(peer.udp),
         "rx": {
             "packets": peer.traffic.rx_packets,
@@ -189,6 +201,14 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
             "bytes_per_second": round(last(series.tx)),
         },
     }
+
+
+def _relay(peer: PeerStatus, status: Status) -> Json | None:
+    """Which node carries the link, and why there is no direct one."""
+    if not peer.relay:
+        return None
+    names = (each.record.name for each in status.peers if each.record.id == peer.relay)
+    return {"id": peer.relay, "name": next(names, ""), "why": peer.why_relayed}
 
 
 def _loss(peer: PeerStatus) -> float | None:
@@ -255,6 +275,8 @@ def mesh(status: Status, known_nodes: tuple[KnownNode, ...], crowd: float = inf)
     me = status.record
     linked = {peer.record.id for peer in status.peers}
     nodes = [{"id": me.id, "name": me.name, "addresses": _addresses(me), "linked": True}]
+    relayed = [(me.id, peer.record.id) for peer in status.peers if peer.relay]
+    relayed += status.carried.links
     pairs: set[tuple[str, str]] = set()
     for known in known_nodes:
         others = known.linked_with if len(known_nodes) <= crowd else {me.id} & {*known.linked_with}
@@ -272,6 +294,7 @@ def mesh(status: Status, known_nodes: tuple[KnownNode, ...], crowd: float = inf)
         "version": VERSION,
         "nodes": nodes,
         "links": [list(pair) for pair in sorted(pairs)],
+        "relayed": sorted(sorted(pair) for pair in relayed),
         "links_left_out": len(known_nodes) > crowd
         or not all(known.is_whole for known in known_nodes),
     }

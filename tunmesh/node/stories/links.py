@@ -29,17 +29,20 @@ class LinkStory:
         self._journal = journal
         self._me = me
 
-    def linked(self, link: Link, conflicts: Iterable[Conflict]) -> None:
-        """A node is linked by this link. `conflicts`: names and URLs that another node has too."""
+    def linked(self, link: Link, conflicts: Iterable[Conflict], relay: str) -> None:
+        """A node is linked by this link. `conflicts`: names and URLs that another node has too;
+        `relay`: the name of the node that carries the link, if it is not direct."""
         record = link.node
+        through = ", {direction} through {relay}" if relay else ", {direction}"
         self._journal.over(("unreachable", record.host_port))
         self._journal.info(
-            "linked with {peer} ({addresses}), {direction}: {url}",
+            f"linked with {{peer}} ({{addresses}}){through}: {{url}}",
             by=link.source,
             event="linked",
             peer=record.name,
             url=record.url,
             direction="dialed" if link.dialed else "accepted",
+            relay=relay,
             addresses=", ".join(str(each.ip) for each in record.addresses) or "no address yet",
         )
         for conflict in conflicts:
@@ -97,6 +100,17 @@ class LinkStory:
             event="unlinked",
             peer=link.node.name,
             reason=reason,
+        )
+
+    def way_changed(self, link: Link, relay: str) -> None:
+        """The link with a node is direct now, or runs through the node of this name."""
+        way = "runs through {relay}" if relay else "is direct"
+        self._journal.info(
+            f"the link with {{peer}} {way} from now on",
+            by=link.source,
+            event="link_way",
+            peer=link.node.name,
+            relay=relay,
         )
 
     def retired(self, link: Link, age: float) -> None:
