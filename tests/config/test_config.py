@@ -155,7 +155,7 @@ class ValidFiles(Case):
         new |= {"max_nodes_per_source", "memory_budget", "listen_address", "expected_nodes"}
         new |= {"dial_allow", "guard", "allow_overlap", "secret_files", "node_groups", "dns"}
         new |= {"transport", "mtu", "txqueuelen", "device_helper", "advertise", "accept_routes"}
-        new |= {"enable_multicast", "floating"}
+        new |= {"enable_multicast", "floating", "relay"}
         tree = yaml.safe_load(ORIGINAL)
         for path in key_paths():
             if new & set(path):
