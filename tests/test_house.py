@@ -48,7 +48,7 @@ PURE = """
     relay.flow relay.lane relay.needs relay.switchboard
     udp.choice udp.path udp.probing.candidates udp.probing.liveness udp.probing.measures
     udp.probing.mtu udp.probing.pings
-    udp.aead udp.parts udp.port udp.runs udp.scratch udp.session udp.slices udp.window
+    udp.aead udp.parts udp.places udp.port udp.runs udp.scratch udp.session udp.slices udp.window
     membership.agreement membership.claims membership.commands membership.hearsay
     membership.acquisition membership.candidates
     membership.floating.doubts membership.floating.holding

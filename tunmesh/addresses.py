@@ -38,6 +38,12 @@ def plain_host(host: str) -> str:
     return host.removeprefix("::ffff:") if "." in host else host
 
 
+def scoped_host(host: str, scope: int) -> str:
+    """An address with the interface on which it is valid, as in fe80::1%2. `scope`: its index; 0:
+    it is valid everywhere."""
+    return f"{host}%{scope}" if scope and "%" not in host else host
+
+
 def literal_address(host: str) -> IPv4Address | IPv6Address | None:
     """The host of a URL as an address; None if it is a name."""
     try:

@@ -22,10 +22,11 @@ from tunmesh.tls.underlay import Outside
 from tunmesh.udp.carrier import UdpCarrier
 from tunmesh.udp.outbox import TURN
 from tunmesh.udp.path import Command, Path
+from tunmesh.udp.places import PlacesInUse
 from tunmesh.udp.port import Place
 from tunmesh.udp.scratch import Scratch
-from tunmesh.udp.sessions import LINGER, MOST_SESSIONS
-from tunmesh.wire.datagrams import HEAD, MIN_DATAGRAM, TRAILER, WHOLE
+from tunmesh.udp.sessions import EPOCH_COST, LINGER, MOST_SESSIONS
+from tunmesh.wire.datagrams import EPOCH_BITS, HEAD, MIN_DATAGRAM, TRAILER, WHOLE
 from tunmesh.wire.udp_pings import PING_SIZE, Ping
 
 PORT = 4567
@@ -40,7 +41,7 @@ def packet(number: int, size: int = 100, flow: int = 1) -> bytes:
 class End:
     """One end: its carrier, and whatever that tells its owner."""
 
-    def __init__(self, case: CarrierCase, host: str) -> None:
+    def __init__(self, case: CarrierCase, host: str, places: PlacesInUse | None = None) -> None:
         self.host = host
         self.came: list[bytes] = []
         self.instead: list[bytes] = []
@@ -53,7 +54,9 @@ class End:
         clock = case.clock
         path = Path(host.encode(), Outside(), self.port.largest, clock.seconds())
         account = self.memory.account("peer")
-        self.carrier = UdpCarrier(self, self.port, path, clock, account, Scratch())
+        self.carrier = UdpCarrier(
+            self, self.port, path, clock, account, Scratch(), places or PlacesInUse()
+        )
 
     # udp.carrier.Owner
 
@@ -418,6 +421,31 @@ class HostileTests(CarrierCase):
             self.say(b"\xff")
         self.clock.advance(0.01)
         self.assertGreater(self.b.complaints, 0)
+
+    def test_epochs(self) -> None:
+        """Each epoch that a peer begins costs a key, so a peer that begins one with each datagram
+        is not listened to for a while; one that begins them as they are due is not noticed."""
+        session = self.a.carrier._sessions.for_sending
+        assert session is not None
+        for epoch in range(1, 2 * penalty.BURST // EPOCH_COST):
+            session._counter = (epoch << EPOCH_BITS) - 1
+            self.a.carrier.send([packet(1)])
+            self.a.carrier.send([packet(2)])
+            self.clock.advance(0.0001)
+            if self.b.complaints:
+                break
+        self.clock.advance(0.01)
+        self.assertGreaterEqual(session._counter >> EPOCH_BITS, 0.8 * penalty.BURST // EPOCH_COST)
+        self.assertEqual(self.b.complaints, 1)
+
+    def test_forged_source(self) -> None:
+        """Only the peer whose path leads to a place has a say about how it is answered."""
+        places = self.b.carrier._places
+        other = End(self, "192.0.2.3", places)
+        self.assertFalse(other.carrier.has_say_about((self.a.host, PORT)))
+        self.assertTrue(self.b.carrier.has_say_about((self.a.host, PORT)))
+        self.b.carrier.close("")
+        self.assertTrue(other.carrier.has_say_about((self.a.host, PORT)))
 
     def test_incomplete(self) -> None:
         """What is held of frames that are never complete counts as the peer's, as long as its

@@ -440,6 +440,22 @@ class CableTests(PortCase):
             there.believes = False
             self.assertEqual(await answered_from(usual, own), usual)
 
+    async def test_link_local(self) -> None:
+        """A link-local address keeps its scope: what comes from it is answered."""
+        left, right = self.cable(("10.1.0.1/24", "10.1.0.2/24"))
+        for namespace, number in ((left, 1), (right, 2)):
+            add_address(namespace, f"fe80::{number}/64")
+        a, b = self.port(left), self.port(right)
+        there, here = Inbox(b), Inbox(a)
+        with left:
+            self.assertIs(a.send(there.datagram(100), 100, ("fe80::2%eth0", 4567)), Sent.DONE)
+        await there.holds(100)
+        [(_, _, source)] = there.came
+        with right:
+            self.assertEqual(source, (f"fe80::1%{socket.if_nametoindex('eth0')}", 4567))
+        self.assertIs(b.send(here.datagram(100), 100, source), Sent.DONE)
+        await here.holds(100)
+
     async def test_slow_device(self) -> None:
         """When the device takes no more, whoever sends is told so, and called in turn; control
         datagrams go ahead; all arrives in the end."""

@@ -22,12 +22,19 @@ class Silent:
 
     is_deaf = False
     source: Place | None = None
+    own: Place = "192.0.2.2", 4567
+    useless = 0
 
     def came_from(self, source: Place) -> None: ...
     def controls_came(
         self, session: Session, controls: Sequence[tuple[bytes, int]], source: Place
     ) -> None: ...
-    def nonsense_came(self, count: int) -> None: ...
+    def nonsense_came(self, count: int) -> None:
+        self.useless += count
+
+    def has_say_about(self, source: Place) -> bool:
+        return source == self.own
+
     def deliver(self, frames: list[memoryview]) -> None: ...
 
 

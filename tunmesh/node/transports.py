@@ -13,7 +13,13 @@ When a peer parts, nothing of it is left over UDP.
 
 from __future__ import annotations
 
-from tunmesh.addresses import Target, literal_address, plain_host, shown_target
+from tunmesh.addresses import (
+    Target,
+    literal_address,
+    plain_host,
+    scoped_host,
+    shown_target,
+)
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.forwarder import Forwarder
 from tunmesh.dialing.dialable import Dialable
@@ -32,6 +38,7 @@ from tunmesh.tls.underlay import Rule
 from tunmesh.udp.carrier import UdpCarrier
 from tunmesh.udp.choice import Choice, Facts
 from tunmesh.udp.path import Path
+from tunmesh.udp.places import PlacesInUse
 from tunmesh.udp.port import Port
 from tunmesh.udp.scratch import Scratch
 
@@ -132,6 +139,7 @@ class Transports:
         self._outside = settings.outside
         self._rule = Dialable(self._outside, settings.dial_allow, lambda: me.record.host_port[0])
         self._scratch = Scratch()
+        self._places = PlacesInUse()
         self._by_id: dict[str, _PeerTransport] = {}  # by the id of the peer
         self._past = UdpCounts()  # with peers that have parted
         self._timer = Timer(host.reactor)
@@ -194,7 +202,7 @@ class Transports:
         host = self._host
         path = Path(host.random_bytes(_KEY), self._outside, port.largest, self.now)
         account = self._memory.account(transport.peer.source)
-        return UdpCarrier(transport, port, path, host.reactor, account, self._scratch)
+        return UdpCarrier(transport, port, path, host.reactor, account, self._scratch, self._places)
 
     def chosen(self, transport: _PeerTransport) -> None:
         """The packets of this peer go another way from now on. That they go over UDP when it has
@@ -279,7 +287,7 @@ def _places(link: Link, rule: Rule) -> list[Target]:
     the other end says has to be dialable: what listens there may be meant for this machine."""
     host, port = link.node.host_port
     there = link.transport.getPeer()
-    source = plain_host(there.host)
+    source = scoped_host(plain_host(there.host), getattr(there, "scopeID", 0))
     said = [(host, port)] if literal_address(host) is not None else []
     if not link.dialed:
         said.insert(0, (source, port))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from tunmesh.timers import Timer
 from tunmesh.udp import outbox
 from tunmesh.udp.outbox import Outbox
 from tunmesh.udp.path import Command, Path, Send
+from tunmesh.udp.places import PlacesInUse
 from tunmesh.udp.port import Place, Port, Sent
 from tunmesh.udp.scratch import Scratch
 from tunmesh.udp.session import Session
@@ -65,12 +67,15 @@ class UdpCarrier:
         clock: IReactorTime,
         account: Account,
         scratch: Scratch,
+        places: PlacesInUse,
     ) -> None:
         self.path = path
         self.is_deaf = False  # what comes is not decrypted
         self.source: Place | None = None  # of the newest authentic datagram, if that is in use
         self._owner = owner
         self._clock = clock
+        self._places = places
+        self.has_say_about = partial(places.is_open_to, self)
         self._told: tuple[Place | None, float] = None, 0.0  # to the path: which source, and when
         self._sessions = Sessions(self, port, clock, scratch, account, self._session_changed)
         self._outbox = Outbox(owner, port, clock, account, self._refused)
@@ -106,6 +111,7 @@ class UdpCarrier:
         self._rest.stop()
         self._sessions.close()
         self._outbox.close()
+        self._places.use(self, None)
 
     # --- what its owner tells it ---
 
@@ -224,6 +230,8 @@ class UdpCarrier:
 
     def _aim(self) -> None:
         self._outbox.aim(self._sessions.for_sending, self.path.address, self.path.size)
+        if not self._is_closed:
+            self._places.use(self, self.path.address)
         self._know_source()
 
     def _know_source(self) -> None:

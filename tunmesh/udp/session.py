@@ -71,7 +71,7 @@ class Session:
         self._runs = Runs(self._scratch, account or MemoryBudget().account(""))
         self._counter = 1  # of the next datagram to be sent
         self._seal = sealing(self._key(0, 0))
-        self._epoch = 0  # of the newest authentic datagram
+        self.epoch = 0  # of the newest authentic datagram
         self._open = {0: self._opening(0)}  # and the next one, from its first datagram on
 
     @property
@@ -206,9 +206,9 @@ class Session:
         window = self._window
         for start, end in _consecutive(counters):
             first, last, done = counters[start], counters[end - 1], start
-            if first > window.highest and first >> EPOCH_BITS == last >> EPOCH_BITS == self._epoch:
+            if first > window.highest and first >> EPOCH_BITS == last >> EPOCH_BITS == self.epoch:
                 nonces, texts = parts[2 * start : 2 * end : 2], parts[2 * start + 1 : 2 * end : 2]
-                authentic = self._runs.take(self._open[self._epoch], nonces, texts, first)
+                authentic = self._runs.take(self._open[self.epoch], nonces, texts, first)
                 if authentic:
                     window.mark_run(first, authentic)
                     self.received += authentic
@@ -229,7 +229,7 @@ class Session:
             return
         epoch = counter >> EPOCH_BITS
         decrypt = self._open.get(epoch)
-        if decrypt is None and epoch == self._epoch + 1:
+        if decrypt is None and epoch == self.epoch + 1:
             decrypt = self._open[epoch] = self._opening(epoch)
         if decrypt is None or not self._runs.take_one(
             decrypt, datagram[: HEAD.size], datagram[HEAD.size :], counter
@@ -238,13 +238,13 @@ class Session:
             return
         self._window.mark(counter)
         self.received += 1
-        if epoch > self._epoch:
+        if epoch > self.epoch:
             self._enter(epoch)
 
     def _enter(self, epoch: int) -> None:
         """The other end has begun the epoch after the current one."""
-        self._open = {each: self._open[each] for each in (self._epoch, epoch)}
-        self._epoch = epoch
+        self._open = {each: self._open[each] for each in (self.epoch, epoch)}
+        self.epoch = epoch
 
     # --- keys ---
 

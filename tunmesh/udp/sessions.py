@@ -23,6 +23,9 @@ from tunmesh.udp.scratch import Scratch
 from tunmesh.udp.session import Session
 
 LINGER = 2.0  # seconds that a session is open after its link
+# A new epoch costs a call of the TLS exporter, as much as so many useless datagrams. One that is
+# due comes after millions of datagrams; a member could begin one with each.
+EPOCH_COST = 10
 MOST_SESSIONS = 4  # at a time: a link, the one that it replaces, and two that cross each other
 
 Controls = Sequence[tuple[bytes, int]]  # messages, each with the size of its datagram
@@ -42,6 +45,10 @@ class Listener(Protocol):
     def came_from(self, source: Place) -> None:
         """The newest authentic datagram came from another place than `source`."""
 
+    @property
+    def has_say_about(self) -> Callable[[Place], bool]:
+        """Whether what comes from there may say how it is answered."""
+
     def controls_came(self, session: Session, controls: Controls, source: Place) -> None:
         """Control messages came."""
 
@@ -55,7 +62,7 @@ class Listener(Protocol):
 class _Opened:
     """A session, as the port's reader of its datagrams. `link`: whose keys it has."""
 
-    __slots__ = ("_listener", "_malformed", "index", "is_gone", "link", "session")
+    __slots__ = ("_listener", "_useless", "index", "is_gone", "link", "session")
 
     def __init__(
         self, listener: Listener, port: Port, link: object, make: Callable[[int], Session]
@@ -63,7 +70,7 @@ class _Opened:
         self._listener = listener
         self.link = link
         self.is_gone = False  # the link
-        self._malformed = 0  # that the listener was told of
+        self._useless = 0  # that the listener was told of
         self.index = port.open(self)
         self.session = make(self.index)
 
@@ -77,15 +84,15 @@ class _Opened:
             listener.came_from(source)
         if controls:
             listener.controls_came(session, controls, source)
-        return is_newest
+        return is_newest and (source == listener.source or listener.has_say_about(source))
 
     def read_ended(self) -> None:
         session = self.session
         frames = session.frames()
-        if session.malformed > self._malformed:
-            count = session.malformed - self._malformed
-            self._malformed = session.malformed
-            self._listener.nonsense_came(count)
+        useless = session.malformed + EPOCH_COST * session.epoch
+        if useless > self._useless:
+            self._listener.nonsense_came(useless - self._useless)
+            self._useless = useless
         if frames:
             self._listener.deliver(frames)
 

@@ -75,10 +75,7 @@ class Destinations:
                 return None
             sockaddr = to
         elif isinstance(address, IPv6Address):
-            scope = 0
-            with contextlib.suppress(OSError):
-                scope = socket.if_nametoindex(address.scope_id) if address.scope_id else 0
-            sockaddr = (host.partition("%")[0], port, 0, scope)
+            sockaddr = (host.partition("%")[0], port, 0, _index_of(address.scope_id or ""))
         else:
             sockaddr = (f"::ffff:{host}", port, 0, 0)
         if len(self._destinations) >= MOST:
@@ -113,3 +110,12 @@ class Destinations:
             mtu: int = _IFREQ.unpack(answer)[1]
             return min(mtu - overhead(to[0]), MAX_DATAGRAM)
         return None
+
+
+def _index_of(scope: str) -> int:
+    """Of the interface with that name or index; 0 if there is none."""
+    if scope.isdecimal():
+        return int(scope)
+    with contextlib.suppress(OSError):
+        return socket.if_nametoindex(scope)
+    return 0

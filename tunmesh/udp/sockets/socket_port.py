@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh.addresses import plain_host
+from tunmesh.addresses import plain_host, scoped_host
 from tunmesh.host.udp_ports import UDP_SEGMENT
 from tunmesh.logs import bugs
 from tunmesh.udp.port import Place, Reader, Sent
@@ -100,6 +100,8 @@ class UdpPort:
                 else:
                     came_by = value
             place = (plain_host(source[0]), source[1])
+            if len(source) == 4 and source[3]:  # of IPv6, link-local
+                place = (scoped_host(source[0], source[3]), source[1])
             if sort(buffer, count, size, place, served):
                 self._destinations.believe(place, came_by)
         self._readers.end_turn(served)
