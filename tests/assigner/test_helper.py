@@ -47,6 +47,8 @@ class HelperCase(unittest.TestCase):
     """A tun without addresses, and its helper."""
 
     skip = netns.skip_reason()
+    overlays = OVERLAYS
+    device = Device(FAMILIES, 1400)
 
     def setUp(self) -> None:
         self.pod = Namespace.create()
@@ -54,10 +56,10 @@ class HelperCase(unittest.TestCase):
         with self.pod:
             netns.loopback_up()
             self.addCleanup(os.close, open_tun("tun1"))
-            configure("tun1", OVERLAYS, 1400)
+            configure("tun1", self.overlays, self.device.mtu, self.device.queue)
             before = children()
             index = socket.if_nametoindex("tun1")
-            self.node, self.unfiltered = start(USER, USER, index, Device(FAMILIES, 1400))
+            self.node, self.unfiltered = start(USER, USER, index, self.device)
         self.node.setblocking(True)
         (self.pid,) = children() - before
         self.addCleanup(self.end)
@@ -171,6 +173,125 @@ class Work(HelperCase):
         code, why = self.ask(PUT, "10.77.3.5")
         self.assertEqual((code, why), (errno.ENODEV, os.strerror(errno.ENODEV)))
         self.assertEqual(self.ask(PUT, "192.0.2.1")[0], errno.EPERM)
+
+
+class PutBack(HelperCase):
+    """What others take from a device with static addresses, of which two are in one subnet, and
+    with a route to a network outside the mesh."""
+
+    own = tuple(map(ip_interface, ("10.77.3.5/24", "10.77.3.6/24", "fd77:0:0:3::5/64")))
+    overlays = (
+        Overlay(NET4, own[:2], True),
+        Overlay(NET6, own[2:]),
+        Overlay(ip_network("198.18.0.0/24"), is_behind=True),
+    )
+    device = Device(
+        (Family(NET4, 0, True, (), own[:2]), Family(NET6, 0, False, (), own[2:])),
+        1400,
+        700,
+        (ip_network("198.18.0.0/24"),),
+    )
+
+    def everything(self) -> dict[str, object]:
+        """All that a start sets of the device."""
+        with self.pod, IPRoute() as ip:
+            index = socket.if_nametoindex("tun1")
+            (link,) = ip.get_links(index)
+            found: dict[str, object] = {
+                "up": bool(link["flags"] & 1),
+                "flags": link["flags"] & ~1,
+                "MTU": link.get_attr("IFLA_MTU"),
+                "queue": link.get_attr("IFLA_TXQLEN"),
+                "piece": link.get_attr("IFLA_GSO_MAX_SIZE"),
+                "segments": netns.segments("tun1"),
+                "addresses": {
+                    (m.get_attr("IFA_ADDRESS"), m["prefixlen"], m.get_attr("IFA_BROADCAST"))
+                    for m in ip.get_addr(index=index)
+                },
+            }
+            found["routes"] = {
+                (
+                    f"{route.get_attr('RTA_DST')}/{route['dst_len']}",
+                    route["type"],
+                    route["table"],
+                    route.get_attr("RTA_PRIORITY"),
+                    route.get_attr("RTA_PREFSRC"),
+                )
+                for route in ip.get_routes(oif=index)
+                if route["type"] != 5 and route.get_attr("RTA_DST")  # multicast
+            }
+        return found
+
+    def test_anything(self) -> None:
+        """Whatever was taken, afterwards all is as a start makes it."""
+        before = self.everything()
+        self.assertEqual((before["MTU"], before["queue"]), (1400, 700))
+        index = self.index()
+        takes: list[tuple[str, dict[str, Any]]] = [
+            ("link", {"index": index, "state": "down"}),
+            ("link", {"index": index, "mtu": 1300}),
+            ("link", {"index": index, "mtu": 1000}),  # takes IPv6 away
+            ("link", {"index": index, "txqlen": 5}),
+        ]
+        for what, options in takes:
+            with self.pod, IPRoute() as ip:
+                getattr(ip, what)("set", **options)
+            self.assertNotEqual(self.everything(), before)
+            self.assertEqual(self.send(wire.Request(wire.RESTORE).encode()), (0, ""))
+            self.assertEqual(self.everything(), before, options)
+        for address, prefix in (("10.77.3.5", 24), ("10.77.3.6", 24), ("fd77:0:0:3::5", 64)):
+            with self.pod, IPRoute() as ip:
+                ip.addr("del", index=index, address=address, prefixlen=prefix)
+            self.assertEqual(self.send(wire.Request(wire.RESTORE).encode()), (0, ""))
+            self.assertEqual(self.everything(), before, address)
+        for network in ("10.77.0.0/16", "10.77.3.0/24", "fd77::/48", "198.18.0.0/24"):
+            with self.pod, IPRoute() as ip:
+                scope = {} if ":" in network else {"scope": 253}
+                ip.route("del", dst=network, oif=index, **scope)
+            self.assertEqual(self.send(wire.Request(wire.RESTORE).encode()), (0, ""))
+            self.assertEqual(self.everything(), before, network)
+
+    def test_down_and_small(self) -> None:
+        """IPv6 comes back after an MTU that was too small for it, also of a device that is down,
+        and the kernel does not get to make a link-local address."""
+        before = self.everything()
+        with self.pod, IPRoute() as ip:
+            ip.link("set", index=self.index(), mtu=576)
+            ip.link("set", index=self.index(), state="down")
+            ip.link("set", index=self.index(), mtu=1500)  # IPv6 begins anew
+        self.assertEqual(self.send(wire.Request(wire.RESTORE).encode()), (0, ""))
+        self.assertEqual(self.everything(), before)
+        with self.pod, IPRoute() as ip:
+            ip.link("set", index=self.index(), mtu=576)
+            ip.link("set", index=self.index(), mtu=1500)
+        self.assertEqual(self.send(wire.Request(wire.RESTORE).encode()), (0, ""))
+        self.assertEqual(self.everything(), before)
+
+    def test_link(self) -> None:
+        """Another MTU and queue; what is advised to TCP goes with it."""
+        self.assertEqual(self.send(wire.Request(wire.LINK, None, 9000, 2000).encode()), (0, ""))
+        now = self.everything()
+        self.assertEqual((now["MTU"], now["queue"]), (9000, 2000))
+        self.assertEqual(dict(now["segments"])["10.77.0.0/16"], segment(4, 9000))  # type: ignore[call-overload]
+        self.assertEqual(self.send(wire.Request(wire.LINK, None, 1280).encode()), (0, ""))
+        now = self.everything()
+        self.assertEqual((now["MTU"], now["queue"]), (1280, 2000))
+        self.assertEqual(dict(now["segments"])["fd77::/48"], 1280 - 60)  # type: ignore[call-overload]
+        self.assertEqual(self.send(wire.Request(wire.LINK, None, 1279).encode())[0], errno.EPERM)
+
+    def test_exchange(self) -> None:
+        """A static address is exchanged for another one; packets leave from the new one."""
+        self.assertEqual(self.ask(PUT, "10.77.4.4"), (0, ""))
+        for address in ("10.77.3.5", "10.77.3.6"):
+            self.assertEqual(self.ask(TAKE_OFF, address), (0, ""))
+        self.assertEqual(self.addresses(), ["10.77.4.4/24", "fd77:0:0:3::5/64"])
+        self.assertEqual(self.source_for("10.77.200.1"), "10.77.4.4")
+        self.assertEqual(self.source_for("198.18.0.1"), "10.77.4.4")
+        before = self.everything()
+        with self.pod, IPRoute() as ip:
+            ip.link("set", index=self.index(), state="down")
+        self.assertEqual(self.send(wire.Request(wire.RESTORE).encode()), (0, ""))
+        self.assertEqual(self.everything(), before)
 
 
 class Attacks(HelperCase):

@@ -138,6 +138,22 @@ class WatchTests(unittest.TestCase):
         self.advance(PAUSE)
         self.assertIn("tun1 is down", self.told[0][0])
 
+    def test_mtu(self) -> None:
+        """Another MTU is noticed, and is nothing that keeps packets away."""
+        self.watch.expect_mtu(1400)
+        self.advance(PAUSE)
+        self.assertEqual(self.told, [])
+        with self.pod, IPRoute() as ip:
+            ip.link("set", index=socket.if_nametoindex("tun1"), mtu=1000)
+        self.loop.read()
+        self.advance(PAUSE)
+        text = "the MTU of tun1 is 1000, not 1400 (to mend it: ip link set tun1 mtu 1400)"
+        self.assertEqual(self.watch.found.differing, (text,))
+        self.assertEqual((self.watch.found.broken, self.watch.found.restorable), ((), (text,)))
+        self.watch.expect_mtu(1000)
+        self.advance(PAUSE)
+        self.assertEqual(self.told, [(text,), ()])
+
     def test_no_socket(self) -> None:
         """A failed check is repeated later."""
         self.take_address()

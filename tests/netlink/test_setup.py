@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import os
 import socket
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
@@ -97,7 +99,7 @@ class CheckTests(NamespaceCase):
         text = self.refusal(overlay("10.77.0.1/24", "10.0.0.0/8"))
         self.assertIn("networking/ipv4/network_cidr: 10.0.0.0/8 overlaps 10.1.2.0/24", text)
         self.assertIn("eth0", text)
-        self.assertIn("choose a network", text)
+        self.assertIn("choose another network", text)
 
     def test_inside_an_interface(self) -> None:
         """A mesh inside the subnet of eth0 is refused too."""
@@ -362,6 +364,57 @@ class ConfigureTests(NamespaceCase):
             (link,) = ip.get_links(socket.if_nametoindex("tun1"))
         self.assertEqual(link.get_attr("IFLA_MTU"), 1337)
         self.assertTrue(link["flags"] & 1)
+
+    def test_queue(self) -> None:
+        """The device has the requested txqueuelen, or the kernel's."""
+        lengths = []
+        for queue in (0, 2000):
+            with self.pod, IPRoute() as ip:
+                configure("tun1", [overlay("10.77.0.1/16", "10.77.0.0/16")], 1400, queue)
+                (link,) = ip.get_links(socket.if_nametoindex("tun1"))
+                lengths.append(link.get_attr("IFLA_TXQLEN"))
+                self.close()
+                self.fd = open_tun("tun1")
+        self.assertEqual(lengths, [500, 2000])
+
+    def test_several_addresses(self) -> None:
+        """Packets to a subnet leave from the first address in it, and others from the first of
+        all."""
+        own = ("10.77.3.1/24", "10.77.3.2/24", "10.77.4.1/24", "10.77.5.5/32")
+        self.configure(Overlay(ip_network("10.77.0.0/16"), tuple(map(ip_interface, own))))
+        self.assertEqual(self.addresses(), list(own))
+        for destination, source in (
+            ("10.77.3.9", "10.77.3.1"),
+            ("10.77.4.9", "10.77.4.1"),
+            ("10.77.9.9", "10.77.3.1"),
+        ):
+            self.assertEqual(self.route_to(destination), ("tun1", source))
+
+    def test_broadcast_address(self) -> None:
+        """With broadcast, programs that ask for the broadcast address get that of the local subnet
+        (SIOCGIFBRDADDR, getifaddrs); without, or in a subnet that has none, they get none."""
+        for address, broadcast, answer in (
+            ("10.77.3.1/24", True, "10.77.3.255"),
+            ("10.77.3.1/16", True, "10.77.255.255"),
+            ("10.77.3.1/32", True, "0.0.0.0"),
+            ("10.77.3.1/24", False, "0.0.0.0"),
+        ):
+            own = Overlay(ip_network("10.77.0.0/16"), (ip_interface(address),), broadcast)
+            self.configure(own)
+            with self.pod, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+                request = struct.pack("16sH22x", b"tun1", socket.AF_INET)
+                found = fcntl.ioctl(asked, 0x8919, request)  # SIOCGIFBRDADDR
+            self.assertEqual(socket.inet_ntoa(found[20:24]), answer)
+            self.close()
+            with self.pod:
+                self.fd = open_tun("tun1")
+
+    def test_small_mtu(self) -> None:
+        """TCP is not asked for segments that the device does not take."""
+        self.configure(overlay("10.77.0.1/24", "10.77.0.0/16"), mtu=576)
+        with self.pod:
+            found = netns.segments("tun1")
+        self.assertEqual(found, {("10.77.0.0/24", 536), ("10.77.0.0/16", 536)})
 
     def test_no_address_yet(self) -> None:
         """A network in which this node has no address yet is routed to the device all the same:

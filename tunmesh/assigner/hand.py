@@ -112,7 +112,8 @@ class Hand:
         """Let the device be up, with this MTU and txqueuelen, and as at the start otherwise."""
         index = self._index
         has_ipv6 = any(family.network.version == 6 for family in self._allowance.families)
-        is_anew = has_ipv6 and not self._forgo_link_local()
+        may_begin = has_ipv6 or self._mtu < changes.MIN_MTU_IPV6 <= mtu
+        is_anew = may_begin and not self._forgoes_link_local()
         self._change(changes.set_link(self._next(), index, not is_anew, mtu, queue))
         if is_anew:
             self._forgo_link_local()
@@ -120,15 +121,19 @@ class Hand:
         with suppress(OSError):  # it only saves time
             self._change(changes.limit_pieces(self._next(), index))
 
-    def _forgo_link_local(self) -> bool:
-        """False if the device has no IPv6 now."""
+    def _forgoes_link_local(self) -> bool:
+        """False if the device has no IPv6, or has begun anew with it."""
+        answer = self._ask(changes.ask_link(self._next(), self._index))
+        if code := changes.errno_of(answer):
+            raise OSError(code, os.strerror(code))
+        return changes.forgoes_link_local(answer)
+
+    def _forgo_link_local(self) -> None:
         try:
             self._change(changes.forgo_link_local(self._next(), self._index))
         except OSError as error:
-            if error.errno != errno.EAFNOSUPPORT:
+            if error.errno != errno.EAFNOSUPPORT:  # there is no IPv6 in this namespace
                 raise
-            return False
-        return True
 
     def _next(self) -> int:
         self._sequence += 1

@@ -25,6 +25,7 @@ from tunmesh.netlink.messages import (
     NEW_ROUTE,
     ROUTE,
     attribute,
+    attributes,
     error_of,
     message,
 )
@@ -51,7 +52,7 @@ SEGMENT = {version: 1500 - 28 - 36 - 10 - headers for version, headers in _HEADE
 PIECE = 65_507 // (1500 - 28) * (SEGMENT[4] - 12) + 321
 IPV6_ROUTE_NEWS = 0x400  # RTMGRP_IPV6_ROUTE
 
-_SET_LINK, _DELETE_ADDRESS = 16, 21  # RTM_NEWLINK, RTM_DELADDR
+_SET_LINK, _ASK_LINK, _DELETE_ADDRESS = 16, 18, 21  # RTM_NEWLINK, RTM_GETLINK, RTM_DELADDR
 _ACKNOWLEDGE, _REPLACE, _CREATE = 0x4, 0x100, 0x400
 _PUT = _ACKNOWLEDGE | _CREATE | _REPLACE
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
@@ -96,6 +97,19 @@ def forgo_link_local(sequence: int, index: int) -> bytes:
     inet6 = attribute(IPV6, attribute(_IFLA_INET6_ADDR_GEN_MODE, _GEN_MODE_NONE))
     body = LINK.pack(0, 0, index, 0, 0) + attribute(_IFLA_FAMILIES, inet6)
     return message(_SET_LINK, _ACKNOWLEDGE, sequence, body)
+
+
+def ask_link(sequence: int, index: int) -> bytes:
+    """The request for what the kernel knows of an interface."""
+    return message(_ASK_LINK, 0, sequence, LINK.pack(0, 0, index, 0, 0))
+
+
+def forgoes_link_local(answer: bytes) -> bool:
+    """The answer to `ask_link`: whether the interface has IPv6, and makes no link-local address."""
+    found = attributes(answer, HEADER.size + LINK.size, len(answer))
+    families = found.get(_IFLA_FAMILIES, b"")
+    inet6 = attributes(families, 0, len(families)).get(IPV6, b"")
+    return attributes(inet6, 0, len(inet6)).get(_IFLA_INET6_ADDR_GEN_MODE) == _GEN_MODE_NONE
 
 
 def put_address(sequence: int, index: int, address: Interface, broadcast: bool = False) -> bytes:

@@ -104,7 +104,7 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int, queue: int = 0
                 ip.link("set", index=index, txqlen=queue)
         with suppress(NetlinkError):  # it only saves time
             ip.link("set", index=index, gso_max_size=changes.PIECE)
-        if _has_ipv6():
+        if _has_ipv6() and mtu >= changes.MIN_MTU_IPV6:
             _forgo_link_local(ip, index, device)
         for overlay in meshes:
             for address in overlay.addresses:
