@@ -47,7 +47,7 @@ class HelperCase(unittest.TestCase):
     """A tun without addresses, and its helper."""
 
     skip = netns.skip_reason()
-    overlays = OVERLAYS
+    overlays: tuple[Overlay, ...] = OVERLAYS
     device = Device(FAMILIES, 1400)
 
     def setUp(self) -> None:
