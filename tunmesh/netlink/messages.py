@@ -26,7 +26,7 @@ ERROR = 2  # NLMSG_ERROR: also the acknowledgement, with the error 0
 IPV4, IPV6 = 2, 10  # AF_*
 _REQUEST = 0x1
 _RTM_F_LOOKUP_TABLE = 0x1000
-_RTA_DESTINATION, _RTA_SOURCE = 1, 2
+_RTA_DESTINATION, _RTA_SOURCE, _RTA_INCOMING = 1, 2, 3
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
@@ -39,14 +39,19 @@ def attribute(kind: int, value: bytes) -> bytes:
     return ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) & 3)
 
 
-def route_request(destination: Address, source: Address | None = None, sequence: int = 1) -> bytes:
-    """The request for the route that the kernel would use for a packet of this machine."""
+def route_request(
+    destination: Address, source: Address | None = None, sequence: int = 1, incoming: int = 0
+) -> bytes:
+    """The request for the route that the kernel would use for a packet of this machine; or, with
+    the index of an interface, for one that comes in there."""
     family = IPV4 if destination.version == 4 else IPV6
     width = destination.max_prefixlen
     header = ROUTE.pack(family, width, width if source else 0, 0, 0, 0, 0, 0, _RTM_F_LOOKUP_TABLE)
     body = header + attribute(_RTA_DESTINATION, destination.packed)
     if source is not None:
         body += attribute(_RTA_SOURCE, source.packed)
+    if incoming:
+        body += attribute(_RTA_INCOMING, struct.pack("=I", incoming))
     return message(GET_ROUTE, 0, sequence, body)
 
 

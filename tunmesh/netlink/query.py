@@ -53,9 +53,10 @@ def look(networks: Sequence[Network]) -> State:
 
 
 def route_of(
-    asked: socket.socket, destination: Address, source: Address | None = None
+    asked: socket.socket, destination: Address, source: Address | None = None, incoming: int = 0
 ) -> kernel.Route:
-    """The route that the kernel would use. The answer is there at once, so the socket may be
+    """The route that the kernel would use; or, with the index of an interface, for what comes in
+    there. The answer is there at once, so the socket may be
     non-blocking. Raises OSError, and NetlinkError if the kernel would not send the packet."""
-    asked.send(messages.route_request(destination, source))
+    asked.send(messages.route_request(destination, source, incoming=incoming))
     return codec.route_answer(asked.recv(CHUNK))

@@ -54,6 +54,7 @@ def lint(
         *clustering.CHECKS,
         *serving.CHECKS,
         *timing.CHECKS,
+        *networking.ROUTE_CHECKS,
         *networking.CHECKS * with_networks,
         *serving.PORT_CHECKS * with_port,
     ):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
+from tunmesh.addresses import literal_address
 from tunmesh.config.keys.networking import Networking
 from tunmesh.config.lint.remarks import Checks, Remark
 from tunmesh.config.values import Automatic
@@ -14,27 +16,70 @@ from tunmesh.netlink.overlaps import Overlay
 def _room(networking: Networking, _now: float) -> Iterator[Remark]:
     from tunmesh.netlink import setup
 
-    families = {"ipv4": networking.ipv4, "ipv6": networking.ipv6}
-    for name, family in families.items():
-        if family is None:
-            continue
-        own = family.node_address_cidr
-        overlay = Overlay(
-            family.network_cidr,
-            () if isinstance(own, Automatic) else own,
-            allowed=networking.allow_overlap,
-        )
+    for key, overlay in _overlays(networking):
         try:
             clash = setup.clash(networking.tun_device_id, overlay)
             remark = setup.remark(networking.tun_device_id, overlay)
         except OperatorError as error:
             text = f"could not be compared with the networks of this machine: {error}"
-            yield Remark((name, "network_cidr"), text)
+            yield Remark(key, text)
         else:
             if clash is not None:
-                yield Remark((name, "network_cidr"), clash, is_error=True)
+                yield Remark(key, clash, is_error=True)
             elif remark is not None:
-                yield Remark((name, "network_cidr"), remark)
+                yield Remark(key, remark)
 
 
+def _overlays(networking: Networking) -> Iterator[tuple[tuple[str | int, ...], Overlay]]:
+    """Everything that is to be routed to the tun, and the key that says so."""
+    allowed = networking.allow_overlap
+    families = {"ipv4": networking.ipv4, "ipv6": networking.ipv6}
+    for name, family in families.items():
+        if family is not None:
+            own = family.node_address_cidr
+            addresses = () if isinstance(own, Automatic) else own
+            overlay = Overlay(family.network_cidr, addresses, allowed=allowed)
+            yield (name, "network_cidr"), overlay
+    for number, route in enumerate(networking.accept_routes):
+        overlay = Overlay(route.network, allowed=allowed, is_behind=True)
+        yield ("accept_routes", number), overlay
+
+
+def _forwards(networking: Networking, _now: float) -> Iterator[Remark]:
+    from tunmesh.netlink import forwarding
+
+    if not networking.advertise:
+        return
+    meshes = [
+        family.network_cidr for family in (networking.ipv4, networking.ipv6) if family is not None
+    ]
+    device = networking.tun_device_id
+    try:
+        for why in forwarding.obstacles(device, networking.advertise, meshes):
+            yield Remark(("advertise",), why, is_logged=True)
+    except OperatorError as error:
+        text = f"could not be compared with the routes of this machine: {error}"
+        yield Remark(("advertise",), text)
+
+
+def _serves_this_machine(networking: Networking, _now: float) -> Iterator[Remark]:
+    """What this machine itself needs to reach: its name servers, and in a pod the cluster's API."""
+    from tunmesh.names import resolv_conf
+
+    needed = [(server, "a name server of this machine") for server in resolv_conf.read(())]
+    service = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+    needed += [(service, "the API of the cluster that this pod is in")] if service else []
+    for text, what in needed:
+        address = literal_address(text)
+        for number, route in enumerate(networking.accept_routes):
+            if address is not None and address in route.network:
+                why = f"{text}, {what}, is in {route.network}: it is reached through the mesh then"
+                yield Remark(("accept_routes", number), why, is_logged=True)
+
+
+# Those of which a node tells when it starts.
+ROUTE_CHECKS: Checks = (
+    (("tun_mesh", "networking"), Networking, _forwards),
+    (("tun_mesh", "networking"), Networking, _serves_this_machine),
+)
 CHECKS: Checks = ((("tun_mesh", "networking"), Networking, _room),)
