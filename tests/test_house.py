@@ -64,8 +64,9 @@ PURE = """
     netlink.address_news netlink.changes netlink.codec netlink.device_state netlink.kernel
     netlink.messages netlink.overlaps
     assigner.allowance assigner.wire
-    observe.expiry observe.explain observe.health observe.node_totals observe.samples
-    observe.problems observe.status_json
+    observe.expiry observe.explain observe.explain_gateways observe.explain_groups
+    observe.health observe.node_totals observe.problems observe.samples observe.status_json
+    observe.steps
     api.page.view
 """.split()  # noqa: SIM905
 IMPURE = """

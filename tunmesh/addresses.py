@@ -93,6 +93,11 @@ def has_broadcast(network: Network) -> bool:
     return network.version == 4 and network.prefixlen < 31
 
 
+def overlap(one: Network, other: Network) -> bool:
+    """Whether two networks, of whatever families, have an address in common."""
+    return one.version == other.version and one.overlaps(other)
+
+
 def standing_for(network: Network) -> tuple[Address, ...]:
     """The addresses that stand for a network, and that no node is given: its first (RFC 4291
     section 2.6.1 for IPv6) and, in IPv4, its last, unless it has no more than two (RFC 3021, RFC

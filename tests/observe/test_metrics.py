@@ -52,6 +52,7 @@ ALWAYS = {
     "tunmesh_device_mtu_bytes": ("gauge", set()),
     "tunmesh_device_restored_total": ("counter", set()),
     "tunmesh_network_mismatches": ("gauge", set()),
+    "tunmesh_routes": ("gauge", {"state"}),
     "tunmesh_name_conflicts": ("gauge", set()),
     "tunmesh_url_conflicts": ("gauge", set()),
     "tunmesh_url_tries": ("gauge", {"outcome"}),

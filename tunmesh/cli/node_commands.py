@@ -202,11 +202,11 @@ def release(node: Client, wanted: str) -> None:
 @node_option
 @_output("table", "json")
 def routes(node: Client, output: str) -> None:
-    """Show which address leads to which node."""
+    """Show which address or network leads to which node."""
     tree = node.get("/v1/status")
     if output == "json":
         routed = {address: name for address, name, _ in views.routed(tree)}
-        _say_json({"version": tree["version"], "routes": routed})
+        _say_json({"version": tree["version"], "routes": routed, "networks": tree["routes"]})
     else:
         _say(views.routes(tree))
 

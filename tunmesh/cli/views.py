@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tunmesh.units import duration, milliseconds, percent, size, small_segments
+from tunmesh.units import duration, milliseconds, percent, size, small_segments, some
 
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json
@@ -38,6 +38,8 @@ def status(tree: Json, wide: bool = False, columns: int | None = None) -> Iterat
         yield _broken(_answered(names, node["groups"]), columns)
     if wide:
         yield _device(tree["device"])
+    for sentence in _led(tree["routes"]):
+        yield _broken(sentence, columns)
     for problem in tree["problems"]:
         yield click.style("! ", fg="yellow") + _broken(problem, columns)
     if len(tree["links_by_key"]) > 1:
@@ -177,9 +179,38 @@ def _lost(node: Json) -> list[str]:
     ]
 
 
+def _led(routes: Json) -> Iterator[str]:
+    """Which networks outside the mesh this node leads to, and which ones it reaches."""
+    if routes["advertised"]:
+        yield f"leads to {', '.join(routes['advertised'])}"
+    for accepted in routes["accepted"]:
+        names = sorted({name for each in accepted["gateways"] for name in each["nodes"]})
+        if names:
+            yield f"reaches {accepted['network']} through {some(names)}"
+
+
 def routes(tree: Json) -> Iterator[str]:
-    """Every address with a route, and the node it leads to."""
-    yield from table(["ADDRESS", "NODE", "AT"], list(routed(tree)), left=3)
+    """Every address and network with a route, and the node that it leads to."""
+    rows = [*routed(tree), *_networks(tree)]
+    yield from table(["ADDRESS", "NODE", "AT"], rows, left=3)
+    routes = tree["routes"]
+    for each in routes["unused"]:
+        yield f"{each['node']} advertises {each['network']} in vain: {each['why']}"
+    more = routes["unused_count"] - len(routes["unused"])
+    if more:
+        yield f"and {more} more networks are advertised in vain"
+
+
+def _networks(tree: Json) -> Iterator[list[str]]:
+    """The same of networks outside the mesh, those of this node first."""
+    urls = {peer["name"]: peer["url"] for peer in tree["peers"]}
+    for network in tree["routes"]["advertised"]:
+        yield [network, tree["node"]["name"], "this node"]
+    for accepted in tree["routes"]["accepted"]:
+        for each in accepted["gateways"]:
+            yield from ([each["network"], name, urls.get(name, "")] for name in each["nodes"])
+        if not accepted["gateways"]:
+            yield [accepted["network"], "nobody", "accepted, but no linked node leads there"]
 
 
 def routed(tree: Json) -> Iterator[list[str]]:

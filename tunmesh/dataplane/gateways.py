@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tunmesh.addresses import Address, Network
+from tunmesh.addresses import Address, Network, overlap
 from tunmesh.dataplane.prefixes import Prefixes
 from tunmesh.packets.flow_key import flow_key
 
@@ -246,6 +246,11 @@ class Gateways(Generic[P]):
         """The advertised networks that packets are sent to, and the gateways to each."""
         return {network: ways.peers for network, ways in self._ways}
 
+    def accepted_around(self, network: Network) -> Network | None:
+        """The longest accepted network that has all of this one in it."""
+        found = self._accepted.around(network)
+        return None if found is None else found[0]
+
     def network_of(self, address: bytes) -> Network | None:
         """The accepted network that an address is in; None: it is in none."""
         found = self._accepted.find(address)
@@ -259,13 +264,9 @@ class Gateways(Generic[P]):
         if around is not None:
             named = next(each for each in self.accepted if each.network == around[0])
             return f"it is accepted from others only ({named})"
-        if any(_overlap(network, each.network) for each in self.accepted):
+        if any(overlap(network, each.network) for each in self.accepted):
             return "it is larger than what is accepted"
         return "it is not accepted"
-
-
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
 
 
 def _mixed(number: int) -> int:

@@ -23,7 +23,7 @@ from tunmesh.doctor.probe import addresses_of, reach
 from tunmesh.errors import OperatorError
 from tunmesh.host import access
 from tunmesh.names import resolv_conf
-from tunmesh.netlink import own_address
+from tunmesh.netlink import forwarding, own_address
 from tunmesh.service import preflight
 from tunmesh.service.preflight import Plan
 from tunmesh.service.settings import names_of
@@ -74,6 +74,7 @@ def examine(
     if findings.config is not None:
         yield from _names(findings.config)
         yield from _forwarding(findings.config)
+        yield from _gateway(findings.config)
         yield from _urls(findings.config, running is not None)
 
 
@@ -136,6 +137,19 @@ def _forwarding(config: Config) -> Iterator[Finding]:
         yield Finding("dns", DOUBT, text)
 
 
+def _gateway(config: Config) -> Iterator[Finding]:
+    """Whether this machine forwards to what it advertises. If not, the lint has said so."""
+    networking = config.networking
+    families = (networking.ipv4, networking.ipv6)
+    meshes = [family.network_cidr for family in families if family is not None]
+    advertised = networking.advertise
+    with contextlib.suppress(OperatorError):
+        if advertised and not forwarding.obstacles(networking.tun_device_id, advertised, meshes):
+            names = ", ".join(map(str, advertised))
+            text = f"this machine forwards to {names}, unless its firewall refuses it"
+            yield Finding("routes", OK, text)
+
+
 def _names(config: Config) -> Iterator[Finding]:
     """Whether the node may resolve names once it runs as its own user."""
     uid, gid = config.process.uid, config.process.gid
@@ -160,7 +174,8 @@ def _urls(config: Config, is_running: bool) -> Iterator[Finding]:
     own = config.advertised_url
     families = (config.networking.ipv4, config.networking.ipv6)
     networks = [family.network_cidr for family in families if family is not None]
-    outside = Outside(networks)
+    behind = [route.network for route in config.networking.accept_routes]
+    outside = Outside(networks, behind, config.networking.allow_overlap)
     groups = clustering.bootstrap_groups.values()
     if own.is_auto:
         urls = [(url.host, url.port) for group in groups for url in group.bootstrap_node_urls]

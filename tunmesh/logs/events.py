@@ -20,6 +20,7 @@ _WORDS = {
         linked unlinked unreachable handshake_failed wasteful leads_back dialing retired closed
         probed gossip crowded_source false_introduction contradiction
         dials_spent revised link_way transport no_udp small_segments groups_ignored
+        network_reached network_lost routes_not_used
     """,
     "address": """
         address_conflict address_refused networks_differ name_conflict url_conflict

@@ -70,8 +70,9 @@ class Watch(Protocol):
     def found(self) -> Findings:
         """What is wrong with the device now."""
 
-    def way(self, destination: Address, source: Address) -> Way | None:
-        """The kernel's route for a packet; None if the kernel cannot be asked."""
+    def way(self, destination: Address, source: Address, is_forwarded: bool = False) -> Way | None:
+        """The kernel's route for a packet of this machine, or for one that comes out of the tun and
+        is to be forwarded; None if the kernel cannot be asked."""
 
 
 class Unwatched:
@@ -91,7 +92,7 @@ class Unwatched:
     def expect_mtu(self, mtu: int) -> None:
         pass
 
-    def way(self, destination: Address, source: Address) -> Way | None:
+    def way(self, destination: Address, source: Address, is_forwarded: bool = False) -> Way | None:
         return None
 
 

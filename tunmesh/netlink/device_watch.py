@@ -130,10 +130,12 @@ class DeviceWatch:
         if self._is_watching:
             self._look_in(PAUSE)
 
-    def way(self, destination: Address, source: Address) -> Way | None:
-        """The kernel's route for a packet; None if the kernel cannot be asked."""
+    def way(self, destination: Address, source: Address, is_forwarded: bool = False) -> Way | None:
+        """The kernel's route for a packet of this machine, or for one that comes out of the device
+        and is to be forwarded; None if the kernel cannot be asked."""
         try:
-            route = query.route_of(self._questions, destination, source)
+            incoming = socket.if_nametoindex(self._device) if is_forwarded else 0
+            route = query.route_of(self._questions, destination, source, incoming)
         except NetlinkError as error:
             return Way("", why=os.strerror(error.errno))
         except OSError:

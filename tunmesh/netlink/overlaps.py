@@ -26,7 +26,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
-from tunmesh.addresses import LARGEST_BLOCK, Address, Interface, Network, link_local_of
+from tunmesh.addresses import (
+    LARGEST_BLOCK,
+    Address,
+    Interface,
+    Network,
+    link_local_of,
+    overlap,
+)
 from tunmesh.netlink import kernel
 from tunmesh.netlink.kernel import Route, Rule, State
 
@@ -131,7 +138,7 @@ def around(device: str, overlay: Overlay, state: State) -> Claim | None:
         for route in state.routes
         if route.table == kernel.TABLE_MAIN
         and route.kind == kernel.UNICAST
-        and _overlap(network, route.network)
+        and overlap(network, route.network)
         and LARGEST_BLOCK[network.version] <= route.network.prefixlen < network.prefixlen
         and state.name(route.interface) != device
     ]
@@ -141,7 +148,7 @@ def around(device: str, overlay: Overlay, state: State) -> Claim | None:
 
 def _is_part(one: Claim, other: Claim) -> bool:
     inner, outer = one.network, other.network
-    is_inside = inner.prefixlen > outer.prefixlen and _overlap(inner, outer)
+    is_inside = inner.prefixlen > outer.prefixlen and overlap(inner, outer)
     return is_inside and replace(one, network=outer) == other
 
 
@@ -151,7 +158,7 @@ def _clashes(device: str, overlay: Overlay, state: State) -> Iterator[Claim]:
         if name == device:
             continue
         for claimed in (one.subnet, _alone(one.address)):
-            if _overlap(overlay.network, claimed) and not _is_allowed(overlay, claimed):
+            if overlap(overlay.network, claimed) and not _is_allowed(overlay, claimed):
                 yield Claim(claimed, name)
     yield from _before_ours(device, overlay, state, is_running=False)
 
@@ -189,7 +196,7 @@ def _foreign(device: str, overlay: Overlay, state: State, rule: Rule) -> Iterato
     for route in state.routes:
         if (
             route.table == rule.table
-            and _overlap(overlay.network, route.network)
+            and overlap(overlay.network, route.network)
             and route.network.prefixlen > rule.suppressed
             and route.kind != kernel.THROW
             and route.kind not in _BESIDE_ADDRESSES
@@ -241,9 +248,9 @@ def _concerns(rule: Rule, overlay: Overlay) -> bool:
             or rule.source.prefixlen == 0
             or any(ip in rule.source for ip in own)
             # An automatic address may become any of the network's.
-            or (not own and _overlap(overlay.network, rule.source))
+            or (not own and overlap(overlay.network, rule.source))
         )
-        and (rule.destination is None or _overlap(overlay.network, rule.destination))
+        and (rule.destination is None or overlap(overlay.network, rule.destination))
         and rule.mark & rule.mask == 0
         and rule.incoming in ("", "lo")
     )
@@ -256,10 +263,6 @@ def _usual_rules(version: int) -> Sequence[Rule]:
         Rule(version, 0, kernel.TO_TABLE, kernel.TABLE_LOCAL),
         Rule(version, 32766, kernel.TO_TABLE, kernel.TABLE_MAIN),
     )
-
-
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
 
 
 def _is_allowed(overlay: Overlay, claimed: Network) -> bool:

@@ -29,6 +29,7 @@ from tunmesh.node.own.addresses import OwnAddresses
 from tunmesh.node.own.device import OwnDevice
 from tunmesh.node.own.floating import OwnFloating
 from tunmesh.node.own.names import Names
+from tunmesh.node.own.routes import OwnRoutes
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
 from tunmesh.node.settings import Host, Place, Reloadable, Settings
@@ -70,6 +71,7 @@ class Node:
             parts, self._links.dials, self._changed, self._links.readdressed, failed
         )
         self._device = OwnDevice(parts, self._addresses, self._changed)
+        self._routes = OwnRoutes(parts)
         self._readiness = Readiness(parts, self._links.dials, self._addresses, self._story)
         self._floating = OwnFloating(parts, self._readiness.has_joined)
         self._names = Names(parts, self._addresses, self._readiness.has_joined)
@@ -127,8 +129,7 @@ class Node:
         self._links.relays.carry(new.relay)
         self._readiness.expect(new.expected_nodes)
         self._parts.me.use_groups(new.node_groups)
-        self._parts.table.gateways.advertise(new.advertise)
-        self._parts.me.use_routes(new.advertise)
+        self._routes.advertise(new.advertise)
         self._device.use(new.device)
 
     def stop(self) -> Deferred[None]:
@@ -159,6 +160,7 @@ class Node:
     def _changed(self) -> None:
         self._addresses.update()
         self._floating.update()
+        self._routes.update()
         self._readiness.update()
         if self._readiness.has_joined():
             self._answers.joined()
@@ -231,6 +233,7 @@ class Node:
             self._answers,
             self._device,
             self._floating,
+            self._routes,
         )
 
     def known_nodes(self, crowd: float = math.inf) -> tuple[KnownNode, ...]:
@@ -245,7 +248,7 @@ class Node:
             self.known_nodes(crowd=0),
             self._parts.table,
             self._parts.settings.networks,
-            self._parts.host.watch.way,
+            self._parts.host.watch,
         )
 
     @property

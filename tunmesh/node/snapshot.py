@@ -12,6 +12,7 @@ from tunmesh.node.own.addresses import OwnAddresses
 from tunmesh.node.own.device import OwnDevice
 from tunmesh.node.own.floating import OwnFloating
 from tunmesh.node.own.names import Names
+from tunmesh.node.own.routes import OwnRoutes
 from tunmesh.node.parts import Parts
 from tunmesh.node.readiness import Readiness
 from tunmesh.status.node import Status
@@ -32,6 +33,7 @@ def status(
     answers: Answers,
     device: OwnDevice,
     floating: OwnFloating,
+    routes: OwnRoutes,
 ) -> Status:
     """Everything there is to know about the node now."""
     tun, dials = parts.host.tun, links.dials
@@ -80,6 +82,7 @@ def status(
         udp_strangers=parts.transports.strangers,
         address_moves=addresses.moves,
         carried=links.relays.carried,
+        routes=routes.status(),
     )
 
 

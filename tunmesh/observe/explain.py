@@ -7,39 +7,26 @@ said to this node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from tunmesh.addresses import Address, Network, link_local_of
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.table import Table
-from tunmesh.multicast import scope
 from tunmesh.netlink import kernel
-from tunmesh.netlink.device_state import Way
+from tunmesh.netlink.device_state import Unwatched, Watch, Way
+from tunmesh.observe import explain_groups
+from tunmesh.observe.explain_gateways import GatewaySteps, Peer
+from tunmesh.observe.steps import Step
 from tunmesh.packets import virtio
 from tunmesh.status.node import Status
 from tunmesh.status.peers import DialStatus, KnownNode, PeerStatus
 from tunmesh.units import small_segments, some
 from tunmesh.wire.records import NodeRecord
 
-
-class Peer(Protocol):
-    """What the table routes to."""
-
-    @property
-    def record(self) -> NodeRecord: ...
-
-
 P = TypeVar("P", bound=Peer)
 
 _UNREACHABLE = "It is answered with ICMP host unreachable, so that connect() fails at once"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    ok: bool  # False: the packet gets no further
-    text: str
 
 
 class Explainer:
@@ -51,13 +38,14 @@ class Explainer:
         known_nodes: Sequence[KnownNode],
         table: Table[P],
         networks: Sequence[Network],
-        way: Callable[[Address, Address], Way | None] = lambda *_: None,
+        watch: Watch | None = None,
     ) -> None:
-        """`way(destination, source)`: where the kernel would send a packet; None: unknown."""
-        self._way = way
+        """`watch` knows where the kernel would send a packet."""
+        self._watch: Watch = watch or Unwatched()
+        self._outside = GatewaySteps(table, known_nodes, self._forwarded)
         self._status = status
         self._known_nodes = known_nodes
-        self._table = table
+        self._table: Table[Any] = table
         self._networks = networks
         self._mine = _own_addresses(status.record, 6 in table.groups.versions)
         self._peers = {peer.record.id: peer for peer in status.peers}
@@ -77,14 +65,22 @@ class Explainer:
                 Step(True, f"{source} is an address of this node"),
                 *(self._detour(source, destination) or self._out(frame, source, destination)),
             ]
+        behind = self._outside.own(source)
+        if behind is not None:
+            text = f"{source} is in {behind}, which this node leads to: the kernel forwards it here"
+            return [Step(True, text), *self._out(frame, source, destination)]
         return self._in(frame, source, destination)
+
+    def _forwarded(self, destination: Address, source: Address) -> Way | None:
+        return self._watch.way(destination, source, is_forwarded=True)
 
     def _detour(self, source: Address, destination: Address) -> list[Step]:
         """Where the kernel sends a packet to the mesh instead of into the tun, if it does."""
         device = self._status.device.name
-        is_to_mesh = any(destination in network for network in self._networks)
-        way = self._way(destination, source)
-        if way is None or destination in self._mine or not is_to_mesh or way.interface == device:
+        is_accepted = self._outside.accepted(destination) is not None
+        is_ours = is_accepted or any(destination in network for network in self._networks)
+        way = self._watch.way(destination, source)
+        if way is None or destination in self._mine or not is_ours or way.interface == device:
             return []
         if not way.interface:
             text = f"the kernel does not send it anywhere: {way.why}"
@@ -105,6 +101,8 @@ class Explainer:
         if drops:
             return [self._not_carried(drops[0][0], destination)]
         peers = [self._peers[peer.record.id] for peer in batches]
+        if self._outside.accepted(destination) is not None:
+            return self._beyond(next(iter(batches)), source, destination)
         if destination.packed not in self._table.routes:
             return self._to_all(peers, source, destination)
         (peer,) = peers
@@ -119,6 +117,18 @@ class Explainer:
             Step(True, f"packets to {peer.record.name} go {self._way_to(peer)}"),
             *self._sizes(peer),
             *self._there(peer, source, destination),
+        ]
+
+    def _beyond(self, gateway: Peer, source: Address, destination: Address) -> list[Step]:
+        """A packet that leaves the mesh through a gateway."""
+        peer = self._peers[gateway.record.id]
+        name = peer.record.name
+        return [
+            *self._outside.chosen(destination, gateway),
+            Step(True, f"packets to {name} go {self._way_to(peer)}"),
+            *self._sizes(peer),
+            *self._believed(peer, source),
+            *([] if self._is_refused(peer, source) else [self._outside.there(name, destination)]),
         ]
 
     def _sizes(self, peer: PeerStatus) -> list[Step]:
@@ -188,18 +198,30 @@ class Explainer:
 
     def _there(self, peer: PeerStatus, source: Address, destination: Address) -> list[Step]:
         name = peer.record.name
-        if str(source) in peer.refuses:
+        own = Step(True, f"{destination} is {name}'s own: it goes to its tun and its kernel")
+        return [*self._believed(peer, source), *([] if self._is_refused(peer, source) else [own])]
+
+    def _is_refused(self, peer: PeerStatus, source: Address) -> bool:
+        return str(source) in peer.refuses
+
+    def _believed(self, peer: PeerStatus, source: Address) -> list[Step]:
+        """Whether a peer takes what comes from an address by way of this node."""
+        name = peer.record.name
+        if source not in self._mine:
+            return [self._outside.from_behind(source, name)]
+        if self._is_refused(peer, source):
             why = f"{name} does not route {source} to this node, and would drop what comes from it"
             why = f"{why} ({DropReason.REFUSED}): see the log for who holds it"
             return [Step(False, f"{why}. {_UNREACHABLE}")]
-        return [
-            Step(True, f"{name} routes {source} to this node, so it believes the source"),
-            Step(True, f"{destination} is {name}'s own: it goes to its tun and its kernel"),
-        ]
+        return [Step(True, f"{name} routes {source} to this node, so it believes the source")]
 
     def _in(self, frame: bytes, source: Address, destination: Address) -> list[Step]:
         """A packet of another node, as this node would treat it if it arrived here."""
-        owner = self._table.routes.get(source.packed)
+        owner: Peer | None = self._table.routes.get(source.packed)
+        behind: Sequence[Peer] = ()
+        if owner is None:
+            behind = gateways = self._outside.gateways(source)
+            owner = gateways[0] if gateways else None
         if owner is None:
             why = f"no linked node has {source}: from whomever it came it would be dropped here"
             return [Step(False, f"{why} ({DropReason.SPOOFED_SOURCE}). {self._who(source)}")]
@@ -211,6 +233,8 @@ class Explainer:
         if str(destination) in sender.refuses:
             why = f"{name} does not route {destination} to this node: it sends it elsewhere"
             return [Step(False, f"{why}, or drops it ({DropReason.NO_ROUTE})")]
+        if self._outside.own(destination) is not None:
+            return [*self._from(sender, source, behind), *self._outside.taken(source, destination)]
         sends, whose = "sends it", "this node's"
         if destination.is_multicast:
             sends, whose = "sends a copy, if it carries multicast", "a group that is joined here"
@@ -218,10 +242,22 @@ class Explainer:
             sends = "sends a copy, if enable_broadcast is on there"
             whose = "a broadcast that this node hears"
         return [
+            *self._from(sender, source, behind, sends),
+            Step(True, f"{destination} is {whose}: it goes to the tun, and to the kernel here"),
+        ]
+
+    def _from(
+        self, sender: PeerStatus, source: Address, behind: Sequence[Peer], sends: str = "sends it"
+    ) -> list[Step]:
+        """Why a packet of a peer is believed. `behind`: the gateways to its source, if there are
+        any."""
+        name = sender.record.name
+        if behind:
+            return [self._outside.believed(source, behind)]
+        return [
             Step(True, f"{name} {sends}: {source} is its own"),
             Step(True, f"{name} is {self._link(sender)}"),
             Step(True, f"this node routes {source} to {name}, so it believes the source"),
-            Step(True, f"{destination} is {whose}: it goes to the tun, and to the kernel here"),
         ]
 
     def _not_for_us(self, reason: str, sender: str, destination: Address) -> Step:
@@ -233,7 +269,7 @@ class Explainer:
             off = "broadcast is off here (networking/ipv4/enable_broadcast)"
             return Step(False, f"{off}: if {sender} sends a copy, it is dropped ({reason})")
         if destination.is_multicast:
-            why = self._group_refused(destination)
+            why = explain_groups.refused(self._table.groups, destination)
             return Step(False, f"{why}: if {sender} sends a copy, it is dropped ({reason})")
         text = f"{destination} is not an address of this node: ask {sender} where it sends that"
         return Step(False, f"{text}. If it came here it would be dropped ({reason})")
@@ -242,7 +278,9 @@ class Explainer:
         """Why a packet that this host sends is not carried."""
         match reason:
             case DropReason.MULTICAST:
-                return Step(False, f"{self._group_unsent(destination)} ({reason})")
+                return Step(
+                    False, f"{explain_groups.unsent(self._table.groups, destination)} ({reason})"
+                )
             case DropReason.BROADCAST if self._table.allows_broadcast:
                 return Step(False, f"{destination} is a broadcast, and nobody hears it ({reason})")
             case DropReason.BROADCAST:
@@ -259,6 +297,8 @@ class Explainer:
             case DropReason.NO_ADDRESS:
                 none = "this node has no address yet that it could send it from"
                 return Step(False, f"{none} ({reason}): tunmesh address")
+        if self._outside.accepted(destination) is not None:
+            return Step(False, f"{self._outside.nobody(destination)} ({reason}). {self._answer()}")
         no_route = f"no linked node has {destination} ({reason})"
         return Step(False, f"{no_route}. {self._who(destination)}. {self._answer()}")
 
@@ -267,28 +307,6 @@ class Explainer:
         if self._status.answers.is_answering:
             return _UNREACHABLE
         return "It gets no answer, since this node has not been in its mesh for a second yet"
-
-    def _carries_groups(self, destination: Address) -> bool:
-        return destination.version in self._table.groups.versions
-
-    def _group_refused(self, destination: Address) -> str:
-        """Why a packet to a group is not for this node."""
-        if not self._carries_groups(destination):
-            return f"multicast is off here (networking/ipv{destination.version}/enable_multicast)"
-        if scope.is_link_local(destination.packed):
-            return (
-                f"{destination} is heard in one local subnet only, and only if a program here has "
-                "joined it on the tun"
-            )
-        return f"no program here has joined {destination} on the tun"
-
-    def _group_unsent(self, destination: Address) -> str:
-        """Why a packet to a group goes to no other node."""
-        if not self._carries_groups(destination):
-            return f"multicast is off here: networking/ipv{destination.version}/enable_multicast"
-        if scope.is_link_local(destination.packed):
-            return f"no linked node of the local subnet is in {destination}"
-        return f"no linked node is in {destination}"
 
     def _who(self, address: Address) -> str:
         """Which node has an address that is not routed, as far as is known."""

@@ -19,6 +19,7 @@ from tunmesh.membership.name_conflicts import conflicts
 from tunmesh.observe.link_metrics import LinkMetrics
 from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.node import Status
+from tunmesh.status.routes import RoutesStatus
 
 _DIRECTIONS = {
     "rx_packets": "Packets received from the mesh",
@@ -78,6 +79,21 @@ class _NodeCollector(LinkMetrics, Collector):
         yield from self._resources(status)
         yield from self._packets(status)
         yield from self._multicast(status.multicast)
+        yield self._routes(status.routes)
+
+    def _routes(self, routes: RoutesStatus) -> Metric:
+        reached = sum(bool(each.reached) for each in routes.accepted)
+        return self._gauge(
+            "tunmesh_routes",
+            "Networks outside the mesh, by what becomes of them",
+            {
+                ("advertised",): len(routes.advertised),
+                ("reached",): reached,
+                ("unreached",): len(routes.accepted) - reached,
+                ("unused",): routes.unused_count,
+            },
+            ("state",),
+        )
 
     def _mesh(self, status: Status) -> Iterator[Metric]:
         """The other nodes, and what this one and they disagree about."""

@@ -24,6 +24,7 @@ def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
     yield from (_not_renewed(dial) for dial in status.renewals)
     yield from _gone(status)
     yield from _without_udp(status)
+    yield from _without_gateway(status)
     left = status.certificate_expiry - epoch
     if left < SOON:
         yield "the certificate has expired" if left <= 0 else _expires(left)
@@ -90,6 +91,13 @@ def _without_udp(status: Status) -> Iterator[str]:
                 f"networking/transport is udp, but packets to {count} go over TCP: "
                 f"{some(sorted(named))}"
             )
+
+
+def _without_gateway(status: Status) -> Iterator[str]:
+    """Networks outside the mesh that this node is to reach, and that nobody leads to."""
+    networks = [each.network for each in status.routes.accepted if not each.reached]
+    if networks:
+        yield f"no linked node leads to {some(networks)} (networking/accept_routes)"
 
 
 def _duplicates(status: Status) -> Iterator[str]:

@@ -15,6 +15,7 @@ from tunmesh.observe.samples import History, last
 from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.node import AutomaticAddress, FloatingAddress, NamesStatus, Status
 from tunmesh.status.peers import DialStatus, KnownNode, LostNode, PeerStatus, UdpStatus
+from tunmesh.status.routes import RoutesStatus
 from tunmesh.status.traffic import Traffic
 from tunmesh.wire.records import NodeRecord
 
@@ -86,6 +87,7 @@ def report(status: Status, history: History, epoch: float) -> Json:
         "certificate_expires": status.certificate_expiry,
         "names": _names(status.names),
         "multicast": _multicast(status.multicast),
+        "routes": _routes(status.routes),
     }
 
 
@@ -127,6 +129,24 @@ def _relaying(status: Status) -> Json:
     return {
         **asdict(carried),
         "links": [sorted(names.get(each, each[:8]) for each in pair) for pair in carried.links],
+    }
+
+
+def _routes(routes: RoutesStatus) -> Json:
+    return {
+        "advertised": list(routes.advertised),
+        "accepted": [
+            {
+                "network": each.network,
+                "via": list(each.via),
+                "gateways": [
+                    {"network": one.network, "nodes": list(one.nodes)} for one in each.reached
+                ],
+            }
+            for each in routes.accepted
+        ],
+        "unused": [asdict(each) for each in routes.unused],
+        "unused_count": routes.unused_count,
     }
 
 

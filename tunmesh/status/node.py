@@ -14,6 +14,7 @@ from tunmesh.status.health import Check, Health, UrlReports
 from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.peers import DialStatus, LostNode, PeerStatus, UdpCounts
 from tunmesh.status.relays import CarriedStreams
+from tunmesh.status.routes import RoutesStatus
 from tunmesh.status.traffic import Histogram, IcmpAnswers, NodeTraffic, Traffic
 from tunmesh.wire.records import NodeRecord
 
@@ -127,6 +128,7 @@ class Status:
     answers: IcmpAnswers = field(default_factory=IcmpAnswers)  # to this machine's own packets
     udp_strangers: int = 0  # datagrams that came to the port and were for no link
     carried: CarriedStreams = field(default_factory=CarriedStreams)  # for other nodes
+    routes: RoutesStatus = field(default_factory=RoutesStatus)  # networks outside the mesh
 
     @property
     def links_by_key(self) -> Mapping[str, int]:

@@ -282,6 +282,7 @@ class Mesh:
             version="test",
             networks=changes.get("networks", (IPV4, IPV6)),
             groups=changes.get("node_groups", ()),
+            routes=changes.get("advertise", ()),
             udp=self.has_udp and changes.get("transport") != "tcp",
         )
         plain: dict[str, Any] = {

@@ -144,7 +144,7 @@ class MemoryWatch(Unwatched):
     def expect(self, addresses: Sequence[Interface]) -> None:
         self.expected = tuple(addresses)
 
-    def way(self, destination: Address, source: Address) -> Way | None:
+    def way(self, destination: Address, source: Address, is_forwarded: bool = False) -> Way | None:
         return None if self.interface is None else Way(self.interface, 52)
 
     def expect_mtu(self, mtu: int) -> None:

@@ -36,6 +36,17 @@ export function showNode(report) {
   document.querySelectorAll("#figures dd").forEach((dd, i) => put(dd, figures[i]));
   showDrops(report);
   showNames(report);
+  showRoutes(report.routes);
+}
+
+function showRoutes({ advertised, accepted }) {
+  const rows = advertised.map((network) => [network, "this node"]);
+  accepted.forEach(({ network, gateways }) => {
+    gateways.forEach((each) => rows.push([each.network, each.nodes.join(", ")]));
+    if (!gateways.length) rows.push([network, "nobody"]);
+  });
+  at("routes").hidden = !rows.length;
+  count("#routes tbody", rows);
 }
 
 function showNames({ node, names }) {

@@ -35,6 +35,8 @@ def document(template: Template, report: Json, events: Sequence[Mapping[str, obj
         names_hidden="" if report["names"] else " hidden",
         domain=escape(_domain(report)),
         queries="".join(_queries(report)),
+        routes_hidden="" if _networks(report) else " hidden",
+        routes="".join(map(_network, _networks(report))),
         drops="".join(_drops(report)),
         events="".join(map(_event, reversed(events[-SHOWN_EVENTS:]))),
     )
@@ -111,6 +113,21 @@ def _queries(report: Json) -> Iterator[str]:
     for outcome, count in (report["names"] or {"queries": {}})["queries"].items():
         if count:
             yield f'<tr><th scope="row">{escape(outcome)}</th><td>{count}</td></tr>'
+
+
+def _networks(report: Json) -> list[tuple[str, str]]:
+    """Each network outside the mesh, and who leads there."""
+    routes = report["routes"]
+    rows = [(network, "this node") for network in routes["advertised"]]
+    for accepted in routes["accepted"]:
+        gateways = accepted["gateways"]
+        rows += [(each["network"], ", ".join(each["nodes"])) for each in gateways]
+        rows += [] if gateways else [(accepted["network"], "nobody")]
+    return rows
+
+
+def _network(row: tuple[str, str]) -> str:
+    return f'<tr><th scope="row">{escape(row[0])}</th><td>{escape(row[1])}</td></tr>'
 
 
 def _drops(report: Json) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
-from tunmesh.addresses import LARGEST_BLOCK, Network
+from tunmesh.addresses import LARGEST_BLOCK, Network, overlap
 from tunmesh.config.networks import ANY_NETWORK, cidr_of
 from tunmesh.config.section import Kind, wrong
 from tunmesh.config.types import ANY_ADDRESS, AS_TEXT, text_of
@@ -49,7 +49,7 @@ def _outside(network: Network, info: ValidationInfo) -> Network:
         form = f"a part of the address space, of /{largest} or smaller"
         why = "the way to the other nodes must not lead through the mesh"
         raise ValueError(f"{wrong(form, str(network))}: {why}")
-    special = next((each for each in _NOWHERE if _overlap(each, network)), None)
+    special = next((each for each in _NOWHERE if overlap(each, network)), None)
     if special is not None:
         raise ValueError(
             wrong("a network beyond this machine", str(network))
@@ -62,7 +62,7 @@ def _outside(network: Network, info: ValidationInfo) -> Network:
             "addresses of its two ends"
         )
     for mesh in _meshes(info):
-        if _overlap(mesh, network):
+        if overlap(mesh, network):
             raise ValueError(
                 wrong("outside the mesh", str(network)) + f", which overlaps network_cidr {mesh}"
             )
@@ -116,10 +116,6 @@ def _refuse_twins(networks: list[Network]) -> None:
     twice = next((each for each in networks if networks.count(each) > 1), None)
     if twice is not None:
         raise ValueError(f"must have different networks; {twice} is there twice")
-
-
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
 
 
 Advertised = Annotated[
