@@ -144,6 +144,15 @@ class UnreachableTests(AnswersCase):
             self.assertEqual(self.answered(datagram(source, NOBODY6)), [], source)
         self.assertEqual(self.answers.status().unreachable, 0)
 
+    def test_networks_behind(self) -> None:
+        """A host in a network that this node leads to is answered: its packets come through this
+        machine, which forwards the answer."""
+        behind = datagram("192.0.2.77", NOBODY)
+        self.assertEqual(self.answered(behind), [])
+        self.table.gateways.advertise((ip_network("192.0.2.64/26"),))
+        self.assertEqual(self.answered(behind), [HOST_UNREACHABLE])
+        self.assertEqual(self.answered(datagram("192.0.2.63", NOBODY)), [])
+
     def test_fragments(self) -> None:
         """Of a datagram in fragments, the first is answered."""
         frame = datagram(ME, NOBODY, 100, fragmentable=True)

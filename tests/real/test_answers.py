@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
@@ -12,10 +13,13 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
 
-from tests.real.test_mesh import IPV4, IPV6, MUST_FAIL_PATIENCE, MeshCase, dropped
+from tests.real.test_mesh import IPV4, IPV6, MEGABYTE, MUST_FAIL_PATIENCE, MeshCase, dropped
 from tests.real.test_names import need
 from tests.support.realnode import RealNode, reactor
 
+# Of include/uapi/linux/in.h and in6.h.
+IP_MTU_DISCOVER, IP_MTU, IPV6_MTU_DISCOVER, IPV6_MTU = 10, 14, 23, 24
+PMTUDISC_DONT, PMTUDISC_WANT = 0, 1
 AT_ONCE = 0.9  # seconds: a kernel that is told nothing tries again after one
 UNREACHABLE = 'tunmesh_icmp_answers_total{kind="unreachable"}'
 TOO_BIG = 'tunmesh_icmp_answers_total{kind="too_big"}'
@@ -133,3 +137,68 @@ class UnreachableTests(AnswersCase):
             self.assertIn("pmtu 1500", text)
         text = await self.run_beside(1, "tracepath", "-n", "10.77.0.200")
         self.assertIn("!H", text)
+
+
+class MtuTests(AnswersCase):
+    """Nodes whose tuns have different MTUs: 9,000 and 1,400 bytes."""
+
+    LARGE, SMALL = 9000, 1400
+
+    async def settled(self) -> list[RealNode]:
+        for number, mtu in ((1, self.LARGE), (2, self.SMALL)):
+            self.ground.change(number, networking__mtu=mtu)
+        return await super().settled()
+
+    def socket(self, discover: int, family: socket.AddressFamily = IPV4) -> socket.socket:
+        """A UDP socket at node 1, with this setting of path MTU discovery."""
+        with self.ground.namespace(1):
+            sender = socket.socket(family, socket.SOCK_DGRAM)
+        self.addCleanup(sender.close)
+        protocol, option = (
+            (socket.IPPROTO_IP, IP_MTU_DISCOVER)
+            if family == IPV4
+            else (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER)
+        )
+        sender.setsockopt(protocol, option, discover)
+        return sender
+
+    async def test_too_big(self) -> None:
+        """A datagram that is too large for the other tun is answered with its MTU, which the kernel
+        remembers; the next one arrives in fragments."""
+        await self.settled()
+        for family, option in ((IPV4, IP_MTU), (IPV6, IPV6_MTU)):
+            mailbox, place = self.mailbox(2, family)
+            sender = self.socket(PMTUDISC_WANT, family)
+            protocol = socket.IPPROTO_IP if family == IPV4 else socket.IPPROTO_IPV6
+            sender.connect(place)
+            self.assertEqual(sender.getsockopt(protocol, option), self.LARGE)
+            sender.send(bytes(5000))
+            while sender.getsockopt(protocol, option) != self.SMALL:
+                await self.ground.status(1)
+            # A connected socket is told by one call; nobody else is.
+            self.assertIn(
+                sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), (0, errno.EMSGSIZE)
+            )
+            sender.send(b"x" * 5000)
+            self.assertEqual(await mailbox.post.get(), b"x" * 5000)
+        metrics = await self.ground.metrics(1)
+        self.assertEqual((metrics[TOO_BIG], metrics[dropped("too_big")]), (2, 2))
+
+    async def test_may_be_fragmented(self) -> None:
+        """A datagram that routers may fragment arrives at once, whole: the other kernel takes what
+        is larger than it would send."""
+        await self.settled()
+        mailbox, place = self.mailbox(2)
+        self.socket(PMTUDISC_DONT).sendto(bytes(8000), place)
+        self.assertEqual(await mailbox.post.get(), bytes(8000))
+        self.assertEqual((await self.ground.metrics(1))[TOO_BIG], 0)
+
+    async def test_streams(self) -> None:
+        """TCP transfers in both directions are intact, and tracepath finds the smaller MTU."""
+        await self.settled()
+        content = os.urandom(4 * MEGABYTE)
+        for family in (IPV4, IPV6):
+            for sender, receiver in ((1, 2), (2, 1)):
+                await self.upload(sender, receiver, content, family)
+            text = await self.run_beside(1, "tracepath", "-n", self.address(2, family))
+            self.assertIn(f"pmtu {self.SMALL}", text)

@@ -10,8 +10,9 @@ An answer is an ICMP or ICMPv6 error, written to the tun as if the destination h
 (packets.replies, which also says which packets are never answered). It does not leave this machine.
 The packet is dropped, and counted, all the same.
 
-**Whose packets.** Only those with a source of this node's: the answer to another one would go
-through this machine to somebody who may not have sent it. And none to a multicast or broadcast
+**Whose packets.** Only those with a source of this node's, or of a network that it leads to, to
+which this machine forwards the answer: that to another source would go to somebody who may not have
+sent anything. And none to a multicast or broadcast
 address, which have drop reasons of their own. A packet in a family that this node has no address
 in yet (`no_address`) is not answered either: the kernel gave it the address of another device, and
 a moment later the node has its own.
@@ -130,7 +131,7 @@ class Answers:
         back: list[bytes] = []
         for frame in frames:
             source, destination = _ends(frame)
-            if not self._table.owns(source):
+            if not (self._table.owns(source) or self._table.gateways.is_own(source)):
                 continue
             bucket = self._bucket(now, destination)
             if bucket.wait(now) or self._whole.wait(now):
