@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_interface
 
 from fuzz.corpus import CORPUS
 from tests.auth.test_handshake import DIALER, HONEST, LISTENER
+from tests.netlink.test_address_news import GONE, NEW, TENTATIVE, TUN, news
 from tests.packets.test_replies import packet as to_dns
 from tests.packets.test_udp_segments import datagram
 from tests.packets.test_virtio import PLAIN, ip_packet, segment4, segment6
@@ -41,6 +42,8 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
         "gossip": _gossip(),
         "dns": _dns(),
         "icmp": _icmp(),
+        "news": _news(),
+        "replays": _replays(),
         "assigner": _assigner(),
         "config": {
             "minimal": configs.MINIMAL.encode(),
@@ -225,6 +228,27 @@ def _dns() -> dict[str, bytes]:
         "tcp6": b"\0" + to_dns(b"S" * 20, 6, 6),
         "answer": b"\3\x10\0\0" + said[6:12] + said[29:],
         "answer-cut": b"\3\0\x80\0" + said[6:12] + said[29:],
+    }
+
+
+def _news() -> Mapping[str, bytes]:
+    moved = news(GONE, "192.0.2.1") + news(NEW, "192.0.2.2")
+    usable = news(NEW, "fd00::1", flags=TENTATIVE) + news(NEW, "fd00::1")
+    return {
+        "moved": b"\1" + moved,
+        "given-back": b"\2" + news(GONE, "192.0.2.1") + news(NEW, "192.0.2.1"),
+        "cut-off": b"\1" + moved[:-30],
+        "usable": b"\3" + usable + news(NEW, "10.0.0.1", index=TUN),
+    }
+
+
+def _replays() -> Mapping[str, bytes]:
+    """In a row, replayed, with a gap, beyond the window."""
+    return {
+        "in-a-row": bytes((2, 0, 0, 43, 2, 0, 0, 43, 0, 0, 50, 0)),
+        "gap": bytes((1, 0, 4, 0, 0, 0, 2, 0, 0, 0, 2, 0)),
+        "replayed": bytes((2, 0, 9, 9, 0, 0, 3, 0, 0, 0, 12, 0, 0, 0, 12, 0)),
+        "leap": bytes((2, 0, 0, 255, 2, 32, 7, 9, 0, 31, 240, 0, 0, 31, 255, 0)),
     }
 
 

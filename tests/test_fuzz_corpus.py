@@ -78,6 +78,14 @@ class Corpus(unittest.SynchronousTestCase):
         """The helper puts no address but hosts of its networks, two of each at most."""
         self.replays("assigner")
 
+    def test_news(self) -> None:
+        """The addresses of the host are those of a parser that replays the whole history."""
+        self.replays("news")
+
+    def test_replays(self) -> None:
+        """The window that recognises replays agrees with a set of all counters."""
+        self.replays("replays")
+
     def test_icmp(self) -> None:
         """A packet is answered once or not at all, and errors of peers are about own packets."""
         self.replays("icmp")

@@ -18,6 +18,8 @@ TARGETS = (
     "dns",
     "assigner",
     "icmp",
+    "news",
+    "replays",
 )
 
 Check = Callable[[bytes], None]

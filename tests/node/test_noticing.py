@@ -11,7 +11,7 @@ from tunmesh.dialing.segments import LIMITS
 from tunmesh.link.suspicion import QUIET
 from tunmesh.node.noticing import LOOK, Noticing
 from tunmesh.testing.mesh import Member, Mesh
-from tunmesh.tls.binding import TcpMeasures
+from tunmesh.tls.binding import Channel, TcpMeasures
 
 STUCK = TcpMeasures(unacknowledged=3, retries=4, heard_ago=5.0, segment=1448)
 WELL = TcpMeasures(heard_ago=0.1, segment=1448)
@@ -77,7 +77,7 @@ class KernelTests(SynchronousTestCase):
     """What the kernel knows of the connection."""
 
     def setUp(self) -> None:
-        self.mesh, (self.a, self.b) = complete(*"ab")
+        self.mesh, (self.b, self.a) = complete(*"ba")  # a has dialed b
         assert self.a.node is not None
         [self.link] = self.a.node.links
 
@@ -116,6 +116,8 @@ class KernelTests(SynchronousTestCase):
         """A link that sends the same again and again is replaced, by one with smaller segments,
         which is remembered and said once."""
         self.kernel_says(STUCK)
+        small = TcpMeasures(heard_ago=0.1, segment=LIMITS[0] - 12)
+        self.patch(Channel, "measures", lambda channel, transport: small)
         self.send_for(3.0)
         assert self.a.node is not None
         [link] = [each for each in self.a.node.links if each.state.is_open]
@@ -126,6 +128,20 @@ class KernelTests(SynchronousTestCase):
         self.assertEqual(limits.of(link.node.host_port, self.mesh.clock.seconds()), LIMITS[0])
         [event] = self.a.logged("small_segments")
         self.assertEqual((event["peer"], event["size"]), ("b", LIMITS[0]))
+
+    def test_accepted(self) -> None:
+        """An accepted link that is stuck is replaced as well, but nothing is concluded about the
+        URL that its node names: that may be another node's."""
+        self.a, self.b = self.b, self.a
+        assert self.a.node is not None
+        [self.link] = self.a.node.links
+        self.kernel_says(STUCK)
+        dials = self.mesh.network.dials_by[self.a.host]
+        self.send_for(3.0)
+        self.assertGreater(self.mesh.network.dials_by[self.a.host], dials)
+        limits = self.a.node._links.connector.segments
+        self.assertIsNone(limits.of(self.link.node.host_port, self.mesh.clock.seconds()))
+        self.assertEqual(self.a.linked_with, [self.b.name])
 
     def test_not_stuck_any_more(self) -> None:
         """One that makes progress again needs no limit, and is not dialed again."""

@@ -151,7 +151,8 @@ def _why_this_way(peer: Json) -> str:
     relay = peer["relay"]
     if relay is not None:
         return f"no direct link{': ' * bool(relay['why'])}{relay['why']}"
-    return "" if peer["udp"] is None else str(peer["udp"]["why"])
+    why = "" if peer["udp"] is None else str(peer["udp"]["why"])
+    return ", ".join(filter(None, (why, small_segments(peer["tcp_segment"]).strip())))
 
 
 def way(peer: Json) -> str:

@@ -100,7 +100,8 @@ class Connector:
         self._memory = memory or MemoryBudget()
         self._quotas = ReadQuotas(partial(reactor.callLater, 0))
         self.segments = SegmentLimits()
-        self._handshakes = HandshakeWatch(reactor, self.stuck)
+        self._handshakes = HandshakeWatch(reactor, self._stuck)
+        self._targets: dict[Link, Target] = {}  # of those that were dialed
         self._links: dict[Link, PeerFactory | None] = {}  # and the dialer, until it is settled
 
     def __iter__(self) -> Iterator[Link]:
@@ -161,12 +162,32 @@ class Connector:
     def closed(self, link: Link) -> None:
         """The link has ended."""
         self._handshakes.end(link)
+        self._targets.pop(link, None)
         dialer = self._links.pop(link)
         if dialer is not None:
             dialer.failed()
 
-    def stuck(self, target: Target, measures: TcpMeasures) -> None:
-        """A connection to this target is stuck: the next one has smaller segments."""
+    def stuck(self, link: Link, measures: TcpMeasures) -> None:
+        """This link is stuck: the next one that is dialed to where it was has smaller segments. An
+        accepted one says nothing of any place: a member may name that of another node as its own.
+        """
+        if link in self._targets:
+            self._stuck(self._targets[link], measures)
+
+    def goes_well(self, link: Link) -> None:
+        """This link is not stuck, or is cut altogether: segments were not too large for it."""
+        if link in self._targets:
+            self.segments.forget(self._targets[link])
+
+    def helped(self, link: Link) -> int | None:
+        """This link has come up in place of one that is stuck. The limit of its segments, if it has
+        one, and that is news."""
+        target, segment = self._targets.get(link), link.authentication.measures().segment
+        if target is None or not segment:
+            return None  # accepted, or relayed
+        return self.segments.came_up(target, self._reactor.seconds(), segment)
+
+    def _stuck(self, target: Target, measures: TcpMeasures) -> None:
         self.segments.stuck(target, self._reactor.seconds(), measures.segment)
 
     # --- what dialers need (dialing.reconnect.Owner) ---
@@ -183,6 +204,7 @@ class Connector:
         link = Link(self._owner, self._reactor, True, authentication, self._memory)
         self._links[link] = dialer
         if dialer is not None:
+            self._targets[link] = dialer.target
             self._handshakes.begin(link, dialer.target)
         return link
 

@@ -31,7 +31,7 @@ class AddressNews:
 
     def __init__(self, ignored: int) -> None:
         self._ignored = ignored
-        self._known: set[_Held] = set()  # that were there when the news was last taken
+        self._known: set[_Held] = set()  # that are no news
         self._came: set[_Held] = set()
         self._gone: set[_Held] = set()
 
@@ -43,6 +43,7 @@ class AddressNews:
                 continue
             if is_new and held in self._gone:
                 self._gone.discard(held)
+                self._known.add(held)
             elif is_new and held not in self._known:
                 self._came.add(held)
             elif not is_new:
@@ -69,15 +70,15 @@ def _held_in(data: bytes) -> Iterator[tuple[bool, _Held]]:
         if length < HEADER.size or end > size:
             return
         if kind in (NEW_ADDRESS, _GONE_ADDRESS) and length >= HEADER.size + ADDRESS.size:
-            held = _held(data, at + HEADER.size, end, kind == NEW_ADDRESS)
+            held = _held(data[at + HEADER.size : end], kind == NEW_ADDRESS)
             if held is not None:
                 yield kind == NEW_ADDRESS, held
         at = end + (-end & 3)
 
 
-def _held(data: bytes, at: int, end: int, is_new: bool) -> _Held | None:
-    family, _, flags, _, index = ADDRESS.unpack_from(data, at)
-    given = attributes(data, at + ADDRESS.size, end)
+def _held(body: bytes, is_new: bool) -> _Held | None:
+    family, _, flags, _, index = ADDRESS.unpack_from(body)
+    given = attributes(body, ADDRESS.size, len(body))
     packed = given.get(_IFA_LOCAL) or given.get(_IFA_ADDRESS, b"")
     if family not in (IPV4, IPV6) or len(packed) != (4 if family == IPV4 else 16):
         return None

@@ -80,15 +80,12 @@ class Noticing:
 
     def link_up(self, link: Link) -> None:
         """A link has come up, and has not taken the place of another one yet."""
-        limits, now, target = self._connector.segments, self._parts.now, link.node.host_port
-        if not link.dialed or limits.of(target, now) is None:
-            return
         if self._parts.roster.is_linked(link.node.id):
             before = self._parts.peers.linked(link.node.id).link
             if not _is_stuck(before.authentication.measures()):
-                limits.forget(target)
+                self._connector.goes_well(link)
                 return
-        size = limits.came_up(target, now, link.authentication.measures().segment)
+        size = self._connector.helped(link)
         if size is not None:
             self._story.small_segments(link, size)
 
@@ -135,7 +132,7 @@ class Noticing:
             case Step.GIVE_UP if ago is not None and not measures.unacknowledged:
                 suspicion.came_at(now)  # it has acknowledged all, and lets nothing more be sent
             case Step.GIVE_UP:
-                self._connector.segments.forget(link.node.host_port)
+                self._connector.goes_well(link)
                 why = f"nothing came back for {now - since:.1f} s, not even to two pings"
                 link.fail(PeerError(messages.SILENT, why))
 
@@ -145,11 +142,11 @@ class Noticing:
         record, since = peer.record, peer.stuck_since
         if not _is_stuck(measures):
             peer.gets_stuck(None)
-            self._connector.segments.forget(record.host_port)
+            self._connector.goes_well(link)
             self._dials.discovered.stop(record.id)
         elif since is None:
             peer.gets_stuck(now)
-            self._connector.stuck(record.host_port, measures)
+            self._connector.stuck(link, measures)
             self._dials.dial(record, patient=False)
         elif now >= since + PATIENCE:
             why = f"what was sent does not arrive: no progress for {now - since:.1f} s"
