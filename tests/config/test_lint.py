@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import string
@@ -13,7 +14,8 @@ from tests.support.certificates import Holder
 from tests.support.configs import MINIMAL, ORIGINAL, SECRET, Case, middle
 from tunmesh.config.docs.example import example
 from tunmesh.config.lint.lint import Findings, lint
-from tunmesh.netlink import query
+from tunmesh.names import resolv_conf
+from tunmesh.netlink import forwarding, query
 
 # A network for benchmarks (RFC 2544) that no machine should have.
 GOOD = MINIMAL.replace("10.77.0.0/16", "198.18.0.0/16").replace("10.77.1.2/24", "198.18.1.2/24")
@@ -323,6 +325,28 @@ class Warnings(LintCase):
         text = text.replace("    auth:\n", "    dial_allow: [192.0.2.0/24]\n    auth:\n")
         for url in ("auto", "https://auto:14567"):
             self.assertEqual(self.warnings(text.replace("https://alice.example:4567", url)), [])
+
+    def test_forwarding(self) -> None:
+        """A gateway is told what its machine cannot forward, for the log of a start as well."""
+        text = GOOD.replace("networking:\n", "networking:\n    advertise: [192.0.2.0/24]\n")
+        said = "this machine does not forward"
+        self.patch(forwarding, "obstacles", lambda *_: [said])
+        findings = self.findings(text)
+        self.assertIn(said, str(findings.doubts[0]))
+        self.assertIn("tun_mesh/networking/advertise", str(findings.doubts[0]))
+        self.patch(forwarding, "obstacles", lambda *_: [])
+        self.assertEqual(self.findings(text).doubts, ())
+
+    def test_what_this_machine_needs(self) -> None:
+        """A name server of this machine, or the API of its cluster, in an accepted network is
+        doubtful."""
+        text = GOOD.replace("networking:\n", "networking:\n    accept_routes: [192.0.2.0/24]\n")
+        self.patch(resolv_conf, "read", lambda _: ("192.0.2.53", "198.51.100.53"))
+        self.patch(os, "environ", {**os.environ, "KUBERNETES_SERVICE_HOST": "192.0.2.1"})
+        doubts = [str(each) for each in self.findings(text).doubts]
+        self.assertEqual(len(doubts), 2)
+        self.assertIn("192.0.2.1, the API of the cluster that this pod is in", doubts[0])
+        self.assertIn("192.0.2.53, a name server of this machine, is in 192.0.2.0/24", doubts[1])
 
     def test_dial_allow(self) -> None:
         """A node whose own address is not in its dial_allow will not be dialed by others."""

@@ -179,3 +179,21 @@ class OverlapTests(unittest.SynchronousTestCase):
         self.assertEqual(len(taken("tun1", MESH, state)), 1)
         allowing = replace(MESH, allowed=(ip_network("10.77.3.0/24"),))
         self.assertEqual(taken("tun1", allowing, state), [])
+
+    def test_behind_gateways(self) -> None:
+        """A network that is reached through gateways is only routed to the device: its route may be
+        missing, or others may take its packets, but it has no address there. What clashes with it
+        is said of its own key."""
+        behind = Overlay(ip_network("172.20.0.0/16"), MESH.addresses, is_behind=True)
+        whole = replace(HEALTHY, routes=(*HEALTHY.routes, route("172.20.0.0/16", 5)))
+        self.assertEqual(compare("tun1", [MESH, behind], 0, whole).all, ())
+        (missing,) = compare("tun1", [MESH, behind], 0, HEALTHY).all
+        self.assertIn("the route to 172.20.0.0/16 is gone from tun1", missing)
+        self.assertIn("ip route add 172.20.0.0/16 dev tun1 src 10.77.1.1", missing)
+        other = replace(whole, routes=(*whole.routes, route("172.20.5.0/24", 2)))
+        (claim,) = compare("tun1", [MESH, behind], 0, other).all
+        self.assertIn("172.20.5.0/24 is sent to eth0", claim)
+        found = clash("tun1", behind, other)
+        assert found is not None
+        self.assertEqual(behind.key, "networking/accept_routes")
+        self.assertIn("accept a smaller network", found.refusal("tun1", behind))

@@ -51,9 +51,10 @@ remove_all() {
     podman pod ps --quiet --filter "network=$NETWORK" 2> /dev/null |
         xargs --no-run-if-empty podman pod rm --force --time 1 > /dev/null 2>&1 || true
     remove_containers "network=$NETWORK"
+    remove_containers "network=$NETWORK-lan"
     remove_containers "label=io.podman.compose.project=$PROJECT"
     podman volume rm tunmesh > /dev/null 2>&1 || true # the ConfigMap of the Kubernetes example
-    podman network rm "$NETWORK" "${PROJECT}_default" > /dev/null 2>&1 || true
+    podman network rm "$NETWORK" "$NETWORK-lan" "${PROJECT}_default" > /dev/null 2>&1 || true
 }
 
 # remove_containers FILTER: by ones, since where systemd is not process 1 podman stops at the first
