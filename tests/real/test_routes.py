@@ -266,6 +266,15 @@ class TwoGatewaysTests(SiteCase):
 
         self.assertLess(await self.failover(kill), 3.0)
 
+    async def test_cut(self) -> None:
+        """Those of one whose cable is cut move when the silence is noticed."""
+
+        async def cut(_: list[RealNode]) -> None:
+            with self.ground.namespace(2), IPRoute() as ip:
+                ip.link("set", index=ip.link_lookup(ifname="eth0")[0], state="down")
+
+        self.assertLess(await self.failover(cut), 10.0)
+
     async def test_leaves(self) -> None:
         """Those of one that says goodbye, too."""
 
