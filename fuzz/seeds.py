@@ -16,11 +16,13 @@ from tests.packets.test_replies import packet as to_dns
 from tests.packets.test_udp_segments import datagram
 from tests.packets.test_virtio import PLAIN, ip_packet, segment4, segment6
 from tests.support import configs
+from tests.support.group_reports import encoded, igmp3, mld2, raw, record
 from tests.support.nameservers import answer, query
 from tests.support.segmentation import tcp_frame, udp_frame
-from tests.wire.test_messages import PAYLOADS, RECORD_BYTES
+from tests.wire.test_messages import INTERESTS, PAYLOADS, RECORD_BYTES
 from tunmesh.assigner import wire
 from tunmesh.assigner.wire import Request
+from tunmesh.packets.group_records import Kind
 from tunmesh.wire.datagrams import HEAD, TCP, TRAILER, UDP, WHOLE
 from tunmesh.wire.netstring import encode
 from tunmesh.wire.proofs import Claim, decode_shown
@@ -44,6 +46,7 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
         "icmp": _icmp(),
         "news": _news(),
         "replays": _replays(),
+        "reports": _reports(),
         "assigner": _assigner(),
         "config": {
             "minimal": configs.MINIMAL.encode(),
@@ -249,6 +252,22 @@ def _replays() -> Mapping[str, bytes]:
         "gap": bytes((1, 0, 4, 0, 0, 0, 2, 0, 0, 0, 2, 0)),
         "replayed": bytes((2, 0, 9, 9, 0, 0, 3, 0, 0, 0, 12, 0, 0, 0, 12, 0)),
         "leap": bytes((2, 0, 0, 255, 2, 32, 7, 9, 0, 31, 240, 0, 0, 31, 255, 0)),
+def _reports() -> dict[str, bytes]:
+    """IGMP and MLD behind one byte, and messages of peers."""
+    wanted = [record(kind, "239.1.2.3", "10.77.0.2") for kind in Kind]
+    wanted6 = [record(kind, "ff05::5", "fd77::2") for kind in Kind]
+    body, body6 = (bytes(2) + b"\0\6" + encoded(each) for each in (wanted, wanted6))
+    flags = INTERESTS[9:]
+    full, change = b"\7" + flags[1:], b"\6" + flags[1:]
+    return {
+        "igmp3": b"\0\x22" + body,
+        "igmp2": b"\0\x16" + raw("239.1.2.3"),
+        "igmp2-leave": b"\0\x17" + raw("239.1.2.3"),
+        "mld2": b"\1\x8f" + body6,
+        "mld1": b"\1\x83" + bytes(4) + raw("ff05::5"),
+        "frame4": b"\2" + igmp3(*wanted),
+        "frame6": b"\2" + mld2(*wanted6),
+        "peer": b"\3" + b"".join(bytes((len(each),)) + each for each in (full, change, full)),
     }
 
 

@@ -90,6 +90,10 @@ class Corpus(unittest.SynchronousTestCase):
         """A packet is answered once or not at all, and errors of peers are about own packets."""
         self.replays("icmp")
 
+    def test_reports(self) -> None:
+        """Reports of groups, and what peers say of them, as below."""
+        self.replays("reports")
+
     def test_every_target_is_replayed(self) -> None:
         """Every target has a test above, and a corpus."""
         for target in TARGETS:

@@ -20,6 +20,7 @@ TARGETS = (
     "icmp",
     "news",
     "replays",
+    "reports",
 )
 
 Check = Callable[[bytes], None]
