@@ -91,7 +91,7 @@ class Corpus(unittest.SynchronousTestCase):
         self.replays("icmp")
 
     def test_reports(self) -> None:
-        """Reports of groups, and what peers say of them, as below."""
+        """What is said of groups is believed and kept within bounds."""
         self.replays("reports")
 
     def test_every_target_is_replayed(self) -> None:
