@@ -16,13 +16,13 @@ from tests.packets.test_replies import packet as to_dns
 from tests.packets.test_udp_segments import datagram
 from tests.packets.test_virtio import PLAIN, ip_packet, segment4, segment6
 from tests.support import configs
-from tests.support.group_reports import encoded, igmp3, mld2, raw, record
 from tests.support.nameservers import answer, query
 from tests.support.segmentation import tcp_frame, udp_frame
 from tests.wire.test_messages import INTERESTS, PAYLOADS, RECORD_BYTES
 from tunmesh.assigner import wire
 from tunmesh.assigner.wire import Request
 from tunmesh.packets.group_records import Kind
+from tunmesh.testing.group_reports import encoded, igmp3, mld2, raw, record
 from tunmesh.wire.datagrams import HEAD, TCP, TRAILER, UDP, WHOLE
 from tunmesh.wire.netstring import encode
 from tunmesh.wire.proofs import Claim, decode_shown

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from tests.support.group_reports import igmp, igmp3, raw
 from tunmesh.link.memory_budget import Account, MemoryBudget
 from tunmesh.multicast.audience import GROUP_SIZE, Audience
 from tunmesh.multicast.own import MOST, MOST_SOURCES, OwnInterests
 from tunmesh.packets.group_records import Kind, Record
 from tunmesh.packets.virtio import between
+from tunmesh.testing.group_reports import igmp, igmp3, raw
 from tunmesh.wire.interests import Interest, Interests
 
 GROUP, GROUP6, LOCAL, LOCAL6 = map(raw, ("239.1.2.3", "ff05::5", "224.0.0.251", "ff02::fb"))
@@ -104,7 +104,7 @@ class Recipients(AudienceCase):
 
     def test_hears(self) -> None:
         """What this node has joined is heard; link-local groups only from the local subnet."""
-        self.own.reported(0.0, [Record(Kind.TO_EXCLUDE, GROUP), Record(Kind.TO_EXCLUDE, LOCAL)])
+        self.own.reported([Record(Kind.TO_EXCLUDE, GROUP), Record(Kind.TO_EXCLUDE, LOCAL)])
         for group, near, far in (
             (GROUP, True, True),
             (LOCAL, True, False),

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.trial import unittest
 
-from tests.support.group_reports import raw, record
-from tunmesh.multicast.own import EXPIRY, INTERVAL, MOST, MOST_SOURCES, OwnInterests
+from tunmesh.multicast.own import MOST, MOST_SOURCES, ROBUSTNESS, OwnInterests
 from tunmesh.packets.group_records import Kind, Record
+from tunmesh.testing.group_reports import raw, record
 from tunmesh.wire.interests import Interest
 from tunmesh.wire.sizes import MAX_INTEREST_SOURCES
 
@@ -27,8 +27,8 @@ class Reported(unittest.SynchronousTestCase):
     def setUp(self) -> None:
         self.own = OwnInterests()
 
-    def report(self, *records: Record, now: float = 0.0) -> None:
-        self.own.reported(now, records)
+    def report(self, *records: Record) -> None:
+        self.own.reported(records)
 
     def test_join_and_leave(self) -> None:
         """A group is joined, from all sources, and left; each is a change once."""
@@ -74,13 +74,13 @@ class Reported(unittest.SynchronousTestCase):
         self.assertEqual(list(self.own), [])
 
     def test_expiry(self) -> None:
-        """A group that the kernel does not name any more is forgotten after two queries; one that
-        it names stays."""
+        """A group that the kernel does not name any more is forgotten after two answers without
+        it; one that it names stays."""
         self.report(record(Kind.TO_EXCLUDE, GROUP), record(Kind.TO_EXCLUDE, OTHER))
-        for now in range(0, 10 * INTERVAL, INTERVAL):
-            self.report(record(Kind.IS_EXCLUDE, OTHER), now=now)
-            self.own.time_passed(now)
-            self.assertEqual(raw(GROUP) in self.own, now <= EXPIRY)
+        for number in range(10):
+            self.report(record(Kind.IS_EXCLUDE, OTHER))
+            self.own.answered()
+            self.assertEqual(raw(GROUP) in self.own, number < ROBUSTNESS)
         self.assertIn(raw(OTHER), self.own)
 
     def test_too_many_groups(self) -> None:
@@ -122,7 +122,6 @@ class Kernel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.own = OwnInterests()
-        self.now = 0.0
         self.truth: dict[bytes, Interest] = {}
         self.told: dict[bytes, Interest] = {}
 
@@ -151,14 +150,13 @@ class Kernel(RuleBasedStateMachine):
                 Record(Kind.BLOCK, group, tuple(blocked)),
             ]
         if not is_lost:
-            self.own.reported(self.now, records)
+            self.own.reported(records)
 
     @rule()
     def query(self) -> None:
         """The kernel is asked, and answers; what it leaves out expires."""
-        for _ in range(3):
+        for _ in range(ROBUSTNESS + 1):
             self.own.reported(
-                self.now,
                 [
                     Record(
                         Kind.IS_EXCLUDE if each.excludes else Kind.IS_INCLUDE,
@@ -166,11 +164,9 @@ class Kernel(RuleBasedStateMachine):
                         tuple(each.sources),
                     )
                     for each in self.truth.values()
-                ],
+                ]
             )
-            self.now += INTERVAL
-            self.own.time_passed(self.now)
-        self.own.time_passed(self.now)
+            self.own.answered()
         assert {each.group: each for each in self.own} == self.truth
 
     @rule()

@@ -176,7 +176,7 @@ class Explanations(unittest.SynchronousTestCase):
         linked = table.routes[ip_address(bravo).packed]
         groups.heard(linked, said, lambda: MemoryBudget().account(""))
         self.assertIn("a group that they have joined: a copy goes to bravo", says(me, group))
-        own.reported(0.0, [Record(Kind.TO_EXCLUDE, interest.group)])
+        own.reported([Record(Kind.TO_EXCLUDE, interest.group)])
         self.assertIn("a group that is joined here: it goes to the tun", says(bravo, group))
 
     def test_not_ours(self) -> None:

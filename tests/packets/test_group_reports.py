@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tests.packets.test_udp_segments import folded
-from tests.support.group_reports import igmp, igmp3, mld, mld2, raw, record
 from tunmesh.packets import igmp as igmp_packets
 from tunmesh.packets import link_control
 from tunmesh.packets import mld as mld_packets
 from tunmesh.packets.group_records import Kind, Record
+from tunmesh.testing.group_reports import igmp, igmp3, mld, mld2, raw, record
 
 GROUP, GROUP6 = "239.1.2.3", "ff05::1:3"
 # As Linux sends it when a program has joined 239.1.2.3.

@@ -11,7 +11,7 @@ exceeds is ignored, and the caller is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Hashable, Iterator
+from collections.abc import Callable, Collection, Container, Hashable
 from typing import Generic, TypeVar
 
 from tunmesh.link.memory_budget import Account
@@ -143,15 +143,6 @@ class Audience(Generic[P]):
 
     # --- for the status ---
 
-    def __iter__(self) -> Iterator[tuple[bytes, tuple[P, ...]]]:
-        """Every group that peers are interested in, and these."""
-        return iter([(group, tuple(members)) for group, members in self._members.items()])
-
-    def interest(self, peer: P, group: bytes) -> Interest | None:
-        """What a peer wants of a group; None: nothing."""
-        return self._members.get(group, {}).get(peer)
-
-    def versions_of(self, peer: P) -> frozenset[int]:
-        """The versions of IP whose multicast a peer carries, as far as it has said."""
-        heard = self._heard.get(peer)
-        return heard.versions if heard is not None else frozenset()
+    def members(self) -> dict[bytes, dict[P, Interest]]:
+        """Every group that peers are interested in, and what each of these wants."""
+        return {group: dict(members) for group, members in self._members.items()}

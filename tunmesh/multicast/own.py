@@ -5,8 +5,8 @@ group is the truth. So, unlike in RFC 3376 and RFC 3810, a leave is believed at 
 that are excluded are known exactly.
 
 Reports may be lost, when the tun's queue is full. Therefore the kernel is asked now and then
-(`general_query` of packets.igmp and packets.mld), and a group that it has not named for EXPIRY is
-forgotten.
+(`general_query` of packets.igmp and packets.mld), and a group that it has not named in ROBUSTNESS
+answers is forgotten.
 
 Bounds: MOST groups. What more are reported are left out until there is room and they are reported
 again. A group with more than MAX_INTEREST_SOURCES sources is wanted from all: this machine then
@@ -27,7 +27,6 @@ MOST_SOURCES = 1024  # in all of them; see multicast.audience
 INTERVAL = 60  # seconds from one query to the next
 WITHIN = 1.0  # seconds that the kernel may take to respond
 ROBUSTNESS = 2  # how often it says each change; and how many queries may go unanswered
-EXPIRY = ROBUSTNESS * INTERVAL + WITHIN + 1.0  # seconds
 _EXACT = frozenset({Kind.IS_INCLUDE, Kind.IS_EXCLUDE, Kind.TO_INCLUDE, Kind.TO_EXCLUDE})
 _EXCLUDING = frozenset({Kind.IS_EXCLUDE, Kind.TO_EXCLUDE})
 
@@ -38,7 +37,7 @@ class OwnInterests:
     def __init__(self) -> None:
         self.is_full = False
         self._groups: dict[bytes, Interest] = {}
-        self._reported: dict[bytes, float] = {}
+        self._silent: dict[bytes, int] = {}  # answers since it was named last, that one included
         self._told: dict[bytes, Interest] = {}
 
     def __iter__(self) -> Iterator[Interest]:
@@ -50,11 +49,11 @@ class OwnInterests:
     def __contains__(self, group: bytes) -> bool:
         return group in self._groups
 
-    def reported(self, now: float, records: Iterable[Record]) -> None:
+    def reported(self, records: Iterable[Record]) -> None:
         """The kernel has reported these."""
         for record in records:
             if scope.is_told(record.group):
-                self._enter(now, self._after(record))
+                self._enter(self._after(record))
 
     def _after(self, record: Record) -> Interest:
         """What is wanted of the group after this record."""
@@ -72,13 +71,13 @@ class OwnInterests:
             return Interest(group)
         return Interest(group, excludes, sources)
 
-    def _enter(self, now: float, interest: Interest) -> None:
+    def _enter(self, interest: Interest) -> None:
         group = interest.group
         if interest.is_over:
             self._forget(group)
         elif group in self._groups or self._has_room():
             self._groups[group] = self._bounded(interest)
-            self._reported[group] = now
+            self._silent[group] = 0
 
     def _has_room(self) -> bool:
         self.is_full = len(self._groups) >= MOST
@@ -93,12 +92,13 @@ class OwnInterests:
 
     def _forget(self, group: bytes) -> None:
         self._groups.pop(group, None)
-        self._reported.pop(group, None)
+        self._silent.pop(group, None)
 
-    def time_passed(self, now: float) -> None:
-        """Forget what was not reported for too long."""
-        for group, at in tuple(self._reported.items()):
-            if now - at > EXPIRY:
+    def answered(self) -> None:
+        """The kernel was asked, and the time for its answer is over."""
+        for group in tuple(self._silent):
+            self._silent[group] += 1
+            if self._silent[group] > ROBUSTNESS:
                 self._forget(group)
 
     def changes(self) -> Sequence[Interest]:

@@ -10,7 +10,7 @@ Everything is told on each link that comes up or comes to be used, and then what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from ipaddress import ip_address
 
@@ -31,6 +31,7 @@ from tunmesh.wire.interests import Interest, Interests, parts
 GATHER = 0.1  # seconds for which changes are gathered before they are told
 # Seconds from the start to each of the first queries: programs may join before the tun is read.
 _FIRST = (0.0, 2.0, 10.0)
+GRACE = 0.5  # seconds that an answer may be late
 _NO_FRAME = bytes(virtio.HEADER)
 
 
@@ -43,7 +44,6 @@ class Multicast:
         self._own = OwnInterests()
         self.audience: Audience[LinkedNode] = Audience(self.versions, self._own)
         self._host = host
-        self._seconds: Callable[[], float] = host.reactor.seconds
         self._journal = journal
         self._timers = Timers(host.reactor)
         self._linked: dict[LinkedNode, None] = {}
@@ -96,7 +96,7 @@ class Multicast:
         if not records:
             return
         was_full = self._own.is_full
-        self._own.reported(self._seconds(), records)
+        self._own.reported(records)
         if self._own.is_full and not was_full:
             self._journal.warn(
                 "groups left out",
@@ -110,17 +110,21 @@ class Multicast:
     def _query_again(self) -> None:
         self._timers.call_within("query", INTERVAL, self._query_again)
         self._query()
+        self._timers.call_within("answer", WITHIN + GRACE, self._answered)
 
     def _query(self) -> None:
-        """Ask the kernel which groups there are, and forget those that it did not name."""
-        self._own.time_passed(self._seconds())
+        """Ask the kernel which groups there are."""
         queries = {4: igmp.general_query, 6: mld.general_query}
         frames = [
             _NO_FRAME + queries[version](WITHIN, ROBUSTNESS, INTERVAL)
             for version in sorted(self.versions)
         ]
         self._ask(frames)
-        self._timers.call_within("changes", GATHER, self._tell_changes)
+
+    def _answered(self) -> None:
+        """Groups that the kernel does not name any more are forgotten."""
+        self._own.answered()
+        self._tell_changes()
 
     # --- peers ---
 
@@ -176,18 +180,18 @@ class Multicast:
         """None: multicast is not carried."""
         if not self.versions:
             return None
-        members = dict(self.audience)
+        members = self.audience.members()
         own = {interest.group: interest for interest in self._own}
         return MulticastStatus(
             versions=tuple(sorted(self.versions)),
             groups=tuple(
                 GroupStatus(
                     group=str(ip_address(group)),
-                    here=_shown(own.get(group)),
+                    here=own[group].shown if group in own else "",
                     nodes=tuple(
                         sorted(
-                            (peer.record.name, _shown(self.audience.interest(peer, group)))
-                            for peer in members.get(group, ())
+                            (peer.record.name, interest.shown)
+                            for peer, interest in members.get(group, {}).items()
                         )
                     ),
                 )
@@ -198,13 +202,3 @@ class Multicast:
             ignored=self._left_out,
             left_out=self._own.is_full,
         )
-
-
-def _shown(interest: Interest | None) -> str:
-    """From which sources packets are wanted; "" if from none."""
-    if interest is None:
-        return ""
-    sources = ", ".join(str(ip_address(each)) for each in sorted(interest.sources))
-    if interest.excludes:
-        return f"all but {sources}" if sources else "all"
-    return sources

@@ -21,6 +21,7 @@ EXAM = 2000  # packets at most, in the final trial of all ways
 # With UDP, each end of a link has its path, and each node looks at all of them.
 CALLS_PER_LINK_END, CALLS_PER_NODE, CALLS_PER_DIALED = 1, 5, 2
 CALLS_FOR_UDP = 1
+CALLS_FOR_GROUPS = 3  # the next question to the kernel, the end of its answers, what is gathered
 CALLS_FOR_RELAYS = 2  # whom to dial, and what is carried
 
 
@@ -104,6 +105,8 @@ def leftovers(world: World) -> Iterator[str]:
     apart = nodes * (nodes - 1) - expected
     calls = len(world.clock.getDelayedCalls())
     most = ends * CALLS_PER_LINK_END + nodes * CALLS_PER_NODE + apart * CALLS_PER_DIALED
+    if world.has_multicast:
+        most += nodes * CALLS_FOR_GROUPS
     if world.has_relays:
         most += relayed * CALLS_PER_LINK_END + nodes * CALLS_FOR_RELAYS
     if world.has_udp:

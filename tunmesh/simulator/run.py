@@ -9,6 +9,7 @@ from tunmesh.addresses import Network
 from tunmesh.simulator import invariants
 from tunmesh.simulator.carrying import Carrying
 from tunmesh.simulator.choosing import Choosing, ipv4_network
+from tunmesh.simulator.groups import Grouping
 from tunmesh.simulator.invariants import Wholeness
 from tunmesh.simulator.liar import Liar
 from tunmesh.simulator.scenario import Scenario
@@ -74,12 +75,14 @@ class Simulation:
             networks,
             scenario.transport,
             scenario.relay,
+            scenario.multicast,
         )
         self._story = Story(say, self._world.clock.seconds)
         self._random = self._world.random
         self._moves = 0
         world, story = self._world, self._story
         self._carrying = Carrying(world, story, self._judge, self._some)
+        self._grouping = Grouping(world, story, self._judge, self._some)
         self._choosing = Choosing(world, story, self._judge, self._add, self._start, self._stop)
 
     def run(self) -> bool:
@@ -94,7 +97,7 @@ class Simulation:
                 break
         else:
             self._finish()
-        self._broken += world.post.strays[:3]
+        self._broken += world.post.strays[:3] + world.kernels.strays[:3]
         again = f"tunmesh simulate {scenario.name} --nodes {self._nodes} --seed {self._seed}"
         story.end(self._broken, again)
         return not self._broken
@@ -149,7 +152,7 @@ class Simulation:
                 self._world.advance(seconds)
             case Whole(within):
                 self._whole(within)
-            case _ if not self._carrying.do(step):
+            case _ if not (self._carrying.do(step) or self._grouping.do(step)):
                 self._choosing.do(step)
 
     # --- nodes ---

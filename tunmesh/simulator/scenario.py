@@ -47,3 +47,4 @@ class Scenario:
     room: float = 0.0
     transport: Transport = "tcp"  # networking.transport of all nodes
     relay: bool = False  # whether nodes carry links between others
+    multicast: bool = False  # whether nodes carry IPv4 multicast

@@ -12,6 +12,7 @@ from tunmesh.simulator.steps import (
     Expose,
     FailDials,
     FindNames,
+    Grouped,
     Heal,
     Hide,
     Intrude,
@@ -20,6 +21,7 @@ from tunmesh.simulator.steps import (
     Misconfigure,
     Readdress,
     ReadSlowly,
+    Regroup,
     Restart,
     Scatter,
     Start,
@@ -241,6 +243,31 @@ SCENARIOS = {
             "a third of the machines loses power; newcomers are told of the dead",
             (Start(), Whole(15), Stop(0.3, "vanish"), Add(0.3), Whole(40)),
             Limits(8, 80, 20),  # in so small a mesh everybody tries the URLs of all others
+        ),
+        Scenario(
+            "groups",
+            "programs join and leave multicast groups while nodes come and go, and two halves part "
+            "and meet",
+            (
+                *(Start(), Whole(15), Regroup(0.4), Grouped(3), Regroup(0.4, over=20), Grouped(3)),
+                *(Restart(0.3, moved=True), Whole(20), Grouped(5), Restart(0.3, "vanish")),
+                *(Regroup(0.5, over=10), Whole(40), Grouped(5), Divide(), Regroup(0.4, over=30)),
+                *(Whole(40), Grouped(5), Heal(), Regroup(0.3, over=5), Whole(30), Grouped(5)),
+                *(Add(0.3), Stop(0.2, "leave"), Regroup(0.3, over=2), Whole(20), Grouped(5)),
+            ),
+            Limits(14, 300, 60),
+            multicast=True,
+        ),
+        Scenario(
+            "groups-lost",
+            "half of what kernels report of multicast groups gets lost, until they are asked again",
+            (
+                *(Start(), Whole(15), Regroup(0.5, over=5, lost=0.5), Grouped(190)),
+                *(Regroup(0.4, over=5, lost=0.9), Restart(0.3), Whole(30), Grouped(190)),
+                *(Regroup(0.0, over=5, lost=0.5), Grouped(190)),
+            ),
+            Limits(8, 200, 40),
+            multicast=True,
         ),
         *CHOOSING,
         *UDP,

@@ -188,6 +188,25 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class Regroup:
+    """In each of a few multicast groups programs on this share of the nodes are from now on, and on
+    no others: they join and leave at random times. This share of what their kernels report gets
+    lost."""
+
+    share: float
+    over: float = 0.0
+    lost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """Within so many seconds each node knows who is in which group; packets to groups then arrive
+    where they are wanted, and go to nobody else."""
+
+    within: float
+
+
+@dataclass(frozen=True, slots=True)
 class Intrude:
     """A new node claims the address of one that runs, which is to keep it."""
 
@@ -289,6 +308,8 @@ Step = (
     | Rebind
     | Carried
     | Exchange
+    | Regroup
+    | Grouped
     | Intrude
     | Misconfigure
     | Lie

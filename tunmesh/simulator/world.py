@@ -10,8 +10,11 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from tunmesh.addresses import Network as IPNetwork
+from tunmesh.addresses import is_multicast
 from tunmesh.dataplane.drops import Drop
 from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.packets import igmp
+from tunmesh.simulator.groups import Kernels
 from tunmesh.simulator.liar import Liar
 from tunmesh.simulator.net import BALANCER, FaultyNetwork
 from tunmesh.simulator.plain import PlainTransport
@@ -60,18 +63,24 @@ class Post:
 
 
 class PostTun(MemoryTun):
-    """A tun that reports what it receives, but for what its own node answers."""
+    """A tun that reports what it receives, but for what its own node answers or asks."""
 
-    def __init__(self, post: Post, member: Member) -> None:
+    def __init__(self, post: Post, kernels: Kernels, member: Member) -> None:
         super().__init__()
         self._post = post
+        self._kernels = kernels
         self._member = member
 
     def write(self, frames: Iterable[bytes | memoryview]) -> list[Drop]:
         for each in frames:
             if each[PROTOCOL] == ICMP:
                 continue  # what was sent to an address without a route
-            self._post.receive(self._member, bytes(each))
+            if each[PROTOCOL] == igmp.PROTOCOL:
+                self._kernels.asked(self._member)
+            elif is_multicast(bytes(each[26:30])):
+                self._kernels.got(self._member, bytes(each))
+            else:
+                self._post.receive(self._member, bytes(each))
         return []
 
 
@@ -88,13 +97,23 @@ class World(Mesh):
         networks: tuple[IPNetwork, ...] = (IPV4, IPV6),
         transport: Transport = "tcp",
         relay: bool = False,
+        multicast: bool = False,
     ) -> None:
         self._seed_count = 1 if from_first else SEED_COUNT
         target = (BALANCER if behind_balancer else SEEDS, PORT)
         if from_first:
             target = (host_address(1), PORT)  # its own, which is as good as none
         groups = (GroupSettings("seeds", (target,)),)
-        super().__init__(seed, groups=groups, networks=networks, transport=transport, relay=relay)
+        super().__init__(
+            seed,
+            groups=groups,
+            networks=networks,
+            transport=transport,
+            relay=relay,
+            multicast=(4,) if multicast else (),
+        )
+        self.kernels = Kernels(self.clock, self.random)
+        self.has_multicast = multicast
         self.has_udp = transport != "tcp"
         self.has_relays = relay
         self.post = Post()
@@ -110,7 +129,7 @@ class World(Mesh):
         return self.faults
 
     def make_tun(self, member: Member) -> MemoryTun:
-        return PostTun(self.post, member)
+        return PostTun(self.post, self.kernels, member)
 
     def start(self, member: Member) -> None:
         member.start()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from tunmesh.wire.fields import malformed
 from tunmesh.wire.sizes import GENERATION_SIZE, MAX_INTEREST_SOURCES, MAX_INTERESTS
@@ -37,6 +38,14 @@ class Interest:
     def is_over(self) -> bool:
         """Whether the group is left."""
         return not self.excludes and not self.sources
+
+    @property
+    def shown(self) -> str:
+        """From which sources packets are wanted, for people: `all`, `all but …`, or addresses."""
+        sources = ", ".join(str(ip_address(each)) for each in sorted(self.sources))
+        if self.excludes:
+            return f"all but {sources}" if sources else "all"
+        return sources
 
     def takes(self, source: bytes) -> bool:
         """Whether packets from this source are wanted."""
