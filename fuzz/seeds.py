@@ -252,6 +252,9 @@ def _replays() -> Mapping[str, bytes]:
         "gap": bytes((1, 0, 4, 0, 0, 0, 2, 0, 0, 0, 2, 0)),
         "replayed": bytes((2, 0, 9, 9, 0, 0, 3, 0, 0, 0, 12, 0, 0, 0, 12, 0)),
         "leap": bytes((2, 0, 0, 255, 2, 32, 7, 9, 0, 31, 240, 0, 0, 31, 255, 0)),
+    }
+
+
 def _reports() -> dict[str, bytes]:
     """IGMP and MLD behind one byte, and messages of peers."""
     wanted = [record(kind, "239.1.2.3", "10.77.0.2") for kind in Kind]
