@@ -118,13 +118,25 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual((peer.routed, peer.record.addresses), ((), ()))
         self.assertFalse(member.has_ended)
 
+    def test_static_addresses(self) -> None:
+        """A member may have other static addresses from now on. That takes none away from a node
+        that has it."""
+        member = self.link()
+        taken, free = ip_interface(f"{self.b.address}/16"), ip_interface("10.9.0.67/16")
+        member.say(self.update(member, revision=1, addresses=(taken, free)))
+        self.mesh.advance(0.1)
+        routed = {peer.record.name: peer.routed for peer in self.a.status.peers}
+        self.assertEqual(routed[member.record.name], ("10.9.0.67",))
+        self.assertIn(self.b.address, routed["b"])
+        self.assertFalse(member.has_ended)
+        self.assertEqual(self.a.logged("contradiction"), [])
+
     def test_refused(self) -> None:
         """A record of somebody else, or one that its own may not become, ends the link; nobody
         knows it then."""
         wrong: tuple[dict[str, Any], ...] = (
             {"name": "other"},
             {"started": 5},
-            {"addresses": (ip_interface("10.9.0.67/16"),)},
             {"addresses": (), "automatic": (4,)},
             {"id": self.b.node.record.id},
         )

@@ -39,6 +39,6 @@ DeviceHelper = Annotated[
     Field(
         description="Run a helper process that keeps NET_ADMIN. It puts back addresses, routes, "
         "MTU and link state that others take from the device, and mtu, txqueuelen and "
-        "node_address_cidr can be reloaded. With an automatic address it runs anyway.",
+        "node_address_cidr can be reloaded. With automatic or floating addresses it runs anyway.",
     ),
 ]
