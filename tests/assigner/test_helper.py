@@ -24,6 +24,7 @@ import tunmesh
 from tests.support import netns
 from tests.support.places import short_directory
 from tests.support.starts import STARTS
+from tunmesh.addresses import link_local_of
 from tunmesh.assigner import wire
 from tunmesh.assigner.allowance import Device, Family
 from tunmesh.assigner.helper import BURST, RATE
@@ -176,17 +177,17 @@ class Work(HelperCase):
 
 
 class PutBack(HelperCase):
-    """What others take from a device with static addresses, of which two are in one subnet, and
-    with a route to a network outside the mesh."""
+    """What others take from a device with static addresses, of which two are in one subnet, with a
+    link-local address of the node's, and with a route to a network outside the mesh."""
 
     own = tuple(map(ip_interface, ("10.77.3.5/24", "10.77.3.6/24", "fd77:0:0:3::5/64")))
     overlays = (
         Overlay(NET4, own[:2], True),
-        Overlay(NET6, own[2:]),
+        Overlay(NET6, own[2:], multicast=True),
         Overlay(ip_network("198.18.0.0/24"), is_behind=True),
     )
     device = Device(
-        (Family(NET4, 0, True, (), own[:2]), Family(NET6, 0, False, (), own[2:])),
+        (Family(NET4, 0, True, (), own[:2]), Family(NET6, 0, False, (), own[2:], True)),
         1400,
         700,
         (ip_network("198.18.0.0/24"),),
@@ -284,7 +285,8 @@ class PutBack(HelperCase):
         self.assertEqual(self.ask(PUT, "10.77.4.4"), (0, ""))
         for address in ("10.77.3.5", "10.77.3.6"):
             self.assertEqual(self.ask(TAKE_OFF, address), (0, ""))
-        self.assertEqual(self.addresses(), ["10.77.4.4/24", "fd77:0:0:3::5/64"])
+        left = ["10.77.4.4/24", "fd77:0:0:3::5/64", str(link_local_of(self.own[2]))]
+        self.assertEqual(self.addresses(), left)
         self.assertEqual(self.source_for("10.77.200.1"), "10.77.4.4")
         self.assertEqual(self.source_for("198.18.0.1"), "10.77.4.4")
         before = self.everything()
@@ -314,6 +316,26 @@ class Attacks(HelperCase):
         codes = [self.ask(PUT, f"10.77.3.{n}")[0] for n in range(1, 6)]
         self.assertEqual(codes, [0, 0, errno.EPERM, errno.EPERM, errno.EPERM])
         self.assertEqual(len(self.addresses()), 2)
+
+    def test_foreign_settings(self) -> None:
+        """The device gets no MTU and no queue that the config could not say, whatever the number,
+        and putting back is all that can be asked for besides."""
+        with self.pod, IPRoute() as ip:
+            before = str(ip.get_links(self.index())[0]["attrs"][:12])
+        for mtu, queue in (
+            (1279, 0),
+            (68, 0),
+            (65_522, 0),
+            (1 << 31, 0),
+            (0, 10_001),
+            (1, 1 << 31),
+        ):
+            code, _ = self.send(wire.Request(wire.LINK, None, mtu, queue).encode())
+            self.assertEqual(code, errno.EPERM, (mtu, queue))
+        for what in (0, 5, 6, 255):
+            self.assertEqual(self.send(bytes([what]))[0], errno.EPERM)
+        with self.pod, IPRoute() as ip:
+            self.assertEqual(str(ip.get_links(self.index())[0]["attrs"][:12]), before)
 
     def test_malformed(self) -> None:
         """Requests of any other form are refused, and the next good one is answered."""

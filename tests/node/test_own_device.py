@@ -108,6 +108,22 @@ class Reloaded(Case):
         device = self.a.status.device
         self.assertEqual((device.mtu, device.queue, device.has_helper), (9000, 2000, True))
 
+    def test_link_refused(self) -> None:
+        """An MTU that the helper refuses is said, and the old one is expected as before."""
+        self.a.assigner.fails = "cannot give the device an MTU of 9000: no"
+        self.reload(mtu=9000)
+        self.assertEqual(self.texts("device_failed"), [self.a.assigner.fails])
+        self.assertEqual(self.a.watch.expected_mtu, 1500)
+        self.assertEqual(self.a.node.record.mtu, 1500)
+
+    def test_slow_link(self) -> None:
+        """While the MTU is being changed, none is expected."""
+        self.a.assigner.is_slow = True
+        self.reload(mtu=9000)
+        self.assertEqual(self.a.watch.expected_mtu, 0)
+        self.a.assigner.answer()
+        self.assertEqual(self.a.watch.expected_mtu, 9000)
+
     def test_nothing_new(self) -> None:
         """The same config changes nothing."""
         self.reload()

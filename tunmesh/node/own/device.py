@@ -27,6 +27,7 @@ from tunmesh.status.node import DeviceStatus
 
 # How often the device is put right: another program may undo that as soon as it is done.
 BURST, RATE = 5, 0.1
+ANY_MTU = 0  # a watch expects none
 AGAIN = 5.0  # seconds after which it is tried again if that has not helped
 
 
@@ -90,8 +91,14 @@ class OwnDevice:
     async def _become(self, assigner: Assigner, wanted: DeviceSettings) -> None:
         before = self._is
         if (wanted.mtu, wanted.queue) != (before.mtu, before.queue):
-            await assigner.set_link(wanted.mtu, wanted.queue)
-            self._parts.host.watch.expect_mtu(wanted.mtu)
+            watch = self._parts.host.watch
+            watch.expect_mtu(ANY_MTU)  # it may see the new one before the helper has answered
+            try:
+                await assigner.set_link(wanted.mtu, wanted.queue)
+            except OperatorError:
+                watch.expect_mtu(before.mtu)
+                raise
+            watch.expect_mtu(wanted.mtu)
             self._parts.me.use_mtu(wanted.mtu)
         for address in _left_out(wanted, before):
             await assigner.put(address)
