@@ -160,8 +160,9 @@ class Rules(unittest.SynchronousTestCase):
         """What the helper is told on its command line is what it was told."""
         floating = STATIC._replace(floating=(NET4, ip_network("10.77.8.1/32")))
         for families in (FAMILIES, (STATIC,), (floating, FAMILIES[1])):
-            device = Device(families, 9000, 2000, (ip_network("192.0.2.0/24"), NET6))
-            self.assertEqual(Device.parse(*device.arguments), device)
+            for forwards in (False, True):
+                device = Device(families, 9000, 2000, (ip_network("192.0.2.0/24"), NET6), forwards)
+                self.assertEqual(Device.parse(*device.arguments), device)
 
     @settings(max_examples=300, deadline=None)
     @given(

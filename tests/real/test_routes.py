@@ -160,6 +160,28 @@ class OneGatewayTests(SiteCase):
             self.assertTrue(await self.reaches(host))
             self.assertEqual(await self.sends(client, self.site, host), gateway)
 
+    async def test_in_large_pieces(self) -> None:
+        """What a host sends crosses the gateway's tun in pieces of many segments, not in segments:
+        also after the helper process has put the device back."""
+        self.know_the_mesh()
+        self.ground.change(2, networking__advertise=[LAN, LAN6], networking__device_helper=True)
+        _, gateway = await self.ground.linked(2)
+        for number in range(2):
+            packets, size = await self.sent_into_the_mesh()
+            await self.sends(self.site, self.ground.namespace(1), self.address(1), 16 * MEGABYTE)
+            more, larger = await self.sent_into_the_mesh()
+            self.assertGreater((larger - size) / (more - packets), 6000)
+            if number == 0:
+                with self.ground.namespace(2), IPRoute() as ip:
+                    ip.link("set", index=ip.link_lookup(ifname="tun1")[0], state="down")
+                await gateway.logged("restored")
+                self.assertTrue(await self.reaches())
+
+    async def sent_into_the_mesh(self) -> tuple[int, int]:
+        """How many packets, and bytes, the gateway's kernel has sent into its tun."""
+        tree = await self.ground.status(2)
+        return tree["tun"]["tx"]["packets"], tree["tun"]["tx"]["bytes"]
+
     async def test_errors_come_back(self) -> None:
         """A host that has no such port says so, and connect() fails at once; one that does not
         exist is unreachable, says the gateway."""

@@ -74,17 +74,19 @@ class Device(NamedTuple):
     mtu: int = 1500
     queue: int = 0  # its txqueuelen; 0: the kernel's
     behind: tuple[Network, ...] = ()  # networks outside the mesh that are routed to it as well
+    forwards: bool = False  # this machine forwards packets to it: netlink.changes.PIECE
 
     @classmethod
-    def parse(cls, mtu: str, queue: str, behind: str, *families: str) -> Device:
+    def parse(cls, mtu: str, queue: str, behind: str, forwards: str, *families: str) -> Device:
         """The reverse of `arguments`."""
-        networks = tuple(map(ip_network, behind.split()))
-        return cls(tuple(map(Family.parse, families)), int(mtu), int(queue), networks)
+        networks, kept = tuple(map(ip_network, behind.split())), tuple(map(Family.parse, families))
+        return cls(kept, int(mtu), int(queue), networks, forwards == "forwards")
 
     @property
     def arguments(self) -> list[str]:
         behind = " ".join(map(str, self.behind))
-        return [str(self.mtu), str(self.queue), behind, *map(str, self.families)]
+        forwards = "forwards" if self.forwards else ""
+        return [str(self.mtu), str(self.queue), behind, forwards, *map(str, self.families)]
 
 
 class Allowance:
@@ -95,6 +97,7 @@ class Allowance:
     def __init__(self, device: Device) -> None:
         self._families = {family.network.version: family for family in device.families}
         self.mtu, self.queue, self.behind = device.mtu, device.queue, device.behind
+        self.forwards = device.forwards
         self.held = [address for family in device.families for address in family.addresses]
         self.floating: list[Interface] = []
 

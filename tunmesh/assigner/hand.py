@@ -118,8 +118,9 @@ class Hand:
         if is_anew:
             self._forgo_link_local()
             self._change(changes.set_link(self._next(), index, True))
-        with suppress(OSError):  # it only saves time
-            self._change(changes.limit_pieces(self._next(), index))
+        if not self._allowance.forwards:
+            with suppress(OSError):  # it only saves time
+                self._change(changes.limit_pieces(self._next(), index))
 
     def _forgoes_link_local(self) -> bool:
         """False if the device has no IPv6, or has begun anew with it."""

@@ -48,7 +48,8 @@ SEGMENT = {version: 1500 - 28 - 36 - 10 - headers for version, headers in _HEADE
 # Bytes of TCP that the kernel hands to a node in one piece at most (IFLA_GSO_MAX_SIZE): no more
 # segments than leave in one send of datagrams (65,507 bytes). A few more would cost a send and a
 # receipt of their own, a tenth of the time of all. 321: what the kernel reserves for headers
-# (MAX_TCP_HEADER + 1); 12: the option of timestamps.
+# (MAX_TCP_HEADER + 1); 12: the option of timestamps. Not where this machine forwards to the tun:
+# what is larger, as hosts send it, would be cut into single segments, at a third of the speed.
 PIECE = 65_507 // (1500 - 28) * (SEGMENT[4] - 12) + 321
 IPV6_ROUTE_NEWS = 0x400  # RTMGRP_IPV6_ROUTE
 

@@ -85,11 +85,18 @@ def remark(device: str, overlay: Overlay) -> str | None:
     )
 
 
-def configure(device: str, overlays: Sequence[Overlay], mtu: int, queue: int = 0) -> None:
+def configure(
+    device: str,
+    overlays: Sequence[Overlay],
+    mtu: int,
+    queue: int = 0,
+    forwards: bool = False,
+) -> None:
     """Give `device` (down, just created) its MTU, its txqueuelen (`queue`; 0: the kernel's) and its
     addresses, bring it up, route the mesh to it, and what is reached through gateways. On return
     packets flow. A network without an address of ours yet is routed to the device, too, so that
-    nothing that is sent to the mesh meanwhile leaves by the default route.
+    nothing that is sent to the mesh meanwhile leaves by the default route. `forwards`: this machine
+    forwards packets of others to the device (netlink.changes.PIECE).
 
     Raises OperatorError; what was done until then is undone when the device is closed.
     """
@@ -102,8 +109,9 @@ def configure(device: str, overlays: Sequence[Overlay], mtu: int, queue: int = 0
         if queue:
             with _explained(f"set the txqueuelen of {device} to {queue}"):
                 ip.link("set", index=index, txqlen=queue)
-        with suppress(NetlinkError):  # it only saves time
-            ip.link("set", index=index, gso_max_size=changes.PIECE)
+        if not forwards:
+            with suppress(NetlinkError):  # it only saves time
+                ip.link("set", index=index, gso_max_size=changes.PIECE)
         if _has_ipv6() and mtu >= changes.MIN_MTU_IPV6:
             _forgo_link_local(ip, index, device)
         for overlay in meshes:

@@ -78,7 +78,7 @@ class Plan:
             for each in self.overlays
         )
         behind = tuple(overlay.network for overlay in self.behind)
-        return Device(tuple(families), self.mtu, self.queue, behind)
+        return Device(tuple(families), self.mtu, self.queue, behind, bool(self.advertised))
 
     @classmethod
     def of(cls, config: Config) -> Plan:
@@ -188,7 +188,7 @@ def take(plan: Plan) -> Taken:
     if plan.guard:
         setup.put_guard([overlay.network for overlay in plan.routed])
     fd = tun.open_tun(plan.device)
-    setup.configure(plan.device, plan.routed, plan.mtu, plan.queue)
+    setup.configure(plan.device, plan.routed, plan.mtu, plan.queue, bool(plan.advertised))
     return Taken(fd, tcp, udp)
 
 
