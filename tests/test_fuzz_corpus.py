@@ -94,6 +94,10 @@ class Corpus(unittest.SynchronousTestCase):
         """What is said of groups is believed and kept within bounds."""
         self.replays("reports")
 
+    def test_streams(self) -> None:
+        """Whatever neighbours say of streams, what is carried stays theirs, counted and bounded."""
+        self.replays("streams")
+
     def test_every_target_is_replayed(self) -> None:
         """Every target has a test above, and a corpus."""
         for target in TARGETS:

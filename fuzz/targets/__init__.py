@@ -21,6 +21,7 @@ TARGETS = (
     "news",
     "replays",
     "reports",
+    "streams",
 )
 
 Check = Callable[[bytes], None]

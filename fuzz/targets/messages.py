@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunmesh.errors import FailureReason, PeerError
-from tunmesh.wire import messages, sizes
+from tunmesh.wire import messages, sizes, streams
 from tunmesh.wire.gossip import (
     Gossip,
     Refusal,
@@ -51,6 +51,7 @@ CODECS = {
     b"R": Codec(Refusal.decode, Refusal.encode, sizes.MAX_RECORD),
     b"O": Codec(messages.decode_offer, messages.encode_offer),
     b"M": Codec(Interests.decode, Interests.encode, sizes.MAX_INTERESTS),
+    b"S": Codec(streams.decode, streams.Message.encode),
     b"B": Codec(messages.decode_bye, messages.encode_bye),
     b"{": Codec(NodeRecord.decode, NodeRecord.encode, sizes.MAX_RECORD),
 }

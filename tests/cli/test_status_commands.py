@@ -255,6 +255,20 @@ class Commands(unittest.TestCase):
         self.node.now = replace(self.node.now, transport="auto")
         self.assertNotIn("networking/transport", await self.says("status"))
 
+    async def test_relayed(self) -> None:
+        """A relayed link names its relay and, with -o wide, why there is no direct one."""
+        bravo, charlie = self.node.now.peers
+        charlie = replace(charlie, relay=bravo.record.id, why_relayed="no answer within 5 s")
+        self.node.now = replace(self.node.now, peers=(bravo, charlie))
+        *_, line = (await self.says("status")).splitlines()
+        self.assertIn("  relay bravo  ", line)
+        *_, line = (await self.says("status", "-o", "wide")).splitlines()
+        self.assertTrue(line.endswith("no direct link: no answer within 5 s"), line)
+        tree = json.loads(await self.says("status", "-o", "json"))
+        relays = [peer["relay"] for peer in tree["peers"]]
+        through = {"id": bravo.record.id, "name": "bravo", "why": "no answer within 5 s"}
+        self.assertEqual(relays, [None, through])
+
     async def test_wide(self) -> None:
         """`-o wide` says why packets go this way."""
         *_, charlie = (await self.says("status", "-o", "wide")).splitlines()

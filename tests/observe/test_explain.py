@@ -77,6 +77,18 @@ class Explanations(unittest.SynchronousTestCase):
         text = self.last("10.77.1.1", "10.77.1.2", True)
         self.assertIn("10.77.1.2 is bravo's own", text)
 
+    def test_relayed(self) -> None:
+        """A relayed link names its relay, and why there is no direct one."""
+        bravo, charlie = self.status.peers
+        charlie = replace(charlie, relay=bravo.record.id, why_relayed="no answer within 5 s")
+        status = replace(self.status, peers=(bravo, charlie))
+        explainer = Explainer(status, SIGHTS, table_of(status), NETWORKS)
+        steps = explainer.explain(ip_address("10.77.1.1"), ip_address("10.77.1.3"))
+        text = (
+            "packets to charlie go through bravo, which cannot read them: there is no direct link"
+        )
+        self.assertIn(f"{text}: no answer within 5 s", [step.text for step in steps])
+
     def test_way(self) -> None:
         """It is said whether it goes over TCP or UDP, and why."""
 

@@ -15,6 +15,7 @@ from tunmesh.status.health import UrlReports
 from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.node import AutomaticAddress, DeviceStatus, NamesStatus, Status
 from tunmesh.status.peers import LostNode, PeerStatus, UdpCounts, UdpStatus
+from tunmesh.status.relays import CarriedStreams
 from tunmesh.status.traffic import (
     RTT_BUCKETS,
     Histogram,
@@ -285,6 +286,18 @@ class Exposition(unittest.SynchronousTestCase):
         refusing = tuple(replace(peer, refuses=("10.77.1.1",)) for peer in status.peers)
         samples = self.samples(replace(status, peers=refusing))
         self.assertEqual(samples["tunmesh_addresses_refused"], {"": 1})
+
+    def test_relays(self) -> None:
+        """How many links are relayed, and what this node carries for others."""
+        status = a_status()
+        bravo, charlie = status.peers
+        peers = (bravo, replace(charlie, relay=bravo.record.id))
+        carried = CarriedStreams(2, 5, 1, 1000)
+        samples = self.samples(replace(status, peers=peers, carried=carried))
+        self.assertEqual(samples["tunmesh_relayed_links"], {"": 1})
+        self.assertEqual(samples["tunmesh_carried_streams"], {"": 2})
+        self.assertEqual(samples["tunmesh_carried_requests_total"], {"opened": 5, "refused": 1})
+        self.assertEqual(samples["tunmesh_carried_bytes_total"], {"": 1000})
 
     def test_udp(self) -> None:
         """How many nodes are reached which way, whether UDP is demanded, and the datagrams."""

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from tunmesh.errors import PeerError
-from tunmesh.wire import messages, sizes
+from tunmesh.wire import messages, sizes, streams
 from tunmesh.wire.floating import FloatingClaim
 from tunmesh.wire.gossip import (
     Gossip,
@@ -97,6 +97,7 @@ PAYLOADS: dict[Callable[[bytes], object], bytes] = {
     Refusal.decode: REFUSAL,
     Interests.decode: INTERESTS,
     decode_offer: b"O\0\0\0\1",
+    streams.decode: b"Sc\0\0\0\3" + bytes(6) + b"\4\0",
     decode_bye: b"Bleaving",
     decode_token: b"itokentok",
 }

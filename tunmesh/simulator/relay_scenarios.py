@@ -45,7 +45,7 @@ RELAY = (
         (
             *(Start(), Whole(15), Block(0.3), Direct(30), Whole(30), Stop(0.2, "crash"), Whole(20)),
             *(Exchange(3), Stop(0.2, "leave"), Whole(20), Stop(0.2, "vanish"), Whole(30)),
-            *(Exchange(3), Add(0.3), Whole(30)),
+            *(Exchange(3), Add(0.3), Whole(300)),
         ),
         Limits(60, 500, 2500),
         relay=True,

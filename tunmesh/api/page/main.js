@@ -124,11 +124,13 @@ function show(report, mesh) {
 
 function linksOf(report, mesh, nodes) {
   const kinds = new Map(nodes.map(({ id, kind }) => [id, kind]));
+  const relayed = new Set(mesh.relayed.map((ids) => ids.join()));
   const links = mesh.links.map((ids) => {
     const other = ids.find((id) => id !== report.node.id);
-    return { ids, kind: ids.includes(report.node.id) ? kinds.get(other) ?? "heard" : "heard" };
+    const kind = ids.includes(report.node.id) ? kinds.get(other) ?? "heard" : "heard";
+    return { ids, kind: relayed.has(ids.join()) ? `${kind} relayed` : kind };
   });
-  return links.sort((a, b) => (b.kind === "heard") - (a.kind === "heard"));
+  return links.sort((a, b) => b.kind.startsWith("heard") - a.kind.startsWith("heard"));
 }
 
 function rowsOf(report, nodes, dials) {
@@ -144,7 +146,8 @@ function rowsOf(report, nodes, dials) {
 
 function described(peer) {
   const why = peer.udp ? ` (${peer.udp.why})` : "";
-  return `over ${peer.transport.toUpperCase()}${why}, round trip ${milliseconds(peer.rtt)}, received ${size(peer.rx.bytes_per_second)}/s, `
+  const way = peer.relay ? `through ${peer.relay.name}` : `over ${peer.transport.toUpperCase()}${why}`;
+  return `${way}, round trip ${milliseconds(peer.rtt)}, received ${size(peer.rx.bytes_per_second)}/s, `
     + `sent ${size(peer.tx.bytes_per_second)}/s, linked for ${duration(peer.linked_for)}`
     + (peer.refuses.length ? `; does not route ${peer.refuses.join(", ")} here` : "");
 }

@@ -86,13 +86,13 @@ function makeRow({ name, address, peer }) {
 function fill(tr, { peer, series, loss }) {
   const texts = [
     `${peer.direction === "dialed" ? "out" : "in"}, ${duration(peer.linked_for)}`,
-    peer.transport.toUpperCase(), milliseconds(peer.rtt), loss === null ? "–" : percent(loss),
+    peer.relay ? `via ${peer.relay.name}` : peer.transport.toUpperCase(), milliseconds(peer.rtt), loss === null ? "–" : percent(loss),
     `${size(peer.rx.bytes_per_second)}/s`, `${size(peer.tx.bytes_per_second)}/s`,
     size(peer.queued_bytes), String(peer.dropped_packets), peer.version,
   ];
   [...tr.cells].slice(1).forEach((cell, i) => put(cell.lastChild, texts[i]));
   const most = Math.max(...series.rx, ...series.tx, 1);
-  tr.cells[2].title = peer.udp ? peer.udp.why : "this node uses no UDP";
+  tr.cells[2].title = peer.relay ? `no direct link: ${peer.relay.why || "being dialed"}` : peer.udp ? peer.udp.why : "this node uses no UDP";
   plot(tr.cells[3], series.rtt, Math.max(...series.rtt, 0.0001));
   plot(tr.cells[5], series.rx, most);
   plot(tr.cells[6], series.tx, most);

@@ -69,9 +69,10 @@ def _figures(report: Json) -> Iterator[str]:
 
 def _peer(peer: Json) -> str:
     direction = "out" if peer["direction"] == "dialed" else "in"
+    relay = peer["relay"]
     cells = (
         (f"{direction}, {duration(peer['linked_for'])}", _WIDE),
-        (peer["transport"].upper(), _MEDIUM),
+        (f"via {relay['name']}" if relay else peer["transport"].upper(), _MEDIUM),
         ("–" if peer["rtt"] is None else milliseconds(peer["rtt"]), ""),
         ("–" if peer["loss"] is None else percent(peer["loss"]), ""),
         (f"{size(peer['rx']['bytes_per_second'])}/s", ""),
