@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterable
+
+from pyroute2 import IPRoute
 
 from tests.real.test_mesh import IPV4, MEGABYTE, MeshCase
 from tests.support import netns
 from tests.support.realnode import RealNode
 
+NODAD = 2  # IFA_F_NODAD, linux/if_addr.h: the address can be used at once
 WALL = """
 table inet wall {{
     chain in {{ type filter hook input priority 0; ip saddr {{ {others} }} {verdict}; }}
@@ -113,3 +117,32 @@ class RelayTests(WallCase):
         ]
         self.assertGreater(refused, 0)
         self.assertEqual([len(node.all_logged("linked")) for node in nodes[1:]], [1, 1])
+
+
+class FamiliesTests(WallCase):
+    """One node has IPv4 only outside, another one IPv6 only, a third one both."""
+
+    async def test_two_families(self) -> None:
+        """They are linked through the third one."""
+        nodes = {}
+        for number in (1, 3):
+            with self.ground.namespace(number), IPRoute() as ip:
+                cable = ip.link_lookup(ifname="eth0")[0]
+                ip.addr("add", index=cable, address=f"fd99::{number}", prefixlen=64, flags=NODAD)
+                if number == 3:
+                    ip.flush_addr(index=cable, family=socket.AF_INET)
+        self.ground.change(
+            3,
+            clustering__control_api_advertise_url="https://[fd99::3]:4567",
+            clustering__bootstrap_groups={
+                "first": {"bootstrap_node_urls": ["https://[fd99::1]:4567"]}
+            },
+        )
+        for number in (1, 2, 3):
+            nodes[number] = self.ground.start(number)
+        for one, other in ((2, 3), (3, 2)):
+            await nodes[one].logged("linked", peer=f"node{other}", relay="node1")
+        await self.exchange(2, 3)
+        await self.exchange(3, 2)
+        direct = [peer["relay"] for peer in (await self.ground.status(1))["peers"]]
+        self.assertEqual(direct, [None, None])
