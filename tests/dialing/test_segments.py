@@ -55,6 +55,17 @@ class SegmentLimitTests(SynchronousTestCase):
         self.assertEqual(self.limits.of(THERE, KEPT), LIMITS[0])
         self.assertIsNone(self.limits.of(THERE, 3.0 + KEPT))
 
+    def test_uncertain(self) -> None:
+        """What may have been a busy listener is tried, and not kept; with a sign that it was the
+        path it is."""
+        self.limits.stuck(THERE, 1.0, FULL, is_certain=False)
+        self.assertEqual(self.limits.of(THERE, 1.0), LIMITS[0])
+        self.assertIsNone(self.limits.came_up(THERE, 2.0, LIMITS[0] - OPTIONS))
+        self.assertIsNone(self.limits.of(THERE, 1.0 + TRIAL))
+        self.limits.stuck(THERE, 100.0, FULL)
+        self.limits.stuck(THERE, 101.0, LIMITS[0] - OPTIONS, is_certain=False)
+        self.assertEqual(self.limits.came_up(THERE, 102.0, LIMITS[1] - OPTIONS), LIMITS[1])
+
     def test_other_addresses(self) -> None:
         """When this host has other addresses, nothing is known any more."""
         self.limits.stuck(THERE, 1.0, FULL)

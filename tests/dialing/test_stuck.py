@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from tests.support.links import LinkCase
 from tunmesh.addresses import Target
-from tunmesh.dialing.stuck import FIRST_LOOK, LOOK, RETRIES, HandshakeWatch, is_stuck
+from tunmesh.dialing.stuck import (
+    FIRST_LOOK,
+    LOOK,
+    PATIENCE,
+    RETRIES,
+    HandshakeWatch,
+    is_stuck,
+)
 from tunmesh.tls.binding import TcpMeasures
 
 THERE: Target = ("192.0.2.7", 4567)
@@ -16,7 +23,7 @@ class StuckHandshakeTests(LinkCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.found: list[tuple[Target, TcpMeasures]] = []
+        self.found: list[tuple[Target, TcpMeasures, bool]] = []
         self.watch = HandshakeWatch(self.clock, lambda *found: self.found.append(found))
 
     def kernel_says(self, measures: TcpMeasures) -> None:
@@ -42,16 +49,20 @@ class StuckHandshakeTests(LinkCase):
         self.advance(FIRST_LOOK - 0.1)
         self.assertEqual(self.found, [])
         self.advance(LOOK + 0.1)
-        self.assertEqual(self.found, [(THERE, STUCK)])
+        self.assertEqual(self.found, [(THERE, STUCK, True)])
         self.watch.end(self.link)
         self.assert_closed("failed", "stuck")
 
     def test_slow(self) -> None:
-        """A listener that takes its time has all the time that it had."""
+        """A listener that takes its time has all the time that it had. If nothing came of it, its
+        only segment may have been lost, for all one knows."""
         self.connect(dialed=True)
         self.watch.begin(self.link, THERE)
-        self.advance(4.5)
-        self.assertEqual((self.found, self.owner.ends), ([], []))
+        self.advance(PATIENCE - 0.1)
+        self.assertEqual(self.found, [])
+        self.advance(LOOK + 0.1)
+        self.assertEqual(self.found, [(THERE, TcpMeasures(), False)])
+        self.assertEqual(self.owner.ends, [])
         self.watch.end(self.link)
 
     def test_up(self) -> None:

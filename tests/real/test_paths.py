@@ -46,11 +46,11 @@ class PathCase(UdpCase):
         for number in (1, 2):
             self.ground.change(number, **self.transport)
 
-    def narrow(self, most: int) -> None:
-        """TCP segments in packets of more bytes are lost, in both directions, on the way between
-        the nodes."""
+    def narrow(self, most: int, *to: int) -> None:
+        """TCP segments in packets of more bytes are lost on their way to these nodes."""
         for number in (1, 2):
             segment(self.ground.namespace(number))
+        for number in to:
             nft(self.ground.namespace(number), NARROW.format(port=LISTEN_PORT, most=most))
 
     async def small(self, *nodes: RealNode) -> int:
@@ -110,8 +110,8 @@ class CutOverUdpTests(CutTests):
 class NarrowTests(PathCase):
     """A path that loses TCP segments above a size without a word, for which no ICMP comes."""
 
-    async def narrow_from_the_start(self, most: int, limit: int) -> None:
-        self.narrow(most)
+    async def narrow_from_the_start(self, most: int, limit: int, *to: int) -> None:
+        self.narrow(most, *to)
         began = reactor.seconds()
         nodes = await self.ground.linked(2)
         self.assertEqual(await self.small(*nodes), limit)
@@ -124,11 +124,16 @@ class NarrowTests(PathCase):
 
     async def test_1280(self) -> None:
         """Segments in packets of more than 1,280 bytes are lost: links have smaller ones."""
-        await self.narrow_from_the_start(1280, LIMITS[0])
+        await self.narrow_from_the_start(1280, LIMITS[0], 1, 2)
 
     async def test_1000(self) -> None:
         """Those of more than 1,000 bytes are lost: links have the smallest."""
-        await self.narrow_from_the_start(1000, LIMITS[1])
+        await self.narrow_from_the_start(1000, LIMITS[1], 1, 2)
+
+    async def test_one_way(self) -> None:
+        """Only what the listener sends is lost, all but the smallest: the node that dials sees
+        nothing of it."""
+        await self.narrow_from_the_start(600, LIMITS[1], 2)
 
     async def test_later(self) -> None:
         """The path loses large segments from now on, and then smaller ones, too: each time a stream
@@ -137,7 +142,7 @@ class NarrowTests(PathCase):
         stream = Stream(self, 1, 2)
         await stream.sink.more()
         for most, limit in ((1280, LIMITS[0]), (600, LIMITS[1])):
-            self.narrow(most)
+            self.narrow(most, 1, 2)
             while await self.small(*nodes) > limit:
                 await stream.sink.more()
             received = stream.sink.received

@@ -172,7 +172,7 @@ class Connector:
         accepted one says nothing of any place: a member may name that of another node as its own.
         """
         if link in self._targets:
-            self._stuck(self._targets[link], measures)
+            self._stuck(self._targets[link], measures, True)
 
     def goes_well(self, link: Link) -> None:
         """This link is not stuck, or is cut altogether: segments were not too large for it."""
@@ -187,8 +187,10 @@ class Connector:
             return None  # accepted, or relayed
         return self.segments.came_up(target, self._reactor.seconds(), segment)
 
-    def _stuck(self, target: Target, measures: TcpMeasures) -> None:
-        self.segments.stuck(target, self._reactor.seconds(), measures.segment)
+    def _stuck(self, target: Target, measures: TcpMeasures, is_certain: bool) -> None:
+        if measures.segment:
+            now = self._reactor.seconds()
+            self.segments.stuck(target, now, measures.segment, is_certain)
 
     # --- what dialers need (dialing.reconnect.Owner) ---
 

@@ -10,6 +10,9 @@ come up, the limit is remembered.
        ^                    │      └── it came up ──> kept for KEPT seconds
        └── TRIAL seconds ───┘
 
+A listener that says nothing at all may have lost its only segment that way, or may be busy. Then a
+limit is tried as well, but what comes up with it proves nothing, and the limit is not kept.
+
 1,200 bytes and headers fit into the 1,280 that IPv6 guarantees, 536 into the 576 that every IPv4
 host must take (RFC 8200, section 5; RFC 9293, section 3.7.1).
 
@@ -32,6 +35,7 @@ MOST = 256  # targets that are remembered
 class _Limit:
     size: int
     until: float
+    is_certain: bool  # that the path loses large segments, if this helps
     has_helped: bool = False
 
 
@@ -50,23 +54,27 @@ class SegmentLimits:
             limit = None
         return limit.size if limit is not None else None
 
-    def stuck(self, target: Target, now: float, segment: int) -> None:
+    def stuck(self, target: Target, now: float, segment: int, is_certain: bool = True) -> None:
         """A connection that sends segments of so many bytes is stuck: try smaller ones. The limit
-        counts TCP's options, and what is sent does not, so a limit is above what it leads to."""
+        counts TCP's options, and what is sent does not, so a limit is above what it leads to.
+        `is_certain`: it is no listener that is busy."""
         limit = self.of(target, now)
-        if limit is not None and limit < segment:
-            return  # it was made before the limit that is being tried
+        if limit is not None:
+            before = self._limits[target]
+            is_certain = before.is_certain = is_certain or before.is_certain
+            if limit < segment:
+                return  # it was made before the limit that is being tried
         smaller = next((each for each in LIMITS if each < segment), LIMITS[-1])
         self._limits.pop(target, None)
         if len(self._limits) >= MOST:
             del self._limits[next(iter(self._limits))]  # the oldest
-        self._limits[target] = _Limit(smaller, now + TRIAL)
+        self._limits[target] = _Limit(smaller, now + TRIAL, is_certain)
 
     def came_up(self, target: Target, now: float, segment: int) -> int | None:
         """A connection came up that sends segments of so many bytes. The limit that has helped, if
         that is news."""
         limit = self._limits.get(target)
-        if limit is None or segment > limit.size:
+        if limit is None or segment > limit.size or not limit.is_certain:
             return None
         is_news, limit.has_helped, limit.until = not limit.has_helped, True, now + KEPT
         return limit.size if is_news else None

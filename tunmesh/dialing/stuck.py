@@ -19,10 +19,12 @@ from tunmesh.link.interfaces import State
 from tunmesh.link.link import Link
 from tunmesh.timers import Timer
 from tunmesh.tls.binding import TcpMeasures
+from tunmesh.tls.listener import HANDSHAKE_TIMEOUT
 
 # Seconds from the connection to the first look at it, and from one to the next. Retransmissions
 # come after 0.2, 0.6 and 1.4 s: a path that only loses some segments has delivered them by then.
 FIRST_LOOK, LOOK = 1.2, 0.4
+PATIENCE = HANDSHAKE_TIMEOUT - 2 * LOOK
 RETRIES = 2  # of the same segment, without progress
 
 WHY = (
@@ -38,10 +40,12 @@ def is_stuck(measures: TcpMeasures) -> bool:
 
 
 class HandshakeWatch:
-    """Of the connections that this end has dialed, until they are links. `stuck(target, measures)`
-    is called before one is ended."""
+    """Of the connections that this end has dialed, until they are links. `stuck(target, measures,
+    is_certain)` is called before one is ended, or when it has come to nothing in all its time."""
 
-    def __init__(self, clock: IReactorTime, stuck: Callable[[Target, TcpMeasures], None]) -> None:
+    def __init__(
+        self, clock: IReactorTime, stuck: Callable[[Target, TcpMeasures, bool], None]
+    ) -> None:
         self._clock = clock
         self._stuck = stuck
         self._began: dict[Link, tuple[float, Target]] = {}
@@ -67,5 +71,8 @@ class HandshakeWatch:
                 continue
             measures = link.authentication.channel.measures(link.transport)
             if is_stuck(measures):
-                self._stuck(target, measures)
+                self._stuck(target, measures, True)
                 link.fail(PeerError(FailureReason.STUCK, WHY))
+            elif now >= began + PATIENCE:
+                del self._began[link]  # it is about to end
+                self._stuck(target, measures, False)
