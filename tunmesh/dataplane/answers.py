@@ -129,13 +129,18 @@ class Answers:
         """Write the replies that are due. Returns how many."""
         now = self._seconds()
         back: list[bytes] = []
+        exhausted: set[bytes] = set()  # destinations: a flood costs little more than its drops
         for frame in frames:
             source, destination = _ends(frame)
+            if destination in exhausted:
+                self._limited += 1
+                continue
             if not (self._table.owns(source) or self._table.gateways.is_own(source)):
                 continue
             bucket = self._bucket(now, destination)
             if bucket.wait(now) or self._whole.wait(now):
                 self._limited += 1
+                exhausted.add(destination)
                 continue
             answer = reply(frame)
             if answer is not None:
