@@ -65,6 +65,9 @@ def _check_unreachable(frame: bytes) -> None:
 
 
 def _check_too_big(mtu: int, frame: bytes) -> None:
+    destination = frame[26:30] if frame[10:11] < b"\x50" else frame[34:50]
+    if len(destination) not in (4, 16):
+        return  # no route leads there
     sorted_into: list[object] = []
     answers = _made(lambda node: sorted_into.extend(node.screen(Limits(mtu), [frame])))
     taken, drops = sorted_into
