@@ -19,11 +19,15 @@ from twisted.trial import unittest
 
 from tests.real.test_inside import hosts_of
 from tests.real.test_names import RESOLV_CONF
+from tests.real.test_nat import RouterCase
+from tests.real.test_paths import NARROW
+from tests.real.test_udp import nft, segment
 from tests.support import netns
 from tests.support.certificates import DAY, Holder
 from tests.support.realnode import THEN_EXEC, Ground
+from tunmesh.dialing.segments import LIMITS
 from tunmesh.doctor.probe import reach
-from tunmesh.localmesh.plan import CERTIFICATE, KEY
+from tunmesh.localmesh.plan import CERTIFICATE, KEY, LISTEN_PORT
 from tunmesh.tls.underlay import Outside
 
 reactor: Any = trial_reactor
@@ -194,3 +198,21 @@ class DoctorTests(DoctorCase):
         self.assertIn("NO  resolve: node.invalid does not resolve", text)
         self.assertIn("NO  TLS: ", text)
         self.assertIn("is that a tunmesh node", text)
+
+
+class NarrowTests(DoctorCase):
+    """The path between the two loses large packets."""
+
+    skip = RouterCase.skip
+
+    async def test_narrow_path(self) -> None:
+        """If the path loses large packets without a word, that is said, and that it goes with small
+        ones."""
+        node = self.ground.start(1)
+        await node.logged("ready")
+        segment(self.ground.namespace(1))
+        nft(self.ground.namespace(2), NARROW.format(port=LISTEN_PORT, most=1000))
+        text = await self.says(2)
+        self.assertIn("NO  TLS: ", text)
+        self.assertIn(f"ok  small segments: with TCP segments of at most {LIMITS[1]} bytes", text)
+        self.assertIn("handshake: it holds the same secret", text)

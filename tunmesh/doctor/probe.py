@@ -18,13 +18,14 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from OpenSSL import SSL
 
 from tunmesh.auth import handshake
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from tunmesh.dialing.segments import LIMITS
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.host import access
 from tunmesh.tls.binding import Channel, error_of
@@ -82,8 +83,32 @@ def reach(
         if why:
             yield Stage("TCP", False, f"the connection runs through the mesh: its end {why}")
             return
-        yield Stage("TCP", True, f"connected to {connection.getpeername()[0]} port {port}")
-        yield from _over_tls(connection, host, credentials, keys)
+        there, large_are_lost = connection.getpeername(), False
+        yield Stage("TCP", True, f"connected to {there[0]} port {port}")
+        for stage in _over_tls(connection, host, credentials, keys):
+            yield stage
+            large_are_lost = stage.text.endswith(_LARGE)
+    if large_are_lost:
+        yield from _in_small_segments(there, host, credentials, keys)
+
+
+def _in_small_segments(
+    there: tuple[Any, ...], host: str, credentials: Credentials, keys: Sequence[Key]
+) -> Iterator[Stage]:
+    """The same again, as a node does (dialing.segments), if that is of any use."""
+    for size in LIMITS:
+        with socket.socket(socket.AF_INET6 if len(there) == 4 else socket.AF_INET) as connection:
+            connection.settimeout(TIMEOUT)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, size)
+            try:
+                connection.connect(there)
+            except OSError:
+                return  # the node is gone meanwhile
+            first, *others = _over_tls(connection, host, credentials, keys)
+        if first.ok:
+            text = f"with TCP segments of at most {size} bytes the same goes well: {_NARROW}"
+            yield from (Stage("small segments", True, text), first, *others)
+            return
 
 
 _TCP_HINTS = {
@@ -146,6 +171,10 @@ _HINTS: dict[str, str] = {
     ),
     FailureReason.TLS: ": is that a tunmesh node, and no proxy that ends TLS before it?",
 }
+_NARROW = (
+    "the path loses larger packets without a word. Nodes find that out, and are linked after some "
+    "seconds; mend the path's MTU, or let ICMP pass"
+)
 _LARGE = ": does the way lose large packets (MTU), or has it too many strangers at its port?"
 _TLS_HINTS: dict[str, str] = {
     FailureReason.CLOSED: _LARGE,
