@@ -62,6 +62,11 @@ class Liar:
         self._keys |= {key.id: key for key in keys}
         self.member.say(Gossip(next(TELLINGS), (*self._keys, *self.real)).encode())
 
+    def take_back(self) -> None:
+        """What was vouched for."""
+        self._keys.clear()
+        self.member.say(Gossip(next(TELLINGS), ()).encode())
+
     def answer(self) -> None:
         """The questions that have come since the last time."""
         for payload in self.member.heard[self._answered :]:
@@ -196,6 +201,21 @@ class ReflectorTests(DialsCase):
         whys = {dial.why for dial in self.b.status.dials}
         self.assertIn("127.0.0.1 is loopback, and clustering/dial_allow does not have it", whys)
         self.assertIn("clustering/dial_allow", str(self.b.logged("unreachable")))
+
+    def test_urls_of_others(self) -> None:
+        """He vouches for nodes that he made up, at the URLs of b and of its neighbour, and takes
+        them back, again and again. b finds out who is there, and does not set up a link with them
+        each time."""
+        before = self.dials()
+        hosts = (self.a.host, self.b.host)
+        liar = self.join(lambda n: f"https://{hosts[n % 2]}:{PORT}")
+        for _ in range(30):
+            liar.vouch(2)
+            self.advance(1)
+            liar.take_back()
+            self.advance(1)
+        self.assertLess(self.dials() - before, 35)
+        self.assertGreater(self.dials() - before, 3)
 
     def test_remembered(self) -> None:
         """When he has gone, the URL that he claimed is not dialed there."""

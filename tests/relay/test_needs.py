@@ -39,6 +39,7 @@ class NeedsTests(SynchronousTestCase):
         """Its address answers, and then there is no link: a mesh that starts has much to do."""
         self.needs.trying("b", 0.0)
         self.needs.answered("b", 0.1)
+        self.assertEqual(self.needs.due(PATIENCE), [])
         self.assertEqual(self.needs.wait(0.1), HANDSHAKE)
 
     def test_failure(self) -> None:
@@ -101,5 +102,7 @@ class NeedsTests(SynchronousTestCase):
             self.needs.failed(f"{number:02}", 0.0)
         first = self.needs.due(0.0)
         self.assertEqual((len(first), self.needs.due(0.0)), (MAX_UNDER_WAY, []))
+        self.assertIsNone(self.needs.wait(0.0))  # or a timer would run out again and again
         self.needs.satisfied(first[0])
+        self.assertEqual(self.needs.wait(0.0), 0.0)
         self.assertEqual(len(self.needs.due(0.0)), 1)

@@ -2,7 +2,9 @@
 
 Whoever vouches for a node causes it to be dialed, so what one member may cause is bounded:
 dialing.dial_limit shares the attempts fairly among those who vouch, dialing.dial_budget limits the
-dials that lead to no member, dialing.dialable excludes addresses.
+dials that lead to no member, dialing.dialable excludes addresses. And where another node has just
+answered, the one that is wanted is not: else a member that vouches for invented nodes at the URLs
+of others, and takes them back, had all nodes set up links with each other again and again.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from tunmesh.addresses import Target
 from tunmesh.dialing.attempt import DialPolicy, Progress
 from tunmesh.dialing.connections import Connector
 from tunmesh.dialing.dial_budget import DialBudget
 from tunmesh.dialing.dial_limit import DialLimit
 from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.logs import bugs
+from tunmesh.membership.precedence import are_incarnations
 from tunmesh.tls.underlay import Rule
 from tunmesh.wire.records import NodeRecord
 
@@ -27,6 +31,8 @@ MAX_DIALS, MAX_ALL_DIALS = 4, 6
 # Seconds: the longest pause between two attempts at a node without a link, and at one with a
 # relayed link, which a direct one is to replace.
 LONGEST_PAUSE, LONGEST_WHILE_RELAYED = 15.0, 60.0
+OCCUPIED = 15.0  # seconds for which no other node is looked for where one has answered
+MAX_OCCUPIED = 1024  # targets of which that is known
 
 
 class DiscoveredNodes:
@@ -45,10 +51,12 @@ class DiscoveredNodes:
         progressed: Callable[[str, Progress], None] = lambda node_id, progress: None,
     ) -> None:
         self._connector = connector
+        self._seconds: Callable[[], float] = reactor.seconds
         self._rule = rule
         self._sources = sources
         self._progressed = progressed
         self._dialers: dict[str, PeerFactory] = {}
+        self._answered: dict[Target, tuple[float, NodeRecord]] = {}  # when, and who
         self._limit = DialLimit(
             MAX_ALL_DIALS,
             draw,
@@ -88,8 +96,24 @@ class DiscoveredNodes:
             )
             dialer = self._connector.dialer((record.host_port,), policy)
             self._dialers[record.id] = dialer
+            delay = max(delay, self._occupied(record))
         dialer.pause_at_most(LONGEST_PAUSE)
         dialer.start(delay)
+
+    def answered(self, target: Target, record: NodeRecord) -> None:
+        """Whoever dialed this target: this node was there."""
+        self._answered.pop(target, None)
+        self._answered[target] = self._seconds(), record
+        if len(self._answered) > MAX_OCCUPIED:
+            del self._answered[next(iter(self._answered))]
+
+    def _occupied(self, record: NodeRecord) -> float:
+        """In how many seconds this node may be where another one was that is no incarnation of
+        it."""
+        since, other = self._answered.get(record.host_port, (0.0, record))
+        if other.id == record.id or are_incarnations(record, other):
+            return 0.0
+        return max(0.0, since + OCCUPIED - self._seconds())
 
     def seek_direct(self, record: NodeRecord, delay: float) -> None:
         """This node has a relayed link: go on trying, with longer pauses."""

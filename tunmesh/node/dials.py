@@ -131,7 +131,7 @@ class Dials:
         dialer = self._connector.attempt(link)
         self._bootstrap.found(dialer, link.node.id)
         self._redialer.answered(dialer)
-        self._note_misled(dialer, link.node)
+        self._answered(dialer, link)
         self.checker.link_up(link, dialer, self.is_reached(link))
         if link.via:
             self.seek_direct(link.node)
@@ -147,7 +147,7 @@ class Dials:
         self._redialer.answered(dialer)
         if dialer is not None:
             dialer.set_reason(LEADS_BACK)
-            self._note_misled(dialer, link.node)
+            self._answered(dialer, link)
             self._parts.url.led_back()
         self.checker.link_up(link, dialer, False)
         is_shared = bool(self._parts.me.record.automatic)  # the config, with other nodes
@@ -187,9 +187,14 @@ class Dials:
         self.checker.parted(link.node.id)
         self._parts.url.parted(link.node.id)
 
-    def _note_misled(self, dialer: PeerFactory | None, record: NodeRecord) -> None:
-        """A dialer for one node reached another one: both advertise that URL, or one is wrong."""
-        if dialer is None or self.discovered.is_for(record.id, dialer):
+    def _answered(self, dialer: PeerFactory | None, link: Link) -> None:
+        """A dialer was answered. If by another node than the one that it is for, both advertise
+        that URL, or one is wrong."""
+        record = link.node
+        if dialer is None or link.via:
+            return
+        self.discovered.answered(dialer.target, record)
+        if self.discovered.is_for(record.id, dialer):
             return
         node_id = self.discovered.wanted(dialer)
         wanted = self._parts.roster.record_of(node_id) if node_id is not None else None

@@ -114,6 +114,7 @@ class Relays:
         attempt = self._attempts.pop(node_id, None)
         if attempt is not None:
             attempt.give_up_others()
+            self._look_soon()  # another one may be dialed instead
 
     def parted(self, link: Link) -> None:
         """The node at the other end is no longer linked."""

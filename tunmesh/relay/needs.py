@@ -45,6 +45,8 @@ class Needs:
         self._draw = draw
         self._needs: dict[str, _Need] = {}
         self._lost: set[str] = set()  # ids of nodes that were linked a moment ago
+        self._under_way = 0
+        self._soonest = math.inf  # no node is due before; a member may have thousands wanted
 
     def __len__(self) -> int:
         return len(self._needs)
@@ -63,7 +65,7 @@ class Needs:
         need = self._needs.setdefault(node_id, _Need(0.0 if is_smaller else HEAD_START))
         if node_id in self._lost:
             self._lost.discard(node_id)
-            need.due = min(need.due, now + LOST + need.behind)
+            self._advance(need, now + LOST + need.behind)
 
     def trying(self, node_id: str, now: float) -> None:
         """A connection to its address begins."""
@@ -73,7 +75,8 @@ class Needs:
         """Its address has answered."""
         need = self._needs.get(node_id)
         if need is not None and not need.is_under_way:
-            need.due = max(now + HANDSHAKE, need.not_before)
+            need.due = math.inf
+            self._advance(need, max(now + HANDSHAKE, need.not_before))
 
     def failed(self, node_id: str, now: float) -> None:
         """A dial has failed."""
@@ -84,11 +87,12 @@ class Needs:
         need = self._needs.get(node_id)
         if need is not None and not need.is_under_way and need.not_before > now:
             need.not_before, need.pause = now, FIRST_PAUSE
-            need.due = min(need.due, now + need.behind)
+            self._advance(need, now + need.behind)
 
     def satisfied(self, node_id: str) -> None:
         """It is linked, or not wanted any more."""
-        self._needs.pop(node_id, None)
+        need = self._needs.pop(node_id, None)
+        self._under_way -= need is not None and need.is_under_way
         self._lost.discard(node_id)
 
     def tried(self, node_id: str, now: float) -> None:
@@ -96,34 +100,40 @@ class Needs:
         need = self._needs.get(node_id)
         if need is None:
             return
-        need.is_under_way = False
-        need.due = need.not_before = now + need.pause * (1 + self._draw()) / 2
+        self._under_way -= need.is_under_way
+        need.is_under_way, need.due = False, math.inf
+        need.not_before = now + need.pause * (1 + self._draw()) / 2
+        self._advance(need, need.not_before)
         need.pause = min(2 * need.pause, LONGEST_PAUSE)
 
     # --- what to do ---
 
     def due(self, now: float) -> list[str]:
         """The nodes to dial now. Of each, `tried` or `satisfied` is to follow."""
-        room = MAX_UNDER_WAY - sum(need.is_under_way for need in self._needs.values())
         waiting = sorted(
-            (need.due, node_id)
-            for node_id, need in self._needs.items()
-            if not need.is_under_way and need.due <= now
+            (need.due, node_id) for node_id, need in self._needs.items() if need.due <= now
         )
-        chosen = [node_id for _, node_id in waiting[: max(0, room)]]
+        chosen = [node_id for _, node_id in waiting[: MAX_UNDER_WAY - self._under_way]]
         for node_id in chosen:
             need = self._needs[node_id]
             need.is_under_way, need.due = True, math.inf
+        self._under_way += len(chosen)
+        self._soonest = min((need.due for need in self._needs.values()), default=math.inf)
         return chosen
 
     def wait(self, now: float) -> float | None:
-        """Seconds until a node is due; None: none will be."""
-        times = [need.due for need in self._needs.values() if not need.is_under_way]
-        first = min(times, default=math.inf)
-        return None if first == math.inf else max(0.0, first - now)
+        """Seconds until a node may be due; None: none will be before something changes."""
+        if self._soonest == math.inf or self._under_way >= MAX_UNDER_WAY:
+            return None
+        return max(0.0, self._soonest - now)
 
     def _bring_forward(self, node_id: str, now: float, patience: float) -> None:
         need = self._needs.get(node_id)
         if need is not None and not need.is_under_way:
-            due = max(now + patience + need.behind, need.not_before)
-            need.due = min(need.due, due)
+            self._advance(need, max(now + patience + need.behind, need.not_before))
+
+    def _advance(self, need: _Need, due: float) -> None:
+        if need.is_under_way:
+            return
+        need.due = min(need.due, due)
+        self._soonest = min(self._soonest, need.due)

@@ -115,7 +115,7 @@ CHOOSING = (
             *(Start(), Whole(20), Chosen(30), Wait(20), Lie(), Wait(60), Chosen(5, same=True)),
             *(Restart(0.2, moved=True), Whole(40), Wait(60), Expose(), Whole(40), Chosen(60)),
         ),
-        Limits(60, 2500, 1500, lost=2.0),
+        Limits(60, 1500, 1500, lost=2.0),
         automatic=1.0,
         least=5,
     ),
