@@ -72,9 +72,18 @@ class ClaimTests(Case):
         revision = self.a.node.record.revision
         self.assertEqual(self.a.node.floating.claim(VIP).state, "held")
         self.assertFalse(self.b.node.floating.release(VIP))
+        self.assertEqual(self.a.assigner.assigned, [ip_interface(f"{VIP}/32")])
         self.mesh.advance(1.0)
         self.assertEqual(self.a.node.record.revision, revision)
         self.assertEqual(self.holders(), ["a"])
+
+    def test_taken_off(self) -> None:
+        """If somebody has taken it off the tun, claiming it again puts it back."""
+        self.a.node.floating.claim(VIP)
+        self.held_by(self.a)
+        self.a.assigner.assigned.clear()
+        self.a.node.floating.claim(VIP)
+        self.assertEqual(self.a.assigner.assigned, [ip_interface(f"{VIP}/32")])
 
     def test_queue(self) -> None:
         """The others wait, in the order in which they asked, while their own applications are led

@@ -25,6 +25,7 @@ from tunmesh.packets.group_records import Kind, Record
 from tunmesh.status.node import Status
 from tunmesh.status.peers import DialStatus, KnownNode, UdpStatus
 from tunmesh.status.traffic import IcmpAnswers, Traffic
+from tunmesh.wire.floating import FloatingClaim
 from tunmesh.wire.interests import Interest, Interests
 from tunmesh.wire.records import NodeRecord
 
@@ -117,6 +118,26 @@ class Explanations(unittest.SynchronousTestCase):
             "packets to bravo go over TCP in segments of at most 1188 bytes: UDP to "
             "192.0.2.2:4567 is not answered",
         )
+
+    def test_floating(self) -> None:
+        """Of an address that floats it is said who holds it, and who waits; what this node holds is
+        its own."""
+        vip = ip_address("10.77.0.100")
+        bravo, charlie = self.status.peers
+        holds = replace(bravo.record, floating=(FloatingClaim(vip, 1, True),))
+        waits = replace(charlie.record, floating=(FloatingClaim(vip, 3),))
+        bravo = replace(bravo, record=holds, routed=(*bravo.routed, str(vip)))
+        me = replace(self.status.record, floating=(FloatingClaim(vip, 2),))
+        peers = (bravo, replace(charlie, record=waits))
+        self.status = replace(self.status, record=me, peers=peers)
+        explainer = Explainer(self.status, SIGHTS, table_of(self.status), NETWORKS)
+        steps = [each.text for each in explainer.explain(ip_address("10.77.1.1"), vip)]
+        said = "10.77.0.100 floats: bravo holds it; waiting: alpha, charlie"
+        self.assertIn(said, steps)
+        me = replace(me, floating=(FloatingClaim(vip, 2, True),))
+        self.status = replace(a_status(), record=me)
+        self.assertIn("is this node's too", self.last("10.77.1.1", str(vip), False))
+        self.assertIn("bravo", self.last(str(vip), "10.77.1.2", True))
 
     def test_in(self) -> None:
         """A packet of a linked node arrives here."""

@@ -153,7 +153,7 @@ class Explainer:
         ]
         names = ", ".join(name for _, name in sorted(waiting)) or "nobody"
         state = "holds it" if claims[0].is_held else "is about to hold it"
-        yield Step(True, f"{address} floats: {peer.record.name} {state}, {names} waits for it")
+        yield Step(True, f"{address} floats: {peer.record.name} {state}; waiting: {names}")
 
     def _to_all(
         self, peers: Sequence[PeerStatus], source: Address, destination: Address

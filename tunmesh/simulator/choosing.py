@@ -8,7 +8,7 @@ nobody can tell which of the two has to give way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Network
 from itertools import combinations
 
@@ -26,13 +26,14 @@ LONGEST_CONTEST = 3.0
 
 
 class Contests:
-    """Those of a world, looked for from now on."""
+    """Those of a world, looked for from now on. `used(member)`: the addresses that it uses."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, used: Callable[[Member], Iterable[str]] | None = None) -> None:
         self.count = 0
         self.longest = 0.0
         self.broken: list[str] = []
         self._world = world
+        self._used = used if used is not None else world.used
         self._since: dict[tuple[str, Member, Member], float] = {}
 
     def watch(self) -> None:
@@ -55,7 +56,7 @@ class Contests:
     def _found(self) -> Iterator[tuple[str, Member, Member]]:
         users: dict[str, list[Member]] = {}
         for member in self._world.honest():
-            for address in self._world.used(member):
+            for address in self._used(member):
                 users.setdefault(address, []).append(member)
         for address, members in users.items():
             for one, other in combinations(members, 2):

@@ -9,6 +9,7 @@ from tunmesh.addresses import Network
 from tunmesh.simulator import invariants
 from tunmesh.simulator.carrying import Carrying
 from tunmesh.simulator.choosing import Choosing, ipv4_network
+from tunmesh.simulator.floating.elections import Elections
 from tunmesh.simulator.groups import Grouping
 from tunmesh.simulator.invariants import Wholeness
 from tunmesh.simulator.liar import Liar
@@ -84,6 +85,10 @@ class Simulation:
         self._carrying = Carrying(world, story, self._judge, self._some)
         self._grouping = Grouping(world, story, self._judge, self._some)
         self._choosing = Choosing(world, story, self._judge, self._add, self._start, self._stop)
+        self._elections = Elections(
+            world, story, self._judge, self._some, self._stop, scenario.steps
+        )
+        self._parts = (self._carrying, self._grouping, self._elections)
 
     def run(self) -> bool:
         scenario, story, world = self._scenario, self._story, self._world
@@ -91,6 +96,7 @@ class Simulation:
         self._add(self._nodes)
         world.chat()
         self._choosing.watch()
+        self._elections.watch()
         for step in scenario.steps:
             self._do(step)
             if self._broken:
@@ -152,7 +158,7 @@ class Simulation:
                 self._world.advance(seconds)
             case Whole(within):
                 self._whole(within)
-            case _ if not (self._carrying.do(step) or self._grouping.do(step)):
+            case _ if not any(part.do(step) for part in self._parts):
                 self._choosing.do(step)
 
     # --- nodes ---
@@ -324,6 +330,7 @@ class Simulation:
         strays = len(world.post.strays)
         self._judge(not strays, f"{strays} of {world.post.sent:,} ever came to a wrong node")
         self._choosing.finish()
+        self._elections.finish()
         self._broken += self._leftovers()
         self._broken += invariants.duplicates(world)
         self._broken += invariants.wrong_networks(world)

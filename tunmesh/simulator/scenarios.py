@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunmesh.simulator.choosing_scenarios import CHOOSING
+from tunmesh.simulator.floating.scenarios import FLOATING
 from tunmesh.simulator.relay_scenarios import RELAY
 from tunmesh.simulator.scenario import Limits, Scenario
 from tunmesh.simulator.steps import (
@@ -272,5 +273,6 @@ SCENARIOS = {
         *CHOOSING,
         *UDP,
         *RELAY,
+        *FLOATING,
     )
 }

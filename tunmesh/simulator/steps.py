@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tunmesh.simulator.floating.steps import Claim, Held, Release, StopHolder
+
 # How a process ends. Crash: its kernel closes its connections. Vanish: the machine is gone, nothing
 # is closed and nothing answers. Leave: it is asked to, and says bye.
 End = Literal["crash", "vanish", "leave"]
@@ -319,6 +321,10 @@ Step = (
     | Roll
     | Fill
     | Chosen
+    | Claim
+    | Release
+    | StopHolder
+    | Held
     | Wait
     | Whole
 )

@@ -89,7 +89,11 @@ class MemoryAssigner:
         self._waiting: list[tuple[Deferred[None], Callable[[], None]]] = []
 
     def put(self, interface: Interface) -> Deferred[None]:
-        return self._do(lambda: self.assigned.append(interface))
+        return self._do(lambda: self._put(interface))
+
+    def _put(self, interface: Interface) -> None:
+        if interface not in self.assigned:
+            self.assigned.append(interface)
 
     def take_off(self, interface: Interface) -> Deferred[None]:
         return self._do(lambda: self.assigned.remove(interface))

@@ -33,7 +33,6 @@ from tunmesh.wire.records import NodeRecord
 from tunmesh.wire.sizes import MAX_FLOATING, MAX_RECORD
 
 WHAT = "the floating addresses are not looked after"
-POLL = 1.0  # seconds between two looks at what nobody reports, while a claim waits
 # Updates of its record that a node makes because of claims, at once and a second. With those that
 # it makes because of its own addresses they are fewer than what its peers read (link.penalty).
 UPDATES_BURST, UPDATES_RATE = 15, 0.4
@@ -74,6 +73,9 @@ class OwnFloating:
         it has come. Raises ValueError if it may not."""
         if address not in self._claims:
             self._begin(address)
+        elif address in self._on_device and self._parts.host.assigner is not None:
+            # Somebody may have taken it off. If it cannot be put back, the next change will tell.
+            self._parts.host.assigner.put(host_interface(address)).addErrback(lambda _: None)
         return self._status(address)
 
     def _begin(self, address: Address) -> None:
@@ -128,7 +130,7 @@ class OwnFloating:
     def _look(self) -> None:
         for claim in self._claims.values():
             self._ask_peers(claim)
-        waits = [POLL]
+        waits: list[float] = []
         has_changed = False
         for claim in self._claims.values():
             holding, facts = claim.holding, self._facts(claim)
@@ -142,7 +144,7 @@ class OwnFloating:
                 waits.append(wait + 0.001)  # sums of floats are not exact
         if has_changed:
             self._settle()
-        if len(waits) > 1 or not all(each.is_held for each in self._claims.values()):
+        if waits:
             self._parts.timers.call_within("floating", min(waits), self._update)
 
     def _facts(self, claim: _Claim) -> Facts:
@@ -209,6 +211,7 @@ class OwnFloating:
             return
         self._updates.take(now)
         self._parts.me.use_floating(stated)
+        self.update()  # this node may be next by that
 
     def _holder(self, address: Address) -> str:
         """The name of the node that has it, as far as this node knows; "" if it knows of none."""
