@@ -18,6 +18,7 @@ from tests.support.control import CLAIMED, EPOCH, HELD, FakeNode, command
 from tunmesh.cli import views
 from tunmesh.cli.main import main
 from tunmesh.status.health import Check, UrlReports
+from tunmesh.status.node import DeviceStatus
 from tunmesh.status.peers import LEADS_BACK, DialStatus, LostNode, UdpStatus
 
 reactor: Any = trial_reactor
@@ -273,6 +274,19 @@ class Commands(unittest.TestCase):
         """`-o wide` says why packets go this way."""
         *_, charlie = (await self.says("status", "-o", "wide")).splitlines()
         self.assertTrue(charlie.endswith("round trip 41 ms, 0.15 % lost"), charlie)
+
+    async def test_device(self) -> None:
+        """`-o wide` shows the MTU, and what else is known of the device."""
+        device = DeviceStatus("tun1", ("10.77.0.0/16",))
+        for changes, line in (
+            ({}, "tun1: MTU 1500"),
+            (
+                {"mtu": 9000, "queue": 2000, "has_helper": True, "restored": 3},
+                "tun1: MTU 9000, txqueuelen 2000; a helper process has put it right 3 times",
+            ),
+        ):
+            self.node.now = replace(self.node.now, device=replace(device, **changes))  # type: ignore[arg-type]
+            self.assertIn(line, (await self.says("status", "-o", "wide")).splitlines())
 
     async def test_routes(self) -> None:
         """Which node has which address."""

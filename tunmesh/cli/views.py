@@ -96,8 +96,8 @@ def _answered(names: Json, groups: Sequence[str]) -> str:
 
 def _device(device: Json) -> str:
     queue = f", txqueuelen {device['txqueuelen']}" if device["txqueuelen"] else ""
-    helper = f", put right {device['restored']} times by its helper" if device["helper"] else ""
-    return f"{device['name']}: MTU {device['mtu']}{queue}{helper}"
+    helper = f"; a helper process has put it right {device['restored']} times"
+    return f"{device['name']}: MTU {device['mtu']}{queue}{helper if device['helper'] else ''}"
 
 
 def _broken(text: str, columns: int | None) -> str:
