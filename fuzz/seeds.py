@@ -18,7 +18,7 @@ from tests.packets.test_virtio import PLAIN, ip_packet, segment4, segment6
 from tests.support import configs
 from tests.support.nameservers import answer, query
 from tests.support.segmentation import tcp_frame, udp_frame
-from tests.wire.test_messages import INTERESTS, PAYLOADS, RECORD_BYTES
+from tests.wire.test_messages import INTERESTS, PAYLOADS, RECORD_BYTES, record_with
 from tunmesh.assigner import wire
 from tunmesh.assigner.wire import Request
 from tunmesh.packets.group_records import Kind
@@ -36,7 +36,8 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
             f"message-{payload[:1].hex()}": payload
             for decode, payload in PAYLOADS.items()
             if decode not in (Claim.decode, decode_shown)  # no tags: see the target `handshake`
-        },
+        }
+        | {"record-routes": record_with(routes=["192.168.5.0/24", "fd5e::/64"])},
         "handshake": _handshake(),
         "packet": _packet(),
         "segments": _segments(),
@@ -137,6 +138,8 @@ def _packet() -> dict[str, bytes]:
         "plain6": PLAIN + ip_packet("fd77::2", "fd77::1", b"hello"),
         "spoofed": PLAIN + ip_packet("10.77.3.4", "10.77.0.1", b"hello"),
         "broadcast": PLAIN + ip_packet("10.77.0.2", "10.77.0.255", b"hello"),
+        "from_outside": PLAIN + ip_packet("192.168.5.9", "10.77.0.1", b"hello"),
+        "to_outside": PLAIN + ip_packet("10.77.0.2", "198.51.100.9", b"hello"),
         "multicast6": PLAIN + ip_packet("fd77::2", "ff02::1", b"hello"),
         "tcp4": segment4()[:110],
         "tcp6": segment6()[:130],

@@ -91,4 +91,5 @@ def _check_record(record: NodeRecord) -> None:
     assert len(record.addresses) <= sizes.MAX_ADDRESSES
     assert len(record.groups) <= sizes.MAX_GROUPS
     assert len(record.floating) <= sizes.MAX_FLOATING
+    assert len(record.routes) <= sizes.MAX_ROUTES
     assert len(record.encode()) <= sizes.MAX_RECORD

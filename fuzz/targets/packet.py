@@ -6,10 +6,37 @@
 from __future__ import annotations
 
 import struct
+from ipaddress import ip_network
 
-from tests.dataplane.test_table import ALICE, BOB, ROUTES, ends, table, way_in
+from tests.dataplane.test_table import (
+    ALICE,
+    BOB,
+    NETWORKS,
+    OWN,
+    ROUTES,
+    Neighbour,
+    ends,
+    table,
+    way_in,
+)
 from tests.packets.test_virtio import allowed
+from tunmesh.dataplane.gateways import Accepted
+from tunmesh.dataplane.table import Table
 from tunmesh.packets import virtio
+from tunmesh.packets.flow_key import flow_key
+
+OUTSIDE = tuple(map(ip_network, ("192.0.0.0/8", "0.0.0.0/1", "2000::/3")))
+
+
+def _with_gateways() -> Table[Neighbour]:
+    made: Table[Neighbour] = Table(OWN, NETWORKS, accepted=tuple(map(Accepted, OUTSIDE)))
+    for peer, name in ((ALICE, b"alice"), (BOB, b"bob")):
+        made.lead(peer, OUTSIDE, name)
+    made.gateways.advertise((ip_network("198.51.100.0/24"), ip_network("fd20::/64")))
+    return made
+
+
+GATEWAYS = _with_gateways()
 
 
 def check(data: bytes) -> None:
@@ -27,6 +54,21 @@ def check(data: bytes) -> None:
         assert [bytes(good) for good in accepted] == ([] if reason else [frame])
     batches, drops = routes.outbound([frame])
     assert len(batches) + len(drops) == 1
+    _check_gateways(frame, is_good)
+
+
+def _check_gateways(frame: bytes, is_good: bool) -> None:
+    """With two gateways to all that is outside the mesh, each frame goes by one of them, always the
+    same, or has a reason."""
+    for _ in range(2):
+        batches, drops = GATEWAYS.outbound([frame])
+        assert len(batches) + len(drops) == 1
+        assert batches == GATEWAYS.outbound([frame])[0], "a flow stays with its gateway"
+    for peer in (ALICE, BOB):
+        accepted, drops = GATEWAYS.inbound(peer, [memoryview(frame)])
+        assert len(accepted) + len(drops) == 1
+    if is_good:
+        assert 8 <= len(flow_key(frame)) <= 36
 
 
 def with_correct_length(frame: bytes) -> bytes:
