@@ -26,6 +26,7 @@ from tunmesh.packets import ip_headers, virtio
 
 _NOBODY, _NOBODY6 = "10.77.0.99", "fd77::99"
 _ERRORS = {4: (3, 4, 5, 11, 12), 6: (*range(128), 137)}
+_LINK_CONTROL = (130, 131, 132, 133, 134, 135, 136, 143)  # MLD and neighbour discovery
 _UNREACHABLE = {4: (3, 1), 6: (1, 3)}
 _LONGEST = {4: 576, 6: 1280}
 
@@ -111,7 +112,7 @@ def _check_answer(answer: bytes, frame: bytes) -> None:
 
 def _check_message(version: int, head: bytes, quoted: bytes) -> None:
     """A peer's error is carried only if it quotes a packet from this node's address into the mesh;
-    a redirect never is; everything that is no error is."""
+    a redirect never is, nor what is for a node's own link; everything else that is no error is."""
     message = head[:2] + bytes(2) + head[2:] + quoted
     protocol = ip_headers.ICMP if version == 4 else ip_headers.ICMPV6
     ends = (PEER, ME) if version == 4 else (PEER6, ME6)
@@ -119,6 +120,9 @@ def _check_message(version: int, head: bytes, quoted: bytes) -> None:
     own = [address.packed for address in OWN]
     inspection: Inspection[str] = Inspection(own, NETWORKS, lambda: 0.0)
     why = inspection.refuses("peer", memoryview(frame))
+    if version == 6 and head[0] in _LINK_CONTROL:
+        assert why is DropReason.LINK_CONTROL
+        return
     if head[0] not in _ERRORS[version]:
         assert why is None
         return
