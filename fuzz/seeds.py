@@ -299,6 +299,7 @@ def _icmp() -> dict[str, bytes]:
         "quoted4": b"\4\3\4\0\0\5\0" + ip_packet(me, peer, b"12345678"),
         "quoted6": b"\5\2\0\0\0\5\0" + ip_packet(me6, peer6, b"12345678"),
         "quoted-underlay": b"\4\3\4\0\0\5\0" + ip_packet("192.0.2.1", peer),
+        "link-control6": b"\5\x84\0" + bytes(20),
         "redirect": b"\4\5\1\0\0\0\0" + ip_packet(me, peer),
     }
 
