@@ -31,8 +31,14 @@ MAX_DIALS, MAX_ALL_DIALS = 4, 6
 # Seconds: the longest pause between two attempts at a node without a link, and at one with a
 # relayed link, which a direct one is to replace.
 LONGEST_PAUSE, LONGEST_WHILE_RELAYED = 15.0, 60.0
+<<<<<<< HEAD
 OCCUPIED = 15.0  # seconds for which no other node is looked for where one has answered
 MAX_OCCUPIED = 1024  # targets of which that is known
+=======
+# And so many for each node with a relayed link: together they must not use up the dial budget of
+# the source that vouches for all of them.
+PAUSE_PER_RELAYED = 4.0
+>>>>>>> b99bfd7 (docs: relayed links; members that abuse streams are refused or harm only themselves; many relayed nodes do not use up the dial budget)
 
 
 class DiscoveredNodes:
@@ -56,7 +62,11 @@ class DiscoveredNodes:
         self._sources = sources
         self._progressed = progressed
         self._dialers: dict[str, PeerFactory] = {}
+<<<<<<< HEAD
         self._answered: dict[Target, tuple[float, NodeRecord]] = {}  # when, and who
+=======
+        self._relayed: set[str] = set()  # ids of nodes that have relayed links
+>>>>>>> b99bfd7 (docs: relayed links; members that abuse streams are refused or harm only themselves; many relayed nodes do not use up the dial budget)
         self._limit = DialLimit(
             MAX_ALL_DIALS,
             draw,
@@ -118,7 +128,9 @@ class DiscoveredNodes:
     def seek_direct(self, record: NodeRecord, delay: float) -> None:
         """This node has a relayed link: go on trying, with longer pauses."""
         self.dial(record, delay)
-        self._dialers[record.id].pause_at_most(LONGEST_WHILE_RELAYED)
+        self._relayed.add(record.id)
+        longest = max(LONGEST_WHILE_RELAYED, PAUSE_PER_RELAYED * len(self._relayed))
+        self._dialers[record.id].pause_at_most(longest, is_quiet=True)
 
     def why(self, node_id: str) -> str:
         """Why the last attempt at this node has failed."""
@@ -146,12 +158,14 @@ class DiscoveredNodes:
                 dialer.add_source(source)
 
     def stop(self, node_id: str) -> None:
-        """This node is linked."""
+        """This node is linked, or is to be dialed anew."""
+        self._relayed.discard(node_id)
         if node_id in self._dialers:
             self._dialers[node_id].stop()
 
     def forget(self, node_id: str) -> None:
         """Nobody vouches for this node any more."""
+        self._relayed.discard(node_id)
         dialer = self._dialers.pop(node_id, None)
         if dialer is not None:
             dialer.abandon()

@@ -79,6 +79,7 @@ class PeerFactory(ReconnectingClientFactory):
         self._owner = owner
         self._draw = draw
         self._policy = policy
+        self._is_quiet = policy.is_quiet
         self._limit = policy.limit or DialLimit(1, draw, bugs.caught("a dial could not begin"))
         self._scheduled: IDelayedCall | None = None  # the next attempt requests its slot
         self._last: Attempt | None = None  # the attempt under way, or the last one
@@ -169,9 +170,11 @@ class PeerFactory(ReconnectingClientFactory):
             self._scheduled.cancel()
             self._schedule(self._draw() * self.initialDelay)
 
-    def pause_at_most(self, seconds: float) -> None:
-        """The longest pause is this from now on."""
+    def pause_at_most(self, seconds: float, is_quiet: bool = False) -> None:
+        """The longest pause is this from now on. `is_quiet`: attempts that come to no connection
+        are not reported."""
         self.maxDelay = seconds
+        self._is_quiet = is_quiet
 
     def set_reason(self, why: str, error: BaseException | None = None) -> None:
         """The reason for the last failure is this, which the connection itself does not show."""
@@ -241,7 +244,7 @@ class PeerFactory(ReconnectingClientFactory):
     def not_connected(self, error: BaseException | None) -> None:
         if self.continueTrying:
             self.why, self.error = reason_of(error), error
-            if not self._policy.is_quiet:
+            if not self._is_quiet:
                 with bugs.logged("an attempt that failed was not reported"):
                     self._owner.unreachable(self, self.why)
         self.failed()

@@ -1,0 +1,93 @@
+"""Members that abuse streams: as relays, as ends, and as neighbours that say anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tunmesh.link.interfaces import State
+from tunmesh.relay.lane import Lane
+from tunmesh.testing.mesh import Member, Mesh
+from tunmesh.wire.streams import OPEN, Message
+
+
+class RelayAttacks(SynchronousTestCase):
+    """B and C are linked through A."""
+
+    def setUp(self) -> None:
+        self.mesh = Mesh(relay=True)
+        self.a, self.b, self.c = (self.mesh.add(name, start=False) for name in "abc")
+        self.mesh.network.cut(self.b.host, self.c.host)
+        for member in (self.a, self.b, self.c):
+            member.start()
+        self.mesh.until(self.mesh.is_complete)
+
+    def link(self, member: Member, name: str) -> Any:
+        [link] = [each for each in member.node.links if each.record and each.node.name == name]
+        return link
+
+    def test_relay_reads(self) -> None:
+        """What a relay carries does not contain the packets that are sent."""
+        carried: list[bytes] = []
+        push = Lane.push
+
+        def listen(lane: Lane, offset: int, data: bytes) -> None:
+            carried.append(data)
+            push(lane, offset, data)
+
+        self.patch(Lane, "push", listen)
+        secret = b"what nobody else may read"
+        self.assertTrue(self.mesh.send(self.b, self.c, secret))
+        self.assertTrue(carried)
+        self.assertNotIn(secret, b"".join(carried))
+
+    def test_relay_changes(self) -> None:
+        """A relay that changes a single bit gets nothing through: the link ends, and is made
+        again."""
+        push = Lane.push
+
+        def flip(lane: Lane, offset: int, data: bytes) -> None:
+            push(lane, offset, data[:-1] + bytes((data[-1] ^ 1,)))
+
+        before = self.link(self.b, "c")
+        self.patch(Lane, "push", flip)
+        self.b.tun.inject()
+        self.assertFalse(self.mesh.send(self.b, self.c, b"hello"))
+        self.mesh.advance(1)
+        self.assertIs(before.state, State.CLOSED)
+        self.assertEqual(self.c.tun.written, [])
+
+    def test_flood_of_openings(self) -> None:
+        """A member that asks for streams without end, to anybody, is refused, read more slowly and
+        harms nobody: what is carried goes on."""
+        link = self.link(self.b, "a")
+        for round_ in range(40):
+            for number in range(1000):
+                stream = 2 * (round_ * 1000 + number) + 1_000_000 + link_parity(self.b, self.a)
+                link.conversation.answer_stream(
+                    Message(OPEN, stream, body=bytes.fromhex(self.c.node.record.id))
+                )
+            self.mesh.advance(0.01)
+        self.assertLessEqual(self.a.status.carried.streams, 512 + 1)
+        self.assertTrue(self.a.logged("wasteful"))
+        self.mesh.advance(10)
+        self.mesh.until(self.mesh.is_complete)
+        self.assertTrue(self.mesh.send(self.b, self.c, b"still here"))
+
+    def test_wrong_number(self) -> None:
+        """A member that opens a stream under a number that is not its own to choose loses its link
+        with this node, and nobody else loses anything."""
+        link = self.link(self.b, "a")
+        wrong = 1_000_000 + 1 - link_parity(self.b, self.a)
+        link.conversation.answer_stream(
+            Message(OPEN, wrong, body=bytes.fromhex(self.c.node.record.id))
+        )
+        self.mesh.advance(0.1)
+        self.assertIs(link.state, State.CLOSED)
+        self.mesh.until(self.mesh.is_complete, 5)
+
+
+def link_parity(opener: Member, carrier: Member) -> int:
+    """The last bit of the numbers that the first one may choose."""
+    return int(opener.node.record.id < carrier.node.record.id)
