@@ -31,14 +31,11 @@ MAX_DIALS, MAX_ALL_DIALS = 4, 6
 # Seconds: the longest pause between two attempts at a node without a link, and at one with a
 # relayed link, which a direct one is to replace.
 LONGEST_PAUSE, LONGEST_WHILE_RELAYED = 15.0, 60.0
-<<<<<<< HEAD
-OCCUPIED = 15.0  # seconds for which no other node is looked for where one has answered
-MAX_OCCUPIED = 1024  # targets of which that is known
-=======
 # And so many for each node with a relayed link: together they must not use up the dial budget of
 # the source that vouches for all of them.
 PAUSE_PER_RELAYED = 4.0
->>>>>>> b99bfd7 (docs: relayed links; members that abuse streams are refused or harm only themselves; many relayed nodes do not use up the dial budget)
+OCCUPIED = 15.0  # seconds for which no other node is looked for where one has answered
+MAX_OCCUPIED = 1024  # targets of which that is known
 
 
 class DiscoveredNodes:
@@ -62,11 +59,8 @@ class DiscoveredNodes:
         self._sources = sources
         self._progressed = progressed
         self._dialers: dict[str, PeerFactory] = {}
-<<<<<<< HEAD
         self._answered: dict[Target, tuple[float, NodeRecord]] = {}  # when, and who
-=======
         self._relayed: set[str] = set()  # ids of nodes that have relayed links
->>>>>>> b99bfd7 (docs: relayed links; members that abuse streams are refused or harm only themselves; many relayed nodes do not use up the dial budget)
         self._limit = DialLimit(
             MAX_ALL_DIALS,
             draw,

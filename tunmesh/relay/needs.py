@@ -1,7 +1,6 @@
 """Which nodes are to be dialed through relays, and when.
 
-    wanted ──┬── not dialed for long: many others are ahead ────────┐
-             ├── lost its direct link: soon ────────────────────────┤
+    wanted ──┬── lost its direct link: soon ────────────────────────┐
              ├── its address does not answer: after PATIENCE ───────┤
              ├── it answers, and is no link for a while: later ─────┼──> due ──> tried
              └── a dial has failed: at once ────────────────────────┘      ^       │
@@ -23,7 +22,6 @@ from dataclasses import dataclass
 PATIENCE = 0.5  # seconds for an address to answer
 HANDSHAKE = 2.0  # seconds that a node which has answered may take for the handshake
 LOST = 0.2  # seconds after a lost link: news that the node itself is gone may come
-UNTRIED = 10.0  # seconds until the first dial of its address begins: it may have to wait
 HEAD_START = 1.0  # seconds
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts
 MAX_UNDER_WAY = 16  # nodes at a time
@@ -34,7 +32,7 @@ class _Need:
     """A node that is wanted and not linked."""
 
     behind: float  # HEAD_START if the other node is to go first
-    due: float
+    due: float = math.inf
     pause: float = FIRST_PAUSE
     is_under_way: bool = False
     not_before: float = -math.inf  # after an attempt in vain
@@ -64,10 +62,7 @@ class Needs:
 
     def wanted(self, node_id: str, is_smaller: bool, now: float) -> None:
         """This node is dialed directly from now on. `is_smaller`: its id is larger than ours."""
-        need = self._needs.get(node_id)
-        if need is None:
-            behind = 0.0 if is_smaller else HEAD_START
-            need = self._needs[node_id] = _Need(behind, now + UNTRIED + behind)
+        need = self._needs.setdefault(node_id, _Need(0.0 if is_smaller else HEAD_START))
         if node_id in self._lost:
             self._lost.discard(node_id)
             self._advance(need, now + LOST + need.behind)
