@@ -102,14 +102,18 @@ class SuspicionTests(SynchronousTestCase):
         self.assertIsNone(story.suspicion.since)
 
     def test_kernel(self) -> None:
-        """An acknowledgement by the peer's kernel gives it two more seconds from then on."""
+        """An acknowledgement by the peer's kernel answers all that was sent until then: it is
+        waited for again when more goes out."""
         story = Story()
         story.until(103.0, sends=True, hears=False)
         story.steps.clear()
-        story.suspicion.came_at(story.now)
-        acknowledged = story.now
+        story.suspicion.trust()
+        story.until(120.0, sends=False, hears=False)
+        self.assertEqual(story.steps, [])
+        sent = story.now
         story.until(200.0, sends=True, hears=False)
-        self.assertGreaterEqual(story.steps[0][0] - acknowledged, QUIET)
+        self.assertGreaterEqual(story.steps[0][0] - sent, QUIET)
+        self.assertLess(story.now - sent, 4.0)
 
     def test_another_reason(self) -> None:
         """With another reason to doubt it the peer is asked at once, once."""

@@ -105,6 +105,15 @@ class KernelTests(SynchronousTestCase):
             self.mesh.network.heal()
             self.mesh.advance(1)
 
+    def test_single_packet(self) -> None:
+        """A packet that is acknowledged, and answered by nobody, costs not even a ping."""
+        [before] = self.a.status.peers
+        self.kernel_says(TcpMeasures(heard_ago=0.5))
+        self.mesh.send(self.a, self.b)
+        self.mesh.advance(4.5)
+        [after] = self.a.status.peers
+        self.assertLessEqual(after.pings - before.pings, 1)  # of the keepalive
+
     def test_cut(self) -> None:
         """One whose machine acknowledges nothing is."""
         self.kernel_says(TcpMeasures(unacknowledged=1, heard_ago=60.0))

@@ -59,15 +59,11 @@ class Suspicion:
         if came:
             self.trust()
         elif went_out and self.since is None:
-            self.came_at(before)
+            self.since, self.due, self._pings = before, before + QUIET, 0
         return now >= self.due
 
-    def came_at(self, when: float) -> None:
-        """The peer was there then, and packets go out."""
-        self.since, self.due, self._pings = when, when + QUIET, 0
-
     def trust(self) -> None:
-        """Nothing is known against the peer."""
+        """The peer is there, by whatever sign: only what goes out from now on is waited for."""
         self.since, self.due, self._pings = None, inf, 0
 
     def suspect(self, now: float) -> None:

@@ -124,13 +124,13 @@ class Noticing:
         """Nothing came of this link for too long."""
         since, ago = suspicion.since or now, measures.heard_ago
         if ago is not None and now - ago > since:
-            suspicion.came_at(now - ago)  # the kernel of the other end is there
+            suspicion.trust()  # the kernel of the other end is there
             return
         match suspicion.next(now, link.round_trip):
             case Step.PING:
                 link.pinger.ping()
             case Step.GIVE_UP if ago is not None and not measures.unacknowledged:
-                suspicion.came_at(now)  # it has acknowledged all, and lets nothing more be sent
+                suspicion.trust()  # it has acknowledged all, and lets nothing more be sent
             case Step.GIVE_UP:
                 self._connector.goes_well(link)
                 why = f"nothing came back for {now - since:.1f} s, not even to two pings"
