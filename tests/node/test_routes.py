@@ -8,7 +8,7 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.addresses import Network
-from tunmesh.cli import views
+from tunmesh.cli import views, waiting
 from tunmesh.dataplane.gateways import Accepted
 from tunmesh.observe import status_json
 from tunmesh.observe.problems import problems
@@ -172,6 +172,16 @@ class Shown(RouteCase):
         self.assertIn("no linked node leads to 192.168.5.0/24 (networking/accept_routes)", said)
         rows = [line for line in views.routes(self.tree(client)) if "nobody" in line]
         self.assertEqual(len(rows), 1)
+
+    def test_waiting(self) -> None:
+        """`tunmesh wait --for ADDRESS` waits for a gateway to it, too."""
+        mesh, (client, gateway) = self.mesh("gateway")
+        self.assertEqual(waiting._lacks_route(HOST, self.tree(client)), "")
+        self.assertEqual(waiting._lacks_route(gateway.address, self.tree(client)), "")
+        gateway.leave()
+        mesh.advance(1)
+        lacks = waiting._lacks_route(HOST, self.tree(client))
+        self.assertEqual(lacks, "no route to 192.168.5.9")
 
     def test_gateway(self) -> None:
         """A gateway says what it leads to."""

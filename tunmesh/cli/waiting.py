@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,9 @@ def _lacks_peers(wanted: int, tree: Json) -> str:
 
 def _lacks_route(address: str, tree: Json) -> str:
     is_routed = any(address in peer["routed"] for peer in tree["peers"])
-    return "" if is_routed else f"no route to {address}"
+    reached = [each for one in tree["routes"]["accepted"] for each in one["gateways"]]
+    is_behind = any(ip_address(address) in ip_network(each["network"]) for each in reached)
+    return "" if is_routed or is_behind else f"no route to {address}"
 
 
 _for = partial(
