@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import shutil
 import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -193,9 +195,9 @@ class PutBack(HelperCase):
         (ip_network("198.18.0.0/24"),),
     )
 
-    def everything(self) -> dict[str, object]:
+    def everything(self, pod: Namespace | None = None) -> dict[str, object]:
         """All that a start sets of the device."""
-        with self.pod, IPRoute() as ip:
+        with pod or self.pod, IPRoute() as ip:
             index = socket.if_nametoindex("tun1")
             (link,) = ip.get_links(index)
             found: dict[str, object] = {
@@ -279,6 +281,34 @@ class PutBack(HelperCase):
         self.assertEqual((now["MTU"], now["queue"]), (1280, 2000))
         self.assertEqual(dict(now["segments"])["fd77::/48"], 1280 - 60)  # type: ignore[call-overload]
         self.assertEqual(self.send(wire.Request(wire.LINK, None, 1279).encode())[0], errno.EPERM)
+
+    def test_as_after_a_start(self) -> None:
+        """Whichever addresses come and go, in the end the device is as a start would make it."""
+        draw = random.Random(16)
+        subnets = (
+            *("10.77.3.{}/24", "10.77.4.{}/16", "10.77.5.{}/32", "10.77.6.{}/30"),
+            *("fd77:0:0:3::{}/64", "fd77:0:0:4::{}/48", "fd77:0:0:5::{}/128"),
+        )
+        pool = [ip_interface(each.format(n)) for each in subnets for n in (1, 2)]
+        held = list(self.own)
+        for _ in range(40):
+            own = draw.choice([*pool, *self.own])
+            of_family = [each for each in held if each.version == own.version]
+            what = TAKE_OFF if own in held else PUT
+            if what == TAKE_OFF and len(of_family) == 1:
+                continue
+            self.assertEqual(self.send(wire.Request(what, own).encode()), (0, ""), own)
+            held = [each for each in held if each != own] + [own] * (what == PUT)
+        with Namespace.create() as pod:
+            netns.loopback_up()
+            self.addCleanup(os.close, open_tun("tun1"))
+            overlays = [
+                replace(each, addresses=tuple(a for a in held if a.version == each.network.version))
+                for each in self.overlays[:2]
+            ]
+            configure("tun1", [*overlays, self.overlays[2]], 1400, 700)
+        self.addCleanup(pod.close)
+        self.assertEqual(self.everything(), self.everything(pod))
 
     def test_exchange(self) -> None:
         """A static address is exchanged for another one; packets leave from the new one."""

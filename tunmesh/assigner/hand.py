@@ -79,14 +79,22 @@ class Hand:
             if family.has_link_local:
                 local = link_local_of(own)
                 self._change(changes.put_address(self._next(), index, local, broadcast=False))
+        last, subnets = network.broadcast_address, [own.network for own in held]
+        if held and family.broadcast:
+            # One that the kernel makes with an address is better: it goes with the address.
+            if last in [subnet.broadcast_address for subnet in subnets]:
+                self._remove(changes.take_off_broadcast(self._next(), index, last))
+            else:
+                self._change(changes.put_broadcast(self._next(), index, last, held[0].ip))
+        if family.is_automatic or not held:
+            self._change(changes.put_route(self._next(), index, network, self._mtu))
+        elif network in subnets:
+            self._remove(changes.take_off_route(self._next(), index, network))
+        else:
+            source = held[0].ip
+            self._change(changes.put_route(self._next(), index, network, self._mtu, source))
         for own in firsts(held):
             self._change(changes.put_subnet(self._next(), index, own, self._mtu))
-        last = network.broadcast_address
-        if held and family.broadcast and last not in [o.network.broadcast_address for o in held]:
-            self._change(changes.put_broadcast(self._next(), index, last, held[0].ip))
-        if family.is_automatic or network not in [own.network for own in held]:
-            source = None if family.is_automatic or not held else held[0].ip
-            self._change(changes.put_route(self._next(), index, network, self._mtu, source))
         for own in held:
             self._await_usable(own)
 
@@ -139,6 +147,12 @@ class Hand:
     def _next(self) -> int:
         self._sequence += 1
         return self._sequence
+
+    def _remove(self, message: bytes) -> None:
+        """Let something not be there, which may be so already."""
+        code = changes.errno_of(self._ask(message))
+        if code not in (0, errno.ESRCH):
+            raise OSError(code, os.strerror(code))
 
     def _change(self, message: bytes) -> None:
         if code := changes.errno_of(self._ask(message)):

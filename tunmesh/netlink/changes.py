@@ -53,7 +53,8 @@ SEGMENT = {version: 1500 - 28 - 36 - 10 - headers for version, headers in _HEADE
 PIECE = 65_507 // (1500 - 28) * (SEGMENT[4] - 12) + 321
 IPV6_ROUTE_NEWS = 0x400  # RTMGRP_IPV6_ROUTE
 
-_SET_LINK, _ASK_LINK, _DELETE_ADDRESS = 16, 18, 21  # RTM_NEWLINK, RTM_GETLINK, RTM_DELADDR
+# RTM_NEWLINK, RTM_GETLINK, RTM_DELADDR, RTM_DELROUTE
+_SET_LINK, _ASK_LINK, _DELETE_ADDRESS, _DELETE_ROUTE = 16, 18, 21, 25
 _ACKNOWLEDGE, _REPLACE, _CREATE = 0x4, 0x100, 0x400
 _PUT = _ACKNOWLEDGE | _CREATE | _REPLACE
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
@@ -156,6 +157,27 @@ def put_broadcast(sequence: int, index: int, destination: Address, source: Addre
         + attribute(_RTA_INTERFACE, _U32.pack(index))
         + attribute(_RTA_SOURCE, source.packed),
     )
+
+
+def take_off_route(sequence: int, index: int, network: Network) -> bytes:
+    """Take the route of `put_route` off the interface, and leave the kernel's own."""
+    place = (IPV4 if network.version == 4 else IPV6, network.prefixlen, _MAIN)
+    return _delete(sequence, index, place, _UNICAST, network.network_address)
+
+
+def take_off_broadcast(sequence: int, index: int, destination: Address) -> bytes:
+    """Take the route of `put_broadcast` off the interface, and leave the kernel's own."""
+    return _delete(sequence, index, (IPV4, 32, _LOCAL_TABLE), _BROADCAST, destination)
+
+
+def _delete(
+    sequence: int, index: int, place: tuple[int, int, int], kind: int, destination: Address
+) -> bytes:
+    family, prefix, table = place
+    header = ROUTE.pack(family, prefix, 0, 0, table, _STATIC, _LINK, kind, 0)
+    found_by = attribute(_RTA_DESTINATION, destination.packed)
+    found_by += attribute(_RTA_INTERFACE, _U32.pack(index))
+    return message(_DELETE_ROUTE, _ACKNOWLEDGE, sequence, header + found_by)
 
 
 def is_local(answer: bytes) -> bool:
