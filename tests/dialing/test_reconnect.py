@@ -359,6 +359,23 @@ class TargetTests(unittest.TestCase):
         self.assertTrue(caller.dialer.exhausted)
 
 
+class RoutedTests(unittest.SynchronousTestCase):
+    """What is outside the networks that are reached through gateways."""
+
+    def test_why_not(self) -> None:
+        """Addresses in them are not dialed, except where this machine has a route of its own."""
+        rule = Outside(
+            [ip_network("10.77.0.0/16")],
+            [ip_network("192.168.0.0/16"), ip_network("fd5e::/64")],
+            [ip_network("192.168.7.0/24")],
+        )
+        for host in ("192.168.5.9", "::ffff:192.168.5.9", "fd5e::9"):
+            self.assertIn("reached through the mesh (accept_routes)", rule.why_not(host))
+        for host in ("192.168.7.9", "192.0.2.1", "2001:db8::1", "node.example"):
+            self.assertEqual(rule.why_not(host), "")
+        self.assertIn("inside the mesh", rule.why_not("10.77.0.1"))
+
+
 class OutsideTests(unittest.TestCase):
     """Addresses inside the mesh are never tried, whatever name resolves to them."""
 

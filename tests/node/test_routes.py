@@ -139,6 +139,38 @@ class HostileMembers(RouteCase):
         self.assertEqual(gateway.logged("routes_not_used"), [])
 
 
+class Underlay(RouteCase):
+    """Links do not run through the mesh that they carry."""
+
+    UNDERLAY = ip_network("192.0.2.0/24")  # where all hosts are: tunmesh.testing.mesh
+
+    def mesh_over(self, *, has_own_route: bool) -> tuple[Mesh, Member, Member]:
+        """A node that accepts the network that the other one is in."""
+        mesh = Mesh()
+        gateway = mesh.add("gateway", advertise=(self.UNDERLAY,))
+        allowed = (self.UNDERLAY,) if has_own_route else ()
+        accepted = (Accepted(self.UNDERLAY),)
+        client = mesh.add("client", accept_routes=accepted, allow_overlap=allowed)
+        mesh.advance(10)
+        return mesh, gateway, client
+
+    def test_no_link(self) -> None:
+        """A peer in an accepted network is not dialed, nor taken when it dials, and the log says
+        why."""
+        _, gateway, client = self.mesh_over(has_own_route=False)
+        self.assertEqual(client.linked_with, [])
+        self.assertEqual(gateway.linked_with, [])
+        said = " ".join(map(formatEvent, client.events))
+        self.assertIn("192.0.2.0/24, which is reached through the mesh (accept_routes)", said)
+        self.assertIn("a link cannot run through the mesh", said)
+
+    def test_own_route(self) -> None:
+        """It is if this machine has a route of its own to it, as the config says."""
+        mesh, gateway, client = self.mesh_over(has_own_route=True)
+        self.assertEqual(client.linked_with, ["gateway"])
+        self.assertTrue(mesh.send(client, gateway))
+
+
 class Shown(RouteCase):
     def tree(self, member: Member) -> status_json.Json:
         return status_json.report(member.status, History(), 0.0)

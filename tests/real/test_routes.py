@@ -16,16 +16,19 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 from pyroute2 import IPRoute
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import ClientFactory, DatagramProtocol, Factory
 from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.threads import deferToThread
 
 from tests.dataplane.test_tun import Digest, Upload
 from tests.real.test_mesh import IPV4, IPV6, MEGABYTE, PATIENCE, MeshCase
 from tests.support import netns
 from tests.support.realnode import RealNode, reactor
+from tunmesh.cli.client import Client
 from tunmesh.host.namespaces import Namespace
 from tunmesh.localmesh.pinger import Pinger
 
@@ -150,6 +153,18 @@ class OneGatewayTests(SiteCase):
             own = self.address(1, family)
             self.assertEqual(await self.sends(client, self.site, host), own)
             self.assertEqual(await self.sends(self.site, client, own), host)
+
+    async def test_explained(self) -> None:
+        """The gateway knows where its kernel forwards a packet to; when forwarding is switched off,
+        it says so."""
+        self.know_the_mesh()
+        await self.ground.linked(2)
+        given = urlencode({"source": self.address(1), "destination": HOST})
+        client = Client(self.ground.directory / self.ground.plans[1].socket)
+        for value, said in (("1", "forwards it to lan"), ("0", "does not forward it")):
+            self.forward(2, value)
+            tree = await deferToThread(client.get, f"/v1/explain?{given}")
+            self.assertIn(said, str(tree))
 
     async def test_with_translation(self) -> None:
         """Hosts that do not know the mesh see the gateway's address."""
