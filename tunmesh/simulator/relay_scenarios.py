@@ -45,9 +45,10 @@ RELAY = (
         (
             *(Start(), Whole(15), Block(0.3), Direct(30), Whole(30), Stop(0.2, "crash"), Whole(20)),
             *(Exchange(3), Stop(0.2, "leave"), Whole(20), Stop(0.2, "vanish"), Whole(30)),
-            *(Exchange(3), Add(0.3), Whole(300)),
+            Exchange(3),
         ),
         Limits(60, 500, 2500),
+        least=6,
         relay=True,
     ),
     Scenario(
