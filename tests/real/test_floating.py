@@ -20,7 +20,9 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, c
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
+from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
+from twisted.trial import unittest
 
 from tests.real.test_mesh import MeshCase
 from tests.real.test_names import need
@@ -31,6 +33,13 @@ from tunmesh.localmesh.underlay import CABLE
 VIP, VIP6 = "10.77.0.100", "fd77::100"
 PORT = 7000
 AGAIN = 0.02  # seconds between two attempts of a client
+_AGENT = Path("/usr/lib/ocf/resource.d/heartbeat/anything")
+_HOLD = """#!/bin/sh
+trap 'tunmesh address release "$1"; exit 0' TERM INT
+tunmesh address claim "$1" --wait 10 || [ $? = 2 ] || exit 1
+while tunmesh address claim "$1" >/dev/null; do sleep 5 & wait $!; done
+exit 1
+"""
 _TUNMESH = str(Path(sys.executable).with_name("tunmesh"))
 _KEEPALIVED = """
 global_defs {{
@@ -275,6 +284,17 @@ class Claims(FloatingCase):
         for node in nodes:
             self.assertFalse(node.all_logged("device_changed"))
 
+    async def test_put_back(self) -> None:
+        """What others take from the tun is put back with the rest."""
+        nodes = await self.begin()
+        before = self.on_device(2)
+        await self.run_command(2, "claim", VIP, "--wait", "10")
+        with self.ground.namespace(2), IPRoute() as ip:
+            ip.flush_addr(index=socket.if_nametoindex(TUN))
+        await nodes[1].logged("restored")
+        self.assertEqual(self.on_device(2), before | {VIP})
+        await self.reached("node2")
+
     async def test_refused(self) -> None:
         """Nothing but what is in networking/floating can be claimed, and the node says so."""
         await self.ground.linked(2)
@@ -426,3 +446,44 @@ class Elected(FloatingCase):
         self.assertEqual([each["state"] for each in tree["node"]["floating"]], ["waiting"])
         await self.run_command(2, "release", VIP)
         self.measured("keepalived is killed, the address is released", await self.reached("node3"))
+
+
+class Resources(FloatingCase):
+    """The agent of Pacemaker that runs a program, with the script of docs/floating.md."""
+
+    async def agent(self, number: int, action: str) -> int:
+        """The exit code of the agent."""
+        directory = self.ground.directory
+        path = directory / self.ground.plans[number - 1].socket
+        script = directory / f"hold-address{number}"
+        script.write_text(_HOLD.replace("tunmesh", f"TUNMESH_SOCKET={path} {_TUNMESH}"))
+        script.chmod(0o755)
+        environ = {
+            "PATH": os.environ["PATH"],
+            "OCF_ROOT": "/usr/lib/ocf",
+            "OCF_RESOURCE_INSTANCE": f"address{number}",
+            "OCF_RESKEY_binfile": str(script),
+            "OCF_RESKEY_cmdline_options": VIP,
+            "OCF_RESKEY_pidfile": f"{directory}/resource{number}.pid",
+            "OCF_RESKEY_logfile": f"{directory}/resource{number}.log",
+        }
+        with self.ground.namespace(number):
+            running = getProcessOutputAndValue(str(_AGENT), [action], environ, reactor=reactor)
+        _, _, code = await running
+        return int(code)
+
+    async def test_started_and_stopped(self) -> None:
+        """The address is there as long as the resource is started, and moves with it."""
+        if not _AGENT.exists():
+            raise unittest.SkipTest("resource-agents (ocf:heartbeat:anything) is not installed")
+        await self.begin()
+        self.assertEqual(await self.agent(2, "monitor"), 7, "not running")
+        self.assertEqual(await self.agent(2, "start"), 0)
+        self.measured("a resource starts", await self.reached("node2"))
+        self.assertEqual(await self.agent(2, "monitor"), 0)
+        self.assertEqual(await self.agent(3, "start"), 0)
+        self.assertEqual(await self.who(), "node2")
+        self.assertEqual(await self.agent(2, "stop"), 0)
+        self.measured("a resource stops, another one waits", await self.reached("node3"))
+        self.assertEqual(await self.agent(3, "stop"), 0)
+        await self.is_off(3)

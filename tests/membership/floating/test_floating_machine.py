@@ -28,11 +28,10 @@ from hypothesis.stateful import (
 from twisted.trial import unittest
 
 from tunmesh.addresses import Address
-from tunmesh.membership.acquisition import standing
 from tunmesh.membership.agreement import View, judge
 from tunmesh.membership.claims import Claims
 from tunmesh.membership.commands import Command, Refuse, Route, Unroute
-from tunmesh.membership.floating.holding import Facts, Holding, next_number
+from tunmesh.membership.floating.holding import Facts, Holding, next_number, standing_of
 from tunmesh.membership.me import Me
 from tunmesh.membership.precedence import takes_precedence
 from tunmesh.wire.gossip import Refusal
@@ -106,7 +105,8 @@ class Life:
     def link_up(self, other: Life, shown: NodeRecord, told: NodeRecord) -> None:
         was_first = takes_precedence(shown, told)
         view = View.of(self.me.record, shown)
-        self.peers[other.id] = Linked(shown, view, shown.name, self.world.now, was_first)
+        source = f"source {shown.started % 3}"  # which some share
+        self.peers[other.id] = Linked(shown, view, source, self.world.now, was_first)
         self.run(self.claims.linked(shown, other.id, was_first))
         if self.holding is not None:
             self.ping(other.id)
@@ -184,7 +184,7 @@ class Life:
         if self.holding is None:
             return
         holding = self.holding
-        found = standing(self.me.record, VIP, tuple(self.peers.values()), (), holding.since)
+        found = standing_of(self.me.record, VIP, tuple(self.peers.values()), ())
         facts = Facts(self.world.now, True, self.claims.is_next(VIP), not self.awaited, found)
         if holding.update(facts) is not None:
             self.say()

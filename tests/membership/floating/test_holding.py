@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from tests.membership.test_roster import ALICE, BOB
+from tests.membership.floating.test_floating_machine import Linked
+from tests.membership.test_roster import ALICE, BOB, CAROL, node
 from tunmesh.membership.acquisition import LOST_WAIT, Standing
+from tunmesh.membership.agreement import View
 from tunmesh.membership.floating.holding import (
     JOIN_WAIT,
     PATIENCE,
@@ -17,8 +21,11 @@ from tunmesh.membership.floating.holding import (
     Holding,
     State,
     next_number,
+    standing_of,
 )
+from tunmesh.membership.precedence import takes_precedence
 from tunmesh.wire.floating import FloatingClaim
+from tunmesh.wire.records import NodeRecord
 from tunmesh.wire.sizes import MAX_NUMBER
 
 VIP = ip_address("10.0.0.100")
@@ -123,6 +130,44 @@ class HeldTests(Case):
         self.assertEqual(self.holding.claim, FloatingClaim(VIP, 3, False))
         self.assertIsNone(self.look(60.0))
         self.assertIs(self.look(61.0, is_next=True, standing=AGREED), Change.HELD)
+
+
+class VoteTests(unittest.SynchronousTestCase):
+    """Which of two holders gives way."""
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=12),
+        st.tuples(st.integers(0, 5), st.integers(0, 5)),
+        st.booleans(),
+    )
+    def test_exactly_one(
+        self, voters: list[tuple[int, bool]], own: tuple[int, int], is_settled: bool
+    ) -> None:
+        """Whatever sources the others come from, and whichever of the two they route it to."""
+        held = (FloatingClaim(VIP, 1, True),)
+        one = replace(BOB, floating=held, settled=is_settled)
+        other = replace(CAROL, floating=held)
+        lost = []
+        for me, rival, mine in ((one, other, True), (other, one, False)):
+            peers = [self.peer(me, rival, own[mine], takes_precedence(rival, me))]
+            for number, (source, is_for_one) in enumerate(voters, 100):
+                record = node(number, f"n{number}", f"10.0.0.{number}/24")
+                refuses = () if is_for_one == mine else (str(VIP),)
+                peers.append(self.peer(me, record, source, False, refuses))
+            lost.append(standing_of(me, VIP, peers, ()).is_lost)
+        self.assertEqual(sorted(lost), [False, True])
+
+    def peer(
+        self,
+        me: NodeRecord,
+        record: NodeRecord,
+        source: int,
+        was_first: bool,
+        refuses: tuple[str, ...] = (),
+    ) -> Linked:
+        view = View.of(me, record)
+        return Linked(record, view, f"source {source}", 0.0, was_first, refuses, "another")
 
 
 class NumberTests(unittest.SynchronousTestCase):

@@ -26,21 +26,28 @@ single member cannot keep the address from it for ever.
 A node that is not in its mesh yet waits until it is, or for JOIN_WAIT. One that has lost all links
 goes on: of a pair of which one is dead, the other one has to take over.
 
-**Lost** is an address that is held only if the mesh is against it for LOST_WAIT, as for one that a
-node has chosen itself (membership.acquisition): when two halves of the mesh meet again, in each of
-which a node held it, one of the two gives way, and waits.
+**Lost** is an address that is held only if the mesh is against it for LOST_WAIT: when two halves of
+the mesh meet again, in each of which a node held it, one of the two gives way, and waits. More
+votes (membership.agreement) decide, and of two halves with as many the claimant that takes
+precedence. So of two holders whom the same nodes see exactly one gives way. That is why it is
+simpler than for an address that a node has chosen itself (membership.acquisition): who comes from
+the source of the other claimant has a vote, and nobody is asked in particular who can know which
+of the two was first. Two hosts with many nodes each, which were cut off from each other, would both
+find themselves right.
 
 The machine does no I/O and reads no clock. Time is in seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tunmesh.addresses import Address
-from tunmesh.membership.acquisition import LOST_WAIT, Standing
+from tunmesh.membership.acquisition import LOST_WAIT, Standing, standing
+from tunmesh.membership.agreement import Peer, Voters
+from tunmesh.membership.precedence import takes_precedence
 from tunmesh.wire.floating import FloatingClaim
 from tunmesh.wire.records import NodeRecord
 from tunmesh.wire.sizes import MAX_NUMBER
@@ -143,6 +150,27 @@ class Holding:
         self.state, self.since = state, now
         self._opposed = None
         return change
+
+
+def standing_of(
+    me: NodeRecord, address: Address, peers: Sequence[Peer], unlinked: Iterable[NodeRecord]
+) -> Standing:
+    """How the peers stand to a floating address that this node claims. `unlinked`: the other nodes
+    that they are linked with."""
+    text, heard = str(address), tuple(unlinked)
+    rivals = [peer for peer in peers if text in peer.view.claims]
+    found = standing(me, address, peers, heard)
+    others = [peer for peer in peers if peer not in rivals]
+    against = [peer for peer in others if text in peer.view.held_elsewhere(peer.refuses)]
+    voters = Voters(others)
+    votes = voters.votes(against)
+    in_favour = voters.votes([peer for peer in others if peer not in against])
+    if votes != in_favour:
+        return replace(found, is_lost=votes > in_favour)
+    is_lost = any(peer.was_first for peer in rivals)
+    if votes:
+        is_lost |= any(address in each.held and takes_precedence(each, me) for each in heard)
+    return replace(found, is_lost=is_lost)
 
 
 def next_number(address: Address, records: Iterable[NodeRecord]) -> int:

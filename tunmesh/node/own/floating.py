@@ -22,8 +22,15 @@ from twisted.python.failure import Failure
 from tunmesh.addresses import Address, Interface, is_host
 from tunmesh.logs import bugs
 from tunmesh.logs.journal import Journal
-from tunmesh.membership.acquisition import Standing, standing
-from tunmesh.membership.floating.holding import Change, Facts, Holding, State, next_number
+from tunmesh.membership.acquisition import Standing
+from tunmesh.membership.floating.holding import (
+    Change,
+    Facts,
+    Holding,
+    State,
+    next_number,
+    standing_of,
+)
 from tunmesh.node.parts import Parts
 from tunmesh.node.peers import LinkedNode
 from tunmesh.rate_limit import TokenBucket
@@ -152,7 +159,7 @@ class OwnFloating:
         peers = tuple(parts.peers)
         if any(str(address) in (*peer.refuses, *peer.view.claims) for peer in peers):
             unlinked = parts.roster.hearsay.unlinked()
-            found = standing(parts.me.record, address, peers, unlinked, claim.holding.since)
+            found = standing_of(parts.me.record, address, peers, unlinked)
         else:
             found = Standing()
         return Facts(
