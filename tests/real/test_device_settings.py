@@ -18,7 +18,6 @@ from tests.support.control import command
 from tests.support.realnode import TUN, RealNode, reactor
 from tunmesh.localmesh.pinger import Pinger
 
-# A TCP segment in these tests is one that a node asks others for (netlink.changes).
 NETWORK = {"network_cidr": "10.77.0.0/16"}
 
 

@@ -1,6 +1,6 @@
 """The tun of this node while it runs: what others take from it is put back, and what a reload says
-about it is done. Both need an Assigner; without one, complaints say which command helps, and a
-reload that a restart is needed.
+about it is done. Both need an Assigner. Without one the complaints name the commands that help, and
+the log says that changed keys need a restart.
 
     watch ── findings ──> put back: BURST times at once, then every 1/RATE seconds ──> restored
     reload ── DeviceSettings ──> MTU and txqueuelen; the addresses that came are put on the tun,
@@ -39,7 +39,7 @@ class OwnDevice:
         self._addresses = addresses
         self._changed = changed
         self._story = _Story(parts.journal, parts.host.tun.name)
-        self._is = self._wanted = parts.settings.reloadable.device
+        self._current = self._wanted = parts.settings.reloadable.device
         self._is_busy = self._is_due = False
         self._bucket = TokenBucket(BURST, RATE, parts.now)
         self._restored = 0
@@ -63,8 +63,8 @@ class OwnDevice:
             parts.host.tun.name,
             tuple(map(str, parts.settings.routed)),
             parts.host.watch.found.all,
-            self._is.mtu,
-            self._is.queue,
+            self._current.mtu,
+            self._current.queue,
             parts.host.assigner is not None,
             self._restored,
         )
@@ -82,14 +82,14 @@ class OwnDevice:
         self._is_busy = False
 
     async def _do(self, assigner: Assigner) -> None:
-        if self._wanted != self._is:
+        if self._wanted != self._current:
             await self._become(assigner, self._wanted)
         await self._put_back(assigner)
 
     # --- what a reload says ---
 
     async def _become(self, assigner: Assigner, wanted: DeviceSettings) -> None:
-        before = self._is
+        before = self._current
         if (wanted.mtu, wanted.queue) != (before.mtu, before.queue):
             watch = self._parts.host.watch
             watch.expect_mtu(ANY_MTU)  # it may see the new one before the helper has answered
@@ -106,7 +106,7 @@ class OwnDevice:
             self._addresses.use_static(wanted.addresses)
         for address in _left_out(before, wanted):
             await assigner.take_off(address)
-        self._is = wanted
+        self._current = wanted
         self._changed()
 
     # --- what others took ---
