@@ -157,6 +157,33 @@ class RelayTests(RelayCase):
         mesh.until(mesh.is_complete, 30)
         self.assertEqual((via(b), carried(a)), ({"c": "d"}, 0))
 
+    def test_reloaded(self) -> None:
+        """A node that is told not to carry any more ends what it carries; told to carry again, it
+        does."""
+        mesh, (a, b, c) = self.start("abc", "bc")
+        mesh.until(mesh.is_complete)
+        a.reload(relay=False)
+        mesh.until(lambda: b.linked_with == ["a"] == c.linked_with, 0.1)
+        mesh.advance(30)
+        self.assertEqual((b.linked_with, carried(a)), (["a"], 0))
+        self.assertGreater(a.status.carried.refused, 0)
+        a.reload(relay=True)
+        c.crash()
+        mesh.advance(1)
+        c.start()
+        mesh.until(mesh.is_complete, 10)
+        self.assertEqual(via(b), {"c": "a"})
+
+    def test_carrier_leaves(self) -> None:
+        """A carrier that leaves is replaced by another one within a second."""
+        mesh, (a, b, c, d) = self.start("abcd", "bc")
+        mesh.until(mesh.is_complete)
+        [relay] = via(b).values()
+        {"a": a, "d": d}[relay].leave()
+        mesh.until(lambda: "c" not in b.linked_with, 1)
+        self.assertLess(mesh.until(lambda: "c" in b.linked_with and "b" in c.linked_with), SOON)
+        self.assertNotEqual(list(via(b).values()), [relay])
+
     def test_one_hop(self) -> None:
         """In a chain, nodes that share no neighbour stay apart: no relayed link carries another
         one."""

@@ -151,7 +151,8 @@ class Connector:
         """The link is of use, and whoever wanted it has stopped dialing. A dialer that was not
         stopped was meant for another node than the one that answered."""
         self._handshakes.end(link)
-        link.transport.share(self._quotas.of(link.source))
+        if not link.via:  # else its bytes are charged where the link of its carrier is read
+            link.transport.share(self._quotas.of(link.source))
         dialer = self._links[link]
         self._links[link] = None
         if dialer is not None and dialer.continueTrying:
