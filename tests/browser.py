@@ -255,6 +255,30 @@ class PageInABrowser(Looking):
 
             await self.inside(sees)
 
+    async def test_groups(self) -> None:
+        """Which multicast groups who is in, while programs join and leave, with and without
+        JavaScript."""
+        self.ground = Ground(self, 2)
+        for number in (1, 2):
+            self.ground.change(number, networking__ipv4__enable_multicast=True)
+        await self.ground.linked(2)
+        for javascript in (True, False):
+            browser = await self.browser(javascript=javascript)
+
+            def sees(browser: Browser = browser) -> None:
+                browser.open()
+                browser.until(lambda: not browser.one("#multicast tbody"))
+                with self.ground.namespace(2):
+                    member = socket.socket(type=socket.SOCK_DGRAM)
+                with member:
+                    group = socket.inet_aton("239.1.2.3") + socket.inet_aton("10.77.0.2")
+                    member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+                    browser.until(lambda: "node2" in browser.one("#multicast tbody"))
+                browser.until(lambda: "node2" not in browser.one("#multicast tbody"))
+                self.assertEqual(browser.complaints(), [])
+
+            await self.inside(sees)
+
     async def test_without_javascript(self) -> None:
         """There is a table of the peers and no picture, and it is fresh a few seconds later."""
         await self.mesh(2)

@@ -26,6 +26,7 @@ from tunmesh.api.page import resource
 from tunmesh.errors import OperatorError
 from tunmesh.logs.observers import RecentEvents
 from tunmesh.observe.samples import History
+from tunmesh.status.multicast import GroupStatus, MulticastStatus
 from tunmesh.status.peers import DialStatus, KnownNode
 
 EPOCH = 1_795_644_500.0
@@ -179,6 +180,16 @@ class Shown(Case):
             "linked with bravo",
         ):
             self.assertIn(part, text)
+
+    def test_groups(self) -> None:
+        """Who is in which multicast group; without any there is no table."""
+        self.assertIn('id="multicast" hidden', self.html())
+        nodes = (("bravo", "all"), ("charlie", "10.77.1.2"))
+        groups = (GroupStatus("239.1.2.3", "all", nodes),)
+        carried = MulticastStatus((4,), groups, 3, 5, 0, left_out=False)
+        self.status = replace(self.status, multicast=carried)
+        self.assertIn("239.1.2.3 this node, bravo, charlie (from 10.77.1.2)", self.text())
+        self.assertNotIn('id="multicast" hidden', self.html())
 
     def test_problems(self) -> None:
         """Problems are at the top, in words."""

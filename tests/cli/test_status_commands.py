@@ -18,6 +18,7 @@ from tests.support.control import CLAIMED, EPOCH, HELD, FakeNode, command
 from tunmesh.cli import views
 from tunmesh.cli.main import main
 from tunmesh.status.health import Check, UrlReports
+from tunmesh.status.multicast import GroupStatus, MulticastStatus
 from tunmesh.status.node import DeviceStatus
 from tunmesh.status.peers import LEADS_BACK, DialStatus, LostNode, UdpStatus
 
@@ -296,6 +297,30 @@ class Commands(unittest.TestCase):
         self.assertEqual(rows[1], ["10.77.1.2", "bravo", "https://bravo:4567"])
         routes = json.loads(await self.says("routes", "-o", "json"))["routes"]
         self.assertEqual(routes, {row[0]: row[1] for row in rows})
+
+    async def test_multicast(self) -> None:
+        """Which group who is in, from which sources; or that multicast is off."""
+        groups = (
+            GroupStatus("224.0.0.251", "all", (("bravo", "all"), ("charlie", "all but 10.77.1.2"))),
+            GroupStatus("232.1.1.1", "", (("bravo", "10.77.1.1"),)),
+        )
+        status = MulticastStatus((4,), groups, 3, 5, 0, left_out=False)
+        self.node.now = replace(self.node.now, multicast=status)
+        text = await self.says("multicast")
+        self.assertEqual(
+            text.splitlines(),
+            [
+                "IPv4: 3 packets sent, in 5 copies",
+                "",
+                "GROUP        HERE  NODES",
+                "224.0.0.251  yes   bravo, charlie (from all but 10.77.1.2)",
+                "232.1.1.1    -     bravo (from 10.77.1.1)",
+            ],
+        )
+        tree = json.loads(await self.says("multicast", "-o", "json"))["multicast"]
+        self.assertEqual([each["group"] for each in tree["groups"]], ["224.0.0.251", "232.1.1.1"])
+        self.node.now = replace(self.node.now, multicast=None)
+        self.assertIn("enable_multicast", await self.says("multicast"))
 
     async def test_colours(self) -> None:
         """On a terminal there are colours, unless they are switched off."""

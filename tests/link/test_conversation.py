@@ -11,6 +11,7 @@ from tunmesh.link import penalty
 from tunmesh.link.interfaces import State
 from tunmesh.link.link import RETIRE_TIMEOUT
 from tunmesh.wire import sizes
+from tunmesh.wire.interests import Interest, Interests
 from tunmesh.wire.streams import PIECE, Message
 
 
@@ -83,6 +84,21 @@ class UselessTests(LinkCase):
     def assert_held_back(self, heard: float, seconds: float) -> None:
         self.assertGreater(heard, penalty.BURST)
         self.assertLess(heard, penalty.BURST + (seconds + penalty.MAX_REST) * penalty.RATE)
+        self.assertGreater(self.owner.complaints, 0)
+
+    def test_interests(self) -> None:
+        """What a peer says of multicast groups costs the more the longer it is."""
+        groups = tuple(Interest(bytes((239, 1, n // 256, n % 256))) for n in range(2000))
+        message = Interests(1, True, frozenset({4}), groups).encode()
+        self.assertGreater(len(message), 12_000)
+        told: list[Interests] = []
+        self.link.conversation.when_interested(told.append)
+        for _ in range(1000):
+            self.other.say(message)
+        self.advance(1.0)
+        most = (penalty.BURST + 2 * penalty.RATE) / penalty.weight(message)
+        self.assertGreater(len(told), penalty.BURST / penalty.weight(message) - 1)
+        self.assertLess(len(told), most)
         self.assertGreater(self.owner.complaints, 0)
 
     def assert_all_is_well(self) -> None:

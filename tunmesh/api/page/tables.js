@@ -37,6 +37,17 @@ export function showNode(report) {
   showDrops(report);
   showNames(report);
   showRoutes(report.routes);
+  showGroups(report.multicast);
+}
+
+function showGroups(multicast) {
+  const member = ({ name, sources }) => sources === "all" ? name : `${name} (from ${sources})`;
+  const rows = (multicast ? multicast.groups : []).map(({ group, here, nodes }) => {
+    const all = here ? [{ name: "this node", sources: here }, ...nodes] : nodes;
+    return [group, all.map(member).join(", ")];
+  });
+  at("multicast").hidden = !rows.length;
+  count("#multicast tbody", rows);
 }
 
 function showRoutes({ advertised, accepted }) {

@@ -37,6 +37,8 @@ def document(template: Template, report: Json, events: Sequence[Mapping[str, obj
         queries="".join(_queries(report)),
         routes_hidden="" if _networks(report) else " hidden",
         routes="".join(map(_network, _networks(report))),
+        groups_hidden="" if _groups(report) else " hidden",
+        groups="".join(map(_network, _groups(report))),
         drops="".join(_drops(report)),
         events="".join(map(_event, reversed(events[-SHOWN_EVENTS:]))),
     )
@@ -129,6 +131,19 @@ def _networks(report: Json) -> list[tuple[str, str]]:
 
 def _network(row: tuple[str, str]) -> str:
     return f'<tr><th scope="row">{escape(row[0])}</th><td>{escape(row[1])}</td></tr>'
+
+
+def _groups(report: Json) -> list[tuple[str, str]]:
+    """Each multicast group, and who is in it."""
+    rows = []
+    for group in (report["multicast"] or {"groups": []})["groups"]:
+        here = [{"name": "this node", "sources": group["here"]}] if group["here"] else []
+        rows.append((group["group"], ", ".join(map(_member, [*here, *group["nodes"]]))))
+    return rows
+
+
+def _member(node: Json) -> str:
+    return node["name"] if node["sources"] == "all" else f"{node['name']} (from {node['sources']})"
 
 
 def _drops(report: Json) -> Iterator[str]:
