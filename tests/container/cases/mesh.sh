@@ -47,9 +47,13 @@ traffic() {
             [ "$from" = "$to" ] || reaches "$from" "$to"
         done
     done
+    for from in 1 2 3; do becomes "packets of node$from go over UDP to both others" uses_udp "$from"; done
     denies "nobody answers for an address that no node has" in_app 1 ping -c 1 -W 1 "$MESH.9"
     holds "16 MB by HTTP arrive as they were sent" same_bytes 1 3
 }
+
+# In the column VIA of its status.
+uses_udp() { [ "$(in_node "$1" tunmesh status | grep --count --extended-regexp '(in|out) +udp ')" = 2 ]; }
 
 # reaches FROM TO
 reaches() {
