@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.address import IPv6Address
 from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.interfaces import (
     IHostnameResolver,
@@ -493,6 +494,16 @@ class BugTests(unittest.TestCase):
         self.assertIsNotNone(self.caller.pause)
 
 
+class LinkLocal:
+    """A resolver that knows a link-local address for every name, like that of multicast DNS."""
+
+    def resolveHostName(
+        self, receiver: IResolutionReceiver, *arguments: object, **options: object
+    ) -> None:
+        receiver.addressResolved(IPv6Address("TCP", "fe80::7", 1, 0, 3))
+        receiver.resolutionComplete()
+
+
 class NoNames:
     """A resolver that fails at once."""
 
@@ -508,6 +519,15 @@ class NameTests(unittest.TestCase):
         caller.dialer.start()
         self.assertEqual(caller.pauses(3), [0.5, 1.0, 2.0])
         self.assertEqual(caller.complaints[0], (("a.test", 1), "unknown encoding: punycode"))
+
+    def test_link_local(self) -> None:
+        """A link-local address is dialed on the interface that the resolver names."""
+        caller = Caller((("alice", 1),))
+        caller.dialer.clock.installNameResolver(LinkLocal())
+        caller.listen(("fe80::7%3", 1))
+        caller.dialer.start()
+        caller.settle()
+        self.assertEqual(caller.links, ["alice"])
 
     def test_resolved_every_time(self) -> None:
         """A name that changes its address is reached at the new one."""

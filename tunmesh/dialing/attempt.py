@@ -46,7 +46,7 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh.addresses import Target
+from tunmesh.addresses import Target, scoped_host
 from tunmesh.dialing.dial_limit import DialLimit, DialSlot
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.host import access
@@ -212,7 +212,8 @@ class Attempt(ClientFactory):
                 FailureReason.NOT_DIALED, why
             )  # unless there is another address to try
         else:
-            self._addresses.append(address.host)
+            scope = getattr(address, "scopeID", 0)  # of IPv6, link-local
+            self._addresses.append(scoped_host(address.host, int(scope)))
 
     def resolutionComplete(self) -> None:
         if not self._is_resolving:
