@@ -54,6 +54,7 @@ class Churn:
         self._draw = draw
         self._settings_of = settings_of
         self._note = note
+        self._started: int | None = None  # the node that was restarted, until the mesh is whole
         self._secret = (mesh.directory / "secret").read_text()
         self._events: dict[str, Callable[[], Awaitable[None]]] = {
             "kill -9": lambda: self._restart("KILL"),
@@ -75,6 +76,8 @@ class Churn:
                 self._revive()
             else:
                 self.healed.setdefault(name, []).append(took)
+            finally:
+                self._harm_is_over()
 
     def _revive(self) -> None:
         """An unexpected exit has been noted, and must not end the soak."""
@@ -92,7 +95,14 @@ class Churn:
             self._note(f"node{number} ended with {code} after {signal}")
         await self._mesh.rest(self._draw.uniform(*DOWN))
         self._mesh.start(number)
-        self._harm.end(number, SETTLE_START)
+        self._started = number
+
+    def _harm_is_over(self) -> None:
+        """A node that was started is harmed until the mesh is whole: on a busy machine, to start
+        takes longer than any fixed time."""
+        if self._started is not None:
+            self._harm.end(self._started, SETTLE_START)
+            self._started = None
 
     async def _pull(self) -> None:
         number = self._draw.choice(numbers(self._mesh)[1:])
