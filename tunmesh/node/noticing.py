@@ -154,8 +154,9 @@ class Noticing:
 
 
 def _local_address(link: Link) -> Address | None:
-    """Of this host, that the link leaves from."""
-    return literal_address(plain_host(link.transport.getHost().host))
+    """Of this host, that the link leaves from; without a scope, as the kernel's news has it."""
+    host: str = link.transport.getHost().host
+    return literal_address(plain_host(host.partition("%")[0]))
 
 
 def _is_stuck(measures: TcpMeasures) -> bool:
