@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from tunmesh.simulator.part import Part
 from tunmesh.simulator.scenario import FLOOD
 from tunmesh.simulator.steps import (
     Block,
@@ -16,28 +17,13 @@ from tunmesh.simulator.steps import (
     Rebind,
     Step,
 )
-from tunmesh.simulator.story import Story
-from tunmesh.simulator.world import World
-from tunmesh.testing.mesh import Member
 
 LOOK = 0.1  # seconds between two looks at what carries the packets
 PAUSE = 0.02  # seconds between two packets of an exchange
 
 
-class Carrying:
-    """`judge(held, text)` reports whether something held; `some(share)` draws nodes."""
-
-    def __init__(
-        self,
-        world: World,
-        story: Story,
-        judge: Callable[[bool, str], None],
-        some: Callable[[float], list[Member]],
-    ) -> None:
-        self._world = world
-        self._story = story
-        self._judge = judge
-        self._some = some
+class Carrying(Part):
+    """The part that is about what carries packets."""
 
     def do(self, step: Step) -> bool:
         """Whether it is one of these steps."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tunmesh.multicast.own import WITHIN
 from tunmesh.packets.group_records import Kind, Record
 from tunmesh.packets.virtio import source_of
+from tunmesh.simulator.part import Part
 from tunmesh.simulator.steps import Grouped, Regroup, Step
 from tunmesh.simulator.story import Story
 from tunmesh.testing.clock import FakeClock
@@ -94,8 +95,8 @@ class Kernels:
             self.strays.append(f"{member.name} got a packet to a group twice")
 
 
-class Grouping:
-    """`judge(held, text)` reports whether something held; `some(share)` draws nodes."""
+class Grouping(Part):
+    """The part that is about multicast groups."""
 
     def __init__(
         self,
@@ -104,10 +105,7 @@ class Grouping:
         judge: Callable[[bool, str], None],
         some: Callable[[float], list[Member]],
     ) -> None:
-        self._world = world
-        self._story = story
-        self._judge = judge
-        self._some = some
+        super().__init__(world, story, judge, some)
         self._sent = 0
 
     def do(self, step: Step) -> bool:

@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 
 from tunmesh.simulator.choosing import Contests
 from tunmesh.simulator.floating.steps import Claim, Held, Release, StopHolder
+from tunmesh.simulator.part import Part
 from tunmesh.simulator.steps import Step
 from tunmesh.simulator.story import Story
 from tunmesh.simulator.world import World
@@ -22,9 +23,9 @@ LOOK = 0.05  # seconds between two checks
 ENDS = {"crash": "is killed", "vanish": "loses power", "leave": "leaves"}
 
 
-class Elections:
-    """The part of a simulation that is about it, if any of its steps is. `judge`, `some` and `stop`
-    are those of the simulation."""
+class Elections(Part):
+    """The part of a simulation that is about it, if any of its steps is. `stop` is that of the
+    simulation."""
 
     def __init__(
         self,
@@ -35,10 +36,7 @@ class Elections:
         stop: Callable[[list[Member], str], None],
         steps: tuple[Step, ...],
     ) -> None:
-        self._world = world
-        self._story = story
-        self._judge = judge
-        self._some = some
+        super().__init__(world, story, judge, some)
         self._stop = stop
         self._takes_place = any(isinstance(step, Claim) for step in steps)
         self._contests = Contests(world, lambda member: [str(ADDRESS)] * _holds(member))
