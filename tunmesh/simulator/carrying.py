@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunmesh.simulator.part import Part
 from tunmesh.simulator.scenario import FLOOD
 from tunmesh.simulator.steps import (
     Block,
@@ -17,6 +16,7 @@ from tunmesh.simulator.steps import (
     Rebind,
     Step,
 )
+from tunmesh.simulator.story import Part
 
 LOOK = 0.1  # seconds between two looks at what carries the packets
 PAUSE = 0.02  # seconds between two packets of an exchange

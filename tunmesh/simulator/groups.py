@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from tunmesh.multicast.own import WITHIN
 from tunmesh.packets.group_records import Kind, Record
 from tunmesh.packets.virtio import source_of
-from tunmesh.simulator.part import Part
 from tunmesh.simulator.steps import Grouped, Regroup, Step
-from tunmesh.simulator.story import Story
+from tunmesh.simulator.story import Part, Story
 from tunmesh.testing.clock import FakeClock
 from tunmesh.testing.group_reports import igmp3, raw
 from tunmesh.testing.mesh import Member

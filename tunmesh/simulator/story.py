@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunmesh.simulator.world import World
+    from tunmesh.testing.mesh import Member
 
 WIDTH = 80
 INDENT = 15
@@ -48,3 +53,20 @@ class Story:
         if not broken:
             self._say("  ✔ all invariants hold")
         self._say(f"    {again}")
+
+
+class Part:
+    """What is about one matter, in a module of its own: it carries out its own steps. `judge(held,
+    text)` reports whether something held; `some(share)` draws nodes."""
+
+    def __init__(
+        self,
+        world: World,
+        story: Story,
+        judge: Callable[[bool, str], None],
+        some: Callable[[float], list[Member]],
+    ) -> None:
+        self._world = world
+        self._story = story
+        self._judge = judge
+        self._some = some

@@ -12,9 +12,8 @@ from ipaddress import ip_address, ip_network
 
 from tunmesh.simulator.choosing import Contests
 from tunmesh.simulator.floating.steps import Claim, Held, Release, StopHolder
-from tunmesh.simulator.part import Part
 from tunmesh.simulator.steps import Step
-from tunmesh.simulator.story import Story
+from tunmesh.simulator.story import Part, Story
 from tunmesh.simulator.world import World
 from tunmesh.testing.mesh import Member
 
