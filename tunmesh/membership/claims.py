@@ -320,13 +320,15 @@ class Claims(Generic[Link]):
         those that other nodes hold than these."""
         claimant = self._claimants[node_id]
         holders = {each: self._queues.get(each, [""])[0] for each in claimant.record.claimed}
-        yielded = {node_id, *but}
+        record = claimant.record
         # What that node has, too, this one yields to it: not what it waits for.
-        yielding = claimant.record.held if claimant.was_first else ()
+        yielding = record.held if claimant.was_first else ()
         refused = {
             address
             for address, holder in holders.items()
-            if holder not in yielded and not (holder == self._me.id and address in yielding)
+            if holder != node_id
+            and not (holder in but and record.owns(address))
+            and not (holder == self._me.id and address in yielding)
         }
         texts = sorted(map(str, refused))
         holder = self._name_of(holders[ip_address(texts[0])]) if texts else ""

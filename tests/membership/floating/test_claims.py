@@ -140,6 +140,18 @@ class OtherTests(Case):
         commands = self.link(replace(claims(BOB), id=f"{77:032x}"), "again")
         self.assertEqual(named(commands, Refuse), [Refuse("again", taken("carol"))])
 
+    def test_own_past(self) -> None:
+        """A node that was restarted waits for what its past life holds, and is told so at once:
+        that life may well live."""
+        again = replace(BOB, id=f"{77:032x}", started=77)
+        self.link(again, "again")
+        self.say("bob", 1, True)
+        commands = self.alice.update_received("again", claims(again, 2))
+        self.assertEqual(named(commands, Route), [])
+        self.assertEqual(named(commands, Probe), [Probe("bob")])
+        refused = [each.refusal.addresses for each in commands if isinstance(each, Refuse)]
+        self.assertEqual(refused, [(str(VIP),)])
+
     def test_outside(self) -> None:
         """Nobody gets an address outside the network, or one that stands for it."""
         for text in ("10.1.0.1", "10.0.0.255", "10.0.0.0"):
