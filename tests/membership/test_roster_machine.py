@@ -41,6 +41,7 @@ from tunmesh.addresses import Target
 from tunmesh.membership.hearsay import MAX_NODES, Hearsay
 from tunmesh.membership.node_links import MAX_SPARES
 from tunmesh.membership.reservations import KEPT, TENURE
+from tunmesh.wire.floating import FloatingClaim
 from tunmesh.wire.messages import LEAVING
 from tunmesh.wire.records import NodeRecord
 
@@ -48,6 +49,7 @@ NAMES = 5
 AT = st.sampled_from(["its own", "elsewhere", "own name"])  # where a liar says that it is
 MANNERS = ["truth", "silence", "forgery", "forgery"]
 MAX_LIVES = 6
+FLOATING = ip_address("10.0.0.30")
 CALM = 300  # rounds of everything, after which the mesh must be at rest
 EXAMPLES = examples(250)
 
@@ -139,6 +141,19 @@ class World(RuleBasedStateMachine):
         address = ip_interface(f"10.0.0.{last}/24")
         life.me.use_addresses((address,) if place is not None else ())
 
+    @precondition(lambda self: self.lives)
+    @rule(
+        which=st.integers(0, 99),
+        number=st.none() | st.integers(1, 3),
+        is_held=st.booleans(),
+    )
+    def claim_floating(self, which: int, number: int | None, is_held: bool) -> None:
+        """A node claims a floating address, or what belongs to another node as one, says that it
+        holds it, or gives it up. It may say so of any, whoever has it."""
+        life = self.lives[which % len(self.lives)]
+        claims = () if number is None else (FloatingClaim(FLOATING, number, is_held),)
+        life.me.use_floating(claims)
+
     @precondition(lambda self: len(self.lives) < MAX_LIVES and self.honest())
     @rule(
         model=st.integers(0, 99),
@@ -161,6 +176,7 @@ class World(RuleBasedStateMachine):
         record = replace(
             record,
             revision=0,
+            floating=(),
             id=f"{999 - number if id_first else number:032x}",
             started=max(0, record.started + late),
         )
@@ -425,8 +441,7 @@ class World(RuleBasedStateMachine):
             assert all(end.state is State.UP for end in life.peers.values())
             assert {r.id for r in life.roster.linked()} == life.peers.keys()
             assert all(life.records[r.id].revision == r.revision for r in life.roster.linked())
-            own = {address.ip for address in life.record.addresses}
-            assert own.isdisjoint(life.routes)
+            assert life.record.held.isdisjoint(life.routes)
             assert life.table.routes.keys() == {address.packed for address in life.routes}
 
     @invariant()
@@ -465,6 +480,7 @@ class World(RuleBasedStateMachine):
             for life in mesh:
                 self.check_whole(life, [other for other in mesh if other is not life])
             self.check_carried([life for life in self.lives if life in mesh])
+            self.check_floating([life for life in self.lives if life in mesh])
         assert self.faulty or not any(life.parted for life in self.lives)
 
     @invariant()
@@ -521,6 +537,20 @@ class World(RuleBasedStateMachine):
                     if are_lives(records[each], records[holder]):
                         assert born(records[holder]) > born(records[each])
 
+    def check_floating(self, standing: list[Life]) -> None:
+        """Of the floating address all have the same queue of those that wait for it, and lead to
+        the next one if nobody holds it."""
+        for life in standing:
+            seen = [life.record, *(life.records[i] for i in life.peers)]
+            claimants = [each for each in seen if each.floating]
+            holders = [each.id for each in claimants if each.floating[0].is_held]
+            waiting = sorted((each for each in claimants if each.id not in holders), key=waits)
+            queue = list(life.roster.claims.queue(FLOATING))
+            assert set(queue[: len(holders)]) == set(holders)
+            assert queue[len(holders) :] == [each.id for each in waiting]
+            others = [each for each in queue[:1] if each != life.record.id]
+            assert [life.routes[each] for each in [FLOATING] if each in life.routes] == others
+
     def check_carried(self, standing: list[Life]) -> None:
         """Packets pass between all addresses that only one node has."""
         claims = Counter(a.ip for life in standing for a in life.record.addresses)
@@ -534,6 +564,12 @@ class World(RuleBasedStateMachine):
                 other.peers[life.record.id].receive()
                 (frame,) = other.accepted
                 assert frame[22:30] == source.packed + destination.packed
+
+
+def waits(record: NodeRecord) -> tuple[int, int, str]:
+    """Less is next, among those that claim the floating address."""
+    [claim] = record.floating
+    return claim.number, *born(record)
 
 
 def can_dial(life: Life, other: Life) -> bool:
@@ -588,9 +624,9 @@ def connected(lives: list[Life], near: Callable[[Life, list[Life]], set[Life]]) 
 def refused_addresses(life: Life, other: Life) -> tuple[str, ...]:
     """What `life` should tell `other`. The junior of two claimants refuses nothing to the
     senior."""
-    refused = {a.ip for a in other.record.addresses if life.routes.get(a.ip) != other.record.id}
-    if life.after[other.record.id]:
-        refused -= {a.ip for a in life.record.addresses}
+    refused = {a for a in other.record.claimed if life.routes.get(a) != other.record.id}
+    if life.roster.claims.was_first(other.record.id):
+        refused -= life.record.held & other.record.held
     return tuple(sorted(map(str, refused)))
 
 

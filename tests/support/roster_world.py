@@ -303,7 +303,9 @@ class Life:
     def revised(self) -> None:
         """It has another record."""
         self.table.readdress(self.record.addresses)
-        own = {str(address.ip) for address in self.record.addresses}
+        held = self.record.held.difference(each.ip for each in self.record.addresses)
+        self.table.hold(each.packed for each in held)
+        own = set(map(str, self.record.claimed))
         for node_id, refused in self.refusals.items():
             self.refusals[node_id] = tuple(each for each in refused if each in own)
         self.run(self.roster.me_revised())
@@ -370,21 +372,21 @@ class Life:
         frame = PLAIN + ip_packet(str(source), str(destination), b"payload")
         batches, _ = self.table.outbound([frame])
         for node_id in batches:
-            assert destination in [address.ip for address in self.records[node_id].addresses]
+            assert destination in self.records[node_id].claimed
         for node_id in self.peers if astray else list(batches):
             self.peers[node_id].send(Data(frame))
 
     def packet_arrived(self, end: End, frame: bytes) -> None:
         """Holds in every state of the mesh: a packet is accepted only from the peer that has its
         source address, and only by the node that has its destination."""
-        theirs = [address.ip.packed for address in self.records[end.peer.id].addresses]
+        theirs = [address.packed for address in self.records[end.peer.id].claimed]
         accepted, drops = self.table.inbound(end.peer.id, [memoryview(frame)])
         reasons = [reason for reason, _ in drops]
         source, destination = frame[22:26], frame[26:30]
         if accepted:
             self.accepted.append(frame)
             assert source in theirs
-            assert destination in [address.ip.packed for address in self.record.addresses]
+            assert destination in [address.packed for address in self.record.held]
         elif source not in theirs:
             assert reasons == [DropReason.SPOOFED_SOURCE]
         else:
@@ -432,7 +434,7 @@ class Life:
                 self.parted += 1
             case Route(address, end):
                 assert end.peer.id in self.peers
-                assert address in [a.ip for a in self.records[end.peer.id].addresses]
+                assert address in self.records[end.peer.id].claimed
                 self.routes[address] = end.peer.id
                 self.table.route(address.packed, end.peer.id)
             case Unroute(address):
