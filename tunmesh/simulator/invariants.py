@@ -19,7 +19,7 @@ EXAM = 2000  # packets at most, in the final trial of all ways
 # Calls that may wait for their time: each end of a link has its keepalive, each node a few timers.
 # One that dials another one in vain waits for its next attempt, or for the end of this one.
 # With UDP, each end of a link has its path, and each node looks at all of them.
-CALLS_PER_LINK_END, CALLS_PER_NODE, CALLS_PER_DIALED = 1, 5, 2
+CALLS_PER_LINK_END, CALLS_PER_NODE, CALLS_PER_DIALED = 1, 6, 2
 CALLS_FOR_UDP = 1
 CALLS_FOR_GROUPS = 3  # the next question to the kernel, the end of its answers, what is gathered
 CALLS_FOR_RELAYS = 2  # whom to dial, and what is carried
