@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.link.interfaces import State
 from tunmesh.relay.lane import Lane
+from tunmesh.relay.streams import Streams
 from tunmesh.testing.mesh import Member, Mesh
 from tunmesh.wire.streams import OPEN, Message
 
@@ -86,6 +87,23 @@ class RelayAttacks(SynchronousTestCase):
         self.mesh.advance(0.1)
         self.assertIs(link.state, State.CLOSED)
         self.mesh.until(self.mesh.is_complete, 5)
+
+    def test_carrier_answers_itself(self) -> None:
+        """A carrier that answers in the place of the node that is wanted keeps nobody from asking
+        again: what it has made is no link with that node."""
+        received = Streams.received
+
+        def answer(streams: Streams, link: Any, message: Message) -> bool:
+            if message.kind == OPEN:
+                return streams._arrived(link, message)
+            return received(streams, link, message)
+
+        self.patch(Streams, "received", answer)
+        self.link(self.b, "c").close("no more")
+        self.mesh.advance(3)
+        self.assertFalse(self.mesh.is_complete())
+        self.patch(Streams, "received", received)
+        self.mesh.until(self.mesh.is_complete, 40)
 
 
 def link_parity(opener: Member, carrier: Member) -> int:

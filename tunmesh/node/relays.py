@@ -130,9 +130,15 @@ class Relays:
     def link_up(self, link: Link) -> None:
         """A link came up that is of use."""
         self.forgotten(link.node.id)
+        self._led_elsewhere(link)
 
     def link_failed(self, link: Link) -> None:
         """A connection did not become a link."""
+        self._led_elsewhere(link)
+
+    def _led_elsewhere(self, link: Link) -> None:
+        """This link, if an attempt has made it, does not lead to the node that was wanted: it has
+        failed, is of no use, or its carrier has let another node answer."""
         for node_id, attempt in tuple(self._attempts.items()):
             if attempt.link is link:
                 self._note_refusal(attempt.carrier, node_id, Refused.NO_ANSWER)
@@ -140,6 +146,7 @@ class Relays:
 
     def link_lost(self, link: Link, is_replaced: bool) -> None:
         """A link has ended. What was under way on it has arrived if it was replaced."""
+        self._led_elsewhere(link)
         if not link.via and not is_replaced:
             self._streams.lost(link.node.id)
 
