@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 from twisted.internet import error
@@ -101,6 +102,30 @@ class TransportTests(SynchronousTestCase):
         self.flow()
         self.assertEqual((self.one.protocol.paused, self.memory.held), (0, 0))
         self.assertEqual(len(self.other.protocol.heard), HIGH_WATER + 1 + 2 * WINDOW)
+
+    def test_small_pieces(self) -> None:
+        """Pieces of a few bytes that nobody reads yet take no more memory, and no more time, than
+        the same bytes in large ones."""
+        self.other.pauseProducing()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        for at in range(0, 30_000, 3):
+            self.other.received(Message(PIECE, 1, at, b"%03d" % (at % 1000)))
+        held, _ = tracemalloc.get_traced_memory()
+        self.assertLess(held - before, 60_000)
+        self.assertEqual(self.memory.held, 30_000)
+
+    def test_bug(self) -> None:
+        """What is raised while its bytes are read ends this connection, and is no matter of the
+        carrier's link."""
+        self.patch(self.other.protocol, "dataReceived", lambda data: 1 / 0)
+        other = self.other.protocol
+        self.one.write(b"x")
+        self.flow()
+        self.clock.advance(0)
+        self.assertEqual(other.lost, error.ConnectionAborted)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_end(self) -> None:
         """An end that closes is heard of behind its last byte; both are told, later than the

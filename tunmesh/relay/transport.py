@@ -21,6 +21,7 @@ from zope.interface import implementer
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.interfaces import RelayedAddress
 from tunmesh.link.memory_budget import Account
+from tunmesh.logs import bugs
 from tunmesh.relay.flow import BrokenStreamError, Incoming, Outgoing
 from tunmesh.relay.lane import Lane
 from tunmesh.timers import Timer
@@ -29,6 +30,7 @@ from tunmesh.wire.streams import CREDIT, END, PIECE, Message
 HIGH_WATER, LOW_WATER = 1 << 16, 1 << 14  # bytes that wait when the writer pauses, and resumes
 MAX_WAITING = 2 << 20  # bytes: TLS answers some of what arrives, whether or not it is read
 LINGER = 5.0  # seconds for the last bytes to leave
+_bug = bugs.caught("a relayed connection is ended")
 
 
 @implementer(interfaces.ITransport, interfaces.IConsumer, interfaces.IPushProducer)
@@ -58,7 +60,7 @@ class RelayTransport:
         self._account = account
         self._outgoing = Outgoing()
         self._incoming = Incoming()
-        self._unread: list[bytes] = []  # while the reader is paused
+        self._unread = bytearray()  # while the reader is paused; pieces may be very small
         self._reads = True
         self._producer: Any = None
         self._is_paused = False
@@ -202,19 +204,29 @@ class RelayTransport:
         if not self.connected:
             return
         if data:
-            self._unread.append(data)
+            self._unread += data
         if self._reads and self._unread:
-            unread, self._unread = b"".join(self._unread), []
-            if self.protocol is not None:
-                self.protocol.dataReceived(unread)
+            unread, self._unread = bytes(self._unread), bytearray()
+            self._read(unread)
             grant = self._incoming.consume(len(unread))
             if grant is not None and self.connected:
                 self.lane.grant(grant)
                 self._offer(self.lane)
-        held = sum(map(len, self._unread)) + self._incoming.held
+        held = len(self._unread) + self._incoming.held
         if self.connected and (held or self._account.held):
             self._account.hold(held, held)
             if self._account.is_exceeded:
                 self.abortConnection()
         if self._incoming.is_over and not self._unread:
             self.lose(error.ConnectionDone())
+
+    def _read(self, data: bytes) -> None:
+        """A bug in what is done with it must end this connection, as the reactor would do with one
+        over TCP, and not that of the carrier, whose bytes are being read."""
+        if self.protocol is None:
+            return
+        try:
+            self.protocol.dataReceived(data)
+        except Exception as error:
+            _bug(error)
+            self.abortConnection()
