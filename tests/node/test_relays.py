@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tunmesh import addresses
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link.interfaces import State
 from tunmesh.link.link import Link
@@ -93,6 +94,9 @@ class RelayTests(RelayCase):
         """When the direct way is open again the link becomes direct, without a gap."""
         mesh, (a, b, c) = self.start("abc", "bc")
         mesh.until(mesh.is_complete)
+        peers = b.node._parts.peers
+        source, other = (addresses.source_of(each.host) for each in (a, c))
+        self.assertEqual((peers.count_from(source), peers.count_from(other)), (2, 0))
         mesh.network.heal()
 
         def is_direct() -> bool:
@@ -103,6 +107,8 @@ class RelayTests(RelayCase):
         mesh.until(mesh.is_complete, 5)
         mesh.advance(60)
         self.assertEqual((carried(a), len(b.logged("unlinked"))), (0, 0))
+        # It has a vote of its own, and takes no room among those that come from where its relay is.
+        self.assertEqual((peers.count_from(source), peers.count_from(other)), (1, 1))
 
     def test_direct_link_lost(self) -> None:
         """A direct link that breaks is replaced by a relayed one within a second."""

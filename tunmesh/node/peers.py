@@ -52,7 +52,7 @@ class LinkedNode(Peer):
         self.link = link
         self.signed = link.signed  # its record, as others may be told
         self.since = since  # when it joined
-        self.source = link.source  # where it came from when it joined
+        self.source = link.source  # where its link comes from, as far as that has room (Peers)
         self.view = view
         self.was_first = was_first  # it was in the mesh before this node
         self.is_early = is_early  # it was linked while this node was on probation
@@ -72,6 +72,10 @@ class LinkedNode(Peer):
     def dropped(self) -> int:
         """Packets to it that its carriers have dropped."""
         return self.link.dropped + (self.udp.dropped if self.udp is not None else 0)
+
+    def comes_from(self, source: str) -> None:
+        """It counts for this source from now on."""
+        self.source = source
 
     def carry_by(self, carrier: Carrier) -> None:
         """Packets to this node go by this carrier from now on, whatever its link."""
@@ -184,9 +188,7 @@ class Peers:
         """A node is no longer linked."""
         self._agreement = None
         peer = self._by_id.pop(link.node.id)
-        self._per_source[peer.source] -= 1
-        if not self._per_source[peer.source]:
-            del self._per_source[peer.source]
+        _one_less(self._per_source, peer.source)
         self._table.part(peer)
         self._past.add(peer.traffic)
         linked = [other.record.name for other in self]
@@ -214,8 +216,15 @@ class Peers:
             peer.limit(me)
 
     def switch(self, link: Link) -> None:
-        """The node at the other end is spoken to by this link from now on."""
-        self._by_id[link.node.id].switch(link)
+        """The node at the other end is spoken to by this link from now on. If that comes from
+        another source, so does the node: it may have joined by a relayed one."""
+        peer = self._by_id[link.node.id]
+        peer.switch(link)
+        if link.source != peer.source and self._per_source[link.source] < self.max_per_source:
+            _one_less(self._per_source, peer.source)
+            peer.comes_from(link.source)
+            self._per_source[peer.source] += 1
+            self._agreement = None
 
     def route(self, address: IPv4Address | IPv6Address, link: Link) -> None:
         """Packets to this address go to the node at the other end, which may send from it."""
@@ -295,6 +304,12 @@ class Peers:
         for peer in self:
             total.add(peer.traffic)
         return total
+
+
+def _one_less(counts: Counter[str], source: str) -> None:
+    counts[source] -= 1
+    if not counts[source]:
+        del counts[source]
 
 
 def _seed(record: NodeRecord) -> bytes:
