@@ -138,6 +138,26 @@ class HostileMembers(RouteCase):
         self.assertIn("192.168.0.0/16 (it is larger than what is accepted)", text)
         self.assertEqual(gateway.logged("routes_not_used"), [])
 
+    def test_many_networks(self) -> None:
+        """What a member advertises is judged when it says so, and not whenever any other node
+        changes: a few hundred of them would keep a node busy with each change of one."""
+        mesh, (client, _) = self.mesh("gateway")
+        many = tuple(ip_network(f"10.8.{number}.0/24") for number in range(32))
+        mesh.add("greedy", advertise=many)
+        mesh.until(mesh.is_complete)
+        gateways = client.node._parts.table.gateways
+        judged: list[Network] = []
+
+        def judge(_peer: object, network: Network) -> str:
+            judged.append(network)
+            return ""
+
+        self.patch(gateways, "why_not", judge)
+        mesh.add("other")
+        mesh.until(mesh.is_complete)
+        mesh.advance(5)
+        self.assertEqual(judged, [])
+
 
 class Underlay(RouteCase):
     """Links do not run through the mesh that they carry."""

@@ -173,6 +173,11 @@ class Gateways(Generic[P]):
         """Whether this peer has one of these addresses."""
         return any(self._holder(address) is peer for address in named)
 
+    def leaders(self) -> tuple[P | None, ...]:
+        """The peers that have the addresses which are named as the only ones that may lead
+        somewhere."""
+        return tuple(map(self._holder, sorted(self._named)))
+
     # --- packets ---
 
     def ways(self, address: bytes) -> Ways[P] | None:

@@ -15,6 +15,7 @@ from tunmesh.node.parts import Parts
 from tunmesh.node.peers import LinkedNode
 from tunmesh.status.routes import AcceptedNetwork, ReachedNetwork, RoutesStatus, UnusedNetwork
 from tunmesh.units import some
+from tunmesh.wire.records import NodeRecord
 
 MAX_LISTED = 100  # networks that are advertised in vain: members may advertise many
 
@@ -61,8 +62,10 @@ class OwnRoutes:
         self._gateways = parts.table.gateways
         self._story = RouteStory(parts.journal)
         self._reached: frozenset[str] = frozenset()
-        # What was said of each peer's networks that are not used.
-        self._told: dict[str, tuple[tuple[Network, str], ...]] = {}
+        # What was said of each peer's networks that are not used, and the record that has them.
+        # This is called whenever any node changes, and members may advertise many networks.
+        self._told: dict[str, tuple[NodeRecord, tuple[tuple[Network, str], ...]]] = {}
+        self._leaders: tuple[LinkedNode | None, ...] = ()
 
     def advertise(self, networks: tuple[Network, ...]) -> None:
         """This node leads to these networks from now on, and to no others."""
@@ -80,12 +83,15 @@ class OwnRoutes:
                 self._story.reached(each.network, each.nodes)
             elif not each.reached and each.network in before:
                 self._story.lost(each.network)
-        told = {peer.record.id: tuple(self._disputed(peer)) for peer in self._parts.peers}
+        leaders, told = self._gateways.leaders(), self._told
+        are_same, self._leaders, self._told = leaders == self._leaders, leaders, {}
         for peer in self._parts.peers:
-            unused = told[peer.record.id]
-            if unused and unused != self._told.get(peer.record.id):
-                self._story.not_used(peer, unused)
-        self._told = {node_id: unused for node_id, unused in told.items() if unused}
+            record, unused = told.get(peer.record.id, (None, ()))
+            if peer.record is not record or not are_same:
+                said, unused = unused, tuple(self._disputed(peer))
+                if unused and unused != said:
+                    self._story.not_used(peer, unused)
+            self._told[peer.record.id] = peer.record, unused
 
     def _accepted(self) -> tuple[AcceptedNetwork, ...]:
         reached: dict[Network, list[ReachedNetwork]] = {}
