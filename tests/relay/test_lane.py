@@ -10,6 +10,7 @@ from tunmesh.wire.streams import (
     CREDIT,
     END,
     MAX_PIECE,
+    MOST_NUMBER,
     OPENED,
     PIECE,
     Message,
@@ -81,3 +82,14 @@ class LaneTests(SynchronousTestCase):
         self.assertEqual(len(ours | theirs), 18)
         self.assertTrue(all(there.is_theirs(one, number) for number in ours))
         self.assertFalse(any(there.is_theirs(one, number) for number in theirs))
+
+    def test_numbers_begin_anew(self) -> None:
+        """Members may have used up all numbers: then they begin anew, without those in use."""
+        used = {2, 3, 4, 5}
+        for one, other in (("1" * 32, "2" * 32), ("2" * 32, "1" * 32)):
+            numbers = Numbers(one, lambda _, number: number in used)
+            numbers._count = MOST_NUMBER // 2 - 2
+            new = [numbers.new(other) for _ in range(4)]
+            self.assertEqual(len({*new} - used), 4)
+            for number in new:
+                self.assertEqual(decode(Message(BROKEN, number).encode()).stream, number)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from tunmesh.wire.streams import BROKEN, CREDIT, END, MAX_PIECE, PIECE, Message
+from tunmesh.wire.streams import BROKEN, CREDIT, END, MAX_PIECE, MOST_NUMBER, PIECE, Message
 
 
 class Lane:
@@ -88,16 +88,24 @@ class Lane:
 
 
 class Numbers:
-    """The numbers of streams on the links of the node with this id."""
+    """The numbers of streams on the links of the node with this id. After two billion, which some
+    members can use up in weeks, they begin anew. `is_used(peer_id, number)`: whether there is such
+    a stream."""
 
-    def __init__(self, own_id: str) -> None:
+    def __init__(
+        self, own_id: str, is_used: Callable[[str, int], bool] = lambda peer_id, number: False
+    ) -> None:
         self._own_id = own_id
+        self._is_used = is_used
         self._count = 0
 
     def new(self, peer_id: str) -> int:
-        """A number for a stream that this node asks that one for. Two billion do not run out."""
-        self._count += 1
-        return 2 * self._count + (self._own_id < peer_id)
+        """A number for a stream that this node asks that one for."""
+        while True:
+            self._count = self._count % (MOST_NUMBER // 2) + 1
+            number = 2 * self._count + (self._own_id < peer_id)
+            if number <= MOST_NUMBER and not self._is_used(peer_id, number):
+                return number
 
     def is_theirs(self, peer_id: str, number: int) -> bool:
         """Whether that node may choose this number."""

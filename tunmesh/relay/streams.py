@@ -57,7 +57,7 @@ class Streams:
         self._reactor = reactor
         self._direct = direct
         self._memory = memory
-        self._numbers = Numbers(own_id)
+        self._numbers = Numbers(own_id, self._is_used)
         self.switchboard = Switchboard(self._numbers, self._source, self._offer, memory, carries)
         self._ends: dict[tuple[str, int], RelayTransport] = {}
         self._opening: dict[tuple[str, int], _Opening] = {}
@@ -193,6 +193,10 @@ class Streams:
         )
         self._ends[peer, number] = transport
         return transport
+
+    def _is_used(self, peer: str, number: int) -> bool:
+        key = (peer, number)
+        return key in self._ends or key in self._opening or key in self.switchboard
 
     # --- links ---
 
