@@ -373,9 +373,9 @@ class Elected(FloatingCase):
     async def kill_keepalived(self, number: int, daemon: Daemon) -> None:
         """The master process and its child, without a chance to say goodbye."""
         child = int(Path(f"{self.ground.directory}/ka{number}.vrrp_pid").read_text())
-        await daemon.kill()
         with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)  # first: when its master dies, it says goodbye
+        await daemon.kill()
 
     async def test_fails_over(self) -> None:
         """The address follows keepalived's master: when keepalived ends, when the master's node is
