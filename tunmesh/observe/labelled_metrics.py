@@ -15,7 +15,7 @@ class LabelledMetrics:
     def __init__(self, base_labels: Mapping[str, str]) -> None:
         self._base_labels = dict(base_labels)
 
-    def _gauge(
+    def gauge(
         self,
         name: str,
         text: str,
@@ -24,7 +24,7 @@ class LabelledMetrics:
     ) -> Metric:
         return self._fill(Metric(name, text, "gauge"), name, samples, labels)
 
-    def _counter(
+    def counter(
         self,
         name: str,
         text: str,
@@ -45,7 +45,7 @@ class LabelledMetrics:
             metric.add_sample(sample, self._labels(labels, values), value)
         return metric
 
-    def _histogram(
+    def histogram(
         self,
         name: str,
         text: str,

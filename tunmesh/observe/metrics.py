@@ -53,23 +53,23 @@ class _NodeCollector(LinkMetrics, Collector):
     def collect(self) -> Iterator[Metric]:
         status = self._status()
         record = status.record
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_build_info",
             "The software and the name of this node",
             {(record.version, record.name): 1},
             ("version", "node_name"),
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_start_time_seconds",
             "When the node started, in seconds since the epoch",
             {(): record.started / 1000},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_certificate_expiry_timestamp_seconds",
             "When the node's certificate expires, in seconds since the epoch",
             {(): status.certificate_expiry},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_delayed_calls",
             "Timers that run in this process",
             {(): status.delayed_calls},
@@ -83,7 +83,7 @@ class _NodeCollector(LinkMetrics, Collector):
 
     def _routes(self, routes: RoutesStatus) -> Metric:
         reached = sum(bool(each.reached) for each in routes.accepted)
-        return self._gauge(
+        return self.gauge(
             "tunmesh_routes",
             "Networks outside the mesh, by what becomes of them",
             {
@@ -110,24 +110,24 @@ class _NodeCollector(LinkMetrics, Collector):
             )
         )
         names = status.names
-        yield self._counter(
+        yield self.counter(
             "tunmesh_dns_queries",
             "Queries to the DNS address, by outcome, if networking/dns is configured",
             {(outcome,): n for outcome, n in names.queries.items()} if names is not None else {},
             ("outcome",),
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_chosen_address",
             "Whether the node has the address that it chooses itself, by IP version",
             {(f"IPv{each.version}",): float(each.is_usable) for each in status.automatic},
             ("family",),
         )
-        yield self._counter(
+        yield self.counter(
             "tunmesh_address_moves",
             "Addresses that the node had chosen and had to give up to another node",
             {(): status.address_moves},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_floating_addresses",
             "Floating addresses that are claimed for the node, by state",
             {
@@ -136,43 +136,43 @@ class _NodeCollector(LinkMetrics, Collector):
             },
             ("state",),
         )
-        yield self._counter(
+        yield self.counter(
             "tunmesh_floating_moves",
             "How often a floating address came to the node (held), and was lost to another (lost)",
             {(change,): n for change, n in status.floating_moves.items()},
             ("change",),
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_nodes_known",
             "Other nodes that are linked or vouched for by a linked one",
             {(): status.nodes_known},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_nodes_lost",
             "Other nodes that were linked within the last day and are being dialed",
             {(): len(status.lost)},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_expected_nodes",
             "How many nodes the mesh should have, this one included, if configured",
             {(): status.expected_nodes} if status.expected_nodes is not None else {},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_addresses_refused",
             "Addresses of this node that some peer routes to another node",
             {(): len(frozenset().union(*held))},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_name_conflicts",
             "Names that more than one node has, among this node and the linked ones",
             {(): kinds["name"] + kinds["group"]},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_url_conflicts",
             "URLs that more than one node advertises, among this node and the linked ones",
             {(): kinds["url"]},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_url_tries",
             "Source addresses of peers that tried the URL of this node, by whether one got there",
             {
@@ -181,12 +181,12 @@ class _NodeCollector(LinkMetrics, Collector):
             },
             ("outcome",),
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_network_mismatches",
             "Linked nodes that are configured with other networks than this node",
             {(): sum(have_other_networks(status.record, peer.record) for peer in status.peers)},
         )
-        yield self._counter(
+        yield self.counter(
             "tunmesh_false_introductions",
             "Introductions by peers with a record that its node had not signed, or a malformed one",
             {(): status.false_introductions},
@@ -194,52 +194,52 @@ class _NodeCollector(LinkMetrics, Collector):
 
     def _resources(self, status: Status) -> Iterator[Metric]:
         """The state of the device and of the memory budget."""
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_device_complaints",
             "Addresses and routes that the tun lacks, and routes and rules that take its packets",
             {(): len(status.device.complaints)},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_device_mtu_bytes", "The MTU of the tun, as configured", {(): status.device.mtu}
         )
-        yield self._counter(
+        yield self.counter(
             "tunmesh_device_restored",
             "How often the helper process has put back what others took from the tun",
             {(): status.device.restored},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_buffered_bytes",
             "Bytes that wait for peers, or have arrived from them in part",
             {(): status.buffered_bytes},
         )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_memory_budget_bytes",
             "The upper limit of tunmesh_buffered_bytes",
             {(): status.memory_budget},
         )
 
     def _packets(self, status: Status) -> Iterator[Metric]:
-        yield self._counter(
+        yield self.counter(
             "tunmesh_dropped_packets",
             "Packets dropped, by reason",
             {(reason,): count for reason, count in status.dropped.items()},
             ("reason",),
         )
         answers = status.answers
-        yield self._counter(
+        yield self.counter(
             "tunmesh_icmp_answers",
             "Packets of this machine that were not carried and were answered with an ICMP error",
             {("unreachable",): answers.unreachable, ("too_big",): answers.too_big},
             ("kind",),
         )
-        yield self._counter(
+        yield self.counter(
             "tunmesh_icmp_answers_limited",
             "Packets of this machine that were not carried nor answered, since there were too many",
             {(): answers.limited},
         )
         for field, text in _DIRECTIONS.items():
             for part, traffic in (("tun", status.tun), ("link", status.link)):
-                yield self._counter(
+                yield self.counter(
                     f"tunmesh_{part}_{field}",
                     f"{text}, at the {part}",
                     {(): getattr(traffic, field)},
@@ -252,7 +252,7 @@ class _NodeCollector(LinkMetrics, Collector):
         joined: dict[tuple[str, ...], float] = {}
         if multicast is not None:
             joined = {("here",): multicast.joined, ("elsewhere",): multicast.elsewhere}
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_multicast_groups",
             "Multicast groups, by who is in them: programs here, or linked nodes",
             joined,
@@ -266,23 +266,23 @@ class _NodeCollector(LinkMetrics, Collector):
             counts: dict[tuple[str, ...], float] = {}
             if multicast is not None:
                 counts[()] = getattr(multicast, name)
-            yield self._counter(f"tunmesh_multicast_{name}", text, counts)
+            yield self.counter(f"tunmesh_multicast_{name}", text, counts)
 
     def _nodes(self, status: Status) -> Iterator[Metric]:
         for field, text in _DIRECTIONS.items():
-            yield self._counter(
+            yield self.counter(
                 f"tunmesh_node_{field}",
                 f"{text}, by node",
                 {(name,): getattr(node.traffic, field) for name, node in status.nodes.items()},
                 ("node",),
             )
-        yield self._gauge(
+        yield self.gauge(
             "tunmesh_node_transport",
             "1 for what carries packets to a linked node",
             {(peer.record.name, peer.transport): 1 for peer in status.peers},
             ("node", "transport"),
         )
-        yield self._histogram(
+        yield self.histogram(
             "tunmesh_node_latency_seconds",
             "Half the round trip of pings on the link, by node",
             {(name,): node.latency for name, node in status.nodes.items()},

@@ -33,11 +33,11 @@ class Carrying(Part):
             case BlockDatagrams(share, one_way):
                 self._block(share, one_way)
             case Rebind(share):
-                members = self._some(share)
+                members = self.some(share)
                 names = ", ".join(member.name for member in members)
-                self._story.tell(f"these get other UDP ports from their NATs: {names}")
+                self.story.tell(f"these get other UDP ports from their NATs: {names}")
                 for member in members:
-                    self._world.datagrams.rebind(member.host)
+                    self.world.datagrams.rebind(member.host)
             case Block(share):
                 self._block_pairs(share)
             case Direct(within, relayed):
@@ -53,24 +53,24 @@ class Carrying(Part):
         return True
 
     def _impair(self, step: Impair) -> None:
-        datagrams = self._world.datagrams
+        datagrams = self.world.datagrams
         datagrams.loss, datagrams.duplicated, datagrams.late = step.loss, step.twice, step.late
         datagrams.path_mtu = step.mtu
-        self._story.tell(
+        self.story.tell(
             f"of the datagrams {step.loss:.0%} are lost, {step.twice:.0%} come twice, "
             f"{step.late:.0%} late; packets have at most {step.mtu} bytes"
         )
 
     def _block(self, share: float, one_way: bool) -> None:
-        datagrams = self._world.datagrams
+        datagrams = self.world.datagrams
         datagrams.unblock()
         if share >= 1.0:
             datagrams.block()
-            self._story.tell("no datagram gets through")
+            self.story.tell("no datagram gets through")
             return
-        hosts = [member.host for member in self._world.running()]
+        hosts = [member.host for member in self.world.running()]
         pairs = [
-            self._world.random.sample(hosts, 2) for _ in range(round(share * len(hosts) ** 2 / 2))
+            self.world.random.sample(hosts, 2) for _ in range(round(share * len(hosts) ** 2 / 2))
         ]
         for one, other in pairs:
             datagrams.block(one, other)
@@ -78,60 +78,60 @@ class Carrying(Part):
                 datagrams.block(other, one)
         if pairs:
             how = "in one direction only" if one_way else "in no direction"
-            self._story.tell(f"on {len(pairs)} paths, datagrams get through {how}")
+            self.story.tell(f"on {len(pairs)} paths, datagrams get through {how}")
         else:
-            self._story.tell("all datagrams get through")
+            self.story.tell("all datagrams get through")
 
     def _block_pairs(self, share: float) -> None:
-        hosts = [member.host for member in self._world.members]
+        hosts = [member.host for member in self.world.members]
         pairs = [
-            self._world.random.sample(hosts, 2) for _ in range(round(share * len(hosts) ** 2 / 2))
+            self.world.random.sample(hosts, 2) for _ in range(round(share * len(hosts) ** 2 / 2))
         ]
-        self._story.tell(f"between {len(pairs)} pairs nothing gets through")
+        self.story.tell(f"between {len(pairs)} pairs nothing gets through")
         for one, other in pairs:
-            self._world.network.cut(one, other)
+            self.world.network.cut(one, other)
 
     # --- what has to hold ---
 
     def _direct(self, within: float, relayed: int) -> None:
-        begin = self._world.clock.seconds()
-        while (wrong := next(self._detours(), "")) and self._world.clock.seconds() < begin + within:
-            self._world.advance(LOOK)
-        took = self._world.clock.seconds() - begin
-        count = sum(bool(p.relay) for m in self._world.running() for p in m.status.peers) // 2
+        begin = self.world.clock.seconds()
+        while (wrong := next(self._detours(), "")) and self.world.clock.seconds() < begin + within:
+            self.world.advance(LOOK)
+        took = self.world.clock.seconds() - begin
+        count = sum(bool(p.relay) for m in self.world.running() for p in m.status.peers) // 2
         if wrong or count < relayed:
             why = wrong or f"{count} links are relayed, fewer than {relayed}"
-            self._judge(False, f"not within {within:.0f} s: {why}")
+            self.judge(False, f"not within {within:.0f} s: {why}")
         else:
             text = f"all links are direct that can be, and {count} are relayed"
-            self._judge(True, f"{text} ({took:.1f} s, at most {within:.0f})")
+            self.judge(True, f"{text} ({took:.1f} s, at most {within:.0f})")
 
     def _detours(self) -> Iterator[str]:
         """Links that are relayed and need not be, or direct and cannot be."""
-        by_id = {member.node.record.id: member for member in self._world.running()}
+        by_id = {member.node.record.id: member for member in self.world.running()}
         for member in by_id.values():
             for peer in member.status.peers:
                 other = by_id.get(peer.record.id)
-                if other is not None and self._world.reach(member, other) == bool(peer.relay):
+                if other is not None and self.world.reach(member, other) == bool(peer.relay):
                     how = "is relayed" if peer.relay else "is not relayed"
                     yield f"the link of {member.name} with {other.name} {how}"
 
     def _carried(self, by: str, within: float) -> None:
-        begin = self._world.clock.seconds()
-        while (wrong := next(self._wrong(by), "")) and self._world.clock.seconds() < begin + within:
-            self._world.advance(LOOK)
-        took = self._world.clock.seconds() - begin
+        begin = self.world.clock.seconds()
+        while (wrong := next(self._wrong(by), "")) and self.world.clock.seconds() < begin + within:
+            self.world.advance(LOOK)
+        took = self.world.clock.seconds() - begin
         if wrong:
-            self._judge(False, f"not within {within:.0f} s: {wrong}")
+            self.judge(False, f"not within {within:.0f} s: {wrong}")
         else:
             limit = f"{took:.1f} s, at most {within:.0f}"
-            self._judge(True, f"packets go over {by.upper()} where they can ({limit})")
+            self.judge(True, f"packets go over {by.upper()} where they can ({limit})")
 
     def _wrong(self, by: str) -> Iterator[str]:
         """What goes over the wrong transport, if `by` is right, and TCP where a way is blocked."""
-        hosts = {member.node.record.id: member.host for member in self._world.running()}
-        open_ways = self._world.datagrams.lets_through
-        for member in self._world.running():
+        hosts = {member.node.record.id: member.host for member in self.world.running()}
+        open_ways = self.world.datagrams.lets_through
+        for member in self.world.running():
             for peer in member.status.peers:
                 there = hosts[peer.record.id]
                 can = open_ways(member.host, there) and open_ways(there, member.host)
@@ -142,7 +142,7 @@ class Carrying(Part):
 
     def _exchange(self, step: Exchange) -> None:
         """Packets of all sizes, from anybody to anybody."""
-        world = self._world
+        world = self.world
         honest = list(world.honest())
         ways = [(one, other) for one in honest for other in honest if world.joined(one, other)]
         sent = []
@@ -153,12 +153,12 @@ class Carrying(Part):
         world.advance(0.5)
         arrived = len(sent) - sum(map(world.post.waits, sent))
         text = f"{arrived} of {len(sent)} packets arrived, at least {step.least:.0%}"
-        self._judge(arrived >= step.least * len(sent), text)
+        self.judge(arrived >= step.least * len(sent), text)
 
     def _read_slowly(self, step: ReadSlowly) -> None:
-        world = self._world
-        slow = self._some(step.share)
-        self._story.tell(
+        world = self.world
+        slow = self.some(step.share)
+        self.story.tell(
             f"{len(slow)} nodes read {step.rate / 1000:,.0f} kB/s from each, and are sent "
             f"{step.offered / 1000:,.0f} kB/s, for {step.seconds:.0f} s"
         )
@@ -175,6 +175,6 @@ class Carrying(Part):
         world.network.rates.clear()
         world.advance(0.1)
         missing = sum(map(world.post.waits, trial))
-        self._judge(
+        self.judge(
             not missing, f"{len(trial) - missing} of {len(trial)} packets among the others arrived"
         )

@@ -119,17 +119,17 @@ class Grouping(Part):
         return True
 
     def _regroup(self, step: Regroup) -> None:
-        world, kernels = self._world, self._world.kernels
+        world, kernels = self.world, self.world.kernels
         kernels.lost = step.lost
         changes: list[tuple[float, Member, Interest]] = []
         for group in GROUPS:
-            chosen = self._some(step.share)
+            chosen = self.some(step.share)
             for member in world.honest():
                 if member in chosen or kernels.is_in(member, group):
                     interest = self._interest(group, member in chosen)
                     changes.append((world.random.uniform(0, step.over), member, interest))
         lost = f", of whose reports {step.lost:.0%} get lost" if step.lost else ""
-        self._story.tell(f"programs join and leave groups, {len(changes)} times{lost}")
+        self.story.tell(f"programs join and leave groups, {len(changes)} times{lost}")
         begin = world.clock.seconds()
         for at, member, interest in sorted(changes, key=lambda change: change[0]):
             world.advance(max(0.0, begin + at - world.clock.seconds()))
@@ -140,7 +140,7 @@ class Grouping(Part):
     def _interest(self, group: str, is_member: bool) -> Interest:
         if not is_member or not group.startswith("232."):
             return Interest(raw(group), excludes=is_member)
-        random, honest = self._world.random, list(self._world.honest())
+        random, honest = self.world.random, list(self.world.honest())
         drawn = random.sample(honest, random.randint(1, min(SOURCES, len(honest))))
         sources = frozenset(raw(each.address) for each in drawn)
         return Interest(raw(group), random.random() < 0.5, sources)
@@ -148,22 +148,22 @@ class Grouping(Part):
     # --- what has to hold ---
 
     def _grouped(self, within: float) -> None:
-        world = self._world
+        world = self.world
         begin = world.clock.seconds()
         while (wrong := self._wrong()) and world.clock.seconds() < begin + within:
             world.advance(LOOK)
         took = world.clock.seconds() - begin
         if wrong:
-            self._judge(False, f"not within {within:.0f} s: {wrong}")
+            self.judge(False, f"not within {within:.0f} s: {wrong}")
             return
         limit = f"{took:.1f} s, at most {within:.0f}"
-        self._judge(True, f"each node knows who is in which group ({limit})")
+        self.judge(True, f"each node knows who is in which group ({limit})")
         self._send_to_all()
 
     def _wrong(self) -> str:
         """What a node has not heard yet, or has not forgotten."""
-        kernels = self._world.kernels
-        members = {member.name: member for member in self._world.running()}
+        kernels = self.world.kernels
+        members = {member.name: member for member in self.world.running()}
         for member in members.values():
             status = member.node.status().multicast
             told = {} if status is None else {each.group: each.nodes for each in status.groups}
@@ -180,7 +180,7 @@ class Grouping(Part):
     def _send_to_all(self) -> None:
         """A packet from everybody to each group arrives where it is wanted, once; and no copy goes
         to any other node."""
-        world, kernels = self._world, self._world.kernels
+        world, kernels = self.world, self.world.kernels
         members = {member.name: member for member in world.running()}
         senders = list(members.values())
         if len(senders) > EXAM:
@@ -200,10 +200,10 @@ class Grouping(Part):
                 sender.tun.inject(packet)
         world.advance(1.0)
         missing = sum(map(len, kernels.missing.values()))
-        self._judge(not missing, f"{expected - missing} of {expected} copies arrived")
+        self.judge(not missing, f"{expected - missing} of {expected} copies arrived")
         sent = self._copies() - copies
-        self._judge(sent == expected, f"{sent} copies were sent, for {expected} receivers")
+        self.judge(sent == expected, f"{sent} copies were sent, for {expected} receivers")
 
     def _copies(self) -> int:
-        statuses = (member.node.status().multicast for member in self._world.running())
+        statuses = (member.node.status().multicast for member in self.world.running())
         return sum(status.copies for status in statuses if status is not None)

@@ -66,7 +66,7 @@ class Part:
         judge: Callable[[bool, str], None],
         some: Callable[[float], list[Member]],
     ) -> None:
-        self._world = world
-        self._story = story
-        self._judge = judge
-        self._some = some
+        self.world = world
+        self.story = story
+        self.judge = judge
+        self.some = some

@@ -51,17 +51,17 @@ class Elections(Part):
         """Whether it is one of these steps."""
         match step:
             case Claim():
-                members = self._some(step.share)
-                self._story.tell(f"programs on {len(members)} nodes claim {ADDRESS}")
+                members = self.some(step.share)
+                self.story.tell(f"programs on {len(members)} nodes claim {ADDRESS}")
                 for member in members:
                     member.node.floating.claim(ADDRESS)
             case Release():
                 for member in self._holders():
-                    self._story.tell(f"the program on {member.name} releases it")
+                    self.story.tell(f"the program on {member.name} releases it")
                     member.node.floating.release(ADDRESS)
             case StopHolder():
                 for member in self._holders():
-                    self._story.tell(f"{member.name}, which has it, {ENDS[step.how]}")
+                    self.story.tell(f"{member.name}, which has it, {ENDS[step.how]}")
                     self._stop([member], step.how)
             case Held():
                 self._held(step.within)
@@ -74,30 +74,30 @@ class Elections(Part):
         if self._takes_place:
             contests = self._contests
             text = f"{contests.count} contests for {ADDRESS}, {contests.longest:.1f} s at most"
-            self._judge(not contests.broken, text)
+            self.judge(not contests.broken, text)
             for broken in contests.broken[:3]:
-                self._judge(False, broken)
+                self.judge(False, broken)
 
     def _holders(self) -> list[Member]:
-        return [member for member in self._world.honest() if _holds(member)]
+        return [member for member in self.world.honest() if _holds(member)]
 
     def _held(self, within: float) -> None:
-        clock = self._world.clock
+        clock = self.world.clock
         begin = clock.seconds()
         problem = self._problem()
         while problem and clock.seconds() < begin + within:
-            self._world.advance(LOOK)
+            self.world.advance(LOOK)
             problem = self._problem()
         if problem:
-            self._judge(False, f"not within {within:.0f} s: {problem}")
+            self.judge(False, f"not within {within:.0f} s: {problem}")
             return
         names = ", ".join(member.name for member in self._holders()) or "nobody"
         took = f"{clock.seconds() - begin:.1f} s, at most {within:.0f}"
-        self._judge(True, f"{names} has {ADDRESS}, and all others lead there ({took})")
+        self.judge(True, f"{names} has {ADDRESS}, and all others lead there ({took})")
 
     def _problem(self) -> str:
         """One of those that claim it has it, and every other node leads there, if any claims it."""
-        members = list(self._world.honest())
+        members = list(self.world.honest())
         claimants = [member for member in members if member.node.floating.statuses]
         holders = [member for member in members if _holds(member)]
         if len(holders) != bool(claimants):
