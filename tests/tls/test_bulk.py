@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import random
 import socket
+from collections.abc import Callable
 from socket import MSG_EOR
 from typing import Any, ClassVar
 
@@ -396,12 +397,19 @@ class SocketTests(StockSocketTests):
 
     async def test_key_updates(self) -> None:
         """A peer that makes TLS answer again and again, and does not read, is disconnected."""
+        await self.assert_refused(lambda listening: listening)
+
+    async def test_key_updates_carried(self) -> None:
+        """So is one at the other end of a relayed link."""
+        await self.assert_refused(CarriedFactory)
+
+    async def assert_refused(self, below: Callable[[Any], Any]) -> None:
         end = End()
         listening = server_factory(
             Contexts(credentials()), Factory.forProtocol(lambda: end), reactor
         )
         listening.protocol = self.transport_class
-        port = reactor.listenTCP(0, listening, interface="127.0.0.1")
+        port = reactor.listenTCP(0, below(listening), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         asker = KeyUpdater(port.getHost().port)
         self.addCleanup(asker.close)
@@ -410,7 +418,46 @@ class SocketTests(StockSocketTests):
         self.assertEqual(why, "it does not read what TLS answers it")
         self.assertLess(await asking, 1 << 20)
 
-    test_key_updates.skip = None if LIBSSL else "libssl is missing"  # type: ignore[attr-defined]
+    for each in (test_key_updates, test_key_updates_carried):
+        each.skip = None if LIBSSL else "libssl is missing"  # type: ignore[attr-defined]
+
+
+class Carried:
+    """A transport that is none of TCP's, and says what waits, as relay.transport does."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._transport.dataBuffer or self._transport._tempDataBuffer)
+
+
+class CarriedProtocol(Protocol):
+    """Runs another protocol over that."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def connectionMade(self) -> None:
+        self.inner.makeConnection(Carried(self.transport))
+
+    def dataReceived(self, data: bytes) -> None:
+        self.inner.dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.inner.connectionLost(reason)
+
+
+class CarriedFactory(Factory):
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        return CarriedProtocol(self.inner.buildProtocol(addr))
 
 
 class KeyUpdater:

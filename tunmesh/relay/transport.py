@@ -126,6 +126,11 @@ class RelayTransport:
             return
         self._fill()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether bytes that were written have not been taken by the carrier's link yet."""
+        return self._outgoing.waiting + self.lane.held > 0
+
     def writeSequence(self, data: Any) -> None:
         self.write(b"".join(data))
 

@@ -107,11 +107,13 @@ class BulkTransport(TLSMemoryBIOProtocol):
 
     transport: Any
     _is_tcp = False
+    _waits: Callable[[Any], bool]  # whether bytes are buffered below
     _unsealed = 0  # bytes sent since an skb was sealed
     _unread = 0  # bytes of TLS itself that were buffered since the buffer was last empty
 
     def makeConnection(self, transport: Any) -> None:
         self._is_tcp = isinstance(transport, tcp.Connection)
+        self._waits = _is_waiting if self._is_tcp else _is_held
         super().makeConnection(transport)
         # pyOpenSSL makes OpenSSL return after each record.
         _lib.SSL_clear_mode(self.getHandle()._ssl, _lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
@@ -144,10 +146,10 @@ class BulkTransport(TLSMemoryBIOProtocol):
     def _flush_own(self) -> None:
         """Send what TLS itself has to send after a read. The other end determines how much that
         is, so it is limited."""
-        if not (self._is_tcp and _is_waiting(self.transport)):
+        if not self._waits(self.transport):
             self._unread = 0
         count = self._flushSendBIO()
-        if count and self._is_tcp and _is_waiting(self.transport):
+        if count and self._waits(self.transport):
             self._unread += count
             if self._unread > MAX_UNREAD:
                 why = PeerError(FailureReason.UNREAD, "it does not read what TLS answers it")
@@ -207,6 +209,11 @@ def _sent(socket: Any, ciphertext: memoryview, seals: bool) -> int:
 def _is_waiting(transport: Any) -> bool:
     """Whether bytes are buffered in a TCP transport of Twisted's."""
     return bool(transport.dataBuffer or transport._tempDataBuffer)
+
+
+def _is_held(transport: Any) -> bool:
+    """The same for another transport, if that says so: a relayed link's does (relay.transport)."""
+    return getattr(transport, "is_waiting", False)
 
 
 def _pause(transport: Any) -> None:
