@@ -4,7 +4,6 @@ any order, as many as it likes. It changes nothing but what is known of itself."
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_interface
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -125,10 +124,16 @@ class Revisions(SynchronousTestCase):
         nodes.parted(victim.id, False, 100.0)
         self.assertIn(victim.host_port, nodes)
 
-    def test_static_address(self) -> None:
-        """An address that is not its node's own choice cannot change: the link ends."""
-        member = self.join()
-        other = (ip_interface("10.9.0.67/16"),)
-        self.say(member, update(member, revision=1, addresses=other))
-        self.assertTrue(member.has_ended)
-        self.assertEqual(self.a.linked_with, ["b"])
+    def test_what_stays(self) -> None:
+        """What its operator has to restart a node for cannot change in a revision: the link
+        ends."""
+        changes: tuple[dict[str, Any], ...] = (
+            {"name": "other"},
+            {"started": 5},
+            {"automatic": (4,)},
+        )
+        for change in changes:
+            member = self.join()
+            self.say(member, update(member, revision=1, **change))
+            self.assertTrue(member.has_ended, change)
+            self.assertEqual(self.a.linked_with, ["b"])

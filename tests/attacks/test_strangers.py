@@ -45,7 +45,7 @@ LIES = (
     (b"007:", "framing"),
     (b"99999999999999999999:", "framing"),
     (b"1:HH", "framing"),
-    (b"3073:", "oversized"),
+    (f"{sizes.MAX_HANDSHAKE_FRAME + 1}:".encode(), "oversized"),
     (b"999999999:", "oversized"),
     (b"0:,", "unexpected"),
     (encode(b"D" + bytes(60)), "unexpected"),

@@ -74,6 +74,7 @@ print(json.dumps(results))
 # Arguments that a command needs, or without which it would take long. A new command that needs
 # arguments fails here until it has a line.
 ARGUMENTS = {
+    "address": ["10.77.0.1"],
     "capture": ["--port", "1"],
     "completion": ["bash"],
     "init": ["/dev/null/tunmesh"],  # it would write files
@@ -85,6 +86,7 @@ ARGUMENTS = {
     "wait": ["--for", "peers=99", "--timeout", "0"],
 }
 MORE = (
+    ["address"],
     ["events", "--last", "1", "-o", "json"],
     ["status", "-o", "wide"],
     ["--version"],
