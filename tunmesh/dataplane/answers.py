@@ -111,7 +111,7 @@ class Answers:
         return taken, drops
 
     def _is_refused(self, limits: Limits, frame: bytes) -> bool:
-        source, destination = _ends(frame)
+        source, destination = virtio.ends(frame)
         return source in limits.refused and not self._table.is_to_many(destination)
 
     def _is_too_big(self, limits: Limits, frame: bytes) -> bool:
@@ -120,7 +120,7 @@ class Answers:
         if frame[virtio.HEADER] >> 4 == 4 and not frame[16] & _DONT_FRAGMENT:
             return False
         is_large = virtio.largest_packet(frame) > limits.mtu
-        return is_large and not self._table.is_to_many(_ends(frame)[1])
+        return is_large and not self._table.is_to_many(virtio.ends(frame)[1])
 
     def _refuse(self, frames: list[bytes]) -> None:
         self._unreachable += self._answer(frames, replies.host_unreachable)
@@ -131,7 +131,7 @@ class Answers:
         back: list[bytes] = []
         exhausted: set[bytes] = set()  # destinations: a flood costs little more than its drops
         for frame in frames:
-            source, destination = _ends(frame)
+            source, destination = virtio.ends(frame)
             if destination in exhausted:
                 self._limited += 1
                 continue
@@ -160,10 +160,3 @@ class Answers:
                 del self._destinations[next(iter(self._destinations))]
         self._destinations[destination] = bucket
         return bucket
-
-
-def _ends(frame: bytes) -> tuple[bytes, bytes]:
-    """Source and destination, raw; of a frame that is too short, whatever is there."""
-    if frame[10:11] < b"\x50":
-        return frame[22:26], frame[26:30]
-    return frame[18:34], frame[34:50]

@@ -282,7 +282,7 @@ class Table(Generic[P]):
     def _interested(self, key: bytes, frame: bytes) -> Collection[P]:
         """The peers that a packet to a group goes to. One that is not from an address of this node
         would be dropped by each of them."""
-        if not key or not is_multicast(key) or virtio.source_of(frame) not in self._own:
+        if not key or not is_multicast(key) or virtio.ends(frame)[0] not in self._own:
             return ()
         return self.groups.recipients(key, frame, self._near)
 

@@ -17,8 +17,8 @@ from typing import Generic, TypeVar
 from tunmesh.link.memory_budget import Account
 from tunmesh.multicast import scope
 from tunmesh.multicast.own import MOST, MOST_SOURCES, OwnInterests
+from tunmesh.packets import virtio
 from tunmesh.packets.link_control import is_link_control
-from tunmesh.packets.virtio import source_of
 from tunmesh.wire.interests import Interest, Interests
 
 MEMORY = 16 << 20  # bytes
@@ -68,7 +68,7 @@ class Audience(Generic[P]):
             version = 4 if len(group) == 4 else 6
             found = [p for p, heard in self._heard.items() if version in heard.versions]
         else:
-            source = source_of(frame)
+            source = virtio.ends(frame)[0]
             members = self._members.get(group, {})
             found = [peer for peer, interest in members.items() if interest.takes(source)]
         if scope.is_link_local(group):

@@ -93,7 +93,7 @@ class Endpoint:
         back: list[bytes] = []
         for drop in drops:
             frame = bytes(drop[1])
-            if _destination(frame) not in self._addresses:
+            if virtio.ends(frame)[1] not in self._addresses:
                 left.append(drop)
             elif not self._answer(frame, back):
                 left.append((DropReason.DNS_FLOOD, frame))
@@ -166,11 +166,6 @@ class Endpoint:
         if reply.message is None:
             return None
         return replies.datagram_back(datagram, reply.message)
-
-
-def _destination(frame: bytes) -> bytes:
-    """Raw; as Table.outbound reads it."""
-    return frame[26:30] if frame[10:11] < b"\x50" else frame[34:50]
 
 
 def _queries(frame: bytes, datagram: Datagram) -> list[bytes]:

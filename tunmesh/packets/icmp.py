@@ -43,6 +43,12 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
+def pseudo_header(source: bytes, destination: bytes, protocol: int, size: int) -> bytes:
+    """What the checksum of an upper protocol covers beside its own `size` bytes; the addresses are
+    raw. It is that of IPv6 (RFC 8200, section 8.1); the one of IPv4 (RFC 768) has the same sum."""
+    return source + destination + struct.pack("!II", size, protocol)
+
+
 def echo_request(family: EchoFamily, identity: int, sequence: int, payload: bytes) -> bytes:
     """An echo request; identity and sequence are 16 bits."""
     blank = HEADER.pack(family.request, 0, 0, identity, sequence) + payload

@@ -38,7 +38,8 @@ def read(packet: bytes) -> tuple[Record, ...] | None:
     if packet[0] >> 4 != 6 or found.protocol != ip_headers.ICMPV6 or len(message) < _V2_HEAD:
         return None
     kind = message[0]
-    if kind not in TYPES or icmp.checksum(_pseudo_header(packet[8:40], len(message)) + message):
+    covered = icmp.pseudo_header(packet[8:24], packet[24:40], ip_headers.ICMPV6, len(message))
+    if kind not in TYPES or icmp.checksum(covered + message):
         return None
     if kind == _V2_REPORT:
         count = message[6] << 8 | message[7]
@@ -56,13 +57,9 @@ def general_query(within: float, robustness: int, interval: int) -> bytes:
     what changes `robustness` times (1 to 7); it comes every `interval` seconds (at most 127)."""
     time = round(1000 * within)
     body = struct.pack("!BBHHH16sBBH", _QUERY, 0, 0, time, 0, bytes(16), robustness, interval, 0)
-    ends = _QUERIER + _ALL_NODES
-    checksum = icmp.checksum(_pseudo_header(ends, len(body)) + body)
+    covered = icmp.pseudo_header(_QUERIER, _ALL_NODES, ip_headers.ICMPV6, len(body))
+    checksum = icmp.checksum(covered + body)
     body = body[:2] + checksum.to_bytes(2) + body[4:]
     payload = _ROUTER_ALERT + body
-    return struct.pack("!IHBB", 6 << 28, len(payload), ip_headers.HOP_BY_HOP, 1) + ends + payload
-
-
-def _pseudo_header(ends: bytes, size: int) -> bytes:
-    """`ends`: source and destination."""
-    return ends + struct.pack("!II", size, ip_headers.ICMPV6)
+    head = struct.pack("!IHBB", 6 << 28, len(payload), ip_headers.HOP_BY_HOP, 1)
+    return head + _QUERIER + _ALL_NODES + payload

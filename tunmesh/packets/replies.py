@@ -63,7 +63,7 @@ def datagram_of(frame: bytes) -> Datagram | None:
     source_port, destination_port, length, _ = struct.unpack_from("!HHHH", packet, found.at)
     if not UDP_HEADER <= length <= len(packet) - found.at:
         return None
-    source, destination = _ends(packet)
+    source, destination = virtio.ends(frame)
     payload = packet[found.at + UDP_HEADER : found.at + length]
     return Datagram(source, destination, source_port, destination_port, payload)
 
@@ -74,7 +74,7 @@ def datagram_back(request: Datagram, payload: bytes) -> bytes:
     length = UDP_HEADER + len(payload)
     ports = struct.pack("!HHH", request.destination_port, request.source_port, length)
     body = ports + bytes(2) + payload
-    checksum = icmp.checksum(_pseudo_header(source, destination, UDP, length) + body) or 0xFFFF
+    checksum = icmp.checksum(icmp.pseudo_header(source, destination, UDP, length) + body) or 0xFFFF
     return _frame(source, destination, UDP, ports + checksum.to_bytes(2) + payload)
 
 
@@ -90,7 +90,7 @@ def echo_reply(frame: bytes) -> bytes | None:
     kind, code = message[0], message[1]
     if kind != _ECHO[version].request or code:
         return None
-    return _icmp_back(packet, bytes((_ECHO[version].reply, 0)), message[4:])
+    return _icmp_back(frame, bytes((_ECHO[version].reply, 0)), message[4:])
 
 
 def port_unreachable(frame: bytes) -> bytes | None:
@@ -126,7 +126,7 @@ def _error(frame: bytes, kind: dict[int, bytes], field: int = 0) -> bytes | None
         if not is_request:
             return None
     quoted = packet[: _LONGEST[version] - _HEADER_SIZE[version] - icmp.HEADER.size]
-    return _icmp_back(packet, kind[version], struct.pack("!I", field) + quoted)
+    return _icmp_back(frame, kind[version], struct.pack("!I", field) + quoted)
 
 
 def _whole(frame: bytes) -> ip_headers.Headers | None:
@@ -137,25 +137,15 @@ def _whole(frame: bytes) -> ip_headers.Headers | None:
     return found
 
 
-def _ends(packet: bytes) -> tuple[bytes, bytes]:
-    if packet[0] >> 4 == 4:
-        return packet[12:16], packet[16:20]
-    return packet[8:24], packet[24:40]
-
-
-def _icmp_back(packet: bytes, kind: bytes, rest: bytes) -> bytes:
+def _icmp_back(frame: bytes, kind: bytes, rest: bytes) -> bytes:
     """The frame of an ICMP message to the sender of a packet: type and code, checksum, the rest."""
-    destination, source = _ends(packet)
-    protocol = _ICMP[packet[0] >> 4]
+    destination, source = virtio.ends(frame)
+    protocol = _ICMP[4 if len(source) == 4 else 6]
     body = kind + bytes(2) + rest
     covered = body
     if protocol == ip_headers.ICMPV6:
-        covered = _pseudo_header(source, destination, protocol, len(body)) + body
+        covered = icmp.pseudo_header(source, destination, protocol, len(body)) + body
     return _frame(source, destination, protocol, kind + icmp.checksum(covered).to_bytes(2) + rest)
-
-
-def _pseudo_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
-    return source + destination + struct.pack("!II", length, protocol)
 
 
 def _frame(source: bytes, destination: bytes, protocol: int, payload: bytes) -> bytes:

@@ -52,9 +52,11 @@ def read(frame: bytes | memoryview) -> tuple[bytes, bytes, bool]:
     return head[2:18], head[18:], head[0] not in _TRANSPORTS
 
 
-def source_of(frame: bytes | memoryview) -> bytes:
-    """The source address, raw. The frame has at least a whole IP header."""
-    return bytes(frame[22:26] if frame[HEADER] < 0x50 else frame[18:34])
+def ends(frame: bytes) -> tuple[bytes, bytes]:
+    """Source and destination address, raw; of a frame that is too short, whatever is there."""
+    if frame[HEADER : HEADER + 1] < b"\x50":
+        return frame[22:26], frame[26:30]
+    return frame[18:34], frame[34:50]
 
 
 def between(source: bytes, destination: bytes) -> bytes:

@@ -7,15 +7,14 @@ a tun whose programs do not want it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
 from tunmesh.multicast.own import WITHIN
+from tunmesh.packets import virtio
 from tunmesh.packets.group_records import Kind, Record
-from tunmesh.packets.virtio import source_of
 from tunmesh.simulator.steps import Grouped, Regroup, Step
-from tunmesh.simulator.story import Part, Story
+from tunmesh.simulator.story import Part
 from tunmesh.testing.clock import FakeClock
 from tunmesh.testing.group_reports import igmp3, raw
 from tunmesh.testing.mesh import Member
@@ -23,7 +22,7 @@ from tunmesh.testing.tun import frame
 from tunmesh.wire.interests import Interest
 
 if TYPE_CHECKING:
-    from tunmesh.simulator.world import World
+    pass
 
 # Two for the whole mesh, one for the local subnet, one whose programs name sources.
 GROUPS = ("239.1.0.1", "239.1.0.2", "224.0.0.99", "232.1.1.1")
@@ -90,22 +89,14 @@ class Kernels:
             self.strays.append(f"{member.name} got a packet to a group that it is not in")
         elif member.name in self.missing.get(number, ()):
             self.missing[number].remove(member.name)
-        elif interest.takes(source_of(packet)):
+        elif interest.takes(virtio.ends(packet)[0]):
             self.strays.append(f"{member.name} got a packet to a group twice")
 
 
 class Grouping(Part):
     """The part that is about multicast groups."""
 
-    def __init__(
-        self,
-        world: World,
-        story: Story,
-        judge: Callable[[bool, str], None],
-        some: Callable[[float], list[Member]],
-    ) -> None:
-        super().__init__(world, story, judge, some)
-        self._sent = 0
+    _sent = 0  # packets to groups
 
     def do(self, step: Step) -> bool:
         """Whether it is one of these steps."""
