@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import (
@@ -118,6 +117,9 @@ def link_local(address: bytes) -> bytes:
     """The link-local address of the node that has this IPv6 address of the mesh, both raw. It is
     derived, so that nobody has to be told, and a claim to the one is a claim to the other: to find
     another address that yields the same takes 2⁶⁴ attempts."""
+    # It loads libcrypto, 4 MB, for which a helper process without multicast has no use.
+    import hashlib
+
     digest = hashlib.sha256(b"tunmesh link-local " + address).digest()
     return LINK_LOCAL.network_address.packed[:8] + digest[:8]
 

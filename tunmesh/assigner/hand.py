@@ -42,6 +42,8 @@ class Hand:
         self._sequence = 0
         self._asked = _open(0)
         self._news = _open(changes.IPV6_ROUTE_NEWS)
+        if any(family.has_link_local for family in allowance.families):
+            import hashlib  # noqa: F401 (for link_local_of: no file can be opened later)
 
     def carry_out(self, asked: Request) -> None:
         """Do what was asked, and was allowed. Returns when packets reach the addresses. Raises
