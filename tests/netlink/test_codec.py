@@ -119,7 +119,7 @@ class Snapshots(unittest.SynchronousTestCase):
     def test_ways(self) -> None:
         """A request for one destination, and the kernel's reply."""
         destination, source = NETWORKS[0][9], NETWORKS[0][1]
-        self.assertIn(destination.packed, route_request(destination, source))
+        self.assertIn(destination.packed, route_request(1, destination, source))
         answer = route_answer(message(ROUTE, 1, route(ip_network("10.77.0.9/32"), 5)))
         self.assertEqual((answer.interface, answer.table), (5, 254))
         unreachable = message(ERROR, 1, struct.pack("=i", -113))

@@ -16,7 +16,7 @@ from tests.support import netns
 from tests.support.readers import Readers
 from tunmesh.dataplane.tun import open_tun
 from tunmesh.host.namespaces import Namespace
-from tunmesh.netlink import query
+from tunmesh.netlink import device_watch
 from tunmesh.netlink.device_watch import PAUSE, PAUSE_AFTER_FAILURE, REST, DeviceWatch
 from tunmesh.netlink.overlaps import Overlay
 from tunmesh.netlink.setup import configure
@@ -162,7 +162,7 @@ class WatchTests(unittest.TestCase):
         def refusing(_groups: int = 0) -> socket.socket:
             raise OSError(errno.EMFILE, "too many")
 
-        patch = self.patch(query, "open_socket", refusing)
+        patch = self.patch(device_watch, "open_socket", refusing)
         self.advance(PAUSE)
         patch.restore()
         self.assertEqual(self.told, [])

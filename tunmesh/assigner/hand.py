@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,10 +24,11 @@ from tunmesh.addresses import Interface, firsts, link_local_of
 from tunmesh.assigner.allowance import Allowance, Family
 from tunmesh.assigner.wire import PUT, Request
 from tunmesh.netlink import changes, messages
+from tunmesh.netlink.exchange import Exchange, open_socket
 
 _CHUNK = 1 << 14
 _PATIENCE = 5.0  # seconds until an address can be used; it is a millisecond or two
-_TIMEOUT = 1.0  # seconds for one answer of the kernel
+_TIMEOUT = 1.0  # seconds that it waits for news at a time
 
 
 class Hand:
@@ -39,9 +39,9 @@ class Hand:
         self._index = index
         self._allowance = allowance
         self._mtu = allowance.mtu  # what routes go by
-        self._sequence = 0
-        self._asked = _open(0)
-        self._news = _open(changes.IPV6_ROUTE_NEWS)
+        self._asked = Exchange()
+        self._news = open_socket(changes.IPV6_ROUTE_NEWS)
+        self._news.settimeout(_TIMEOUT)
         if any(family.has_link_local for family in allowance.families):
             import hashlib  # noqa: F401 (for link_local_of: no file can be opened later)
 
@@ -77,26 +77,28 @@ class Hand:
         """Let the device have these addresses of a family, and their routes."""
         index, network = self._index, family.network
         for own in held:
-            self._change(changes.put_address(self._next(), index, own, family.broadcast))
+            self._asked.change(changes.put_address, index, own, family.broadcast)
             if family.has_link_local:
                 local = link_local_of(own)
-                self._change(changes.put_address(self._next(), index, local, broadcast=False))
+                self._asked.change(changes.put_address, index, local, broadcast=False)
         last, subnets = network.broadcast_address, [own.network for own in held]
         if held and family.broadcast:
             # One that the kernel makes with an address is better: it goes with the address.
             if last in [subnet.broadcast_address for subnet in subnets]:
-                self._remove(changes.take_off_broadcast(self._next(), index, last))
+                with suppress(ProcessLookupError):  # ESRCH: there is none
+                    self._asked.change(changes.take_off_broadcast, index, last)
             else:
-                self._change(changes.put_broadcast(self._next(), index, last, held[0].ip))
+                self._asked.change(changes.put_broadcast, index, last, held[0].ip)
         if family.is_automatic or not held:
-            self._change(changes.put_route(self._next(), index, network, self._mtu))
+            self._asked.change(changes.put_route, index, network, self._mtu)
         elif network in subnets:
-            self._remove(changes.take_off_route(self._next(), index, network))
+            with suppress(ProcessLookupError):
+                self._asked.change(changes.take_off_route, index, network)
         else:
             source = held[0].ip
-            self._change(changes.put_route(self._next(), index, network, self._mtu, source))
+            self._asked.change(changes.put_route, index, network, self._mtu, source)
         for own in firsts(held):
-            self._change(changes.put_subnet(self._next(), index, own, self._mtu))
+            self._asked.change(changes.put_subnet, index, own, self._mtu)
         for own in held:
             self._await_usable(own)
 
@@ -104,16 +106,16 @@ class Hand:
         """The kernel chooses the source of what is sent there: of a route that named an address, it
         would remove the route with the address."""
         for network in self._allowance.behind:
-            self._change(changes.put_route(self._next(), self._index, network, self._mtu))
+            self._asked.change(changes.put_route, self._index, network, self._mtu)
 
     def _put_alone(self, floating: Interface) -> None:
         """Let the device have an address without a subnet."""
-        self._change(changes.put_address(self._next(), self._index, floating, False))
+        self._asked.change(changes.put_address, self._index, floating, False)
         self._await_usable(floating)
 
     def _take_off(self, own: Interface) -> None:
         try:
-            self._change(changes.take_off_address(self._next(), self._index, own))
+            self._asked.change(changes.take_off_address, self._index, own)
         except OSError as error:
             if error.errno != errno.EADDRNOTAVAIL:  # somebody else has done it
                 raise
@@ -124,48 +126,27 @@ class Hand:
         has_ipv6 = any(family.network.version == 6 for family in self._allowance.families)
         may_begin = has_ipv6 or self._mtu < changes.MIN_MTU_IPV6 <= mtu
         is_anew = may_begin and not self._forgoes_link_local()
-        self._change(changes.set_link(self._next(), index, not is_anew, mtu, queue))
+        self._asked.change(changes.set_link, index, not is_anew, mtu, queue)
         if is_anew:
             self._forgo_link_local()
-            self._change(changes.set_link(self._next(), index, True))
+            self._asked.change(changes.set_link, index, True)
         if not self._allowance.forwards:
             with suppress(OSError):  # it only saves time
-                self._change(changes.limit_pieces(self._next(), index))
+                self._asked.change(changes.limit_pieces, index)
 
     def _forgoes_link_local(self) -> bool:
         """False if the device has no IPv6, or has begun anew with it."""
-        answer = self._ask(changes.ask_link(self._next(), self._index))
+        answer = self._asked.ask(changes.ask_link, self._index)
         if code := changes.errno_of(answer):
             raise OSError(code, os.strerror(code))
         return changes.forgoes_link_local(answer)
 
     def _forgo_link_local(self) -> None:
         try:
-            self._change(changes.forgo_link_local(self._next(), self._index))
+            self._asked.change(changes.forgo_link_local, self._index)
         except OSError as error:
             if error.errno != errno.EAFNOSUPPORT:  # there is no IPv6 in this namespace
                 raise
-
-    def _next(self) -> int:
-        self._sequence += 1
-        return self._sequence
-
-    def _remove(self, message: bytes) -> None:
-        """Let something not be there, which may be so already."""
-        code = changes.errno_of(self._ask(message))
-        if code not in (0, errno.ESRCH):
-            raise OSError(code, os.strerror(code))
-
-    def _change(self, message: bytes) -> None:
-        if code := changes.errno_of(self._ask(message)):
-            raise OSError(code, os.strerror(code))
-
-    def _ask(self, message: bytes) -> bytes:
-        self._asked.send(message)
-        while True:
-            answer = self._asked.recv(_CHUNK)
-            if changes.sequence_of(answer) == self._sequence:
-                return answer
 
     def _await_usable(self, own: Interface) -> None:
         """As netlink.setup does for a static address: the kernel completes an IPv6 address later,
@@ -183,13 +164,4 @@ class Hand:
                     raise
 
     def _is_usable(self, own: Interface) -> bool:
-        return changes.is_local(self._ask(messages.route_request(own.ip, sequence=self._next())))
-
-
-def _open(groups: int) -> socket.socket:
-    opened = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-    )
-    opened.bind((0, groups))
-    opened.settimeout(_TIMEOUT)
-    return opened
+        return changes.is_local(self._asked.ask(messages.route_request, own.ip))

@@ -17,8 +17,8 @@ from zope.interface import implementer
 
 from tunmesh.addresses import Address
 from tunmesh.logs import bugs
-from tunmesh.netlink import query
 from tunmesh.netlink.address_news import GROUPS, AddressNews
+from tunmesh.netlink.exchange import open_socket
 from tunmesh.timers import Timer
 
 PAUSE = 0.2  # seconds from the first notification to the change that is told
@@ -56,7 +56,7 @@ class HostAddressWatch:
     def __init__(self, reactor: Any, device: str) -> None:
         self._reactor = reactor
         self._news = AddressNews(socket.if_nametoindex(device))
-        self._socket = query.open_socket(GROUPS)
+        self._socket = open_socket(GROUPS)
         self._socket.setblocking(False)
         self._timer = Timer(reactor)
         self._told = -REST

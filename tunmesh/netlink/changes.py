@@ -1,10 +1,10 @@
 """Requests to the kernel that change addresses and routes, as bytes.
 
-A helper process makes them, which is to be small (tunmesh.assigner): so this module imports next to
-nothing. What sets up the device at the start (netlink.setup) uses pyroute2, in a child process that
-ends.
+The device is set up with them at the start (netlink.setup), and changed later by a helper process
+that is to be small (tunmesh.assigner): so this module imports next to nothing.
 
-All of them mean "let it be so": what is there already is no error, and is replaced.
+All of them mean "let it be so": what is there already is no error, and is replaced, unless
+messages.exclusive is applied to the request.
 
 Sources: rtnetlink(7), linux/{rtnetlink,if_addr}.h, inet_rtm_newaddr in net/ipv4/devinet.c.
 """
@@ -64,10 +64,11 @@ _RTAX_ADVMSS = 8
 _IFLA_MTU, _IFLA_QUEUE, _IFLA_FAMILIES, _IFLA_GSO_MAX_SIZE = 4, 13, 26, 41
 _IFLA_INET6_ADDR_GEN_MODE, _GEN_MODE_NONE = 8, b"\1"
 _UP = 1  # IFF_UP
-_UNIVERSE, _LINK = 0, 253  # RT_SCOPE_*
+_UNIVERSE, _LINK, _NOWHERE = 0, 253, 255  # RT_SCOPE_*
 _KERNEL, _STATIC = 2, 4  # RTPROT_*
 _MAIN, _LOCAL_TABLE = 254, 255
-_UNICAST, _LOCAL, _BROADCAST = 1, 2, 3  # RTN_*
+_UNICAST, _LOCAL, _BROADCAST, _UNREACHABLE = 1, 2, 3, 7  # RTN_*
+_WORST_METRIC = 0xFFFF_FFFF
 _U32 = struct.Struct("=I")
 
 
@@ -178,6 +179,23 @@ def _delete(
     found_by = attribute(_RTA_DESTINATION, destination.packed)
     found_by += attribute(_RTA_INTERFACE, _U32.pack(index))
     return message(_DELETE_ROUTE, _ACKNOWLEDGE, sequence, header + found_by)
+
+
+def put_refusal(sequence: int, network: Network, protocol: int) -> bytes:
+    """Let the kernel refuse packets to a network, unless there is another route to it."""
+    return message(NEW_ROUTE, _PUT, sequence, _refusal(network, protocol, _UNIVERSE))
+
+
+def take_off_refusal(sequence: int, network: Network, protocol: int) -> bytes:
+    """Take the route of `put_refusal` away."""
+    return message(_DELETE_ROUTE, _ACKNOWLEDGE, sequence, _refusal(network, protocol, _NOWHERE))
+
+
+def _refusal(network: Network, protocol: int, scope: int) -> bytes:
+    family = IPV4 if network.version == 4 else IPV6
+    header = ROUTE.pack(family, network.prefixlen, 0, 0, _MAIN, protocol, scope, _UNREACHABLE, 0)
+    destination = attribute(_RTA_DESTINATION, network.network_address.packed)
+    return header + destination + attribute(_RTA_PRIORITY, _U32.pack(_WORST_METRIC))
 
 
 def is_local(answer: bytes) -> bool:

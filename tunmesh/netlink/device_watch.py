@@ -38,6 +38,7 @@ from tunmesh.logs import bugs
 from tunmesh.netlink import codec, device_state, query
 from tunmesh.netlink.codec import Snapshot
 from tunmesh.netlink.device_state import Findings, Way
+from tunmesh.netlink.exchange import open_socket
 from tunmesh.netlink.kernel import NetlinkError
 from tunmesh.netlink.overlaps import Overlay
 
@@ -85,8 +86,8 @@ class DeviceWatch:
         self._overlays = tuple(overlays)
         self._mtu = mtu
         self._worked = worked
-        self._news = _Readable(query.open_socket(codec.NEWS_GROUPS), self._news_came)
-        self._questions = query.open_socket()
+        self._news = _Readable(open_socket(codec.NEWS_GROUPS), self._news_came)
+        self._questions = open_socket()
         self._questions.setblocking(False)
         self._asked: _Readable | None = None  # as long as a look takes
         self._cost = 0.0
@@ -164,7 +165,7 @@ class DeviceWatch:
         try:
             # A new socket: leftovers of a failed scan must not be taken for answers.
             asked = self._asked = _Readable(
-                query.open_socket(), lambda: self._guarded(self._part_came, snapshot)
+                open_socket(), lambda: self._guarded(self._part_came, snapshot)
             )
         except OSError:
             self._look_in(PAUSE_AFTER_FAILURE)

@@ -25,6 +25,7 @@ from pathlib import Path
 from tunmesh.addresses import Address, Network
 from tunmesh.errors import OperatorError
 from tunmesh.netlink import kernel, query
+from tunmesh.netlink.exchange import open_socket
 from tunmesh.netlink.kernel import NetlinkError
 
 _SYSCTLS = Path("/proc/sys/net")
@@ -50,7 +51,7 @@ def obstacles(
     sentences with what helps; none if nothing is known to. `device` is the tun, which need not be
     there. Raises OperatorError when netlink cannot be used."""
     try:
-        with query.open_socket() as asked:
+        with open_socket() as asked:
             asked.settimeout(1.0)
             found = [
                 why

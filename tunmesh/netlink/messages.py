@@ -24,7 +24,7 @@ ATTRIBUTE = struct.Struct("=HH")
 NEW_ADDRESS, NEW_ROUTE, GET_ROUTE = 20, 24, 26
 ERROR = 2  # NLMSG_ERROR: also the acknowledgement, with the error 0
 IPV4, IPV6 = 2, 10  # AF_*
-_REQUEST = 0x1
+_REQUEST, _REPLACE, _EXCLUSIVE = 0x1, 0x100, 0x200
 _RTM_F_LOOKUP_TABLE = 0x1000
 _RTA_DESTINATION, _RTA_SOURCE, _RTA_INCOMING = 1, 2, 3
 
@@ -34,13 +34,20 @@ def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     return HEADER.pack(HEADER.size + len(body), kind, _REQUEST | flags, sequence, 0) + body
 
 
+def exclusive(request: bytes) -> bytes:
+    """The same request to put something, refused with EEXIST if it is there already."""
+    length, kind, flags, *rest = HEADER.unpack_from(request)
+    flags = flags & ~_REPLACE | _EXCLUSIVE
+    return HEADER.pack(length, kind, flags, *rest) + request[HEADER.size :]
+
+
 def attribute(kind: int, value: bytes) -> bytes:
     """One attribute, padded."""
     return ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) & 3)
 
 
 def route_request(
-    destination: Address, source: Address | None = None, sequence: int = 1, incoming: int = 0
+    sequence: int, destination: Address, source: Address | None = None, incoming: int = 0
 ) -> bytes:
     """The request for the route that the kernel would use for a packet of this machine; or, with
     the index of an interface, for one that comes in there."""

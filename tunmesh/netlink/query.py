@@ -1,7 +1,6 @@
 """Queries the kernel for its interfaces, addresses, routes and rules. Needs no privilege.
 
-Plain sockets with netlink.codec: pyroute2, which sets up the device, would build an object of every
-entry.
+Plain sockets with netlink.codec: a library such as pyroute2 would build an object of every entry.
 """
 
 from __future__ import annotations
@@ -14,24 +13,12 @@ from tunmesh.addresses import Address, Network
 from tunmesh.errors import OperatorError
 from tunmesh.netlink import codec, kernel, messages
 from tunmesh.netlink.codec import Snapshot
+from tunmesh.netlink.exchange import open_socket
 from tunmesh.netlink.kernel import NetlinkError, State
 
 # The kernel fills at most this much with one part of a dump.
 CHUNK = 1 << 16
 _TIMEOUT = 10.0  # seconds for one part
-
-
-def open_socket(groups: int = 0) -> socket.socket:
-    """A netlink socket that is subscribed to these multicast groups. Raises OSError."""
-    opened = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-    )
-    try:
-        opened.bind((0, groups))
-    except OSError:
-        opened.close()
-        raise
-    return opened
 
 
 def look(networks: Sequence[Network]) -> State:
@@ -58,5 +45,5 @@ def route_of(
     """The route that the kernel would use; or, with the index of an interface, for what comes in
     there. The answer is there at once, so the socket may be
     non-blocking. Raises OSError, and NetlinkError if the kernel would not send the packet."""
-    asked.send(messages.route_request(destination, source, incoming=incoming))
+    asked.send(messages.route_request(1, destination, source, incoming))
     return codec.route_answer(asked.recv(CHUNK))

@@ -21,27 +21,15 @@ import select
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from pyroute2.iproute import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
-from tunmesh.addresses import Interface, Network, firsts, has_broadcast
+from tunmesh.addresses import Interface, Network, firsts
 from tunmesh.errors import OperatorError
 from tunmesh.netlink import changes, kernel, overlaps, query
+from tunmesh.netlink.exchange import Exchange, open_socket
 from tunmesh.netlink.overlaps import Overlay
 
-_RT_SCOPE_LINK = 253
-_IFA_F_NODAD = 0x02
-_IN6_ADDR_GEN_MODE_NONE = 1
-_GUARD: dict[str, Any] = {
-    "type": "unreachable",
-    "priority": 0xFFFFFFFF,
-    "proto": kernel.PROTOCOL_GUARD,
-    "table": kernel.TABLE_MAIN,
-}
 _ADDRESS_DEADLINE = 5.0  # seconds; it is a millisecond or two on an idle machine
 
 
@@ -101,38 +89,41 @@ def configure(
     Raises OperatorError; what was done until then is undone when the device is closed.
     """
     meshes = [overlay for overlay in overlays if not overlay.is_behind]
-    with _netlink() as ip:
+    with _netlink() as asked:
         with _explained(f"find {device}"):
             index = socket.if_nametoindex(device)
         with _explained(f"set the MTU of {device} to {mtu}"):
-            ip.link("set", index=index, mtu=mtu)
+            asked.change(changes.set_link, index, False, mtu)
         if queue:
             with _explained(f"set the txqueuelen of {device} to {queue}"):
-                ip.link("set", index=index, txqlen=queue)
+                asked.change(changes.set_link, index, False, queue=queue)
         if not forwards:
-            with suppress(NetlinkError):  # it only saves time
-                ip.link("set", index=index, gso_max_size=changes.PIECE)
+            with suppress(OSError):  # it only saves time
+                asked.change(changes.limit_pieces, index)
         if _has_ipv6() and mtu >= changes.MIN_MTU_IPV6:
-            _forgo_link_local(ip, index, device)
+            # One of the kernel's choice: peers could not know whose it is.
+            with _explained(f"turn off link-local addresses of {device}"):
+                asked.change(changes.forgo_link_local, index)
         for overlay in meshes:
             for address in overlay.addresses:
-                _add_address(ip, index, device, address, overlay.broadcast)
+                _add_address(asked, index, device, address, overlay.broadcast)
             for address in overlay.link_locals:
-                _add_address(ip, index, device, address, broadcast=False)
+                _add_address(asked, index, device, address, broadcast=False)
         with _explained(f"bring {device} up"):
-            ip.link("set", index=index, state="up")
+            asked.change(changes.set_link, index, True)
         for overlay in meshes:
             if overlay.addresses and overlay.broadcast:
-                _add_broadcast(ip, index, device, overlay)
+                _add_broadcast(asked, index, device, overlay)
             # The kernel adds the routes to the local subnets together with the addresses.
             for address in firsts(overlay.addresses):
-                _limit_segments(ip, index, device, address, mtu)
+                with _explained(f"limit the segments that are sent to {address.network}"):
+                    asked.change(changes.put_subnet, index, address, mtu)
             if overlay.network not in [address.network for address in overlay.addresses]:
-                _add_route(ip, index, device, overlay, mtu)
+                _add_route(asked, index, device, overlay, mtu)
         _await_usable(device, meshes)
         for overlay in overlays:
             if overlay.is_behind:
-                _add_route(ip, index, device, overlay, mtu)
+                _add_route(asked, index, device, overlay, mtu)
 
 
 def _has_ipv6() -> bool:
@@ -144,78 +135,27 @@ def _has_ipv6() -> bool:
     return setting.strip() == "0"
 
 
-def _forgo_link_local(ip: IPRoute, index: int, device: str) -> None:
-    """Prevent a link-local address of the kernel's choice: peers could not know whose it is."""
-    inet6 = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _IN6_ADDR_GEN_MODE_NONE)]}
-    with _explained(f"turn off link-local addresses of {device}"):
-        ip.link("set", index=index, af_spec={"attrs": [("AF_INET6", inet6)]})
-
-
-def _add_address(ip: IPRoute, index: int, device: str, address: Interface, broadcast: bool) -> None:
-    # The roster handles duplicates: nobody in the mesh answers neighbour discovery, and
-    # until that times out the address would be unusable.
-    options: dict[str, Any] = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
-    if broadcast and has_broadcast(address.network):
-        options["broadcast"] = str(address.network.broadcast_address)
+def _add_address(
+    asked: Exchange, index: int, device: str, address: Interface, broadcast: bool
+) -> None:
     with _explained(f"add address {address} to {device}"):
-        ip.addr(
-            "add",
-            index=index,
-            address=str(address.ip),
-            prefixlen=address.network.prefixlen,
-            **options,
-        )
+        asked.add(changes.put_address, index, address, broadcast)
 
 
-def _add_route(ip: IPRoute, index: int, device: str, overlay: Overlay, mtu: int) -> None:
-    options: dict[str, Any] = {"priority": changes.ROUTE_METRIC[overlay.network.version]}
-    if overlay.addresses:
-        options = {"prefsrc": str(overlay.addresses[0].ip)}
-    options |= _segments(overlay.network.version, mtu)
+def _add_route(asked: Exchange, index: int, device: str, overlay: Overlay, mtu: int) -> None:
+    source = overlay.addresses[0].ip if overlay.addresses else None
     with _explained(f"route {overlay.network} to {device}"):
-        ip.route("add", dst=str(overlay.network), oif=index, scope=_RT_SCOPE_LINK, **options)
+        asked.add(changes.put_route, index, overlay.network, mtu, source)
 
 
-def _limit_segments(ip: IPRoute, index: int, device: str, address: Interface, mtu: int) -> None:
-    """Let the kernel's own route say how large the segments of a TCP connection should be."""
-    version = address.version
-    options = _segments(version, mtu)
-    if version == 4:
-        options["prefsrc"] = str(address.ip)
-    else:
-        options["priority"] = changes.SUBNET_METRIC[version]
-    with _explained(f"limit the segments that are sent to {address.network}"):
-        ip.route(
-            "replace",
-            dst=str(address.network),
-            oif=index,
-            scope=_RT_SCOPE_LINK,
-            proto=kernel.PROTOCOL_KERNEL,
-            **options,
-        )
-
-
-def _segments(version: int, mtu: int) -> dict[str, Any]:
-    """How large the segments of TCP should be that come by a route (netlink.changes)."""
-    return {"metrics": {"advmss": changes.segment(version, mtu)}}
-
-
-def _add_broadcast(ip: IPRoute, index: int, device: str, overlay: Overlay) -> None:
+def _add_broadcast(asked: Exchange, index: int, device: str, overlay: Overlay) -> None:
     """Make the kernel treat the mesh's broadcast address as one. For those of local subnets it does
     so by itself, since the addresses have their prefixes."""
-    network, addresses = overlay.network, overlay.addresses
-    if network.broadcast_address in [each.network.broadcast_address for each in addresses]:
+    last, addresses = overlay.network.broadcast_address, overlay.addresses
+    if last in [each.network.broadcast_address for each in addresses]:
         return
-    with _explained(f"make {network.broadcast_address} a broadcast address of {device}"):
-        ip.route(
-            "add",
-            dst=f"{network.broadcast_address}/32",
-            oif=index,
-            prefsrc=str(addresses[0].ip),
-            type=kernel.BROADCAST,
-            table=kernel.TABLE_LOCAL,
-            scope=_RT_SCOPE_LINK,
-        )
+    with _explained(f"make {last} a broadcast address of {device}"):
+        asked.add(changes.put_broadcast, index, last, addresses[0].ip)
 
 
 def _await_usable(device: str, overlays: Sequence[Overlay]) -> None:
@@ -224,7 +164,7 @@ def _await_usable(device: str, overlays: Sequence[Overlay]) -> None:
     makes the address's own route, and tells those who listen for routes. On a machine where routes
     change all the time there is always news: that is no reason to wait for longer."""
     deadline = time.monotonic() + _ADDRESS_DEADLINE
-    with query.open_socket(changes.IPV6_ROUTE_NEWS) as news, query.open_socket() as asked:
+    with open_socket(changes.IPV6_ROUTE_NEWS) as news, open_socket() as asked:
         for address in [address for overlay in overlays for address in overlay.addresses]:
             while not _is_local(asked, address):
                 left = deadline - time.monotonic()
@@ -253,8 +193,8 @@ def put_guard(networks: Sequence[Network]) -> list[str]:
     there = guarded(networks)
     missing = [network for network in networks if network not in there]
     for network in missing:
-        with _netlink() as ip, _explained(f"guard {network} by an unreachable route"):
-            ip.route("add", dst=str(network), **_GUARD)
+        with _netlink() as asked, _explained(f"guard {network} by an unreachable route"):
+            asked.add(changes.put_refusal, network, kernel.PROTOCOL_GUARD)
     return [str(network) for network in missing]
 
 
@@ -262,8 +202,8 @@ def remove_guard(networks: Sequence[Network]) -> list[str]:
     """Remove the guards of these networks. Returns those that had one. Raises OperatorError."""
     there = guarded(networks)
     for network in there:
-        with _netlink() as ip, _explained(f"remove the unreachable route to {network}"):
-            ip.route("del", dst=str(network), **_GUARD)
+        with _netlink() as asked, _explained(f"remove the unreachable route to {network}"):
+            asked.change(changes.take_off_refusal, network, kernel.PROTOCOL_GUARD)
     return [str(network) for network in there]
 
 
@@ -282,9 +222,11 @@ def _is_guard(route: kernel.Route, networks: Sequence[Network]) -> bool:
 
 
 @contextmanager
-def _netlink() -> Iterator[IPRoute]:
-    with _explained("use netlink"), IPRoute() as ip:
-        yield ip
+def _netlink() -> Iterator[Exchange]:
+    with _explained("use netlink"):
+        asked = Exchange()
+    with closing(asked):
+        yield asked
 
 
 @contextmanager
@@ -292,8 +234,6 @@ def _explained(what: str) -> Iterator[None]:
     """Turn the kernel's refusal into an OperatorError."""
     try:
         yield
-    except NetlinkError as error:
-        raise OperatorError(f"cannot {what}: {_reason(error.code, str(error.args[1]))}") from None
     except OSError as error:
         reason = _reason(error.errno or 0, error.strerror or str(error))
         raise OperatorError(f"cannot {what}: {reason}") from None

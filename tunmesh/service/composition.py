@@ -35,7 +35,6 @@ from tunmesh.errors import OperatorError
 from tunmesh.host import descriptors, heap, privileges, seccomp
 from tunmesh.host.cpu_wait import CpuWait
 from tunmesh.host.file_thread import FileThread
-from tunmesh.host.helper_process import open_in_child
 from tunmesh.logs.journal import Journal
 from tunmesh.logs.observers import LogWriter, RecentEvents
 from tunmesh.netlink.address_watch import AddressWatch, HostAddressWatch, NoAddressWatch
@@ -176,7 +175,7 @@ class NodeService(Service):
 
     def _open_device_and_ports(self) -> tuple[TunDevice, Taken]:
         plan = self._plan
-        taken = Taken.of(plan, open_in_child(lambda: preflight.take(plan).detach()))
+        taken = preflight.take(plan)
         device = TunDevice(self._reactor, taken.tun, plan.device)
         self.log.info(
             "{device} is up: {addresses}; its MTU is {mtu}",

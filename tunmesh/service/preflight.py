@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunmesh.addresses import Address, Interface, Network
 from tunmesh.config.values import Automatic
 from tunmesh.dataplane import tun
+from tunmesh.errors import OperatorError
 from tunmesh.host import holders, privileges, seccomp, tcp_ports, udp_ports
-from tunmesh.host.helper_process import open_in_child
+from tunmesh.host.helper_process import run_in_child
+from tunmesh.netlink import setup
 from tunmesh.netlink.overlaps import Overlay
 
 if TYPE_CHECKING:
@@ -158,29 +160,9 @@ class Taken:
     tcp: tcp_ports.Bound
     udp: udp_ports.Bound | None  # None: no packets travel over UDP
 
-    def detach(self) -> list[int]:
-        """The descriptors, to be passed to another process; `of` makes the same of them."""
-        sockets = [self.tcp.socket] if self.udp is None else [self.tcp.socket, self.udp.socket]
-        return [self.tun, *(each.detach() for each in sockets)]
-
-    @classmethod
-    def of(cls, plan: Plan, descriptors: Sequence[int]) -> Taken:
-        device, *ports = descriptors
-        address, port = plan.listen_address, plan.listen_port
-        sockets = [socket.socket(fileno=descriptor) for descriptor in ports]
-        return cls(
-            device,
-            tcp_ports.Bound(sockets[0], address, port),
-            udp_ports.Bound(sockets[1], address, port) if plan.uses_udp else None,
-        )
-
 
 def take(plan: Plan) -> Taken:
-    """Take all of it. Raises OperatorError.
-
-    To be called in a child process (host.helper_process): it imports netlink, which takes 8 MB."""
-    from tunmesh.netlink import setup
-
+    """Take all of it. Raises OperatorError."""
     setup.check(plan.device, plan.routed)
     address, port = plan.listen_address, plan.listen_port
     tcp = tcp_ports.bind(address, port)
@@ -216,8 +198,6 @@ class Step:
 
 
 def _networks(plan: Plan) -> str:
-    from tunmesh.netlink import setup
-
     setup.check(plan.device, plan.routed)
     networks = ", ".join(str(overlay.network) for overlay in plan.routed)
     return f"nothing on this machine keeps it from {networks}"
@@ -252,13 +232,17 @@ def _tun(plan: Plan) -> str:
 
 
 def _privileges(plan: Plan) -> str:
-    def become() -> Sequence[int]:
-        privileges.drop(plan.uid, plan.gid)
+    def become() -> bytes:
+        try:
+            privileges.drop(plan.uid, plan.gid)
+        except OperatorError as error:
+            return str(error).encode()
         seccomp.refuse()
-        return [os.open("/dev/null", os.O_RDONLY)]
+        return b"done"
 
-    for fd in open_in_child(become):
-        os.close(fd)
+    said = run_in_child(become).decode()
+    if said != "done":
+        raise OperatorError(said or "the process that gave up root ended without a result")
     return f"a process here can become uid {plan.uid}, gid {plan.gid} and keep no privilege"
 
 
