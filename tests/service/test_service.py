@@ -277,7 +277,7 @@ import errno, os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads, from Python 3.12 on
 from twisted.internet import reactor
 from tunmesh.host.namespaces import CLONE_NEWUSER, unshare
-from tunmesh.service.composition import Options, makeService
+from tunmesh.service.options import Options, makeService
 
 def intrude():
     for name, attempt in (
@@ -331,7 +331,7 @@ for attempt in (
 TIMER = """
 import sys, time
 from twisted.internet import reactor
-from tunmesh.service.composition import Options, makeService
+from tunmesh.service.options import Options, makeService
 
 options = Options()
 options.parseOptions(sys.argv[1:])

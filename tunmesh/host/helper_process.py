@@ -4,7 +4,8 @@ Reading the config needs pydantic: 10 MB of modules that a node does not use aga
 and Python does not unload modules. In a child they go away with it. What remains of the config is
 plain values.
 
-For use before the reactor runs only: the node blocks until the child is done.
+For use before the reactor runs only: the node blocks until the child is done. It can do something
+else meanwhile, on another processor: it imports the node.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 
-def run_in_child(make: Callable[[], bytes]) -> bytes:
-    """Call `make` in a child process and return its result, or b"" if it raised: the caller then
-    does the same without a child and gets the exception."""
+def run_in_child(
+    make: Callable[[], bytes], meanwhile: Callable[[], object] = lambda: None
+) -> bytes:
+    """Call `make` in a child process, and `meanwhile` in this one. Returns the result of `make`, or
+    b"" if it raised: the caller then does the same without a child and gets the exception."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -27,6 +30,7 @@ def run_in_child(make: Callable[[], bytes]) -> bytes:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as whole:
+        meanwhile()
         made = whole.read()
     _, status = os.waitpid(child, 0)
     return b"" if status else made

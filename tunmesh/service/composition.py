@@ -47,7 +47,6 @@ from tunmesh.observe.systemd import Supervisor
 from tunmesh.service import node_name, preflight
 from tunmesh.service.load import LoadedConfig, load
 from tunmesh.service.node_name import ChosenName
-from tunmesh.service.options import Options
 from tunmesh.service.preflight import Plan, Taken
 from tunmesh.service.reload import Reloader
 from tunmesh.service.settings import address_finder, settings_of
@@ -328,12 +327,12 @@ class NodeService(Service):
         self._leave()
 
 
-def makeService(options: Options) -> NodeService:
-    """What twistd calls."""
+def node_service(path: Path, loaded: LoadedConfig, log_writer: LogWriter | None) -> NodeService:
+    """A node that was configured like this, on the reactor that twistd has installed."""
     from twisted.internet import reactor
 
     heap.share()
     # Timers run on the wall clock by default: setting it back an hour would stop them for an hour.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     reactor.installNameResolver(Resolver(reactor, random.shuffle))  # type: ignore[attr-defined]
-    return NodeService(reactor, options.path, options.loaded, options.log_writer)
+    return NodeService(reactor, path, loaded, log_writer)

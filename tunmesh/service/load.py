@@ -8,6 +8,7 @@ import pickle
 import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import import_module
@@ -90,11 +91,12 @@ class _UnusableError(OperatorError):
         return self._lines
 
 
-def load_in_child(path: Path) -> LoadedConfig:
+def load_in_child(path: Path, meanwhile: Callable[[], object] = lambda: None) -> LoadedConfig:
     """Like `load`, but a child process checks the config, so that the memory which that takes is
-    released. This process imports what it needs for that at the first reload; modules that it will
-    not be allowed to read by then, since root is gone, are imported now."""
-    made = run_in_child(partial(_pickled, path))
+    released, and `meanwhile` is called in this one. This process imports what it needs for that at
+    the first reload; modules that it will not be allowed to read by then, since root is gone, are
+    imported now."""
+    made = run_in_child(partial(_pickled, path), meanwhile)
     if not made:  # what the child died of shows here
         return load(path)
     found = pickle.loads(made)  # noqa: S301 (a child of ours made it)

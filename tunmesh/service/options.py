@@ -1,5 +1,8 @@
 """The command line of `twistd tunmesh`: which config, and where the log goes.
 
+twistd finds `Options` and `makeService` here. This module imports little: the rest of the node is
+imported while a child process reads the config.
+
 Exit code 78 (EX_CONFIG) says that the config is no good, with nothing changed on the machine.
 """
 
@@ -8,7 +11,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from twisted.logger import ILogObserver, LogEvent
 from twisted.python import usage
@@ -17,11 +21,14 @@ import twisted
 from tunmesh import __version__
 from tunmesh.config import values
 from tunmesh.errors import OperatorError
-from tunmesh.host import stdio
+from tunmesh.host import heap, stdio
 from tunmesh.logs import formatting
 from tunmesh.logs.nonblocking_output import NonblockingOutput
 from tunmesh.logs.observers import LogWriter
-from tunmesh.service.load import complaints, load_in_child
+
+if TYPE_CHECKING:
+    from tunmesh.service.composition import NodeService
+    from tunmesh.service.load import LoadedConfig
 
 EX_CONFIG = 78
 TWISTD_PIDFILE = "twistd.pid"  # its default
@@ -51,11 +58,8 @@ class Options(usage.Options):
         """Read and check the config, before twistd does anything else: it says how to log, too."""
         closed = stdio.open_closed()
         self.path = values.path_of(self["config"], os.environ)
-        try:
-            self.loaded = load_in_child(self.path)
-        except OperatorError as error:
-            sys.stderr.writelines(f"{line}\n" for line in complaints(self.path, error))
-            sys.exit(EX_CONFIG)
+        with heap.lasting():
+            self.loaded = _load(self.path)
         twistd = self.parent
         if twistd is None:
             return
@@ -81,6 +85,28 @@ class Options(usage.Options):
             )
             Options.observer = lambda: writer
             twistd["logger"] = "tunmesh.service.options.Options.observer"
+
+
+def _load(path: Path) -> LoadedConfig:
+    """Import the node, while a child process imports the config checker and checks the config. What
+    both of them need is imported first."""
+    from tunmesh.service import load
+
+    def import_node() -> None:
+        import tunmesh.service.composition  # noqa: F401
+
+    try:
+        return load.load_in_child(path, import_node)
+    except OperatorError as error:
+        sys.stderr.writelines(f"{line}\n" for line in load.complaints(path, error))
+        sys.exit(EX_CONFIG)
+
+
+def makeService(options: Options) -> NodeService:
+    """What twistd calls, with the options of above."""
+    from tunmesh.service import composition  # it was imported while the config was read
+
+    return composition.node_service(options.path, options.loaded, options.log_writer)
 
 
 def _no_place_for_a_log(twistd: Mapping[str, object], closed: Collection[int]) -> str:

@@ -3,5 +3,5 @@
 from twisted.application.service import ServiceMaker
 
 tunmesh = ServiceMaker(
-    "tunmesh", "tunmesh.service.composition", "A node of a layer-3 mesh VPN", "tunmesh"
+    "tunmesh", "tunmesh.service.options", "A node of a layer-3 mesh VPN", "tunmesh"
 )
