@@ -32,7 +32,7 @@ from tunmesh.api.servers import Control
 from tunmesh.dataplane.tun import TunDevice
 from tunmesh.dialing.resolver import Resolver
 from tunmesh.errors import OperatorError
-from tunmesh.host import descriptors, heap, privileges, seccomp
+from tunmesh.host import descriptors, heap, iterations, privileges, seccomp
 from tunmesh.host.cpu_wait import CpuWait
 from tunmesh.host.file_thread import FileThread
 from tunmesh.logs.journal import Journal
@@ -334,5 +334,6 @@ def node_service(path: Path, loaded: LoadedConfig, log_writer: LogWriter | None)
     heap.share()
     # Timers run on the wall clock by default: setting it back an hour would stop them for an hour.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    iterations.quicken(reactor)
     reactor.installNameResolver(Resolver(reactor, random.shuffle))  # type: ignore[attr-defined]
     return NodeService(reactor, path, loaded, log_writer)
