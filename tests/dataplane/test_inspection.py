@@ -11,7 +11,7 @@ from twisted.trial import unittest
 
 from tests.packets.test_virtio import PLAIN, UDP, ip_packet
 from tunmesh.dataplane.gateways import Accepted, Gateways
-from tunmesh.dataplane.inspection import Inspection
+from tunmesh.dataplane.inspection import Inspection, is_echo
 from tunmesh.packets import ip_headers, virtio
 from tunmesh.packets.virtio import HEADER
 
@@ -136,6 +136,21 @@ class IcmpErrorTests(InspectionCase):
         """Redirects are never carried."""
         self.assertEqual(self.why(error(PEER, 5, ip_packet(ME, PEER))), "icmp_error")
         self.assertEqual(self.why(error(PEER6, 137, ip_packet(ME6, PEER6))), "icmp_error")
+
+    @given(
+        st.sampled_from((0x45, 0x46, 0x65)),
+        st.sampled_from((0, 0x4000, 0x2000, 0x8000, 1, 0x4001)),
+        st.integers(0, 20),
+    )
+    def test_only_whole_pings_are_taken_for_pings(self, first: int, field: int, kind: int) -> None:
+        """What is let through without a closer look is an unfragmented ping or its reply."""
+        packet = bytearray(ip_packet(PEER, ME, bytes((kind, 0)) + bytes(62), ip_headers.ICMP))
+        packet[0], packet[6:8] = first, field.to_bytes(2, "big")
+        read = ip_headers.read(bytes(packet))
+        is_ping = first == 0x45 and kind in (0, 8) and field & 0xBFFF == 0
+        self.assertEqual(is_echo(PLAIN + packet), is_ping)
+        if is_ping:
+            self.assertEqual(read, ip_headers.Headers(ip_headers.ICMP, 20))
 
     def test_no_errors(self) -> None:
         """Echo requests, replies, and everything else that is not an error, are carried."""

@@ -23,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.real.test_mesh import MEGABYTE, MeshCase
 from tests.test_house import modules
+from tunmesh.host import iterations
 from tunmesh.tls import bulk
 
 # A release that lacks a name, see there.
@@ -116,10 +117,15 @@ class PrivateNames(SynchronousTestCase):
         }
         self.assertEqual(found, listed)
 
+    def test_reactor(self) -> None:
+        """So do the iterations of the reactor."""
+        found = set(foreign(modules()["host.iterations"]))
+        self.assertEqual(found, set(filter(is_private, iterations.NEEDED)))
+
     def test_nowhere_else(self) -> None:
         """No other module needs any, nor has one by accident in a class derived from others'."""
         for name, module in package():
-            if name != "tls.bulk":
+            if name not in ("tls.bulk", "host.iterations"):
                 self.assertEqual(set(foreign(modules()[name])), set(), name)
                 self.assertEqual(set(overridden(module)), HARMLESS.get(name, set()), name)
 

@@ -63,7 +63,9 @@ class Forwarder(Generic[P]):
 
     def sent(self, frames: list[bytes]) -> None:
         """This machine sends packets into the mesh."""
-        batches, drops = self._table.outbound(udp_segments.join(frames))
+        if len(frames) > 1:
+            frames = udp_segments.join(frames)
+        batches, drops = self._table.outbound(frames)
         not_taken: list[Drop] = []
         for peer, batch in batches.items():
             if peer.limits is not None:

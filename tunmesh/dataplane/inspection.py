@@ -30,10 +30,11 @@ from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.fragments import TIMEOUT4, TIMEOUT6, Reassembly
 from tunmesh.dataplane.gateways import Gateways
 from tunmesh.packets import ip_headers, link_control
-from tunmesh.packets.virtio import HEADER
+from tunmesh.packets.virtio import HEADER, UNFRAGMENTED
 
 _ERRORS4 = {3, 4, 5, 11, 12}  # unreachable, source quench, redirect, time exceeded, bad parameter
 _REDIRECT4, _REDIRECT6 = 5, 137
+_ECHO = {b"\0", b"\x08"}  # ICMP's types of reply and request
 _FIRST_INFORMATIONAL6 = 128  # RFC 4443, section 2.1: below it are errors
 _ICMP_HEADER = 8
 
@@ -67,6 +68,8 @@ class Inspection(Generic[P]):
 
     def refuses(self, peer: P, frame: bytes | memoryview) -> DropReason | None:
         """Why this well-formed frame of a peer must not reach the kernel, or None if it may."""
+        if is_echo(frame):
+            return None
         packet = frame[HEADER:]
         version = packet[0] >> 4
         read = ip_headers.read(packet)
@@ -125,3 +128,14 @@ class Inspection(Generic[P]):
         """Whether this address is in the mesh's networks."""
         ranges = self._ranges.get(len(address), ())
         return any(first <= address <= last for first, last in ranges)
+
+
+def is_echo(frame: bytes | memoryview) -> bool:
+    """Whether this is a plain ping over IPv4 or its reply: most of what is inspected."""
+    head = bytes(frame[HEADER : HEADER + 21])
+    return (
+        head[:1] == b"\x45"
+        and head[9] == ip_headers.ICMP
+        and head[6:8] in UNFRAGMENTED
+        and head[20:] in _ECHO
+    )

@@ -22,14 +22,14 @@ from twisted.internet.epollreactor import EPollReactor
 
 from tunmesh.logs import bugs
 
-_NEEDED = ("_poller", "_selectables", "_doReadOrWrite", "_justStopped", "threadCallQueue")
+NEEDED = ("_poller", "_selectables", "_doReadOrWrite", "_justStopped", "threadCallQueue")
 _log_bug = bugs.caught("a descriptor was not served")
 
 
 def quicken(reactor: Any) -> None:
     """Let this reactor iterate in that way."""
     is_known = isinstance(reactor, EPollReactor)
-    if is_known and all(hasattr(reactor, name) for name in _NEEDED):
+    if is_known and all(hasattr(reactor, name) for name in NEEDED):
         reactor.doIteration = partial(_iterate, reactor)
 
 

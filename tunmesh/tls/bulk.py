@@ -13,10 +13,10 @@ Handshakes, shutdowns and errors are left to Twisted's own methods.
 TLS itself answers some of what arrives: a KeyUpdate may request another one (RFC 8446, section
 4.6.3). A peer that keeps asking and does not read the answers is disconnected at MAX_UNREAD.
 
-This is the only module that uses names which Twisted and pyOpenSSL do not promise to keep. NEEDED
-lists all of them, and a test compares the list with the code of the whole package. If a release
-lacks one of them, `transport_class` is the stock class: slower, but just as correct; `why_stock`
-then says what is missing. Figures are in docs/performance.md.
+This module uses names which Twisted and pyOpenSSL do not promise to keep; none else does, but
+host.iterations. NEEDED lists all of them, and a test compares the list with the code of the whole
+package. If a release lacks one of them, `transport_class` is the stock class: slower, but just as
+correct; `why_stock` then says what is missing. Figures are in docs/performance.md.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from tunmesh.link.keepalive import Timing
 from tunmesh.link.memory_budget import Account
 from tunmesh.udp.port import Place, Port, Sent
 from tunmesh.udp.session import Session
+from tunmesh.wire.datagrams import SLICE_OVERHEAD
 
 TURN = 1 << 16  # bytes that are sent at a time of what waits
 
@@ -64,6 +65,7 @@ class Outbox:
         self._session: Session | None = None
         self._to: Place | None = None
         self._size = 0
+        self._small = 0  # bytes of a frame that fits into one datagram
         # What the port did not take: bursts, what they are sealed from, and how many packets are
         # sealed already.
         self._stuck: tuple[Bursts, Iterator[bytes], int] | None = None
@@ -82,11 +84,16 @@ class Outbox:
     def aim(self, session: Session | None, to: Place | None, size: int) -> None:
         """Send by this session to there from now on, in datagrams of at most `size` bytes."""
         self._session, self._to, self._size = session, to, size
+        self._small = size - SLICE_OVERHEAD if to is not None else 0
 
     def send(self, frames: list[bytes]) -> None:
         """Send packets now, or queue them, or drop them."""
         if self._stuck is not None or self._queue:
             self._wait(frames)
+            return
+        session = self._session
+        if session is not None and len(frames) == 1 and len(frames[0]) <= self._small:
+            self._send_bursts(iter((session.seal_small(frames[0]),)), iter(()), 1)
             return
         unsealed = iter(frames)
         self._write(unsealed)

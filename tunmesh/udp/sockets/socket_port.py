@@ -60,6 +60,7 @@ class UdpPort:
         self._send_buffer = SendBuffer(bound, reactor.seconds)
         self._has_turn = False  # somebody who waited is being called
         self._is_full = False
+        self._is_calm = True  # the last turn had one read at most
         self._is_open = True
 
     def start(self) -> None:
@@ -83,7 +84,7 @@ class UdpPort:
     def doRead(self) -> None:
         read, buffer, sort = self._socket.recvmsg_into, self._buffer, self._readers.sort
         served: dict[Reader, None] = {}
-        left = TURN_BYTES
+        left, reads = TURN_BYTES, 0
         while left > 0 and self._is_open:
             try:
                 count, control, _, source = read((buffer,), _CONTROL)
@@ -104,7 +105,13 @@ class UdpPort:
                 place = (scoped_host(source[0], source[3]), source[1])
             if sort(buffer, count, size, place, served):
                 self._destinations.believe(place, came_by)
+            if self._is_calm:  # see TunDevice.doRead
+                self._readers.end_turn(served)
+                served.clear()
+                self._is_calm = False
+            reads += 1
         self._readers.end_turn(served)
+        self._is_calm = reads <= 1
 
     # --- sending ---
 
