@@ -18,7 +18,7 @@ from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.auth.signing import sign
 from tunmesh.link import penalty
 from tunmesh.link.sender import MAX_UNREAD
-from tunmesh.logs.journal import BURST
+from tunmesh.logs import journal
 from tunmesh.membership import lost_nodes, roster
 from tunmesh.membership.hearsay import MAX_NODES
 from tunmesh.membership.seniority import SETTLING
@@ -554,18 +554,6 @@ class CrowdTests(MemberCase):
         self.assertEqual(self.a.status.buffered_bytes, 0)
         self.assert_unharmed(most_lines=40)
 
-    def test_log_without_room(self) -> None:
-        """A member that comes and goes until log lines are throttled does not hide what happens to
-        others."""
-        for number in range(BURST):
-            member = self.member(number % 8).dial(self.mesh, self.a)
-            member.transport.abortConnection()
-            self.mesh.advance(0.01)
-        self.b.crash()
-        self.mesh.advance(1)
-        self.assertEqual(self.a.logged("unlinked")[-1]["peer"], "b")
-        self.assertTrue(self.a.logged("left_out"))
-
     def test_slow_crowd(self) -> None:
         """Peers behind one address that all read nothing at the same time, and are sent much, lose
         packets, but not their links."""
@@ -599,3 +587,23 @@ class CrowdTests(MemberCase):
         self.mesh.advance(0.5)
         self.assertFalse(self.member(21).dial(self.mesh, self.a).has_ended)
         self.assert_unharmed(most_lines=40)
+
+
+class LogTests(MemberCase):
+    """Many identities of one member, and a log that has room for a hundred lines at once."""
+
+    def setUp(self) -> None:
+        self.patch(journal, "BURST", 100)
+        super().setUp()
+
+    def test_without_room(self) -> None:
+        """A member that comes and goes until log lines are throttled does not hide what happens to
+        others."""
+        for number in range(100):
+            member = mallory(200 + number % 8, name="m", addresses=_address(number % 8))
+            member.dial(self.mesh, self.a).transport.abortConnection()
+            self.mesh.advance(0.01)
+        self.b.crash()
+        self.mesh.advance(1)
+        self.assertEqual(self.a.logged("unlinked")[-1]["peer"], "b")
+        self.assertTrue(self.a.logged("left_out"))

@@ -34,7 +34,7 @@ from tunmesh.cli.main import main
 # Runs command lines one after another, each in a child of a process that has imported all of it,
 # with the given standard streams; prints the exit codes and stderr.
 RUNNER = """
-import json, os, sys, tempfile
+import gc, json, os, sys, tempfile
 from tunmesh.cli.main import main
 
 def become(streams, error):
@@ -58,6 +58,7 @@ def become(streams, error):
 import click
 for name in main.list_commands(click.Context(main)):
     main.get_command(click.Context(main), name)
+gc.freeze()  # or each child's last collection would copy all of these pages
 results = []
 streams, *lines = json.loads(sys.argv[1])
 for line in lines:

@@ -51,19 +51,19 @@ class Garbage(Case):
             for problem in (*findings.errors, *findings.warnings):
                 self.assertTrue(problem.at(self.path).isprintable(), problem)
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.binary(max_size=200))
     def test_bytes(self, data: bytes) -> None:
         """Random bytes."""
         self.survives(data)
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.text(alphabet="ab:-[]{}&*!|>'\"%@`,?#\\UuxX0\n \t\ud7ff", max_size=60))
     def test_syntax(self, text: str) -> None:
         """Random sequences of characters that are special in YAML."""
         self.survives(text.encode())
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(sorted(key_paths())), TREES)
     def test_values(self, path: tuple[str, ...], value: object) -> None:
         """Random values under each key of an otherwise valid file."""
@@ -74,7 +74,7 @@ class Garbage(Case):
         place[path[-1]] = value
         self.survives(yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.integers(0, len(ORIGINAL)), st.integers(0, 40), st.text(max_size=5))
     def test_damage(self, start: int, length: int, text: str) -> None:
         """A random piece of a valid file replaced by random text."""

@@ -117,7 +117,7 @@ class PauseTests(MemoryCase):
         self.busy = set()
         self.assertEqual(self.times(7), [1, 3, 7])
 
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=3, deadline=None)
     @given(st.integers(1, 2 * MAX_LOST), st.integers(), st.booleans())
     def test_cost(self, many: int, seed: int, left: bool) -> None:
         """However many are lost: all have been dialed within a minute or so, none is left out

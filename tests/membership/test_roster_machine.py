@@ -51,7 +51,7 @@ MANNERS = ["truth", "silence", "forgery", "forgery"]
 MAX_LIVES = 6
 FLOATING = ip_address("10.0.0.30")
 CALM = 300  # rounds of everything, after which the mesh must be at rest
-EXAMPLES = examples(250)
+EXAMPLES = examples(100)
 
 
 class World(RuleBasedStateMachine):

@@ -3,6 +3,8 @@ running."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.auth.handshake import Key
@@ -39,9 +41,10 @@ class Traffic:
         """How many did not arrive, or not exactly once."""
         self.mesh.advance(1.0)
         return sum(
-            member.tun.written.count(packet) != packets.count(packet)
+            arrived[packet] != times
             for member, packets in self.expected.items()
-            for packet in set(packets)
+            for arrived in [Counter(member.tun.written)]
+            for packet, times in Counter(packets).items()
         )
 
 

@@ -292,7 +292,7 @@ PEERS = st.lists(
 class BesideTheTable(unittest.SynchronousTestCase):
     """The explanations agree with the real table."""
 
-    @settings(max_examples=600, deadline=None)
+    @settings(max_examples=300, deadline=None)
     @given(PEERS, st.sampled_from([1, 2]), st.booleans(), ADDRESSES, ADDRESSES)
     def test_same(
         self,

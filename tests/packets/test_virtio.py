@@ -238,7 +238,7 @@ class WellFormed(unittest.SynchronousTestCase):
         """Random bytes are accepted or refused without an exception."""
         self.assertEqual(virtio.well_formed(memoryview(frame)), allowed(frame))
 
-    @settings(max_examples=1000, deadline=None)
+    @settings(max_examples=400, deadline=None)
     @given(frames())
     def test_beside_the_slow_rules(self, frame: bytes) -> None:
         """The fast check and the slow one agree about nearly valid frames."""
