@@ -28,7 +28,7 @@ help:
 	@echo "make bench          measure beside no VPN, a C relay and other VPNs, as root"
 	@echo "                    (QUICK=1: less than a minute)"
 	@echo "make bench-scale    measure up to 500 peers, and by packet size (QUICK=1)"
-	@echo "make bench-far      measure long-distance and lossy paths, as root (26 minutes)"
+	@echo "make bench-far      measure long-distance and lossy paths, as root (42 minutes)"
 	@echo "make bench-attack   measure what attacks cost the other nodes, as root"
 	@echo "make faults         measure recovery from faults, as root (10 minutes)"
 	@echo "make soak           mixed traffic and churn; nothing may grow (MINUTES=60)"

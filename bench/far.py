@@ -3,7 +3,7 @@
 
     python -m bench.far [--rtt 20,40,80] [--loss 0,0.1,1,3] [--outer reno,cubic,bbr]
                         [--inner reno,bbr] [--streams 1,8] [--only NAMES] [--seconds 5]
-                        [--rounds 1] [--at-once 3] [--output FILE | --load FILE] [--save]
+                        [--rounds 1] [--at-once 2] [--output FILE | --load FILE] [--save]
 
 The congestion control of the streams inside is chosen by iperf3 (`inner`), that of tunmesh's own
 TCP connections by the route to the other host (`outer`). What the kernel refuses is named and left
@@ -12,6 +12,11 @@ out. tunmesh is measured with each `transport`; the other contenders do not use 
 On each path all contenders are up all the time, and every figure is measured with all of them, as
 many at a time as `--at-once` says, before the next figure is. So ratios are between measurements
 that are seconds apart, over paths that lose the same packets (`bench/way.c` has fixed seeds).
+
+A contender that waits for a processor makes the path longer, by as much in each node on the way.
+Streams of Reno slow down by that, and those of BBR fill the path's queue, since acknowledgements
+come several at a time. So how busy the processors were is said with each figure that is worse than
+it should be. With `--at-once 3`, three nodes that sent 100 Mbit/s used 1.8 of two processors.
 """
 
 from __future__ import annotations
@@ -52,11 +57,11 @@ STREAMS = (1, 8)
 TRANSPORTS = ("tcp", "udp", "auto")
 SETTLE = 3.0  # seconds after the first packet: a path is found, and chosen
 BESIDE = 0.05  # seconds between pings beside bulk
-IDLE = 0.002  # and when nothing else is sent
-IDLE_SECONDS = 10
+IDLE_SECONDS = 10  # of pings when nothing else is sent
 RAMP = 1.0  # seconds that streams run before the pings beside them start
 TOOL_GRACE = 30.0
 INSIDE_THE_WAY = "10.99.0.0/25"  # both ends of the path; the cable's own route is a /24
+STAT = Path("/proc/stat")
 FAULTS = (BenchError, OperatorError, OSError)
 
 
@@ -84,7 +89,7 @@ class Plan:
     @property
     def minutes(self) -> float:
         """How long it takes, about."""
-        turns = -(-len(self.takers) // self.at_once)
+        turns = _turns(len(self.takers), self.at_once)
         figures = len(self.streams) * (self.seconds + RAMP + 1) + IDLE_SECONDS + 3
         return len(self.paths) * self.rounds * (turns * figures + SETTLE + 4) / 60
 
@@ -188,8 +193,20 @@ def _up(
 Batch = Sequence[tuple[Taker, Running]]
 
 
+def _turns(count: int, at_once: int) -> int:
+    return -(-count // at_once)
+
+
 def _batches(up: Batch, size: int) -> Iterator[Batch]:
-    return (up[at : at + size] for at in range(0, len(up), size))
+    """Neighbours in the list are much alike, and equally fast: they are not measured together."""
+    turns = _turns(len(up), size)
+    return (up[at::turns] for at in range(turns))
+
+
+def _processor_time() -> tuple[int, int]:
+    """Of all processors, since the machine started: idle, and altogether (proc_stat(5))."""
+    times = [int(each) for each in STAT.read_text().partition("\n")[0].split()[1:9]]
+    return times[3] + times[4], sum(times)
 
 
 class _Bulk:
@@ -197,6 +214,7 @@ class _Bulk:
 
     def __init__(self, streams: Streams, seconds: int) -> None:
         self._streams, self._seconds = streams, seconds
+        self.name = streams.name
 
     def begin(self, running: Running) -> tuple[Iperf, Popen[str]]:
         how = ("-C", self._streams.inner, "-P", f"{self._streams.count}")
@@ -212,7 +230,7 @@ class _Bulk:
         finally:
             rate = bulk.result().rate
         times = parse_ping(output)
-        name = self._streams.name
+        name = self.name
         return {
             name: rate,
             f"{name}, ping p50": median(times),
@@ -223,8 +241,14 @@ class _Bulk:
 class _Idle:
     """Many pings and nothing else: how many are lost, and how late the others are."""
 
+    name = "idle"
+
     def begin(self, running: Running) -> Popen[str]:
-        where = (running.contender.right, f"{IDLE_SECONDS / IDLE:.0f}", f"{IDLE}")
+        where = (
+            running.contender.right,
+            f"{far_tables.PINGS}",
+            f"{IDLE_SECONDS / far_tables.PINGS}",
+        )
         return running.ground.left.start_tool(sys.executable, "-m", "bench.echoes", *where)
 
     def end(self, running: Running, begun: Popen[str]) -> Figures:
@@ -232,7 +256,7 @@ class _Idle:
         if not times:
             raise BenchError("no ping was answered")
         return {
-            "idle lost": 1 - len(times) / round(IDLE_SECONDS / IDLE),
+            "idle lost": 1 - len(times) / far_tables.PINGS,
             "idle p50": median(times),
             "idle p99": percentile(times, 0.99),
         }
@@ -244,6 +268,7 @@ def _measured(
     """Measure one figure of some contenders at the same time. One that fails is noted, and the
     others go on."""
     begun = []
+    idle_before, all_before = _processor_time()
     for taker, running in batch:
         try:
             begun.append((taker, running, what.begin(running)))
@@ -256,6 +281,9 @@ def _measured(
         except FAULTS as error:
             results.skipped[f"{taker.name}, {path.title}"] = str(error)
             continue
+        idle, altogether = _processor_time()
+        share = 1 - (idle - idle_before) / (altogether - all_before)
+        figures[far_tables.busy(what.name)] = share
         results.samples += [
             Sample(number, taker.name, path.figure(name), value) for name, value in figures.items()
         ]
@@ -362,7 +390,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--seconds", type=int, default=5, help="for each measurement")
     add("--rounds", type=int, default=1, help="number of rounds")
-    add("--at-once", type=int, default=3, help="contenders measured at the same time")
+    add("--at-once", type=int, default=2, help="contenders measured at the same time")
     add("--output", type=Path, help="where to write the figures; a JSON file")
     add("--load", type=Path, help="show the figures in this file, without measuring")
     add("--save", action="store_true", help=f"update {far_tables.PAGE}")

@@ -294,6 +294,39 @@ class FarTests(unittest.SynchronousTestCase):
         (line,) = far_tables.summary(far_away(bare=100.0, auto=91.0))
         self.assertEqual(line, "auto is nowhere worse than it should be")
 
+    def test_busy_processors(self) -> None:
+        """A figure that misses its target says so if the processors were busy meanwhile."""
+        found = far_away(bare=100.0, auto=80.0)
+        (path,) = far_tables.paths(found)
+        who, figure = "tunmesh auto, reno", path.figure(far_tables.busy("bbr 8"))
+        found.samples.append(Sample(1, who, figure, 0.97))
+        (line,) = far_tables.summary(found)
+        self.assertTrue(line.endswith("0.80 (CPU 97% busy)"), line)
+        self.assertEqual(far_tables._streams(found, path.title), ["bbr 8"])
+
+    def test_lost_pings(self) -> None:
+        """More pings may be lost than the path loses, by a fifth or by chance; over several rounds
+        there is less of that."""
+        who, path = "tunmesh auto, reno", FarPath(0.04, 0.001)  # loses 10 of 5,000
+        for rounds, lost, is_too_many in (
+            (1, 16, False),
+            (1, 17, True),
+            (9, 12, False),
+            (9, 13, True),
+        ):
+            found = Results(machine={})
+            for number in range(rounds):
+                found.samples.append(
+                    Sample(number, who, path.figure("idle lost"), lost / far_tables.PINGS)
+                )
+            (line,) = far_tables.summary(found)
+            self.assertEqual("NOT MET" in line, is_too_many, (rounds, lost, line))
+
+    def test_batches(self) -> None:
+        """Contenders that are alike are not measured at the same time, and none is left out."""
+        up: Any = list(range(9))
+        self.assertEqual(list(far._batches(up, 2)), [[0, 5], [1, 6], [2, 7], [3, 8], [4]])
+
     def test_takers(self) -> None:
         """tunmesh is measured with each transport, and, if it uses TCP, with each congestion
         control of its host."""
