@@ -43,7 +43,7 @@ def scoped_host(host: str, scope: int) -> str:
     return f"{host}%{scope}" if scope and "%" not in host else host
 
 
-def literal_address(host: str) -> IPv4Address | IPv6Address | None:
+def literal_address(host: str) -> Address | None:
     """The host of a URL as an address; None if it is a name."""
     try:
         return ip_address(host)
@@ -64,7 +64,7 @@ def source_of(host: str) -> str:
         return host
 
 
-def is_host(address: IPv4Address | IPv6Address, network: Network) -> bool:
+def is_host(address: Address, network: Network) -> bool:
     """Whether a single node may have this address of the network."""
     if address not in network:
         return False

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from tests.support.configs import MINIMAL, Case
 from tunmesh.config.changes import fixed_changes
 from tunmesh.config.plain import plain
-from tunmesh.config.values import AcceptedRoute
+from tunmesh.dataplane.gateways import Accepted
 
 
 class Routes(Case):
@@ -34,9 +34,9 @@ class Routes(Case):
         self.assertEqual(
             networking.accept_routes,
             (
-                AcceptedRoute(ip_network("172.20.0.0/16")),
-                AcceptedRoute(ip_network("172.21.0.0/16"), (nine,)),
-                AcceptedRoute(ip_network("172.22.0.0/16"), (nine, eight)),
+                Accepted(ip_network("172.20.0.0/16")),
+                Accepted(ip_network("172.21.0.0/16"), (nine,)),
+                Accepted(ip_network("172.22.0.0/16"), (nine, eight)),
             ),
         )
         self.assertEqual(str(networking.accept_routes[2]), "172.22.0.0/16 via 10.77.0.9, 10.77.0.8")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from ipaddress import IPv4Address, IPv6Address
 
+from tunmesh.addresses import Address
 from tunmesh.packets import icmp
 
 PAYLOAD = bytes(56)  # as `ping` sends
@@ -21,7 +21,7 @@ _NOBODY = 33434  # a closed port, as traceroute uses
 class Echo:
     """Pings one address: call `round_trip()` any number of times, then `close`."""
 
-    def __init__(self, address: IPv4Address | IPv6Address, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float) -> None:
         self._family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         self._kind = icmp.IPV4 if address.version == 4 else icmp.IPV6
         self._address = str(address)

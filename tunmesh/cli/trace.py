@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import click
 
+from tunmesh.addresses import Address, literal_address
 from tunmesh.cli import views
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client
@@ -76,7 +77,7 @@ def _median(values: Sequence[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _find(node: Client, target: str) -> tuple[Json, IPv4Address | IPv6Address]:
+def _find(node: Client, target: str) -> tuple[Json, Address]:
     """The linked node to ping, and its address. Raises OperatorError."""
     tree = node.get("/v1/status")
     refuse_ambiguous(target, tree)
@@ -126,10 +127,10 @@ def _resolve(node: Client, name: str) -> Json:
 
 def _addresses_of(node: Client, text: str) -> list[str]:
     """The addresses of a name; an address is its own. Raises OperatorError if there are none."""
-    try:
-        return [str(ip_address(text))]
-    except ValueError:
-        tree = _resolve(node, text)
+    address = literal_address(text)
+    if address is not None:
+        return [str(address)]
+    tree = _resolve(node, text)
     found = [each["address"] for each in tree["found"]]
     if not found:
         raise OperatorError(f"{tree['name']}: {'; '.join(tree['why'])}")

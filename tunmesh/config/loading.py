@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from tunmesh.addresses import Address
 from tunmesh.config.file import ConfigError, Document, Loc, Problem, key_path, read
 from tunmesh.config.keys.root import Config, ConfigFile, key_paths, section_around
 from tunmesh.config.section import Loading, shown, wrong
@@ -132,7 +132,7 @@ def _across_sections(config: Config) -> Iterator[tuple[Loc, str]]:
                 yield (*clustering, *place), _outside_text(url)
 
 
-def _in_overlay(config: Config, address: IPv4Address | IPv6Address | None) -> bool:
+def _in_overlay(config: Config, address: Address | None) -> bool:
     families = (config.networking.ipv4, config.networking.ipv6)
     return address is not None and any(
         address in family.network_cidr for family in families if family is not None

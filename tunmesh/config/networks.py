@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, ValidationInfo
 
-from tunmesh.addresses import standing_for
+from tunmesh.addresses import Interface, Network, standing_for
 from tunmesh.config.section import Kind, wrong
 from tunmesh.config.types import text_of
 from tunmesh.config.values import Automatic
@@ -87,13 +87,13 @@ def _listed(value: object, parse: Callable[[object], Any]) -> Any:
     return parse(value)
 
 
-def _shown(value: Automatic | tuple[IPv4Interface | IPv6Interface, ...]) -> str | list[str]:
+def _shown(value: Automatic | tuple[Interface, ...]) -> str | list[str]:
     if isinstance(value, Automatic):
         return str(value)
     return str(value[0]) if len(value) == 1 else [str(each) for each in value]
 
 
-def _automatic(prefix: str | None, network: IPv4Network | IPv6Network | None) -> Automatic:
+def _automatic(prefix: str | None, network: Network | None) -> Automatic:
     if network is None:
         return Automatic(int(prefix or 0))
     longest = network.max_prefixlen - 2  # so that hosts are left beside those that are reserved
@@ -106,7 +106,7 @@ def _automatic(prefix: str | None, network: IPv4Network | IPv6Network | None) ->
     return Automatic(length)
 
 
-def _checked(address: Any, network: IPv4Network | IPv6Network | None) -> Any:
+def _checked(address: Any, network: Network | None) -> Any:
     if network is None:
         return address
     if address.ip not in network:
@@ -153,7 +153,7 @@ Ipv6Addresses = Annotated[
     Kind("IPv6 address with prefix, a list of them, or auto", _one_or_more(_V6)),
 ]
 AnyNetwork = Annotated[
-    IPv4Network | IPv6Network,
+    Network,
     _cidr(ip_network, "a network such as 10.0.0.0/8 or fd00::/8"),
     Kind("network", text_of(ANY_NETWORK)),
 ]

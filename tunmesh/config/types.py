@@ -27,6 +27,7 @@ from pydantic import (
     ValidationInfo,
 )
 
+from tunmesh.addresses import Address
 from tunmesh.config.file import REFERENCE, printable
 from tunmesh.config.secrecy import MIN_SECRET, is_binary, is_none, secret_in
 from tunmesh.config.section import REDACTED, Kind, SecretFile, loading_of, wrong
@@ -151,7 +152,7 @@ def _socket(value: object, info: ValidationInfo) -> Path:
     return path
 
 
-def _ip_address(value: object) -> IPv4Address | IPv6Address:
+def _ip_address(value: object) -> Address:
     if isinstance(value, IPv4Address | IPv6Address):
         return value
     try:
@@ -254,7 +255,7 @@ Secret = Annotated[
 ]
 SecretInFile = Annotated[SecretFile, PlainValidator(_secret_file), AS_TEXT, _FILE]
 IpAddress = Annotated[
-    IPv4Address | IPv6Address,
+    Address,
     BeforeValidator(_ip_address),
     Kind("IP address", text_of(ANY_ADDRESS)),
 ]

@@ -1,17 +1,18 @@
 """A config as plain values: what a running node keeps of it.
 
 The config is validated by pydantic, which takes 10 MB and is not needed afterwards. So a child
-process reads it (host.helper_process), and what it returns must not refer to pydantic: these are
-the only classes of this package in it, and this module imports the standard library only.
+process reads it (host.helper_process), and what it returns must not refer to pydantic, and to
+nothing of this folder but these classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, NoReturn
+
+from tunmesh.addresses import Address, literal_address, shown_target
 
 DEFAULT_PATH = "/etc/tunmesh/config.yaml"
 PATH_VARIABLE = "TUNMESH_CONFIG_PATH"
@@ -54,16 +55,12 @@ class Endpoint:
     def __str__(self) -> str:
         if not self.port:
             return self.host
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"https://{host}:{self.port}"
+        return f"https://{shown_target((self.host, self.port))}"
 
     @property
-    def address(self) -> IPv4Address | IPv6Address | None:
+    def address(self) -> Address | None:
         """The host as an address, None when it is a name."""
-        try:
-            return ip_address(self.host)
-        except ValueError:
-            return None
+        return literal_address(self.host)
 
     @property
     def is_auto(self) -> bool:
@@ -82,25 +79,11 @@ class Automatic:
 
 
 @dataclass(frozen=True)
-class AcceptedRoute:
-    """A network outside the mesh that is reached through gateways. `via`: only the nodes that have
-    one of these addresses may be gateways to it; empty: any node."""
-
-    network: IPv4Network | IPv6Network
-    via: tuple[IPv4Address | IPv6Address, ...] = ()
-
-    def __str__(self) -> str:
-        via = ", ".join(map(str, self.via))
-        return f"{self.network} via {via}" if via else str(self.network)
-
-
-@dataclass(frozen=True)
 class SocketAddress:
     """An address of this machine, and a TCP port of it: `127.0.0.1:9464`, `[::]:9464`."""
 
-    address: IPv4Address | IPv6Address
+    address: Address
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
-        return f"{host}:{self.port}"
+        return shown_target((str(self.address), self.port))

@@ -23,9 +23,9 @@ net/ipv6.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network
 from typing import Generic, TypeVar
 
+from tunmesh.addresses import Network
 from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.fragments import TIMEOUT4, TIMEOUT6, Reassembly
 from tunmesh.dataplane.gateways import Gateways
@@ -48,7 +48,7 @@ class Inspection(Generic[P]):
     def __init__(
         self,
         own: Iterable[bytes],
-        networks: Sequence[IPv4Network | IPv6Network],
+        networks: Sequence[Network],
         seconds: Callable[[], float],
         gateways: Gateways[P] | None = None,
     ) -> None:

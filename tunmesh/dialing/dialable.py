@@ -18,9 +18,9 @@ operator's own, and exempt.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 
-from tunmesh.addresses import Network, plain_host
+from tunmesh.addresses import Address, Network, literal_address, plain_host
 from tunmesh.tls.underlay import Outside
 
 _BROADCAST = IPv4Address("255.255.255.255")
@@ -76,9 +76,6 @@ def _kind_of(host: str) -> str:
     return "broadcast" if address == _BROADCAST else ""
 
 
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    return (address.version == 6 and address.ipv4_mapped) or address
+def _address(host: str) -> Address | None:
+    address = literal_address(host.partition("%")[0])
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from tunmesh.addresses import plain_host
+from tunmesh.addresses import Address, plain_host
 
 Protocol = Literal["TCP", "UDP"]
 
@@ -35,7 +35,7 @@ class Holder:
     pid: int | None = None
     name: str = ""
     is_node: bool = False  # it is a tunmesh node
-    address: IPv4Address | IPv6Address | None = None  # at which it listens
+    address: Address | None = None  # at which it listens
 
     def __str__(self) -> str:
         who = f"a process of uid {self.uid}"
@@ -46,7 +46,7 @@ class Holder:
 
 def of_port(port: int, protocol: Protocol = "TCP") -> list[Holder]:
     """Who listens on this port in the network namespace of the calling thread."""
-    found: dict[str, tuple[int, IPv4Address | IPv6Address]] = {}
+    found: dict[str, tuple[int, Address]] = {}
     for name in (protocol.lower(), f"{protocol.lower()}6"):
         with suppress(OSError):  # a machine without IPv6
             lines = Path(f"/proc/thread-self/net/{name}").read_text().splitlines()[1:]
@@ -80,7 +80,7 @@ def _open_files() -> Iterator[tuple[int, str, Path]]:
                     yield int(process.name), link, process / "fdinfo" / file.name
 
 
-def _holder(pid: int | None, uid: int, address: IPv4Address | IPv6Address | None) -> Holder:
+def _holder(pid: int | None, uid: int, address: Address | None) -> Holder:
     if pid is None:
         return Holder(uid, address=address)
     name, command = "", b""
@@ -91,7 +91,7 @@ def _holder(pid: int | None, uid: int, address: IPv4Address | IPv6Address | None
     return Holder(uid, pid, shown, b"tunmesh" in command.split(b"\0"), address)
 
 
-def _address(text: str) -> IPv4Address | IPv6Address:
+def _address(text: str) -> Address:
     """An address written as 32-bit hexadecimal words in the machine's byte order."""
     packed = bytes.fromhex(text)
     if sys.byteorder == "little":

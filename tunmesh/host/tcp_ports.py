@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
-from tunmesh.addresses import Address
+from tunmesh.addresses import Address, shown_target
 from tunmesh.errors import OperatorError
 from tunmesh.host import holders
 
@@ -125,18 +125,13 @@ def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.soc
     return made
 
 
-def shown(address: Address, port: int) -> str:
-    """Address and port as they are written in a config and in a URL."""
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-
-
 def why_not(
     protocol: holders.Protocol, address: Address | None, port: int, keys: Keys, error: OSError
 ) -> str:
     """Why this port could not be had, in one line that says what helps."""
-    place = f"on {protocol} port {port}" if address is None else f"at {shown(address, port)}"
-    if address is not None and protocol != "TCP":
-        place += f" ({protocol})"
+    place = f"on {protocol} port {port}"
+    if address is not None:
+        place = f"at {shown_target((str(address), port))}" + f" ({protocol})" * (protocol != "TCP")
     start = f"{keys.port}: cannot listen {place}: {error.strerror}"
     match error.errno:
         case errno.EADDRINUSE:

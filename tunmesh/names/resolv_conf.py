@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 
-from tunmesh.addresses import Address
+from tunmesh.addresses import Address, literal_address
 
 PATH = Path("/etc/resolv.conf")
 MAX_SERVERS = 3  # MAXNS: the C library ignores more
@@ -28,16 +28,9 @@ def nameservers(text: str, ours: Iterable[Address]) -> tuple[str, ...]:
     found = []
     for line in text.splitlines():
         words = line.split()
-        if len(words) >= 2 and words[0] == "nameserver" and _is_address(words[1]):
+        is_named = len(words) >= 2 and words[0] == "nameserver"
+        if is_named and literal_address(words[1]) is not None:
             found.append(words[1])
     mine = set(ours)
     given = (each for each in found[:MAX_SERVERS] if ip_address(each) not in mine)
     return tuple(dict.fromkeys(given))
-
-
-def _is_address(word: str) -> bool:
-    try:
-        ip_address(word)
-    except ValueError:
-        return False
-    return True

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 
+from tunmesh.addresses import Address
 from tunmesh.auth.handshake import Key
 from tunmesh.dataplane.carrier import Carrier
 from tunmesh.dataplane.peer import Limits, Peer
@@ -226,11 +227,11 @@ class Peers:
             self._per_source[peer.source] += 1
             self._agreement = None
 
-    def route(self, address: IPv4Address | IPv6Address, link: Link) -> None:
+    def route(self, address: Address, link: Link) -> None:
         """Packets to this address go to the node at the other end, which may send from it."""
         self._table.route(address.packed, self._by_id[link.node.id])
 
-    def unroute(self, address: IPv4Address | IPv6Address) -> None:
+    def unroute(self, address: Address) -> None:
         """No node has this address."""
         self._table.unroute(address.packed)
 

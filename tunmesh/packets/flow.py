@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from tunmesh.addresses import Address
+from tunmesh.addresses import Address, shown_target
 from tunmesh.packets import ip_headers
 
 ENOUGH = 128  # bytes of a packet that are parsed
@@ -37,9 +37,7 @@ class Flow:
 
 
 def _end(address: Address, port: int | None) -> str:
-    if port is None:
-        return str(address)
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+    return str(address) if port is None else shown_target((str(address), port))
 
 
 def flow_of(packet: bytes) -> Flow | None:

@@ -14,7 +14,6 @@ are trusted.
 from __future__ import annotations
 
 import datetime
-import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tunmesh.addresses import literal_address
 from tunmesh.errors import OperatorError
 
 _HOST = r"(?=.{1,253}$)(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*"
@@ -152,7 +152,7 @@ def _key_id(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier | None:
 
 
 def _dns_name(name: str) -> x509.DNSName:
-    if _is_address(name):
+    if literal_address(name) is not None:
         raise OperatorError(f"--name {name}: is an address; give it as --address {name}")
     if not re.fullmatch(_HOST, name):
         raise OperatorError(
@@ -161,16 +161,10 @@ def _dns_name(name: str) -> x509.DNSName:
     return x509.DNSName(name.lower())
 
 
-def _ip_address(address: str) -> x509.IPAddress:
-    if not _is_address(address):
+def _ip_address(text: str) -> x509.IPAddress:
+    address = literal_address(text)
+    if address is None:
         raise OperatorError(
-            f"--address {address}: must be an IP address, such as 192.0.2.1 or 2001:db8::1"
+            f"--address {text}: must be an IP address, such as 192.0.2.1 or 2001:db8::1"
         )
-    return x509.IPAddress(ipaddress.ip_address(address))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return bool(ipaddress.ip_address(text))
-    except ValueError:
-        return False
+    return x509.IPAddress(address)

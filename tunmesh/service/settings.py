@@ -12,7 +12,6 @@ from tunmesh import __version__
 from tunmesh.auth.handshake import Key
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
 from tunmesh.config.values import Automatic, Endpoint
-from tunmesh.dataplane.gateways import Accepted
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.link.keepalive import Timing
 from tunmesh.names import resolv_conf
@@ -92,9 +91,7 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
         automatic=tuple(automatic),
         auto_port=url.port if find_address else None,
         enable_broadcast=_broadcasts(config),
-        accept_routes=tuple(
-            Accepted(route.network, route.via) for route in config.networking.accept_routes
-        ),
+        accept_routes=config.networking.accept_routes,
         allow_overlap=config.networking.allow_overlap,
         multicast=_multicast(config),
         bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,

@@ -16,10 +16,9 @@ HTTPS is not a link, so the pages can be read at a mesh address.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Protocol
 
-from tunmesh.addresses import Address, Network, plain_host
+from tunmesh.addresses import Address, Network, literal_address, plain_host
 
 
 class Rule(Protocol):
@@ -45,10 +44,9 @@ class Outside:
 
     def why_not(self, host: str) -> str:
         """Why there may be no link to or from this address; empty if there may."""
-        try:
-            address = ip_address(plain_host(host))
-        except ValueError:
-            return ""  # not an address, so nothing that can be connected to
+        address = literal_address(plain_host(host))
+        if address is None:
+            return ""  # nothing that can be connected to
         network = next((each for each in self._networks if address in each), None)
         if network is None:
             return self._why_not_routed(address)

@@ -38,7 +38,7 @@ def shown(place: Network) -> str:
 
 
 Place = Annotated[
-    IPv4Network | IPv6Network,
+    Network,
     PlainValidator(_place),
     PlainSerializer(shown, return_type=str),
     Kind("address or network", text_of(f"{ANY_ADDRESS}|{ANY_NETWORK}")),

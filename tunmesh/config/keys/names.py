@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator
@@ -100,7 +100,7 @@ def _group(value: object) -> str:
 
 Domain = Annotated[str, PlainValidator(_domain), Kind("DNS name", text_of(rf"(?i:{_NAME})\.?"))]
 DnsAddress = Annotated[
-    Literal["auto"] | tuple[IPv4Address | IPv6Address, ...],
+    Literal["auto"] | tuple[Address, ...],
     PlainValidator(_addresses),
     PlainSerializer(_written),
     Kind(
@@ -114,7 +114,7 @@ DnsAddress = Annotated[
     ),
 ]
 Forward = Annotated[
-    bool | tuple[IPv4Address | IPv6Address, ...],
+    bool | tuple[Address, ...],
     PlainValidator(_servers),
     PlainSerializer(_listed),
     Kind(

@@ -14,7 +14,7 @@ from tunmesh.config.keys.device import DeviceHelper, Mtu, QueueLength
 from tunmesh.config.keys.floating import Floating, check_floating
 from tunmesh.config.keys.names import Dns, dns_addresses
 from tunmesh.config.keys.relay import Relay
-from tunmesh.config.keys.routes import NO_TWINS, NO_TWINS_ACCEPTED, Accepted, Advertised
+from tunmesh.config.keys.routes import NO_TWINS, NO_TWINS_ACCEPTED, AcceptedRoute, Advertised
 from tunmesh.config.networks import (
     AnyNetwork,
     Ipv4Addresses,
@@ -130,7 +130,7 @@ class Networking(Section):
         examples=[["192.168.5.0/24"]],
         json_schema_extra=RELOADED,
     )
-    accept_routes: Annotated[tuple[Accepted, ...], NULL_IS_EMPTY, NO_TWINS_ACCEPTED] = Field(
+    accept_routes: Annotated[tuple[AcceptedRoute, ...], NULL_IS_EMPTY, NO_TWINS_ACCEPTED] = Field(
         default=(),
         max_length=MAX_ROUTES,
         description="Networks outside the mesh that are routed into the tunnel. A packet goes to a "

@@ -7,16 +7,16 @@ place in the file, so the networks of the mesh are declared before these keys.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
-from tunmesh.addresses import LARGEST_BLOCK, Network, overlap
+from tunmesh.addresses import LARGEST_BLOCK, Address, Network, overlap
 from tunmesh.config.networks import ANY_NETWORK, cidr_of
 from tunmesh.config.section import Kind, wrong
 from tunmesh.config.types import ANY_ADDRESS, AS_TEXT, text_of
-from tunmesh.config.values import AcceptedRoute
+from tunmesh.dataplane.gateways import Accepted
 
 _VIA = " via "
 _FORM = "a network such as 192.168.5.0/24, or 192.168.5.0/24 via 10.77.0.9"
@@ -74,8 +74,8 @@ def _advertised(value: object, info: ValidationInfo) -> Network:
     return _outside(network, info)
 
 
-def _accepted(value: object, info: ValidationInfo) -> AcceptedRoute:
-    if isinstance(value, AcceptedRoute):
+def _accepted(value: object, info: ValidationInfo) -> Accepted:
+    if isinstance(value, Accepted):
         return value
     if not isinstance(value, str):
         raise ValueError(wrong(_FORM, value))
@@ -87,10 +87,10 @@ def _accepted(value: object, info: ValidationInfo) -> AcceptedRoute:
             f"to {network}"
         )
     gateways = tuple(_gateway(each.strip(), info) for each in named.split(",")) if via else ()
-    return AcceptedRoute(network, gateways)
+    return Accepted(network, gateways)
 
 
-def _gateway(text: str, info: ValidationInfo) -> IPv4Address | IPv6Address:
+def _gateway(text: str, info: ValidationInfo) -> Address:
     try:
         address = ip_address(text)
     except ValueError:
@@ -107,7 +107,7 @@ def _once(networks: tuple[Network, ...]) -> tuple[Network, ...]:
     return networks
 
 
-def _once_each(routes: tuple[AcceptedRoute, ...]) -> tuple[AcceptedRoute, ...]:
+def _once_each(routes: tuple[Accepted, ...]) -> tuple[Accepted, ...]:
     _refuse_twins([route.network for route in routes])
     return routes
 
@@ -119,12 +119,12 @@ def _refuse_twins(networks: list[Network]) -> None:
 
 
 Advertised = Annotated[
-    IPv4Network | IPv6Network,
+    Network,
     BeforeValidator(_advertised),
     Kind("network", text_of(ANY_NETWORK)),
 ]
-Accepted = Annotated[
-    AcceptedRoute,
+AcceptedRoute = Annotated[
+    Accepted,
     PlainValidator(_accepted),
     AS_TEXT,
     Kind(
