@@ -31,9 +31,7 @@ def guard(file: str | None, remove: bool, show: bool) -> None:
     from tunmesh.netlink import setup
 
     networking = loading.load(loading.path_of(file, os.environ), os.environ, _draw).networking
-    families = (networking.ipv4, networking.ipv6)
-    networks = [family.network_cidr for family in families if family is not None]
-    networks += [route.network for route in networking.accept_routes]
+    networks = [*networking.networks, *(route.network for route in networking.accept_routes)]
     if remove:
         removed = setup.remove_guard(networks)
         click.echo(f"removed: {', '.join(removed)}" if removed else "there was none")

@@ -133,10 +133,8 @@ def _across_sections(config: Config) -> Iterator[tuple[Loc, str]]:
 
 
 def _in_overlay(config: Config, address: Address | None) -> bool:
-    families = (config.networking.ipv4, config.networking.ipv6)
-    return address is not None and any(
-        address in family.network_cidr for family in families if family is not None
-    )
+    networks = config.networking.networks
+    return address is not None and any(address in network for network in networks)
 
 
 def _outside_text(found: object) -> str:

@@ -140,8 +140,7 @@ def _forwarding(config: Config) -> Iterator[Finding]:
 def _gateway(config: Config) -> Iterator[Finding]:
     """Whether this machine forwards to what it advertises. If not, the lint has said so."""
     networking = config.networking
-    families = (networking.ipv4, networking.ipv6)
-    meshes = [family.network_cidr for family in families if family is not None]
+    meshes = networking.networks
     advertised = networking.advertise
     with contextlib.suppress(OperatorError):
         if advertised and not forwarding.obstacles(networking.tun_device_id, advertised, meshes):
@@ -172,8 +171,7 @@ def _urls(config: Config, is_running: bool) -> Iterator[Finding]:
         return  # the lint has said so
     keys = tuple(Key.derive(secret) for secret in clustering.auth.accepted)
     own = config.advertised_url
-    families = (config.networking.ipv4, config.networking.ipv6)
-    networks = [family.network_cidr for family in families if family is not None]
+    networks = config.networking.networks
     behind = [route.network for route in config.networking.accept_routes]
     outside = Outside(networks, behind, config.networking.allow_overlap)
     groups = clustering.bootstrap_groups.values()

@@ -94,10 +94,9 @@ class NodeService(Service):
         self._is_leaving = False
 
     def _choose_name(self) -> ChosenName:
-        networks = [overlay.network for overlay in self._plan.overlays]
-        dns = self._config.networking.dns
-        servers = dns.servers if dns is not None else ()
-        return node_name.choose(self._config.clustering.node_name, networks, servers)
+        networking = self._config.networking
+        servers = networking.dns.servers if networking.dns is not None else ()
+        return node_name.choose(self._config.clustering.node_name, networking.networks, servers)
 
     def privilegedStartService(self) -> None:
         """Do everything that needs root, and give up root."""
@@ -212,9 +211,8 @@ class NodeService(Service):
 
     def _watch(self) -> tuple[Watch, AddressWatch]:
         """What watches the tun, and the addresses of this host."""
-        device = self._plan.device
+        plan, device = self._plan, self._plan.device
         try:
-            plan = self._plan
             watch = DeviceWatch(self._reactor, device, plan.routed, mtu=plan.mtu)
             return watch, HostAddressWatch(self._reactor, device)
         except OSError as error:

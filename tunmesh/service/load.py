@@ -61,11 +61,9 @@ class LoadedConfig:
 
 def _places(config: Config) -> list[tuple[Network, bool]]:
     """Where the addresses of a node are: the networks, and whether it chooses one there itself."""
-    families = (config.networking.ipv4, config.networking.ipv6)
     return [
         (each.network_cidr, isinstance(each.node_address_cidr, Automatic))
-        for each in families
-        if each is not None
+        for each in config.networking.families
     ]
 
 

@@ -25,7 +25,7 @@ from tunmesh.netlink.overlaps import Overlay
 
 if TYPE_CHECKING:
     from tunmesh.assigner.allowance import Device
-    from tunmesh.config.keys.networking import Networking
+    from tunmesh.config.keys.networking import Ipv4, Ipv6, Networking
     from tunmesh.config.loading import Config
 
 
@@ -85,25 +85,12 @@ class Plan:
     @classmethod
     def of(cls, config: Config) -> Plan:
         networking, monitoring = config.networking, config.monitoring.listen
-        ipv4 = networking.ipv4
-        overlays = tuple(
-            _overlay(
-                family.network_cidr,
-                family.node_address_cidr,
-                family is ipv4 and ipv4.enable_broadcast,
-                networking.allow_overlap,
-                networking.dns_addresses,
-                family.enable_multicast,
-            )
-            for family in (ipv4, networking.ipv6)
-            if family is not None
-        )
         return cls(
             device=networking.tun_device_id,
             mtu=networking.mtu,
             queue=networking.txqueuelen or 0,
             has_helper=networking.has_helper,
-            overlays=overlays,
+            overlays=tuple(_overlay(family, networking) for family in networking.families),
             floating=networking.floating,
             guard=networking.guard,
             listen_address=config.control_api.listen_address,
@@ -117,30 +104,27 @@ class Plan:
         )
 
 
-def _overlay(
-    network: Network,
-    own: tuple[Interface, ...] | Automatic,
-    broadcast: bool,
-    allowed: tuple[Network, ...],
-    reserved: tuple[Address, ...],
-    multicast: bool,
-) -> Overlay:
-    ours = tuple(each for each in reserved if each.version == network.version)
-    if isinstance(own, Automatic):
-        return Overlay(network, (), broadcast, allowed, own.prefix, ours, multicast)
-    return Overlay(network, own, broadcast, allowed, reserved=ours, multicast=multicast)
+def _overlay(family: Ipv4 | Ipv6, networking: Networking) -> Overlay:
+    network, own = family.network_cidr, family.node_address_cidr
+    return Overlay(
+        network,
+        addresses=() if isinstance(own, Automatic) else own,
+        broadcast=network.version == 4 and networking.has_broadcast,
+        allowed=networking.allow_overlap,
+        prefix=own.prefix if isinstance(own, Automatic) else None,
+        reserved=tuple(e for e in networking.dns_addresses if e.version == network.version),
+        multicast=family.enable_multicast,
+    )
 
 
 def behind_of(networking: Networking) -> tuple[Overlay, ...]:
     """The networks outside the mesh that are routed to the device. If the node's addresses may
     change, the kernel chooses the source of what is sent there: of a route that names it, it would
     remove the route with the address."""
-    families = [family for family in (networking.ipv4, networking.ipv6) if family is not None]
-    own: dict[int, tuple[Interface, ...]] = {
-        family.network_cidr.version: family.node_address_cidr
-        for family in families
-        if not isinstance(family.node_address_cidr, Automatic) and not networking.has_helper
-    }
+    own: dict[int, tuple[Interface, ...]] = {}
+    if not networking.has_helper:
+        for each in networking.static_addresses:
+            own[each.version] = (*own.get(each.version, ()), each)
     return tuple(
         Overlay(
             route.network,

@@ -46,17 +46,14 @@ def reloadable_of(config: Config) -> Reloadable:
         ),
         expected_nodes=config.monitoring.expected_nodes,
         node_groups=clustering.node_groups,
-        device=_device(config.networking),
+        device=DeviceSettings(
+            config.networking.static_addresses,
+            config.networking.mtu,
+            config.networking.txqueuelen or 0,
+        ),
         advertise=config.networking.advertise,
         relay=config.networking.relay,
     )
-
-
-def _device(networking: Networking) -> DeviceSettings:
-    families = [f for f in (networking.ipv4, networking.ipv6) if f is not None]
-    given = [f.node_address_cidr for f in families]
-    static = [own for each in given if not isinstance(each, Automatic) for own in each]
-    return DeviceSettings(tuple(static), networking.mtu, networking.txqueuelen or 0)
 
 
 def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
@@ -66,34 +63,38 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
     find_address = address_finder(config, reloadable.groups)
     timing = config.process.timing
     node_key = NodeKey.of(secrets.token_bytes(SEED_SIZE))
-    families = [f for f in (config.networking.ipv4, config.networking.ipv6) if f is not None]
-    own = [(family.network_cidr, family.node_address_cidr) for family in families]
-    automatic = [(network, each.prefix) for network, each in own if isinstance(each, Automatic)]
-    device = _device(config.networking)
+    networking = config.networking
+    automatic = tuple(
+        (family.network_cidr, family.node_address_cidr.prefix)
+        for family in networking.families
+        if isinstance(family.node_address_cidr, Automatic)
+    )
     return Settings(
         record=NodeRecord(
             id=node_key.id,
             name=name,
             started=int(time.time() * 1000),
             url=str(Endpoint(find_address(), url.port) if find_address else url),
-            addresses=device.addresses,
+            addresses=networking.static_addresses,
             version=__version__,
-            networks=tuple(family.network_cidr for family in families),
+            networks=networking.networks,
             automatic=tuple(network.version for network, _ in automatic),
             groups=clustering.node_groups,
-            udp=config.networking.transport != "tcp",
-            mtu=device.mtu,
+            udp=networking.transport != "tcp",
+            mtu=networking.mtu,
             routes=reloadable.advertise,
         ),
         node_key=node_key,
-        networks=tuple(family.network_cidr for family in families),
+        networks=networking.networks,
         reloadable=reloadable,
-        automatic=tuple(automatic),
+        automatic=automatic,
         auto_port=url.port if find_address else None,
-        enable_broadcast=_broadcasts(config),
-        accept_routes=config.networking.accept_routes,
-        allow_overlap=config.networking.allow_overlap,
-        multicast=_multicast(config),
+        enable_broadcast=networking.has_broadcast,
+        accept_routes=networking.accept_routes,
+        allow_overlap=networking.allow_overlap,
+        multicast=tuple(
+            family.network_cidr.version for family in networking.families if family.enable_multicast
+        ),
         bootstrap_retry_interval=timing.registrations.bootstrap_retry_interval,
         startup_grace=timing.registrations.startup_grace,
         session_max_age=timing.auth.session_max_age,
@@ -102,10 +103,10 @@ def settings_of(config: Config, reloadable: Reloadable, name: str) -> Settings:
         memory_budget=config.process.memory_budget,
         max_nodes_per_source=clustering.max_nodes_per_source,
         dial_allow=clustering.dial_allow,
-        transport=config.networking.transport,
-        reserved=config.networking.dns_addresses,
-        floating=config.networking.floating,
-        names=names_of(config.networking),
+        transport=networking.transport,
+        reserved=networking.dns_addresses,
+        floating=networking.floating,
+        names=names_of(networking),
         local=_timing(timing, timing.registrations.local, timing.network.local),
         mesh=_timing(timing, timing.registrations.mesh, timing.network.mesh),
     )
@@ -127,10 +128,8 @@ def address_finder(config: Config, groups: Iterable[GroupSettings]) -> Callable[
     """What guesses the host of the URL that the node advertises; None if the config has it."""
     if not config.advertised_url.is_auto:
         return None
-    families = (config.networking.ipv4, config.networking.ipv6)
-    networks = [family.network_cidr for family in families if family is not None]
     targets = [target for group in groups for target in group.targets]
-    return partial(own_address.guess, networks, targets)
+    return partial(own_address.guess, config.networking.networks, targets)
 
 
 def _timing(
@@ -146,19 +145,4 @@ def _timing(
         silence=min(contact.stale_threshold, ours.silence),
         probe_timeout=timing.request_timeout,
         packet_expiration=network.packet_expiration,
-    )
-
-
-def _broadcasts(config: Config) -> bool:
-    ipv4 = config.networking.ipv4
-    return ipv4 is not None and ipv4.enable_broadcast
-
-
-def _multicast(config: Config) -> tuple[int, ...]:
-    """The IP versions whose multicast is carried."""
-    families = {4: config.networking.ipv4, 6: config.networking.ipv6}
-    return tuple(
-        version
-        for version, family in families.items()
-        if family is not None and family.enable_multicast
     )

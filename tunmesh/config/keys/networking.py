@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tunmesh.addresses import Address, Interface
+from tunmesh.addresses import Address, Interface, Network
 from tunmesh.config.keys.device import DeviceHelper, Mtu, QueueLength
 from tunmesh.config.keys.floating import Floating, check_floating
 from tunmesh.config.keys.names import Dns, dns_addresses
@@ -152,7 +152,7 @@ class Networking(Section):
 
     @model_validator(mode="after")
     def _dns_has_its_own_address(self) -> Networking:
-        for own in self._static():
+        for own in self.static_addresses:
             if own.ip in self.dns_addresses:
                 raise ValueError(
                     f"must have another node_address_cidr than {own}, or another dns/address: "
@@ -171,13 +171,12 @@ class Networking(Section):
 
     @model_validator(mode="after")
     def _floats_in_the_mesh(self) -> Networking:
-        networks = [family.network_cidr for family in self._families()]
-        check_floating(self.floating, networks, self._static(), self.dns_addresses)
+        check_floating(self.floating, self.networks, self.static_addresses, self.dns_addresses)
         return self
 
     @model_validator(mode="after")
     def _not_too_many_addresses(self) -> Networking:
-        count = len(self._static())
+        count = len(self.static_addresses)
         if count > MAX_ADDRESSES:
             raise ValueError(
                 f"must have at most {MAX_ADDRESSES} addresses in node_address_cidr, of both "
@@ -196,11 +195,32 @@ class Networking(Section):
         return self
 
     @property
+    def families(self) -> tuple[Ipv4 | Ipv6, ...]:
+        """Those that the mesh has, IPv4 first."""
+        return tuple(family for family in (self.ipv4, self.ipv6) if family is not None)
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The mesh's, one for each family."""
+        return tuple(family.network_cidr for family in self.families)
+
+    @property
+    def static_addresses(self) -> tuple[Interface, ...]:
+        """The addresses that the operator has assigned."""
+        given = (family.node_address_cidr for family in self.families)
+        return tuple(own for each in given if not isinstance(each, Automatic) for own in each)
+
+    @property
+    def has_broadcast(self) -> bool:
+        """Whether broadcasts are carried. IPv6 has none."""
+        return self.ipv4 is not None and self.ipv4.enable_broadcast
+
+    @property
     def dns_addresses(self) -> tuple[Address, ...]:
         """Where names are answered; none without `dns`."""
         if self.dns is None:
             return ()
-        return dns_addresses(self.dns, [family.network_cidr for family in self._families()])
+        return dns_addresses(self.dns, self.networks)
 
     @property
     def has_helper(self) -> bool:
@@ -208,13 +228,5 @@ class Networking(Section):
         return (
             self.device_helper
             or bool(self.floating)
-            or any(isinstance(family.node_address_cidr, Automatic) for family in self._families())
+            or any(isinstance(family.node_address_cidr, Automatic) for family in self.families)
         )
-
-    def _static(self) -> list[Interface]:
-        """The addresses that the operator has assigned."""
-        each = [family.node_address_cidr for family in self._families()]
-        return [own for given in each if not isinstance(given, Automatic) for own in given]
-
-    def _families(self) -> list[Ipv4 | Ipv6]:
-        return [family for family in (self.ipv4, self.ipv6) if family is not None]

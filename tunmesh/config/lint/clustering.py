@@ -31,10 +31,8 @@ def _name(clustering: Clustering, _now: float) -> Iterator[Remark]:
 
 def _passing_name(whole: Config, _now: float) -> Iterator[Remark]:
     """A name that is another one at the next start, where the address follows from it."""
-    families = (whole.networking.ipv4, whole.networking.ipv6)
     is_automatic = any(
-        family is not None and isinstance(family.node_address_cidr, Automatic)
-        for family in families
+        isinstance(family.node_address_cidr, Automatic) for family in whole.networking.families
     )
     host = socket.gethostname()
     if is_automatic and whole.clustering.node_name is None and _CONTAINER_ID.fullmatch(host):

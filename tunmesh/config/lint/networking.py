@@ -50,12 +50,9 @@ def _forwards(networking: Networking, _now: float) -> Iterator[Remark]:
 
     if not networking.advertise:
         return
-    meshes = [
-        family.network_cidr for family in (networking.ipv4, networking.ipv6) if family is not None
-    ]
     device = networking.tun_device_id
     try:
-        for why in forwarding.obstacles(device, networking.advertise, meshes):
+        for why in forwarding.obstacles(device, networking.advertise, networking.networks):
             yield Remark(("advertise",), why, is_logged=True)
     except OperatorError as error:
         text = f"could not be compared with the routes of this machine: {error}"
