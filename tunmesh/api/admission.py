@@ -13,11 +13,12 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime, ITransport
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime, ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
+from tunmesh.timers import Timer
 from tunmesh.tls.admission import Slots
 from tunmesh.tls.cpu_share import CpuShare, CpuTimes
 
@@ -26,11 +27,12 @@ class _Visit(ProtocolWrapper):
     """One connection."""
 
     factory: Admission
-    _limit: IDelayedCall | None = None
+    _limit: Timer | None = None
 
     def makeConnection(self, transport: ITransport) -> None:
         if self.factory.longest < inf:
-            self._limit = self.factory.clock.callLater(self.factory.longest, self.abort)
+            self._limit = Timer(self.factory.clock)
+            self._limit.start(self.factory.longest, self.abort)
         super().makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> None:
@@ -41,8 +43,8 @@ class _Visit(ProtocolWrapper):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.left(self)
-        if self._limit is not None and self._limit.active():
-            self._limit.cancel()
+        if self._limit is not None:
+            self._limit.stop()
         super().connectionLost(reason)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -28,6 +28,7 @@ from tunmesh.observe.status_json import Json
 from tunmesh.status.node import Status
 from tunmesh.status.peers import KnownNode
 from tunmesh.status.traffic import Sample
+from tunmesh.timers import Timer
 
 Event = Mapping[str, object]
 
@@ -63,17 +64,15 @@ class Sampler:
 
     def __init__(self, clock: IReactorTime, sample: Callable[[], Sample]) -> None:
         self.history = History()
-        self._clock = clock
         self._sample = sample
-        self._timer: IDelayedCall | None = None
+        self._timer = Timer(clock)
 
     def start(self) -> None:
-        self._timer = self._clock.callLater(INTERVAL, self.start)
+        self._timer.start(INTERVAL, self.start)
         self.history.sample(self._sample())
 
     def stop(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.stop()
 
 
 class _JsonPage(Resource):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.web.server import Request
 from zope.interface import implementer
 
 from tunmesh.api.http import answer_json
+from tunmesh.timers import Timer
 
 
 @implementer(IPushProducer)
@@ -25,12 +26,11 @@ class Stream:
         beat: Callable[[], bytes] | None = None,
     ) -> None:
         self._request = request
-        self._clock = clock
         self._interval = interval
         self._beat = beat
         self._is_open = True
         self._is_paused = False
-        self._timer: IDelayedCall | None = None
+        self._timer = Timer(clock)
 
     def open(self, first: bytes, closed: Callable[[], None]) -> None:
         """Begin with this, which sends the head too. `closed` is called at the end."""
@@ -39,7 +39,7 @@ class Stream:
         self._request.registerProducer(self, True)
         self.write(first)
         if self._beat is not None:
-            self._send_beat(self._beat)
+            self._send_beat()
 
     def write(self, data: bytes) -> bool:
         """Send this, unless the client is too slow. Whether it was sent."""
@@ -48,10 +48,10 @@ class Stream:
             self._request.write(data)
         return is_ready
 
-    def _send_beat(self, beat: Callable[[], bytes]) -> None:
-        self._timer = self._clock.callLater(self._interval, self._send_beat, beat)
-        if not self._is_paused:
-            self.write(beat())
+    def _send_beat(self) -> None:
+        self._timer.start(self._interval, self._send_beat)
+        if self._beat is not None and not self._is_paused:
+            self.write(self._beat())
 
     def pauseProducing(self) -> None:
         self._is_paused = True
@@ -63,8 +63,7 @@ class Stream:
         if self._is_open:
             self._is_open = False
             self._closed()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.stop()
 
 
 class StreamLimit:

@@ -36,7 +36,6 @@ from twisted.internet.error import TimeoutError as NoAnswer
 from twisted.internet.interfaces import (
     IAddress,
     IConnector,
-    IDelayedCall,
     IHostnameResolver,
     IHostResolution,
     IProtocolFactory,
@@ -50,6 +49,7 @@ from tunmesh.addresses import Target, scoped_host
 from tunmesh.dialing.dial_limit import DialLimit, DialSlot
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.host import access
+from tunmesh.timers import Timer
 from tunmesh.tls.transport import limit_segments
 from tunmesh.tls.underlay import Rule
 
@@ -137,8 +137,7 @@ class Attempt(ClientFactory):
         self._addresses: deque[str] = deque()  # not tried yet
         self._connecting: dict[IConnector, str] = {}  # and to which address
         self._connections = 0
-        self._next: IDelayedCall | None = None
-        self._silence: IDelayedCall | None = None  # releases the slot
+        self._next, self._silence = Timer(reactor), Timer(reactor)  # which releases the slot
         self._error: BaseException | None = DNSLookupError()
 
     def begin(self, outer: IProtocolFactory) -> None:
@@ -159,13 +158,13 @@ class Attempt(ClientFactory):
         self.is_idle = False
         self._try_next()
         if not self.slot.is_released:
-            self._silence = self._reactor.callLater(SILENCE, self.slot.release)
+            self._silence.start(SILENCE, self.slot.release)
         return True
 
     def cancel(self) -> None:
         """Break off all connections that are not established yet."""
         self.is_idle = True
-        _stop(self._next)
+        self._next.stop()
         for connector in tuple(self._connecting):
             with suppress(NotConnectingError):
                 connector.stopConnecting()
@@ -173,18 +172,18 @@ class Attempt(ClientFactory):
     def settle(self) -> None:
         """It is over, whatever came of it."""
         self.is_settled = True
-        _stop(self._silence)
+        self._silence.stop()
         if not self._is_resolving:
             self.slot.release()
 
     def _try_next(self) -> None:
-        _stop(self._next)
+        self._next.stop()
         if self.is_idle:
             return
         if self._addresses:
             host = self._addresses.popleft()
             if self._addresses:
-                self._next = self._reactor.callLater(ATTEMPT_DELAY, self._try_next)
+                self._next.start(ATTEMPT_DELAY, self._try_next)
             limit = self._owner.trying(host)
             port = self._target[1]
             try:
@@ -222,11 +221,11 @@ class Attempt(ClientFactory):
         if self.is_settled:
             self.slot.release()
         else:
-            self._silence = self._reactor.callLater(SILENCE, self.slot.release)
+            self._silence.start(SILENCE, self.slot.release)
         self._try_next()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        _stop(self._silence)
+        self._silence.stop()
         built = self._owner.connected()  # if it raises, this connection has failed like any other
         self.cancel()
         self._connecting.clear()
@@ -255,8 +254,3 @@ def reason_of(error: BaseException | None) -> str:
         # An ICMP error may arrive before the socket has one of its own: then Twisted has none.
         return "turned down: nobody listens there, or a firewall rejects it"
     return str(error).rstrip(".")
-
-
-def _stop(call: IDelayedCall | None) -> None:
-    if call is not None and call.active():
-        call.cancel()

@@ -23,6 +23,8 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
+from tunmesh.timers import Timer
+
 MAX_SOURCES = 16  # of one dial
 
 
@@ -97,7 +99,7 @@ class DialLimit:
         self._waiting: dict[Granted, _Request] = {}
         self._held: Counter[str] = Counter()  # slots, by source
         self._is_granting = False
-        self._wake: Any = None  # when a source has some budget again
+        self._wake = Timer(reactor)  # when a source has some budget again
 
     def request(self, granted: Granted, has_failed: bool, sources: Collection[str] = ("",)) -> None:
         """`granted` is called with a slot when there is one, perhaps at once."""
@@ -126,8 +128,7 @@ class DialLimit:
         """Grant no more slots."""
         for granted in tuple(self._waiting):
             self.withdraw(granted)
-        if self._wake is not None and self._wake.active():
-            self._wake.cancel()
+        self._wake.stop()
 
     def _enqueue(self, granted: Granted, request: _Request, source: str) -> None:
         if source not in request.sources:
@@ -179,8 +180,8 @@ class DialLimit:
             if not wait:
                 return source
             soonest = min(soonest, wait)
-        if soonest < math.inf and (self._wake is None or not self._wake.active()):
-            self._wake = self._reactor.callLater(soonest, self._grant)
+        if soonest < math.inf and not self._wake.is_running:
+            self._wake.start(soonest, self._grant)
         return None
 
 

@@ -16,13 +16,14 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Protocol, ReconnectingClientFactory
 
 from tunmesh.addresses import Target
 from tunmesh.dialing.attempt import Attempt, DialPolicy, Progress, reason_of
 from tunmesh.dialing.dial_limit import DialLimit, DialSlot
 from tunmesh.logs import bugs
+from tunmesh.timers import Timer
 from tunmesh.tls.underlay import Outside
 
 SHORT_LIFE = 5.0  # seconds that a link must have lasted to be linked again without a pause
@@ -81,7 +82,7 @@ class PeerFactory(ReconnectingClientFactory):
         self._policy = policy
         self._is_quiet = policy.is_quiet
         self._limit = policy.limit or DialLimit(1, draw, bugs.caught("a dial could not begin"))
-        self._scheduled: IDelayedCall | None = None  # the next attempt requests its slot
+        self._timer = Timer(reactor)  # the next attempt requests its slot
         self._last: Attempt | None = None  # the attempt under way, or the last one
         self._linked = -SHORT_LIFE  # when the last link came up
         self._pause = self.initialDelay  # the longest one after a link that does not last
@@ -99,8 +100,7 @@ class PeerFactory(ReconnectingClientFactory):
     @property
     def retry_in(self) -> float | None:
         """Seconds until the next attempt; None while one is under way or waits for its slot."""
-        call = self._scheduled
-        return max(0.0, call.getTime() - self.clock.seconds()) if call is not None else None
+        return self._timer.left
 
     @property
     def _under_way(self) -> Attempt | None:
@@ -130,9 +130,7 @@ class PeerFactory(ReconnectingClientFactory):
             self._last.settle()
 
     def stopTrying(self) -> None:
-        if self._scheduled is not None:
-            self._scheduled.cancel()
-            self._scheduled = None
+        self._timer.stop()
         super().stopTrying()
         self._limit.withdraw(self._attempt)
 
@@ -165,9 +163,8 @@ class PeerFactory(ReconnectingClientFactory):
     def hurry(self) -> None:
         """There is reason to believe that the next attempt will do better: make it soon, and as if
         it were the first."""
-        if self._scheduled is not None and self.continueTrying:
+        if self._timer.is_running and self.continueTrying:
             self.delay = self.initialDelay
-            self._scheduled.cancel()
             self._schedule(self._draw() * self.initialDelay)
 
     def pause_at_most(self, seconds: float, is_quiet: bool = False) -> None:
@@ -194,7 +191,7 @@ class PeerFactory(ReconnectingClientFactory):
             self.delay = min(self.delay * self.factor, self.maxDelay)
 
     def _schedule(self, delay: float) -> None:
-        self._scheduled = self.clock.callLater(delay, self._request_slot)
+        self._timer.start(delay, self._request_slot)
 
     def _pause_after_link(self) -> float:
         """How long to wait because the last link did not last."""
@@ -205,7 +202,6 @@ class PeerFactory(ReconnectingClientFactory):
         return self._draw() * pause
 
     def _request_slot(self) -> None:
-        self._scheduled = None
         if self.retries % len(self.targets) == 0:
             with bugs.logged("before a round of dialing"):
                 self._policy.begin_round()

@@ -9,6 +9,7 @@ from tunmesh.addresses import Target, shown_target
 from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.membership.lost_nodes import LostNodes
 from tunmesh.status.peers import LostNode
+from tunmesh.timers import Timer
 from tunmesh.wire.messages import LEAVING
 from tunmesh.wire.records import NodeRecord
 
@@ -35,7 +36,7 @@ class Redialer:
         self._is_bootstrapped = is_bootstrapped
         self._busy = busy
         self._dialers: dict[Target, PeerFactory] = {}
-        self._timer: Any = None
+        self._timer = Timer(reactor)
         self._is_abandoned = False
 
     def linked(self, record: NodeRecord, source: str, is_reached: bool) -> None:
@@ -71,7 +72,7 @@ class Redialer:
         self._drop_dialers()
         wait = self._nodes.wait(now, is_bootstrapped)
         if wait is not None:
-            self._wake_in(wait)
+            self._timer.start_within(wait, self.dial_due)
 
     def statuses(self) -> Iterator[LostNode]:
         """Every lost node of which no other incarnation is linked, and that is not dialed for other
@@ -94,8 +95,7 @@ class Redialer:
     def abandon(self) -> None:
         """Stop dialing."""
         self._is_abandoned = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.stop()
         for dialer in self._dialers.values():
             dialer.abandon()
 
@@ -103,9 +103,3 @@ class Redialer:
         """Those of nodes that are not lost any more. An attempt that is under way may go on."""
         for target in [target for target in self._dialers if target not in self._nodes]:
             self._dialers.pop(target).stop()
-
-    def _wake_in(self, delay: float) -> None:
-        if self._timer is None or not self._timer.active():
-            self._timer = self._reactor.callLater(delay, self.dial_due)
-        elif self._timer.getTime() > self._reactor.seconds() + delay:
-            self._timer.reset(delay)

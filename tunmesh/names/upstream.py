@@ -23,7 +23,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ClientFactory, DatagramProtocol
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
@@ -36,6 +35,7 @@ from tunmesh.names.exchange import (
     is_truncated,
     is_unhelpful,
 )
+from tunmesh.timers import Timer
 
 TIMEOUT = 2.0  # seconds for one server; clients wait for 5
 MAX_IN_FLIGHT = 256
@@ -135,7 +135,7 @@ class _Attempt:
         self._server = ""
         self._best: bytes | None = None  # for the client, if no other server knows better
         self._close: Callable[[], object] = _nothing
-        self._timer: IDelayedCall | None = None
+        self._timer = Timer(reactor)
         self._current: object = None  # the protocol or factory whose events count
 
     def begin(self) -> None:
@@ -144,15 +144,14 @@ class _Attempt:
     def stop(self) -> None:
         """Wait for nothing any more."""
         self._current = None
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.stop()
         close, self._close = self._close, _nothing
         close()
 
     def _soon(self) -> None:
         """Go on to the next server, in another iteration of the reactor."""
         self.stop()
-        self._timer = self._reactor.callLater(0, self._next)
+        self._timer.start(0, self._next)
 
     def _next(self) -> None:
         self.stop()
@@ -160,7 +159,7 @@ class _Attempt:
             self._ended(self._best, "")
             return
         self._server = self._servers.pop(0)
-        self._timer = self._reactor.callLater(TIMEOUT, self._next)
+        self._timer.start(TIMEOUT, self._next)
         self._current = protocol = _Datagrams(
             self, (self._server, self._port), self._exchange.message
         )
@@ -174,7 +173,7 @@ class _Attempt:
 
     def _ask_by_tcp(self) -> None:
         self.stop()
-        self._timer = self._reactor.callLater(TIMEOUT, self._next)
+        self._timer.start(TIMEOUT, self._next)
         self._current = factory = _StreamFactory(self, self._exchange.message)
         connector = self._reactor.connectTCP(self._server, self._port, factory, TIMEOUT)
         self._close = connector.disconnect

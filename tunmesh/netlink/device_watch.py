@@ -29,7 +29,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -41,6 +41,7 @@ from tunmesh.netlink.device_state import Findings, Way
 from tunmesh.netlink.exchange import open_socket
 from tunmesh.netlink.kernel import NetlinkError
 from tunmesh.netlink.overlaps import Overlay
+from tunmesh.timers import Timer
 
 PAUSE = 0.2  # seconds from the first notification to the scan, so that more of them share it
 PAUSE_AFTER_FAILURE = 5.0
@@ -91,7 +92,7 @@ class DeviceWatch:
         self._questions.setblocking(False)
         self._asked: _Readable | None = None  # as long as a look takes
         self._cost = 0.0
-        self._timer: IDelayedCall | None = None
+        self._timer = Timer(reactor)
         self._is_watching = False
         self._is_doubted = False  # what the last scan found
 
@@ -104,8 +105,7 @@ class DeviceWatch:
     def stop(self) -> None:
         """Stop watching. May be called twice."""
         self._is_watching = False
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.stop()
         self._end_look()
         self._reactor.removeReader(self._news)
         self._news.socket.close()
@@ -154,9 +154,7 @@ class DeviceWatch:
         """Scan after a pause, in which notifications are not read. Cancels a scan under way."""
         self._end_look()
         self._reactor.removeReader(self._news)
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = self._reactor.callLater(delay, self._look)
+        self._timer.start(delay, self._look)
 
     def _look(self) -> None:
         self._discard_news()

@@ -19,9 +19,10 @@ import contextlib
 import socket
 from collections.abc import Callable, MutableMapping
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from tunmesh.status.health import Health
+from tunmesh.timers import Timer
 
 PERIOD = 5.0  # seconds from one look at the health to the next, if the watchdog asks for no less
 
@@ -38,7 +39,7 @@ class Supervisor:
         patience = int(microseconds) / 1e6 if is_ours and microseconds.isdecimal() else 0.0
         self._watchdog = ["WATCHDOG=1"] if patience else []
         self._period = min(PERIOD, patience / 2) if patience else PERIOD
-        self._timer: IDelayedCall | None = None
+        self._timer = Timer(clock)
         self._reported = ""
 
     def started(self, health: Callable[[], Health]) -> None:
@@ -54,15 +55,14 @@ class Supervisor:
         self._send("READY=1")
 
     def stopping(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.stop()
         self._send("STOPPING=1", "STATUS=leaving the mesh")
 
     def failed(self, why: str) -> None:
         self._send(f"STATUS={why}")
 
     def _look(self, health: Callable[[], Health]) -> None:
-        self._timer = self._clock.callLater(self._period, self._look, health)
+        self._timer.start(self._period, lambda: self._look(health))
         before, self._reported = self._reported, f"STATUS={_summary(health())}"
         lines = self._watchdog + ([self._reported] if self._reported != before else [])
         if lines:

@@ -53,7 +53,7 @@ class FileWatch:
     def is_busy(self) -> bool:
         return self._busy_since is not None
 
-    def run(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
+    def run(self, job: Callable[[], T], done: Callable[[T], object]) -> None:
         """Run a job in the thread, and pass its result to `done` here. None may be running."""
         self._busy_since = self._clock.seconds()
         self._path = self._default
@@ -95,7 +95,7 @@ class FileWatch:
 
     # --- here ---
 
-    def _over(self, result: T, done: Callable[[T], None]) -> None:
+    def _over(self, result: T, done: Callable[[T], object]) -> None:
         since, self._busy_since = self._busy_since, None
         if self._is_stopped:
             return

@@ -29,7 +29,7 @@ from functools import partial
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from tunmesh.errors import OperatorError
@@ -39,6 +39,7 @@ from tunmesh.observe.expiry import Countdown
 from tunmesh.service.differences import differences
 from tunmesh.service.file_watch import FileWatch, State
 from tunmesh.service.load import LoadedConfig
+from tunmesh.timers import Timer
 
 LOOK = 2.0  # seconds
 
@@ -81,7 +82,6 @@ class Reloader:
         log: Logger,
         runner: Runner,
     ) -> None:
-        self._clock = clock
         self._path = path
         self._first = self._current = first
         self._load = load
@@ -94,7 +94,7 @@ class Reloader:
         self._complaint: tuple[str, ...] = ()  # why the files were no good when they were read last
         self._pending: tuple[str, ...] = ()  # the keys that wait for a restart
         self._countdown = Countdown()
-        self._timer: IDelayedCall | None = None
+        self._timer = Timer(clock)
         self._asked: list[Deferred[None]] = []  # HUPs that came while a job was running
         self._answering: list[Deferred[None]] = []  # those that the running job is for
 
@@ -105,15 +105,14 @@ class Reloader:
 
     def start(self) -> None:
         """Look at the files from now on."""
-        self._timer = self._clock.callLater(LOOK, self._look)
+        self._timer.start(LOOK, self._look)
         self._watch.run(partial(_locked, self.files), self._name_locked)
         self._note_expiry()
         self._name_doubts(self._first.doubts)
 
     def stop(self) -> None:
         self._watch.stop()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.stop()
 
     def hang_up(self) -> Deferred[None]:
         """HUP: something has changed, or may be read now. Fires when the files have been read."""
@@ -164,7 +163,7 @@ class Reloader:
         self._watch.run(self._find, self._take_again)
 
     def _look(self) -> None:
-        self._timer = self._clock.callLater(LOOK, self._look)
+        self._timer.start(LOOK, self._look)
         if self._watch.is_busy:
             self._watch.check()
         else:
@@ -176,19 +175,16 @@ class Reloader:
         if self._complaint:
             self._watch.run(self._find, self._take_again)
         elif state == was and state != self._read:
-            self._watch.run(self._find, self._take_unasked)
+            self._watch.run(self._find, self._take)
 
     def _seen_before_bootstrap(self, state: State) -> None:
         if state != self._read:
-            self._watch.run(self._find, self._take_unasked)
+            self._watch.run(self._find, self._take)
 
     def _take_again(self, found: _Found) -> None:
         """The files were no good, or somebody asked: that they are good now is logged anyway."""
         if self._take(found) == [] and not self._pending:
             self._log.info("reloaded: nothing has changed", event="reloaded", changed="")
-
-    def _take_unasked(self, found: _Found) -> None:
-        self._take(found)
 
     def _take(self, found: _Found) -> list[str] | None:
         """Go by what was read. Returns what has changed; None when the files are no good."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from tunmesh.rate_limit import TokenBucket
 
@@ -42,17 +42,12 @@ class CpuShare:
         self._cpu = cpu
         self._resuming = resuming
         self._budget = TokenBucket(BURST, SHARE, self._now())
-        self._pause: IDelayedCall | None = None
+        self.is_spent = False  # nothing may be done for clients now
         self._ports: list[Any] = []
 
     def pause_also(self, *ports: Any) -> None:
         """Pause these ports, too, when the budget is spent."""
         self._ports += ports
-
-    @property
-    def is_spent(self) -> bool:
-        """Whether nothing may be done for clients now."""
-        return self._pause is not None
 
     def run(self, task: Callable[[], None]) -> None:
         """Do something for a client, and charge the time that it takes, also when it fails."""
@@ -67,10 +62,11 @@ class CpuShare:
         now = self._now()
         self._budget.take(now, seconds)
         pause = self._budget.pause(now)
-        if pause and self._pause is None:
+        if pause and not self.is_spent:
+            self.is_spent = True
             for port in self._ports:
                 port.pauseProducing()
-            self._pause = self._clock.callLater(pause, self._go_on)
+            self._clock.callLater(pause, self._go_on)
 
     def _now(self) -> float:
         """The time without that in which this thread had to wait for a processor: the node could
@@ -78,9 +74,9 @@ class CpuShare:
         return self._clock.seconds() - self._cpu.waited()
 
     def _go_on(self) -> None:
-        self._pause = None
+        self.is_spent = False
         self.charge(0.0)  # more may have been charged since, or the thread had to wait
-        if self._pause is None:
+        if not self.is_spent:
             self._resuming()
             for port in self._ports:
                 port.resumeProducing()

@@ -25,6 +25,7 @@ from zope.interface import implementer
 
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.logs import bugs
+from tunmesh.timers import Timer
 from tunmesh.tls.admission import MAX_VISIT, Slots
 from tunmesh.tls.binding import Channel
 from tunmesh.tls.cpu_share import UNMEASURED, CpuShare, CpuTimes
@@ -62,17 +63,18 @@ class _Client(Protocol):
         self._port = port
         self._host = host
         self._deadline = port.clock.seconds() + HANDSHAKE_TIMEOUT
-        self._timer = port.clock.callLater(HANDSHAKE_TIMEOUT, self._too_slow)
+        self._timer = Timer(port.clock)
+        self._timer.start(HANDSHAKE_TIMEOUT, self._too_slow)
 
     def handshakeCompleted(self) -> None:
-        self._timer.cancel()
+        self._timer.stop()
         if self.transport.negotiatedProtocol == ALPN:
             # In a slow iteration of the reactor the handshake may end before the timer is called.
             left = max(0.0, self._deadline - self._port.clock.seconds())
             inner: IProtocol | None = self._port.accept_link(left, self._give_up_slot)
         else:
             inner = self._port.accept_http(self.transport.getPeer())
-            self._timer = self._port.clock.callLater(MAX_VISIT, self.transport.abortConnection)
+            self._timer.start(MAX_VISIT, self.transport.abortConnection)
         if inner is None:
             self.transport.abortConnection()
             return
@@ -84,8 +86,7 @@ class _Client(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._give_up_slot()
-        if self._timer.active():
-            self._timer.cancel()
+        self._timer.stop()
         if self._inner is not None:
             self._inner.connectionLost(reason)
             self._inner = None
