@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from itertools import islice, pairwise
 
+DAY = 86400.0  # seconds
 MAX_NAMED = 5  # things that are named in one sentence
 _SMALL_SEGMENT = 1200  # bytes: what is tried first on a path that loses larger ones
 
@@ -38,6 +39,19 @@ def size(count: float) -> str:
             break
         count /= 1000
     return f"{count:.1f}{unit}B" if unit and count < 9.95 else f"{count:.0f}{unit}B"
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of these: `1 node`, `2 nodes`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def expires(left: float) -> str:
+    """What is said of a certificate that is valid for so many seconds yet."""
+    if left <= 0:
+        return "has expired"
+    days = int(left / DAY)
+    return f"expires in {counted(days, 'day') if days else f'{left / 3600:.0f} h'}"
 
 
 def some(names: Collection[str]) -> str:

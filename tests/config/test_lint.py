@@ -246,7 +246,7 @@ class Warnings(LintCase):
         (early,) = self.warnings(GOOD)
         self.assertTrue(early.startswith(f"{key}: is not valid before 2"), early)
         self.assertEqual(self.warnings(GOOD, 69), [])
-        self.assertEqual(self.warnings(GOOD, 75), [f"{key}: expires in 25 days; renew it"])
+        self.assertEqual(self.warnings(GOOD, 75), [f"{key}: expires in 24 days; renew it"])
         self.assertEqual(
             self.warnings(GOOD, 105),
             [f"{key}: expired 5 days ago; no peer accepts it any more, renew it"],

@@ -15,7 +15,6 @@ from tunmesh.addresses import Target
 from tunmesh.membership import lost_nodes
 from tunmesh.membership.lost_nodes import (
     BURST,
-    DAY,
     FIRST_LEFT,
     FIRST_LOST,
     LONGEST_ALONE,
@@ -25,6 +24,7 @@ from tunmesh.membership.lost_nodes import (
     SHORT_LIFE,
     LostNodes,
 )
+from tunmesh.units import DAY
 from tunmesh.wire.records import NodeRecord
 
 URL = BOB.host_port

@@ -304,7 +304,7 @@ class Expiry(ReloadCase):
             [
                 (10, f"{name}: the certificate expires in 29 days, renew it"),
                 (33, f"{name}: the certificate expires in 6 days, renew it"),
-                (39, f"{name}: the certificate expires within a day, renew it"),
+                (39, f"{name}: the certificate expires in 24 h, renew it"),
                 (40, f"{name}: the certificate has expired: no peer accepts it any more, renew it"),
             ],
         )

@@ -8,7 +8,6 @@ misses packets, and the file says how many; the packets themselves never wait fo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
@@ -17,20 +16,11 @@ from twisted.web.server import NOT_DONE_YET, Request
 from tunmesh import __version__
 from tunmesh.api.http import filter_of, refuse, text_of
 from tunmesh.api.stream import Stream, StreamLimit
+from tunmesh.dataplane.forwarder import Tap
+from tunmesh.dataplane.peer import Peer
 from tunmesh.packets import pcapng
 from tunmesh.packets.flow import ENOUGH, Filter, flow_of
 from tunmesh.packets.virtio import HEADER
-from tunmesh.wire.records import NodeRecord
-
-
-class Peer(Protocol):
-    """The node that a packet goes to or comes from."""
-
-    @property
-    def record(self) -> NodeRecord: ...
-
-
-Tap = Callable[[Any, bool, Sequence[bytes | memoryview]], None]
 
 
 class CapturePage(Resource):

@@ -38,6 +38,7 @@ from tunmesh.api.http import (
     text_of,
 )
 from tunmesh.api.stream import StreamLimit
+from tunmesh.dataplane.forwarder import Tap
 from tunmesh.names.labels import MAX_TEXT
 from tunmesh.names.resolution import Resolution
 from tunmesh.observe import status_json
@@ -65,7 +66,7 @@ class Node(Protocol):
     @property
     def drops(self) -> Sequence[Dropped]: ...
     @property
-    def taps(self) -> set[Any]: ...
+    def taps(self) -> set[Tap]: ...
 
 
 class _Ping(Resource):

@@ -34,24 +34,14 @@ class MetricsPage(Page):
         return self._expose()
 
 
-def site(health: Callable[[], Health], expose: Callable[[], bytes] | None, reactor: object) -> Site:
-    """The pages for everybody. Without `expose` there are no metrics."""
-    return _site(health, expose, reactor, explains=False)
-
-
-def details(
-    health: Callable[[], Health], expose: Callable[[], bytes] | None, reactor: object
-) -> Site:
-    """The pages for those who run the node: health has each check with its reason."""
-    return _site(health, expose, reactor, explains=True)
-
-
-def _site(
+def site(
     health: Callable[[], Health],
     expose: Callable[[], bytes] | None,
     reactor: object,
-    explains: bool,
+    explains: bool = False,
 ) -> Site:
+    """The pages for everybody; with each check and its reason (`explains`), for those who run the
+    node. Without `expose` there are no metrics."""
     root = Page()
     put_health_pages(root, health, explains)
     if expose is not None:

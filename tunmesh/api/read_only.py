@@ -56,7 +56,7 @@ class Reports:
         return status_json.report(self.status(), self.history, self.epoch())
 
     def mesh(self, crowd: float = inf) -> Json:
-        return status_json.mesh(self.status(), self.known_nodes(crowd), crowd)
+        return status_json.mesh(self.status(), self.known_nodes(crowd))
 
 
 class Sampler:

@@ -16,6 +16,7 @@ from tunmesh.config.docs.example import example as example_config
 from tunmesh.config.docs.reference import reference as reference_page
 from tunmesh.config.docs.schema import schema as json_schema
 
+_draw = random.SystemRandom().uniform
 _file = click.argument("file", required=False)
 _redact = click.option("--redact/--no-redact", default=True, help="Hide secrets (the default).")
 
@@ -95,7 +96,3 @@ def _lint(file: str | None) -> loading.Config:
 def _print_effective(loaded: loading.Config, redact: bool) -> None:
     tree = loading.dump(loaded, reveal=not redact)
     click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
-
-
-def _draw(low: float, high: float) -> float:
-    return random.SystemRandom().uniform(low, high)

@@ -14,7 +14,7 @@ from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client, NoNodeError
 from tunmesh.cli.node_commands import node_option
 from tunmesh.errors import OperatorError
-from tunmesh.units import some
+from tunmesh.units import counted, some
 
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json
@@ -62,8 +62,8 @@ def doctor(node: Client, file: str | None) -> None:
         for problem in status["problems"]:
             _say(verdict, problem)
         bad += not status["ready"]
-        count = len(status["peers"])
-        _say("ok", f"{status['node']['name']} runs, linked with {count} node{'s' * (count != 1)}")
+        peers = counted(len(status["peers"]), "node")
+        _say("ok", f"{status['node']['name']} runs, linked with {peers}")
         for verdict, text in _transports(status):
             _say(verdict, text)
         if status["node"]["url_reached"]:

@@ -68,7 +68,7 @@ def rotate(node: Client, config_path: str | None, make: bool) -> None:
     configured = rotation.Configured.of(path, loaded)
     if make:
         click.echo(f"made {_make_next(configured)}: on this node; do not make another one")
-        click.echo("\n".join(rotation.made(configured)))
+        click.echo("\n".join(rotation.to_deploy(configured)))
         return
     click.echo("\n".join(rotation.steps(configured, node.get("/v1/status"))))
 

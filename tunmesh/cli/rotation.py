@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunmesh.cli import views
-from tunmesh.units import duration
+from tunmesh.units import counted, duration
 
 if TYPE_CHECKING:
     from tunmesh.config.loading import Config
@@ -91,11 +91,6 @@ def _number(file: Path) -> tuple[str, int]:
     return (match[1], int(match[2])) if match else (file.name, 1)
 
 
-def made(configured: Configured) -> Iterator[str]:
-    """What to do with the file that was just created."""
-    yield from _to_deploy(configured)
-
-
 def steps(configured: Configured, tree: Json) -> Iterator[str]:
     """The current step of the change, and what to do next. `tree` is the node's status."""
     known = len(tree["key_ids"])
@@ -107,23 +102,24 @@ def steps(configured: Configured, tree: Json) -> Iterator[str]:
         yield from _ending(configured, tree)
     elif configured.next_file.exists():
         yield "Step 1 of 4: the new secret is made, and not in the config yet."
-        yield from _to_deploy(configured)
+        yield from to_deploy(configured)
     else:
         yield from _none(tree)
 
 
 def _none(tree: Json) -> Iterator[str]:
-    count = len(tree["peers"])
+    peers = counted(len(tree["peers"]), "peer")
     yield from _text(
-        f"No change of the secret is under way. This node is linked with {_peers(count)}, all by "
-        "the one secret that it accepts."
+        f"No change of the secret is under way. This node is linked with {peers}, all by the one "
+        "secret that it accepts."
     )
     yield from _unseen(tree)
     yield from _text("To begin one, make a new secret, on one node for all of them:")
     yield "  tunmesh secret rotate --make"
 
 
-def _to_deploy(configured: Configured) -> Iterator[str]:
+def to_deploy(configured: Configured) -> Iterator[str]:
+    """What to do with the file of the next secret, which is there."""
     new, old = configured.next_file, configured.files
     yield from _text(
         "On every node, but for one that is to be thrown out: copy this file there, then put this "
@@ -146,9 +142,9 @@ def _to_deploy(configured: Configured) -> Iterator[str]:
 
 def _not_read(configured: Configured, known: int) -> Iterator[str]:
     yield from _text(
-        f"{configured.path} has {_secrets(configured.count)}, and this node goes by {known}: it "
-        "has not read its files anew yet, or they are no good (tunmesh events says which), or "
-        "this is another node's config (--config)."
+        f"{configured.path} has {counted(configured.count, 'secret')}, and this node goes by "
+        f"{known}: it has not read its files anew yet, or they are no good (tunmesh events says "
+        "which), or this is another node's config (--config)."
     )
     yield AGAIN
 
@@ -265,15 +261,8 @@ def _unseen(tree: Json) -> Iterator[str]:
 
 
 def _by_first(tree: Json) -> str:
-    return _peers(sum(peer["key_id"] == tree["key_ids"][0] for peer in tree["peers"]))
-
-
-def _peers(count: int) -> str:
-    return f"{count} peer{'s' * (count != 1)}"
-
-
-def _secrets(count: int) -> str:
-    return f"{count} secret{'s' * (count != 1)}"
+    count = sum(peer["key_id"] == tree["key_ids"][0] for peer in tree["peers"])
+    return counted(count, "peer")
 
 
 def _name(configured: Configured, place: int) -> str:
@@ -284,7 +273,7 @@ def _name(configured: Configured, place: int) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    cut = [[name if len(name) <= 32 else name[:31] + "…", *rest] for name, *rest in rows]
+    cut = [[views.cut(name, 32), *rest] for name, *rest in rows]
     yield from (f"  {line}" for line in views.table(head, cut, left=2 if len(head) == 5 else 1))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tunmesh.units import duration, milliseconds, percent, size, small_segments, some
+from tunmesh.units import counted, duration, milliseconds, percent, size, small_segments, some
 
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json
@@ -114,7 +114,7 @@ def _keys(tree: Json) -> str:
     """During a secret rotation: which peers use which key."""
     offered = tree["key_ids"][0]
     counts = (
-        f"{key_id}{' (offered)' * (key_id == offered)} by {count} peer{'s' * (count != 1)}"
+        f"{key_id}{' (offered)' * (key_id == offered)} by {counted(count, 'peer')}"
         for key_id, count in tree["links_by_key"].items()
     )
     return f"secrets in use, by place: {', '.join(counts)}"
@@ -124,8 +124,8 @@ def _peer(peer: Json, wide: bool) -> list[str]:
     rx, tx = peer["rx"], peer["tx"]
     first = next(iter(peer["addresses"]), "")
     row = [
-        _cut(peer["name"], 16),
-        _cut(", ".join([*peer["addresses"], *peer["floating"]]) if wide else first, 39),
+        cut(peer["name"], 16),
+        cut(", ".join([*peer["addresses"], *peer["floating"]]) if wide else first, 39),
         "out" if peer["direction"] == "dialed" else "in",
         _via(peer),
         duration(peer["linked_for"]),
@@ -144,7 +144,7 @@ def _peer(peer: Json, wide: bool) -> list[str]:
 
 def _via(peer: Json) -> str:
     relay = peer["relay"]
-    return peer["transport"] if relay is None else _cut(f"relay {relay['name']}", 16)
+    return peer["transport"] if relay is None else cut(f"relay {relay['name']}", 16)
 
 
 def _why_this_way(peer: Json) -> str:
@@ -166,13 +166,13 @@ def way(peer: Json) -> str:
 
 
 def _unlinked(dial: Json) -> list[str]:
-    return [_cut(dial["name"], 16), dial["target"], click.style("down", fg="red")]
+    return [cut(dial["name"], 16), dial["target"], click.style("down", fg="red")]
 
 
 def _lost(node: Json) -> list[str]:
     word = "left" if node["left"] else "lost"
     return [
-        _cut(node["name"], 16),
+        cut(node["name"], 16),
         node["target"],
         click.style(word, fg="yellow"),
         "",
@@ -326,5 +326,6 @@ def _pad(text: str, width: int, is_left: bool) -> str:
     return text + blanks if is_left else blanks + text
 
 
-def _cut(text: str, width: int) -> str:
+def cut(text: str, width: int) -> str:
+    """The beginning of a longer text."""
     return text if len(text) <= width else text[: width - 1] + "…"

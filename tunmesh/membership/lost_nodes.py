@@ -42,10 +42,10 @@ from dataclasses import dataclass
 
 from tunmesh.addresses import Target
 from tunmesh.membership.precedence import are_incarnations
+from tunmesh.units import DAY
 from tunmesh.wire.records import NodeRecord
 
 MAX_LOST = 256
-DAY = 86400.0  # seconds
 # Seconds: the longest pause before the first attempt, for nodes that were lost and that left; and
 # the longest later, without and with a link for every bootstrap group.
 FIRST_LOST, FIRST_LEFT = 1.0, 15.0

@@ -6,7 +6,8 @@ them gives only the latest.
 
 from __future__ import annotations
 
-DAY = 86400.0  # seconds
+from tunmesh.units import DAY, expires
+
 _MARKS = (0.0, DAY, 7 * DAY, 30 * DAY)  # seconds before the end
 
 
@@ -24,7 +25,4 @@ class Countdown:
         if mark is None or self._warned == (expiry, mark):
             return None
         self._warned = (expiry, mark)
-        if mark == 0.0:
-            return "has expired: no peer accepts it any more"
-        days = int(left / DAY)
-        return f"expires in {days} day{'s' * (days != 1)}" if days else "expires within a day"
+        return expires(left) + ": no peer accepts it any more" * (mark == 0.0)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from tunmesh.status.health import Check, Health
 from tunmesh.status.node import AutomaticAddress
+from tunmesh.units import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def address_words(automatic: AutomaticAddress) -> str:
 
 def _nodes(links: int, expected: int | None) -> str:
     if expected is None:
-        return f"{links} node{'s' * (links != 1)}"
+        return counted(links, "node")
     return f"{links} of {expected - 1} other nodes that are expected"
 
 

@@ -8,9 +8,9 @@ from tunmesh.errors import FailureReason
 from tunmesh.observe.samples import History
 from tunmesh.status.node import Status
 from tunmesh.status.peers import LEADS_BACK, DialStatus, LostNode
-from tunmesh.units import some
+from tunmesh.units import DAY, counted, expires, some
 
-SOON = 14 * 86400.0  # seconds before its expiry at which a certificate becomes a problem
+SOON = 14 * DAY  # seconds before its expiry at which a certificate becomes a problem
 _LATELY = 3600.0  # seconds for which a node that vanished without a goodbye is a problem
 # Drops that need no action: applications on this host cause them.
 _HARMLESS = {"multicast", "broadcast", "outside_network"}
@@ -27,7 +27,7 @@ def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
     yield from _without_gateway(status)
     left = status.certificate_expiry - epoch
     if left < SOON:
-        yield "the certificate has expired" if left <= 0 else _expires(left)
+        yield f"the certificate {expires(left)}"
     yield from _duplicates(status)
     stale = [peer.record.name for peer in status.peers if peer.key_id not in status.key_ids]
     if stale:
@@ -40,10 +40,11 @@ def problems(status: Status, history: History, epoch: float) -> Iterator[str]:
     seconds, dropped, failures = history.lately(status)
     span = f"in the last {seconds:.0f} s"
     for reason, count in failures.most_common():
-        yield f"{count} connection{_s(count)} did not become a link {span}: {_failure(reason)}"
+        connections = counted(count, "connection")
+        yield f"{connections} did not become a link {span}: {_failure(reason)}"
     for reason, count in dropped.most_common():
         if reason not in _HARMLESS:
-            yield f"{count} packet{_s(count)} dropped {span}: {reason}"
+            yield f"{counted(count, 'packet')} dropped {span}: {reason}"
 
 
 def _is_problem(dial: DialStatus, status: Status) -> bool:
@@ -64,7 +65,7 @@ def _not_renewed(dial: DialStatus) -> str:
 
 def _failed(dial: DialStatus) -> str:
     again = "trying" if dial.retry_in is None else f"again in {dial.retry_in:.0f} s"
-    times = f"{dial.failures} time{_s(dial.failures)}"
+    times = counted(dial.failures, "time")
     return f"{dial.target}: {dial.why or 'it failed'} ({times}, {again})"
 
 
@@ -86,9 +87,9 @@ def _without_udp(status: Status) -> Iterator[str]:
             f"{peer.record.name} ({peer.why})" for peer in status.peers if peer.transport != "udp"
         ]
         if named:
-            count = f"{len(named)} node{_s(len(named))}"
+            nodes = counted(len(named), "node")
             yield (
-                f"networking/transport is udp, but packets to {count} go over TCP: "
+                f"networking/transport is udp, but packets to {nodes} go over TCP: "
                 f"{some(sorted(named))}"
             )
 
@@ -114,13 +115,3 @@ def _duplicates(status: Status) -> Iterator[str]:
 
 def _failure(reason: str) -> str:
     return f"{FailureReason(reason).summary} ({reason})"
-
-
-def _expires(left: float) -> str:
-    days = int(left // 86400)
-    when = f"in {days} day{_s(days)}" if days else f"in {left / 3600:.0f} h"
-    return f"the certificate expires {when}"
-
-
-def _s(count: int) -> str:
-    return "s" * (count != 1)

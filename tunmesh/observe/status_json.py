@@ -7,7 +7,6 @@ describes it. VERSION changes when a field is removed or its meaning changes, no
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import inf
 from typing import Any
 
 from tunmesh.observe.problems import problems, vanished
@@ -288,10 +287,8 @@ def _others(status: Status) -> int:
     return max(status.nodes_known + len(lost), (status.expected_nodes or 1) - 1)
 
 
-def mesh(status: Status, known_nodes: tuple[KnownNode, ...], crowd: float = inf) -> Json:
-    """Every node that this one knows of, itself first, and every link between them. If there are
-    more than `crowd` others, or too many links, only its own are listed: their number grows with
-    the square."""
+def mesh(status: Status, known_nodes: tuple[KnownNode, ...]) -> Json:
+    """Every node that this one knows of, itself first, and the links between them."""
     me = status.record
     linked = {peer.record.id for peer in status.peers}
     nodes = [{"id": me.id, "name": me.name, "addresses": _addresses(me), "linked": True}]
@@ -299,8 +296,7 @@ def mesh(status: Status, known_nodes: tuple[KnownNode, ...], crowd: float = inf)
     relayed += status.carried.links
     pairs: set[tuple[str, str]] = set()
     for known in known_nodes:
-        others = known.linked_with if len(known_nodes) <= crowd else {me.id} & {*known.linked_with}
-        pairs |= {(min(known.id, other), max(known.id, other)) for other in others}
+        pairs |= {(min(known.id, other), max(known.id, other)) for other in known.linked_with}
         record = known.record
         nodes.append(
             {
@@ -315,8 +311,7 @@ def mesh(status: Status, known_nodes: tuple[KnownNode, ...], crowd: float = inf)
         "nodes": nodes,
         "links": [list(pair) for pair in sorted(pairs)],
         "relayed": sorted(sorted(pair) for pair in relayed),
-        "links_left_out": len(known_nodes) > crowd
-        or not all(known.is_whole for known in known_nodes),
+        "links_left_out": not all(known.is_whole for known in known_nodes),
     }
 
 

@@ -195,7 +195,7 @@ class NodeService(Service):
         # Most nodes need none of it.
         from tunmesh.assigner.assigner import HelpedAssigner
 
-        helper, unfiltered = preflight.start_helper(self._plan)
+        helper, unfiltered = preflight.start_helper(self._plan, self._plan.device)
         self.log.info(
             "a helper process keeps NET_ADMIN, to change {device}; system calls {calls}",
             event="helper_started",
@@ -226,7 +226,7 @@ class NodeService(Service):
 
     def _serve_monitoring(self, node: Node, cpu: CpuTimes) -> None:
         expose = self._expose(node)
-        pages = public.details(node.health, expose, self._reactor)
+        pages = public.site(node.health, expose, self._reactor, explains=True)
         monitor.listen(self._reactor, self._config.monitoring, node, pages, cpu, self.log)
         if expose is not None and self._config.monitoring.listen is None:
             self.log.info(

@@ -9,6 +9,7 @@ from tunmesh.auth.handshake import Key
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.node.settings import DeviceSettings
 from tunmesh.service.load import LoadedConfig
+from tunmesh.units import counted
 
 if TYPE_CHECKING:
     from tunmesh.config.keys.serving import Logging
@@ -64,7 +65,7 @@ def _secrets(before: Sequence[Key], after: Sequence[Key]) -> Iterator[str]:
     if new:
         yield f"also accepts {new} new"
     if known:
-        yield f"still accepts {known} other{'s' * (known != 1)}"
+        yield f"still accepts {counted(known, 'other')}"
     gone = sum(key not in after for key in before)
     if gone:
         yield f"revokes {gone}"

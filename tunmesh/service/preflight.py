@@ -158,12 +158,8 @@ def take(plan: Plan) -> Taken:
     return Taken(fd, tcp, udp)
 
 
-def start_helper(plan: Plan) -> tuple[socket.socket, str]:
-    """The helper process for the device (assigner.start). Raises OperatorError."""
-    return _start_helper(plan, plan.device)
-
-
-def _start_helper(plan: Plan, device: str) -> tuple[socket.socket, str]:
+def start_helper(plan: Plan, device: str) -> tuple[socket.socket, str]:
+    """The helper process for this device (assigner.start). Raises OperatorError."""
     from tunmesh.assigner.start import start  # most nodes do not need it
 
     return start(plan.uid, plan.gid, socket.if_nametoindex(device), plan.kept)
@@ -233,7 +229,7 @@ def _privileges(plan: Plan) -> str:
 def _helper(plan: Plan) -> str:
     if not plan.has_helper:
         return ""
-    helper, _ = _start_helper(plan, "lo")  # nothing is asked of it
+    helper, _ = start_helper(plan, "lo")  # nothing is asked of it
     with contextlib.closing(helper):
         return "a helper process can keep NET_ADMIN, for the device, and nothing else"
 

@@ -32,9 +32,9 @@ from tunmesh.errors import OperatorError, PeerError
 from tunmesh.pki import pem
 from tunmesh.tls.binding import Channel
 from tunmesh.tls.credentials import Credentials, verify_error
+from tunmesh.units import DAY, expires
 
-SOON = 30 * 86400.0  # seconds
-DAY = 86400.0
+SOON = 30 * DAY
 
 _FLIGHTS = 6  # more than a handshake has
 _BIO = 1 << 16  # bytes
@@ -107,7 +107,7 @@ def untimely(path: Sequence[x509.Certificate], now: float) -> Iterator[tuple[int
         elif left <= 0:
             text = f"expired {-left / DAY:.0f} days ago; no peer accepts it any more, renew it"
         elif left <= SOON:
-            text = f"expires in {left / DAY:.0f} days; renew it"
+            text = f"{expires(left)}; renew it"
         else:
             continue
         yield depth, f"{of}{text}"
