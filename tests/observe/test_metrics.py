@@ -15,9 +15,9 @@ from tunmesh.status.health import UrlReports
 from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.node import AutomaticAddress, DeviceStatus, NamesStatus, Status
 from tunmesh.status.peers import LostNode, PeerStatus, UdpCounts, UdpStatus
-from tunmesh.status.relays import CarriedStreams
 from tunmesh.status.traffic import (
     RTT_BUCKETS,
+    CarriedStreams,
     Histogram,
     IcmpAnswers,
     NodeTraffic,

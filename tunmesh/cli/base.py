@@ -1,18 +1,21 @@
-"""What all commands of `tunmesh` share: error messages, and imports on demand."""
+"""What all commands of `tunmesh` share: error messages, output, and imports on demand."""
 
 from __future__ import annotations
 
 import errno
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Why writing to standard output fails. Not EPIPE: click then exits silently.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
@@ -64,3 +67,20 @@ class Front(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         module, _, name = self.places.get(cmd_name, "").partition(":")
         return getattr(import_module(module), name) if module else None
+
+
+def output_option(*forms: str) -> Callable[[Command], Command]:
+    """The -o option, the first of these forms by default."""
+    return click.option(
+        "-o", "--output", type=click.Choice(forms), default=forms[0], help="What to print."
+    )
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print these lines."""
+    click.echo("\n".join(lines))
+
+
+def say_json(tree: object) -> None:
+    """Print this as JSON, for people to read as well."""
+    click.echo(json.dumps(tree, indent=2))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tunmesh.cli.base import OneLineErrors
-from tunmesh.cli.client import Client, NoNodeError
-from tunmesh.cli.node_commands import node_option
+from tunmesh.cli.client import Client, NoNodeError, node_option
 from tunmesh.errors import OperatorError
 from tunmesh.units import counted, some
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tunmesh.cli.base import Group, OneLineErrors
-from tunmesh.cli.client import Client
-from tunmesh.cli.node_commands import node_option
+from tunmesh.cli.client import Client, node_option
 
 if TYPE_CHECKING:
     from tunmesh.cli.rotation import Configured

@@ -6,63 +6,30 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from shutil import get_terminal_size
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from tunmesh import healthcheck as health
 from tunmesh.cli import views
-from tunmesh.cli.base import Group, OneLineErrors
-from tunmesh.cli.client import Client, NoAnswerError
-from tunmesh.config.paths import DEFAULT_SOCKET, SOCKET_VARIABLE, socket_path
+from tunmesh.cli.base import Group, OneLineErrors, output_option, say, say_json
+from tunmesh.cli.client import Client, NoAnswerError, node_option
+from tunmesh.cli.waiting import looks
+from tunmesh.config.paths import SOCKET_VARIABLE
 from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
 
 WATCH = 2.0  # seconds
 WAITS = 2  # the exit code of a claim if another node has the address
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _client(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Client | None:
-    if ctx.resilient_parsing:
-        return None  # shell completion: no node is needed
-    if value is None and isinstance(ctx.obj, Client):
-        return ctx.obj  # given before the subcommand
-    return Client(socket_path(value, os.environ) or DEFAULT_SOCKET)
-
-
-def node_option(command: Command) -> Command:
-    """The --socket option; the command gets a Client as `node`."""
-    return click.option(
-        "--socket",
-        "node",
-        metavar="PATH",
-        callback=_client,
-        help=f"The node's control socket; default ${SOCKET_VARIABLE}, else as its config says.",
-    )(command)
-
-
-def _output(*forms: str) -> Callable[[Command], Command]:
-    return click.option(
-        "-o", "--output", type=click.Choice(forms), default=forms[0], help="What to print."
-    )
-
-
-def _say(lines: Iterable[str]) -> None:
-    click.echo("\n".join(lines))
-
-
-def _say_json(tree: object) -> None:
-    click.echo(json.dumps(tree, indent=2))
 
 
 @click.command(cls=OneLineErrors)
 @node_option
-@_output("table", "wide", "json")
+@output_option("table", "wide", "json")
 @click.option("--watch", is_flag=True, help="Go on, until Ctrl-C.")
 def status(node: Client, output: str, watch: bool) -> None:
     """Show this node and its peers, and what is wrong.
@@ -83,10 +50,10 @@ def status(node: Client, output: str, watch: bool) -> None:
 
 def _show(tree: dict[str, Any], output: str) -> None:
     if output == "json":
-        _say_json(tree)
+        say_json(tree)
     else:
         columns = get_terminal_size().columns if sys.stdout.isatty() else None
-        _say(views.status(tree, output == "wide", columns))
+        say(views.status(tree, output == "wide", columns))
 
 
 @click.group(
@@ -95,7 +62,7 @@ def _show(tree: dict[str, Any], output: str) -> None:
     invoke_without_command=True,
 )
 @node_option
-@_output("table", "json")
+@output_option("table", "json")
 @click.pass_context
 def address(ctx: click.Context, node: Client, output: str) -> None:
     """Show this node's own addresses, and its URL: static ones, those that it chose itself, and
@@ -112,9 +79,9 @@ def address(ctx: click.Context, node: Client, output: str) -> None:
     own = tree["node"]
     if output == "json":
         names = ("addresses", "automatic", "floating", "url", "url_tried", "url_reached")
-        _say_json({"version": tree["version"], **{name: own[name] for name in names}})
+        say_json({"version": tree["version"], **{name: own[name] for name in names}})
     else:
-        _say(views.addresses(tree))
+        say(views.addresses(tree))
     raise click.exceptions.Exit(0 if all(each["usable"] for each in own["automatic"]) else 2)
 
 
@@ -161,8 +128,6 @@ def claim(node: Client, wanted: str, patience: float) -> None:
 
 def _awaited(node: Client, wanted: str, deadline: float) -> dict[str, Any]:
     """The claim once it is this node's, or when the time is over."""
-    from tunmesh.cli.waiting import looks  # it imports this module
-
     for tree in looks(node, deadline):
         is_over = time.monotonic() >= deadline
         if isinstance(tree, NoAnswerError):
@@ -200,20 +165,20 @@ def release(node: Client, wanted: str) -> None:
 
 @click.command(cls=OneLineErrors)
 @node_option
-@_output("table", "json")
+@output_option("table", "json")
 def routes(node: Client, output: str) -> None:
     """Show which address or network leads to which node."""
     tree = node.get("/v1/status")
     if output == "json":
         routed = {address: name for address, name, _ in views.routed(tree)}
-        _say_json({"version": tree["version"], "routes": routed, "networks": tree["routes"]})
+        say_json({"version": tree["version"], "routes": routed, "networks": tree["routes"]})
     else:
-        _say(views.routes(tree))
+        say(views.routes(tree))
 
 
 @click.command(cls=OneLineErrors, short_help="Show multicast groups, and who is in them.")
 @node_option
-@_output("table", "json")
+@output_option("table", "json")
 def multicast(node: Client, output: str) -> None:
     """Show which multicast groups programs on this machine, and linked nodes, have joined.
 
@@ -222,27 +187,27 @@ def multicast(node: Client, output: str) -> None:
     """
     tree = node.get("/v1/status")
     if output == "json":
-        _say_json({"version": tree["version"], "multicast": tree["multicast"]})
+        say_json({"version": tree["version"], "multicast": tree["multicast"]})
     else:
-        _say(views.multicast(tree))
+        say(views.multicast(tree))
 
 
 @click.command(cls=OneLineErrors, short_help="Show which nodes are linked with each other.")
 @node_option
-@_output("text", "dot", "json")
+@output_option("text", "dot", "json")
 @click.option("--dot", "output", flag_value="dot", help="The same as -o dot.")
 def graph(node: Client, output: str) -> None:
     """Show which nodes are linked with each other, as far as this node knows."""
     tree = node.get("/v1/mesh")
     if output == "json":
-        _say_json(tree)
+        say_json(tree)
     else:
-        _say(views.dot(tree) if output == "dot" else views.graph(tree))
+        say(views.dot(tree) if output == "dot" else views.graph(tree))
 
 
 @click.command(cls=OneLineErrors, short_help="Show the node's recent log.")
 @node_option
-@_output("text", "json")
+@output_option("text", "json")
 @click.option("-f", "--follow", is_flag=True, help="Go on, until Ctrl-C or the node's end.")
 @click.option("-n", "--last", type=click.IntRange(min=0), help="No more than so many of the past.")
 def events(node: Client, output: str, follow: bool, last: int | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import sys
@@ -18,10 +17,9 @@ import click
 
 from tunmesh.addresses import Address, literal_address
 from tunmesh.cli import views
-from tunmesh.cli.base import OneLineErrors
-from tunmesh.cli.client import Client
+from tunmesh.cli.base import OneLineErrors, output_option, say, say_json
+from tunmesh.cli.client import Client, node_option
 from tunmesh.cli.echo import Echo
-from tunmesh.cli.node_commands import node_option
 from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
 from tunmesh.units import milliseconds
@@ -108,7 +106,7 @@ def refuse_ambiguous(name: str, tree: Json) -> None:
 @click.command(cls=OneLineErrors, short_help="Show what a name leads to, and why.")
 @node_option
 @click.argument("name")
-@click.option("-o", "--output", type=click.Choice(("text", "json")), default="text")
+@output_option("text", "json")
 def resolve(node: Client, name: str, output: str) -> None:
     """Show what a name leads to now, and why: what DNS answers (networking/dns).
 
@@ -116,7 +114,10 @@ def resolve(node: Client, name: str, output: str) -> None:
     With an address: whose it is. Exit code 0 if there is an answer, 2 if not.
     """
     tree = _resolve(node, name)
-    click.echo(json.dumps(tree, indent=2) if output == "json" else "\n".join(_resolved(tree)))
+    if output == "json":
+        say_json(tree)
+    else:
+        say(_resolved(tree))
     raise click.exceptions.Exit(0 if tree["outcome"] == "answered" else 2)
 
 
@@ -160,7 +161,7 @@ def _resolved(tree: Json) -> Iterator[str]:
 @click.argument("destination")
 @click.argument("protocol", required=False)
 @click.argument("port", type=click.IntRange(0, 65535), required=False)
-@click.option("-o", "--output", type=click.Choice(("text", "json")), default="text")
+@output_option("text", "json")
 def explain(
     node: Client,
     source: str,
@@ -179,7 +180,10 @@ def explain(
     query = {"source": ends[0], "destination": ends[1], "protocol": protocol, "port": port}
     given = {name: value for name, value in query.items() if value is not None}
     tree = node.get(f"/v1/explain?{urlencode(given)}")
-    click.echo(json.dumps(tree, indent=2) if output == "json" else "\n".join(_explained(tree)))
+    if output == "json":
+        say_json(tree)
+    else:
+        say(_explained(tree))
     raise click.exceptions.Exit(0 if tree["carried"] else 2)
 
 

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tunmesh.cli.base import OneLineErrors
-from tunmesh.cli.client import Client, NoAnswerError
-from tunmesh.cli.node_commands import node_option
+from tunmesh.cli.client import Client, NoAnswerError, node_option
 from tunmesh.errors import OperatorError
 
 if TYPE_CHECKING:

@@ -10,12 +10,11 @@ An answer is an ICMP or ICMPv6 error, written to the tun as if the destination h
 (packets.replies, which also says which packets are never answered). It does not leave this machine.
 The packet is dropped, and counted, all the same.
 
-**Whose packets.** Only those with a source of this node's, or of a network that it leads to, to
-which this machine forwards the answer: that to another source would go to somebody who may not have
-sent anything. And none to a multicast or broadcast
-address, which have drop reasons of their own. A packet in a family that this node has no address
-in yet (`no_address`) is not answered either: the kernel gave it the address of another device, and
-a moment later the node has its own.
+**Whose packets.** Only those from an address of this node, or of a network that it leads to, to
+which this machine forwards the answer: an answer to any other source would go to somebody who may
+not have sent anything. None to a multicast or broadcast address, which have drop reasons of their
+own. Nor one in a family that this node has no address in yet (`no_address`): the kernel gave it the
+address of another device, and a moment later the node has its own.
 
 **When.** Not before the node has been in its mesh for SETTLING: at the start of a machine,
 applications connect before their peers are linked, and the kernel sends a SYN again after a second.

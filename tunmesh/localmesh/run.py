@@ -25,7 +25,6 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.python.failure import Failure
 
-from tunmesh.errors import OperatorError
 from tunmesh.host.namespaces import Namespace
 from tunmesh.localmesh import machine, screen
 from tunmesh.localmesh.forward import forward
@@ -34,7 +33,6 @@ from tunmesh.localmesh.measuring import CrossingReactor, MeshTraffic
 from tunmesh.localmesh.plan import PAGE_PORT, NodePlan, Owner, write_files
 from tunmesh.localmesh.processes import MeshError, MeshReactor, Nodes
 from tunmesh.localmesh.screen import View
-from tunmesh.localmesh.size import FEWEST_NODES, MOST_NODES
 from tunmesh.localmesh.story import MeshStory
 from tunmesh.localmesh.transfers import TrafficError
 from tunmesh.localmesh.underlay import Underlay
@@ -54,8 +52,6 @@ def main(nodes: int, keep: bool, auto: bool = False) -> int:
 
     Raises OperatorError for what the host lacks.
     """
-    if not FEWEST_NODES <= nodes <= MOST_NODES:
-        raise OperatorError(f"nodes is {nodes}: it must be {FEWEST_NODES} to {MOST_NODES}")
     owner = machine.prepare()
     from twisted.internet import reactor
 

@@ -57,7 +57,7 @@ class View:
         theirs = record.held
         claims = {str(ip) for ip in me.claimed if ip in theirs}
         outside, apart = set(), set()
-        for ip in (address.ip for address in me.addresses):
+        for ip in me.own:
             family = [network for network in record.networks if network.version == ip.version]
             if record.networks and not family:
                 apart.add(str(ip))
@@ -175,7 +175,7 @@ def judge(me: NodeRecord, peers: Sequence[Peer]) -> Agreement:
         return AGREED
     cut_off: list[str] = []
     contested: list[str] = []
-    own = [str(each.ip) for each in me.addresses]  # who has what floats is nobody's problem
+    own = [str(each) for each in me.own]  # who has what floats is nobody's problem
     for address in own:
         opposed = [peer for peer in odd if _is_opposed(peer, address)]
         if opposed:

@@ -70,7 +70,7 @@ class Claims(Generic[Link]):
         self._networks = tuple(networks)
         self._reserved = frozenset(reserved)
         self._claimants: dict[str, _Claimant[Link]] = {}
-        self._queues: dict[Address, list[str]] = {each.ip: [me.id] for each in me.record.addresses}
+        self._queues: dict[Address, list[str]] = {each: [me.id] for each in me.record.own}
         self._reservations: Reservations[Address] = Reservations()
         self.doubts = Doubts()
         self._now = 0.0
@@ -123,7 +123,7 @@ class Claims(Generic[Link]):
         for node_id, claimant in self._claimants.items():
             claimant.was_first = node_id in first
         me = self._me.record
-        own = {each.ip for each in me.addresses}
+        own = set(me.own)
         floating = [each.address for each in me.floating if each.address not in own]
         before = [address for address, queue in self._queues.items() if me.id in queue]
         commands = self._withdraw(

@@ -105,6 +105,5 @@ def _names(me: NodeRecord, records: Iterable[NodeRecord]) -> tuple[str, ...]:
 
 def _addresses(me: NodeRecord, records: Iterable[NodeRecord]) -> tuple[str, ...]:
     return tuple(
-        "this node" if record.id == me.id else ", ".join(str(a.ip) for a in record.addresses)
-        for record in records
+        "this node" if record.id == me.id else ", ".join(map(str, record.own)) for record in records
     )

@@ -19,7 +19,7 @@ def are_incarnations(one: NodeRecord, other: NodeRecord) -> bool:
         return False
     if (one.automatic or other.automatic) and one.url == other.url:
         return True
-    return not {a.ip for a in one.addresses}.isdisjoint(a.ip for a in other.addresses)
+    return not set(one.own).isdisjoint(other.own)
 
 
 def is_later_incarnation(one: NodeRecord, other: NodeRecord) -> bool:

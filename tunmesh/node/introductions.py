@@ -79,5 +79,4 @@ class Introductions:
 
 
 def _in_short(record: NodeRecord) -> str:
-    addresses = ", ".join(str(address.ip) for address in record.addresses)
-    return f"{record.name} ({addresses}) at {record.url}"
+    return f"{record.name} ({', '.join(map(str, record.own))}) at {record.url}"

@@ -260,7 +260,7 @@ class Links:
         claimed = set(map(str, me.claimed))
         refused = tuple(each for each in refusal.addresses if each in claimed)
         if self._peers.note_refusal(link, refused, refusal.holder):
-            own = {str(address.ip) for address in me.addresses}
+            own = set(map(str, me.own))
             lost = tuple(each for each in refused if each in own)
             if lost:
                 self._story.refused(link, refusal, lost)

@@ -28,7 +28,7 @@ from tunmesh.logs import bugs
 from tunmesh.node.parts import Parts
 from tunmesh.relay.needs import Needs
 from tunmesh.relay.streams import NotRelayed, RelayEndpoint, Streams
-from tunmesh.status.relays import CarriedStreams
+from tunmesh.status.traffic import CarriedStreams
 from tunmesh.timers import Timer
 from tunmesh.wire.records import NodeRecord
 from tunmesh.wire.streams import Message, Refused

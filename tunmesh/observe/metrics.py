@@ -75,6 +75,7 @@ class _NodeCollector(LinkMetrics, Collector):
             {(): status.delayed_calls},
         )
         yield from self.links(status)
+        yield from self._own(status)
         yield from self._mesh(status)
         yield from self._resources(status)
         yield from self._packets(status)
@@ -95,20 +96,8 @@ class _NodeCollector(LinkMetrics, Collector):
             ("state",),
         )
 
-    def _mesh(self, status: Status) -> Iterator[Metric]:
-        """The other nodes, and what this one and they disagree about."""
-        floating = {str(each.address) for each in status.record.floating}
-        held = (
-            View.of(status.record, peer.record).held_elsewhere(peer.refuses) - floating
-            for peer in status.peers
-            if peer.refuses
-        )
-        kinds = Counter(
-            conflict.kind
-            for conflict in conflicts(
-                status.record, (status.record, *(peer.record for peer in status.peers))
-            )
-        )
+    def _own(self, status: Status) -> Iterator[Metric]:
+        """The names that the node answers, and the addresses that it has come by itself."""
         names = status.names
         yield self.counter(
             "tunmesh_dns_queries",
@@ -142,6 +131,17 @@ class _NodeCollector(LinkMetrics, Collector):
             {(change,): n for change, n in status.floating_moves.items()},
             ("change",),
         )
+
+    def _mesh(self, status: Status) -> Iterator[Metric]:
+        """The other nodes, and what this one and they disagree about."""
+        floating = {str(each.address) for each in status.record.floating}
+        held = (
+            View.of(status.record, peer.record).held_elsewhere(peer.refuses) - floating
+            for peer in status.peers
+            if peer.refuses
+        )
+        records = (status.record, *(peer.record for peer in status.peers))
+        kinds = Counter(conflict.kind for conflict in conflicts(status.record, records))
         yield self.gauge(
             "tunmesh_nodes_known",
             "Other nodes that are linked or vouched for by a linked one",

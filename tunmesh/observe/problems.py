@@ -107,7 +107,7 @@ def _duplicates(status: Status) -> Iterator[str]:
     for peer in status.peers:
         holders |= dict.fromkeys(peer.routed, peer.record.name)
     for peer in status.peers:
-        for address in (str(interface.ip) for interface in peer.record.addresses):
+        for address in map(str, peer.record.own):
             if address in holders and address not in peer.routed:
                 both = f"{holders[address]} and {peer.record.name}"
                 yield f"two nodes have the address {address}: {both}"

@@ -16,7 +16,6 @@ from tunmesh.status.node import AutomaticAddress, FloatingAddress, NamesStatus, 
 from tunmesh.status.peers import DialStatus, KnownNode, LostNode, PeerStatus, UdpStatus
 from tunmesh.status.routes import RoutesStatus
 from tunmesh.status.traffic import Traffic
-from tunmesh.wire.records import NodeRecord
 
 VERSION = 1
 
@@ -189,7 +188,7 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
         "version": peer.record.version,
         "url": peer.record.url,
         "url_tried": peer.url_tried,
-        "addresses": [str(address.ip) for address in peer.record.addresses],
+        "addresses": list(map(str, peer.record.own)),
         "floating": [str(each.address) for each in peer.record.floating if each.is_held],
         "networks": [str(network) for network in peer.record.networks],
         "groups": list(peer.record.groups),
@@ -291,7 +290,7 @@ def mesh(status: Status, known_nodes: tuple[KnownNode, ...]) -> Json:
     """Every node that this one knows of, itself first, and the links between them."""
     me = status.record
     linked = {peer.record.id for peer in status.peers}
-    nodes = [{"id": me.id, "name": me.name, "addresses": _addresses(me), "linked": True}]
+    nodes = [{"id": me.id, "name": me.name, "addresses": list(map(str, me.own)), "linked": True}]
     relayed = [(me.id, peer.record.id) for peer in status.peers if peer.relay]
     relayed += status.carried.links
     pairs: set[tuple[str, str]] = set()
@@ -302,7 +301,7 @@ def mesh(status: Status, known_nodes: tuple[KnownNode, ...]) -> Json:
             {
                 "id": known.id,
                 "name": record.name if record is not None else "",
-                "addresses": _addresses(record) if record is not None else [],
+                "addresses": list(map(str, record.own)) if record is not None else [],
                 "linked": known.id in linked,
             }
         )
@@ -313,7 +312,3 @@ def mesh(status: Status, known_nodes: tuple[KnownNode, ...]) -> Json:
         "relayed": sorted(sorted(pair) for pair in relayed),
         "links_left_out": not all(known.is_whole for known in known_nodes),
     }
-
-
-def _addresses(record: NodeRecord) -> list[str]:
-    return [str(address.ip) for address in record.addresses]

@@ -31,7 +31,7 @@ from tunmesh.link.memory_budget import Account, MemoryBudget
 from tunmesh.rate_limit import TokenBucket
 from tunmesh.relay.flow import MIN_GRANT
 from tunmesh.relay.lane import Lane, Numbers
-from tunmesh.status.relays import CarriedStreams
+from tunmesh.status.traffic import CarriedStreams
 from tunmesh.wire.streams import (
     CREDIT,
     END,

@@ -127,7 +127,7 @@ class Liar(Member):
 
     def refuse(self, identity: Identity, link: Link) -> None:
         """Say that an address of the node is another one's."""
-        addresses = tuple(str(address.ip) for address in link.node.addresses)
+        addresses = tuple(map(str, link.node.own))
         link.conversation.refuse(Refusal(addresses, self._random.choice(self.mesh.members).name))
 
     def intrude(self, identity: Identity, link: Link) -> None:

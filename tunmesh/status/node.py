@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from tunmesh.status.health import Check, Health, UrlReports
 from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.peers import DialStatus, LostNode, PeerStatus, UdpCounts
-from tunmesh.status.relays import CarriedStreams
 from tunmesh.status.routes import RoutesStatus
-from tunmesh.status.traffic import Histogram, IcmpAnswers, NodeTraffic, Traffic
+from tunmesh.status.traffic import CarriedStreams, Histogram, IcmpAnswers, NodeTraffic, Traffic
 from tunmesh.wire.records import NodeRecord
 
 

@@ -99,20 +99,24 @@ class NodeRecord:
         return other.revision > self.revision and changed == self
 
     @property
+    def own(self) -> tuple[Address, ...]:
+        """Its own addresses, which do not float."""
+        return tuple(each.ip for each in self.addresses)
+
+    @property
     def held(self) -> frozenset[Address]:
-        """The addresses that it says are its own: not the floating ones that it waits for."""
-        own = [address.ip for address in self.addresses]
-        return frozenset([*own, *(each.address for each in self.floating if each.is_held)])
+        """The addresses that it says it has: not the floating ones that it waits for."""
+        return frozenset([*self.own, *(each.address for each in self.floating if each.is_held)])
 
     @property
     def claimed(self) -> tuple[Address, ...]:
         """All that it claims, each once: its own addresses, and then the floating ones."""
         floating = (each.address for each in self.floating)
-        return tuple(dict.fromkeys((*(address.ip for address in self.addresses), *floating)))
+        return tuple(dict.fromkeys((*self.own, *floating)))
 
     def owns(self, address: Address) -> bool:
         """Whether that is one of its own addresses, which does not float."""
-        return any(each.ip == address for each in self.addresses)
+        return address in self.own
 
     @property
     def static_addresses(self) -> tuple[Interface, ...]:

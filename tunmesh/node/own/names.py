@@ -137,8 +137,7 @@ class Names:
             if peer is None:
                 addresses = (each.ip for each in record.addresses if str(each) not in claimed)
             else:
-                found = (each.ip for each in record.addresses)
-                addresses = (each for each in found if routes.get(each.packed) is peer)
+                addresses = (each for each in record.own if routes.get(each.packed) is peer)
             yield Member(record, tuple(addresses))
 
     def _shuffle(self, records: list[Any]) -> None:

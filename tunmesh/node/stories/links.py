@@ -43,7 +43,7 @@ class LinkStory:
             url=record.url,
             direction="dialed" if link.dialed else "accepted",
             relay=relay,
-            addresses=", ".join(str(each.ip) for each in record.addresses) or "no address yet",
+            addresses=", ".join(map(str, record.own)) or "no address yet",
         )
         for conflict in conflicts:
             self._conflict(conflict, link.source)
@@ -67,7 +67,7 @@ class LinkStory:
             event="revised",
             peer=record.name,
             url=record.url,
-            addresses=", ".join(str(address.ip) for address in record.addresses) or "no address",
+            addresses=", ".join(map(str, record.own)) or "no address",
         )
         for conflict in conflicts:
             self._conflict(conflict, link.source)
