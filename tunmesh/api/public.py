@@ -19,10 +19,10 @@ from twisted.web.server import Request, Site
 from tunmesh.api.http import Page, put_health_pages, quiet_site
 from tunmesh.status.health import Health
 
-TEXT = b"text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
+_TEXT = b"text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition format
 
 
-class MetricsPage(Page):
+class _MetricsPage(Page):
     """The result of `expose()`, which is in Prometheus' format."""
 
     def __init__(self, expose: Callable[[], bytes]) -> None:
@@ -30,7 +30,7 @@ class MetricsPage(Page):
         self._expose = expose
 
     def render_GET(self, request: Request) -> bytes:
-        request.setHeader(b"content-type", TEXT)
+        request.setHeader(b"content-type", _TEXT)
         return self._expose()
 
 
@@ -45,5 +45,5 @@ def site(
     root = Page()
     put_health_pages(root, health, explains)
     if expose is not None:
-        root.putChild(b"metrics", MetricsPage(expose))
+        root.putChild(b"metrics", _MetricsPage(expose))
     return quiet_site(root, reactor)

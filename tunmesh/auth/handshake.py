@@ -82,7 +82,7 @@ from tunmesh.wire.records import NodeRecord, SignedRecord
 _PROTOCOL = sizes.PROTOCOL.encode("ascii")
 _KEY_SIZE = 32
 _SEAL_NONCE = bytes(12)  # each key encrypts one message
-MAX_KEYS = 16  # derived keys that are cached; more than a config can have
+_MAX_KEYS = 16  # derived keys that are cached; more than a config can have
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Key:
         return hmac.digest(self.id_key, nonce, "sha256")[: sizes.KEY_ID_SIZE]
 
 
-@lru_cache(MAX_KEYS)
+@lru_cache(_MAX_KEYS)
 def _stretched(secret: bytes) -> bytes:
     """The secret, stretched to make guesses expensive (RFC 7914)."""
     scrypt = Scrypt(salt=_PROTOCOL, length=_KEY_SIZE, n=1 << 14, r=8, p=1)

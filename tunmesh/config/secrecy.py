@@ -17,8 +17,8 @@ import unicodedata
 from itertools import pairwise
 
 MIN_SECRET = 32  # characters
-MIN_VARIETY = 8  # different characters; a random secret of 32 hexadecimal digits has about 14
-MIN_BITS = 64  # of 128 that such a secret has; what can be tried offline is far less
+_MIN_VARIETY = 8  # different characters; a random secret of 32 hexadecimal digits has about 14
+_MIN_BITS = 64  # of 128 that such a secret has; what can be tried offline is far less
 
 _AROUND = re.compile(r"\A[\s\ufeff]+|[\s\ufeff]+\Z")
 
@@ -43,9 +43,9 @@ def weakness(secret: str) -> str:
     different = len(set(secret))
     if len(secret) < MIN_SECRET:
         return f"has {len(secret)} characters without the white space around it, not {MIN_SECRET}"
-    if different < MIN_VARIETY:
+    if different < _MIN_VARIETY:
         return f"has too little variety (different characters: {different}) and may be guessed"
-    if _bits(secret) < MIN_BITS:
+    if _bits(secret) < _MIN_BITS:
         return "is a pattern that repeats or counts up, and may be guessed"
     return ""
 

@@ -34,9 +34,9 @@ from tunmesh.config.section import REDACTED, Kind, SecretFile, loading_of, wrong
 from tunmesh.config.values import SocketAddress
 from tunmesh.wire.sizes import MAX_NAME
 
-MAX_SECRET_FILE = 4096  # characters
-_MAX_SECRET_BYTES = 4 * MAX_SECRET_FILE + 8  # of UTF-8, and some that make it too long
-MAX_SOCKET_PATH = 107  # bytes: unix(7), without the zero at the end
+_MAX_SECRET_FILE = 4096  # characters
+_MAX_SECRET_BYTES = 4 * _MAX_SECRET_FILE + 8  # of UTF-8, and some that make it too long
+_MAX_SOCKET_PATH = 107  # bytes: unix(7), without the zero at the end
 WEEK = 7 * 86400  # seconds; the upper bound of durations
 
 _UNIT_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -127,8 +127,8 @@ def _secret_file(value: object, info: ValidationInfo) -> SecretFile:
         raise ValueError(f"must be a file with a secret in UTF-8; {name} {reason}") from None
     if is_binary(secret_in(text)):
         raise ValueError(f"must be a file with a secret; {name} has control characters")
-    if not MIN_SECRET <= len(text) <= MAX_SECRET_FILE:
-        form = f"a file with a secret of {MIN_SECRET} to {MAX_SECRET_FILE} characters"
+    if not MIN_SECRET <= len(text) <= _MAX_SECRET_FILE:
+        form = f"a file with a secret of {MIN_SECRET} to {_MAX_SECRET_FILE} characters"
         raise ValueError(f"must be {form}; {name} is not")
     return SecretFile(path, _secret(text))
 
@@ -146,8 +146,8 @@ def _socket(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError(wrong("the path of a socket", value))
     path = loading_of(info).directory / value
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-        limit = f"at most {MAX_SOCKET_PATH} bytes long, as the kernel wants it"
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        limit = f"at most {_MAX_SOCKET_PATH} bytes long, as the kernel wants it"
         raise ValueError(f"must be {limit}, not {printable(str(path), 200)}")
     return path
 

@@ -18,7 +18,7 @@ from tunmesh.config.values import AUTO, Endpoint
 from tunmesh.wire.records import split_url
 from tunmesh.wire.sizes import MAX_HOST
 
-HTTPS_PORT = 443
+_HTTPS_PORT = 443
 # RFC 1035 with the underscore, which names of Compose services have.
 _LABEL = r"[A-Za-z0-9_-]{1,63}"
 _HOST_NAME = rf"(?!-)(?=[^/:]{{1,{MAX_HOST - 1}}}\.?(?:[/:]|$)){_LABEL}(?:\.{_LABEL})*\.?"
@@ -65,7 +65,7 @@ def _advertised(value: object) -> Endpoint:
 
 
 def _bootstrap(value: object) -> Endpoint:
-    return _endpoint(value, HTTPS_PORT, "https://HOST or https://HOST:PORT")
+    return _endpoint(value, _HTTPS_PORT, "https://HOST or https://HOST:PORT")
 
 
 _URL_KIND = Kind("URL", text_of(_URL.pattern))

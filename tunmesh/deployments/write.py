@@ -21,8 +21,8 @@ from tunmesh.pki import issue, write
 
 CONFIG = "config.yaml"
 # Of the certificate, which proves nothing by itself: nodes know each other by the secret.
-DAYS = 3650
-KEYS = ("secret", "cert.pem", "key.pem")  # in the directory of the config, as it names them
+_DAYS = 3650
+_KEYS = ("secret", "cert.pem", "key.pem")  # in the directory of the config, as it names them
 
 # In place of what the platform puts into the environment of a container (RFC 5737).
 _ENVIRONMENT = {"POD_IP": "192.0.2.1", "MESH_GROUP": "group"}
@@ -87,9 +87,9 @@ def _fill(
 def _make_keys(directory: Path, now: datetime.datetime, group: int | None) -> None:
     """A secret, and a certificate with its key, in a directory that only the owner and the group
     may enter."""
-    made = issue.issue((), DAYS, now)
+    made = issue.issue((), _DAYS, now)
     secret = f"{write.new_secret()}\n".encode()
-    for name, content in zip(KEYS, (secret, made.certificate_pem, made.key_pem), strict=True):
+    for name, content in zip(_KEYS, (secret, made.certificate_pem, made.key_pem), strict=True):
         write.write(directory / name, content, write.SECRET, group, replace=False)
     if group is not None:
         os.chown(directory, -1, group)

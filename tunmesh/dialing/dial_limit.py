@@ -38,7 +38,7 @@ class Budget(Protocol):
     def give_back(self, source: str) -> None: ...
 
 
-class Unlimited:
+class _Unlimited:
     """For dials that nobody else asked for."""
 
     def wait(self, source: str) -> float:
@@ -93,7 +93,7 @@ class DialLimit:
         self._per_source = slots if per_source is None else per_source
         self._draw = draw
         self._failed = failed
-        self._budget = budget or Unlimited()
+        self._budget = budget or _Unlimited()
         self._reactor = reactor
         self._sources: dict[str, _Source] = {}  # in the order in which they are served
         self._waiting: dict[Granted, _Request] = {}

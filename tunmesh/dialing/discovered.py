@@ -33,9 +33,9 @@ MAX_DIALS, MAX_ALL_DIALS = 4, 6
 LONGEST_PAUSE, LONGEST_WHILE_RELAYED = 15.0, 60.0
 # And so many for each node with a relayed link: together they must not use up the dial budget of
 # the source that vouches for all of them.
-PAUSE_PER_RELAYED = 4.0
-OCCUPIED = 15.0  # seconds for which no other node is looked for where one has answered
-MAX_OCCUPIED = 1024  # targets of which that is known
+_PAUSE_PER_RELAYED = 4.0
+_OCCUPIED = 15.0  # seconds for which no other node is looked for where one has answered
+_MAX_OCCUPIED = 1024  # targets of which that is known
 
 
 class DiscoveredNodes:
@@ -108,7 +108,7 @@ class DiscoveredNodes:
         """Whoever dialed this target: this node was there."""
         self._answered.pop(target, None)
         self._answered[target] = self._seconds(), record
-        if len(self._answered) > MAX_OCCUPIED:
+        if len(self._answered) > _MAX_OCCUPIED:
             del self._answered[next(iter(self._answered))]
 
     def _occupied(self, record: NodeRecord) -> float:
@@ -117,13 +117,13 @@ class DiscoveredNodes:
         since, other = self._answered.get(record.host_port, (0.0, record))
         if other.id == record.id or are_incarnations(record, other):
             return 0.0
-        return max(0.0, since + OCCUPIED - self._seconds())
+        return max(0.0, since + _OCCUPIED - self._seconds())
 
     def seek_direct(self, record: NodeRecord, delay: float) -> None:
         """This node has a relayed link: go on trying, with longer pauses."""
         self.dial(record, delay)
         self._relayed.add(record.id)
-        longest = max(LONGEST_WHILE_RELAYED, PAUSE_PER_RELAYED * len(self._relayed))
+        longest = max(LONGEST_WHILE_RELAYED, _PAUSE_PER_RELAYED * len(self._relayed))
         self._dialers[record.id].pause_at_most(longest, is_quiet=True)
 
     def why(self, node_id: str) -> str:

@@ -27,7 +27,7 @@ FIRST_LOOK, LOOK = 1.2, 0.4
 PATIENCE = HANDSHAKE_TIMEOUT - 2 * LOOK
 RETRIES = 2  # of the same segment, without progress
 
-WHY = (
+_WHY = (
     "the connection came up, and then large segments did not arrive: a path that takes only "
     "smaller packets, and does not say so"
 )
@@ -72,7 +72,7 @@ class HandshakeWatch:
             measures = link.authentication.channel.measures(link.transport)
             if is_stuck(measures):
                 self._stuck(target, measures, True)
-                link.fail(PeerError(FailureReason.STUCK, WHY))
+                link.fail(PeerError(FailureReason.STUCK, _WHY))
             elif now >= began + PATIENCE:
                 del self._began[link]  # it is about to end
                 self._stuck(target, measures, False)

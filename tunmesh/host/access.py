@@ -17,7 +17,7 @@ Can: TypeAlias = Callable[[Path, int], bool]
 """Whether a user has this access to a path: os.R_OK to a file, os.X_OK to a directory."""
 
 # What the C library reads to look a name up: resolv.conf(5), hosts(5), nsswitch.conf(5).
-LOOKUP_FILES = (Path("/etc/resolv.conf"), Path("/etc/hosts"), Path("/etc/nsswitch.conf"))
+_LOOKUP_FILES = (Path("/etc/resolv.conf"), Path("/etc/hosts"), Path("/etc/nsswitch.conf"))
 
 
 def as_user(uid: int, gid: int) -> Can:
@@ -45,7 +45,7 @@ def obstacle(path: Path, can: Can = os.access) -> Path | None:
         return None
 
 
-def locked_lookups(files: Sequence[Path] = LOOKUP_FILES, can: Can = os.access) -> list[str]:
+def locked_lookups(files: Sequence[Path] = _LOOKUP_FILES, can: Can = os.access) -> list[str]:
     """The files needed for name lookups that may not be read."""
     return [str(path) for path in files if obstacle(path, can) is not None]
 

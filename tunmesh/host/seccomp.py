@@ -157,7 +157,7 @@ ARCHITECTURES = {
 }
 
 
-Instruction = tuple[int, int, int, int]  # operation, jump if true, jump if false, value
+_Instruction = tuple[int, int, int, int]  # operation, jump if true, jump if false, value
 
 
 class _Program(ctypes.Structure):
@@ -226,7 +226,7 @@ def filter_allowing(architecture: Architecture) -> bytes:
     return _assembled(code)
 
 
-def _head(architecture: Architecture) -> list[Instruction]:
+def _head(architecture: Architecture) -> list[_Instruction]:
     """The instructions that refuse other architectures, and load the number of the call."""
     code = [
         (_LOAD, 0, 0, _ARCHITECTURE),
@@ -239,17 +239,17 @@ def _head(architecture: Architecture) -> list[Instruction]:
     return code
 
 
-def _assembled(code: Sequence[Instruction]) -> bytes:
+def _assembled(code: Sequence[_Instruction]) -> bytes:
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
 
 
-def _block(number: int, *instructions: Instruction) -> list[Instruction]:
+def _block(number: int, *instructions: _Instruction) -> list[_Instruction]:
     """The instructions that decide about one system call by its arguments. Every path returns,
     since the accumulator no longer holds the call's number."""
     return [(_IF_EQUAL, 0, len(instructions), number), *instructions]
 
 
-def _answer(test: int, value: int, error: int) -> list[Instruction]:
+def _answer(test: int, value: int, error: int) -> list[_Instruction]:
     return [(test, 0, 1, value), (_RETURN, 0, 0, _ERRNO | error)]
 
 

@@ -20,7 +20,7 @@ from tunmesh.wire.sizes import TOKEN_SIZE
 # The defaults, and the largest values that a config may have, in seconds.
 PING_INTERVAL = 5.0
 SILENCE = 15.0  # after which the other end is dead
-CLOCK_STEP = 0.001  # seconds; a shorter time counts as none
+_CLOCK_STEP = 0.001  # seconds; a shorter time counts as none
 # Intervals until an end that has pinged does so again, unless the other end has its turn first.
 OTHERS_TURN = 1.5
 
@@ -54,7 +54,7 @@ class KeepAlive:
         self._heard = now
 
     def is_dead(self, now: float) -> bool:
-        return self._left(now) < CLOCK_STEP
+        return self._left(now) < _CLOCK_STEP
 
     def begin(self, now: float, dialed: bool) -> float:
         """The link is up, or its timing has changed. Seconds until our turn, or until the other end

@@ -41,7 +41,7 @@ class Janitor:
         self._process.communicate()
 
 
-def clean_up(lines: Iterable[str], directory: Path) -> None:
+def _clean_up(lines: Iterable[str], directory: Path) -> None:
     """Read process ids, one a line, until the pipe closes; then kill these and remove all."""
     watched = []
     for line in lines:
@@ -55,4 +55,4 @@ def clean_up(lines: Iterable[str], directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    clean_up(sys.stdin, Path(sys.argv[1]))
+    _clean_up(sys.stdin, Path(sys.argv[1]))

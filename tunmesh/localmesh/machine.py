@@ -17,7 +17,7 @@ from tunmesh.host import privileges
 from tunmesh.host.namespaces import Namespace, become_own_user
 from tunmesh.localmesh.plan import Owner
 
-TUN_DEVICE = "/dev/net/tun"
+_TUN_DEVICE = "/dev/net/tun"
 NOBODY = 65534
 MOVED = "TUNMESH_MESH_MOVED"
 
@@ -28,7 +28,7 @@ def prepare() -> Owner:
     Does not return when it first has to move: then the program starts again from the beginning.
     Raises OperatorError where the host does not allow it.
     """
-    check_tun_device(TUN_DEVICE)
+    check_tun_device(_TUN_DEVICE)
     if not _may_make_namespaces():
         _move_to_own_user_namespace()
     return _owner()

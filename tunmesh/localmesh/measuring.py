@@ -16,13 +16,13 @@ from tunmesh.localmesh.processes import MeshError
 from tunmesh.localmesh.screen import PairResult, View
 from tunmesh.localmesh.transfers import Place, TrafficReactor, fetch, transfer
 
-PINGS_PER_PAIR = 5
+_PINGS_PER_PAIR = 5
 MEGABYTE = 1_000_000
 # Bytes of all transfers together, to bound the run time with many pairs; and of a single one.
-TRANSFERS_TOTAL = 256 * MEGABYTE
+_TRANSFERS_TOTAL = 256 * MEGABYTE
 TRANSFER_LEAST, TRANSFER_MOST = 1 * MEGABYTE, 32 * MEGABYTE
 PATIENCE = 20.0  # seconds, for one transfer or page
-PROBE_INTERVAL = 0.05
+_PROBE_INTERVAL = 0.05
 MUST_FAIL_PATIENCE = 0.3  # how long to wait for an answer that must not come
 
 Pair = tuple[NodePlan, NodePlan]
@@ -72,8 +72,8 @@ class MeshTraffic:
     async def first_answer(self, source: NodePlan, target: NodePlan, patience: float) -> None:
         """Ping until there is an answer, for at most `patience` seconds."""
         with closing(self._pinger(source)) as pinger:
-            for _ in range(int(patience / PROBE_INTERVAL)):
-                if await pinger.ping_once(target.ipv4, PROBE_INTERVAL) is not None:
+            for _ in range(int(patience / _PROBE_INTERVAL)):
+                if await pinger.ping_once(target.ipv4, _PROBE_INTERVAL) is not None:
                     return
         raise MeshError(f"{target.ipv4} does not answer pings again", source.name, target.name)
 
@@ -87,8 +87,8 @@ class MeshTraffic:
             ):
                 for target in self._others(source):
                     results[source, target] = pings = (
-                        await ping4.ping(target.ipv4, PINGS_PER_PAIR),
-                        await ping6.ping(target.ipv6, PINGS_PER_PAIR),
+                        await ping4.ping(target.ipv4, _PINGS_PER_PAIR),
+                        await ping6.ping(target.ipv6, _PINGS_PER_PAIR),
                     )
                     _insist_on_answers(source, target, pings)
             self._view.word(source.name)
@@ -124,7 +124,7 @@ class MeshTraffic:
 
 def transfer_size(nodes: int) -> int:
     """Bytes for each pair's transfer, a whole number of megabytes."""
-    fair = TRANSFERS_TOTAL // (nodes * (nodes - 1)) // MEGABYTE * MEGABYTE
+    fair = _TRANSFERS_TOTAL // (nodes * (nodes - 1)) // MEGABYTE * MEGABYTE
     return min(max(fair, TRANSFER_LEAST), TRANSFER_MOST)
 
 

@@ -44,8 +44,8 @@ from tunmesh.observe.samples import INTERVAL, series_tree
 LOOPBACK = ("127.0.0.1", "::1")
 MOST_STREAMS = 16  # open pages and stream events together: each costs some work
 CROWD = 40  # nodes; with more, links between other nodes are not drawn
-PAST = 200  # events from before a page was opened that it shows
-SAFE_METHODS = (b"GET", b"HEAD")
+_PAST = 200  # events from before a page was opened that it shows
+_SAFE_METHODS = (b"GET", b"HEAD")
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
@@ -81,7 +81,7 @@ def refusal(request: Request) -> tuple[int, str]:
     hosts = headers.getRawHeaders(b"host", [])
     if len(hosts) != 1 or not _OUR_HOST.fullmatch(hosts[0]):
         return 421, "this page is at localhost, 127.0.0.1 and [::1] only"
-    if request.method not in SAFE_METHODS:
+    if request.method not in _SAFE_METHODS:
         return 405, "there is nothing here but to read"
     origins = headers.getRawHeaders(b"origin", [])
     sites = headers.getRawHeaders(b"sec-fetch-site", [])
@@ -101,7 +101,7 @@ class _Refusal(Resource):
     def render(self, request: Request) -> bytes:
         request.setResponseCode(self._code, HTTPStatus(self._code).phrase.encode())
         if self._code == 405:
-            request.setHeader(b"allow", b", ".join(SAFE_METHODS))
+            request.setHeader(b"allow", b", ".join(_SAFE_METHODS))
         return answer_json(request, {"error": self._why})
 
 
@@ -163,7 +163,7 @@ class _EventsPage(Resource):
         history = self._reports.history
         series = {node_id: series_tree(history.of(node_id)) for node_id in ids}
         hello = _sent("hello", {"id": status.record.id, "series": series})
-        return hello + b"".join(_sent("log", e) for e in self._reports.events.since(0)[-PAST:])
+        return hello + b"".join(_sent("log", e) for e in self._reports.events.since(0)[-_PAST:])
 
     def _now(self) -> bytes:
         return _sent(

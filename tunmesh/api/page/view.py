@@ -14,7 +14,7 @@ from typing import Any
 from tunmesh.observe.status_json import Json
 from tunmesh.units import duration, milliseconds, percent, size
 
-SHOWN_EVENTS = 50
+_SHOWN_EVENTS = 50
 _WIDE, _MEDIUM = "wide", "medium"  # columns that narrow screens leave out
 
 
@@ -40,7 +40,7 @@ def document(template: Template, report: Json, events: Sequence[Mapping[str, obj
         groups_hidden="" if _groups(report) else " hidden",
         groups="".join(map(_network, _groups(report))),
         drops="".join(_drops(report)),
-        events="".join(map(_event, reversed(events[-SHOWN_EVENTS:]))),
+        events="".join(map(_event, reversed(events[-_SHOWN_EVENTS:]))),
     )
 
 

@@ -9,7 +9,7 @@ from tunmesh.config.keys.process import LocalRegistration, MeshRegistration
 from tunmesh.config.lint.remarks import Checks, Remark
 from tunmesh.link.keepalive import PING_INTERVAL, SILENCE
 
-MIN_PATIENCE = 3  # stale_threshold by reregistration_interval, as the original advised
+_MIN_PATIENCE = 3  # stale_threshold by reregistration_interval, as the original advised
 
 
 def _patience(timing: LocalRegistration, _now: float) -> Iterator[Remark]:
@@ -20,12 +20,12 @@ def _patience(timing: LocalRegistration, _now: float) -> Iterator[Remark]:
             yield Remark((key,), text)
     interval = min(timing.reregistration_interval, PING_INTERVAL)
     threshold = min(timing.stale_threshold, SILENCE)
-    if threshold < MIN_PATIENCE * interval:
+    if threshold < _MIN_PATIENCE * interval:
         yield Remark(
             ("stale_threshold",),
-            f"is {threshold:g} s, less than {MIN_PATIENCE} times reregistration_interval "
+            f"is {threshold:g} s, less than {_MIN_PATIENCE} times reregistration_interval "
             f"({interval:g} s), so a peer that is slow once may be given up; make it "
-            f"{MIN_PATIENCE * interval:g} or more",
+            f"{_MIN_PATIENCE * interval:g} or more",
         )
 
 
