@@ -54,10 +54,10 @@ def expires(left: float) -> str:
     return f"expires in {counted(days, 'day') if days else f'{left / 3600:.0f} h'}"
 
 
-def some(names: Collection[str]) -> str:
-    """The first MAX_NAMED of these, and how many more there are."""
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(islice(names, MAX_NAMED)) + more
+def some(names: Collection[str], most: int = MAX_NAMED) -> str:
+    """The first `most` of these, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(islice(names, most)) + more
 
 
 def small_segments(size: int) -> str:

@@ -53,8 +53,8 @@ class Heard(unittest.SynchronousTestCase):
             self.heard(peer, Outcome.NO_ANSWER)
         self.assertEqual(self.reach.reports(PATIENCE - 0.1).note, "")
         self.assertIn(
-            f"{URL}: no answer, no route there, the connection was refused (tried by a, b, c, "
-            "2 more).",
+            f"{URL}: no answer, no route there, the connection was refused (tried by a, b, c "
+            "and 2 more).",
             self.note(),
         )
 

@@ -18,6 +18,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tunmesh.status.health import UrlReports
+from tunmesh.units import some
 from tunmesh.wire.tried import Outcome, Tried, digest_of
 
 PATIENCE = 15.0  # seconds for which another peer may still succeed, after the first failure
@@ -80,9 +81,7 @@ class Reachability:
     def _note(self) -> str:
         reports = self._reports.values()
         causes = Counter(report.outcome.text for report in reports).most_common()
-        names = sorted(report.name for report in reports)
-        more = len(names) - MOST_NAMES
-        tried = ", ".join([*names[:MOST_NAMES], *([f"{more} more"] if more > 0 else [])])
+        tried = some(sorted(report.name for report in reports), MOST_NAMES)
         return (
             f"no node reaches this node's URL {self._url}: {', '.join(text for text, _ in causes)} "
             f"(tried by {tried}). Others cannot dial this node; it works as long as it can dial "

@@ -34,6 +34,7 @@ from typing import Protocol
 from tunmesh.addresses import Network
 from tunmesh.membership.precedence import seniority
 from tunmesh.status.health import Check
+from tunmesh.units import some
 from tunmesh.wire.records import NodeRecord
 
 MOST_NAMES = 3  # in one sentence
@@ -296,6 +297,4 @@ def network_texts(record: NodeRecord) -> str:
 
 def names(peers: Iterable[Peer]) -> str:
     """The peers, a few of them by name."""
-    found = sorted(peer.record.name for peer in peers)
-    more = len(found) - MOST_NAMES
-    return ", ".join([*found[:MOST_NAMES], *([f"{more} more"] if more > 0 else [])])
+    return some(sorted(peer.record.name for peer in peers), MOST_NAMES)

@@ -275,15 +275,27 @@ class Peers:
         routes: dict[LinkedNode, list[str]] = {}
         for packed, peer in self._table.routes.items():
             routes.setdefault(peer, []).append(str(ip_address(packed)))
-        labels = dict(zip(keys, key_labels(len(keys)), strict=True))
+        labels: dict[Key | None, str] = dict(zip(keys, key_labels(len(keys)), strict=True))
         return tuple(
-            _status(
-                peer,
-                tuple(sorted(routes.get(peer, ()))),
-                labels.get(peer.link.key, REVOKED) if peer.link.key is not None else REVOKED,
-                url_tried(peer.record.id),
-                udp(peer.record.id),
-                why_relayed(peer.record.id) if peer.link.via else "",
+            PeerStatus(
+                record=peer.record,
+                dialed=peer.link.dialed,
+                since=peer.link.since,
+                rtt=peer.carrier.round_trip,
+                queued_bytes=peer.carrier.queued_bytes,
+                key_id=labels.get(peer.link.key, REVOKED),
+                traffic=peer.traffic.copy(),
+                refuses=peer.refuses,
+                routed=tuple(sorted(routes.get(peer, ()))),
+                pings=peer.link.keepalive.pings,
+                pongs=peer.link.keepalive.pongs,
+                dropped=peer.dropped,
+                url_tried=url_tried(peer.record.id),
+                transport="tcp" if peer.carrier is peer.link else "udp",
+                udp=udp(peer.record.id),
+                segment=peer.link.authentication.measures().segment,
+                relay=peer.link.via,
+                why_relayed=why_relayed(peer.record.id) if peer.link.via else "",
             )
             for peer in self
         )
@@ -316,33 +328,3 @@ def _one_less(counts: Counter[str], source: str) -> None:
 def _seed(record: NodeRecord) -> bytes:
     """What tells a node from others, also when it was started again."""
     return " ".join([record.name, *map(str, record.static_addresses)]).encode()
-
-
-def _status(
-    peer: LinkedNode,
-    routed: tuple[str, ...],
-    key_id: str,
-    url_tried: str,
-    udp: UdpStatus | None,
-    why_relayed: str,
-) -> PeerStatus:
-    return PeerStatus(
-        record=peer.record,
-        dialed=peer.link.dialed,
-        since=peer.link.since,
-        rtt=peer.carrier.round_trip,
-        queued_bytes=peer.carrier.queued_bytes,
-        key_id=key_id,
-        traffic=peer.traffic.copy(),
-        refuses=peer.refuses,
-        routed=routed,
-        pings=peer.link.keepalive.pings,
-        pongs=peer.link.keepalive.pongs,
-        dropped=peer.dropped,
-        url_tried=url_tried,
-        transport="tcp" if peer.carrier is peer.link else "udp",
-        udp=udp,
-        segment=peer.link.authentication.measures().segment,
-        relay=peer.link.via,
-        why_relayed=why_relayed,
-    )
