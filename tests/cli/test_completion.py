@@ -76,6 +76,11 @@ class Completion(unittest.TestCase):
             )
             self.assertIn("plain,", said)
 
+    async def test_light_help(self) -> None:
+        """Nor does the list of all commands, which takes a line from each of them."""
+        said = await self.run_in(sys.executable, "-c", LIGHT, "--help")
+        self.assertIn("config ", said)
+
     def test_shells(self) -> None:
         """There is a script for each common shell, and an error line for others."""
         for shell, said in (

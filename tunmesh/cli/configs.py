@@ -1,4 +1,8 @@
-"""`tunmesh config …`, and the original's two commands."""
+"""`tunmesh config …`, and the original's two commands.
+
+What reads a config is imported by the command that runs, since `tunmesh --help` imports this
+module for one line: it would take twice as long.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,15 @@ import json
 import os
 import random
 import time
+from typing import TYPE_CHECKING
 
 import click
-import yaml
 
 from tunmesh.cli.base import Group, OneLineErrors
-from tunmesh.config import loading
-from tunmesh.config.docs.example import example as example_config
-from tunmesh.config.docs.reference import reference as reference_page
-from tunmesh.config.docs.schema import schema as json_schema
+from tunmesh.config.values import path_of
+
+if TYPE_CHECKING:
+    from tunmesh.config.loading import Config
 
 _draw = random.SystemRandom().uniform
 _file = click.argument("file", required=False)
@@ -35,7 +39,7 @@ def config_group() -> None:
 def check(file: str | None, redact: bool) -> None:
     """Check whether FILE can be used, and list everything that is wrong with it."""
     _lint(file)
-    click.echo(f"{loading.path_of(file, os.environ)}: ok")
+    click.echo(f"{path_of(file, os.environ)}: ok")
 
 
 @config_group.command()
@@ -43,25 +47,33 @@ def check(file: str | None, redact: bool) -> None:
 @_redact
 def show(file: str | None, redact: bool) -> None:
     """Print the effective config of FILE, defaults included."""
-    path = loading.path_of(file, os.environ)
+    from tunmesh.config import loading
+
+    path = path_of(file, os.environ)
     _print_effective(loading.load(path, os.environ, _draw), redact)
 
 
 @config_group.command()
 def schema() -> None:
     """Print a JSON schema, for editors."""
+    from tunmesh.config.docs.schema import schema as json_schema
+
     click.echo(json.dumps(json_schema(), indent=2))
 
 
 @config_group.command()
 def reference() -> None:
     """Print the documentation of every key, in Markdown."""
+    from tunmesh.config.docs.reference import reference as reference_page
+
     click.echo(reference_page(), nl=False)
 
 
 @click.command("generate_tun_mesh_example_config", cls=OneLineErrors)
 def generate_example() -> None:
     """Print an example config with every key, to fill in."""
+    from tunmesh.config.docs.example import example as example_config
+
     click.echo(example_config(), nl=False)
 
 
@@ -79,12 +91,12 @@ def parse(file: str | None, redact: bool) -> None:
     _print_effective(_lint(file), redact)
 
 
-def _lint(file: str | None) -> loading.Config:
+def _lint(file: str | None) -> Config:
     """The config, if it has no errors; warnings are printed."""
-    # Importing it takes OpenSSL and netlink, which few commands need.
+    from tunmesh.config import loading
     from tunmesh.config.lint.lint import lint
 
-    path = loading.path_of(file, os.environ)
+    path = path_of(file, os.environ)
     findings = lint(path, os.environ, _draw, time.time())
     for warning in findings.warnings:
         click.echo(f"warning: {warning.at(path)}", err=True)
@@ -93,6 +105,10 @@ def _lint(file: str | None) -> loading.Config:
     return findings.config
 
 
-def _print_effective(loaded: loading.Config, redact: bool) -> None:
+def _print_effective(loaded: Config, redact: bool) -> None:
+    import yaml
+
+    from tunmesh.config import loading
+
     tree = loading.dump(loaded, reveal=not redact)
     click.echo(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), nl=False)
