@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from prometheus_client.metrics_core import Metric
-
+from tunmesh.observe.prometheus_text import Metric
 from tunmesh.status.traffic import Histogram
 
 
