@@ -10,6 +10,7 @@ from tunmesh.relay.needs import (
     HEAD_START,
     LONGEST_PAUSE,
     LOST,
+    MAX_HEEDED,
     MAX_UNDER_WAY,
     PATIENCE,
     Needs,
@@ -84,9 +85,53 @@ class NeedsTests(SynchronousTestCase):
         self.needs.failed("b", 0.0)
         self.needs.due(0.0)
         self.needs.tried("b", 0.0)
-        self.needs.vouched("b", 0.1)
-        self.needs.vouched("c", 0.1)
+        self.needs.vouched("b", "d", 0.1)
+        self.needs.vouched("c", "d", 0.1)
         self.assertEqual(self.needs.wait(0.1), 0.0)
+
+    def test_new_voucher_while_dialed(self) -> None:
+        """The news comes while an attempt is under way that cannot use it: the next one comes soon,
+        however long the pause would have been."""
+        self.pause_is(LONGEST_PAUSE, 0.0)
+        self.needs.due(LONGEST_PAUSE)
+        self.needs.vouched("b", "d", LONGEST_PAUSE)
+        self.needs.tried("b", LONGEST_PAUSE)
+        self.assertEqual(self.needs.wait(LONGEST_PAUSE), FIRST_PAUSE)
+
+    def test_vouched_again(self) -> None:
+        """A neighbour says so again and again: one pause is over, and those that follow are as long
+        as they would have been. After the longest one its word counts again."""
+        self.pause_is(LONGEST_PAUSE, 0.0)
+        tried = []
+        for now in map(float, range(1, 50)):
+            self.needs.vouched("b", "d", now)
+            if self.needs.due(now):
+                tried.append(now)
+                self.needs.tried("b", now)
+        self.assertEqual(tried, [1.0, 2.0, 4.0, 8.0, 16.0, 31.0, 32.0, 34.0, 38.0, 46.0])
+
+    def test_many_vouchers(self) -> None:
+        """One member with many identities, each of which says so, ends a few pauses and no more."""
+        self.pause_is(LONGEST_PAUSE, 0.0)
+        attempts = 0
+        for number in range(4 * MAX_HEEDED):
+            now = 1.0 + number / 1000
+            self.needs.vouched("b", f"{number:02}", now)
+            if self.needs.due(now):
+                attempts += 1
+                self.needs.tried("b", now)
+        self.assertEqual(attempts, MAX_HEEDED)
+
+    def pause_is(self, pause: float, now: float) -> None:
+        """Attempts are in vain until there is such a pause, which begins then."""
+        self.needs.satisfied("b")
+        self.needs.wanted("b", True, now)
+        self.needs.failed("b", now)
+        while True:
+            self.needs.due(1e9)
+            self.needs.tried("b", now)
+            if self.needs.wait(now) == pause:
+                return
 
     def test_satisfied(self) -> None:
         """It is linked."""

@@ -8,6 +8,7 @@ do, no byte gets to a node that the stream does not lead to, or goes over more t
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections import deque
 from itertools import combinations
 
@@ -18,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.errors import PeerError
 from tunmesh.link.memory_budget import MemoryBudget
-from tunmesh.relay.flow import MIN_GRANT
+from tunmesh.relay.flow import MIN_GRANT, PIECE_COST
 from tunmesh.relay.lane import Lane, Numbers
 from tunmesh.relay.switchboard import (
     BURST,
@@ -44,6 +45,7 @@ from tunmesh.wire.streams import (
 )
 
 A, B, C, D = (digit * 32 for digit in "abcd")
+FULL = WINDOW // MAX_PIECE  # pieces of the largest size in a window
 EXAMPLES = int(os.environ.get("TUNMESH_EXAMPLES", "100"))
 
 
@@ -88,7 +90,7 @@ class SwitchboardTests(SynchronousTestCase):
     def test_both_ways(self) -> None:
         """Pieces, credit and the end are passed on as they are, under the other number."""
         here, there = self.open()
-        self.assertTrue(self.board.received(A, Message(PIECE, here, 0, b"hello"), 0.0))
+        self.board.received(A, Message(PIECE, here, 0, b"hello"), 0.0)
         self.board.received(B, Message(PIECE, there, 0, b"x" * MIN_GRANT), 0.0)
         self.board.received(A, Message(CREDIT, here, WINDOW + MIN_GRANT), 0.0)
         self.board.received(A, Message(END, here, 5), 0.0)
@@ -174,7 +176,7 @@ class SwitchboardTests(SynchronousTestCase):
         here, _ = self.open(D, A)
         self.board.parted(B)
         self.assertEqual((len(self.board), self.said[A][-1].kind), (1, BROKEN))
-        self.assertTrue(self.board.received(D, Message(PIECE, here, 0, b"x"), 0.0))
+        self.assertTrue(self.board.received(D, Message(PIECE, here, 0, bytes(99)), 0.0))
 
     def test_strangers_number(self) -> None:
         """A node cannot speak for a stream of others."""
@@ -190,7 +192,7 @@ class SwitchboardTests(SynchronousTestCase):
         self.blocked.add(B)
         for at in range(0, WINDOW, MAX_PIECE):
             self.board.received(A, Message(PIECE, here, at, bytes(MAX_PIECE)), 0.0)
-        self.assertEqual(self.memory.pinned_by("192.0.2.1"), WINDOW)
+        self.assertEqual(self.memory.pinned_by("192.0.2.1"), WINDOW + PIECE_COST * FULL)
         self.board.received(B, Message(CREDIT, there, WINDOW + 1), 0.0)
         self.assertEqual((len(self.board), self.memory.held), (0, 0))
         self.flow(B)
@@ -203,15 +205,33 @@ class SwitchboardTests(SynchronousTestCase):
     def test_memory(self) -> None:
         """A source that fills the memory budget with what is not read loses streams, and no
         link."""
-        self.memory = MemoryBudget(2 * WINDOW)
+        limit = 2 * (WINDOW + PIECE_COST * FULL)
+        self.memory = MemoryBudget(limit)
         self.board = self.make()
         streams = [self.open()[0] for _ in range(3)]
         self.blocked.add(B)
         for here in streams:
             for at in range(0, WINDOW, MAX_PIECE):
                 self.board.received(A, Message(PIECE, here, at, bytes(MAX_PIECE)), 0.0)
-        self.assertLessEqual(self.memory.held, 2 * WINDOW)
+        self.assertLessEqual(self.memory.held, limit)
         self.assertEqual(len(self.board), 1)
+
+    def test_memory_of_small_pieces(self) -> None:
+        """Single bytes that do not follow each other cost what they take: streams end when that is
+        too much, long before their windows are full."""
+        self.memory = MemoryBudget(WINDOW)
+        self.board = self.make()
+        here, _ = self.open()
+        self.blocked.add(B)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, most, sent = tracemalloc.get_traced_memory()[0], 0, 0
+        while len(self.board):
+            self.board.received(A, Message(PIECE, here, 2 * sent, b"x"), 0.0)
+            most, sent = max(most, self.memory.held), sent + 1
+        peak = tracemalloc.get_traced_memory()[1] - before
+        self.assertLess(peak, 1.5 * most)
+        self.assertLess(sent, WINDOW / 200)
 
     def test_small_credits(self) -> None:
         """Credit that is not worth a message is useless, and not passed on."""

@@ -199,9 +199,9 @@ class Links:
 
     def link_lost(self, link: Link, error: PeerError) -> None:
         self._parts.transports.link_lost(link)
-        self.relays.link_lost(link, error.reason == messages.REPLACED)
         self._closed(link)
         self._interpreter.run(self._roster.link_lost(link, str(error)))
+        self.relays.link_lost(link, error.reason == messages.REPLACED)
         if not self._is_leaving:
             self.dials.update()
 
@@ -222,7 +222,7 @@ class Links:
         self._interpreter.run(self._roster.gossip_received(link, gossip))
         for source in self._peers.sources((link.node.id,)):
             self.dials.discovered.vouched(gossip.linked, source)
-        self.relays.vouched(gossip.linked)
+        self.relays.vouched(link, gossip.linked)
         if gossip.full and self._roster.is_current(link):
             # A full sync starts anew: a refusal that still holds follows it.
             self._peers.note_refusal(link, (), "")

@@ -27,6 +27,7 @@ from tunmesh.link.link import Link
 from tunmesh.logs import bugs
 from tunmesh.node.parts import Parts
 from tunmesh.relay.needs import Needs
+from tunmesh.relay.refusals import Refusals
 from tunmesh.relay.streams import NotRelayed, RelayEndpoint, Streams
 from tunmesh.status.traffic import CarriedStreams
 from tunmesh.timers import Timer
@@ -34,7 +35,6 @@ from tunmesh.wire.records import NodeRecord
 from tunmesh.wire.streams import Message, Refused
 
 CARRIERS = 3  # neighbours that are asked at once
-MAX_REMEMBERED = 4096  # pairs of neighbours and nodes between which no stream came about
 
 
 class _Attempt:
@@ -64,7 +64,7 @@ class Relays:
             parts.me.id, reactor, self._direct, parts.memory, parts.settings.reloadable.relay
         )
         self._attempts: dict[str, _Attempt] = {}  # by the id of the node
-        self._refused: dict[tuple[str, str], float] = {}  # carrier and node: not before this time
+        self._refusals = Refusals()
         self._timer = Timer(reactor)
         self._is_stopped = False
 
@@ -101,16 +101,17 @@ class Relays:
                 self._needs.failed(node_id, now)
         self._look_soon()
 
-    def vouched(self, node_ids: Iterable[str]) -> None:
-        """A linked node says that it is linked with these."""
+    def vouched(self, link: Link, node_ids: Iterable[str]) -> None:
+        """The other end of this link says that it is linked with these."""
         if len(self._needs):
             for node_id in node_ids:
-                self._needs.vouched(node_id, self._parts.now)
+                self._needs.vouched(node_id, link.node.id, self._parts.now)
             self._look_soon()
 
     def forgotten(self, node_id: str) -> None:
         """This node is not wanted any more."""
         self._needs.satisfied(node_id)
+        self._refusals.forget(node_id)
         attempt = self._attempts.pop(node_id, None)
         if attempt is not None:
             attempt.give_up_others()
@@ -119,6 +120,7 @@ class Relays:
     def parted(self, link: Link) -> None:
         """The node at the other end is no longer linked."""
         self._needs.lost(link.node.id)
+        self._refusals.parted(link.node.id)
         self._streams.parted(link.node.id)
 
     # --- facts about links ---
@@ -141,14 +143,15 @@ class Relays:
         failed, is of no use, or its carrier has let another node answer."""
         for node_id, attempt in tuple(self._attempts.items()):
             if attempt.link is link:
-                self._note_refusal(attempt.carrier, node_id, Refused.NO_ANSWER)
+                self._refusals.note(attempt.carrier, node_id, Refused.NO_ANSWER, self._parts.now)
                 self._in_vain(node_id)
 
     def link_lost(self, link: Link, is_replaced: bool) -> None:
-        """A link has ended. What was under way on it has arrived if it was replaced."""
+        """A link has ended, and another one is in use if there is one. What was under way on it has
+        arrived if it was replaced."""
         self._led_elsewhere(link)
-        if not link.via and not is_replaced:
-            self._streams.lost(link.node.id)
+        if not link.via:
+            self._streams.link_lost(link, is_replaced)
 
     def renew(self, link: Link) -> None:
         """Replace this relayed link by another one."""
@@ -195,7 +198,7 @@ class Relays:
     ) -> None:
         attempt.under_way.pop(carrier, None)
         if isinstance(failure.value, NotRelayed):
-            self._note_refusal(carrier, node_id, failure.value.reason)
+            self._refusals.note(carrier, node_id, failure.value.reason, self._parts.now)
         if not attempt.under_way and self._attempts.get(node_id) is attempt:
             self._in_vain(node_id)
 
@@ -212,16 +215,9 @@ class Relays:
             (link.round_trip if link.round_trip is not None else inf, each)
             for each in self._parts.roster.hearsay.vouchers(node_id)
             if (link := self._direct(each)) is not None
-            and self._refused.get((each, node_id), now) <= now
+            and self._refusals.may_ask(each, node_id, now)
         )
         return [each for _, each in ranked[:CARRIERS]]
-
-    def _note_refusal(self, carrier: str, node_id: str, why: Refused) -> None:
-        now = self._parts.now
-        if len(self._refused) >= MAX_REMEMBERED:
-            self._refused = {k: until for k, until in self._refused.items() if until > now}
-        if len(self._refused) < MAX_REMEMBERED:
-            self._refused[carrier, node_id] = now + why.pause
 
     def _direct(self, node_id: str) -> Link | None:
         """The link in use with this node, if that is direct."""

@@ -15,6 +15,10 @@ from tunmesh.wire.streams import MAX_PIECE, WINDOW
 
 MIN_GRANT = WINDOW // 8  # less than that is not worth a message
 MAX_EARLY = 4096  # pieces
+# Pieces with fewer bytes count as useless messages (link.penalty). A record of TLS with a packet in
+# it is longer, so honest ends hardly ever send them: where the window or the turn of a lane ends.
+SMALL_PIECE = 32
+PIECE_COST = 160  # bytes of memory that a piece takes which waits alone, besides its own
 
 
 class BrokenStreamError(Exception):
@@ -34,9 +38,11 @@ class Outgoing:
         self._data.append(data)
         self.waiting += len(data)
 
-    def grant(self, offset: int) -> None:
-        """The other end takes so much."""
+    def grant(self, offset: int) -> bool:
+        """The other end takes so much. Whether it was worth saying."""
+        is_worth = offset >= self._granted + MIN_GRANT
         self._granted = max(self._granted, offset)
+        return is_worth
 
     def next_piece(self) -> tuple[int, bytes] | None:
         """The next bytes that may be sent, and their offset."""
@@ -63,6 +69,11 @@ class Incoming:
         self._granted = WINDOW
         self._early: dict[int, bytes] = {}
         self._end: int | None = None
+
+    @property
+    def cost(self) -> int:
+        """How much memory the bytes take that have arrived early."""
+        return self.held + PIECE_COST * len(self._early)
 
     @property
     def is_over(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from tunmesh.relay.flow import PIECE_COST
 from tunmesh.wire.streams import BROKEN, CREDIT, END, MAX_PIECE, MOST_NUMBER, PIECE, Message
 
 
@@ -26,6 +27,23 @@ class Lane:
         self._credit: int | None = None
         self._pieces: deque[tuple[int, bytearray]] = deque()
         self._end: int | None = None
+        self._links: tuple[object, ...] = ()
+
+    def goes_by(self, link: object) -> None:
+        """This link may take from it."""
+        if link not in self._links:
+            self._links += (link,)
+
+    def leaves(self, link: object) -> bool:
+        """This link has ended. Whether it may have taken from it."""
+        before = len(self._links)
+        self._links = tuple(each for each in self._links if each is not link)
+        return len(self._links) < before
+
+    @property
+    def cost(self) -> int:
+        """How much memory the bytes take that wait."""
+        return self.held + PIECE_COST * len(self._pieces)
 
     def say(self, message: Message) -> None:
         """Send this before all bytes that wait."""
@@ -37,7 +55,8 @@ class Lane:
 
     def push(self, offset: int, data: bytes) -> None:
         """Bytes of the stream, from this offset on. Small pieces are joined while they wait, or
-        each byte could take a hundred of memory."""
+        each byte could take a hundred of memory. Those that do not follow each other are not:
+        `cost` counts them."""
         self.held += len(data)
         if self._pieces:
             start, before = self._pieces[-1]

@@ -25,6 +25,9 @@ LOST = 0.2  # seconds after a lost link: news that the node itself is gone may c
 HEAD_START = 1.0  # seconds
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts
 MAX_UNDER_WAY = 16  # nodes at a time
+# Neighbours that can end the pause before the next attempt to dial one node, each of them once in
+# LONGEST_PAUSE: a member may say over and over that it is linked with it.
+MAX_HEEDED = 16
 
 
 @dataclass(slots=True)
@@ -36,6 +39,16 @@ class _Need:
     pause: float = FIRST_PAUSE
     is_under_way: bool = False
     not_before: float = -math.inf  # after an attempt in vain
+    heeded: dict[str, float] | None = None  # the neighbours that have ended a pause, and when
+
+    def heeds(self, neighbour: str, now: float) -> bool:
+        """Whether a word of this neighbour ends the pause. To be called once for each."""
+        recent = {each: at for each, at in (self.heeded or {}).items() if at > now - LONGEST_PAUSE}
+        is_heeded = neighbour not in recent and len(recent) < MAX_HEEDED
+        if is_heeded:
+            recent[neighbour] = now
+        self.heeded = recent
+        return is_heeded
 
 
 class Needs:
@@ -82,10 +95,12 @@ class Needs:
         """A dial has failed."""
         self._bring_forward(node_id, now, 0.0)
 
-    def vouched(self, node_id: str, now: float) -> None:
-        """One more linked node says that it is linked with this one."""
+    def vouched(self, node_id: str, neighbour: str, now: float) -> None:
+        """This linked node says that it is linked with that one, so a pause is over."""
         need = self._needs.get(node_id)
-        if need is not None and not need.is_under_way and need.not_before > now:
+        if need is None or (need.not_before <= now and not need.is_under_way):
+            return
+        if need.heeds(neighbour, now):
             need.not_before, need.pause = now, FIRST_PAUSE
             self._advance(need, now + need.behind)
 

@@ -4,11 +4,16 @@
                         └── of another one ──> Switchboard ──> lanes of other links
 
 A stream through a node goes by the link that is in use with it, whichever that is at the moment,
-and only while that is direct.
+and only while that is direct. When a link fails, the streams that went by it are over, since bytes
+of theirs may be lost; those that never did go on by the one in use.
+
+A node that carries says who has opened a stream that it leads here. It could say anything, so its
+openings count for it; but those of one opener must not take the place of all others behind it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +28,7 @@ from tunmesh.link.interfaces import RelayedAddress
 from tunmesh.link.link import Link
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.logs import bugs
-from tunmesh.rate_limit import TokenBucket
+from tunmesh.rate_limit import SharedBucket
 from tunmesh.relay.lane import Lane, Numbers
 from tunmesh.relay.switchboard import Switchboard
 from tunmesh.relay.transport import RelayTransport
@@ -32,7 +37,11 @@ from tunmesh.wire.streams import BROKEN, INCOMING, OPEN, OPENED, REFUSED, Messag
 
 OPEN_TIMEOUT = 3.0  # seconds for the other end to answer
 LOOK = 2.0  # seconds between two looks for streams that are carried and have ended silently
-INCOMING_BURST, INCOMING_RATE = 256, 16.0  # streams that one carrier may lead here, and a second
+# Streams that one carrier may lead here at once, and a second; its openers share them.
+INCOMING_BURST, INCOMING_RATE = 256, 16.0
+# Streams of one opener at a time by one carrier: a link, one that renews it, and attempts that the
+# opener has given up, of which this node does not know yet.
+MAX_FROM_OPENER = 4
 
 
 class NotRelayed(error.ConnectError):
@@ -57,11 +66,13 @@ class Streams:
         self._reactor = reactor
         self._direct = direct
         self._memory = memory
+        self._own_id = own_id
         self._numbers = Numbers(own_id, self._is_used)
         self.switchboard = Switchboard(self._numbers, self._source, self._offer, memory, carries)
         self._ends: dict[tuple[str, int], RelayTransport] = {}
         self._opening: dict[tuple[str, int], _Opening] = {}
-        self._arrivals: dict[str, TokenBucket] = {}  # by carrier, while it is linked
+        self._arrivals: dict[str, SharedBucket] = {}  # by carrier, while it is linked
+        self._from: Counter[tuple[str, str]] = Counter()  # streams that are here, by their opener
         self._listener: interfaces.IProtocolFactory | None = None
         self._timer = Timer(reactor)
 
@@ -80,6 +91,8 @@ class Streams:
                 self._answer(link, message, Refused.NOT_DIRECT)
             return False
         match message.kind:
+            case kind if kind in (OPEN, INCOMING) and (key in self._ends or key in self._opening):
+                raise PeerError(FailureReason.UNEXPECTED, "it opens a stream under a wrong number")
             case kind if kind == OPEN:
                 why = self.switchboard.opening(peer, message.stream, message.body.hex(), now)
                 if why is not None:
@@ -90,27 +103,40 @@ class Streams:
             case kind if kind == INCOMING:
                 return self._arrived(link, message)
         if key in self._ends:
-            self._ends[key].received(message)
-            return True
+            return self._ends[key].received(message)
         if key in self._opening:
-            self._opening.pop(key).answered(link, message)
-            return True
+            return self._answered(key, link, message)
         return self.switchboard.received(peer, message, now)
 
-    def lost(self, node_id: str) -> None:
-        """A direct link with this node has ended, with what was under way on it."""
-        self.switchboard.lost(node_id)
+    def _answered(self, key: tuple[str, int], link: Link, message: Message) -> bool:
+        """Something came of a stream that this node has asked for."""
+        if message.kind in (OPENED, REFUSED, BROKEN):
+            self._opening.pop(key).answered(link, message)
+            return True
+        # Bytes before the answer, which may have come by another link of the carrier.
+        self._opening[key].fail(NotRelayed(Refused.NO_ANSWER))
+        return False
+
+    def link_lost(self, link: Link, is_replaced: bool) -> None:
+        """A direct link has ended. What was under way on it has arrived if it was replaced."""
+        node_id, why = link.node.id, error.ConnectionLost()
+        self.switchboard.link_lost(node_id, link, is_replaced)
+        for (peer, _), end in tuple(self._ends.items()):
+            if peer == node_id and end.lane.leaves(link) and not is_replaced:
+                end.break_off(why)
+        for (peer, _), opening in tuple(self._opening.items()):
+            if peer == node_id and opening.lane.leaves(link) and not is_replaced:
+                opening.fail(why)
+
+    def parted(self, node_id: str) -> None:
+        """This node is no longer linked."""
+        self.switchboard.parted(node_id)
         for (peer, _), end in tuple(self._ends.items()):
             if peer == node_id:
                 end.lose(error.ConnectionLost())
         for (peer, _), opening in tuple(self._opening.items()):
             if peer == node_id:
                 opening.fail(error.ConnectionLost())
-
-    def parted(self, node_id: str) -> None:
-        """This node is no longer linked."""
-        self.lost(node_id)
-        self.switchboard.parted(node_id)
         self._arrivals.pop(node_id, None)
 
     def stop(self) -> None:
@@ -147,24 +173,27 @@ class Streams:
             if self._opening.pop(key, None) is not None:
                 self._offer(carrier, _one(Message(BROKEN, number)))
 
-        opening = self._opening[key] = _Opening(self._reactor, factory, opened, cancelled)
-        self._offer(carrier, _one(Message(OPEN, number, body=bytes.fromhex(target))))
+        lane = _one(Message(OPEN, number, body=bytes.fromhex(target)))
+        opening = self._opening[key] = _Opening(self._reactor, lane, factory, opened, cancelled)
+        self._offer(carrier, lane)
         return opening.done
 
     def _arrived(self, link: Link, message: Message) -> bool:
         """A node carries a stream to this one."""
         peer, number, now = link.node.id, message.stream, self._reactor.seconds()
-        if (peer, number) in self._ends or not self._numbers.is_theirs(peer, number):
+        opener = message.body.hex()
+        if (peer, number) in self.switchboard or not self._numbers.is_theirs(peer, number):
             raise PeerError(FailureReason.UNEXPECTED, "it leads a stream here under a wrong number")
-        bucket = self._arrivals.setdefault(peer, TokenBucket(INCOMING_BURST, INCOMING_RATE, now))
-        if bucket.wait(now) or self._listener is None:
+        if opener in (peer, self._own_id):
+            why = "it leads a stream here that one of its two ends has opened"
+            raise PeerError(FailureReason.UNEXPECTED, why)
+        if self._listener is None or not self._has_room(peer, opener, now):
             self._answer(link, message, Refused.BUSY)
             return False
-        bucket.take(now)
-        transport = self._end(link, number)
+        transport = self._end(link, number, opener)
         protocol: Any = self._listener.buildProtocol(transport.getPeer())
         if protocol is None:
-            del self._ends[peer, number]
+            self._forget(peer, number, opener)
             self._answer(link, message, Refused.BUSY)
             return False
         transport.lane.say(Message(OPENED, number))
@@ -172,7 +201,23 @@ class Streams:
         transport.connect(protocol)
         return True
 
-    def _end(self, link: Link, number: int) -> RelayTransport:
+    def _has_room(self, carrier: str, opener: str, now: float) -> bool:
+        """Whether one more stream of this opener may come here by this carrier."""
+        if self._from[carrier, opener] >= MAX_FROM_OPENER:
+            return False
+        if carrier not in self._arrivals:
+            self._arrivals[carrier] = SharedBucket(INCOMING_BURST, INCOMING_RATE, now)
+        return self._arrivals[carrier].try_take(now, opener)
+
+    def _forget(self, carrier: str, number: int, opener: str) -> None:
+        """A stream that has ended here is over. `opener`: empty if that is this node."""
+        del self._ends[carrier, number]
+        if opener:
+            self._from[carrier, opener] -= 1
+            if not self._from[carrier, opener]:
+                del self._from[carrier, opener]
+
+    def _end(self, link: Link, number: int, opener: str = "") -> RelayTransport:
         peer = link.node.id
         there, here = link.transport.getPeer(), link.transport.getHost()
         addresses = (
@@ -180,18 +225,17 @@ class Streams:
             RelayedAddress(peer, there.host, there.port),
         )
 
-        def ended() -> None:
-            del self._ends[peer, number]
-
         transport = RelayTransport(
             self._reactor,
             number,
             addresses,
             lambda lane: self._offer(peer, lane),
-            ended,
+            lambda: self._forget(peer, number, opener),
             self._memory.account(link.source),
         )
         self._ends[peer, number] = transport
+        if opener:
+            self._from[peer, opener] += 1
         return transport
 
     def _is_used(self, peer: str, number: int) -> bool:
@@ -207,6 +251,7 @@ class Streams:
     def _offer(self, node_id: str, lane: Lane) -> None:
         link = self._direct(node_id)
         if link is not None:
+            lane.goes_by(link)
             link.conversation.carry(lane)
 
     def _answer(self, link: Link, message: Message, why: Refused) -> None:
@@ -220,11 +265,13 @@ class _Opening:
     def __init__(
         self,
         reactor: Any,
+        lane: Lane,
         factory: Any,
         opened: Callable[[Link], RelayTransport],
         cancelled: Callable[[], None],
     ) -> None:
         self.done: Deferred[Protocol] = Deferred(lambda _: self.fail(error.UserError()))
+        self.lane = lane  # that it was asked for in
         self._factory = factory
         self._opened = opened
         self._cancelled = cancelled
@@ -232,7 +279,7 @@ class _Opening:
         self._timer.start(OPEN_TIMEOUT, lambda: self.fail(NotRelayed(Refused.NO_ANSWER)))
 
     def answered(self, link: Link, message: Message) -> None:
-        """The carrier, or the other end, has answered."""
+        """The carrier, or the other end, has answered, or has broken the stream."""
         self._timer.stop()
         if message.kind != OPENED:
             reason = Refused(message.value) if message.kind == REFUSED else Refused.NO_ANSWER

@@ -10,10 +10,10 @@ byte of a stream ever goes into another stream, so there are no loops and no cha
 
 **Bounds.** An end may send WINDOW bytes beyond what the other end has consumed, so that is what
 waits here at most in each direction; who sends more, or grants more, has the stream broken. What
-waits counts against the memory budget of the opener's source (link.memory_budget): if that is used
-up, the stream is broken, and no link. So many streams for one peer, for one source and in all, and
-so many openings a second for one peer; who wants more is told that this node is busy. A stream that
-the target does not answer, or on which nothing moves, ends.
+waits counts for the opener's source in the memory budget (link.memory_budget), small pieces with
+what they take: if that is used up, the stream is broken, and no link. So many streams for one peer,
+for one source and in all, and so many openings a second for one peer; who wants more is told that
+this node is busy. A stream that the target does not answer, or on which nothing moves, ends.
 
 **Fairness** is the links': a link takes from its lanes in turn, and no more than half of what it
 sends while packets of this node wait (link.sender).
@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.memory_budget import Account, MemoryBudget
 from tunmesh.rate_limit import TokenBucket
-from tunmesh.relay.flow import MIN_GRANT
+from tunmesh.relay.flow import MIN_GRANT, SMALL_PIECE
 from tunmesh.relay.lane import Lane, Numbers
 from tunmesh.status.traffic import CarriedStreams
 from tunmesh.wire.streams import (
@@ -80,7 +80,7 @@ class Carried:
 
     def note_held(self) -> bool:
         """Count what waits. Returns whether its source has too much waiting."""
-        held = self.opener.lane.held + self.target.lane.held
+        held = self.opener.lane.cost + self.target.lane.cost
         self._account.hold(held, held)
         return self._account.is_exceeded
 
@@ -179,15 +179,19 @@ class Switchboard:
         self._break(stream)
         return True
 
-    def lost(self, node_id: str) -> None:
-        """The direct link with this node is gone, with all that was under way on it."""
+    def link_lost(self, node_id: str, link: object, is_replaced: bool) -> None:
+        """A direct link with this node has ended. If it was not replaced, what was under way on it
+        is lost, and with it the streams that went by it."""
+        for stream in list(self._carried):
+            for side in (stream.opener, stream.target):
+                if side.node_id == node_id and side.lane.leaves(link) and not is_replaced:
+                    self._break(stream)
+
+    def parted(self, node_id: str) -> None:
+        """This node has no direct link any more."""
         for stream in list(self._carried):
             if node_id in (stream.opener.node_id, stream.target.node_id):
                 self._break(stream)
-
-    def parted(self, node_id: str) -> None:
-        """This node is no longer linked."""
-        self.lost(node_id)
         self._openings.pop(node_id, None)
 
     def carry(self, carries: bool) -> None:
@@ -265,7 +269,7 @@ class Switchboard:
             self._break(stream)
             return True
         if other.end is not None:
-            return True  # nobody reads it any more
+            return size >= SMALL_PIECE  # nobody reads it any more
         self._bytes += size
         other.lane.push(message.value, message.body)
         if stream.note_held():
@@ -273,7 +277,7 @@ class Switchboard:
             return True
         self._end_if_whole(side, other)
         self._offer(other.node_id, other.lane)
-        return True
+        return size >= SMALL_PIECE
 
     def _credit(self, stream: Carried, other: _Side, offset: int) -> bool:
         """One end lets the other one send so far."""

@@ -22,10 +22,10 @@ from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.interfaces import RelayedAddress
 from tunmesh.link.memory_budget import Account
 from tunmesh.logs import bugs
-from tunmesh.relay.flow import BrokenStreamError, Incoming, Outgoing
+from tunmesh.relay.flow import SMALL_PIECE, BrokenStreamError, Incoming, Outgoing
 from tunmesh.relay.lane import Lane
 from tunmesh.timers import Timer
-from tunmesh.wire.streams import CREDIT, END, PIECE, Message
+from tunmesh.wire.streams import BROKEN, CREDIT, END, PIECE, Message
 
 HIGH_WATER, LOW_WATER = 1 << 16, 1 << 14  # bytes that wait when the writer pauses, and resumes
 MAX_WAITING = 2 << 20  # bytes: TLS answers some of what arrives, whether or not it is read
@@ -74,25 +74,30 @@ class RelayTransport:
         self.connected = True
         protocol.makeConnection(self)
 
-    def received(self, message: Message) -> None:
-        """The carrier passes this on from the other end."""
+    def received(self, message: Message) -> bool:
+        """The carrier passes this on from the other end. Whether it was of use."""
+        is_useful = True
         try:
             match message.kind:
                 case kind if kind == PIECE:
+                    is_useful = len(message.body) >= SMALL_PIECE
                     self._deliver(self._incoming.receive(message.value, message.body))
                 case kind if kind == CREDIT:
-                    self._outgoing.grant(message.value)
+                    is_useful = self._outgoing.grant(message.value)
                     self._fill()
                 case kind if kind == END:
                     self._incoming.ends(message.value)
                     self._deliver(b"")
-                case _:
+                case kind if kind == BROKEN:
                     self.lose(error.ConnectionLost())
+                case _:
+                    raise BrokenStreamError("an answer to what was answered")
         except BrokenStreamError as why:
-            self._break(PeerError(FailureReason.UNEXPECTED, f"the relayed stream has {why}"))
+            self.break_off(PeerError(FailureReason.UNEXPECTED, f"the relayed stream has {why}"))
+        return is_useful
 
     def lose(self, why: Exception) -> None:
-        """It is over, and the carrier knows."""
+        """It is over, and the carrier knows, or is gone."""
         if not self.connected:
             return
         self.connected = False
@@ -104,7 +109,7 @@ class RelayTransport:
         self._ended()
         self._reactor.callLater(0, self._lost, Failure(why))
 
-    def _break(self, why: Exception) -> None:
+    def break_off(self, why: Exception) -> None:
         """End it, and tell the carrier."""
         self.lose(why)
         self.lane.break_off()
@@ -142,7 +147,7 @@ class RelayTransport:
 
     def abortConnection(self) -> None:
         if self.connected:
-            self._break(error.ConnectionAborted())
+            self.break_off(error.ConnectionAborted())
 
     def getPeer(self) -> RelayedAddress:
         return self._there
@@ -217,7 +222,7 @@ class RelayTransport:
             if grant is not None and self.connected:
                 self.lane.grant(grant)
                 self._offer(self.lane)
-        held = len(self._unread) + self._incoming.held
+        held = len(self._unread) + self._incoming.cost
         if self.connected and (held or self._account.held):
             self._account.hold(held, held)
             if self._account.is_exceeded:
