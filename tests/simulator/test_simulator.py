@@ -13,10 +13,12 @@ from click.testing import CliRunner
 from twisted.trial import unittest
 
 from tunmesh.cli.main import main
+from tunmesh.simulator.carrying import Carrying
 from tunmesh.simulator.run import simulate
 from tunmesh.simulator.scenario import Limits, Scenario
 from tunmesh.simulator.scenarios import SCENARIOS
-from tunmesh.simulator.steps import Start, Stop, Whole
+from tunmesh.simulator.steps import Block, Start, Stop, Whole
+from tunmesh.simulator.story import Story
 from tunmesh.simulator.world import World
 from tunmesh.testing.tun import frame
 
@@ -107,6 +109,25 @@ class VerdictTests(unittest.SynchronousTestCase):
         self.assertTrue(world.post.waits(number))
         c.tun.write([frame(a.address, b.address, number.to_bytes(8, "big"))])
         self.assertEqual(world.post.strays, ["c got a packet that was for b"])
+
+    def test_blocked(self) -> None:
+        """However many pairs are blocked, each node can be left a way to another one that nodes
+        bootstrap from, without which nobody could know of it."""
+        world = World(seed=1, relay=True)
+        told: list[str] = []
+        carrying = Carrying(
+            world, Story(told.append, world.clock.seconds), lambda held, text: None, lambda _: []
+        )
+        for number in range(1, 9):
+            world.add(f"node{number}", start=False)
+        carrying.do(Block(5.0, leaves_seeds=True))
+        hosts, seeds = [each.host for each in world.members], [each.host for each in world.seeds()]
+        left = [
+            sum(not world.network.is_cut(host, seed) for seed in seeds if seed != host)
+            for host in hosts
+        ]
+        self.assertEqual(set(left[3:]), {1})
+        self.assertTrue(all(left[:3]), left)
 
     def test_equal_seeds(self) -> None:
         """Equal seeds give identical output, even in processes with different hash seeds; different

@@ -38,8 +38,8 @@ class Carrying(Part):
                 self.story.tell(f"these get other UDP ports from their NATs: {names}")
                 for member in members:
                     self.world.datagrams.rebind(member.host)
-            case Block(share):
-                self._block_pairs(share)
+            case Block(share, leaves_seeds):
+                self._block_pairs(share, leaves_seeds)
             case Direct(within, relayed):
                 self._direct(within, relayed)
             case Carried(by, within):
@@ -82,14 +82,28 @@ class Carrying(Part):
         else:
             self.story.tell("all datagrams get through")
 
-    def _block_pairs(self, share: float) -> None:
+    def _block_pairs(self, share: float, leaves_seeds: bool) -> None:
         hosts = [member.host for member in self.world.members]
         pairs = [
             self.world.random.sample(hosts, 2) for _ in range(round(share * len(hosts) ** 2 / 2))
         ]
-        self.story.tell(f"between {len(pairs)} pairs nothing gets through")
+        blocked = 0
         for one, other in pairs:
+            if leaves_seeds and not (self._finds(one, other) and self._finds(other, one)):
+                continue
             self.world.network.cut(one, other)
+            blocked += 1
+        self.story.tell(f"between {blocked} pairs nothing gets through")
+
+    def _finds(self, host: str, but: str) -> bool:
+        """Whether a node at this host can bootstrap from another host than that one."""
+        is_cut = self.world.network.is_cut
+        seeds = [member.host for member in self.world.seeds()]
+        return any(
+            not (is_cut(host, seed) or is_cut(seed, host))
+            for seed in seeds
+            if seed not in (host, but)
+        )
 
     # --- what has to hold ---
 

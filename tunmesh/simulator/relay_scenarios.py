@@ -23,8 +23,8 @@ RELAY = (
         "relay-pairs",
         "a fifth of all pairs is blocked before the start, then another fifth, then none",
         (
-            *(Block(0.2), Start(), Whole(300), Exchange(3), Block(0.2), Direct(30), Whole(30)),
-            *(Exchange(3), Heal(), Whole(60), Direct(180), Exchange(3)),
+            *(Block(0.2, True), Start(), Whole(300), Exchange(3), Block(0.2), Direct(30)),
+            *(Whole(30), Exchange(3), Heal(), Whole(60), Direct(180), Exchange(3)),
         ),
         Limits(60, 400, 2500),
         relay=True,
@@ -56,10 +56,10 @@ RELAY = (
         "a quarter of the pairs is blocked, others are blocked and healed, and two halves part and "
         "meet, while nodes come and go",
         (
-            *(Block(0.25), Start(), Whole(300), Restart(0.3, moved=True), Whole(40), Block(0.2)),
-            *(Direct(40), Whole(40), Add(0.3), Whole(30), Divide(), Whole(60), Wait(20), Heal()),
-            *(Block(0.3), Direct(180), Whole(60), Restart(0.3, "leave"), Whole(40), Direct(180)),
-            Exchange(3),
+            *(Block(0.25, True), Start(), Whole(300), Restart(0.3, moved=True), Whole(40)),
+            *(Block(0.2, True), Direct(40), Whole(40), Add(0.3), Whole(30), Divide(), Whole(60)),
+            *(Wait(20), Heal(), Block(0.3, True), Direct(180), Whole(60), Restart(0.3, "leave")),
+            *(Whole(40), Direct(180), Exchange(3)),
         ),
         Limits(120, 900, 2500),
         relay=True,

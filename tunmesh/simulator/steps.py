@@ -97,9 +97,12 @@ class CutOneWay:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Of this share of all pairs of hosts, nothing gets from the one to the other, or back."""
+    """Of this share of all pairs of hosts, nothing gets from the one to the other, or back.
+    `leaves_seeds`: but for pairs whose way is the last one of an end to a host that nodes bootstrap
+    from. A node that has none, and has not been linked yet, is known to nobody."""
 
     share: float
+    leaves_seeds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
