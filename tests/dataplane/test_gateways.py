@@ -471,6 +471,9 @@ class GatewayMachine(RuleBasedStateMachine):
     def agree(self) -> None:
         if not hasattr(self, "table"):
             return
+        used = self.table.gateways.used
+        for each in self.table.gateways.accepted:
+            assert self.table.gateways.is_reached(each.network) == bool(used.get(each.network))
         for text in (*ADDRESSES4, *ADDRESSES6):
             own = str(OWN[0].ip if "." in text else OWN[1].ip)
             expected = self.expected(text)

@@ -44,6 +44,19 @@ class MemoryBudgetTests(unittest.SynchronousTestCase):
         self.assertEqual((self.budget.held, self.budget.held_by("a")), (0, 0))
         self.assertEqual(account.room, LIMIT // 2)
 
+    def test_moved(self) -> None:
+        """A peer comes from elsewhere: all that it makes this node hold counts there, then and
+        later."""
+        one = self.budget.account("a")
+        other, stranger = one.another(), self.budget.account("a")
+        for account in (one, other, stranger):
+            account.hold(100, pinned=10)
+        other.move("b")
+        one.hold(50)
+        self.assertEqual([self.budget.held_by(each) for each in "ab"], [100, 150])
+        self.assertEqual([self.budget.pinned_by(each) for each in "ab"], [10, 10])
+        self.assertEqual(self.budget.held, 250)
+
     def test_exceeded(self) -> None:
         """A source that has more pinned than is left exceeds its share with each of its links;
         other sources do not."""

@@ -8,6 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.addresses import link_local
 from tunmesh.multicast.own import INTERVAL, MOST, ROBUSTNESS
+from tunmesh.observe import status_json
+from tunmesh.observe.samples import History
 from tunmesh.packets.group_records import Kind
 from tunmesh.testing.group_reports import igmp, igmp3, mld, mld2, record
 from tunmesh.testing.mesh import Member, Mesh
@@ -158,6 +160,11 @@ class LinkLocal(MulticastCase):
     def test_unicast(self) -> None:
         """They lead to the node that has the address that they are derived from, and come from it
         only."""
+        [peer] = [
+            p for p in status_json.report(self.a.status, History(), 0)["peers"] if p["name"] == "b"
+        ]
+        shown = sorted(self.b.addresses), [local_of(self.b)]
+        self.assertEqual((sorted(peer["routed"]), peer["link_local"]), shown)
         packet = frame(local_of(self.a), local_of(self.b), b"hello")
         self.a.tun.inject(packet)
         self.mesh.advance(0.1)

@@ -97,6 +97,7 @@ class RelayTests(RelayCase):
         peers = b.node._parts.peers
         source, other = (addresses.source_of(each.host) for each in (a, c))
         self.assertEqual((peers.count_from(source), peers.count_from(other)), (2, 0))
+        peers.linked(c.node.record.id).account.another().hold(7)
         mesh.network.heal()
 
         def is_direct() -> bool:
@@ -109,6 +110,11 @@ class RelayTests(RelayCase):
         self.assertEqual((carried(a), len(b.logged("unlinked"))), (0, 0))
         # It has a vote of its own, and takes no room among those that come from where its relay is.
         self.assertEqual((peers.count_from(source), peers.count_from(other)), (1, 1))
+        memory = b.node._parts.memory
+        self.assertEqual((memory.held_by(source), memory.held_by(other)), (0, 7))
+        lost = b.node._links.dials._redialer._nodes._linked[c.node.record.id]
+        tried = b.node._links.dials.checker._checks._linked[c.node.record.id]
+        self.assertEqual((lost.source, tried.source), (other, other))
 
     def test_direct_link_lost(self) -> None:
         """A direct link that breaks is replaced by a relayed one within a second."""

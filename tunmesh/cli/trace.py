@@ -81,10 +81,11 @@ def _find(node: Client, target: str) -> tuple[Json, Address]:
     refuse_ambiguous(target, tree)
     peers = tree["peers"]
     for peer in peers:
-        if target in peer["routed"] or target in (peer["name"], peer["id"]):
-            if not peer["routed"]:
+        routed = [*peer["routed"], *peer["link_local"]]
+        if target in routed or target in (peer["name"], peer["id"]):
+            if not routed:
                 raise OperatorError(f"{target}: this node routes none of its addresses to it")
-            chosen = target if target in peer["routed"] else peer["routed"][0]
+            chosen = target if target in routed else routed[0]
             return peer, ip_address(chosen)
     for each in _resolve(node, target)["found"]:
         peer = next((peer for peer in peers if each["address"] in peer["routed"]), None)

@@ -30,6 +30,7 @@ The mesh's networks are in no accepted one: the config is refused otherwise.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -101,6 +102,8 @@ class Gateways(Generic[P]):
         self._offers: dict[P, tuple[Network, ...]] = {}
         self._seeds: dict[P, int] = {}
         self._ways: Prefixes[Ways[P]] = Prefixes()
+        # How many networks that are used are in each accepted one.
+        self._used_in: Counter[Network] = Counter()
         self._found: dict[bytes, Ways[P] | None] = {}  # what `ways` has found
         self._flows: dict[bytes, P] = {}
         self.own: tuple[Network, ...] = ()
@@ -153,15 +156,22 @@ class Gateways(Generic[P]):
             if ways is None:
                 ways = Ways(network)
                 self._ways.put(network, ways)
+                self._used_in[self._around(network)] += 1
             if leads:
                 ways.remove(peer)
             else:
                 ways.add(peer)
             if not ways.peers:
                 self._ways.remove(network)
+                self._used_in[self._around(network)] -= 1
         if is_changed:
             self._found.clear()
         return is_changed
+
+    def _around(self, network: Network) -> Network:
+        """The longest accepted network that has all of this one, which is used, in it."""
+        found = self._accepted.around(network)
+        return network if found is None else found[0]
 
     def _is_accepted_of(self, peer: P, network: Network) -> bool:
         around = self._accepted.around(network)
@@ -247,14 +257,17 @@ class Gateways(Generic[P]):
     # --- questions ---
 
     @property
-    def used(self) -> Mapping[Network, tuple[P, ...]]:
-        """The advertised networks that packets are sent to, and the gateways to each."""
-        return {network: ways.peers for network, ways in self._ways}
+    def used(self) -> Mapping[Network, Sequence[tuple[Network, tuple[P, ...]]]]:
+        """The advertised networks that packets are sent to, and the gateways to each, by the
+        longest accepted network that has all of it in it."""
+        found: dict[Network, list[tuple[Network, tuple[P, ...]]]] = {}
+        for network, ways in self._ways:
+            found.setdefault(self._around(network), []).append((network, ways.peers))
+        return found
 
-    def accepted_around(self, network: Network) -> Network | None:
-        """The longest accepted network that has all of this one in it."""
-        found = self._accepted.around(network)
-        return None if found is None else found[0]
+    def is_reached(self, accepted: Network) -> bool:
+        """Whether any gateway leads to this accepted network, or to a part of it."""
+        return self._used_in[accepted] > 0
 
     def network_of(self, address: bytes) -> Network | None:
         """The accepted network that an address is in; None: it is in none."""

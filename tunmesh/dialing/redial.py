@@ -44,9 +44,9 @@ class Redialer:
         self._nodes.linked(record, self._reactor.seconds(), source, is_reached)
         self._drop_dialers()
 
-    def revised(self, record: NodeRecord) -> None:
-        """A linked node has another record."""
-        self._nodes.revised(record)
+    def revised(self, record: NodeRecord, source: str) -> None:
+        """A linked node has another record, or another link from this source."""
+        self._nodes.revised(record, source)
 
     def parted(self, node_id: str, reason: str) -> None:
         """A node is no longer linked."""

@@ -68,10 +68,13 @@ class UrlChecks:
         self._trying: str | None = None
 
     def linked(self, node_id: str, url: str, source: str, now: float) -> None:
-        """This node is linked, and advertises this URL; also when that has changed."""
+        """This node is linked, from this source, and advertises this URL; also when one of both
+        has changed."""
         known = self._linked.get(node_id)
         if known is None or known.url != url:
             self._linked[node_id] = _Linked(url, source, now + self._vary(FIRST))
+        else:
+            known.source = source
 
     def parted(self, node_id: str) -> None:
         """It is not linked any more."""

@@ -35,7 +35,7 @@ class MemoryBudget:
 
     def account(self, source: str) -> Account:
         """What one link from this source holds. Call `hold(0)` when the link is gone."""
-        return Account(self, source)
+        return Account(self, _Holder(source))
 
     def held_by(self, source: str) -> int:
         """Bytes that the links of one source hold."""
@@ -61,35 +61,60 @@ class MemoryBudget:
                 del counts[source]
 
 
+class _Holder:
+    """Whoever makes this node hold something: all that is in its accounts, and where it comes from
+    now."""
+
+    __slots__ = ("held", "pinned", "source")
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.held = self.pinned = 0
+
+    def change(self, size: int, pinned: int) -> None:
+        self.held += size
+        self.pinned += pinned
+
+
 class Account:
-    """What one link holds, or one direction of it."""
+    """What one link holds, or one direction of it, or what a peer makes this node hold."""
 
-    __slots__ = ("_budget", "_pinned", "_source", "held")
+    __slots__ = ("_budget", "_holder", "_pinned", "held")
 
-    def __init__(self, budget: MemoryBudget, source: str) -> None:
+    def __init__(self, budget: MemoryBudget, holder: _Holder) -> None:
         self._budget = budget
-        self._source = source
+        self._holder = holder
         self._pinned = 0
         self.held = 0
 
     def another(self) -> Account:
-        """For something else that the same source makes this node hold."""
-        return Account(self._budget, self._source)
+        """For something else that the same peer makes this node hold. It moves with this one."""
+        return Account(self._budget, self._holder)
+
+    def move(self, source: str) -> None:
+        """What is in this account, and in all others of the same peer, counts for this source from
+        now on."""
+        holder, budget = self._holder, self._budget
+        budget.change(holder.source, -holder.held, -holder.pinned)
+        holder.source = source
+        budget.change(source, holder.held, holder.pinned)
 
     @property
     def room(self) -> int:
         """How many bytes more it may hold."""
         budget = self._budget
-        return max(0, (budget.limit - budget.held - budget.held_by(self._source)) // 2)
+        return max(0, (budget.limit - budget.held - budget.held_by(self._holder.source)) // 2)
 
     @property
     def is_exceeded(self) -> bool:
         """Whether its source has more pinned than is left for everybody."""
         budget = self._budget
-        return budget.pinned_by(self._source) > budget.limit - budget.held
+        return budget.pinned_by(self._holder.source) > budget.limit - budget.held
 
     def hold(self, size: int, pinned: int = 0) -> None:
         """It holds this many bytes now, and has this many of them pinned."""
         if (size, pinned) != (self.held, self._pinned):
-            self._budget.change(self._source, size - self.held, pinned - self._pinned)
+            more, more_pinned = size - self.held, pinned - self._pinned
+            self._holder.change(more, more_pinned)
+            self._budget.change(self._holder.source, more, more_pinned)
             self.held, self._pinned = size, pinned

@@ -115,9 +115,10 @@ class LostNodes:
             linked.tries = self._lost.pop(target).tries
         self._linked[record.id] = linked
 
-    def revised(self, record: NodeRecord) -> None:
-        """A linked node has another record."""
+    def revised(self, record: NodeRecord, source: str = "") -> None:
+        """A linked node has another record, or another link from this source."""
         linked = self._linked[record.id]
+        linked.source = source
         linked.is_reached = linked.is_reached and record.url == linked.record.url
         linked.record = record
 

@@ -100,6 +100,12 @@ class Audience(Generic[P]):
             self._clear(peer, heard)
         return sum(not self._enter(peer, heard, interest) for interest in said.groups)
 
+    def comes_from(self, peer: P, source: str) -> None:
+        """What is kept of this peer counts for this source from now on."""
+        heard = self._heard.get(peer)
+        if heard is not None:
+            heard.account.move(source)
+
     def part(self, peer: P) -> None:
         """A peer is no longer linked."""
         heard = self._heard.pop(peer, None)

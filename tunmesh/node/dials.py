@@ -29,6 +29,7 @@ from tunmesh.membership.lost_nodes import LostNodes
 from tunmesh.membership.precedence import are_incarnations
 from tunmesh.node.own.url_checker import UrlChecker
 from tunmesh.node.parts import Parts
+from tunmesh.node.peers import LinkedNode
 from tunmesh.node.stories.dials import DialStory
 from tunmesh.status.peers import LEADS_BACK, DialStatus, LostNode
 from tunmesh.wire import messages
@@ -172,12 +173,12 @@ class Dials:
     def linked(self, link: Link) -> None:
         """A node is linked, by its first link."""
         self._redialer.linked(link.node, link.source, self.is_reached(link))
-        self.checker.linked(link)
+        self.checker.linked(link.node, link.source)
 
-    def revised(self, link: Link) -> None:
-        """A linked node has another record."""
-        self._redialer.revised(link.node)
-        self.checker.linked(link)
+    def revised(self, peer: LinkedNode) -> None:
+        """A linked node has another record, or another link, which may come from elsewhere."""
+        self._redialer.revised(peer.record, peer.link.source)
+        self.checker.linked(peer.record, peer.link.source)
 
     def parted(self, link: Link, reason: str) -> None:
         """A node is no longer linked."""

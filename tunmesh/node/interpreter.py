@@ -85,7 +85,6 @@ class Interpreter:
                 link.conversation.present(self._shown())
             case commands.Switch(link):
                 self._switch(link)
-                self._parts.multicast.link_used(link)
             case commands.Route(address, link):
                 self._peers.route(address, link)
             case commands.Unroute(address):
@@ -134,6 +133,8 @@ class Interpreter:
             self._dials.seek_direct(link.node)
         if link.via != before.via:
             self._story.way_changed(link, self._relay_of(link))
+        self._parts.multicast.link_used(self._peers.of(link), link)
+        self._dials.revised(self._peers.of(link))
 
     def _relay_of(self, link: Link) -> str:
         """The name of the node that carries this link; empty if it is direct."""
@@ -145,8 +146,8 @@ class Interpreter:
 
     def _revise(self, link: Link) -> None:
         record = link.node
-        self._dials.revised(link)
         self._peers.revise(link, self._roster.claims.was_first(record.id))
+        self._dials.revised(self._peers.of(link))
         self._story.revised(link, self._conflicts_of(record))
         self._changed()
 

@@ -140,11 +140,12 @@ class Multicast:
         if self.versions:
             self._linked[peer] = None
             link.conversation.when_interested(partial(self._heard, peer, link.source))
-            self.link_used(link)
+            self.link_used(peer, link)
 
-    def link_used(self, link: Link) -> None:
-        """A link is used from now on: what was told by another one may be lost."""
+    def link_used(self, peer: LinkedNode, link: Link) -> None:
+        """This link of a peer is used from now on: what was told by another one may be lost."""
         if self.versions:
+            self.audience.comes_from(peer, peer.source)
             for message in self._messages(self._own, is_full=True):
                 link.conversation.tell(message)
 

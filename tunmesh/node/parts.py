@@ -55,9 +55,10 @@ class Parts:
             multicast.audience,
         )
         table.gateways.advertise(record.routes)
-        peers = Peers(me, table, settings.metric_ttl, seconds, settings.max_nodes_per_source)
-        forwarder = Forwarder(host.tun, table, seconds)
         memory = MemoryBudget(settings.memory_budget)
+        most = settings.max_nodes_per_source
+        peers = Peers(me, table, settings.metric_ttl, seconds, memory, most)
+        forwarder = Forwarder(host.tun, table, seconds)
         own: OwnUrl | None = None
         if settings.auto_port is not None:
             own = OwnUrl(settings.auto_port, record.host_port[0])
@@ -70,7 +71,7 @@ class Parts:
             table,
             forwarder,
             peers,
-            Transports(settings, host, journal, me, forwarder, memory),
+            Transports(settings, host, journal, me, forwarder),
             multicast,
             memory,
             Contexts(settings.reloadable.credentials),

@@ -16,6 +16,7 @@ from tunmesh.dataplane.carrier import Carrier
 from tunmesh.dataplane.peer import Limits, Peer
 from tunmesh.dataplane.table import Table
 from tunmesh.link.link import Link
+from tunmesh.link.memory_budget import Account, MemoryBudget
 from tunmesh.link.suspicion import Suspicion
 from tunmesh.membership.agreement import Agreement, View, judge
 from tunmesh.membership.hearsay import MAX_NODES
@@ -32,6 +33,7 @@ class LinkedNode(Peer):
     or another one beside it."""
 
     __slots__ = (
+        "account",
         "holder",
         "is_early",
         "link",
@@ -47,13 +49,20 @@ class LinkedNode(Peer):
     )
 
     def __init__(
-        self, link: Link, view: View, was_first: bool, is_early: bool, since: float
+        self,
+        link: Link,
+        view: View,
+        was_first: bool,
+        is_early: bool,
+        since: float,
+        account: Account,
     ) -> None:
         super().__init__(link.node, link)
         self.link = link
         self.signed = link.signed  # its record, as others may be told
         self.since = since  # when it joined
         self.source = link.source  # where its link comes from, as far as that has room (Peers)
+        self.account = account  # of what it makes this node hold beside its links
         self.view = view
         self.was_first = was_first  # it was in the mesh before this node
         self.is_early = is_early  # it was linked while this node was on probation
@@ -77,6 +86,7 @@ class LinkedNode(Peer):
     def comes_from(self, source: str) -> None:
         """It counts for this source from now on."""
         self.source = source
+        self.account.move(source)
 
     def carry_by(self, carrier: Carrier) -> None:
         """Packets to this node go by this carrier from now on, whatever its link."""
@@ -109,7 +119,8 @@ class LinkedNode(Peer):
 
 class Peers:
     """Every node that is linked with this one, by its id. At most `max_per_source` of them come
-    from one source (tls.admission); totals of nodes that are gone are kept for `ttl` seconds."""
+    from one source (tls.admission); totals of nodes that are gone are kept for `ttl` seconds;
+    `memory` bounds what peers make this node hold."""
 
     def __init__(
         self,
@@ -117,11 +128,13 @@ class Peers:
         table: Table[LinkedNode],
         ttl: float,
         seconds: Callable[[], float],
+        memory: MemoryBudget,
         max_per_source: int = MAX_NODES,
     ) -> None:
         self._me = me
         self._table = table
         self._seconds = seconds
+        self._memory = memory
         self._by_id: dict[str, LinkedNode] = {}
         self._per_source: Counter[str] = Counter()
         self.max_per_source = max_per_source
@@ -176,7 +189,8 @@ class Peers:
     def join(self, link: Link, was_first: bool) -> None:
         """A node is linked by this link. `was_first`: it was in the mesh before this node."""
         view = View.of(self._me.record, link.node)
-        peer = LinkedNode(link, view, was_first, self._me.is_new, self._seconds())
+        account = self._memory.account(link.source)
+        peer = LinkedNode(link, view, was_first, self._me.is_new, self._seconds(), account)
         peer.limit(self._me.record)
         self._by_id[link.node.id] = peer
         self._per_source[peer.source] += 1

@@ -25,7 +25,6 @@ from tunmesh.dataplane.forwarder import Forwarder
 from tunmesh.dialing.dialable import Dialable
 from tunmesh.link.interfaces import State
 from tunmesh.link.link import Link
-from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.logs import bugs
 from tunmesh.logs.journal import Journal
 from tunmesh.membership.me import Me
@@ -127,7 +126,6 @@ class Transports:
         journal: Journal,
         me: Me,
         forwarder: Forwarder[LinkedNode],
-        memory: MemoryBudget,
     ) -> None:
         self.transport = settings.transport
         self.forwarder = forwarder
@@ -135,7 +133,6 @@ class Transports:
         self._host = host
         self._journal = journal
         self._story = LinkStory(journal, me)
-        self._memory = memory
         self._outside = settings.outside
         self._rule = Dialable(self._outside, settings.dial_allow, lambda: me.record.host_port[0])
         self._scratch = Scratch()
@@ -201,7 +198,7 @@ class Transports:
         """What carries the packets of this peer over UDP."""
         host = self._host
         path = Path(host.random_bytes(_KEY), self._outside, port.largest, self.now)
-        account = self._memory.account(transport.peer.source)
+        account = transport.peer.account.another()
         return UdpCarrier(transport, port, path, host.reactor, account, self._scratch, self._places)
 
     def chosen(self, transport: _PeerTransport) -> None:

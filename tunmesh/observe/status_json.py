@@ -180,6 +180,9 @@ def _floating(own: FloatingAddress, status: Status) -> Json:
     }
 
 
+_DERIVED = "fe80:"  # begins an address that follows from another one (addresses.link_local)
+
+
 def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
     series = history.of(peer.record.id)
     return {
@@ -193,7 +196,8 @@ def _peer(peer: PeerStatus, status: Status, history: History) -> Json:
         "networks": [str(network) for network in peer.record.networks],
         "groups": list(peer.record.groups),
         "mtu": peer.record.mtu,
-        "routed": list(peer.routed),
+        "routed": [each for each in peer.routed if not each.startswith(_DERIVED)],
+        "link_local": [each for each in peer.routed if each.startswith(_DERIVED)],
         "refuses": list(peer.refuses),
         "direction": "dialed" if peer.dialed else "accepted",
         "linked_for": round(status.now - peer.since, 3),

@@ -7,6 +7,7 @@ the status.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_network
 from itertools import islice
 
 from tunmesh.addresses import Network, overlap
@@ -61,7 +62,7 @@ class OwnRoutes:
         self._parts = parts
         self._gateways = parts.table.gateways
         self._story = RouteStory(parts.journal)
-        self._reached: frozenset[str] = frozenset()
+        self._reached: frozenset[Network] = frozenset()
         # What was said of each peer's networks that are not used, and the record that has them.
         # This is called whenever any node changes, and members may advertise many networks.
         self._told: dict[str, tuple[NodeRecord, tuple[tuple[Network, str], ...]]] = {}
@@ -76,13 +77,7 @@ class OwnRoutes:
         """Tell what has changed. To be called whenever a node came, went or said something new."""
         if not self._gateways.accepted:
             return
-        before, accepted = self._reached, self._accepted()
-        self._reached = frozenset(each.network for each in accepted if each.reached)
-        for each in accepted:
-            if each.reached and each.network not in before:
-                self._story.reached(each.network, each.nodes)
-            elif not each.reached and each.network in before:
-                self._story.lost(each.network)
+        self._tell_reached()
         leaders, told = self._gateways.leaders(), self._told
         are_same, self._leaders, self._told = leaders == self._leaders, leaders, {}
         for peer in self._parts.peers:
@@ -93,16 +88,32 @@ class OwnRoutes:
                     self._story.not_used(peer, unused)
             self._told[peer.record.id] = peer.record, unused
 
+    def _tell_reached(self) -> None:
+        """Which accepted networks nodes lead to is counted: who leads to each, of perhaps thousands
+        of parts, is looked up when there is something to tell."""
+        gateways, before = self._gateways, self._reached
+        networks = [each.network for each in gateways.accepted]
+        self._reached = frozenset(each for each in networks if gateways.is_reached(each))
+        if self._reached == before:
+            return
+        for each in self._accepted():
+            network = ip_network(each.network)
+            if network in self._reached - before:
+                self._story.reached(each.network, each.nodes)
+            elif network in before - self._reached:
+                self._story.lost(each.network)
+
     def _accepted(self) -> tuple[AcceptedNetwork, ...]:
-        reached: dict[Network, list[ReachedNetwork]] = {}
-        for network, peers in self._gateways.used.items():
-            around = self._gateways.accepted_around(network)
-            if around is not None:
+        used = self._gateways.used
+
+        def reached(accepted: Network) -> Iterator[ReachedNetwork]:
+            for network, peers in used.get(accepted, ()):
                 names = tuple(sorted(peer.record.name for peer in peers))
-                reached.setdefault(around, []).append(ReachedNetwork(str(network), names))
+                yield ReachedNetwork(str(network), names)
+
         return tuple(
             AcceptedNetwork(
-                str(each.network), tuple(map(str, each.via)), tuple(reached.get(each.network, ()))
+                str(each.network), tuple(map(str, each.via)), tuple(reached(each.network))
             )
             for each in self._gateways.accepted
         )

@@ -37,10 +37,9 @@ class UrlChecker:
 
     # --- facts ---
 
-    def linked(self, link: Link) -> None:
-        """The node at the other end is linked, or has another record."""
-        record, now = link.node, self._parts.now
-        self._checks.linked(record.id, record.url, link.source, now)
+    def linked(self, record: NodeRecord, source: str) -> None:
+        """This node is linked, from this source, or has another record or another source."""
+        self._checks.linked(record.id, record.url, source, self._parts.now)
 
     def parted(self, node_id: str) -> None:
         self._checks.parted(node_id)
