@@ -122,6 +122,28 @@ class NeedsTests(SynchronousTestCase):
                 self.needs.tried("b", now)
         self.assertEqual(attempts, MAX_HEEDED)
 
+    def test_thousands(self) -> None:
+        """Of thousands that are wanted and whose dials fail again and again, nothing but what is
+        due is looked at, and nothing piles up."""
+        for number in range(4096):
+            self.needs.wanted(f"{number:04}", True, 0.0)
+            self.needs.trying(f"{number:04}", 0.0)
+        compared: list[str] = []
+
+        class Id(str):
+            def __lt__(self, other: object) -> bool:
+                compared.append(self)
+                return str.__lt__(self, str(other))
+
+        self.needs.wanted(Id("x"), True, 1.0)
+        self.needs.failed(Id("x"), 1.0)
+        self.assertEqual(len(self.needs.due(1.0)), MAX_UNDER_WAY)
+        self.assertEqual(compared, [])
+        for now in range(1000):
+            self.needs.answered("b", float(now))
+            self.needs.failed("b", float(now))
+        self.assertLess(len(self.needs._turns), 3 * len(self.needs))
+
     def pause_is(self, pause: float, now: float) -> None:
         """Attempts are in vain until there is such a pause, which begins then."""
         self.needs.satisfied("b")

@@ -15,6 +15,7 @@ The machine does no I/O and reads no clock: `now` is in seconds.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ LOST = 0.2  # seconds after a lost link: news that the node itself is gone may c
 HEAD_START = 1.0  # seconds
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts
 MAX_UNDER_WAY = 16  # nodes at a time
+FEW = 64  # turns that are over, which may be left behind whatever
 # Neighbours that can end the pause before the next attempt to dial one node, each of them once in
 # LONGEST_PAUSE: a member may say over and over that it is linked with it.
 MAX_HEEDED = 16
@@ -59,7 +61,9 @@ class Needs:
         self._needs: dict[str, _Need] = {}
         self._lost: set[str] = set()  # ids of nodes that were linked a moment ago
         self._under_way = 0
-        self._soonest = math.inf  # no node is due before; a member may have thousands wanted
+        # When nodes are due, the first one first. A member may have thousands wanted, so those
+        # that are not due any more, or due at another time, are left there until it is their turn.
+        self._turns: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
         return len(self._needs)
@@ -78,7 +82,7 @@ class Needs:
         need = self._needs.setdefault(node_id, _Need(0.0 if is_smaller else HEAD_START))
         if node_id in self._lost:
             self._lost.discard(node_id)
-            self._advance(need, now + LOST + need.behind)
+            self._advance(node_id, need, now + LOST + need.behind)
 
     def trying(self, node_id: str, now: float) -> None:
         """A connection to its address begins."""
@@ -89,7 +93,7 @@ class Needs:
         need = self._needs.get(node_id)
         if need is not None and not need.is_under_way:
             need.due = math.inf
-            self._advance(need, max(now + HANDSHAKE, need.not_before))
+            self._advance(node_id, need, max(now + HANDSHAKE, need.not_before))
 
     def failed(self, node_id: str, now: float) -> None:
         """A dial has failed."""
@@ -102,7 +106,7 @@ class Needs:
             return
         if need.heeds(neighbour, now):
             need.not_before, need.pause = now, FIRST_PAUSE
-            self._advance(need, now + need.behind)
+            self._advance(node_id, need, now + need.behind)
 
     def satisfied(self, node_id: str) -> None:
         """It is linked, or not wanted any more."""
@@ -118,37 +122,53 @@ class Needs:
         self._under_way -= need.is_under_way
         need.is_under_way, need.due = False, math.inf
         need.not_before = now + need.pause * (1 + self._draw()) / 2
-        self._advance(need, need.not_before)
+        self._advance(node_id, need, need.not_before)
         need.pause = min(2 * need.pause, LONGEST_PAUSE)
 
     # --- what to do ---
 
     def due(self, now: float) -> list[str]:
         """The nodes to dial now. Of each, `tried` or `satisfied` is to follow."""
-        waiting = sorted(
-            (need.due, node_id) for node_id, need in self._needs.items() if need.due <= now
-        )
-        chosen = [node_id for _, node_id in waiting[: MAX_UNDER_WAY - self._under_way]]
-        for node_id in chosen:
+        chosen: list[str] = []
+        while self._under_way < MAX_UNDER_WAY and self._soonest() <= now:
+            _, node_id = heapq.heappop(self._turns)
             need = self._needs[node_id]
             need.is_under_way, need.due = True, math.inf
-        self._under_way += len(chosen)
-        self._soonest = min((need.due for need in self._needs.values()), default=math.inf)
+            self._under_way += 1
+            chosen.append(node_id)
         return chosen
 
     def wait(self, now: float) -> float | None:
         """Seconds until a node may be due; None: none will be before something changes."""
-        if self._soonest == math.inf or self._under_way >= MAX_UNDER_WAY:
+        soonest = self._soonest()
+        if soonest == math.inf or self._under_way >= MAX_UNDER_WAY:
             return None
-        return max(0.0, self._soonest - now)
+        return max(0.0, soonest - now)
+
+    def _soonest(self) -> float:
+        """When the first one is due, which is the first turn then."""
+        turns = self._turns
+        while turns:
+            due, node_id = turns[0]
+            need = self._needs.get(node_id)
+            if need is not None and need.due == due:
+                return due
+            heapq.heappop(turns)
+        return math.inf
 
     def _bring_forward(self, node_id: str, now: float, patience: float) -> None:
         need = self._needs.get(node_id)
         if need is not None and not need.is_under_way:
-            self._advance(need, max(now + patience + need.behind, need.not_before))
+            self._advance(node_id, need, max(now + patience + need.behind, need.not_before))
 
-    def _advance(self, need: _Need, due: float) -> None:
-        if need.is_under_way:
+    def _advance(self, node_id: str, need: _Need, due: float) -> None:
+        if need.is_under_way or due >= need.due:
             return
-        need.due = min(need.due, due)
-        self._soonest = min(self._soonest, need.due)
+        need.due = due
+        if len(self._turns) > 2 * len(self._needs) + FEW:
+            self._turns = [
+                (each.due, other) for other, each in self._needs.items() if each.due < math.inf
+            ]
+            heapq.heapify(self._turns)
+        else:
+            heapq.heappush(self._turns, (due, node_id))

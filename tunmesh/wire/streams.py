@@ -60,7 +60,7 @@ class Refused(IntEnum):
         reason.words, reason.pause = words, pause
         return reason
 
-    DECLINED = 1, "it does not relay (networking/relay)", 600.0
+    DECLINED = 1, "it does not relay (networking/relay)", 60.0
     NOT_LINKED = 2, "it is not linked with that node", 5.0
     NOT_DIRECT = 3, "its own link with that node is relayed", 15.0
     BUSY = 4, "it relays as much as it may", 15.0
