@@ -17,8 +17,10 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,6 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial import unittest
 
-from tests.support import netns
 from tests.support.places import short_directory
 from tunmesh.cli.client import Client
 from tunmesh.host.namespaces import Namespace
@@ -216,15 +217,15 @@ class Ground:
         tls: str = "TLSv1_3",
         alpn: str = "http/1.1",
     ) -> tuple[int, str]:
-        """Status and body of one of the node's pages, fetched by another program in its namespace;
-        status 0 and an empty body if the connection ends without an answer."""
-        certificate = str(self.directory / CERTIFICATE)
-        with self.namespace(number):
-            running = netns.run_python(reactor, _GET, certificate, path, tls, alpn)
-        out, err, code = await running
-        self._case.assertEqual((err, code), (b"", 0))
-        status, body = json.loads(out)
-        return status, body
+        """Status and body of one of the node's pages, fetched in its namespace; status 0 and an
+        empty body if the connection ends without an answer."""
+        context = ssl.create_default_context(cafile=str(self.directory / CERTIFICATE))
+        context.check_hostname = False
+        context.minimum_version = context.maximum_version = ssl.TLSVersion[tls]
+        context.set_alpn_protocols([alpn])
+        # An object of its own: several threads may be in the namespace.
+        namespace = Namespace(self.namespace(number).fd)
+        return await deferToThread(_get, namespace, context, path)
 
     async def reasons(self, number: int = 1) -> str:
         """Why the node is ready or not, from its control socket: the port gives only a word."""
@@ -267,18 +268,16 @@ def state(namespace: Namespace) -> tuple[set[object], ...]:
         )
 
 
-_GET = """
-import http.client, json, ssl, sys
-certificate, path, version, alpn = sys.argv[1:]
-context = ssl.create_default_context(cafile=certificate)
-context.check_hostname = False
-context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
-context.set_alpn_protocols([alpn])
-connection = http.client.HTTPSConnection("127.0.0.1", 4567, context=context, timeout=30)
-try:
-    connection.request("GET", path)
-    response = connection.getresponse()
-    print(json.dumps([response.status, response.read().decode()]))
-except (OSError, http.client.HTTPException):
-    print(json.dumps([0, ""]))
-"""
+def _get(namespace: Namespace, context: ssl.SSLContext, path: str) -> tuple[int, str]:
+    """In a thread."""
+    connection = HTTPSConnection("127.0.0.1", 4567, context=context, timeout=30)
+    try:
+        with namespace:
+            connection.connect()
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    except (OSError, HTTPException):
+        return 0, ""
+    finally:
+        connection.close()
