@@ -112,8 +112,8 @@ CHOOSING = (
         "claims",
         "a member claims and refuses what others have chosen, while some are started again",
         (
-            *(Start(), Whole(20), Chosen(30), Wait(20), Lie(), Wait(60), Chosen(5, same=True)),
-            *(Restart(0.2, moved=True), Whole(40), Wait(60), Expose(), Whole(40), Chosen(60)),
+            *(Start(), Whole(20), Chosen(30), Wait(20), Lie(), Wait(25), Chosen(5, same=True)),
+            *(Restart(0.2, moved=True), Whole(40), Wait(25), Expose(), Whole(40), Chosen(60)),
         ),
         Limits(60, 1500, 1500, lost=2.0),
         automatic=1.0,
