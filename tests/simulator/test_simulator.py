@@ -142,7 +142,7 @@ class VerdictTests(unittest.SynchronousTestCase):
         run = "from tunmesh.cli.main import main; main()"
         command = (sys.executable, "-c", run, "simulate", "move")
         told = subprocess.run(
-            (*command, "--nodes", "8", "--seed", str(seed)),
+            (*command, "--nodes", "4", "--seed", str(seed)),
             env={**os.environ, "PYTHONHASHSEED": str(hashing)},
             capture_output=True,
             text=True,

@@ -9,6 +9,7 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -22,7 +23,7 @@ from tunmesh.udp.probing.liveness import MOST_PATIENCE
 from tunmesh.udp.probing.mtu import AGAIN
 from tunmesh.udp.probing.pings import BURST, RATE
 
-EXAMPLES = examples(10)
+EXAMPLES = examples(40)
 DATA_EVERY = 0.05  # seconds
 # Seconds until a path that works is used again: the pause, and the wait of one lost often; and with
 # its full size: the pause of one whose size fell often.
@@ -41,6 +42,7 @@ class Paths(RuleBasedStateMachine):
         self.blocked: frozenset[str] = frozenset()
         self.world.lost = self.is_lost
         self.ports = 40_000
+        self.is_recovered = True  # no time has passed since
         self.world.start()
 
     def is_lost(self, sender: End, datagram: Datagram) -> bool:
@@ -53,6 +55,7 @@ class Paths(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((0.01, 0.3, 1.0, 3.0, 20.0)))
     def time_passes(self, seconds: float) -> None:
         self.world.run(seconds)
+        self.is_recovered = False
 
     @rule(share=st.sampled_from((0.0, 0.01, 0.3, 0.9)))
     def loses(self, share: float) -> None:
@@ -99,6 +102,7 @@ class Paths(RuleBasedStateMachine):
     def device_changes(self, is_a: bool, takes: int) -> None:
         self.world.ends[is_a].device_takes = takes
 
+    @precondition(lambda self: not self.is_recovered)
     @rule()
     def recovers(self) -> None:
         """When the network works again, UDP is used again, from wherever both are."""
@@ -116,6 +120,7 @@ class Paths(RuleBasedStateMachine):
         for end in self.world.ends:
             assert end.is_udp, f"{end.name}: {end.choice.reason}"
             assert end.path.size == end.device_takes, end.path.size
+        self.is_recovered = True
 
     @invariant()
     def uses_only_what_answered(self) -> None:
