@@ -27,6 +27,7 @@ from tunmesh.relay.switchboard import (
     IDLE,
     MAX_PER_PEER,
     RATE,
+    SOURCE_BURST,
     Switchboard,
 )
 from tunmesh.wire.streams import (
@@ -149,6 +150,25 @@ class SwitchboardTests(SynchronousTestCase):
         for number in range(BURST + 1):
             why = self.board.opening(D, self.numbers[D].new(C), B, now)
             self.assertIs(why, Refused.BUSY if number == BURST else None)
+
+    def test_many_identities(self) -> None:
+        """One source opens no more than it may, with however many identities, and however often it
+        is linked anew; others are not refused for that."""
+        opened = refused = 0
+        for number in range(2 * SOURCE_BURST // BURST):
+            opener = f"{number:032x}"
+            self.direct[opener], self.said[opener], self.lanes[opener] = "198.51.100.1", [], {}
+            numbers = Numbers(opener)
+            for _ in range(BURST):
+                here = numbers.new(C)
+                if self.board.opening(opener, here, B, 0.0) is None:
+                    opened += 1
+                    self.board.received(opener, Message(BROKEN, here), 0.0)
+                else:
+                    refused += 1
+            self.board.parted(opener)
+        self.assertEqual((opened, refused), (SOURCE_BURST, SOURCE_BURST))
+        self.open()
 
     def test_silence(self) -> None:
         """A target that does not answer, and streams on which nothing moves."""

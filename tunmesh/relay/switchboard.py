@@ -12,8 +12,9 @@ byte of a stream ever goes into another stream, so there are no loops and no cha
 waits here at most in each direction; who sends more, or grants more, has the stream broken. What
 waits counts for the opener's source in the memory budget (link.memory_budget), small pieces with
 what they take: if that is used up, the stream is broken, and no link. So many streams for one peer,
-for one source and in all, and so many openings a second for one peer; who wants more is told that
-this node is busy. A stream that the target does not answer, or on which nothing moves, ends.
+for one source and in all, and so many openings a second for one peer and for one source; who wants
+more is told that this node is busy. A stream that the target does not answer, or on which nothing
+moves, ends.
 
 **Fairness** is the links': a link takes from its lanes in turn, and no more than half of what it
 sends while packets of this node wait (link.sender).
@@ -48,6 +49,9 @@ MAX_PER_PEER = 512  # streams that one node has opened
 MAX_PER_SOURCE = 2048
 MAX_STREAMS = 8192
 BURST, RATE = 256, 16.0  # openings of one node: at once, and a second
+# The same of one source: one member may have many identities, and each link of it may be a new one.
+SOURCE_BURST, SOURCE_RATE = 1024, 128.0
+MOST_SOURCES = 1024  # whose openings are counted; the one that has opened nothing for longest goes
 HALF_OPEN = 4.0  # seconds for the target to answer
 IDLE = 60.0  # seconds without a byte: links ping every few seconds
 
@@ -118,6 +122,7 @@ class Switchboard:
         self._per_peer: Counter[str] = Counter()
         self._per_source: Counter[str] = Counter()
         self._openings: dict[str, TokenBucket] = {}  # by node, while it has a link
+        self._openings_from: dict[str, TokenBucket] = {}  # by source
         self._opened = self._refused = self._bytes = 0
 
     def __len__(self) -> int:
@@ -225,17 +230,27 @@ class Switchboard:
             return Refused.NOT_DIRECT
         if opener == target or self._source(target) is None:
             return Refused.NOT_LINKED
-        bucket = self._openings.setdefault(opener, TokenBucket(BURST, RATE, now))
+        buckets = self._buckets(opener, source, now)
         is_full = (
             len(self) >= MAX_STREAMS
             or self._per_peer[opener] >= MAX_PER_PEER
             or self._per_source[source] >= MAX_PER_SOURCE
-            or bucket.wait(now) > 0
+            or any(bucket.wait(now) for bucket in buckets)
         )
         if is_full:
             return Refused.BUSY
-        bucket.take(now)
+        for bucket in buckets:
+            bucket.take(now)
         return None
+
+    def _buckets(self, opener: str, source: str, now: float) -> tuple[TokenBucket, TokenBucket]:
+        """What is left of the openings of this node, and of its source."""
+        sources = self._openings_from
+        of_source = sources.pop(source, None) or TokenBucket(SOURCE_BURST, SOURCE_RATE, now)
+        sources[source] = of_source
+        if len(sources) > MOST_SOURCES:
+            del sources[next(iter(sources))]
+        return self._openings.setdefault(opener, TokenBucket(BURST, RATE, now)), of_source
 
     def _answered(self, stream: Carried, side: _Side, message: Message) -> bool:
         """The first message of the target, which has to be an answer."""
