@@ -13,7 +13,7 @@ SEEDS  ?= 10
 SCHEMAS = $(BIN)/pip install -qqq --disable-pip-version-check --config-settings editable_mode=compat \
 	-e '.[kubernetes]' || echo "no kubernetes-validate here: tests that need it will be skipped"
 
-.PHONY: help mesh test simulate test-container test-browser bench bench-scale bench-far bench-attack soak faults fuzz lint types format docs dist clean
+.PHONY: help mesh test simulate test-container test-patroni test-browser bench bench-scale bench-far bench-attack soak faults fuzz lint types format docs dist clean
 help:
 	@echo "make mesh           run a mesh of real nodes on this machine (NODES=3, 2 to 50;"
 	@echo "                    AUTO=1: one config for all, they choose their addresses;"
@@ -23,6 +23,7 @@ help:
 	@echo "                    (ONLY=claims: one scenario)"
 	@echo "make test-container test image and deployment examples with podman and Docker,"
 	@echo "                    as root (ENGINES=docker: with one of them)"
+	@echo "make test-patroni   test a floating address with Patroni and PostgreSQL, as root"
 	@echo "make test-browser   test the live page in Debian's chromium, as root"
 	@echo "                    (PICTURES=DIRECTORY saves screenshots)"
 	@echo "make bench          measure beside no VPN, a C relay and other VPNs, as root"
@@ -80,6 +81,9 @@ simulate: $(VENV)/.test
 
 test-container: $(VENV)/.installed
 	@PYTHON=$(CURDIR)/$(BIN)/python tests/container/run $(ENGINES)
+
+test-patroni: $(VENV)/.test
+	@TUNMESH_SHOW=1 $(BIN)/python -m twisted.trial tests.patroni
 
 test-browser: $(VENV)/.browser
 	@TUNMESH_PICTURES=$(abspath $(PICTURES)) $(BIN)/python -m twisted.trial tests.browser

@@ -28,6 +28,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial import unittest
 
 from tests.support import netns
+from tests.support.control import command
 from tests.support.nameservers import query
 from tests.support.realnode import Ground, RealNode
 from tunmesh.host.namespaces import Namespace
@@ -49,12 +50,20 @@ for tick in range(100000):
     time.sleep(0.05)
 """
 
+# Between node1 and node3 nothing gets through.
+_WALL = """
+table inet wall {
+    chain in { type filter hook input priority 0; ip saddr 10.99.0.3 drop; }
+    chain out { type filter hook output priority 0; ip daddr 10.99.0.3 drop; }
+}
+"""
+
 
 def missing() -> str | None:
     """What this machine lacks, in a line."""
-    absent = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+    absent = [name for name in ("chromium", "chromedriver", "nft") if not shutil.which(name)]
     if absent:
-        return f"no {' and no '.join(absent)}: apt-get install chromium chromium-driver"
+        return f"no {' and no '.join(absent)}: apt-get install chromium chromium-driver nftables"
     return netns.skip_reason()
 
 
@@ -102,6 +111,20 @@ class Browser:
     def prefer(self, scheme: str) -> None:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def style(self, selector: str, name: str) -> str:
+        """A property of an element as it is drawn."""
+        return str(self.driver.find_element(By.CSS_SELECTOR, selector).value_of_css_property(name))
+
+    def picture(self, path: Path, scheme: str, width: int) -> None:
+        """Save the whole page as a browser of this width shows it."""
+        self.prefer(scheme)
+        self.resize(width, 800)
+        height = "return document.documentElement.scrollHeight"
+        self.resize(width, self.driver.execute_script(height))
+        taken = Image.open(BytesIO(self.driver.get_screenshot_as_png()))
+        small = taken.convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE)
+        small.save(path, optimize=True)
 
     def complaints(self) -> list[str]:
         """What the console says, but for a server that was not there for a while."""
@@ -279,6 +302,52 @@ class PageInABrowser(Looking):
 
             await self.inside(sees)
 
+    async def test_ways(self) -> None:
+        """A node that is linked through another one has a dashed line, which the legend explains;
+        networks outside the mesh and floating addresses have the names of those who have them; with
+        and without JavaScript."""
+        self.ground = Ground(self, 3)
+        lan, vips = "192.0.2.0/24", ["10.77.0.100", "10.77.0.101"]
+        self.ground.change(1, networking__accept_routes=[lan], networking__floating=vips)
+        second = {"second": {"bootstrap_node_urls": ["https://10.99.0.2:4567"]}}
+        self.ground.change(
+            3,
+            clustering__bootstrap_groups=second,
+            networking__advertise=[lan],
+            networking__floating=vips,
+        )
+        with self.ground.namespace(1):
+            subprocess.run(["nft", "-f", "-"], input=_WALL, text=True, check=True)
+        await self.ground.linked(3)
+        for number, vip in ((1, vips[0]), (3, vips[1])):
+            path = self.ground.directory / self.ground.plans[number - 1].socket
+            claimed = await command(path, "address", "claim", vip, "--wait", "10")
+            self.assertEqual(claimed.exit_code, 0, claimed.output)
+        for javascript in (True, False):
+            browser = await self.browser("--hide-scrollbars", javascript=javascript)
+
+            def sees(browser: Browser = browser, javascript: bool = javascript) -> None:
+                browser.resize(1200, 800)
+                browser.open()
+                browser.until(lambda: "192.0.2.0/24node3" in browser.all("#routes tbody tr"))
+                browser.until(lambda: "node310.77.0.3, fd77::3, 10.77.0.101" in browser.all("th"))
+                self.assertIn("via node2", browser.all("#peers tbody td"))
+                self.assertIn("10.77.0.100", browser.one("#addresses"))
+                if javascript:
+                    browser.until(lambda: len(browser.all("#picture .link.good.relayed")) == 1)
+                    self.assertEqual(
+                        browser.style("#legend .relayed", "border-top-style"), "dashed"
+                    )
+                self.assertEqual(browser.complaints(), [])
+                if Pictures.where:
+                    kind = "" if javascript else "-plain"
+                    browser.picture(Path(Pictures.where) / f"ways{kind}.png", "light", 1200)
+                    browser.picture(
+                        Path(Pictures.where) / f"ways{kind}-phone.png", "dark", PHONE[0]
+                    )
+
+            await self.inside(sees)
+
     async def test_without_javascript(self) -> None:
         """There is a table of the peers and no picture, and it is fresh a few seconds later."""
         await self.mesh(2)
@@ -323,19 +392,12 @@ class Pictures(Looking):
 
         def takes() -> None:
             browser.until(lambda: browser.all("#picture .node.gone"))
-            for name, scheme, size in (
-                ("light", "light", (1200, 0)),
-                ("dark", "dark", (1200, 0)),
-                ("phone", "light", (PHONE[0], 0)),
+            for name, scheme, width in (
+                ("light", "light", 1200),
+                ("dark", "dark", 1200),
+                ("phone", "light", PHONE[0]),
             ):
-                browser.prefer(scheme)
-                browser.resize(size[0], 800)
-                height = "return document.documentElement.scrollHeight"
-                browser.resize(size[0], browser.driver.execute_script(height))
-                taken = Image.open(BytesIO(browser.driver.get_screenshot_as_png()))
-                taken.convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE).save(
-                    Path(self.where) / f"{name}.png", optimize=True
-                )
+                browser.picture(Path(self.where) / f"{name}.png", scheme, width)
 
         await self.inside(sees_all)
         last.signal("KILL")

@@ -135,7 +135,7 @@ function linksOf(report, mesh, nodes) {
 
 function rowsOf(report, nodes, dials) {
   const up = report.peers.map((peer) => ({ id: peer.id, name: peer.name, peer,
-    address: [...peer.addresses, ...peer.groups].join(", "), series: series.get(peer.id), loss: lossOf(peer) }));
+    address: [...peer.addresses, ...peer.floating, ...peer.groups].join(", "), series: series.get(peer.id), loss: lossOf(peer) }));
   const down = nodes.filter(({ kind, name }) => kind === "gone" && !dials.has(name))
     .map(({ id, name, address, text }) => ({ id, name, address, why: text.split(": ").pop() }));
   const dialed = [...dials.values()].map(({ name, target, why, retry_in: left }) => ({

@@ -74,7 +74,7 @@ def _peer(peer: Json) -> str:
     relay = peer["relay"]
     cells = (
         (f"{direction}, {duration(peer['linked_for'])}", _WIDE),
-        (f"via {relay['name']}" if relay else peer["transport"].upper(), _MEDIUM),
+        (f"via {relay['name']}" if relay else peer["transport"].upper(), f"{_MEDIUM} via"),
         ("–" if peer["rtt"] is None else milliseconds(peer["rtt"]), ""),
         ("–" if peer["loss"] is None else percent(peer["loss"]), ""),
         (f"{size(peer['rx']['bytes_per_second'])}/s", ""),
@@ -83,7 +83,7 @@ def _peer(peer: Json) -> str:
         (str(peer["dropped_packets"]), _MEDIUM),
         (peer["version"], _WIDE),
     )
-    head = _name(peer["name"], ", ".join((*peer["addresses"], *peer["groups"])))
+    head = _name(peer["name"], ", ".join((*peer["addresses"], *peer["floating"], *peer["groups"])))
     return f"<tr>{head}{''.join(_cell(*cell) for cell in cells)}</tr>"
 
 
