@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154  # scratch, ENGINE and IMAGE are those of `run`
 
-PATIENCE=30 # seconds that something may take to come true
+PATIENCE=${PATIENCE:-30} # seconds that something may take to come true
 
 step() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
 

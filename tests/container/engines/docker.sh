@@ -104,6 +104,8 @@ make_pod() {
         --sysctl net.ipv6.conf.default.disable_ipv6=0 "$APPLICATION" sleep infinity
 }
 in_pod() { POD=(--network "container:tunmesh-test-$1"); }
+holder() { echo "tunmesh-test-$1"; }
+remove_pod() { docker rm --force "tunmesh-test-node$1" "tunmesh-test-app$1" "tunmesh-test-$1"; }
 
 # The engine looks by itself; the image's own intervals are in cases/daemon.sh.
 HEALTHCHECK=(--health-interval 1s --health-timeout 2s --health-retries 1 --health-start-period 1s)
