@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,8 @@ from tunmesh.localmesh.plan import LISTEN_PORT, NodePlan
 from tunmesh.localmesh.processes import MeshError
 from tunmesh.localmesh.transfers import transfer
 
-RESTART, CUT, AT_ONCE = 2.0, 20.0, 0.5  # the promised limits, in seconds
+# The promised limits, in seconds. A cut is noticed sooner by who sends packets.
+RESTART, CUT, SENDING, AT_ONCE = 2.0, 20.0, 5.0, 0.5
 MESH = 0.5  # of a restart, the mesh's part
 PATIENCE = 60.0
 POLL = 0.02
@@ -59,15 +61,16 @@ class Scene:
         await self.until_flows(self.watch)
         self.enter(what, self.watch.first_after(since) or 0.0, limit)
 
-    async def noticed(self, since: float, limit: float) -> None:
-        """Wait until both other nodes report that their link with node 2 is lost."""
-        name = self.mesh.plans[VICTIM - 1].name
+    async def noticed(self, since: float, limits: Mapping[int, float]) -> None:
+        """Wait until these nodes report that their link with node 2 is lost. Node 1 pings it, node
+        3 sends it nothing."""
+        for number, limit in limits.items():
+            await self.mesh.until(partial(self._unlinked, number), "nobody notices", PATIENCE)
+            self.enter(f"node {number} withdraws it", time.monotonic() - since, limit)
 
-        def unlinked() -> bool:
-            return not any(peer == name for _, peer in self.mesh.nodes.links())
-
-        await self.mesh.until(unlinked, "nobody notices", PATIENCE)
-        self.enter("others withdraw it", time.monotonic() - since, limit)
+    def _unlinked(self, number: int) -> bool:
+        names = [plan.name for plan in self.mesh.plans]
+        return (names[number - 1], names[VICTIM - 1]) not in self.mesh.nodes.links()
 
     async def kill(self) -> None:
         self.mesh.signal(VICTIM, "KILL")
@@ -122,7 +125,7 @@ async def other_outer(scene: Scene) -> None:
 async def term(scene: Scene) -> None:
     since = time.monotonic()
     scene.mesh.signal(VICTIM, "TERM")
-    await scene.noticed(since, AT_ONCE)
+    await scene.noticed(since, {1: AT_ONCE, 3: AT_ONCE})
     await scene.mesh.ended(VICTIM)
     await scene.restart()
 
@@ -133,7 +136,7 @@ def stopped(seconds: float) -> Callable[[Scene], Awaitable[None]]:
     async def act(scene: Scene) -> None:
         since = time.monotonic()
         scene.mesh.signal(VICTIM, "STOP")
-        await _while_away(scene, since, seconds)
+        await _while_away(scene, since, seconds, CUT)
         since = time.monotonic()
         scene.mesh.signal(VICTIM, "CONT")
         await scene.flows_again(since, CUT, "traffic after CONT")
@@ -145,7 +148,7 @@ def cable(seconds: float) -> Callable[[Scene], Awaitable[None]]:
     async def act(scene: Scene) -> None:
         since = time.monotonic()
         scene.mesh.pull_cable(VICTIM)
-        await _while_away(scene, since, seconds)
+        await _while_away(scene, since, seconds, SENDING)
         since = time.monotonic()
         scene.mesh.plug_cable(VICTIM)
         await scene.flows_again(since, CUT, "traffic after plugging")
@@ -159,7 +162,7 @@ def silent(rule: str) -> Callable[[Scene], Awaitable[None]]:
     async def act(scene: Scene) -> None:
         since = time.monotonic()
         scene.mesh.firewall(VICTIM, rule)
-        await _while_away(scene, since, 30.0)
+        await _while_away(scene, since, 30.0, SENDING)
         since = time.monotonic()
         scene.mesh.firewall(VICTIM)
         await scene.flows_again(since, CUT, "traffic after its end")
@@ -167,9 +170,11 @@ def silent(rule: str) -> Callable[[Scene], Awaitable[None]]:
     return act
 
 
-async def _while_away(scene: Scene, since: float, seconds: float) -> None:
-    if seconds > CUT:
-        await scene.noticed(since, CUT)
+async def _while_away(scene: Scene, since: float, seconds: float, sending: float) -> None:
+    """For that long, in which those notice it for whom it is long enough. `sending`: the limit for
+    node 1."""
+    limits = {1: sending, 3: CUT}
+    await scene.noticed(since, {number: s for number, s in limits.items() if s <= seconds})
     await scene.mesh.rest(since + seconds - time.monotonic())
 
 

@@ -219,7 +219,7 @@ class PageInABrowser(Looking):
         await self.inside(is_back)
 
     async def test_phone(self) -> None:
-        """On a narrow screen nothing is wider than it."""
+        """On a narrow screen nothing is wider than it, and no heading of a column is broken."""
         await self.mesh(3)
         browser = await self.browser()
 
@@ -229,6 +229,11 @@ class PageInABrowser(Looking):
             browser.until(lambda: len(browser.all("#picture .node")) == 3)
             width = "return document.documentElement.scrollWidth"
             self.assertEqual(browser.driver.execute_script(width), PHONE[0])
+            heights = {
+                each for each in browser.all("#peers thead th", "offsetHeight") if each != "0"
+            }
+            self.assertEqual(len(heights), 1)
+            self.assertLess(int(heights.pop()), 30)
 
         await self.inside(fits)
 

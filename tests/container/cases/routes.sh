@@ -7,18 +7,7 @@ LAN=203.0.113 # RFC 5737: nobody's
 # node5 is beside the application, node6 is the gateway. Both know node1. Routes and rules are made as
 # docs/routes.md says, by a container beside the gateway's or the host's.
 routes() {
-    routes_config 5 "accept_routes: [$LAN.0/24]"
-    routes_config 6 "advertise: [$LAN.0/24]"
-    silently "$ENGINE" network create --internal --subnet "$LAN.0/24" "$NETWORK-lan"
-    silently run_host --network "$NETWORK-lan" --ip "$LAN.9"
-    silently make_pod 5 --network "$NETWORK" --ip 198.51.100.15 --add-host pause1:198.51.100.11
-    silently make_pod 6 --network "$NETWORK" --ip 198.51.100.16 --add-host pause1:198.51.100.11 \
-        --sysctl net.ipv4.ip_forward=1
-    in_pod 5
-    silently "$ENGINE" run --detach "${POD[@]}" --name tunmesh-test-app5 "$APPLICATION" sleep infinity
-    in_pod 6
-    silently "$ENGINE" run --detach "${POD[@]}" --name tunmesh-test-app6 "$APPLICATION" sleep infinity
-    silently "$ENGINE" network connect --ip "$LAN.16" "$NETWORK-lan" "$(holder 6)"
+    silently lan "${LAN_OPTIONS[@]}"
     denies "the application has no way to the host in the LAN" in_app 5 ping -c 1 -W 1 "$LAN.9"
     for n in 5 6; do silently start_node "$n" "${AS_ROOT[@]}"; done
     becomes "the node of the application is linked with the gateway, which leads there" in_node 5 \
@@ -31,15 +20,15 @@ routes() {
     denies "without a way back nothing comes back" in_app 5 ping -c 1 -W 1 "$LAN.9"
 
     holds "with a route back, without translation" \
-        beside tunmesh-test-host ip route add 10.77.0.0/16 via "$LAN.16"
+        with_net_admin host ip route add 10.77.0.0/16 via "$LAN.16"
     becomes "… by ping and HTTP" reaches_lan
     says "… and sees the application's node" "$MESH.5" "$ENGINE" logs tunmesh-test-host
     holds "… which it reaches itself" "$ENGINE" exec tunmesh-test-host ping -c 1 -W 2 "$MESH.5"
     holds "16 MB from the LAN arrive as they were sent" same_bytes_from_lan
 
-    holds "without that route" beside tunmesh-test-host ip route del 10.77.0.0/16
+    holds "without that route" with_net_admin host ip route del 10.77.0.0/16
     denies "… it is not reached" in_app 5 ping -c 1 -W 1 "$LAN.9"
-    holds "with translation on the gateway" masquerade "$(holder 6)"
+    holds "with translation on the gateway" masquerade 6
     becomes "… it is reached" reaches_lan
     says "… and sees the gateway" "$LAN.16" "$ENGINE" logs tunmesh-test-host
     holds "16 MB arrive as they were sent" same_bytes_from_lan
@@ -48,6 +37,19 @@ routes() {
     ends "who connects to the LAN is told at once that nobody leads there" 7 'connect' \
         in_app 5 curl -sS --max-time 3 "http://$LAN.9:8080/"
     says "… and the log says so" '"event": "network_lost"' "$ENGINE" logs tunmesh-test-node5
+    silently remove_lan 5 6
+}
+
+# In a network that Docker calls internal, its firewall drops what has an address of another one.
+internal_routes() {
+    silently lan --internal
+    for n in 5 6; do silently start_node "$n" "${AS_ROOT[@]}"; done
+    becomes "a LAN that is an internal network of the engine has a gateway" in_node 5 \
+        tunmesh wait --for peers=2 --for "$LAN.9" --timeout 1
+    silently with_net_admin host ip route add 10.77.0.0/16 via "$LAN.16"
+    denies "without translation it is not reached, as the engine drops that" in_app 5 ping -c 1 -W 2 "$LAN.9"
+    holds "with translation on the gateway" masquerade 6
+    becomes "… it is reached" reaches_lan
     silently remove_lan 5 6
 }
 
@@ -67,13 +69,30 @@ host_routes() {
     becomes "the node of the application is linked with the host, which leads there" in_node 5 \
         tunmesh wait --for peers=2 --for "$LAN.9" --timeout 1
     denies "the engine's firewall lets nothing through" in_app 5 ping -c 1 -W 1 "$LAN.9"
-    holds "… until its chain for users does" on_host iptables -I DOCKER-USER -i tun1 -j ACCEPT
-    holds "… in both directions" on_host iptables -I DOCKER-USER -o tun1 -j ACCEPT
+    holds "… until its chain for users does" with_net_admin engine iptables -I DOCKER-USER -i tun1 -j ACCEPT
+    holds "… in both directions" with_net_admin engine iptables -I DOCKER-USER -o tun1 -j ACCEPT
     becomes "then the application reaches a container on the host" reaches_lan
     says "… which sees the application's node" "$MESH.5" "$ENGINE" logs tunmesh-test-host
     holds "… and reaches it itself" "$ENGINE" exec tunmesh-test-host ping -c 1 -W 2 "$MESH.5"
     holds "16 MB from a container on the host arrive as they were sent" same_bytes_from_lan
     silently remove_lan 5
+}
+
+# lan OPTION…: a network with a host in it, an application in pod 5, and pod 6, which is in both networks.
+lan() {
+    local n
+    routes_config 5 "accept_routes: [$LAN.0/24]"
+    routes_config 6 "advertise: [$LAN.0/24]"
+    "$ENGINE" network create --subnet "$LAN.0/24" "$@" "$NETWORK-lan"
+    run_host --network "$NETWORK-lan" --ip "$LAN.9"
+    make_pod 5 --network "$NETWORK" --ip 198.51.100.15 --add-host pause1:198.51.100.11
+    make_pod 6 --network "$NETWORK" --ip 198.51.100.16 --add-host pause1:198.51.100.11 \
+        --sysctl net.ipv4.ip_forward=1
+    for n in 5 6; do
+        in_pod "$n"
+        "$ENGINE" run --detach "${POD[@]}" --name "tunmesh-test-app$n" "$APPLICATION" sleep infinity
+    done
+    "$ENGINE" network connect --ip "$LAN.16" "$NETWORK-lan" "$(holder 6)"
 }
 
 # run_host OPTION…: a host of the LAN, with a page and 16 MB.
@@ -98,13 +117,20 @@ routes_config() {
         -e "/pause2/s/, [^]]*//" "$scratch/node1/config.yaml" > "$scratch/node$1/config.yaml"
 }
 
-# beside CONTAINER COMMAND…: in a container that may change that one's network.
-beside() { "$ENGINE" run --rm --network "container:$1" --cap-add NET_ADMIN "$APPLICATION" "${@:2}"; }
-on_host() { "$ENGINE" run --rm --network host --cap-add NET_ADMIN "$APPLICATION" "$@"; }
+# with_net_admin WHERE COMMAND…: in a container that may change the network of pod WHERE, of the host of
+# the LAN, or of the engine.
+with_net_admin() {
+    case $1 in
+        host) POD=(--network container:tunmesh-test-host) ;;
+        engine) POD=(--network host) ;;
+        *) in_pod "$1" ;;
+    esac
+    "$ENGINE" run --rm "${POD[@]}" --cap-add NET_ADMIN "$APPLICATION" "${@:2}"
+}
 
-# masquerade CONTAINER
+# masquerade NUMBER
 masquerade() {
-    beside "$1" sh -c "nft add table ip tunmesh &&
+    with_net_admin "$1" sh -c "nft add table ip tunmesh &&
         nft add chain ip tunmesh postrouting '{ type nat hook postrouting priority srcnat; }' &&
         nft add rule ip tunmesh postrouting iifname tun1 oifname eth1 masquerade"
 }

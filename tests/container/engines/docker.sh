@@ -104,6 +104,7 @@ make_pod() {
         --sysctl net.ipv6.conf.default.disable_ipv6=0 "$APPLICATION" sleep infinity
 }
 in_pod() { POD=(--network "container:tunmesh-test-$1"); }
+LAN_OPTIONS=()
 holder() { echo "tunmesh-test-$1"; }
 remove_pod() { docker rm --force "tunmesh-test-node$1" "tunmesh-test-app$1" "tunmesh-test-$1"; }
 

@@ -71,6 +71,7 @@ remove_containers() {
 # The pods are podman's.
 make_pod() { podman pod create --name "tunmesh-test-$1" "${@:2}"; }
 in_pod() { POD=(--pod "tunmesh-test-$1"); }
+LAN_OPTIONS=(--internal) # else podman's firewall translates what crosses its bridge
 holder() { podman pod inspect --format '{{.InfraContainerID}}' "tunmesh-test-$1"; }
 remove_pod() { podman pod rm --force --time 1 "tunmesh-test-$1"; }
 
