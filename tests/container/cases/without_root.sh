@@ -6,7 +6,7 @@
 # The device then has to be everybody's, as it is on most machines.
 without_root() {
     mknod --mode 666 "$scratch/tun" c 10 200
-    start_node 3 --user 65532:65532 --cap-add NET_ADMIN --device "$scratch/tun:/dev/net/tun"
+    silently start_node 3 --user 65532:65532 --cap-add NET_ADMIN --device "$scratch/tun:/dev/net/tun"
     becomes "node3 starts as uid 65532 with NET_ADMIN alone, and is linked to both" \
         linked tunmesh-test-node3 2
     says "… with no capability left" '^CapEff:\s+0{16}$' status 3
