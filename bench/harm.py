@@ -21,6 +21,7 @@ from tunmesh.localmesh.transfers import transfer
 
 # The promised limits, in seconds. A cut is noticed sooner by who sends packets.
 RESTART, CUT, SENDING, AT_ONCE = 2.0, 20.0, 5.0, 0.5
+PINGED = 5.0  # between two pings of a node that hears nobody, and that others hear
 MESH = 0.5  # of a restart, the mesh's part
 PATIENCE = 60.0
 POLL = 0.02
@@ -156,13 +157,13 @@ def cable(seconds: float) -> Callable[[Scene], Awaitable[None]]:
     return act
 
 
-def silent(rule: str) -> Callable[[Scene], Awaitable[None]]:
-    """Packets are dropped in one direction."""
+def silent(rule: str, limit: float) -> Callable[[Scene], Awaitable[None]]:
+    """Packets are dropped in one direction; node 1 is to notice it within `limit` seconds."""
 
     async def act(scene: Scene) -> None:
         since = time.monotonic()
         scene.mesh.firewall(VICTIM, rule)
-        await _while_away(scene, since, 30.0, SENDING)
+        await _while_away(scene, since, 30.0, limit)
         since = time.monotonic()
         scene.mesh.firewall(VICTIM)
         await scene.flows_again(since, CUT, "traffic after its end")
@@ -263,10 +264,10 @@ async def no_descriptors(scene: Scene) -> None:
     await scene.mesh.rest(6.0)
     scene.mesh.signal(1, "KILL")
     await scene.mesh.ended(1)
-    since = time.monotonic()
     scene.mesh.start(1)
     scene.has_bystander = False
-    await scene.flows_again(since, RESTART, "a new link afterwards")
+    await scene.mesh.until(lambda: scene.mesh.process(1).listening, "it does not start")
+    await scene.flows_again(time.monotonic(), RESTART, "a new link afterwards")
 
 
 async def duplicate(scene: Scene) -> None:
@@ -304,8 +305,8 @@ FAULTS: Mapping[str, Fault] = {
     "STOP for 60 s": Fault(stopped(60.0), False),
     "cable out for 5 s": Fault(cable(5.0)),
     "cable out for 60 s": Fault(cable(60.0), False),
-    "deaf (in dropped)": Fault(silent('iifname "eth0" drop'), False),
-    "mute (out dropped)": Fault(silent('oifname "eth0" drop'), False),
+    "deaf (in dropped)": Fault(silent('iifname "eth0" drop', SENDING + PINGED), False),
+    "mute (out dropped)": Fault(silent('oifname "eth0" drop', SENDING), False),
     "1 % loss each way": Fault(lossy(1), False),
     "5 % loss each way": Fault(lossy(5), False),
     "host address changes": Fault(readdressed, False),
