@@ -28,6 +28,13 @@ LONGEST = 4096  # bytes of a page that are shown: Docker keeps no more
 _OK = 200
 
 
+_USAGE = (
+    "usage: python -m tunmesh.healthcheck [PAGE]\n"
+    "PAGE is /livez (the default), /readyz or /health. It asks the node at the control socket, "
+    "else at its port. Exit code 0 if it answers 200, 1 if not.\n"
+)
+
+
 class _NobodyError(Exception):
     """No socket answers."""
 
@@ -36,6 +43,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Print the answer of the page (/livez by default) and return the exit code."""
     stdio.open_closed()
     page = arguments[0] if arguments else "/livez"
+    if len(arguments) > 1 or not page.startswith("/"):
+        stdio.say(_USAGE)
+        return int(page not in ("-h", "--help"))
     try:
         code, text = _ask(page, environ)
     except OperatorError as error:
@@ -52,8 +62,14 @@ def _ask(page: str, environ: Mapping[str, str]) -> tuple[int, str]:
         if path is not None:
             return _ask_socket(path, page)
     except _NobodyError:
-        pass
-    return _ask_port(*_place(environ), page)
+        try:
+            place = _place(environ)
+        except OperatorError as error:
+            text = f"no node answers at {path}, nor is its port known: {error}"
+            raise OperatorError(text) from None
+    else:
+        place = _place(environ)
+    return _ask_port(*place, page)
 
 
 def _ask_socket(path: Path, page: str) -> tuple[int, str]:
@@ -64,7 +80,7 @@ def _ask_socket(path: Path, page: str) -> tuple[int, str]:
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError, PermissionError):
             raise _NobodyError from None
         except OSError as error:
-            raise OperatorError(f"{path} does not answer: {error}") from None
+            raise OperatorError(f"{path} does not answer: {error.strerror or error}") from None
         try:
             connection.sendall(f"GET {page} HTTP/1.0\r\n\r\n".encode())
             answer = b""
@@ -102,7 +118,7 @@ def _ask_port(host: str, port: int, page: str) -> tuple[int, str]:
         response = connection.getresponse()
         return response.status, response.read(LONGEST).decode(errors="replace")
     except (OSError, HTTPException) as error:
-        reason = str(error) or type(error).__name__
+        reason = getattr(error, "strerror", "") or str(error) or type(error).__name__
         raise OperatorError(f"{page} of port {port} does not answer: {reason}") from None
     finally:
         connection.close()

@@ -53,7 +53,11 @@ class NodePages(unittest.TestCase):
         """A wrong request is answered with what would be right."""
         for method, page, why in (
             (self.client.post, "/v1/ping?node=nobody", "no node with the id 'nobody' is linked"),
-            (self.client.get, "/v1/explain?source=a&destination=b", "'a' does not appear to be"),
+            (
+                self.client.get,
+                "/v1/explain?source=a&destination=b",
+                "source must be an IP address",
+            ),
             (self.client.get, "/v1/capture?port=x", "port must be a number, 0 or more"),
             (self.client.get, "/v1/capture?protocol=ip", "protocol must be one of icmp, tcp"),
             (self.client.get, "/v1/events?since=-1", "since must be a number, 0 or more"),

@@ -55,6 +55,25 @@ class Commands(unittest.TestCase):
         self.assertEqual(" ".join(charlie.split()[:7]), "charlie 10.77.1.3 out udp 1m40s 41ms 0.1%")
         self.assertLessEqual(max(map(len, text.splitlines())), 80)
 
+    async def test_long_names(self) -> None:
+        """Names are cut in the middle, as far as the terminal demands; not in a pipe, nor with
+        `-o wide`."""
+        name = "web-7d9f8b6c5d-x2x4z-of-a-long-name"
+        bravo, charlie = self.node.now.peers
+        bravo = replace(bravo, record=replace(bravo.record, name=name))
+        self.node.now = replace(self.node.now, peers=(bravo, charlie))
+        tree = json.loads(await self.says("status", "-o", "json"))
+        for columns, wide, shown in (
+            (76, False, "web-7d9…ong-name"),
+            (120, False, name),
+            (None, False, name),
+            (80, True, name),
+        ):
+            text = unstyle("\n".join(views.status(tree, wide, columns)))
+            self.assertIn(f"\n{shown}  10.77.1.2", text)
+        lines = unstyle("\n".join(views.status(tree, False, 84))).splitlines()
+        self.assertEqual(max(map(len, lines)), 84)
+
     async def test_status_without_an_address(self) -> None:
         """What a node only claims is no address of it yet."""
         record = self.node.now.record

@@ -131,4 +131,6 @@ class ForwardTests(Case):
     def test_itself(self) -> None:
         """A node cannot forward to the address where it answers itself."""
         (line,) = self.refusal(self.with_forward("[10.77.255.254]"))
-        self.assertIn("must have other name servers in dns/forward than 10.77.255.254", line)
+        self.assertIn(
+            'networking/dns/forward: must be name servers of others, not "10.77.255.254"', line
+        )

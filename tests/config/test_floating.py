@@ -28,20 +28,20 @@ class FloatingTests(Case):
         config = self.load(self.floating('["fd77::100", 10.77.0.100]', six))
         self.assertEqual(len(config.networking.floating), 2)
         (line,) = self.refusal(self.floating('["fd77::100"]'))
-        self.assertIn("must have a floating that lies in 10.77.0.0/16, which fd77::100", line)
+        self.assertIn('floating/0: must be in 10.77.0.0/16, not "fd77::100"', line)
 
     def test_refusals(self) -> None:
         """Each wrong value, with what would be right."""
         for text, why in (
             ("[here]", "must be an address such as 10.77.0.100, or a network of them"),
             ("[10.77.0.9/28]", "must be 10.77.0.0/28, the network itself"),
-            ("[10.78.0.1]", "must have a floating that lies in 10.77.0.0/16, which 10.78.0.1 does"),
-            ("[10.0.0.0/8]", "must have a floating that lies in 10.77.0.0/16, which 10.0.0.0/8"),
-            ("[10.77.255.255]", "that a node can have, which 10.77.255.255 is not"),
-            ("[10.77.1.2]", "must have another floating than 10.77.1.2"),
+            ("[10.78.0.1]", 'floating/0: must be in 10.77.0.0/16, not "10.78.0.1"'),
+            ("[10.0.0.0/8]", 'floating/0: must be in 10.77.0.0/16, not "10.0.0.0/8"'),
+            ("[10.77.255.255]", 'must be an address that a node can have, not "10.77.255.255"'),
+            ("[10.77.0.9, 10.77.1.2]", "floating/1: must be another address than those in"),
             ('["fe80::1%eth0"]', "must be an address such as 10.77.0.100"),
         ):
             (line,) = self.refusal(self.floating(text))
             self.assertIn(why, line, text)
         (line,) = self.refusal(self.floating("[10.77.0.53]", "    dns: {address: 10.77.0.53}\n"))
-        self.assertIn("that a node can have, which 10.77.0.53 is not", line)
+        self.assertIn('must be an address that a node can have, not "10.77.0.53"', line)

@@ -42,13 +42,36 @@ class InvalidFiles(Case):
         self.assertEqual(
             self.refusal("tun_mesh:\n  a: [1, 2\n  b: 3\n"),
             [
-                "3: is not valid YAML: while parsing a flow sequence, "
-                "expected ',' or ']', but got ':'"
+                "3: is not valid YAML: after a value in what [ or { opens in line 2, "
+                "there must be a comma or its end"
             ],
         )
         self.assertEqual(
             self.refusal('a: "\\UFFFFFFFF"\n'), ["1: is not valid YAML: no such character"]
         )
+
+    def test_usual_yaml_mistakes(self) -> None:
+        """The usual mistakes get advice instead of the words of the parser."""
+        for text, line, advice in (
+            ("a:\n\tb: 1\n", 2, "there is a tab; indent with spaces"),
+            (
+                "a:\n  b: 1\n c: 2\n",
+                3,
+                "it is not indented like what it belongs with, which begins",
+            ),
+            ("a: b: c\n", 1, "there is a colon where none can be: check the indentation"),
+            ("a:1\nb: 2\n", 2, "there is a colon where none can be: check the indentation, put"),
+            ("a: {b: ${X}}\n", 1, 'a value with { in it must be quoted here, as in "${NAME}"'),
+            ("a: [::1]\n", 1, "a value that begins with : must be quoted"),
+            ("a: @b\n", 1, "a value that begins with @, % or ` must be quoted"),
+            ("a: !b!c d\n", 1, "a value that begins with ! must be quoted"),
+            ("a: {b: c}}\n", 1, "there is a } too many"),
+            ("a:\n  b: [c\n", 3, "what [ or { opens in line 2 is never closed"),
+            ("a:\n  b: [c,\n", 3, "a [ or { is never closed"),
+            ('a: 1\nb: "c\n', 3, "the quote that opens in line 2 is never closed"),
+        ):
+            (said,) = self.refusal(text)
+            self.assertTrue(said.startswith(f"{line}: is not valid YAML: {advice}"), said)
 
     def test_several_documents(self) -> None:
         """A file with several YAML documents is refused."""
@@ -264,7 +287,7 @@ class InvalidFiles(Case):
         self.refused(
             f"secret: {SECRET}",
             f"secrets: {SECRET}",
-            "6: tun_mesh/clustering/auth/secrets: must be a list, not text",
+            "6: tun_mesh/clustering/auth/secrets: must be a list such as [a, b], not text",
         )
         self.refused(
             "    bootstrap_groups:\n      default:\n        bootstrap_node_urls:\n"
@@ -526,8 +549,8 @@ class InvalidFiles(Case):
             self.assertIn(f"networking/mtu: {text}", line)
         (line,) = self.refusal(ORIGINAL.replace("  networking:", "  networking:\n    mtu: 1279"))
         self.assertIn(
-            "networking: must have an mtu of 1280 or more, not 1279, or no ipv6: the kernel takes "
-            "IPv6 away from a device whose MTU is below 1280",
+            "networking/mtu: must be 1280 or more with networking/ipv6, not 1279: the kernel takes "
+            "IPv6 away from a device with a smaller MTU",
             line,
         )
         for value, text in {"0": "1 or more", "10001": "10000 or less"}.items():
@@ -633,6 +656,14 @@ class InvalidFiles(Case):
             '"0.0.0.0:14567"',
             text=ORIGINAL,
         )
+
+    def test_page_at_the_port_of_the_mesh(self) -> None:
+        """The live page, on loopback, cannot have the mesh's port, unless that is elsewhere."""
+        text = MINIMAL + "  admin: {http_port: 4567}\n"
+        (line,) = self.refusal(text)
+        self.assertIn("admin/http_port: must be another port than control_api/listen_port", line)
+        elsewhere = "  control_api:\n    listen_address: 192.0.2.1\n"
+        self.load(text.replace("  control_api:\n", elsewhere))
 
     def test_thresholds(self) -> None:
         """A peer must not be given up before it could have been heard from again."""

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial import unittest
 
+from tests.config.test_lint import GOOD, LintCase
 from tests.real.test_inside import hosts_of
 from tests.real.test_names import RESOLV_CONF
 from tests.real.test_nat import RouterCase
@@ -24,9 +26,12 @@ from tests.real.test_paths import NARROW
 from tests.real.test_udp import nft, segment
 from tests.support import netns
 from tests.support.certificates import DAY, Holder
+from tests.support.configs import middle
 from tests.support.realnode import THEN_EXEC, Ground
 from tunmesh.dialing.segments import LIMITS
-from tunmesh.doctor.probe import reach
+from tunmesh.doctor import diagnosis
+from tunmesh.doctor.diagnosis import Running
+from tunmesh.doctor.probe import Stage, reach
 from tunmesh.localmesh.plan import CERTIFICATE, KEY, LISTEN_PORT
 from tunmesh.tls.underlay import Outside
 
@@ -90,6 +95,37 @@ class TcpTests(unittest.SynchronousTestCase):
             (stage,) = reach("10.99.0.9", 4567, Holder("a").credentials(), [], Outside())
             self.assertFalse(stage.ok)
             self.assertIn(f"10.99.0.9 port 4567: {hint}", stage.text)
+
+
+class FirstNodeTests(LintCase):
+    """Nodes that share one config bootstrap from the first of them."""
+
+    def verdicts(self, text: str, running: Running | None) -> list[tuple[str, str]]:
+        """What is said of the URL https://192.0.2.1:9."""
+        self.patch(diagnosis, "reach", lambda *_: [Stage("TCP", False, "refused")])
+        self.path.write_text(text)
+        found = diagnosis.examine(self.path, {}, middle, time.time(), running)
+        return [(each.verdict, each.text) for each in found if each.part == "https://192.0.2.1:9"]
+
+    def test_first_node(self) -> None:
+        """That the list leads only to the node itself is no fault once another node is linked, nor
+        with automatic addresses; before the start it is doubtful."""
+        url = "https://192.0.2.1:9"
+        text = GOOD.replace("https://alice.example:4567", url)
+        text = text.replace("https://bob.example:4567", url)
+        alone, linked = Running("tun1", 4567, peers=0), Running("tun1", 4567, peers=2)
+        self.assertEqual(self.verdicts(text, linked), [("ok", "it is what this node advertises")])
+        ((verdict, said),) = self.verdicts(text, alone)
+        self.assertEqual(verdict, "NO", said)
+        self.patch(diagnosis, "_machine", lambda *_: [])
+        ((verdict, said),) = self.verdicts(text, None)
+        self.assertEqual(verdict, "?", said)
+        self.assertIn("on the first node of a mesh all is well", said)
+        for running in (None, alone):
+            automatic = text.replace("198.18.1.2/24", "auto")
+            ((verdict, said),) = self.verdicts(automatic, running)
+            self.assertEqual(verdict, "ok", said)
+            self.assertIn("this is the first node of its mesh, as it seems", said)
 
 
 class DoctorTests(DoctorCase):

@@ -319,4 +319,10 @@ class Floods(NamesCase):
         a.tun.inject(udp(a.address, DNS4, query("b.mesh")))
         self.assertEqual((a.tun.written, a.status.dropped["no_route"]), ([], 1))
         self.assertIsNone(a.status.names)
+        unnamed = "applications do not find it by DNS: networking/dns is not in the config"
         self.assertEqual(a.node.resolve("b").found[0], ("10.9.0.2", "b"))
+        self.assertEqual(a.node.resolve("b").why[-1], unnamed)
+        held = a.node.resolve("10.9.0.2")
+        self.assertEqual((held.outcome, held.found), ("answered", (("10.9.0.2", "b"),)))
+        self.assertEqual(held.why, ("b has it", unnamed))
+        self.assertEqual(a.node.resolve("10.9.0.9").outcome, "unknown")

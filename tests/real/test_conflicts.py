@@ -89,7 +89,7 @@ class ConflictTests(unittest.TestCase):
         self.assertEqual(node.all_logged("ready"), [])
         self.assertIn("the bootstrap URLs lead only to this node", await ground.reasons(1))
         text = await self.doctor(ground, 1, 2)
-        self.assertIn("NO  the bootstrap list leads only to this node", text)
+        self.assertIn("NO  it is what this node advertises, and no other node is", text)
         ground.start(2)
         await node.logged("ready")
         said = await self.asked(ground, "status")

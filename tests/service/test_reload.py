@@ -97,9 +97,11 @@ class NoGood(ReloadCase):
             text,
         )
         self.assertEqual(self.applied, [])
+        self.assertEqual(self.reloader.notes(), (text,))
         self.config("\n  typo: 1", "")
         self.pass_time()
         self.assertEqual(len(self.applied), 1)
+        self.assertEqual(self.reloader.notes(), ())
 
     def test_everything(self) -> None:
         """Every error is logged, in a line of its own, also those in certificates; and once."""
@@ -237,6 +239,8 @@ class HangUp(ReloadCase):
         keys = "tun_mesh/process/uid, tun_mesh/process/gid"
         text = f"changed, but takes effect at the next start: {keys}"
         self.assertEqual(self.texts(), [text, text])
+        note = f"changed in the config, but takes effect at the next start: {keys}"
+        self.assertEqual(self.reloader.notes(), (note,))
 
     def test_next_start(self) -> None:
         """Keys that a running node cannot follow are named, once; the others are applied. Keys that

@@ -20,7 +20,6 @@ is no other authentication.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -30,6 +29,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from tunmesh.api import floating, read_only
 from tunmesh.api.capture import CapturePage
 from tunmesh.api.http import (
+    address_of,
     answer_json,
     filter_of,
     put_health_pages,
@@ -105,7 +105,7 @@ class _Explain(Resource):
     def render_GET(self, request: Request) -> bytes:
         try:
             source, destination = (
-                ip_address(text_of(request, name)) for name in (b"source", b"destination")
+                address_of(request, name) for name in (b"source", b"destination")
             )
             wanted = filter_of(request)
         except ValueError as error:

@@ -7,14 +7,13 @@ POST /v1/release?address=A   give it up
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Protocol
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from tunmesh.addresses import Address
-from tunmesh.api.http import answer_json, refuse, text_of
+from tunmesh.api.http import address_of, answer_json, refuse
 from tunmesh.observe import status_json
 from tunmesh.observe.status_json import Json
 from tunmesh.status.node import FloatingAddress
@@ -42,13 +41,8 @@ class _Page(Resource):
         self._act = act
 
     def render_POST(self, request: Request) -> bytes:
-        text = text_of(request, b"address")
         try:
-            address = ip_address(text)
-        except ValueError:
-            return refuse(request, f"{text!r} is not an IP address")
-        try:
-            done = self._act(address)
+            done = self._act(address_of(request, b"address"))
         except ValueError as error:
             return refuse(request, str(error))
         return answer_json(request, {"version": status_json.VERSION, **done})

@@ -13,6 +13,7 @@ from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from tunmesh.addresses import Address
 from tunmesh.packets.flow import PROTOCOLS, Filter
 from tunmesh.status.health import Check, Health
 
@@ -126,13 +127,23 @@ def number_of(request: Request, name: bytes, default: float) -> float:
     return number
 
 
+def address_of(request: Request, name: bytes) -> Address:
+    """A query argument. Raises ValueError unless it is an IP address."""
+    text = text_of(request, name)
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise ValueError(f"{name.decode()} must be an IP address, not {text!r}") from None
+
+
 def filter_of(request: Request) -> Filter:
     """The packets that a query asks for. Raises ValueError."""
     host, protocol = text_of(request, b"host"), text_of(request, b"protocol")
     port = int(number_of(request, b"port", -1.0))
     if protocol and protocol not in PROTOCOLS.values():
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS.values())}")
-    return Filter(ip_address(host) if host else None, protocol or None, port if port >= 0 else None)
+    end = address_of(request, b"host") if host else None
+    return Filter(end, protocol or None, port if port >= 0 else None)
 
 
 def refuse(request: Request, why: str) -> bytes:

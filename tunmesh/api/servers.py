@@ -7,7 +7,8 @@ a read-only root file system there may be no place for a socket, and the port ma
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IListeningPort
@@ -19,6 +20,7 @@ from tunmesh.api.page import resource
 from tunmesh.errors import OperatorError
 from tunmesh.host import unix_port
 from tunmesh.logs.observers import RecentEvents
+from tunmesh.status.node import Status
 from tunmesh.status.traffic import Sample
 from tunmesh.tls.cpu_share import CpuTimes
 
@@ -33,7 +35,8 @@ class Node(control.Node, Protocol):
 
 
 class Control:
-    """Binds what the config asks for when it is made, which may need root."""
+    """Binds what the config asks for when it is made, which may need root. `notes()` are sentences
+    about what is wrong beside the node: with its files."""
 
     def __init__(
         self,
@@ -44,17 +47,22 @@ class Control:
         recent: RecentEvents,
         log: Logger,
         cpu: CpuTimes,
+        notes: Callable[[], Sequence[str]],
     ) -> None:
+        self._node = node
+        self._notes = notes
+        self._unserved: list[str] = []
         self._sampler = read_only.Sampler(reactor, node.sample)
         self._ports: list[IListeningPort] = []
         history = self._sampler.history
-        reports = read_only.Reports(node.status, node.known_nodes, recent, history, time.time)
+        reports = read_only.Reports(self._status, node.known_nodes, recent, history, time.time)
         if config.socket is not None:
             site = control.site(node, drain, reports, reactor)
             try:
                 self._ports.append(unix_port.listen(reactor, config.socket, site))
             except OperatorError as error:
                 log.warn("no control socket: {error}", event="no_control_socket", error=str(error))
+                self._unserved.append(f"no control socket: {error}")
         if config.http_port is not None:
             # Whoever shares the network namespace may connect.
             admission = Admission(reactor, resource.site(reports, reactor), cpu)
@@ -62,11 +70,17 @@ class Control:
                 ports = resource.listen(reactor, config.http_port, admission)
             except OperatorError as error:
                 log.warn("no page: {error}", event="no_page", error=str(error))
+                self._unserved.append(f"no page: {error}")
             else:
                 admission.opened(*ports)
                 self._ports += ports
                 url = f"http://localhost:{config.http_port}/"
                 log.info("there is a page at {url}", event="page", url=url)
+
+    def _status(self) -> Status:
+        """The node's, and what is wrong beside it."""
+        status = self._node.status()
+        return replace(status, warnings=(*status.warnings, *self._unserved, *self._notes()))
 
     def start(self) -> None:
         if self._ports:

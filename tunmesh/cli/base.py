@@ -72,7 +72,12 @@ class Front(Group):
 def output_option(*forms: str) -> Callable[[Command], Command]:
     """The -o option, the first of these forms by default."""
     return click.option(
-        "-o", "--output", type=click.Choice(forms), default=forms[0], help="What to print."
+        "-o",
+        "--output",
+        type=click.Choice(forms),
+        default=forms[0],
+        show_default=True,
+        help="In which form.",
     )
 
 

@@ -139,9 +139,9 @@ class Client:
                 connection.opened.settimeout(None)
             return response
         with response:
-            why = f"it answers {response.status}: another version of tunmesh?"
             if response.getheader("Content-Type") == "application/json":
-                why = _tree(response.read())["error"]
+                raise OperatorError(_tree(response.read())["error"])
+        why = f"it answers {response.status}: another version of tunmesh?"
         raise OperatorError(f"{page.partition('?')[0]}: {why}")
 
 

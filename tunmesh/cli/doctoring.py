@@ -37,7 +37,9 @@ def doctor(node: Client, file: str | None) -> None:
     status = _status(node)
     running = None
     if not isinstance(status, OperatorError):
-        running = diagnosis.Running(status["device"]["name"], status["node"]["port"])
+        running = diagnosis.Running(
+            status["device"]["name"], status["node"]["port"], len(status["peers"])
+        )
     bad = 0
     path = loading.path_of(file, os.environ)
     part = ""

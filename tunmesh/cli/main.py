@@ -43,10 +43,13 @@ class _Tunmesh(Front):
     }
 
 
-@click.group(cls=_Tunmesh)
+@click.group(cls=_Tunmesh, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tunmesh")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """A layer-3 mesh VPN that runs as a sidecar container."""
+    """A layer-3 mesh VPN that runs as a sidecar container.
+
+    Start a node with: twistd --nodaemon --pidfile= tunmesh --config FILE
+    """
     if os.environ.get("NO_COLOR"):  # https://no-color.org
         ctx.color = False

@@ -30,7 +30,7 @@ WAITS = 2  # the exit code of a claim if another node has the address
 @click.command(cls=OneLineErrors)
 @node_option
 @output_option("table", "wide", "json")
-@click.option("--watch", is_flag=True, help="Go on, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help=f"Again every {WATCH:g} s, until Ctrl-C.")
 def status(node: Client, output: str, watch: bool) -> None:
     """Show this node and its peers, and what is wrong.
 
@@ -105,7 +105,7 @@ _address_argument = click.argument("wanted", metavar="ADDRESS", callback=_one_ad
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
-    help="Wait so long until it is this node's.",
+    help="Wait so long until it is this node's; default: not at all.",
 )
 def claim(node: Client, wanted: str, patience: float) -> None:
     """Have a floating address on this node as soon as no other node has it.
@@ -209,7 +209,7 @@ def graph(node: Client, output: str) -> None:
 @node_option
 @output_option("text", "json")
 @click.option("-f", "--follow", is_flag=True, help="Go on, until Ctrl-C or the node's end.")
-@click.option("-n", "--last", type=click.IntRange(min=0), help="No more than so many of the past.")
+@click.option("-n", "--last", type=click.IntRange(min=0), help="Only so many of the past.")
 def events(node: Client, output: str, follow: bool, last: int | None) -> None:
     """Show the node's recent log (level info and above, at most 1,000 lines)."""
     past = node.lines("/v1/events")

@@ -273,8 +273,9 @@ def _name(configured: Configured, place: int) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    cut = [[views.cut(name, 32), *rest] for name, *rest in rows]
-    yield from (f"  {line}" for line in views.table(head, cut, left=2 if len(head) == 5 else 1))
+    shown = [[views.cut(name, 32), *rest] for name, *rest in rows]
+    left = range(2 if len(head) == 5 else 1)
+    yield from (f"  {line}" for line in views.table(head, shown, left))
 
 
 def _text(text: str) -> Iterator[str]:

@@ -152,7 +152,7 @@ def _resolved(tree: Json) -> Iterator[str]:
     yield f"{tree['name']}  {tree['outcome']}"
     rows = [[each["address"], each["node"]] for each in tree["found"]]
     if rows:
-        yield from views.table(["ADDRESS", "NODE"], rows, left=2)
+        yield from views.table(["ADDRESS", "NODE"], rows, range(2))
     yield from tree["why"]
 
 
@@ -219,7 +219,12 @@ def capture(
     docker exec app-tunmesh tunmesh capture | wireshark -k -i -
     """
     if peer is not None:
-        refuse_ambiguous(peer, node.get("/v1/status"))
+        tree = node.get("/v1/status")
+        refuse_ambiguous(peer, tree)
+        names = sorted(each["name"] for each in tree["peers"])
+        if not any(peer in (each["name"], each["id"]) for each in tree["peers"]):
+            linked = ", ".join(names) or "nobody"
+            click.echo(f"waiting for {peer}, which is not linked now; linked: {linked}", err=True)
     query = {"peer": peer, "host": host, "protocol": protocol, "port": port}
     given = {name: value for name, value in query.items() if value is not None}
     page = f"/v1/capture?{urlencode(given)}"

@@ -1,4 +1,5 @@
-"""A node's status as text for people: at most 80 columns, aligned.
+"""A node's status as text for people, aligned. On a terminal names are cut as far as its width
+demands, but for `-o wide`.
 
 Each function takes the JSON tree of the control socket (docs/control.md) and returns lines.
 """
@@ -6,8 +7,9 @@ Each function takes the JSON tree of the control socket (docs/control.md) and re
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Container, Iterator, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("PEER", "ADDRESS", "LINK", "VIA", "SINCE", "RTT", "LOSS", "RX/s", "TX/s", "DROPS")
 _WIDE = ("RX", "TX", "QUEUE", "KEY", "VERSION", "URL", "GROUPS", "WHY THIS WAY")
-MAX_LOST = 5  # lost nodes that are shown without --all
+_TEXTS = {"PEER", "ADDRESS", "LINK", "VIA", "KEY", "VERSION", "URL", "GROUPS", "WHY THIS WAY"}
+MAX_LOST = 5  # lost nodes that are shown without -o wide
+# Characters that are left of it where the terminal is narrow. An address is never cut; the URL of a
+# node that is not linked may be.
+_SHORTEST = {"PEER": 16, "VIA": 16, "ADDRESS": 39}
+_Rows: TypeAlias = Sequence[Sequence[str]]
 _LEVELS = {"error": "red", "critical": "red", "warn": "yellow"}
 
 
@@ -49,7 +56,11 @@ def status(tree: Json, wide: bool = False, columns: int | None = None) -> Iterat
     rows += [_unlinked(dial) for dial in tree["dials"] if dial["kind"] == "node"]
     rows += [_lost(node) for node in tree["lost"][: None if wide else MAX_LOST]]
     if rows:
-        yield from table([*_COLUMNS, *(_WIDE if wide else ())], rows, left=4)
+        head = [*_COLUMNS, *(_WIDE if wide else ())]
+        if columns is not None and not wide:
+            rows = _fitted(head, rows, columns)
+        left = [place for place, title in enumerate(head) if title in _TEXTS]
+        yield from table(head, rows, left)
     else:
         yield "no peers"
     more = 0 if wide else len(tree["lost"]) - MAX_LOST
@@ -71,7 +82,7 @@ def addresses(tree: Json) -> Iterator[str]:
         state = click.style(own["state"], fg="green" if own["usable"] else "yellow")
         other = f"{own['holder']} has it" if own["holder"] and not own["usable"] else ""
         rows.append([own["address"], "floating", state, duration(own["for"]), other])
-    yield from table(["ADDRESS", "KIND", "STATE", "FOR", "CHOSEN AS"], rows, left=5)
+    yield from table(["ADDRESS", "KIND", "STATE", "FOR", "CHOSEN AS"], rows, range(5))
     for own in node["automatic"]:
         for passed in own["passed_over"]:
             holder = passed["node"] or "another node"
@@ -124,8 +135,8 @@ def _peer(peer: Json, wide: bool) -> list[str]:
     rx, tx = peer["rx"], peer["tx"]
     first = next(iter(peer["addresses"]), "")
     row = [
-        cut(peer["name"], 16),
-        cut(", ".join([*peer["addresses"], *peer["floating"]]) if wide else first, 39),
+        peer["name"],
+        ", ".join([*peer["addresses"], *peer["floating"]]) if wide else first,
         "out" if peer["direction"] == "dialed" else "in",
         _via(peer),
         duration(peer["linked_for"]),
@@ -144,7 +155,7 @@ def _peer(peer: Json, wide: bool) -> list[str]:
 
 def _via(peer: Json) -> str:
     relay = peer["relay"]
-    return peer["transport"] if relay is None else cut(f"relay {relay['name']}", 16)
+    return str(peer["transport"] if relay is None else f"relay {relay['name']}")
 
 
 def _why_this_way(peer: Json) -> str:
@@ -166,18 +177,12 @@ def way(peer: Json) -> str:
 
 
 def _unlinked(dial: Json) -> list[str]:
-    return [cut(dial["name"], 16), dial["target"], click.style("down", fg="red")]
+    return [dial["name"], dial["target"], click.style("down", fg="red")]
 
 
 def _lost(node: Json) -> list[str]:
     word = "left" if node["left"] else "lost"
-    return [
-        cut(node["name"], 16),
-        node["target"],
-        click.style(word, fg="yellow"),
-        "",
-        duration(node["ago"]),
-    ]
+    return [node["name"], node["target"], click.style(word, fg="yellow"), "", duration(node["ago"])]
 
 
 def _led(routes: Json) -> Iterator[str]:
@@ -193,7 +198,7 @@ def _led(routes: Json) -> Iterator[str]:
 def routes(tree: Json) -> Iterator[str]:
     """Every address and network with a route, and the node that it leads to."""
     rows = [*routed(tree), *_networks(tree)]
-    yield from table(["ADDRESS", "NODE", "AT"], rows, left=3)
+    yield from table(["ADDRESS", "NODE", "AT"], rows, range(3))
     routes = tree["routes"]
     for each in routes["unused"]:
         yield f"{each['node']} advertises {each['network']} in vain: {each['why']}"
@@ -238,7 +243,7 @@ def multicast(tree: Json) -> Iterator[str]:
         [group["group"], _wanted(group["here"]), ", ".join(map(_member, group["nodes"]))]
         for group in carried["groups"]
     ]
-    yield from table(["GROUP", "HERE", "NODES"], rows, left=3)
+    yield from table(["GROUP", "HERE", "NODES"], rows, range(3))
 
 
 def _wanted(sources: str) -> str:
@@ -301,20 +306,32 @@ def event(tree: Json) -> str:
     return f"{tree['time'][11:19]} {word} {tree['part']:<7} {tree['text']}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
-    """Aligned columns, two spaces apart; the first `left` columns are left-aligned."""
-    widths = [max(map(_width, column)) for column in _columns([head, *rows], len(head))]
+def table(head: Sequence[str], rows: _Rows, left: Container[int]) -> Iterator[str]:
+    """Aligned columns, two spaces apart; those with these numbers, from 0, are left-aligned."""
+    widths = _widths(head, rows)
     for row in [head, *rows]:
         cells = [
-            _pad(text, width, number < left)
+            _pad(text, width, number in left)
             for number, (text, width) in enumerate(zip(row, widths, strict=False))
         ]
         yield "  ".join(cells).rstrip()
 
 
-def _columns(rows: Sequence[Sequence[str]], count: int) -> Iterator[list[str]]:
-    for number in range(count):
-        yield [row[number] for row in rows if number < len(row)]
+def _widths(head: Sequence[str], rows: _Rows) -> list[int]:
+    return [max(map(_width, column)) for column in zip_longest(head, *rows, fillvalue="")]
+
+
+def _fitted(head: Sequence[str], rows: list[list[str]], columns: int) -> list[list[str]]:
+    """The rows with shorter names, ways and addresses, until a line fits, or all of these are as
+    short as they may be."""
+    for title, shortest in _SHORTEST.items():
+        place = head.index(title)
+        widths = _widths(head, rows)
+        excess = sum(widths) + 2 * (len(widths) - 1) - columns
+        limit = max(shortest, widths[place] - max(0, excess))
+        for row in rows:
+            row[place : place + 1] = [cut(text, limit) for text in row[place : place + 1]]
+    return rows
 
 
 def _width(text: str) -> int:
@@ -327,5 +344,6 @@ def _pad(text: str, width: int, is_left: bool) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """The beginning of a longer text."""
-    return text if len(text) <= width else text[: width - 1] + "…"
+    """Names that programs make differ at their ends: the middle of a longer one is left out."""
+    end = width // 2
+    return text if len(text) <= width else f"{text[: width - end - 1]}…{text[-end:]}"

@@ -23,6 +23,7 @@ from typing import TypeAlias
 
 import yaml
 
+from tunmesh.config.values import DEFAULT_PATH, PATH_VARIABLE
 from tunmesh.errors import OperatorError
 
 MAX_BYTES = 1 << 20
@@ -37,6 +38,30 @@ REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{name}"
     for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq")
+)
+
+# What yaml says, and what helps; the first that fits. {line}: where the value around it begins.
+_ADVICE = (
+    ("character '\\t'", "there is a tab; indent with spaces"),
+    ("tag handle", "a value that begins with ! must be quoted"),
+    ("cannot start any token", "a value that begins with @, % or ` must be quoted"),
+    ("found ':'", "a value that begins with : must be quoted"),
+    ("got '{'", 'a value with { in it must be quoted here, as in "${NAME}"'),
+    (
+        "mapping values are not allowed",
+        "there is a colon where none can be: check the indentation, put a space after the colon of "
+        "a key, and quote a value that has a colon in it",
+    ),
+    ("got '<stream end>'", "what [ or { opens in line {line} is never closed"),
+    ("found '<stream end>'", "a [ or { is never closed"),
+    ("end of stream", "the quote that opens in line {line} is never closed"),
+    (
+        "expected ',' or",
+        "after a value in what [ or { opens in line {line}, there must be a comma or its end",
+    ),
+    ("found '}'", "there is a } too many"),
+    ("found ']'", "there is a ] too many"),
+    ("<block end>", "it is not indented like what it belongs with, which begins in line {line}"),
 )
 
 
@@ -144,7 +169,10 @@ def _text_of(path: Path) -> str:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise _UnreadableError(0, f"cannot be read: {reason}; must be a readable file") from None
+        right = "must be a readable file"
+        if isinstance(error, FileNotFoundError) and path == Path(DEFAULT_PATH):
+            right = f"name the config file, or set ${PATH_VARIABLE}"
+        raise _UnreadableError(0, f"cannot be read: {reason}; {right}") from None
     if len(data) > MAX_BYTES:
         raise _UnreadableError(0, "is larger than 1 MiB; a config file is a few KiB of YAML")
     try:
@@ -182,17 +210,23 @@ def _compose(text: str) -> yaml.Node | None:
         return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark or loader.get_mark()
-        what = ", ".join(part for part in (error.context, error.problem) if part)
-        # Of what the file says, yaml repeats single characters, and this, which may be a secret.
-        if "tag handle" in what:
-            what = "a value that begins with ! must be quoted"
-        raise _UnreadableError(mark.line + 1, f"is not valid YAML: {what}") from None
+        text = f"is not valid YAML: {_in_plain_words(error)}"
+        raise _UnreadableError(mark.line + 1, text) from None
     except (ValueError, OverflowError):
         # yaml hands escapes such as "\UFFFFFFFF" straight to chr().
         line = loader.get_mark().line + 1
         raise _UnreadableError(line, "is not valid YAML: no such character") from None
     finally:
         loader.dispose()
+
+
+def _in_plain_words(error: yaml.MarkedYAMLError) -> str:
+    """What to do about the usual mistakes; else what yaml says. Of the file it repeats single
+    characters, and a tag's handle, which may be a secret."""
+    said = ", ".join(part for part in (error.context, error.problem) if part)
+    advice = next((advice for mark, advice in _ADVICE if mark in said), said)
+    context = error.context_mark
+    return advice.replace("{line}", str(1 if context is None else context.line + 1))
 
 
 class _Walk:

@@ -58,7 +58,7 @@ _EXPECTED_CONTAINER = {
     "dict_type": "a mapping of keys",
     "mapping_type": "a mapping of keys",
     "model_type": "a mapping of keys",
-    "tuple_type": "a list",
+    "tuple_type": "a list such as [a, b]",
 }
 _KEY_PATHS = tuple(key_paths())
 _SECRET_KEYS = frozenset({"secret", "secrets"})
@@ -118,7 +118,11 @@ def _across_sections(config: Config) -> Iterator[tuple[Loc, str]]:
             ("tun_mesh", "monitoring", "listen"),
             wrong("at another port than control_api/listen_port", str(listen)),
         )
-    address = config.control_api.listen_address
+    address, page = config.control_api.listen_address, config.admin.http_port
+    is_on_loopback = address is None or address.is_unspecified or address.is_loopback
+    if page == config.control_api.listen_port and is_on_loopback:
+        text = wrong("another port than control_api/listen_port", page)
+        yield ("tun_mesh", "admin", "http_port"), text
     if _in_overlay(config, address):
         yield ("tun_mesh", "control_api", "listen_address"), _outside_text(address)
     clustering: Loc = ("tun_mesh", "clustering")
@@ -149,9 +153,10 @@ def _blame(document: Document, error: ValidationError) -> None:
         # A value with an error of its own gets no second one here.
         if details["type"] == "default_factory_not_called" or key_path(loc) in known:
             continue
-        document.blame(
-            loc, _sentence(loc, details["type"], details["input"], details.get("ctx", {}))
-        )
+        context = details.get("ctx", {})
+        text = _sentence(loc, details["type"], details["input"], context)
+        place = getattr(context.get("error"), "place", ())  # of a KeyRuleError
+        document.blame((*loc, *place), text)
 
 
 def _sentence(loc: Loc, kind: str, value: object, context: Mapping[str, Any]) -> str:

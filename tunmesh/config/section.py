@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from tunmesh.config.file import printable
+from tunmesh.config.file import Loc, printable
 
 REDACTED = "(redacted)"
 
@@ -60,6 +60,15 @@ class SecretFile:
 
     def __str__(self) -> str:
         return str(self.path)
+
+
+class KeyRuleError(ValueError):
+    """A rule within a section is broken by one of its keys: `place` leads from the section to it,
+    so that it is said of the key, with its line."""
+
+    def __init__(self, place: Loc, text: str) -> None:
+        super().__init__(text)
+        self.place = place
 
 
 def wrong(expected: str, value: object) -> str:

@@ -39,6 +39,7 @@ class Running:
 
     device: str
     port: int
+    peers: int  # how many nodes it is linked with
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def examine(
         yield from _names(findings.config)
         yield from _forwarding(findings.config)
         yield from _gateway(findings.config)
-        yield from _urls(findings.config, running is not None)
+        yield from _urls(findings.config, running)
 
 
 def _machine(plan: Plan, running: Running | None) -> Iterator[Finding]:
@@ -160,7 +161,7 @@ def _names(config: Config) -> Iterator[Finding]:
             yield Finding("names", BAD, f"{text}resolve below may not resolve for the node")
 
 
-def _urls(config: Config, is_running: bool) -> Iterator[Finding]:
+def _urls(config: Config, running: Running | None) -> Iterator[Finding]:
     """Each bootstrap URL, step by step."""
     ssl, clustering = config.control_api.ssl, config.clustering
     try:
@@ -188,23 +189,36 @@ def _urls(config: Config, is_running: bool) -> Iterator[Finding]:
             yield Finding(name, OK, "an empty group: this may be the first node of its mesh")
         for url in group.bootstrap_node_urls:
             if url == own:
-                is_answered = not is_running and all(
+                is_answered = running is None and all(
                     stage.ok for stage in reach(url.host, url.port, credentials, keys, outside)
                 )
-                yield _at_own_url(str(url), is_alone, is_answered)
+                others = 0 if running is None else running.peers
+                if is_answered:
+                    yield _copied(str(url))
+                elif is_alone and not others:
+                    yield _alone(str(url), config.networking.is_automatic, running is not None)
+                else:
+                    yield Finding(str(url), OK, "it is what this node advertises")
                 continue
             for stage in reach(url.host, url.port, credentials, keys, outside):
                 yield Finding(str(url), OK if stage.ok else BAD, f"{stage.name}: {stage.text}")
 
 
-def _at_own_url(url: str, is_alone: bool, is_answered: bool) -> Finding:
-    """A bootstrap URL that is the node's own. `is_answered`: another node answers there."""
-    if is_answered:
-        text = "it is what this node advertises, but no node runs here and one answers there: "
-        return Finding(url, BAD, f"{text}give this node a control_api_advertise_url of its own")
-    if is_alone:
-        text = (
-            "the bootstrap list leads only to this node: it or control_api_advertise_url is wrong"
-        )
-        return Finding(url, BAD, f"{text}; on the first node of a mesh leave the list empty")
-    return Finding(url, OK, "it is what this node advertises")
+def _copied(url: str) -> Finding:
+    """What this node is to advertise leads to another node, which runs."""
+    text = "it is what this node advertises, but no node runs here and one answers there: "
+    return Finding(url, BAD, f"{text}give this node a control_api_advertise_url of its own")
+
+
+def _alone(url: str, is_automatic: bool, is_running: bool) -> Finding:
+    """Each bootstrap URL is the node's own, and it is linked with nobody. On the first of the nodes
+    that share a config that is as it should be; a node with a static address then counts as ready
+    once another one has found it (observe.health)."""
+    text = "it is what this node advertises, and no other node is in the bootstrap list: "
+    if is_automatic:
+        return Finding(url, OK, f"{text}this is the first node of its mesh, as it seems")
+    wrong = "the list or control_api_advertise_url is wrong"
+    if is_running:
+        return Finding(url, BAD, f"{text}unless another node is to find this one, {wrong}")
+    first = "on the first node of a mesh all is well, and it is ready once another one has joined"
+    return Finding(url, DOUBT, f"{text}{first}; elsewhere {wrong}")

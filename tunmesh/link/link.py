@@ -43,6 +43,7 @@ from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.link.pinger import Pinger
 from tunmesh.link.sender import Sender
 from tunmesh.timers import Timer
+from tunmesh.tls.listener import HANDSHAKE_TIMEOUT
 from tunmesh.wire import messages
 from tunmesh.wire.records import NodeRecord, SignedRecord
 
@@ -170,7 +171,9 @@ class Link(Protocol):
         there = self.transport.getPeer()
         self.via = there.relay if isinstance(there, RelayedAddress) else ""
         patience = self.authentication.timeout
-        too_slow = PeerError(FailureReason.TIMEOUT, f"no handshake within {patience:.0f} s")
+        # `patience` may be what is left of it.
+        text = f"no handshake within {HANDSHAKE_TIMEOUT:.0f} s"
+        too_slow = PeerError(FailureReason.TIMEOUT, text)
         self._timer.start(patience, partial(self.fail, too_slow))
         try:
             self.authentication.channel.admit(self.transport)

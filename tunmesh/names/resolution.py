@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from tunmesh.addresses import Address
@@ -49,10 +49,19 @@ class Resolver:
 
     def resolve(self, text: str) -> Resolution:
         """`text` is a name with or without the domain, or an address."""
+        found = self._resolve(text)
+        if self._settings is not None or not found.found:
+            return found
+        why = "applications do not find it by DNS: networking/dns is not in the config"
+        return replace(found, why=(*found.why, why))
+
+    def _resolve(self, text: str) -> Resolution:
         try:
-            return self._address(ip_address(text))
+            address = ip_address(text)
         except ValueError:
             pass
+        else:
+            return self._address(address) if self._settings is not None else self._held(address)
         name: Name = tuple(text.removesuffix(".").lower().split("."))
         below = self._zone.relative(name) if self._settings is not None else None
         if below is None and (len(name) == 1 or self._directory.find(name) or self._known(name)):
@@ -159,6 +168,17 @@ class Resolver:
 
     # --- addresses ---
 
+    def _held(self, address: Address) -> Resolution:
+        """Whose an address is, where there is no DNS."""
+        holder = self._directory.holder(address)
+        if holder is None:
+            return Resolution(str(address), "unknown", (), ("no linked node has this address",))
+        found = ((str(address), holder.record.name),)
+        return Resolution(str(address), "answered", found, (self._has_it(holder),))
+
+    def _has_it(self, holder: Member) -> str:
+        return "this node has it" if self._is_me(holder) else f"{holder.record.name} has it"
+
     def _address(self, address: Address) -> Resolution:
         name: Name = tuple(address.reverse_pointer.split("."))
         answer = self._zone.answer(name, Kind.PTR, self._directory)
@@ -172,7 +192,7 @@ class Resolver:
             holder = self._directory.holder(address)
             why = "this is the DNS address"
             if holder is not None:
-                why = "this node has it" if self._is_me(holder) else f"{holder.record.name} has it"
+                why = self._has_it(holder)
                 if not names:
                     why += ", whose name leads to another node"
             return Resolution(shown, "answered" if names else "nodata", names, (why,))

@@ -263,7 +263,7 @@ class Explainer:
     def _not_for_us(self, reason: str, sender: str, destination: Address) -> Step:
         """Why a packet with an allowed source is not for this node."""
         if destination.packed in self._table.routes:
-            text = f"this packet does not come past this node: ask {sender}, who sends it"
+            text = f"this packet does not come past this node: ask {sender}, which sends it"
             return Step(False, f"{text}. If it came here it would be dropped ({reason})")
         if self._table.is_broadcast(destination.packed):
             off = "broadcast is off here (networking/ipv4/enable_broadcast)"

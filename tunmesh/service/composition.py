@@ -167,7 +167,14 @@ class NodeService(Service):
         node.listen(taken.tcp)
         self._serve_monitoring(node, cpu)
         self._control = Control(
-            self._reactor, self._config.admin, node, self._leave, self._recent, self.log, cpu
+            self._reactor,
+            self._config.admin,
+            node,
+            self._leave,
+            self._recent,
+            self.log,
+            cpu,
+            self._reloader.notes,
         )
         return node
 

@@ -103,6 +103,15 @@ class Reloader:
         """All files that are read."""
         return (self._path, *self._current.files)
 
+    def notes(self) -> tuple[str, ...]:
+        """What people are to know for as long as it is so: that the files are no good, or differ
+        from what the node goes by."""
+        wrong = tuple(f"not reloaded, everything stays as it was: {why}" for why in self._complaint)
+        if not self._pending:
+            return wrong
+        keys = ", ".join(self._pending)
+        return (*wrong, f"changed in the config, but takes effect at the next start: {keys}")
+
     def start(self) -> None:
         """Look at the files from now on."""
         self._timer.start(LOOK, self._look)

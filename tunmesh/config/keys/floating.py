@@ -13,7 +13,7 @@ from pydantic import Field, PlainSerializer, PlainValidator
 
 from tunmesh.addresses import Address, Interface, Network, is_host
 from tunmesh.config.networks import ANY_NETWORK
-from tunmesh.config.section import Kind, wrong
+from tunmesh.config.section import KeyRuleError, Kind, wrong
 from tunmesh.config.types import ANY_ADDRESS, NULL_IS_EMPTY, text_of
 
 
@@ -62,25 +62,22 @@ def check_floating(
     static: Sequence[Interface],
     dns: Sequence[Address],
 ) -> None:
-    """Raises ValueError for a place outside the mesh's networks, or without an address that can
+    """Raises KeyRuleError for a place outside the mesh's networks, or without an address that can
     float. `static` are this node's own addresses; `dns` those where names are answered."""
-    for place in places:
+    for index, place in enumerate(places):
+        key = ("floating", index)
         around = [each for each in networks if each.version == place.version]
         if not any(_lies_in(place, each) for each in around):
             names = " or ".join(map(str, networks))
-            raise ValueError(
-                f"must have a floating that lies in {names}, which {shown(place)} does not"
-            )
+            raise KeyRuleError(key, wrong(f"in {names}", shown(place)))
         if place.num_addresses > 1:
             continue
         address = place.network_address
         if address in dns or not is_host(address, around[0]):
-            raise ValueError(f"must have a floating that a node can have, which {address} is not")
+            raise KeyRuleError(key, wrong("an address that a node can have", str(address)))
         if any(own.ip == address for own in static):
-            raise ValueError(
-                f"must have another floating than {address}, which is in node_address_cidr: "
-                "an address that belongs to a node does not float"
-            )
+            text = wrong("another address than those in node_address_cidr", str(address))
+            raise KeyRuleError(key, f"{text}: one that belongs to a node does not float")
 
 
 def _lies_in(place: Network, network: Network) -> bool:

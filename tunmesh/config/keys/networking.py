@@ -22,7 +22,7 @@ from tunmesh.config.networks import (
     Ipv6Addresses,
     Ipv6Network,
 )
-from tunmesh.config.section import Section
+from tunmesh.config.section import KeyRuleError, Section, wrong
 from tunmesh.config.types import NULL_IS_EMPTY, RELOADED, RELOADED_BY_HELPER, DeviceName
 from tunmesh.config.values import Automatic
 from tunmesh.netlink.changes import MIN_MTU_IPV6
@@ -163,10 +163,10 @@ class Networking(Section):
     @model_validator(mode="after")
     def _room_for_ipv6(self) -> Networking:
         if self.ipv6 is not None and self.mtu < MIN_MTU_IPV6:
-            raise ValueError(
-                f"must have an mtu of {MIN_MTU_IPV6} or more, not {self.mtu}, or no ipv6: the "
-                f"kernel takes IPv6 away from a device whose MTU is below {MIN_MTU_IPV6}"
+            text = (
+                f"must be {MIN_MTU_IPV6} or more with networking/ipv6, not {self.mtu}: the kernel"
             )
+            raise KeyRuleError(("mtu",), f"{text} takes IPv6 away from a device with a smaller MTU")
         return self
 
     @model_validator(mode="after")
@@ -188,9 +188,9 @@ class Networking(Section):
     def _forwards_to_others(self) -> Networking:
         for server in self.dns.servers if self.dns is not None else ():
             if server in self.dns_addresses:
-                raise ValueError(
-                    f"must have other name servers in dns/forward than {server}: that is where "
-                    "this node answers names itself"
+                text = wrong("name servers of others", str(server))
+                raise KeyRuleError(
+                    ("dns", "forward"), f"{text}, where this node answers names itself"
                 )
         return self
 
@@ -225,8 +225,9 @@ class Networking(Section):
     @property
     def has_helper(self) -> bool:
         """Whether a helper process keeps NET_ADMIN while the node runs (tunmesh.assigner)."""
-        return (
-            self.device_helper
-            or bool(self.floating)
-            or any(isinstance(family.node_address_cidr, Automatic) for family in self.families)
-        )
+        return self.device_helper or bool(self.floating) or self.is_automatic
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the node chooses an address itself."""
+        return any(isinstance(family.node_address_cidr, Automatic) for family in self.families)

@@ -14,7 +14,7 @@ from tunmesh.config.lint.remarks import Checks, Remark
 from tunmesh.config.secrecy import weakness
 from tunmesh.config.section import SecretFile, shown
 from tunmesh.config.types import NODE_NAME_FORM, is_node_name
-from tunmesh.config.values import AUTO, Automatic, Endpoint
+from tunmesh.config.values import AUTO, Endpoint
 from tunmesh.names.labels import NODES, SERVER, labels_of
 from tunmesh.wire.sizes import MAX_LABEL
 
@@ -31,11 +31,9 @@ def _name(clustering: Clustering, _now: float) -> Iterator[Remark]:
 
 def _passing_name(whole: Config, _now: float) -> Iterator[Remark]:
     """A name that is another one at the next start, where the address follows from it."""
-    is_automatic = any(
-        isinstance(family.node_address_cidr, Automatic) for family in whole.networking.families
-    )
     host = socket.gethostname()
-    if is_automatic and whole.clustering.node_name is None and _CONTAINER_ID.fullmatch(host):
+    is_open = whole.networking.is_automatic and whole.clustering.node_name is None
+    if is_open and _CONTAINER_ID.fullmatch(host):
         text = f"is not given, and the host name {host} is that of a container, which is another "
         yield Remark(
             ("clustering", "node_name"),
@@ -72,8 +70,9 @@ def _urls(clustering: Clustering, _now: float) -> Iterator[Remark]:
         name = next(name for name, group in groups.items() if group.bootstrap_node_urls)
         yield Remark(
             ("bootstrap_groups", name, "bootstrap_node_urls"),
-            f"leads only to this node: {own} is its control_api_advertise_url, too. One of the two "
-            "is wrong; on the first node of a mesh leave the list empty",
+            f"leads only to this node: {own} is its control_api_advertise_url, too. On the first "
+            "node of a mesh all is well, and it is ready once another one has joined; elsewhere "
+            "one of the two is wrong",
         )
 
 

@@ -108,7 +108,8 @@ class OwnFloating:
         settings = self._parts.settings
         if not any(address in network for network in settings.floating):
             allowed = ", ".join(map(str, settings.floating)) or "empty"
-            raise ValueError(f"{address} may not be claimed here: networking/floating is {allowed}")
+            text = f"{address} may not be claimed here: networking/floating is {allowed}"
+            raise ValueError(f"{text}; it must be in this node's config")
         network = next(each for each in settings.networks if address in each)
         if not is_host(address, network) or address in settings.reserved:
             raise ValueError(f"{address} is not an address for a node in {network}")
