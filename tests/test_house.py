@@ -45,7 +45,8 @@ PURE = """
     tls.admission tls.pacing tls.underlay
     multicast
     link.fair_queue link.keepalive link.memory_budget link.penalty link.suspicion
-    relay.flow relay.lane relay.needs relay.refusals relay.switchboard
+    relay.carriers relay.flow relay.lane relay.needs relay.openings relay.refusals
+    relay.switchboard
     udp.choice udp.path udp.probing.candidates udp.probing.liveness udp.probing.measures
     udp.probing.mtu udp.probing.pings
     udp.aead udp.parts udp.places udp.port udp.runs udp.scratch udp.session udp.slices udp.window

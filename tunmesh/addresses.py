@@ -22,6 +22,7 @@ Target = tuple[str, int]  # a host (an address or a name) and a port to dial
 # No allocated block is larger: wider networks are parts of a default route.
 LARGEST_BLOCK = {4: 8, 6: 7}
 THIS_HOST = "loopback"  # the source of connections from the machine itself
+RELAYED = "relayed"  # the source of all nodes that third nodes carry
 _MAX_SOURCES = 1024  # hosts whose source is cached
 LINK_LOCAL = IPv6Network("fe80::/64")
 

@@ -17,6 +17,7 @@ import sys
 import threading
 from pathlib import Path
 
+from bench.attack.carrying import CARRIERS
 from bench.attack.datagrams import DATAGRAMS
 from bench.attack.hoarding import HOARDERS
 from bench.attack.members import MEMBERS
@@ -27,7 +28,7 @@ from bench.attack.vouching import AIMED, VOUCHERS
 
 FLOODS = {
     attack.__name__: attack
-    for attack in (*STRANGERS, *DATAGRAMS, *MEMBERS, *HOARDERS, *MOBS, *VOUCHERS)
+    for attack in (*STRANGERS, *DATAGRAMS, *MEMBERS, *HOARDERS, *MOBS, *CARRIERS, *VOUCHERS)
 }
 ATTACKS: dict[str, Attack] = FLOODS | {each.__name__: each for each in (nothing, *AIMED)}
 

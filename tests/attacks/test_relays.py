@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from ipaddress import ip_interface
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.attacks.test_dials import liar
+from tests.support.members import Mallory, mallory
 from tunmesh.link.interfaces import State
+from tunmesh.node.relays import LASTING
 from tunmesh.relay.lane import Lane
 from tunmesh.relay.streams import Streams
 from tunmesh.testing.mesh import Member, Mesh
-from tunmesh.wire.streams import OPEN, Message
+from tunmesh.wire.gossip import Gossip
+from tunmesh.wire.streams import OPEN, OPENED, Message, decode
 
 
 class RelayAttacks(SynchronousTestCase):
@@ -104,6 +110,83 @@ class RelayAttacks(SynchronousTestCase):
         self.assertFalse(self.mesh.is_complete())
         self.patch(Streams, "received", received)
         self.mesh.until(self.mesh.is_complete, 40)
+
+
+class Liars(SynchronousTestCase):
+    """Members that say that they could carry, to B and to C, which are linked through A."""
+
+    def setUp(self) -> None:
+        self.mesh = Mesh(relay=True)
+        self.a, self.b, self.c = (self.mesh.add(name, start=False) for name in "abc")
+        network: Any = self.mesh.network
+        network.cut(self.b.host, self.c.host)
+        network.latency_between = lambda *ends: 0.02 if self.a.host in ends else 0.001
+        for member in (self.a, self.b, self.c):
+            member.start()
+        self.mesh.until(self.mesh.is_complete)
+        self.acts: list[Callable[[], None]] = []
+
+    def carry(self, member: Mallory) -> None:
+        """Say that streams are open, and nothing after that."""
+        member.answers_pings = True
+        done = 0
+
+        def act() -> None:
+            nonlocal done
+            said = [decode(payload) for payload in member.heard[done:] if payload[:1] == b"S"]
+            done = len(member.heard)
+            for message in said:
+                if message.kind == OPEN:
+                    member.say(Message(OPENED, message.stream).encode())
+
+        self.acts.append(act)
+
+    def pass_time(self, seconds: float) -> None:
+        end = self.mesh.clock.seconds() + seconds
+        while self.mesh.clock.seconds() < end:
+            for act in self.acts:
+                act()
+            self.mesh.advance(0.05)
+
+    def broken_for(self, most: float) -> float:
+        """How long B and C are not linked when their link breaks."""
+        [old] = self.links()
+        old.transport.abortConnection()
+        for step in range(int(most / 0.5)):
+            self.pass_time(0.5)
+            if any(each is not old for each in self.links()):
+                return 0.5 * step
+        return most
+
+    def links(self) -> list[Any]:
+        """Of B with C."""
+        links: Any = self.b.node.links
+        up = [link for link in links if link.state is State.UP]
+        return [link for link in up if link.node.name == "c"]
+
+    def test_identities(self) -> None:
+        """A member with many identities, all nearer than A, whose streams are open first and lead
+        nowhere: one is tried."""
+        self.pass_time(LASTING)
+        for number in range(12):
+            address = ip_interface(f"10.9.7.{number + 1}/16")
+            for one, other in ((self.b, self.c), (self.c, self.b)):
+                member = mallory(100 + number, name=f"m{number}", addresses=(address,))
+                member.dial(self.mesh, one, "198.51.100.66")
+                member.say(Gossip(1, (other.node.record.id,)).encode())
+                self.carry(member)
+        self.assertLess(self.broken_for(40), 10)
+
+    def test_invented_nodes(self) -> None:
+        """A member that vouches for many nodes that are not there, and has streams to them open and
+        lead nowhere, does not keep others waiting."""
+        for one in (self.b, self.c):
+            each = liar(lambda number: f"https://203.0.113.9:{number}").dial(self.mesh, one)
+            self.carry(each.member)
+            self.acts.append(each.answer)
+            each.vouch(99)
+        self.pass_time(LASTING)
+        self.assertLess(self.broken_for(8), 2)
 
 
 def link_parity(opener: Member, carrier: Member) -> int:

@@ -22,7 +22,7 @@ from twisted.trial import unittest
 
 from tests.packets.test_virtio import PLAIN, UDP, ip_packet
 from tunmesh.dataplane import gateways
-from tunmesh.dataplane.gateways import Accepted
+from tunmesh.dataplane.gateways import Accepted, Gateways
 from tunmesh.dataplane.prefixes import Prefixes
 from tunmesh.dataplane.table import Table
 
@@ -206,6 +206,35 @@ class WhoMayLead(Case):
             self.assertEqual(self.comes(table, other, "192.168.5.9", "10.77.0.1"), "spoofed_source")
         table.unroute(ip_address("10.77.0.9").packed)
         self.assertEqual(self.out(table, "192.168.5.9"), "no_route")
+
+    def test_via_moves(self) -> None:
+        """When an address after `via` changes hands, what all other nodes advertise is not judged
+        anew: a member could have hundreds of them, and cause that."""
+        held: dict[bytes, str] = {}
+        asked: list[bytes] = []
+
+        def holder(address: bytes) -> str | None:
+            asked.append(address)
+            return held.get(address)
+
+        via = ip_address("10.77.0.2")
+        ways: Gateways[str] = Gateways([Accepted(PART, (via,))], (), holder)
+        nodes = [f"m{number}" for number in range(100)]
+        for name in nodes:
+            ways.offer(name, [PART], b"")
+
+        def leading() -> list[str]:
+            return [each for each in nodes if ways.leads(each, PART[1].packed)]
+
+        for name in ("m1", "m2"):
+            asked.clear()
+            held[via.packed] = name
+            self.assertTrue(ways.moved(via.packed))
+            self.assertEqual(leading(), [name])
+            self.assertLess(len(asked), 5)
+        del held[via.packed]
+        ways.moved(via.packed)
+        self.assertEqual(leading(), [])
 
     def test_via_of_a_part(self) -> None:
         """The longest accepted network that an address is in says who may lead there."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
@@ -58,19 +60,28 @@ class MemoryBudgetTests(unittest.SynchronousTestCase):
         self.assertEqual(self.budget.held, 250)
 
     def test_exceeded(self) -> None:
-        """A source that has more pinned than is left exceeds its share with each of its links;
-        other sources do not."""
-        first, second, other = (self.budget.account(source) for source in "aab")
-        first.hold(600, pinned=500)
-        other.hold(10)
-        self.assertTrue(first.is_exceeded and second.is_exceeded)
-        first.hold(600, pinned=300)
-        self.assertFalse(first.is_exceeded or second.is_exceeded)
-        first.hold(600, pinned=600)
-        other.hold(10)
-        self.assertTrue(first.is_exceeded and second.is_exceeded)
-        self.assertFalse(other.is_exceeded)
-        self.assertEqual(first.room, 0)
+        """Of a source that has more pinned than is left, those links end that have most of it,
+        whichever notices; other sources are not affected."""
+        ended: list[str] = []
+        small, most, more, other = (
+            self.budget.account(source, partial(ended.append, name))
+            for source, name in ("a1", "a2", "a3", "b4")
+        )
+        small.hold(20, pinned=20)
+        other.hold(10, pinned=10)
+        most.hold(300, pinned=300)
+        most.settle()
+        self.assertEqual(ended, [])
+        more.hold(290, pinned=290)
+        other.settle()
+        self.assertEqual(ended, [])
+        small.settle()
+        self.assertEqual((ended, self.budget.pinned_by("a")), (["2"], 310))
+        self.assertEqual(small.room, (LIMIT - 320 - 310) // 2)
+        most.hold(0)
+        more.hold(980, pinned=0)
+        small.settle()
+        self.assertEqual((ended, self.budget.held), (["2", "1"], 990))
 
     def test_ample(self) -> None:
         """While less than half is in use, the budget is ample."""

@@ -14,13 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tunmesh.errors import PeerError
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.relay.lane import Lane, Numbers
-from tunmesh.relay.streams import (
-    INCOMING_BURST,
-    INCOMING_RATE,
-    MAX_FROM_OPENER,
-    NotRelayed,
-    Streams,
-)
+from tunmesh.relay.openings import ARRIVALS_BURST, ARRIVALS_RATE
+from tunmesh.relay.streams import MAX_FROM_OPENER, NotRelayed, Streams
 from tunmesh.wire.streams import (
     BROKEN,
     CREDIT,
@@ -165,20 +160,20 @@ class ArrivalTests(StreamsCase):
         """One that opens streams over and over, and breaks them, does not take the place of others
         behind the same carrier."""
         refused = 0
-        for _ in range(4 * INCOMING_BURST):
+        for _ in range(4 * ARRIVALS_BURST):
             answer = self.arrive(D)
             if answer.kind == REFUSED:
                 refused += 1
             else:
                 self.streams.received(self.links[A], Message(BROKEN, answer.stream))
-            self.clock.advance(0.1 / INCOMING_RATE)
-        self.assertGreater(refused, INCOMING_BURST)
+            self.clock.advance(0.1 / ARRIVALS_RATE)
+        self.assertGreater(refused, ARRIVALS_BURST)
         self.assertEqual(self.arrive(B).kind, OPENED)
 
     def test_many_openers(self) -> None:
         """A carrier, which could invent them, does not lead more here than it may."""
-        answers = [self.arrive(f"{number:032x}").kind for number in range(2 * INCOMING_BURST)]
-        self.assertLessEqual(answers.count(OPENED), INCOMING_BURST)
+        answers = [self.arrive(f"{number:032x}").kind for number in range(2 * ARRIVALS_BURST)]
+        self.assertLessEqual(answers.count(OPENED), ARRIVALS_BURST)
         self.assertEqual(self.arrive(D, B).kind, OPENED)
 
     def test_at_a_time(self) -> None:

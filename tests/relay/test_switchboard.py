@@ -21,13 +21,11 @@ from tunmesh.errors import PeerError
 from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.relay.flow import MIN_GRANT, PIECE_COST
 from tunmesh.relay.lane import Lane, Numbers
+from tunmesh.relay.openings import ARRIVALS_RATE
 from tunmesh.relay.switchboard import (
-    BURST,
     HALF_OPEN,
     IDLE,
-    MAX_PER_PEER,
-    RATE,
-    SOURCE_BURST,
+    MAX_PER_TARGET,
     Switchboard,
 )
 from tunmesh.wire.streams import (
@@ -141,34 +139,14 @@ class SwitchboardTests(SynchronousTestCase):
             self.assertRaises(PeerError, self.board.opening, A, number, B, 0.0)
 
     def test_too_many(self) -> None:
-        """So many streams of one peer, and so many openings a second; others are not affected."""
-        now = 0.0
-        for number in range(MAX_PER_PEER + 1):
-            now += 1 / RATE
-            why = self.board.opening(A, self.numbers[A].new(C), B, now)
-            self.assertIs(why, Refused.BUSY if number == MAX_PER_PEER else None)
-        for number in range(BURST + 1):
-            why = self.board.opening(D, self.numbers[D].new(C), B, now)
-            self.assertIs(why, Refused.BUSY if number == BURST else None)
-
-    def test_many_identities(self) -> None:
-        """One source opens no more than it may, with however many identities, and however often it
-        is linked anew; others are not refused for that."""
-        opened = refused = 0
-        for number in range(2 * SOURCE_BURST // BURST):
-            opener = f"{number:032x}"
-            self.direct[opener], self.said[opener], self.lanes[opener] = "198.51.100.1", [], {}
-            numbers = Numbers(opener)
-            for _ in range(BURST):
-                here = numbers.new(C)
-                if self.board.opening(opener, here, B, 0.0) is None:
-                    opened += 1
-                    self.board.received(opener, Message(BROKEN, here), 0.0)
-                else:
-                    refused += 1
-            self.board.parted(opener)
-        self.assertEqual((opened, refused), (SOURCE_BURST, SOURCE_BURST))
-        self.open()
+        """So many streams of one peer to one target, and so many openings a second; others are not
+        affected."""
+        now, opened = 0.0, 0
+        for _ in range(MAX_PER_TARGET):
+            now += 1 / ARRIVALS_RATE
+            opened += self.board.opening(A, self.numbers[A].new(C), B, now) is None
+        self.assertEqual(opened, MAX_PER_TARGET // 2)
+        self.assertIsNone(self.board.opening(D, self.numbers[D].new(C), B, now))
 
     def test_silence(self) -> None:
         """A target that does not answer, and streams on which nothing moves."""

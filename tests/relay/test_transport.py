@@ -51,7 +51,7 @@ class TransportTests(SynchronousTestCase):
         self.over = 0
         for _ in range(2):
             transport = RelayTransport(
-                self.clock, 1, ADDRESSES, self.offered, self.ended, self.memory.account("192.0.2.3")
+                self.clock, 1, ADDRESSES, self.offered, self.ended, self.memory
             )
             transport.connect(End())
             self.ends.append(transport)

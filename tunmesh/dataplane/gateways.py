@@ -98,6 +98,7 @@ class Gateways(Generic[P]):
         for each in self.accepted:
             self._accepted.put(each.network, frozenset(one.packed for one in each.via))
         self._named = frozenset(one.packed for each in self.accepted for one in each.via)
+        self._has_named: dict[bytes, P] = {}  # the peers that have these addresses
         self._holder = holder
         self._offers: dict[P, tuple[Network, ...]] = {}
         self._seeds: dict[P, int] = {}
@@ -138,8 +139,14 @@ class Gateways(Generic[P]):
         """Another peer, or none, has this address of the mesh."""
         if address not in self._named:
             return False
-        for peer, offered in self._offers.items():
-            self._settle(peer, offered)
+        # What all others advertise is not affected: a member may cause this, and have hundreds of
+        # identities that advertise as much as they can.
+        before, after = self._has_named.pop(address, None), self._holder(address)
+        if after is not None:
+            self._has_named[address] = after
+        for peer in (before, after):
+            if peer is not None:
+                self._settle(peer, self._offers.get(peer, ()))
         self._found.clear()
         return True
 

@@ -91,9 +91,14 @@ class Conversation:
 
     def open(self, source: str) -> None:
         """The other end, which comes from this source, is authentic."""
+
+        def end() -> None:
+            if self._link.state.is_open:
+                self._link.fail(PeerError(FailureReason.MEMORY, TOO_MUCH))
+
         self._decoder.limit = sizes.MAX_FRAME
         self._account.hold(0)
-        self._account = self._memory.account(source)
+        self._account = self._memory.account(source, end)
 
     def deliver_to(self, receive: Receive) -> None:
         """Packets go there from now on."""
@@ -279,7 +284,6 @@ class Conversation:
 
     def _note_memory(self) -> None:
         """Count what has come of a frame that is not whole. If the source of the other end holds
-        too much that cannot be dropped, the link ends."""
+        too much that cannot be dropped, a link from there ends."""
         self._account.hold(self._decoder.held, self._decoder.held)
-        if self._account.is_exceeded and self._link.state.is_open:
-            self._link.fail(PeerError(FailureReason.MEMORY, TOO_MUCH))
+        self._account.settle()

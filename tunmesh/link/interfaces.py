@@ -32,7 +32,7 @@ Export = Callable[[bytes], bytes]
 @dataclass(frozen=True, slots=True)
 class RelayedAddress:
     """An end of a connection that the node with the id `relay` carries. Host and port are those of
-    the link with that node: what comes by it is counted under the relay's source."""
+    the link with that node: until it is authentic it is counted under the relay's source."""
 
     relay: str
     host: str

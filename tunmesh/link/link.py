@@ -30,7 +30,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tunmesh.addresses import source_of
+from tunmesh.addresses import RELAYED, source_of
 from tunmesh.auth.handshake import Key
 from tunmesh.dataplane.carrier import Receive
 from tunmesh.dataplane.drops import DropReason
@@ -57,7 +57,10 @@ class Link(Protocol):
     transport: LinkTransport  # type: ignore[assignment]
     record: NodeRecord | None = None  # of the other end, as it last came here, once it is authentic
     signed: SignedRecord  # the same as others may be told, from then on
-    source = ""  # where the other end comes from (tunmesh.addresses), from then on
+    # Where the other end comes from (tunmesh.addresses), from then on. The address of one that a
+    # third node carries is not known, and a member may have as many of these as there are nodes.
+    source = ""
+    origin = ""  # where its bytes come from, from then on: of a relayed link, its carrier
     via = ""  # the id of the node that carries this link; empty: it is direct
 
     def __init__(
@@ -239,7 +242,8 @@ class Link(Protocol):
         self.state = State.UP
         self.record, self.signed = record, signed
         self.since = self._clock.seconds()
-        self.source = source_of(self.transport.getPeer().host)
+        self.origin = source_of(self.transport.getPeer().host)
+        self.source = RELAYED if self.via else self.origin
         self._timer.stop()
         self.conversation.open(self.source)
         self.authentication.authenticated()
@@ -271,6 +275,13 @@ class Link(Protocol):
         self._timer.stop()
         self.pinger.stop()
         self._sender.end()
+
+
+def room_of(link: Link) -> str:
+    """What nodes share places by: their source, and, of those that third nodes carry, where these
+    come from. A member must not take the places of the nodes that come from where its carrier
+    does."""
+    return f"{link.source} {link.origin}" if link.via else link.source
 
 
 def _why_lost(reason: Failure) -> PeerError:

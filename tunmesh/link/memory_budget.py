@@ -9,13 +9,16 @@ much is always left for one more. A source is an IPv4 address or an IPv6 /64 (tu
 since one member can have any number of identities but not of addresses.
 
 Packets are kept below the bound by dropping them. What cannot be dropped is `pinned`: messages that
-a peer does not read, frames that it does not finish. When pinned bytes alone exceed the bound, a
-link of that source ends. A link whose packets were within the bound before others came does not.
+a peer does not read, frames that it does not finish. When pinned bytes alone exceed the bound, the
+link of that source ends that has most of them, and no other one: nodes behind the same NAT as a
+member that hoards, and those that come by third nodes as it does, do not pay for it. A link whose
+packets were within the bound before others came does not end.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 DEFAULT = 64 << 20  # bytes
 LEAST = 4 << 20  # less is not enough for a few busy links
@@ -32,10 +35,12 @@ class MemoryBudget:
         self.is_ample = True
         self._sources: Counter[str] = Counter()
         self._pinned: Counter[str] = Counter()
+        self._pinning: dict[Account, None] = {}  # who has some
 
-    def account(self, source: str) -> Account:
-        """What one link from this source holds. Call `hold(0)` when the link is gone."""
-        return Account(self, _Holder(source))
+    def account(self, source: str, end: Callable[[], None] = lambda: None) -> Account:
+        """What one link from this source holds. Call `hold(0)` when the link is gone. `end()` ends
+        it: it has more pinned than any other one, of a source that has too much."""
+        return Account(self, _Holder(source), end)
 
     def held_by(self, source: str) -> int:
         """Bytes that the links of one source hold."""
@@ -60,6 +65,19 @@ class MemoryBudget:
             if not counts[source]:
                 del counts[source]
 
+    def note_pinned(self, account: Account, has_some: bool) -> None:
+        """An account has something pinned, or nothing any more."""
+        if has_some:
+            self._pinning[account] = None
+        else:
+            del self._pinning[account]
+
+    def settle(self, source: str) -> None:
+        """If a source has more pinned than is left for everybody, end who has most of it."""
+        while self._pinned[source] > max(0, self.limit - self.held):
+            those = (account for account in self._pinning if account.source == source)
+            max(those, key=lambda account: account.pinned).give_up()
+
 
 class _Holder:
     """Whoever makes this node hold something: all that is in its accounts, and where it comes from
@@ -79,12 +97,15 @@ class _Holder:
 class Account:
     """What one link holds, or one direction of it, or what a peer makes this node hold."""
 
-    __slots__ = ("_budget", "_holder", "_pinned", "held")
+    __slots__ = ("_budget", "_end", "_holder", "held", "pinned")
 
-    def __init__(self, budget: MemoryBudget, holder: _Holder) -> None:
+    def __init__(
+        self, budget: MemoryBudget, holder: _Holder, end: Callable[[], None] = lambda: None
+    ) -> None:
         self._budget = budget
         self._holder = holder
-        self._pinned = 0
+        self._end = end
+        self.pinned = 0
         self.held = 0
 
     def another(self) -> Account:
@@ -106,15 +127,25 @@ class Account:
         return max(0, (budget.limit - budget.held - budget.held_by(self._holder.source)) // 2)
 
     @property
-    def is_exceeded(self) -> bool:
-        """Whether its source has more pinned than is left for everybody."""
-        budget = self._budget
-        return budget.pinned_by(self._holder.source) > budget.limit - budget.held
+    def source(self) -> str:
+        return self._holder.source
+
+    def settle(self) -> None:
+        """If its source has more pinned than is left for everybody, a link of it ends, perhaps this
+        one."""
+        self._budget.settle(self.source)
+
+    def give_up(self) -> None:
+        """End the link. What it holds is released when that is gone, soon."""
+        self.hold(0)
+        self._end()
 
     def hold(self, size: int, pinned: int = 0) -> None:
         """It holds this many bytes now, and has this many of them pinned."""
-        if (size, pinned) != (self.held, self._pinned):
-            more, more_pinned = size - self.held, pinned - self._pinned
+        if (size, pinned) != (self.held, self.pinned):
+            more, more_pinned = size - self.held, pinned - self.pinned
             self._holder.change(more, more_pinned)
-            self._budget.change(self._holder.source, more, more_pinned)
-            self.held, self._pinned = size, pinned
+            self._budget.change(self.source, more, more_pinned)
+            if bool(pinned) != bool(self.pinned):
+                self._budget.note_pinned(self, bool(pinned))
+            self.held, self.pinned = size, pinned

@@ -85,7 +85,7 @@ class Sender:
     def open(self, source: str) -> None:
         """The other end, which comes from this source, is authentic: packets may be sent."""
         self._is_open = True
-        self._account = self._memory.account(source)
+        self._account = self._memory.account(source, self._is_too_much)
         self._transport.registerProducer(self, True)
 
     def expire_after(self, seconds: float) -> None:
@@ -234,9 +234,11 @@ class Sender:
 
     def _note_memory(self) -> None:
         """Count what is held for the other end. If its source holds too much that cannot be
-        dropped, the link ends."""
+        dropped, a link from there ends."""
         if self._has_ended:
             return
         self._account.hold(self._unread + self._queue.held + self._unsent, self._unread)
-        if self._account.is_exceeded:
-            self._failed(PeerError(FailureReason.MEMORY, TOO_MUCH))
+        self._account.settle()
+
+    def _is_too_much(self) -> None:
+        self._failed(PeerError(FailureReason.MEMORY, TOO_MUCH))

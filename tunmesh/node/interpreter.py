@@ -121,7 +121,7 @@ class Interpreter:
         self._dials.linked(link)
         self._peers.join(link, self._roster.claims.was_first(record.id))
         if self._peers.is_getting_crowded(link):
-            count, most = self._peers.count_from(link.source), self._peers.max_per_source
+            count, most = self._peers.count_with(link), self._peers.max_per_source
             self._story.crowded_source(link, count, most)
         self._story.linked(link, self._conflicts_of(record), self._relay_of(link))
         self._changed()

@@ -145,7 +145,7 @@ class Links:
             link.close(messages.SELF)
             self._changed()
         elif not self._peers.has_room(link):
-            count, most = self._peers.count_from(link.source), self._peers.max_per_source
+            count, most = self._peers.count_with(link), self._peers.max_per_source
             self._story.crowded_source(link, count, most)
             link.close(messages.CROWDED)
         else:

@@ -15,7 +15,7 @@ from tunmesh.auth.handshake import Key
 from tunmesh.dataplane.carrier import Carrier
 from tunmesh.dataplane.peer import Limits, Peer
 from tunmesh.dataplane.table import Table
-from tunmesh.link.link import Link
+from tunmesh.link.link import Link, room_of
 from tunmesh.link.memory_budget import Account, MemoryBudget
 from tunmesh.link.suspicion import Suspicion
 from tunmesh.membership.agreement import Agreement, View, judge
@@ -38,6 +38,7 @@ class LinkedNode(Peer):
         "is_early",
         "link",
         "refuses",
+        "room",
         "signed",
         "since",
         "source",
@@ -63,6 +64,7 @@ class LinkedNode(Peer):
         self.since = since  # when it joined
         self.source = link.source  # where its link comes from, as far as that has room (Peers)
         self.account = account  # of what it makes this node hold beside its links
+        self.room = room_of(link)  # what it takes a place of
         self.view = view
         self.was_first = was_first  # it was in the mesh before this node
         self.is_early = is_early  # it was linked while this node was on probation
@@ -83,10 +85,10 @@ class LinkedNode(Peer):
         """Packets to it that its carriers have dropped."""
         return self.link.dropped + (self.udp.dropped if self.udp is not None else 0)
 
-    def comes_from(self, source: str) -> None:
-        """It counts for this source from now on."""
-        self.source = source
-        self.account.move(source)
+    def comes_by(self, link: Link) -> None:
+        """It counts for the source of this link from now on."""
+        self.source, self.room = link.source, room_of(link)
+        self.account.move(link.source)
 
     def carry_by(self, carrier: Carrier) -> None:
         """Packets to this node go by this carrier from now on, whatever its link."""
@@ -119,8 +121,8 @@ class LinkedNode(Peer):
 
 class Peers:
     """Every node that is linked with this one, by its id. At most `max_per_source` of them come
-    from one source (tls.admission); totals of nodes that are gone are kept for `ttl` seconds;
-    `memory` bounds what peers make this node hold."""
+    from one source (tls.admission), and as many are carried by nodes of one source; totals of nodes
+    that are gone are kept for `ttl` seconds; `memory` bounds what peers make this node hold."""
 
     def __init__(
         self,
@@ -136,7 +138,7 @@ class Peers:
         self._seconds = seconds
         self._memory = memory
         self._by_id: dict[str, LinkedNode] = {}
-        self._per_source: Counter[str] = Counter()
+        self._taken: Counter[str] = Counter()  # places, by room
         self.max_per_source = max_per_source
         self._totals = Totals(ttl)
         self._past = Traffic()  # with nodes that are gone
@@ -170,15 +172,15 @@ class Peers:
     def has_room(self, link: Link) -> bool:
         """Whether the node at the other end may join: it has joined, or its source has room."""
         is_known = link.node.id in self._by_id
-        return is_known or self._per_source[link.source] < self.max_per_source
+        return is_known or self._taken[room_of(link)] < self.max_per_source
 
     def is_getting_crowded(self, link: Link) -> bool:
         """Whether the node that has just joined by this link is the one at which to warn."""
-        return self._per_source[link.source] == max(2, self.max_per_source // 2)
+        return self._taken[room_of(link)] == max(2, self.max_per_source // 2)
 
-    def count_from(self, source: str) -> int:
-        """How many linked nodes come from this source."""
-        return self._per_source[source]
+    def count_with(self, link: Link) -> int:
+        """How many linked nodes come from where this link does."""
+        return self._taken[room_of(link)]
 
     def sources(self, node_ids: Iterable[str]) -> set[str]:
         """The sources of those of these nodes that are linked."""
@@ -193,7 +195,7 @@ class Peers:
         peer = LinkedNode(link, view, was_first, self._me.is_new, self._seconds(), account)
         peer.limit(self._me.record)
         self._by_id[link.node.id] = peer
-        self._per_source[peer.source] += 1
+        self._taken[peer.room] += 1
         self._table.join(peer, link.node.addresses)
         self._table.lead(peer, link.node.routes, _seed(link.node))
         self._totals.join(link.node.name)
@@ -203,7 +205,7 @@ class Peers:
         """A node is no longer linked."""
         self._agreement = None
         peer = self._by_id.pop(link.node.id)
-        _one_less(self._per_source, peer.source)
+        _one_less(self._taken, peer.room)
         self._table.part(peer)
         self._past.add(peer.traffic)
         linked = [other.record.name for other in self]
@@ -235,10 +237,10 @@ class Peers:
         another source, so does the node: it may have joined by a relayed one."""
         peer = self._by_id[link.node.id]
         peer.switch(link)
-        if link.source != peer.source and self._per_source[link.source] < self.max_per_source:
-            _one_less(self._per_source, peer.source)
-            peer.comes_from(link.source)
-            self._per_source[peer.source] += 1
+        if room_of(link) != peer.room and self._taken[room_of(link)] < self.max_per_source:
+            _one_less(self._taken, peer.room)
+            peer.comes_by(link)
+            self._taken[peer.room] += 1
             self._agreement = None
 
     def route(self, address: Address, link: Link) -> None:

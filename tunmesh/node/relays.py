@@ -2,19 +2,21 @@
 carries for others.
 
     how far direct dials have come, lost links ──> relay.needs ──> due
-                                                                    │  the neighbours that vouch
-                                                                    ▼  for it, the fastest first
+                                                                    │  slots, in which sources of
+                                                                    ▼  those that vouch take turns
+                                                   relay.carriers, which neighbours are asked
+                                                                    │
                          Links <── a link <── dialing.connections, over relay.streams
 
-Up to CARRIERS neighbours are asked at once. The first stream that is open becomes the link, and the
-others are given up. A neighbour that could not carry is not asked again for a while.
+Some neighbours are asked at once. The first stream that is open becomes the link, and the others
+are given up. A member can vouch for thousands of nodes that do not exist, and carry no stream to
+any: so attempts have slots as dials do (dialing.dial_limit).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
-from math import inf
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
@@ -23,9 +25,11 @@ from twisted.python.failure import Failure
 
 from tunmesh.dialing.attempt import Progress
 from tunmesh.dialing.connections import Connector
+from tunmesh.dialing.dial_limit import DialLimit, DialSlot, Granted
 from tunmesh.link.link import Link
 from tunmesh.logs import bugs
 from tunmesh.node.parts import Parts
+from tunmesh.relay.carriers import Carriers, Neighbour
 from tunmesh.relay.needs import Needs
 from tunmesh.relay.refusals import Refusals
 from tunmesh.relay.streams import NotRelayed, RelayEndpoint, Streams
@@ -34,22 +38,35 @@ from tunmesh.timers import Timer
 from tunmesh.wire.records import NodeRecord
 from tunmesh.wire.streams import Message, Refused
 
-CARRIERS = 3  # neighbours that are asked at once
+# Attempts at a time: in all, and for the nodes that neighbours from one source vouch for.
+SLOTS, SLOTS_PER_SOURCE = 16, 8
+LASTING = 30.0  # seconds after which the end of a link is not held against its carrier
 
 
 class _Attempt:
-    """To link with one node through its neighbours."""
+    """To link with one node through its neighbours, while it has this slot."""
 
-    def __init__(self) -> None:
+    def __init__(self, slot: DialSlot, neighbours: Iterable[Neighbour]) -> None:
         self.under_way: dict[str, Deferred[Protocol]] = {}  # by carrier
         self.carrier = ""  # that has answered
         self.link: Link | None = None  # that is being made, then
+        self._slot = slot
+        self._neighbours = {each.id: each for each in neighbours}
+
+    def neighbour(self, carrier: str) -> Neighbour:
+        """One that was asked."""
+        return self._neighbours[carrier]
 
     def give_up_others(self) -> None:
         """Those that have not answered."""
         for carrier, done in tuple(self.under_way.items()):
             if carrier != self.carrier:
                 done.cancel()
+
+    def end(self) -> None:
+        """It is over."""
+        self.give_up_others()
+        self._slot.release()
 
 
 class Relays:
@@ -63,8 +80,16 @@ class Relays:
         self._streams = Streams(
             parts.me.id, reactor, self._direct, parts.memory, parts.settings.reloadable.relay
         )
-        self._attempts: dict[str, _Attempt] = {}  # by the id of the node
+        self._limit = DialLimit(
+            SLOTS,
+            parts.host.draw,
+            bugs.caught("a node is not dialed through others"),
+            SLOTS_PER_SOURCE,
+        )
+        self._carriers = Carriers()
         self._refusals = Refusals()
+        self._waiting: dict[str, Granted] = {}  # for a slot, by the id of the node
+        self._attempts: dict[str, _Attempt] = {}  # under way, likewise
         self._timer = Timer(reactor)
         self._is_stopped = False
 
@@ -76,6 +101,7 @@ class Relays:
         """The node leaves the mesh."""
         self._is_stopped = True
         self._timer.stop()
+        self._limit.stop()
         self._streams.stop()
 
     def carry(self, carries: bool) -> None:
@@ -106,16 +132,20 @@ class Relays:
         if len(self._needs):
             for node_id in node_ids:
                 self._needs.vouched(node_id, link.node.id, self._parts.now)
+                if node_id in self._waiting:
+                    self._limit.add_source(self._waiting[node_id], link.source)
             self._look_soon()
 
     def forgotten(self, node_id: str) -> None:
         """This node is not wanted any more."""
         self._needs.satisfied(node_id)
         self._refusals.forget(node_id)
+        waiting = self._waiting.pop(node_id, None)
+        if waiting is not None:
+            self._limit.withdraw(waiting)
         attempt = self._attempts.pop(node_id, None)
         if attempt is not None:
-            attempt.give_up_others()
-            self._look_soon()  # another one may be dialed instead
+            attempt.end()
 
     def parted(self, link: Link) -> None:
         """The node at the other end is no longer linked."""
@@ -143,7 +173,8 @@ class Relays:
         failed, is of no use, or its carrier has let another node answer."""
         for node_id, attempt in tuple(self._attempts.items()):
             if attempt.link is link:
-                self._refusals.note(attempt.carrier, node_id, Refused.NO_ANSWER, self._parts.now)
+                carrier = attempt.neighbour(attempt.carrier)
+                self._refused(carrier, node_id, Refused.NO_ANSWER)
                 self._in_vain(node_id)
 
     def link_lost(self, link: Link, is_replaced: bool) -> None:
@@ -152,11 +183,14 @@ class Relays:
         self._led_elsewhere(link)
         if not link.via:
             self._streams.link_lost(link, is_replaced)
+        elif not is_replaced and self._parts.now - link.since < LASTING:
+            self._carriers.failed(link.origin, link.node.id)
 
     def renew(self, link: Link) -> None:
         """Replace this relayed link by another one."""
-        if link.node.id not in self._attempts and not self._is_stopped:
-            self._dial(link.node.id)
+        node_id = link.node.id
+        if not (node_id in self._attempts or node_id in self._waiting or self._is_stopped):
+            self._request(node_id, False)
 
     # --- dialing ---
 
@@ -166,19 +200,31 @@ class Relays:
             self._timer.start(wait, self._look)
 
     def _look(self) -> None:
-        for node_id in self._needs.due(self._parts.now):
+        for node_id, has_failed in self._needs.due(self._parts.now):
             with bugs.logged("a node is not dialed through others"):
-                self._dial(node_id)
+                self._request(node_id, has_failed)
         self._look_soon()
 
-    def _dial(self, node_id: str) -> None:
-        """Ask the best neighbours for a stream to this node."""
-        record = self._parts.roster.record_of(node_id)
-        carriers = self._carriers(node_id)
-        if record is None or not carriers:
+    def _request(self, node_id: str, has_failed: bool) -> None:
+        """Ask for a slot for an attempt at this node."""
+        sources = {each.source for each in self._neighbours(node_id)}
+        if not sources:
             self._in_vain(node_id)
             return
-        attempt = self._attempts[node_id] = _Attempt()
+        granted = self._waiting[node_id] = partial(self._dial, node_id)
+        self._limit.request(granted, has_failed, sources)
+
+    def _dial(self, node_id: str, slot: DialSlot) -> None:
+        """Ask the best neighbours for a stream to this node."""
+        del self._waiting[node_id]
+        record = self._parts.roster.record_of(node_id)
+        neighbours = tuple(self._neighbours(node_id))
+        carriers = self._carriers.choose(node_id, neighbours)
+        if record is None or not carriers:
+            slot.release()
+            self._in_vain(node_id)
+            return
+        attempt = self._attempts[node_id] = _Attempt(slot, neighbours)
         dial = self._connector.through_relay(record.host_port[0])
         factory = dial.secured()
         for carrier in carriers:
@@ -198,26 +244,30 @@ class Relays:
     ) -> None:
         attempt.under_way.pop(carrier, None)
         if isinstance(failure.value, NotRelayed):
-            self._refusals.note(carrier, node_id, failure.value.reason, self._parts.now)
+            self._refused(attempt.neighbour(carrier), node_id, failure.value.reason)
         if not attempt.under_way and self._attempts.get(node_id) is attempt:
             self._in_vain(node_id)
 
     def _in_vain(self, node_id: str) -> None:
-        self._attempts.pop(node_id, None)
+        attempt = self._attempts.pop(node_id, None)
+        if attempt is not None:
+            attempt.end()
         self._needs.tried(node_id, self._parts.now)
         self._look_soon()
 
-    def _carriers(self, node_id: str) -> list[str]:
-        """The neighbours to ask: they have direct links, and say that they are linked with that
+    def _neighbours(self, node_id: str) -> Iterator[Neighbour]:
+        """Those that may carry: they have direct links, and say that they are linked with that
         node."""
         now = self._parts.now
-        ranked = sorted(
-            (link.round_trip if link.round_trip is not None else inf, each)
-            for each in self._parts.roster.hearsay.vouchers(node_id)
-            if (link := self._direct(each)) is not None
-            and self._refusals.may_ask(each, node_id, now)
-        )
-        return [each for _, each in ranked[:CARRIERS]]
+        for each in self._parts.roster.hearsay.vouchers(node_id):
+            link = self._direct(each)
+            if link is not None and self._refusals.may_ask(each, node_id, now):
+                yield Neighbour(each, link.source, link.round_trip)
+
+    def _refused(self, carrier: Neighbour, node_id: str, why: Refused) -> None:
+        """No link with that node came of asking this one."""
+        self._carriers.failed(carrier.source, node_id)
+        self._refusals.note(carrier.id, node_id, why, self._parts.now)
 
     def _direct(self, node_id: str) -> Link | None:
         """The link in use with this node, if that is direct."""

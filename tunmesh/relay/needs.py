@@ -25,7 +25,6 @@ HANDSHAKE = 2.0  # seconds that a node which has answered may take for the hands
 LOST = 0.2  # seconds after a lost link: news that the node itself is gone may come
 HEAD_START = 1.0  # seconds
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts
-MAX_UNDER_WAY = 16  # nodes at a time
 FEW = 64  # turns that are over, which may be left behind whatever
 # Neighbours that can end the pause before the next attempt to dial one node, each of them once in
 # LONGEST_PAUSE: a member may say over and over that it is linked with it.
@@ -60,7 +59,6 @@ class Needs:
         self._draw = draw
         self._needs: dict[str, _Need] = {}
         self._lost: set[str] = set()  # ids of nodes that were linked a moment ago
-        self._under_way = 0
         # When nodes are due, the first one first. A member may have thousands wanted, so those
         # that are not due any more, or due at another time, are left there until it is their turn.
         self._turns: list[tuple[float, str]] = []
@@ -110,8 +108,7 @@ class Needs:
 
     def satisfied(self, node_id: str) -> None:
         """It is linked, or not wanted any more."""
-        need = self._needs.pop(node_id, None)
-        self._under_way -= need is not None and need.is_under_way
+        self._needs.pop(node_id, None)
         self._lost.discard(node_id)
 
     def tried(self, node_id: str, now: float) -> None:
@@ -119,7 +116,6 @@ class Needs:
         need = self._needs.get(node_id)
         if need is None:
             return
-        self._under_way -= need.is_under_way
         need.is_under_way, need.due = False, math.inf
         need.not_before = now + need.pause * (1 + self._draw()) / 2
         self._advance(node_id, need, need.not_before)
@@ -127,21 +123,21 @@ class Needs:
 
     # --- what to do ---
 
-    def due(self, now: float) -> list[str]:
-        """The nodes to dial now. Of each, `tried` or `satisfied` is to follow."""
-        chosen: list[str] = []
-        while self._under_way < MAX_UNDER_WAY and self._soonest() <= now:
+    def due(self, now: float) -> list[tuple[str, bool]]:
+        """The nodes to dial now, and whether that was in vain before. Of each, `tried` or
+        `satisfied` is to follow."""
+        chosen: list[tuple[str, bool]] = []
+        while self._soonest() <= now:
             _, node_id = heapq.heappop(self._turns)
             need = self._needs[node_id]
             need.is_under_way, need.due = True, math.inf
-            self._under_way += 1
-            chosen.append(node_id)
+            chosen.append((node_id, need.pause > FIRST_PAUSE))
         return chosen
 
     def wait(self, now: float) -> float | None:
         """Seconds until a node may be due; None: none will be before something changes."""
         soonest = self._soonest()
-        if soonest == math.inf or self._under_way >= MAX_UNDER_WAY:
+        if soonest == math.inf:
             return None
         return max(0.0, soonest - now)
 

@@ -30,6 +30,7 @@ from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.logs import bugs
 from tunmesh.rate_limit import SharedBucket
 from tunmesh.relay.lane import Lane, Numbers
+from tunmesh.relay.openings import ARRIVALS_BURST, ARRIVALS_RATE
 from tunmesh.relay.switchboard import Switchboard
 from tunmesh.relay.transport import RelayTransport
 from tunmesh.timers import Timer
@@ -37,8 +38,6 @@ from tunmesh.wire.streams import BROKEN, INCOMING, OPEN, OPENED, REFUSED, Messag
 
 OPEN_TIMEOUT = 3.0  # seconds for the other end to answer
 LOOK = 2.0  # seconds between two looks for streams that are carried and have ended silently
-# Streams that one carrier may lead here at once, and a second; its openers share them.
-INCOMING_BURST, INCOMING_RATE = 256, 16.0
 # Streams of one opener at a time by one carrier: a link, one that renews it, and attempts that the
 # opener has given up, of which this node does not know yet.
 MAX_FROM_OPENER = 4
@@ -206,7 +205,7 @@ class Streams:
         if self._from[carrier, opener] >= MAX_FROM_OPENER:
             return False
         if carrier not in self._arrivals:
-            self._arrivals[carrier] = SharedBucket(INCOMING_BURST, INCOMING_RATE, now)
+            self._arrivals[carrier] = SharedBucket(ARRIVALS_BURST, ARRIVALS_RATE, now)
         return self._arrivals[carrier].try_take(now, opener)
 
     def _forget(self, carrier: str, number: int, opener: str) -> None:
@@ -231,7 +230,7 @@ class Streams:
             addresses,
             lambda lane: self._offer(peer, lane),
             lambda: self._forget(peer, number, opener),
-            self._memory.account(link.source),
+            self._memory,
         )
         self._ends[peer, number] = transport
         if opener:

@@ -11,10 +11,10 @@ byte of a stream ever goes into another stream, so there are no loops and no cha
 **Bounds.** An end may send WINDOW bytes beyond what the other end has consumed, so that is what
 waits here at most in each direction; who sends more, or grants more, has the stream broken. What
 waits counts for the opener's source in the memory budget (link.memory_budget), small pieces with
-what they take: if that is used up, the stream is broken, and no link. So many streams for one peer,
-for one source and in all, and so many openings a second for one peer and for one source; who wants
-more is told that this node is busy. A stream that the target does not answer, or on which nothing
-moves, ends.
+what they take: if that is used up, a stream is broken, and no link. So many streams for one peer,
+to one target and in all, of which no source may have more than are left, and so many openings a
+second (relay.openings); who wants more is told that this node is busy. A stream that the target
+does not answer, or on which nothing moves, ends.
 
 **Fairness** is the links': a link takes from its lanes in turn, and no more than half of what it
 sends while packets of this node wait (link.sender).
@@ -26,12 +26,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.memory_budget import Account, MemoryBudget
-from tunmesh.rate_limit import TokenBucket
 from tunmesh.relay.flow import MIN_GRANT, SMALL_PIECE
 from tunmesh.relay.lane import Lane, Numbers
+from tunmesh.relay.openings import Openings
 from tunmesh.status.traffic import CarriedStreams
 from tunmesh.wire.streams import (
     CREDIT,
@@ -46,12 +47,8 @@ from tunmesh.wire.streams import (
 )
 
 MAX_PER_PEER = 512  # streams that one node has opened
-MAX_PER_SOURCE = 2048
+MAX_PER_TARGET = 512
 MAX_STREAMS = 8192
-BURST, RATE = 256, 16.0  # openings of one node: at once, and a second
-# The same of one source: one member may have many identities, and each link of it may be a new one.
-SOURCE_BURST, SOURCE_RATE = 1024, 128.0
-MOST_SOURCES = 1024  # whose openings are counted; the one that has opened nothing for longest goes
 HALF_OPEN = 4.0  # seconds for the target to answer
 IDLE = 60.0  # seconds without a byte: links ping every few seconds
 
@@ -82,11 +79,14 @@ class Carried:
         self.active = now
         self._account = account
 
-    def note_held(self) -> bool:
-        """Count what waits. Returns whether its source has too much waiting."""
+    def note_held(self) -> None:
+        """Count what waits."""
         held = self.opener.lane.cost + self.target.lane.cost
         self._account.hold(held, held)
-        return self._account.is_exceeded
+
+    def settle(self) -> None:
+        """If its source has too much waiting, a stream of it is broken, perhaps this one."""
+        self._account.settle()
 
     def let_go(self) -> None:
         """It is over."""
@@ -121,8 +121,9 @@ class Switchboard:
         self._carried: dict[Carried, None] = {}
         self._per_peer: Counter[str] = Counter()
         self._per_source: Counter[str] = Counter()
-        self._openings: dict[str, TokenBucket] = {}  # by node, while it has a link
-        self._openings_from: dict[str, TokenBucket] = {}  # by source
+        self._per_target: Counter[str] = Counter()
+        self._per_way: Counter[tuple[str, str]] = Counter()  # from one source to one target
+        self._openings = Openings()
         self._opened = self._refused = self._bytes = 0
 
     def __len__(self) -> int:
@@ -153,13 +154,13 @@ class Switchboard:
             _Side(opener, Lane(number, lambda: self._moved(stream))),
             _Side(target, Lane(there, lambda: self._moved(stream))),
             source,
-            self._memory.account(source),
+            self._memory.account(source, lambda: self._break(stream)),
             now,
         )
         self._carried[stream] = None
         self._streams[opener, number] = self._streams[target, there] = stream
-        self._per_peer[opener] += 1
-        self._per_source[source] += 1
+        for counts, key in self._counts(stream):
+            counts[key] += 1
         self._say(stream.target, Message(INCOMING, there, body=bytes.fromhex(opener)))
         return None
 
@@ -197,7 +198,7 @@ class Switchboard:
         for stream in list(self._carried):
             if node_id in (stream.opener.node_id, stream.target.node_id):
                 self._break(stream)
-        self._openings.pop(node_id, None)
+        self._openings.parted(node_id)
 
     def carry(self, carries: bool) -> None:
         """Whether to carry streams from now on. If not, those that are carried end."""
@@ -230,27 +231,15 @@ class Switchboard:
             return Refused.NOT_DIRECT
         if opener == target or self._source(target) is None:
             return Refused.NOT_LINKED
-        buckets = self._buckets(opener, source, now)
+        left, left_there = MAX_STREAMS - len(self), MAX_PER_TARGET - self._per_target[target]
         is_full = (
-            len(self) >= MAX_STREAMS
-            or self._per_peer[opener] >= MAX_PER_PEER
-            or self._per_source[source] >= MAX_PER_SOURCE
-            or any(bucket.wait(now) for bucket in buckets)
+            self._per_peer[opener] >= MAX_PER_PEER
+            or self._per_source[source] >= left
+            or self._per_way[source, target] >= left_there
         )
-        if is_full:
+        if is_full or not self._openings.try_take(opener, source, target, now):
             return Refused.BUSY
-        for bucket in buckets:
-            bucket.take(now)
         return None
-
-    def _buckets(self, opener: str, source: str, now: float) -> tuple[TokenBucket, TokenBucket]:
-        """What is left of the openings of this node, and of its source."""
-        sources = self._openings_from
-        of_source = sources.pop(source, None) or TokenBucket(SOURCE_BURST, SOURCE_RATE, now)
-        sources[source] = of_source
-        if len(sources) > MOST_SOURCES:
-            del sources[next(iter(sources))]
-        return self._openings.setdefault(opener, TokenBucket(BURST, RATE, now)), of_source
 
     def _answered(self, stream: Carried, side: _Side, message: Message) -> bool:
         """The first message of the target, which has to be an answer."""
@@ -287,11 +276,11 @@ class Switchboard:
             return size >= SMALL_PIECE  # nobody reads it any more
         self._bytes += size
         other.lane.push(message.value, message.body)
-        if stream.note_held():
-            self._break(stream)
-            return True
-        self._end_if_whole(side, other)
-        self._offer(other.node_id, other.lane)
+        stream.note_held()
+        stream.settle()
+        if stream in self._carried:
+            self._end_if_whole(side, other)
+            self._offer(other.node_id, other.lane)
         return size >= SMALL_PIECE
 
     def _credit(self, stream: Carried, other: _Side, offset: int) -> bool:
@@ -333,9 +322,15 @@ class Switchboard:
             return
         for side in (stream.opener, stream.target):
             self._streams.pop((side.node_id, side.lane.number), None)
-        opener = stream.opener.node_id
-        for counts, key in ((self._per_peer, opener), (self._per_source, stream.source)):
+        for counts, key in self._counts(stream):
             counts[key] -= 1
             if not counts[key]:
                 del counts[key]
         stream.let_go()
+
+    def _counts(self, stream: Carried) -> Iterator[tuple[Counter[Any], Any]]:
+        """Where it counts, and as what."""
+        yield self._per_peer, stream.opener.node_id
+        yield self._per_source, stream.source
+        yield self._per_target, stream.target.node_id
+        yield self._per_way, (stream.source, stream.target.node_id)

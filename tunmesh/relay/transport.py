@@ -18,9 +18,10 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tunmesh.addresses import RELAYED
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.interfaces import RelayedAddress
-from tunmesh.link.memory_budget import Account
+from tunmesh.link.memory_budget import MemoryBudget
 from tunmesh.logs import bugs
 from tunmesh.relay.flow import SMALL_PIECE, BrokenStreamError, Incoming, Outgoing
 from tunmesh.relay.lane import Lane
@@ -47,7 +48,7 @@ class RelayTransport:
         addresses: tuple[RelayedAddress, RelayedAddress],
         offer: Callable[[Lane], None],
         ended: Callable[[], None],
-        account: Account,
+        memory: MemoryBudget,
     ) -> None:
         self.connected = False
         self.disconnecting = False
@@ -57,7 +58,7 @@ class RelayTransport:
         self._here, self._there = addresses
         self._offer = offer
         self._ended = ended
-        self._account = account
+        self._account = memory.account(RELAYED, self.abortConnection)
         self._outgoing = Outgoing()
         self._incoming = Incoming()
         self._unread = bytearray()  # while the reader is paused; pieces may be very small
@@ -225,8 +226,7 @@ class RelayTransport:
         held = len(self._unread) + self._incoming.cost
         if self.connected and (held or self._account.held):
             self._account.hold(held, held)
-            if self._account.is_exceeded:
-                self.abortConnection()
+            self._account.settle()
         if self._incoming.is_over and not self._unread:
             self.lose(error.ConnectionDone())
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-from tunmesh.link.link import Link
+from tunmesh.link.link import Link, room_of
 from tunmesh.logs.journal import Journal
 from tunmesh.membership.agreement import have_other_networks, network_texts
 from tunmesh.membership.me import Me
@@ -164,12 +164,12 @@ class LinkStory:
     def crowded_source(self, link: Link, count: int, most: int) -> None:
         """This many nodes from the source of this link are linked."""
         self._journal.warn(
-            ("crowded source", link.source, count),
+            ("crowded source", room_of(link), count),
             "{count} nodes are linked from {source}, and clustering/max_nodes_per_source is {most}",
             by=link.source,
             event="crowded_source",
             count=count,
-            source=link.source,
+            source=room_of(link),
             most=most,
         )
 
