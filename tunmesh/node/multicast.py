@@ -32,7 +32,6 @@ GATHER = 0.1  # seconds for which changes are gathered before they are told
 # Seconds from the start to each of the first queries: programs may join before the tun is read.
 _FIRST = (0.0, 2.0, 10.0)
 GRACE = 0.5  # seconds that an answer may be late
-_NO_FRAME = bytes(virtio.HEADER)
 
 
 class Multicast:
@@ -116,7 +115,7 @@ class Multicast:
         """Ask the kernel which groups there are."""
         queries = {4: igmp.general_query, 6: mld.general_query}
         frames = [
-            _NO_FRAME + queries[version](WITHIN, ROBUSTNESS, INTERVAL)
+            virtio.PLAIN + queries[version](WITHIN, ROBUSTNESS, INTERVAL)
             for version in sorted(self.versions)
         ]
         self._ask(frames)

@@ -11,9 +11,10 @@ Sources: RFC 791, RFC 792, RFC 4443; RFC 2992 for the choice by a hash.
 
 from __future__ import annotations
 
+from tunmesh.packets.ip_headers import ICMP, ICMPV6
 from tunmesh.packets.virtio import UDP, UNFRAGMENTED
 
-_TCP, _ICMP, _ICMPV6 = 6, 1, 58
+_TCP = 6
 _WITH_PORTS = {_TCP, UDP}
 _ERRORS4 = {3, 4, 11, 12}
 _FIRST_INFORMATIONAL6 = 128
@@ -33,12 +34,12 @@ def flow_key(frame: bytes) -> bytes:
         protocol = frame[19]
         if protocol in _WITH_PORTS:
             return frame[22:34]
-        is_error = protocol == _ICMP and frame[30:31] and frame[30] in _ERRORS4
+        is_error = protocol == ICMP and frame[30:31] and frame[30] in _ERRORS4
         return (_quoted4(frame[_QUOTED4:]) if is_error else b"") or frame[_ENDS4]
     protocol = frame[16]
     if protocol in _WITH_PORTS:
         return frame[18:54]
-    is_error = protocol == _ICMPV6 and frame[50:51] and frame[50] < _FIRST_INFORMATIONAL6
+    is_error = protocol == ICMPV6 and frame[50:51] and frame[50] < _FIRST_INFORMATIONAL6
     return (_quoted6(frame[_QUOTED6:]) if is_error else b"") or frame[_ENDS6]
 
 

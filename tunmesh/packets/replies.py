@@ -27,9 +27,8 @@ import struct
 from dataclasses import dataclass
 
 from tunmesh.packets import icmp, ip_headers, virtio
-from tunmesh.packets.virtio import HEADER, UDP, UDP_HEADER
+from tunmesh.packets.virtio import HEADER, PLAIN, UDP, UDP_HEADER
 
-_PLAIN = bytes(HEADER)
 _HOPS = 64
 # Type and code of errors.
 _PORT_UNREACHABLE = {4: b"\3\3", 6: b"\1\4"}
@@ -151,10 +150,10 @@ def _icmp_back(frame: bytes, kind: bytes, rest: bytes) -> bytes:
 def _frame(source: bytes, destination: bytes, protocol: int, payload: bytes) -> bytes:
     if len(source) == 16:
         head = struct.pack("!IHBB", 6 << 28, len(payload), protocol, _HOPS)
-        return _PLAIN + head + source + destination + payload
+        return PLAIN + head + source + destination + payload
     size = 20 + len(payload)
     dont_fragment = 0x4000
     head = struct.pack("!BBHHHBBH", 0x45, 0, size, 0, dont_fragment, _HOPS, protocol, 0)
     head += source + destination
     head = head[:10] + icmp.checksum(head).to_bytes(2) + head[12:]
-    return _PLAIN + head + payload
+    return PLAIN + head + payload

@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 
 HEADER = 10
-_PLAIN = bytes(HEADER)  # # no offload requested: most small packets
+PLAIN = bytes(HEADER)  # no offload requested: most small packets
 VIRTIO = struct.Struct("<BBHHHH")
 
 NEEDS_CSUM = 1
@@ -65,7 +65,7 @@ def between(source: bytes, destination: bytes) -> bytes:
         start = b"\x45\0\0\x14\0\0\0\0\x40\x11\0\0"
     else:
         start = b"\x60\0\0\0\0\0\x11\x40"
-    return _PLAIN + start + source + destination
+    return PLAIN + start + source + destination
 
 
 def well_formed(frame: bytes | memoryview) -> bool:
@@ -85,7 +85,7 @@ def well_formed(frame: bytes | memoryview) -> bool:
             return False
     else:
         return False
-    return frame[:HEADER] == _PLAIN or _offload_is_sane(frame, version, transport, size)
+    return frame[:HEADER] == PLAIN or _offload_is_sane(frame, version, transport, size)
 
 
 def largest_packet(frame: bytes) -> int:

@@ -35,10 +35,10 @@ def parse_word(value: Any, longest: int, what: str) -> str:
     return value
 
 
-def parse_label(value: Any, what: str) -> str:
-    """One label of a DNS name, in lower case."""
+def parse_group(value: Any) -> str:
+    """The name of a group: one label of a DNS name, in lower case."""
     if not isinstance(value, str) or not _LABEL.fullmatch(value):
-        raise malformed(f"{what} is not a label of a DNS name in lower case")
+        raise malformed("a group is not a label of a DNS name in lower case")
     return value
 
 

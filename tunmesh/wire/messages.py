@@ -30,13 +30,8 @@ Decoding raises nothing but PeerError("malformed").
 
 from __future__ import annotations
 
-from tunmesh.wire.fields import (
-    malformed,
-)
-from tunmesh.wire.sizes import (
-    INDEX_SIZE,
-    TOKEN_SIZE,
-)
+from tunmesh.wire.fields import malformed
+from tunmesh.wire.sizes import INDEX_SIZE, TOKEN_SIZE
 
 HELLO, CHALLENGE, PROOF, DATA, PING, PONG = b"HCPDio"
 GOSSIP, INQUIRY, INTRODUCTION, UPDATE, TRIED, REFUSAL, OFFER, BYE = b"GWNUTROB"

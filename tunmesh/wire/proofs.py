@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunmesh.wire.fields import (
-    malformed,
-)
+from tunmesh.wire.fields import malformed
 from tunmesh.wire.records import SignedRecord
 from tunmesh.wire.sizes import (
     KEY_ID_SIZE,

@@ -12,37 +12,27 @@ DIGEST_SIZE = 8
 
 
 class Outcome(IntEnum):
-    """What became of the attempt. Words come from here, never from the peer."""
+    """What became of the attempt. `text` says it to people: words come from here, never from the
+    peer."""
 
-    REACHED = 0
-    NO_ANSWER = 1
-    REFUSED = 2
-    NO_ROUTE = 3
-    NO_ADDRESS = 4
-    ANOTHER_NODE = 5
-    NO_NODE = 6
-    CERTIFICATE = 7
-    NOT_DIALED = 8
-    FAILED = 9
+    text: str
 
-    @property
-    def text(self) -> str:
-        """For people, after "tried it:"."""
-        return _TEXTS[self]
+    def __new__(cls, value: int, text: str = "") -> Outcome:
+        reason = int.__new__(cls, value)
+        reason._value_ = value
+        reason.text = text
+        return reason
 
-
-_TEXTS = {
-    Outcome.REACHED: "it leads here",
-    Outcome.NO_ANSWER: "no answer",
-    Outcome.REFUSED: "the connection was refused",
-    Outcome.NO_ROUTE: "no route there",
-    Outcome.NO_ADDRESS: "the name does not resolve",
-    Outcome.ANOTHER_NODE: "another node answers there",
-    Outcome.NO_NODE: "what answers there is no node of this mesh",
-    Outcome.CERTIFICATE: "the certificate there is not trusted",
-    Outcome.NOT_DIALED: "no node dials such an address at the word of others",
-    Outcome.FAILED: "it failed",
-}
+    REACHED = 0, "it leads here"
+    NO_ANSWER = 1, "no answer"
+    REFUSED = 2, "the connection was refused"
+    NO_ROUTE = 3, "no route there"
+    NO_ADDRESS = 4, "the name does not resolve"
+    ANOTHER_NODE = 5, "another node answers there"
+    NO_NODE = 6, "what answers there is no node of this mesh"
+    CERTIFICATE = 7, "the certificate there is not trusted"
+    NOT_DIALED = 8, "no node dials such an address at the word of others"
+    FAILED = 9, "it failed"
 
 
 @dataclass(frozen=True, slots=True)
