@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from bench.contender import Contender
-from bench.contenders import nebula, openvpn, relay, tinc, tunmesh, veth, wireguard
+from bench.contenders import minimal, nebula, openvpn, relay, tinc, tunmesh, veth, wireguard
 
 ALL: tuple[Contender, ...] = (
     veth.CONTENDER,
     relay.CONTENDER,
+    minimal.CONTENDER,
     tunmesh.contender("tunmesh"),
     tunmesh.contender("tunmesh-tcp", transport="tcp"),
     tunmesh.contender("tunmesh-udp", transport="udp"),
