@@ -66,9 +66,8 @@ PURE = """
     netlink.messages netlink.overlaps
     assigner.allowance assigner.wire
     observe.expiry observe.explain observe.explain_gateways observe.explain_groups
-    observe.health observe.labelled_metrics observe.link_metrics observe.metrics
-    observe.node_totals observe.problems observe.prometheus_text observe.samples
-    observe.status_json observe.steps
+    observe.health observe.node_totals observe.problems observe.samples observe.status_json
+    observe.steps
     api.page.view
 """.split()  # noqa: SIM905
 IMPURE = """

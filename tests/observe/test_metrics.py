@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from ipaddress import ip_interface
 
-import prometheus_client
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector, CollectorRegistry
 from twisted.trial import unittest
 
-from tunmesh.observe import prometheus_text
 from tunmesh.observe.health import Condition, judge
 from tunmesh.observe.metrics import exposition
 from tunmesh.status.health import UrlReports
@@ -199,21 +195,6 @@ def a_status() -> Status:
     )
 
 
-class Given(Collector):
-    """These metrics, for the library."""
-
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> list[Metric]:
-        return self._metrics
-
-
-def parsed(text: str) -> list[object]:
-    families = text_string_to_metric_families(text)
-    return [(each.name, each.documentation, each.type, each.samples) for each in families]
-
-
 class Exposition(unittest.SynchronousTestCase):
     """The text behind /metrics."""
 
@@ -391,29 +372,6 @@ class Exposition(unittest.SynchronousTestCase):
         zone = 'eu\n"1"\\'
         samples = self.samples(a_status(), {"zone": zone})
         self.assertEqual(samples["tunmesh_nodes_known"], {zone: 5})
-
-    def test_as_the_library(self) -> None:
-        """Any text and number is written as Prometheus' own library writes it."""
-        texts = ["", "plain", 'back\\slash "quoted"', "two\nlines", "é 日本", "\\n", "{a=1}"]
-        numbers = [0, 3, -1.5, 1e-9, 1e300, 2.0**63, 1800000000.0, math.inf, -math.inf]
-        ours: list[prometheus_text.Metric] = []
-        theirs: list[Metric] = []
-        for kind, suffix in (("gauge", ""), ("counter", "_total"), ("histogram", "_sum")):
-            named = (f"a_{kind}", 'help "with" \\ and\nlines', kind)
-            ours.append(prometheus_text.Metric(*named))
-            theirs.append(Metric(*named))
-            for metric in (ours[-1], theirs[-1]):
-                for number, text in zip(numbers, texts * 2, strict=False):
-                    metric.add_sample(f"a_{kind}{suffix}", {"z": text, "b": "x"}, number)
-                metric.add_sample(f"a_{kind}{suffix}", {}, 7)
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(Given(theirs))
-        expected = prometheus_client.generate_latest(registry).decode()
-        said = prometheus_text.text_of(ours).decode()
-        self.assertEqual(parsed(said), parsed(expected))
-        # All but the numbers, which may be written with an exponent or without.
-        lines = [line.rpartition(" ")[0] for line in said.split("\n")]
-        self.assertEqual(lines, [line.rpartition(" ")[0] for line in expected.split("\n")])
 
     def test_nobody(self) -> None:
         """A node without peers has the same metrics."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tunmesh.observe.prometheus_text import Metric
+from prometheus_client.metrics_core import Metric
+
 from tunmesh.status.traffic import Histogram
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from prometheus_client.metrics_core import Metric
+
 from tunmesh.observe.labelled_metrics import LabelledMetrics
-from tunmesh.observe.prometheus_text import Metric
 from tunmesh.status.node import Status
 
 

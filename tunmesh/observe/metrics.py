@@ -8,12 +8,15 @@ name, which is off by default.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from tunmesh.membership.agreement import View, have_other_networks
 from tunmesh.membership.name_conflicts import conflicts
 from tunmesh.observe.link_metrics import LinkMetrics
-from tunmesh.observe.prometheus_text import Metric, text_of
 from tunmesh.status.multicast import MulticastStatus
 from tunmesh.status.node import Status
 from tunmesh.status.routes import RoutesStatus
@@ -30,11 +33,12 @@ def exposition(
     status: Callable[[], Status], base_labels: Mapping[str, str], by_node: bool
 ) -> Callable[[], bytes]:
     """Returns what makes the text of all metrics. `by_node`: also those with a `node` label."""
-    metrics = _NodeMetrics(status, base_labels, by_node)
-    return lambda: text_of(metrics.all())
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_NodeCollector(status, base_labels, by_node))
+    return lambda: generate_latest(registry)
 
 
-class _NodeMetrics(LinkMetrics):
+class _NodeCollector(LinkMetrics, Collector):
     def __init__(
         self, status: Callable[[], Status], base_labels: Mapping[str, str], by_node: bool
     ) -> None:
@@ -42,7 +46,11 @@ class _NodeMetrics(LinkMetrics):
         self._status = status
         self._by_node = by_node
 
-    def all(self) -> Iterator[Metric]:
+    def describe(self) -> Sequence[Metric]:
+        """None: the node is asked for its status only when it is scraped."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
         status = self._status()
         record = status.record
         yield self.gauge(
