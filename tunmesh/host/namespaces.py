@@ -27,8 +27,8 @@ from types import TracebackType
 from tunmesh.errors import OperatorError
 
 CLONE_NEWNS = 0x00020000
-_CLONE_NEWUSER = 0x10000000
-_CLONE_NEWNET = 0x40000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,7 +41,7 @@ def unshare(flags: int) -> None:
 
 
 def _setns(fd: int) -> None:
-    if _libc.setns(fd, _CLONE_NEWNET) != 0:
+    if _libc.setns(fd, CLONE_NEWNET) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
 
@@ -64,7 +64,7 @@ class Namespace:
         CAP_SYS_ADMIN."""
         outer = cls.current()
         try:
-            unshare(_CLONE_NEWNET)
+            unshare(CLONE_NEWNET)
             made = cls.current()
             _setns(outer.fd)
         finally:
@@ -117,7 +117,7 @@ def become_own_user() -> None:
     """
     uid, gid = os.getuid(), os.getgid()
     try:
-        unshare(_CLONE_NEWUSER | CLONE_NEWNS | _CLONE_NEWNET)
+        unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET)
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
