@@ -24,10 +24,11 @@ def are_incarnations(one: NodeRecord, other: NodeRecord) -> bool:
 
 def is_later_incarnation(one: NodeRecord, other: NodeRecord) -> bool:
     """Whether they are, `one` started later by the clocks of the two, and so goes before the other.
-    It does not if the other one chose its address itself: if that one is alive, it is no restart,
-    and `one` may be a newcomer that wants to have the address."""
+    It does not if either chose its address itself: if the other one is alive, it is no restart, and
+    `one` may be a newcomer that wants to have the address, or that can have another one."""
     later = (one.started, one.id) > (other.started, other.id)
-    return later and not other.automatic and are_incarnations(one, other)
+    is_chosen = one.automatic or other.automatic
+    return later and not is_chosen and are_incarnations(one, other)
 
 
 def takes_precedence(one: NodeRecord, other: NodeRecord) -> bool:
