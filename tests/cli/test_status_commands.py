@@ -300,6 +300,7 @@ class Commands(unittest.TestCase):
         device = DeviceStatus("tun1", ("10.77.0.0/16",))
         for changes, line in (
             ({}, "tun1: MTU 1500"),
+            ({"has_helper": True}, "tun1: MTU 1500; a helper process puts back what others change"),
             (
                 {"mtu": 9000, "queue": 2000, "has_helper": True, "restored": 3},
                 "tun1: MTU 9000, txqueuelen 2000; a helper process has put it right 3 times",

@@ -107,8 +107,12 @@ def _answered(names: Json, groups: Sequence[str]) -> str:
 
 def _device(device: Json) -> str:
     queue = f", txqueuelen {device['txqueuelen']}" if device["txqueuelen"] else ""
-    helper = f"; a helper process has put it right {device['restored']} times"
-    return f"{device['name']}: MTU {device['mtu']}{queue}{helper if device['helper'] else ''}"
+    helper = ""
+    if device["restored"]:
+        helper = f"; a helper process has put it right {counted(device['restored'], 'time')}"
+    elif device["helper"]:
+        helper = "; a helper process puts back what others change"
+    return f"{device['name']}: MTU {device['mtu']}{queue}{helper}"
 
 
 def _broken(text: str, columns: int | None) -> str:

@@ -45,7 +45,7 @@ def lint(
     with_port: bool = True,
 ) -> Findings:
     """Check a file; the arguments are those of `config.load`, and the time in seconds since the
-    epoch. To compare it `with_networks` of this machine takes memory that a node has no use for;
+    epoch. `with_networks`: compare it with those of this machine, as a node does by itself;
     `with_port`: who has it here. Raises ConfigError when the file cannot be read at all."""
     loaded, document = loading.examine(path, environ, draw)
     errors, warnings = list(document.problems), list(_without_effect(document))
