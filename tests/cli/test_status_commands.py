@@ -303,7 +303,8 @@ class Commands(unittest.TestCase):
             ({"has_helper": True}, "tun1: MTU 1500; a helper process puts back what others change"),
             (
                 {"mtu": 9000, "queue": 2000, "has_helper": True, "restored": 3},
-                "tun1: MTU 9000, txqueuelen 2000; a helper process has put it right 3 times",
+                "tun1: MTU 9000, txqueuelen 2000; a helper process puts back what others change"
+                " (3 times so far)",
             ),
         ):
             self.node.now = replace(self.node.now, device=replace(device, **changes))  # type: ignore[arg-type]

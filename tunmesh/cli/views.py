@@ -107,11 +107,8 @@ def _answered(names: Json, groups: Sequence[str]) -> str:
 
 def _device(device: Json) -> str:
     queue = f", txqueuelen {device['txqueuelen']}" if device["txqueuelen"] else ""
-    helper = ""
-    if device["restored"]:
-        helper = f"; a helper process has put it right {counted(device['restored'], 'time')}"
-    elif device["helper"]:
-        helper = "; a helper process puts back what others change"
+    times = f" ({counted(device['restored'], 'time')} so far)" if device["restored"] else ""
+    helper = f"; a helper process puts back what others change{times}" if device["helper"] else ""
     return f"{device['name']}: MTU {device['mtu']}{queue}{helper}"
 
 
