@@ -1,6 +1,6 @@
 """Requests to the kernel, one after the other, each with its answer.
 
-It blocks, for the millisecond that the kernel takes: for use before the reactor runs, and in the
+It blocks, mostly for a millisecond: for use before the reactor runs, and in the
 helper process, for which it imports next to nothing.
 
 Source: netlink(7).
@@ -16,7 +16,8 @@ from typing import Concatenate, ParamSpec
 from tunmesh.netlink import changes, messages
 
 _LARGEST_ANSWER = 1 << 14
-_TIMEOUT = 1.0  # seconds for one answer
+# Seconds for one answer: the kernel may still be removing the device of a node that was killed.
+_TIMEOUT = 10.0
 
 _P = ParamSpec("_P")
 _Making = Callable[Concatenate[int, _P], bytes]  # of netlink.changes: the sequence number is first
