@@ -307,7 +307,7 @@ class Commands(unittest.TestCase):
                 " (3 times so far)",
             ),
         ):
-            self.node.now = replace(self.node.now, device=replace(device, **changes))  # type: ignore[arg-type]
+            self.node.now = replace(self.node.now, device=replace(device, **changes))
             self.assertIn(line, (await self.says("status", "-o", "wide")).splitlines())
 
     async def test_routes(self) -> None:
