@@ -14,7 +14,6 @@ release of Twisted that calls the parts of its reactor by other names.
 
 from __future__ import annotations
 
-import errno
 from functools import partial
 from typing import Any
 
@@ -38,12 +37,7 @@ def _iterate(reactor: Any, timeout: float | None) -> None:
     until there is something to be done for timers, threads or the end of the reactor."""
     poll, selectables, serve = reactor._poller.poll, reactor._selectables, reactor._doReadOrWrite
     while True:
-        try:
-            events = poll(-1 if timeout is None else timeout, len(selectables))
-        except OSError as error:
-            if error.errno == errno.EINTR:
-                return
-            raise
+        events = poll(-1 if timeout is None else timeout, len(selectables))
         for fd, event in events:
             selectable = selectables.get(fd)
             if selectable is not None:
