@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.trial import unittest
 
 from tests.support.configs import MINIMAL
+from tests.support.places import short_directory
 from tunmesh.config import loading
 from tunmesh.config.file import ConfigError
 from tunmesh.config.paths import DEFAULT_SOCKET, socket_path
@@ -18,8 +19,7 @@ class SocketPath(unittest.SynchronousTestCase):
     """The path that a config gives, without the checks that a node makes."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir()
+        self.directory = short_directory(self)
         self.path = self.directory / "config.yaml"
         self.environ = {"TUNMESH_CONFIG_PATH": str(self.path), "NAME": "own"}
 
