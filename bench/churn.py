@@ -72,7 +72,8 @@ class Churn:
                 await self._events[name]()
                 took = await self._mesh.until(self._mesh.is_whole, "the mesh is not whole again")
             except MeshError as error:
-                self._note(f"after {name}: {error}, for {PATIENCE:.0f} s")
+                lines = self._mesh.last_lines(error)
+                self._note(f"after {name}: {error}, for {PATIENCE:.0f} s{lines}")
                 self._revive()
             else:
                 self.healed.setdefault(name, []).append(took)

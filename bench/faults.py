@@ -122,7 +122,7 @@ async def _play_all(reactor: Any, names: Iterable[str], rounds: int, book: Book)
                 try:
                     await _play(mesh, name, fault.act, book)
                 except (MeshError, TrafficError, BenchError, OSError) as error:
-                    book.failures.append(f"{name}: {error}")
+                    book.failures.append(f"{name}: {error}{mesh.last_lines(error)}")
         print(f"{name}: done", file=sys.stderr, flush=True)  # noqa: T201
     return 0 if not book.failures and all(one.good for one in book.figures.values()) else 1
 

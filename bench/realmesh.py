@@ -133,6 +133,14 @@ class RealMesh:
         await self.nodes.until(holds, lambda: MeshError(missing), patience)
         return time.monotonic() - began
 
+    def last_lines(self, error: Exception) -> str:
+        """What the nodes that an error names have logged last, to be shown below it; "" for other
+        errors."""
+        names = error.names if isinstance(error, MeshError) else ()
+        return "".join(
+            f"\n  {name}: {line}" for name in names for line in self.nodes.processes[name].tail
+        )
+
     async def rest(self, seconds: float) -> None:
         """Let time pass, for something to happen in it, or not to happen."""
         await deferLater(self.reactor, seconds)
