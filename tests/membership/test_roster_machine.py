@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from itertools import count, permutations
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -464,7 +465,7 @@ class World(RuleBasedStateMachine):
                 # Who was asked who that is can still answer.
                 asked = hearsay._vouchers.get(known.asked)
                 assert known.record or asked is None or node_id in asked.vouches
-            check_shares(hearsay)
+            check_places(hearsay)
             assert life.dials.keys() <= hearsay._known.keys()
             assert life.dials.keys().isdisjoint(life.peers)
 
@@ -581,15 +582,23 @@ def can_link(life: Life, other: Life) -> bool:
     return life.listens or other.listens
 
 
-def check_shares(hearsay: Hearsay[End]) -> None:
-    """Each node that is not linked takes a place of one of its vouchers."""
-    places = Counter(
-        known.charged
-        for node_id, known in hearsay._known.items()
-        if node_id not in hearsay._vouchers
-    )
-    assert hearsay._shares._places == places
-    assert hearsay._shares._total == places.total()
+def check_places(hearsay: Hearsay[Any]) -> None:
+    """Each node that is not linked takes a place of one of its vouchers. Those that others vouch
+    for as well come first there."""
+    places = hearsay._places
+    unlinked = [each for each in hearsay._known.values() if each.id not in hearsay._vouchers]
+    assert {i: set(used) for i, used in places._used.items()} == {
+        charged: {each.id for each in unlinked if each.charged == charged}
+        for charged in {each.charged for each in unlinked}
+    }
+    assert places._total == len(unlinked)
+    assert {i: n for n, users in places._using.items() for i in users} == {
+        i: len(used) for i, used in places._used.items()
+    }
+    assert all(places._using.values())
+    for used in places._used.values():
+        is_alone = [hearsay._known[each].vouchers == 1 for each in used]
+        assert is_alone == sorted(is_alone)
     for node_id, known in hearsay._known.items():
         assert node_id in hearsay._vouchers[known.charged].vouches
 

@@ -21,7 +21,7 @@ not forgotten us.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic
@@ -38,38 +38,59 @@ MAX_NODES = 4096
 _EVERYBODY, _NOBODY = "everybody", "nobody"  # `asked`, instead of one node
 
 
-class _Shares:
-    """Places in a table of limited size, shared fairly among those who fill it: how many each node
-    uses, by node id.
+class _Places:
+    """Places in a table of limited size, shared fairly among the nodes that fill it.
 
-    Anybody may fill it while there is room. When it is full, a node that has less than its share
+    Any node may fill it while there is room. When it is full, a node that has less than its share
     gets a place of the one that has most: so a node that fills it up, under one name or a hundred,
     leaves the others theirs. A share is the number of places in use divided by the number of nodes
-    that use any.
+    that use any. Nothing here looks at all places: a member has it done for each id that it sends.
     """
 
     def __init__(self) -> None:
-        self._places: Counter[str] = Counter()
+        # What is in the places of each node; what others vouch for, too, comes first.
+        self._used: dict[str, OrderedDict[str, None]] = {}
+        self._using: dict[int, dict[str, None]] = {}  # the nodes that use so many places
         self._total = 0
 
-    def take(self, node_id: str) -> None:
-        self._places[node_id] += 1
-        self._total += 1
+    def take(self, node_id: str, item: str, is_alone: bool) -> None:
+        """`is_alone`: nobody else vouches for this item."""
+        used = self._used.setdefault(node_id, OrderedDict())
+        used[item] = None
+        self.rank(node_id, item, is_alone)
+        self._count(node_id, 1)
 
-    def give_back(self, node_id: str) -> None:
-        self._places[node_id] -= 1
-        self._total -= 1
-        if not self._places[node_id]:
-            del self._places[node_id]
+    def give_back(self, node_id: str, item: str) -> None:
+        del self._used[node_id][item]
+        self._count(node_id, -1)
+
+    def rank(self, node_id: str, item: str, is_alone: bool) -> None:
+        """Whether somebody else vouches for this item, if it has a place, may have changed."""
+        used = self._used.get(node_id, OrderedDict())
+        if item in used:
+            used.move_to_end(item, last=is_alone)
 
     def has_less(self, node_id: str) -> bool:
-        """Whether it has less than its share."""
-        sharers = len(self._places) + (node_id not in self._places)
-        return (self._places[node_id] + 1) * sharers <= self._total
+        """Whether this node has less than its share."""
+        sharers = len(self._used) + (node_id not in self._used)
+        return (len(self._used.get(node_id, ())) + 1) * sharers <= self._total
 
-    def most(self) -> str:
-        """The node that has most."""
-        return max(self._places, key=lambda node_id: (self._places[node_id], node_id))
+    def last(self) -> str:
+        """What is displaced next: the latest item that only the node with the most places vouches
+        for; if there is none, another one of its items."""
+        return next(reversed(self._used[next(reversed(self._using[max(self._using)]))]))
+
+    def _count(self, node_id: str, change: int) -> None:
+        now = len(self._used[node_id])
+        before = now - change
+        self._total += change
+        self._using.get(before, {}).pop(node_id, None)
+        if not self._using.get(before, True):
+            del self._using[before]
+        if now:
+            self._using.setdefault(now, {})[node_id] = None
+        else:
+            del self._used[node_id]
 
 
 @dataclass(slots=True)
@@ -104,7 +125,7 @@ class Hearsay(Generic[Link]):
         self._own_id = own_id
         self._known: dict[str, _Known] = {}
         self._vouchers: dict[str, _Voucher[Link]] = {}
-        self._shares = _Shares()  # in those of `_known` that are not linked
+        self._places = _Places()  # of those in `_known` that are not linked
 
     # --- questions ---
 
@@ -167,7 +188,7 @@ class Hearsay(Generic[Link]):
         known = self._known.get(record.id)
         if known is not None:
             known.record = record
-            self._shares.give_back(known.charged)
+            self._places.give_back(known.charged, known.id)
 
     def revised(self, record: NodeRecord) -> None:
         """A linked node has another record."""
@@ -185,8 +206,9 @@ class Hearsay(Generic[Link]):
     def parted(self, node_id: str) -> list[Command[Link]]:
         """A node is no longer linked, and what it said is void."""
         voucher = self._vouchers.pop(node_id)
-        if node_id in self._known:
-            self._shares.take(self._known[node_id].charged)
+        known = self._known.get(node_id)
+        if known is not None:
+            self._places.take(known.charged, known.id, known.vouchers == 1)
         commands: list[Command[Link]] = []
         for each in sorted(voucher.vouches):
             commands += self._withdraw(voucher, each)
@@ -241,9 +263,7 @@ class Hearsay(Generic[Link]):
         commands: list[Command[Link]] = []
         for voucher_id, voucher in self._vouchers.items() if overdue else ():
             ids = overdue & voucher.vouches
-            commands += _ask(
-                voucher, sorted(each for each in ids if self._known[each].asked != voucher_id)
-            )
+            commands += _ask(voucher, sorted(i for i in ids if self._known[i].asked != voucher_id))
         for node_id in overdue:
             self._known[node_id].asked = _EVERYBODY
         return commands
@@ -264,29 +284,27 @@ class Hearsay(Generic[Link]):
                 return False
             record = linked.record if linked is not None else None
             known_id = record.id if record is not None else node_id
-            known = _Known(known_id, record, voucher_id, voucher_id)
-            self._known[known_id] = known
+            known = self._known[known_id] = _Known(known_id, record, voucher_id, voucher_id)
             if linked is None:
-                self._shares.take(voucher_id)
+                self._places.take(voucher_id, known_id, True)
         if node_id not in voucher.vouches:
             voucher.vouches.add(known.id)
             known.vouchers += 1
+            self._places.rank(known.charged, known.id, known.vouchers == 1)
         return self._owes(voucher, node_id)
 
     def _make_room(self, voucher_id: str, displaced: list[str]) -> bool:
-        """If this voucher has less than its share, forget the latest node that only the one with
-        the most places vouches for. Returns whether there was one."""
-        if not self._shares.has_less(voucher_id):
+        """If this voucher has less than its share, forget what takes a place of the one that has
+        most. Returns whether it has."""
+        if not self._places.has_less(voucher_id):
             return False
-        most = self._shares.most()
-        for node_id, known in reversed(self._known.items()):
-            if known.charged == most and known.vouchers == 1 and node_id not in self._vouchers:
-                del self._known[node_id]
-                self._vouchers[most].vouches.discard(node_id)
-                self._shares.give_back(most)
-                displaced.append(node_id)
-                return True
-        return False
+        known = self._known.pop(self._places.last())
+        self._places.give_back(known.charged, known.id)
+        is_shared = known.vouchers > 1
+        for each in self._vouchers.values() if is_shared else (self._vouchers[known.charged],):
+            each.vouches.discard(known.id)
+        displaced.append(known.id)
+        return True
 
     def _withdraw(self, voucher: _Voucher[Link], node_id: str) -> list[Command[Link]]:
         """A node no longer vouches for another one."""
@@ -299,15 +317,16 @@ class Hearsay(Generic[Link]):
             del self._known[node_id]
             if node_id in self._vouchers:
                 return []
-            self._shares.give_back(known.charged)
+            self._places.give_back(known.charged, known.id)
             return [Forget(node_id)]
+        self._places.rank(known.charged, known.id, known.vouchers == 1)
         if voucher.record.id not in (known.charged, known.asked):
             return []
         other = next(each for each in self._vouchers.values() if node_id in each.vouches)
         if known.charged == voucher.record.id:
             if node_id not in self._vouchers:
-                self._shares.give_back(known.charged)
-                self._shares.take(other.record.id)
+                self._places.give_back(known.charged, known.id)
+                self._places.take(other.record.id, known.id, known.vouchers == 1)
             known.charged = other.record.id
         if known.record is not None or known.asked != voucher.record.id:
             return []
