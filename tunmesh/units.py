@@ -3,9 +3,11 @@ everywhere."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from itertools import islice, pairwise
 
+_DIGITS = re.compile("([0-9]{1,18})")
 DAY = 86400.0  # seconds
 MAX_NAMED = 5  # things that are named in one sentence
 _SMALL_SEGMENT = 1200  # bytes: what is tried first on a path that loses larger ones
@@ -39,6 +41,13 @@ def size(count: float) -> str:
             break
         count /= 1000
     return f"{count:.1f}{unit}B" if unit and count < 9.95 else f"{count:.0f}{unit}B"
+
+
+def natural(name: str) -> tuple[str | int, ...]:
+    """A key to sort names by, in which web-10 comes after web-9. Texts and numbers alternate, so
+    that keys can be compared."""
+    parts = _DIGITS.split(name)
+    return tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
 
 
 def counted(count: int, noun: str) -> str:

@@ -119,7 +119,18 @@ class NodePages(unittest.TestCase):
         self.assertEqual(result.exit_code, 1)
         self.assertIn("delta.mesh: no linked node has this name", result.output)
         result = await command(self.node.path, "ping", "delta.mesh")
-        self.assertIn("is no linked node and no address of one", result.output)
+        self.assertIn("is no linked node, nor an address of one; linked: bravo, ch", result.output)
+
+    async def test_misspelt_names(self) -> None:
+        """A name that is close to that of a node is answered with the node's."""
+        for line in (
+            ("explain", "alpha", "brvo.mesh"),
+            ("ping", "brvao"),
+            ("resolve", "barvo"),
+        ):
+            result = await command(self.node.path, *line)
+            self.assertNotEqual(result.exit_code, 0)
+            self.assertIn("did you mean bravo?", result.output, line)
 
     async def test_capture_of_one_node(self) -> None:
         """The packets of one node, by its name or its id."""

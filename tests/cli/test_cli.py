@@ -12,7 +12,7 @@ from twisted.trial import unittest
 from tests.config.test_lint import GOOD, LintCase
 from tests.support.configs import SECRET
 from tunmesh import __version__
-from tunmesh.cli.base import OneLineErrors
+from tunmesh.cli.base import OneLineErrors, instead
 from tunmesh.cli.configs import generate_example, parse
 from tunmesh.cli.main import main
 from tunmesh.config.docs.example import example
@@ -210,6 +210,26 @@ class CommonOptions(unittest.SynchronousTestCase):
         self.assertEqual(
             result.stderr, "tunmesh: /dev/net/tun is missing; run with --device /dev/net/tun\n"
         )
+
+    def test_misspelt_commands(self) -> None:
+        """A command that does not exist is answered with the one that was probably meant."""
+        for given, meant in (
+            (["statsu"], "'status'"),
+            (["config", "chekc"], "'check'"),
+            (["init", "composer"], "'compose'"),
+        ):
+            result = CliRunner().invoke(main, given)
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn(f"No such command {given[-1]!r}. Did you mean {meant}?", result.stderr)
+        unknown = CliRunner().invoke(main, ["frobnicate"])
+        self.assertIn("No such command 'frobnicate'.\n", unknown.stderr)
+
+    def test_names_of_many_nodes(self) -> None:
+        """Of a large mesh an error names only some nodes."""
+        names = [f"web-{number}" for number in range(20)]
+        self.assertEqual(instead("db", []), "linked: nobody")
+        self.assertEqual(instead("web1", names), "did you mean web-1?")
+        self.assertTrue(instead("db", names).endswith(" and 12 others"))
 
     def test_mesh_options(self) -> None:
         """A mesh of fewer than two nodes is refused before anything starts."""

@@ -346,8 +346,11 @@ class Commands(unittest.TestCase):
     async def test_colours(self) -> None:
         """On a terminal there are colours, unless they are switched off."""
         line = ["status", "--socket", str(self.node.path)]
-        for said, coloured in (("", True), ("1", False)):
-            environ = {"NO_COLOR": said}
+        for environ, coloured in (
+            ({"NO_COLOR": "", "TERM": "xterm"}, True),
+            ({"NO_COLOR": "1", "TERM": "xterm"}, False),
+            ({"NO_COLOR": "", "TERM": "dumb"}, False),
+        ):
             result = await deferToThread(CliRunner().invoke, main, line, env=environ, color=True)
             self.assertEqual("\x1b[" in result.output, coloured)
 

@@ -280,6 +280,26 @@ class ValidFiles(Case):
         expected = f"{SECRET}$$ ${{not a name}} $HOME"
         self.assertEqual(config.clustering.auth.accepted, (expected.encode(),))
 
+    def test_default_of_a_variable(self) -> None:
+        """${NAME:-default} is the default where the variable is not set or empty, as in a POSIX
+        shell; it may be empty, and have colons and slashes in it."""
+        for text, environ, expected in (
+            ("${M:-1..2}", {}, 2.0),
+            ("${M:-7}", {"M": ""}, 7.0),
+            ("${M:-7}", {"M": "\n"}, 7.0),
+            ("${M:-7}", {"M": "5m\n"}, 300.0),
+            ("${A:-}${M:-7}${B:-s}", {"B": "m"}, 420.0),
+        ):
+            config = self.load(
+                MINIMAL.replace("uid: 1000", timing("request_timeout", text)),
+                environ,
+                draw=lambda _low, high: high,
+            )
+            self.assertEqual(config.process.timing.request_timeout, expected, text)
+        url = MINIMAL.replace("https://bob.example:4567", '"${BOB:-https://b.example:99}"')
+        group = self.load(url).clustering.bootstrap_groups["default"]
+        self.assertEqual(group.bootstrap_node_urls, (Endpoint("b.example", 99),))
+
     def test_environment_is_not_yaml(self) -> None:
         """The value of a variable is never parsed as YAML, and not expanded again."""
         text = MINIMAL.replace(f"secret: {SECRET}", "secret: ${S}")

@@ -14,6 +14,7 @@ from tests.support.certificates import Holder
 from tests.support.configs import MINIMAL, ORIGINAL, SECRET, Case, middle
 from tunmesh.config.docs.example import example
 from tunmesh.config.lint.lint import Findings, lint
+from tunmesh.config.secrecy import weakness
 from tunmesh.names import resolv_conf
 from tunmesh.netlink import forwarding, query
 
@@ -211,6 +212,64 @@ class Warnings(LintCase):
         warning."""
         (warning,) = self.warnings(GOOD.replace(SECRET, f"'{SECRET[:30]}  '"))
         self.assertIn("has 30 characters without the white space around it, not 32", warning)
+
+    def test_placeholders(self) -> None:
+        """What an example has in place of a secret gets a warning, however long it is."""
+        for placeholder in (
+            "changeme-0123-please-abcdef-xyzw-98",
+            "REPLACE_WITH_A_LONG_RANDOM_VALUE",
+            "<your secret of 32 characters here>",
+            "at least 32 random characters, please",
+        ):
+            self.assertIn("reads like the placeholder of an example", weakness(placeholder))
+        (doubt,) = self.findings(GOOD.replace(SECRET, f"'{placeholder}'")).doubts
+        self.assertIn("/auth/secret", doubt.key)
+
+    def test_public_networks(self) -> None:
+        """A mesh of addresses that somebody on the internet has gets a warning, also one that is
+        only partly private, as by a typing error; one of private addresses does not."""
+        ipv4, ipv6 = GOOD, GOOD.replace("198.18.0.0/16", "fd97::/64")
+        ipv6 = ipv6.replace("ipv4:", "ipv6:").replace("198.18.1.2/24", "fd97::2/64")
+        for text, network, address in (
+            (ipv4, "172.160.0.0/16", "172.160.1.2/24"),
+            (ipv4, "192.0.0.0/8", "192.168.1.2/24"),
+            (ipv6, "2a0e:97::/64", "2a0e:97::2/64"),
+        ):
+            changed = text.replace("198.18.0.0/16", network).replace("198.18.1.2/24", address)
+            changed = changed.replace("fd97::/64", network).replace("fd97::2/64", address)
+            (doubt,) = self.findings(changed).doubts
+            self.assertIn(f"has public addresses ({network}): what has them on", doubt.text)
+            self.assertTrue(doubt.key.endswith("/network_cidr"))
+        for network in ("100.100.0.0/16", "240.9.0.0/16", "172.31.96.0/20"):
+            address = network.replace("0.0/16", "0.2/24").replace("0/20", "2/24")
+            changed = ipv4.replace("198.18.0.0/16", network).replace("198.18.1.2/24", address)
+            self.assertEqual(self.findings(changed).doubts, ())
+        self.assertEqual(self.findings(ipv6).doubts, ())
+
+    def test_ports_of_something_else(self) -> None:
+        """A URL with the port of the metrics, or of the page, leads to no node; the mesh's own port
+        may be any."""
+        more = "  monitoring: {method: prometheus, listen: '127.0.0.1:9464'}\n"
+        text = f"{GOOD}{more}  admin: {{http_port: 8600}}\n"
+        self.assertEqual(self.warnings(text), [])
+        for port, key in (("9464", "monitoring/listen"), ("8600", "admin/http_port")):
+            wrong = text.replace("bob.example:4567", f"bob.example:{port}")
+            (warning,) = self.warnings(wrong)
+            self.assertIn(
+                f"/bootstrap_node_urls/0: has port {port}, which is that of {key} here; the mesh's "
+                "is 4567 (control_api/listen_port)",
+                warning,
+            )
+        (warning,) = self.warnings(text.replace("alice.example:4567", "alice.example:8600"))
+        self.assertIn("/control_api_advertise_url: has port 8600", warning)
+
+    def test_names_of_many_machines(self) -> None:
+        """A node whose name is that of a machine without a name is told to have one."""
+        self.patch(socket, "gethostname", lambda: "localhost.localdomain")
+        (warning,) = self.warnings(GOOD)
+        self.assertIn("node_name: is not given, and the host name is localhost.loc", warning)
+        self.patch(socket, "gethostname", lambda: "web-1")
+        self.assertEqual(self.warnings(GOOD), [])
 
     def test_random_secrets(self) -> None:
         """Random secrets get no warning, whatever characters they have."""

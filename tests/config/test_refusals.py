@@ -214,8 +214,30 @@ class InvalidFiles(Case):
             "uid: 1000",
             "uid: ${MESH_UID}",
             "20: tun_mesh/process/uid: uses ${MESH_UID}, which is not set; "
-            "set it in the environment",
+            "set it in the environment, or write ${MESH_UID:-default}",
         )
+
+    def test_expansions_of_a_shell(self) -> None:
+        """What a shell would expand in another way is refused, and not taken literally. What comes
+        after the operator is not shown: it may be a secret."""
+        for value, operator in {
+            "${MESH_UID:?12345}": ":?",
+            "${MESH_UID-12345}": "-",
+            "${MESH_UID:=12345}": ":=",
+            "${MESH_UID:+12345}": ":+",
+            "${MESH_UID:0:3}": ":",
+            "${MESH_UID%%2345}": "%",
+            "${MESH_UID:-${OTHER}}": ":-",
+            "${MESH_UID:-12345": ":-",
+        }.items():
+            (line, *_) = self.refusal(
+                MINIMAL.replace("uid: 1000", f'uid: "{value}"'), {"MESH_UID": "1", "OTHER": "2"}
+            )
+            self.assertEqual(
+                line,
+                f"20: tun_mesh/process/uid: uses ${{MESH_UID{operator}…}}, which is not understood;"
+                " what is: ${MESH_UID}, and ${MESH_UID:-default} with a default without braces",
+            )
 
     def test_numbers(self) -> None:
         """Numbers must be numbers, and within bounds."""

@@ -150,6 +150,27 @@ class TableTests(unittest.TestCase):
             ],
         )
 
+    def test_many_pairs(self) -> None:
+        """With more than six nodes there is a line for each node: its pings to all others, and its
+        slowest transfer."""
+        names = [f"node{number}" for number in range(1, 8)]
+        fast, lossy = Pings(2, (0.001, 0.002)), Pings(2, (0.004,))
+        results = [
+            PairResult(one, other, fast, lossy if other == "node7" else fast, 1e9 / place)
+            for one in names
+            for place, other in enumerate(names, 1)
+            if one != other
+        ]
+        title, head, first, *_, last = table = screen.results_table(results)
+        self.assertEqual(len(table), 2 + 7)
+        self.assertLessEqual(max(map(len, table)), 80)
+        self.assertTrue(head.endswith("slowest stream"), title)
+        self.assertEqual(
+            " ".join(first.split()), "node1 6 others 0 % 1.50 ms 8 % 2.00 ms 143 Mbit/s"
+        )
+        self.assertIn("node7   6 others", last)
+        self.assertEqual(len(screen.results_table(results[:30])), 2 + 30)
+
     def test_it_fits(self) -> None:
         """The widest possible values fit into 80 columns."""
         worst = Pings(3, (9.999,))

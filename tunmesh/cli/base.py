@@ -17,6 +17,8 @@ from tunmesh.host import stdio
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+MOST_NAMES = 8  # of nodes, in an error message
+
 # Why writing to standard output fails. Not EPIPE: click then exits silently.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
@@ -46,7 +48,21 @@ class OneLineErrors(click.Command):
 
 
 class Group(OneLineErrors, click.Group):
-    """A group of commands that may raise OperatorError."""
+    """A group of commands that may raise OperatorError. Of an unknown one it says which was meant,
+    if one is close: click does so only from 8.4 on, and of commands that are already imported."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            meant = closest(args[0], self.list_commands(ctx))
+            if args[0].startswith("-") or not meant:
+                raise
+            raise click.UsageError(
+                f"No such command {args[0]!r}. Did you mean {meant!r}?", ctx
+            ) from None
 
 
 class Front(Group):
@@ -67,6 +83,23 @@ class Front(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         module, _, name = self.places.get(cmd_name, "").partition(":")
         return getattr(import_module(module), name) if module else None
+
+
+def closest(given: str, names: Iterable[str]) -> str:
+    """The name that was probably meant, "" if none is close."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(given, list(names), n=1)), "")
+
+
+def instead(given: str, names: Iterable[str]) -> str:
+    """What to say of linked nodes, whose names these are, when none of them is called `given`."""
+    known = sorted(set(names))
+    meant = closest(given, known)
+    if meant:
+        return f"did you mean {meant}?"
+    more = f" and {len(known) - MOST_NAMES} others" if len(known) > MOST_NAMES else ""
+    return f"linked: {', '.join(known[:MOST_NAMES]) or 'nobody'}{more}"
 
 
 def output_option(*forms: str) -> Callable[[Command], Command]:

@@ -51,5 +51,5 @@ def main(ctx: click.Context) -> None:
 
     Start a node with: twistd --nodaemon --pidfile= tunmesh --config FILE
     """
-    if os.environ.get("NO_COLOR"):  # https://no-color.org
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":  # https://no-color.org
         ctx.color = False

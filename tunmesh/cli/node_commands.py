@@ -43,7 +43,10 @@ def status(node: Client, output: str, watch: bool) -> None:
         with suppress(KeyboardInterrupt):
             for _ in node.follow(interval=WATCH):
                 tree = node.get("/v1/status")
-                click.clear()
+                if os.environ.get("TERM") == "dumb":
+                    click.echo()
+                else:
+                    click.clear()
                 _show(tree, output)
     raise click.exceptions.Exit(0 if tree["ready"] else 2)
 

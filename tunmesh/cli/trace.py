@@ -17,7 +17,7 @@ import click
 
 from tunmesh.addresses import Address, literal_address
 from tunmesh.cli import views
-from tunmesh.cli.base import OneLineErrors, output_option, say, say_json
+from tunmesh.cli.base import OneLineErrors, closest, instead, output_option, say, say_json
 from tunmesh.cli.client import Client, node_option
 from tunmesh.cli.echo import Echo
 from tunmesh.errors import OperatorError
@@ -91,8 +91,10 @@ def _find(node: Client, target: str) -> tuple[Json, Address]:
         peer = next((peer for peer in peers if each["address"] in peer["routed"]), None)
         if peer is not None:
             return peer, ip_address(each["address"])
-    names = ", ".join(sorted(peer["name"] for peer in peers)) or "nobody"
-    raise OperatorError(f"{target} is no linked node and no address of one; linked: {names}")
+    names = [peer["name"] for peer in peers]
+    raise OperatorError(
+        f"{target} is no linked node, nor an address of one; {instead(target, names)}"
+    )
 
 
 def refuse_ambiguous(name: str, tree: Json) -> None:
@@ -118,7 +120,7 @@ def resolve(node: Client, name: str, output: str) -> None:
     if output == "json":
         say_json(tree)
     else:
-        say(_resolved(tree))
+        say((*_resolved(tree), *(() if tree["found"] else _meant(node, name))))
     raise click.exceptions.Exit(0 if tree["outcome"] == "answered" else 2)
 
 
@@ -135,8 +137,17 @@ def _addresses_of(node: Client, text: str) -> list[str]:
     tree = _resolve(node, text)
     found = [each["address"] for each in tree["found"]]
     if not found:
-        raise OperatorError(f"{tree['name']}: {'; '.join(tree['why'])}")
+        raise OperatorError(f"{tree['name']}: {'; '.join((*tree['why'], *_meant(node, text)))}")
     return found
+
+
+def _meant(node: Client, text: str) -> Iterator[str]:
+    """The name of a node that is close to a text that is none, with or without the domain."""
+    tree = node.get("/v1/status")
+    names = [each["name"] for each in (tree["node"], *tree["peers"])]
+    name = closest(text, names) or closest(text.partition(".")[0], names)
+    if name:
+        yield f"did you mean {name}?"
 
 
 def _pair_of(sources: Sequence[str], destinations: Sequence[str]) -> tuple[str, str]:
@@ -221,10 +232,10 @@ def capture(
     if peer is not None:
         tree = node.get("/v1/status")
         refuse_ambiguous(peer, tree)
-        names = sorted(each["name"] for each in tree["peers"])
+        names = [each["name"] for each in tree["peers"]]
         if not any(peer in (each["name"], each["id"]) for each in tree["peers"]):
-            linked = ", ".join(names) or "nobody"
-            click.echo(f"waiting for {peer}, which is not linked now; linked: {linked}", err=True)
+            meant = instead(peer, names)
+            click.echo(f"waiting for {peer}, which is not linked now; {meant}", err=True)
     query = {"peer": peer, "host": host, "protocol": protocol, "port": port}
     given = {name: value for name, value in query.items() if value is not None}
     page = f"/v1/capture?{urlencode(given)}"

@@ -5,6 +5,10 @@ means is decided by the declaration of its key, not by what it looks like to YAM
 1.10` is not 1.1, a secret of 40 digits keeps its leading zeros, and a value that came from
 `${NAME}` means what the same text typed into the file means.
 
+`${NAME:-default}` is the default where the variable is not set or empty, as in a POSIX shell and in
+Compose. The other expansions of a shell are refused: taken literally, they would end up in a
+secret or an address.
+
 The YAML that is read is the part people write by hand: mappings, lists and scalars in one document.
 Anchors, aliases and tags are refused. No file of the original has them (its reader refused them
 too), and without them a small file cannot stand for a huge tree and a tag cannot name a class.
@@ -32,8 +36,11 @@ MAX_DEPTH = 32  # the deepest key that exists is at 7; bounds the recursion of y
 Loc: TypeAlias = tuple[str | int, ...]
 Yaml: TypeAlias = "str | list[Yaml] | dict[str, Yaml] | None"
 
-REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-"""What is replaced from the environment."""
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}")
+"""What is replaced from the environment: the name, and the default if there is one."""
+
+# What looks like a reference: the name, and what a shell would do with it.
+_EXPANSION = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:?[-=?+]|[:#%/^,])")
 
 _PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{name}"
@@ -263,13 +270,32 @@ class _Walk:
         return tree
 
     def _scalar(self, text: str, loc: Loc) -> str:
-        unset = [name for name in REFERENCE.findall(text) if name not in self._environ]
+        for found in _EXPANSION.finditer(text):
+            if not REFERENCE.match(text, found.start()):
+                name, operator = found.groups()
+                self._document.blame(
+                    loc,
+                    f"uses ${{{name}{operator}…}}, which is not understood; what is: ${{{name}}}, "
+                    f"and ${{{name}:-default}} with a default without braces",
+                )
+        unset = [
+            found[1]
+            for found in REFERENCE.finditer(text)
+            if found[2] is None and found[1] not in self._environ
+        ]
         for name in dict.fromkeys(unset):
             self._document.blame(
-                loc, f"uses ${{{name}}}, which is not set; set it in the environment"
+                loc,
+                f"uses ${{{name}}}, which is not set; set it in the environment, or write "
+                f"${{{name}:-default}}",
             )
         if not unset:
-            text = REFERENCE.sub(lambda match: self._environ[match[1]].rstrip("\r\n"), text)
+            text = REFERENCE.sub(self._content, text)
         if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\n" for char in text):
             self._document.blame(loc, "has a control character; remove it")
         return text
+
+    def _content(self, reference: re.Match[str]) -> str:
+        """What a reference stands for. One without a default is set."""
+        content = self._environ.get(reference[1], "").rstrip("\r\n")
+        return content or reference[2] or ""

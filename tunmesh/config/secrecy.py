@@ -6,7 +6,7 @@ Two nodes whose secrets differ only in that hold the same secret.
 
 The strength can only be estimated: random text cannot be told from text that somebody else knows.
 Repetitions and sequences add nothing; the rest counts as if every character that occurs were
-equally likely.
+equally likely. What stands for a secret in an example is none, though, however long it is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ from itertools import pairwise
 MIN_SECRET = 32  # characters
 _MIN_VARIETY = 8  # different characters; a random secret of 32 hexadecimal digits has about 14
 _MIN_BITS = 64  # of 128 that such a secret has; what can be tried offline is far less
+
+_PLACEHOLDER = re.compile(
+    r"change.?(?:me|this|it)|replace.?(?:me|this|with)|place.?holder|example|(?:your|my).?secret|"
+    r"pass.?word|random.?characters",
+    re.IGNORECASE,
+)
 
 _AROUND = re.compile(r"\A[\s\ufeff]+|[\s\ufeff]+\Z")
 
@@ -47,6 +53,8 @@ def weakness(secret: str) -> str:
         return f"has too little variety (different characters: {different}) and may be guessed"
     if _bits(secret) < _MIN_BITS:
         return "is a pattern that repeats or counts up, and may be guessed"
+    if _PLACEHOLDER.search(secret):
+        return "reads like the placeholder of an example, and may be guessed"
     return ""
 
 

@@ -54,6 +54,8 @@ def of_port(port: int, protocol: Protocol = "TCP") -> list[Holder]:
                 address, _, number = local.partition(":")
                 if state == _BOUND[protocol] and int(number, 16) == port:
                     found[f"socket:[{inode}]"] = (int(uid), _address(address))
+    if not found:
+        return []  # on a busy machine it takes a while to look at what every process has open
     pids = {link: pid for pid, link, _ in _open_files() if link in found}
     return [_holder(pids.get(link), uid, address) for link, (uid, address) in found.items()]
 

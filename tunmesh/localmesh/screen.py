@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -22,6 +22,7 @@ from tunmesh.localmesh.pinger import Pings
 
 WIDTH = 80
 LONG_LINE = 240
+MOST_PAIRS = 30  # that have a line each, those of 6 nodes
 MARGIN = 12  # the column in which texts start, after time and sign
 
 GREEN, RED, DIM, BOLD = "32", "31", "2", "1"
@@ -113,11 +114,17 @@ def wants_colour(stream: TextIO) -> bool:
 
 
 def results_table(results: Sequence[PairResult]) -> list[str]:
-    """One line a pair, at most 80 columns: loss and median round trip by family, TCP rate."""
-    row = "  {:<7} {:<7} {:>6} {:>11} {:>10} {:>11} {:>15}".format
+    """At most 80 columns: loss and median round trip by family, TCP rate. One line a pair or, if
+    there are more than `MOST_PAIRS`, one a node: its pings to all others, and its slowest
+    transfer."""
+    row = "  {:<7} {:<9} {:>4} {:>11} {:>10} {:>11} {:>15}".format
+    is_short = len(results) <= MOST_PAIRS
     return [
         row("", "", "", "IPv4   ", "", "IPv6   ", "TCP"),
-        row("from", "to", "lost", "round trip", "lost", "round trip", "1 stream"),
+        row(
+            *("from", "to", "lost", "round trip", "lost", "round trip"),
+            "1 stream" if is_short else "slowest stream",
+        ),
         *(
             row(
                 *(result.source, result.target),
@@ -125,9 +132,25 @@ def results_table(results: Sequence[PairResult]) -> list[str]:
                 *(percent(result.ipv6.loss), milliseconds(result.ipv6.median)),
                 bit_rate(result.rate),
             )
-            for result in results
+            for result in (results if is_short else _by_source(results))
         ),
     ]
+
+
+def _by_source(results: Sequence[PairResult]) -> Iterator[PairResult]:
+    for source in dict.fromkeys(result.source for result in results):
+        own = [result for result in results if result.source == source]
+        yield PairResult(
+            source,
+            f"{len(own)} others",
+            _together([result.ipv4 for result in own]),
+            _together([result.ipv6 for result in own]),
+            min(result.rate for result in own),
+        )
+
+
+def _together(pings: Sequence[Pings]) -> Pings:
+    return Pings(sum(p.sent for p in pings), tuple(took for p in pings for took in p.round_trips))
 
 
 def shortened(line: str) -> str:

@@ -16,6 +16,7 @@ from tunmesh.status.node import AutomaticAddress, FloatingAddress, NamesStatus, 
 from tunmesh.status.peers import DialStatus, KnownNode, LostNode, PeerStatus, UdpStatus
 from tunmesh.status.routes import RoutesStatus
 from tunmesh.status.traffic import Traffic
+from tunmesh.units import natural
 
 VERSION = 1
 
@@ -54,7 +55,7 @@ def report(status: Status, history: History, epoch: float) -> Json:
         "problems": list(problems(status, history, epoch)),
         "peers": [
             _peer(peer, status, history)
-            for peer in sorted(status.peers, key=lambda peer: (peer.record.name, peer.record.id))
+            for peer in sorted(status.peers, key=lambda p: (natural(p.record.name), p.record.id))
         ],
         "dials": [_dial(dial) for dial in status.dials],
         "renewals": [_dial(dial) for dial in status.renewals],
@@ -298,7 +299,7 @@ def mesh(status: Status, known_nodes: tuple[KnownNode, ...]) -> Json:
     relayed = [(me.id, peer.record.id) for peer in status.peers if peer.relay]
     relayed += status.carried.links
     pairs: set[tuple[str, str]] = set()
-    for known in known_nodes:
+    for known in sorted(known_nodes, key=_by_name):
         pairs |= {(min(known.id, other), max(known.id, other)) for other in known.linked_with}
         record = known.record
         nodes.append(
@@ -316,3 +317,9 @@ def mesh(status: Status, known_nodes: tuple[KnownNode, ...]) -> Json:
         "relayed": sorted(sorted(pair) for pair in relayed),
         "links_left_out": not all(known.is_whole for known in known_nodes),
     }
+
+
+def _by_name(known: KnownNode) -> tuple[bool, tuple[str | int, ...], str]:
+    """Those whose name is not known come last."""
+    record = known.record
+    return record is None, natural("" if record is None else record.name), known.id

@@ -117,7 +117,7 @@ function show(report, mesh) {
     nodes.push({ id, name, address, kind: "gone", text });
   }
   const [self, ...others] = nodes;
-  others.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  others.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
   draw([self, ...others], linksOf(report, mesh, nodes));
   showPeers(rowsOf(report, nodes, dials));
 }

@@ -26,8 +26,9 @@ _HEAD = f"""\
 #
 # Keys marked {PLACEHOLDER} must be filled in. All others are commented out and show their defaults:
 # to set one, remove the # in front of it. Durations are a number of seconds, or 10s, 5m, 1h, 2d, or
-# a range such as 10..20s. File paths are relative to this file. ${{NAME}} in a value is replaced
-# from the environment. `tunmesh config check FILE` says what is wrong with a file.
+# a range such as 10..20s. File paths are relative to this file. ${{NAME}} and ${{NAME:-default}} in
+# a value are replaced from the environment. `tunmesh config check FILE` says what is wrong with a
+# file.
 
 ---
 """

@@ -53,8 +53,10 @@ duplicate, unknown or missing is an error, with its full path and line. An empty
 defaults.
 
 **The environment.** `${{NAME}}` in a value, also in numbers and lists but not in names of keys, is
-replaced by the environment variable of that name. A variable that is not set is an error. Its
-content is not parsed as YAML, nor replaced again; line ends at its end are removed.
+replaced by the environment variable of that name. A variable that is not set is an error;
+`${{NAME:-default}}` is `default` then, and where it is empty. Other expansions of a shell, such as
+`${{NAME:?text}}`, are errors, too. The content of a variable is not parsed as YAML, nor replaced
+again; line ends at its end are removed.
 
 **Durations** are a number of seconds, or a number with a unit: `10s`, `5m`, `1h`, `2d`. A range
 such as `10..20s` means one value in it, chosen at random when the file is read, so that nodes which

@@ -18,6 +18,7 @@ from tunmesh.config.values import AUTO, Endpoint
 from tunmesh.names.labels import NODES, SERVER, labels_of
 from tunmesh.wire.sizes import MAX_LABEL
 
+_NAMES_OF_MANY = frozenset({"localhost", "debian", "ubuntu", "alpine", "raspberrypi"})
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12}")  # the host name that Docker and podman give
 
 
@@ -39,6 +40,18 @@ def _passing_name(whole: Config, _now: float) -> Iterator[Remark]:
             ("clustering", "node_name"),
             f"{text}one in its successor: its automatic address would be, too; auto takes the "
             "container's name from the DNS",
+            is_logged=True,
+        )
+
+
+def _name_of_many(whole: Config, _now: float) -> Iterator[Remark]:
+    """A host name that every machine has until somebody gives it one."""
+    host = socket.gethostname()
+    if whole.clustering.node_name is None and host.partition(".")[0] in _NAMES_OF_MANY:
+        yield Remark(
+            ("clustering", "node_name"),
+            f"is not given, and the host name is {host}, as on many machines: nodes of one name "
+            "cannot be told apart, and compete for its addresses; give each its own",
             is_logged=True,
         )
 
@@ -123,5 +136,6 @@ CHECKS: Checks = (
     (("tun_mesh", "clustering"), Clustering, _dial_allow),
     (("tun_mesh", "clustering", "auth"), Auth, _secrets),
     (("tun_mesh",), Config, _passing_name),
+    (("tun_mesh",), Config, _name_of_many),
     (("tun_mesh",), Config, _in_dns),
 )

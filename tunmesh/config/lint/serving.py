@@ -8,6 +8,7 @@ from tunmesh.config.file import Loc
 from tunmesh.config.keys.root import Config
 from tunmesh.config.keys.serving import ControlApi, Monitoring, Ssl
 from tunmesh.config.lint.remarks import Checks, Remark
+from tunmesh.config.values import Endpoint
 from tunmesh.errors import OperatorError
 from tunmesh.host import holders, tcp_ports
 from tunmesh.pki import pem
@@ -73,6 +74,30 @@ def _taken(api: ControlApi, protocol: holders.Protocol, key: Loc, helps: str) ->
         )
 
 
+def _ports_of_others(whole: Config, _now: float) -> Iterator[Remark]:
+    """URLs of nodes with a port at which this node, and so probably the others, serves something
+    else than the mesh."""
+    listen = whole.monitoring.listen
+    served = {
+        whole.admin.http_port: "admin/http_port",
+        None if listen is None else listen.port: "monitoring/listen",
+    }
+    clustering = whole.clustering
+    urls: list[tuple[Loc, Endpoint]] = [
+        (("control_api_advertise_url",), clustering.control_api_advertise_url)
+    ]
+    for name, group in clustering.bootstrap_groups.items():
+        for index, url in enumerate(group.bootstrap_node_urls):
+            urls.append((("bootstrap_groups", name, "bootstrap_node_urls", index), url))
+    port = whole.control_api.listen_port
+    for key, url in urls:
+        if url.port in served and url.port != port:
+            text = f"has port {url.port}, which is that of {served[url.port]} here; the mesh's is "
+            yield Remark(
+                ("clustering", *key), f"{text}{port} (control_api/listen_port)", is_logged=True
+            )
+
+
 def _monitoring(monitoring: Monitoring, _now: float) -> Iterator[Remark]:
     if monitoring.method == "prometheus" and monitoring.listen is None:
         names = ", and the names of its peers" * monitoring.enable_node_packet_metrics
@@ -86,6 +111,7 @@ def _monitoring(monitoring: Monitoring, _now: float) -> Iterator[Remark]:
 CHECKS: Checks = (
     (("tun_mesh", "control_api", "ssl"), Ssl, _certificate),
     (("tun_mesh",), Config, _named),
+    (("tun_mesh",), Config, _ports_of_others),
     (("tun_mesh", "monitoring"), Monitoring, _monitoring),
 )
 PORT_CHECKS: Checks = (
