@@ -97,6 +97,7 @@ class Caller:
         return factory
 
     def dialing(self, dialer: PeerFactory, address: str) -> None:
+        self._fail_in("dialing")
         self.tried.append(address)
 
     def unreachable(self, dialer: PeerFactory, why: str) -> None:
@@ -469,6 +470,12 @@ class BugTests(unittest.TestCase):
             return connect(*arguments)
 
         reactor.connectTCP = connect_tcp
+        self.goes_on(logged=0)
+        self.assertEqual(self.caller.complaints, [(ONE, "injected")])
+
+    def test_trying(self) -> None:
+        """While it is said that an address is tried: as if that address did not answer."""
+        self.caller.failing_in = "dialing"
         self.goes_on(logged=0)
         self.assertEqual(self.caller.complaints, [(ONE, "injected")])
 

@@ -7,9 +7,12 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tunmesh.dialing.bootstrap import GroupSettings
+from tunmesh.dialing.connections import RelayedDial
 from tunmesh.link.interfaces import State
 from tunmesh.link.link import Link
-from tunmesh.node.relays import LASTING
+from tunmesh.node.relays import LASTING, SLOTS
+from tunmesh.relay.carriers import Carriers
+from tunmesh.relay.streams import OPEN_TIMEOUT, RelayEndpoint, Streams
 from tunmesh.testing.mesh import Member, Mesh
 from tunmesh.wire.records import split_url
 from tunmesh.wire.streams import WINDOW
@@ -35,6 +38,10 @@ def carried(member: Member) -> int:
 def link_with(member: Member, name: str) -> Link:
     [link] = [each for each in member.node.links if each.record and each.node.name == name]
     return link
+
+
+def raising(*_: Any) -> None:
+    raise ZeroDivisionError
 
 
 class RelayCase(SynchronousTestCase):
@@ -220,6 +227,42 @@ class RelayTests(RelayCase):
         self.assertTrue(before.isdisjoint(b.node.links))
         self.assertEqual((len(b.logged("unlinked")), len(c.logged("unlinked"))), (0, 0))
         self.assertEqual(via(b), {"c": "a"})
+
+    def test_lost_while_it_is_renewed(self) -> None:
+        """A relayed link is lost while another one is being made in its place: that one is waited
+        for, and nothing is left over of either."""
+        mesh, (_a, b, c) = self.start("abc", "bc")
+        mesh.until(mesh.is_complete)
+        dialing, other = (b, "c") if link_with(b, "c").dialed else (c, "b")
+        relays = dialing.node._links.relays
+        answer = Streams.received
+        # The carrier is silent, so the attempts take as long as they may.
+        self.patch(Streams, "received", lambda *_: True)
+        relays.renew(link_with(dialing, other))
+        link_with(dialing, other).close("lost")
+        mesh.advance(OPEN_TIMEOUT / 2)
+        self.patch(Streams, "received", answer)
+        mesh.until(mesh.is_complete, OPEN_TIMEOUT + 5)
+        mesh.advance(OPEN_TIMEOUT)
+        self.assertEqual((relays._limit._free, relays._attempts, relays._waiting), (SLOTS, {}, {}))
+
+    def test_bug(self) -> None:
+        """What an error prevents while a node is dialed is tried again, wherever it occurs."""
+        for where, what in (
+            (Carriers, "choose"),
+            (RelayedDial, "secured"),
+            (RelayedDial, "buildProtocol"),
+            (RelayEndpoint, "connect"),
+        ):
+            patch = self.patch(where, what, raising)
+            mesh, (_a, b, c) = self.start("abc", "bc")
+            mesh.advance(SOON)
+            self.assertTrue(self.flushLoggedErrors(ZeroDivisionError), what)
+            patch.restore()
+            mesh.until(mesh.is_complete, 5)
+            for member in (b, c):
+                relays = member.node._links.relays
+                self.assertEqual((relays._limit._free, relays._attempts), (SLOTS, {}), what)
 
     def test_end_leaves(self) -> None:
         """An end that leaves says so, and nothing is left at the relay."""

@@ -235,6 +235,43 @@ class OpeningTests(StreamsCase):
         self.assertIsNotNone(self.ends[0].lost)
 
 
+class BugTests(StreamsCase):
+    """Nothing can be made of a stream. Whose bytes are being read is the carrier, whose link must
+    not end; and nothing of the stream stays registered."""
+
+    def built(self, addr: object) -> End:
+        raise ZeroDivisionError
+
+    def test_accepted(self) -> None:
+        """A stream that leads here is refused."""
+        for _ in range(MAX_FROM_OPENER + 1):
+            self.assertEqual(self.arrive(D).kind, REFUSED)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), MAX_FROM_OPENER + 1)
+        self.assertFalse(self.streams._ends or self.streams._from)
+
+    def test_opened(self) -> None:
+        """One that this node has asked for is broken, and who asked for it hears why."""
+        number, came = self.open()
+        self.streams.received(self.links[A], Message(OPENED, number))
+        came[0].trap(ZeroDivisionError)
+        self.assertEqual(self.links[A].said[-1], Message(BROKEN, number))
+        self.assertFalse(self.streams._ends or self.streams._opening)
+
+    def test_protocol(self) -> None:
+        """One whose protocol raises when it is connected is broken, too."""
+
+        class Broken(End):
+            def connectionMade(self) -> None:
+                raise ZeroDivisionError
+
+        listener = Factory()
+        listener.buildProtocol = lambda addr: Broken()  # type: ignore[method-assign]
+        self.streams.accept_with(listener)
+        self.assertEqual(self.arrive(D).kind, BROKEN)
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertFalse(self.streams._ends or self.streams._from)
+
+
 class UselessTests(StreamsCase):
     """What counts as useless, so that who sends much of it is not read for a while."""
 

@@ -184,9 +184,9 @@ class Attempt(ClientFactory):
             host = self._addresses.popleft()
             if self._addresses:
                 self._next.start(ATTEMPT_DELAY, self._try_next)
-            limit = self._owner.trying(host)
             port = self._target[1]
             try:
+                limit = self._owner.trying(host)
                 connector = self._reactor.connectTCP(host, port, self._outer, CONNECT_TIMEOUT)
                 if limit is not None:  # Twisted connects in the next iteration of the reactor
                     limit_segments(connector, limit)

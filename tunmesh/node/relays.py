@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -41,6 +42,7 @@ from tunmesh.wire.streams import Message, Refused
 # Attempts at a time: in all, and for the nodes that neighbours from one source vouch for.
 SLOTS, SLOTS_PER_SOURCE = 16, 8
 LASTING = 30.0  # seconds after which the end of a link is not held against its carrier
+_bug = bugs.caught("a node is not dialed through others")
 
 
 class _Attempt:
@@ -80,12 +82,7 @@ class Relays:
         self._streams = Streams(
             parts.me.id, reactor, self._direct, parts.memory, parts.settings.reloadable.relay
         )
-        self._limit = DialLimit(
-            SLOTS,
-            parts.host.draw,
-            bugs.caught("a node is not dialed through others"),
-            SLOTS_PER_SOURCE,
-        )
+        self._limit = DialLimit(SLOTS, parts.host.draw, _bug, SLOTS_PER_SOURCE)
         self._carriers = Carriers()
         self._refusals = Refusals()
         self._waiting: dict[str, Granted] = {}  # for a slot, by the id of the node
@@ -162,15 +159,11 @@ class Relays:
     def link_up(self, link: Link) -> None:
         """A link came up that is of use."""
         self.forgotten(link.node.id)
-        self._led_elsewhere(link)
+        self.link_failed(link)
 
     def link_failed(self, link: Link) -> None:
-        """A connection did not become a link."""
-        self._led_elsewhere(link)
-
-    def _led_elsewhere(self, link: Link) -> None:
-        """This link, if an attempt has made it, does not lead to the node that was wanted: it has
-        failed, is of no use, or its carrier has let another node answer."""
+        """A connection did not become a link with the node that was wanted, if an attempt has made
+        it: it has failed, is of no use, or its carrier has let another node answer."""
         for node_id, attempt in tuple(self._attempts.items()):
             if attempt.link is link:
                 carrier = attempt.neighbour(attempt.carrier)
@@ -180,7 +173,7 @@ class Relays:
     def link_lost(self, link: Link, is_replaced: bool) -> None:
         """A link has ended, and another one is in use if there is one. What was under way on it has
         arrived if it was replaced."""
-        self._led_elsewhere(link)
+        self.link_failed(link)
         if not link.via:
             self._streams.link_lost(link, is_replaced)
         elif not is_replaced and self._parts.now - link.since < LASTING:
@@ -188,9 +181,8 @@ class Relays:
 
     def renew(self, link: Link) -> None:
         """Replace this relayed link by another one."""
-        node_id = link.node.id
-        if not (node_id in self._attempts or node_id in self._waiting or self._is_stopped):
-            self._request(node_id, False)
+        if not self._is_stopped:
+            self._request(link.node.id, False)
 
     # --- dialing ---
 
@@ -201,22 +193,36 @@ class Relays:
 
     def _look(self) -> None:
         for node_id, has_failed in self._needs.due(self._parts.now):
-            with bugs.logged("a node is not dialed through others"):
+            try:
                 self._request(node_id, has_failed)
+            except Exception as error:  # else nobody would try again
+                _bug(error)
+                self._in_vain(node_id)
         self._look_soon()
 
     def _request(self, node_id: str, has_failed: bool) -> None:
-        """Ask for a slot for an attempt at this node."""
+        """Ask for a slot for an attempt at this node, unless there is one that has not ended: it
+        may renew a link that was lost meanwhile."""
+        if node_id in self._attempts or node_id in self._waiting:
+            return
         sources = {each.source for each in self._neighbours(node_id)}
         if not sources:
             self._in_vain(node_id)
             return
-        granted = self._waiting[node_id] = partial(self._dial, node_id)
+        granted = self._waiting[node_id] = partial(self._granted, node_id)
         self._limit.request(granted, has_failed, sources)
+
+    def _granted(self, node_id: str, slot: DialSlot) -> None:
+        del self._waiting[node_id]
+        try:
+            self._dial(node_id, slot)
+        except Exception as error:  # else nobody would try again
+            _bug(error)
+            slot.release()
+            self._in_vain(node_id)
 
     def _dial(self, node_id: str, slot: DialSlot) -> None:
         """Ask the best neighbours for a stream to this node."""
-        del self._waiting[node_id]
         record = self._parts.roster.record_of(node_id)
         neighbours = tuple(self._neighbours(node_id))
         carriers = self._carriers.choose(node_id, neighbours)
@@ -224,12 +230,12 @@ class Relays:
             slot.release()
             self._in_vain(node_id)
             return
-        attempt = self._attempts[node_id] = _Attempt(slot, neighbours)
         dial = self._connector.through_relay(record.host_port[0])
         factory = dial.secured()
+        attempt = self._attempts[node_id] = _Attempt(slot, neighbours)
         for carrier in carriers:
-            done = RelayEndpoint(self._streams, carrier, node_id).connect(factory)
-            attempt.under_way[carrier] = done
+            endpoint = RelayEndpoint(self._streams, carrier, node_id)
+            attempt.under_way[carrier] = maybeDeferred(endpoint.connect, factory)
 
         def connected(_protocol: Protocol, carrier: str) -> None:
             attempt.carrier, attempt.link = carrier, dial.link
@@ -243,8 +249,11 @@ class Relays:
         self, node_id: str, attempt: _Attempt, carrier: str, failure: Failure
     ) -> None:
         attempt.under_way.pop(carrier, None)
-        if isinstance(failure.value, NotRelayed):
-            self._refused(attempt.neighbour(carrier), node_id, failure.value.reason)
+        why = failure.value
+        if isinstance(why, NotRelayed):
+            self._refused(attempt.neighbour(carrier), node_id, why.reason)
+        elif isinstance(why, Exception) and not isinstance(why, ConnectError | ConnectionClosed):
+            _bug(why)
         if not attempt.under_way and self._attempts.get(node_id) is attempt:
             self._in_vain(node_id)
 

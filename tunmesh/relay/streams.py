@@ -109,12 +109,25 @@ class Streams:
 
     def _answered(self, key: tuple[str, int], link: Link, message: Message) -> bool:
         """Something came of a stream that this node has asked for."""
-        if message.kind in (OPENED, REFUSED, BROKEN):
-            self._opening.pop(key).answered(link, message)
-            return True
-        # Bytes before the answer, which may have come by another link of the carrier.
-        self._opening[key].fail(NotRelayed(Refused.NO_ANSWER))
-        return False
+        opening = self._opening[key]
+        match message.kind:
+            case kind if kind == OPENED:
+                try:
+                    protocol = opening.factory.buildProtocol(_addresses(link)[1])
+                except Exception as why:  # a bug, which must not end the carrier's link
+                    opening.fail(why)
+                else:
+                    del self._opening[key]
+                    self._end(link, message.stream).connect(protocol)
+                    opening.opened(protocol)
+            case kind if kind in (REFUSED, BROKEN):
+                del self._opening[key]
+                opening.refused(message)
+            case _:
+                # Bytes before the answer, which may have come by another link of the carrier.
+                opening.fail(NotRelayed(Refused.NO_ANSWER))
+                return False
+        return True
 
     def link_lost(self, link: Link, is_replaced: bool) -> None:
         """A direct link has ended. What was under way on it has arrived if it was replaced."""
@@ -165,15 +178,12 @@ class Streams:
         number = self._numbers.new(carrier)
         key = (carrier, number)
 
-        def opened(link: Link) -> RelayTransport:
-            return self._end(link, number)
-
         def cancelled() -> None:
             if self._opening.pop(key, None) is not None:
                 self._offer(carrier, _one(Message(BROKEN, number)))
 
         lane = _one(Message(OPEN, number, body=bytes.fromhex(target)))
-        opening = self._opening[key] = _Opening(self._reactor, lane, factory, opened, cancelled)
+        opening = self._opening[key] = _Opening(self._reactor, lane, factory, cancelled)
         self._offer(carrier, lane)
         return opening.done
 
@@ -189,12 +199,13 @@ class Streams:
         if self._listener is None or not self._has_room(peer, opener, now):
             self._answer(link, message, Refused.BUSY)
             return False
-        transport = self._end(link, number, opener)
-        protocol: Any = self._listener.buildProtocol(transport.getPeer())
+        protocol: Any = None
+        with bugs.logged("a relayed connection is refused"):
+            protocol = self._listener.buildProtocol(_addresses(link)[1])
         if protocol is None:
-            self._forget(peer, number, opener)
             self._answer(link, message, Refused.BUSY)
             return False
+        transport = self._end(link, number, opener)
         transport.lane.say(Message(OPENED, number))
         self._offer(peer, transport.lane)
         transport.connect(protocol)
@@ -218,16 +229,10 @@ class Streams:
 
     def _end(self, link: Link, number: int, opener: str = "") -> RelayTransport:
         peer = link.node.id
-        there, here = link.transport.getPeer(), link.transport.getHost()
-        addresses = (
-            RelayedAddress(peer, here.host, here.port),
-            RelayedAddress(peer, there.host, there.port),
-        )
-
         transport = RelayTransport(
             self._reactor,
             number,
-            addresses,
+            _addresses(link),
             lambda lane: self._offer(peer, lane),
             lambda: self._forget(peer, number, opener),
             self._memory,
@@ -266,34 +271,37 @@ class _Opening:
         reactor: Any,
         lane: Lane,
         factory: Any,
-        opened: Callable[[Link], RelayTransport],
         cancelled: Callable[[], None],
     ) -> None:
         self.done: Deferred[Protocol] = Deferred(lambda _: self.fail(error.UserError()))
         self.lane = lane  # that it was asked for in
-        self._factory = factory
-        self._opened = opened
+        self.factory = factory  # of what is to run over it
         self._cancelled = cancelled
         self._timer = Timer(reactor)
         self._timer.start(OPEN_TIMEOUT, lambda: self.fail(NotRelayed(Refused.NO_ANSWER)))
 
-    def answered(self, link: Link, message: Message) -> None:
-        """The carrier, or the other end, has answered, or has broken the stream."""
+    def opened(self, protocol: Protocol) -> None:
+        """The other end has answered, and this runs over the stream."""
         self._timer.stop()
-        if message.kind != OPENED:
-            reason = Refused(message.value) if message.kind == REFUSED else Refused.NO_ANSWER
-            self.done.errback(Failure(NotRelayed(reason)))
-            return
-        transport = self._opened(link)
-        protocol = self._factory.buildProtocol(transport.getPeer())
-        transport.connect(protocol)
         self.done.callback(protocol)
+
+    def refused(self, message: Message) -> None:
+        """The carrier, or the other end, has refused the stream, or has broken it."""
+        self._timer.stop()
+        reason = Refused(message.value) if message.kind == REFUSED else Refused.NO_ANSWER
+        self.done.errback(Failure(NotRelayed(reason)))
 
     def fail(self, why: Exception) -> None:
         """Give it up."""
         self._timer.stop()
         self._cancelled()
         self.done.errback(Failure(why))
+
+
+def _addresses(link: Link) -> tuple[RelayedAddress, RelayedAddress]:
+    """Of the two ends, this one first, of a stream that goes by this link."""
+    peer, here, there = link.node.id, link.transport.getHost(), link.transport.getPeer()
+    return RelayedAddress(peer, here.host, here.port), RelayedAddress(peer, there.host, there.port)
 
 
 def _one(message: Message) -> Lane:

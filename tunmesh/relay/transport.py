@@ -73,7 +73,7 @@ class RelayTransport:
         """Both ends are there: this runs over it from now on."""
         self.protocol = protocol
         self.connected = True
-        protocol.makeConnection(self)
+        self._guarded(protocol.makeConnection, self)
 
     def received(self, message: Message) -> bool:
         """The carrier passes this on from the other end. Whether it was of use."""
@@ -218,7 +218,8 @@ class RelayTransport:
             self._unread += data
         if self._reads and self._unread:
             unread, self._unread = bytes(self._unread), bytearray()
-            self._read(unread)
+            if self.protocol is not None:
+                self._guarded(self.protocol.dataReceived, unread)
             grant = self._incoming.consume(len(unread))
             if grant is not None and self.connected:
                 self.lane.grant(grant)
@@ -230,13 +231,11 @@ class RelayTransport:
         if self._incoming.is_over and not self._unread:
             self.lose(error.ConnectionDone())
 
-    def _read(self, data: bytes) -> None:
-        """A bug in what is done with it must end this connection, as the reactor would do with one
-        over TCP, and not that of the carrier, whose bytes are being read."""
-        if self.protocol is None:
-            return
+    def _guarded(self, call: Callable[[Any], None], argument: object) -> None:
+        """A bug in the protocol must end this connection, as the reactor would do with one over
+        TCP, and not that of the carrier, whose bytes are being read."""
         try:
-            self.protocol.dataReceived(data)
+            call(argument)
         except Exception as error:
             _bug(error)
             self.abortConnection()
