@@ -140,7 +140,6 @@ class Looking(unittest.TestCase):
     """A mesh, and a browser in it."""
 
     skip = missing()
-    timeout = 240
 
     async def mesh(self, count: int) -> list[RealNode]:
         self.ground = Ground(self, count)

@@ -386,11 +386,11 @@ class Attacks(HelperCase):
         """Requests are answered at a fixed rate, whatever the number that waits; memory and kernel
         see no more of them than that."""
         self.node.setblocking(False)
+        began = time.monotonic()
         with self.assertRaises(BlockingIOError):
             while True:
                 self.node.send(wire.Request(TAKE_OFF, ip_interface("10.77.3.5/24")).encode())
-        self.node.settimeout(30)
-        began = time.monotonic()
+        self.node.settimeout(200)
         for _ in range(BURST + 5):
             self.node.recv(wire.MAX_ANSWER)
         self.assertGreater(time.monotonic() - began, 0.9 * 4 / RATE)

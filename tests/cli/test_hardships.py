@@ -124,8 +124,6 @@ def asking() -> Iterator[list[str]]:
 class StreamTests(unittest.TestCase):
     """Every command, next to a node, with unusual file descriptors 0, 1 and 2."""
 
-    timeout = 120
-
     def setUp(self) -> None:
         self.node = FakeNode(self)
         self.node.log.info("linked", event="linked")
@@ -247,8 +245,6 @@ class _Fakes(Factory):
 
 class WrongSocketTests(unittest.TestCase):
     """Every command that asks a node, with another program listening at its socket."""
-
-    timeout = 120
 
     def setUp(self) -> None:
         self.path = short_directory(self) / "s"

@@ -36,7 +36,8 @@ class RunQueueTests(SynchronousTestCase):
     def test_real(self) -> None:
         """The times that this thread waited and ran add up to no more than the elapsed time."""
         queue = self.queue(Path("/proc/thread-self/schedstat"))
-        began = time.monotonic() - time.thread_time() - queue.waited()
+        began, before = time.monotonic(), time.thread_time() + queue.waited()
         while time.thread_time() % 0.02 < 0.01:
             pass
-        self.assertGreaterEqual(time.monotonic() - time.thread_time() - queue.waited(), began - 0.1)
+        after, ended = time.thread_time() + queue.waited(), time.monotonic()
+        self.assertLessEqual(after - before, ended - began + 0.1)

@@ -52,7 +52,7 @@ class IterationsTest(SynchronousTestCase):
         self.reactor: Any = EPollReactor()
         iterations.quicken(self.reactor)
         self.happened: list[object] = []
-        self.overdue = self.reactor.callLater(10, self.give_up)
+        self.overdue = self.reactor.callLater(100, self.give_up)
 
     def give_up(self) -> None:
         self.happened.append("gave up")

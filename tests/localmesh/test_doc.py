@@ -46,7 +46,6 @@ class LocalTestTests(unittest.TestCase):
     """The commands that a newcomer types when following the page."""
 
     skip = netns.skip_reason() or absent()
-    timeout = 120
 
     async def test_in_plain_namespaces(self) -> None:
         """Every command of the part without containers succeeds, and prints what the page shows."""

@@ -27,7 +27,6 @@ AUTOMATIC: Any = {
 
 class AutomaticCase(unittest.TestCase):
     skip = netns.skip_reason()
-    timeout = 150
 
     def helper_of(self, node: RealNode) -> int:
         """The process beside a node that keeps NET_ADMIN."""

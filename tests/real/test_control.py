@@ -17,7 +17,7 @@ from tunmesh.cli.client import Client
 from tunmesh.localmesh.plan import PAGE_PORT
 
 _FETCH = (
-    "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=30).read().decode())"
+    "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=200).read().decode())"
 )
 ENDS = "10.77.0.1", "10.77.0.2"
 
@@ -40,7 +40,7 @@ class RealControl(unittest.TestCase):
         ground = Ground(self, 2)
         alice = ground.start(1)
         path = ground.directory / ground.plans[0].socket
-        waited = command(path, "wait", "--for", "10.77.0.2")
+        waited = command(path, "wait", "--for", "10.77.0.2", "--timeout", "200")
         ground.start(2)
         self.assertEqual((await waited).exit_code, 0)
 

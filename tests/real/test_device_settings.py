@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -17,6 +16,7 @@ from tests.real.test_mesh import IPV4, IPV6, MEGABYTE, PATIENCE, MeshCase
 from tests.support.control import command
 from tests.support.realnode import TUN, RealNode, reactor
 from tunmesh.localmesh.pinger import Pinger
+from tunmesh.node.own import device
 
 NETWORK = {"network_cidr": "10.77.0.0/16"}
 
@@ -239,7 +239,7 @@ class RestoreTests(DeviceCase):
         return node
 
     async def test_put_back(self) -> None:
-        """Whatever is taken, the node is reached again within a second, and says what it was."""
+        """Whatever is taken, the node is reached again, and says what it was."""
         node = await self.begin()
         takes: list[tuple[str, str, dict[str, Any]]] = [
             ("tun1 is down", "link", {"state": "down"}),
@@ -249,31 +249,30 @@ class RestoreTests(DeviceCase):
             ("the route to 10.77.0.0/16 is gone", "route", {"dst": "10.77.0.0/16", "scope": 253}),
         ]
         for number, (text, what, options) in enumerate(takes):
-            began = time.monotonic()
             self.ip(what, "set" if what == "link" else "del", **options)
             event = await node.logged("restored")
             self.assertIn(text, event["what"])
             await node.logged("device_whole")
             await self.reached(2, "10.77.0.1")
             await self.reached(2, "fd77::1")
-            took = time.monotonic() - began
-            self.assertLess(took, 10)
             metrics = await self.ground.metrics(1)
             self.assertEqual(metrics["tunmesh_device_restored_total"], number + 1)
             self.assertEqual(metrics["tunmesh_device_complaints"], 0)
         self.assertEqual(node.all_logged("unlinked"), [])
 
     async def test_again_and_again(self) -> None:
-        """Another program that takes the address again and again does not keep the node busy."""
+        """Another program that takes the address again and again does not keep the node busy: it is
+        put back five times at once, and then every ten seconds."""
         node = await self.begin()
-        for _ in range(5):
+        began = reactor.seconds()
+        for _ in range(device.BURST):
             self.ip("addr", "del", address="10.77.0.1", prefixlen=16)
             await node.logged("restored")
             await node.logged("device_whole")
         self.ip("addr", "del", address="10.77.0.1", prefixlen=16)
-        await node.logged("device_changed")
         await deferLater(reactor, 1.0)
-        self.assertEqual(len(node.all_logged("restored")), 5)
+        most = device.BURST + device.RATE * (reactor.seconds() - began)
+        self.assertLessEqual(len(node.all_logged("restored")), most)
 
     async def test_only_said(self) -> None:
         """Without a helper process an MTU that others changed is a problem and no reason not to be

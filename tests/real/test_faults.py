@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -190,10 +189,9 @@ class PowerTests(FaultCase):
             str(self.ground.config(2)),
             environ={**os.environ, "PYTHONPATH": str(wrong)},
         )
-        linked = await first.logged("linked", peer="node2")
+        await first.logged("linked", peer="node2")
         gone = await first.logged("unlinked", peer="node2")
-        doubt = datetime.fromisoformat(gone["time"]) - datetime.fromisoformat(linked["time"])
-        self.assertLess(doubt.total_seconds(), 5)
+        self.assertNotIn("silent for", gone["reason"])  # it was asked: nobody waited for silence
         await self.exchange(1, 2)
         await self.exchange(2, 1)
         for node in (first, second):

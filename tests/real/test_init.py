@@ -53,7 +53,6 @@ class InitTests(unittest.TestCase):
     """Three hosts, called web-1 to web-3."""
 
     skip = netns.skip_reason()
-    timeout = 120
 
     def setUp(self) -> None:
         self.ground = Ground(self, 3)

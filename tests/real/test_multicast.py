@@ -91,7 +91,6 @@ def join(opened: socket.socket, index: int, group: str, own: str, source: str = 
 
 class MulticastCase(unittest.TestCase):
     skip = netns.skip_reason()
-    timeout = 150
 
     async def begin(self, count: int, automatic: bool = False) -> None:
         self.ground = Ground(self, count, automatic)

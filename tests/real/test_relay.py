@@ -9,12 +9,11 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterable
 
 from pyroute2 import IPRoute
 
-from tests.real.test_mesh import IPV4, MEGABYTE, MeshCase
+from tests.real.test_mesh import IPV4, MEGABYTE, MUST_FAIL_PATIENCE, MeshCase
 from tests.support import netns
 from tests.support.realnode import RealNode
 
@@ -82,9 +81,9 @@ class RelayTests(WallCase):
         self.assertTrue(await self.ping(2, 3))
         self.assertEqual(nodes[1].all_logged("unlinked"), [])
 
-    async def test_within_a_second(self) -> None:
+    async def test_direct_link_lost(self) -> None:
         """A direct link that breaks at both ends, while nothing gets through any more, is replaced
-        by a relayed one within a second."""
+        by a relayed one. How soon: tests.node.test_relays."""
         nodes = self.start()
         await nodes[1].logged("linked", peer="node3")
         await nodes[2].logged("linked", peer="node2")
@@ -92,12 +91,9 @@ class RelayTests(WallCase):
         self.reset(2, 3)
         self.reset(3, 2)
         await nodes[1].logged("unlinked", peer="node3")
-        began = time.monotonic()
         await nodes[1].logged("linked", peer="node3", relay="node1")
         await nodes[2].logged("linked", peer="node2", relay="node1")
-        took = time.monotonic() - began
         self.assertTrue(await self.ping(2, 3))
-        self.assertLess(took, 1.0)
 
     def reset(self, number: int, other: int) -> None:
         """End all connections of one machine with another one."""
@@ -111,11 +107,10 @@ class RelayTests(WallCase):
         nodes = self.start(relay=False)
         for node in nodes[1:]:
             await node.logged("linked", peer="node1")
-        self.assertFalse(await self.ping(2, 3, patience=2.0))
-        refused = (await self.ground.metrics(1))[
-            'tunmesh_carried_requests_total{outcome="refused"}'
-        ]
-        self.assertGreater(refused, 0)
+        refused = 'tunmesh_carried_requests_total{outcome="refused"}'
+        while not (await self.ground.metrics(1))[refused]:
+            pass
+        self.assertFalse(await self.ping(2, 3, patience=MUST_FAIL_PATIENCE))
         self.assertEqual([len(node.all_logged("linked")) for node in nodes[1:]], [1, 1])
 
 

@@ -68,7 +68,6 @@ class RotationTests(MeshCase):
     """A mesh of five."""
 
     nodes = 5
-    timeout = 240
 
     async def rotate(self, *options: str) -> str:
         """The output of the command next to the first node."""
@@ -147,7 +146,6 @@ class VolumeTests(MeshCase):
     """A mesh of two whose links are renewed after 4 MB."""
 
     nodes = 2
-    timeout = 120
 
     def start(self, number: int) -> RealNode:
         self.ground.change(number, process__timing={"registrations": {"groom_interval": 0.25}})

@@ -13,7 +13,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlencode
@@ -212,9 +211,14 @@ class OneGatewayTests(SiteCase):
         with self.ground.namespace(1), socket.socket(IPV4, socket.SOCK_STREAM) as asked:
             asked.setblocking(False)
             asked.connect_ex(("192.168.5.77", 80))
-            began = time.monotonic()
-            await deferLaterUntil(lambda: asked.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-            self.assertLess(time.monotonic() - began, PATIENCE)
+            told: list[int] = []
+
+            def has_failed() -> int:
+                told.append(asked.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+                return told[-1]
+
+            await deferLaterUntil(has_failed)
+            self.assertEqual(told[-1], errno.EHOSTUNREACH)  # and not that nobody has answered
 
     async def test_too_big(self) -> None:
         """A router in the LAN that says "too big" is heard: the path's MTU is known then."""
@@ -262,8 +266,8 @@ class TwoGatewaysTests(SiteCase):
 
     nodes = 3
 
-    async def failover(self, fail: Callable[[list[RealNode]], Awaitable[None]]) -> float:
-        """The longest time that any of 40 flows went without an answer, while that happened."""
+    async def failover(self, fail: Callable[[list[RealNode]], Awaitable[None]]) -> None:
+        """40 flows go by both gateways; all of them are answered when one of these has failed."""
         self.know_the_mesh(3)
         for number in (2, 3):
             self.translate(number)
@@ -279,14 +283,10 @@ class TwoGatewaysTests(SiteCase):
             self.addCleanup(port.stopListening)
             flow.begin()
             self.addCleanup(flow.stop)
-        await deferLater(reactor, 1.0)
-        by_gateway = [await self.received(number) for number in (2, 3)]
-        self.assertTrue(all(count > 20 for count in by_gateway), by_gateway)
-        for flow in flows:
-            flow.longest = 0.0
+        while min([await self.received(number) for number in (2, 3)]) <= 20:
+            await deferLater(reactor, 0.1)
         await fail(nodes)
         await gatherResults([flow.answered_after(reactor.seconds() + 0.5) for flow in flows])
-        return max(flow.longest for flow in flows)
 
     async def received(self, number: int) -> int:
         """How many packets a gateway has received from the first node."""
@@ -295,13 +295,13 @@ class TwoGatewaysTests(SiteCase):
         return int(peer["rx"]["packets"])
 
     async def test_killed(self) -> None:
-        """The flows of a gateway that ends without a word go by the other one at once."""
+        """The flows of a gateway that ends without a word go by the other one."""
 
         async def kill(nodes: list[RealNode]) -> None:
             nodes[1].signal("KILL")
             await nodes[1].ended
 
-        self.assertLess(await self.failover(kill), 3.0)
+        await self.failover(kill)
 
     async def test_cut(self) -> None:
         """Those of one whose cable is cut move when the silence is noticed."""
@@ -310,7 +310,7 @@ class TwoGatewaysTests(SiteCase):
             with self.ground.namespace(2), IPRoute() as ip:
                 ip.link("set", index=ip.link_lookup(ifname="eth0")[0], state="down")
 
-        self.assertLess(await self.failover(cut), 10.0)
+        await self.failover(cut)
 
     async def test_leaves(self) -> None:
         """Those of one that says goodbye, too."""
@@ -319,7 +319,7 @@ class TwoGatewaysTests(SiteCase):
             nodes[1].signal("TERM")
             await nodes[1].ended
 
-        self.assertLess(await self.failover(leave), 3.0)
+        await self.failover(leave)
 
 
 class Echo(DatagramProtocol):
@@ -329,16 +329,13 @@ class Echo(DatagramProtocol):
 
 
 class Flow(DatagramProtocol):
-    """Sends a datagram every 50 ms, and knows how long no answer came at most."""
+    """Sends a datagram every 50 ms, and takes the answers."""
 
     def __init__(self) -> None:
-        self.longest = 0.0
-        self._last = 0.0
         self._awaited: list[tuple[float, Deferred[None]]] = []
         self._loop = LoopingCall(self._send)
 
     def begin(self) -> None:
-        self._last = reactor.seconds()
         self._loop.start(0.05)
 
     def stop(self) -> None:
@@ -351,8 +348,6 @@ class Flow(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: object) -> None:
         now = reactor.seconds()
-        self.longest = max(self.longest, now - self._last)
-        self._last = now
         for one in list(self._awaited):
             if one[0] <= now:
                 self._awaited.remove(one)

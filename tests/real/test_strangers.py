@@ -49,7 +49,7 @@ context = ssl._create_unverified_context()
 make = http.client.HTTPConnection
 if tls == "True":
     make = lambda *a, **k: http.client.HTTPSConnection(*a, context=context, **k)
-connection = make(address, int(port), timeout=30)
+connection = make(address, int(port), timeout=200)
 try:
     connection.request("GET", path)
     response = connection.getresponse()

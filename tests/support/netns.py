@@ -85,7 +85,7 @@ def readable(fd: int) -> Deferred[None]:
 
 
 def _await_readable(fd: int) -> None:
-    if not select.select([fd], [], [], 30)[0]:
+    if not select.select([fd], [], [], 200)[0]:
         raise TimeoutError("a process does not end")
 
 

@@ -43,6 +43,7 @@ reactor: Any = trial_reactor
 
 OWNER = Owner(65534, 65534)
 TUN = "tun1"
+PATIENCE = 200.0  # seconds for a node's answer
 QUICK_BOOTSTRAP = {"registrations": {"bootstrap_retry_interval": 0.5}}
 Event = Mapping[str, Any]
 
@@ -235,7 +236,7 @@ class Ground:
     async def status(self, number: int = 1) -> dict[str, Any]:
         """The output of `tunmesh status -o json`."""
         client = Client(self.directory / self.plans[number - 1].socket)
-        return await deferToThread(client.get, "/v1/status")
+        return await deferToThread(client.get, "/v1/status", PATIENCE)
 
     async def metrics(self, number: int = 1) -> dict[str, float]:
         """The node's metrics by name with labels, in the exposition format."""
@@ -270,7 +271,7 @@ def state(namespace: Namespace) -> tuple[set[object], ...]:
 
 def _get(namespace: Namespace, context: ssl.SSLContext, path: str) -> tuple[int, str]:
     """In a thread."""
-    connection = HTTPSConnection("127.0.0.1", 4567, context=context, timeout=30)
+    connection = HTTPSConnection("127.0.0.1", 4567, context=context, timeout=PATIENCE)
     try:
         with namespace:
             connection.connect()
