@@ -93,7 +93,7 @@ class Book:
 
 def _line(fault: str, what: str, *cells: str) -> str:
     middle, worst, limit, verdict = cells
-    return f"{fault:<23}{what:<29}{middle:>7}{worst:>7} {limit:>6} {verdict}".rstrip()
+    return f"{fault:<22}{what:<28}{middle:>8}{worst:>8} {limit:>7} {verdict}".rstrip()
 
 
 async def _play(
