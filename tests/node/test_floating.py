@@ -257,7 +257,8 @@ class FailoverTests(Case):
         self.mesh.until(lambda: self.holders() == ["b"], 5.0)
         self.held_by(self.b)
         self.assertEqual(self.a.status.floating[0].state, "waiting")
-        self.assertEqual(len(self.a.logged("floating_lost")), 1)
+        (lost,) = self.a.logged("floating_lost")
+        self.assertEqual(lost["holder"], "b")
 
     def test_pair(self) -> None:
         """Of a mesh of two nodes the one that is left takes over."""

@@ -146,7 +146,8 @@ class OwnFloating:
             if change is not None:
                 has_changed = True
                 self._moves[change] += 1
-                self._story.moved(change, holding.address, self._holder(holding.address))
+                # Its own claim still says that this node holds it.
+                self._story.moved(change, holding.address, facts.standing.holder)
             wait = holding.wait(facts)
             if wait is not None:
                 waits.append(wait + 0.001)  # sums of floats are not exact
