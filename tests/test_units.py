@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from tunmesh.units import natural
+from tunmesh.units import DAY, expires, natural
 
 
 class NaturalOrder(unittest.SynchronousTestCase):
@@ -15,3 +15,17 @@ class NaturalOrder(unittest.SynchronousTestCase):
             sorted(names, key=natural),
             ["", "9", "10.2", "a" * 63, "web", "web-9", "web-9-10", "web-9-b", "web-10", "x²"],
         )
+
+
+class Expiry(unittest.SynchronousTestCase):
+    def test_units(self) -> None:
+        """How long a certificate is valid yet, in the largest unit that there is one of."""
+        for left, text in (
+            (4.9 * DAY, "expires in 4 days"),
+            (DAY, "expires in 1 day"),
+            (DAY - 1, "expires in 23 hours"),
+            (3599.0, "expires in 59 minutes"),
+            (59.0, "expires in 0 minutes"),
+            (0.0, "has expired"),
+        ):
+            self.assertEqual(expires(left), text)

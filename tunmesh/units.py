@@ -57,10 +57,15 @@ def counted(count: int, noun: str) -> str:
 
 def expires(left: float) -> str:
     """What is said of a certificate that is valid for so many seconds yet."""
-    if left <= 0:
-        return "has expired"
-    days = int(left / DAY)
-    return f"expires in {counted(days, 'day') if days else f'{left / 3600:.0f} h'}"
+    return "has expired" if left <= 0 else f"expires in {roughly(left)}"
+
+
+def roughly(seconds: float) -> str:
+    """A duration in the largest unit that there is one of: `4 days`, `1 hour`, `0 minutes`."""
+    for noun, unit in (("day", DAY), ("hour", 3600.0)):
+        if seconds >= unit:
+            return counted(int(seconds / unit), noun)
+    return counted(int(seconds / 60), "minute")
 
 
 def some(names: Collection[str], most: int = MAX_NAMED) -> str:

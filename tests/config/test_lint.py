@@ -308,7 +308,7 @@ class Warnings(LintCase):
         self.assertEqual(self.warnings(GOOD, 75), [f"{key}: expires in 24 days; renew it"])
         self.assertEqual(
             self.warnings(GOOD, 105),
-            [f"{key}: expired 5 days ago; no peer accepts it any more, renew it"],
+            [f"{key}: expired 5 days ago; nodes that dial this one refuse it, renew it"],
         )
 
     def test_public_metrics(self) -> None:

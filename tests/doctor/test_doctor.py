@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
 from pyroute2 import IPRoute
 from twisted.internet import reactor as trial_reactor
 from twisted.internet.protocol import Factory, Protocol
@@ -28,11 +29,18 @@ from tests.support import netns
 from tests.support.certificates import DAY, Holder
 from tests.support.configs import middle
 from tests.support.realnode import THEN_EXEC, Ground
+from tunmesh.cli.doctoring import doctor
+from tunmesh.config.lint.lint import lint
+from tunmesh.config.paths import DEFAULT_SOCKET, SOCKET_VARIABLE
 from tunmesh.dialing.segments import LIMITS
 from tunmesh.doctor import diagnosis
 from tunmesh.doctor.diagnosis import Running
 from tunmesh.doctor.probe import Stage, reach
+from tunmesh.host import holders
+from tunmesh.host.holders import Holder as Holding
 from tunmesh.localmesh.plan import CERTIFICATE, KEY, LISTEN_PORT
+from tunmesh.service import preflight
+from tunmesh.service.preflight import Plan
 from tunmesh.tls.underlay import Outside
 
 reactor: Any = trial_reactor
@@ -126,6 +134,38 @@ class FirstNodeTests(LintCase):
             ((verdict, said),) = self.verdicts(automatic, running)
             self.assertEqual(verdict, "ok", said)
             self.assertIn("this is the first node of its mesh, as it seems", said)
+
+
+class NodeTests(LintCase):
+    """Which node is asked."""
+
+    def test_the_node_of_a_file(self) -> None:
+        """Without --socket and $TUNMESH_SOCKET it is the node whose config the file is, so that
+        what that one holds is not held against it. With a file that cannot be read it is the
+        default one."""
+        self.patch(diagnosis, "examine", lambda *_: iter(()))
+        own, other = "/nowhere/own.sock", "/nowhere/other.sock"
+        self.path.write_text(f"{GOOD}  admin: {{socket: {own}}}\n")
+        broken = self.directory / "broken.yaml"
+        broken.write_text("admin: {socket: ${no")
+        for arguments, environ, asked in (
+            ([str(self.path)], {}, own),
+            ([str(self.path)], {SOCKET_VARIABLE: other}, other),
+            (["--socket", other, str(self.path)], {}, other),
+            ([str(broken)], {}, DEFAULT_SOCKET),
+        ):
+            said = CliRunner().invoke(doctor, arguments, env={SOCKET_VARIABLE: None, **environ})
+            self.assertIn(f"none answers at {asked}\n", said.output)
+
+    def test_monitoring_of_a_node(self) -> None:
+        """That a node of tunmesh holds the address of the metrics is only doubtful: it may be the
+        one that is asked about."""
+        holder = Holding(0, 7, "twistd", is_node=True)
+        self.patch(holders, "of_port", lambda port, *_: [holder] * (port == 9464))
+        self.path.write_text(f"{GOOD}  monitoring: {{listen: '127.0.0.1:9464'}}\n")
+        config = lint(self.path, {}, middle, time.time()).config
+        assert config is not None
+        self.assertEqual(preflight.holders_of("monitoring", Plan.of(config)), [holder])
 
 
 class DoctorTests(DoctorCase):

@@ -308,7 +308,11 @@ class Expiry(ReloadCase):
             [
                 (10, f"{name}: the certificate expires in 29 days, renew it"),
                 (33, f"{name}: the certificate expires in 6 days, renew it"),
-                (39, f"{name}: the certificate expires in 24 h, renew it"),
-                (40, f"{name}: the certificate has expired: no peer accepts it any more, renew it"),
+                (39, f"{name}: the certificate expires in 23 hours, renew it"),
+                (
+                    40,
+                    f"{name}: the certificate has expired: nodes that dial this one refuse it, "
+                    "renew it",
+                ),
             ],
         )

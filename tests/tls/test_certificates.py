@@ -278,13 +278,13 @@ class ProofTests(FilesCase):
             [
                 (
                     0,
-                    f"is not valid before {begins:%Y-%m-%d %H:%M} UTC; no peer accepts it until "
-                    "then: is a clock wrong?",
+                    f"is not valid before {begins:%Y-%m-%d %H:%M} UTC; nodes that dial this one "
+                    "refuse it until then: is a clock wrong?",
                 ),
                 (
                     1,
-                    "is by CN=root, whose certificate expired 5 days ago; no peer accepts it any "
-                    "more, renew it",
+                    "is by CN=root, whose certificate expired 5 days ago; nodes that dial this one "
+                    "refuse it, renew it",
                 ),
             ],
         )

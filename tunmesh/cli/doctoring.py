@@ -6,12 +6,16 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from tunmesh.cli.base import OneLineErrors
 from tunmesh.cli.client import Client, NoNodeError, node_option
+from tunmesh.config.paths import DEFAULT_SOCKET, socket_path
+from tunmesh.config.values import PATH_VARIABLE
 from tunmesh.errors import OperatorError
 from tunmesh.units import counted, some
 
@@ -24,7 +28,8 @@ _COLOURS = {"ok": "green", "?": "yellow", "NO": "red"}
 @click.command(cls=OneLineErrors, short_help="Find what keeps a node from working.")
 @node_option
 @click.argument("file", required=False)
-def doctor(node: Client, file: str | None) -> None:
+@click.pass_context
+def doctor(ctx: click.Context, node: Client, file: str | None) -> None:
     """Find what keeps a node from working: config, device, privileges, the path to its peers.
 
     FILE is $TUNMESH_CONFIG_PATH or /etc/tunmesh/config.yaml when it is not given. Run it where the
@@ -34,6 +39,8 @@ def doctor(node: Client, file: str | None) -> None:
     from tunmesh.config import loading
     from tunmesh.doctor import diagnosis
 
+    if file is not None and ctx.get_parameter_source("node") is ParameterSource.DEFAULT:
+        node = _node_of(file)
     status = _status(node)
     running = None
     if not isinstance(status, OperatorError):
@@ -70,6 +77,14 @@ def doctor(node: Client, file: str | None) -> None:
         if status["node"]["url_reached"]:
             _say("ok", f"others reach its URL {status['node']['url']}")
     raise click.exceptions.Exit(2 if bad else 0)
+
+
+def _node_of(file: str) -> Client:
+    """The node whose config this is, unless $TUNMESH_SOCKET says another one."""
+    with suppress(OperatorError):  # of the config: the lint says so
+        path = socket_path(None, {**os.environ, PATH_VARIABLE: file})
+        return Client(path or DEFAULT_SOCKET)
+    return Client(DEFAULT_SOCKET)
 
 
 def _transports(status: Json) -> Iterator[tuple[str, str]]:

@@ -25,4 +25,4 @@ class Countdown:
         if mark is None or self._warned == (expiry, mark):
             return None
         self._warned = (expiry, mark)
-        return expires(left) + ": no peer accepts it any more" * (mark == 0.0)
+        return expires(left) + ": nodes that dial this one refuse it" * (mark == 0.0)

@@ -246,6 +246,8 @@ STEPS = (
 
 def holders_of(step: str, plan: Plan) -> list[holders.Holder]:
     """The processes that hold what this step takes."""
+    if step == "monitoring" and plan.monitoring is not None:
+        return holders.of_port(plan.monitoring[1])
     if step == "port":
         return [*holders.of_port(plan.listen_port), *holders.of_port(plan.listen_port, "UDP")]
     holder = holders.of_tun(plan.device) if step == "tun" else None

@@ -32,7 +32,7 @@ from tunmesh.errors import OperatorError, PeerError
 from tunmesh.pki import pem
 from tunmesh.tls.binding import Channel
 from tunmesh.tls.credentials import Credentials, verify_error
-from tunmesh.units import DAY, expires
+from tunmesh.units import DAY, expires, roughly
 
 SOON = 30 * DAY
 
@@ -103,9 +103,10 @@ def untimely(path: Sequence[x509.Certificate], now: float) -> Iterator[tuple[int
         left = certificate.not_valid_after_utc.timestamp() - now
         if begins.timestamp() > now:
             date = f"{begins:%Y-%m-%d %H:%M} UTC"
-            text = f"is not valid before {date}; no peer accepts it until then: is a clock wrong?"
+            text = f"is not valid before {date}; nodes that dial this one refuse it until then: is "
+            text += "a clock wrong?"
         elif left <= 0:
-            text = f"expired {-left / DAY:.0f} days ago; no peer accepts it any more, renew it"
+            text = f"expired {roughly(-left)} ago; nodes that dial this one refuse it, renew it"
         elif left <= SOON:
             text = f"{expires(left)}; renew it"
         else:
