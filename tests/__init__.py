@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, settings
 from twisted.trial import util
 
 util.DEFAULT_TIMEOUT_DURATION = 300.0  # seconds for a test
+os.umask(0o022)  # a node is another user, who reads what a test has written
+for each in ("COLUMNS", "NOTIFY_SOCKET", "TUNMESH_CONFIG_PATH", "TUNMESH_SOCKET"):
+    os.environ.pop(each, None)  # what the user says to programs is not said to those of tests
 IS_FIXED = "TUNMESH_EXAMPLES" not in os.environ
 SLOW = [HealthCheck.too_slow]
 

@@ -39,8 +39,9 @@ def skip_reason() -> str | None:
 
 
 def tracked() -> list[str]:
-    """The files in the repository."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    """The files in the repository; not what else lies in the checkout, which may be another user's,
+    as in containers."""
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return sorted(name for name in listed.split("\0") if name and (ROOT / name).is_file())
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import click
 from twisted.internet import reactor as trial_reactor
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
 from tests.support.control import CLAIMED, HELD, FakeNode, command
+from tunmesh.cli import waiting
 
 reactor: Any = trial_reactor
 
@@ -19,6 +22,7 @@ class Waiting(unittest.TestCase):
 
     def setUp(self) -> None:
         self.node = FakeNode(self)
+        self.patch(waiting, "LOOK", 100.0)  # only events end a wait, and no answer is too late
 
     async def test_met(self) -> None:
         """It ends at once if the condition is met."""
@@ -65,14 +69,25 @@ class Waiting(unittest.TestCase):
         """It shows its progress whenever that changes, and at the end."""
         status = self.node.now
         self.node.now = replace(status, peers=())
-        following = self.node.recent.listeners
+        following, lines, echo = self.node.recent.listeners, list[str](), click.echo
+
+        def said(line: str, **options: Any) -> None:
+            lines.append(line)
+            echo(line, **options)
+
+        self.patch(click, "echo", said)
+        # The time is over when both have been said.
+        clock = SimpleNamespace(monotonic=lambda: 1.5 * (len(lines) >= 2))
+        self.patch(waiting, "time", clock)
         result = command(
             self.node.path, "wait", "--for", "peers=5", "--for", "ready", "--timeout", "1.5"
         )
         while not following:
             await _turn()
         self.node.now = status
-        self.node.log.info("linked", event="linked")
+        while not result.called:
+            self.node.log.info("linked", event="linked")
+            await _turn()
         first, second, last = (await result).stderr.splitlines()
         self.assertEqual(first, "waiting for peers=5: linked with 0 of 5")
         self.assertEqual(second, "waiting for peers=5: linked with 2 of 5")

@@ -173,7 +173,7 @@ class ProcessTests(unittest.TestCase):
 
     async def run_both(self, code: str) -> tuple[list[str], str, int]:
         """The lines of both, what was said on stderr, and the exit code."""
-        place = tempfile.mkdtemp()  # where other users may go, which they may not in trial's
+        place = tempfile.mkdtemp(dir="/tmp")  # other users may go there, and not to trial's place
         self.addCleanup(shutil.rmtree, place)
         program = PREAMBLE + f"sys.argv[1:] = [{place!r} + '/ready']\n" + code
         out, err, exit_code = await netns.run_python(reactor, program)
