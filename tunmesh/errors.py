@@ -27,6 +27,10 @@ class OperatorError(Exception):
         return [f"tunmesh: {line}" for line in self.lines()]
 
 
+class InUseError(OperatorError):
+    """A port or a device is held by somebody else."""
+
+
 class FailureReason(StrEnum):
     """Why a connection to another node failed. `summary` says it in the status, `meaning` in the
     table of docs/monitoring.md (a test compares them); the values that `is_of_handshake` are the

@@ -273,6 +273,17 @@ class ProcessTests(unittest.TestCase):
         )
         self.assertEqual(found, (["node ends with SIGTERM"], "", 1))
 
+    async def test_stopped_while_the_gate_waits(self) -> None:
+        """As by `docker stop` before the mesh is there: nobody has to be killed. The ends of its
+        children are seen also where whoever has started it ignored those of its own."""
+        gate = "trap 'echo gate ends with SIGTERM; exit 0' TERM\n"
+        gate += 'until [ -s "$0" ]; do :; done; kill -TERM $PPID\n' + FOREVER
+        found = await self.run_both(
+            "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+            + self.application("", f", gate={gate!r}, grace=2")
+        )
+        self.assertEqual(found, (["gate ends with SIGTERM", "node ends with SIGTERM"], "", 0))
+
     async def test_user_of_the_node(self) -> None:
         """An application that would be the node's user could read its key: it is refused."""
         lines, err, code = await self.run_both(self.application("", ", uid=65532"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from twisted.trial import unittest
@@ -31,6 +32,12 @@ class HelperProcessTests(unittest.SynchronousTestCase):
         self.assertTrue(run_in_child(imports))
         self.assertNotIn("colorsys", sys.modules)
         self.assertRaises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
+
+    def test_children_ignored(self) -> None:
+        """A program that ignores the ends of its children may have started this one."""
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGCHLD, before)
+        self.assertEqual(run_in_child(lambda: b"made"), b"made")
 
     def test_failure(self) -> None:
         """A child that fails, or dies, has no result, and the caller does not wait for ever."""

@@ -223,6 +223,23 @@ class CheckTests(NamespaceCase):
             self.assertEqual(remove_guard(networks), ["10.77.0.0/16", "fd77::/48"])
             self.assertEqual(remove_guard(networks), [])
 
+    def test_guard_by_another_node(self) -> None:
+        """It does not matter that another node sets or removes the same guard after a look. A route
+        of somebody else's in the guard's place does."""
+        network, look = ip_network("10.77.0.0/16"), setup.guarded
+        answers: list[list[Any]] = []
+        self.patch(setup, "guarded", lambda asked: answers.pop() if answers else look(asked))
+        with self.pod:
+            put_guard([network])
+            answers.append([])
+            self.assertEqual(put_guard([network]), ["10.77.0.0/16"])
+            self.assertEqual(remove_guard([network]), ["10.77.0.0/16"])
+            answers.append([network])
+            self.assertEqual(remove_guard([network]), ["10.77.0.0/16"])
+            self.add_route("10.77.0.0/16", type="unreachable", priority=0xFFFFFFFF)
+            error = self.assertRaises(OperatorError, put_guard, [network])
+        self.assertIn("cannot guard 10.77.0.0/16", str(error))
+
     def test_large_table(self) -> None:
         """Unrelated routes cost little, since no objects are created for them."""
         with self.pod, IPRoute() as ip:

@@ -27,7 +27,7 @@ from tunmesh.netlink import changes, messages
 from tunmesh.netlink.exchange import Exchange, open_socket
 
 _CHUNK = 1 << 14
-_PATIENCE = 5.0  # seconds until an address can be used; it is a millisecond or two
+_PATIENCE = 20.0  # seconds until an address can be used; it is a millisecond or two
 _TIMEOUT = 1.0  # seconds that it waits for news at a time
 
 

@@ -38,7 +38,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunmesh.dataplane.drops import Drop, DropReason
-from tunmesh.errors import OperatorError
+from tunmesh.errors import InUseError, OperatorError
 from tunmesh.host import holders
 from tunmesh.packets import udp_segments, virtio
 
@@ -115,7 +115,8 @@ def open_tun(name: str, device: str = "/dev/net/tun") -> int:
         _set_frame_format(fd)
     except OSError as error:
         os.close(fd)
-        raise OperatorError(_why_not_created(name, device, error)) from None
+        kind = InUseError if error.errno == errno.EBUSY else OperatorError
+        raise kind(_why_not_created(name, device, error)) from None
     return fd
 
 

@@ -163,13 +163,17 @@ class Commands:
 
 def supervise(commands: Commands, user: User, grace: float = GRACE) -> int:
     """Run both until both have ended; the exit code. Needs root with SETUID and SETGID."""
+    # If it was ignored, as the process before this one had it, no end of a child would be told.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    # A node that is told to end leaves in order, so signals wait until it takes them.
+    blocked, unblocked = before | _SIGNALS, before - _SIGNALS
     both = Both(grace)
     with _Pipe() as pipe:
         family = _Family(user.uid, user.gid)
-        family.start(Who.APPLICATION, partial(_await, pipe, commands.application, user, before))
-        family.start(Who.NODE, partial(_execute_apart, commands.node))
-        family.start(Who.GATE, partial(_execute_apart, commands.gate))
+        family.start(Who.APPLICATION, partial(_await, pipe, commands.application, user, unblocked))
+        family.start(Who.NODE, partial(_execute_apart, commands.node, blocked))
+        family.start(Who.GATE, partial(_execute_apart, commands.gate, unblocked))
         while not both.is_over:
             for act in _happened(both, family):
                 _carry_out(act, both, family, pipe)
@@ -307,19 +311,20 @@ def _await(pipe: _Pipe, command: Sequence[str], user: User, mask: Set[int]) -> N
     privileges.become(user.uid, user.gid)
     if pipe.hear() != _GO:
         os._exit(0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask - _SIGNALS)
-    _execute(command, {**os.environ, "HOME": user.home})
+    _execute(command, {**os.environ, "HOME": user.home}, mask)
 
 
-def _execute_apart(command: Sequence[str]) -> None:
+def _execute_apart(command: Sequence[str], mask: Set[int]) -> None:
     """In a session of its own: Ctrl-C in a terminal must not end the node first."""
     os.setsid()
-    _execute(command, os.environ)
+    _execute(command, os.environ, mask)
 
 
-def _execute(command: Sequence[str], environment: Mapping[str, str]) -> None:
+def _execute(command: Sequence[str], environment: Mapping[str, str], mask: Set[int]) -> None:
+    """`mask`: the signals that are blocked from the start."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         os.execvpe(command[0], list(command), environment)  # noqa: S606 (no shell is wanted)
     except OSError as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -21,6 +22,9 @@ def run_in_child(
 ) -> bytes:
     """Call `make` in a child process, and `meanwhile` in this one. Returns the result of `make`, or
     b"" if it raised: the caller then does the same without a child and gets the exception."""
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        # As whoever started this process had it: then nobody is told how a child has ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

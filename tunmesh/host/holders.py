@@ -3,12 +3,13 @@
 Read from /proc, within this process's permissions: root sees all processes of its PID namespace,
 others see only their own. For a port at least the owner's uid is known.
 
-Sources: proc_net(5) (tcp, tcp6, udp, udp6), proc_pid_fd(5), and tun_chr_show_fdinfo in
-drivers/net/tun.c.
+Sources: proc_net(5) (tcp, tcp6, udp, udp6), proc_pid_fd(5), proc_pid_stat(5), PF_EXITING in
+include/linux/sched.h, and tun_chr_show_fdinfo in drivers/net/tun.c.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,6 +26,7 @@ Protocol = Literal["TCP", "UDP"]
 # TCP_CLOSE, which is what a UDP socket without a peer is in.
 _BOUND = {"TCP": "0A", "UDP": "07"}
 _TUN_DEVICE = "/dev/net/tun"
+_EXITING = 0x4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Holder:
     name: str = ""
     is_node: bool = False  # it is a tunmesh node
     address: Address | None = None  # at which it listens
+    is_ending: bool = False  # it was killed, and gives up what it holds in a moment
 
     def __str__(self) -> str:
         who = f"a process of uid {self.uid}"
@@ -90,7 +93,18 @@ def _holder(pid: int | None, uid: int, address: Address | None) -> Holder:
         name = Path(f"/proc/{pid}/comm").read_text().strip()
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     shown = name if name.isprintable() else repr(name)[1:-1]
-    return Holder(uid, pid, shown, b"tunmesh" in command.split(b"\0"), address)
+    return Holder(uid, pid, shown, b"tunmesh" in command.split(b"\0"), address, is_ending(pid))
+
+
+def is_ending(pid: int) -> bool:
+    """Whether a process has ended, has begun to, or was killed and will as soon as it runs."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    fields = stat.rpartition(")")[2].split()  # from `state`, the third one, on
+    flags, pending = int(fields[6]), int(fields[28])
+    return bool(flags & _EXITING or pending >> signal.SIGKILL - 1 & 1)
 
 
 def _address(text: str) -> Address:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from tunmesh.addresses import Address, shown_target
-from tunmesh.errors import OperatorError
+from tunmesh.errors import InUseError, OperatorError
 from tunmesh.host import holders
 
 BACKLOG = 512  # enough for a whole mesh dialing at once; in a flood, longer means longer waits
@@ -77,7 +77,7 @@ def bind(address: Address | None, port: int, keys: Keys = PORT) -> Bound:
     try:
         return Bound(on_one_or_all(address, port, _listening), address, port)
     except OSError as error:
-        raise OperatorError(why_not("TCP", address, port, keys, error)) from None
+        raise refusal("TCP", address, port, error, keys) from None
 
 
 def taken_by_others(
@@ -125,10 +125,16 @@ def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.soc
     return made
 
 
-def why_not(
-    protocol: holders.Protocol, address: Address | None, port: int, keys: Keys, error: OSError
-) -> str:
-    """Why this port could not be had, in one line that says what helps."""
+def refusal(
+    protocol: holders.Protocol,
+    address: Address | None,
+    port: int,
+    error: OSError,
+    keys: Keys = PORT,
+    more: str = "",
+) -> OperatorError:
+    """Why this port could not be had, in one line that says what helps; `more` does, too, if it is
+    in use."""
     place = f"on {protocol} port {port}"
     if address is not None:
         place = f"at {shown_target((str(address), port))}" + f" ({protocol})" * (protocol != "TCP")
@@ -137,19 +143,20 @@ def why_not(
         case errno.EADDRINUSE:
             rivals = holders.of_port(port, protocol)
             by = f" by {'; '.join(map(str, rivals))}" if rivals else ""
-            return (
+            return InUseError(
                 f"{start}{by}; end that, choose another port, or have each listen on an address of "
-                f"its own ({keys.address})"
+                f"its own ({keys.address}){more}"
             )
         case errno.EADDRNOTAVAIL:
-            return (
+            return OperatorError(
                 f"{keys.address}: {address} is no address of this machine; "
                 "it must be one that it has"
             )
         case errno.EACCES:
-            return f"{start}; a port below 1024 needs the capability NET_BIND_SERVICE"
+            text = f"{start}; a port below 1024 needs the capability NET_BIND_SERVICE"
+            return OperatorError(text)
         case _:
-            return start
+            return OperatorError(start)
 
 
 def _is_any(address: Address | None) -> bool:

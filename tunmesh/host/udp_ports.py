@@ -24,11 +24,9 @@ Sources: udp(7), ip(7), ipv6(7), socket(7), and net/ipv4/udp.c in the Linux tree
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 
 from tunmesh.addresses import Address
-from tunmesh.errors import OperatorError
 from tunmesh.host import tcp_ports
 
 RECEIVE_BUFFER = 4 * 1024 * 1024  # bytes
@@ -57,10 +55,8 @@ def bind(address: Address | None, port: int) -> Bound:
     try:
         return Bound(tcp_ports.on_one_or_all(address, port, _bound), address, port)
     except OSError as error:
-        why = tcp_ports.why_not("UDP", address, port, tcp_ports.PORT, error)
-        if error.errno == errno.EADDRINUSE:
-            why += "; networking/transport: tcp needs no UDP port"
-        raise OperatorError(why) from None
+        more = "; networking/transport: tcp needs no UDP port"
+        raise tcp_ports.refusal("UDP", address, port, error, more=more) from None
 
 
 def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:

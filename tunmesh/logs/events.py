@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 _WORDS = {
     "node": """
-        starting named tun_up listening monitoring public_metrics no_control_socket page no_page
-        privileges ready not_ready leaving settled gone failed tun_lost bug log_lost left_out
-        dropped stock_transport not_watched device_changed device_whole restored device_failed
-        host_addresses
+        starting named predecessor_ends tun_up listening monitoring public_metrics no_control_socket
+        page no_page privileges ready not_ready leaving settled gone failed tun_lost bug log_lost
+        left_out dropped stock_transport not_watched device_changed device_whole restored
+        device_failed host_addresses
         helper_started helper_lost multicast groups_left_out url_found url_unreached url_reached
     """,
     "link": """

@@ -1,9 +1,11 @@
 """Requests to the kernel, one after the other, each with its answer.
 
-It blocks, mostly for a millisecond: for use before the reactor runs, and in the
-helper process, for which it imports next to nothing.
+It blocks, mostly for a millisecond: for use before the reactor runs, and in the helper process, for
+which it imports next to nothing. All waiting is in `send`, where the kernel does what is asked as
+soon as nobody else changes devices or routes: the answer is there when it returns.
 
-Source: netlink(7).
+Sources: netlink(7), netlink_unicast_kernel in net/netlink/af_netlink.c, rtnetlink_rcv_msg in
+net/core/rtnetlink.c.
 """
 
 from __future__ import annotations
@@ -16,8 +18,7 @@ from typing import Concatenate, ParamSpec
 from tunmesh.netlink import changes, messages
 
 _LARGEST_ANSWER = 1 << 14
-# Seconds for one answer: the kernel may still be removing the device of a node that was killed.
-_TIMEOUT = 10.0
+_TIMEOUT = 1.0  # seconds for an answer that was lost, which would be waited for forever
 
 _P = ParamSpec("_P")
 _Making = Callable[Concatenate[int, _P], bytes]  # of netlink.changes: the sequence number is first

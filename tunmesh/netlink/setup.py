@@ -30,7 +30,7 @@ from tunmesh.netlink import changes, kernel, overlaps, query
 from tunmesh.netlink.exchange import Exchange, open_socket
 from tunmesh.netlink.overlaps import Overlay
 
-_ADDRESS_DEADLINE = 5.0  # seconds; it is a millisecond or two on an idle machine
+_ADDRESS_DEADLINE = 20.0  # seconds; it is a millisecond or two on an idle machine
 
 
 def check(device: str, overlays: Sequence[Overlay]) -> None:
@@ -194,7 +194,11 @@ def put_guard(networks: Sequence[Network]) -> list[str]:
     missing = [network for network in networks if network not in there]
     for network in missing:
         with _netlink() as asked, _explained(f"guard {network} by an unreachable route"):
-            asked.add(changes.put_refusal, network, kernel.PROTOCOL_GUARD)
+            try:
+                asked.add(changes.put_refusal, network, kernel.PROTOCOL_GUARD)
+            except FileExistsError:
+                if not guarded([network]):  # by another node, since then
+                    raise
     return [str(network) for network in missing]
 
 
@@ -202,7 +206,9 @@ def remove_guard(networks: Sequence[Network]) -> list[str]:
     """Remove the guards of these networks. Returns those that had one. Raises OperatorError."""
     there = guarded(networks)
     for network in there:
-        with _netlink() as asked, _explained(f"remove the unreachable route to {network}"):
+        explained = _explained(f"remove the unreachable route to {network}")
+        # ESRCH: somebody else has done it since then.
+        with _netlink() as asked, explained, suppress(ProcessLookupError):
             asked.change(changes.take_off_refusal, network, kernel.PROTOCOL_GUARD)
     return [str(network) for network in there]
 

@@ -180,7 +180,11 @@ class NodeService(Service):
 
     def _open_device_and_ports(self) -> tuple[TunDevice, Taken]:
         plan = self._plan
-        taken = preflight.take(plan)
+
+        def waits(why: str) -> None:
+            self.log.info("it waits for an end: {why}", event="predecessor_ends", why=why)
+
+        taken = preflight.take(plan, waits)
         device = TunDevice(self._reactor, taken.tun, plan.device)
         self.log.info(
             "{device} is up: {addresses}; its MTU is {mtu}",

@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tunmesh.addresses import Address, Interface, Network
 from tunmesh.config.values import Automatic
 from tunmesh.dataplane import tun
-from tunmesh.errors import OperatorError
+from tunmesh.errors import InUseError, OperatorError
 from tunmesh.host import holders, privileges, seccomp, tcp_ports, udp_ports
 from tunmesh.host.helper_process import run_in_child
 from tunmesh.netlink import setup
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from tunmesh.assigner.allowance import Device
     from tunmesh.config.keys.networking import Ipv4, Ipv6, Networking
     from tunmesh.config.loading import Config
+
+
+T = TypeVar("T")
+PATIENCE, LOOK = 10.0, 0.05  # seconds for a node that was killed to end, and from look to look
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +150,44 @@ class Taken:
     udp: udp_ports.Bound | None  # None: no packets travel over UDP
 
 
-def take(plan: Plan) -> Taken:
-    """Take all of it. Raises OperatorError."""
+def take(plan: Plan, waits: Callable[[str], None]) -> Taken:
+    """Take all of it. `waits(why)`: for the end of a node that was killed. Raises OperatorError."""
+
+    def free(step: str, attempt: Callable[[], T]) -> T:
+        return when_free(attempt, lambda: holders_of(step, plan), waits)
+
     setup.check(plan.device, plan.routed)
     address, port = plan.listen_address, plan.listen_port
-    tcp = tcp_ports.bind(address, port)
-    udp = udp_ports.bind(address, port) if plan.uses_udp else None
+    tcp = free("port", lambda: tcp_ports.bind(address, port))
+    udp = free("port", lambda: udp_ports.bind(address, port)) if plan.uses_udp else None
     if plan.guard:
         setup.put_guard([overlay.network for overlay in plan.routed])
-    fd = tun.open_tun(plan.device)
+    fd = free("tun", lambda: tun.open_tun(plan.device))
     setup.configure(plan.device, plan.routed, plan.mtu, plan.queue, bool(plan.advertised))
     return Taken(fd, tcp, udp)
+
+
+def when_free(
+    attempt: Callable[[], T],
+    holding: Callable[[], Iterable[holders.Holder]],
+    waits: Callable[[str], None],
+    seconds: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """What `attempt` takes. If that is in use by none but processes that are ending, as when a node
+    is started right after another one was killed, it is waited for, which `waits` is told once.
+    Raises OperatorError, at once if a process that goes on has it."""
+    deadline, is_told = seconds() + PATIENCE, False
+    while True:
+        try:
+            return attempt()
+        except InUseError as error:
+            if seconds() >= deadline or not all(each.is_ending for each in holding()):
+                raise
+            if not is_told:
+                waits(str(error))
+                is_told = True
+        sleep(LOOK)
 
 
 def start_helper(plan: Plan, device: str) -> tuple[socket.socket, str]:
