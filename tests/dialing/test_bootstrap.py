@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from tunmesh.addresses import Target
+from tunmesh.dialing.address_order import AddressOrder
 from tunmesh.dialing.attempt import DialPolicy
 from tunmesh.dialing.bootstrap import LEADS_BACK, Bootstrap, GroupSettings
 from tunmesh.dialing.reconnect import PeerFactory
@@ -32,19 +33,23 @@ class BootstrapTests(unittest.TestCase):
         self.clock = Clock()
         self.network = Network(self.clock)
         self.dialers: list[PeerFactory] = []
+        self.linked: set[str] = set()  # addresses that linked nodes connect from
+        self.tried: list[str] = []  # addresses
 
     def bootstrap(self, *groups: tuple[Target, ...], retries: int = -1) -> Bootstrap:
         named = [GroupSettings(str(n), targets, retries) for n, targets in enumerate(groups)]
-        self.the_bootstrap = Bootstrap(named, lambda: OWN, self.make_dialer, draw=lambda: 0.5)
+        self.the_bootstrap = Bootstrap(
+            named, lambda: OWN, self.make_dialer, lambda: self.linked, draw=lambda: 0.5
+        )
         return self.the_bootstrap
 
-    def make_dialer(self, group: GroupSettings) -> PeerFactory:
+    def make_dialer(self, group: GroupSettings, order: AddressOrder | None = None) -> PeerFactory:
         dialer = PeerFactory(
             MemoryReactor(self.network, "10.9.0.9"),
             self,
             group.targets,
             lambda: 1.0,
-            DialPolicy(rounds=group.retries),
+            DialPolicy(rounds=group.retries, order=order),
         )
         self.dialers.append(dialer)
         return dialer
@@ -57,7 +62,9 @@ class BootstrapTests(unittest.TestCase):
     def secure(self, host: str, factory: IProtocolFactory) -> IProtocolFactory:
         return factory
 
-    def dialing(self, dialer: PeerFactory, address: str) -> None: ...
+    def dialing(self, dialer: PeerFactory, address: str) -> None:
+        self.tried.append(address)
+
     def unreachable(self, dialer: PeerFactory, why: str) -> None: ...
 
     def wanted(self) -> list[bool]:
@@ -147,6 +154,24 @@ class BootstrapTests(unittest.TestCase):
             self.clock.advance(5)
         self.assertEqual(looks, [60, 185, 430, 915])
         self.assertEqual(self.dialers[1].attempts, 0)
+
+    def test_looks_for_others_first(self) -> None:
+        """A group that looks again tries the addresses first from which no linked node connects;
+        one without a link tries them as they come, its own last."""
+        self.network.names["balancer"] = ["10.9.0.1", "me", "10.9.0.2", "10.9.0.3"]
+        self.linked = {"10.9.0.1", "10.9.0.2"}
+        bootstrap = self.bootstrap((("balancer", 1),))
+        bootstrap.update([])
+        self.clock.pump([0.1] * 20)
+        self.assertEqual(self.tried[:4], ["10.9.0.1", "10.9.0.2", "10.9.0.3", "me"])
+        bob = record(2, "bob")
+        self.lead(self.dialers[0], ("balancer", 1), bob)
+        bootstrap.update([bob])
+        self.clock.advance(600)
+        self.tried.clear()
+        bootstrap.update([bob])
+        self.clock.pump([0.1] * 20)
+        self.assertEqual(self.tried[:4], ["10.9.0.3", "10.9.0.1", "me", "10.9.0.2"])
 
     def test_own_url(self) -> None:
         """A node dials its own URL, too: it may be a copy of another node's. If there is no other,

@@ -181,6 +181,17 @@ class JoiningTests(SynchronousTestCase):
         mesh.until(mesh.is_complete, within=20)
         self.assertEqual(b.linked_with, ["a"])
 
+    def test_node_that_is_known_to_nobody(self) -> None:
+        """A node that dials nobody is found by the next look at a name that has its address, among
+        addresses of nodes that are linked already, and others where nobody is."""
+        mesh = Mesh(groups=(GroupSettings("dns", (("mesh.test", PORT),)),))
+        hosts = mesh.network.names["mesh.test"] = []
+        members = [mesh.add(name) for name in "abcdef"]
+        hosts += [each.host for each in members]
+        mesh.until(mesh.is_complete, 20)
+        hosts += ["192.0.2.98", "192.0.2.99", mesh.add("alone", groups=()).host]
+        self.assertLess(mesh.until(mesh.is_complete, 91), 91)
+
     def test_own_address_among_those_of_a_name(self) -> None:
         """A node whose own address is the first of its bootstrap name tries the next one at once:
         it is linked at its first look after the name has changed."""

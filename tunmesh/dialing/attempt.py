@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectError, DNSLookupError, NotConnectingError
 from twisted.internet.error import TimeoutError as NoAnswer
 from twisted.internet.interfaces import (
@@ -46,6 +47,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tunmesh.addresses import Target, scoped_host
+from tunmesh.dialing.address_order import AddressOrder
 from tunmesh.dialing.dial_limit import DialLimit, DialSlot
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.host import access
@@ -75,6 +77,7 @@ class DialPolicy:
     - `sources()`: the sources that a dial waits with (dialing.dial_limit);
     - `rule`: which addresses are dialed; None: all that are outside the mesh;
     - `resolver`: looks up names; None: the reactor does;
+    - `order`: in which the addresses of a name are tried; None: as the resolver has them;
     - `rounds`: how often the targets are tried again before giving up, -1 for no end;
     - `max_delay`: the longest pause between two rounds;
     - `begin_round()`: called before each round; it may stop the dialing;
@@ -87,6 +90,7 @@ class DialPolicy:
     sources: Callable[[], Collection[str]] = lambda: ("",)
     rule: Rule | None = None
     resolver: IHostnameResolver | None = None
+    order: AddressOrder | None = None
     rounds: int = -1
     max_delay: float = 15.0
     begin_round: Callable[[], None] = lambda: None
@@ -111,7 +115,8 @@ class Owner(typing.Protocol):
 
 @implementer(IResolutionReceiver)
 class Attempt(ClientFactory):
-    """One attempt at one target, with this slot. `rule` says which addresses are left out."""
+    """One attempt at one target, with this slot. `rule` says which addresses are left out, `order`
+    which ones are tried first."""
 
     noisy = False
 
@@ -123,6 +128,7 @@ class Attempt(ClientFactory):
         slot: DialSlot,
         rule: Rule,
         resolver: IHostnameResolver | None,
+        order: AddressOrder | None = None,
     ) -> None:
         self.is_idle = False  # connected, failed, or broken off: no address is being tried
         self.is_settled = False
@@ -133,6 +139,7 @@ class Attempt(ClientFactory):
         self._owner = owner
         self._rule = rule
         self._resolver = resolver or reactor.nameResolver
+        self._order = order
         self._outer: IProtocolFactory
         self._addresses: deque[str] = deque()  # not tried yet
         self._connecting: dict[IConnector, str] = {}  # and to which address
@@ -218,6 +225,8 @@ class Attempt(ClientFactory):
         if not self._is_resolving:
             return
         self._is_resolving = False
+        if self._order is not None:
+            self._addresses = deque(self._order.sort(self._addresses, self._target[1]))
         if self.is_settled:
             self.slot.release()
         else:
@@ -230,6 +239,8 @@ class Attempt(ClientFactory):
         self.cancel()
         self._connecting.clear()
         self._connections += 1
+        if self._order is not None and isinstance(addr, IPv4Address | IPv6Address):
+            self._order.answered(addr.host, self._target[1])
         return built
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:

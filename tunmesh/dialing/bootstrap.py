@@ -17,8 +17,10 @@ node, it leads there.
 
 Behind such a name, nodes that start together may find each other in pairs, each content with the
 other, and never hear of the rest. So a content group looks again from time to time, more and more
-rarely, unless each of its URLs led to a linked node that advertises this very URL. The node found
-that way is most often linked already: then one of the two links is retired, as after a race.
+rarely, unless each of its URLs led to a linked node that advertises this very URL. It tries the
+addresses first at which no linked node is known (dialing.address_order); so it finds a node that
+reaches nobody whom others know, too. If there is none, what it finds is linked already: then one of
+the two links is retired, as after a race.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from tunmesh.addresses import Target
+from tunmesh.dialing.address_order import AddressOrder
 from tunmesh.dialing.reconnect import PeerFactory
 from tunmesh.wire.records import NodeRecord
 
@@ -52,11 +55,13 @@ class Group:
         settings: GroupSettings,
         own: Callable[[], Target],
         dialer: PeerFactory,
+        order: AddressOrder,
         draw: Callable[[], float],
     ) -> None:
         self.settings = settings
         self._own = own
         self.dialer = dialer
+        self._order = order
         self._found: set[str] = set()
         self._led_to: dict[Target, str] = {}  # the node that was reached there last
         self._led_back: Counter[Target] = Counter()  # times in a row
@@ -87,6 +92,7 @@ class Group:
         urls = {record.id: record.host_port for record in linked}
         self._found &= urls.keys()
         was_content, self.is_content = self.is_content, bool(self._found)
+        self._order.seek_others(self.is_content)
         if self.is_content:
             self._led_back.clear()
             own_urls = {at for at, node_id in self._led_to.items() if urls.get(node_id) == at}
@@ -111,17 +117,19 @@ class Group:
 
 
 class Bootstrap:
-    """All groups of one node, whose own URL leads to `own()`. `make_dialer(group)` makes a dialer
-    for each of them."""
+    """All groups of one node, whose own URL leads to `own()`. `make_dialer(group, order)` makes a
+    dialer for each of them; `linked()`: the addresses that linked nodes connect from."""
 
     def __init__(
         self,
         groups: Sequence[GroupSettings],
         own: Callable[[], Target],
-        make_dialer: Callable[[GroupSettings], PeerFactory],
+        make_dialer: Callable[[GroupSettings, AddressOrder], PeerFactory],
+        linked: Callable[[], Container[str]],
         draw: Callable[[], float],
     ) -> None:
         self._draw = draw
+        self._linked = linked
         self._own = own
         self._make_dialer = make_dialer
         self._groups: list[Group] = []
@@ -159,8 +167,9 @@ class Bootstrap:
         for settings in groups:
             group = kept.pop(settings, None)
             if group is None:
-                dialer = self._make_dialer(settings)
-                group = Group(settings, self._own, dialer, self._draw)
+                order = AddressOrder(self._own, self._linked)
+                dialer = self._make_dialer(settings, order)
+                group = Group(settings, self._own, dialer, order, self._draw)
             self._groups.append(group)
         for group in kept.values():
             group.dialer.abandon()

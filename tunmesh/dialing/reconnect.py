@@ -212,7 +212,7 @@ class PeerFactory(ReconnectingClientFactory):
         self.attempts += 1
         policy = self._policy
         rule = policy.rule or _EVERYWHERE
-        attempt = Attempt(self.clock, self.target, self, slot, rule, policy.resolver)
+        attempt = Attempt(self.clock, self.target, self, slot, rule, policy.resolver, policy.order)
         self._last = attempt
         try:
             attempt.begin(self._owner.secure(self.target[0], attempt))

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tunmesh.addresses import Target, shown_target
+from tunmesh.addresses import Target, plain_host, shown_target
+from tunmesh.dialing.address_order import AddressOrder
 from tunmesh.dialing.attempt import DialPolicy, Progress
 from tunmesh.dialing.bootstrap import Bootstrap, GroupSettings
 from tunmesh.dialing.connections import Connector
@@ -69,8 +70,17 @@ class Dials:
             progressed,
         )
         self.checker = UrlChecker(parts, self.discovered.once)
+
+        def connected_from() -> set[str]:
+            links = [peer.link for peer in parts.peers if not peer.link.via]
+            return {plain_host(each.transport.getPeer().host) for each in links}
+
         self._bootstrap = Bootstrap(
-            settings.reloadable.groups, self._own, self._group_dialer, host.draw
+            settings.reloadable.groups,
+            self._own,
+            self._group_dialer,
+            connected_from,
+            host.draw,
         )
         limit = DialLimit(MAX_REDIALS, host.draw, bugs.caught("a dial could not begin"))
         redial = DialPolicy(limit, rule=rule, rounds=0, is_quiet=True)
@@ -253,7 +263,7 @@ class Dials:
         dialers += [dialer for _, dialer in self._bootstrap.dialing()]
         return {target for dialer in dialers for target in dialer.targets}
 
-    def _group_dialer(self, group: GroupSettings) -> PeerFactory:
+    def _group_dialer(self, group: GroupSettings, order: AddressOrder) -> PeerFactory:
         return self._connector.dialer(
             group.targets,
             DialPolicy(
@@ -261,6 +271,7 @@ class Dials:
                 max_delay=self._parts.settings.bootstrap_retry_interval,
                 begin_round=self._before_bootstrap,
                 resolver=self._parts.host.bootstrap_resolver,
+                order=order,
             ),
         )
 
