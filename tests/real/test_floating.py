@@ -350,7 +350,8 @@ class Elected(FloatingCase):
         hook = directory / f"hook{number}"
         path = directory / self.ground.plans[number - 1].socket
         hook.write_text(
-            f'#!/bin/sh\nexec {_TUNMESH} address "$1" "$2" --socket {path} >>{hook}.log 2>&1\n'
+            f"#!/bin/sh\nexec >>{hook}.log 2>&1\n"
+            f'exec flock {hook}.lock {_TUNMESH} address "$1" "$2" --socket {path}\n'
         )
         hook.chmod(0o755)
         config = directory / f"keepalived{number}.conf"
@@ -389,7 +390,7 @@ class Elected(FloatingCase):
     async def test_fails_over(self) -> None:
         """The address follows keepalived's master: when keepalived ends, when the master's node is
         killed, and when the master is cut off."""
-        need("keepalived")
+        need("keepalived", "flock")
         nodes = await self.begin()
         second = self.keepalived(2)
         self.measured("keepalived starts", await self.reached("node2"))
@@ -429,7 +430,7 @@ class Elected(FloatingCase):
     async def test_puts_the_address_itself(self) -> None:
         """With the address in virtual_ipaddress the two agree: keepalived puts it on the tun, and
         the mesh leads there; nobody complains about the device."""
-        need("keepalived")
+        need("keepalived", "flock")
         nodes = await self.begin()
         second = self.keepalived(2, with_address=True)
         await self.reached("node2")
@@ -444,7 +445,7 @@ class Elected(FloatingCase):
     async def test_killed_keepalived(self) -> None:
         """keepalived that is killed runs no hook, and its node lives: another node's claim does not
         take the address away from it, until it is released there."""
-        need("keepalived")
+        need("keepalived", "flock")
         await self.begin()
         second = self.keepalived(2)
         await self.reached("node2")
