@@ -96,7 +96,8 @@ class KernelTests(SynchronousTestCase):
         nor when the machine's buffer is full and it takes nothing more."""
         for measures in (
             TcpMeasures(unacknowledged=1, heard_ago=0.1),
-            TcpMeasures(unacknowledged=0, heard_ago=10.0),
+            TcpMeasures(unacknowledged=0, heard_ago=10.0),  # the kernel does not tell of room
+            TcpMeasures(unacknowledged=0, heard_ago=10.0, segment=1448, window=700),
         ):
             self.kernel_says(measures)
             self.mesh.network.cut(self.a.host, self.b.host)
@@ -117,6 +118,15 @@ class KernelTests(SynchronousTestCase):
     def test_cut(self) -> None:
         """One whose machine acknowledges nothing is."""
         self.kernel_says(TcpMeasures(unacknowledged=1, heard_ago=60.0))
+        self.mesh.network.cut(self.a.host, self.b.host)
+        self.send_for(4.0)
+        self.assertEqual(self.a.linked_with, [])
+
+    def test_not_sent(self) -> None:
+        """One whose machine has room is, although all is acknowledged: what is sent does not leave
+        this machine, as without a route or by a firewall's decision."""
+        measures = TcpMeasures(unacknowledged=0, heard_ago=60.0, segment=1448, window=65536)
+        self.kernel_says(measures)
         self.mesh.network.cut(self.a.host, self.b.host)
         self.send_for(4.0)
         self.assertEqual(self.a.linked_with, [])

@@ -9,7 +9,7 @@ A node that is silent because nobody says anything costs nothing here: it has un
 authentic datagram, and, as far as the kernel says so, an acknowledgement by the peer's kernel. So a
 process that is stopped or busy is not taken for a path that is cut: the kernel of its machine goes
 on acknowledging, until its buffer is full; then it lets nothing be sent, and of what was sent all
-is acknowledged.
+is acknowledged. If it has room (tls.binding), this machine sends nothing: no route, a firewall.
 
 A node that did not run itself does not blame its peers: `forgive` defers what is due.
 

@@ -129,8 +129,8 @@ class Noticing:
         match suspicion.next(now, link.round_trip):
             case Step.PING:
                 link.pinger.ping()
-            case Step.GIVE_UP if ago is not None and not measures.unacknowledged:
-                suspicion.trust()  # it has acknowledged all, and lets nothing more be sent
+            case Step.GIVE_UP if ago is not None and measures.is_full:
+                suspicion.trust()
             case Step.GIVE_UP:
                 self._connector.goes_well(link)
                 why = f"nothing came back for {now - since:.1f} s, not even to two pings"

@@ -29,10 +29,11 @@ UDP_EXPORTER = b"EXPORTER-tunmesh-udp"
 UDP_SECRET = 32  # bytes
 
 # Offsets in struct tcp_info (linux/tcp.h); dsack_dups is the last of those that must be there,
-# since Linux 4.19. What came out of order is counted since Linux 5.4.
+# since Linux 4.19. The two after it are there since Linux 5.4.
 _RETRANSMITS, _SND_MSS, _UNACKED, _LAST_DATA_RECV, _LAST_ACK_RECV = 2, 16, 24, 52, 56
-_TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT, _DSACK_DUPS, _RCV_OOOPACK = 100, 148, 156, 216, 224
-_LEAST_TCP_INFO, _TCP_INFO_SIZE = 220, 228
+_TOTAL_RETRANS, _MIN_RTT, _DATA_SEGS_OUT, _DSACK_DUPS = 100, 148, 156, 216
+_RCV_OOOPACK, _SND_WND = 224, 228
+_LEAST_TCP_INFO, _TCP_INFO_SIZE = 220, 232
 _NO_RTT = 0xFFFFFFFF  # not measured yet
 
 
@@ -48,6 +49,14 @@ class TcpMeasures:
     heard_ago: float | None = None  # seconds since the other kernel sent anything; None: not known
     out_of_order: int = 0  # segments that came behind one that had not come
     segment: int = 0  # bytes of data in the largest segment that is sent; 0: not known
+    window: int | None = None  # bytes that the other kernel has room for; None: not known
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the other kernel has acknowledged all that was sent, and has no room for more, as
+        that of a machine whose process is stopped. If it has room, this machine sends nothing: it
+        has no route, or its firewall refuses it."""
+        return not self.unacknowledged and (self.window is None or self.window < self.segment)
 
 
 class Channel:
@@ -142,6 +151,7 @@ def measures_of(handle: socket.socket) -> TcpMeasures:
         heard_ago=min(number(_LAST_DATA_RECV), number(_LAST_ACK_RECV)) / 1e3,
         out_of_order=number(_RCV_OOOPACK),
         segment=number(_SND_MSS),
+        window=number(_SND_WND) if len(info) == _TCP_INFO_SIZE else None,
     )
 
 
