@@ -7,9 +7,11 @@ PATIENCE=${PATIENCE:-30} # seconds that something may take to come true
 
 step() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
 
-# What the last command said, and the last that each container said.
+# What the last command said, and the last that each container said. To where `run` writes: also
+# where a function fails whose own output goes to a file.
 fail() {
     local container
+    exec >&3 2>&1
     step "NOT SO: $*"
     cat "$scratch/output"
     for container in $("$ENGINE" ps --all --quiet); do

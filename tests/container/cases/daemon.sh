@@ -15,7 +15,7 @@ daemon() {
     becomes "… and it is linked to both others" linked tunmesh-test-node4 2
     says "… though nobody in its container may ever have more than NET_ADMIN, SETUID and SETGID" \
         '^CapBnd:\s+00000000000010c0$' in_node 4 cat /proc/self/status
-    silently in_node 4 tunmesh drain
+    silently in_node 4 tunmesh drain || true # it may be cut off by the end of its container
     becomes "a node that ends is started again by its restart policy" restarted tunmesh-test-node4
     becomes "… and linked again" linked tunmesh-test-node4 2
     silently "$ENGINE" kill --signal TERM tunmesh-test-node4
