@@ -19,10 +19,12 @@ from tunmesh.localmesh.plan import LISTEN_PORT, NodePlan
 from tunmesh.localmesh.processes import MeshError
 from tunmesh.localmesh.transfers import transfer
 
-# The promised limits, in seconds. A cut is noticed sooner by who sends packets.
-RESTART, CUT, SENDING, AT_ONCE = 2.0, 20.0, 5.0, 0.5
+# The limits that docs/reliability.md promises, in seconds. A cut is noticed sooner by who sends
+# packets.
+CUT, SENDING, AT_ONCE = 20.0, 5.0, 0.5
+MESH = 0.5  # of a restart, the mesh's part: from when the node listens
+ANOTHER_LINK = 2.0  # from when the other node listens, for one without a free descriptor
 PINGED = 5.0  # between two pings of a node that hears nobody, and that others hear
-MESH = 0.5  # of a restart, the mesh's part
 PATIENCE = 60.0
 POLL = 0.02
 VICTIM = 2
@@ -57,7 +59,7 @@ class Scene:
                 raise MeshError(f"no traffic within {PATIENCE:.0f} s")
             await self.mesh.rest(POLL)
 
-    async def flows_again(self, since: float, limit: float, what: str = "traffic") -> None:
+    async def flows_again(self, since: float, limit: float | None, what: str = "traffic") -> None:
         """Wait for the first ping that is answered from now on."""
         await self.until_flows(self.watch)
         self.enter(what, self.watch.first_after(since) or 0.0, limit)
@@ -77,13 +79,13 @@ class Scene:
         self.mesh.signal(VICTIM, "KILL")
         await self.mesh.ended(VICTIM)
 
-    async def restart(self, limit: float = RESTART) -> None:
+    async def restart(self) -> None:
         since = time.monotonic()
         self.mesh.start(VICTIM)
         await self.mesh.until(lambda: self.mesh.process(VICTIM).listening, "it does not start")
         started = time.monotonic()
-        await self.flows_again(since, limit, "traffic after start")
-        # The rest is Python's startup, and depends on how busy the machine is.
+        # Most of it is Python's startup, which takes as long as the machine is busy.
+        await self.flows_again(since, None, "(traffic after start)")
         await self.flows_again(started, MESH, "… after it listens")
 
     def said(self, number: int, event: str) -> int:
@@ -267,7 +269,7 @@ async def no_descriptors(scene: Scene) -> None:
     scene.mesh.start(1)
     scene.has_bystander = False
     await scene.mesh.until(lambda: scene.mesh.process(1).listening, "it does not start")
-    await scene.flows_again(time.monotonic(), RESTART, "a new link afterwards")
+    await scene.flows_again(time.monotonic(), ANOTHER_LINK, "a new link afterwards")
 
 
 async def duplicate(scene: Scene) -> None:
