@@ -13,7 +13,7 @@ from tests.packets.test_virtio import PLAIN, UDP, ip_packet
 from tunmesh.dataplane.gateways import Accepted, Gateways
 from tunmesh.dataplane.inspection import Inspection, is_echo
 from tunmesh.packets import ip_headers, virtio
-from tunmesh.packets.virtio import HEADER
+from tunmesh.packets.virtio import GSO_NONE, HEADER, NEEDS_CSUM, VIRTIO
 
 ME, PEER, OTHER, OUTSIDE = "10.77.0.1", "10.77.0.2", "10.77.3.4", "192.0.2.9"
 ME6, PEER6, OTHER6, OUTSIDE6 = "fd77::1", "fd77::2", "fd77::3:4", "2001:db8::9"
@@ -199,6 +199,37 @@ class IcmpErrorTests(InspectionCase):
         chain = b"".join(bytes((ip_headers.DESTINATION, 0)) + bytes(6) for _ in range(20))
         frame = PLAIN + ip_packet(PEER6, ME6, chain, ip_headers.DESTINATION)
         self.assertEqual(self.why(frame), "malformed")
+
+
+class PartialChecksumTests(InspectionCase):
+    """A kernel that forwards a packet writes the checksum where its sender wants it."""
+
+    def partial(self, frame: bytes, start: int, offset: int = 0) -> str:
+        """Why a frame is refused whose checksum is to be written there."""
+        header = VIRTIO.pack(NEEDS_CSUM, GSO_NONE, 0, 0, start, offset)
+        return self.why(header + frame[HEADER:])
+
+    def test_error_made_of_an_echo(self) -> None:
+        """A checksum that is written at the type of an echo makes an error of it, behind the
+        gateway where it was inspected."""
+        for kind in (0, 8):
+            frame = error(PEER, kind, ip_packet(OUTSIDE, OTHER, b"payload!"))
+            self.assertEqual((self.why(frame), self.partial(frame, 20)), ("", "malformed"))
+            self.assertEqual(self.partial(frame, 20, 2), "malformed")
+        frame = error(PEER6, 128, ip_packet(OUTSIDE6, OTHER6, b"payload!"))
+        self.assertEqual((self.why(frame), self.partial(frame, 40)), ("", "malformed"))
+
+    def test_extension_headers(self) -> None:
+        """It may be behind extension headers, not in them, whose first byte says what follows."""
+        frame = extended(ip_headers.DESTINATION, 0, 6, bytes(20))
+        self.assertEqual(self.partial(frame, 48, 16), "")
+        for start in (40, 47):
+            self.assertEqual(self.partial(frame, start), "malformed")
+
+    def test_fragments(self) -> None:
+        """A fragment has the checksum that was written before there were fragments."""
+        frame = fragment(PLAIN + ip_packet(PEER, ME, bytes(64), UDP), 0, False)
+        self.assertEqual((self.why(frame), self.partial(frame, 20, 6)), ("", "malformed"))
 
 
 class FragmentTests(InspectionCase):

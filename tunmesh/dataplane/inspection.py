@@ -14,6 +14,12 @@ it to another one, so none accepts it: packets.link_control.
 
 **Fragments** use the kernel's memory: dataplane.fragments.
 
+**Partial checksums.** Where this machine forwards a packet, its kernel or its network card writes
+the checksum, of which the sender chooses the value and the place. At the type of an ICMP message,
+it makes an error of an echo reply; in an extension header of IPv6, ICMP of what was TCP. No kernel
+leaves the checksum of ICMP or of a fragment to others, so neither may have a partial one, and that
+of what follows extension headers lies behind them.
+
 Only packets that `virtio.read` calls special are inspected; no others are errors or fragments.
 
 Sources: RFC 792, RFC 4443, icmp_unreach and ip_rt_update_pmtu in net/ipv4, icmpv6_notify in
@@ -30,7 +36,7 @@ from tunmesh.dataplane.drops import DropReason
 from tunmesh.dataplane.fragments import TIMEOUT4, TIMEOUT6, Reassembly
 from tunmesh.dataplane.gateways import Gateways
 from tunmesh.packets import ip_headers, link_control
-from tunmesh.packets.virtio import HEADER, UNFRAGMENTED
+from tunmesh.packets.virtio import HEADER, NEEDS_CSUM, UNFRAGMENTED, VIRTIO
 
 _ERRORS4 = {3, 4, 5, 11, 12}  # unreachable, source quench, redirect, time exceeded, bad parameter
 _REDIRECT4, _REDIRECT6 = 5, 137
@@ -74,6 +80,8 @@ class Inspection(Generic[P]):
         version = packet[0] >> 4
         read = ip_headers.read(packet)
         if read is None or not read.is_whole:
+            return DropReason.MALFORMED
+        if frame[0] & NEEDS_CSUM and not _may_be_partial(frame, read):
             return DropReason.MALFORMED
         is_first = read.fragment is None or read.fragment.start == 0
         if is_first and self._is_foreign_error(peer, version, packet, read):
@@ -130,11 +138,21 @@ class Inspection(Generic[P]):
         return any(first <= address <= last for first, last in ranges)
 
 
+def _may_be_partial(frame: bytes | memoryview, read: ip_headers.Headers) -> bool:
+    """Whether its checksum may be written where its virtio header says."""
+    csum_start: int
+    *_, csum_start, _ = VIRTIO.unpack_from(frame)
+    is_icmp = read.protocol in (ip_headers.ICMP, ip_headers.ICMPV6)
+    return not is_icmp and read.fragment is None and csum_start >= read.at
+
+
 def is_echo(frame: bytes | memoryview) -> bool:
-    """Whether this is a plain ping over IPv4 or its reply: most of what is inspected."""
+    """Whether this is a plain ping over IPv4 or its reply, whose checksum is there: most of what is
+    inspected."""
     head = bytes(frame[HEADER : HEADER + 21])
     return (
         head[:1] == b"\x45"
+        and not frame[0] & NEEDS_CSUM
         and head[9] == ip_headers.ICMP
         and head[6:8] in UNFRAGMENTED
         and head[20:] in _ECHO
