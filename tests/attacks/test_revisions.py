@@ -120,7 +120,7 @@ class Revisions(SynchronousTestCase):
         nodes.linked(victim, 0.0, "192.0.2.9", True)
         liar = mallory(2).record
         nodes.linked(liar, 0.0, HOST, True)
-        nodes.revised(replace(liar, revision=1, url=victim.url))
+        nodes.revised(replace(liar, revision=1, url=victim.url), HOST)
         nodes.parted(victim.id, False, 100.0)
         self.assertIn(victim.host_port, nodes)
 

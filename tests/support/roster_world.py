@@ -420,13 +420,14 @@ class Life:
                 self.met[end.peer.host_port] = end.peer
             case Revise(end):
                 self.records[end.peer.id] = end.peer
-                self.memory.revised(end.peer)
+                self.memory.revised(end.peer, end.other.owner.source)
                 self.met[end.peer.host_port] = end.peer
             case Present(end):
                 end.send(Update(self.me.record))
             case Switch(end):
                 assert end.peer.id in self.peers
                 self.peers[end.peer.id] = end
+                self.memory.revised(end.peer, end.other.owner.source)
             case Part(end, reason):
                 self.memory.parted(end.peer.id, reason == LEAVING, 0.0)
                 assert self.peers.pop(end.peer.id) is end

@@ -91,6 +91,20 @@ class Epochs(unittest.SynchronousTestCase):
         self.assertEqual(first, datagram_of(PING[10:] + PING[:10] + _whole(PING), EPOCH))
         self.assertEqual(received(server, [first, last]), [PING, PING])
 
+    def test_small(self) -> None:
+        """What is sealed the short way is what is sealed otherwise: with the next counter, whatever
+        was sealed before or in between, and with the key of its epoch."""
+        (short, _), (long, _) = two_ends(), two_ends()
+        short._counter = long._counter = EPOCH - 2
+        for frame in PING, PLAIN[:1400], PING, PING + bytes(3):
+            data, size = short.seal_small(frame)
+            self.assertEqual([bytes(data)], sealed(long, [frame], 1472))
+            self.assertEqual(size, len(data))
+        self.assertEqual(short.seal_control(b"a"), long.seal_control(b"a"))
+        self.assertEqual(sealed(short, [BULK], 1472), sealed(long, [BULK], 1472))
+        self.assertEqual(bytes(short.seal_small(PING)[0]), *sealed(long, [PING], 1472))
+        self.assertEqual(short.sent, long.sent)
+
     def test_interrupted(self) -> None:
         """What was counted before the end of an epoch, and is sealed after it, has its key."""
         client, server = two_ends()

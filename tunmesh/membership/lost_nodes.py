@@ -115,7 +115,7 @@ class LostNodes:
             linked.tries = self._lost.pop(target).tries
         self._linked[record.id] = linked
 
-    def revised(self, record: NodeRecord, source: str = "") -> None:
+    def revised(self, record: NodeRecord, source: str) -> None:
         """A linked node has another record, or another link from this source."""
         linked = self._linked[record.id]
         linked.source = source
