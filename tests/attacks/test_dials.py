@@ -17,8 +17,10 @@ from zope.interface import implementer
 from tests.support.members import Mallory, mallory
 from tunmesh.auth import signing
 from tunmesh.auth.node_key import SEED_SIZE, NodeKey
+from tunmesh.dialing.attempt import MAX_ADDRESSES
 from tunmesh.dialing.bootstrap import GroupSettings
 from tunmesh.dialing.dial_budget import ALL_BURST, ALL_RATE, BURST, RATE
+from tunmesh.dialing.discovered import MAX_DIALS
 from tunmesh.dialing.resolver import MAX_LOOKUPS
 from tunmesh.node.dials import MAX_PATIENCE
 from tunmesh.testing.mesh import PORT, Mesh
@@ -176,6 +178,23 @@ class ReflectorTests(DialsCase):
         c = self.mesh.add("c", dial_allow=())  # b has to dial
         self.until(lambda: "c" in self.b.linked_with, within=LONGEST)
         self.assertIn("a", c.linked_with)
+
+    def test_names_with_many_addresses(self) -> None:
+        """He cannot have more connections opened by names that each have hundreds of addresses,
+        where nobody answers or all connections are refused."""
+        names = self.mesh.network.names
+        for number in range(1, 5):
+            place = "198.51.100" if number % 2 else "203.0.113"
+            names[f"x{number}.test"] = [f"{place}.{each}" for each in range(1, 251)]
+        self.mesh.network.gone |= {f"203.0.113.{each}" for each in range(1, 251)}
+        before = self.dials()
+        self.join(lambda n: f"https://x{n % 4 + 1}.test:{n}").vouch(400)
+        self.advance(10)
+        self.assertLessEqual(self.dials() - before, BURST + 10 * RATE + MAX_DIALS * MAX_ADDRESSES)
+        before = self.dials()
+        self.advance(60)
+        self.assertLessEqual(self.dials() - before, 60 * RATE + 2 * MAX_ADDRESSES)
+        self.assertTrue(self.b.logged("dials_spent"))
 
     def test_many_identities(self) -> None:
         """Identities at one address share one budget; those at many have a common bound."""

@@ -11,6 +11,9 @@ away), the attempt goes on with the addresses that are left: the name of a headl
 address of this node, too, and waiting each time that chance leads there means staying alone for
 long.
 
+A member may make up nodes at names of its own, which lead anywhere. So of a name that is not the
+operator's MAX_ADDRESSES are tried in one attempt, and each of them is paid for like a dial.
+
 An attempt holds a slot of the DialLimit. It keeps the slot for as long as its name is being looked
 up, even if it was abandoned meanwhile, since the lookup occupies a thread; then for as long as the
 handshake takes, but for no more than SILENCE while nobody answers.
@@ -57,6 +60,7 @@ from tunmesh.tls.underlay import Rule
 
 CONNECT_TIMEOUT = 5.0  # seconds for each address of a name
 ATTEMPT_DELAY = 0.3  # seconds from one address of a name to the next
+MAX_ADDRESSES = 8  # of the name of one node; of a bootstrap group's, all
 MAX_CONNECTIONS = 3  # in one attempt, so that a node that is sent away does not try a whole mesh
 SILENCE = 1.0  # seconds that an unanswered attempt keeps its slot once its name is resolved
 
@@ -143,6 +147,7 @@ class Attempt(ClientFactory):
         self._outer: IProtocolFactory
         self._addresses: deque[str] = deque()  # not tried yet
         self._connecting: dict[IConnector, str] = {}  # and to which address
+        self._has_tried = False
         self._connections = 0
         self._next, self._silence = Timer(reactor), Timer(reactor)  # which releases the slot
         self._error: BaseException | None = DNSLookupError()
@@ -192,6 +197,9 @@ class Attempt(ClientFactory):
             if self._addresses:
                 self._next.start(ATTEMPT_DELAY, self._try_next)
             port = self._target[1]
+            if self._has_tried:
+                self.slot.pay_again()
+            self._has_tried = True
             try:
                 limit = self._owner.trying(host)
                 connector = self._reactor.connectTCP(host, port, self._outer, CONNECT_TIMEOUT)
@@ -217,7 +225,7 @@ class Attempt(ClientFactory):
             self._error = PeerError(
                 FailureReason.NOT_DIALED, why
             )  # unless there is another address to try
-        else:
+        elif self._order is not None or len(self._addresses) < MAX_ADDRESSES:
             scope = getattr(address, "scopeID", 0)  # of IPv6, link-local
             self._addresses.append(scoped_host(address.host, int(scope)))
 

@@ -1,11 +1,11 @@
 """Bounds the dials that a member may cause and that lead to no member.
 
 A node dials the nodes that others vouch for, and a member can vouch for anything: without a bound
-it could have all others connect to any address and port, to scan it or to flood it. A dial that
-ends in a link is refunded, so a mesh that starts as a whole never pays. Of the others each source
-of introductions has `BURST` at once and then `RATE` a second, and all sources together `ALL_BURST`
-and `ALL_RATE`: many honest nodes may vouch for the member, and each of them pays for dialing its
-targets.
+it could have all others connect to any address and port, to scan it or to flood it. A further
+address of a name counts as one more dial. A dial that ends in a link is refunded, so a mesh that
+starts as a whole never pays. Of the others each source of introductions has `BURST` at once and
+then `RATE` a second, and all sources together `ALL_BURST` and `ALL_RATE`: many honest nodes may
+vouch for the member, and each of them pays for dialing its targets.
 
 A source is where the vouching node connects from (addresses.source_of), so all identities of one
 member at one address share one budget. A dial is charged to one source only: a target that several

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, Protocol
 
 from tunmesh.timers import Timer
@@ -54,10 +55,16 @@ class _Unlimited:
 class DialSlot:
     """The permission to make one attempt. Whoever has it must release it."""
 
-    def __init__(self, released: Callable[[], None], refunded: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        released: Callable[[], None],
+        paid: Callable[[], None] = lambda: None,
+        refunded: Callable[[], None] = lambda: None,
+    ) -> None:
         self._released = released
-        self._refunded = refunded
-        self.is_released = self._is_refunded = False
+        self._paid, self._refunded = paid, refunded
+        self._price = 1  # dials that its source has paid for and not got back
+        self.is_released = False
 
     def release(self) -> None:
         """The slot is free for the next dial. Idempotent."""
@@ -65,10 +72,15 @@ class DialSlot:
             self.is_released = True
             self._released()
 
+    def pay_again(self) -> None:
+        """The attempt connects to one more address: its source pays as for another dial."""
+        self._price += 1
+        self._paid()
+
     def refund(self) -> None:
         """The dial led to a member, so it costs its source nothing; also after the release."""
-        if not self._is_refunded:
-            self._is_refunded = True
+        while self._price:
+            self._price -= 1
             self._refunded()
 
 
@@ -167,7 +179,8 @@ class DialLimit:
         self._free -= 1
         self._held[source] += 1
         self._budget.take(source)
-        return DialSlot(released, lambda: self._budget.give_back(source))
+        budget = self._budget
+        return DialSlot(released, partial(budget.take, source), partial(budget.give_back, source))
 
     def _next(self) -> str | None:
         """The source that gets the next slot. If all that wait have spent their budgets, a timer
