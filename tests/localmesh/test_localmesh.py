@@ -37,13 +37,14 @@ from tunmesh.localmesh import run as localmesh
 from tunmesh.localmesh.forward import forward
 from tunmesh.localmesh.pinger import Pinger, Pings
 from tunmesh.localmesh.plan import NodePlan, Owner, write_files
-from tunmesh.localmesh.processes import NodeProcess, parse_line
+from tunmesh.localmesh.processes import MeshError, NodeProcess, parse_line
 from tunmesh.localmesh.screen import PairResult, View
 from tunmesh.localmesh.transfers import Place, TrafficError, fetch, transfer
 from tunmesh.localmesh.underlay import Underlay
 from tunmesh.packets import icmp
 
 reactor: Any = trial_reactor
+LONG = 100.0  # seconds: only a hang lasts as long
 
 
 def shown(encoding: str = "utf-8", colour: bool = False) -> tuple[View, Any]:
@@ -296,6 +297,30 @@ class PlanTests(unittest.TestCase):
         sizes = [measuring.transfer_size(nodes) // 1_000_000 for nodes in (2, 3, 8, 50)]
         self.assertEqual(sizes, [32, 32, 4, 1])
 
+    async def test_slow_machine(self) -> None:
+        """A node that answers pings late, as on a busy machine, answers them; one that is dead does
+        not, however long it is waited for."""
+        plan = NodePlan(1)
+        anything: Any = None
+        traffic = measuring.MeshTraffic(anything, [plan], [anything], anything)
+        self.patch(measuring, "Pinger", LatePinger)
+        await traffic.first_answer(plan, plan, 10.0)
+        with self.assertRaisesRegex(MeshError, "10.77.0.1 does not answer pings again"):
+            await traffic.first_answer(plan, plan, 2.0)
+
+
+class LatePinger:
+    """Of a path with a round trip of 0.4 s. No time passes."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    async def ping_once(self, address: str, patience: float) -> float | None:
+        return 0.4 if patience >= 0.4 else None
+
+    def close(self) -> None:
+        pass
+
 
 class RefusalTests(unittest.TestCase):
     def test_number_of_nodes(self) -> None:
@@ -349,12 +374,12 @@ class TrafficTests(unittest.TestCase):
 
     async def test_ping(self) -> None:
         """A host that is up answers every ping."""
-        pings = await self.pinger().ping("10.99.0.2", 3)
+        pings = await self.pinger().ping("10.99.0.2", 3, patience=LONG)
         self.assertEqual((pings.lost, len(pings.round_trips)), (0, 3))
 
     async def test_ping_ipv6(self) -> None:
         """Pings work over IPv6 as well."""
-        self.assertEqual((await self.pinger(6).ping("::1", 3)).lost, 0)
+        self.assertEqual((await self.pinger(6).ping("::1", 3, LONG)).lost, 0)
 
     async def test_ping_no_host(self) -> None:
         """Pings are lost if no host has the address, or there is no route to it."""
@@ -364,7 +389,7 @@ class TrafficTests(unittest.TestCase):
 
     async def test_transfer(self) -> None:
         """A completed transfer has a rate."""
-        rate = await transfer(reactor, self.left, self.right, os.urandom(1_000_000), 5.0)
+        rate = await transfer(reactor, self.left, self.right, os.urandom(1_000_000), LONG)
         self.assertGreater(rate, 0)
 
     async def test_transfer_to_absent_host(self) -> None:
@@ -373,17 +398,17 @@ class TrafficTests(unittest.TestCase):
         with self.assertRaisesRegex(
             TrafficError, "TCP from 10.99.0.1 to 127.0.0.1 failed: .*efuse"
         ):
-            await transfer(reactor, self.left, elsewhere, b"data", 5.0)
+            await transfer(reactor, self.left, elsewhere, b"data", LONG)
 
     async def test_transfer_from_elsewhere(self) -> None:
         """A transfer from a mesh address that the node does not have names the address."""
         absent = Place(self.right.namespace, "10.77.0.2")
         with self.assertRaisesRegex(TrafficError, "no TCP port at 10.77.0.2: .*annot assign"):
-            await transfer(reactor, self.left, absent, b"data", 5.0)
+            await transfer(reactor, self.left, absent, b"data", LONG)
 
     async def test_http(self) -> None:
         """A page shows the addresses of both ends, and thus the path that it took."""
-        page = await fetch(reactor, self.left, self.right, 5.0)
+        page = await fetch(reactor, self.left, self.right, LONG)
         self.assertEqual(page.status, 200)
         self.assertEqual(page.text, "hello 10.99.0.1, this is 10.99.0.2")
 

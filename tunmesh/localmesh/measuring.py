@@ -21,7 +21,8 @@ MEGABYTE = 1_000_000
 # Bytes of all transfers together, to bound the run time with many pairs; and of a single one.
 _TRANSFERS_TOTAL = 256 * MEGABYTE
 TRANSFER_LEAST, TRANSFER_MOST = 1 * MEGABYTE, 32 * MEGABYTE
-PATIENCE = 20.0  # seconds, for one transfer or page
+PATIENCE = 60.0  # seconds, for one transfer or page, on the slowest machine
+PING_PATIENCE = 5.0
 _PROBE_INTERVAL = 0.05
 MUST_FAIL_PATIENCE = 0.3  # how long to wait for an answer that must not come
 
@@ -70,11 +71,15 @@ class MeshTraffic:
         self._view.done(f"a ping from {source.name} to {target.name} fails now, as it must")
 
     async def first_answer(self, source: NodePlan, target: NodePlan, patience: float) -> None:
-        """Ping until there is an answer, for at most `patience` seconds."""
+        """Ping until there is an answer, for at most `patience` seconds. Each ping may take longer
+        than the one before, as round trips on a busy machine do."""
         with closing(self._pinger(source)) as pinger:
-            for _ in range(int(patience / _PROBE_INTERVAL)):
-                if await pinger.ping_once(target.ipv4, _PROBE_INTERVAL) is not None:
+            waits = _PROBE_INTERVAL
+            while patience > 0:
+                if await pinger.ping_once(target.ipv4, waits) is not None:
                     return
+                patience -= waits
+                waits *= 1.05
         raise MeshError(f"{target.ipv4} does not answer pings again", source.name, target.name)
 
     async def _ping_all(self) -> dict[Pair, tuple[Pings, Pings]]:
@@ -87,8 +92,8 @@ class MeshTraffic:
             ):
                 for target in self._others(source):
                     results[source, target] = pings = (
-                        await ping4.ping(target.ipv4, _PINGS_PER_PAIR),
-                        await ping6.ping(target.ipv6, _PINGS_PER_PAIR),
+                        await ping4.ping(target.ipv4, _PINGS_PER_PAIR, PING_PATIENCE),
+                        await ping6.ping(target.ipv6, _PINGS_PER_PAIR, PING_PATIENCE),
                     )
                     _insist_on_answers(source, target, pings)
             self._view.word(source.name)

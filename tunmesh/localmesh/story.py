@@ -21,10 +21,11 @@ from tunmesh.localmesh.plan import NodePlan
 from tunmesh.localmesh.processes import MeshError, NodeProcess, Nodes
 from tunmesh.localmesh.screen import View
 
-PATIENCE = 20.0  # seconds, for every step
-PATIENCE_PER_NODE = 2.0  # additional seconds for steps in which processes start
-LEAVING_PATIENCE = 10.0
-FORCED_LEAVING_PATIENCE = 3.0
+# Seconds, on the slowest machine: what fails is said by a node, long before.
+PATIENCE = 60.0  # for every step
+PATIENCE_PER_NODE = 5.0  # more for steps in which processes start
+LEAVING_PATIENCE = 30.0
+FORCED_LEAVING_PATIENCE = 10.0
 
 
 @dataclass(frozen=True)

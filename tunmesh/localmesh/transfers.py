@@ -35,7 +35,7 @@ from zope.interface import implementer
 
 from tunmesh.host.namespaces import Namespace
 
-CONNECT_TIMEOUT = 5
+CONNECT_TIMEOUT = 20
 HTTP_PORT = 8080
 
 
