@@ -30,6 +30,7 @@ from tests.support.certificates import DAY, Holder
 from tests.support.configs import middle
 from tests.support.realnode import THEN_EXEC, Ground
 from tunmesh.cli.doctoring import doctor
+from tunmesh.cli.keys import rotate
 from tunmesh.config.lint.lint import lint
 from tunmesh.config.paths import DEFAULT_SOCKET, SOCKET_VARIABLE
 from tunmesh.dialing.segments import LIMITS
@@ -156,6 +157,8 @@ class NodeTests(LintCase):
         ):
             said = CliRunner().invoke(doctor, arguments, env={SOCKET_VARIABLE: None, **environ})
             self.assertIn(f"none answers at {asked}\n", said.output)
+        said = CliRunner().invoke(rotate, ["--config", str(self.path)], env={SOCKET_VARIABLE: None})
+        self.assertIn(f"no node answers at {own}: is it", said.output)
 
     def test_monitoring_of_a_node(self) -> None:
         """That a node of tunmesh holds the address of the metrics is only doubtful: it may be the

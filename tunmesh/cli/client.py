@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from tunmesh.cli.base import Command
 from tunmesh.config.paths import DEFAULT_SOCKET, SOCKET_VARIABLE, socket_path
+from tunmesh.config.values import PATH_VARIABLE
 from tunmesh.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -180,6 +182,18 @@ def _client(ctx: click.Context, _parameter: click.Parameter, value: str | None) 
     if value is None and isinstance(ctx.obj, Client):
         return ctx.obj  # given before the subcommand
     return Client(socket_path(value, os.environ) or DEFAULT_SOCKET)
+
+
+def node_of(ctx: click.Context, node: Client, file: str | None) -> Client:
+    """The node whose config this file is, if one was named; but the one that --socket or
+    $TUNMESH_SOCKET names, if there is one."""
+    if file is None or ctx.get_parameter_source("node") is not ParameterSource.DEFAULT:
+        return node
+    try:
+        path = socket_path(None, {**os.environ, PATH_VARIABLE: file})
+    except OperatorError:
+        path = None  # who reads the config says what is wrong with it
+    return Client(path or DEFAULT_SOCKET)
 
 
 def node_option(command: Command) -> Command:

@@ -6,16 +6,12 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from tunmesh.cli.base import OneLineErrors
-from tunmesh.cli.client import Client, NoNodeError, node_option
-from tunmesh.config.paths import DEFAULT_SOCKET, socket_path
-from tunmesh.config.values import PATH_VARIABLE
+from tunmesh.cli.client import Client, NoNodeError, node_of, node_option
 from tunmesh.errors import OperatorError
 from tunmesh.units import counted, some
 
@@ -39,8 +35,7 @@ def doctor(ctx: click.Context, node: Client, file: str | None) -> None:
     from tunmesh.config import loading
     from tunmesh.doctor import diagnosis
 
-    if file is not None and ctx.get_parameter_source("node") is ParameterSource.DEFAULT:
-        node = _node_of(file)
+    node = node_of(ctx, node, file)
     status = _status(node)
     running = None
     if not isinstance(status, OperatorError):
@@ -77,14 +72,6 @@ def doctor(ctx: click.Context, node: Client, file: str | None) -> None:
         if status["node"]["url_reached"]:
             _say("ok", f"others reach its URL {status['node']['url']}")
     raise click.exceptions.Exit(2 if bad else 0)
-
-
-def _node_of(file: str) -> Client:
-    """The node whose config this is, unless $TUNMESH_SOCKET says another one."""
-    with suppress(OperatorError):  # of the config: the lint says so
-        path = socket_path(None, {**os.environ, PATH_VARIABLE: file})
-        return Client(path or DEFAULT_SOCKET)
-    return Client(DEFAULT_SOCKET)
 
 
 def _transports(status: Json) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tunmesh.cli.base import Group, OneLineErrors
-from tunmesh.cli.client import Client, node_option
+from tunmesh.cli.client import Client, node_of, node_option
 
 if TYPE_CHECKING:
     from tunmesh.cli.rotation import Configured
@@ -52,7 +52,8 @@ def secret(ctx: click.Context, out: Path | None, group: str | None, force: bool)
 @node_option
 @click.option("--config", "config_path", help="The node's config; default as of a node.")
 @click.option("--make", is_flag=True, help="Make the new secret, in a file beside the old one.")
-def rotate(node: Client, config_path: str | None, make: bool) -> None:
+@click.pass_context
+def rotate(ctx: click.Context, node: Client, config_path: str | None, make: bool) -> None:
     """Walk through a change of the secret, without a restart and without a lost packet.
 
     Says which step the change is at, by the config and by the links of the node on this machine;
@@ -69,7 +70,8 @@ def rotate(node: Client, config_path: str | None, make: bool) -> None:
         click.echo(f"made {_make_next(configured)}: on this node; do not make another one")
         click.echo("\n".join(rotation.to_deploy(configured)))
         return
-    click.echo("\n".join(rotation.steps(configured, node.get("/v1/status"))))
+    tree = node_of(ctx, node, config_path).get("/v1/status")
+    click.echo("\n".join(rotation.steps(configured, tree)))
 
 
 def _make_next(configured: Configured) -> Path:
