@@ -185,6 +185,24 @@ class Commands(unittest.TestCase):
         again = " ".join(line.strip() for line in shown[start : shown.index("", start)])
         self.assertTrue(again.startswith(f"! {bad.reason}"))
 
+    async def test_narrow_terminal(self) -> None:
+        """Where long addresses leave no room, columns are left out, and names are cut so that they
+        can be told apart."""
+        tree = json.loads(await self.says("status", "-o", "json"))
+        for number, peer in enumerate(tree["peers"]):
+            peer["name"] = f"frontend-{number}.prod.eu-central-1.example.internal"
+            peer["addresses"] = [f"fd77::aaaa:bbbb:cccc:{number}"]
+        for columns, titles in (
+            (80, ["LINK", "VIA", "SINCE", "RTT", "LOSS", "RX/s", "TX/s"]),
+            (62, ["LINK", "VIA", "SINCE", "RTT"]),
+        ):
+            lines = unstyle("\n".join(views.status(tree, False, columns))).splitlines()
+            head = next(line for line in lines if line.startswith("PEER"))
+            self.assertEqual(head.split(), ["PEER", "ADDRESS", *titles])
+            table = lines[lines.index(head) :]
+            self.assertLessEqual(max(map(len, table)), columns)
+            self.assertTrue(table[1].startswith("frontend-0…"), table)
+
     async def test_status_lost(self) -> None:
         """The first few nodes that were linked are shown; that some left without a bye is a problem
         for an hour."""

@@ -10,9 +10,17 @@ from __future__ import annotations
 import os
 
 import click
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
 from tunmesh import __version__
-from tunmesh.cli.base import Front
+from tunmesh.cli.base import Front, OneLineErrors
+
+_KINDS: dict[str, type[ShellComplete]] = {
+    "bash": BashComplete,
+    "zsh": ZshComplete,
+    "fish": FishComplete,
+}
+_VARIABLE = "_TUNMESH_COMPLETE"  # the variable by which the shell asks click for completions
 
 
 class _Tunmesh(Front):
@@ -20,7 +28,7 @@ class _Tunmesh(Front):
         "address": "tunmesh.cli.node_commands:address",
         "capture": "tunmesh.cli.trace:capture",
         "certificate": "tunmesh.cli.keys:certificate",
-        "completion": "tunmesh.cli.completion:completion",
+        "completion": "tunmesh.cli.main:completion",
         "config": "tunmesh.cli.configs:config_group",
         "doctor": "tunmesh.cli.doctoring:doctor",
         "drain": "tunmesh.cli.node_commands:drain",
@@ -53,3 +61,19 @@ def main(ctx: click.Context) -> None:
     """
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":  # https://no-color.org
         ctx.color = False
+
+
+@click.command(cls=OneLineErrors, short_help="Print the shell completion script.")
+@click.argument("shell", type=click.Choice(tuple(_KINDS)))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the script that completes commands and options, for a shell to read.
+
+    \b
+    eval "$(tunmesh completion bash)"       in ~/.bashrc
+    eval "$(tunmesh completion zsh)"        in ~/.zshrc
+    tunmesh completion fish | source        in ~/.config/fish/config.fish
+    """
+    made = _KINDS[shell](ctx.find_root().command, {}, "tunmesh", _VARIABLE)
+    # Not made.source(), which runs the bash of this machine to check its version.
+    click.echo(ShellComplete.source(made))

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunmesh.cli import views
+from tunmesh.cli.tables import cut, table
 from tunmesh.units import counted, duration
 
 if TYPE_CHECKING:
@@ -273,9 +273,9 @@ def _name(configured: Configured, place: int) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    shown = [[views.cut(name, 32), *rest] for name, *rest in rows]
+    shown = [[cut(name, 32), *rest] for name, *rest in rows]
     left = range(2 if len(head) == 5 else 1)
-    yield from (f"  {line}" for line in views.table(head, shown, left))
+    yield from (f"  {line}" for line in table(head, shown, left))
 
 
 def _text(text: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ from tunmesh.cli import views
 from tunmesh.cli.base import OneLineErrors, closest, instead, output_option, say, say_json
 from tunmesh.cli.client import Client, node_option
 from tunmesh.cli.echo import Echo
+from tunmesh.cli.tables import table
 from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
 from tunmesh.units import milliseconds
@@ -163,7 +164,7 @@ def _resolved(tree: Json) -> Iterator[str]:
     yield f"{tree['name']}  {tree['outcome']}"
     rows = [[each["address"], each["node"]] for each in tree["found"]]
     if rows:
-        yield from views.table(["ADDRESS", "NODE"], rows, range(2))
+        yield from table(["ADDRESS", "NODE"], rows, range(2))
     yield from tree["why"]
 
 

@@ -7,13 +7,21 @@ Each function takes the JSON tree of the control socket (docs/control.md) and re
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Container, Iterator, Sequence
-from itertools import zip_longest
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from tunmesh.units import counted, duration, milliseconds, percent, size, small_segments, some
+from tunmesh.cli.tables import fit, table
+from tunmesh.units import (
+    counted,
+    duration,
+    milliseconds,
+    percent,
+    size,
+    small_segments,
+    some,
+)
 
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json
@@ -25,7 +33,8 @@ MAX_LOST = 5  # lost nodes that are shown without -o wide
 # Characters that are left of it where the terminal is narrow. An address is never cut; the URL of a
 # node that is not linked may be.
 _SHORTEST = {"PEER": 16, "VIA": 16, "ADDRESS": 39}
-_Rows: TypeAlias = Sequence[Sequence[str]]
+# Then these are left out. Packets that were dropped are among the problems as well.
+_FIRST_TO_GO = ("DROPS", "LOSS", "TX/s", "RX/s")
 _LEVELS = {"error": "red", "critical": "red", "warn": "yellow"}
 
 
@@ -58,7 +67,7 @@ def status(tree: Json, wide: bool = False, columns: int | None = None) -> Iterat
     if rows:
         head = [*_COLUMNS, *(_WIDE if wide else ())]
         if columns is not None and not wide:
-            rows = _fitted(head, rows, columns)
+            fit(head, rows, columns, _SHORTEST, _FIRST_TO_GO)
         left = [place for place, title in enumerate(head) if title in _TEXTS]
         yield from table(head, rows, left)
     else:
@@ -305,46 +314,3 @@ def event(tree: Json) -> str:
     level = tree["level"]
     word = click.style(f"{level:<5}", fg=_LEVELS.get(level))
     return f"{tree['time'][11:19]} {word} {tree['part']:<7} {tree['text']}"
-
-
-def table(head: Sequence[str], rows: _Rows, left: Container[int]) -> Iterator[str]:
-    """Aligned columns, two spaces apart; those with these numbers, from 0, are left-aligned."""
-    widths = _widths(head, rows)
-    for row in [head, *rows]:
-        cells = [
-            _pad(text, width, number in left)
-            for number, (text, width) in enumerate(zip(row, widths, strict=False))
-        ]
-        yield "  ".join(cells).rstrip()
-
-
-def _widths(head: Sequence[str], rows: _Rows) -> list[int]:
-    return [max(map(_width, column)) for column in zip_longest(head, *rows, fillvalue="")]
-
-
-def _fitted(head: Sequence[str], rows: list[list[str]], columns: int) -> list[list[str]]:
-    """The rows with shorter names, ways and addresses, until a line fits, or all of these are as
-    short as they may be."""
-    for title, shortest in _SHORTEST.items():
-        place = head.index(title)
-        widths = _widths(head, rows)
-        excess = sum(widths) + 2 * (len(widths) - 1) - columns
-        limit = max(shortest, widths[place] - max(0, excess))
-        for row in rows:
-            row[place : place + 1] = [cut(text, limit) for text in row[place : place + 1]]
-    return rows
-
-
-def _width(text: str) -> int:
-    return len(click.unstyle(text))
-
-
-def _pad(text: str, width: int, is_left: bool) -> str:
-    blanks = " " * (width - _width(text))
-    return text + blanks if is_left else blanks + text
-
-
-def cut(text: str, width: int) -> str:
-    """Names that programs make differ at their ends: the middle of a longer one is left out."""
-    end = width // 2
-    return text if len(text) <= width else f"{text[: width - end - 1]}…{text[-end:]}"
