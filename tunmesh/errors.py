@@ -28,7 +28,11 @@ class OperatorError(Exception):
 
 
 class InUseError(OperatorError):
-    """A port or a device is held by somebody else."""
+    """A port or a device is held by somebody else. `what`: which one."""
+
+    def __init__(self, what: str, text: str) -> None:
+        super().__init__(text)
+        self.what = what
 
 
 class FailureReason(StrEnum):

@@ -115,8 +115,10 @@ def open_tun(name: str, device: str = "/dev/net/tun") -> int:
         _set_frame_format(fd)
     except OSError as error:
         os.close(fd)
-        kind = InUseError if error.errno == errno.EBUSY else OperatorError
-        raise kind(_why_not_created(name, device, error)) from None
+        why = _why_not_created(name, device, error)
+        if error.errno == errno.EBUSY:
+            raise InUseError(name, why) from None
+        raise OperatorError(why) from None
     return fd
 
 

@@ -144,8 +144,9 @@ def refusal(
             rivals = holders.of_port(port, protocol)
             by = f" by {'; '.join(map(str, rivals))}" if rivals else ""
             return InUseError(
+                f"{protocol} port {port}",
                 f"{start}{by}; end that, choose another port, or have each listen on an address of "
-                f"its own ({keys.address}){more}"
+                f"its own ({keys.address}){more}",
             )
         case errno.EADDRNOTAVAIL:
             return OperatorError(

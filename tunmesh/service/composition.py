@@ -181,8 +181,9 @@ class NodeService(Service):
     def _open_device_and_ports(self) -> tuple[TunDevice, Taken]:
         plan = self._plan
 
-        def waits(why: str) -> None:
-            self.log.info("it waits for an end: {why}", event="predecessor_ends", why=why)
+        def waits(what: str) -> None:
+            text = "{what} is in use, as it seems by a process that is ending: it is waited for"
+            self.log.info(text, event="predecessor_ends", what=what)
 
         taken = preflight.take(plan, waits)
         device = TunDevice(self._reactor, taken.tun, plan.device)

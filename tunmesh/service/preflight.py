@@ -151,7 +151,8 @@ class Taken:
 
 
 def take(plan: Plan, waits: Callable[[str], None]) -> Taken:
-    """Take all of it. `waits(why)`: for the end of a node that was killed. Raises OperatorError."""
+    """Take all of it. `waits(what)` is told what a node that was killed is still to give up. Raises
+    OperatorError."""
 
     def free(step: str, attempt: Callable[[], T]) -> T:
         return when_free(attempt, lambda: holders_of(step, plan), waits)
@@ -176,18 +177,24 @@ def when_free(
 ) -> T:
     """What `attempt` takes. If that is in use by none but processes that are ending, as when a node
     is started right after another one was killed, it is waited for, which `waits` is told once.
-    Raises OperatorError, at once if a process that goes on has it."""
+    Raises OperatorError, at once if a process is seen to have it that goes on."""
     deadline, is_told = seconds() + PATIENCE, False
     while True:
         try:
             return attempt()
         except InUseError as error:
-            if seconds() >= deadline or not all(each.is_ending for each in holding()):
+            if seconds() >= deadline or not all(map(_may_be_ending, holding())):
                 raise
             if not is_told:
-                waits(str(error))
+                waits(error.what)
                 is_told = True
         sleep(LOOK)
+
+
+def _may_be_ending(holder: holders.Holder) -> bool:
+    """A process that ends has closed its files, so that it is not found, before the kernel gives up
+    what they were. Nor is one of another container found."""
+    return holder.pid is None or holder.is_ending
 
 
 def start_helper(plan: Plan, device: str) -> tuple[socket.socket, str]:
