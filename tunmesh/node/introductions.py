@@ -4,46 +4,98 @@ If one is not, the introducer is to blame. It had to verify the record as well, 
 its link is ended, and others are asked about the nodes that it vouched for. A record that is signed
 by its node and cannot be parsed is that node's fault alone: it is ignored, and the introducer
 stays.
+
+To verify a record and to act on it takes some 0.3 ms, and one message has up to 128 of them, one
+read several messages. So only TURN of them are verified in one iteration of the reactor, and
+packets are carried between them. Of the answers to one question only one waits, and no more than
+MAX_HELD bytes in all: beyond that they are verified at once, and are so large then that one read
+has few of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+
+from twisted.internet.interfaces import IReactorTime
 
 from tunmesh.auth import signing
 from tunmesh.auth.node_key import id_of
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.link import Link
+from tunmesh.logs import bugs
 from tunmesh.logs.journal import Journal
 from tunmesh.membership.roster import Roster
+from tunmesh.timers import Timer
 from tunmesh.wire.records import NodeRecord, SignedRecord
+
+TURN = 16  # records in one iteration of the reactor
+MAX_HELD = 1 << 20  # bytes of records that wait
 
 
 class Introductions:
-    """Those that one node receives. `false` counts the false ones."""
+    """Those that one node receives. `introduced(link, record)` is called for each record that is
+    right; `false` counts the others."""
 
-    def __init__(self, roster: Roster[Link], journal: Journal) -> None:
+    def __init__(
+        self,
+        roster: Roster[Link],
+        journal: Journal,
+        clock: IReactorTime,
+        introduced: Callable[[Link, NodeRecord], None],
+    ) -> None:
         self.false = 0
         self._roster = roster
         self._journal = journal
+        self._introduced = introduced
+        self._waiting: dict[str, tuple[Link, SignedRecord]] = {}  # by the id of the node
+        self._held = 0  # bytes of them
+        self._timer = Timer(clock)
 
-    def read(self, link: Link, introduced: Iterable[SignedRecord]) -> list[NodeRecord]:
-        """The records that answer an open question. Raises PeerError if one is false."""
-        records: list[NodeRecord] = []
+    def received(self, link: Link, introduced: Iterable[SignedRecord]) -> None:
+        """The other end of this link introduces nodes. If one of the records is false, the link is
+        ended."""
         for signed in introduced:
             node_id = id_of(signed.public_key)
-            if not self._roster.hearsay.awaits(link.node.id, node_id):
-                continue  # another peer was faster, or nobody vouches for it any more
-            try:
-                records.append(signing.verify(signed))
-            except PeerError as error:
-                self._note_false(link, node_id, error)
-                if error.reason != FailureReason.MALFORMED:
-                    why = f"it introduced a node falsely: {error}"
-                    raise PeerError(FailureReason.FALSE_INTRODUCTION, why) from None
+            if node_id not in self._waiting and self._is_awaited(link, node_id):
+                self._waiting[node_id] = link, signed
+                self._held += len(signed.record)
+        if not self._timer.is_running:
+            self._read()
+        while self._held > MAX_HELD:
+            self._read_next()
+
+    def _read(self) -> None:
+        """Those whose turn it is."""
+        if len(self._waiting) > TURN:
+            self._timer.start(0, self._read)
+        for _ in range(min(TURN, len(self._waiting))):
+            self._read_next()
+
+    def _read_next(self) -> None:
+        node_id = next(iter(self._waiting))
+        link, signed = self._waiting.pop(node_id)
+        self._held -= len(signed.record)
+        if link.state.is_open and self._is_awaited(link, node_id):
+            with bugs.logged("a node is not dialed"):
+                self._verify(link, node_id, signed)
+
+    def _is_awaited(self, link: Link, node_id: str) -> bool:
+        """Else another peer was faster, or nobody vouches for it any more."""
+        return self._roster.hearsay.awaits(link.node.id, node_id)
+
+    def _verify(self, link: Link, node_id: str, signed: SignedRecord) -> None:
+        try:
+            record = signing.verify(signed)
+        except PeerError as error:
+            self._note_false(link, node_id, error)
+            if error.reason != FailureReason.MALFORMED:
+                why = f"it introduced a node falsely: {error}"
+                link.fail(PeerError(FailureReason.FALSE_INTRODUCTION, why))
+            else:
                 self._roster.hearsay.malformed(node_id)
-        return records
+        else:
+            self._introduced(link, record)
 
     def compare(self, record: NodeRecord, by: str) -> None:
         """A node is linked: its record must be the one that it was introduced with, or another

@@ -34,7 +34,7 @@ from tunmesh.observe.debug_summary import DebugSummary
 from tunmesh.wire import messages
 from tunmesh.wire.gossip import Gossip, Refusal
 from tunmesh.wire.proofs import encode_shown
-from tunmesh.wire.records import SignedRecord
+from tunmesh.wire.records import NodeRecord, SignedRecord
 from tunmesh.wire.streams import Message
 from tunmesh.wire.tried import Tried
 
@@ -107,7 +107,11 @@ class Links:
         self.dials = Dials(
             parts, dial_story, self.connector, before_bootstrap, self.relays.progressed
         )
-        self.introductions = Introductions(parts.roster, parts.journal)
+
+        def introduced(link: Link, record: NodeRecord) -> None:
+            self._interpreter.run(parts.roster.introduction_received(link, (record,)))
+
+        self.introductions = Introductions(parts.roster, parts.journal, host.reactor, introduced)
         self._summary = DebugSummary(parts.journal)
         self._interpreter = Interpreter(
             parts,
@@ -232,8 +236,7 @@ class Links:
         self._interpreter.run(self._roster.inquiry_received(link, ids))
 
     def introduction_received(self, link: Link, introduced: Sequence[SignedRecord]) -> None:
-        records = self.introductions.read(link, introduced)
-        self._interpreter.run(self._roster.introduction_received(link, records))
+        self.introductions.received(link, introduced)
 
     def update_received(self, link: Link, signed: SignedRecord, settled: bool) -> None:
         if not self._roster.is_linked(link.node.id):
