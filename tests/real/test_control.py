@@ -76,6 +76,7 @@ class RealControl(unittest.TestCase):
         node: RealNode = ground.start()
         said = await node.logged("no_control_socket")
         self.assertIn("admin/socket: cannot listen at /proc/control.sock", said["text"])
+        self.assertIn("; choose a directory that can be written to, such as a", said["text"])
         await node.logged("ready")
 
     async def test_page(self) -> None:

@@ -18,6 +18,13 @@ from tunmesh.errors import OperatorError
 
 BACKLOG = 16
 
+# What helps when the socket cannot be had.
+_ELSEWHERE = "choose a directory that can be written to, such as a tmpfs, or null for no socket"
+_HELPS = {
+    errno.EADDRINUSE: "give each node a path of its own",
+    errno.EEXIST: "remove that, or choose another path",
+}
+
 
 class _Port(unix.Port):
     """A socket whose mode comes from the umask. Twisted's own port sets the mode by path, on
@@ -71,7 +78,9 @@ def listen(reactor: Any, path: Path, factory: IProtocolFactory) -> IListeningPor
 
 
 def _unavailable(path: Path, error: OSError) -> OperatorError:
-    return OperatorError(f"admin/socket: cannot listen at {path}: {error.strerror or error}")
+    helps = _HELPS.get(error.errno or 0, _ELSEWHERE)
+    why = error.strerror or error
+    return OperatorError(f"admin/socket: cannot listen at {path}: {why}; {helps}")
 
 
 def _clear(path: Path) -> None:
