@@ -76,7 +76,8 @@ class VerdictTests(unittest.SynchronousTestCase):
 
     def test_not_whole(self) -> None:
         """A mesh that is not whole in time is reported, with the command that reproduces it."""
-        scenario = Scenario("late", "too soon", (Start(), Stop(0.3, "vanish"), Whole(1)), PLENTY)
+        steps = (Start(), Whole(15), Stop(0.3, "vanish"), Whole(1))
+        scenario = Scenario("late", "too soon", steps, PLENTY)
         held, story = story_of(scenario, 3)
         self.assertFalse(held)
         self.assertIn("✘ not whole within 1 s: node", story)
