@@ -17,6 +17,7 @@ from tunmesh.addresses import Address, is_host
 from tunmesh.membership import commands, roster
 from tunmesh.membership.commands import Command
 from tunmesh.membership.me import Me
+from tunmesh.membership.node_links import MAX_SPARES
 from tunmesh.membership.roster import Roster
 from tunmesh.wire.gossip import Gossip
 from tunmesh.wire.messages import BYE_REASONS
@@ -195,7 +196,7 @@ class Story:
         inside, hearsay, claims = self.roster, self.roster.hearsay, self.roster.claims
         assert {record.id for record in inside.linked()} == self.joined.keys()
         assert set(self.routes.values()) <= self.joined.keys()
-        assert len(inside._links) <= 2 * len(self.joined)
+        assert len(inside._links) <= (1 + MAX_SPARES) * len(self.joined)
         assert len(hearsay._known) <= roster.MAX_NODES
         assert len(claims._queues) <= len(ADDRESSES)
         assert self.dials <= hearsay._known.keys()
