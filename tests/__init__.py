@@ -15,8 +15,11 @@ from twisted.trial import util
 
 util.DEFAULT_TIMEOUT_DURATION = 300.0  # seconds for a test
 os.umask(0o022)  # a node is another user, who reads what a test has written
-for each in ("COLUMNS", "NOTIFY_SOCKET", "TUNMESH_CONFIG_PATH", "TUNMESH_SOCKET"):
-    os.environ.pop(each, None)  # what the user says to programs is not said to those of tests
+# What the user says to programs is not said to those of tests.
+_SAID = {"columns", "notify_socket", "tunmesh_config_path", "tunmesh_socket"}
+_SAID |= {"http_proxy", "https_proxy", "all_proxy"}
+for each in [each for each in os.environ if each.lower() in _SAID]:
+    del os.environ[each]
 IS_FIXED = "TUNMESH_EXAMPLES" not in os.environ
 SLOW = [HealthCheck.too_slow]
 

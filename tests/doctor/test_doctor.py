@@ -29,10 +29,12 @@ from tests.support import netns
 from tests.support.certificates import DAY, Holder
 from tests.support.configs import middle
 from tests.support.realnode import THEN_EXEC, Ground
+from tunmesh.cli import client
 from tunmesh.cli.doctoring import doctor
 from tunmesh.cli.keys import rotate
+from tunmesh.config import paths
 from tunmesh.config.lint.lint import lint
-from tunmesh.config.paths import DEFAULT_SOCKET, SOCKET_VARIABLE
+from tunmesh.config.paths import SOCKET_VARIABLE
 from tunmesh.dialing.segments import LIMITS
 from tunmesh.doctor import diagnosis
 from tunmesh.doctor.diagnosis import Running
@@ -147,13 +149,16 @@ class NodeTests(LintCase):
         self.patch(diagnosis, "examine", lambda *_: iter(()))
         own, other = "/nowhere/own.sock", "/nowhere/other.sock"
         self.path.write_text(f"{GOOD}  admin: {{socket: {own}}}\n")
+        default = Path("/nowhere/default.sock")  # at the real one there may be a node
+        self.patch(paths, "DEFAULT_SOCKET", default)
+        self.patch(client, "DEFAULT_SOCKET", default)
         broken = self.directory / "broken.yaml"
         broken.write_text("admin: {socket: ${no")
         for arguments, environ, asked in (
             ([str(self.path)], {}, own),
             ([str(self.path)], {SOCKET_VARIABLE: other}, other),
             (["--socket", other, str(self.path)], {}, other),
-            ([str(broken)], {}, DEFAULT_SOCKET),
+            ([str(broken)], {}, default),
         ):
             said = CliRunner().invoke(doctor, arguments, env={SOCKET_VARIABLE: None, **environ})
             self.assertIn(f"none answers at {asked}\n", said.output)

@@ -38,6 +38,7 @@ class AccessTests(unittest.SynchronousTestCase):
         link.symlink_to(self.file)
         for path in (self.file, self.inner, self.outer):
             path.chmod(0o600)
+            self.addCleanup(path.chmod, 0o700)
             for name in (self.file, link):
                 self.assertEqual(access.obstacle(name, self.can), path)
 
