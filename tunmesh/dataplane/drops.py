@@ -69,8 +69,8 @@ class DropReason(StrEnum):
     ICMP_ERROR = (
         "icmp_error",
         ARRIVING,
-        "an ICMP redirect, or an ICMP error about a packet that this machine did not send into the "
-        "mesh",
+        "an ICMP redirect, or an ICMP error about a packet that this machine did not send to that "
+        "peer",
     )
     FRAGMENTS = "fragments", ARRIVING, "the peer has too many incomplete datagrams"
     TUN_FULL = "tun_full", ARRIVING, "the kernel has no room for it"

@@ -3,9 +3,10 @@
 **ICMP errors** ("too big", "unreachable", redirects …) change what the kernel knows of the route to
 the destination of the packet that they quote, no matter who sends them and on which interface. One
 that quotes a packet of the underlay could set the MTU of the route to a name server to 552 for ten
-minutes. So an error is carried only if this machine may have sent the quoted packet into the mesh:
-from one of its mesh addresses to an address of the mesh. In a mesh every node is one hop away, so
-there is no reason for a redirect. With gateways (dataplane.gateways) the quoted packet may also
+minutes. So an error is carried only if this machine may have sent the quoted packet to this very
+peer: from one of its mesh addresses to one that leads to the peer. In a mesh every node is one hop
+away, so no other one can know of an error on the way, and there is no reason for a redirect. With
+gateways (dataplane.gateways) the quoted packet may also
 have gone to an address outside the mesh, if the peer leads there; and it may have come from a host
 that this node leads to, if that is who gets the error.
 
@@ -49,7 +50,7 @@ P = TypeVar("P")
 
 class Inspection(Generic[P]):
     """`own`: this node's mesh addresses; `networks`: the mesh's; `seconds` reads the clock;
-    `gateways`: who leads out of the mesh."""
+    `gateways`: who leads out of the mesh; `holder(address)`: the peer that has one of the mesh."""
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Inspection(Generic[P]):
         networks: Sequence[Network],
         seconds: Callable[[], float],
         gateways: Gateways[P] | None = None,
+        holder: Callable[[bytes], P | None] = lambda _: None,
     ) -> None:
         self.readdress(own)
         self._gateways: Gateways[P] = gateways or Gateways()
@@ -65,6 +67,7 @@ class Inspection(Generic[P]):
         for network in networks:
             ends = (network.network_address.packed, network.broadcast_address.packed)
             self._ranges[len(ends[0])].append(ends)
+        self._holder = holder
         self._seconds = seconds
         self._reassembly = {4: Reassembly(TIMEOUT4), 6: Reassembly(TIMEOUT6)}
 
@@ -97,8 +100,8 @@ class Inspection(Generic[P]):
     def _is_foreign_error(
         self, peer: P, version: int, packet: bytes | memoryview, read: ip_headers.Headers
     ) -> bool:
-        """Whether it is an ICMP error that is not about a packet that this machine sent into the
-        mesh."""
+        """Whether it is an ICMP error that is not about a packet that this machine sent to this
+        peer."""
         if read.protocol != (ip_headers.ICMP if version == 4 else ip_headers.ICMPV6):
             return False
         if len(packet) <= read.at:
@@ -130,7 +133,7 @@ class Inspection(Generic[P]):
 
     def _may_tell(self, peer: P, destination: bytes) -> bool:
         """Whether this peer may tell of an error about a packet to `destination`."""
-        return self.is_in_mesh(destination) or self._gateways.leads(peer, destination)
+        return self._holder(destination) is peer or self._gateways.leads(peer, destination)
 
     def is_in_mesh(self, address: bytes) -> bool:
         """Whether this address is in the mesh's networks."""

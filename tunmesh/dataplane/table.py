@@ -71,7 +71,7 @@ class Table(Generic[P]):
         self._near: set[P] = set()  # peers in the local subnet
         self._routes: dict[bytes, P] = {}
         self.gateways: Gateways[P] = Gateways(accepted, holder=self._routes.get)
-        self._inspection = Inspection((), spoken_in, seconds, self.gateways)
+        self._inspection = Inspection((), spoken_in, seconds, self.gateways, self._routes.get)
         self._joined: dict[P, tuple[Interface, ...]] = {}
         self._floating: frozenset[bytes] = frozenset()
         self.readdress(own)
