@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 
 from tests.service.test_service import NodeCase
+from tests.support.netns import hold_tun
 from tests.support.realnode import TUN, RealNode, state
-from tunmesh.dataplane.tun import open_tun
 
 DOCKERFILE = Path(__file__).parent.parent.parent / "Dockerfile"
 # Runs the command that follows as process 1 of a pid namespace, see pid_namespaces(7).
@@ -34,9 +34,8 @@ class FailedStartTests(NodeCase):
 
     async def test_name_taken(self) -> None:
         """A device of that name is left alone, and the key that would change the name is named."""
-        with self.namespace:
-            self.addCleanup(os.close, open_tun(TUN))
-        await self.fails("tun1 exists already", "networking/tun_device_id")
+        holder = hold_tun(self, self.namespace, TUN)
+        await self.fails("tun1 exists already", f"pid {holder}", "networking/tun_device_id")
 
     async def test_port_in_use(self) -> None:
         """A port in use is named with the process that has it; no tun is made."""

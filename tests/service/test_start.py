@@ -12,9 +12,8 @@ from typing import Any
 from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.doctor.test_doctor import TUNMESH, DoctorCase
-from tests.support.netns import run_python
+from tests.support.netns import hold_tun, run_python
 from tests.support.realnode import OWNER, TUN, Ground, reactor, state
-from tunmesh.dataplane.tun import open_tun
 from tunmesh.host import holders
 
 ME = f"pid {os.getpid()} ("
@@ -126,8 +125,7 @@ class RefusalTests(StartCase):
 
     async def test_tun_taken(self) -> None:
         """The device belongs to another process."""
-        with self.ground.namespace(2):
-            self.addCleanup(os.close, open_tun(TUN))
+        hold_tun(self, self.ground.namespace(2), TUN)
         await self.refused("tun", "tun1 exists already", "networking/tun_device_id")
 
     async def test_no_ipv6(self) -> None:

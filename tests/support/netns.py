@@ -10,6 +10,7 @@ import functools
 import os
 import select
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import SynchronousTestCase
 
 import tunmesh
 from tunmesh.dataplane.tun import open_tun
@@ -63,6 +65,23 @@ def wire(left: Namespace, left_address: str, right: Namespace, right_address: st
             index = socket.if_nametoindex("eth0")
             ip.addr("add", index=index, address=address)
             ip.link("set", index=index, state="up")
+
+
+def hold_tun(case: SynchronousTestCase, namespace: Namespace, name: str) -> int:
+    """Let a process of the namespace have a tun device of this name until the test ends; its
+    pid."""
+    code = (
+        "import sys; from tunmesh.dataplane.tun import open_tun\n"
+        f"open_tun({name!r}); print(flush=True); sys.stdin.read()"
+    )
+    with namespace:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+    case.addCleanup(process.communicate)  # the end of its input ends it
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"\n", "no device could be made"
+    return process.pid
 
 
 def run_python(
