@@ -16,6 +16,11 @@ LARGEST = 65_507  # bytes of payload: the most that UDP over IPv4 takes
 COUNT = 140
 # Datagrams under way at a time: 360 fragments at most, which the queue of a tun (500) has room for.
 WINDOW = 8
+# No packet is too old, however long the machine keeps it waiting.
+PATIENT = {
+    "network": {kind: {"packet_expiration": 60.0} for kind in ("local", "mesh")},
+    "registrations": {"bootstrap_retry_interval": 0.5},
+}
 SO_RCVBUFFORCE = 33
 ROOM = 8 << 20  # bytes: two of these datagrams would fill a usual socket
 
@@ -80,7 +85,7 @@ class LargeDatagramTests(MeshCase):
 
     async def all_arrive(self, transport: str) -> None:
         for number in (1, 2):
-            self.ground.change(number, networking__transport=transport)
+            self.ground.change(number, networking__transport=transport, process__timing=PATIENT)
         await self.ground.linked(2)
         for number in (1, 2):
             while transport == "udp" and await self.transport(number) != "udp":
