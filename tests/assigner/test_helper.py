@@ -33,6 +33,7 @@ from tunmesh.assigner.helper import BURST, RATE
 from tunmesh.assigner.start import start
 from tunmesh.assigner.wire import PUT, TAKE_OFF
 from tunmesh.dataplane.tun import open_tun
+from tunmesh.errors import OperatorError
 from tunmesh.host.namespaces import Namespace
 from tunmesh.netlink.changes import segment
 from tunmesh.netlink.overlaps import Overlay
@@ -44,6 +45,20 @@ NET4, NET6 = ip_network("10.77.0.0/16"), ip_network("fd77::/48")
 FAMILIES = (Family(NET4, 24, True, (ip_address("10.77.0.9"),)), Family(NET6, 64, False))
 OVERLAYS = (Overlay(NET4, (), True, prefix=24), Overlay(NET6, prefix=64))
 USER = 65534
+
+
+class NoProcessTests(unittest.SynchronousTestCase):
+    """A machine, or a container, that may have no more processes."""
+
+    def test_said(self) -> None:
+        """The start says so, in one line."""
+
+        def fork() -> int:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+        self.patch(os, "fork", fork)
+        with self.assertRaisesRegex(OperatorError, "is the number of processes limited"):
+            start(USER, USER, 1, HelperCase.device)
 
 
 class HelperCase(unittest.TestCase):

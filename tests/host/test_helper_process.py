@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -47,3 +48,16 @@ class HelperProcessTests(unittest.SynchronousTestCase):
 
         self.assertEqual(run_in_child(fails), b"")
         self.assertEqual(run_in_child(lambda: os._exit(9)), b"")
+
+    def test_no_more_processes(self) -> None:
+        """Where there can be no child, there is no result; what is done meanwhile is done."""
+
+        def fork() -> int:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+        self.patch(os, "fork", fork)
+        done: list[str] = []
+        before = len(os.listdir("/proc/self/fd"))
+        self.assertEqual(run_in_child(lambda: b"made", lambda: done.append("meanwhile")), b"")
+        self.assertEqual(done, ["meanwhile"])
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)

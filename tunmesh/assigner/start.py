@@ -27,7 +27,16 @@ def start(uid: int, gid: int, index: int, device: Device) -> tuple[socket.socket
     OperatorError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     arguments = [str(uid), str(gid), str(index), *device.arguments]
-    if os.fork() == 0:
+    try:
+        child = os.fork()
+    except OSError as error:
+        ours.close()
+        theirs.close()
+        raise OperatorError(
+            f"cannot start the helper process for the device: {error.strerror}; is the number of "
+            "processes limited?"
+        ) from None
+    if child == 0:
         _become(theirs, arguments)
     theirs.close()
     ours.settimeout(_DEADLINE)

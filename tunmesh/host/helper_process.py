@@ -21,12 +21,19 @@ def run_in_child(
     make: Callable[[], bytes], meanwhile: Callable[[], object] = lambda: None
 ) -> bytes:
     """Call `make` in a child process, and `meanwhile` in this one. Returns the result of `make`, or
-    b"" if it raised: the caller then does the same without a child and gets the exception."""
+    b"" if it raised or there can be no more processes: the caller then does without a child, and
+    gets the exception."""
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
         # As whoever started this process had it: then nobody is told how a child has ended.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     reading, writing = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        meanwhile()
+        return b""
     if child == 0:
         gc.disable()  # it would write to each page, and the kernel make a copy of that
         with suppress(BaseException), os.fdopen(writing, "wb", closefd=False) as out:
