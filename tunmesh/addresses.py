@@ -44,6 +44,11 @@ def scoped_host(host: str, scope: int) -> str:
     return f"{host}%{scope}" if scope and "%" not in host else host
 
 
+def unscoped_host(host: str) -> str:
+    """The same without the interface."""
+    return host.partition("%")[0]
+
+
 def literal_address(host: str) -> Address | None:
     """The host of a URL as an address; None if it is a name."""
     try:

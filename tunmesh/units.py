@@ -4,7 +4,7 @@ everywhere."""
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import islice, pairwise
 
 _DIGITS = re.compile("([0-9]{1,18})")
@@ -48,6 +48,13 @@ def natural(name: str) -> tuple[str | int, ...]:
     that keys can be compared."""
     parts = _DIGITS.split(name)
     return tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
+
+
+def closest(given: str, names: Iterable[str]) -> str:
+    """The name that was probably meant, "" if none is close."""
+    from difflib import get_close_matches  # what is misspelt is rare
+
+    return next(iter(get_close_matches(given, list(names), n=1)), "")
 
 
 def counted(count: int, noun: str) -> str:

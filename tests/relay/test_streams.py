@@ -264,9 +264,7 @@ class BugTests(StreamsCase):
             def connectionMade(self) -> None:
                 raise ZeroDivisionError
 
-        listener = Factory()
-        listener.buildProtocol = lambda addr: Broken()  # type: ignore[method-assign]
-        self.streams.accept_with(listener)
+        self.streams.accept_with(Factory.forProtocol(Broken))
         self.assertEqual(self.arrive(D).kind, BROKEN)
         self.flushLoggedErrors(ZeroDivisionError)
         self.assertFalse(self.streams._ends or self.streams._from)

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
+from tunmesh.units import closest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -83,13 +84,6 @@ class Front(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         module, _, name = self.places.get(cmd_name, "").partition(":")
         return getattr(import_module(module), name) if module else None
-
-
-def closest(given: str, names: Iterable[str]) -> str:
-    """The name that was probably meant, "" if none is close."""
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(given, list(names), n=1)), "")
 
 
 def instead(given: str, names: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from click.shell_completion import BashComplete, FishComplete, ShellComplete, Zs
 
 from tunmesh import __version__
 from tunmesh.cli.base import Front, OneLineErrors
+from tunmesh.host import stdio
 
 _KINDS: dict[str, type[ShellComplete]] = {
     "bash": BashComplete,
@@ -59,7 +60,7 @@ def main(ctx: click.Context) -> None:
 
     Start a node with: twistd --nodaemon --pidfile= tunmesh --config FILE
     """
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":  # https://no-color.org
+    if stdio.is_colourless(os.environ):
         ctx.color = False
 
 

@@ -43,7 +43,7 @@ def status(node: Client, output: str, watch: bool) -> None:
         with suppress(KeyboardInterrupt):
             for _ in node.follow(interval=WATCH):
                 tree = node.get("/v1/status")
-                if os.environ.get("TERM") == "dumb":
+                if stdio.is_dumb(os.environ):
                     click.echo()
                 else:
                     click.clear()

@@ -71,8 +71,9 @@ def cut(text: str, width: int) -> str:
 
 
 def apart(texts: Sequence[str], width: int) -> list[str]:
-    """The same of several, such as the names of hosts in one domain: where that would make two of
-    them alike, what the longer ones all end with is left out, or what they begin with."""
+    """`cut` for several texts that should stay different, such as the names of hosts in one domain.
+    If cutting would make two of them equal, the end that the longer ones have in common is left
+    out, or else the beginning."""
     different = set(texts)
     longer = [text for text in different if len(text) > width]
     begin = len(_common(longer))

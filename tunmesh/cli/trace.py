@@ -17,13 +17,13 @@ import click
 
 from tunmesh.addresses import Address, literal_address
 from tunmesh.cli import views
-from tunmesh.cli.base import OneLineErrors, closest, instead, output_option, say, say_json
+from tunmesh.cli.base import OneLineErrors, instead, output_option, say, say_json
 from tunmesh.cli.client import Client, node_option
 from tunmesh.cli.echo import Echo
 from tunmesh.cli.tables import table
 from tunmesh.errors import OperatorError
 from tunmesh.host import stdio
-from tunmesh.units import milliseconds
+from tunmesh.units import closest, milliseconds
 
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json

@@ -13,15 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tunmesh.cli.tables import fit, table
-from tunmesh.units import (
-    counted,
-    duration,
-    milliseconds,
-    percent,
-    size,
-    small_segments,
-    some,
-)
+from tunmesh.units import counted, duration, milliseconds, percent, size, small_segments, some
 
 if TYPE_CHECKING:
     from tunmesh.observe.status_json import Json

@@ -17,7 +17,6 @@ which never contains the value of a secret.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from tunmesh.config.file import ConfigError, Document, Loc, Problem, key_path, r
 from tunmesh.config.keys.root import Config, ConfigFile, key_paths, section_around
 from tunmesh.config.section import Loading, shown, wrong
 from tunmesh.config.values import DEFAULT_PATH, PATH_VARIABLE, Endpoint, path_of
+from tunmesh.units import closest
 
 __all__ = [
     "DEFAULT_PATH",
@@ -186,7 +186,7 @@ def _suggestion(loc: Loc) -> str:
     elsewhere = next((path for path in _KEY_PATHS if path[-1] == name), None)
     if elsewhere:
         return f"it belongs at {key_path(elsewhere)}"
-    close = get_close_matches(name, here, n=1)
-    if close:
-        return f"did you mean {close[0]}?"
+    meant = closest(name, here)
+    if meant:
+        return f"did you mean {meant}?"
     return f"the keys here are {', '.join(here)}"

@@ -6,7 +6,7 @@ Two nodes whose secrets differ only in that hold the same secret.
 
 The strength can only be estimated: random text cannot be told from text that somebody else knows.
 Repetitions and sequences add nothing; the rest counts as if every character that occurs were
-equally likely. What stands for a secret in an example is none, though, however long it is.
+equally likely. The placeholder of an example is no secret, however long it is.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ that quotes a packet of the underlay could set the MTU of the route to a name se
 minutes. So an error is carried only if this machine may have sent the quoted packet to this very
 peer: from one of its mesh addresses to one that leads to the peer. In a mesh every node is one hop
 away, so no other one can know of an error on the way, and there is no reason for a redirect. With
-gateways (dataplane.gateways) the quoted packet may also
-have gone to an address outside the mesh, if the peer leads there; and it may have come from a host
-that this node leads to, if that is who gets the error.
+gateways (dataplane.gateways) the quoted packet may also have gone to an address outside the mesh,
+if the peer leads there; and it may have come from a host that this node leads to, if that is who
+gets the error.
 
 **Link control** (IGMP, MLD, neighbour discovery) is between a host and its own link. No node sends
 it to another one, so none accepts it: packets.link_control.

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 
-from tunmesh.addresses import Target
+from tunmesh.addresses import Target, unscoped_host
 
 MAX_ANSWERED = 1024  # addresses that a group knows to have answered; it forgets the oldest
 
@@ -40,28 +40,23 @@ class AddressOrder:
         self._seeks_others = seeks_others
 
     def sort(self, addresses: Iterable[str], port: int) -> list[str]:
-        """The addresses of a name, the one to try first first. Equal ones stay in order."""
+        """The addresses of a name in the order to try them in. Equal ones stay as they came."""
         own = self._own()
         if not self._seeks_others:
-            return sorted(addresses, key=lambda address: (_plain(address), port) == own)
+            return sorted(addresses, key=lambda address: (unscoped_host(address), port) == own)
         linked = self._linked()
 
         def rank(address: str) -> tuple[int, bool]:
-            target = _plain(address), port
+            target = unscoped_host(address), port
             return self._answered.get(target, 0), target[0] in linked or target == own
 
         return sorted(addresses, key=rank)
 
     def answered(self, address: str, port: int) -> None:
         """A connection was established there, whatever comes of it."""
-        target = _plain(address), port
+        target = unscoped_host(address), port
         self._answers += 1
         self._answered.pop(target, None)
         self._answered[target] = self._answers
         if len(self._answered) > MAX_ANSWERED:
             del self._answered[next(iter(self._answered))]
-
-
-def _plain(address: str) -> str:
-    """Without the interface on which a link-local address is valid."""
-    return address.partition("%")[0]

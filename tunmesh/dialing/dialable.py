@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from tunmesh.addresses import Address, Network, literal_address, plain_host
+from tunmesh.addresses import Address, Network, literal_address, plain_host, unscoped_host
 from tunmesh.tls.underlay import Outside
 
 _BROADCAST = IPv4Address("255.255.255.255")
@@ -77,5 +77,5 @@ def _kind_of(host: str) -> str:
 
 
 def _address(host: str) -> Address | None:
-    address = literal_address(host.partition("%")[0])
+    address = literal_address(unscoped_host(host))
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address

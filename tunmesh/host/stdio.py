@@ -13,9 +13,20 @@ from __future__ import annotations
 import os
 import select
 import sys
+from collections.abc import Mapping
 
 OUTPUT = 1
 _LAST = 2
+
+
+def is_dumb(environ: Mapping[str, str]) -> bool:
+    """Whether the terminal can only write one line below the other."""
+    return environ.get("TERM") == "dumb"
+
+
+def is_colourless(environ: Mapping[str, str]) -> bool:
+    """Whether the terminal has no colours, or its user wants none (https://no-color.org)."""
+    return bool(environ.get("NO_COLOR")) or is_dumb(environ)
 
 
 def open_closed() -> frozenset[int]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from tunmesh.host import stdio
 from tunmesh.localmesh.pinger import Pings
 
 WIDTH = 80
@@ -110,7 +111,7 @@ class View:
 
 def wants_colour(stream: TextIO) -> bool:
     """Whether to use colour: on a terminal that supports it, unless NO_COLOR is set."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return stream.isatty() and not stdio.is_colourless(os.environ)
 
 
 def results_table(results: Sequence[PairResult]) -> list[str]:

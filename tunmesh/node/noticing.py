@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tunmesh.addresses import Address, literal_address, plain_host
+from tunmesh.addresses import Address, literal_address, plain_host, unscoped_host
 from tunmesh.dialing.connections import Connector
 from tunmesh.errors import FailureReason, PeerError
 from tunmesh.link.link import Link
@@ -156,7 +156,7 @@ class Noticing:
 def _local_address(link: Link) -> Address | None:
     """Of this host, that the link leaves from; without a scope, as the kernel's news has it."""
     host: str = link.transport.getHost().host
-    return literal_address(plain_host(host.partition("%")[0]))
+    return literal_address(plain_host(unscoped_host(host)))
 
 
 def _is_stuck(measures: TcpMeasures) -> bool:

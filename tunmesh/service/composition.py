@@ -182,7 +182,7 @@ class NodeService(Service):
         plan = self._plan
 
         def waits(what: str) -> None:
-            text = "{what} is in use, as it seems by a process that is ending: it is waited for"
+            text = "{what} is in use, apparently by a process that is ending: waiting for it"
             self.log.info(text, event="predecessor_ends", what=what)
 
         taken = preflight.take(plan, waits)

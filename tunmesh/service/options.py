@@ -124,11 +124,11 @@ def _no_place_for_a_log(twistd: Mapping[str, object], closed: Collection[int]) -
 def text_for(
     is_terminal: bool, environ: Mapping[str, str], output: os.stat_result
 ) -> Callable[[LogEvent], str]:
-    """The form of text lines that suits the output. See https://no-color.org for NO_COLOR, and
-    systemd.exec(5) for JOURNAL_STREAM: a process that inherits it may write somewhere else."""
+    """The form of text lines that suits the output. See systemd.exec(5) for JOURNAL_STREAM: a
+    process that inherits it may write somewhere else."""
     if environ.get("JOURNAL_STREAM") == f"{output.st_dev}:{output.st_ino}":
         return formatting.journal_line
     if not is_terminal:
         return formatting.text_line
-    is_plain = environ.get("NO_COLOR") or environ.get("TERM") == "dumb"
+    is_plain = stdio.is_colourless(environ)
     return formatting.terminal_line if is_plain else formatting.coloured_line

@@ -188,7 +188,7 @@ def when_free(
             if not is_told:
                 waits(error.what)
                 is_told = True
-        sleep(LOOK)
+        sleep(LOOK)  # the reactor does not run yet, and the kernel tells nobody that a port is free
 
 
 def _may_be_ending(holder: holders.Holder) -> bool:

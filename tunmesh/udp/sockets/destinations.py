@@ -17,6 +17,7 @@ import sys
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Literal
 
+from tunmesh.addresses import unscoped_host
 from tunmesh.host.udp_ports import IP_PKTINFO, UDP_SEGMENT
 from tunmesh.udp.port import Place
 from tunmesh.udp.probing.mtu import overhead
@@ -75,7 +76,7 @@ class Destinations:
                 return None
             sockaddr = to
         elif isinstance(address, IPv6Address):
-            sockaddr = (host.partition("%")[0], port, 0, _index_of(address.scope_id or ""))
+            sockaddr = (unscoped_host(host), port, 0, _index_of(address.scope_id or ""))
         else:
             sockaddr = (f"::ffff:{host}", port, 0, 0)
         if len(self._destinations) >= MOST:
